@@ -1,0 +1,1 @@
+"""The feed catalogue: one YAML file an exchange market, packaged as `wsrec.configs`."""

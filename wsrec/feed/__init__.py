@@ -1,0 +1,1 @@
+"""What to ask an exchange for and how to read its answers: YAML to a typed feed, planned onto connections."""

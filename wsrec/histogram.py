@@ -1,0 +1,138 @@
+"""Latency histograms: log-linear as HdrHistogram's, filled and merged with numpy.
+
+128 linear buckets in every power of two up to 2**43 ns (2.4 hours): a duration below 256 ns keeps its exact value, a
+longer one is off by at most 1/128. The counts are a plain array, so they can live in shared memory (the live view),
+in a file's metadata (sparse JSON) or in a process that reads hundreds of files (the report), and merging is adding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SUB_BUCKET_BITS = 7
+MAX_BITS = 43
+BUCKETS = (MAX_BITS - SUB_BUCKET_BITS + 1) << SUB_BUCKET_BITS
+
+Int64s = npt.NDArray[np.int64]
+
+
+def bucket_index(ns: Int64s) -> Int64s:
+    """The bucket of each duration (ns). Below zero counts as zero, beyond 2**43 as the last bucket."""
+    value = np.clip(ns, 0, (1 << MAX_BITS) - 1)
+    # frexp's exponent is the bit length of an integer below 2**53
+    bits = np.frexp(value.astype(np.float64))[1].astype(np.int64)
+    shift = np.maximum(bits - (SUB_BUCKET_BITS + 1), 0)
+    return (shift << SUB_BUCKET_BITS) + (value >> shift)
+
+
+def _bucket_floor() -> Int64s:
+    index = np.arange(BUCKETS + 1, dtype=np.int64)
+    shift = np.maximum((index >> SUB_BUCKET_BITS) - 1, 0)
+    return (index - (shift << SUB_BUCKET_BITS)) << shift
+
+
+# FLOOR[i] is the lowest duration of bucket i, FLOOR[BUCKETS] the end of the last one
+FLOOR = _bucket_floor()
+
+
+class Histogram:
+    """Counts of durations, with their exact sum, minimum and maximum, and how many were negative.
+
+    Args:
+        counts: int64 array of `BUCKETS`, kept and written in place (shared memory); a new one where None.
+
+    """
+
+    def __init__(self, counts: Int64s | None = None) -> None:
+        self.counts: Int64s = np.zeros(BUCKETS, np.int64) if counts is None else counts
+        self.sum = 0
+        self.min: int | None = None
+        self.max: int | None = None
+        self.negative = 0
+
+    def add(self, ns: Int64s) -> None:
+        """Count each duration of an array (ns)."""
+        if not len(ns):
+            return
+        self.counts += np.bincount(bucket_index(ns), minlength=BUCKETS)
+        self.sum += int(ns.sum())
+        low, high = int(ns.min()), int(ns.max())
+        self.min = low if self.min is None else min(self.min, low)
+        self.max = high if self.max is None else max(self.max, high)
+        if low < 0:
+            self.negative += int(np.count_nonzero(ns < 0))
+
+    def merge(self, other: Histogram) -> None:
+        """Add what another histogram counted."""
+        self.counts += other.counts
+        self.sum += other.sum
+        self.negative += other.negative
+        for low in (other.min,) if other.min is not None else ():
+            self.min = low if self.min is None else min(self.min, low)
+        for high in (other.max,) if other.max is not None else ():
+            self.max = high if self.max is None else max(self.max, high)
+
+    @property
+    def count(self) -> int:
+        """How many durations were counted."""
+        return int(self.counts.sum())
+
+    @property
+    def mean(self) -> float | None:
+        """The exact mean (ns), None while empty."""
+        count = self.count
+        return self.sum / count if count else None
+
+    def quantile(self, q: float) -> int | None:
+        """The duration (ns) that the share `q` of all durations does not pass; None while empty.
+
+        Within 1/128 of the true value, never outside the recorded minimum and maximum.
+        """
+        value = quantile(self.counts, q)
+        if value is None or self.min is None or self.max is None:
+            return value
+        return min(max(value, self.min), self.max)
+
+    def to_json(self) -> dict[str, Any]:
+        """The histogram as JSON: only the buckets in use, as pairs of bucket number and count."""
+        used = np.nonzero(self.counts)[0]
+        return {
+            "sub_bucket_bits": SUB_BUCKET_BITS,
+            "sum": self.sum,
+            "min": self.min,
+            "max": self.max,
+            "negative": self.negative,
+            "buckets": [[int(i), int(self.counts[i])] for i in used],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Histogram:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: the resolution is not the one of this version.
+
+        """
+        if value["sub_bucket_bits"] != SUB_BUCKET_BITS:
+            raise ValueError(f"histogram of {value['sub_bucket_bits']} sub-bucket bits, not {SUB_BUCKET_BITS}")
+        histogram = cls()
+        for index, count in value["buckets"]:
+            histogram.counts[index] = count
+        histogram.sum, histogram.min, histogram.max = value["sum"], value["min"], value["max"]
+        histogram.negative = value["negative"]
+        return histogram
+
+
+def quantile(counts: Int64s, q: float) -> int | None:
+    """The duration (ns, the middle of its bucket) that the share `q` of `counts` does not pass; None while empty."""
+    cumulative = np.cumsum(counts)
+    total = int(cumulative[-1])
+    if not total:
+        return None
+    rank = min(max(int(np.ceil(q * total)), 1), total)
+    index = int(np.searchsorted(cumulative, rank))
+    low, high = int(FLOOR[index]), int(FLOOR[index + 1])
+    return low if high - low == 1 else (low + high) // 2

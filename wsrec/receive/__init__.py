@@ -1,0 +1,1 @@
+"""The receiver process: sockets, kernel timestamps, TLS and the six-stage hot path."""

@@ -1,0 +1,1 @@
+"""Latency and completeness of a capture, to terminal and JSON."""

@@ -1,0 +1,84 @@
+"""Events: what happened around the messages, in the words that receiver, writer and reader share.
+
+An event of the receiver rides in the slot ring (`Flag.EVENT`) with its JSON in the receiver's own byte ring, so it keeps
+its place among the frames and survives the receiver.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class EventKind(StrEnum):
+    """What can happen. The value is the word in the events files; the comment below each is its `detail`."""
+
+    SESSION_START = "session_start"
+    """targets, options"""
+    SESSION_END = "session_end"
+    """reason, messages, bytes"""
+    CONNECT = "connect"
+    """url (without secrets), address, port, resolve_ns, connect_ns, tls_ns, handshake_ns, attempt"""
+    CONNECT_FAILED = "connect_failed"
+    """cause, message, cure, retry_s (null: not tried again), attempt"""
+    TLS = "tls"
+    """mode, version, cipher, bits, subject, issuer, not_after"""
+    STAMPING = "stamping"
+    """source (nic, kernel, none), reason, flags"""
+    SUBSCRIBE = "subscribe"
+    """topics: what the message asked for"""
+    ACK = "ack"
+    """topics: what the exchange confirmed"""
+    REFUSED = "refused"
+    """topics, message: what the exchange refused, in its words"""
+    UNANSWERED = "unanswered"
+    """topics: asked for and neither confirmed nor refused in time"""
+    CLOSE = "close"
+    """code, reason, by (exchange or wsrec)"""
+    DISCONNECT = "disconnect"
+    """cause, message, received_bytes, discarded_bytes (of a frame that never ended)"""
+    LOST_INTERVAL = "lost_interval"
+    """from, to (ns since the epoch), reason: nothing could be received then"""
+    STALL = "stall"
+    """duration_ns, ring (bytes or slots): the ring was full and TCP pushed back; nothing was dropped"""
+    GAP = "gap"
+    """rule, expected, found, missing (count where the rule tells it)"""
+    ANCHOR = "anchor"
+    """monotonic, realtime (ns), width_ns: one moment on both clocks"""
+    CLOCK_STEP = "clock_step"
+    """step_ns: the realtime clock was set"""
+    PRIVILEGE = "privilege"
+    """what, reason, cure: something the system refused"""
+    DISK = "disk"
+    """message: trouble with the output, or its end"""
+    RECOVERED = "recovered"
+    """journal, rows, torn_bytes"""
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event as it travels through the ring, JSON-encoded.
+
+    The time is the slot's: HANDOFF on the monotonic clock.
+    """
+
+    kind: EventKind
+    conn: int | None = None
+    channel: str | None = None
+    symbol: str | None = None
+    detail: dict[str, Any] = {}
+
+    def encode(self) -> bytes:
+        """The event as JSON."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Event:
+        """Read what `encode` wrote.
+
+        Raises:
+            msgspec.ValidationError: it is no event.
+
+        """
+        return msgspec.json.decode(data, type=cls)

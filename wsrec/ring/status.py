@@ -1,0 +1,69 @@
+"""The status page: what receiver and writer tell the supervisor, as plain counters in shared memory.
+
+Each side writes its own half and never waits; the supervisor reads at leisure. One page-aligned memfd a pair:
+
+    receiver   `RECEIVER_FIELDS`, 64-bit words
+    writer     `WRITER_FIELDS`, 64-bit words
+    steps      a latency histogram (`wsrec.histogram`) for each of `wsrec.stages.STEPS` and the total, by the writer
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsrec.histogram import BUCKETS
+from wsrec.ring.mirror import PAGE, create_shared, map_words
+from wsrec.stages import STEPS
+
+RECEIVER_FIELDS = ("heartbeat", "connections", "connected", "reads", "frames", "bytes", "stalls", "reconnects")
+WRITER_FIELDS = (
+    "heartbeat",
+    "messages",
+    "payload_bytes",
+    "journalled_bytes",
+    "journal_lag_ns",
+    "files",
+    "gaps",
+    "lost_intervals",
+    "refused",
+    "disk_trouble",
+)
+
+_DTYPE = np.dtype(
+    [
+        ("receiver", [(name, "<u8") for name in RECEIVER_FIELDS], ()),
+        ("pad", "<u8", (16 - len(RECEIVER_FIELDS),)),
+        ("writer", [(name, "<u8") for name in WRITER_FIELDS], ()),
+        ("pad2", "<u8", (16 - len(WRITER_FIELDS),)),
+        ("steps", "<i8", (len(STEPS) + 1, BUCKETS)),
+    ]
+)
+_SIZE = -(-_DTYPE.itemsize // PAGE) * PAGE
+
+
+class StatusPage:
+    """One process's view of a status page.
+
+    Args:
+        fd: shared memory made by `create`.
+
+    Attributes:
+        receiver: a numpy record of `RECEIVER_FIELDS`, written by the receiver only.
+        writer: a numpy record of `WRITER_FIELDS`, written by the writer only.
+        steps: int64 array (steps + total, buckets), written by the writer only.
+
+    """
+
+    def __init__(self, fd: int) -> None:
+        page: npt.NDArray[Any] = np.frombuffer(map_words(fd, _SIZE), _DTYPE, count=1)
+        self.receiver: Any = page["receiver"][0]
+        self.writer: Any = page["writer"][0]
+        self.steps: npt.NDArray[np.int64] = page["steps"][0]
+
+    @staticmethod
+    def create(name: str) -> int:
+        """Make the shared memory of a page of zeros and return its descriptor."""
+        return create_shared(name, _SIZE)

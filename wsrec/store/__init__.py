@@ -1,0 +1,1 @@
+"""The writer process: journal, Parquet, manifest, rotation."""

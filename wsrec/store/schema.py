@@ -1,0 +1,77 @@
+"""What is on disk: the columns of the message and event files, and the keys of their metadata.
+
+This is the one place that states the format; docs/format.md is checked against it by a test. A change that a reader
+could notice raises `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = "1"
+
+UTC_NS = pa.timestamp("ns", tz="UTC")
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
+
+
+MESSAGE_SCHEMA: pa.Schema = pa.schema(
+    [
+        _field("seq", pa.uint64(), "the recorder's own count in the session: contiguous, a missing row shows", nullable=False),
+        _field("conn", pa.uint16(), "connection, described in the file's metadata `wsrec.connections`", nullable=False),
+        _field("recv_time", UTC_NS, "best arrival time: NIC, else kernel, else RECV_END; sent rows: when sent", nullable=False),
+        _field("recv_source", _DICTIONARY, "the clock of `recv_time`: `nic`, `kernel` or `user`", nullable=False),
+        _field("nic_time", UTC_NS, "stage 1: the NIC's stamp (`recv_source` nic), else the kernel's"),
+        _field("event_time", UTC_NS, "stage 2: first line of the readiness callback"),
+        _field("recv_start_time", UTC_NS, "stage 3: just before the read"),
+        _field("recv_end_time", UTC_NS, "stage 4: just after the read that brought the last byte, decrypted"),
+        _field("parsed_time", UTC_NS, "stage 5: this frame's header parsed and its payload complete"),
+        _field("handoff_time", UTC_NS, "stage 6: just before the frame's slot was published", nullable=False),
+        _field("frame_in_read", pa.uint16(), "position among the frames that the same read completed, from 0", nullable=False),
+        _field("frames_in_read", pa.uint16(), "how many frames that read completed; 0 in sent rows", nullable=False),
+        _field("read_bytes", pa.uint32(), "bytes that read took off the socket (for TLS: ciphertext)", nullable=False),
+        _field("direction", _DICTIONARY, "`recv`, `sent` or `rest` (a snapshot fetched over HTTP)", nullable=False),
+        _field("opcode", _DICTIONARY, "`text`, `binary`, `ping`, `pong` or `close`", nullable=False),
+        _field("channel", _DICTIONARY, "by the feed's field paths"),
+        _field("symbol", _DICTIONARY, "by the feed's field paths, as the exchange writes it"),
+        _field("exchange_time", UTC_NS, "the exchange's own event time"),
+        _field("exchange_seq", pa.int64(), "the sequence number that the feed's gap rule uses"),
+        _field("text", pa.string(), "the payload, byte for byte, of a text message that is valid UTF-8"),
+        _field("data", pa.binary(), "the payload, byte for byte, of any other message"),
+    ]
+)
+
+EVENT_SCHEMA: pa.Schema = pa.schema(
+    [
+        _field("time", UTC_NS, "when it happened", nullable=False),
+        _field("kind", _DICTIONARY, "what happened: docs/format.md lists the kinds", nullable=False),
+        _field("conn", pa.uint16(), "the connection it is about"),
+        _field("channel", pa.string(), "the channel it is about"),
+        _field("symbol", pa.string(), "the symbol it is about"),
+        _field("detail", pa.string(), "what belongs to this kind, a JSON object", nullable=False),
+    ]
+)
+
+# Keys of the file metadata: `wsrec.` and the key; every value is JSON
+METADATA_KEYS = {
+    "schema_version": "version of this format",
+    "wsrec_version": "version of the recorder",
+    "session": "the session's id, unique to one writer of one run",
+    "feed": "the feed's name",
+    "feed_config": "the feed's configuration as it was in force, secrets removed",
+    "feed_config_sha256": "its hash",
+    "host": "host name, kernel, machine and processor model",
+    "scheduling": "processor affinity, scheduling class and locked memory in force in receiver and writer",
+    "connections": "each connection: number, URL without secrets, TLS mode, protocol version and cipher",
+    "clock": "clock of stages 2 to 6, anchors used, their widest bracket, steps seen (ns)",
+    "stages": "a latency histogram for each step between two stages, of this file's received rows",
+    "stage1": "rows by source of stage 1, and by the reason why it is null",
+    "rows": "rows in this file",
+    "first_seq": "`seq` of the first row",
+    "last_seq": "`seq` of the last row",
+    "gaps": "sequence gaps found in this file; null where the feed declares no rule",
+}
+METADATA_PREFIX = "wsrec."

@@ -1,0 +1,1 @@
+"""The WebSocket conversation (RFC 6455) without I/O or clocks."""
