@@ -1,0 +1,90 @@
+"""What receiver and writer have in common as children of the supervisor: the job, the log, the end.
+
+A child gets its job as one line of JSON on standard input (never as arguments, which anyone can list), reports as
+lines of JSON on standard output, and stays in the house's order about dying: the word `stop` on standard input asks it
+to finish, the end of standard input says that the supervisor is gone, which means the same.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+Job = TypeVar("Job", bound=msgspec.Struct)
+
+STOP = b"stop\n"
+
+
+class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="type", omit_defaults=True):
+    """One line for the operator."""
+
+    level: Literal["info", "warning", "error"]
+    message: str
+    cure: str | None = None
+    conn: int | None = None
+
+
+class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", omit_defaults=True):
+    """The child cannot go on; it ends after this line with exit status 1."""
+
+    message: str
+    cure: str | None = None
+
+
+class SummaryLine(msgspec.Struct, frozen=True, tag="summary", tag_field="type"):
+    """The writer's last line: what the session recorded, all feeds of this writer together."""
+
+    session: str
+    messages: int
+    payload_bytes: int
+    sent: int
+    files: list[dict[str, Any]]
+    gaps: int
+    lost_intervals: int
+    refused: int
+    first_recv_time: int | None
+    last_recv_time: int | None
+
+
+Line = LogLine | FailedLine | SummaryLine
+
+
+def read_job(kind: type[Job]) -> Job:
+    """Read this child's job from standard input; signals of the terminal are the supervisor's to handle.
+
+    Raises:
+        msgspec.ValidationError: standard input holds no such job.
+
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
+
+
+def say(line: Line) -> None:
+    """Write one line to the supervisor. Once it is gone nobody listens, and the child finishes all the same."""
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+        sys.stdout.buffer.flush()
+    except (BrokenPipeError, ValueError):
+        pass
+
+
+def info(message: str, *, conn: int | None = None) -> None:
+    """Say something worth a line in the log."""
+    say(LogLine(level="info", message=message, conn=conn))
+
+
+def warn(message: str, cure: str | None = None, *, conn: int | None = None) -> None:
+    """Say that something is not as it should be, and what would cure it."""
+    say(LogLine(level="warning", message=message, cure=cure, conn=conn))
+
+
+def error(message: str, cure: str | None = None, *, conn: int | None = None) -> None:
+    """Say that something failed, and what would cure it."""
+    say(LogLine(level="error", message=message, cure=cure, conn=conn))
+
+

@@ -1,0 +1,45 @@
+"""What the supervisor asks of one receiver process."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from wsrec.feed.plan import ConnectionPlan
+
+
+class TlsMode(StrEnum):
+    """How TLS is taken off the wire (docs/stages.md)."""
+
+    STAMPED = "stamped"
+    OPENSSL = "openssl"
+
+
+class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one receiver needs.
+
+    Attributes:
+        slots: descriptor of the slot ring's shared memory.
+        rings: descriptor of each connection's byte ring, in order of `connections`.
+        notes: descriptor of the byte ring of events and of what we send.
+        status: descriptor of the status page.
+        connections: what to connect to.
+        tls: the TLS mode.
+        ca_file: PEM file trusted besides the system's certificates.
+        cpu: processor to run on.
+        rt_priority: SCHED_FIFO priority.
+        max_message: bytes; a larger message closes the connection with 1009.
+
+    """
+
+    slots: int
+    rings: tuple[int, ...]
+    notes: int
+    status: int
+    connections: tuple[ConnectionPlan, ...]
+    tls: TlsMode = TlsMode.STAMPED
+    ca_file: str | None = None
+    cpu: int | None = None
+    rt_priority: int | None = None
+    max_message: int = 64 << 20
