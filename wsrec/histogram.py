@@ -24,8 +24,13 @@ def bucket_index(ns: Int64s) -> Int64s:
     value = np.clip(ns, 0, (1 << MAX_BITS) - 1)
     # frexp's exponent is the bit length of an integer below 2**53
     bits = np.frexp(value.astype(np.float64))[1].astype(np.int64)
-    shift = np.maximum(bits - (SUB_BUCKET_BITS + 1), 0)
+    shift: Int64s = np.maximum(bits - (SUB_BUCKET_BITS + 1), 0)
     return (shift << SUB_BUCKET_BITS) + (value >> shift)
+
+
+def bucket_counts(ns: Int64s) -> Int64s:
+    """How many of the durations (ns) fall into each bucket."""
+    return np.bincount(bucket_index(ns), minlength=BUCKETS)
 
 
 def _bucket_floor() -> Int64s:
@@ -57,7 +62,7 @@ class Histogram:
         """Count each duration of an array (ns)."""
         if not len(ns):
             return
-        self.counts += np.bincount(bucket_index(ns), minlength=BUCKETS)
+        self.counts += bucket_counts(ns)
         self.sum += int(ns.sum())
         low, high = int(ns.min()), int(ns.max())
         self.min = low if self.min is None else min(self.min, low)
