@@ -1,0 +1,91 @@
+"""What is said on an open connection besides messages: pongs, pings and the closing handshake (RFC 6455 5.5 and 7).
+
+The frames that we send are serialised and masked by `websockets`; the frames that arrive never pass through it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import ProtocolError as LibraryProtocolError
+from websockets.frames import Close, CloseCode
+from websockets.protocol import State
+
+from wsrec.wire import frames
+from wsrec.wire.errors import ProtocolError
+
+
+class Sent(NamedTuple):
+    """A frame to send: its opcode and payload for the record, its bytes for the wire."""
+
+    opcode: int
+    payload: bytes
+    wire: bytes
+
+
+class Conversation:
+    """The client's side of an open connection.
+
+    Args:
+        protocol: the `websockets` protocol after its handshake.
+
+    Attributes:
+        close_received: the server's close frame, once it came.
+        close_sent: ours, once it was made.
+
+    """
+
+    def __init__(self, protocol: ClientProtocol) -> None:
+        self._protocol = protocol
+        self.close_received: Close | None = None
+        self.close_sent: Close | None = None
+
+    def on_control(self, opcode: int, payload: bytes) -> Sent | None:
+        """Take a control frame and return the answer that the RFC asks for: a pong, or the echo of a close.
+
+        Raises:
+            ProtocolError: a close frame with an invalid code, or a reason that is not UTF-8.
+
+        """
+        if opcode == frames.PING:
+            return self.pong(payload) if self.close_sent is None else None
+        if opcode != frames.CLOSE:
+            return None
+        try:
+            self.close_received = Close.parse(payload)
+        except LibraryProtocolError as error:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, str(error)) from error
+        except UnicodeDecodeError as error:
+            raise ProtocolError(CloseCode.INVALID_DATA, "a close reason that is not UTF-8") from error
+        return self.close(self.close_received.code, "")
+
+    def text(self, message: str) -> Sent:
+        """A text message."""
+        payload = message.encode()
+        self._protocol.send_text(payload)
+        return self._sent(frames.TEXT, payload)
+
+    def ping(self, payload: bytes) -> Sent:
+        """A ping of at most 125 bytes."""
+        self._protocol.send_ping(payload)
+        return self._sent(frames.PING, payload)
+
+    def pong(self, payload: bytes) -> Sent:
+        """A pong of at most 125 bytes."""
+        self._protocol.send_pong(payload)
+        return self._sent(frames.PONG, payload)
+
+    def close(self, code: int, reason: str) -> Sent | None:
+        """A close frame; None if one was sent before. Code 1005 stands for a close frame without a code."""
+        if self.close_sent is not None or self._protocol.state is not State.OPEN:
+            return None
+        self.close_sent = Close(code, reason)
+        if code == CloseCode.NO_STATUS_RCVD:
+            self._protocol.send_close()
+            return self._sent(frames.CLOSE, b"")
+        self._protocol.send_close(code, reason)
+        return self._sent(frames.CLOSE, self.close_sent.serialize())
+
+    def _sent(self, opcode: int, payload: bytes) -> Sent:
+        return Sent(opcode, payload, b"".join(self._protocol.data_to_send()))

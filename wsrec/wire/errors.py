@@ -1,0 +1,34 @@
+"""What can be wrong with the other side's words."""
+
+from __future__ import annotations
+
+from websockets.frames import CloseCode
+
+
+class ProtocolError(Exception):
+    """The server broke RFC 6455; the connection is to be failed (section 7.1.7) with `code`."""
+
+    def __init__(self, code: CloseCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class HandshakeError(Exception):
+    """The answer to the opening handshake is no valid one (RFC 6455 section 4.1)."""
+
+
+class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, not a fault of ours)
+    """The server answered the opening handshake with another status than 101.
+
+    Attributes:
+        status: HTTP status code.
+        retry_after: seconds to wait by the Retry-After header, None where it has none or only a date.
+        body: the beginning of the answer's body, as text.
+
+    """
+
+    def __init__(self, status: int, reason: str, retry_after: float | None, body: str) -> None:
+        super().__init__(f"HTTP {status} {reason}".rstrip())
+        self.status = status
+        self.retry_after = retry_after
+        self.body = body

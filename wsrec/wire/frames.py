@@ -1,0 +1,126 @@
+"""Frames as they arrive (RFC 6455 section 5.2), read in place from the ring.
+
+     0                   1                   2                   3
+     0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+    +-+-+-+-+-------+-+-------------+-------------------------------+
+    |F|R|R|R| opcode|M| Payload len |    Extended payload length    |
+    |I|S|S|S|  (4)  |A|     (7)     |             (16/64)           |
+    |N|V|V|V|       |S|             |   (if payload len==126/127)   |
+    +-+-+-+-+-------+-+-------------+ - - - - - - - - - - - - - - - +
+
+`parse_header` reads one header and keeps no state; `MessageRules` holds the header against what came before. Both cost
+the hot path one call a frame, and the second none for the frame that nearly all are: a whole text message.
+
+Payload lengths in a longer form than needed are accepted, as `websockets` and most clients do: refusing them would cut
+a feed off whose bytes are clear.
+"""
+
+from __future__ import annotations
+
+from websockets.frames import CloseCode, Opcode
+
+from wsrec.wire.errors import ProtocolError
+
+FIN = 0x80
+RSV1 = 0x40
+RSV = 0x70
+OPCODE = 0x0F
+MASKED = 0x80
+WHOLE_TEXT = FIN | Opcode.TEXT.value
+
+CONTINUATION = Opcode.CONT.value
+TEXT = Opcode.TEXT.value
+BINARY = Opcode.BINARY.value
+CLOSE = Opcode.CLOSE.value
+PING = Opcode.PING.value
+PONG = Opcode.PONG.value
+
+_KNOWN = frozenset(opcode.value for opcode in Opcode)
+_MAX_CONTROL = 125
+
+
+def parse_header(view: memoryview, at: int, available: int) -> tuple[int, int, int] | None:
+    """Read the frame header at `at`, of which `available` bytes have arrived.
+
+    Returns:
+        The first byte (FIN, RSV, opcode), the payload's length and the header's own, in bytes; None while the header
+        is not complete.
+
+    Raises:
+        ProtocolError: the frame is masked (section 5.1), or its length has the highest bit set (section 5.2).
+
+    """
+    if available < 2:
+        return None
+    length = view[at + 1]
+    if length < 126:
+        return view[at], length, 2
+    if length == 126:
+        if available < 4:
+            return None
+        return view[at], view[at + 2] << 8 | view[at + 3], 4
+    if length == 127:
+        if available < 10:
+            return None
+        length = int.from_bytes(view[at + 2 : at + 10], "big")
+        if length >> 63:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a payload length with its highest bit set")
+        return view[at], length, 10
+    raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a masked frame from the server")
+
+
+class MessageRules:
+    """What a frame may be, given the frames before it (sections 5.4 and 5.5), and how large a message may grow.
+
+    Args:
+        max_message: bytes; a message that would be larger is refused with 1009.
+        compression: whether an extension that uses RSV1 was negotiated (RFC 7692 section 6).
+
+    Attributes:
+        open: whether a fragmented message has begun and not ended.
+
+    """
+
+    __slots__ = ("_compression", "_size", "max_message", "open")
+
+    def __init__(self, max_message: int, *, compression: bool = False) -> None:
+        self.max_message = max_message
+        self.open = False
+        self._size = 0
+        self._compression = compression
+
+    def check(self, first: int, length: int) -> None:
+        """Hold a header against the rules; may be repeated, for it changes nothing.
+
+        Raises:
+            ProtocolError: with the close code that section 7.4.1 has for it.
+
+        """
+        opcode = first & OPCODE
+        if first & RSV and not (self._compression and first & RSV == RSV1 and opcode in (TEXT, BINARY)):
+            raise ProtocolError(
+                CloseCode.PROTOCOL_ERROR, f"reserved bits {(first & RSV) >> 4:03b} without an extension"
+            )
+        if opcode not in _KNOWN:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"reserved opcode {opcode:#x}")
+        if opcode >= CLOSE:
+            if not first & FIN:
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a fragmented control frame")
+            if length > _MAX_CONTROL:
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"a control frame of {length} bytes, more than 125")
+            return
+        if opcode == CONTINUATION and not self.open:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a continuation frame without a message to continue")
+        if opcode != CONTINUATION and self.open:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a new message inside a fragmented one")
+        if self._size + length > self.max_message:
+            raise ProtocolError(
+                CloseCode.MESSAGE_TOO_BIG, f"a message of more than {self.max_message} bytes (raise --max-message)"
+            )
+
+    def advance(self, first: int, length: int) -> None:
+        """Take a frame that passed `check` and is complete (or begins to be handed on in parts)."""
+        if first & OPCODE >= CLOSE:
+            return
+        self.open = not first & FIN
+        self._size = self._size + length if self.open else 0

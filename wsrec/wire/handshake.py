@@ -1,0 +1,117 @@
+"""The opening handshake (RFC 6455 section 4.1), without I/O: `websockets` writes the request and checks the answer.
+
+The answer's bytes are fed in as they arrive, in the ring. `feed` tells how many of them were the handshake's, so that
+frames which came in the same read stay where they are, with their stamps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.uri import parse_uri
+
+from wsrec.wire.errors import HandshakeError, HandshakeRefused
+
+# Each line and the number of lines have the library's limits; this bounds what one head may take of the ring
+MAX_HEAD = 64 << 10
+_BODY_SHOWN = 500
+
+
+class Handshake:
+    """The client's side of one opening handshake.
+
+    Args:
+        url: `ws://` or `wss://`.
+        headers: request headers beyond the standard ones; they replace those of the same name.
+
+    Attributes:
+        protocol: the `websockets` protocol, which goes on to serialise the frames that we send.
+        complete: whether the server has accepted.
+
+    Raises:
+        websockets.exceptions.InvalidURI: the URL is no WebSocket URL.
+
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self.protocol = ClientProtocol(parse_uri(url))
+        self.complete = False
+        self._headers = headers
+        self._head = bytearray()
+        self._in_body = False
+
+    def request(self) -> bytes:
+        """The bytes of the handshake request."""
+        request = self.protocol.connect()
+        for name, value in self._headers.items():
+            if name in request.headers:
+                del request.headers[name]
+            request.headers[name] = value
+        self.protocol.send_request(request)
+        return b"".join(self.protocol.data_to_send())
+
+    def feed(self, data: memoryview) -> int:
+        """Take bytes of the answer and return how many of them belong to the handshake.
+
+        Raises:
+            HandshakeRefused: the server answered with a status other than 101.
+            HandshakeError: what it answered is no valid answer.
+
+        """
+        if self._in_body:
+            self.protocol.receive_data(bytes(data))
+            self._check()
+            return len(data)
+        before = len(self._head)
+        self._head += data
+        end = self._head.find(b"\r\n\r\n", max(before - 3, 0))
+        if end < 0:
+            if len(self._head) > MAX_HEAD:
+                raise HandshakeError(f"the answer's head is larger than {MAX_HEAD} bytes")
+            # lets the library refuse at once what is no HTTP, instead of waiting for an end of the head
+            if not b"HTTP/1.1 ".startswith(self._head[:9]):
+                raise HandshakeError(f"the answer is no HTTP: {bytes(self._head[:40])!r}")
+            return len(data)
+        consumed = end + 4 - before
+        self.protocol.receive_data(bytes(self._head[: end + 4]))
+        self._check()
+        if self.complete:
+            return consumed
+        self._in_body = True
+        return consumed + self.feed(data[consumed:])
+
+    def eof(self) -> None:
+        """Take the end of the stream before the handshake was complete.
+
+        Raises:
+            HandshakeRefused: a refusal whose body ends with the stream.
+            HandshakeError: the connection was closed before a valid answer.
+
+        """
+        if not self._head:
+            raise HandshakeError("the server closed the connection without an answer")
+        self.protocol.receive_eof()
+        self._check()
+        raise HandshakeError("the server closed the connection in the middle of its answer")
+
+    def _check(self) -> None:
+        error = self.protocol.handshake_exc
+        if isinstance(error, InvalidStatus):
+            response = error.response
+            body = bytes(response.body or b"").decode("utf-8", "replace")
+            raise HandshakeRefused(
+                response.status_code,
+                response.reason_phrase,
+                _seconds(response.headers.get("Retry-After")),
+                body[:_BODY_SHOWN],
+            )
+        if error is not None:
+            cause = error.__cause__ if not isinstance(error, InvalidHandshake) or error.__cause__ else error
+            raise HandshakeError(str(cause or error)) from error
+        self.complete = bool(self.protocol.events_received())
+
+
+def _seconds(value: str | None) -> float | None:
+    return float(value) if value is not None and value.isascii() and value.isdigit() else None
