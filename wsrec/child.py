@@ -1,13 +1,15 @@
 """What receiver and writer have in common as children of the supervisor: the job, the log, the end.
 
-A child gets its job as one line of JSON on standard input (never as arguments, which anyone can list), reports as
-lines of JSON on standard output, and stays in the house's order about dying: the word `stop` on standard input asks it
-to finish, the end of standard input says that the supervisor is gone, which means the same.
+A child gets its job as JSON on standard input, after its length (never as arguments, which anyone can list), and reports
+as lines of JSON on standard output. Any further byte on standard input asks it to finish; the end of standard input says
+that the supervisor is gone, which means the same.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import struct
 import sys
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +17,9 @@ import msgspec
 
 Job = TypeVar("Job", bound=msgspec.Struct)
 
-STOP = b"stop\n"
+STOP = b"."
+
+_LENGTH = struct.Struct("<Q")
 
 
 class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="type", omit_defaults=True):
@@ -40,6 +44,7 @@ class SummaryLine(msgspec.Struct, frozen=True, tag="summary", tag_field="type"):
     session: str
     messages: int
     payload_bytes: int
+    control: int
     sent: int
     files: list[dict[str, Any]]
     gaps: int
@@ -52,16 +57,32 @@ class SummaryLine(msgspec.Struct, frozen=True, tag="summary", tag_field="type"):
 Line = LogLine | FailedLine | SummaryLine
 
 
+def encode_job(job: msgspec.Struct) -> bytes:
+    """What the supervisor writes to a child first."""
+    data = msgspec.json.encode(job)
+    return _LENGTH.pack(len(data)) + data
+
+
 def read_job(kind: type[Job]) -> Job:
-    """Read this child's job from standard input; signals of the terminal are the supervisor's to handle.
+    """Read this child's job; signals of the terminal are the supervisor's to handle.
 
     Raises:
-        msgspec.ValidationError: standard input holds no such job.
+        msgspec.DecodeError: standard input holds no such job.
 
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
+    header = _read_exactly(_LENGTH.size)
+    length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
+    return msgspec.json.decode(_read_exactly(length), type=kind)
+
+
+def _read_exactly(size: int) -> bytes:
+    # unbuffered, so that what follows the job stays in the pipe
+    data = bytearray()
+    while len(data) < size and (more := os.read(sys.stdin.fileno(), size - len(data))):
+        data += more
+    return bytes(data)
 
 
 def say(line: Line) -> None:
@@ -86,5 +107,3 @@ def warn(message: str, cure: str | None = None, *, conn: int | None = None) -> N
 def error(message: str, cure: str | None = None, *, conn: int | None = None) -> None:
     """Say that something failed, and what would cure it."""
     say(LogLine(level="error", message=message, cure=cure, conn=conn))
-
-

@@ -30,6 +30,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         cpu: processor to run on.
         rt_priority: SCHED_FIFO priority.
         max_message: bytes; a larger message closes the connection with 1009.
+        until_close: whether a normal close by the exchange (1000) ends its connection for good.
 
     """
 
@@ -43,3 +44,4 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int | None = None
     rt_priority: int | None = None
     max_message: int = 64 << 20
+    until_close: bool = False

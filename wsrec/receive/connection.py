@@ -1,0 +1,468 @@
+"""One connection from its first attempt to its close: what surrounds the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from websockets.frames import CloseCode
+from websockets.uri import parse_uri
+
+from wsrec import __version__, child
+from wsrec.feed.plan import ConnectionPlan
+from wsrec.receive import timestamping
+from wsrec.receive.backoff import Backoff
+from wsrec.receive.clock import now
+from wsrec.receive.failure import Failure, explain
+from wsrec.receive.hotpath import HotPath
+from wsrec.receive.job import TlsMode
+from wsrec.receive.producer import Producer
+from wsrec.receive.transport import OpensslTransport, PlainTransport, StampedTlsTransport, Transport
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import EventKind
+from wsrec.stages import StampSource
+from wsrec.wire.conversation import Conversation, Sent
+from wsrec.wire.errors import ProtocolError
+from wsrec.wire.frames import MessageRules
+from wsrec.wire.handshake import Handshake
+
+CONNECT_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 2.0
+_FULL_POLL = 0.001
+# A connection that lasted this long has proved itself: the next failure is a new one
+_PROVEN = 10.0
+
+
+class Connection:
+    """Keeps one planned connection open until told to stop.
+
+    Args:
+        plan: where to connect and what to send.
+        ring: the connection's byte ring.
+        producer: the receiver's slots.
+        context: TLS context that verifies certificates and host names.
+        tls: how TLS is taken off the wire.
+        max_message: bytes; a larger message closes the connection with 1009.
+        until_close: whether a normal close by the exchange (1000) ends the connection for good.
+
+    Attributes:
+        connected: whether the WebSocket is open now.
+        was_connected: whether it ever was.
+        reconnects: how often it was opened again.
+        stalls: how often a full ring stopped reading.
+        failure: the last failure, None after a success.
+
+    """
+
+    def __init__(
+        self,
+        plan: ConnectionPlan,
+        ring: ByteRing,
+        producer: Producer,
+        *,
+        context: ssl.SSLContext,
+        tls: TlsMode,
+        max_message: int,
+        until_close: bool,
+    ) -> None:
+        self.plan = plan
+        self.connected = False
+        self.was_connected = False
+        self.reconnects = 0
+        self.stalls = 0
+        self.failure: Failure | None = None
+        self._uri = parse_uri(plan.url)
+        self._ring = ring
+        self._producer = producer
+        self._context = context
+        self._tls = tls
+        self._max_message = max_message
+        self._until_close = until_close
+        self._loop = asyncio.get_running_loop()
+        self._totals = [0, 0, 0]
+        self._lost_since: int | None = None
+        self._finished = False
+        # of the connection that is open now
+        self._hot: HotPath | None = None
+        self._transport: Transport | None = None
+        self._handshake: Handshake | None = None
+        self._conversation: Conversation | None = None
+        self._opened: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[Exception | None] | None = None
+        self._full_since = 0
+
+    @property
+    def reads(self) -> int:
+        """Reads that brought something, over all times it was open."""
+        return self._totals[0] + (self._hot.reads if self._hot else 0)
+
+    @property
+    def frames(self) -> int:
+        """Frames published."""
+        return self._totals[1] + (self._hot.frames if self._hot else 0)
+
+    @property
+    def received(self) -> int:
+        """Bytes received."""
+        return self._totals[2] + (self._hot.received if self._hot else 0)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
+        stop = asyncio.ensure_future(stopping.wait())
+        backoff = Backoff()
+        wanted_since = now()
+        try:
+            await _first(stop, asyncio.sleep(self.plan.start_after))
+            while not stopping.is_set() and not self._finished:
+                began = time.monotonic()
+                try:
+                    await self._once(stop, backoff.attempts)
+                    continue
+                except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
+                    self.failure = explain(error, self._uri.host, self._uri.port)
+                if self._lost_since is None:
+                    self._lost_since = wanted_since
+                if time.monotonic() - began > _PROVEN:
+                    backoff.reset()
+                wait = None if self.failure.permanent else backoff.next(self.failure.retry_after)
+                self._tell_failure(self.failure, wait, backoff.attempts)
+                if wait is None:
+                    return
+                await _first(stop, asyncio.sleep(wait))
+        finally:
+            stop.cancel()
+            if self._lost_since is not None:
+                self._lost("not connected before the session's end")
+
+    async def _once(self, stop: asyncio.Future[Any], attempt: int) -> None:
+        """One life of the connection.
+
+        Raises:
+            Exception: whatever ended it, other than `stop` and a close that was waited for.
+
+        """
+        speaking: asyncio.Future[Any] | None = None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await _first(stop, self._open(attempt))
+            if self._ended is None or not self.connected:
+                return
+            speaking = asyncio.ensure_future(self._speak())
+            await asyncio.wait((stop, self._ended, speaking), return_when=asyncio.FIRST_COMPLETED)
+            if speaking.done() and not self._ended.done():
+                speaking.result()
+                await asyncio.wait((stop, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if not self._ended.done():
+                await self._close()
+                self._finished = True
+            elif self._until_close and self._closed_normally():
+                self._finished = True
+            else:
+                raise self._reason_of_end()
+        finally:
+            if speaking is not None:
+                speaking.cancel()
+            self._tear_down()
+
+    async def _open(self, attempt: int) -> None:
+        uri, conn = self._uri, self.plan.conn
+        began = now()
+        addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
+        resolved = now()
+        sock, stamped = await self._connect(addresses)
+        connected = now()
+        self._transport = await self._secure(sock, stamped)
+        secured = now()
+        address = sock.getpeername() if sock.fileno() >= 0 else addresses[0][4]
+
+        self._handshake = Handshake(self.plan.url, {"User-Agent": f"wsrec/{__version__}", **self.plan.headers})
+        self._opened = self._loop.create_future()
+        self._ended = self._loop.create_future()
+        self._hot = HotPath(
+            conn,
+            self._ring,
+            self._producer,
+            self._transport,
+            MessageRules(self._max_message),
+            on_opening=self._on_opening,
+            on_control=self._on_control,
+            on_end=self._on_end,
+            on_full=self._on_full,
+        )
+        self._loop.add_reader(self._transport.fileno, self._hot.on_readable)
+        self._transport.send(self._handshake.request())
+        await asyncio.wait((self._opened, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        if self._ended.done():
+            error = self._ended.result()
+            if error is None:
+                self._handshake.eof()
+            raise error or ConnectionResetError("the connection ended during the handshake")
+        self._producer.event(
+            EventKind.CONNECT,
+            conn=conn,
+            url=self.plan.public_url,
+            address=address[0],
+            port=address[1],
+            resolve_ns=resolved - began,
+            connect_ns=connected - resolved,
+            tls_ns=secured - connected,
+            handshake_ns=now() - secured,
+            attempt=attempt,
+        )
+        if self._lost_since is not None:
+            self._lost("not connected")
+        child.info(f"connected to {self.plan.public_url}", conn=conn)
+
+    async def _connect(self, addresses: list[Any]) -> tuple[socket.socket, bool]:
+        """A connected socket and whether it stamps what it receives; the addresses are tried in their order."""
+        failed: OSError | None = None
+        for family, kind, protocol, _, address in addresses:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                stamped = timestamping.enable(sock)
+                await self._loop.sock_connect(sock, address)
+            except OSError as error:
+                sock.close()
+                failed = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock, stamped
+        raise failed or OSError("the host has no address")
+
+    async def _secure(self, sock: socket.socket, stamped: bool) -> Transport:
+        conn = self.plan.conn
+        source = "kernel or NIC" if (stamped and self._tls is TlsMode.STAMPED) or not self._uri.secure else "none"
+        if not self._uri.secure:
+            self._producer.event(
+                EventKind.STAMPING, conn=conn, source=source, flags=timestamping.FLAGS if stamped else 0
+            )
+            return PlainTransport(sock, stamped=stamped)
+        transport: StampedTlsTransport | OpensslTransport
+        try:
+            if self._tls is TlsMode.STAMPED:
+                transport = StampedTlsTransport(sock, stamped=stamped, context=self._context, host=self._uri.host)
+            else:
+                transport = OpensslTransport(sock, context=self._context, host=self._uri.host)
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            details = await transport.handshake()
+        except BaseException:
+            transport.close()
+            raise
+        certificate = transport.peer_certificate()
+        self._producer.event(
+            EventKind.TLS,
+            conn=conn,
+            mode=self._tls.value,
+            version=details.version,
+            cipher=details.cipher,
+            bits=details.bits,
+            subject=_common_name(certificate.get("subject")),
+            issuer=_common_name(certificate.get("issuer")),
+            not_after=certificate.get("notAfter"),
+        )
+        self._producer.event(
+            EventKind.STAMPING,
+            conn=conn,
+            source=source,
+            reason=StampSource.NONE_OPENSSL.reason if self._tls is TlsMode.OPENSSL else None,
+            flags=timestamping.FLAGS if stamped else 0,
+        )
+        return transport
+
+    def _on_opening(self, data: memoryview) -> int:
+        assert self._handshake is not None and self._hot is not None and self._opened is not None  # noqa: S101
+        try:
+            consumed = self._handshake.feed(data)
+        except Exception as error:  # noqa: BLE001 (told to whoever waits for the handshake)
+            self._on_end(error)
+            return len(data)
+        if self._handshake.complete:
+            self._hot.open = True
+            self._conversation = Conversation(self._handshake.protocol)
+            self.connected = True
+            self.reconnects += self.was_connected
+            self.was_connected = True
+            self.failure = None
+            if not self._opened.done():
+                self._opened.set_result(None)
+        return consumed
+
+    async def _speak(self) -> None:
+        """Send the subscriptions, no faster than the exchange allows, and then whatever keeps the connection alive."""
+        conversation, plan = self._conversation, self.plan
+        assert conversation is not None  # noqa: S101 (open)
+        for index, subscription in enumerate(plan.subscriptions):
+            if index:
+                await asyncio.sleep(plan.send_interval)
+            self._producer.event(EventKind.SUBSCRIBE, conn=plan.conn, topics=subscription.topics)
+            self._send(conversation.text(subscription.text))
+        while plan.keep_alive is not None:
+            await asyncio.sleep(plan.keep_alive.every)
+            text = plan.keep_alive.text
+            self._send(conversation.ping(b"") if text is None else conversation.text(text))
+
+    def _send(self, frame: Sent | None) -> None:
+        if frame is not None and self._transport is not None:
+            self._transport.send(frame.wire)
+            self._producer.sent(self.plan.conn, frame.opcode, frame.payload)
+
+    def _on_control(self, opcode: int, payload: bytes) -> None:
+        assert self._conversation is not None  # noqa: S101 (frames come after the handshake)
+        try:
+            self._send(self._conversation.on_control(opcode, payload))
+        except (ProtocolError, OSError) as error:
+            self._on_end(error)
+            return
+        received = self._conversation.close_received
+        if received is not None:
+            self._producer.event(
+                EventKind.CLOSE, conn=self.plan.conn, code=int(received.code), reason=received.reason, by="exchange"
+            )
+            self._on_end(None)
+
+    def _on_end(self, error: Exception | None) -> None:
+        if self._transport is not None and self._transport.fileno >= 0:
+            self._loop.remove_reader(self._transport.fileno)
+        if isinstance(error, ProtocolError) and self._conversation is not None:
+            with suppress(OSError):
+                self._send(self._conversation.close(error.code, str(error)[:100]))
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(error)
+
+    def _on_full(self) -> None:
+        """A ring is full: stop reading, let TCP push back, and look again in a millisecond."""
+        assert self._transport is not None  # noqa: S101 (it was readable)
+        self._loop.remove_reader(self._transport.fileno)
+        if not self._full_since:
+            self._full_since = now()
+            self.stalls += 1
+        self._loop.call_later(_FULL_POLL, self._look_for_room, self._hot)
+
+    def _look_for_room(self, hot: HotPath | None) -> None:
+        if hot is None or hot is not self._hot or self._transport is None or self._ended is None or self._ended.done():
+            return
+        if not self._producer.flush() or not hot.has_room():
+            self._loop.call_later(_FULL_POLL, self._look_for_room, hot)
+            return
+        self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
+        self._full_since = 0
+        self._loop.add_reader(self._transport.fileno, hot.on_readable)
+
+    def _closed_normally(self) -> bool:
+        received = self._conversation.close_received if self._conversation else None
+        return received is not None and received.code == CloseCode.NORMAL_CLOSURE
+
+    def _reason_of_end(self) -> Exception:
+        """Why the open connection ended, as an exception to explain."""
+        assert self._ended is not None  # noqa: S101
+        error = self._ended.result()
+        if error is not None:
+            return error
+        received = self._conversation.close_received if self._conversation else None
+        if received is not None:
+            code = int(received.code)
+            return ConnectionResetError(f"the exchange closed the connection: {code} {received.reason}".rstrip())
+        return ConnectionResetError("the connection ended without a closing handshake")
+
+    async def _close(self) -> None:
+        """The closing handshake, begun by us; what still arrives before the answer is recorded."""
+        assert self._conversation is not None and self._ended is not None  # noqa: S101
+        self._producer.event(EventKind.CLOSE, conn=self.plan.conn, code=1000, reason="", by="wsrec")
+        with suppress(OSError):
+            self._send(self._conversation.close(CloseCode.NORMAL_CLOSURE, ""))
+            await asyncio.wait((self._ended,), timeout=CLOSE_TIMEOUT)
+
+    def _tear_down(self) -> None:
+        hot, transport = self._hot, self._transport
+        was_open, self.connected = self.connected, False
+        if transport is not None:
+            if transport.fileno >= 0:
+                self._loop.remove_reader(transport.fileno)
+            transport.close()
+        if hot is not None:
+            self._totals = [self.reads, self.frames, self.received]
+        if was_open and hot is not None:
+            ended = self._ended.result() if self._ended is not None and self._ended.done() else None
+            self._producer.event(
+                EventKind.DISCONNECT,
+                conn=self.plan.conn,
+                message=str(ended) if ended else "",
+                received_bytes=hot.received,
+                discarded_bytes=hot.unparsed,
+            )
+            if not self._finished:
+                self._lost_since = now()
+        self._hot = self._transport = self._handshake = self._conversation = None
+        self._opened = self._ended = None
+        self._full_since = 0
+
+    def _lost(self, reason: str) -> None:
+        assert self._lost_since is not None  # noqa: S101
+        self._producer.event(
+            EventKind.LOST_INTERVAL,
+            conn=self.plan.conn,
+            monotonic_from=self._lost_since,
+            monotonic_to=now(),
+            reason=reason,
+        )
+        self._lost_since = None
+
+    def _tell_failure(self, failure: Failure, wait: float | None, attempt: int) -> None:
+        self._producer.event(
+            EventKind.CONNECT_FAILED,
+            conn=self.plan.conn,
+            cause=failure.cause,
+            message=failure.message,
+            cure=failure.cure,
+            retry_s=wait,
+            attempt=attempt,
+        )
+        again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
+        child.error(f"{failure.message}; {again}", failure.cure, conn=self.plan.conn)
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """A context that verifies certificates and host names, trusting the system's CAs and those in `ca_file` (PEM).
+
+    Raises:
+        OSError: the file cannot be read.
+        ssl.SSLError: it holds no certificate.
+
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+async def _first(stop: asyncio.Future[Any], other: Coroutine[Any, Any, None]) -> None:
+    """Wait for `other`, or for `stop` if that comes first; then, and when this wait is cancelled, `other` is too."""
+    task = asyncio.ensure_future(other)
+    try:
+        await asyncio.wait((stop, task), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+def _common_name(name: Any) -> str | None:
+    for part in name or ():
+        for key, value in part:
+            if key == "commonName":
+                return str(value)
+    return None

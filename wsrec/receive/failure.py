@@ -1,0 +1,93 @@
+"""Why a connection could not be made or was lost, in words for the operator: the cause, and what cures it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import NamedTuple
+
+from websockets.exceptions import InvalidURI
+
+from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
+
+
+class Failure(NamedTuple):
+    """One failed attempt.
+
+    Attributes:
+        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`, `protocol` or `lost`.
+        message: what happened.
+        cure: what to do about it.
+        permanent: whether trying again cannot help.
+        retry_after: seconds that the server asked to wait.
+
+    """
+
+    cause: str
+    message: str
+    cure: str
+    permanent: bool = False
+    retry_after: float | None = None
+
+
+_HTTP_CURES = {
+    401: "the exchange wants credentials for this URL",
+    403: "the exchange turns this address or region down; try its other hosts, or record from elsewhere",
+    404: "check the path of the URL",
+    418: "the exchange has banned this address for a while; wait, and open fewer connections",
+    429: "too many connection attempts: open fewer, or wait",
+    451: "the exchange does not serve this region; record from elsewhere",
+}
+_LATER = frozenset({408, 418, 425, 429})
+
+
+def explain(error: Exception, host: str, port: int) -> Failure:
+    """The failure behind an exception raised while connecting to `host` or while connected to it."""
+    where = f"{host}:{port}"
+    match error:
+        case HandshakeRefused():
+            body = f": {error.body.strip()}" if error.body.strip() else ""
+            later = error.status in _LATER or error.status >= 500
+            cure = _HTTP_CURES.get(
+                error.status, "the server is in trouble; it is tried again" if later else "check the URL"
+            )
+            return Failure("http", f"{where} answered {error}{body}", cure, not later, error.retry_after)
+        case HandshakeError():
+            return Failure("handshake", f"{where}: {error}", "check that the URL is a WebSocket endpoint")
+        case InvalidURI():
+            return Failure("handshake", str(error), "write it as wss://host:port/path", permanent=True)
+        case ProtocolError():
+            return Failure(
+                "protocol", f"{where} sent {error} (closing with {int(error.code)})", "report it to the exchange"
+            )
+        case ssl.SSLCertVerificationError():
+            reason = error.verify_message or str(error)
+            cure = (
+                "for a private CA give its PEM with --ca-file; if the name or date is wrong, "
+                "check the URL and this machine's clock. Verification is never switched off"
+            )
+            return Failure("certificate", f"{where}: certificate not verified: {reason}", cure, permanent=True)
+        case ssl.SSLError():
+            return Failure(
+                "tls", f"{where}: TLS failed: {error.reason or error}", "check that the port speaks TLS (wss://)"
+            )
+        case socket.gaierror():
+            return Failure(
+                "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"
+            )
+        case ConnectionRefusedError():
+            return Failure(
+                "refused", f"{where} refused the connection", "check host and port, and that the server runs"
+            )
+        case TimeoutError():
+            return Failure(
+                "timeout", f"{where} did not answer in time", "check the network, a firewall or a proxy between"
+            )
+        case ConnectionError():
+            return Failure(
+                "lost", f"{where}: {error.strerror or error}", "nothing to do if it is rare; else check the network"
+            )
+        case OSError():
+            return Failure("unreachable", f"{where}: {error.strerror or error}", "check the network and the host")
+        case _:
+            return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report it with this line")

@@ -1,0 +1,92 @@
+"""What the receiver asks of the system so that nothing else gets in its way; each refusal is named with its cure."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# sys/mman.h, Linux
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+
+
+class Refusal(NamedTuple):
+    """Something that the system refused."""
+
+    what: str
+    reason: str
+    cure: str
+
+
+def pin(cpu: int) -> Refusal | None:
+    """Run this process on one processor only (sched_setaffinity(2))."""
+    what = f"running on processor {cpu} only"
+    if not hasattr(os, "sched_setaffinity"):
+        return Refusal(what, f"{sys.platform} has no processor affinity", "leave --cpu out here")
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        allowed = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        return Refusal(what, error.strerror or str(error), f"this process may use: {allowed} (taskset, cgroup cpuset)")
+    return None
+
+
+def realtime(priority: int) -> Refusal | None:
+    """Run under SCHED_FIFO at `priority`, 1 to 99 (sched(7))."""
+    what = f"SCHED_FIFO priority {priority}"
+    if not hasattr(os, "sched_setscheduler"):
+        return Refusal(what, f"{sys.platform} has no SCHED_FIFO", "leave --rt-priority out here")
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:
+        return Refusal(
+            what,
+            error.strerror or str(error),
+            "give CAP_SYS_NICE or raise the limit: `ulimit -r 99`, LimitRTPRIO=99 in a systemd unit",
+        )
+    return None
+
+
+def lock_memory() -> Refusal | None:
+    """Keep every page of this process in memory once it is there (mlockall(2), MCL_ONFAULT)."""
+    what = "locking memory"
+    if sys.platform != "linux":
+        return Refusal(what, f"not done on {sys.platform}", "record on Linux")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
+        reason = os.strerror(ctypes.get_errno())
+        return Refusal(
+            what,
+            reason,
+            "give CAP_IPC_LOCK or raise the limit: `ulimit -l unlimited`, LimitMEMLOCK=infinity in a systemd unit",
+        )
+    return None
+
+
+def in_force() -> dict[str, Any]:
+    """What this process runs under: processors, scheduling policy and priority, locked memory (bytes)."""
+    if sys.platform != "linux":
+        return {"cpus": None, "policy": None, "priority": None, "locked_bytes": None}
+    policies = {
+        os.SCHED_OTHER: "other",
+        os.SCHED_FIFO: "fifo",
+        os.SCHED_RR: "rr",
+        os.SCHED_BATCH: "batch",
+        os.SCHED_IDLE: "idle",
+    }
+    policy = os.sched_getscheduler(0)
+    return {
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "policy": policies.get(policy, str(policy)),
+        "priority": os.sched_getparam(0).sched_priority,
+        "locked_bytes": _locked_bytes(),
+    }
+
+
+def _locked_bytes() -> int | None:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmLck:"):
+            return int(line.split()[1]) << 10
+    return None

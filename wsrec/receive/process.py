@@ -1,0 +1,141 @@
+"""The receiver process: takes its job, prepares the processor and the memory, and runs its connections on uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+
+import msgspec
+import uvloop
+
+from wsrec import child
+from wsrec.receive import privilege
+from wsrec.receive.clock import Anchor, anchor, now, step
+from wsrec.receive.connection import Connection, tls_context
+from wsrec.receive.job import ReceiverJob
+from wsrec.receive.producer import Producer
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import SlotRing
+from wsrec.ring.status import StatusPage
+
+ANCHOR_INTERVAL = 1.0
+_STATUS_INTERVAL = 0.1
+
+
+class Receiver:
+    """All connections of one receiver process."""
+
+    def __init__(self, job: ReceiverJob) -> None:
+        self._job = job
+        self._status = StatusPage(job.status)
+        self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
+        context = tls_context(job.ca_file)
+        self._connections = [
+            Connection(
+                plan,
+                ByteRing(ring),
+                self._producer,
+                context=context,
+                tls=job.tls,
+                max_message=job.max_message,
+                until_close=job.until_close,
+            )
+            for plan, ring in zip(job.connections, job.rings, strict=True)
+        ]
+        self._anchor: Anchor | None = None
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Record until told to stop, or until no connection is left to try."""
+        self._sample_anchor()
+        self._prepare()
+        self._publish_status()
+        self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+        await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
+        self._sample_anchor()
+        while not self._producer.flush():
+            await asyncio.sleep(0.001)
+        self._publish_status()
+
+    def failure(self) -> child.FailedLine | None:
+        """What to tell the supervisor where no connection was ever made."""
+        if any(connection.was_connected for connection in self._connections):
+            return None
+        for connection in self._connections:
+            if connection.failure is not None:
+                return child.FailedLine(message=connection.failure.message, cure=connection.failure.cure)
+        return None
+
+    def _prepare(self) -> None:
+        job = self._job
+        refusals = [
+            privilege.pin(job.cpu) if job.cpu is not None else None,
+            privilege.realtime(job.rt_priority) if job.rt_priority is not None else None,
+            privilege.lock_memory(),
+        ]
+        for refusal in refusals:
+            if refusal is not None:
+                self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, cure=refusal.cure)
+                child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+        self._producer.event(EventKind.SCHEDULING, process="receiver", **privilege.in_force())
+        # what is alive now stays; collecting it again and again would only add pauses
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def _sample_anchor(self) -> None:
+        previous, self._anchor = self._anchor, anchor()
+        self._producer.event(
+            EventKind.ANCHOR,
+            monotonic=self._anchor.monotonic,
+            realtime=self._anchor.realtime,
+            width_ns=self._anchor.width,
+        )
+        if previous is not None and (stepped := step(previous, self._anchor)):
+            self._producer.event(EventKind.CLOCK_STEP, step_ns=stepped)
+            child.warn(f"the system clock was set by {stepped / 1e9:+.6f} s", "run chrony or PTP, which slew the clock")
+        self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
+
+    def _publish_status(self) -> None:
+        connections, status = self._connections, self._status.receiver
+        self._producer.flush()
+        status["heartbeat"] = now()
+        status["connections"] = len(connections)
+        status["connected"] = sum(connection.connected for connection in connections)
+        status["reads"] = sum(connection.reads for connection in connections)
+        status["frames"] = sum(connection.frames for connection in connections)
+        status["bytes"] = sum(connection.received for connection in connections)
+        status["stalls"] = sum(connection.stalls for connection in connections)
+        status["reconnects"] = sum(connection.reconnects for connection in connections)
+        self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
+
+    def _on_stdin(self) -> None:
+        # a byte, or the end of the pipe: both mean to finish
+        self._loop.remove_reader(sys.stdin.fileno())
+        self._stopping.set()
+
+
+async def _run(job: ReceiverJob) -> child.FailedLine | None:
+    receiver = Receiver(job)
+    await receiver.run()
+    return receiver.failure()
+
+
+def main() -> int:
+    """Run one receiver; the job comes on standard input."""
+    try:
+        job = child.read_job(ReceiverJob)
+    except msgspec.DecodeError as error:
+        child.say(child.FailedLine(message=f"the receiver got no job: {error}"))
+        return 1
+    try:
+        failure = uvloop.run(_run(job))
+    except OSError as error:
+        failure = child.FailedLine(message=f"the receiver failed: {error}")
+    if failure is not None:
+        child.say(failure)
+        return 1
+    return 0

@@ -1,0 +1,110 @@
+"""The receiver's end of the slot ring, shared by all its connections, and the ring of its own words.
+
+What the receiver itself has to say, events and the frames that it sent, takes slots too, so it keeps its place among
+the frames; the payload lies in a byte ring of the receiver's own. Where that ring is full the words wait here, in
+order, and are written when there is room: nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+from wsrec.receive.clock import now
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import SLOT, SLOT_SIZE, Flag, SlotRing
+from wsrec.stages import StampSource
+
+# Slots that received frames leave free, so that the receiver can still say that it stalled
+RESERVED_SLOTS = 16
+
+
+class _Words(NamedTuple):
+    payload: bytes
+    conn: int
+    opcode: int
+    flags: int
+    time: int
+
+
+class Producer:
+    """Publishes slots.
+
+    Args:
+        slots: the slot ring.
+        notes: the byte ring of the receiver's own words.
+
+    Attributes:
+        slots: the slot ring.
+        count: slots published so far.
+
+    """
+
+    def __init__(self, slots: SlotRing, notes: ByteRing) -> None:
+        self.slots = slots
+        self.count = slots.published.read()
+        self._notes = notes
+        self._head = notes.head.read()
+        self._waiting: deque[_Words] = deque()
+
+    def event(self, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
+        """Record that something happened, now."""
+        payload = Event(kind, conn, detail=detail).encode()
+        self._say(_Words(payload, conn or 0, 0, Flag.EVENT | Flag.FIN, now()))
+
+    def sent(self, conn: int, opcode: int, payload: bytes) -> None:
+        """Record a frame that was just handed to the socket."""
+        self._say(_Words(payload, conn, opcode, Flag.SENT | Flag.FIN, now()))
+
+    def flush(self) -> bool:
+        """Write the words that had to wait; True where none is left."""
+        while self._waiting:
+            if not self._write(self._waiting[0]):
+                return False
+            self._waiting.popleft()
+        return True
+
+    def _say(self, words: _Words) -> None:
+        # a word larger than the ring is cut into parts, which the writer joins as it joins fragments
+        part = self._notes.capacity // 4
+        for start in range(0, max(len(words.payload), 1), part):
+            last = start + part >= len(words.payload)
+            self._waiting.append(
+                words._replace(
+                    payload=words.payload[start : start + part],
+                    opcode=words.opcode if start == 0 else 0,
+                    flags=words.flags if last else words.flags & ~Flag.FIN,
+                )
+            )
+        self.flush()
+
+    def _write(self, words: _Words) -> bool:
+        length = len(words.payload)
+        if self._notes.room(self._head) < length or self.slots.free(self.count) < 1:
+            return False
+        self._notes.slice(self._head, length)[:] = words.payload
+        SLOT.pack_into(
+            self.slots.view,
+            (self.count & self.slots.mask) * SLOT_SIZE,
+            self._head,
+            0,
+            0,
+            words.time,
+            0,
+            0,
+            0,
+            length,
+            0,
+            0,
+            0,
+            words.conn,
+            words.opcode,
+            words.flags,
+            StampSource.NONE_SENT,
+        )
+        self._head += length
+        self._notes.head.publish(self._head)
+        self.count += 1
+        self.slots.published.publish(self.count)
+        return True
