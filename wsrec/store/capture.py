@@ -33,7 +33,9 @@ def message_files(sources: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             files = [file for file in path.rglob("*.parquet") if not _aside(file.relative_to(path))]
             if not files:
-                raise CaptureError(f"{path}: no Parquet files of messages below this folder (is it wsrec's --out folder?)")
+                raise CaptureError(
+                    f"{path}: no Parquet files of messages below this folder (is it wsrec's --out folder?)"
+                )
         elif path.exists():
             files = [path]
         else:
@@ -69,7 +71,9 @@ def open_messages(path: Path) -> pq.ParquetFile:
     version = metadata(file).get("schema_version")
     if version != SCHEMA_VERSION:
         file.close()
-        raise CaptureError(f"{path}: schema version {version}, this wsrec reads {SCHEMA_VERSION}; install the wsrec that wrote it")
+        raise CaptureError(
+            f"{path}: schema version {version}, this wsrec reads {SCHEMA_VERSION}; install the wsrec that wrote it"
+        )
     return file
 
 

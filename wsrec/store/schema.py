@@ -20,9 +20,19 @@ def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True)
 
 MESSAGE_SCHEMA: pa.Schema = pa.schema(
     [
-        _field("seq", pa.uint64(), "the recorder's own count in the session: contiguous, a missing row shows", nullable=False),
+        _field(
+            "seq",
+            pa.uint64(),
+            "the recorder's own count in the session: contiguous, a missing row shows",
+            nullable=False,
+        ),
         _field("conn", pa.uint16(), "connection, described in the file's metadata `wsrec.connections`", nullable=False),
-        _field("recv_time", UTC_NS, "best arrival time: NIC, else kernel, else RECV_END; sent rows: when sent", nullable=False),
+        _field(
+            "recv_time",
+            UTC_NS,
+            "best arrival time: NIC, else kernel, else RECV_END; sent rows: when sent",
+            nullable=False,
+        ),
         _field("recv_source", _DICTIONARY, "the clock of `recv_time`: `nic`, `kernel` or `user`", nullable=False),
         _field("nic_time", UTC_NS, "stage 1: the NIC's stamp (`recv_source` nic), else the kernel's"),
         _field("event_time", UTC_NS, "stage 2: first line of the readiness callback"),
@@ -30,7 +40,12 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field("recv_end_time", UTC_NS, "stage 4: just after the read that brought the last byte, decrypted"),
         _field("parsed_time", UTC_NS, "stage 5: this frame's header parsed and its payload complete"),
         _field("handoff_time", UTC_NS, "stage 6: just before the frame's slot was published", nullable=False),
-        _field("frame_in_read", pa.uint16(), "position among the frames that the same read completed, from 0", nullable=False),
+        _field(
+            "frame_in_read",
+            pa.uint16(),
+            "position among the frames that the same read completed, from 0",
+            nullable=False,
+        ),
         _field("frames_in_read", pa.uint16(), "how many frames that read completed; 0 in sent rows", nullable=False),
         _field("read_bytes", pa.uint32(), "bytes that read took off the socket (for TLS: ciphertext)", nullable=False),
         _field("direction", _DICTIONARY, "`recv`, `sent` or `rest` (a snapshot fetched over HTTP)", nullable=False),

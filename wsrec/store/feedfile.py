@@ -1,0 +1,310 @@
+"""One feed's rows on their way into its files: fields read, sequences checked, acknowledgements matched, files finished."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec import __version__
+from wsrec.feed.acks import AckTracker
+from wsrec.feed.fields import FieldColumns, FieldReader
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence import SequenceChecker
+from wsrec.histogram import Histogram
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import Flag
+from wsrec.stages import STEPS, TOTAL, StampSource, Step
+from wsrec.store.batch import Slots, payload_list
+from wsrec.store.job import FeedJob, WriterJob
+from wsrec.store.manifest import ManifestLine
+from wsrec.store.output import ParquetOutput
+from wsrec.store.rows import Int64s, Stamps, columns
+from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
+from wsrec.wire import frames
+
+_RSV1 = int(Flag.RSV1)
+_HOUR_NS = 3_600_000_000_000
+
+
+class FeedWriter:
+    """Writes one feed's message and events files, one pair after the other.
+
+    Args:
+        feed: the feed.
+        job: the writer's job.
+        folder: where unfinished files grow.
+        next_seq: `seq` of the next row.
+
+    Attributes:
+        messages, control, sent: messages and control frames received, and frames sent, since the start.
+        payload_bytes: of the messages received.
+        gaps, lost_intervals, refused: what was found since the start.
+        first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
+        files: manifest lines of the files that were finished.
+
+    """
+
+    def __init__(self, feed: FeedJob, job: WriterJob, folder: Path, next_seq: int = 0) -> None:
+        self.name = feed.name
+        self.messages = 0
+        self.control = 0
+        self.sent = 0
+        self.payload_bytes = 0
+        self.gaps = 0
+        self.lost_intervals = 0
+        self.refused = 0
+        self.first_time: int | None = None
+        self.last_time: int | None = None
+        self.files: list[ManifestLine] = []
+        self._config = feed.config
+        self._job = job
+        self._folder = folder
+        self._next_seq = next_seq
+        model = Feed.model_validate(feed.config)
+        self._fields = FieldReader(model)
+        self._sequences = SequenceChecker(model)
+        self._acks = AckTracker(model)
+        self._topics = {
+            (plan.conn, subscription.text): subscription.topics
+            for plan in job.connections
+            for subscription in plan.subscriptions
+        }
+        self._begin()
+
+    def _begin(self) -> None:
+        self._messages: ParquetOutput | None = None
+        self._events: ParquetOutput | None = None
+        self._event_rows: list[dict[str, Any]] = []
+        self._file_since: int | None = None
+        self._file_times: tuple[int, int] | None = None
+        self._file_first_seq = self._next_seq
+        self._file_gaps = 0
+        self._file_lost = 0
+        self._stage1: dict[str, int] = {}
+        self._steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
+
+    def add(self, slots: Slots, when: Stamps, payload: pa.Array, number: int) -> None:
+        """Write rows to the pair of files of this number.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        count = len(slots)
+        payloads = payload_list(payload)
+        readable = when.received & (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _RSV1 == 0)
+        fields = self._fields.read([p if ok else b"" for p, ok in zip(payloads, readable.tolist(), strict=True)])
+        table = columns(slots, when, payload)
+        table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
+        table["channel"] = pa.array(fields.channel, pa.string()).dictionary_encode()
+        table["symbol"] = pa.array(fields.symbol, pa.string()).dictionary_encode()
+        table["exchange_time"] = pa.array(fields.exchange_time, pa.int64()).cast(
+            MESSAGE_SCHEMA.field("exchange_time").type
+        )
+        table["exchange_seq"] = pa.array(fields.exchange_seq, pa.int64())
+        if self._messages is None:
+            self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA)
+        self._messages.append(pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA))
+
+        self._next_seq += count
+        self._count(slots, when, pc.binary_length(payload).to_numpy())
+        self._check_sequences(slots, when, fields)
+        self._match_acks(slots, when, payloads, fields)
+
+    def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
+        """Write an event; `channel` and `symbol` in the detail go into their columns.
+
+        Args:
+            time: ns since the epoch.
+            kind: what happened.
+            conn: the connection it is about.
+            detail: what belongs to it.
+
+        """
+        if self._file_since is None:
+            self._file_since = time
+        if kind is EventKind.LOST_INTERVAL:
+            self.lost_intervals += 1
+            self._file_lost += 1
+        elif kind is EventKind.REFUSED:
+            self.refused += 1
+        elif kind is EventKind.GAP:
+            self.gaps += 1
+            self._file_gaps += 1
+        elif kind is EventKind.DISCONNECT and conn is not None:
+            self._sequences.reset(conn)
+            self._acks.disconnected(conn)
+        self._event_rows.append(
+            {
+                "time": time,
+                "kind": kind.value,
+                "conn": conn,
+                "channel": detail.pop("channel", None),
+                "symbol": detail.pop("symbol", None),
+                "detail": msgspec.json.encode(detail).decode(),
+            }
+        )
+
+    def expire_acks(self, time: int) -> None:
+        """Tell which subscriptions nobody has answered (time: ns since the epoch)."""
+        for outcome in self._acks.expired(time):
+            self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+
+    def finish(self, number: int, shared: dict[str, Any]) -> ManifestLine | None:
+        """Finish the pair of files of this number; None where it would be empty.
+
+        Args:
+            number: the number in the files' names.
+            shared: metadata that the whole writer knows: host, scheduling, connections, clock.
+
+        Raises:
+            OSError: the disk is full or gone; nothing that was written is taken back.
+
+        """
+        if self._file_since is None:
+            return None
+        moment = datetime.fromtimestamp(self._file_since // 1_000_000_000, UTC)
+        place = Path(f"feed={self.name}") / f"date={moment:%Y-%m-%d}" / f"hour={moment:%H}"
+        name = place / f"{self._job.session}-{number:06d}.parquet"
+        out = Path(self._job.out)
+        rows = self._messages.rows if self._messages else 0
+        gaps = self._file_gaps if self._sequences.checks else None
+        metadata = self._metadata(shared, rows, gaps)
+        size, digest, events_digest = 0, None, None
+        if self._event_rows:
+            events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA)
+            events.append(pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA))
+            _, events_digest = events.finish(out / "events" / name, metadata)
+        if self._messages is not None:
+            size, digest = self._messages.finish(out / "messages" / name, metadata)
+        first_time, last_time = self._file_times or (None, None)
+        line = ManifestLine(
+            path=str(Path("messages") / name) if rows else None,
+            events_path=str(Path("events") / name) if events_digest else None,
+            session=self._job.session,
+            feed=self.name,
+            number=number,
+            rows=rows,
+            events=len(self._event_rows),
+            bytes=size,
+            sha256=digest,
+            events_sha256=events_digest,
+            first_seq=self._file_first_seq if rows else None,
+            last_seq=self._next_seq - 1 if rows else None,
+            first_time=first_time,
+            last_time=last_time,
+            gaps=gaps,
+            lost_intervals=self._file_lost,
+        )
+        self.files.append(line)
+        self._begin()
+        return line
+
+    def _partial(self, kind: str, number: int) -> Path:
+        return self._folder / f"{kind}-{self.name}-{number:06d}.parquet.partial"
+
+    def _count(self, slots: Slots, when: Stamps, lengths: Int64s) -> None:
+        received = when.received
+        times = when.recv_time
+        if self._file_since is None:
+            self._file_since = int(when.handoff[0])
+        self._file_times = (self._file_times[0] if self._file_times else int(times[0]), int(times[-1]))
+        carried = received & (slots["opcode"] < frames.CLOSE)
+        self.messages += int(carried.sum())
+        self.control += int(received.sum() - carried.sum())
+        self.sent += int(len(slots) - received.sum())
+        self.payload_bytes += int(lengths[carried].sum())
+        if not received.any():
+            return
+        arrived = times[received]
+        self.first_time = int(arrived[0]) if self.first_time is None else self.first_time
+        self.last_time = int(arrived[-1])
+        for source, rows in zip(*np.unique(slots["source"][received], return_counts=True), strict=True):
+            word = _stage1_word(StampSource(int(source)))
+            self._stage1[word] = self._stage1.get(word, 0) + int(rows)
+        for step, durations in step_durations(when):
+            self._steps[step.key].add(durations)
+
+    def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
+        if not self._sequences.checks:
+            return
+        for gap in self._sequences.check(slots["conn"].tolist(), fields):
+            self.event(
+                int(when.recv_time[gap.index]),
+                EventKind.GAP,
+                conn=gap.conn,
+                channel=gap.channel,
+                symbol=gap.symbol,
+                rule=gap.rule,
+                expected=gap.expected,
+                found=gap.found,
+                missing=gap.missing,
+                seq=self._next_seq - len(slots) + gap.index,
+            )
+
+    def _match_acks(self, slots: Slots, when: Stamps, payloads: Any, fields: FieldColumns) -> None:
+        if not self._acks.checks:
+            return
+        for row, channel in enumerate(fields.channel):
+            if channel is not None or slots["opcode"][row] >= frames.CLOSE:
+                continue
+            conn, time = int(slots["conn"][row]), int(when.handoff[row])
+            if not when.received[row]:
+                text = bytes(payloads[row]).decode()
+                self._acks.sent(conn, text, self._topics.get((conn, text), ()), time)
+                continue
+            for outcome in self._acks.received(conn, payloads[row], time):
+                said = {} if outcome.message is None else {"message": outcome.message}
+                self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
+
+    def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None) -> dict[str, str]:
+        config = msgspec.json.encode(self._config, order="sorted")
+        values = {
+            "schema_version": SCHEMA_VERSION,
+            "wsrec_version": __version__,
+            "session": self._job.session,
+            "feed": self.name,
+            "feed_config": self._config,
+            "feed_config_sha256": hashlib.sha256(config).hexdigest(),
+            **shared,
+            "connections": [c for c in shared["connections"] if c["feed"] == self.name],
+            "stages": {key: histogram.to_json() for key, histogram in self._steps.items()},
+            "stage1": self._stage1,
+            "rows": rows,
+            "first_seq": self._file_first_seq if rows else None,
+            "last_seq": self._next_seq - 1 if rows else None,
+            "gaps": gaps,
+        }
+        return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
+
+
+def step_durations(when: Stamps) -> list[tuple[Step, Any]]:
+    """The durations (int64 ns) of each step of the received rows, and of the whole way of those that have stage 1."""
+    stamped = when.select(when.received & when.stamped)
+    received = when.select(when.received)
+    pairs = [
+        (stamped.nic, stamped.event),
+        (received.event, received.recv_start),
+        (received.recv_start, received.recv_end),
+        (received.recv_end, received.parsed),
+        (received.parsed, received.handoff),
+        (stamped.nic, stamped.handoff),
+    ]
+    return [(step, end - start) for step, (start, end) in zip((*STEPS, TOTAL), pairs, strict=True)]
+
+
+def period(handoff: Any, rotate_seconds: float) -> Any:
+    """The file that each row belongs to by its hand-off (ns since the epoch): the hour, and the time in it."""
+    rotate_ns = max(int(rotate_seconds * 1e9), 1)
+    return handoff // _HOUR_NS * (_HOUR_NS + 1) + handoff % _HOUR_NS // rotate_ns
+
+
+def _stage1_word(source: StampSource) -> str:
+    return {StampSource.NIC: "nic", StampSource.KERNEL: "kernel"}.get(source) or f"none: {source.reason}"

@@ -1,0 +1,83 @@
+"""The manifest: one JSON line for each file that was finished, appended and synced before the file's journal goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished pair of files.
+
+    Attributes:
+        path: the message file, relative to the output folder; null where no message arrived.
+        events_path: the events file beside it.
+        session, feed, number: what the file belongs to; the journal of this session and number is done with.
+        rows, events: how many rows each file has.
+        bytes: size of the message file.
+        sha256, events_sha256: of the files' bytes.
+        first_seq, last_seq: of the message file's rows.
+        first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
+        gaps: sequence gaps found; null where the feed declares no rule.
+        lost_intervals: intervals in which nothing could be received.
+
+    """
+
+    path: str | None
+    events_path: str | None
+    session: str
+    feed: str
+    number: int
+    rows: int
+    events: int
+    bytes: int
+    sha256: str | None
+    events_sha256: str | None
+    first_seq: int | None
+    last_seq: int | None
+    first_time: int | None
+    last_time: int | None
+    gaps: int | None
+    lost_intervals: int
+
+
+def manifest_path(out: Path) -> Path:
+    """Where the manifest of an output folder stands."""
+    return out / ".wsrec" / "manifest.jsonl"
+
+
+def append(out: Path, line: ManifestLine) -> None:
+    """Add a line, durably. Several writers may do so at once: one O_APPEND write a line.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    path = manifest_path(out)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        data = msgspec.json.encode(line) + b"\n"
+        if os.write(fd, data) != len(data):
+            raise OSError(f"{path}: the disk took only a part of a line")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read(out: Path) -> list[ManifestLine]:
+    """The lines of an output folder's manifest; a torn last line, which a crash may leave, does not count.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    path = manifest_path(out)
+    if not path.exists():
+        return []
+    lines = []
+    for data in path.read_bytes().splitlines(keepends=True):
+        if data.endswith(b"\n"):
+            lines.append(msgspec.json.decode(data, type=ManifestLine))
+    return lines

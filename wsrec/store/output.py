@@ -1,0 +1,167 @@
+"""One file on its way: written beside the journal under a name that no reader looks for, and moved into place whole."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+# A row group ends at either; both bound what the writer holds in memory
+ROW_GROUP_ROWS = 1 << 16
+ROW_GROUP_BYTES = 32 << 20
+
+_PLAIN = ("text", "data", "detail")
+_LENGTH_ENCODED = "DELTA_LENGTH_BYTE_ARRAY"
+_DELTA = "DELTA_BINARY_PACKED"
+
+
+class ParquetOutput:
+    """A Parquet file being written.
+
+    Args:
+        partial: where it grows.
+        schema: `MESSAGE_SCHEMA` or `EVENT_SCHEMA`.
+
+    Attributes:
+        rows: rows so far.
+
+    Raises:
+        OSError: it cannot be created.
+
+    """
+
+    def __init__(self, partial: Path, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._partial = partial
+        self._schema = schema
+        self._file = _HashingFile(partial)
+        dictionaries = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression="zstd",
+            use_dictionary=dictionaries,
+            column_encoding={field.name: _encoding(field) for field in schema if field.name not in dictionaries},
+        )
+        self._held: list[pa.Table] = []
+        self._held_rows = 0
+        self._held_bytes = 0
+
+    def append(self, table: pa.Table) -> None:
+        """Add rows; they are written when they make a row group.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        self._held.append(table)
+        self._held_rows += table.num_rows
+        self._held_bytes += table.nbytes
+        self.rows += table.num_rows
+        if self._held_rows >= ROW_GROUP_ROWS or self._held_bytes >= ROW_GROUP_BYTES:
+            self._write_row_group()
+
+    def finish(self, final: Path, metadata: dict[str, str]) -> tuple[int, str]:
+        """Write the rest and the metadata, make it durable and move it to its name.
+
+        Returns:
+            The file's size (bytes) and SHA-256.
+
+        Raises:
+            FileExistsError: a file has that name already; nothing is overwritten.
+            OSError: the disk is full or gone.
+
+        """
+        self._write_row_group()
+        self._writer.add_key_value_metadata(metadata)
+        self._writer.close()
+        size, digest = self._file.finish()
+        final.parent.mkdir(parents=True, exist_ok=True)
+        place(self._partial, final)
+        return size, digest
+
+    def discard(self) -> None:
+        """Give the file up: nothing was in it."""
+        self._writer.close()
+        self._file.close()
+        self._partial.unlink()
+
+    def _write_row_group(self) -> None:
+        if not self._held:
+            return
+        table = pa.concat_tables(self._held).unify_dictionaries()
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
+        self._writer.write_table(table, row_group_size=table.num_rows)
+
+
+def place(partial: Path, final: Path) -> None:
+    """Move a finished file to its name, durably, and never over another.
+
+    Raises:
+        FileExistsError: the name is taken.
+
+    """
+    try:
+        os.link(partial, final)
+        partial.unlink()
+    except FileExistsError:
+        raise
+    except OSError:
+        # a file system without hard links
+        if final.exists():
+            raise FileExistsError(f"{final} exists and is not overwritten") from None
+        partial.rename(final)
+    for folder in {partial.parent, final.parent}:
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (fsync(2), notes)."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _encoding(field: pa.Field) -> str:
+    return _LENGTH_ENCODED if field.name in _PLAIN or pa.types.is_string(field.type) else _DELTA
+
+
+class _HashingFile(io.RawIOBase):
+    """A new file whose SHA-256 is taken as it is written, so that finishing need not read it again."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._file.write(view)
+        self._hash.update(view)
+        self._size += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+
+    def finish(self) -> tuple[int, str]:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.close()
+        return self._size, self._hash.hexdigest()

@@ -1,0 +1,203 @@
+"""From batches to finished files: the same way for a writer at work and for a journal that was left behind."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wsrec.histogram import bucket_counts
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import Flag
+from wsrec.ring.status import StatusPage
+from wsrec.store import manifest
+from wsrec.store.batch import Batch, Slots, payload_list
+from wsrec.store.feedfile import FeedWriter, step_durations
+from wsrec.store.job import WriterJob
+from wsrec.store.joiner import Joiner
+from wsrec.store.rows import Int64s, stamps
+
+_EVENT = int(Flag.EVENT)
+# from the receiver on the monotonic clock, in the events file on UTC
+_MONOTONIC = "monotonic_"
+
+
+class Pipeline:
+    """Turns batches into rows and rows into files.
+
+    Args:
+        job: the writer's job.
+        folder: the session's folder, where unfinished files grow.
+        status: where to count for the live view, if somebody looks.
+        next_seq: `seq` of the next row of each feed, 0 where it is not given.
+
+    Attributes:
+        feeds: the writers of the feeds, by name.
+
+    """
+
+    def __init__(
+        self,
+        job: WriterJob,
+        folder: Path,
+        status: StatusPage | None = None,
+        next_seq: dict[str, int] | None = None,
+    ) -> None:
+        seq = next_seq or {}
+        self.feeds = {feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0)) for feed in job.feeds}
+        self._job = job
+        self._status = status
+        self._joiner = Joiner()
+        self._feed_of = {plan.conn: plan.feed for plan in job.connections}
+        self._offset: int | None = None
+        self._anchors = 0
+        self._widest = 0
+        self._steps = 0
+        self._scheduling: dict[str, Any] = {}
+        self._connections: dict[int, dict[str, Any]] = {
+            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url} for plan in job.connections
+        }
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message is unfinished: the journal that holds its beginning is still needed."""
+        return self._joiner.pending
+
+    def take(self, batch: Batch, number: int) -> None:
+        """Write a batch to the files of this number.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        slots, payload = self._joiner.join(batch)
+        if not len(slots):
+            return
+        is_event = slots["flags"] & _EVENT != 0
+        offset = self._offsets(slots, is_event, payload)
+        messages = np.flatnonzero(~is_event)
+        if len(messages) == len(slots):
+            self._add(slots, offset, payload, number)
+        elif len(messages):
+            self._add(slots[messages], offset[messages], payload.take(pa.array(messages)), number)
+        for feed in self.feeds.values():
+            feed.expire_acks(int(slots["handoff"][-1]) + int(offset[-1]))
+        self._publish()
+
+    def finish(self, number: int) -> list[manifest.ManifestLine]:
+        """Finish the files of this number, and enter them into the manifest.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        shared = {
+            "host": _host(),
+            "scheduling": self._scheduling,
+            "connections": list(self._connections.values()),
+            "clock": {
+                "clock": "CLOCK_MONOTONIC",
+                "anchors": self._anchors,
+                "widest_bracket_ns": self._widest,
+                "steps": self._steps,
+            },
+        }
+        lines = []
+        for feed in self.feeds.values():
+            line = feed.finish(number, shared)
+            if line is not None:
+                manifest.append(Path(self._job.out), line)
+                lines.append(line)
+        if self._status is not None:
+            self._status.writer["files"] += len(lines)
+        self._publish()
+        return lines
+
+    def event(self, time: int, kind: EventKind, **detail: Any) -> None:
+        """Write an event of the writer's own to every feed (time: ns since the epoch)."""
+        for feed in self.feeds.values():
+            feed.event(time, kind, **dict(detail))
+
+    def _add(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
+        when = stamps(slots, offset)
+        if self._status is not None:
+            for row, (_, durations) in enumerate(step_durations(when)):
+                self._status.steps[row] += bucket_counts(durations)
+        if len(self.feeds) == 1:
+            next(iter(self.feeds.values())).add(slots, when, payload, number)
+            return
+        feed_of = np.array([self._feed_of[int(conn)] for conn in slots["conn"]])
+        for name, feed in self.feeds.items():
+            rows = np.flatnonzero(feed_of == name)
+            if len(rows):
+                feed.add(slots[rows], when.select(rows), payload.take(pa.array(rows)), number)
+
+    def _offsets(self, slots: Slots, is_event: Any, payload: pa.Array) -> Int64s:
+        """What turns each slot's monotonic stamps into UTC, by the last anchor before it; takes the events on the way."""
+        rows = np.flatnonzero(is_event)
+        if not len(rows):
+            return np.full(len(slots), self._offset or 0, np.int64)
+        events = [Event.decode(data) for data in payload_list(payload.take(pa.array(rows)))]
+        marks = [(-1, self._offset)] if self._offset is not None else []
+        for row, event in zip(rows, events, strict=True):
+            if event.kind is EventKind.ANCHOR:
+                # a journal's rows before its first anchor have no better one
+                marks.append((int(row) if marks else -1, event.detail["realtime"] - event.detail["monotonic"]))
+        at = np.searchsorted([row for row, _ in marks], np.arange(len(slots)), side="right") - 1
+        offset = np.array([value for _, value in marks] or [0], np.int64)[np.maximum(at, 0)]
+        self._offset = marks[-1][1] if marks else None
+        for row, event in zip(rows, events, strict=True):
+            self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
+        return offset
+
+    def _event(self, time: int, offset: int, event: Event) -> None:
+        detail = dict(event.detail)
+        if event.kind is EventKind.ANCHOR:
+            self._anchors += 1
+            self._widest = max(self._widest, detail["width_ns"])
+        elif event.kind is EventKind.CLOCK_STEP:
+            self._steps += 1
+        elif event.kind is EventKind.SCHEDULING:
+            self._scheduling[detail["process"]] = {key: value for key, value in detail.items() if key != "process"}
+        elif event.kind is EventKind.TLS and event.conn is not None:
+            self._connections[event.conn]["tls"] = {key: detail[key] for key in ("mode", "version", "cipher", "bits")}
+        for key in [key for key in detail if key.startswith(_MONOTONIC)]:
+            detail[key.removeprefix(_MONOTONIC)] = detail.pop(key) + offset
+        feeds = self.feeds.values() if event.conn is None else [self.feeds[self._feed_of[event.conn]]]
+        for feed in feeds:
+            feed.event(time, event.kind, conn=event.conn, **dict(detail))
+
+    def _publish(self) -> None:
+        if self._status is None:
+            return
+        writer, feeds = self._status.writer, self.feeds.values()
+        writer["messages"] = sum(feed.messages for feed in feeds)
+        writer["payload_bytes"] = sum(feed.payload_bytes for feed in feeds)
+        writer["gaps"] = sum(feed.gaps for feed in feeds)
+        writer["lost_intervals"] = sum(feed.lost_intervals for feed in feeds)
+        writer["refused"] = sum(feed.refused for feed in feeds)
+
+
+def _host() -> dict[str, Any]:
+    return {
+        "name": socket.gethostname(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,289 @@
+"""The writer process: rings to journal on one thread, journal batches to Parquet on another.
+
+The first thread never waits for Parquet unless the second is `_QUEUE_BYTES` behind: it copies what is published, appends
+it to the journal and gives the rings back to the receiver. The second makes rows of the same batches and finishes files.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from wsrec import child
+from wsrec.receive import privilege
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import SlotRing
+from wsrec.ring.status import StatusPage
+from wsrec.store.batch import Batch, Drain
+from wsrec.store.feedfile import period
+from wsrec.store.job import WriterJob
+from wsrec.store.journal import Journal, journal_path
+from wsrec.store.pipeline import Pipeline
+
+_POLL_SECONDS = 0.002
+_QUEUE_BYTES = 64 << 20
+# A ring this full is drained without waiting for the batch's time
+_URGENT = 0.125
+_RETRY_SECONDS = 1.0
+_GRACE_NS = 1_000_000_000
+
+
+class _Finish(NamedTuple):
+    """Finish the files of this number; its journal is closed and can go afterwards."""
+
+    number: int
+    journal: Path
+
+
+class ParquetThread(threading.Thread):
+    """Runs the pipeline behind a bounded queue.
+
+    Attributes:
+        failed: the exception that ended it.
+
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(name="parquet", daemon=True)
+        self.failed: Exception | None = None
+        self._pipeline = pipeline
+        self._queue: deque[tuple[Batch, int] | _Finish | None] = deque()
+        self._queued_bytes = 0
+        self._changed = threading.Condition()
+        self._journals: list[Path] = []
+
+    def put(self, batch: Batch, number: int) -> None:
+        """Hand a journalled batch over; waits while too much is queued."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queued_bytes < _QUEUE_BYTES or self.failed is not None)
+            self._queue.append((batch, number))
+            self._queued_bytes += batch.payload.nbytes
+            self._changed.notify_all()
+
+    def finish(self, number: int, journal: Path) -> None:
+        """Have the files of this number finished after what was put before."""
+        self._send(_Finish(number, journal))
+
+    def stop(self) -> None:
+        """Let the thread end after all that was put, and wait for it."""
+        self._send(None)
+        self.join()
+
+    def run(self) -> None:
+        """Do what is queued, until stopped."""
+        try:
+            while (item := self._next()) is not None:
+                if isinstance(item, _Finish):
+                    self._finish(item)
+                else:
+                    self._pipeline.take(*item)
+                    with self._changed:
+                        self._queued_bytes -= item[0].payload.nbytes
+                        self._changed.notify_all()
+        except Exception as error:  # noqa: BLE001 (told to the operator by the main thread; the journal has everything)
+            with self._changed:
+                self.failed = error
+                self._changed.notify_all()
+
+    def _next(self) -> tuple[Batch, int] | _Finish | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue)
+            return self._queue.popleft()
+
+    def _send(self, item: _Finish | None) -> None:
+        with self._changed:
+            self._queue.append(item)
+            self._changed.notify_all()
+
+    def _finish(self, item: _Finish) -> None:
+        self._pipeline.finish(item.number)
+        self._journals.append(item.journal)
+        # the journal that holds the beginning of an unfinished message stays until the message's file has landed
+        if not self._pipeline.pending:
+            for journal in self._journals:
+                journal.unlink()
+            self._journals.clear()
+
+
+class Writer:
+    """One writer process's work."""
+
+    def __init__(self, job: WriterJob) -> None:
+        self._job = job
+        self._folder = Path(job.out) / ".wsrec" / job.session
+        self._folder.mkdir(parents=True)
+        self._status = StatusPage(job.status)
+        rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
+        self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
+        self._pipeline = Pipeline(job, self._folder, self._status)
+        self._parquet = ParquetThread(self._pipeline)
+        self._journal = self._new_journal(1)
+        self._period: int | None = None
+        self._journal_bytes = 0
+        self._stopping = False
+
+    def run(self) -> child.SummaryLine:
+        """Write until told to stop, then everything that is left, and finish all files.
+
+        Raises:
+            OSError: the output is gone for good, or Parquet could not be written; the journal is left for recovery.
+
+        """
+        self._pipeline.event(time.time_ns(), EventKind.SESSION_START, **self._job.session_start)
+        self._pipeline.event(time.time_ns(), EventKind.SCHEDULING, process="writer", **self._scheduling())
+        threading.Thread(target=self._watch_stdin, daemon=True).start()
+        self._parquet.start()
+        waiting_since: float | None = None
+        while True:
+            stopping = self._stopping
+            now = time.monotonic()
+            pending = self._drain.pending()
+            if pending and waiting_since is None:
+                waiting_since = now
+            due = waiting_since is not None and now - waiting_since >= self._job.batch_seconds
+            if pending and (due or stopping or self._drain.fullest() >= _URGENT):
+                batch = self._drain.take()
+                if batch is not None:
+                    self._write(batch)
+                    self._drain.release(batch)
+                waiting_since = None
+            elif stopping:
+                break
+            else:
+                self._idle(waiting_since)
+                time.sleep(_POLL_SECONDS)
+            self._check_parquet()
+        return self._finish()
+
+    def _write(self, batch: Batch) -> None:
+        """Journal a batch, cut where a file ends."""
+        periods = period(self._utc(batch), self._job.rotate_seconds)
+        cuts = [0, *(np.flatnonzero(np.diff(periods)) + 1).tolist(), len(batch.slots)]
+        for start, stop in zip(cuts, cuts[1:], strict=False):
+            part = batch.part(start, stop)
+            current = int(periods[start])
+            full = self._journal_bytes >= self._job.rotate_bytes
+            if self._period is not None and (current > self._period or full):
+                self._rotate()
+            self._period = max(current, self._period or 0)
+            size = self._append(part)
+            self._journal_bytes += int(part.slots["length"].sum())
+            self._status.writer["journalled_bytes"] += size
+            self._parquet.put(part, self._journal.number)
+
+    def _append(self, batch: Batch) -> int:
+        """Append to the journal; a disk that refuses is told of and tried again while the rings hold."""
+        told = False
+        while True:
+            try:
+                size = self._journal.append(batch)
+            except OSError as error:
+                self._status.writer["disk_trouble"] += 1
+                if not told:
+                    child.error(
+                        f"the journal cannot be written: {error}", "make room or give access to the output folder"
+                    )
+                    told = True
+                time.sleep(_RETRY_SECONDS)
+                self._journal = self._new_journal(self._journal.number + 1)
+                continue
+            if told:
+                child.info("the journal can be written again")
+            return size
+
+    def _rotate(self) -> None:
+        old = self._journal
+        self._journal = self._new_journal(old.number + 1)
+        self._journal_bytes = 0
+        old.close()
+        self._parquet.finish(old.number, old.path)
+
+    def _idle(self, waiting_since: float | None) -> None:
+        status = self._status.writer
+        status["heartbeat"] = time.monotonic_ns()
+        status["journal_lag_ns"] = int((time.monotonic() - waiting_since) * 1e9) if waiting_since is not None else 0
+        self._journal.sync_if_due()
+        current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
+        if self._period is not None and current > self._period and waiting_since is None:
+            self._rotate()
+            self._period = None
+
+    def _finish(self) -> child.SummaryLine:
+        feeds = self._pipeline.feeds.values()
+        old = self._journal
+        old.close()
+        self._parquet.finish(old.number, old.path)
+        self._parquet.stop()
+        self._check_parquet()
+        self._folder.rmdir()
+        firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
+        lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
+        return child.SummaryLine(
+            session=self._job.session,
+            messages=sum(feed.messages for feed in feeds),
+            payload_bytes=sum(feed.payload_bytes for feed in feeds),
+            control=sum(feed.control for feed in feeds),
+            sent=sum(feed.sent for feed in feeds),
+            files=[msgspec.to_builtins(line) for feed in feeds for line in feed.files],
+            gaps=sum(feed.gaps for feed in feeds),
+            lost_intervals=sum(feed.lost_intervals for feed in feeds),
+            refused=sum(feed.refused for feed in feeds),
+            first_recv_time=min(firsts, default=None),
+            last_recv_time=max(lasts, default=None),
+        )
+
+    def _check_parquet(self) -> None:
+        if self._parquet.failed is not None:
+            raise self._parquet.failed
+
+    def _new_journal(self, number: int) -> Journal:
+        job = msgspec.json.encode(self._job)
+        return Journal(journal_path(self._folder, number), number, job, self._job.fsync_seconds)
+
+    def _utc(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        offset = time.time_ns() - time.monotonic_ns()
+        return batch.slots["handoff"].astype(np.int64) + offset
+
+    def _scheduling(self) -> dict[str, object]:
+        return privilege.in_force()
+
+    def _watch_stdin(self) -> None:
+        # a byte, or the end of the pipe: both mean to finish
+        os.read(sys.stdin.fileno(), 1)
+        self._stopping = True
+
+
+def main() -> int:
+    """Run one writer; the job comes on standard input."""
+    try:
+        job = child.read_job(WriterJob)
+    except msgspec.DecodeError as error:
+        child.say(child.FailedLine(message=f"the writer got no job: {error}"))
+        return 1
+    # the receiver's processor is not for Arrow's threads
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
+        child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+    try:
+        summary = Writer(job).run()
+    except (OSError, pa.ArrowException) as error:
+        child.say(
+            child.FailedLine(
+                message=f"the writer failed: {error}",
+                cure=f"what was journalled is kept in {Path(job.out) / '.wsrec' / job.session}",
+            )
+        )
+        return 1
+    child.say(summary)
+    return 0

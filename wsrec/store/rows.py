@@ -1,0 +1,146 @@
+"""Rows out of messages: the columns of the message files, but for what the feed's field paths fill in."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.ring.slotring import COARSE_SHIFT, Flag
+from wsrec.stages import StampSource
+from wsrec.store.batch import Slots
+from wsrec.store.schema import UTC_NS
+from wsrec.wire import frames
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_SENT = int(Flag.SENT)
+_RSV1 = int(Flag.RSV1)
+_COARSE = int(Flag.COARSE)
+
+_OPCODES = {
+    frames.TEXT: "text",
+    frames.BINARY: "binary",
+    frames.CLOSE: "close",
+    frames.PING: "ping",
+    frames.PONG: "pong",
+}
+_OPCODE_WORDS = pa.array(_OPCODES.values(), pa.string())
+_OPCODE_INDEX = np.zeros(16, np.int32)
+_OPCODE_INDEX[list(_OPCODES)] = range(len(_OPCODES))
+
+_SOURCE_WORDS = pa.array(["nic", "kernel", "user"], pa.string())
+_SOURCE_INDEX = np.full(256, 2, np.int32)
+_SOURCE_INDEX[StampSource.NIC] = 0
+_SOURCE_INDEX[StampSource.KERNEL] = 1
+
+_DIRECTION_WORDS = pa.array(["recv", "sent", "rest"], pa.string())
+
+
+class Stamps(NamedTuple):
+    """The stamps of some slots on UTC (int64 ns since the epoch), and which of them exist.
+
+    `received` is where stages 2 to 5 exist, `stamped` where stage 1 does.
+    """
+
+    nic: Int64s
+    event: Int64s
+    recv_start: Int64s
+    recv_end: Int64s
+    parsed: Int64s
+    handoff: Int64s
+    received: Bools
+    stamped: Bools
+
+    def select(self, rows: Any) -> Stamps:
+        """The stamps of some rows."""
+        return Stamps(*(column[rows] for column in self))
+
+    @property
+    def recv_time(self) -> Int64s:
+        """The best arrival time: stage 1, else stage 4; of what we sent, when it was sent."""
+        return np.where(self.stamped, self.nic, np.where(self.received, self.recv_end, self.handoff))
+
+
+def stamps(slots: Slots, offset: Int64s) -> Stamps:
+    """The six stamps of each slot; `offset` (ns) turns each slot's monotonic stamps into UTC."""
+    shift = np.where(slots["flags"] & _COARSE, COARSE_SHIFT, 0)
+    event = slots["event"].astype(np.int64) + offset
+    recv_start = event + (slots["recv_start"].astype(np.int64) << shift)
+    recv_end = recv_start + (slots["recv_end"].astype(np.int64) << shift)
+    parsed = recv_end + (slots["parsed"].astype(np.int64) << shift)
+    return Stamps(
+        nic=slots["nic"].astype(np.int64),
+        event=event,
+        recv_start=recv_start,
+        recv_end=recv_end,
+        parsed=parsed,
+        handoff=slots["handoff"].astype(np.int64) + offset,
+        received=slots["flags"] & _SENT == 0,
+        stamped=slots["nic"] != 0,
+    )
+
+
+def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array]:
+    """Every column of `MESSAGE_SCHEMA` that does not come from the payload's fields, or from the count of rows."""
+    text, data = split_payload(slots, payload)
+    received = when.received
+    return {
+        "conn": pa.array(slots["conn"]),
+        "recv_time": _times(when.recv_time),
+        "recv_source": _words(_SOURCE_INDEX[slots["source"]], _SOURCE_WORDS),
+        "nic_time": _times(when.nic, when.stamped),
+        "event_time": _times(when.event, received),
+        "recv_start_time": _times(when.recv_start, received),
+        "recv_end_time": _times(when.recv_end, received),
+        "parsed_time": _times(when.parsed, received),
+        "handoff_time": _times(when.handoff),
+        "frame_in_read": pa.array(slots["frame_in_read"]),
+        "frames_in_read": pa.array(slots["frames_in_read"]),
+        "read_bytes": pa.array(slots["read_bytes"]),
+        "direction": _words(np.where(received, 0, 1).astype(np.int32), _DIRECTION_WORDS),
+        "opcode": _words(_OPCODE_INDEX[slots["opcode"] & 0x0F], _OPCODE_WORDS),
+        "text": text,
+        "data": data,
+    }
+
+
+def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The columns `text` and `data`: text messages that are valid UTF-8, and everything else, byte for byte."""
+    binary = payload.cast(pa.binary())
+    is_text = (slots["opcode"] == frames.TEXT) & (slots["flags"] & _RSV1 == 0)
+    if bool(is_text.all()):
+        try:
+            return binary.cast(pa.string()), pa.nulls(len(slots), pa.binary())
+        except pa.ArrowInvalid:
+            pass
+    is_text &= _valid_utf8(binary, is_text)
+    mask = pa.array(is_text)
+    text = pc.if_else(mask, binary, pa.scalar(None, pa.binary())).cast(pa.string())
+    return text, pc.if_else(mask, pa.scalar(None, pa.binary()), binary)
+
+
+def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
+    """Which of the asked payloads are valid UTF-8: one look at all of them, and one at each only where that fails."""
+    valid = asked.copy()
+    try:
+        binary.filter(pa.array(asked)).cast(pa.string())
+    except pa.ArrowInvalid:
+        for row in np.flatnonzero(asked):
+            try:
+                str(binary[int(row)].as_py(), "utf-8")
+            except UnicodeDecodeError:
+                valid[row] = False
+    return valid
+
+
+def _times(ns: Int64s, valid: Bools | None = None) -> pa.Array:
+    return pa.array(ns, mask=None if valid is None else ~valid).cast(UTC_NS)
+
+
+def _words(index: npt.NDArray[np.int32], words: pa.Array) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(index), words)
