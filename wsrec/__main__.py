@@ -1,0 +1,5 @@
+"""`python -m wsrec`: the `wsrec` command."""
+
+from wsrec.cli import main
+
+main(prog_name="wsrec")

@@ -1,0 +1,187 @@
+"""`wsrec record`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import msgspec
+
+from wsrec.cli.feeds import comma_list
+from wsrec.cli.types import CpusType, DurationType, Rotation, RotateType, SizeType, UntilType
+from wsrec.feed.schema import ConfigError
+from wsrec.receive.hotpath import MIN_RING
+from wsrec.receive.job import TlsMode
+from wsrec.replay.demo import DemoError
+from wsrec.report.units import clean
+from wsrec.ring.bytering import check_capacity
+from wsrec.session.lock import OutputLockedError
+from wsrec.session.outcome import ExitStatus, describe
+from wsrec.session.record import record as record_targets
+from wsrec.session.supervisor import RecordOptions
+
+
+def _ring_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    try:
+        check_capacity(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; write 8MiB or 64MiB") from error
+    if value < MIN_RING:
+        raise click.BadParameter(f"at least {MIN_RING >> 10}KiB")
+    return value
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="captures",
+    show_default=True,
+    help="Folder to record into.",
+)
+@click.option("--symbols", multiple=True, callback=comma_list, metavar="SYM,...", help="Symbols. [default: the feed's]")
+@click.option(
+    "--channels",
+    multiple=True,
+    callback=comma_list,
+    metavar="CH,...",
+    help="trades, book, bbo, ticker or the exchange's names. [default: the feed's]",
+)
+@click.option("--subscribe", multiple=True, metavar="TEXT", help="URL targets: send this once connected. Repeatable.")
+@click.option("--duration", type=DurationType(), help="Stop after this time: 30s, 10m, 1h30m.")
+@click.option("--until", type=UntilType(), help="Stop at this time: 17:30, 2026-11-22T17:30:00Z. UTC.")
+@click.option("--until-close", is_flag=True, help="Stop when the exchange closes normally (code 1000), as replays do.")
+@click.option(
+    "--rotate",
+    type=RotateType(),
+    default="1h,1GiB",
+    show_default=True,
+    help="When a file ends: a duration, a size, or both. Every hour ends one.",
+)
+@click.option(
+    "--cpu", "cpus", type=CpusType(), default=(), help="Processors to receive on; several: one receiver each."
+)
+@click.option("--writer-cpu", type=click.IntRange(0), help="Processor to write on.")
+@click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of the receivers.")
+@click.option(
+    "--tls",
+    type=click.Choice([mode.value for mode in TlsMode]),
+    default=TlsMode.STAMPED.value,
+    show_default=True,
+    help="stamped: kernel stamps and decryption in user space. openssl: no stamps.",
+)
+@click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file of a CA to trust besides the system's.")
+@click.option(
+    "--ring-size",
+    type=SizeType(),
+    default="8MiB",
+    show_default=True,
+    callback=_ring_size,
+    help="Receive ring of each connection, a power of two.",
+)
+@click.option("--max-message", type=SizeType(), default="64MiB", show_default=True, help="Largest message accepted.")
+@click.option(
+    "--batch",
+    type=DurationType(),
+    default="100ms",
+    show_default=True,
+    help="Longest time before a message is journalled.",
+)
+@click.option(
+    "--batch-size", type=SizeType(), default="8MiB", show_default=True, help="Bytes that are journalled at once."
+)
+@click.option(
+    "--fsync", type=DurationType(), default="1s", show_default=True, help="Time between two syncs of the journal."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing unless something is wrong.")
+def record(
+    targets: tuple[str, ...],
+    out: Path,
+    symbols: tuple[str, ...],
+    channels: tuple[str, ...],
+    subscribe: tuple[str, ...],
+    duration: float | None,
+    until: datetime | None,
+    until_close: bool,
+    rotate: Rotation,
+    cpus: tuple[int, ...],
+    writer_cpu: int | None,
+    rt_priority: int | None,
+    tls: str,
+    ca_file: Path | None,
+    ring_size: int,
+    max_message: int,
+    batch: float,
+    batch_size: int,
+    fsync: float,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Record exchange feeds until stopped: every byte, six timestamps a frame, into Parquet.
+
+    TARGET is a feed of the catalogue (`wsrec feeds list`), a YAML file, a ws:// or wss:// URL, or the word demo: a
+    synthetic exchange on this machine.
+
+    \b
+    Examples:
+      wsrec record demo --duration 10s
+      wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2
+      wsrec record binance binance-usdm --until 17:30 --out /data/captures
+      wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
+
+    Ctrl-C and SIGTERM finish the files. Options read WSREC_RECORD_* variables.
+
+    \b
+    Exit status: 0 clean and complete; 1 failed; 2 wrong usage or config; 3 nothing was received;
+    4 recorded, but with gaps or a lost interval; 75 another recorder holds the output.
+    """
+    if duration is not None and until is not None:
+        raise click.UsageError("--duration and --until: give one of them")
+    seconds = duration if until is None else (until - datetime.now(UTC)).total_seconds()
+    options = RecordOptions(
+        out=out,
+        until=None if seconds is None else time.monotonic() + seconds,
+        cpus=cpus,
+        writer_cpu=writer_cpu,
+        rt_priority=rt_priority,
+        tls=TlsMode(tls),
+        ca_file=ca_file,
+        ring_size=ring_size,
+        max_message=max_message,
+        rotate_seconds=rotate.seconds,
+        rotate_bytes=rotate.bytes,
+        batch_seconds=batch,
+        batch_bytes=batch_size,
+        fsync_seconds=fsync,
+        until_close=until_close,
+    )
+    try:
+        outcome = record_targets(targets, options, symbols=symbols, channels=channels, subscribe=subscribe, quiet=quiet)
+    except ConfigError as error:
+        _fail(str(error), ExitStatus.USAGE)
+    except OutputLockedError as error:
+        _fail(f"{error}; record into another folder with --out, or stop that one", ExitStatus.LOCKED)
+    except DemoError as error:
+        _fail(str(error), ExitStatus.FAILED)
+    except OSError as error:
+        _fail(f"{error}; give --out a folder that this user can write to", ExitStatus.FAILED)
+    if outcome.error is not None:
+        cure = f"; {outcome.cure}" if outcome.cure else ""
+        click.secho(f"wsrec record: {clean(outcome.error + cure, 2000)}", fg="red", err=True)
+    if as_json:
+        click.echo(msgspec.json.encode(outcome).decode())
+    elif not quiet:
+        click.echo(describe(outcome))
+    raise click.exceptions.Exit(outcome.status)
+
+
+def _fail(message: str, status: ExitStatus) -> NoReturn:
+    for line in message.split("\n"):
+        click.secho(f"wsrec record: {clean(line, 2000)}", fg="red", err=True)
+    raise click.exceptions.Exit(int(status))

@@ -1,0 +1,177 @@
+"""The live view on a terminal, and the line a minute elsewhere. Both on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from datetime import UTC, datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from wsrec.child import LogLine
+from wsrec.report.units import clean, duration, size
+from wsrec.session.gauge import Progress, Sample, progress, sample
+from wsrec.session.supervisor import Supervisor
+from wsrec.stages import STEPS, TOTAL
+
+_REFRESH = 0.5
+_WINDOW = 10
+_LOG_INTERVAL = 60.0
+_STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
+
+
+class View:
+    """Shows what happens: a live view where standard error is a terminal, else one log line a minute.
+
+    Args:
+        quiet: show warnings and errors only.
+
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._live: Live | None = None
+
+    def log(self, line: LogLine) -> None:
+        """Show one line for the operator; what strangers say in it is made harmless."""
+        if self._quiet and line.level == "info":
+            return
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        where = f" [{line.conn}]" if line.conn is not None else ""
+        text = f"{stamp} {line.level}{where} {clean(line.message, 2000)}"
+        if line.cure:
+            text += f" -- {clean(line.cure, 1000)}"
+        if self._live is not None:
+            self._live.console.print(Text(text, style=_STYLES[line.level]))
+        elif self._console.is_terminal:
+            self._console.print(Text(text, style=_STYLES[line.level]))
+        else:
+            # one line whatever its length, for cron and journald
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    async def follow(self, supervisor: Supervisor) -> None:
+        """Show the recording until cancelled."""
+        if self._quiet:
+            return
+        if self._console.is_terminal:
+            await self._draw(supervisor)
+        else:
+            await self._log_minutes(supervisor)
+
+    async def _draw(self, supervisor: Supervisor) -> None:
+        samples = deque([sample(supervisor.pairs)], maxlen=int(_WINDOW / _REFRESH))
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            self._live = live
+            try:
+                while True:
+                    await asyncio.sleep(_REFRESH)
+                    samples.append(sample(supervisor.pairs))
+                    recent = progress(samples[0], samples[-1])
+                    live.update(draw(supervisor, samples[-1], recent), refresh=True)
+            finally:
+                self._live = None
+
+    async def _log_minutes(self, supervisor: Supervisor) -> None:
+        before = sample(supervisor.pairs)
+        while True:
+            await asyncio.sleep(_LOG_INTERVAL)
+            after = sample(supervisor.pairs)
+            self.log(LogLine(level="info", message=summary_line(after, progress(before, after))))
+            before = after
+
+
+def summary_line(now: Sample, recent: Progress) -> str:
+    """How it goes, in one line."""
+    counters = now.counters
+    return (
+        f"{counters['messages']:,} messages ({recent.messages:,.0f}/s), {size(counters['payload_bytes'])}, "
+        f"{counters['connected']}/{counters['connections']} connected, total p50 {duration(recent.steps[-1][0])} "
+        f"p99 {duration(recent.steps[-1][1])}, ring {now.fill:.0%}, journal lag {duration(counters['journal_lag_ns'])}, "
+        f"{counters['reconnects']} reconnects, {counters['stalls']} stalls, {counters['gaps']} gaps, "
+        f"{counters['lost_intervals']} lost intervals"
+    )
+
+
+def draw(supervisor: Supervisor, now: Sample, recent: Progress) -> RenderableType:
+    """The live view."""
+    counters = now.counters
+    facts = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        facts.add_column(style="dim")
+        facts.add_column(justify="right")
+    trouble = counters["gaps"] + counters["lost_intervals"] + counters["refused"]
+    rows = [
+        (
+            "messages",
+            f"{counters['messages']:,}",
+            "rate",
+            f"{recent.messages:,.0f}/s",
+            "connected",
+            _connected(counters),
+        ),
+        (
+            "payload",
+            size(counters["payload_bytes"]),
+            "wire",
+            f"{size(recent.bytes)}/s",
+            "reconnects",
+            _count(counters["reconnects"]),
+        ),
+        (
+            "ring",
+            f"{now.fill:.1%}",
+            "journal lag",
+            duration(counters["journal_lag_ns"]),
+            "stalls",
+            _count(counters["stalls"]),
+        ),
+        (
+            "files",
+            f"{counters['files']:,}",
+            "journalled",
+            size(counters["journalled_bytes"]),
+            "gaps, lost",
+            _count(trouble),
+        ),
+    ]
+    for row in rows:
+        facts.add_row(*row)
+
+    stages = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    stages.add_column(f"last {_WINDOW} s")
+    stages.add_column("p50", justify="right")
+    stages.add_column("p99", justify="right")
+    for step, (median, tail) in zip((*STEPS, TOTAL), recent.steps, strict=True):
+        stages.add_row(step.name, duration(median), duration(tail), style="bold" if step is TOTAL else "")
+    return Group(_title(supervisor), "", facts, "", stages)
+
+
+def _title(supervisor: Supervisor) -> RenderableType:
+    elapsed = time.monotonic() - supervisor.began
+    title = Table.grid(padding=(0, 2))
+    names = ", ".join(dict.fromkeys(plan.feed for pair in supervisor.pairs for plan in pair.plans))
+    cells: list[RenderableType] = [Text(f"recording {clean(names, 60)}", style="bold"), duration(elapsed * 1e9)]
+    until = supervisor.options.until
+    if until is not None:
+        left = max(until - time.monotonic(), 0.0)
+        cells += [ProgressBar(total=elapsed + left, completed=elapsed, width=20), Text(f"{duration(left * 1e9)} left")]
+    cells.append(Text("Ctrl-C finishes the files", style="dim"))
+    title.add_row(*cells)
+    return title
+
+
+def _connected(counters: dict[str, int]) -> Text:
+    connected, planned = counters["connected"], counters["connections"]
+    return Text(f"{connected}/{planned}", style="green" if connected == planned else "bold red")
+
+
+def _count(number: int) -> Text:
+    return Text(f"{number:,}", style="bold red" if number else "")

@@ -1,0 +1,54 @@
+"""One recorder an output folder: an flock(2) that the kernel lets go of however its holder ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+
+class OutputLockedError(Exception):
+    """Another recorder holds the output folder.
+
+    Attributes:
+        holder: its process id, as far as it could be read.
+
+    """
+
+    def __init__(self, out: Path, holder: str) -> None:
+        super().__init__(f"{out} is held by another recorder (process {holder})")
+        self.holder = holder
+
+
+class OutputLock:
+    """Holds an output folder while it is open.
+
+    Raises:
+        OutputLockedError: another recorder has it.
+        OSError: the folder cannot be written.
+
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._fd = -1
+
+    def __enter__(self) -> OutputLock:
+        folder = self._out / ".wsrec"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._fd)
+            raise OutputLockedError(self._out, holder) from None
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, f"{os.getpid()}\n".encode())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        os.close(self._fd)

@@ -1,0 +1,102 @@
+"""A child process as the supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from wsrec.child import STOP, FailedLine, Line, LogLine, SummaryLine, encode_job
+
+_LINE_MAX = 64 << 20
+
+
+class Child:
+    """A receiver or a writer.
+
+    Args:
+        name: what to call it in messages.
+        module: the module to run.
+        on_log: called with each of its log lines.
+
+    Attributes:
+        name: what to call it in messages.
+        failed: its word about why it cannot go on, if it had one.
+        summary: its last line, if it is a writer and finished.
+
+    """
+
+    def __init__(self, name: str, module: str, on_log: Callable[[LogLine], None]) -> None:
+        self.name = name
+        self.failed: FailedLine | None = None
+        self.summary: SummaryLine | None = None
+        self._module = module
+        self._on_log = on_log
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self, job: msgspec.Struct, descriptors: Sequence[int]) -> None:
+        """Start it with its job and the shared memory that the job names.
+
+        Raises:
+            OSError: the system cannot start another process.
+
+        """
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            self._module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=tuple(descriptors),
+            # numpy's thread pools would be created in vain, and their memory locked
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            limit=_LINE_MAX,
+        )
+        self._write(encode_job(job))
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def wait(self) -> int:
+        """Wait for its end, all its lines read, and return its exit status (negative: the signal that ended it)."""
+        assert self._process is not None and self._reading is not None  # noqa: S101 (started)
+        await self._reading
+        status = await self._process.wait()
+        if status and self.failed is None:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            self.failed = FailedLine(message=f"the {self.name} {how}", cure="see what it said above; its data is kept")
+        return status
+
+    def stop(self) -> None:
+        """Ask it to finish."""
+        self._write(STOP)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def _write(self, data: bytes) -> None:
+        assert self._process is not None and self._process.stdin is not None  # noqa: S101 (a pipe)
+        with contextlib.suppress(OSError, RuntimeError):
+            self._process.stdin.write(data)
+
+    async def _read(self) -> None:
+        assert self._process is not None and self._process.stdout is not None  # noqa: S101 (a pipe)
+        while data := await self._process.stdout.readline():
+            try:
+                line: Line = msgspec.json.decode(data, type=Line)
+            except msgspec.DecodeError:
+                line = LogLine(level="warning", message=f"{self.name}: {data[:500]!r}")
+            match line:
+                case LogLine():
+                    self._on_log(line)
+                case FailedLine():
+                    self.failed = line
+                case SummaryLine():
+                    self.summary = line

@@ -1,0 +1,138 @@
+"""`wsrec record` as a function: targets in, outcome out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from wsrec.feed.plan import ConnectionPlan, plan
+from wsrec.feed.schema import ConfigError, Socket
+from wsrec.feed.target import Target, resolve
+from wsrec.replay.demo import demo_exchange
+from wsrec.session.live import View
+from wsrec.session.lock import OutputLock
+from wsrec.session.outcome import Outcome
+from wsrec.session.supervisor import RecordOptions, Supervisor
+
+DEMO = "demo"
+_DEMO_FEED = "binance-usdm"
+
+
+def record(
+    targets: Sequence[str],
+    options: RecordOptions,
+    *,
+    symbols: Sequence[str] = (),
+    channels: Sequence[str] = (),
+    subscribe: Sequence[str] = (),
+    quiet: bool = False,
+) -> Outcome:
+    """Record `targets` into `options.out` and return what it came to.
+
+    Args:
+        targets: catalogue feeds, YAML files, URLs, or `demo`.
+        options: how to record.
+        symbols, channels: what to subscribe to, for feeds that know them.
+        subscribe: messages to send after connecting, for bare URLs.
+        quiet: show warnings and errors only.
+
+    Raises:
+        ConfigError: a target or an option cannot be used.
+        OutputLockedError: another recorder holds the output folder.
+        OSError: the output folder cannot be written, or no process or memory is to be had.
+        wsrec.replay.demo.DemoError: the demo exchange did not start.
+
+    """
+    check_cpus((*options.cpus, *(() if options.writer_cpu is None else (options.writer_cpu,))))
+    if options.ca_file is not None and not options.ca_file.is_file():
+        raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
+    with _resolved(targets, options, symbols, channels, subscribe) as (chosen, options):
+        plans = plan(chosen)
+        check_names(chosen, plans)
+        with OutputLock(options.out):
+            check_writable(options.out)
+            view = View(quiet=quiet)
+            return uvloop.run(_run(chosen, plans, options, view))
+
+
+async def _run(chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View) -> Outcome:
+    names = tuple(dict.fromkeys(plan.public_url if not plan.subscriptions else plan.feed for plan in plans))
+    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log)
+    following = asyncio.ensure_future(view.follow(supervisor))
+    try:
+        return await supervisor.run()
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+
+@contextlib.contextmanager
+def _resolved(
+    targets: Sequence[str],
+    options: RecordOptions,
+    symbols: Sequence[str],
+    channels: Sequence[str],
+    subscribe: Sequence[str],
+) -> Iterator[tuple[list[Target], RecordOptions]]:
+    """The targets, and for `demo` an exchange that runs meanwhile."""
+    if DEMO not in targets:
+        yield [resolve(target, symbols, channels, subscribe) for target in targets], options
+        return
+    if len(targets) > 1 or options.ca_file is not None:
+        raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
+    target = resolve(_DEMO_FEED, symbols, channels, subscribe)
+    with demo_exchange() as endpoint:
+        sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
+        feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
+        assert endpoint.ca_file is not None  # noqa: S101 (the demo exchange speaks TLS)
+        yield [replace(target, feed=feed)], replace(options, ca_file=Path(endpoint.ca_file))
+
+
+def check_cpus(cpus: Sequence[int]) -> None:
+    """Make sure that this process may run on each of `cpus`.
+
+    Raises:
+        ConfigError: it may not; the text lists those that it may.
+
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return
+    allowed = os.sched_getaffinity(0)
+    for cpu in cpus:
+        if cpu not in allowed:
+            listed = ", ".join(map(str, sorted(allowed)))
+            raise ConfigError(f"processor {cpu} is not one that wsrec may use here; expected one of {listed}")
+
+
+def check_names(targets: Sequence[Target], plans: Sequence[ConnectionPlan]) -> None:
+    """Make sure that no two feeds would share a folder, and that there is something to connect to.
+
+    Raises:
+        ConfigError: they would, or there is not.
+
+    """
+    names = [target.feed.name for target in targets]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two targets are both named {name}: record them into two folders (--out)")
+    if not plans:
+        raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
+
+
+def check_writable(out: Path) -> None:
+    """Make sure that files can be made in the output folder.
+
+    Raises:
+        OSError: they cannot.
+
+    """
+    probe = out / ".wsrec" / f"probe-{os.getpid()}"
+    probe.write_bytes(b"")
+    probe.unlink()

@@ -1,0 +1,301 @@
+"""The supervisor: makes the shared memory, starts a receiver and a writer a processor, and brings them to a good end.
+
+It never touches message data. What it knows of the recording it reads from the status pages and the children's lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wsrec.child import FailedLine, LogLine, SummaryLine
+from wsrec.feed.plan import ConnectionPlan
+from wsrec.feed.schema import Feed
+from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.ring.bytering import DEFAULT_CAPACITY, ByteRing
+from wsrec.ring.slotring import SlotRing
+from wsrec.ring.status import StatusPage
+from wsrec.session.outcome import Outcome, exit_status
+from wsrec.session.process import Child
+from wsrec.store.job import FeedJob, WriterJob
+
+NOTES_CAPACITY = 1 << 20
+# A receiver closes its connections within 2 s; a writer may have a row group and two fsyncs before it
+_RECEIVER_PATIENCE = 15.0
+_WRITER_PATIENCE = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """How to record.
+
+    Attributes:
+        out: output folder.
+        until: monotonic time (s) at which to stop, None for never.
+        cpus: processors of the receivers, one receiver each; empty for one receiver on any.
+        writer_cpu: processor of the writers.
+        rt_priority: SCHED_FIFO priority of the receivers.
+        tls: how TLS is taken off the wire.
+        ca_file: PEM file trusted besides the system's certificates.
+        ring_size: bytes of each connection's byte ring.
+        max_message: largest message, bytes.
+        rotate_seconds, rotate_bytes: when a file ends.
+        batch_seconds, batch_bytes: when a journal batch is written.
+        fsync_seconds: time between two fdatasync of the journal.
+        until_close: whether a normal close by the exchange ends the recording.
+
+    """
+
+    out: Path
+    until: float | None = None
+    cpus: tuple[int, ...] = ()
+    writer_cpu: int | None = None
+    rt_priority: int | None = None
+    tls: TlsMode = TlsMode.STAMPED
+    ca_file: Path | None = None
+    ring_size: int = DEFAULT_CAPACITY
+    max_message: int = 64 << 20
+    rotate_seconds: float = 3600.0
+    rotate_bytes: int = 1 << 30
+    batch_seconds: float = 0.1
+    batch_bytes: int = 8 << 20
+    fsync_seconds: float = 1.0
+    until_close: bool = False
+
+
+class Pair:
+    """One receiver, its writer and the memory between them."""
+
+    def __init__(
+        self, session: str, plans: list[ConnectionPlan], cpu: int | None, on_log: Callable[[LogLine], None], name: str
+    ) -> None:
+        self.session = session
+        self.plans = plans
+        self.cpu = cpu
+        self.receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
+        self.writer = Child(f"writer{name}", "wsrec.store", on_log)
+        self.descriptors: list[int] = []
+        self.slots: SlotRing | None = None
+        self.rings: list[ByteRing] = []
+        self.status: StatusPage | None = None
+
+    async def start(self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any]) -> None:
+        """Make the shared memory and start both processes.
+
+        Raises:
+            OSError: no memory, no descriptors, or no process.
+
+        """
+        slots = self._own(SlotRing.create("wsrec-slots"))
+        notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))
+        status = self._own(StatusPage.create("wsrec-status"))
+        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", options.ring_size)) for plan in self.plans)
+        self.slots, self.status, self.rings = SlotRing(slots), StatusPage(status), [ByteRing(fd) for fd in rings]
+        names = {plan.feed for plan in self.plans}
+        # the writer gets no secrets: what it stores it can only have from here
+        public = tuple(
+            msgspec.structs.replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions)
+            for plan in self.plans
+        )
+        await self.writer.start(
+            WriterJob(
+                session=self.session,
+                out=str(options.out),
+                slots=slots,
+                rings=rings,
+                notes=notes,
+                status=status,
+                connections=public,
+                feeds=tuple(FeedJob(name=f.name, config=f.public_config()) for f in feeds if f.name in names),
+                cpu=options.writer_cpu,
+                rotate_seconds=options.rotate_seconds,
+                rotate_bytes=options.rotate_bytes,
+                batch_seconds=options.batch_seconds,
+                batch_bytes=options.batch_bytes,
+                fsync_seconds=options.fsync_seconds,
+                session_start=start,
+            ),
+            self.descriptors,
+        )
+        await self.receiver.start(
+            ReceiverJob(
+                slots=slots,
+                rings=rings,
+                notes=notes,
+                status=status,
+                connections=tuple(self.plans),
+                tls=options.tls,
+                ca_file=str(options.ca_file) if options.ca_file else None,
+                cpu=self.cpu,
+                rt_priority=options.rt_priority,
+                max_message=options.max_message,
+                until_close=options.until_close,
+            ),
+            self.descriptors,
+        )
+
+    @property
+    def fill(self) -> float:
+        """How full the fullest ring is, from 0 to 1."""
+        if self.slots is None:
+            return 0.0
+        used = self.slots.published.read() - self.slots.released.read()
+        bytes_used = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self.rings)
+        return max(used / self.slots.capacity, bytes_used)
+
+    def close(self) -> None:
+        """Let go of the shared memory."""
+        for fd in self.descriptors:
+            os.close(fd)
+        self.descriptors.clear()
+
+    def _own(self, fd: int) -> int:
+        self.descriptors.append(fd)
+        return fd
+
+
+class Supervisor:
+    """Runs one recording.
+
+    Args:
+        targets: what was asked for, in the user's words, secrets removed.
+        feeds: the feeds.
+        plans: their connections.
+        options: how to record.
+        on_log: called with each line for the operator.
+
+    Attributes:
+        pairs: receivers and writers, one pair a processor.
+        options: how it records.
+        began: monotonic time (s) of the start.
+
+    """
+
+    def __init__(
+        self,
+        targets: tuple[str, ...],
+        feeds: list[Feed],
+        plans: list[ConnectionPlan],
+        options: RecordOptions,
+        on_log: Callable[[LogLine], None],
+    ) -> None:
+        self.options = options
+        self.began = time.monotonic()
+        self._targets = targets
+        self._feeds = feeds
+        self._on_log = on_log
+        cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
+        base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.pairs = [
+            Pair(
+                base if len(cpus) == 1 else f"{base}-r{index}",
+                plans[index :: len(cpus)],
+                cpu,
+                on_log,
+                "" if len(cpus) == 1 else f" {index}",
+            )
+            for index, cpu in enumerate(cpus)
+        ]
+        self._stopping = asyncio.Event()
+        self._reason = ""
+
+    async def run(self) -> Outcome:
+        """Record until a signal, the end of the time, or the end of every connection.
+
+        Raises:
+            OSError: the recording could not be started.
+
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
+        if self.options.until is not None:
+            loop.call_later(max(self.options.until - time.monotonic(), 0), self._stop, "the time was up")
+        start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
+        try:
+            for pair in self.pairs:
+                await pair.start(self.options, self._feeds, start)
+            failure = await self._supervise()
+        finally:
+            for pair in self.pairs:
+                pair.receiver.kill()
+                pair.writer.kill()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+        outcome = self._outcome(failure)
+        for pair in self.pairs:
+            pair.close()
+        return outcome
+
+    async def _supervise(self) -> FailedLine | None:
+        """Wait for the end, then bring receivers and writers to theirs, in this order; what failed first, if anything."""
+        receivers = [asyncio.ensure_future(pair.receiver.wait()) for pair in self.pairs]
+        writers = [asyncio.ensure_future(pair.writer.wait()) for pair in self.pairs]
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        ended = asyncio.ensure_future(asyncio.wait(receivers))
+        await asyncio.wait((stopping, ended, *writers), return_when=asyncio.FIRST_COMPLETED)
+        if not self._stopping.is_set():
+            broken = next(
+                (pair.writer for pair, writer in zip(self.pairs, writers, strict=True) if writer.done()), None
+            )
+            self._stop(f"the {broken.name} ended" if broken else "every connection ended")
+        for pair in self.pairs:
+            pair.receiver.stop()
+        await self._within(receivers, _RECEIVER_PATIENCE, [pair.receiver for pair in self.pairs])
+        for pair in self.pairs:
+            pair.writer.stop()
+        await self._within(writers, _WRITER_PATIENCE, [pair.writer for pair in self.pairs])
+        stopping.cancel()
+        children = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
+        return next((child.failed for child in children if child.failed is not None), None)
+
+    async def _within(self, waiting: list[asyncio.Future[int]], seconds: float, children: list[Child]) -> None:
+        _, late = await asyncio.wait(waiting, timeout=seconds)
+        for task, child in zip(waiting, children, strict=True):
+            if task in late:
+                self._on_log(LogLine(level="error", message=f"the {child.name} did not end in {seconds:.0f} s; killed"))
+                child.kill()
+                await task
+
+    def _stop(self, reason: str) -> None:
+        if not self._stopping.is_set():
+            self._reason = reason
+            self._stopping.set()
+
+    def _outcome(self, failure: FailedLine | None) -> Outcome:
+        summaries: list[SummaryLine] = [pair.writer.summary for pair in self.pairs if pair.writer.summary is not None]
+        firsts = [s.first_recv_time for s in summaries if s.first_recv_time is not None]
+        lasts = [s.last_recv_time for s in summaries if s.last_recv_time is not None]
+        pages = [pair.status for pair in self.pairs if pair.status is not None]
+        return Outcome(
+            status=exit_status(summaries, failure),
+            reason=self._reason,
+            error=failure.message if failure else None,
+            cure=failure.cure if failure else None,
+            out=str(self.options.out),
+            targets=self._targets,
+            sessions=tuple(pair.session for pair in self.pairs),
+            elapsed_ns=int((time.monotonic() - self.began) * 1e9),
+            messages=sum(s.messages for s in summaries),
+            payload_bytes=sum(s.payload_bytes for s in summaries),
+            control=sum(s.control for s in summaries),
+            sent=sum(s.sent for s in summaries),
+            gaps=sum(s.gaps for s in summaries),
+            lost_intervals=sum(s.lost_intervals for s in summaries),
+            refused=sum(s.refused for s in summaries),
+            reconnects=sum(int(page.receiver["reconnects"]) for page in pages),
+            stalls=sum(int(page.receiver["stalls"]) for page in pages),
+            first_recv_time=min(firsts, default=None),
+            last_recv_time=max(lasts, default=None),
+            files=tuple(line for s in summaries for line in s.files),
+        )
