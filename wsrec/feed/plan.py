@@ -5,7 +5,16 @@ These structs cross a process border as JSON, so they hold plain data only.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    # Only for the type checker: receivers import this module, and have no use for YAML or pydantic.
+    from wsrec.feed.schema import Feed, Socket
+    from wsrec.feed.target import Target
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,3 +56,96 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     send_interval: float = 0.0
     keep_alive: KeepAlive | None = None
     start_after: float = 0.0
+
+
+def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]:
+    """Put every topic of `targets` onto connections, within what the exchanges allow.
+
+    Args:
+        targets: what to record.
+        first_conn: number of the first connection.
+
+    Raises:
+        ConfigError: a secret that a feed takes from the environment is not there.
+
+    """
+    plans: list[ConnectionPlan] = []
+    opened: dict[str, int] = {}
+    for target in targets:
+        feed = target.feed
+        for socket, subscriptions in _connections(target):
+            nth = opened.get(feed.name, 0)
+            opened[feed.name] = nth + 1
+            plans.append(
+                ConnectionPlan(
+                    conn=first_conn + len(plans),
+                    feed=feed.name,
+                    url=socket.resolved_url(),
+                    public_url=socket.public().url,
+                    headers=socket.resolved_headers(),
+                    subscriptions=subscriptions,
+                    send_interval=feed.limits.spacing if feed.limits else 0.0,
+                    keep_alive=KeepAlive(every=feed.keep_alive.every, text=feed.keep_alive.text)
+                    if feed.keep_alive
+                    else None,
+                    start_after=_start_after(feed, nth),
+                )
+            )
+    return plans
+
+
+def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Subscription, ...]]]:
+    """Each connection of a target: its socket and what to send on it."""
+    feed = target.feed
+    if not feed.channels or feed.limits is None or feed.subscribe is None:
+        said = tuple(Subscription(text=text, topics=()) for text in target.subscribe)
+        for socket in feed.sockets.values():
+            yield socket, said
+        return
+    for key, socket in feed.sockets.items():
+        topics = _topics(target, key)
+        if not topics:
+            continue
+        # Even shares rather than full connections and a rest: none is busier than it has to be.
+        connections = -(-len(topics) // feed.limits.streams_per_connection)
+        for share in _batches(topics, -(-len(topics) // connections)):
+            batches = _batches(share, feed.subscribe.batch)
+            yield (
+                socket,
+                tuple(
+                    Subscription(text=_message(feed.subscribe.template, batch, number), topics=batch)
+                    for number, batch in enumerate(batches, 1)
+                ),
+            )
+
+
+def _topics(target: Target, socket: str) -> tuple[str, ...]:
+    """The topics on one of the feed's sockets, a symbol's together."""
+    feed = target.feed
+    only = next(iter(feed.sockets))
+    channels = [feed.channel_table[name] for name in target.channels]
+    channels = [channel for channel in channels if (channel.socket or only) == socket]
+    topics = [channel.topic for channel in channels if not channel.per_symbol]
+    for symbol in target.symbols:
+        written = feed.symbols.topic_case.apply(symbol) if feed.symbols else symbol
+        topics += [channel.topic.replace("{symbol}", written) for channel in channels if channel.per_symbol]
+    return tuple(dict.fromkeys(topics))
+
+
+def _message(template: str, topics: tuple[str, ...], number: int) -> str:
+    # The id first: a topic may hold the text {id}, a number holds no {topics}.
+    array = json.dumps(topics, ensure_ascii=False, separators=(",", ":"))
+    return template.replace("{id}", str(number)).replace("{topics}", array)
+
+
+def _start_after(feed: Feed, nth: int) -> float:
+    """Seconds to wait before the feed's `nth` connection."""
+    if feed.limits is None:
+        return 0.0
+    # Half of what the exchange allows, so that reconnections have room beside it.
+    at_once = max(1, feed.limits.connects // 2)
+    return nth // at_once * feed.limits.connects_interval
+
+
+def _batches(topics: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
+    return [topics[start : start + size] for start in range(0, len(topics), size)]

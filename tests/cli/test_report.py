@@ -1,0 +1,90 @@
+"""wsrec report: options, streams and exit status."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from wsrec.store.schema import MESSAGE_SCHEMA
+
+
+def run(*arguments: str | Path) -> Result:
+    # `wsrec.cli` may re-export commands under their modules' names
+    command = importlib.import_module("wsrec.cli.report").report
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A capture of five received messages."""
+    values = {
+        "seq": range(5),
+        "recv_source": ["kernel"] * 5,
+        "direction": ["recv"] * 5,
+        "opcode": ["text"] * 5,
+        "channel": ["trade"] * 5,
+        "symbol": ["BTC"] * 5,
+        "text": ["{}"] * 5,
+        "data": [None] * 5,
+    }
+    arrays = [
+        pa.array(list(values.get(field.name, range(number, number + 5)))).cast(field.type)
+        for number, field in enumerate(MESSAGE_SCHEMA)
+    ]
+    about = {"schema_version": "1", "session": "s", "feed": "binance", "host": {"name": "tokyo1"}}
+    schema = MESSAGE_SCHEMA.with_metadata({f"wsrec.{key}": json.dumps(value) for key, value in about.items()})
+    path = tmp_path / "out" / "messages" / "feed=binance" / "s-000001.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table(arrays, schema=schema), path)
+    return tmp_path / "out"
+
+
+class TestReport:
+    def test_prints_to_standard_output(self, out: Path) -> None:
+        result = run(out)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "binance on tokyo1" in result.stdout
+        assert "complete: seq 0..4, none missing" in result.stdout
+
+    def test_json(self, out: Path) -> None:
+        result = run(out, "--json")
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["recordings"][0]["rows"] == {"recv": {"text": 5}}
+
+    def test_a_pattern(self, out: Path) -> None:
+        assert run(out / "messages" / "feed=*" / "*.parquet").exit_code == 0
+
+    @pytest.mark.parametrize("option", [(), ("--json",)])
+    def test_a_damaged_file_is_told_on_standard_error_and_the_status(self, out: Path, option: tuple[str, ...]) -> None:
+        bad = out / "messages" / "feed=binance" / "s-000002.parquet"
+        bad.write_bytes(b"PAR1")
+        result = run(out, *option)
+        assert result.exit_code == 1
+        assert str(bad) in result.stderr
+        assert "set the file aside" in result.stderr
+        assert "binance" in result.stdout
+
+    def test_a_source_that_does_not_exist(self) -> None:
+        result = run("nowhere")
+        assert result.exit_code == 1
+        assert result.stderr == "wsrec report: nowhere: no such file or folder, and no file matches it as a pattern\n"
+
+    def test_a_hostile_file_name_is_cleaned(self, out: Path) -> None:
+        bad = out / "messages" / "\x1b[2J.parquet"
+        bad.write_bytes(b"")
+        assert "\x1b" not in run(out).stderr
+
+    def test_no_source_is_wrong_usage(self) -> None:
+        assert run().exit_code == 2
+
+    @pytest.mark.parametrize("option", ["-h", "--help"])
+    def test_help_has_examples(self, option: str) -> None:
+        result = run(option)
+        assert result.exit_code == 0
+        assert "wsrec report out --json | jq" in result.stdout

@@ -1,0 +1,111 @@
+"""What all tests share: certificates, servers of their own on loopback, the real recordings, and the wsrec command."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import trustme
+
+from tests.exchange import Exchange, Handler
+
+SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+RECORDING = SHARED_DATA / "binance-usdm-btcusdt-20240808.txt.gz"
+
+
+class Wsrec:
+    """The command, as a user runs it."""
+
+    def run(self, *arguments: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, timeout=timeout, check=False, **options
+        )
+
+    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        )
+
+    @staticmethod
+    def command(*arguments: object) -> list[str]:
+        return [sys.executable, "-P", "-m", "wsrec", *map(str, arguments)]
+
+
+@pytest.fixture
+def wsrec() -> Wsrec:
+    return Wsrec()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def exchange(authority: trustme.CA) -> Iterator[Any]:
+    """Starts exchanges that a handler describes; all are stopped at the end."""
+    running: list[Exchange] = []
+
+    def start(handler: Handler, *, tls: bool = False, **options: Any) -> Exchange:
+        server = Exchange(handler, authority=authority if tls else None, **options)
+        server.start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def real_messages() -> list[bytes]:
+    """Every message of the real Binance recording, in order."""
+    if not RECORDING.exists():
+        pytest.skip(f"the real recording is not here: {RECORDING}")
+    with gzip.open(RECORDING) as lines:
+        return [line.rstrip(b"\n").split(b" ", 1)[1] for line in lines]
+
+
+def messages_of(out: Path, **options: Any) -> pa.Table:
+    """All message rows below an output folder, in order of `seq`."""
+    files = sorted((out / "messages").rglob("*.parquet"))
+    return pa.concat_tables([pq.ParquetFile(file).read(**options) for file in files]).sort_by("seq")
+
+
+def events_of(out: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """All events below an output folder, the detail decoded."""
+    rows: list[dict[str, Any]] = []
+    for file in sorted((out / "events").rglob("*.parquet")):
+        rows += pq.ParquetFile(file).read().to_pylist()
+    for row in rows:
+        row["detail"] = json.loads(row["detail"])
+    return [row for row in rows if kind is None or row["kind"] == kind]
+
+
+def received(table: pa.Table) -> list[bytes]:
+    """The payloads of the received text and binary messages."""
+    rows = table.select(["direction", "opcode", "text", "data"]).to_pylist()
+    return [
+        row["text"].encode() if row["text"] is not None else row["data"]
+        for row in rows
+        if row["direction"] == "recv" and row["opcode"] in ("text", "binary")
+    ]
+
+
+os.environ.setdefault("NO_COLOR", "1")

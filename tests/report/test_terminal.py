@@ -1,0 +1,157 @@
+"""wsrec.report.terminal: what a reader sees."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from wsrec.report.collect import collect
+from wsrec.report.model import Report
+from wsrec.report.terminal import print_report, reading_progress
+
+from .conftest import STAMPS, START, Capture, message_columns
+
+HOSTILE = "\x1b]0;own\x07[bold red]x[/]\x9b2J:smile:\u202e"
+
+
+def rendered(report: Report, width: int = 80, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, **options)
+    print_report(report, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def rich_capture(capture: Capture) -> Report:
+    """Two feeds with everything that a report can show."""
+    columns = message_columns(3000)
+    columns["direction"] = ["sent"] * 3 + ["recv"] * 2997
+    columns["nic_time"] = columns["nic_time"] + np.where(np.arange(3000) == 50, 3 * 10**9, 0)
+    events = [
+        {"time": START + number, "kind": kind, "conn": 0, "channel": HOSTILE, "detail": {HOSTILE: HOSTILE * 40}}
+        for number, kind in enumerate(("gap", "stall", "disconnect", "refused", "privilege") * 5)
+    ]
+    events.append(
+        {"time": START, "kind": "lost_interval", "detail": {"from": START, "to": START + 10**9, "reason": "r"}}
+    )
+    columns["seq"][10:] += 2
+    capture.write(columns, gaps=12, events=events)
+    hostile = message_columns(500)
+    hostile["channel"] = [f"{HOSTILE}{i % 20}" for i in range(500)]
+    hostile["opcode"] = [HOSTILE] * 500
+    hostile["nic_time"] = [None] * 500
+    hostile["exchange_time"] = hostile["recv_time"] + 1_270_000_000
+    stage1 = {f"none: {HOSTILE * 9}": 500}
+    capture.write(hostile, feed=HOSTILE.replace("/", "") * 9, host=HOSTILE * 9, session="b", stage1=stage1)
+    return collect([capture.out])
+
+
+class TestRendering:
+    @pytest.mark.parametrize("width", [80, 100, 139, 140, 200])
+    def test_no_line_is_wider_than_the_terminal(self, capture: Capture, width: int) -> None:
+        report = rich_capture(capture)
+        assert report.errors == []
+        for line in rendered(report, width).splitlines():
+            assert cell_len(line) <= width
+
+    def test_no_figure_is_cut_at_80_columns(self, capture: Capture) -> None:
+        columns = message_columns(20_000)
+        for name in STAMPS[1:]:
+            columns[name] = columns[name] - 3_000_000_000_000  # every figure of two steps gets a sign and five digits
+        capture.write(columns)
+        lines = rendered(collect([capture.out])).splitlines()
+        assert [line.count("-50.0min") for line in lines if "-50.0min" in line] == [7] * 6
+
+    def test_facts_are_stated_plainly(self, capture: Capture) -> None:
+        capture.write(message_columns(1500), gaps=0, events=[{"time": START, "kind": "session_start"}])
+        text = rendered(collect([capture.out]), 100)
+        assert "complete: seq 0..1,499, none missing" in text
+        assert "1,500 received · 0 sent · 0 rest" in text
+        assert "none by the feed's sequence rule" in text
+        assert "quiet: no disconnect" in text
+        assert "whole ms" in text
+        assert text.count("NIC->HANDOFF") == 6  # three tables and their sparklines
+
+    def test_missing_rows_are_stated_plainly(self, capture: Capture) -> None:
+        columns = message_columns(100)
+        columns["seq"] = np.array([*range(40), *range(52, 111), 110], np.uint64)
+        capture.write(columns)
+        assert "incomplete: seq 0..110, 12 missing (40..51), 1 there twice" in rendered(collect([capture.out]), 100)
+
+    def test_a_report_on_later_files_only_says_so(self, capture: Capture) -> None:
+        capture.write(message_columns(10, first_seq=70))
+        assert "complete: seq 70..79, none missing (the session's earlier files" in rendered(
+            collect([capture.out]), 120
+        )
+
+    def test_totals_with_and_without_stage_1_have_a_line_each(self, capture: Capture) -> None:
+        columns = message_columns(100)
+        columns["nic_time"] = [None if i < 30 else int(time) for i, time in enumerate(columns["nic_time"])]
+        columns["frame_in_read"] = np.zeros(100, np.uint16)
+        capture.write(columns)
+        text = rendered(collect([capture.out]), 160)
+        assert "all frames, each the first in its read" in text
+        assert text.count("NIC->HANDOFF") == text.count("EVENT->HANDOFF") == 1
+
+    def test_an_empty_capture(self, capture: Capture) -> None:
+        capture.write(message_columns(0))
+        text = rendered(collect([capture.out]))
+        assert "no rows" in text
+        assert "no received rows" in text
+
+    def test_nothing_of_a_stranger_reaches_the_terminal(self, capture: Capture) -> None:
+        text = rendered(rich_capture(capture), 200)
+        assert not [c for c in text if not c.isprintable() and c != "\n"]
+        assert "[bold red]x[/]" in text
+        assert ":smile:" in text
+
+    def test_colours_only_on_a_terminal(self, capture: Capture) -> None:
+        capture.write(message_columns(10))
+        report = collect([capture.out])
+        assert "\x1b[" not in rendered(report)
+        assert "\x1b[" in rendered(report, force_terminal=True, color_system="standard")
+
+
+class TestJson:
+    def test_is_the_struct(self, capture: Capture) -> None:
+        report = rich_capture(capture)
+        assert msgspec.json.decode(report.to_json(), type=Report) == report
+
+    def test_what_a_terminal_would_obey_is_escaped(self, capture: Capture) -> None:
+        text = rich_capture(capture).to_json()
+        assert text.isprintable()
+        assert json.loads(text)["recordings"][0]["host"]
+
+    def test_times_and_durations_are_integers(self, capture: Capture) -> None:
+        capture.write(message_columns(10))
+        (recording,) = json.loads(collect([capture.out]).to_json())["recordings"]
+        step = recording["stages"][0]["steps"][0]
+        for key in ("sum", "min", "mean", "p50", "p90", "p99", "p999", "max"):
+            assert isinstance(step[key], int)
+        assert isinstance(recording["first_recv_time"], int)
+
+
+class TestProgress:
+    def test_is_silent_off_a_terminal(self) -> None:
+        console = Console(file=io.StringIO())
+        with reading_progress(console) as progress:
+            progress(1, 2)
+        assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+
+    def test_shows_on_a_terminal_what_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wsrec.report.terminal._PATIENCE", 0.0)
+        console = Console(file=io.StringIO(), force_terminal=True, width=60)
+        with reading_progress(console) as progress:
+            progress(1, 2)
+        assert "50%" in console.file.getvalue()  # type: ignore[attr-defined]
+
+    def test_stays_away_when_it_is_quick(self) -> None:
+        console = Console(file=io.StringIO(), force_terminal=True, width=60)
+        with reading_progress(console) as progress:
+            progress(1, 2)
+        assert "%" not in console.file.getvalue()  # type: ignore[attr-defined]

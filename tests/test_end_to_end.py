@@ -1,0 +1,43 @@
+"""From a real TLS server to Parquet and back: what the whole recorder promises."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import messages_of, received
+from tests.exchange import sends
+from wsrec.stages import STAGES
+
+
+@pytest.fixture(scope="module")
+def text_messages(real_messages):
+    return [message.decode() for message in real_messages]
+
+
+class TestRealRecording:
+    @pytest.mark.parametrize("tls", ["stamped", "openssl"])
+    def test_every_message_over_tls(self, wsrec, exchange, ca_file, text_messages, real_messages, tmp_path, tls):
+        server = exchange(sends(text_messages), tls=True)
+        result = wsrec.run(
+            "record", server.url, "--ca-file", ca_file, "--until-close", "--out", tmp_path, "--tls", tls, "--json"
+        )
+        assert result.returncode == 0, result.stderr
+        table = messages_of(tmp_path)
+        assert received(table) == real_messages
+        assert table["seq"].to_pylist() == list(range(len(table)))
+        assert json.loads(result.stdout)["messages"] == len(real_messages)
+
+        rows = table.filter(np.array(table["direction"].to_pylist()) == "recv")
+        stages = [rows[stage.column].cast("int64").to_numpy() for stage in STAGES[1:]]
+        for before, after in zip(stages, stages[1:], strict=False):
+            assert (before <= after).all()
+        sources = set(rows["recv_source"].to_pylist())
+        if tls == "stamped":
+            assert sources == {"kernel"}
+            assert rows["nic_time"].null_count == 0
+        else:
+            assert sources == {"user"}
+            assert rows["nic_time"].null_count == len(rows)

@@ -1,0 +1,126 @@
+"""`wsrec replay`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+
+import click
+import msgspec
+
+from wsrec.replay.message import SourceError
+from wsrec.replay.run import DEMO, Endpoint, ReplayOptions, run
+from wsrec.replay.server import ServeError
+from wsrec.replay.tls import TlsError
+
+
+def _speed(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    if value == "max":
+        return math.inf
+    try:
+        speed = float(value)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise click.BadParameter(f"{value!r} is neither a positive number nor `max`")
+    return speed
+
+
+@click.command(name="replay", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--tls-self-signed", is_flag=True, help="Serve wss:// with a certificate made at start.")
+@click.option(
+    "--ca-out",
+    type=click.Path(dir_okay=False),
+    help="Where to write the CA's certificate (PEM). [default: a temporary file, removed at the end]",
+)
+@click.option(
+    "--speed",
+    metavar="NUMBER|max",
+    callback=_speed,
+    help="Times the recorded pace, or `max`: as fast as clients read. [default: 1]",
+)
+@click.option("--loop", is_flag=True, help="Start over at the end of the recording, without an end.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="demo: mean messages a second, over all streams that were subscribed to. [default: 1000]",
+)
+@click.option("--seed", type=int, help="demo: seed of the market. [default: 1]")
+@click.option(
+    "--ping-interval",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Send protocol pings. [default: none]",
+)
+@click.option("--wait-subscribe", is_flag=True, help="Start a client's stream at its first subscription.")
+@click.option("--json", "as_json", is_flag=True, help="Say where it serves as a line of JSON: source, url, ca_file.")
+def replay(
+    sources: tuple[str, ...],
+    port: int,
+    host: str,
+    tls_self_signed: bool,
+    ca_out: str | None,
+    speed: float | None,
+    loop: bool,
+    rate: float | None,
+    seed: int | None,
+    ping_interval: float | None,
+    wait_subscribe: bool,
+    as_json: bool,
+) -> None:
+    """Serve a capture, a text recording or a synthetic market as an exchange.
+
+    SOURCE is a message file of wsrec, a folder or a pattern of them, a text recording (plain or gzip; docs/replay.md
+    shows the forms), or the word demo for a synthetic Binance USD-M market. Every client gets the recording from the
+    beginning; subscriptions are acknowledged. SIGINT and SIGTERM stop it.
+
+    \b
+    wsrec replay captures/                              # at the pace of the recording
+    wsrec replay captures/ --speed max --loop --port 9443
+    wsrec replay demo --tls-self-signed --ca-out ca.pem --port 9443
+    wsrec record wss://localhost:9443/stream --ca-file ca.pem \\
+      --subscribe '{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}'
+    """
+    demo = sources == (DEMO,)
+    if DEMO in sources and not demo:
+        raise click.UsageError(f"{DEMO} is served alone; a file of that name is ./{DEMO}")
+    if demo and (speed is not None or loop):
+        raise click.UsageError("--speed and --loop are for recordings; the pace of demo is --rate")
+    if not demo and (rate is not None or seed is not None):
+        raise click.UsageError(f"--rate and --seed are for {DEMO}; the pace of a recording is --speed")
+    if ca_out is not None and not tls_self_signed:
+        raise click.UsageError("--ca-out needs --tls-self-signed")
+    options = ReplayOptions(
+        sources=sources,
+        host=host,
+        port=port,
+        tls_self_signed=tls_self_signed,
+        ca_out=ca_out,
+        speed=1.0 if speed is None else None if math.isinf(speed) else speed,
+        loop=loop,
+        rate=1000.0 if rate is None else rate,
+        seed=1 if seed is None else seed,
+        ping_interval=ping_interval,
+        wait_subscribe=wait_subscribe,
+    )
+
+    def announce(endpoint: Endpoint) -> None:
+        if as_json:
+            click.echo(msgspec.json.encode(endpoint).decode())
+        else:
+            click.echo(f"serving {endpoint.source} at {endpoint.url}")
+            if endpoint.ca_file:
+                click.echo(f"CA certificate: {endpoint.ca_file}")
+        sys.stdout.flush()
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        run(options, announce)
+    except (SourceError, ServeError, TlsError) as error:
+        raise click.ClickException(str(error)) from error

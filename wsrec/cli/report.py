@@ -1,0 +1,38 @@
+"""`wsrec report`: what is in captures, how complete they are and where the time went."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from wsrec.report.collect import collect
+from wsrec.report.terminal import print_report, reading_progress
+from wsrec.report.units import clean
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("sources", nargs=-1, required=True, metavar="FILE|DIR|GLOB...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
+def report(sources: tuple[str, ...], as_json: bool) -> None:
+    """Say what captures hold: rows, rates, gaps, completeness, and the time between the six stages of each frame.
+
+    \b
+    Examples:
+      wsrec report out
+      wsrec report out/messages/feed=binance/date=2026-11-22
+      wsrec report 'out/messages/feed=*/date=2026-11-22/hour=13/*.parquet'
+      wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
+
+    Nothing on disk is changed. A file that cannot be read is named on standard error, the others are reported, and the
+    exit status is 1. docs/stages.md explains the stages.
+    """
+    with reading_progress(Console(stderr=True)) as progress:
+        result = collect(sources, progress)
+    if as_json:
+        click.echo(result.to_json())
+    else:
+        print_report(result, Console(highlight=False))
+    for error in result.errors:
+        click.secho(f"wsrec report: {clean(error, 1000)}", fg="red", err=True)
+    if result.errors:
+        raise click.exceptions.Exit(1)

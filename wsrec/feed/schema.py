@@ -1,0 +1,480 @@
+"""The feed YAML: what an exchange's market offers and how its messages are read. The one place that defines it.
+
+`configs/feed.schema.json` (for editors) and the tables in `docs/feeds.md` are made from these models. Values that hold
+`${NAME}` are read from the environment when connections are planned, never before, so that a `Feed` holds no secret
+that its author did not write into it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import re
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
+
+SCHEMA_LINE = "# yaml-language-server: $schema=feed.schema.json"
+MASK = "***"
+_MAX_EXPANSION = 1000
+_ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_SECRET_NAME = re.compile(r"key|token|secret|sign|passw|credential|auth", re.IGNORECASE)
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]{0,63}$"
+KeyPath = Annotated[str, Field(pattern=r"^[^.\s\"\\]+(\.[^.\s\"\\]+)*$", max_length=200)]
+Regex = Annotated[str, Field(max_length=500)]
+Topic = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class ConfigError(Exception):
+    """A feed, a target or an option that cannot be used. The text is for the user: what was found, what to do."""
+
+
+class MisfitError(ValueError):
+    """A value that contradicts another one of the same feed.
+
+    Attributes:
+        where: keys from the feed down to the value, for the error's line.
+
+    """
+
+    def __init__(self, where: tuple[str, ...], text: str) -> None:
+        super().__init__(text)
+        self.where = where
+
+
+class SequenceRule(StrEnum):
+    """How a message's sequence number follows from the one before, on the same connection, channel and symbol."""
+
+    NONE = "none"
+    """The messages do not tell."""
+    PREVIOUS = "previous"
+    """`seq_previous` equals the previous message's `exchange_seq`."""
+    TOUCHING = "touching"
+    """`seq_first` equals the previous message's `exchange_seq` plus one: ranges that touch."""
+    NEXT = "next"
+    """`exchange_seq` equals the previous one plus one."""
+    INCREASING = "increasing"
+    """`exchange_seq` is above the previous one: shows disorder, not loss."""
+
+
+class TimeUnit(StrEnum):
+    """What the exchange counts time in, since the Unix epoch; `iso` is RFC 3339 text."""
+
+    S = "s"
+    MS = "ms"
+    US = "us"
+    NS = "ns"
+    ISO = "iso"
+
+
+class Case(StrEnum):
+    """The letters of a symbol."""
+
+    LOWER = "lower"
+    UPPER = "upper"
+    KEEP = "keep"
+
+    def apply(self, text: str) -> str:
+        """`text` in this case."""
+        return text.lower() if self is Case.LOWER else text.upper() if self is Case.UPPER else text
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"expected a regular expression ({error})") from error
+    return text
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Extract(_Model):
+    """A part of a text in the message."""
+
+    path: KeyPath = Field(description="Keys from the top of the message, joined by dots: `data.s`.")
+    capture: Regex | None = Field(
+        default=None,
+        description="Regular expression with one group: the part to take. The whole text where it does not match.",
+    )
+    case: Case = Field(default=Case.KEEP, description="Change the letters of what was taken.")
+    optional: bool = Field(
+        default=False,
+        description="With `capture`: no value where it does not match, in place of the whole text.",
+    )
+
+    @field_validator("capture")
+    @classmethod
+    def _one_group(cls, text: str | None) -> str | None:
+        if text is not None and re.compile(_regex(text)).groups != 1:
+            raise ValueError("expected a regular expression with exactly one group, as in `^[^@]+@(.+)$`")
+        return text
+
+    def take(self, text: str) -> str | None:
+        """The part of `text`, or None."""
+        if self.capture is not None:
+            found = re.search(self.capture, text)
+            if found is None and self.optional:
+                return None
+            text = (found and found.group(1)) or text
+        return self.case.apply(text)
+
+
+Places = tuple[KeyPath | Extract, ...]
+
+
+class Socket(_Model):
+    """An address to connect to."""
+
+    url: str = Field(
+        description="`ws://` or `wss://`. `${NAME}` is replaced from the environment when connecting and never stored.",
+        max_length=2000,
+    )
+    headers: dict[str, str] = Field(
+        default={},
+        description="Added to the handshake request. `${NAME}` as in `url`; never printed or stored.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _websocket(cls, url: str) -> str:
+        check_url(url)
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _one_line(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not value.isprintable():
+                raise ValueError("expected header names of letters, digits and dashes, and values of one line")
+        return headers
+
+    def resolved_url(self) -> str:
+        """The URL with `${NAME}` replaced from the environment, escaped as a URL needs it.
+
+        Raises:
+            ConfigError: a variable is not set.
+
+        """
+        return _ENV.sub(lambda found: quote(_environment(found[1]), safe=""), self.url)
+
+    def resolved_headers(self) -> dict[str, str]:
+        """The headers with `${NAME}` replaced from the environment.
+
+        Raises:
+            ConfigError: a variable is not set, or holds a line break.
+
+        """
+        headers = {}
+        for name, value in self.headers.items():
+            headers[name] = _ENV.sub(lambda found: _environment(found[1]), value)
+            if not headers[name].isprintable():
+                raise ConfigError(f"header {name}: the environment's value is not one line of printable text")
+        return headers
+
+    def public(self) -> Socket:
+        """The same without secrets."""
+        return Socket.model_construct(url=mask_url(self.url), headers=dict.fromkeys(self.headers, MASK))
+
+
+class Symbols(_Model):
+    """What the exchange calls its instruments."""
+
+    pattern: Regex = Field(description="Regular expression for a whole symbol as the exchange's payload writes it.")
+    words: str = Field(description="The pattern in words, for error messages.", max_length=300)
+    example: str = Field(description="A symbol that exists.", max_length=64)
+    case: Case = Field(default=Case.UPPER, description="Letters of a symbol; users may type either.")
+    topic_case: Case = Field(default=Case.KEEP, description="Letters of `{symbol}` inside topics.")
+    pair: str | None = Field(
+        default=None,
+        description="How `BTC/USDT` is written here, from `{base}` and `{quote}`: `{base}{quote}`.",
+        max_length=64,
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, text: str) -> str:
+        return _regex(text)
+
+    def normalise(self, text: str) -> str:
+        """The exchange's symbol for what a user typed.
+
+        Raises:
+            ConfigError: it does not look like one.
+
+        """
+        symbol = text.strip()
+        if self.pair and symbol.count("/") == 1:
+            base, quoted = symbol.split("/")
+            symbol = self.pair.replace("{base}", base).replace("{quote}", quoted)
+        symbol = self.case.apply(symbol)
+        if not re.fullmatch(self.pattern, symbol):
+            also = " or BTC/USDT" if self.pair else ""
+            raise ConfigError(f"symbol {text!r}: expected {self.words}, as in {self.example}{also}")
+        return symbol
+
+
+class Channel(_Model):
+    """A kind of message that can be subscribed to."""
+
+    topic: Topic = Field(description="What to ask for; `{symbol}` and `{PARAMETER}` are replaced.")
+    description: str = Field(default="", description="What it carries, for `wsrec feeds show`.", max_length=300)
+    common: Literal["trades", "book", "bbo", "ticker"] | None = Field(
+        default=None, description="The name that stands for this channel on every exchange."
+    )
+    default: bool = Field(default=False, description="Recorded when no channels are asked for.")
+    socket: str | None = Field(
+        default=None, description="Which of `sockets` carries it; needed where there are several."
+    )
+    parameters: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="Values of each `{PARAMETER}` in the channel's name and topic: one channel each.",
+    )
+    aliases: tuple[str, ...] = Field(
+        default=(), description="Other names that its messages may carry as their channel."
+    )
+    symbol: Places | None = Field(default=None, description="In place of `fields.symbol`; `[]`: has none.")
+    exchange_time: Places | None = Field(
+        default=None, description="In place of `fields.exchange_time`; `[]`: has none."
+    )
+    exchange_seq: Places = Field(default=(), description="Where the sequence number is (the last one, of a range).")
+    seq_first: Places = Field(default=(), description="Where the first number of a range is (rule `touching`).")
+    seq_previous: Places = Field(default=(), description="Where the previous message's number is (rule `previous`).")
+    sequence: SequenceRule = Field(
+        default=SequenceRule.NONE,
+        description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`.",
+    )
+
+    @model_validator(mode="after")
+    def _operands(self) -> Channel:
+        needs = {SequenceRule.PREVIOUS: "seq_previous", SequenceRule.TOUCHING: "seq_first"}.get(self.sequence)
+        if self.sequence is not SequenceRule.NONE and not self.exchange_seq:
+            raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected exchange_seq beside it")
+        if needs and not getattr(self, needs):
+            raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
+        if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
+            raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
+        unknown = set(_PLACEHOLDER.findall(self.topic)) - {"symbol", *self.parameters}
+        if unknown:
+            found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
+            raise MisfitError(("topic",), found)
+        return self
+
+    @property
+    def per_symbol(self) -> bool:
+        """Whether it is asked for once a symbol, or once."""
+        return "{symbol}" in self.topic
+
+
+class Subscribe(_Model):
+    """The message that asks for topics."""
+
+    template: str = Field(
+        description="Its text; `{topics}` becomes a JSON array of topics, `{id}` a number that counts up.",
+        max_length=2000,
+    )
+    batch: int = Field(description="Most topics in one message.", ge=1, le=100_000)
+
+    @field_validator("template")
+    @classmethod
+    def _asks(cls, text: str) -> str:
+        if "{topics}" not in text:
+            raise ValueError("expected {topics} somewhere in the text")
+        return text
+
+
+class Limits(_Model):
+    """What the exchange allows, so that it neither closes nor bans."""
+
+    streams_per_connection: int = Field(description="Most topics on one connection.", ge=1, le=1_000_000)
+    messages_per_second: float = Field(description="Most messages that we may send on a connection.", gt=0, le=1e6)
+    send_interval: float | None = Field(
+        default=None,
+        description="Least time (s) between two messages that we send; by default from `messages_per_second`.",
+        gt=0,
+        le=3600,
+    )
+    connects: int = Field(description="Most connection attempts within `connects_interval`.", ge=1, le=1_000_000)
+    connects_interval: float = Field(description="Seconds in which `connects` are counted.", gt=0, le=86400)
+
+    @property
+    def spacing(self) -> float:
+        """Least time (s) between two messages that we send."""
+        return self.send_interval or 1 / self.messages_per_second
+
+
+class Ack(_Model):
+    """How the exchange answers a subscription, request and answer joined by an id."""
+
+    id: KeyPath = Field(description="Where request and answer carry their id.")
+    error_code: tuple[KeyPath, ...] = Field(description="Where a refusal's code may be; its presence makes it one.")
+    error_message: tuple[KeyPath, ...] = Field(description="Where a refusal's text may be.")
+    timeout: float = Field(
+        default=10.0, description="Seconds after which a request counts as unanswered.", gt=0, le=3600
+    )
+
+
+class ClientKeepAlive(_Model):
+    """What we have to send for the exchange not to close. Its own WebSocket pings are always answered."""
+
+    every: float = Field(description="Seconds between two.", gt=0, le=86400)
+    text: str | None = Field(
+        default=None, description="A text message to send; without it, a WebSocket ping.", max_length=2000
+    )
+
+
+class Fields(_Model):
+    """Where a message carries what. Places are tried in order; a channel may have its own."""
+
+    channel: Places = Field(description="The channel's name.")
+    symbol: Places = Field(default=(), description="The symbol.")
+    exchange_time: Places = Field(default=(), description="The exchange's event time.")
+    time_unit: TimeUnit = Field(
+        default=TimeUnit.MS, description="Unit of `exchange_time`: `s`, `ms`, `us`, `ns` or `iso`."
+    )
+
+
+class Feed(_Model):
+    """One exchange market."""
+
+    name: str = Field(description="Its name in paths and columns: a-z, 0-9, dots, dashes.", pattern=NAME_PATTERN)
+    description: str = Field(description="One line for `wsrec feeds list`.", max_length=300)
+    homepage: str | None = Field(default=None, description="The exchange's own documentation.", max_length=500)
+    sockets: dict[str, Socket] = Field(description="Addresses by name.", min_length=1)
+    symbols: Symbols | None = Field(default=None, description="What symbols look like.")
+    default_symbols: tuple[str, ...] = Field(default=(), description="Recorded when no symbols are asked for.")
+    channels: dict[str, Channel] = Field(
+        default={}, description="What can be subscribed to, by the exchange's own names."
+    )
+    subscribe: Subscribe | None = Field(default=None, description="How to ask for topics; needed with channels.")
+    limits: Limits | None = Field(default=None, description="What the exchange allows; needed with channels.")
+    ack: Ack | None = Field(
+        default=None, description="How subscriptions are answered; without it answers are not checked."
+    )
+    keep_alive: ClientKeepAlive | None = Field(default=None, description="What we have to send to stay connected.")
+    fields: Fields | None = Field(
+        default=None, description="Where messages carry channel, symbol, time; without it, nowhere."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Feed:
+        if self.channels:
+            for key in ("subscribe", "limits"):
+                if getattr(self, key) is None:
+                    raise MisfitError(("channels",), f"found channels without {key}, expected both")
+        if any(channel.per_symbol for channel in self.channels.values()) and self.symbols is None:
+            raise MisfitError(("channels",), "found topics with {symbol}, expected symbols beside them")
+        common: dict[str, str] = {}
+        for name, channel in self.channels.items():
+            where = ("channels", name)
+            if channel.socket is None and len(self.sockets) > 1:
+                raise MisfitError(where, f"found no socket, expected one of {', '.join(self.sockets)}")
+            if channel.socket is not None and channel.socket not in self.sockets:
+                found = f"found {channel.socket!r}, expected one of {', '.join(self.sockets)}"
+                raise MisfitError((*where, "socket"), found)
+            if set(_PLACEHOLDER.findall(name)) != set(channel.parameters):
+                raise MisfitError(where, "found a name that does not hold each {PARAMETER} of parameters, and no other")
+            if channel.common and common.setdefault(channel.common, name) != name:
+                found = f"found {channel.common!r}, which is {common[channel.common]} already"
+                raise MisfitError((*where, "common"), found)
+        for symbol in self.default_symbols:
+            if self.symbols is None:
+                raise MisfitError(("default_symbols",), "found no symbols, expected them beside it")
+            try:
+                self.symbols.normalise(symbol)
+            except ConfigError as error:
+                raise MisfitError(("default_symbols",), f"found {error}") from error
+        return self
+
+    @cached_property
+    def channel_table(self) -> dict[str, Channel]:
+        """Every channel by its full name, parameters filled in."""
+        table: dict[str, Channel] = {}
+        for template, channel in self.channels.items():
+            for values in itertools.product(*channel.parameters.values()):
+                name, topic = template, channel.topic
+                for key, value in zip(channel.parameters, values, strict=True):
+                    name = name.replace(f"{{{key}}}", value)
+                    topic = topic.replace(f"{{{key}}}", value)
+                table[name] = channel.model_copy(update={"topic": topic, "parameters": {}})
+        return table
+
+    @cached_property
+    def channel_by_any_name(self) -> dict[str, Channel]:
+        """`channel_table` and the channels' aliases, for names that messages carry; a full name goes first."""
+        table = dict(self.channel_table)
+        for channel in self.channels.values():
+            for alias in channel.aliases:
+                table.setdefault(alias, channel)
+        return table
+
+    @property
+    def default_channels(self) -> tuple[str, ...]:
+        """Full names of the channels that are recorded when none are asked for."""
+        return tuple(name for name, channel in self.channel_table.items() if channel.default)
+
+    def public(self) -> Feed:
+        """The same feed without secrets, to be stored or shown; still reads messages, no longer connects."""
+        return self.model_copy(update={"sockets": {key: s.public() for key, s in self.sockets.items()}})
+
+    def public_config(self) -> dict[str, Any]:
+        """`public()` as plain data; `Feed.model_validate` reads it back."""
+        return self.public().model_dump(mode="json", exclude_defaults=True)
+
+
+def check_url(url: str) -> None:
+    """Make sure that `url` is an address for WebSocket.
+
+    Raises:
+        ValueError: it is not; the text says what was expected, without repeating the URL.
+
+    """
+    expected = "expected ws://HOST/PATH or wss://HOST/PATH, without a #fragment"
+    # What the environment holds is filled in later; for the check any text does (a number, so that it may be a port).
+    url = _ENV.sub("1", url)
+    if not url.isprintable() or any(c.isspace() for c in url):
+        raise ValueError(expected)
+    try:
+        parse_uri(url)
+    except (InvalidURI, ValueError, AssertionError) as error:
+        raise ValueError(expected) from error
+
+
+def mask_url(url: str) -> str:
+    """`url` with the user's name and password and the values of secret-looking parameters replaced."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return MASK
+    userinfo, at, host = parts.netloc.rpartition("@")
+    netloc = f"{MASK}:{MASK}@{host}" if at and userinfo else host
+    # Kept as written, not decoded and encoded again: what is stored shall be what was sent.
+    pairs = re.split(r"([&;])", parts.query)
+    for index, pair in enumerate(pairs):
+        name, equals, value = pair.partition("=")
+        if equals and value and not _ENV.fullmatch(value) and _SECRET_NAME.search(name):
+            pairs[index] = f"{name}={MASK}"
+    return urlunsplit(parts._replace(netloc=netloc, query="".join(pairs)))
+
+
+def feed_schema() -> dict[str, Any]:
+    """The JSON Schema of a feed YAML, for editors."""
+    schema = Feed.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "wsrec feed"}
+
+
+def _environment(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigError(f"${{{name}}}: the environment has no {name}; set it, or take it out of the feed")
+    return value

@@ -1,0 +1,120 @@
+"""What a user names on the command line, resolved: a catalogue feed, a YAML file or a bare URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wsrec.feed.load import find_feed, load_feed
+from wsrec.feed.schema import ConfigError, Feed, Socket, check_url, mask_url
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A feed, and what to record of it.
+
+    Attributes:
+        feed: the feed; for a bare URL one without channels or fields.
+        symbols: as the exchange writes them.
+        channels: the exchange's own names, keys of `feed.channel_table`.
+        subscribe: texts to send as they are, for a bare URL.
+
+    """
+
+    feed: Feed
+    symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+def resolve(
+    target: str,
+    symbols: Sequence[str] = (),
+    channels: Sequence[str] = (),
+    subscribe: Sequence[str] = (),
+) -> Target:
+    """Find the feed that `target` names and what is asked of it.
+
+    Args:
+        target: name of a catalogue feed, path of a YAML file, or a `ws://` or `wss://` URL.
+        symbols: as users type them; the feed's own by default.
+        channels: common names (`trades`, `book`, `bbo`, `ticker`) or the exchange's; the feed's own by default.
+        subscribe: texts to send after connecting to a bare URL.
+
+    Raises:
+        ConfigError: any of it cannot be used; the text says what can.
+
+    """
+    if re.match(r"wss?://", target, re.IGNORECASE):
+        if symbols or channels:
+            raise ConfigError(
+                "--symbols and --channels need a feed that knows them, not a bare URL: "
+                "send the exchange's own subscription with --subscribe TEXT, or name a feed (`wsrec feeds list`)"
+            )
+        return Target(feed=feed_of_url(target), subscribe=tuple(subscribe))
+    if "://" in target:
+        # Not repeated: it may hold a secret.
+        raise ConfigError("expected a URL that begins with ws:// or wss://")
+    feed = load_feed(Path(target)) if _is_path(target) else find_feed(target)
+    if subscribe:
+        raise ConfigError(
+            f"--subscribe is for bare URLs; {feed.name} makes its own subscriptions: use --symbols and --channels"
+        )
+    if not feed.channels:
+        if symbols or channels:
+            raise ConfigError(f"{feed.name} declares no channels: --symbols and --channels cannot be used with it")
+        return Target(feed=feed)
+    names = _channels(feed, channels)
+    chosen = _symbols(feed, symbols)
+    if not chosen and any(feed.channel_table[name].per_symbol for name in names):
+        example = feed.symbols.example if feed.symbols else "SYMBOL"
+        raise ConfigError(f"{feed.name} has no default symbols: say which, as in --symbols {example}")
+    return Target(feed=feed, symbols=chosen, channels=names)
+
+
+def feed_of_url(url: str) -> Feed:
+    """A feed that has nothing but an address, named after its host.
+
+    Raises:
+        ConfigError: it is no WebSocket URL.
+
+    """
+    try:
+        check_url(url)
+        host = urlsplit(url).hostname or ""
+        name = re.sub(r"[^a-z0-9.-]+", "-", host.lower()).strip(".-")[:64] or "url"
+        return Feed(name=name, description=mask_url(url)[:300], sockets={"main": Socket(url=url)})
+    except ValueError as error:
+        raise ConfigError("cannot use this URL: expected ws://HOST/PATH or wss://HOST/PATH") from error
+
+
+def _is_path(target: str) -> bool:
+    return target.endswith((".yaml", ".yml")) or ("/" in target and Path(target).exists())
+
+
+def _symbols(feed: Feed, asked: Sequence[str]) -> tuple[str, ...]:
+    if feed.symbols is None:
+        if asked:
+            raise ConfigError(f"{feed.name} has no symbols: leave --symbols out")
+        return ()
+    return tuple(dict.fromkeys(feed.symbols.normalise(text) for text in asked or feed.default_symbols))
+
+
+def _channels(feed: Feed, asked: Sequence[str]) -> tuple[str, ...]:
+    table = feed.channel_table
+    common = {channel.common: name for name, channel in table.items() if channel.common}
+    names = []
+    for text in asked or feed.default_channels:
+        name = common.get(text.strip(), text.strip())  # type: ignore[call-overload]
+        if name not in table:
+            raise ConfigError(
+                f"{feed.name} has no channel {text!r}: expected {', '.join(filter(None, common))} or a name "
+                f"that `wsrec feeds show {feed.name}` lists"
+            )
+        names.append(name)
+    if not names:
+        raise ConfigError(f"{feed.name} has no default channels: say which with --channels")
+    return tuple(dict.fromkeys(names))

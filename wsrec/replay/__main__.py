@@ -1,0 +1,30 @@
+"""The replay server as a child process: options as a line of JSON on standard input, whose end stops it."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from wsrec.child import read_job
+from wsrec.replay.message import SourceError
+from wsrec.replay.run import Endpoint, ReplayOptions, run
+from wsrec.replay.server import ServeError
+from wsrec.replay.tls import TlsError
+
+
+def main() -> None:
+    """Serve what standard input asks for; say where as a line of JSON on standard output."""
+    try:
+        run(read_job(ReplayOptions), _announce, stop_on=sys.stdin.fileno())
+    except (SourceError, ServeError, TlsError) as error:
+        sys.exit(f"wsrec replay: {error}")
+
+
+def _announce(endpoint: Endpoint) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(endpoint) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""What a report says: the structs that `--json` encodes as they stand. Times and durations are integers of ns."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from wsrec.ring.events import EventKind
+
+# What bears on completeness or on the clock, gravest first
+INCIDENT_KINDS = (
+    EventKind.LOST_INTERVAL,
+    EventKind.GAP,
+    EventKind.DISCONNECT,
+    EventKind.STALL,
+    EventKind.REFUSED,
+    EventKind.UNANSWERED,
+    EventKind.CLOCK_STEP,
+    EventKind.PRIVILEGE,
+)
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """One step between two stages, over the frames of its table.
+
+    Attributes:
+        key: `wsrec.stages.Step.key`, or `event_to_handoff` for the total of frames without stage 1.
+        name: as people read it: ``EVENT->RECV_START``.
+        count: durations counted.
+        negative: how many of them were below zero: see `Stage1.after_event` and `Stage1.after_read`.
+        sum, min, mean, max: exact (ns); the mean is rounded.
+        p50, p90, p99, p999: within 1/128 (ns); a negative duration counts as 0 here and in `buckets`.
+        share: of the time that the table's totals take, 0 to 1; null where that is not above zero.
+        buckets: lowest duration (ns) and count of each histogram bucket in use, ascending.
+
+    """
+
+    key: str
+    name: str
+    count: int
+    negative: int
+    sum: int
+    min: int | None
+    mean: int | None
+    p50: int | None
+    p90: int | None
+    p99: int | None
+    p999: int | None
+    max: int | None
+    share: float | None
+    buckets: list[tuple[int, int]]
+
+
+class StageTable(msgspec.Struct, frozen=True, kw_only=True):
+    """The steps of received frames.
+
+    Attributes:
+        frames: `first` in their read (`frame_in_read` 0), `behind` others of the same read, or `all` of them.
+        steps: the steps that have a count, in order of the stages, and the totals after them.
+
+    """
+
+    frames: Literal["all", "first", "behind"]
+    steps: list[Latency]
+
+
+class Delay(msgspec.Struct, frozen=True, kw_only=True):
+    """`recv_time` less `exchange_time` of received messages (ns): travel, exchange and both clocks together.
+
+    Attributes:
+        channel: the `channel` column; null for messages without one, and for all channels together.
+        count: messages that carry an exchange time.
+        negative: how many of them arrived before their exchange time.
+        resolution: the coarsest of 1 s, 1 ms, 1 µs and 1 ns that all exchange times are multiples of (ns).
+        min, max: exact (ns).
+        p50, p99: within 1/128 (ns).
+
+    """
+
+    channel: str | None
+    count: int
+    negative: int
+    resolution: int
+    min: int
+    p50: int
+    p99: int
+    max: int
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One session, and the proof by `seq` that its files are complete.
+
+    Attributes:
+        session: its id.
+        files, rows: what of it was read.
+        first_recv_time, last_recv_time: ns since the epoch; null without rows.
+        first_seq, last_seq: lowest and highest `seq`; null without rows.
+        missing: how many `seq` between them are in no row.
+        missing_ranges: the first 100 such ranges, both ends missing as well.
+        duplicates: rows whose `seq` another row has already.
+
+    """
+
+    session: str
+    files: int
+    rows: int
+    first_recv_time: int | None
+    last_recv_time: int | None
+    first_seq: int | None
+    last_seq: int | None
+    missing: int
+    missing_ranges: list[tuple[int, int]]
+    duplicates: int
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """Received messages a second.
+
+    Attributes:
+        mean: over the time that sessions cover.
+        peak: most messages in one second of UTC.
+        peak_time: the beginning of that second (ns since the epoch).
+
+    """
+
+    mean: float | None
+    peak: int
+    peak_time: int
+
+
+class Stage1(msgspec.Struct, frozen=True, kw_only=True):
+    """Where stage 1 of received rows comes from.
+
+    Attributes:
+        nic, kernel, none: rows by source.
+        reasons: rows by the reason why it is null, from the files' metadata.
+        after_event: rows stamped after EVENT and not after RECV_END: their segment came in while the read was under
+            way. Nothing is wrong, and `NIC->EVENT` is negative.
+        after_read: rows stamped after RECV_END, which cannot be: the clocks of stage 1 and of the others disagree.
+        latest: the farthest that a stamp lies after RECV_END (ns); null without such rows.
+
+    """
+
+    nic: int
+    kernel: int
+    none: int
+    reasons: dict[str, int]
+    after_event: int
+    after_read: int
+    latest: int | None
+
+
+class Clock(msgspec.Struct, frozen=True, kw_only=True):
+    """Quality of the clock of stages 2 to 6, over all files' metadata.
+
+    Attributes:
+        clocks: the clocks in use.
+        anchors: moments taken on both clocks.
+        width: the widest bracket of an anchor, which bounds the error of UTC (ns); null where unknown.
+        steps: how often the realtime clock was set.
+        largest_step: the farthest it was set (ns, signed); null without steps.
+
+    """
+
+    clocks: list[str]
+    anchors: int
+    width: int | None
+    steps: int
+    largest_step: int | None
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that bears on completeness or on the clock, as in the events file."""
+
+    time: int
+    kind: str
+    session: str
+    conn: int | None
+    channel: str | None
+    symbol: str | None
+    detail: dict[str, Any]
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was recorded of one feed on one host.
+
+    Attributes:
+        feed, host: their names.
+        sessions: by first receive time.
+        files: message files read.
+        rows: by `direction` and `opcode`: ``{"recv": {"text": 10}}``.
+        first_recv_time, last_recv_time: ns since the epoch; null without rows.
+        recorded: ns that sessions cover between their first and last row, overlaps once.
+        rate: of received messages; null without any.
+        payload_bytes: of all rows.
+        file_bytes: of the message files on disk.
+        gaps: sequence gaps by the files' metadata; null where no file's feed declares a rule.
+        events: events by kind, from the events files.
+        stalled, lost: ns by the `stall` and `lost_interval` events.
+        incidents: the first 20 events of each kind in `INCIDENT_KINDS`, by time.
+        stage1, clock: where the stamps come from.
+        stages: the tables `all`, `first` and `behind`; those without frames are left out.
+        exchange_delay: over all channels; null without exchange times.
+        exchange_delay_by_channel: by descending count. After 256 channels the rest are one, `(other channels)`.
+        warnings: what the reader should not overlook, in plain words.
+
+    """
+
+    feed: str
+    host: str
+    sessions: list[Session]
+    files: int
+    rows: dict[str, dict[str, int]]
+    first_recv_time: int | None
+    last_recv_time: int | None
+    recorded: int
+    rate: Rate | None
+    payload_bytes: int
+    file_bytes: int
+    gaps: int | None
+    events: dict[str, int]
+    stalled: int
+    lost: int
+    incidents: list[Incident]
+    stage1: Stage1
+    clock: Clock
+    stages: list[StageTable]
+    exchange_delay: Delay | None
+    exchange_delay_by_channel: list[Delay]
+    warnings: list[str]
+
+    def row_count(self, direction: str) -> int:
+        """Rows of one direction (`recv`, `sent` or `rest`)."""
+        return sum(self.rows.get(direction, {}).values())
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All recordings in the files of one call.
+
+    Attributes:
+        recordings: by feed and host.
+        errors: each file or source that could not be read, or not to its end, with its cure.
+
+    """
+
+    recordings: list[Recording]
+    errors: list[str]
+
+    def to_json(self) -> str:
+        """The report as one JSON object, which a terminal can show: control characters are escaped."""
+        text = msgspec.json.encode(self).decode()
+        # msgspec escapes what JSON asks for; the C1 controls and the direction marks can only stand in strings
+        return re.sub("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", _escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

@@ -1,0 +1,71 @@
+"""Figures as people read them: three significant digits and a unit. Text of strangers made safe to print."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_DURATIONS = (
+    (1, "ns"),
+    (1_000, "µs"),
+    (1_000_000, "ms"),
+    (1_000_000_000, "s"),
+    (60_000_000_000, "min"),
+    (3_600_000_000_000, "h"),
+    (86_400_000_000_000, "d"),
+)
+_SIZES = ((1, "B"), (10**3, "kB"), (10**6, "MB"), (10**9, "GB"), (10**12, "TB"))
+_COUNTS = ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"))
+
+
+def duration(ns: float | None, space: str = " ") -> str:
+    """A duration (ns) with its unit: ``12.3 µs``. Minutes come after 1,000 s; a dash stands for None."""
+    if ns is None:
+        return "-"
+    if 60e9 <= abs(ns) < 999.5e9:
+        return f"{ns / 1e9:.0f}{space}s"
+    return _scaled(ns, _DURATIONS, space)
+
+
+def size(number: float) -> str:
+    """An amount of bytes with its unit, in powers of 1,000: ``58.7 MB``."""
+    return _scaled(number, _SIZES, " ")
+
+
+def short_count(number: int) -> str:
+    """A count in at most five characters: ``123``, ``1.23M``."""
+    return str(number) if number < 10_000 else _scaled(number, _COUNTS, "")
+
+
+def _scaled(number: float, units: tuple[tuple[int, str], ...], space: str) -> str:
+    for index, (scale, unit) in enumerate(units):
+        value = number / scale
+        following = units[index + 1][0] / scale if index + 1 < len(units) else None
+        # 999,950 is 1.00 of the next unit, not 1000 of this one; minutes turn into hours at 60
+        if following is None or abs(value) < following - (0.5 if following == 1000 else 0.0):
+            return f"{_three_digits(value, whole=scale == 1)}{space}{unit}"
+    raise AssertionError("the last unit takes every number")
+
+
+def _three_digits(value: float, *, whole: bool) -> str:
+    if whole:
+        return f"{value:.0f}"
+    for digits, limit in ((2, 9.995), (1, 99.95)):
+        if abs(value) < limit:
+            return f"{value:.{digits}f}"
+    return f"{value:,.0f}"
+
+
+def utc(ns: int, *, date: bool = True) -> str:
+    """A time (ns since the epoch, UTC) to the millisecond: ``2026-11-22 13:00:00.123``."""
+    try:
+        moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
+    except (OverflowError, OSError, ValueError):
+        return f"{ns} ns"
+    return f"{moment:{'%Y-%m-%d ' if date else ''}%H:%M:%S}.{ns // 1_000_000 % 1000:03}"
+
+
+def clean(text: str, limit: int = 200) -> str:
+    """Text of an exchange or a file as it may be printed: escapes spelled out, cut after `limit` characters."""
+    # str.isprintable is false for all control, format (direction marks), surrogate and unassigned characters
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    return safe if len(text) <= limit else safe[: limit - 1] + "…"
