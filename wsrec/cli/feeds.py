@@ -18,6 +18,7 @@ from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.plan import plan
 from wsrec.feed.schema import ConfigError, Feed, SequenceRule, feed_schema, mask_url
 from wsrec.feed.target import resolve
+from wsrec.units import clean
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -39,7 +40,7 @@ def config_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:
             return function(*args, **kwargs)
         except ConfigError as error:
             for line in str(error).split("\n"):
-                click.echo(_plain(line), err=True)
+                click.echo(clean(line), err=True)
             raise SystemExit(2) from error
 
     return wrapped
@@ -113,7 +114,7 @@ def check(file: Path, as_json: bool) -> None:
     feed = load_feed(file)
     if as_json:
         return _print_json({"file": str(file), "name": feed.name, "channels": list(feed.channel_table)})
-    return click.echo(_plain(f"{file}: {feed.name}, {len(feed.channel_table)} channels, no mistakes"))
+    return click.echo(clean(f"{file}: {feed.name}, {len(feed.channel_table)} channels, no mistakes"))
 
 
 @feeds.command("plan")
@@ -142,17 +143,17 @@ def plan_(
         rows = [msgspec.to_builtins(connection) for connection in connections]
         return _print_json([{**row, "url": row["public_url"], "headers": sorted(row["headers"])} for row in rows])
     for connection in connections:
-        click.echo(_plain(f"connection {connection.conn}: {connection.public_url}"))
+        click.echo(clean(f"connection {connection.conn}: {connection.public_url}"))
         if connection.headers:
-            click.echo(_plain(f"  headers: {', '.join(sorted(connection.headers))}"))
+            click.echo(clean(f"  headers: {', '.join(sorted(connection.headers))}"))
         if connection.start_after:
             click.echo(f"  connects {connection.start_after:g} s after the start")
         if connection.keep_alive:
-            click.echo(_plain(f"  every {connection.keep_alive.every:g} s: {connection.keep_alive.text or 'ping'}"))
+            click.echo(clean(f"  every {connection.keep_alive.every:g} s: {connection.keep_alive.text or 'ping'}"))
         if len(connection.subscriptions) > 1:
             click.echo(f"  {len(connection.subscriptions)} messages, {connection.send_interval:g} s apart")
         for subscription in connection.subscriptions:
-            click.echo(_plain(f"  send {subscription.text}"))
+            click.echo(clean(f"  send {subscription.text}"))
     return None
 
 
@@ -187,12 +188,7 @@ def _table(*columns: str) -> Table:
 
 
 def _cells(*texts: str) -> list[str]:
-    return [escape(_plain(text)) for text in texts]
-
-
-def _plain(text: str) -> str:
-    """`text` without control characters, which could steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return [escape(clean(text)) for text in texts]
 
 
 def _print_json(data: Any) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress
-from wsrec.report.units import clean
+from wsrec.units import clean
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -37,11 +37,11 @@ from wsrec.report.model import (
     StageTable,
 )
 from wsrec.report.signed import SignedHistogram
-from wsrec.report.units import duration
 from wsrec.ring.events import EventKind
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL, Step
 from wsrec.store.capture import CaptureError, events_beside, message_files, metadata, open_messages
 from wsrec.store.schema import UTC_NS
+from wsrec.units import duration
 
 TOTAL_WITHOUT_NIC = Step("event_to_handoff", EVENT, HANDOFF)
 
@@ -97,7 +97,7 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
         except (CaptureError, pa.ArrowException, OSError, ValueError) as error:
             errors.append(
                 f"{file.path}: damaged after {read:,} of {file.rows:,} rows ({_first_line(error)}); the report "
-                "counts the rows before; nothing was changed: set the file aside, `wsrec verify` tells of others"
+                "counts the rows before; nothing was changed: set the file aside"
             )
         done += file.rows
     for path, owner in _events_files(sources, files):

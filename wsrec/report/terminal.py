@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from wsrec.report.model import INCIDENT_KINDS, Delay, Incident, Latency, Recording, Report, Session, StageTable
-from wsrec.report.units import clean, duration, short_count, size, utc
 from wsrec.ring.events import EventKind
+from wsrec.units import clean, duration, short_count, size, utc
 
 _WIDE = 140
 _BARS = " ▁▂▃▄▅▆▇█"

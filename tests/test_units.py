@@ -1,10 +1,10 @@
-"""wsrec.report.units: figures and words as printed."""
+"""wsrec.units: figures and words as printed."""
 
 from __future__ import annotations
 
 import pytest
 
-from wsrec.report.units import clean, duration, short_count, size, utc
+from wsrec.units import clean, duration, short_count, size, utc
 
 
 class TestDuration:
