@@ -7,14 +7,17 @@ runs and when a journal that was left behind is recovered.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from wsrec.store.batch import JOURNAL_SCHEMA, Batch
+from wsrec.store.output import sync_folder
 
 JOB_KEY = b"wsrec.job"
 
@@ -40,38 +43,93 @@ class Journal:
         self.path = path
         self.number = number
         self._fsync_seconds = fsync_seconds
-        self._file = path.open("xb")
+        self._file = _AppendedFile(path)
         self._stream = pa.ipc.new_stream(self._file, JOURNAL_SCHEMA.with_metadata({JOB_KEY: job}))
+        try:
+            # the schema is written with the first batch, and must not be cut off with one that the disk refuses
+            self._stream.write_batch(pa.RecordBatch.from_pylist([], schema=JOURNAL_SCHEMA))
+            # what is synced to a file without a durable name would be lost with it
+            sync_folder(path.parent)
+        except OSError:
+            self._file.close()
+            path.unlink()
+            raise
         self._synced = time.monotonic()
         self._dirty = True
 
     def append(self, batch: Batch) -> int:
-        """Write a batch and return how many bytes it took.
+        """Write a batch and return how many bytes it took; after an error nothing of it is left in the file.
 
         Raises:
             OSError: the disk is full or gone.
 
         """
         before = self._file.tell()
-        self._stream.write_batch(batch.to_arrow())
-        self._file.flush()
-        self._dirty = True
-        self.sync_if_due()
+        try:
+            self._stream.write_batch(batch.to_arrow())
+            self._dirty = True
+            self.sync_if_due()
+        except OSError:
+            self._file.cut(before)
+            raise
         return self._file.tell() - before
 
     def sync_if_due(self) -> None:
-        """Have the kernel write to the disk what it holds of the journal, if the last time was long enough ago."""
+        """Have the kernel write to the disk what it holds of the journal, if the last time was long enough ago.
+
+        Raises:
+            OSError: the disk failed.
+
+        """
         if self._dirty and time.monotonic() - self._synced >= self._fsync_seconds:
-            os.fdatasync(self._file.fileno())
+            self._file.sync()
             self._synced = time.monotonic()
             self._dirty = False
 
     def close(self) -> None:
-        """End the stream and the file, durably."""
+        """End the stream and the file, durably.
+
+        Raises:
+            OSError: the disk is full or failed.
+
+        """
         self._stream.close()
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
+        self._file.sync()
         self._file.close()
+
+
+class _AppendedFile(io.RawIOBase):
+    """A new file without a buffer of its own: what `write` took the kernel has, and an end can be cut off again."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            done += os.write(self._fd, view[done:])
+        self._size += done
+        return done
+
+    def tell(self) -> int:
+        return self._size
+
+    def cut(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+        self._size = size
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
 
 
 def journal_path(folder: Path, number: int) -> Path:
@@ -79,23 +137,35 @@ def journal_path(folder: Path, number: int) -> Path:
     return folder / f"journal-{number:06d}.arrows"
 
 
-def read_journal(path: Path) -> tuple[bytes, Iterator[Batch]]:
-    """Open a journal: the job that it was written for, and its batches up to its end or to where it is torn.
+class JournalReader:
+    """A journal as it was left: its whole batches, in order, up to its end or to where it is torn.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        job: JSON of the writer's job that it was written for.
+        torn: after reading: whether it ended in the middle of a batch.
 
     Raises:
         OSError: the file cannot be read.
-        pa.ArrowInvalid: not even the beginning is whole.
+        pa.ArrowInvalid: not even its beginning is whole.
 
     """
-    stream = pa.ipc.open_stream(pa.memory_map(str(path)))
-    return stream.schema.metadata[JOB_KEY], _batches(stream)
 
+    def __init__(self, path: Path) -> None:
+        self._stream = pa.ipc.open_stream(pa.memory_map(str(path)))
+        self.job: bytes = self._stream.schema.metadata[JOB_KEY]
+        self.torn = False
 
-def _batches(stream: pa.RecordBatchStreamReader) -> Iterator[Batch]:
-    while True:
-        try:
-            batch = stream.read_next_batch()
-        except (StopIteration, pa.ArrowInvalid, OSError):
-            return
-        if batch.num_rows:
-            yield Batch.from_arrow(batch)
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            try:
+                batch = self._stream.read_next_batch()
+            except StopIteration:
+                return
+            except (pa.ArrowInvalid, OSError):
+                self.torn = True
+                return
+            if batch.num_rows:
+                yield Batch.from_arrow(batch)

@@ -38,6 +38,7 @@ class Pipeline:
 
     Attributes:
         feeds: the writers of the feeds, by name.
+        last_time: hand-off of the last slot that was taken, ns since the epoch; None before the first.
 
     """
 
@@ -50,6 +51,7 @@ class Pipeline:
     ) -> None:
         seq = next_seq or {}
         self.feeds = {feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0)) for feed in job.feeds}
+        self.last_time: int | None = None
         self._job = job
         self._status = status
         self._joiner = Joiner()
@@ -79,15 +81,28 @@ class Pipeline:
         if not len(slots):
             return
         is_event = slots["flags"] & _EVENT != 0
-        offset = self._offsets(slots, is_event, payload)
-        messages = np.flatnonzero(~is_event)
-        if len(messages) == len(slots):
-            self._add(slots, offset, payload, number)
-        elif len(messages):
-            self._add(slots[messages], offset[messages], payload.take(pa.array(messages)), number)
+        rows = np.flatnonzero(is_event)
+        events = _events(payload, rows)
+        offset = self._offsets(len(slots), rows, events)
+        start = 0
+        for row, event in zip(rows.tolist(), events, strict=True):
+            if event.kind is EventKind.DISCONNECT:
+                # what came before it is still held against the sequence that ends with it
+                self._add_messages(slots, offset, payload, np.flatnonzero(~is_event[start:row]) + start, number)
+                start = row
+            self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
+        self._add_messages(slots, offset, payload, np.flatnonzero(~is_event[start:]) + start, number)
+        self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
         for feed in self.feeds.values():
-            feed.expire_acks(int(slots["handoff"][-1]) + int(offset[-1]))
+            feed.expire_acks(self.last_time)
         self._publish()
+
+    def remember(self, batch: Batch) -> None:
+        """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""
+        slots, payload = self._joiner.join(batch)
+        if len(slots):
+            rows = np.flatnonzero(slots["flags"] & _EVENT)
+            self._offsets(len(slots), rows, _events(payload, rows))
 
     def finish(self, number: int) -> list[manifest.ManifestLine]:
         """Finish the files of this number, and enter them into the manifest.
@@ -123,6 +138,12 @@ class Pipeline:
         for feed in self.feeds.values():
             feed.event(time, kind, **dict(detail))
 
+    def _add_messages(self, slots: Slots, offset: Int64s, payload: pa.Array, rows: Int64s, number: int) -> None:
+        if len(rows) == len(slots):
+            self._add(slots, offset, payload, number)
+        elif len(rows):
+            self._add(slots[rows], offset[rows], payload.take(pa.array(rows)), number)
+
     def _add(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
         when = stamps(slots, offset)
         if self._status is not None:
@@ -137,22 +158,16 @@ class Pipeline:
             if len(rows):
                 feed.add(slots[rows], when.select(rows), payload.take(pa.array(rows)), number)
 
-    def _offsets(self, slots: Slots, is_event: Any, payload: pa.Array) -> Int64s:
-        """What turns each slot's monotonic stamps into UTC, by the last anchor before it; takes the events on the way."""
-        rows = np.flatnonzero(is_event)
-        if not len(rows):
-            return np.full(len(slots), self._offset or 0, np.int64)
-        events = [Event.decode(data) for data in payload_list(payload.take(pa.array(rows)))]
+    def _offsets(self, count: int, rows: Int64s, events: list[Event]) -> Int64s:
+        """What turns each slot's monotonic stamps into UTC, by the last anchor (of the events, at `rows`) before it."""
         marks = [(-1, self._offset)] if self._offset is not None else []
         for row, event in zip(rows, events, strict=True):
             if event.kind is EventKind.ANCHOR:
                 # a journal's rows before its first anchor have no better one
                 marks.append((int(row) if marks else -1, event.detail["realtime"] - event.detail["monotonic"]))
-        at = np.searchsorted([row for row, _ in marks], np.arange(len(slots)), side="right") - 1
-        offset = np.array([value for _, value in marks] or [0], np.int64)[np.maximum(at, 0)]
+        at = np.searchsorted([row for row, _ in marks], np.arange(count), side="right") - 1
+        offset: Int64s = np.array([value for _, value in marks] or [0], np.int64)[np.maximum(at, 0)]
         self._offset = marks[-1][1] if marks else None
-        for row, event in zip(rows, events, strict=True):
-            self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
         return offset
 
     def _event(self, time: int, offset: int, event: Event) -> None:
@@ -168,6 +183,8 @@ class Pipeline:
             self._connections[event.conn]["tls"] = {key: detail[key] for key in ("mode", "version", "cipher", "bits")}
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
             detail[key.removeprefix(_MONOTONIC)] = detail.pop(key) + offset
+        if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
+            detail["duration_ns"] = detail["to"] - detail["from"]
         feeds = self.feeds.values() if event.conn is None else [self.feeds[self._feed_of[event.conn]]]
         for feed in feeds:
             feed.event(time, event.kind, conn=event.conn, **dict(detail))
@@ -181,6 +198,10 @@ class Pipeline:
         writer["gaps"] = sum(feed.gaps for feed in feeds)
         writer["lost_intervals"] = sum(feed.lost_intervals for feed in feeds)
         writer["refused"] = sum(feed.refused for feed in feeds)
+
+
+def _events(payload: pa.Array, rows: Int64s) -> list[Event]:
+    return [Event.decode(data) for data in payload_list(payload.take(pa.array(rows)))] if len(rows) else []
 
 
 def _host() -> dict[str, Any]:

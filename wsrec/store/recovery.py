@@ -1,0 +1,101 @@
+"""What an interrupted session left behind, brought home: its journals become the files that they were to become.
+
+Call it with the output locked. It may be interrupted and called again: a journal goes only after its files have landed,
+and what stands in the way of a file is set aside under `.wsrec/aside`, never deleted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from wsrec.ring.events import EventKind
+from wsrec.store import manifest
+from wsrec.store.job import WriterJob
+from wsrec.store.journal import JournalReader
+from wsrec.store.pipeline import Pipeline
+
+
+class Recovered(NamedTuple):
+    """One session that was recovered: its id, and how many rows came out of its journals."""
+
+    session: str
+    rows: int
+
+
+def recover(out: Path, on_error: Callable[[str], None]) -> list[Recovered]:
+    """Recover every session that was interrupted.
+
+    Args:
+        out: the output folder, locked by the caller.
+        on_error: told of each session that cannot be recovered; its journals stay where they are.
+
+    """
+    recovered = []
+    for folder in sorted((out / ".wsrec").glob("*/")):
+        if folder.name == "aside":
+            continue
+        try:
+            recovered.append(_recover_session(out, folder))
+        except (OSError, pa.ArrowException, msgspec.DecodeError) as error:
+            on_error(f"session {folder.name} cannot be recovered now: {error}; its journals are kept in {folder}")
+    return recovered
+
+
+def _recover_session(out: Path, folder: Path) -> Recovered:
+    session = folder.name
+    journals = sorted(folder.glob("journal-*.arrows"))
+    lines = [line for line in manifest.read(out) if line.session == session]
+    landed = {line.number for line in lines}
+    _clear_way(out, folder, lines)
+    next_seq = {line.feed: line.last_seq + 1 for line in lines if line.last_seq is not None}
+    pipeline: Pipeline | None = None
+    rows = 0
+    for path in journals:
+        reader = JournalReader(path)
+        if pipeline is None:
+            job = msgspec.structs.replace(msgspec.json.decode(reader.job, type=WriterJob), out=str(out))
+            pipeline = Pipeline(job, folder, next_seq=next_seq)
+        number = int(path.stem.partition("-")[2])
+        if number in landed:
+            # kept for the beginning of a message that the next journal ends
+            for batch in reader:
+                pipeline.remember(batch)
+            continue
+        for batch in reader:
+            pipeline.take(batch, number)
+        if path is journals[-1]:
+            now = time.time_ns()
+            last = pipeline.last_time or now
+            detail = {"from": last, "to": now, "duration_ns": now - last, "reason": "the recorder was interrupted"}
+            pipeline.event(now, EventKind.LOST_INTERVAL, **detail)
+        pipeline.event(time.time_ns(), EventKind.RECOVERED, journal=path.name, torn=reader.torn)
+        rows += sum(line.rows for line in pipeline.finish(number))
+        if reader.torn:
+            _set_aside(out, path)
+    for path in folder.glob("journal-*.arrows"):
+        path.unlink()
+    folder.rmdir()
+    return Recovered(session, rows)
+
+
+def _clear_way(out: Path, folder: Path, lines: list[manifest.ManifestLine]) -> None:
+    """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
+    known = {path for line in lines for path in (line.path, line.events_path)}
+    for path in folder.glob("*.partial"):
+        _set_aside(out, path)
+    for kind in ("messages", "events"):
+        for path in (out / kind).rglob(f"{folder.name}-[0-9]*.parquet"):
+            if str(path.relative_to(out)) not in known:
+                _set_aside(out, path)
+
+
+def _set_aside(out: Path, path: Path) -> None:
+    aside = out / ".wsrec" / "aside" / f"{path.name}.{time.time_ns()}"
+    aside.parent.mkdir(exist_ok=True)
+    path.rename(aside)
