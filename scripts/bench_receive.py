@@ -32,6 +32,7 @@ from pathlib import Path
 import trustme
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from wsrec.child import STOP, encode_job
@@ -74,21 +75,27 @@ def send(data: bytes, certificate: tuple[str, str] | None, ports: multiprocessin
         context.load_cert_chain(*certificate)
     while True:
         client, _ = listener.accept()
-        with client:
-            try:
-                tls = context.wrap_socket(client, server_side=True) if context else client
-                protocol = ServerProtocol(max_size=None)
-                while not (events := protocol.events_received()):
-                    protocol.receive_data(tls.recv(65536))
-                protocol.send_response(protocol.accept(events[0]))
-                tls.sendall(b"".join(protocol.data_to_send()))
-                view = memoryview(data)
-                for start in range(0, len(view), CHUNK):
-                    tls.sendall(view[start : start + CHUNK])
-                tls.sendall(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False))
-                tls.recv(65536)
-            except OSError as error:
-                print(f"sender: {error}", file=sys.stderr)
+        try:
+            with context.wrap_socket(client, server_side=True) if context else client as connected:
+                serve_one(connected, data)
+        except OSError as error:
+            print(f"sender: {error}", file=sys.stderr)
+
+
+def serve_one(client: socket.socket, data: bytes) -> None:
+    """The handshake, all frames, a close, and the client's answer."""
+    protocol = ServerProtocol(max_size=None)
+    while not (events := protocol.events_received()):
+        protocol.receive_data(client.recv(65536))
+    request = events[0]
+    assert isinstance(request, Request)
+    protocol.send_response(protocol.accept(request))
+    client.sendall(b"".join(protocol.data_to_send()))
+    view = memoryview(data)
+    for start in range(0, len(view), CHUNK):
+        client.sendall(view[start : start + CHUNK])
+    client.sendall(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False))
+    client.recv(65536)
 
 
 def cpu_ns(pid: int) -> int:

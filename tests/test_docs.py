@@ -1,0 +1,121 @@
+"""Every command in README.md and docs/ runs, and README and docs/ say what the code says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from wsrec.cli import main
+from wsrec.cli.record import record
+from wsrec.feed.plan import plan
+from wsrec.feed.target import resolve
+from wsrec.session.outcome import ExitStatus
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# settings of a machine with a PTP NIC, and commands that tests of their own run
+ELSEWHERE = ("ethtool", "hwstamp_ctl", "phc2sys", "pip install .", "scripts/demo", "scripts/test", "python scripts/")
+FEED = """
+name: my-exchange
+description: A feed of one's own
+sockets: {main: {url: "wss://example.com/ws"}}
+"""
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every shell command in the pages, as (page, command)."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                command = re.sub(r"\s+#.*", "", line).strip()
+                if command:
+                    found.append((page.name, command))
+    return found
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the pages' commands take for granted: a capture and a YAML file."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "my-exchange.yaml").write_text(FEED)
+    run(["record", "demo", "--duration", "1500ms"], folder)
+    return folder
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "wsrec", *words]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, f"{words}: {result.stderr}"
+    return result
+
+
+class TestCommands:
+    def test_there_are_some(self):
+        assert len(commands()) > 20
+
+    @pytest.mark.parametrize(("page", "command"), commands())
+    def test_runs(self, page: str, command: str, workplace: Path):
+        if command.startswith(ELSEWHERE):
+            return
+        program, *words = shlex.split(command.removesuffix("&").strip())
+        assert program == "wsrec", f"{page}: {command}"
+        if words[0] == "replay":
+            self.serves(words, workplace)
+        elif words[:2] == ["record", "demo"]:
+            run(["1s" if word == "10s" else word for word in words], workplace)
+        elif words[0] == "record":
+            self.would_record(words[1:], workplace)
+        else:
+            run(words, workplace)
+
+    def serves(self, words: list[str], folder: Path) -> None:
+        command = [sys.executable, "-P", "-m", "wsrec", *words]
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"serving ")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+            assert process.returncode == 0
+
+    def would_record(self, words: list[str], folder: Path) -> None:
+        """What needs the internet: its options are taken, its targets found and planned."""
+        with click.Context(main, auto_envvar_prefix="WSREC") as parent:
+            values = record.make_context("record", list(words), parent=parent).params
+        for target in values["targets"]:
+            name = str(folder / target) if target.endswith(".yaml") else target
+            assert plan([resolve(name, values["symbols"], values["channels"], values["subscribe"])])
+
+
+class TestPages:
+    def test_exit_statuses(self):
+        page = (ROOT / "docs" / "recording.md").read_text()
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+        assert [(int(number), name) for number, name in rows] == [(s.value, s.name) for s in ExitStatus]
+
+    def test_links_lead_somewhere(self):
+        for page in PAGES:
+            for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+                if not link.startswith("http"):
+                    assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+    def test_every_command_is_in_the_readme(self):
+        text = (ROOT / "README.md").read_text()
+        for name in main.commands:
+            assert f"wsrec {name}" in text
+
+
+class TestCrontab:
+    def test_its_command_is_one(self, workplace: Path):
+        lines = (ROOT / "scripts" / "crontab.example").read_text().splitlines()
+        (command,) = [line.split(None, 5)[5] for line in lines if re.match(r"[\d*]", line)]
+        words = shlex.split(command)
+        assert words[:2] == ["wsrec", "record"]
+        TestCommands().would_record(words[2:], workplace)

@@ -1,0 +1,69 @@
+"""What is installed is what is in the tree, and the scripts that a newcomer runs first work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree as a fresh clone has it."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+class TestPackage:
+    def test_every_package_is_listed(self):
+        listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+        found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "wsrec").rglob("__init__.py")}
+        assert set(listed) == found | {"wsrec.configs"}
+
+    def test_wheel_has_the_catalogue(self, clone: Path, tmp_path: Path):
+        command = ["python3", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, clone]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        (wheel,) = tmp_path.glob("*.whl")
+        names = zipfile.ZipFile(wheel).namelist()
+        assert {path.name for path in (ROOT / "configs").glob("*.yaml")} == {
+            Path(name).name for name in names if name.startswith("wsrec/configs/") and name.endswith(".yaml")
+        }
+        assert "wsrec/py.typed" in names
+
+
+class TestRooms:
+    def test_data_flows_one_way(self):
+        """Nothing later is imported by anything earlier; receive never imports store."""
+        rooms = ["ring", "feed", "wire", "receive", "store", "report", "replay", "session", "cli"]
+        for index, room in enumerate(rooms):
+            for path in (ROOT / "wsrec" / room).glob("*.py"):
+                for later in rooms[index + 1 :]:
+                    assert f"wsrec.{later}" not in path.read_text().replace(f"-m wsrec.{later}", ""), path
+
+
+class TestDemo:
+    @pytest.mark.timeout(600)
+    def test_records_and_prints_the_report(self, clone: Path):
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("VIRTUAL_ENV")}
+        result = subprocess.run(
+            ["scripts/demo"], cwd=clone, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        assert "NIC->HANDOFF" in result.stdout
+        assert "none missing" in result.stdout
