@@ -1,8 +1,8 @@
 """What receiver and writer have in common as children of the supervisor: the job, the log, the end.
 
-A child gets its job as JSON on standard input, after its length (never as arguments, which anyone can list), and reports
-as lines of JSON on standard output. Any further byte on standard input asks it to finish; the end of standard input says
-that the supervisor is gone, which means the same.
+A child gets its job as JSON on standard input, after its length (never as arguments, which anyone can list), and
+reports as lines of JSON on standard output. Any further byte on standard input asks it to finish; the end of standard
+input says that the supervisor is gone, which means the same.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ measures a stage takes its name, its column and its meaning from here (docs/stag
 
 from __future__ import annotations
 
+import itertools
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -42,9 +43,7 @@ class Step(NamedTuple):
         return f"{self.start.name}->{self.end.name}"
 
 
-STEPS = tuple(
-    Step(f"{start.name}_to_{end.name}".lower(), start, end) for start, end in zip(STAGES, STAGES[1:], strict=False)
-)
+STEPS = tuple(Step(f"{start.name}_to_{end.name}".lower(), start, end) for start, end in itertools.pairwise(STAGES))
 TOTAL = Step("total", NIC, HANDOFF)
 
 
@@ -54,10 +53,9 @@ class StampSource(IntEnum):
     NIC = 1
     KERNEL = 2
     NONE_OPENSSL = 3
-    NONE_KTLS = 4
-    NONE_UNSUPPORTED = 5
-    NONE_ABSENT = 6
-    NONE_SENT = 7
+    NONE_UNSUPPORTED = 4
+    NONE_ABSENT = 5
+    NONE_SENT = 6
 
     @property
     def reason(self) -> str | None:
@@ -67,7 +65,6 @@ class StampSource(IntEnum):
 
 _REASONS = {
     StampSource.NONE_OPENSSL: "openssl: SSLSocket reads without ancillary data",
-    StampSource.NONE_KTLS: "ktls: the kernel gives no stamp with decrypted data",
     StampSource.NONE_UNSUPPORTED: "this system has no SO_TIMESTAMPING",
     StampSource.NONE_ABSENT: "the kernel gave no stamp with this read",
     StampSource.NONE_SENT: "sent by wsrec, not received",

@@ -9,7 +9,7 @@ LONGEST = 30.0
 
 
 class Backoff:
-    """Doubling waits (s) from 0.5 to 30, each cut by up to a half at random so that connections do not come back at once.
+    """Doubling waits (s) from 0.5 to 30, each cut by up to a half at random: connections do not come back at once.
 
     Args:
         chance: where the randomness comes from.

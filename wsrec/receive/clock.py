@@ -37,7 +37,7 @@ def anchor() -> Anchor:
         width = now() - before
         if best is None or width < best.width:
             best = Anchor(before + width // 2, realtime, width)
-    assert best is not None  # noqa: S101 (_TRIES is not 0)
+    assert best is not None
     return best
 
 

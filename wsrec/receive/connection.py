@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -86,6 +87,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._totals = [0, 0, 0]
         self._lost_since: int | None = None
+        self._open_since: float | None = None
         self._finished = False
         # of the connection that is open now
         self._hot: HotPath | None = None
@@ -119,7 +121,7 @@ class Connection:
         try:
             await _first(stop, asyncio.sleep(self.plan.start_after))
             while not stopping.is_set() and not self._finished:
-                began = time.monotonic()
+                self._open_since = None
                 try:
                     await self._once(stop, backoff.attempts)
                     continue
@@ -127,9 +129,11 @@ class Connection:
                     self.failure = explain(error, self._uri.host, self._uri.port)
                 if self._lost_since is None:
                     self._lost_since = wanted_since
-                if time.monotonic() - began > _PROVEN:
+                if self._open_since is not None and time.monotonic() - self._open_since > _PROVEN:
                     backoff.reset()
-                wait = None if self.failure.permanent else backoff.next(self.failure.retry_after)
+                # what worked before can work again: a firewall's 403 in a maintenance window is not the end
+                in_vain = self.failure.permanent and not self.was_connected
+                wait = None if in_vain else backoff.next(self.failure.retry_after)
                 self._tell_failure(self.failure, wait, backoff.attempts)
                 if wait is None:
                     return
@@ -158,6 +162,7 @@ class Connection:
                 speaking.result()
                 await asyncio.wait((stop, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if not self._ended.done():
+                speaking.cancel()
                 await self._close()
                 self._finished = True
             elif self._until_close and self._closed_normally():
@@ -167,6 +172,10 @@ class Connection:
         finally:
             if speaking is not None:
                 speaking.cancel()
+                await asyncio.wait((speaking,))
+                if not speaking.cancelled():
+                    # what broke the sending ended the reading too, and is told as that
+                    speaking.exception()
             self._tear_down()
 
     async def _open(self, attempt: int) -> None:
@@ -174,11 +183,10 @@ class Connection:
         began = now()
         addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
         resolved = now()
-        sock, stamped = await self._connect(addresses)
+        sock, stamped, address = await self._connect(addresses)
         connected = now()
         self._transport = await self._secure(sock, stamped)
         secured = now()
-        address = sock.getpeername() if sock.fileno() >= 0 else addresses[0][4]
 
         self._handshake = Handshake(self.plan.url, {"User-Agent": f"wsrec/{__version__}", **self.plan.headers})
         self._opened = self._loop.create_future()
@@ -197,7 +205,7 @@ class Connection:
         self._loop.add_reader(self._transport.fileno, self._hot.on_readable)
         self._transport.send(self._handshake.request())
         await asyncio.wait((self._opened, self._ended), return_when=asyncio.FIRST_COMPLETED)
-        if self._ended.done():
+        if not self._opened.done():
             error = self._ended.result()
             if error is None:
                 self._handshake.eof()
@@ -218,14 +226,14 @@ class Connection:
             self._lost("not connected")
         child.info(f"connected to {self.plan.public_url}", conn=conn)
 
-    async def _connect(self, addresses: list[Any]) -> tuple[socket.socket, bool]:
-        """A connected socket and whether it stamps what it receives; the addresses are tried in their order."""
+    async def _connect(self, addresses: list[Any]) -> tuple[socket.socket, bool, Any]:
+        """A connected socket, whether it stamps what it receives, and its address; the addresses are tried in order."""
         failed: OSError | None = None
         for family, kind, protocol, _, address in addresses:
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _notice_silence(sock)
                 stamped = timestamping.enable(sock)
                 await self._loop.sock_connect(sock, address)
             except OSError as error:
@@ -235,7 +243,7 @@ class Connection:
                 sock.close()
                 raise
             else:
-                return sock, stamped
+                return sock, stamped, address
         raise failed or OSError("the host has no address")
 
     async def _secure(self, sock: socket.socket, stamped: bool) -> Transport:
@@ -282,7 +290,9 @@ class Connection:
         return transport
 
     def _on_opening(self, data: memoryview) -> int:
-        assert self._handshake is not None and self._hot is not None and self._opened is not None  # noqa: S101
+        assert self._handshake is not None
+        assert self._hot is not None
+        assert self._opened is not None
         try:
             consumed = self._handshake.feed(data)
         except Exception as error:  # noqa: BLE001 (told to whoever waits for the handshake)
@@ -292,6 +302,7 @@ class Connection:
             self._hot.open = True
             self._conversation = Conversation(self._handshake.protocol)
             self.connected = True
+            self._open_since = time.monotonic()
             self.reconnects += self.was_connected
             self.was_connected = True
             self.failure = None
@@ -302,7 +313,7 @@ class Connection:
     async def _speak(self) -> None:
         """Send the subscriptions, no faster than the exchange allows, and then whatever keeps the connection alive."""
         conversation, plan = self._conversation, self.plan
-        assert conversation is not None  # noqa: S101 (open)
+        assert conversation is not None
         for index, subscription in enumerate(plan.subscriptions):
             if index:
                 await asyncio.sleep(plan.send_interval)
@@ -319,7 +330,7 @@ class Connection:
             self._producer.sent(self.plan.conn, frame.opcode, frame.payload)
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
-        assert self._conversation is not None  # noqa: S101 (frames come after the handshake)
+        assert self._conversation is not None
         try:
             self._send(self._conversation.on_control(opcode, payload))
         except (ProtocolError, OSError) as error:
@@ -343,7 +354,7 @@ class Connection:
 
     def _on_full(self) -> None:
         """A ring is full: stop reading, let TCP push back, and look again in a millisecond."""
-        assert self._transport is not None  # noqa: S101 (it was readable)
+        assert self._transport is not None
         self._loop.remove_reader(self._transport.fileno)
         if not self._full_since:
             self._full_since = now()
@@ -356,9 +367,12 @@ class Connection:
         if not self._producer.flush() or not hot.has_room():
             self._loop.call_later(_FULL_POLL, self._look_for_room, hot)
             return
+        self._tell_stall()
+        self._loop.add_reader(self._transport.fileno, hot.on_readable)
+
+    def _tell_stall(self) -> None:
         self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
         self._full_since = 0
-        self._loop.add_reader(self._transport.fileno, hot.on_readable)
 
     def _closed_normally(self) -> bool:
         received = self._conversation.close_received if self._conversation else None
@@ -366,7 +380,7 @@ class Connection:
 
     def _reason_of_end(self) -> Exception:
         """Why the open connection ended, as an exception to explain."""
-        assert self._ended is not None  # noqa: S101
+        assert self._ended is not None
         error = self._ended.result()
         if error is not None:
             return error
@@ -378,7 +392,8 @@ class Connection:
 
     async def _close(self) -> None:
         """The closing handshake, begun by us; what still arrives before the answer is recorded."""
-        assert self._conversation is not None and self._ended is not None  # noqa: S101
+        assert self._conversation is not None
+        assert self._ended is not None
         self._producer.event(EventKind.CLOSE, conn=self.plan.conn, code=1000, reason="", by="wsrec")
         with suppress(OSError):
             self._send(self._conversation.close(CloseCode.NORMAL_CLOSURE, ""))
@@ -391,9 +406,11 @@ class Connection:
             if transport.fileno >= 0:
                 self._loop.remove_reader(transport.fileno)
             transport.close()
+        if self._full_since:
+            self._tell_stall()
         if hot is not None:
             self._totals = [self.reads, self.frames, self.received]
-        if was_open and hot is not None:
+        if was_open and hot is not None and not self._finished:
             ended = self._ended.result() if self._ended is not None and self._ended.done() else None
             self._producer.event(
                 EventKind.DISCONNECT,
@@ -402,14 +419,15 @@ class Connection:
                 received_bytes=hot.received,
                 discarded_bytes=hot.unparsed,
             )
-            if not self._finished:
-                self._lost_since = now()
+            # a connection that broke may have been dead since its last byte
+            self._lost_since = now() if ended is None else hot.last_event
+        if hot is not None:
+            hot.discard()
         self._hot = self._transport = self._handshake = self._conversation = None
         self._opened = self._ended = None
-        self._full_since = 0
 
     def _lost(self, reason: str) -> None:
-        assert self._lost_since is not None  # noqa: S101
+        assert self._lost_since is not None
         self._producer.event(
             EventKind.LOST_INTERVAL,
             conn=self.plan.conn,
@@ -431,6 +449,17 @@ class Connection:
         )
         again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
         child.error(f"{failure.message}; {again}", failure.cure, conn=self.plan.conn)
+
+
+def _notice_silence(sock: socket.socket) -> None:
+    """Have the kernel probe a silent peer, and give up one that has acknowledged nothing for 30 s (tcp(7))."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:

@@ -15,7 +15,8 @@ class Failure(NamedTuple):
     """One failed attempt.
 
     Attributes:
-        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`, `protocol` or `lost`.
+        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`, `protocol` or
+            `lost`.
         message: what happened.
         cure: what to do about it.
         permanent: whether trying again cannot help.
@@ -55,22 +56,23 @@ def explain(error: Exception, host: str, port: int) -> Failure:
         case HandshakeError():
             return Failure("handshake", f"{where}: {error}", "check that the URL is a WebSocket endpoint")
         case InvalidURI():
-            return Failure("handshake", str(error), "write it as wss://host:port/path", permanent=True)
+            return Failure(
+                "handshake", f"no WebSocket URL: {error.msg}", "write it as wss://host:port/path", permanent=True
+            )
         case ProtocolError():
             return Failure(
                 "protocol", f"{where} sent {error} (closing with {int(error.code)})", "report it to the exchange"
             )
         case ssl.SSLCertVerificationError():
-            reason = error.verify_message or str(error)
+            reason = getattr(error, "verify_message", None) or str(error)
             cure = (
                 "for a private CA give its PEM with --ca-file; if the name or date is wrong, "
                 "check the URL and this machine's clock. Verification is never switched off"
             )
             return Failure("certificate", f"{where}: certificate not verified: {reason}", cure, permanent=True)
         case ssl.SSLError():
-            return Failure(
-                "tls", f"{where}: TLS failed: {error.reason or error}", "check that the port speaks TLS (wss://)"
-            )
+            reason = getattr(error, "reason", None) or str(error)
+            return Failure("tls", f"{where}: TLS failed: {reason}", "check that the port speaks TLS (wss://)")
         case socket.gaierror():
             return Failure(
                 "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"

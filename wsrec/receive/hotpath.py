@@ -40,6 +40,8 @@ _SMALLEST_FRAME = 2
 _FIN = int(Flag.FIN)
 _RSV1 = int(Flag.RSV1)
 _COARSE = int(Flag.COARSE)
+# more than an hour in one step is counted as 73 minutes
+_LARGEST = (1 << 32) - 1
 pack_slot = SLOT.pack_into
 
 
@@ -95,6 +97,8 @@ class HotPath:
         # counts of bytes in the ring: received up to `_head`, parsed up to `_position`
         self._head = ring.head.read()
         self._position = self._head
+        # the end of the last frame handed off: no slot of this connection refers to what comes after
+        self._handed_off = self._head
         # the frame being handed on in parts: bytes to come, and its first byte
         self._part_left = 0
         self._part_first = 0
@@ -108,6 +112,14 @@ class HotPath:
     def has_room(self) -> bool:
         """Whether both rings can take a read."""
         return self._room() >= MIN_ROOM
+
+    def discard(self) -> None:
+        """Give back what no slot refers to: the handshake's answer, or a frame that never ended. Nothing is read after.
+
+        The writer frees the ring by slots, so without this a server that is down for days would fill it.
+        """
+        self._head = self._position = self._handed_off
+        self._ring.head.publish(self._head)
 
     def on_readable(self) -> None:
         """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
@@ -213,9 +225,9 @@ class HotPath:
                     stamp,
                     event,
                     0,
-                    waited >> COARSE_SHIFT,
-                    took >> COARSE_SHIFT,
-                    (parsed - recv_end) >> COARSE_SHIFT,
+                    min(waited >> COARSE_SHIFT, _LARGEST),
+                    min(took >> COARSE_SHIFT, _LARGEST),
+                    min((parsed - recv_end) >> COARSE_SHIFT, _LARGEST),
                     size,
                     read_bytes,
                     count - first_slot,
@@ -232,6 +244,7 @@ class HotPath:
 
         self._position = position
         if count != first_slot:
+            self._handed_off = position
             self._hand_off(first_slot, count)
         for opcode, offset, size in controls:
             self._on_control(opcode, bytes(self._ring.slice(offset, size)))

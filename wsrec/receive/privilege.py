@@ -27,9 +27,10 @@ def pin(cpu: int) -> Refusal | None:
         return Refusal(what, f"{sys.platform} has no processor affinity", "leave --cpu out here")
     try:
         os.sched_setaffinity(0, {cpu})
-    except OSError as error:
+    except (OSError, ValueError, OverflowError) as error:
         allowed = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        return Refusal(what, error.strerror or str(error), f"this process may use: {allowed} (taskset, cgroup cpuset)")
+        reason = getattr(error, "strerror", None) or str(error)
+        return Refusal(what, reason, f"this process may use: {allowed} (taskset, cgroup cpuset)")
     return None
 
 

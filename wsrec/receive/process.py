@@ -8,6 +8,7 @@ import sys
 
 import msgspec
 import uvloop
+from websockets.exceptions import InvalidURI
 
 from wsrec import child
 from wsrec.receive import privilege
@@ -22,6 +23,8 @@ from wsrec.ring.status import StatusPage
 
 ANCHOR_INTERVAL = 1.0
 _STATUS_INTERVAL = 0.1
+# how long the last words wait for a writer that may be gone
+_LAST_WORDS_NS = 10_000_000_000
 
 
 class Receiver:
@@ -56,7 +59,8 @@ class Receiver:
         self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
         self._sample_anchor()
-        while not self._producer.flush():
+        deadline = now() + _LAST_WORDS_NS
+        while not self._producer.flush() and now() < deadline:
             await asyncio.sleep(0.001)
         self._publish_status()
 
@@ -135,6 +139,9 @@ def main() -> int:
         failure = uvloop.run(_run(job))
     except OSError as error:
         failure = child.FailedLine(message=f"the receiver failed: {error}")
+    except InvalidURI as error:
+        # the error's own text has the URL, and the URL may have secrets
+        failure = child.FailedLine(message=f"no WebSocket URL: {error.msg}", cure="write it as wss://host:port/path")
     if failure is not None:
         child.say(failure)
         return 1

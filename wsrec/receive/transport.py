@@ -11,6 +11,7 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, cast
 
 from wsrec.receive.timestamping import ANCILLARY_SIZE, Stamps
@@ -131,6 +132,8 @@ class StampedTlsTransport(Transport):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
+        self._closed = False
+        self._broken: ssl.SSLError | None = None
 
     async def handshake(self) -> TlsDetails:
         """Do the TLS handshake.
@@ -163,6 +166,10 @@ class StampedTlsTransport(Transport):
 
     def read(self, into: memoryview) -> int | None:
         """See `Transport.read`. All that the ciphertext holds is decrypted: `into` takes it, being larger."""
+        if self._broken is not None:
+            raise self._broken
+        if self._closed:
+            return 0
         incoming, tls = self._incoming, self._tls
         wanted = len(into) - incoming.pending - tls.pending()
         size = self._receive(self._ciphertext[:wanted])
@@ -175,10 +182,25 @@ class StampedTlsTransport(Transport):
         filled = 0
         try:
             while incoming.pending or tls.pending():
-                filled += _read_into(tls, into[filled:])
+                got = _read_into(tls, into[filled:])
+                if not got:
+                    # close_notify, which SSLObject.read tells by an empty read
+                    self._closed = True
+                    break
+                filled += got
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._closed = True
+        except ssl.SSLError as error:
+            if not filled:
+                raise
+            self._broken = error
+        if self._closed or self._broken is not None:
+            if filled:
+                # what came before the end in the same read is handed on first; this makes the socket readable once more
+                with suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RD)
             return filled
         if self._outgoing.pending:
             super().send(self._outgoing.read())
@@ -229,7 +251,7 @@ class OpensslTransport(Transport):
         """See `Transport.read`. One TLS record a read; `read_bytes` counts what it decrypted to."""
         try:
             self.read_bytes = self._sock.recv_into(into[:READ_MAX])
-        except ssl.SSLWantReadError:
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return 0

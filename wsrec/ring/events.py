@@ -1,7 +1,7 @@
 """Events: what happened around the messages, in the words that receiver, writer and reader share.
 
-An event of the receiver rides in the slot ring (`Flag.EVENT`) with its JSON in the receiver's own byte ring, so it keeps
-its place among the frames and survives the receiver.
+An event of the receiver rides in the slot ring (`Flag.EVENT`) with its JSON in the receiver's own byte ring, so it
+keeps its place among the frames and survives the receiver.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class EventKind(StrEnum):
     DISK = "disk"
     """message: trouble with the output, or its end"""
     RECOVERED = "recovered"
-    """journal, rows, torn_bytes"""
+    """journal, torn (whether it ended in the middle of a batch)"""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):

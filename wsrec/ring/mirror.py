@@ -73,12 +73,14 @@ def map_mirrored(fd: int, offset: int, size: int) -> memoryview:
         size: the ring's size in bytes, a multiple of the page size.
 
     Raises:
-        ValueError: offset or size is not a multiple of the page size.
+        ValueError: offset or size is not a multiple of the page size, or reaches beyond the shared memory.
         OSError: the address space or the memory does not suffice.
 
     """
     if size <= 0 or size % PAGE or offset % PAGE:
         raise ValueError(f"a mirrored mapping takes whole pages of {PAGE} bytes, not {size} at {offset}")
+    if offset + size > os.fstat(fd).st_size:
+        raise ValueError(f"the shared memory ends before {size} bytes at {offset}")
     base = _map(None, 2 * size, _PROT_NONE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     protection = mmap.PROT_READ | mmap.PROT_WRITE
     flags = mmap.MAP_SHARED | _MAP_FIXED | getattr(mmap, "MAP_POPULATE", 0)

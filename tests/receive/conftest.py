@@ -1,0 +1,303 @@
+"""A hot path between a socket that the test writes to and rings that the test reads, and the implementations of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from wsrec.receive import timestamping
+from wsrec.receive.hotpath import HotPath
+from wsrec.receive.producer import Producer
+from wsrec.receive.transport import PlainTransport
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import Event
+from wsrec.ring.slotring import COARSE_SHIFT, Flag, SlotRing
+from wsrec.stages import StampSource
+from wsrec.wire.frames import MessageRules
+
+OWN_WORDS = Flag.SENT | Flag.EVENT
+
+
+class Slot(NamedTuple):
+    """A published slot, read as the writer reads it: absolute stamps, and the payload where the slot says it is."""
+
+    opcode: int
+    flags: Flag
+    payload: bytes
+    conn: int
+    offset: int
+    nic: int
+    source: StampSource
+    event: int
+    recv_start: int
+    recv_end: int
+    parsed: int
+    handoff: int
+    read_bytes: int
+    frame_in_read: int
+    frames_in_read: int
+
+    @property
+    def fin(self) -> bool:
+        return bool(self.flags & Flag.FIN)
+
+
+class Reader:
+    """The writer's end of the rings, as plain as can be.
+
+    Attributes:
+        taken: every slot taken so far.
+    """
+
+    def __init__(self, slots: SlotRing, notes: ByteRing, rings: dict[int, ByteRing]) -> None:
+        self.slots = slots
+        self.notes = notes
+        self.rings = rings
+        self.taken: list[Slot] = []
+        self._count = slots.released.read()
+
+    def take(self, *, release: bool = True) -> list[Slot]:
+        """What was published since the last time; afterwards its space is the producer's again."""
+        published = self.slots.published.read()
+        slots = [self._slot(record) for record in self.slots.run(self._count, published)]
+        self._count = published
+        self.taken += slots
+        if release:
+            self.release()
+        return slots
+
+    def release(self) -> None:
+        """Give back the space of all that was taken."""
+        for slot in self.taken[-self.slots.capacity :]:
+            self.ring_of(slot).tail.publish(slot.offset + len(slot.payload))
+        self.slots.released.publish(self._count)
+
+    def ring_of(self, slot: Slot) -> ByteRing:
+        return self.notes if slot.flags & OWN_WORDS else self.rings[slot.conn]
+
+    def events(self) -> list[Event]:
+        """Every event taken so far, each joined from its parts."""
+        found, data = [], b""
+        for slot in self.taken:
+            if slot.flags & Flag.EVENT:
+                data += slot.payload
+                if slot.fin:
+                    found.append(Event.decode(data))
+                    data = b""
+        return found
+
+    def sent(self) -> list[tuple[int, bytes]]:
+        """Opcode and payload of every frame that we sent."""
+        return messages([slot for slot in self.taken if slot.flags & Flag.SENT])
+
+    def received(self) -> list[tuple[int, bytes]]:
+        """Opcode and payload of every message and control frame received."""
+        return messages([slot for slot in self.taken if not slot.flags & OWN_WORDS])
+
+    def _slot(self, record: Any) -> Slot:
+        flags, length = Flag(int(record["flags"])), int(record["length"])
+        shift = COARSE_SHIFT if flags & Flag.COARSE else 0
+        event = int(record["event"])
+        recv_start = event + (int(record["recv_start"]) << shift)
+        recv_end = recv_start + (int(record["recv_end"]) << shift)
+        ring = self.notes if flags & OWN_WORDS else self.rings[int(record["conn"])]
+        offset = int(record["offset"])
+        assert ring.tail.read() <= offset <= offset + length <= ring.head.read()
+        return Slot(
+            opcode=int(record["opcode"]),
+            flags=flags,
+            payload=bytes(ring.slice(offset, length)),
+            conn=int(record["conn"]),
+            offset=offset,
+            nic=int(record["nic"]),
+            source=StampSource(int(record["source"])),
+            event=event,
+            recv_start=recv_start,
+            recv_end=recv_end,
+            parsed=recv_end + (int(record["parsed"]) << shift),
+            handoff=int(record["handoff"]),
+            read_bytes=int(record["read_bytes"]),
+            frame_in_read=int(record["frame_in_read"]),
+            frames_in_read=int(record["frames_in_read"]),
+        )
+
+
+def messages(slots: list[Slot]) -> list[tuple[int, bytes]]:
+    """Whole messages and control frames out of the slots of one connection, in order of completion."""
+    whole: list[tuple[int, bytes]] = []
+    opcode, data = 0, b""
+    for slot in slots:
+        if slot.opcode >= 8:
+            whole.append((slot.opcode, slot.payload))
+            continue
+        assert bool(slot.opcode) is not bool(opcode), "a message begins inside another, or goes on without one"
+        opcode, data = slot.opcode or opcode, data + slot.payload
+        if slot.fin:
+            whole.append((opcode, data))
+            opcode, data = 0, b""
+    return whole
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        server, _ = listening.accept()
+    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return server, client
+
+
+class Rig:
+    """One hot path: the test is its server (`server`, `feed`) and its writer (`reader`).
+
+    Attributes:
+        controls: opcode, payload and how many slots were published when `on_control` was told.
+        ends: what `on_end` was told, in order.
+        full: how often `on_full` was called.
+        opening: takes what arrives before the WebSocket is open; without it it is open from the beginning.
+    """
+
+    def __init__(
+        self,
+        hot_path: type[HotPath],
+        *,
+        ring: int = 1 << 20,
+        slots: int = 1 << 15,
+        start: int = 0,
+        max_message: int = 64 << 20,
+        tcp: bool = False,
+        conn: int = 3,
+        opening: Callable[[Rig, memoryview], int] | None = None,
+    ) -> None:
+        self.controls: list[tuple[int, bytes, int]] = []
+        self.ends: list[Exception | None] = []
+        self.full = 0
+        self.server, self.client = tcp_pair() if tcp else socket.socketpair()
+        self.client.setblocking(False)
+        stamped = tcp and timestamping.enable(self.client)
+        self.ring = _ring(ring)
+        self.ring.head.publish(start)
+        self.ring.tail.publish(start)
+        fd = SlotRing.create("t", slots)
+        self.slots = SlotRing(fd)
+        os.close(fd)
+        notes = _ring(1 << 16)
+        self.producer = Producer(self.slots, notes)
+        self.reader = Reader(self.slots, notes, {conn: self.ring})
+        self._loop = asyncio.new_event_loop()
+        self.transport = self._loop.run_until_complete(_plain(self.client, stamped))
+        self.hot = hot_path(
+            conn,
+            self.ring,
+            self.producer,
+            self.transport,
+            MessageRules(max_message),
+            on_opening=lambda data: opening(self, data) if opening else 0,
+            on_control=lambda opcode, payload: self.controls.append((opcode, payload, self.slots.published.read())),
+            on_end=self.ends.append,
+            on_full=self._on_full,
+        )
+        self.hot.open = opening is None
+
+    def _on_full(self) -> None:
+        self.full += 1
+
+    def readable(self, timeout: float = 0) -> bool:
+        return bool(select.select([self.client], [], [], timeout)[0])
+
+    def read(self) -> list[Slot]:
+        """Wait until there is something to read, let the hot path read once, and take what it published."""
+        assert self.readable(5)
+        self.hot.on_readable()
+        return self.reader.take()
+
+    def pump(self, *, release: bool = True) -> list[Slot]:
+        """Let the hot path read as often as there is something, until it ends or finds a ring full."""
+        slots: list[Slot] = []
+        full = self.full
+        while not self.ends and self.full == full and self.readable():
+            self.hot.on_readable()
+            slots += self.reader.take(release=release)
+        return slots
+
+    def feed(self, data: bytes, *, release: bool = True) -> list[Slot]:
+        """Send all of `data` while the hot path reads it."""
+        slots: list[Slot] = []
+        self.server.setblocking(False)
+        view = memoryview(data)
+        while view and not self.ends:
+            with suppress(BlockingIOError):
+                view = view[self.server.send(view) :]
+            slots += self.pump(release=release)
+        self.server.setblocking(True)
+        return slots
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.transport.close()
+        self.server.close()
+        self._loop.close()
+
+
+def _ring(capacity: int) -> ByteRing:
+    fd = ByteRing.create("t", capacity)
+    try:
+        return ByteRing(fd)
+    finally:
+        os.close(fd)
+
+
+async def _plain(sock: socket.socket, stamped: bool) -> PlainTransport:
+    return PlainTransport(sock, stamped=stamped)
+
+
+@pytest.fixture(scope="session", params=[HotPath], ids=["python"])
+def hot_path(request: pytest.FixtureRequest) -> type[HotPath]:
+    """Every implementation of the hot path."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def make_rig(hot_path: type[HotPath]) -> Callable[..., Rig]:
+    """Makes a `Rig`, to be used with `with`."""
+    return lambda **options: Rig(hot_path, **options)
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., Rig]) -> Iterator[Rig]:
+    with make_rig() as rig:
+        yield rig
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch, hot_path: type[HotPath]) -> Callable[[Callable[[], int]], None]:
+    """Puts another monotonic clock under the hot path."""
+    module = sys.modules[hot_path.__module__]
+    if not hasattr(module, "now"):
+        pytest.skip("the compiled core reads its clock itself")
+    return lambda clock: monkeypatch.setattr(module, "now", clock)
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv1: bool = False) -> bytes:
+    """A frame as a server sends it."""
+    data = Frame(Opcode(opcode), payload, fin).serialize(mask=False)
+    return bytes((data[0] | rsv1 << 6,)) + data[1:]
+
+
+def text(payload: bytes | str) -> bytes:
+    """A whole text message as a server sends it."""
+    return frame(Opcode.TEXT, payload.encode() if isinstance(payload, str) else payload)

@@ -1,0 +1,190 @@
+"""wsrec.receive.connection: what surrounds the hot path, over several attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.exchange import sends
+from tests.receive.conftest import Reader, text
+from tests.receive.test_receiver import RawExchange, answer, plan, request
+from wsrec.receive import backoff, connection
+from wsrec.receive.connection import Connection, tls_context
+from wsrec.receive.hotpath import MIN_RING
+from wsrec.receive.job import TlsMode
+from wsrec.receive.producer import Producer
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import SlotRing
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Every further attempt comes at once."""
+    monkeypatch.setattr(backoff, "FIRST", 0.002)
+    monkeypatch.setattr(backoff, "LONGEST", 0.002)
+
+
+class Life:
+    """A connection within this process."""
+
+    def __init__(self, url: str, ca_file: str | None = None, **options: Any) -> None:
+        descriptors = SlotRing.create("t"), ByteRing.create("t", 1 << 20), ByteRing.create("t", MIN_RING)
+        slots, notes, self.ring = SlotRing(descriptors[0]), ByteRing(descriptors[1]), ByteRing(descriptors[2])
+        for fd in descriptors:
+            os.close(fd)
+        self.reader = Reader(slots, notes, {0: self.ring})
+        self.stopping = asyncio.Event()
+        settings: dict[str, Any] = {"tls": TlsMode.STAMPED, "max_message": 1 << 26, "until_close": True, **options}
+        self.connection = Connection(
+            plan(url), self.ring, Producer(slots, notes), context=tls_context(ca_file), **settings
+        )
+        self.task = asyncio.ensure_future(self.connection.run(self.stopping))
+
+    async def until(self, found: Callable[[], Any], *, take: bool = True) -> Any:
+        async with asyncio.timeout(15):
+            while True:
+                if take:
+                    self.reader.take()
+                if value := found():
+                    return value
+                await asyncio.sleep(0.001)
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        async with asyncio.timeout(15):
+            while not self.task.done():
+                self.reader.take()
+                await asyncio.sleep(0.001)
+        await self.task
+        self.reader.take()
+
+    def events(self, kind: EventKind) -> list[dict[str, Any]]:
+        return [event.detail for event in self.reader.events() if event.kind is kind]
+
+
+class TestRingSpace:
+    def test_a_server_that_answers_503_for_long_does_not_fill_the_ring(self):
+        def handler(sock: socket.socket) -> None:
+            request(sock)
+            if server.accepted <= 10:
+                sock.sendall(b"HTTP/1.1 503 Down\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000)
+            else:
+                sock.sendall(b"HTTP/1.1 403 Enough\r\nContent-Length: 0\r\n\r\n")
+
+        async def run() -> None:
+            life = Life(server.url)
+            await asyncio.wait_for(life.task, 15)
+            life.reader.take()
+            failed = life.events(EventKind.CONNECT_FAILED)
+            assert ["503" in detail["message"] for detail in failed] == [True] * 10 + [False]
+            assert life.ring.room(life.ring.head.read()) == MIN_RING
+
+        with RawExchange(handler) as server:
+            asyncio.run(run())
+
+    def test_neither_do_frames_that_never_end(self):
+        def handler(sock: socket.socket) -> None:
+            half = text(bytes(MIN_RING // 4 - 4))[:-1]
+            answer(sock, half if server.accepted <= 10 else text("at last") + b"\x88\x02\x03\xe8")
+
+        async def run() -> None:
+            life = Life(server.url)
+            await asyncio.wait_for(life.task, 15)
+            life.reader.take()
+            assert life.reader.received()[0] == (1, b"at last")
+            assert len(life.events(EventKind.DISCONNECT)) == 10
+
+        with RawExchange(handler) as server:
+            asyncio.run(run())
+
+
+class TestBackoff:
+    def test_attempts_that_time_out_are_not_taken_for_a_connection_that_lasted(self, monkeypatch):
+        monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.02)
+        monkeypatch.setattr(connection, "_PROVEN", 0.01)
+
+        async def run() -> None:
+            with socket.create_server(("127.0.0.1", 0)) as silent:
+                life = Life(f"ws://127.0.0.1:{silent.getsockname()[1]}/")
+                await life.until(lambda: len(life.events(EventKind.CONNECT_FAILED)) >= 4)
+                await life.stop()
+            failed = life.events(EventKind.CONNECT_FAILED)
+            assert {detail["cause"] for detail in failed} == {"timeout"}
+            assert [detail["attempt"] for detail in failed][:4] == [1, 2, 3, 4]
+
+        asyncio.run(run())
+
+    def test_a_connection_that_lasted_begins_anew(self, monkeypatch):
+        monkeypatch.setattr(connection, "_PROVEN", 0.01)
+
+        def handler(sock: socket.socket) -> None:
+            answer(sock, b"")
+            time.sleep(0.05)
+
+        async def run() -> None:
+            with RawExchange(handler) as server:
+                life = Life(server.url)
+                await life.until(lambda: len(life.events(EventKind.CONNECT_FAILED)) >= 3)
+                await life.stop()
+            assert {detail["attempt"] for detail in life.events(EventKind.CONNECT_FAILED)} == {1}
+
+        asyncio.run(run())
+
+
+class TestStall:
+    def test_a_full_ring_is_told_with_its_duration_and_nothing_is_lost(self, exchange):
+        sent = [f"{n:06d}" * 100 for n in range(2000)]
+
+        async def run() -> None:
+            life = Life(exchange(sends(sent)).url)
+            await life.until(lambda: life.connection.stalls, take=False)
+            await asyncio.sleep(0.05)
+            await life.until(life.task.done)
+            life.reader.take()
+            assert [payload.decode() for opcode, payload in life.reader.received() if opcode == 1] == sent
+            stalls = life.events(EventKind.STALL)
+            assert len(stalls) == life.connection.stalls
+            assert stalls[0]["duration_ns"] >= 50_000_000
+
+        asyncio.run(run())
+
+    def test_a_stall_that_the_end_cut_short_is_told_too(self, exchange, monkeypatch):
+        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.05)
+
+        async def run() -> None:
+            life = Life(exchange(sends(["x" * 1000] * 2000), close_timeout=0.1).url)
+            await life.until(lambda: life.connection.stalls, take=False)
+            life.stopping.set()
+            await asyncio.wait_for(life.task, 10)
+            life.reader.take()
+            assert len(life.events(EventKind.STALL)) == life.connection.stalls == 1
+
+        asyncio.run(run())
+
+
+class TestAddress:
+    @pytest.mark.parametrize("tls", TlsMode)
+    def test_the_one_that_answered_is_told(self, exchange, ca_file, tls, monkeypatch):
+        server = exchange(sends(["x"]), tls=True)
+        port = int(server.url.split(":")[2].split("/")[0])
+
+        async def run() -> None:
+            async def addresses(*_: object, **__: object) -> list[Any]:
+                # as where a host has an address that does not answer, and one that does
+                tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+                return [(*tcp, ("127.0.0.2", port)), (*tcp, ("127.0.0.1", port))]
+
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+            life = Life(server.url, str(ca_file), tls=tls)
+            await asyncio.wait_for(life.task, 10)
+            life.reader.take()
+            assert [detail["address"] for detail in life.events(EventKind.CONNECT)] == ["127.0.0.1"]
+
+        asyncio.run(run())

@@ -1,0 +1,79 @@
+"""wsrec.receive.failure: each way to fail has a name, a cure, and is tried again or not."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+import pytest
+from websockets.exceptions import InvalidURI
+from websockets.frames import CloseCode
+
+from wsrec.receive.failure import explain
+from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
+
+
+def unverified() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+FAILURES = [
+    (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "dns", "cannot resolve 'x.test'", "spelling"),
+    (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refused", "x.test:443 refused", "server runs"),
+    (TimeoutError(), "timeout", "did not answer in time", "firewall"),
+    (TimeoutError(errno.ETIMEDOUT, "timed out"), "timeout", "did not answer in time", "firewall"),
+    (OSError(errno.ENETUNREACH, "Network is unreachable"), "unreachable", "Network is unreachable", "network"),
+    (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable", "No route to host", "network"),
+    (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "lost", "reset by peer", "network"),
+    (ConnectionResetError("the connection ended"), "lost", "the connection ended", "network"),
+    (BrokenPipeError(errno.EPIPE, "Broken pipe"), "lost", "Broken pipe", "network"),
+    (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "tls", "TLS failed", "wss://"),
+    (HandshakeError("the answer is no HTTP"), "handshake", "no HTTP", "WebSocket endpoint"),
+    (ProtocolError(CloseCode.PROTOCOL_ERROR, "a masked frame"), "protocol", "closing with 1002", "report"),
+    (ProtocolError(CloseCode.MESSAGE_TOO_BIG, "raise --max-message"), "protocol", "--max-message", "report"),
+    (RuntimeError("odd"), "lost", "RuntimeError: odd", "report"),
+]
+
+
+class TestExplain:
+    @pytest.mark.parametrize(("error", "cause", "message", "cure"), FAILURES, ids=lambda value: str(value)[:30])
+    def test_what_is_tried_again(self, error, cause, message, cure):
+        failure = explain(error, "x.test", 443)
+        assert failure.cause == cause
+        assert message in failure.message
+        assert cure in failure.cure
+        assert not failure.permanent
+
+    def test_a_certificate_is_permanent_and_names_the_option(self):
+        failure = explain(unverified(), "x.test", 443)
+        assert (failure.cause, failure.permanent) == ("certificate", True)
+        assert "self-signed certificate" in failure.message
+        assert "--ca-file" in failure.cure
+
+    def test_a_url_that_is_none_is_permanent(self):
+        failure = explain(InvalidURI("http://x", "scheme isn't ws or wss"), "x", 80)
+        assert failure.permanent
+        assert "wss://" in failure.cure
+
+
+class TestHttp:
+    @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 410, 451])
+    def test_permanent(self, status):
+        failure = explain(HandshakeRefused(status, "No", None, ""), "x.test", 443)
+        assert (failure.cause, failure.permanent) == ("http", True)
+        assert failure.cure
+
+    @pytest.mark.parametrize("status", [408, 418, 425, 429, 500, 502, 503, 504, 522])
+    def test_tried_again(self, status):
+        assert not explain(HandshakeRefused(status, "Later", None, ""), "x.test", 443).permanent
+
+    def test_names_status_and_body(self):
+        failure = explain(HandshakeRefused(403, "Forbidden", None, " restricted location \n"), "x.test", 443)
+        assert failure.message == "x.test:443 answered HTTP 403 Forbidden: restricted location"
+        assert "region" in failure.cure
+
+    def test_hands_on_how_long_to_wait(self):
+        assert explain(HandshakeRefused(429, "Slow Down", 30.0, ""), "x.test", 443).retry_after == 30.0

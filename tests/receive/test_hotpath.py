@@ -1,0 +1,481 @@
+"""wsrec.receive.hotpath: bytes in through a real socket, slots out."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import socket
+import struct
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import CloseCode, Opcode
+
+from tests.receive.conftest import Rig, frame, text
+from wsrec.receive.hotpath import MIN_RING
+from wsrec.ring.slotring import Flag
+from wsrec.stages import StampSource
+from wsrec.wire.errors import ProtocolError
+
+TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
+SIZES = [0, 1, 125, 126, 127, 65535, 65536, 70_000]
+
+
+class TestOneFrameOneSlot:
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("opcode", [TEXT, BINARY])
+    def test_the_payload_lies_where_the_slot_says(self, rig, opcode, size):
+        payload = random.Random(size).randbytes(size)
+        (slot,) = rig.feed(frame(opcode, payload))
+        assert (slot.opcode, slot.flags, slot.payload, slot.conn) == (opcode, Flag.FIN, payload, 3)
+
+    def test_the_frames_of_one_read_are_counted(self, rig):
+        data = b"".join(text(f"message {n}") for n in range(5))
+        rig.server.sendall(data)
+        slots = rig.read()
+        assert [slot.payload for slot in slots] == [b"message %d" % n for n in range(5)]
+        assert [slot.frame_in_read for slot in slots] == [0, 1, 2, 3, 4]
+        assert {slot.frames_in_read for slot in slots} == {5}
+        assert {slot.read_bytes for slot in slots} == {len(data)}
+
+    def test_a_frame_counts_for_the_read_that_completed_it(self, rig):
+        one, two = text("one"), text("two")
+        rig.server.sendall(one + two[:3])
+        (slot,) = rig.read()
+        assert (slot.payload, slot.frame_in_read, slot.frames_in_read) == (b"one", 0, 1)
+        rig.server.sendall(two[3:] + one)
+        slots = rig.read()
+        assert [(slot.payload, slot.frame_in_read, slot.frames_in_read) for slot in slots] == [
+            (b"two", 0, 2),
+            (b"one", 1, 2),
+        ]
+        assert {slot.read_bytes for slot in slots} == {len(two) - 3 + len(one)}
+
+    def test_payloads_stand_one_behind_the_other_with_only_headers_between(self, rig):
+        rig.server.sendall(text("a" * 10) + text("b" * 200))
+        one, two = rig.read()
+        assert (one.offset, two.offset) == (2, 2 + 10 + 4)
+
+    def test_as_many_frames_as_a_read_can_bring(self, make_rig):
+        with make_rig(slots=1 << 17) as rig:
+            slots = rig.feed(text("") * 66_000)
+            assert len(slots) == 66_000
+            assert max(slot.frames_in_read for slot in slots) > 30_000
+            for read in {slot.event: slot for slot in slots}.values():
+                assert read.frame_in_read == read.frames_in_read - 1
+
+    @pytest.mark.parametrize("start", [2**40 - 100, 2**63 - 100])
+    def test_counts_go_on_over_the_seam_and_never_wrap(self, make_rig, start):
+        with make_rig(ring=MIN_RING, start=start) as rig:
+            payloads = [random.Random(n).randbytes(5000) for n in range(40)]
+            slots = [slot for payload in payloads for slot in rig.feed(text(payload))]
+            assert [slot.payload for slot in slots] == payloads
+            assert [slot.offset for slot in slots] == [start + 4 + n * 5004 for n in range(40)]
+
+    def test_what_it_counts(self, rig):
+        rig.feed(text("abc"))
+        rig.feed(text("abc")[:3])
+        assert (rig.hot.reads, rig.hot.frames, rig.hot.received, rig.hot.unparsed) == (2, 1, 8, 3)
+
+
+class TestFragments:
+    def test_flags_say_what_begins_and_what_ends(self, rig):
+        slots = rig.feed(
+            frame(BINARY, b"a", fin=False) + frame(CONT, b"b", fin=False) + frame(CONT, b"c") + text("whole")
+        )
+        assert [(slot.opcode, slot.fin, slot.payload) for slot in slots] == [
+            (BINARY, False, b"a"),
+            (CONT, False, b"b"),
+            (CONT, True, b"c"),
+            (TEXT, True, b"whole"),
+        ]
+
+    def test_control_frames_between_them(self, rig):
+        rig.feed(frame(TEXT, b"a", fin=False) + frame(PING, b"p") + frame(CONT, b"b"))
+        assert rig.reader.received() == [(PING, b"p"), (TEXT, b"ab")]
+        assert [control[:2] for control in rig.controls] == [(PING, b"p")]
+
+    def test_empty_fragments(self, rig):
+        rig.feed(frame(TEXT, fin=False) + frame(CONT, fin=False) + frame(CONT))
+        assert rig.reader.received() == [(TEXT, b"")]
+
+    def test_across_reads(self, rig):
+        for data in (frame(TEXT, b"a", fin=False), frame(CONT, b"b", fin=False), frame(CONT, b"c")):
+            rig.feed(data)
+        assert rig.reader.received() == [(TEXT, b"abc")]
+
+
+class TestControlFrames:
+    @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+    def test_have_a_slot_and_are_told_after_it_is_published(self, rig, opcode):
+        payload = b"\x03\xe8bye"
+        rig.server.sendall(text("before") + frame(opcode, payload) + text("after"))
+        slots = rig.read()
+        assert [(slot.opcode, slot.payload) for slot in slots] == [(1, b"before"), (opcode, payload), (1, b"after")]
+        assert rig.controls == [(opcode, payload, 3)]
+
+    def test_in_their_order(self, rig):
+        rig.feed(frame(PING, b"1") + frame(PONG, b"2") + frame(PING, b"3"))
+        assert [control[:2] for control in rig.controls] == [(PING, b"1"), (PONG, b"2"), (PING, b"3")]
+
+
+class TestCut:
+    @pytest.mark.parametrize("size", [0, 5, 125, 126, 300])
+    def test_at_every_byte(self, make_rig, size):
+        payload = random.Random(size).randbytes(size)
+        data = text(payload)
+        with make_rig() as rig:
+            for cut in range(1, len(data)):
+                rig.server.sendall(data[:cut])
+                assert rig.read() == []
+                rig.server.sendall(data[cut:])
+                (slot,) = rig.read()
+                assert (slot.payload, slot.read_bytes) == (payload, len(data) - cut)
+
+    def test_byte_by_byte(self, rig):
+        data = text("first") + frame(PING, b"x") + frame(BINARY, bytes(200), fin=False) + frame(CONT, b"end")
+        for at in range(len(data)):
+            rig.server.sendall(data[at : at + 1])
+            rig.read()
+        assert rig.reader.received() == [(TEXT, b"first"), (PING, b"x"), (BINARY, bytes(200) + b"end")]
+
+
+class TestLargeFrames:
+    @pytest.mark.parametrize("size", [MIN_RING // 4 - 4, MIN_RING // 4 + 1, MIN_RING // 2, MIN_RING, 5 * MIN_RING + 17])
+    @pytest.mark.parametrize("fin", [True, False])
+    def test_larger_than_the_ring_in_parts(self, make_rig, size, fin):
+        payload = random.Random(size).randbytes(size)
+        with make_rig(ring=MIN_RING) as rig:
+            slots = rig.feed(frame(BINARY, payload, fin=fin))
+            assert b"".join(slot.payload for slot in slots) == payload
+            assert [slot.opcode for slot in slots] == [BINARY] + [CONT] * (len(slots) - 1)
+            assert [slot.fin for slot in slots] == [False] * (len(slots) - 1) + [fin]
+            rig.feed(frame(PING, b"x") if fin else frame(PING, b"x") + frame(CONT, b"end"))
+            assert rig.reader.received() == [(BINARY, payload), (PING, b"x")] or not fin
+            if not fin:
+                assert rig.reader.received() == [(PING, b"x"), (BINARY, payload + b"end")]
+
+    def test_up_to_a_quarter_of_the_ring_in_one_piece(self, make_rig):
+        payload = bytes(MIN_RING // 4 - 4)
+        with make_rig(ring=MIN_RING) as rig:
+            for at in range(0, len(data := text(payload)), 1000):
+                rig.feed(data[at : at + 1000])
+            (slot,) = rig.reader.taken
+            assert slot.payload == payload
+
+    def test_a_part_is_never_small(self, make_rig):
+        with make_rig(ring=MIN_RING) as rig:
+            for at in range(0, len(data := text(bytes(3 * MIN_RING))), 999):
+                rig.feed(data[at : at + 999])
+            assert min(len(slot.payload) for slot in rig.reader.taken[:-1]) >= MIN_RING // 4 - 10
+            assert rig.reader.received() == [(TEXT, bytes(3 * MIN_RING))]
+
+    def test_the_next_frame_of_the_same_read_follows(self, make_rig):
+        with make_rig(ring=MIN_RING) as rig:
+            rig.feed(text(bytes(100_000)) + text("next") + text(bytes(100_000)))
+            assert rig.reader.received() == [(TEXT, bytes(100_000)), (TEXT, b"next"), (TEXT, bytes(100_000))]
+
+
+class TestFullRing:
+    def test_of_bytes_stops_reading_and_loses_nothing(self, make_rig):
+        sent = [random.Random(n).randbytes(3000) for n in range(30)]
+        with make_rig(ring=MIN_RING) as rig:
+            rig.server.sendall(b"".join(map(text, sent)))
+            rig.pump(release=False)
+            assert (rig.full, rig.hot.has_room()) == (1, False)
+            rig.hot.on_readable()
+            assert rig.full == 2
+            while len(rig.reader.taken) < len(sent):
+                rig.reader.release()
+                assert rig.hot.has_room()
+                rig.pump(release=False)
+            assert [payload for _, payload in rig.reader.received()] == sent
+
+    def test_of_slots_stops_reading_and_loses_nothing(self, make_rig):
+        count = 40_000
+        with make_rig(slots=1 << 15) as rig:
+            data = memoryview(b"".join(text(b"%d" % n) for n in range(count)))
+            rig.server.setblocking(False)
+            view = data[rig.server.send(data) :]
+            rig.pump(release=False)
+            while not rig.full:
+                view = view[rig.server.send(view) :]
+                rig.pump(release=False)
+            assert rig.ring.room(rig.ring.head.read()) > 1 << 19
+            # what the receiver itself has to say still finds a place
+            assert rig.slots.free(rig.producer.count) >= 16
+            while view or rig.readable():
+                rig.reader.release()
+                if view:
+                    view = view[rig.server.send(view) :]
+                rig.pump(release=False)
+            assert [payload for _, payload in rig.reader.received()] == [b"%d" % n for n in range(count)]
+
+    def test_the_writer_never_finds_more_than_the_ring_holds(self, make_rig):
+        with make_rig(ring=MIN_RING) as rig:
+            rig.server.setblocking(False)
+            while not rig.full:
+                rig.server.send(text(bytes(1000)) * 10)
+                rig.pump(release=False)
+                assert rig.ring.head.read() - rig.ring.tail.read() <= MIN_RING
+
+
+class TestDiscard:
+    def test_bytes_that_no_slot_refers_to_are_given_back(self, make_rig):
+        with make_rig(ring=MIN_RING) as rig:
+            rig.feed(text("kept") + text(bytes(10_000))[:9000])
+            assert rig.ring.head.read() > 9000
+            rig.hot.discard()
+            assert rig.ring.head.read() == len(text("kept"))
+            assert rig.hot.unparsed == 0
+
+    def test_an_answer_that_never_opened_leaves_the_ring_empty(self, make_rig):
+        with make_rig(ring=MIN_RING, opening=lambda rig, data: len(data)) as rig:
+            rig.feed(b"HTTP/1.1 503 Service Unavailable\r\n\r\n" + bytes(5000))
+            rig.hot.discard()
+            assert rig.ring.room(rig.ring.head.read()) == MIN_RING
+
+
+class TestOpening:
+    def test_frames_behind_the_handshake_are_taken_from_the_same_read(self, make_rig):
+        def opening(rig: Rig, data: memoryview) -> int:
+            seen.append(bytes(data))
+            rig.hot.open = b"\n" in bytes(data)
+            return bytes(data).find(b"\n") + 1 or len(data)
+
+        seen: list[bytes] = []
+        with make_rig(opening=opening) as rig:
+            rig.server.sendall(b"hand")
+            assert rig.read() == []
+            rig.server.sendall(b"shake\n" + text("one") + text("two")[:2])
+            (slot,) = rig.read()
+            assert seen == [b"hand", b"shake\n" + text("one") + text("two")[:2]]
+            assert (slot.payload, slot.offset, slot.frames_in_read) == (b"one", 12, 1)
+            rig.feed(text("two")[2:])
+            assert rig.reader.received() == [(TEXT, b"one"), (TEXT, b"two")]
+
+
+class TestStamps:
+    def test_never_decrease_within_a_frame(self, rig):
+        before = time.monotonic_ns()
+        for n in range(20):
+            rig.feed(text("x" * n) * n)
+        after = time.monotonic_ns()
+        assert len(rig.reader.taken) == 190
+        for slot in rig.reader.taken:
+            stamps = [slot.event, slot.recv_start, slot.recv_end, slot.parsed, slot.handoff]
+            assert stamps == sorted(stamps)
+            assert before <= slot.event <= slot.handoff <= after
+
+    def test_each_frame_of_a_read_is_parsed_at_its_own_time(self, rig):
+        slots = rig.feed(text("x") * 50)
+        parsed = [slot.parsed for slot in slots]
+        assert parsed == sorted(parsed)
+        assert len(set(parsed)) > 1
+        assert len({slot.handoff for slot in slots}) == 1
+
+    def test_a_frame_of_two_reads_has_those_of_the_second(self, rig):
+        data = text("cut here")
+        rig.feed(data[:4])
+        between = time.monotonic_ns()
+        (slot,) = rig.feed(data[4:])
+        assert slot.event >= between
+
+    def test_the_clock_is_read_at_each_stage(self, rig, set_clock):
+        set_clock(itertools.count(1000).__next__)
+        rig.server.sendall(text("a") + text("b"))
+        one, two = rig.read()
+        assert (one.event, one.recv_start, one.recv_end, one.parsed) == (1000, 1001, 1002, 1003)
+        assert (two.event, two.recv_start, two.recv_end, two.parsed) == (1000, 1001, 1002, 1004)
+        assert one.handoff == two.handoff == 1005
+
+    @pytest.mark.parametrize("position", [1, 2, 3])
+    @pytest.mark.parametrize(("jump", "coarse"), [(2**32 - 1, False), (2**32, True), (2**41, True)])
+    def test_a_stop_of_seconds_makes_the_differences_coarse(self, rig, set_clock, position, jump, coarse):
+        times = [1000] * position + [1000 + jump] * 10
+        set_clock(iter(times).__next__)
+        rig.server.sendall(text("x"))
+        (slot,) = rig.read()
+        assert bool(slot.flags & Flag.COARSE) is coarse
+        assert slot.fin
+        stamps = [slot.event, slot.recv_start, slot.recv_end, slot.parsed]
+        for found, true in zip(stamps, times, strict=False):
+            assert true - 3 * 1024 < found <= true
+            assert coarse or found == true
+        assert slot.parsed <= slot.handoff
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="SO_TIMESTAMPING is Linux")
+    def test_the_kernel_s_stamp_is_of_now(self, make_rig):
+        with make_rig(tcp=True) as rig:
+            slot = first_stamped(rig)
+            assert slot.source is StampSource.KERNEL
+            assert abs(time.time_ns() - slot.nic) < 1_000_000_000
+
+    def test_without_stamps_the_slot_says_why(self, rig):
+        (slot,) = rig.feed(text("x"))
+        assert (slot.nic, slot.source) == (0, StampSource.NONE_UNSUPPORTED)
+
+
+def first_stamped(rig: Rig):
+    # the kernel begins to stamp a moment after it was asked to, where nobody on the machine had asked before
+    for _ in range(1000):
+        rig.server.sendall(text("x"))
+        (slot,) = rig.read()
+        if slot.nic:
+            return slot
+    raise AssertionError("no stamp in 1000 reads")
+
+
+class TestProtocolErrors:
+    @pytest.mark.parametrize(
+        ("bad", "code"),
+        [
+            (b"\x81\x80masked", CloseCode.PROTOCOL_ERROR),
+            (b"\xc1\x01x", CloseCode.PROTOCOL_ERROR),
+            (b"\x83\x01x", CloseCode.PROTOCOL_ERROR),
+            (b"\x09\x00", CloseCode.PROTOCOL_ERROR),
+            (b"\x89\x7e\x00\x7e" + bytes(126), CloseCode.PROTOCOL_ERROR),
+            (b"\x80\x01x", CloseCode.PROTOCOL_ERROR),
+            (b"\x82\x7f\x80" + bytes(7), CloseCode.PROTOCOL_ERROR),
+            (b"\x01\x01a\x81\x01b", CloseCode.PROTOCOL_ERROR),
+            (b"\x81\x7e\x03\xe9", CloseCode.MESSAGE_TOO_BIG),
+            (b"\x01\x7e\x03\xe8" + bytes(1000) + b"\x80\x01x", CloseCode.MESSAGE_TOO_BIG),
+        ],
+    )
+    def test_frames_before_the_bad_one_are_published_and_the_end_told_once(self, make_rig, bad, code):
+        with make_rig(max_message=1000) as rig:
+            rig.server.sendall(text("good") + frame(PING, b"p") + bad + text("never"))
+            slots = rig.read()
+            assert [slot.payload for slot in slots][:2] == [b"good", b"p"]
+            assert b"never" not in [slot.payload for slot in slots]
+            (error,) = rig.ends
+            assert isinstance(error, ProtocolError)
+            assert error.code == code
+            assert [control[:2] for control in rig.controls] == [(PING, b"p")]
+
+    def test_a_bad_header_is_told_before_its_payload_came(self, make_rig):
+        with make_rig(max_message=1000) as rig:
+            rig.feed(b"\x82\x7f" + (1001).to_bytes(8, "big"))
+            assert [error.code for error in rig.ends] == [CloseCode.MESSAGE_TOO_BIG]
+
+    @pytest.mark.parametrize("size", [999, 1000])
+    def test_the_largest_message_allowed(self, make_rig, size):
+        with make_rig(max_message=1000) as rig:
+            rig.feed(text(bytes(size)) + frame(TEXT, bytes(size - 1), fin=False) + frame(CONT, b"x"))
+            assert (rig.reader.received(), rig.ends) == ([(TEXT, bytes(size)), (TEXT, bytes(size - 1) + b"x")], [])
+
+
+class TestEnd:
+    def test_of_the_stream(self, rig):
+        rig.feed(text("last"))
+        rig.server.shutdown(socket.SHUT_WR)
+        assert rig.read() == []
+        assert rig.ends == [None]
+
+    def test_in_the_middle_of_a_frame(self, rig):
+        rig.feed(text("never whole")[:5])
+        rig.server.close()
+        rig.read()
+        assert rig.ends == [None]
+        assert rig.hot.unparsed == 5
+
+    def test_what_came_before_it_is_published_first(self, rig):
+        rig.server.sendall(text("last"))
+        rig.server.close()
+        assert [slot.payload for slot in rig.read()] == [b"last"]
+        assert rig.ends == []
+        rig.read()
+        assert rig.ends == [None]
+
+    def test_by_a_reset(self, make_rig):
+        with make_rig(tcp=True) as rig:
+            rig.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            rig.server.close()
+            rig.read()
+            (error,) = rig.ends
+            assert isinstance(error, ConnectionResetError)
+
+    def test_nothing_to_read_is_no_end(self, rig):
+        rig.hot.on_readable()
+        assert (rig.ends, rig.hot.reads, rig.reader.take()) == ([], 0, [])
+
+
+sizes = st.sampled_from([*SIZES, 20_000]) | st.integers(0, 300) | st.integers(0, 70_000)
+control = st.tuples(st.sampled_from([PING, PONG]), st.binary(max_size=125))
+
+
+@st.composite
+def conversations(draw) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """What a server may send, and what a recorder must make of it."""
+    wire, model = b"", []
+    for _ in range(draw(st.integers(0, 6))):
+        opcode = draw(st.sampled_from([TEXT, BINARY]))
+        fragments = draw(st.lists(sizes, min_size=1, max_size=4))
+        whole = b""
+        for index, size in enumerate(fragments):
+            payload = random.Random(size + index).randbytes(size)
+            whole += payload
+            wire += frame(opcode if index == 0 else CONT, payload, fin=index == len(fragments) - 1)
+            if index < len(fragments) - 1:
+                for told in draw(st.lists(control, max_size=2)):
+                    wire += frame(*told)
+                    model.append(told)
+        model.append((opcode, whole))
+    return wire, model
+
+
+class TestAgainstTheModel:
+    @given(
+        conversations(),
+        st.lists(st.floats(0, 1), max_size=8),
+        st.sampled_from([MIN_RING, 1 << 17, 1 << 20]),
+        st.sampled_from([0, 2**40 - 7, 2**63 - 2**20]),
+        st.booleans(),
+    )
+    @settings(max_examples=150, deadline=None)
+    def test_any_valid_frames_however_cut_and_released(self, make_rig, talk, cuts, ring, start, lazy):
+        wire, model = talk
+        edges = [0, *sorted(int(cut * len(wire)) for cut in cuts), len(wire)]
+        with make_rig(ring=ring, start=start) as rig:
+            rig.server.setblocking(False)
+            for first, last in itertools.pairwise(edges):
+                view = memoryview(wire)[first:last]
+                while view or rig.readable():
+                    if view:
+                        view = view[send(rig, view) :]
+                    full = rig.full
+                    rig.pump(release=not lazy)
+                    if lazy and rig.full > full:
+                        rig.reader.release()
+            assert rig.ends == []
+            assert rig.reader.received() == model
+            assert [told[:2] for told in rig.controls] == [message for message in model if message[0] >= CLOSE]
+            assert rig.hot.unparsed == 0
+
+    @given(
+        st.lists(st.binary(max_size=200) | st.builds(frame, st.sampled_from(list(Opcode)), st.binary(max_size=125))),
+        st.integers(1, 300),
+    )
+    @settings(max_examples=200, deadline=None)
+    def test_any_bytes_end_it_or_lie_in_slots_but_never_raise(self, make_rig, parts, size):
+        data = b"".join(parts)
+        with make_rig(ring=MIN_RING, max_message=1000) as rig:
+            end = 0
+            for at in range(0, len(data), size):
+                # the reader asserts of every slot that it lies between tail and head
+                for slot in rig.feed(data[at : at + size]):
+                    assert end <= slot.offset
+                    end = slot.offset + len(slot.payload)
+                    assert data[slot.offset : end] == slot.payload
+            assert len(rig.ends) <= 1
+            assert end <= len(data)
+
+
+def send(rig: Rig, view: memoryview) -> int:
+    try:
+        return rig.server.send(view)
+    except BlockingIOError:
+        return 0

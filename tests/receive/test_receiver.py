@@ -1,0 +1,486 @@
+"""The receiver process, as the supervisor starts it, against a real exchange."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+from websockets.server import ServerProtocol
+
+from tests.exchange import sends
+from tests.receive.conftest import Reader, text
+from wsrec import child
+from wsrec.feed.plan import ConnectionPlan, KeepAlive, Subscription
+from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import Flag, SlotRing
+from wsrec.ring.status import StatusPage
+from wsrec.stages import StampSource
+
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+SECRET = "s3cr3t-listen-key"
+
+Value = TypeVar("Value")
+
+
+class Receiver:
+    """A receiver process, and the supervisor's and the writer's view of it."""
+
+    def __init__(self, *plans: ConnectionPlan, ring: int = 1 << 20, **options: Any) -> None:
+        descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20), StatusPage.create("t")]
+        descriptors += [ByteRing.create("t", ring) for _ in plans]
+        slots, notes, status, *rings = descriptors
+        self.rings = {plan.conn: ByteRing(fd) for plan, fd in zip(plans, rings, strict=True)}
+        self.reader = Reader(SlotRing(slots), ByteRing(notes), self.rings)
+        self.status = StatusPage(status).receiver
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "wsrec.receive"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=descriptors,
+        )
+        job = ReceiverJob(slots=slots, rings=tuple(rings), notes=notes, status=status, connections=plans, **options)
+        self.process.stdin.write(child.encode_job(job))
+        self.process.stdin.flush()
+        for fd in descriptors:
+            os.close(fd)
+        self.output = b""
+        self.errors = b""
+
+    def until(self, found: Callable[[], Value], timeout: float = 15) -> Value:
+        """Take slots until `found` finds something."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self.reader.take()
+            if value := found():
+                return value
+            assert time.monotonic() < deadline, f"in vain: {self.reader.events()}"
+            time.sleep(0.002)
+
+    def event(self, kind: EventKind, count: int = 1) -> dict[str, Any]:
+        """Wait for the `count`th event of a kind and return its detail."""
+        return self.until(lambda: self.events(kind)[count - 1 :])[0]
+
+    def events(self, kind: EventKind) -> list[dict[str, Any]]:
+        return [event.detail or {"": None} for event in self.reader.events() if event.kind is kind]
+
+    def stop(self) -> int:
+        """Ask it to finish, and wait for it."""
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(child.STOP)
+            self.process.stdin.flush()
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end, without asking for it, and take what is left."""
+        self.until(lambda: self.process.poll() is not None, timeout=20)
+        output, errors = self.process.communicate(timeout=20)
+        self.output += output
+        self.errors += errors
+        self.reader.take()
+        return self.process.returncode
+
+    def lines(self) -> list[child.Line]:
+        return [msgspec.json.decode(line, type=child.Line) for line in self.output.splitlines()]
+
+
+def plan(url: str, **options: Any) -> ConnectionPlan:
+    public = url.partition("?")[0]
+    return ConnectionPlan(**{"conn": 0, "feed": "test", "url": url, "public_url": public, **options})
+
+
+def subscriptions(*texts: str) -> tuple[Subscription, ...]:
+    return tuple(Subscription(text=text, topics=(f"topic of {text}",)) for text in texts)
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., Receiver]]:
+    running: list[Receiver] = []
+
+    def start(*plans: ConnectionPlan, **options: Any) -> Receiver:
+        running.append(Receiver(*plans, **options))
+        return running[-1]
+
+    yield start
+    for receiver in running:
+        if receiver.process.poll() is None:
+            receiver.process.kill()
+            receiver.process.communicate()
+
+
+async def forever(connection) -> None:
+    await connection.wait_closed()
+
+
+class TestRecording:
+    @pytest.mark.parametrize("tls", [None, *TlsMode])
+    def test_every_message_in_order(self, receive, exchange, ca_file, tls):
+        sent = [f"message {n}" * (n % 50) for n in range(3000)]
+        server = exchange(sends(sent), tls=tls is not None)
+        receiver = receive(plan(server.url), until_close=True, ca_file=str(ca_file), tls=tls or TlsMode.STAMPED)
+        receiver.until(lambda: len(receiver.reader.received()) > len(sent))
+        assert receiver.ended() == 0
+        messages = receiver.reader.received()
+        assert [payload.decode() for opcode, payload in messages if opcode == TEXT] == sent
+        assert messages[-1] == (CLOSE, b"\x03\xe8")
+        assert receiver.errors == b""
+
+        sources = {slot.source for slot in receiver.reader.taken if slot.opcode == TEXT}
+        if tls is TlsMode.OPENSSL:
+            assert sources == {StampSource.NONE_OPENSSL}
+        else:
+            assert StampSource.KERNEL in sources
+        details = receiver.events(EventKind.TLS)
+        if tls is None:
+            assert details == []
+        else:
+            assert details[0]["mode"] == tls.value
+            assert details[0]["version"] == "TLSv1.3"
+
+    def test_what_it_tells_of_itself(self, receive, exchange):
+        server = exchange(forever)
+        receiver = receive(plan(server.url))
+        connect = receiver.event(EventKind.CONNECT)
+        assert connect["url"] == server.url
+        assert (connect["address"], connect["port"]) == ("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
+        assert all(connect[key] >= 0 for key in ("resolve_ns", "connect_ns", "tls_ns", "handshake_ns", "attempt"))
+        assert receiver.event(EventKind.SCHEDULING)["process"] == "receiver"
+        assert receiver.event(EventKind.STAMPING)["source"] == "kernel or NIC"
+        assert receiver.event(EventKind.ANCHOR, 2)["realtime"] > receiver.event(EventKind.ANCHOR)["realtime"]
+        receiver.until(lambda: receiver.status["connected"] == 1)
+        assert receiver.status["heartbeat"] <= time.monotonic_ns()
+        assert receiver.stop() == 0
+        assert receiver.lines() == [child.LogLine(level="info", message=f"connected to {server.url}", conn=0)]
+
+    def test_two_connections_keep_apart(self, receive, exchange):
+        one, two = exchange(sends(["one"] * 100)), exchange(sends(["two"] * 100))
+        receiver = receive(plan(one.url), plan(two.url, conn=1), until_close=True)
+        assert receiver.ended() == 0
+        texts = [(slot.conn, slot.payload) for slot in receiver.reader.taken if slot.opcode == TEXT]
+        assert sorted(texts) == [(0, b"one")] * 100 + [(1, b"two")] * 100
+
+    def test_a_killed_receiver_leaves_what_it_received(self, receive, exchange):
+        async def handler(connection):
+            for n in range(1000):
+                await connection.send(str(n))
+            await forever(connection)
+
+        receiver = receive(plan(exchange(handler).url))
+        receiver.until(lambda: receiver.reader.slots.published.read() > 1000)
+        receiver.process.kill()
+        receiver.ended()
+        assert [int(payload) for _, payload in receiver.reader.received()] == list(range(1000))
+
+
+class TestSpeaking:
+    def test_subscriptions_are_sent_in_order_and_spaced(self, receive, exchange):
+        heard: list[tuple[float, str]] = []
+
+        async def handler(connection):
+            async for message in connection:
+                heard.append((time.monotonic(), message))
+
+        texts = ["one", "two", "three", "four"]
+        receiver = receive(plan(exchange(handler).url, subscriptions=subscriptions(*texts), send_interval=0.1))
+        receiver.until(lambda: len(heard) == 4)
+        assert [message for _, message in heard] == texts
+        # the server may hear one late, but never all of them early
+        assert heard[-1][0] - heard[0][0] > 0.25
+        sent = [slot for slot in receiver.reader.taken if slot.flags & Flag.SENT]
+        assert [(slot.opcode, slot.payload.decode()) for slot in sent] == [(TEXT, text) for text in texts]
+        assert all(after.handoff - before.handoff >= 90_000_000 for before, after in itertools.pairwise(sent))
+        assert [detail["topics"] for detail in receiver.events(EventKind.SUBSCRIBE)] == [
+            [f"topic of {text}"] for text in texts
+        ]
+        assert receiver.stop() == 0
+
+    def test_a_ping_is_answered_and_both_are_recorded(self, receive, exchange):
+        async def handler(connection):
+            await (await connection.ping(b"are you there?"))
+            await connection.send("pong came")
+
+        receiver = receive(plan(exchange(handler).url), until_close=True)
+        assert receiver.ended() == 0
+        assert receiver.reader.received()[:2] == [(PING, b"are you there?"), (TEXT, b"pong came")]
+        assert receiver.reader.sent() == [(PONG, b"are you there?"), (CLOSE, b"\x03\xe8")]
+
+    @pytest.mark.parametrize("message", [None, '{"op":"ping"}'])
+    def test_keep_alive(self, receive, exchange, message):
+        receiver = receive(plan(exchange(forever).url, keep_alive=KeepAlive(every=0.05, text=message)))
+        expected = (PING, b"") if message is None else (TEXT, message.encode())
+        receiver.until(lambda: receiver.reader.sent()[2:])
+        assert set(receiver.reader.sent()) == {expected}
+        if message is None:
+            receiver.until(lambda: (PONG, b"") in receiver.reader.received())
+        assert receiver.stop() == 0
+
+    def test_headers_of_the_plan_are_sent(self, receive, exchange):
+        seen: list[Any] = []
+
+        async def handler(connection):
+            seen.append(connection.request.headers)
+
+        receiver = receive(plan(exchange(handler).url, headers={"X-Key": "k"}), until_close=True)
+        assert receiver.ended() == 0
+        assert seen[0]["X-Key"] == "k"
+        assert seen[0].get_all("User-Agent")[0].startswith("wsrec/")
+
+
+class TestEnd:
+    @pytest.mark.parametrize("how", ["stop", "end of stdin"])
+    def test_closes_with_1000(self, receive, exchange, how):
+        codes: list[int] = []
+
+        async def handler(connection):
+            await connection.wait_closed()
+            codes.append(connection.close_code)
+
+        receiver = receive(plan(exchange(handler).url))
+        receiver.event(EventKind.CONNECT)
+        if how == "stop":
+            assert receiver.stop() == 0
+        else:
+            receiver.process.stdin.close()
+            receiver.process.stdin = None
+            assert receiver.ended() == 0
+        receiver.until(lambda: codes)
+        assert codes == [1000]
+        assert receiver.reader.sent() == [(CLOSE, b"\x03\xe8")]
+        assert receiver.reader.received() == [(CLOSE, b"\x03\xe8")]
+        assert receiver.events(EventKind.CLOSE)[0] == {"code": 1000, "reason": "", "by": "wsrec"}
+        assert receiver.events(EventKind.LOST_INTERVAL) == []
+        assert receiver.errors == b""
+
+    def test_until_close_ends_it(self, receive, exchange):
+        receiver = receive(plan(exchange(sends(["only"])).url), until_close=True)
+        assert receiver.ended() == 0
+        assert receiver.events(EventKind.CLOSE) == [{"code": 1000, "reason": "", "by": "exchange"}]
+
+    def test_without_until_close_a_normal_close_is_no_end(self, receive, exchange):
+        receiver = receive(plan(exchange(sends(["again"])).url))
+        receiver.event(EventKind.CONNECT, 2)
+        receiver.until(lambda: receiver.reader.received().count((TEXT, b"again")) == 2)
+        assert receiver.stop() == 0
+
+    def test_a_whole_session_in_one_segment(self, receive):
+        def handler(connection: socket.socket) -> None:
+            answer(connection, text("hello") + b"\x88\x02\x03\xe8")
+
+        with RawExchange(handler) as server:
+            receiver = receive(plan(server.url), until_close=True)
+            assert receiver.ended() == 0
+        assert receiver.reader.received() == [(TEXT, b"hello"), (CLOSE, b"\x03\xe8")]
+        assert server.accepted == 1
+        assert receiver.events(EventKind.CONNECT)
+
+    def test_stopping_among_subscriptions_sends_no_more_of_them(self, receive):
+        stopping = threading.Event()
+
+        def handler(connection: socket.socket) -> None:
+            answer(connection, b"")
+            stopping.wait(10)
+            # deaf: never answers the close, and holds the connection for longer than the next subscription takes
+            time.sleep(0.5)
+
+        with RawExchange(handler) as server:
+            many = subscriptions(*map(str, range(100)))
+            receiver = receive(plan(server.url, subscriptions=many, send_interval=0.1))
+            receiver.until(lambda: len(receiver.reader.sent()) > 1)
+            stopping.set()
+            assert receiver.stop() == 0
+        assert receiver.reader.sent()[-1] == (CLOSE, b"\x03\xe8")
+        assert len(receiver.events(EventKind.SUBSCRIBE)) == len(receiver.reader.sent()) - 1
+        assert receiver.errors == b""
+
+    def test_without_a_job_it_says_so(self):
+        result = subprocess.run(
+            [sys.executable, "-P", "-m", "wsrec.receive"], input=b"", capture_output=True, timeout=20, check=False
+        )
+        assert result.returncode == 1
+        line = msgspec.json.decode(result.stdout, type=child.Line)
+        assert isinstance(line, child.FailedLine)
+        assert "no job" in line.message
+
+
+class TestReconnection:
+    def test_after_an_abnormal_close_with_the_interval_that_was_lost(self, receive, exchange):
+        async def handler(connection):
+            message = await connection.recv()
+            await connection.send(f"got {message}")
+            if server.connections == 1:
+                connection.transport.abort()
+            else:
+                await forever(connection)
+
+        server = exchange(handler)
+        receiver = receive(plan(server.url, subscriptions=subscriptions("hello")))
+        lost = receiver.event(EventKind.LOST_INTERVAL)
+        assert 0.2e9 < lost["monotonic_to"] - lost["monotonic_from"] < 5e9
+        receiver.until(lambda: receiver.reader.received() == [(TEXT, b"got hello")] * 2)
+        assert receiver.reader.sent() == [(TEXT, b"hello")] * 2
+        assert len(receiver.events(EventKind.DISCONNECT)) == 1
+        receiver.until(lambda: receiver.status["reconnects"] == 1)
+        assert receiver.stop() == 0
+        assert len(receiver.events(EventKind.LOST_INTERVAL)) == 1
+
+    def test_a_frame_that_never_ended_is_counted_and_the_next_connection_begins_clean(self, receive):
+        def handler(connection: socket.socket) -> None:
+            answer(connection, text("whole") + text("never whole")[:5] if server.accepted == 1 else text("clean"))
+            if server.accepted > 1:
+                connection.recv(1000)
+
+        with RawExchange(handler) as server:
+            receiver = receive(plan(server.url))
+            assert receiver.event(EventKind.DISCONNECT)["discarded_bytes"] == 5
+            receiver.until(lambda: len(receiver.reader.received()) == 2)
+            assert receiver.reader.received() == [(TEXT, b"whole"), (TEXT, b"clean")]
+            assert receiver.stop() == 0
+
+    def test_a_message_too_large_closes_with_1009_and_names_the_setting(self, receive, exchange):
+        codes: list[int] = []
+
+        async def handler(connection):
+            await connection.send("x" * 1001)
+            await connection.wait_closed()
+            codes.append(connection.close_code)
+
+        receiver = receive(plan(exchange(handler).url), max_message=1000)
+        failed = receiver.event(EventKind.CONNECT_FAILED)
+        assert "--max-message" in failed["message"]
+        receiver.until(lambda: codes)
+        assert codes[0] == 1009
+        receiver.stop()
+
+    def test_the_time_before_the_first_connection_is_lost_too(self, receive):
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            port = unused.getsockname()[1]
+        receiver = receive(plan(f"ws://127.0.0.1:{port}/"))
+        assert receiver.event(EventKind.CONNECT_FAILED)["cause"] == "refused"
+        assert receiver.stop() == 1
+        (lost,) = receiver.events(EventKind.LOST_INTERVAL)
+        assert lost["reason"] == "not connected before the session's end"
+        failed = receiver.lines()[-1]
+        assert isinstance(failed, child.FailedLine)
+        assert "refused" in failed.message
+        assert failed.cure
+
+
+class TestRefused:
+    @staticmethod
+    def refuse(connection, request):
+        return connection.respond(403, "Service unavailable from a restricted location")
+
+    def test_a_403_is_permanent_and_named(self, receive, exchange):
+        server = exchange(forever, process_request=self.refuse)
+        receiver = receive(plan(server.url))
+        assert receiver.ended() == 1
+        failed = receiver.lines()[-1]
+        assert isinstance(failed, child.FailedLine)
+        assert "HTTP 403" in failed.message
+        assert "restricted location" in failed.message
+        assert "region" in failed.cure
+        (event,) = receiver.events(EventKind.CONNECT_FAILED)
+        assert (event["cause"], event["retry_s"]) == ("http", None)
+
+    @pytest.mark.parametrize("tls", TlsMode)
+    def test_a_certificate_that_nobody_vouches_for_is_permanent(self, receive, exchange, tls):
+        receiver = receive(plan(exchange(forever, tls=True).url), tls=tls)
+        assert receiver.ended() == 1
+        failed = receiver.lines()[-1]
+        assert isinstance(failed, child.FailedLine)
+        assert "certificate" in failed.message
+        assert "--ca-file" in failed.cure
+        assert receiver.errors == b""
+
+    def test_one_of_two_does_not_end_the_other(self, receive, exchange):
+        good, bad = exchange(sends(["x"] * 10)), exchange(forever, process_request=self.refuse)
+        receiver = receive(plan(bad.url), plan(good.url, conn=1), until_close=True)
+        assert receiver.ended() == 0
+        assert len([slot for slot in receiver.reader.taken if slot.opcode == TEXT]) == 10
+
+
+class TestSecrets:
+    def everything(self, receiver: Receiver) -> bytes:
+        words = [slot.payload for slot in receiver.reader.taken if slot.flags & (Flag.EVENT | Flag.SENT)]
+        return b"".join([receiver.output, receiver.errors, *words])
+
+    def test_are_not_told_while_it_records(self, receive, exchange):
+        server = exchange(sends(["x"]))
+        receiver = receive(plan(f"{server.url}?listenKey={SECRET}", headers={"X-Key": SECRET}), until_close=True)
+        assert receiver.ended() == 0
+        assert server.url.encode() in self.everything(receiver)
+        assert SECRET.encode() not in self.everything(receiver)
+
+    def test_are_not_told_when_refused(self, receive, exchange):
+        server = exchange(forever, process_request=TestRefused.refuse)
+        receiver = receive(plan(f"{server.url}?listenKey={SECRET}"))
+        assert receiver.ended() == 1
+        assert b"403" in self.everything(receiver)
+        assert SECRET.encode() not in self.everything(receiver)
+
+    def test_are_not_told_when_the_url_is_wrong(self, receive):
+        receiver = receive(plan(f"http://localhost/?listenKey={SECRET}"))
+        assert receiver.ended() == 1
+        (failed,) = receiver.lines()
+        assert isinstance(failed, child.FailedLine)
+        assert failed.cure == "write it as wss://host:port/path"
+        assert SECRET.encode() not in self.everything(receiver)
+
+
+class RawExchange:
+    """A server whose handler has the bare socket; each connection is closed after it.
+
+    Attributes:
+        accepted: how many connections there were.
+    """
+
+    def __init__(self, handler: Callable[[socket.socket], None]) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"ws://127.0.0.1:{self._listening.getsockname()[1]}/"
+        self.accepted = 0
+        self._handler = handler
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                self.accepted += 1
+                with connection, suppress(OSError):
+                    connection.settimeout(20)
+                    self._handler(connection)
+
+    def __enter__(self) -> RawExchange:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(20)
+
+
+def request(connection: socket.socket) -> ServerProtocol:
+    """Read a handshake request."""
+    protocol = ServerProtocol()
+    while not (events := protocol.events_received()):
+        protocol.receive_data(connection.recv(65536))
+    protocol.send_response(protocol.accept(events[0]))
+    return protocol
+
+
+def answer(connection: socket.socket, behind: bytes) -> None:
+    """Accept a handshake, with frames in the same segment."""
+    connection.sendall(b"".join(request(connection).data_to_send()) + behind)

@@ -1,0 +1,223 @@
+"""wsrec.wire.handshake: what a real server answers, and what is no answer."""
+
+from __future__ import annotations
+
+import http
+
+import pytest
+from websockets.server import ServerProtocol
+
+from wsrec.wire.errors import HandshakeError, HandshakeRefused
+from wsrec.wire.handshake import MAX_HEAD, Handshake
+
+URL = "wss://exchange.test:9443/stream?streams=btcusdt@trade&token=x"
+
+
+class Server:
+    """The `websockets` server's side of one handshake."""
+
+    def __init__(self, handshake: Handshake) -> None:
+        self.protocol = ServerProtocol()
+        self.protocol.receive_data(handshake.request())
+        (self.request,) = self.protocol.events_received()
+
+    def accept(self) -> bytes:
+        self.protocol.send_response(self.protocol.accept(self.request))
+        return b"".join(self.protocol.data_to_send())
+
+    def reject(self, status: int, text: str) -> bytes:
+        self.protocol.send_response(self.protocol.reject(http.HTTPStatus(status), text))
+        return b"".join(self.protocol.data_to_send())
+
+    def accept_with(self, **changed: str) -> bytes:
+        response = self.protocol.accept(self.request)
+        for name, value in changed.items():
+            response.headers.pop(name.replace("_", "-"), None)
+            response.headers[name.replace("_", "-")] = value
+        return response.serialize()
+
+
+@pytest.fixture
+def handshake() -> Handshake:
+    return Handshake(URL, {})
+
+
+@pytest.fixture
+def server(handshake) -> Server:
+    return Server(handshake)
+
+
+def answer(status: str, body: bytes = b"", **headers: object) -> bytes:
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class TestRequest:
+    def test_path_query_and_host_are_the_url_s(self, server):
+        assert server.request.path == "/stream?streams=btcusdt@trade&token=x"
+        assert server.request.headers["Host"] == "exchange.test:9443"
+
+    def test_no_extension_is_offered(self, server):
+        assert "Sec-WebSocket-Extensions" not in server.request.headers
+
+    def test_further_headers_replace_those_of_the_same_name(self):
+        request = Server(Handshake(URL, {"User-Agent": "wsrec/1", "Origin": "https://x", "host": "other"})).request
+        assert request.headers.get_all("User-Agent") == ["wsrec/1"]
+        assert request.headers.get_all("Host") == ["other"]
+        assert request.headers["Origin"] == "https://x"
+
+    def test_the_key_is_another_each_time(self):
+        assert len({Server(Handshake(URL, {})).request.headers["Sec-WebSocket-Key"] for _ in range(5)}) == 5
+
+
+class TestAccepted:
+    def test_at_once(self, handshake, server):
+        data = server.accept()
+        assert handshake.feed(memoryview(data)) == len(data)
+        assert handshake.complete
+
+    def test_byte_by_byte(self, handshake, server):
+        data = memoryview(server.accept())
+        for at in range(len(data)):
+            assert not handshake.complete
+            assert handshake.feed(data[at : at + 1]) == 1
+        assert handshake.complete
+
+    def test_cut_anywhere_the_frames_behind_it_stay(self):
+        for cut in range(1, len(Server(Handshake(URL, {})).accept()) + 1):
+            handshake = Handshake(URL, {})
+            data = Server(handshake).accept()
+            frames = b"\x81\x02hi\r\n\r\n\x81"
+            assert handshake.feed(memoryview(data[:cut])) == cut
+            if cut < len(data):
+                assert handshake.feed(memoryview(data[cut:] + frames)) == len(data) - cut
+            assert handshake.complete
+
+    def test_frames_in_the_same_read_are_not_the_handshake_s(self, handshake, server):
+        data = server.accept()
+        assert handshake.feed(memoryview(data + b"\x81\x02hi")) == len(data)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500, 502, 503])
+    def test_by_a_real_server(self, handshake, server, status):
+        with pytest.raises(HandshakeRefused, match=f"^HTTP {status} ") as caught:
+            handshake.feed(memoryview(server.reject(status, "not for you")))
+        assert (caught.value.status, caught.value.body) == (status, "not for you")
+        assert caught.value.retry_after is None
+
+    @pytest.mark.parametrize("size", [1, 7, 1000])
+    def test_a_body_that_comes_in_pieces(self, handshake, server, size):
+        data = memoryview(server.reject(403, "restricted location " * 10))
+        last = (len(data) - 1) // size * size
+        for at in range(0, last, size):
+            assert handshake.feed(data[at : at + size]) == size
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(data[last:])
+        assert caught.value.body == "restricted location " * 10
+
+    @pytest.mark.parametrize("length", [{"Content_Length": 0}, {"Content_Length": 2}])
+    def test_a_body_by_its_length(self, handshake, server, length):
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(answer("429 Too Many", b"no" * (length["Content_Length"] > 0), **length)))
+        assert len(caught.value.body) == length["Content_Length"]
+
+    def test_a_body_that_ends_with_the_stream(self, handshake, server):
+        data = answer("403 Forbidden", b"go ")
+        assert handshake.feed(memoryview(data)) == len(data)
+        assert handshake.feed(memoryview(b"away")) == 4
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.eof()
+        assert (caught.value.status, caught.value.body) == (403, "go away")
+
+    def test_a_chunked_body(self, handshake, server):
+        data = answer("503 Unavailable", b"5\r\nsorry\r\n0\r\n\r\n", Transfer_Encoding="chunked")
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(data))
+        assert (caught.value.status, caught.value.body) == (503, "sorry")
+
+    def test_a_long_body_is_shown_by_its_beginning_and_never_breaks_the_text(self, handshake, server):
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(answer("500 X", b"\xff" * 5000, Content_Length=5000)))
+        assert caught.value.body == "\N{REPLACEMENT CHARACTER}" * 500
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [("0", 0.0), ("120", 120.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-5", None), ("1.5", None)],
+    )
+    def test_retry_after(self, handshake, server, value, seconds):
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(answer("429 Slow Down", Content_Length=0, Retry_After=value)))
+        assert caught.value.retry_after == seconds
+
+    def test_a_redirection_is_a_refusal(self, handshake, server):
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(answer("301 Moved", Content_Length=0, Location="wss://elsewhere/")))
+        assert caught.value.status == 301
+
+
+class TestNoValidAnswer:
+    @pytest.mark.parametrize(
+        "data", [b"SSH-2.0-OpenSSH\r\n", b"\x15\x03\x01\x00\x02\x02\x46", b"H", b"HTTP/1.0 200 OK\r\n"]
+    )
+    def test_what_is_no_http_1_1_is_refused_at_once(self, handshake, server, data):
+        if b"HTTP/1.1 ".startswith(data):
+            assert handshake.feed(memoryview(data)) == len(data)
+            data = b"i there"
+        with pytest.raises(HandshakeError, match="no HTTP"):
+            handshake.feed(memoryview(data))
+
+    def test_a_head_without_end_is_bounded(self, handshake, server):
+        handshake.feed(memoryview(b"HTTP/1.1 101 Switching Protocols\r\n"))
+        for _ in range(MAX_HEAD // 1024 - 1):
+            handshake.feed(memoryview(b"X: " + b"y" * 1019 + b"\r\n"))
+        with pytest.raises(HandshakeError, match=f"larger than {MAX_HEAD}"):
+            handshake.feed(memoryview(b"X: " + b"y" * 1019 + b"\r\n"))
+
+    def test_a_header_line_without_end_is_refused(self, handshake, server):
+        with pytest.raises(HandshakeError):
+            handshake.feed(memoryview(answer("101 Switching Protocols", X="y" * 60_000)))
+
+    @pytest.mark.parametrize(
+        "data", [b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 101 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 \r\n\r\n"]
+    )
+    def test_a_head_that_is_no_http(self, handshake, server, data):
+        with pytest.raises(HandshakeError):
+            handshake.feed(memoryview(data))
+
+    def test_a_wrong_accept_key(self, handshake, server):
+        with pytest.raises(HandshakeError, match="Sec-WebSocket-Accept"):
+            handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Accept="AAAA")))
+
+    @pytest.mark.parametrize("name", ["Upgrade", "Connection"])
+    def test_an_upgrade_to_something_else(self, handshake, server, name):
+        with pytest.raises(HandshakeError, match=name):
+            handshake.feed(memoryview(server.accept_with(**{name: "h2c"})))
+
+    def test_an_extension_that_we_did_not_offer(self, handshake, server):
+        with pytest.raises(HandshakeError, match="extension"):
+            handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Extensions="permessage-deflate")))
+        assert not handshake.complete
+
+    def test_a_subprotocol_that_we_did_not_offer(self, handshake, server):
+        with pytest.raises(HandshakeError, match="subprotocol"):
+            handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Protocol="chat")))
+
+
+class TestClosedEarly:
+    def test_without_a_word(self, handshake, server):
+        with pytest.raises(HandshakeError, match="without an answer"):
+            handshake.eof()
+
+    def test_in_every_place_of_the_head(self):
+        for cut in range(1, len(Server(Handshake(URL, {})).accept())):
+            handshake = Handshake(URL, {})
+            handshake.feed(memoryview(Server(handshake).accept()[:cut]))
+            with pytest.raises(HandshakeError) as caught:
+                handshake.eof()
+            assert not isinstance(caught.value, HandshakeRefused)
+
+    def test_in_the_middle_of_a_body_by_its_length(self, handshake, server):
+        handshake.feed(memoryview(answer("403 Forbidden", b"half", Content_Length=8)))
+        with pytest.raises(HandshakeError):
+            handshake.eof()
