@@ -61,8 +61,13 @@ def frames(recording: Path | None, count: int) -> tuple[bytes, int]:
 
 def synthetic(count: int) -> list[bytes]:
     """Messages of the demo market."""
-    market = Market(seed=1)
-    return [message.payload for message in itertools.islice(market.messages(), count)]
+    market, now_ms = Market(seed=1), 1_700_000_000_000
+    for kind in ("trade", "bookTicker", "depth@0ms"):
+        market.add(f"btcusdt@{kind}", 0.0)
+    payloads: list[bytes] = []
+    while len(payloads) < count:
+        payloads += [event.payload for event in market.step(now_ms)]
+    return payloads[:count]
 
 
 def send(data: bytes, certificate: tuple[str, str] | None, ports: multiprocessing.Queue[int]) -> None:

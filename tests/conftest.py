@@ -89,12 +89,13 @@ def messages_of(out: Path, **options: Any) -> pa.Table:
 
 
 def events_of(out: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """All events below an output folder, the detail decoded."""
+    """All events below an output folder: the time as ns since the epoch, the detail decoded."""
     rows: list[dict[str, Any]] = []
     for file in sorted((out / "events").rglob("*.parquet")):
-        rows += pq.ParquetFile(file).read().to_pylist()
-    for row in rows:
-        row["detail"] = json.loads(row["detail"])
+        table = pq.ParquetFile(file).read()
+        times = table["time"].cast(pa.int64()).to_pylist()
+        for row, time in zip(table.drop(["time"]).to_pylist(), times, strict=True):
+            rows.append({**row, "time": time, "detail": json.loads(row["detail"])})
     return [row for row in rows if kind is None or row["kind"] == kind]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
@@ -42,7 +43,8 @@ class Exchange:
         assert self._started.wait(10)
 
     def stop(self) -> None:
-        assert self._loop is not None and self._stopping is not None
+        assert self._loop is not None
+        assert self._stopping is not None
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(10)
 
@@ -57,10 +59,8 @@ class Exchange:
 
     async def _accept(self, connection: ServerConnection) -> None:
         self.connections += 1
-        try:
+        with contextlib.suppress(ConnectionClosed):
             await self._handler(connection)
-        except ConnectionClosed:
-            pass
 
 
 def sends(messages: list[Any]) -> Handler:

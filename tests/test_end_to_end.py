@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -32,7 +33,7 @@ class TestRealRecording:
 
         rows = table.filter(np.array(table["direction"].to_pylist()) == "recv")
         stages = [rows[stage.column].cast("int64").to_numpy() for stage in STAGES[1:]]
-        for before, after in zip(stages, stages[1:], strict=False):
+        for before, after in itertools.pairwise(stages):
             assert (before <= after).all()
         sources = set(rows["recv_source"].to_pylist())
         if tls == "stamped":

@@ -21,7 +21,7 @@ Int64s = npt.NDArray[np.int64]
 
 def bucket_index(ns: Int64s) -> Int64s:
     """The bucket of each duration (ns). Below zero counts as zero, beyond 2**43 as the last bucket."""
-    value = np.clip(ns, 0, (1 << MAX_BITS) - 1)
+    value: Int64s = np.clip(ns, 0, (1 << MAX_BITS) - 1)
     # frexp's exponent is the bit length of an integer below 2**53
     bits = np.frexp(value.astype(np.float64))[1].astype(np.int64)
     shift: Int64s = np.maximum(bits - (SUB_BUCKET_BITS + 1), 0)
@@ -30,12 +30,13 @@ def bucket_index(ns: Int64s) -> Int64s:
 
 def bucket_counts(ns: Int64s) -> Int64s:
     """How many of the durations (ns) fall into each bucket."""
-    return np.bincount(bucket_index(ns), minlength=BUCKETS)
+    counts: Int64s = np.bincount(bucket_index(ns), minlength=BUCKETS)
+    return counts
 
 
 def _bucket_floor() -> Int64s:
     index = np.arange(BUCKETS + 1, dtype=np.int64)
-    shift = np.maximum((index >> SUB_BUCKET_BITS) - 1, 0)
+    shift: Int64s = np.maximum((index >> SUB_BUCKET_BITS) - 1, 0)
     return (index - (shift << SUB_BUCKET_BITS)) << shift
 
 
@@ -63,7 +64,8 @@ class Histogram:
         if not len(ns):
             return
         self.counts += bucket_counts(ns)
-        self.sum += int(ns.sum())
+        # halves that cannot overflow: a wrong clock makes durations of decades
+        self.sum += (int((ns >> 32).sum()) << 32) + int((ns & 0xFFFFFFFF).sum())
         low, high = int(ns.min()), int(ns.max())
         self.min = low if self.min is None else min(self.min, low)
         self.max = high if self.max is None else max(self.max, high)

@@ -102,9 +102,12 @@ class TestForm:
                 return ("number", len(value.partition(".")[2]))
             return value if isinstance(value, str) else type(value)
 
-        ours = {document["e"]: document for _, [document, *_] in by_stream(
-            run(Market(), ["btcusdt@trade", "btcusdt@bookTicker", "btcusdt@depth@0ms"], 500)
-        ).items()}
+        ours = {
+            document["e"]: document
+            for _, [document, *_] in by_stream(
+                run(Market(), ["btcusdt@trade", "btcusdt@bookTicker", "btcusdt@depth@0ms"], 500)
+            ).items()
+        }
         seen = set()
         with gzip.open(RECORDING) as lines:
             for line in lines:

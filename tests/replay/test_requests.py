@@ -59,8 +59,14 @@ class TestOthers:
         assert ask(Subscriptions(), b"ping") == ("pong", False)
         assert ask(Subscriptions(), {"op": "ping"}) == ('{"success":true,"op":"ping"}', False)
 
-    @given(st.binary(max_size=200) | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["method", "params", "id", "op"]), inner)
-    )).map(lambda document: json.dumps(document).encode()))
+    @given(
+        st.binary(max_size=200)
+        | st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["method", "params", "id", "op"]), inner)
+            ),
+        ).map(lambda document: json.dumps(document).encode())
+    )
     def test_anything_gets_an_answer(self, request_):
         assert Subscriptions().answer(request_).reply

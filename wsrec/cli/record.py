@@ -11,17 +11,17 @@ import click
 import msgspec
 
 from wsrec.cli.feeds import comma_list
-from wsrec.cli.types import CpusType, DurationType, Rotation, RotateType, SizeType, UntilType
+from wsrec.cli.types import CpusType, DurationType, RotateType, Rotation, SizeType, UntilType
 from wsrec.feed.schema import ConfigError
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.replay.demo import DemoError
-from wsrec.report.units import clean
 from wsrec.ring.bytering import check_capacity
 from wsrec.session.lock import OutputLockedError
 from wsrec.session.outcome import ExitStatus, describe
 from wsrec.session.record import record as record_targets
 from wsrec.session.supervisor import RecordOptions
+from wsrec.units import clean
 
 
 def _ring_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
@@ -31,6 +31,13 @@ def _ring_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
         raise click.BadParameter(f"{error}; write 8MiB or 64MiB") from error
     if value < MIN_RING:
         raise click.BadParameter(f"at least {MIN_RING >> 10}KiB")
+    return _below_1gib(ctx, param, value)
+
+
+def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    # Arrow's string columns hold 2 GiB a batch
+    if value > 1 << 30:
+        raise click.BadParameter("at most 1GiB")
     return value
 
 
@@ -84,7 +91,14 @@ def _ring_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
     callback=_ring_size,
     help="Receive ring of each connection, a power of two.",
 )
-@click.option("--max-message", type=SizeType(), default="64MiB", show_default=True, help="Largest message accepted.")
+@click.option(
+    "--max-message",
+    type=SizeType(),
+    default="64MiB",
+    show_default=True,
+    callback=_below_1gib,
+    help="Largest message accepted.",
+)
 @click.option(
     "--batch",
     type=DurationType(),
@@ -170,7 +184,9 @@ def record(
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED)
     except OSError as error:
-        _fail(f"{error}; give --out a folder that this user can write to", ExitStatus.FAILED)
+        # one with a file's name is about the output, the others are about processes, descriptors and memory
+        cure = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
+        _fail(f"{error}; {cure}", ExitStatus.FAILED)
     if outcome.error is not None:
         cure = f"; {outcome.cure}" if outcome.cure else ""
         click.secho(f"wsrec record: {clean(outcome.error + cure, 2000)}", fg="red", err=True)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    # click below 8.5 takes no type argument
+    _ParamType = click.ParamType
+
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?|)b?", re.IGNORECASE)
 
 
 class Rotation(NamedTuple):
@@ -23,7 +29,7 @@ class Rotation(NamedTuple):
 
 def parse_duration(text: str) -> float | None:
     """Seconds of `10s`, `1h30m`, `250ms`, or a bare number of seconds; None where it is no duration."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
@@ -37,7 +43,7 @@ def parse_size(text: str) -> int | None:
     return int(float(match[1]) * _SIZE_UNITS[match[2].lower()]) if match else None
 
 
-class DurationType(click.ParamType):
+class DurationType(_ParamType):
     """A duration greater than zero, in seconds."""
 
     name = "duration"
@@ -54,8 +60,8 @@ class DurationType(click.ParamType):
         return seconds
 
 
-class UntilType(click.ParamType):
-    """A time in the future, as seconds from now."""
+class UntilType(_ParamType):
+    """A time in the future."""
 
     name = "time"
 
@@ -65,8 +71,9 @@ class UntilType(click.ParamType):
             return value
         text, now = str(value), datetime.now(UTC)
         try:
-            if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?Z?", text):
-                moment = datetime.fromisoformat(f"{now:%Y-%m-%d}T{text.rstrip('Z').zfill(5)}").replace(tzinfo=UTC)
+            if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?Z?", text):
+                hour, rest = text.rstrip("Z").split(":", 1)
+                moment = datetime.fromisoformat(f"{now:%Y-%m-%d}T{hour:0>2}:{rest}+00:00")
                 return moment if moment > now else moment + timedelta(days=1)
             moment = datetime.fromisoformat(text)
         except ValueError:
@@ -79,7 +86,7 @@ class UntilType(click.ParamType):
         return moment
 
 
-class SizeType(click.ParamType):
+class SizeType(_ParamType):
     """A size in bytes."""
 
     name = "size"
@@ -94,7 +101,7 @@ class SizeType(click.ParamType):
         return size
 
 
-class RotateType(click.ParamType):
+class RotateType(_ParamType):
     """When a file ends: a duration, a size, or both with a comma."""
 
     name = "duration,size"
@@ -115,7 +122,7 @@ class RotateType(click.ParamType):
         return Rotation(seconds, size)
 
 
-class CpusType(click.ParamType):
+class CpusType(_ParamType):
     """One processor or several, a receiver each."""
 
     name = "cpu[,cpu...]"

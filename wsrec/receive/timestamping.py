@@ -50,14 +50,17 @@ class Stamps:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == SCM_TIMESTAMPING and len(data) >= _SCM.size:
                 sec, nsec, _, _, nic_sec, nic_nsec = _SCM.unpack_from(data)
-                kernel: int = sec * 1_000_000_000 + nsec
-                if nic_sec or nic_nsec:
-                    nic: int = nic_sec * 1_000_000_000 + nic_nsec
-                    if not kernel or abs(nic - kernel) <= _MAX_NIC_OFFSET_NS:
-                        return nic, StampSource.NIC
-                    self.nic_offset_ns = nic - kernel
-                if kernel:
-                    return kernel, StampSource.KERNEL
+                return self.choose(sec * 1_000_000_000 + nsec, nic_sec * 1_000_000_000 + nic_nsec)
+        return 0, StampSource.NONE_ABSENT
+
+    def choose(self, kernel: int, nic: int) -> tuple[int, StampSource]:
+        """The better of two stamps (ns since the epoch; 0 where there is none) of one segment, and its source."""
+        if nic:
+            if not kernel or abs(nic - kernel) <= _MAX_NIC_OFFSET_NS:
+                return nic, StampSource.NIC
+            self.nic_offset_ns = nic - kernel
+        if kernel:
+            return kernel, StampSource.KERNEL
         return 0, StampSource.NONE_ABSENT
 
 

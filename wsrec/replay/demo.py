@@ -56,8 +56,8 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
 
 
 def _start(process: subprocess.Popen[bytes], options: ReplayOptions) -> Endpoint:
-    assert process.stdin is not None  # noqa: S101 - both are pipes
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdin is not None
+    assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):  # it has ended: its empty answer says so
         process.stdin.write(encode_job(options))
     ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)

@@ -73,7 +73,7 @@ class Client:
         self._clock = asyncio.get_running_loop().time
         self._start = self._clock()
         self._connection = connection
-        assert connection.request is not None  # noqa: S101 - the handshake is over
+        assert connection.request is not None
         url = urlsplit(connection.request.path)
         folders = url.path.strip("/").split("/")
         self.bare = "ws" in folders

@@ -150,7 +150,7 @@ class _CaptureFile:
             raise SourceError(str(error)) from error
 
     def _damaged(self) -> SourceError:
-        return SourceError(f"{self.path}: damaged (`wsrec verify` says more); set the file aside and replay the others")
+        return SourceError(f"{self.path}: damaged; set the file aside and replay the others")
 
     def rows(self) -> Iterator[tuple[int, Message]]:
         """`seq` and message of each received text or binary row."""
@@ -174,10 +174,8 @@ class _CaptureFile:
             batch["data"],
             batch["conn"],
         ]
-        for seq, time_ns, opcode, utf8, data, conn in zip(
-            *(column.to_pylist() for column in columns), strict=True
-        ):
+        for seq, time_ns, opcode, utf8, data, conn in zip(*(column.to_pylist() for column in columns), strict=True):
             payload = data if utf8 is None else utf8
             if payload is None:
-                raise SourceError(f"{self.path}: row with seq {seq} has no payload; `wsrec verify` says more")
+                raise SourceError(f"{self.path}: row with seq {seq} has no payload; the file was not written by wsrec")
             yield seq, Message(time_ns, opcode, payload, conn)

@@ -112,5 +112,5 @@ def _unquoted(path: Path, number: int, literal: bytes) -> bytes:
         value: object = ast.literal_eval(literal.decode("ascii"))
     except (ValueError, SyntaxError) as error:  # UnicodeDecodeError is a ValueError
         raise SourceError(f"{path}:{number}: the bytes of this message are written wrongly; remove the line") from error
-    assert isinstance(value, bytes)  # noqa: S101 - the pattern allows nothing else
+    assert isinstance(value, bytes)
     return value

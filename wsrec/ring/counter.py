@@ -25,23 +25,26 @@ class Counter:
         words: the header, as 64-bit words.
         line: the cache line in it that is this counter's.
 
+    Attributes:
+        words, index: where the word is, for the compiled hot path, which reads and writes it by itself.
+
     """
 
-    __slots__ = ("_index", "_words")
+    __slots__ = ("index", "words")
 
     def __init__(self, words: memoryview, line: int) -> None:
-        self._words = words
-        self._index = line * WORDS_PER_LINE
+        self.words = words
+        self.index = line * WORDS_PER_LINE
 
     if _STRONGLY_ORDERED:
 
         def publish(self, value: int) -> None:
             """Write the count, after everything this thread wrote before (release)."""
-            self._words[self._index] = value
+            self.words[self.index] = value
 
         def read(self) -> int:
             """Read the count, before anything this thread reads afterwards (acquire)."""
-            return int(self._words[self._index])
+            return int(self.words[self.index])
 
     else:
 
@@ -49,11 +52,11 @@ class Counter:
             """Write the count, after everything this thread wrote before (release)."""
             with _lock:
                 pass
-            self._words[self._index] = value
+            self.words[self.index] = value
 
         def read(self) -> int:
             """Read the count, before anything this thread reads afterwards (acquire)."""
-            value = int(self._words[self._index])
+            value = int(self.words[self.index])
             with _lock:
                 pass
             return value

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from wsrec.child import LogLine
-from wsrec.report.units import clean, duration, size
 from wsrec.session.gauge import Progress, Sample, progress, sample
 from wsrec.session.supervisor import Supervisor
 from wsrec.stages import STEPS, TOTAL
+from wsrec.units import clean, duration, size
 
 _REFRESH = 0.5
 _WINDOW = 10
@@ -94,9 +94,9 @@ def summary_line(now: Sample, recent: Progress) -> str:
     return (
         f"{counters['messages']:,} messages ({recent.messages:,.0f}/s), {size(counters['payload_bytes'])}, "
         f"{counters['connected']}/{counters['connections']} connected, total p50 {duration(recent.steps[-1][0])} "
-        f"p99 {duration(recent.steps[-1][1])}, ring {now.fill:.0%}, journal lag {duration(counters['journal_lag_ns'])}, "
-        f"{counters['reconnects']} reconnects, {counters['stalls']} stalls, {counters['gaps']} gaps, "
-        f"{counters['lost_intervals']} lost intervals"
+        f"p99 {duration(recent.steps[-1][1])}, ring {now.fill:.0%}, "
+        f"journal lag {duration(counters['journal_lag_ns'])}, {counters['reconnects']} reconnects, "
+        f"{counters['stalls']} stalls, {counters['gaps']} gaps, {counters['lost_intervals']} lost intervals"
     )
 
 

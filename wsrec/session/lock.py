@@ -22,7 +22,10 @@ class OutputLockedError(Exception):
 
 
 class OutputLock:
-    """Holds an output folder while it is open.
+    """Holds an output folder while its descriptor is open, here or in a process that inherited it.
+
+    Attributes:
+        fd: the descriptor; -1 while it is not held.
 
     Raises:
         OutputLockedError: another recorder has it.
@@ -32,23 +35,23 @@ class OutputLock:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._fd = -1
+        self.fd = -1
 
     def __enter__(self) -> OutputLock:
         folder = self._out / ".wsrec"
         folder.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._fd)
+            holder = os.read(self.fd, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(self.fd)
             raise OutputLockedError(self._out, holder) from None
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, f"{os.getpid()}\n".encode())
+        os.ftruncate(self.fd, 0)
+        os.write(self.fd, f"{os.getpid()}\n".encode())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        os.close(self._fd)
+        os.close(self.fd)

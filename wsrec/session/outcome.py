@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from wsrec.child import FailedLine, SummaryLine
-from wsrec.report.units import duration, size, utc
+from wsrec.units import duration, size, utc
 
 
 class ExitStatus(IntEnum):
@@ -23,7 +23,7 @@ class ExitStatus(IntEnum):
     NOTHING = 3
     """connected, but nothing was received"""
     GAPS = 4
-    """recorded, but with sequence gaps, a lost interval or a refused subscription"""
+    """recorded, but with sequence gaps, a lost interval, or a subscription refused or unanswered"""
     LOCKED = 75
     """another recorder holds the output folder (EX_TEMPFAIL)"""
 
@@ -42,7 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         messages, payload_bytes: received and written.
         control: control frames received; with the messages, the received rows.
         sent: frames that we sent, recorded as rows of their own.
-        gaps, lost_intervals, refused: what the files say is missing.
+        gaps, lost_intervals: what the files say is missing; refused: subscriptions refused or unanswered.
         reconnects, stalls: how often a connection was made anew, and how often a full ring paused one.
         first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
         files: the manifest's lines.
@@ -83,6 +83,10 @@ def exit_status(summaries: list[SummaryLine], failure: FailedLine | None) -> Exi
     return ExitStatus.COMPLETE
 
 
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
 def describe(outcome: Outcome) -> str:
     """The summary in a few lines for people."""
     lines = [
@@ -93,18 +97,19 @@ def describe(outcome: Outcome) -> str:
         rate = f"  {outcome.messages / span * 1e9:,.0f} messages/s" if outcome.messages > 1 else ""
         lines.append(f"  from {utc(outcome.first_recv_time)} to {utc(outcome.last_recv_time)} UTC{rate}")
     missing = [
-        f"{count:,} {word}"
+        _counted(count, word)
         for count, word in (
-            (outcome.gaps, "sequence gaps"),
-            (outcome.lost_intervals, "lost intervals"),
-            (outcome.refused, "refused subscriptions"),
+            (outcome.gaps, "sequence gap"),
+            (outcome.lost_intervals, "lost interval"),
+            (outcome.refused, "refused or unanswered subscription"),
         )
         if count
     ]
     lines.append(f"  missing: {', '.join(missing)}" if missing else "  nothing known to be missing")
     if outcome.reconnects or outcome.stalls:
         lines.append(
-            f"  {outcome.reconnects:,} reconnects, {outcome.stalls:,} stalls (a ring was full, nothing dropped)"
+            f"  {_counted(outcome.reconnects, 'reconnect')}, {_counted(outcome.stalls, 'stall')}"
+            " (a ring was full, nothing dropped)"
         )
     paths = [line["path"] for line in outcome.files if line["path"]]
     lines += [f"  {outcome.out}/{path}" for path in paths[:5]]

@@ -54,6 +54,8 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=tuple(descriptors),
+            # the terminal's Ctrl-C and hang-up are for the supervisor, also while the child still imports
+            start_new_session=True,
             # numpy's thread pools would be created in vain, and their memory locked
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             limit=_LINE_MAX,
@@ -63,7 +65,8 @@ class Child:
 
     async def wait(self) -> int:
         """Wait for its end, all its lines read, and return its exit status (negative: the signal that ended it)."""
-        assert self._process is not None and self._reading is not None  # noqa: S101 (started)
+        assert self._process is not None
+        assert self._reading is not None
         await self._reading
         status = await self._process.wait()
         if status and self.failed is None:
@@ -82,12 +85,14 @@ class Child:
                 self._process.kill()
 
     def _write(self, data: bytes) -> None:
-        assert self._process is not None and self._process.stdin is not None  # noqa: S101 (a pipe)
+        assert self._process is not None
+        assert self._process.stdin is not None
         with contextlib.suppress(OSError, RuntimeError):
             self._process.stdin.write(data)
 
     async def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None  # noqa: S101 (a pipe)
+        assert self._process is not None
+        assert self._process.stdout is not None
         while data := await self._process.stdout.readline():
             try:
                 line: Line = msgspec.json.decode(data, type=Line)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from wsrec.child import LogLine
 from wsrec.feed.plan import ConnectionPlan, plan
 from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.target import Target, resolve
@@ -19,6 +20,7 @@ from wsrec.session.live import View
 from wsrec.session.lock import OutputLock
 from wsrec.session.outcome import Outcome
 from wsrec.session.supervisor import RecordOptions, Supervisor
+from wsrec.store.recovery import recover
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
@@ -55,15 +57,20 @@ def record(
     with _resolved(targets, options, symbols, channels, subscribe) as (chosen, options):
         plans = plan(chosen)
         check_names(chosen, plans)
-        with OutputLock(options.out):
+        with OutputLock(options.out) as lock:
             check_writable(options.out)
             view = View(quiet=quiet)
-            return uvloop.run(_run(chosen, plans, options, view))
+            for session in recover(options.out, lambda text: view.log(LogLine(level="error", message=text))):
+                text = f"an interrupted session was recovered: {session.session}, {session.rows:,} rows"
+                view.log(LogLine(level="warning", message=text))
+            return uvloop.run(_run(chosen, plans, options, view, lock.fd))
 
 
-async def _run(chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View) -> Outcome:
+async def _run(
+    chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: int
+) -> Outcome:
     names = tuple(dict.fromkeys(plan.public_url if not plan.subscriptions else plan.feed for plan in plans))
-    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log)
+    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock)
     following = asyncio.ensure_future(view.follow(supervisor))
     try:
         return await supervisor.run()
@@ -91,7 +98,7 @@ def _resolved(
     with demo_exchange() as endpoint:
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
-        assert endpoint.ca_file is not None  # noqa: S101 (the demo exchange speaks TLS)
+        assert endpoint.ca_file is not None
         yield [replace(target, feed=feed)], replace(options, ca_file=Path(endpoint.ca_file))
 
 

@@ -6,11 +6,12 @@ It never touches message data. What it knows of the recording it reads from the 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +90,9 @@ class Pair:
         self.rings: list[ByteRing] = []
         self.status: StatusPage | None = None
 
-    async def start(self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any]) -> None:
+    async def start(
+        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], lock: int | None = None
+    ) -> None:
         """Make the shared memory and start both processes.
 
         Raises:
@@ -125,7 +128,8 @@ class Pair:
                 fsync_seconds=options.fsync_seconds,
                 session_start=start,
             ),
-            self.descriptors,
+            # the output stays locked until its last writer has ended, also where the supervisor is killed
+            [*self.descriptors, *(() if lock is None else (lock,))],
         )
         await self.receiver.start(
             ReceiverJob(
@@ -173,6 +177,7 @@ class Supervisor:
         plans: their connections.
         options: how to record.
         on_log: called with each line for the operator.
+        lock: descriptor of the output's lock, which the writers hold too.
 
     Attributes:
         pairs: receivers and writers, one pair a processor.
@@ -188,12 +193,14 @@ class Supervisor:
         plans: list[ConnectionPlan],
         options: RecordOptions,
         on_log: Callable[[LogLine], None],
+        lock: int | None = None,
     ) -> None:
         self.options = options
         self.began = time.monotonic()
         self._targets = targets
         self._feeds = feeds
         self._on_log = on_log
+        self._lock = lock
         cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.pairs = [
@@ -217,20 +224,23 @@ class Supervisor:
 
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # under nohup a hang-up stays ignored
+        hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+        handled = (signal.SIGINT, signal.SIGTERM, *hangup)
+        for number in handled:
             loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
         if self.options.until is not None:
             loop.call_later(max(self.options.until - time.monotonic(), 0), self._stop, "the time was up")
         start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
         try:
             for pair in self.pairs:
-                await pair.start(self.options, self._feeds, start)
+                await pair.start(self.options, self._feeds, start, self._lock)
             failure = await self._supervise()
         finally:
             for pair in self.pairs:
                 pair.receiver.kill()
                 pair.writer.kill()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in handled:
                 loop.remove_signal_handler(number)
         outcome = self._outcome(failure)
         for pair in self.pairs:
@@ -238,8 +248,10 @@ class Supervisor:
         return outcome
 
     async def _supervise(self) -> FailedLine | None:
-        """Wait for the end, then bring receivers and writers to theirs, in this order; what failed first, if anything."""
+        """Wait for the end, then bring receivers and writers to theirs, in this order; what failed, if anything."""
         receivers = [asyncio.ensure_future(pair.receiver.wait()) for pair in self.pairs]
+        for pair, receiver in zip(self.pairs, receivers, strict=True):
+            receiver.add_done_callback(functools.partial(self._receiver_ended, pair))
         writers = [asyncio.ensure_future(pair.writer.wait()) for pair in self.pairs]
         stopping = asyncio.ensure_future(self._stopping.wait())
         ended = asyncio.ensure_future(asyncio.wait(receivers))
@@ -259,13 +271,21 @@ class Supervisor:
         children = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
         return next((child.failed for child in children if child.failed is not None), None)
 
-    async def _within(self, waiting: list[asyncio.Future[int]], seconds: float, children: list[Child]) -> None:
+    async def _within(self, waiting: Sequence[asyncio.Future[int]], seconds: float, children: list[Child]) -> None:
         _, late = await asyncio.wait(waiting, timeout=seconds)
         for task, child in zip(waiting, children, strict=True):
             if task in late:
                 self._on_log(LogLine(level="error", message=f"the {child.name} did not end in {seconds:.0f} s; killed"))
                 child.kill()
                 await task
+
+    def _receiver_ended(self, pair: Pair, _: asyncio.Future[int]) -> None:
+        """Say at once that one of several receivers failed; the others go on."""
+        failed = pair.receiver.failed
+        if len(self.pairs) > 1 and failed is not None and not self._stopping.is_set():
+            count = len(pair.plans)
+            message = f"{failed.message}; its {count} connections are no longer recorded"
+            self._on_log(LogLine(level="error", message=message, cure="stop and record again"))
 
     def _stop(self, reason: str) -> None:
         if not self._stopping.is_set():

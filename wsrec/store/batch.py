@@ -85,6 +85,10 @@ class Drain:
         """Slots that are published and not yet taken."""
         return self._slots.published.read() - self._taken
 
+    def held(self) -> int:
+        """Bytes in the connections' rings: received, and not yet released."""
+        return sum(ring.head.read() - ring.tail.read() for ring in self._rings.values())
+
     def fullest(self) -> float:
         """How full the fullest ring is, from 0 to 1."""
         rings = (*self._rings.values(), self._notes)

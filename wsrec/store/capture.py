@@ -39,7 +39,7 @@ def message_files(sources: Iterable[str | Path]) -> list[Path]:
         elif path.exists():
             files = [path]
         else:
-            files = [Path(name) for name in glob.glob(str(source), recursive=True)]
+            files = [Path(name) for name in glob.glob(str(source), recursive=True)]  # noqa: PTH207 (absolute too)
             if not files:
                 raise CaptureError(f"{source}: no such file or folder, and no file matches it as a pattern")
         found.update(files)
@@ -64,11 +64,16 @@ def open_messages(path: Path) -> pq.ParquetFile:
             f"{path}: not readable as Parquet ({_first_line(error)}); "
             "nothing was changed: set the file aside and read the others"
         ) from error
+    try:
+        own = metadata(file)
+    except ValueError as error:
+        file.close()
+        raise CaptureError(f"{path}: its metadata is damaged ({_first_line(error)}); set the file aside") from error
     missing = [name for name in MESSAGE_SCHEMA.names if name not in file.schema_arrow.names]
     if missing:
         file.close()
         raise CaptureError(f"{path}: not a message file of wsrec (no column `{missing[0]}`)")
-    version = metadata(file).get("schema_version")
+    version = own.get("schema_version")
     if version != SCHEMA_VERSION:
         file.close()
         raise CaptureError(
@@ -78,7 +83,12 @@ def open_messages(path: Path) -> pq.ParquetFile:
 
 
 def metadata(file: pq.ParquetFile) -> dict[str, Any]:
-    """wsrec's own metadata of an open file: the keys of `schema.METADATA_KEYS`, decoded."""
+    """wsrec's own metadata of an open file: the keys of `schema.METADATA_KEYS`, decoded.
+
+    Raises:
+        ValueError: a value is no JSON.
+
+    """
     pairs = (file.metadata.metadata or {}).items()
     prefix = METADATA_PREFIX.encode()
     return {key.removeprefix(prefix).decode(): json.loads(value) for key, value in pairs if key.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""One feed's rows on their way into its files: fields read, sequences checked, acknowledgements matched, files finished."""
+"""One feed's rows on their way into its files: fields read, sequences checked, answers matched, files finished."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class FeedWriter:
         if kind is EventKind.LOST_INTERVAL:
             self.lost_intervals += 1
             self._file_lost += 1
-        elif kind is EventKind.REFUSED:
+        elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self.refused += 1
         elif kind is EventKind.GAP:
             self.gaps += 1
@@ -180,6 +180,8 @@ class FeedWriter:
         size, digest, events_digest = 0, None, None
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA)
+            # what the rows of a batch showed was found after the events of the same batch
+            self._event_rows.sort(key=lambda row: row["time"])
             events.append(pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA))
             _, events_digest = events.finish(out / "events" / name, metadata)
         if self._messages is not None:
@@ -302,7 +304,8 @@ def step_durations(when: Stamps) -> list[tuple[Step, Any]]:
 
 def period(handoff: Any, rotate_seconds: float) -> Any:
     """The file that each row belongs to by its hand-off (ns since the epoch): the hour, and the time in it."""
-    rotate_ns = max(int(rotate_seconds * 1e9), 1)
+    # every hour ends a file, so more than an hour is an hour
+    rotate_ns = max(int(min(rotate_seconds, 3600.0) * 1e9), 1)
     return handoff // _HOUR_NS * (_HOUR_NS + 1) + handoff % _HOUR_NS // rotate_ns
 
 

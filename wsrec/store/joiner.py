@@ -38,7 +38,7 @@ class Joiner:
         return bool(self._open)
 
     def join(self, batch: Batch) -> tuple[Slots, pa.Array]:
-        """The slots that complete a message or event, and the whole payloads (`large_binary`), as long as each other."""
+        """The slots that complete a message or event, and their whole payloads (`large_binary`)."""
         flags, opcodes = batch.slots["flags"], batch.slots["opcode"]
         whole = flags & _FIN != 0
         if not self._open and bool(np.all(whole & ((opcodes != 0) | (flags & _EVENT != 0)))):

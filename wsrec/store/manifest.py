@@ -56,9 +56,13 @@ def append(out: Path, line: ManifestLine) -> None:
 
     """
     path = manifest_path(out)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         data = msgspec.json.encode(line) + b"\n"
+        size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            # a crash tore the last line; this one must not be torn with it
+            data = b"\n" + data
         if os.write(fd, data) != len(data):
             raise OSError(f"{path}: the disk took only a part of a line")
         os.fsync(fd)
@@ -67,17 +71,23 @@ def append(out: Path, line: ManifestLine) -> None:
 
 
 def read(out: Path) -> list[ManifestLine]:
-    """The lines of an output folder's manifest; a torn last line, which a crash may leave, does not count.
+    """The lines of an output folder's manifest; a torn line, which a crash may leave, does not count.
 
     Raises:
         OSError: it cannot be read.
+        msgspec.ValidationError: a line is JSON, but none of this version's.
 
     """
     path = manifest_path(out)
     if not path.exists():
         return []
     lines = []
-    for data in path.read_bytes().splitlines(keepends=True):
-        if data.endswith(b"\n"):
+    for data in path.read_bytes().split(b"\n")[:-1]:
+        try:
             lines.append(msgspec.json.decode(data, type=ManifestLine))
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            # torn by a crash before its journal went, so what it told of is recovered from there
+            continue
     return lines

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-
 # A row group ends at either; both bound what the writer holds in memory
 ROW_GROUP_ROWS = 1 << 16
 ROW_GROUP_BYTES = 32 << 20
@@ -82,7 +81,7 @@ class ParquetOutput:
         self._writer.add_key_value_metadata(metadata)
         self._writer.close()
         size, digest = self._file.finish()
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         place(self._partial, final)
         return size, digest
 
@@ -119,6 +118,20 @@ def place(partial: Path, final: Path) -> None:
         partial.rename(final)
     for folder in {partial.parent, final.parent}:
         sync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

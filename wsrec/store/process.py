@@ -1,11 +1,13 @@
 """The writer process: rings to journal on one thread, journal batches to Parquet on another.
 
-The first thread never waits for Parquet unless the second is `_QUEUE_BYTES` behind: it copies what is published, appends
-it to the journal and gives the rings back to the receiver. The second makes rows of the same batches and finishes files.
+The first thread never waits for Parquet unless the second is `_QUEUE_BYTES` behind: it copies what is published,
+appends it to the journal and gives the rings back to the receiver. The second makes rows of the same batches and
+finishes files.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -36,6 +38,9 @@ _QUEUE_BYTES = 64 << 20
 _URGENT = 0.125
 _RETRY_SECONDS = 1.0
 _GRACE_NS = 1_000_000_000
+# A receiver tells of itself ten times a second, and closes its connections within a few
+_SILENCE_NS = 1_500_000_000
+_ORPHAN_SECONDS = 15.0
 
 
 class _Finish(NamedTuple):
@@ -78,6 +83,9 @@ class ParquetThread(threading.Thread):
         """Let the thread end after all that was put, and wait for it."""
         self._send(None)
         self.join()
+        if self.failed is None and self._journals:
+            child.warn("a message had begun and never ended; what had come of it was discarded")
+            self._drop_journals()
 
     def run(self) -> None:
         """Do what is queued, until stopped."""
@@ -110,9 +118,12 @@ class ParquetThread(threading.Thread):
         self._journals.append(item.journal)
         # the journal that holds the beginning of an unfinished message stays until the message's file has landed
         if not self._pipeline.pending:
-            for journal in self._journals:
-                journal.unlink()
-            self._journals.clear()
+            self._drop_journals()
+
+    def _drop_journals(self) -> None:
+        for journal in self._journals:
+            journal.unlink()
+        self._journals.clear()
 
 
 class Writer:
@@ -151,7 +162,8 @@ class Writer:
             if pending and waiting_since is None:
                 waiting_since = now
             due = waiting_since is not None and now - waiting_since >= self._job.batch_seconds
-            if pending and (due or stopping or self._drain.fullest() >= _URGENT):
+            due = due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
+            if pending and (due or stopping):
                 batch = self._drain.take()
                 if batch is not None:
                     self._write(batch)
@@ -169,7 +181,7 @@ class Writer:
         """Journal a batch, cut where a file ends."""
         periods = period(self._utc(batch), self._job.rotate_seconds)
         cuts = [0, *(np.flatnonzero(np.diff(periods)) + 1).tolist(), len(batch.slots)]
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in itertools.pairwise(cuts):
             part = batch.part(start, stop)
             current = int(periods[start])
             full = self._journal_bytes >= self._job.rotate_bytes
@@ -182,7 +194,7 @@ class Writer:
             self._parquet.put(part, self._journal.number)
 
     def _append(self, batch: Batch) -> int:
-        """Append to the journal; a disk that refuses is told of and tried again while the rings hold."""
+        """Append to the journal; a disk that refuses is told of, and tried again while the rings hold what arrives."""
         told = False
         while True:
             try:
@@ -190,12 +202,10 @@ class Writer:
             except OSError as error:
                 self._status.writer["disk_trouble"] += 1
                 if not told:
-                    child.error(
-                        f"the journal cannot be written: {error}", "make room or give access to the output folder"
-                    )
+                    cure = "make room, or give access to the output folder: it is tried again every second"
+                    child.error(f"the journal cannot be written: {error}", cure)
                     told = True
                 time.sleep(_RETRY_SECONDS)
-                self._journal = self._new_journal(self._journal.number + 1)
                 continue
             if told:
                 child.info("the journal can be written again")
@@ -259,8 +269,18 @@ class Writer:
 
     def _watch_stdin(self) -> None:
         # a byte, or the end of the pipe: both mean to finish
-        os.read(sys.stdin.fileno(), 1)
+        if not os.read(sys.stdin.fileno(), 1):
+            self._outlast_receiver()
         self._stopping = True
+
+    def _outlast_receiver(self) -> None:
+        """The supervisor is gone, which else would tell us once the receiver has ended: wait until its heart stops."""
+        deadline = time.monotonic() + _ORPHAN_SECONDS
+        while time.monotonic() < deadline:
+            silence = time.monotonic_ns() - int(self._status.receiver["heartbeat"])
+            if silence > _SILENCE_NS:
+                return
+            time.sleep(0.05)
 
 
 def main() -> int:

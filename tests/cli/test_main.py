@@ -1,0 +1,47 @@
+"""The `wsrec` command as a whole: help, version, completion."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from wsrec import __version__
+from wsrec.cli.main import main
+
+
+def commands(group: click.Group, *path: str):
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+class TestHelp:
+    @pytest.mark.parametrize("path", [(), *commands(main)], ids=" ".join)
+    @pytest.mark.parametrize("option", ["-h", "--help"])
+    def test_every_command_has_help_with_an_example(self, path, option):
+        result = CliRunner().invoke(main, [*path, option], prog_name="wsrec")
+        assert result.exit_code == 0
+        assert result.output.startswith("Usage: wsrec")
+        assert " ".join(("wsrec", *path)) in result.output.split("\n", 1)[1]
+
+    def test_record_states_its_exit_statuses(self):
+        text = CliRunner().invoke(main, ["record", "-h"]).output
+        for word in ("0 clean and complete", "1 failed", "2 wrong usage", "3 nothing", "4 recorded", "75 another"):
+            assert word in text
+
+    def test_without_arguments_it_shows_the_help(self):
+        assert "First capture:" in CliRunner().invoke(main, []).output
+
+
+class TestCommand:
+    def test_version(self, wsrec):
+        result = wsrec.run("--version")
+        assert (result.returncode, result.stdout) == (0, f"wsrec, version {__version__}\n")
+
+    def test_an_unknown_command_is_2_without_traceback(self, wsrec):
+        result = wsrec.run("rekord")
+        assert result.returncode == 2
+        assert "No such command 'rekord'" in result.stderr
+        assert "Traceback" not in result.stderr

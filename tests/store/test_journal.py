@@ -1,0 +1,129 @@
+"""wsrec.store.journal: what was appended comes back, up to the last whole batch."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+import pytest
+
+from tests.store.rings import payloads
+from wsrec.store.journal import Journal, JournalReader, journal_path
+
+JOB = b'{"session": "s"}'
+
+
+@pytest.fixture
+def batches(rings):
+    """Three batches of different sizes, from one ring."""
+    ends = rings(capacity=16 * 4096)
+    drain, made = ends.drain(), []
+    for sizes in ((0, 5, 300), (12, 13), (5000, 1)):
+        for size in sizes:
+            ends.put(bytes(i & 0xFF for i in range(size)))
+        made.append(drain.take())
+    return made
+
+
+def write(path, batches, *, close=True):
+    """The journal, and its size after the beginning and after each batch."""
+    journal = Journal(path, 1, JOB, 1000.0)
+    sizes = [path.stat().st_size]
+    for batch in batches:
+        assert journal.append(batch) == path.stat().st_size - sizes[-1]
+        sizes.append(path.stat().st_size)
+    if close:
+        journal.close()
+    return sizes
+
+
+def content(batches):
+    return [(batch.first, batch.slots.tolist(), payloads(batch)) for batch in batches]
+
+
+class TestJournal:
+    @pytest.mark.parametrize("close", [True, False], ids=["closed", "left behind"])
+    def test_batches_come_back_with_their_job(self, tmp_path, batches, close):
+        path = journal_path(tmp_path, 1)
+        write(path, batches, close=close)
+        reader = JournalReader(path)
+        assert content(reader) == content(batches)
+        assert (reader.job, reader.torn) == (JOB, False)
+
+    def test_a_part_of_a_batch_comes_back(self, tmp_path, batches):
+        write(tmp_path / "j", [batches[0].part(1, 3)])
+        assert content(JournalReader(tmp_path / "j")) == content([batches[0].part(1, 3)])
+
+    def test_a_torn_tail_is_cut_at_the_last_whole_batch(self, tmp_path, batches):
+        sizes = write(tmp_path / "whole", batches, close=False)
+        data = (tmp_path / "whole").read_bytes()
+        for size in sorted({*range(sizes[0], len(data), 97), *sizes, *(size - 1 for size in sizes[1:])}):
+            (tmp_path / "torn").write_bytes(data[:size])
+            reader = JournalReader(tmp_path / "torn")
+            whole = sum(end <= size for end in sizes[1:])
+            assert content(reader) == content(batches[:whole])
+            assert reader.torn == (size not in sizes)
+
+    def test_a_file_is_never_overwritten(self, tmp_path):
+        path = tmp_path / "j"
+        path.write_bytes(b"precious")
+        with pytest.raises(FileExistsError):
+            Journal(path, 1, JOB, 1.0)
+        assert path.read_bytes() == b"precious"
+
+    def test_a_full_disk_leaves_no_half_batch_and_the_batch_can_be_tried_again(self, tmp_path, batches):
+        journal = Journal(tmp_path / "j", 1, JOB, 1000.0)
+        journal.append(batches[0])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = (tmp_path / "j").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before + 1000, hard))
+        try:
+            with pytest.raises(OSError, match="large"):
+                journal.append(batches[2])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (tmp_path / "j").stat().st_size == before
+        journal.append(batches[1])
+        journal.append(batches[2])
+        journal.close()
+        assert content(JournalReader(tmp_path / "j")) == content(batches)
+
+    def test_a_disk_that_is_full_from_the_start_leaves_a_journal_that_can_be_read(self, tmp_path, batches):
+        journal = Journal(tmp_path / "j", 1, JOB, 1000.0)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "j").stat().st_size + 10, hard))
+        try:
+            with pytest.raises(OSError, match="large"):
+                journal.append(batches[0])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert content(JournalReader(tmp_path / "j")) == []
+        journal.append(batches[0])
+        assert content(JournalReader(tmp_path / "j")) == content(batches[:1])
+
+    def test_no_room_for_even_the_beginning_leaves_no_file(self, tmp_path):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        try:
+            with pytest.raises(OSError, match="large"):
+                Journal(tmp_path / "j", 1, JOB, 1000.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_every_batch_is_synced_when_its_time_has_come_and_not_before(self, tmp_path, batches, monkeypatch):
+        synced = []
+        monkeypatch.setattr(os, "fdatasync", synced.append)
+        eager, lazy = Journal(tmp_path / "a", 1, JOB, 0.0), Journal(tmp_path / "b", 1, JOB, 1000.0)
+        for count, batch in enumerate(batches, 1):
+            eager.append(batch)
+            lazy.append(batch)
+            assert len(synced) == count
+        eager.sync_if_due()
+        assert len(synced) == len(batches)
+
+    def test_its_name_is_made_durable(self, tmp_path, monkeypatch):
+        folders = []
+        monkeypatch.setattr("wsrec.store.journal.sync_folder", lambda folder: folders.append(folder))
+        Journal(tmp_path / "j", 1, JOB, 1.0)
+        assert folders == [tmp_path]

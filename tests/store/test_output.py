@@ -1,0 +1,129 @@
+"""wsrec.store.output: files that anything can read, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from wsrec.store import output
+from wsrec.store.output import ParquetOutput, make_folder, place
+from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+
+STAMPS = [field.name for field in MESSAGE_SCHEMA if pa.types.is_timestamp(field.type)]
+
+
+def rows(start: int, count: int, symbol: str = "BTC") -> pa.Table:
+    """Rows with every column filled."""
+    columns = {}
+    for field in MESSAGE_SCHEMA:
+        if pa.types.is_dictionary(field.type):
+            values = pa.array([symbol] * count, field.type)
+        elif pa.types.is_string(field.type) or pa.types.is_binary(field.type):
+            values = pa.array([f"{i}" for i in range(start, start + count)], field.type)
+        else:
+            small = field.type == pa.uint16()
+            values = pa.array([i % 1000 if small else i for i in range(start, start + count)]).cast(field.type)
+        columns[field.name] = values
+    return pa.table(columns, schema=MESSAGE_SCHEMA)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A finished file of three tables in two row groups, with size and digest."""
+    made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA)
+    made.append(rows(0, output.ROW_GROUP_ROWS))
+    made.append(rows(output.ROW_GROUP_ROWS, 2, "ETH"))
+    made.append(rows(output.ROW_GROUP_ROWS + 2, 1))
+    path = tmp_path / "x" / "y" / "a.parquet"
+    return path, *made.finish(path, {"wsrec.session": '"s"'})
+
+
+class TestParquetOutput:
+    def test_plain_pyarrow_reads_all_rows_and_the_schema(self, finished):
+        table = pq.read_table(finished[0], partitioning=None)
+        assert table.schema.equals(MESSAGE_SCHEMA)
+        assert table["seq"].to_pylist() == list(range(output.ROW_GROUP_ROWS + 3))
+        assert table["symbol"].to_pylist()[-4:] == ["BTC", "ETH", "ETH", "BTC"]
+        assert table["text"].to_pylist()[-1] == str(output.ROW_GROUP_ROWS + 2)
+
+    def test_row_groups_end_at_their_size(self, finished):
+        about = pq.ParquetFile(finished[0]).metadata
+        assert [about.row_group(i).num_rows for i in range(about.num_row_groups)] == [output.ROW_GROUP_ROWS, 3]
+
+    def test_row_groups_end_at_their_bytes_too(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(output, "ROW_GROUP_BYTES", 2000)
+        made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA)
+        for start in range(0, 60, 20):
+            made.append(rows(start, 20))
+        made.finish(tmp_path / "a.parquet", {})
+        assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
+
+    def test_size_and_digest_are_the_files(self, finished):
+        path, size, digest = finished
+        data = path.read_bytes()
+        assert (size, digest) == (len(data), hashlib.sha256(data).hexdigest())
+
+    def test_metadata_is_there(self, finished):
+        assert pq.ParquetFile(finished[0]).metadata.metadata[b"wsrec.session"] == b'"s"'
+
+    def test_zstd_everywhere_and_delta_for_stamps(self, finished):
+        group = pq.ParquetFile(finished[0]).metadata.row_group(0)
+        columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+        assert {column.compression for column in columns.values()} == {"ZSTD"}
+        for name in (*STAMPS, "seq", "exchange_seq"):
+            assert "DELTA_BINARY_PACKED" in columns[name].encodings, name
+        for name in ("text", "data"):
+            assert "DELTA_LENGTH_BYTE_ARRAY" in columns[name].encodings
+        for name in ("symbol", "channel", "opcode", "direction", "recv_source"):
+            assert "RLE_DICTIONARY" in columns[name].encodings
+
+    def test_events_have_their_schema(self, tmp_path):
+        made = ParquetOutput(tmp_path / "e.partial", EVENT_SCHEMA)
+        row = {"time": 1, "kind": "gap", "conn": 2, "channel": "trade", "symbol": None, "detail": "{}"}
+        made.append(pa.Table.from_pylist([row], EVENT_SCHEMA))
+        made.finish(tmp_path / "e.parquet", {})
+        table = pq.read_table(tmp_path / "e.parquet")
+        assert table.schema.equals(EVENT_SCHEMA)
+        assert table.drop(["time"]).to_pylist() == [{key: value for key, value in row.items() if key != "time"}]
+
+    def test_only_the_finished_name_is_left(self, finished, tmp_path):
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [finished[0]]
+
+    def test_an_unfinished_file_of_that_name_is_not_overwritten(self, tmp_path):
+        (tmp_path / "a.partial").write_bytes(b"precious")
+        with pytest.raises(FileExistsError):
+            ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA)
+        assert (tmp_path / "a.partial").read_bytes() == b"precious"
+
+
+class TestPlace:
+    @pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+    def test_it_moves_and_never_overwrites(self, tmp_path, monkeypatch, links):
+        if not links:
+            monkeypatch.setattr("os.link", _refuse)
+        one, two, final = tmp_path / "one", tmp_path / "two", tmp_path / "final"
+        one.write_bytes(b"1")
+        two.write_bytes(b"2")
+        place(one, final)
+        assert not one.exists()
+        with pytest.raises(FileExistsError):
+            place(two, final)
+        assert (final.read_bytes(), two.read_bytes()) == (b"1", b"2")
+
+
+def _refuse(*_):
+    raise PermissionError(1, "Operation not permitted")
+
+
+class TestMakeFolder:
+    def test_each_new_name_is_synced_in_its_parent(self, tmp_path, monkeypatch):
+        synced = []
+        monkeypatch.setattr(output, "sync_folder", synced.append)
+        make_folder(tmp_path / "a" / "b")
+        assert (tmp_path / "a" / "b").is_dir()
+        assert synced == [tmp_path, tmp_path / "a"]
+        make_folder(tmp_path / "a" / "b")
+        assert len(synced) == 2

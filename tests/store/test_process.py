@@ -1,0 +1,291 @@
+"""wsrec.store.process: a real writer process at the end of real rings."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import events_of, messages_of, received
+from tests.store.rings import Rings, payloads, plan, writer_job
+from wsrec.child import STOP, FailedLine, Line, LogLine, SummaryLine, encode_job
+from wsrec.feed.target import feed_of_url
+from wsrec.ring.events import EventKind
+from wsrec.store import manifest
+from wsrec.store.journal import JournalReader
+
+FEED = feed_of_url("wss://h/s").public_config()
+
+
+class WriterProcess:
+    """A writer, and what it says."""
+
+    def __init__(self, out, rings: Rings, **job) -> None:
+        self.out, self.rings = out, rings
+        self.folder = out / ".wsrec" / "s"
+        connections = tuple(plan(conn) for conn in rings.rings)
+        slots, notes, status, *byte_rings = rings.fds
+        job = {"batch_seconds": 0.02, **job}
+        described = writer_job(
+            out, connections, {"f": FEED}, slots=slots, notes=notes, status=status, rings=tuple(byte_rings), **job
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "wsrec.store"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=rings.fds,
+        )
+        self.process.stdin.write(encode_job(described))
+        self.process.stdin.flush()
+        rings.event(
+            EventKind.ANCHOR, monotonic=time.monotonic_ns(), realtime=time.time_ns(), width_ns=1
+        )  # as a receiver does first
+
+    def put(self, payload: bytes, conn: int = 0) -> None:
+        """Put a message once there is room, as TCP makes the receiver wait."""
+        self.until(lambda: self.rings.room(conn) >= len(payload) and self.rings.slots.free(self.rings.producer.count))
+        now = time.monotonic_ns()
+        self.rings.put(payload, conn, event=now, handoff=now)
+
+    def until(self, condition) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline
+            assert self.process.poll() is None
+            time.sleep(0.002)
+
+    def journalled(self) -> None:
+        """Wait until all that was put is in the journal."""
+        self.until(lambda: self.rings.slots.released.read() == self.rings.slots.published.read())
+
+    def stop(self) -> list[Line]:
+        self.process.stdin.write(STOP)
+        return self.end()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def end(self) -> list[Line]:
+        output, _ = self.process.communicate(timeout=60)
+        return [msgspec.json.decode(line, type=Line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def writer(rings, tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def start(conns: int = 1, capacity: int = 64 * 4096, **job) -> WriterProcess:
+            started = WriterProcess(tmp_path, rings(conns, capacity, 4096), **job)
+            stack.callback(started.close)
+            return started
+
+        yield start
+
+
+def check_files(out, count: int) -> list[manifest.ManifestLine]:
+    """Contiguous seq, true digests, and nothing unfinished."""
+    assert messages_of(out)["seq"].to_pylist() == list(range(count))
+    lines = manifest.read(out)
+    for line in lines:
+        for path, digest in ((line.path, line.sha256), (line.events_path, line.events_sha256)):
+            assert path is None or hashlib.sha256((out / path).read_bytes()).hexdigest() == digest
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    named = {path for line in lines for path in (line.path, line.events_path) if path}
+    assert files == named | {".wsrec/manifest.jsonl"}
+    assert [path.name for path in (out / ".wsrec").iterdir()] == ["manifest.jsonl"]
+    return lines
+
+
+class TestStop:
+    def test_everything_put_is_in_the_files(self, writer, tmp_path):
+        work = writer(conns=2)
+        sent = [b"%d" % i * (i % 50) for i in range(3000)]
+        for index, payload in enumerate(sent):
+            work.put(payload, index % 2)
+        (summary,) = work.stop()
+        assert work.process.returncode == 0
+        assert received(messages_of(tmp_path)) == sent
+        check_files(tmp_path, 3000)
+        assert isinstance(summary, SummaryLine)
+        assert (summary.messages, summary.payload_bytes) == (3000, sum(map(len, sent)))
+        assert events_of(tmp_path, "session_start")
+
+    def test_a_message_that_never_ended_is_told_and_harms_nothing(self, writer, tmp_path):
+        work = writer()
+        work.put(b"whole")
+        work.rings.put(b"begun", flags=0, handoff=time.monotonic_ns())
+        lines = work.stop()
+        assert work.process.returncode == 0
+        assert [line.level for line in lines if isinstance(line, LogLine)] == ["warning"]
+        assert received(messages_of(tmp_path)) == [b"whole"]
+        check_files(tmp_path, 1)
+
+    def test_nothing_arrived(self, writer, tmp_path):
+        (summary,) = writer().stop()
+        assert (summary.messages, summary.first_recv_time) == (0, None)
+        assert not (tmp_path / "messages").exists()
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_signals_are_the_supervisors_to_handle(self, writer, tmp_path, number):
+        work = writer()
+        work.put(b"one")
+        work.journalled()
+        work.process.send_signal(number)
+        work.put(b"two")
+        work.journalled()
+        work.stop()
+        assert received(messages_of(tmp_path)) == [b"one", b"two"]
+
+
+class TestSupervisorGone:
+    def test_the_writer_outlasts_the_receiver(self, writer, tmp_path):
+        work = writer()
+        work.put(b"before")
+        work.journalled()
+        work.rings.status.receiver["heartbeat"] = time.monotonic_ns()
+        work.process.stdin.close()
+        work.process.stdin = None
+        work.journalled()
+        time.sleep(0.3)  # longer than a writer needs to end, less than a receiver's silence
+        work.put(b"after")
+        work.end()
+        assert work.process.returncode == 0
+        assert received(messages_of(tmp_path)) == [b"before", b"after"]
+        check_files(tmp_path, 2)
+
+
+class TestRotation:
+    def test_by_time(self, writer, tmp_path):
+        work = writer(rotate_seconds=0.3)
+        count = 0
+        began = time.monotonic()
+        while time.monotonic() - began < 1.2:
+            work.put(b"%d" % count)
+            count += 1
+            time.sleep(0.001)
+        work.stop()
+        lines = check_files(tmp_path, count)
+        assert 4 <= len(lines) <= 6
+        assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+        for line in lines:
+            times = pq.ParquetFile(tmp_path / line.path).read()["handoff_time"].cast("int64").to_pylist()
+            assert max(times) - min(times) <= 300_000_000
+
+    def test_by_size(self, writer, tmp_path):
+        work = writer(rotate_bytes=100_000)
+        for _ in range(10):
+            for _ in range(50):
+                work.put(bytes(1000))
+            work.journalled()
+        work.stop()
+        lines = check_files(tmp_path, 500)
+        assert [line.rows for line in lines] == [100] * 5
+
+    def test_a_message_over_two_files_keeps_the_journals_until_it_has_landed(self, writer, tmp_path):
+        work = writer(rotate_bytes=1000)
+        work.rings.put(bytes(2000), flags=0, handoff=time.monotonic_ns())
+        work.journalled()
+        work.rings.put(b"ping", opcode=9, handoff=time.monotonic_ns())
+        work.journalled()
+        work.until(lambda: manifest.read(tmp_path))
+        assert len(list(work.folder.glob("journal-*"))) == 2
+        work.rings.put(b"end", opcode=0, handoff=time.monotonic_ns())
+        work.stop()
+        assert received(messages_of(tmp_path)) == [bytes(2000) + b"end"]
+        check_files(tmp_path, 2)
+
+
+class TestBatches:
+    def test_bytes_that_make_a_batch_do_not_wait_for_its_time(self, writer):
+        work = writer(capacity=256 * 4096, batch_seconds=1000.0, batch_bytes=50_000)
+        work.until(lambda: (work.folder / "journal-000001.arrows").exists())
+        for _ in range(60):
+            work.put(bytes(1000))
+        work.until(lambda: work.rings.slots.released.read() > 40)
+        work.stop()
+
+    def test_the_rings_are_freed_only_by_what_is_journalled(self, writer):
+        work = writer()
+        work.put(b"x" * 5000)
+        work.journalled()
+        (journal,) = work.folder.glob("journal-*")
+        assert [p for batch in JournalReader(journal) for p in payloads(batch)][-1] == b"x" * 5000
+        work.stop()
+
+
+class TestKilled:
+    def test_the_journal_holds_what_was_released_and_the_rings_the_rest(self, writer):
+        work = writer()
+        sent = [b"%d" % i for i in range(500)]
+        for payload in sent[:300]:
+            work.put(payload)
+        work.journalled()
+        for payload in sent[300:]:
+            work.rings.put(payload)
+        work.process.kill()
+        work.process.wait()
+        (journal,) = work.folder.glob("journal-*")
+        kept = [p for batch in JournalReader(journal) for p in payloads(batch)]
+        rest = work.rings.drain().take()
+        kept += payloads(rest) if rest is not None else []
+        assert [p for p in kept if not p.startswith(b"{")] == sent
+
+
+class TestDiskTrouble:
+    def test_a_full_disk_is_told_at_once_and_nothing_is_lost(self, writer, tmp_path):
+        work = writer(capacity=256 * 4096)
+        work.put(b"before")
+        work.journalled()
+        _, hard = resource.prlimit(work.process.pid, resource.RLIMIT_FSIZE)
+        size = next(work.folder.glob("journal-*")).stat().st_size
+        resource.prlimit(work.process.pid, resource.RLIMIT_FSIZE, (size + 100, hard))
+        work.put(b"during " * 1000)
+        work.until(lambda: int(work.rings.status.writer["disk_trouble"]) >= 2)
+        resource.prlimit(work.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
+        work.journalled()
+        work.put(b"after")
+        lines = work.stop()
+        assert work.process.returncode == 0
+        assert [line.level for line in lines[:-1]] == ["error", "info"]
+        assert lines[0].cure is not None
+        assert received(messages_of(tmp_path)) == [b"before", b"during " * 1000, b"after"]
+        check_files(tmp_path, 3)
+
+    def test_a_file_in_the_way_is_not_overwritten_and_the_journal_is_kept(self, writer, tmp_path):
+        work = writer()
+        work.put(b"mine")
+        work.journalled()
+        moment = time.gmtime()
+        for kind in ("messages", "events"):
+            folder = tmp_path / kind / "feed=f" / time.strftime("date=%Y-%m-%d/hour=%H", moment)
+            folder.mkdir(parents=True)
+            (folder / "s-000001.parquet").write_bytes(b"precious")
+        lines = work.stop()
+        assert work.process.returncode == 1
+        assert isinstance(lines[-1], FailedLine)
+        assert str(work.folder) in lines[-1].cure
+        assert {path.read_bytes() for path in tmp_path.rglob("s-000001.parquet")} == {b"precious"}
+        (journal,) = work.folder.glob("journal-*")
+        assert b"mine" in [p for batch in JournalReader(journal) for p in payloads(batch)]
+
+
+class TestNoJob:
+    def test_it_says_so(self):
+        result = subprocess.run(
+            [sys.executable, "-P", "-m", "wsrec.store"], input=b"", capture_output=True, check=False, timeout=60
+        )
+        assert result.returncode == 1
+        assert "no job" in msgspec.json.decode(result.stdout, type=FailedLine).message
