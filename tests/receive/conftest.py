@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from wsrec.receive import timestamping
 from wsrec.receive.hotpath import HotPath
+from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import PlainTransport
 from wsrec.ring.bytering import ByteRing
@@ -195,8 +196,8 @@ class Rig:
         self.producer = Producer(self.slots, notes)
         self.reader = Reader(self.slots, notes, {conn: self.ring})
         self._loop = asyncio.new_event_loop()
-        self.transport = self._loop.run_until_complete(_plain(self.client, stamped))
-        self.hot = hot_path(
+        self.transport: Any = self._loop.run_until_complete(_plain(self.client, stamped))
+        self._make = lambda: hot_path(
             conn,
             self.ring,
             self.producer,
@@ -207,7 +208,13 @@ class Rig:
             on_end=self.ends.append,
             on_full=self._on_full,
         )
-        self.hot.open = opening is None
+        self._is_open = opening is None
+        self.remake()
+
+    def remake(self) -> None:
+        """Make the hot path anew, for another `transport`."""
+        self.hot = self._make()
+        self.hot.open = self._is_open
 
     def _on_full(self) -> None:
         self.full += 1
@@ -265,10 +272,14 @@ async def _plain(sock: socket.socket, stamped: bool) -> PlainTransport:
     return PlainTransport(sock, stamped=stamped)
 
 
-@pytest.fixture(scope="session", params=[HotPath], ids=["python"])
+@pytest.fixture(scope="session", params=["python", "compiled"])
 def hot_path(request: pytest.FixtureRequest) -> type[HotPath]:
     """Every implementation of the hot path."""
-    return request.param
+    if request.param == "python":
+        return HotPath
+    if CompiledHotPath is None:
+        pytest.skip("the compiled hot path was not built here: no compiler, or no Cython")
+    return CompiledHotPath
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from websockets.frames import CloseCode, Opcode
 
 from tests.receive.conftest import Rig, frame, text
-from wsrec.receive.hotpath import MIN_RING
+from wsrec.receive.hotpath import MIN_RING, HotPath
+from wsrec.receive.implementation import CompiledHotPath
 from wsrec.ring.slotring import Flag
 from wsrec.stages import StampSource
 from wsrec.wire.errors import ProtocolError
@@ -307,6 +308,26 @@ class TestStamps:
             assert coarse or found == true
         assert slot.parsed <= slot.handoff
 
+    def test_a_read_of_seconds_makes_the_differences_coarse(self, rig):
+        """The same with a real clock and a transport that takes its time, for both implementations."""
+        transport = rig.transport
+
+        class Slow:
+            stamp, source, read_bytes, fileno = 0, StampSource.NONE_OPENSSL, 3, transport.fileno
+
+            def read(self, into):
+                time.sleep(4.4)
+                return transport.read(into)
+
+        rig.transport = Slow()
+        rig.remake()
+        rig.server.sendall(text("x"))
+        (slot,) = rig.read()
+        rig.transport = transport
+        assert slot.flags & Flag.COARSE
+        assert 4_300_000_000 < slot.recv_end - slot.recv_start < 60_000_000_000
+        assert slot.event <= slot.recv_start <= slot.recv_end <= slot.parsed <= slot.handoff
+
     @pytest.mark.skipif(sys.platform != "linux", reason="SO_TIMESTAMPING is Linux")
     def test_the_kernel_s_stamp_is_of_now(self, make_rig):
         with make_rig(tcp=True) as rig:
@@ -472,6 +493,53 @@ class TestAgainstTheModel:
                     assert data[slot.offset : end] == slot.payload
             assert len(rig.ends) <= 1
             assert end <= len(data)
+
+
+@pytest.mark.skipif(CompiledHotPath is None, reason="the compiled hot path was not built here")
+class TestBothAlike:
+    """The compiled twin and the readable one, fed the same: the same slots, the same calls, the same errors."""
+
+    @given(
+        st.lists(
+            st.binary(max_size=300)
+            | st.builds(
+                frame,
+                st.sampled_from([Opcode.CONT, Opcode.TEXT, Opcode.BINARY]),
+                st.binary(max_size=300),
+                fin=st.booleans(),
+            )
+            | st.builds(frame, st.sampled_from([Opcode.PING, Opcode.PONG, Opcode.CLOSE]), st.binary(max_size=125))
+            | st.builds(frame, st.just(Opcode.TEXT), st.integers(0, 70_000).map(bytes)),
+            max_size=12,
+        ),
+        st.lists(st.floats(0, 1), max_size=6),
+    )
+    @settings(max_examples=300, deadline=None)
+    def test_any_bytes_however_cut(self, parts, cuts):
+        data = b"".join(parts)
+        edges = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]
+        assert self.seen(CompiledHotPath, data, edges) == self.seen(HotPath, data, edges)
+
+    def seen(self, hot_path, data, edges):
+        with Rig(hot_path, ring=MIN_RING, max_message=60_000) as rig:
+            slots = []
+            rig.server.setblocking(False)
+            for first, last in itertools.pairwise(edges):
+                view = memoryview(data)[first:last]
+                while (view or rig.readable()) and not rig.ends:
+                    if view:
+                        view = view[send(rig, view) :]
+                    slots += rig.pump(release=True)
+            return (
+                [
+                    (s.offset, s.opcode, s.flags, s.frame_in_read, s.frames_in_read, s.read_bytes, s.payload)
+                    for s in slots
+                ],
+                [told[:2] for told in rig.controls],
+                [(type(end), getattr(end, "code", None), str(end)) for end in rig.ends],
+                rig.hot.unparsed,
+                (rig.hot.reads, rig.hot.frames, rig.hot.received),
+            )
 
 
 def send(rig: Rig, view: memoryview) -> int:

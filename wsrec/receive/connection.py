@@ -21,6 +21,7 @@ from wsrec.receive.backoff import Backoff
 from wsrec.receive.clock import now
 from wsrec.receive.failure import Failure, explain
 from wsrec.receive.hotpath import HotPath
+from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import OpensslTransport, PlainTransport, StampedTlsTransport, Transport
@@ -191,7 +192,7 @@ class Connection:
         self._handshake = Handshake(self.plan.url, {"User-Agent": f"wsrec/{__version__}", **self.plan.headers})
         self._opened = self._loop.create_future()
         self._ended = self._loop.create_future()
-        self._hot = HotPath(
+        self._hot = ChosenHotPath(
             conn,
             self._ring,
             self._producer,

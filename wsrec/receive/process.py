@@ -14,6 +14,7 @@ from wsrec import child
 from wsrec.receive import privilege
 from wsrec.receive.clock import Anchor, anchor, now, step
 from wsrec.receive.connection import Connection, tls_context
+from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob
 from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
@@ -84,7 +85,8 @@ class Receiver:
             if refusal is not None:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, cure=refusal.cure)
                 child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
-        self._producer.event(EventKind.SCHEDULING, process="receiver", **privilege.in_force())
+        hot_path = "compiled" if COMPILED else "python"
+        self._producer.event(EventKind.SCHEDULING, process="receiver", hot_path=hot_path, **privilege.in_force())
         # what is alive now stays; collecting it again and again would only add pauses
         gc.collect()
         gc.freeze()
