@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What receiving a message costs: CPU time a message of the receive path, beside `websockets`, in one run.
+"""What receiving a message costs: CPU time a message of wsrec's receive path, beside other clients, in one run.
 
 A sender process blasts pre-built frames over loopback, plain or TLS, as fast as they are taken. On the other end is
-either the receiver process of wsrec (six stamps a frame, parsed, a slot published; a drain in this process only counts
-slots and gives the rings back), or a `websockets` client that counts messages. Counted is the CPU time of the receiving
-process from its first message to its last (/proc/PID/schedstat). The two take turns; the medians count.
+either the receiver process of wsrec, compiled or readable (six stamps a frame, parsed, a slot published; a drain in
+this process only counts slots and gives the rings back), or a client that does nothing with what it gets: picows,
+aiohttp, websockets, and a bare recv loop that parses nothing, as the floor. Counted is the CPU time of the receiving
+process from its first message to its last. They take turns; the medians count.
 
-    python scripts/bench_receive.py [--recording FILE.txt.gz] [--messages N] [--rounds N] [--json FILE]
+    python scripts/bench_receive.py [--recording FILE.txt.gz] [--messages N] [--rounds N] [--only NAME] [--json FILE]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gzip
+import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -26,25 +28,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trustme
+import uvloop
 from websockets.asyncio.client import connect
+from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
 
 from wsrec.child import STOP, encode_job
 from wsrec.feed.plan import ConnectionPlan
+from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.replay.market import Market
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import Flag, SlotRing
 from wsrec.ring.status import StatusPage
 
+Figures = tuple[float, float]
 CHUNK = 256 << 10
-RECEIVERS = ("wsrec", "websockets")
 TRANSPORTS = ("tcp", "tls")
 
 
@@ -108,7 +116,7 @@ def cpu_ns(pid: int) -> int:
     return sum(int(task.joinpath("schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
 
 
-def receive_wsrec(url: str, ca_file: str | None, count: int) -> tuple[float, float]:
+def receive_wsrec(url: str, ca_file: str | None, count: int, *, pure: str) -> Figures:
     """Receive with wsrec's receiver process; CPU and wall ns a message."""
     slots, notes = SlotRing.create("slots"), ByteRing.create("notes", 1 << 20)
     status, ring = StatusPage.create("status"), ByteRing.create("ring")
@@ -129,6 +137,7 @@ def receive_wsrec(url: str, ca_file: str | None, count: int) -> tuple[float, flo
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         pass_fds=(slots, notes, status, ring),
+        env={**os.environ, "WSREC_PURE": pure},
     ) as process:
         assert process.stdin is not None
         process.stdin.write(encode_job(job))
@@ -161,29 +170,103 @@ def receive_wsrec(url: str, ca_file: str | None, count: int) -> tuple[float, flo
     return cpu / count, wall / count
 
 
-def receive_websockets(url: str, ca_file: str | None, count: int) -> tuple[float, float]:
-    """Receive with `websockets` in a process of its own; CPU and wall ns a message."""
-    results: multiprocessing.Queue[tuple[float, float]] = multiprocessing.get_context("spawn").Queue()
-    process = multiprocessing.get_context("spawn").Process(target=websockets_process, args=(url, ca_file, results))
+def receive_client(client: Callable[[str, str | None], Awaitable[Figures]], url: str, ca_file: str | None) -> Figures:
+    """Receive with one of the other clients, in a process of its own on uvloop."""
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[Figures] = context.Queue()
+    process = context.Process(target=client_process, args=(client, url, ca_file, results))
     process.start()
-    cpu, wall = results.get(timeout=300)
+    figures = results.get(timeout=300)
     process.join()
-    return cpu / count, wall / count
+    return figures
 
 
-def websockets_process(url: str, ca_file: str | None, results: multiprocessing.Queue[tuple[float, float]]) -> None:
-    """The client process: count messages to the end."""
+def client_process(
+    client: Callable[[str, str | None], Coroutine[Any, Any, Figures]],
+    url: str,
+    ca_file: str | None,
+    results: multiprocessing.Queue[Figures],
+) -> None:
+    results.put(uvloop.run(client(url, ca_file)))
 
-    async def run() -> None:
-        context = ssl.create_default_context(cafile=ca_file) if ca_file else None
-        async with connect(url, ssl=context, compression=None, max_size=None, ping_interval=None) as client:
-            await client.recv()
-            began, cpu_began = time.monotonic_ns(), time.process_time_ns()
-            async for _ in client:
-                pass
-            results.put((time.process_time_ns() - cpu_began, time.monotonic_ns() - began))
 
-    asyncio.run(run())
+def context_for(ca_file: str | None) -> ssl.SSLContext | None:
+    return ssl.create_default_context(cafile=ca_file) if ca_file else None
+
+
+class Meter:
+    """CPU and wall time from the first message on."""
+
+    def __init__(self) -> None:
+        self.began, self.cpu_began = time.monotonic_ns(), time.process_time_ns()
+
+    def figures(self) -> Figures:
+        return time.process_time_ns() - self.cpu_began, time.monotonic_ns() - self.began
+
+
+async def receive_websockets(url: str, ca_file: str | None) -> Figures:
+    """`websockets`: iterate over the messages."""
+    context = context_for(ca_file)
+    async with connect(url, ssl=context, compression=None, max_size=None, ping_interval=None) as client:
+        await client.recv()
+        meter = Meter()
+        async for _ in client:
+            pass
+        return meter.figures()
+
+
+async def receive_aiohttp(url: str, ca_file: str | None) -> Figures:
+    """`aiohttp`: iterate over the messages."""
+    import aiohttp
+
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, ssl=context_for(ca_file) or True, max_msg_size=0, compress=0) as client,
+    ):
+        await client.receive()
+        meter = Meter()
+        async for _ in client:
+            pass
+        return meter.figures()
+
+
+async def receive_picows(url: str, ca_file: str | None) -> Figures:
+    """`picows`: a callback a frame."""
+    import picows
+
+    class Listener(picows.WSListener):  # type: ignore[misc]
+        meter: Meter | None = None
+
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if self.meter is None:
+                self.meter = Meter()
+            elif frame.msg_type == picows.WSMsgType.CLOSE:
+                done.set_result(self.meter.figures())
+                transport.disconnect()
+
+    done: asyncio.Future[Figures] = asyncio.get_running_loop().create_future()
+    await picows.ws_connect(Listener, url, ssl_context=context_for(ca_file), max_frame_size=1 << 26)
+    return await done
+
+
+async def receive_bare(url: str, ca_file: str | None) -> Figures:
+    """The floor: blocking reads into one buffer, nothing parsed, until the server's close."""
+    parsed = parse_uri(url)
+    sock = socket.create_connection((parsed.host, parsed.port))
+    context = context_for(ca_file)
+    client = context.wrap_socket(sock, server_hostname=parsed.host) if context else sock
+    protocol = ClientProtocol(parsed)
+    protocol.send_request(protocol.connect())
+    client.sendall(b"".join(protocol.data_to_send()))
+    buffer = bytearray(128 << 10)
+    client.recv_into(buffer)
+    meter = Meter()
+    close = Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False)
+    while (size := client.recv_into(buffer)) and buffer[max(size - len(close), 0) : size] != close:
+        pass
+    figures = meter.figures()
+    client.close()
+    return figures
 
 
 def serving(data: bytes, certificate: tuple[str, str] | None) -> Iterator[int]:
@@ -198,42 +281,74 @@ def serving(data: bytes, certificate: tuple[str, str] | None) -> Iterator[int]:
         sender.kill()
 
 
+CLIENTS = {
+    "bare recv": receive_bare,
+    "picows": receive_picows,
+    "aiohttp": receive_aiohttp,
+    "websockets": receive_websockets,
+}
+
+
+def receivers(names: Sequence[str]) -> dict[str, Callable[[str, str | None, int], Figures]]:
+    """Everything that can be measured here, by name."""
+    found: dict[str, Callable[[str, str | None, int], Figures]] = {}
+    if CompiledHotPath is not None:
+        found["wsrec compiled"] = partial(receive_wsrec, pure="")
+    found["wsrec python"] = partial(receive_wsrec, pure="1")
+    for name, client in CLIENTS.items():
+        if name in ("picows", "aiohttp") and importlib.util.find_spec(name) is None:
+            print(f"{name} is not installed: pip install 'wsrec[bench]'", file=sys.stderr)
+            continue
+        found[name] = lambda url, ca_file, count, client=client: scaled(receive_client(client, url, ca_file), count)
+    return {name: found[name] for name in found if not names or name in names}
+
+
+def scaled(figures: Figures, count: int) -> Figures:
+    return figures[0] / count, figures[1] / count
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recording", type=Path, help="text recording, a line a message: TIME MESSAGE")
     parser.add_argument("--messages", type=int, default=400_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", action="append", default=[], help="measure this one; repeatable")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
 
     data, count = frames(options.recording, options.messages)
-    results: dict[str, dict[str, list[tuple[float, float]]]] = {t: {r: [] for r in RECEIVERS} for t in TRANSPORTS}
+    chosen = receivers(options.only)
+    results: dict[str, dict[str, list[Figures]]] = {t: {name: [] for name in chosen} for t in TRANSPORTS}
     with tempfile.TemporaryDirectory() as folder:
-        authority = trustme.CA()
-        ca, cert, key = (str(Path(folder, name)) for name in ("ca.pem", "cert.pem", "key.pem"))
-        authority.cert_pem.write_to_path(ca)
-        issued = authority.issue_cert("localhost", "127.0.0.1")
-        issued.private_key_pem.write_to_path(key)
-        for blob in issued.cert_chain_pems:
-            blob.write_to_path(cert, append=True)
+        ca, certificate = certificates(Path(folder))
         for transport in TRANSPORTS:
-            for port in serving(data, (cert, key) if transport == "tls" else None):
+            for port in serving(data, certificate if transport == "tls" else None):
                 url = f"{'wss' if transport == 'tls' else 'ws'}://localhost:{port}/"
-                ca_file = ca if transport == "tls" else None
                 for _ in range(options.rounds):
-                    results[transport]["wsrec"].append(receive_wsrec(url, ca_file, count))
-                    results[transport]["websockets"].append(receive_websockets(url, ca_file, count))
+                    for name, receive in chosen.items():
+                        results[transport][name].append(receive(url, ca if transport == "tls" else None, count))
     print(f"{count:,} messages of {len(data) / count:.0f} bytes (frames), {options.rounds} rounds in turn, medians")
     print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
-    print(f"{'':22}{'CPU ns/message':>16}{'wall ns/message':>17}{'CPU of websockets':>19}")
-    for transport in TRANSPORTS:
-        reference = statistics.median(cpu for cpu, _ in results[transport]["websockets"])
-        for name in RECEIVERS:
-            cpu = statistics.median(cpu for cpu, _ in results[transport][name])
-            wall = statistics.median(wall for _, wall in results[transport][name])
-            print(f"{name + ' ' + transport:22}{cpu:16,.0f}{wall:17,.0f}{cpu / reference:19.2f}")
+    print(f"{'CPU ns a message':22}" + "".join(f"{transport:>10}{'ratio':>8}" for transport in TRANSPORTS))
+    medians = {t: {n: statistics.median(cpu for cpu, _ in rounds) for n, rounds in results[t].items()} for t in results}
+    for name in chosen:
+        cells = [f"{medians[t][name]:10,.0f}{medians[t][name] / max(medians[t].values()):8.3f}" for t in TRANSPORTS]
+        print(f"{name:22}" + "".join(cells))
+    print("ratio: to the dearest of the column")
     if options.json:
         options.json.write_text(json.dumps({"messages": count, "bytes": len(data), "results": results}, indent=1))
+
+
+def certificates(folder: Path) -> tuple[str, tuple[str, str]]:
+    """A CA's file, and the files of a certificate for localhost and of its key."""
+    authority = trustme.CA()
+    ca, cert, key = (str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    authority.cert_pem.write_to_path(ca)
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.private_key_pem.write_to_path(key)
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(cert, append=True)
+    return ca, (cert, key)
 
 
 if __name__ == "__main__":

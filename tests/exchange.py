@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,9 @@ from typing import Any
 import trustme
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
@@ -71,3 +75,37 @@ def sends(messages: list[Any]) -> Handler:
             await connection.send(message)
 
     return handler
+
+
+class Blast:
+    """Sends ready-made bytes to one client as fast as it takes them, and waits for its answer to the close.
+
+    Attributes:
+        url: where it is.
+    """
+
+    def __init__(self, data: bytes, authority: trustme.CA) -> None:
+        self._data = data
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(self._context)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"wss://localhost:{self._listening.getsockname()[1]}/stream"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        plain, _ = self._listening.accept()
+        with self._context.wrap_socket(plain, server_side=True) as client:
+            protocol = ServerProtocol()
+            while not (events := protocol.events_received()):
+                protocol.receive_data(client.recv(65536))
+            request = events[0]
+            assert isinstance(request, Request)
+            protocol.send_response(protocol.accept(request))
+            client.sendall(b"".join(protocol.data_to_send()) + self._data)
+            client.sendall(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False))
+            client.recv(65536)
+
+    def close(self) -> None:
+        self._listening.close()
+        self._thread.join(10)

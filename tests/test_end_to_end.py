@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 
 import numpy as np
 import pytest
+from websockets.frames import Frame, Opcode
 
 from tests.conftest import messages_of, received
-from tests.exchange import sends
+from tests.exchange import Blast, sends
 from wsrec.stages import STAGES
 
 
@@ -42,3 +44,24 @@ class TestRealRecording:
         else:
             assert sources == {"user"}
             assert rows["nic_time"].null_count == len(rows)
+
+
+class TestSaturation:
+    """The same bytes as fast as TCP takes them, into rings that are full all the time: nothing is lost."""
+
+    @pytest.mark.parametrize("pure", ["", "1"], ids=["compiled", "python"])
+    @pytest.mark.parametrize("tls", ["stamped", "openssl"])
+    @pytest.mark.parametrize("ring", ["64KiB", "256KiB", "8MiB"])
+    def test_tcp_pushes_back(self, wsrec, authority, ca_file, real_messages, tmp_path, tls, ring, pure):
+        wire = b"".join(Frame(Opcode.TEXT, message).serialize(mask=False) for message in real_messages)
+        server = Blast(wire, authority)
+        result = wsrec.run(
+            *("record", server.url, "--ca-file", ca_file, "--until-close", "--out", tmp_path),
+            *("--tls", tls, "--ring-size", ring),
+            env={**os.environ, "WSREC_PURE": pure},
+        )
+        server.close()
+        assert result.returncode == 0, result.stderr
+        table = messages_of(tmp_path)
+        assert received(table) == real_messages
+        assert table["seq"].to_pylist() == list(range(len(table)))

@@ -19,6 +19,7 @@ import trustme
 from tests.receive.conftest import tcp_pair
 from wsrec.receive import timestamping
 from wsrec.receive.connection import tls_context
+from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.transport import READ_MAX, OpensslTransport, PlainTransport, StampedTlsTransport, Transport
 from wsrec.stages import StampSource
 
@@ -90,6 +91,7 @@ class Client:
         else:
             self.transport = OpensslTransport(sock, context=context, host=host)
         self.data = bytearray()
+        self.room = READ_MAX
         self.reads: list[tuple[int, int, int, StampSource]] = []
 
     async def __aenter__(self) -> Client:
@@ -104,9 +106,9 @@ class Client:
         self.transport.close()
 
     async def read(self) -> int | None:
-        """Wait for the socket and read once."""
+        """Wait for the socket and read once, into as much room as the hot path would give."""
         await readable(self.transport)
-        into = memoryview(bytearray(READ_MAX))
+        into = memoryview(bytearray(self.room))
         size = self.transport.read(into)
         if size:
             self.data += into[:size]
@@ -130,11 +132,12 @@ async def readable(transport: Transport) -> None:
         loop.remove_reader(transport.fileno)
 
 
-def talk(server: Server, mode: str, ca_file, first: bytes = b"go") -> Client:
+def talk(server: Server, mode: str, ca_file, first: bytes = b"go", room: int = READ_MAX) -> Client:
     """Connect, send `first` as a WebSocket client would, and read to the end."""
 
     async def run() -> Client:
         async with Client(server, mode, tls_context(str(ca_file))) as client:
+            client.room = room
             client.transport.send(first)
             await client.read_to_end()
             return client
@@ -164,6 +167,14 @@ class TestTls:
         assert hashlib.sha256(client.data).digest() == hashlib.sha256(data).digest()
         assert client.details.version == version
         assert client.details.bits >= 128
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    @pytest.mark.parametrize("room", [MIN_ROOM, MIN_ROOM + 1, 50_000])
+    def test_into_a_ring_that_is_nearly_full(self, serve, mode, ca_file, version, room):
+        """OpenSSL keeps most of a record to itself: what it holds and what is read must fit the room together."""
+        data = random.Random(room).randbytes(5_000_000)
+        client = talk(serve(after_go(data), version), mode, ca_file, room=room)
+        assert hashlib.sha256(client.data).digest() == hashlib.sha256(data).digest()
 
     @pytest.mark.parametrize("version", VERSIONS)
     def test_many_small_records(self, serve, mode, ca_file, version):

@@ -104,6 +104,8 @@ cdef uint64_t LARGEST_READ = READ_MAX
 cdef uint64_t LEAST_ROOM = MIN_ROOM
 cdef uint64_t SMALLEST_FRAME = 2
 cdef uint64_t LARGEST_DIFFERENCE = 0xFFFFFFFF
+cdef uint8_t SOURCE_KERNEL = int(StampSource.KERNEL)
+cdef uint8_t SOURCE_ABSENT = int(StampSource.NONE_ABSENT)
 
 
 cdef class HotPath:
@@ -135,6 +137,10 @@ cdef class HotPath:
     # the socket to read in C, or -1 where the transport reads
     cdef int _fd
     cdef bint _stamped
+    # stage 1 of the last read, where it comes from, and how much that read took off the socket
+    cdef uint64_t _stamp
+    cdef uint8_t _source
+    cdef uint32_t _read_bytes
 
     def __init__(self, conn, ring, producer, transport, rules, *, on_opening, on_control, on_end, on_full):
         self._conn = conn
@@ -166,6 +172,7 @@ cdef class HotPath:
         self._max_message = rules.max_message
         self._fd = transport.fileno if type(transport) is PlainTransport else -1
         self._stamped = transport.source != StampSource.NONE_UNSUPPORTED
+        self._source = transport.source
 
     @property
     def unparsed(self):
@@ -183,7 +190,7 @@ cdef class HotPath:
 
     def on_readable(self):
         """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
-        cdef uint64_t event, recv_start, recv_end, room
+        cdef uint64_t event, recv_start, recv_end, room, kernel, nic
         cdef int64_t size
         # Stage 2, EVENT
         event = wsrec_now()
@@ -194,8 +201,12 @@ cdef class HotPath:
         # Stages 3 and 4, RECV_START and RECV_END
         if self._fd >= 0:
             recv_start = wsrec_now()
-            size = self._receive(room)
+            size = wsrec_receive(self._fd, <void *>&self._data[self._head & self._mask], room, &kernel, &nic)
             recv_end = wsrec_now()
+            if size < 0:
+                size = -errno
+            elif size:
+                self._note_stamp(size, kernel, nic)
         else:
             into = self._ring.view[self._head & self._mask : (self._head & self._mask) + room]
             recv_start = wsrec_now()
@@ -206,6 +217,8 @@ cdef class HotPath:
                 return
             recv_end = wsrec_now()
             size = -EAGAIN if result is None else result
+            self._stamp, self._source = self._transport.stamp, self._transport.source
+            self._read_bytes = self._transport.read_bytes
         if size <= 0:
             if size == 0:
                 self._on_end(None)
@@ -224,27 +237,24 @@ cdef class HotPath:
                 return
         self._parse(event, recv_start, recv_end)
 
-    cdef int64_t _receive(self, uint64_t room) except? -1:
-        """recvmsg(2) into the ring: bytes, 0 at the end, or -errno; what it tells of stage 1 goes to the transport."""
-        cdef uint64_t software, hardware
-        cdef ssize_t size = wsrec_receive(
-            self._fd, <void *>&self._data[self._head & self._mask], room, &software, &hardware
-        )
-        if size < 0:
-            return -errno
-        transport = self._transport
-        transport.read_bytes = size
-        if self._stamped:
-            transport.stamp, transport.source = transport.stamps.choose(software, hardware)
-        return size
+    cdef int _note_stamp(self, int64_t size, uint64_t kernel, uint64_t nic) except -1:
+        """Stage 1 of what recvmsg brought. A NIC's stamp is rare, and whether to trust it is for the Python code."""
+        self._read_bytes = <uint32_t>size
+        if nic:
+            self._stamp, self._source = self._transport.stamps.choose(kernel, nic)
+        elif kernel:
+            self._stamp, self._source = kernel, SOURCE_KERNEL
+        elif self._stamped:
+            self._stamp, self._source = 0, SOURCE_ABSENT
+        return 0
 
     cdef int _parse(self, uint64_t event, uint64_t recv_start, uint64_t recv_end) except -1:
         cdef uint64_t waited = recv_start - event, took = recv_end - recv_start
         cdef uint64_t head = self._head, position = self._position
         cdef uint64_t first_slot = self._producer.count, count = first_slot
-        cdef uint64_t stamp = self._transport.stamp, parsed, available, length, at
-        cdef uint32_t read_bytes = self._transport.read_bytes, size
-        cdef uint8_t source = self._transport.source, first, short_length, header, flags
+        cdef uint64_t parsed, available, length, at
+        cdef uint32_t size
+        cdef uint8_t first, short_length, header, flags
         cdef const uint8_t *data = self._data
         cdef Slot *slot
         controls = None
@@ -297,14 +307,14 @@ cdef class HotPath:
             position += header
             slot = &self._slots[count & self._slot_mask]
             slot.offset = position
-            slot.nic = stamp
+            slot.nic = self._stamp
             slot.event = event
             slot.length = size
-            slot.read_bytes = read_bytes
+            slot.read_bytes = self._read_bytes
             slot.frame_in_read = <uint16_t>(count - first_slot)
             slot.conn = self._conn
             slot.opcode = first & OPCODE
-            slot.source = source
+            slot.source = self._source
             if waited | took | (parsed - recv_end) <= LARGEST_DIFFERENCE:
                 slot.recv_start = <uint32_t>waited
                 slot.recv_end = <uint32_t>took

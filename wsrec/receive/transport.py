@@ -20,6 +20,8 @@ from wsrec.stages import StampSource
 # Larger reads save calls at saturation; so many bytes hold at most 65,535 frames, which a slot can count
 READ_MAX = (128 << 10) - 16
 _CIPHERTEXT_MAX = 64 << 10
+# the largest TLS record: 16 KiB of payload, header and what ciphers add (RFC 5246 6.2.3, RFC 8446 5.2)
+_RECORD_MAX = (16 << 10) + 5 + 2048
 
 
 class TlsDetails(NamedTuple):
@@ -171,7 +173,8 @@ class StampedTlsTransport(Transport):
         if self._closed:
             return 0
         incoming, tls = self._incoming, self._tls
-        wanted = len(into) - incoming.pending - tls.pending()
+        # OpenSSL may hold most of a record already, which neither `pending` counts
+        wanted = len(into) - _RECORD_MAX - incoming.pending - tls.pending()
         size = self._receive(self._ciphertext[:wanted])
         if size is None:
             return None
@@ -181,7 +184,7 @@ class StampedTlsTransport(Transport):
             incoming.write(self._ciphertext[:size])
         filled = 0
         try:
-            while incoming.pending or tls.pending():
+            while filled < len(into) and (incoming.pending or tls.pending()):
                 got = _read_into(tls, into[filled:])
                 if not got:
                     # close_notify, which SSLObject.read tells by an empty read
