@@ -141,6 +141,9 @@ cdef class HotPath:
     cdef uint64_t _stamp
     cdef uint8_t _source
     cdef uint32_t _read_bytes
+    # where the next read goes: how much it may bring, 0 where there was no room, and the count of slots at that time
+    cdef uint64_t _prepared_room, _prepared_at
+    cdef object _into, _view, _read
 
     def __init__(self, conn, ring, producer, transport, rules, *, on_opening, on_control, on_end, on_full):
         self._conn = conn
@@ -173,6 +176,8 @@ cdef class HotPath:
         self._fd = transport.fileno if type(transport) is PlainTransport else -1
         self._stamped = transport.source != StampSource.NONE_UNSUPPORTED
         self._source = transport.source
+        self._view = ring.view
+        self._read = transport.read
 
     @property
     def unparsed(self):
@@ -187,31 +192,34 @@ cdef class HotPath:
         """See the Python class."""
         self._head = self._position = self._handed_off
         wsrec_store(self._ring_head, self._head)
+        self._prepared_room = 0
 
     def on_readable(self):
         """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
-        cdef uint64_t event, recv_start, recv_end, room, kernel, nic
+        cdef uint64_t event, recv_start, recv_end, kernel, nic
         cdef int64_t size
         # Stage 2, EVENT
         event = wsrec_now()
-        room = self._room()
-        if <int64_t>room < <int64_t>LEAST_ROOM:
+        if not self._prepared_room or self._prepared_at != <uint64_t>self._producer.count:
+            self._prepare()
+        if not self._prepared_room:
             self._on_full()
             return
         # Stages 3 and 4, RECV_START and RECV_END
         if self._fd >= 0:
             recv_start = wsrec_now()
-            size = wsrec_receive(self._fd, <void *>&self._data[self._head & self._mask], room, &kernel, &nic)
+            size = wsrec_receive(
+                self._fd, <void *>&self._data[self._head & self._mask], self._prepared_room, &kernel, &nic
+            )
             recv_end = wsrec_now()
             if size < 0:
                 size = -errno
             elif size:
                 self._note_stamp(size, kernel, nic)
         else:
-            into = self._ring.view[self._head & self._mask : (self._head & self._mask) + room]
             recv_start = wsrec_now()
             try:
-                result = self._transport.read(into)
+                result = self._read(self._into)
             except OSError as error:
                 self._on_end(error)
                 return
@@ -233,9 +241,18 @@ cdef class HotPath:
         self.last_event = event
         if not self.open:
             self._position += self._on_opening(self._ring.slice(self._position, self._head - self._position))
-            if not self.open:
-                return
-        self._parse(event, recv_start, recv_end)
+        if self.open:
+            self._parse(event, recv_start, recv_end)
+        self._prepare()
+
+    cdef int _prepare(self) except -1:
+        """Find out where the next read may go; see the Python class."""
+        cdef uint64_t room = self._room(), start = self._head & self._mask
+        self._prepared_room = room if room >= LEAST_ROOM else 0
+        self._prepared_at = self._producer.count
+        if self._fd < 0 and self._prepared_room:
+            self._into = self._view[start : start + room]
+        return 0
 
     cdef int _note_stamp(self, int64_t size, uint64_t kernel, uint64_t nic) except -1:
         """Stage 1 of what recvmsg brought. A NIC's stamp is rare, and whether to trust it is for the Python code."""

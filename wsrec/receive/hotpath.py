@@ -25,7 +25,7 @@ from wsrec.receive.clock import now
 from wsrec.receive.producer import RESERVED_SLOTS, Producer
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import COARSE_SHIFT, SLOT, SLOT_SIZE, Flag
+from wsrec.ring.slotring import COARSE_SHIFT, FRAMES_IN_READ_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_SIZE, Flag
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import CLOSE, FIN, OPCODE, RSV1, WHOLE_TEXT, MessageRules, parse_header
 
@@ -43,6 +43,8 @@ _COARSE = int(Flag.COARSE)
 # more than an hour in one step is counted as 73 minutes
 _LARGEST = (1 << 32) - 1
 pack_slot = SLOT.pack_into
+pack_handoff = struct.Struct("<Q").pack_into
+pack_frames_in_read = struct.Struct("<H").pack_into
 
 
 class HotPath:
@@ -99,6 +101,9 @@ class HotPath:
         self._position = self._head
         # the end of the last frame handed off: no slot of this connection refers to what comes after
         self._handed_off = self._head
+        # where the next read goes, None where there was no room; and the count of slots when that was found out
+        self._into: memoryview | None = None
+        self._prepared_at = -1
         # the frame being handed on in parts: bytes to come, and its first byte
         self._part_left = 0
         self._part_first = 0
@@ -120,17 +125,18 @@ class HotPath:
         """
         self._head = self._position = self._handed_off
         self._ring.head.publish(self._head)
+        self._into = None
 
     def on_readable(self) -> None:
         """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
         # Stage 2, EVENT
         event = now()
-        room = self._room()
-        if room < MIN_ROOM:
+        if self._into is None or self._prepared_at != self._producer.count:
+            self._prepare()
+        into = self._into
+        if into is None:
             self._on_full()
             return
-        start = self._head & self._ring.mask
-        into = self._ring.view[start : start + room]
 
         # Stage 3, RECV_START
         recv_start = now()
@@ -153,9 +159,20 @@ class HotPath:
         self.last_event = event
         if not self.open:
             self._position += self._on_opening(self._ring.slice(self._position, self._head - self._position))
-            if not self.open:
-                return
-        self._parse(event, recv_start, recv_end)
+        if self.open:
+            self._parse(event, recv_start, recv_end)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Find out where the next read may go, while nothing waits for it.
+
+        The writer only makes more room. Slots may be taken meanwhile, by other connections and by the receiver's own
+        words; `_prepared_at` tells, and then it is found out anew.
+        """
+        room = self._room()
+        start = self._head & self._ring.mask
+        self._into = self._ring.view[start : start + room] if room >= MIN_ROOM else None
+        self._prepared_at = self._producer.count
 
     def _parse(self, event: int, recv_start: int, recv_end: int) -> None:
         transport, producer, rules = self._transport, self._producer, self._rules
@@ -284,10 +301,18 @@ class HotPath:
 
     def _hand_off(self, first_slot: int, count: int) -> None:
         producer = self._producer
-        run = producer.slots.run(first_slot, count)
-        run["frames_in_read"] = count - first_slot
-        # Stage 6, HANDOFF
-        run["handoff"] = now()
+        start = first_slot & producer.slots.mask
+        if count - first_slot == 1:
+            # numpy's way for many costs more than this for one
+            slot = start * SLOT_SIZE
+            pack_frames_in_read(producer.slots.view, slot + FRAMES_IN_READ_OFFSET, 1)
+            # Stage 6, HANDOFF
+            pack_handoff(producer.slots.view, slot + HANDOFF_OFFSET, now())
+        else:
+            batch = slice(start, start + count - first_slot)
+            producer.slots.frames_in_read[batch] = count - first_slot
+            # Stage 6, HANDOFF
+            producer.slots.handoff[batch] = now()
         producer.slots.published.publish(count)
         producer.count = count
         self.frames += count - first_slot

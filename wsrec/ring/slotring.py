@@ -106,6 +106,7 @@ class SlotRing:
     Attributes:
         view: 2 * capacity * 64 writable bytes, the slots twice.
         slots: the same as a numpy array of `SLOT_DTYPE`.
+        handoff, frames_in_read: two of its fields, which the producer fills in last.
         capacity: number of slots.
         mask: capacity - 1.
         published: the producer's counter.
@@ -124,6 +125,8 @@ class SlotRing:
         self.mask = self.capacity - 1
         self.view = map_mirrored(fd, PAGE, self.capacity * SLOT_SIZE)
         self.slots: npt.NDArray[Any] = np.frombuffer(self.view, SLOT_DTYPE)
+        self.handoff: npt.NDArray[np.uint64] = self.slots["handoff"]
+        self.frames_in_read: npt.NDArray[np.uint16] = self.slots["frames_in_read"]
         self.published = Counter(words, 1)
         self.released = Counter(words, 2)
 
