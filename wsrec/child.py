@@ -1,8 +1,9 @@
 """What receiver and writer have in common as children of the supervisor: the job, the log, the end.
 
 A child gets its job as JSON on standard input, after its length (never as arguments, which anyone can list), and
-reports as lines of JSON on standard output. Any further byte on standard input asks it to finish; the end of standard
-input says that the supervisor is gone, which means the same.
+reports as lines of JSON on standard output. A further byte on standard input asks it to finish: `STOP`, or, for a
+writer whose receiver ended by itself, `RECEIVER_DIED`. The end of standard input says that the supervisor is gone,
+which means the same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 Job = TypeVar("Job", bound=msgspec.Struct)
 
 STOP = b"."
+RECEIVER_DIED = b"!"
 
 _LENGTH = struct.Struct("<Q")
 

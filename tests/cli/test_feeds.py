@@ -70,6 +70,13 @@ class TestPlan:
         (connection,) = json.loads(result.stdout)
         assert connection["subscriptions"][0]["topics"] == ["a1@trade", "b2@trade", "c3@trade"]
 
+    @pytest.mark.parametrize("option", ["--symbols", "--channels"])
+    @pytest.mark.parametrize("values", [[""], [" , "], ["A1", ""]])
+    def test_an_empty_list_is_not_the_default(self, option, values):
+        result = run("plan", "binance", *(word for value in values for word in (option, value)), code=2)
+        assert f"'{option}': it is given but empty" in result.stderr
+        assert result.stdout == ""
+
     def test_text(self):
         assert '  send {"method":"SUBSCRIBE"' in run("plan", "binance").stdout
 

@@ -58,6 +58,8 @@ class TestWrongUsage:
             (["https://h/p"], ["begins with ws:// or wss://"]),
             (["binance", "--symbols", "BTC$"], ["BTC$"]),
             (["binance", "--channels", "tradez"], ["no channel 'tradez'", "wsrec feeds show binance"]),
+            (["binance", "--symbols", ""], ["--symbols", "given but empty", "leave the option out"]),
+            (["binance", "--channels", ","], ["--channels", "given but empty"]),
             (["binance", "--subscribe", "{}"], ["--subscribe is for bare URLs", "--symbols"]),
             (["ws://h/p", "--symbols", "BTC"], ["--symbols", "bare URL", "--subscribe"]),
             (["ws://h/p", "--ca-file", "/nonexistent.pem"], ["/nonexistent.pem", "no such file"]),
@@ -82,6 +84,32 @@ class TestWrongUsage:
         for word in words:
             assert word in result.stderr
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "word"),
+        [
+            (["binanse"], 2, "did you mean binance"),
+            (["ws://h/p", "--duration", "1s", "--until", "2100-01-01"], 2, "give one of them"),
+            (["ws://h/p", "--out", "/proc/wsrec\udcff"], 1, "give --out a folder"),
+        ],
+        ids=["config", "usage", "output"],
+    )
+    def test_json_is_one_object_on_stdout_too(self, tmp_path, arguments, status, word):
+        arguments = ["record", "--out", str(tmp_path / "out"), *arguments]
+        result = CliRunner().invoke(main, [*arguments, "--json"])
+        said = json.loads(result.stdout)
+        assert result.stdout.count("\n") == 1
+        assert (result.exit_code, said["status"], set(said)) == (status, status, {"status", "error"})
+        assert word in said["error"]
+        assert result.stderr == CliRunner().invoke(main, arguments).stderr == f"wsrec record: {said['error']}\n"
+
+    def test_json_holds_every_mistake_of_a_yaml(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("name: X Y\ndescription: 5\nsockets: {}\n")
+        result = CliRunner().invoke(main, ["record", str(path), "--out", str(tmp_path / "out"), "--json"])
+        lines = json.loads(result.stdout)["error"].split("\n")
+        assert len(lines) == 3
+        assert result.stderr.splitlines() == [f"wsrec record: {line}" for line in lines]
 
     def test_a_bad_yaml_is_told_with_file_and_line(self, wsrec, tmp_path):
         path = tmp_path / "mine.yaml"
@@ -176,6 +204,8 @@ class TestOutput:
                 assert first.poll() is None
             second = wsrec.run("record", "ws://h/p", "--out", tmp_path)
             refused(second, 75, f"process {first.pid}", "--out")
+            said = json.loads(wsrec.run("record", "ws://h/p", "--out", tmp_path, "--json").stdout)
+            assert (said["status"], f"process {first.pid}" in said["error"]) == (75, True)
         finally:
             first.terminate()
             first.communicate(timeout=60)

@@ -85,7 +85,7 @@ def test_damage_while_serving_ends_it_with_1(start, recording):
         receive(url)
     _, log = process.communicate(timeout=10)
     assert process.returncode == 1
-    assert f"Error: {recording}:2: not of the form" in log
+    assert f"\nwsrec replay: {recording}:2: not of the form" in log
     assert "Traceback" not in log
 
 
@@ -106,6 +106,12 @@ def test_wrong_usage(arguments, status, message):
     result = CliRunner().invoke(replay, arguments)
     assert result.exit_code == status
     assert message in result.output
+
+
+def test_a_failure_is_told_as_record_and_report_tell_theirs():
+    result = CliRunner().invoke(replay, ["/non\x1b[2Jexistent"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("wsrec replay: /non\\x1b[2Jexistent: no such file or folder")
 
 
 def test_help():

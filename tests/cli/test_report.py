@@ -75,6 +75,14 @@ class TestReport:
         assert result.exit_code == 1
         assert result.stderr == "wsrec report: nowhere: no such file or folder, and no file matches it as a pattern\n"
 
+    def test_a_folder_that_is_being_recorded_to(self, tmp_path: Path) -> None:
+        session = tmp_path / ".wsrec" / "20261122T130000Z-aaaa"
+        session.mkdir(parents=True)
+        (session / "journal-000001.arrows").write_bytes(b"")
+        result = run(tmp_path)
+        assert result.exit_code == 1
+        assert "a recording is in progress there or was interrupted" in result.stderr
+
     def test_a_hostile_file_name_is_cleaned(self, out: Path) -> None:
         bad = out / "messages" / "\x1b[2J.parquet"
         bad.write_bytes(b"")

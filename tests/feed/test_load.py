@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -60,8 +61,17 @@ class TestYaml:
             ("name: x\nname: y\n", "f.yaml:2: column 1: name: found twice, expected once (first in line 1)"),
             ("a: &a [x]\nb: *a\n", "f.yaml:2: column 4: found an alias"),
             ("name: 2001-01-01\n", "f.yaml:1: column 7: found '2001-01-01' (read as timestamp), quote it"),
-            ("name: !!python/object:os.system x\n", "f.yaml:1: column 7: found 'x' (read as os.system)"),
-            ("name: !!int x\n", "f.yaml:1: column 7: found 'x', expected a plain value"),
+            ("name: !!python/object:os.system x\n", "f.yaml:1: column 7: found the tag '!!python/object:os.system'"),
+            ("a: 1\nname: !!python/object/apply:os.system [x]\n", "f.yaml:2: column 7: found the tag '!!python/object"),
+            ("name: !!python/dict {x: y}\n", "f.yaml:1: column 7: found the tag '!!python/dict'"),
+            ("name: !mine {x: y}\n", "f.yaml:1: column 7: found the tag '!mine'"),
+            ("name: !%0A {x: y}\n", "f.yaml:1: column 7: found the tag '!\\n'"),
+            ("!!set {x}\n", "f.yaml:1: column 1: found the tag '!!set'"),
+            ("!!int name: x\n", "f.yaml:1: column 1: found the tag '!!int'"),
+            ("name: !!int x\n", "f.yaml:1: column 7: found the tag '!!int', expected the value without a tag"),
+            ("name: !!str 5\n", "f.yaml:1: column 7: found the tag '!!str'"),
+            ('name: !!int "5"\n', "f.yaml:1: column 7: found the tag '!!int'"),
+            ("name: ! 5\n", "f.yaml:1: column 7: found the tag '!'"),
             ("? [a]\n: b\n", "f.yaml:1: column 3: found a structure as a key"),
             ("name: \x07\n", "f.yaml:1: found a control character"),
             (b"name: x\n\xff\n", "f.yaml:2: found bytes that are no UTF-8"),
@@ -73,6 +83,11 @@ class TestYaml:
     )
     def test_that_is_refused(self, text, expected):
         assert complaint(text).startswith(expected)
+
+    def test_tags_that_change_nothing_are_welcome(self):
+        text = SMALL.replace("name: x", '!!str name: !!str x\nhomepage: !!str "https://x.y"')
+        feed = parse_feed(("!!map\n" + text + "default_symbols: !!seq []\n").encode(), "f")
+        assert (feed.name, feed.homepage) == ("x", "https://x.y")
 
     def test_bom_and_windows_lines_are_welcome(self):
         assert parse_feed(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode(), "f").name == "x"
@@ -101,6 +116,15 @@ class TestFiles:
     def test_that_cannot_be_read(self, path):
         with pytest.raises(ConfigError):
             load_feed(path)
+
+    def test_a_fifo_is_refused_and_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "x.yaml")
+        with pytest.raises(ConfigError, match=r"x\.yaml: found no regular file, expected a feed's YAML"):
+            load_feed(tmp_path / "x.yaml")
+
+    def test_a_device_is_refused(self):
+        with pytest.raises(ConfigError, match="/dev/zero: found no regular file"):
+            load_feed(Path("/dev/zero"))
 
     def test_is_named_in_complaints(self, tmp_path):
         (tmp_path / "my.yaml").write_text("name: x")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
 import os
 import socket
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.exchange import sends
-from tests.receive.conftest import Reader, text
-from tests.receive.test_receiver import RawExchange, answer, plan, request
-from wsrec.receive import backoff, connection
+from tests.receive.conftest import Reader, frame, text
+from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
+from wsrec.receive import backoff, connection, transport
 from wsrec.receive.connection import Connection, tls_context
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
+from wsrec.receive.transport import StampedTlsTransport
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
@@ -188,3 +192,149 @@ class TestAddress:
             assert [detail["address"] for detail in life.events(EventKind.CONNECT)] == ["127.0.0.1"]
 
         asyncio.run(run())
+
+    def test_one_that_never_answers_leaves_time_for_the_next(self, exchange, monkeypatch):
+        monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.05)
+        server = exchange(sends(["x"]))
+        port = int(server.url.split(":")[2].split("/")[0])
+
+        async def run() -> None:
+            loop = asyncio.get_running_loop()
+            connect = loop.sock_connect
+
+            async def addresses(*_: object, **__: object) -> list[Any]:
+                tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+                return [(*tcp, ("127.0.0.2", port)), (*tcp, ("127.0.0.1", port))]
+
+            async def black_hole(sock: socket.socket, address: Any) -> None:
+                if address[0] == "127.0.0.2":
+                    await asyncio.sleep(60)
+                await connect(sock, address)
+
+            monkeypatch.setattr(loop, "getaddrinfo", addresses)
+            monkeypatch.setattr(loop, "sock_connect", black_hole)
+            life = Life(server.url)
+            await asyncio.wait_for(life.task, 5)
+            life.reader.take()
+            assert [detail["address"] for detail in life.events(EventKind.CONNECT)] == ["127.0.0.1"]
+            assert life.events(EventKind.CONNECT_FAILED) == []
+
+        asyncio.run(run())
+
+
+class TestDeafServer:
+    def test_one_that_pings_and_never_reads_is_left(self, monkeypatch):
+        monkeypatch.setattr(backoff, "FIRST", 60.0)
+        # little room on the way, so that little has to be said
+        monkeypatch.setattr(transport, "UNSENT_MAX", 1 << 16)
+        monkeypatch.setattr(
+            connection, "_notice_silence", lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        )
+
+        def handler(sock: socket.socket) -> None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            answer(sock, b"")
+            pings = frame(PING, bytes(125)) * 500
+            while True:
+                sock.sendall(pings)
+
+        async def run() -> None:
+            with RawExchange(handler) as server:
+                life = Life(server.url)
+                await life.until(lambda: life.connection.failure)
+                await life.stop()
+            failed = life.events(EventKind.CONNECT_FAILED)[0]
+            assert failed["cause"] == "lost"
+            assert failed["message"].endswith(": the server does not read what is sent to it")
+
+        asyncio.run(run())
+
+
+def closes(sock: socket.socket) -> None:
+    """Close at once."""
+
+
+def refuses(sock: socket.socket) -> None:
+    request(sock)
+    sock.sendall(b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n")
+
+
+def hangs_up(sock: socket.socket) -> None:
+    request(sock)
+
+
+def breaks_rules(sock: socket.socket) -> None:
+    answer(sock, b"\xff\x00")
+
+
+class TestGarbage:
+    @pytest.fixture(autouse=True)
+    def uncollected(self) -> Iterator[None]:
+        """The collector is off, as in the receiver."""
+        gc.collect()
+        gc.disable()
+        yield
+        gc.enable()
+
+    # where the socket breaks under it, asyncio's own sock_recv leaves a cycle, which only the collector ends
+    @pytest.mark.parametrize(
+        ("handler", "collects"),
+        [(closes, True), *itertools.product([None, refuses, hangs_up, breaks_rules], [True, False])],
+    )
+    @pytest.mark.parametrize("secure", [True, False])
+    def test_failed_attempts_leave_nothing_behind(self, authority, ca_file, monkeypatch, handler, secure, collects):
+        if not collects:
+            # then no attempt may leave a cycle
+            monkeypatch.setattr(connection.gc, "collect", int)
+        monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 10.0 if handler else 0.05)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+
+        def served(sock: socket.socket) -> None:
+            if handler is None:
+                sock.recv(1)
+                time.sleep(0.1)
+            elif secure and handler is not closes:
+                with context.wrap_socket(sock, server_side=True) as wrapped:
+                    handler(wrapped)
+            else:
+                handler(sock)
+
+        def alive() -> int:
+            kinds = StampedTlsTransport, connection.PlainTransport, connection.ChosenHotPath, connection.Handshake
+            return sum(type(found) in {*kinds, socket.socket} for found in gc.get_objects())
+
+        async def run() -> None:
+            with RawExchange(served) as server:
+                life = Life(server.url.replace("ws:", "wss:") if secure else server.url, str(ca_file))
+                await life.until(lambda: life.events(EventKind.CONNECT_FAILED)[1:])
+                before = alive()
+                await life.until(lambda: life.events(EventKind.CONNECT_FAILED)[11:])
+                # an attempt or two may be under way, in this thread and in the server's
+                assert alive() - before < 9
+                await life.stop()
+
+        asyncio.run(run())
+
+
+async def waits(connection):
+    await connection.wait_closed()
+
+
+class TestNicClock:
+    def test_a_nic_that_is_not_on_utc_is_told_once(self, exchange, capfd):
+        async def run() -> None:
+            life = Life(exchange(waits).url)
+            await life.until(lambda: life.connection.connected)
+            life.connection._transport.stamps.choose(1_700_000_000_000_000_000, 5_000_000_000)
+            life.connection.check_stamps()
+            life.connection.check_stamps()
+            life.stopping.set()
+            await asyncio.wait_for(life.task, 10)
+            life.reader.take()
+            told = [event["reason"] for event in life.events(EventKind.STAMPING) if event["reason"]]
+            assert len(told) == 1
+            assert "from the system's" in told[0]
+
+        asyncio.run(run())
+        assert "phc2sys" in capfd.readouterr().out

@@ -29,11 +29,12 @@ FAILURES = [
     (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable", "No route to host", "network"),
     (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "lost", "reset by peer", "network"),
     (ConnectionResetError("the connection ended"), "lost", "the connection ended", "network"),
+    (ConnectionAbortedError("the server does not read"), "lost", "the server does not read", "network"),
     (BrokenPipeError(errno.EPIPE, "Broken pipe"), "lost", "Broken pipe", "network"),
     (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "tls", "TLS failed", "wss://"),
     (HandshakeError("the answer is no HTTP"), "handshake", "no HTTP", "WebSocket endpoint"),
     (ProtocolError(CloseCode.PROTOCOL_ERROR, "a masked frame"), "protocol", "closing with 1002", "report"),
-    (ProtocolError(CloseCode.MESSAGE_TOO_BIG, "raise --max-message"), "protocol", "--max-message", "report"),
+    (ProtocolError(CloseCode.MESSAGE_TOO_BIG, "too much"), "protocol", "closing with 1009", "raise --max-message"),
     (RuntimeError("odd"), "lost", "RuntimeError: odd", "report"),
 ]
 

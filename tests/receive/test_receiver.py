@@ -157,7 +157,7 @@ class TestRecording:
         assert (connect["address"], connect["port"]) == ("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
         assert all(connect[key] >= 0 for key in ("resolve_ns", "connect_ns", "tls_ns", "handshake_ns", "attempt"))
         assert receiver.event(EventKind.SCHEDULING)["process"] == "receiver"
-        assert receiver.event(EventKind.STAMPING)["source"] == "kernel or NIC"
+        assert receiver.event(EventKind.STAMPING)["reason"] is None
         assert receiver.event(EventKind.ANCHOR, 2)["realtime"] > receiver.event(EventKind.ANCHOR)["realtime"]
         receiver.until(lambda: receiver.status["connected"] == 1)
         assert receiver.status["heartbeat"] <= time.monotonic_ns()
@@ -373,8 +373,21 @@ class TestReconnection:
         assert lost["reason"] == "not connected before the session's end"
         failed = receiver.lines()[-1]
         assert isinstance(failed, child.FailedLine)
+        assert failed.message.startswith("not connected before the end: ")
         assert "refused" in failed.message
         assert failed.cure
+
+    def test_a_server_that_did_not_answer_by_the_end_is_a_failure(self, receive):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            where = f"127.0.0.1:{silent.getsockname()[1]}"
+            receiver = receive(plan(f"ws://{where}/?listenKey={SECRET}"))
+            receiver.event(EventKind.STAMPING)
+            assert receiver.stop() == 1
+        assert receiver.events(EventKind.CONNECT_FAILED) == []
+        (failed,) = receiver.lines()
+        assert isinstance(failed, child.FailedLine)
+        assert failed.message == f"not connected before the end: {where} did not answer in time"
+        assert "firewall" in failed.cure
 
 
 class TestRefused:

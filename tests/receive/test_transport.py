@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from tests.receive.conftest import tcp_pair
-from wsrec.receive import timestamping
+from wsrec.receive import timestamping, transport
 from wsrec.receive.connection import tls_context
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.transport import READ_MAX, OpensslTransport, PlainTransport, StampedTlsTransport, Transport
@@ -399,7 +399,8 @@ def good_then(listening: socket.socket, context: ssl.SSLContext, last_words: Cal
 
 
 class TestSend:
-    def test_more_than_the_socket_takes_is_sent_later_and_in_order(self, serve, mode, ca_file):
+    def test_more_than_the_socket_takes_is_sent_later_and_in_order(self, serve, mode, ca_file, monkeypatch):
+        monkeypatch.setattr(transport, "UNSENT_MAX", 1 << 24)
         release = threading.Event()
         parts = [random.Random(n).randbytes(300_000) for n in range(20)]
         whole = b"".join(parts)
@@ -424,6 +425,21 @@ class TestSend:
         assert asyncio.run(run()) == b"done"
         assert server.join() == hashlib.sha256(whole).hexdigest()
 
+    def test_to_a_server_that_never_reads_is_bounded(self, mode, serve, ca_file):
+        release = threading.Event()
+        server = serve(lambda _: release.wait(20))
+
+        async def run():
+            async with Client(server, mode, tls_context(str(ca_file))) as client:
+                with pytest.raises(ConnectionAbortedError, match="does not read"):
+                    send_much(client.transport)
+                assert transport.UNSENT_MAX <= len(client.transport._unsent) < transport.UNSENT_MAX + 20_000
+
+        try:
+            asyncio.run(run())
+        finally:
+            release.set()
+
     def test_to_a_server_that_is_gone(self, mode, serve, ca_file):
         async def run():
             async with Client(serve(after_go(b"")), mode, tls_context(str(ca_file))) as client:
@@ -433,6 +449,11 @@ class TestSend:
                     await send_for_ever(client.transport)
 
         asyncio.run(run())
+
+
+def send_much(transport: Transport) -> None:
+    for _ in range(6400):
+        transport.send(bytes(10_000))
 
 
 async def send_for_ever(transport: Transport) -> None:

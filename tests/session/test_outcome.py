@@ -20,7 +20,15 @@ def outcome(**more: object) -> Outcome:
     counts = dict.fromkeys(("status", "elapsed_ns", "messages", "payload_bytes", "control", "sent"), 0) | dict.fromkeys(
         ("gaps", "lost_intervals", "refused", "reconnects", "stalls"), 0
     )
-    values = {"reason": "SIGINT", "error": None, "cure": None, "out": "o", "targets": ("t",), "sessions": ("s",)}
+    values = {
+        "finished": True,
+        "reason": "SIGINT",
+        "error": None,
+        "cure": None,
+        "out": "o",
+        "targets": ("t",),
+        "sessions": ("s",),
+    }
     times = {"first_recv_time": None, "last_recv_time": None, "files": ()}
     return Outcome(**{**counts, **values, **times, **more})
 
@@ -74,6 +82,11 @@ class TestDescribe:
         assert "missing: 3 sequence gaps, 1 lost interval, 2 refused or unanswered subscriptions" in text
         assert "nothing known" not in text
         assert "1 reconnect," in text
+
+    def test_what_was_not_finished_is_never_called_complete(self):
+        text = describe(outcome(status=1, finished=False, error="the writer was killed by signal 9"))
+        assert "nothing known" not in text
+        assert "missing: what was not finished" in text
 
     def test_many_files_are_counted(self):
         files = tuple({"path": f"f{index}"} for index in range(8))

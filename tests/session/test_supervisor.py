@@ -152,6 +152,7 @@ class TestKilled:
         _, log = work.end(1)
         assert "the receiver was killed by signal 9" in log
         assert len(numbered(work.out)) >= before
+        assert events_of(work.out, "lost_interval")[0]["detail"]["reason"] == "the receiver died"
         finished(work.out)
 
     @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
@@ -177,11 +178,12 @@ class TestKilled:
     def test_a_writer(self, recording):
         work = recording()
         os.kill(work.child("wsrec.store"), signal.SIGKILL)
-        _, log = work.end(1)
+        summary, log = work.end(1)
         assert "the writer was killed by signal 9" in log
         kept = work.journalled()
         assert kept == [b"message %d" % index for index in range(len(kept))]
         assert len(kept) > 100
+        assert "what was not finished" in summary
 
     def test_the_supervisor_leaves_no_orphans_and_finished_files(self, recording):
         work = recording()
@@ -210,7 +212,7 @@ class TestKilled:
         work.end(1)
         kept = len(work.journalled())
         server = exchange(Stream())
-        result = wsrec.run("record", server.url, "--out", work.out, "--duration", "500ms")
+        result = wsrec.run("record", server.url, "--out", work.out, "--duration", "4s")
         assert result.returncode in (0, 4), result.stderr
         assert "recovered" in result.stderr
         (_, *rest) = sorted({line.session for line in manifest.read(work.out)})

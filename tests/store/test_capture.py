@@ -52,6 +52,19 @@ class TestMessageFiles:
         with pytest.raises(CaptureError, match="no Parquet files of messages"):
             message_files([tmp_path])
 
+    def test_a_folder_with_a_journal_is_being_recorded_to_or_was(self, tmp_path: Path) -> None:
+        session = tmp_path / ".wsrec" / "s"
+        session.mkdir(parents=True)
+        with pytest.raises(CaptureError, match="is it wsrec's --out folder"):
+            message_files([tmp_path])
+        (session / "journal-000001.arrows").write_bytes(b"")
+        with pytest.raises(CaptureError) as caught:
+            message_files([tmp_path])
+        for words in ("in progress", "interrupted", "when it ends or at its next rotation", "`wsrec record`"):
+            assert words in str(caught.value)
+        messages = write(tmp_path / "messages" / NAME)
+        assert message_files([tmp_path]) == [messages]
+
 
 class TestOpenMessages:
     def test_metadata_is_decoded(self, tmp_path: Path) -> None:

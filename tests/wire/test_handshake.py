@@ -150,6 +150,20 @@ class TestRefused:
             handshake.feed(memoryview(answer("429 Slow Down", Content_Length=0, Retry_After=value)))
         assert caught.value.retry_after == seconds
 
+    @pytest.mark.parametrize("line", ["HTTP/1.1 403 Forb\x1b[31midden", "HTTP/1.0 403 Forb\x07[31midden"])
+    def test_one_that_the_library_does_not_take_keeps_its_status(self, handshake, server, line):
+        data = f"{line}\r\nContent-Length: 100\r\n\r\nrestricted".encode()
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(data))
+        assert str(caught.value) == "HTTP 403 Forb\N{REPLACEMENT CHARACTER}[31midden"
+        assert (caught.value.status, caught.value.body, caught.value.retry_after) == (403, "restricted", None)
+
+    @pytest.mark.parametrize("line", ["403", "403 ", "403 No\r\nno colon"])
+    def test_by_a_head_that_is_odd_elsewhere(self, handshake, server, line):
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(f"HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n".encode()))
+        assert caught.value.status == 403
+
     def test_a_redirection_is_a_refusal(self, handshake, server):
         with pytest.raises(HandshakeRefused) as caught:
             handshake.feed(memoryview(answer("301 Moved", Content_Length=0, Location="wss://elsewhere/")))

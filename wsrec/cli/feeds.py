@@ -27,8 +27,17 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def comma_list(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Callback for a repeatable option whose values may each be several, separated by commas."""
-    return tuple(item for text in value for item in map(str.strip, text.split(",")) if item)
+    """Callback for a repeatable option whose values may each be several, separated by commas.
+
+    Raises:
+        click.BadParameter: the option is given without a single item.
+
+    """
+    given = [[item for item in map(str.strip, text.split(",")) if item] for text in value]
+    # an unset variable of a script ("$SYMBOLS") must not quietly become the feed's defaults, nor fewer symbols
+    if not all(given):
+        raise click.BadParameter("it is given but empty; name at least one, or leave the option out", ctx, param)
+    return tuple(item for items in given for item in items)
 
 
 def config_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:

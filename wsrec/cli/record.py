@@ -112,7 +112,7 @@ def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
 @click.option(
     "--fsync", type=DurationType(), default="1s", show_default=True, help="Time between two syncs of the journal."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary, or why nothing started, as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing unless something is wrong.")
 def record(
     targets: tuple[str, ...],
@@ -156,7 +156,7 @@ def record(
     4 recorded, but with gaps or a lost interval; 75 another recorder holds the output.
     """
     if duration is not None and until is not None:
-        raise click.UsageError("--duration and --until: give one of them")
+        _fail("--duration and --until: give one of them", ExitStatus.USAGE, as_json)
     seconds = duration if until is None else (until - datetime.now(UTC)).total_seconds()
     options = RecordOptions(
         out=out,
@@ -178,15 +178,15 @@ def record(
     try:
         outcome = record_targets(targets, options, symbols=symbols, channels=channels, subscribe=subscribe, quiet=quiet)
     except ConfigError as error:
-        _fail(str(error), ExitStatus.USAGE)
+        _fail(str(error), ExitStatus.USAGE, as_json)
     except OutputLockedError as error:
-        _fail(f"{error}; record into another folder with --out, or stop that one", ExitStatus.LOCKED)
+        _fail(f"{error}; record into another folder with --out, or stop that one", ExitStatus.LOCKED, as_json)
     except DemoError as error:
-        _fail(str(error), ExitStatus.FAILED)
+        _fail(str(error), ExitStatus.FAILED, as_json)
     except OSError as error:
         # one with a file's name is about the output, the others are about processes, descriptors and memory
         cure = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
-        _fail(f"{error}; {cure}", ExitStatus.FAILED)
+        _fail(f"{error}; {cure}", ExitStatus.FAILED, as_json)
     if outcome.error is not None:
         cure = f"; {outcome.cure}" if outcome.cure else ""
         click.secho(f"wsrec record: {clean(outcome.error + cure, 2000)}", fg="red", err=True)
@@ -197,7 +197,11 @@ def record(
     raise click.exceptions.Exit(outcome.status)
 
 
-def _fail(message: str, status: ExitStatus) -> NoReturn:
-    for line in message.split("\n"):
-        click.secho(f"wsrec record: {clean(line, 2000)}", fg="red", err=True)
+def _fail(message: str, status: ExitStatus, as_json: bool) -> NoReturn:
+    lines = [clean(line, 2000) for line in message.split("\n")]
+    for line in lines:
+        click.secho(f"wsrec record: {line}", fg="red", err=True)
+    if as_json:
+        # cleaned for JSON too: a file's name may hold what is no UTF-8
+        click.echo(msgspec.json.encode({"status": int(status), "error": "\n".join(lines)}).decode())
     raise click.exceptions.Exit(int(status))

@@ -13,6 +13,7 @@ from wsrec.replay.message import SourceError
 from wsrec.replay.run import DEMO, Endpoint, ReplayOptions, run
 from wsrec.replay.server import ServeError
 from wsrec.replay.tls import TlsError
+from wsrec.units import clean
 
 
 def _speed(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -123,4 +124,6 @@ def replay(
     try:
         run(options, announce)
     except (SourceError, ServeError, TlsError) as error:
-        raise click.ClickException(str(error)) from error
+        for line in str(error).split("\n"):
+            click.secho(f"wsrec replay: {clean(line, 2000)}", fg="red", err=True)
+        raise click.exceptions.Exit(1) from error

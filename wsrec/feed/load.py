@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 from collections.abc import Callable
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -35,6 +36,9 @@ def load_feed(path: Path | Traversable) -> Feed:
 
     """
     try:
+        # looked at before it is opened: opening a FIFO waits for a writer, and a device may have no end
+        if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path}: found no regular file, expected a feed's YAML")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -106,6 +110,7 @@ class _Plain:
     def __init__(self, lines: _Lines) -> None:
         self._lines = lines
         self._scalars = yaml.constructor.SafeConstructor()
+        self._resolver: Any = yaml.resolver.Resolver()  # its methods have no types
 
     def read(self, text: str) -> Any:
         """The document as plain data.
@@ -115,11 +120,13 @@ class _Plain:
             yaml.reader.ReaderError: it holds control characters.
 
         """
-        # Events first, one by one: depth and aliases are refused before anything recursive sees them.
+        # Events first, one by one: depth, aliases and tags are refused before anything recursive sees them.
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise _refuse("found an alias (*), expected the value written out", event)
+            if isinstance(event, yaml.NodeEvent):
+                self._check_tag(event)
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
@@ -128,6 +135,21 @@ class _Plain:
                 depth -= 1
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return None if node is None else self._value(node, ())
+
+    def _check_tag(self, event: yaml.NodeEvent) -> None:
+        """Refuse a tag, unless it says what is read without it: `!!map {}`, `!!str x`."""
+        tag = getattr(event, "tag", None)
+        if tag is None:
+            return
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.style is None
+            default = self._resolver.resolve(yaml.ScalarNode, event.value, (plain, not plain))
+        else:
+            kind = yaml.MappingNode if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceNode
+            default = self._resolver.resolve(kind, None, True)
+        if tag != default:
+            name = re.sub("^tag:yaml.org,2002:", "!!", tag)
+            raise _refuse(f"found the tag {_brief(name)}, expected the value without a tag", event)
 
     def _value(self, node: yaml.Node, where: _Location) -> Any:
         self._lines.setdefault(where, node.start_mark.line + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import sys
@@ -34,6 +35,8 @@ from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
 CONNECT_TIMEOUT = 10.0
+# What an address that does not answer may take of it, so that the next one is still tried
+ADDRESS_TIMEOUT = 3.0
 CLOSE_TIMEOUT = 2.0
 _FULL_POLL = 0.001
 # A connection that lasted this long has proved itself: the next failure is a new one
@@ -98,6 +101,7 @@ class Connection:
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
         self._full_since = 0
+        self._nic_told = False
 
     @property
     def reads(self) -> int:
@@ -113,6 +117,10 @@ class Connection:
     def received(self) -> int:
         """Bytes received."""
         return self._totals[2] + (self._hot.received if self._hot else 0)
+
+    def never_open(self) -> Failure:
+        """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
+        return self.failure or explain(TimeoutError(), self._uri.host, self._uri.port)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
@@ -136,6 +144,8 @@ class Connection:
                 in_vain = self.failure.permanent and not self.was_connected
                 wait = None if in_vain else backoff.next(self.failure.retry_after)
                 self._tell_failure(self.failure, wait, backoff.attempts)
+                # the receiver's collector is off; an attempt that failed may leave cycles that hold sockets and buffers
+                gc.collect()
                 if wait is None:
                     return
                 await _first(stop, asyncio.sleep(wait))
@@ -207,10 +217,10 @@ class Connection:
         self._transport.send(self._handshake.request())
         await asyncio.wait((self._opened, self._ended), return_when=asyncio.FIRST_COMPLETED)
         if not self._opened.done():
-            error = self._ended.result()
-            if error is None:
+            if self._ended.result() is None:
                 self._handshake.eof()
-            raise error or ConnectionResetError("the connection ended during the handshake")
+            # without a name: an exception in a local of the frame that raises it is a cycle
+            raise self._ended.result() or ConnectionResetError("the connection ended during the handshake")
         self._producer.event(
             EventKind.CONNECT,
             conn=conn,
@@ -228,32 +238,37 @@ class Connection:
         child.info(f"connected to {self.plan.public_url}", conn=conn)
 
     async def _connect(self, addresses: list[Any]) -> tuple[socket.socket, bool, Any]:
-        """A connected socket, whether it stamps what it receives, and its address; the addresses are tried in order."""
-        failed: OSError | None = None
-        for family, kind, protocol, _, address in addresses:
+        """A connected socket, whether it stamps what it receives, and its address; the addresses are tried in order.
+
+        Raises:
+            OSError: the last address did not answer, or there is none.
+
+        """
+        # many addresses share the time; the last has what the others left
+        share = min(ADDRESS_TIMEOUT, CONNECT_TIMEOUT / max(len(addresses), 1))
+        for left, (family, kind, protocol, _, address) in zip(reversed(range(len(addresses))), addresses, strict=True):
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.setblocking(False)
                 _notice_silence(sock)
                 stamped = timestamping.enable(sock)
-                await self._loop.sock_connect(sock, address)
-            except OSError as error:
+                async with asyncio.timeout(share if left else None):
+                    await self._loop.sock_connect(sock, address)
+            except OSError:
                 sock.close()
-                failed = error
+                if not left:
+                    raise
             except BaseException:
                 sock.close()
                 raise
             else:
                 return sock, stamped, address
-        raise failed or OSError("the host has no address")
+        raise OSError("the host has no address")
 
     async def _secure(self, sock: socket.socket, stamped: bool) -> Transport:
         conn = self.plan.conn
-        source = "kernel or NIC" if (stamped and self._tls is TlsMode.STAMPED) or not self._uri.secure else "none"
         if not self._uri.secure:
-            self._producer.event(
-                EventKind.STAMPING, conn=conn, source=source, flags=timestamping.FLAGS if stamped else 0
-            )
+            self._tell_stamping(None if stamped else StampSource.NONE_UNSUPPORTED.reason)
             return PlainTransport(sock, stamped=stamped)
         transport: StampedTlsTransport | OpensslTransport
         try:
@@ -281,14 +296,24 @@ class Connection:
             issuer=_common_name(certificate.get("issuer")),
             not_after=certificate.get("notAfter"),
         )
-        self._producer.event(
-            EventKind.STAMPING,
-            conn=conn,
-            source=source,
-            reason=StampSource.NONE_OPENSSL.reason if self._tls is TlsMode.OPENSSL else None,
-            flags=timestamping.FLAGS if stamped else 0,
-        )
+        if self._tls is TlsMode.OPENSSL:
+            self._tell_stamping(StampSource.NONE_OPENSSL.reason)
+        else:
+            self._tell_stamping(None if stamped else StampSource.NONE_UNSUPPORTED.reason)
         return transport
+
+    def _tell_stamping(self, reason: str | None) -> None:
+        self._producer.event(EventKind.STAMPING, conn=self.plan.conn, flags=timestamping.FLAGS, reason=reason)
+
+    def check_stamps(self) -> None:
+        """Tell once a connection if the NIC gives stamps that no other clock can be compared with."""
+        offset = self._transport.stamps.nic_offset_ns if self._transport is not None else None
+        if offset is None or self._nic_told:
+            return
+        self._nic_told = True
+        what = f"the NIC's clock is {offset / 1e9:+.3f} s from the system's: the kernel's stamps are taken instead"
+        self._tell_stamping(what)
+        child.warn(what, "set the NIC's clock: phc2sys -s CLOCK_REALTIME -c DEVICE -O 0", conn=self.plan.conn)
 
     def _on_opening(self, data: memoryview) -> int:
         assert self._handshake is not None
@@ -488,6 +513,8 @@ async def _first(stop: asyncio.Future[Any], other: Coroutine[Any, Any, None]) ->
         if not task.done():
             task.cancel()
             await asyncio.wait((task,))
+        # the task holds its exception, whose traceback holds this frame
+        del task
 
 
 def _common_name(name: Any) -> str | None:

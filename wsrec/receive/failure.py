@@ -7,6 +7,7 @@ import ssl
 from typing import NamedTuple
 
 from websockets.exceptions import InvalidURI
+from websockets.frames import CloseCode
 
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
@@ -60,9 +61,9 @@ def explain(error: Exception, host: str, port: int) -> Failure:
                 "handshake", f"no WebSocket URL: {error.msg}", "write it as wss://host:port/path", permanent=True
             )
         case ProtocolError():
-            return Failure(
-                "protocol", f"{where} sent {error} (closing with {int(error.code)})", "report it to the exchange"
-            )
+            # the limit is ours: the exchange did nothing wrong
+            cure = "raise --max-message" if error.code == CloseCode.MESSAGE_TOO_BIG else "report it to the exchange"
+            return Failure("protocol", f"{where} sent {error} (closing with {int(error.code)})", cure)
         case ssl.SSLCertVerificationError():
             reason = getattr(error, "verify_message", None) or str(error)
             cure = (

@@ -69,10 +69,13 @@ class Receiver:
         """What to tell the supervisor where no connection was ever made."""
         if any(connection.was_connected for connection in self._connections):
             return None
-        for connection in self._connections:
-            if connection.failure is not None:
-                return child.FailedLine(message=connection.failure.message, cure=connection.failure.cure)
-        return None
+        if not self._connections:
+            return None
+        # one that failed says more than one that still waits for an answer
+        told = next((connection for connection in self._connections if connection.failure), self._connections[0])
+        failure = told.never_open()
+        when = "not connected before the end: " if self._stopping.is_set() else ""
+        return child.FailedLine(message=f"{when}{failure.message}", cure=failure.cure)
 
     def _prepare(self) -> None:
         job = self._job
@@ -103,6 +106,8 @@ class Receiver:
         if previous is not None and (stepped := step(previous, self._anchor)):
             self._producer.event(EventKind.CLOCK_STEP, step_ns=stepped)
             child.warn(f"the system clock was set by {stepped / 1e9:+.6f} s", "run chrony or PTP, which slew the clock")
+        for connection in self._connections:
+            connection.check_stamps()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
     def _publish_status(self) -> None:

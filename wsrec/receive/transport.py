@@ -20,6 +20,8 @@ from wsrec.stages import StampSource
 # Larger reads save calls at saturation; so many bytes hold at most 65,535 frames, which a slot can count
 READ_MAX = (128 << 10) - 16
 _CIPHERTEXT_MAX = 64 << 10
+# What may wait for a server that does not read; what we say is small, so that no honest one lets so much wait
+UNSENT_MAX = 1 << 20
 # the largest TLS record: 16 KiB of payload, header and what ciphers add (RFC 5246 6.2.3, RFC 8446 5.2)
 _RECORD_MAX = (16 << 10) + 5 + 2048
 
@@ -74,9 +76,12 @@ class Transport(ABC):
         """Send `data`, or as much of it as the socket takes now and the rest when it can.
 
         Raises:
+            ConnectionAbortedError: `UNSENT_MAX` bytes wait already.
             OSError: the connection broke.
 
         """
+        if len(self._unsent) >= UNSENT_MAX:
+            raise ConnectionAbortedError("the server does not read what is sent to it")
         if not self._unsent:
             try:
                 sent = self._sock.send(data)

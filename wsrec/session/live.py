@@ -22,6 +22,7 @@ from wsrec.units import clean, duration, size
 
 _REFRESH = 0.5
 _WINDOW = 10
+_BAR = 10
 _LOG_INTERVAL = 60.0
 _STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 
@@ -97,6 +98,7 @@ def summary_line(now: Sample, recent: Progress) -> str:
         f"p99 {duration(recent.steps[-1][1])}, ring {now.fill:.0%}, "
         f"journal lag {duration(counters['journal_lag_ns'])}, {counters['reconnects']} reconnects, "
         f"{counters['stalls']} stalls, {counters['gaps']} gaps, {counters['lost_intervals']} lost intervals"
+        f"{', THE DISK REFUSES' if counters['disk_trouble'] else ''}"
     )
 
 
@@ -157,13 +159,21 @@ def draw(supervisor: Supervisor, now: Sample, recent: Progress) -> RenderableTyp
 def _title(supervisor: Supervisor) -> RenderableType:
     elapsed = time.monotonic() - supervisor.began
     title = Table.grid(padding=(0, 2))
+    # one line however narrow: the names give way to the rest, which stays whole
+    title.add_column()
     names = ", ".join(dict.fromkeys(plan.feed for pair in supervisor.pairs for plan in pair.plans))
-    cells: list[RenderableType] = [Text(f"recording {clean(names, 60)}", style="bold"), duration(elapsed * 1e9)]
+    cells: list[RenderableType] = [
+        Text(f"recording {clean(names, 60)}", style="bold", no_wrap=True, overflow="ellipsis"),
+        duration(elapsed * 1e9),
+    ]
     until = supervisor.options.until
     if until is not None:
         left = max(until - time.monotonic(), 0.0)
-        cells += [ProgressBar(total=elapsed + left, completed=elapsed, width=20), Text(f"{duration(left * 1e9)} left")]
-    cells.append(Text("Ctrl-C finishes the files", style="dim"))
+        bar = ProgressBar(total=elapsed + left, completed=elapsed, width=_BAR)
+        cells += [bar, f"{duration(left * 1e9)} left" if left else "finishing"]
+    cells.append(Text("Ctrl-C to finish", style="dim"))
+    for _ in cells[1:]:
+        title.add_column(no_wrap=True)
     title.add_row(*cells)
     return title
 

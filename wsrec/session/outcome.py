@@ -35,6 +35,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         status: exit status.
         reason: why the recording ended.
         error, cure: what failed and what to do about it, null where nothing did.
+        finished: whether every writer finished its files; else the counts are those of its last word.
         out: the output folder.
         targets: what was recorded.
         sessions: the session's id, one a receiver.
@@ -53,6 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     error: str | None
     cure: str | None
+    finished: bool
     out: str
     targets: tuple[str, ...]
     sessions: tuple[str, ...]
@@ -105,6 +107,8 @@ def describe(outcome: Outcome) -> str:
         )
         if count
     ]
+    if not outcome.finished:
+        missing.append("what was not finished (the next start recovers what was journalled)")
     lines.append(f"  missing: {', '.join(missing)}" if missing else "  nothing known to be missing")
     if outcome.reconnects or outcome.stalls:
         lines.append(

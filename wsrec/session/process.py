@@ -26,6 +26,7 @@ class Child:
     Attributes:
         name: what to call it in messages.
         failed: its word about why it cannot go on, if it had one.
+        died: whether it ended without such a word: killed, or by a fault of its own.
         summary: its last line, if it is a writer and finished.
 
     """
@@ -33,6 +34,7 @@ class Child:
     def __init__(self, name: str, module: str, on_log: Callable[[LogLine], None]) -> None:
         self.name = name
         self.failed: FailedLine | None = None
+        self.died = False
         self.summary: SummaryLine | None = None
         self._module = module
         self._on_log = on_log
@@ -71,12 +73,14 @@ class Child:
         status = await self._process.wait()
         if status and self.failed is None:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            self.failed = FailedLine(message=f"the {self.name} {how}", cure="see what it said above; its data is kept")
+            self.died = True
+            cure = "see what it said above; what was journalled is kept, and recovered by the next start"
+            self.failed = FailedLine(message=f"the {self.name} {how}", cure=cure)
         return status
 
-    def stop(self) -> None:
+    def stop(self, word: bytes = STOP) -> None:
         """Ask it to finish."""
-        self._write(STOP)
+        self._write(word)
 
     def kill(self) -> None:
         """End it at once."""

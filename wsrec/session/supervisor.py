@@ -19,21 +19,24 @@ from typing import Any
 
 import msgspec
 
-from wsrec.child import FailedLine, LogLine, SummaryLine
+from wsrec.child import RECEIVER_DIED, STOP, FailedLine, LogLine, SummaryLine
 from wsrec.feed.plan import ConnectionPlan
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.ring.bytering import DEFAULT_CAPACITY, ByteRing
 from wsrec.ring.slotring import SlotRing
-from wsrec.ring.status import StatusPage
+from wsrec.ring.status import WRITER_FIELDS, StatusPage
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
+from wsrec.store import manifest
 from wsrec.store.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
 # A receiver closes its connections within 2 s; a writer may have a row group and two fsyncs before it
 _RECEIVER_PATIENCE = 15.0
 _WRITER_PATIENCE = 300.0
+# after this the operator is told what is waited for
+_SILENT_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +156,13 @@ class Pair:
         """How full the fullest ring is, from 0 to 1."""
         if self.slots is None:
             return 0.0
-        used = self.slots.published.read() - self.slots.released.read()
         bytes_used = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self.rings)
-        return max(used / self.slots.capacity, bytes_used)
+        return max(self.waiting / self.slots.capacity, bytes_used)
+
+    @property
+    def waiting(self) -> int:
+        """Slots that were published and not yet journalled."""
+        return self.slots.published.read() - self.slots.released.read() if self.slots is not None else 0
 
     def close(self) -> None:
         """Let go of the shared memory."""
@@ -228,7 +235,7 @@ class Supervisor:
         hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
         handled = (signal.SIGINT, signal.SIGTERM, *hangup)
         for number in handled:
-            loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
+            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         if self.options.until is not None:
             loop.call_later(max(self.options.until - time.monotonic(), 0), self._stop, "the time was up")
         start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
@@ -265,14 +272,19 @@ class Supervisor:
             pair.receiver.stop()
         await self._within(receivers, _RECEIVER_PATIENCE, [pair.receiver for pair in self.pairs])
         for pair in self.pairs:
-            pair.writer.stop()
+            pair.writer.stop(RECEIVER_DIED if pair.receiver.died else STOP)
         await self._within(writers, _WRITER_PATIENCE, [pair.writer for pair in self.pairs])
         stopping.cancel()
         children = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
         return next((child.failed for child in children if child.failed is not None), None)
 
     async def _within(self, waiting: Sequence[asyncio.Future[int]], seconds: float, children: list[Child]) -> None:
-        _, late = await asyncio.wait(waiting, timeout=seconds)
+        _, late = await asyncio.wait(waiting, timeout=_SILENT_PATIENCE)
+        if late:
+            names = ", ".join(child.name for task, child in zip(waiting, children, strict=True) if task in late)
+            message = f"waiting for the {names} to finish; another Ctrl-C gives up what is not on disk by then"
+            self._on_log(LogLine(level="warning", message=message))
+            _, late = await asyncio.wait(waiting, timeout=seconds)
         for task, child in zip(waiting, children, strict=True):
             if task in late:
                 self._on_log(LogLine(level="error", message=f"the {child.name} did not end in {seconds:.0f} s; killed"))
@@ -287,13 +299,46 @@ class Supervisor:
             message = f"{failed.message}; its {count} connections are no longer recorded"
             self._on_log(LogLine(level="error", message=message, cure="stop and record again"))
 
+    def _on_signal(self, name: str) -> None:
+        if not self._stopping.is_set():
+            self._stop(name)
+            return
+        waiting = sum(pair.waiting for pair in self.pairs)
+        message = f"given up on a second {name}: {waiting:,} frames that were received and not journalled are lost"
+        self._on_log(LogLine(level="error", message=message))
+        for pair in self.pairs:
+            pair.receiver.kill()
+            pair.writer.kill()
+
     def _stop(self, reason: str) -> None:
         if not self._stopping.is_set():
             self._reason = reason
             self._stopping.set()
 
+    def _summary_of(self, pair: Pair) -> SummaryLine:
+        """What is known of a writer that had no last word: its counters, and the files that had landed."""
+        try:
+            lines = [line for line in manifest.read(self.options.out) if line.session == pair.session]
+        except OSError:
+            lines = []
+        page = pair.status
+        writer = {name: 0 if page is None else int(page.writer[name]) for name in WRITER_FIELDS}
+        return SummaryLine(
+            session=pair.session,
+            messages=writer["messages"],
+            payload_bytes=writer["payload_bytes"],
+            control=0,
+            sent=0,
+            files=[msgspec.to_builtins(line) for line in lines],
+            gaps=writer["gaps"],
+            lost_intervals=writer["lost_intervals"],
+            refused=writer["refused"],
+            first_recv_time=min((line.first_time for line in lines if line.first_time is not None), default=None),
+            last_recv_time=max((line.last_time for line in lines if line.last_time is not None), default=None),
+        )
+
     def _outcome(self, failure: FailedLine | None) -> Outcome:
-        summaries: list[SummaryLine] = [pair.writer.summary for pair in self.pairs if pair.writer.summary is not None]
+        summaries = [pair.writer.summary or self._summary_of(pair) for pair in self.pairs]
         firsts = [s.first_recv_time for s in summaries if s.first_recv_time is not None]
         lasts = [s.last_recv_time for s in summaries if s.last_recv_time is not None]
         pages = [pair.status for pair in self.pairs if pair.status is not None]
@@ -302,6 +347,7 @@ class Supervisor:
             reason=self._reason,
             error=failure.message if failure else None,
             cure=failure.cure if failure else None,
+            finished=all(pair.writer.summary is not None for pair in self.pairs),
             out=str(self.options.out),
             targets=self._targets,
             sessions=tuple(pair.session for pair in self.pairs),

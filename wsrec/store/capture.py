@@ -33,9 +33,7 @@ def message_files(sources: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             files = [file for file in path.rglob("*.parquet") if not _aside(file.relative_to(path))]
             if not files:
-                raise CaptureError(
-                    f"{path}: no Parquet files of messages below this folder (is it wsrec's --out folder?)"
-                )
+                raise CaptureError(f"{path}: no Parquet files of messages below this folder {_why_none(path)}")
         elif path.exists():
             files = [path]
         else:
@@ -44,6 +42,16 @@ def message_files(sources: Iterable[str | Path]) -> list[Path]:
                 raise CaptureError(f"{source}: no such file or folder, and no file matches it as a pattern")
         found.update(files)
     return sorted(found)
+
+
+def _why_none(folder: Path) -> str:
+    """Why a folder may hold no message file, and what to do about it."""
+    if next(folder.glob(".wsrec/*/journal-*.arrows"), None) is None:
+        return "(is it wsrec's --out folder?)"
+    return (
+        "yet: a recording is in progress there or was interrupted; its first file appears when it ends or at its next "
+        "rotation, and the next `wsrec record` into this folder recovers an interrupted one"
+    )
 
 
 def _aside(relative: Path) -> bool:

@@ -22,9 +22,10 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource, Step
 from wsrec.store.batch import Slots, payload_list
+from wsrec.store.disk import Disk
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.store.manifest import ManifestLine
-from wsrec.store.output import ParquetOutput
+from wsrec.store.output import GIVES_UP, ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
 from wsrec.wire import frames
@@ -41,6 +42,7 @@ class FeedWriter:
         job: the writer's job.
         folder: where unfinished files grow.
         next_seq: `seq` of the next row.
+        disk: what to do when the disk refuses.
 
     Attributes:
         messages, control, sent: messages and control frames received, and frames sent, since the start.
@@ -51,7 +53,7 @@ class FeedWriter:
 
     """
 
-    def __init__(self, feed: FeedJob, job: WriterJob, folder: Path, next_seq: int = 0) -> None:
+    def __init__(self, feed: FeedJob, job: WriterJob, folder: Path, next_seq: int = 0, disk: Disk = GIVES_UP) -> None:
         self.name = feed.name
         self.messages = 0
         self.control = 0
@@ -66,6 +68,7 @@ class FeedWriter:
         self._config = feed.config
         self._job = job
         self._folder = folder
+        self._disk = disk
         self._next_seq = next_seq
         model = Feed.model_validate(feed.config)
         self._fields = FieldReader(model)
@@ -110,7 +113,7 @@ class FeedWriter:
         )
         table["exchange_seq"] = pa.array(fields.exchange_seq, pa.int64())
         if self._messages is None:
-            self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA)
+            self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk)
         self._messages.append(pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA))
 
         self._next_seq += count
@@ -179,7 +182,7 @@ class FeedWriter:
         metadata = self._metadata(shared, rows, gaps)
         size, digest, events_digest = 0, None, None
         if self._event_rows:
-            events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA)
+            events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk)
             # what the rows of a batch showed was found after the events of the same batch
             self._event_rows.sort(key=lambda row: row["time"])
             events.append(pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.store.batch import Batch, Slots, payload_list
 
@@ -65,6 +66,8 @@ class Joiner:
                 slots["opcode"][row] = begun.opcode
                 slots["flags"][row] |= begun.flags
                 del self._open[key]
+            if flag & _EVENT and (event := Event.decode(payload)).kind is EventKind.DISCONNECT:
+                self._open.pop((event.conn or 0, 0), None)
             kept.append(row)
             payloads.append(payload)
         return slots[kept], pa.array(payloads, pa.large_binary())

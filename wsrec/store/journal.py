@@ -7,6 +7,7 @@ runs and when a journal that was left behind is recovered.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import time
@@ -78,9 +79,11 @@ class Journal:
         """Have the kernel write to the disk what it holds of the journal, if the last time was long enough ago.
 
         Raises:
+            FileNotFoundError: somebody deleted the journal; what is written now would vanish with it.
             OSError: the disk failed.
 
         """
+        self._file.check_name()
         if self._dirty and time.monotonic() - self._synced >= self._fsync_seconds:
             self._file.sync()
             self._synced = time.monotonic()
@@ -102,6 +105,7 @@ class _AppendedFile(io.RawIOBase):
     """A new file without a buffer of its own: what `write` took the kernel has, and an end can be cut off again."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._size = 0
 
@@ -118,6 +122,10 @@ class _AppendedFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self._size
+
+    def check_name(self) -> None:
+        if not os.fstat(self._fd).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "deleted while it was written", str(self._path))
 
     def cut(self, size: int) -> None:
         os.ftruncate(self._fd, size)
@@ -154,8 +162,13 @@ class JournalReader:
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.stat().st_size:
+            raise pa.ArrowInvalid(f"{path} is empty")
         self._stream = pa.ipc.open_stream(pa.memory_map(str(path)))
-        self.job: bytes = self._stream.schema.metadata[JOB_KEY]
+        metadata = self._stream.schema.metadata or {}
+        if JOB_KEY not in metadata:
+            raise pa.ArrowInvalid(f"{path} is no journal of wsrec")
+        self.job: bytes = metadata[JOB_KEY]
         self.torn = False
 
     def __iter__(self) -> Iterator[Batch]:

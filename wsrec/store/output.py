@@ -11,6 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsrec.store.disk import Disk
+
+GIVES_UP = Disk()
+
 # A row group ends at either; both bound what the writer holds in memory
 ROW_GROUP_ROWS = 1 << 16
 ROW_GROUP_BYTES = 32 << 20
@@ -26,6 +30,7 @@ class ParquetOutput:
     Args:
         partial: where it grows.
         schema: `MESSAGE_SCHEMA` or `EVENT_SCHEMA`.
+        disk: what to do when the disk refuses.
 
     Attributes:
         rows: rows so far.
@@ -35,11 +40,12 @@ class ParquetOutput:
 
     """
 
-    def __init__(self, partial: Path, schema: pa.Schema) -> None:
+    def __init__(self, partial: Path, schema: pa.Schema, disk: Disk = GIVES_UP) -> None:
         self.rows = 0
+        self._disk = disk
         self._partial = partial
         self._schema = schema
-        self._file = _HashingFile(partial)
+        self._file = _HashingFile(partial, disk)
         dictionaries = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         self._writer = pq.ParquetWriter(
             self._file,
@@ -81,8 +87,8 @@ class ParquetOutput:
         self._writer.add_key_value_metadata(metadata)
         self._writer.close()
         size, digest = self._file.finish()
-        make_folder(final.parent)
-        place(self._partial, final)
+        self._disk.retry(lambda: make_folder(final.parent))
+        self._disk.retry(lambda: place(self._partial, final))
         return size, digest
 
     def discard(self) -> None:
@@ -150,8 +156,10 @@ def _encoding(field: pa.Field) -> str:
 class _HashingFile(io.RawIOBase):
     """A new file whose SHA-256 is taken as it is written, so that finishing need not read it again."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
+    def __init__(self, path: Path, disk: Disk) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = disk.retry(lambda: os.open(path, flags, 0o644))
+        self._disk = disk
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -159,22 +167,23 @@ class _HashingFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self._file.write(view)
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            done += self._disk.retry(lambda rest=view[done:]: os.write(self._fd, rest))  # type: ignore[misc]
         self._hash.update(view)
-        self._size += view.nbytes
-        return view.nbytes
+        self._size += done
+        return done
 
     def tell(self) -> int:
         return self._size
 
-    def flush(self) -> None:
-        if not self._file.closed:
-            self._file.flush()
-
     def finish(self) -> tuple[int, str]:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._disk.retry(lambda: os.fsync(self._fd))
         self.close()
         return self._size, self._hash.hexdigest()
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()

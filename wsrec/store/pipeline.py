@@ -17,9 +17,11 @@ from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.batch import Batch, Slots, payload_list
+from wsrec.store.disk import Disk
 from wsrec.store.feedfile import FeedWriter, step_durations
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
+from wsrec.store.output import GIVES_UP
 from wsrec.store.rows import Int64s, stamps
 
 _EVENT = int(Flag.EVENT)
@@ -35,9 +37,11 @@ class Pipeline:
         folder: the session's folder, where unfinished files grow.
         status: where to count for the live view, if somebody looks.
         next_seq: `seq` of the next row of each feed, 0 where it is not given.
+        disk: what to do when the disk refuses.
 
     Attributes:
         feeds: the writers of the feeds, by name.
+        active: the names of those that write; recovery leaves out what has landed.
         last_time: hand-off of the last slot that was taken, ns since the epoch; None before the first.
 
     """
@@ -48,14 +52,19 @@ class Pipeline:
         folder: Path,
         status: StatusPage | None = None,
         next_seq: dict[str, int] | None = None,
+        disk: Disk = GIVES_UP,
     ) -> None:
         seq = next_seq or {}
-        self.feeds = {feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0)) for feed in job.feeds}
+        self.feeds = {feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk) for feed in job.feeds}
+        self.active = set(self.feeds)
+        self._disk = disk
         self.last_time: int | None = None
         self._job = job
         self._status = status
         self._joiner = Joiner()
-        self._feed_of = {plan.conn: plan.feed for plan in job.connections}
+        self._conns_of = {
+            feed.name: [plan.conn for plan in job.connections if plan.feed == feed.name] for feed in job.feeds
+        }
         self._offset: int | None = None
         self._anchors = 0
         self._widest = 0
@@ -123,10 +132,10 @@ class Pipeline:
             },
         }
         lines = []
-        for feed in self.feeds.values():
+        for feed in self._writing():
             line = feed.finish(number, shared)
             if line is not None:
-                manifest.append(Path(self._job.out), line)
+                self._disk.retry(lambda line=line: manifest.append(Path(self._job.out), line))  # type: ignore[misc]
                 lines.append(line)
         if self._status is not None:
             self._status.writer["files"] += len(lines)
@@ -135,7 +144,7 @@ class Pipeline:
 
     def event(self, time: int, kind: EventKind, **detail: Any) -> None:
         """Write an event of the writer's own to every feed (time: ns since the epoch)."""
-        for feed in self.feeds.values():
+        for feed in self._writing():
             feed.event(time, kind, **dict(detail))
 
     def _add_messages(self, slots: Slots, offset: Int64s, payload: pa.Array, rows: Int64s, number: int) -> None:
@@ -150,13 +159,16 @@ class Pipeline:
             for row, (_, durations) in enumerate(step_durations(when)):
                 self._status.steps[row] += bucket_counts(durations)
         if len(self.feeds) == 1:
-            next(iter(self.feeds.values())).add(slots, when, payload, number)
+            for feed in self._writing():
+                feed.add(slots, when, payload, number)
             return
-        feed_of = np.array([self._feed_of[int(conn)] for conn in slots["conn"]])
-        for name, feed in self.feeds.items():
-            rows = np.flatnonzero(feed_of == name)
+        for feed in self._writing():
+            rows = np.flatnonzero(np.isin(slots["conn"], self._conns_of[feed.name]))
             if len(rows):
                 feed.add(slots[rows], when.select(rows), payload.take(pa.array(rows)), number)
+
+    def _writing(self) -> list[FeedWriter]:
+        return [feed for name, feed in self.feeds.items() if name in self.active]
 
     def _offsets(self, count: int, rows: Int64s, events: list[Event]) -> Int64s:
         """What turns each slot's monotonic stamps into UTC, by the last anchor (of the events, at `rows`) before it."""
@@ -185,9 +197,9 @@ class Pipeline:
             detail[key.removeprefix(_MONOTONIC)] = detail.pop(key) + offset
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
             detail["duration_ns"] = detail["to"] - detail["from"]
-        feeds = self.feeds.values() if event.conn is None else [self.feeds[self._feed_of[event.conn]]]
-        for feed in feeds:
-            feed.event(time, event.kind, conn=event.conn, **dict(detail))
+        for feed in self._writing():
+            if event.conn is None or event.conn in self._conns_of[feed.name]:
+                feed.event(time, event.kind, conn=event.conn, **dict(detail))
 
     def _publish(self) -> None:
         if self._status is None:

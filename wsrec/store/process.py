@@ -27,6 +27,7 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.store.batch import Batch, Drain
+from wsrec.store.disk import PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, journal_path
@@ -36,7 +37,6 @@ _POLL_SECONDS = 0.002
 _QUEUE_BYTES = 64 << 20
 # A ring this full is drained without waiting for the batch's time
 _URGENT = 0.125
-_RETRY_SECONDS = 1.0
 _GRACE_NS = 1_000_000_000
 # A receiver tells of itself ten times a second, and closes its connections within a few
 _SILENCE_NS = 1_500_000_000
@@ -50,6 +50,15 @@ class _Finish(NamedTuple):
     journal: Path
 
 
+class _End(NamedTuple):
+    """Nothing comes after what was put before."""
+
+    receiver_died: bool
+
+
+_Item = tuple[Batch, int] | _Finish | _End | None
+
+
 class ParquetThread(threading.Thread):
     """Runs the pipeline behind a bounded queue.
 
@@ -58,11 +67,12 @@ class ParquetThread(threading.Thread):
 
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, disk: PatientDisk) -> None:
         super().__init__(name="parquet", daemon=True)
+        self._disk = disk
         self.failed: Exception | None = None
         self._pipeline = pipeline
-        self._queue: deque[tuple[Batch, int] | _Finish | None] = deque()
+        self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
         self._changed = threading.Condition()
         self._journals: list[Path] = []
@@ -79,6 +89,10 @@ class ParquetThread(threading.Thread):
         """Have the files of this number finished after what was put before."""
         self._send(_Finish(number, journal))
 
+    def end(self, *, receiver_died: bool) -> None:
+        """Have the session's end recorded, and where the receiver died, that nothing was received from then on."""
+        self._send(_End(receiver_died))
+
     def stop(self) -> None:
         """Let the thread end after all that was put, and wait for it."""
         self._send(None)
@@ -91,8 +105,11 @@ class ParquetThread(threading.Thread):
         """Do what is queued, until stopped."""
         try:
             while (item := self._next()) is not None:
+                self._record_trouble()
                 if isinstance(item, _Finish):
                     self._finish(item)
+                elif isinstance(item, _End):
+                    self._record_end(item)
                 else:
                     self._pipeline.take(*item)
                     with self._changed:
@@ -103,15 +120,29 @@ class ParquetThread(threading.Thread):
                 self.failed = error
                 self._changed.notify_all()
 
-    def _next(self) -> tuple[Batch, int] | _Finish | None:
+    def _next(self) -> _Item:
         with self._changed:
             self._changed.wait_for(lambda: self._queue)
             return self._queue.popleft()
 
-    def _send(self, item: _Finish | None) -> None:
+    def _send(self, item: _Item) -> None:
         with self._changed:
             self._queue.append(item)
             self._changed.notify_all()
+
+    def _record_trouble(self) -> None:
+        while self._disk.over:
+            began, ended, message = self._disk.over.popleft()
+            self._pipeline.event(ended, EventKind.DISK, message=message, duration_ns=ended - began)
+
+    def _record_end(self, item: _End) -> None:
+        now = time.time_ns()
+        last = self._pipeline.last_time or now
+        if item.receiver_died:
+            detail = {"from": last, "to": now, "duration_ns": now - last, "reason": "the receiver died"}
+            self._pipeline.event(now, EventKind.LOST_INTERVAL, **detail)
+        for feed in self._pipeline.feeds.values():
+            feed.event(now, EventKind.SESSION_END, messages=feed.messages, payload_bytes=feed.payload_bytes)
 
     def _finish(self, item: _Finish) -> None:
         self._pipeline.finish(item.number)
@@ -136,8 +167,11 @@ class Writer:
         self._status = StatusPage(job.status)
         rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
         self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
-        self._pipeline = Pipeline(job, self._folder, self._status)
-        self._parquet = ParquetThread(self._pipeline)
+        self._disk = PatientDisk(self._on_disk_trouble)
+        self._waiting_since: float | None = None
+        self._receiver_died = False
+        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
+        self._parquet = ParquetThread(self._pipeline, self._disk)
         self._journal = self._new_journal(1)
         self._period: int | None = None
         self._journal_bytes = 0
@@ -154,25 +188,24 @@ class Writer:
         self._pipeline.event(time.time_ns(), EventKind.SCHEDULING, process="writer", **self._scheduling())
         threading.Thread(target=self._watch_stdin, daemon=True).start()
         self._parquet.start()
-        waiting_since: float | None = None
         while True:
             stopping = self._stopping
             now = time.monotonic()
             pending = self._drain.pending()
-            if pending and waiting_since is None:
-                waiting_since = now
-            due = waiting_since is not None and now - waiting_since >= self._job.batch_seconds
+            if pending and self._waiting_since is None:
+                self._waiting_since = now
+            due = self._waiting_since is not None and now - self._waiting_since >= self._job.batch_seconds
             due = due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
             if pending and (due or stopping):
                 batch = self._drain.take()
                 if batch is not None:
                     self._write(batch)
                     self._drain.release(batch)
-                waiting_since = None
+                self._waiting_since = None
             elif stopping:
                 break
             else:
-                self._idle(waiting_since)
+                self._idle()
                 time.sleep(_POLL_SECONDS)
             self._check_parquet()
         return self._finish()
@@ -188,50 +221,40 @@ class Writer:
             if self._period is not None and (current > self._period or full):
                 self._rotate()
             self._period = max(current, self._period or 0)
-            size = self._append(part)
+            size = self._disk.retry(lambda part=part: self._journal.append(part))  # type: ignore[misc]
             self._journal_bytes += int(part.slots["length"].sum())
             self._status.writer["journalled_bytes"] += size
             self._parquet.put(part, self._journal.number)
-
-    def _append(self, batch: Batch) -> int:
-        """Append to the journal; a disk that refuses is told of, and tried again while the rings hold what arrives."""
-        told = False
-        while True:
-            try:
-                size = self._journal.append(batch)
-            except OSError as error:
-                self._status.writer["disk_trouble"] += 1
-                if not told:
-                    cure = "make room, or give access to the output folder: it is tried again every second"
-                    child.error(f"the journal cannot be written: {error}", cure)
-                    told = True
-                time.sleep(_RETRY_SECONDS)
-                continue
-            if told:
-                child.info("the journal can be written again")
-            return size
 
     def _rotate(self) -> None:
         old = self._journal
         self._journal = self._new_journal(old.number + 1)
         self._journal_bytes = 0
-        old.close()
+        self._disk.retry(old.close)
         self._parquet.finish(old.number, old.path)
 
-    def _idle(self, waiting_since: float | None) -> None:
-        status = self._status.writer
-        status["heartbeat"] = time.monotonic_ns()
-        status["journal_lag_ns"] = int((time.monotonic() - waiting_since) * 1e9) if waiting_since is not None else 0
-        self._journal.sync_if_due()
+    def _idle(self) -> None:
+        self._beat()
+        self._disk.retry(self._journal.sync_if_due)
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
-        if self._period is not None and current > self._period and waiting_since is None:
+        if self._period is not None and current > self._period and self._waiting_since is None:
             self._rotate()
             self._period = None
+
+    def _beat(self) -> None:
+        status, since = self._status.writer, self._waiting_since
+        status["heartbeat"] = time.monotonic_ns()
+        status["journal_lag_ns"] = 0 if since is None else int((time.monotonic() - since) * 1e9)
+
+    def _on_disk_trouble(self, trouble: bool) -> None:
+        self._status.writer["disk_trouble"] = trouble
+        self._beat()
 
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
         old = self._journal
-        old.close()
+        self._disk.retry(old.close)
+        self._parquet.end(receiver_died=self._receiver_died)
         self._parquet.finish(old.number, old.path)
         self._parquet.stop()
         self._check_parquet()
@@ -258,7 +281,8 @@ class Writer:
 
     def _new_journal(self, number: int) -> Journal:
         job = msgspec.json.encode(self._job)
-        return Journal(journal_path(self._folder, number), number, job, self._job.fsync_seconds)
+        path = journal_path(self._folder, number)
+        return self._disk.retry(lambda: Journal(path, number, job, self._job.fsync_seconds))
 
     def _utc(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         offset = time.time_ns() - time.monotonic_ns()
@@ -269,7 +293,9 @@ class Writer:
 
     def _watch_stdin(self) -> None:
         # a byte, or the end of the pipe: both mean to finish
-        if not os.read(sys.stdin.fileno(), 1):
+        word = os.read(sys.stdin.fileno(), 1)
+        self._receiver_died = word == child.RECEIVER_DIED
+        if not word:
             self._outlast_receiver()
         self._stopping = True
 
@@ -298,12 +324,10 @@ def main() -> int:
     try:
         summary = Writer(job).run()
     except (OSError, pa.ArrowException) as error:
-        child.say(
-            child.FailedLine(
-                message=f"the writer failed: {error}",
-                cure=f"what was journalled is kept in {Path(job.out) / '.wsrec' / job.session}",
-            )
-        )
+        folder = Path(job.out) / ".wsrec" / job.session
+        kept = f"what was journalled is kept in {folder}, and recovered by the next start"
+        cure = kept if folder.is_dir() else "record into a folder that nobody deletes meanwhile"
+        child.say(child.FailedLine(message=f"the writer failed: {error}", cure=cure))
         return 1
     child.say(summary)
     return 0

@@ -51,18 +51,24 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
     session = folder.name
     journals = sorted(folder.glob("journal-*.arrows"))
     lines = [line for line in manifest.read(out) if line.session == session]
-    landed = {line.number for line in lines}
+    landed = {(line.feed, line.number) for line in lines}
     _clear_way(out, folder, lines)
     next_seq = {line.feed: line.last_seq + 1 for line in lines if line.last_seq is not None}
     pipeline: Pipeline | None = None
     rows = 0
     for path in journals:
-        reader = JournalReader(path)
+        try:
+            reader = JournalReader(path)
+        except pa.ArrowInvalid:
+            # a power cut may leave a journal without a beginning: nothing in it can be read
+            _set_aside(out, path)
+            continue
         if pipeline is None:
             job = msgspec.structs.replace(msgspec.json.decode(reader.job, type=WriterJob), out=str(out))
             pipeline = Pipeline(job, folder, next_seq=next_seq)
         number = int(path.stem.partition("-")[2])
-        if number in landed:
+        pipeline.active = {name for name in pipeline.feeds if (name, number) not in landed}
+        if not pipeline.active:
             # kept for the beginning of a message that the next journal ends
             for batch in reader:
                 pipeline.remember(batch)

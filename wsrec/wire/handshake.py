@@ -6,6 +6,8 @@ frames which came in the same read stay where they are, with their stamps.
 
 from __future__ import annotations
 
+import http
+import re
 from collections.abc import Mapping
 
 from websockets.client import ClientProtocol
@@ -17,6 +19,7 @@ from wsrec.wire.errors import HandshakeError, HandshakeRefused
 # Each line and the number of lines have the library's limits; this bounds what one head may take of the ring
 MAX_HEAD = 64 << 10
 _BODY_SHOWN = 500
+_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: ([^\r\n]*))?\r\n")
 
 
 class Handshake:
@@ -76,7 +79,7 @@ class Handshake:
             return len(data)
         consumed = end + 4 - before
         self.protocol.receive_data(bytes(self._head[: end + 4]))
-        self._check()
+        self._check(bytes(data[consumed:]))
         if self.complete:
             return consumed
         self._in_body = True
@@ -96,7 +99,8 @@ class Handshake:
         self._check()
         raise HandshakeError("the server closed the connection in the middle of its answer")
 
-    def _check(self) -> None:
+    def _check(self, behind: bytes = b"") -> None:
+        """Raise what the library found, if anything; `behind` is what came behind the head with the head's end."""
         error = self.protocol.handshake_exc
         if isinstance(error, InvalidStatus):
             response = error.response
@@ -108,9 +112,22 @@ class Handshake:
                 body[:_BODY_SHOWN],
             )
         if error is not None:
+            if not self._in_body and (refused := _refusal(bytes(self._head), behind)) is not None:
+                raise refused from error
             cause = error.__cause__ if not isinstance(error, InvalidHandshake) or error.__cause__ else error
             raise HandshakeError(str(cause or error)) from error
         self.complete = bool(self.protocol.events_received())
+
+
+def _refusal(head: bytes, body: bytes) -> HandshakeRefused | None:
+    """The refusal in a head that the library does not take, as one with a control byte in its reason phrase."""
+    found = _STATUS_LINE.match(head)
+    # without its end it may be the beginning of a good answer
+    if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[1]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
+        return None
+    reason = (found[2] or b"").decode("utf-8", "replace")
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in reason)
+    return HandshakeRefused(int(found[1]), shown, None, body.decode("utf-8", "replace")[:_BODY_SHOWN])
 
 
 def _seconds(value: str | None) -> float | None:

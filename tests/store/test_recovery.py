@@ -1,0 +1,94 @@
+"""wsrec.store.recovery: what an interrupted session left behind becomes the files that it was to become."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.conftest import events_of, messages_of, received
+from tests.store.rings import Rings, plan, writer_job
+from wsrec.ring.events import EventKind
+from wsrec.store import manifest
+from wsrec.store.journal import Journal, journal_path
+from wsrec.store.recovery import recover
+
+FEEDS = {name: {"name": name, "description": "", "sockets": {"main": {"url": "wss://host/"}}} for name in ("a", "b")}
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """The output folder of a session of two feeds that was killed after its journal was written."""
+    rings = Rings(conns=2)
+    connections = (plan(0, feed="a"), plan(1, feed="b"))
+    job = writer_job(tmp_path, connections, FEEDS)
+    rings.event(EventKind.ANCHOR, monotonic=time.monotonic_ns(), realtime=time.time_ns(), width_ns=100)
+    for number in range(3):
+        for conn, name in enumerate(b"ab"):
+            rings.put(bytes([name]) + b"%d" % number, conn=conn, handoff=time.monotonic_ns())
+    batch = rings.drain().take()
+    assert batch is not None
+    folder = tmp_path / ".wsrec" / job.session
+    folder.mkdir(parents=True)
+    journal = Journal(journal_path(folder, 1), 1, msgspec.json.encode(job), 1.0)
+    journal.append(batch)
+    journal.close()
+    rings.close()
+    return tmp_path
+
+
+def fail(text: str) -> None:
+    raise AssertionError(text)
+
+
+def payloads(out: Path, feed: str) -> list[bytes]:
+    (file,) = (out / "messages" / f"feed={feed}").rglob("*.parquet")
+    return [row for row in received(messages_of(out)) if row.startswith(feed.encode())] if file else []
+
+
+class TestRecover:
+    def test_every_feed_comes_home(self, interrupted):
+        (recovered,) = recover(interrupted, fail)
+        assert recovered.rows == 6
+        assert payloads(interrupted, "a") == [b"a0", b"a1", b"a2"]
+        assert payloads(interrupted, "b") == [b"b0", b"b1", b"b2"]
+        assert not list(interrupted.rglob("journal-*"))
+
+    def test_again_there_is_nothing_to_do(self, interrupted):
+        recover(interrupted, fail)
+        assert recover(interrupted, fail) == []
+
+    def test_a_feed_that_had_landed_is_left_alone_and_the_other_is_not_lost(self, interrupted):
+        session = next((interrupted / ".wsrec").iterdir()).name
+        kept = shutil.copytree(interrupted / ".wsrec" / session, interrupted / "kept")
+        recover(interrupted, fail)
+        lines = [line for line in manifest.read(interrupted) if line.feed == "a"]
+        # as if the writer had been killed between the files of the two feeds
+        shutil.rmtree(interrupted / "messages" / "feed=b")
+        shutil.rmtree(interrupted / "events" / "feed=b")
+        manifest.manifest_path(interrupted).unlink()
+        for line in lines:
+            manifest.append(interrupted, line)
+        kept.rename(interrupted / ".wsrec" / session)
+        (recovered,) = recover(interrupted, fail)
+        assert recovered.rows == 3
+        assert payloads(interrupted, "a") == [b"a0", b"a1", b"a2"]
+        assert payloads(interrupted, "b") == [b"b0", b"b1", b"b2"]
+
+    def test_the_interval_that_was_lost_is_an_event(self, interrupted):
+        recover(interrupted, fail)
+        (lost, *_) = events_of(interrupted, "lost_interval")
+        assert lost["detail"]["reason"] == "the recorder was interrupted"
+        assert lost["detail"]["from"] < lost["detail"]["to"]
+
+    @pytest.mark.parametrize("content", [b"", bytes(4096)])
+    def test_a_journal_without_a_beginning_is_set_aside(self, interrupted, content):
+        folder = next((interrupted / ".wsrec").iterdir())
+        journal_path(folder, 2).write_bytes(content)
+        (recovered,) = recover(interrupted, fail)
+        assert recovered.rows == 6
+        (aside,) = (interrupted / ".wsrec" / "aside").iterdir()
+        assert aside.read_bytes() == content
