@@ -22,10 +22,10 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource, Step
 from wsrec.store.batch import Slots, payload_list
-from wsrec.store.disk import Disk
+from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.store.manifest import ManifestLine
-from wsrec.store.output import GIVES_UP, ParquetOutput
+from wsrec.store.output import ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
 from wsrec.wire import frames

@@ -7,17 +7,14 @@ runs and when a journal that was left behind is recovered.
 
 from __future__ import annotations
 
-import errno
-import io
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from wsrec.store.batch import JOURNAL_SCHEMA, Batch
+from wsrec.store.disk import NewFile
 from wsrec.store.output import sync_folder
 
 JOB_KEY = b"wsrec.job"
@@ -44,7 +41,7 @@ class Journal:
         self.path = path
         self.number = number
         self._fsync_seconds = fsync_seconds
-        self._file = _AppendedFile(path)
+        self._file = NewFile(path)
         self._stream = pa.ipc.new_stream(self._file, JOURNAL_SCHEMA.with_metadata({JOB_KEY: job}))
         try:
             # the schema is written with the first batch, and must not be cut off with one that the disk refuses
@@ -99,45 +96,6 @@ class Journal:
         self._stream.close()
         self._file.sync()
         self._file.close()
-
-
-class _AppendedFile(io.RawIOBase):
-    """A new file without a buffer of its own: what `write` took the kernel has, and an end can be cut off again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view):
-            done += os.write(self._fd, view[done:])
-        self._size += done
-        return done
-
-    def tell(self) -> int:
-        return self._size
-
-    def check_name(self) -> None:
-        if not os.fstat(self._fd).st_nlink:
-            raise FileNotFoundError(errno.ENOENT, "deleted while it was written", str(self._path))
-
-    def cut(self, size: int) -> None:
-        os.ftruncate(self._fd, size)
-        self._size = size
-
-    def sync(self) -> None:
-        os.fdatasync(self._fd)
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._fd)
-        super().close()
 
 
 def journal_path(folder: Path, number: int) -> Path:

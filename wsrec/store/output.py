@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.store.disk import Disk
-
-GIVES_UP = Disk()
+from wsrec.store.disk import GIVES_UP, Disk, NewFile
 
 # A row group ends at either; both bound what the writer holds in memory
 ROW_GROUP_ROWS = 1 << 16
@@ -153,37 +150,18 @@ def _encoding(field: pa.Field) -> str:
     return _LENGTH_ENCODED if field.name in _PLAIN or pa.types.is_string(field.type) else _DELTA
 
 
-class _HashingFile(io.RawIOBase):
+class _HashingFile(NewFile):
     """A new file whose SHA-256 is taken as it is written, so that finishing need not read it again."""
 
     def __init__(self, path: Path, disk: Disk) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = disk.retry(lambda: os.open(path, flags, 0o644))
-        self._disk = disk
+        super().__init__(path, disk)
         self._hash = hashlib.sha256()
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view):
-            done += self._disk.retry(lambda rest=view[done:]: os.write(self._fd, rest))  # type: ignore[misc]
-        self._hash.update(view)
-        self._size += done
-        return done
-
-    def tell(self) -> int:
-        return self._size
+        self._hash.update(data)
+        return super().write(data)
 
     def finish(self) -> tuple[int, str]:
-        self._disk.retry(lambda: os.fsync(self._fd))
+        self.sync()
         self.close()
-        return self._size, self._hash.hexdigest()
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._fd)
-        super().close()
+        return self.tell(), self._hash.hexdigest()

@@ -17,11 +17,10 @@ from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.batch import Batch, Slots, payload_list
-from wsrec.store.disk import Disk
+from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import FeedWriter, step_durations
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
-from wsrec.store.output import GIVES_UP
 from wsrec.store.rows import Int64s, stamps
 
 _EVENT = int(Flag.EVENT)
