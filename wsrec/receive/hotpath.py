@@ -208,7 +208,8 @@ class HotPath:
                         break
                     flags, size = admitted
             except ProtocolError as error:
-                failure = error
+                # its traceback would hold this frame, which holds it: a cycle, and nothing collects cycles here
+                failure = error.with_traceback(None)
                 break
             # Stage 5, PARSED
             parsed = now()
