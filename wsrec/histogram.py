@@ -59,11 +59,12 @@ class Histogram:
         self.max: int | None = None
         self.negative = 0
 
-    def add(self, ns: Int64s) -> None:
-        """Count each duration of an array (ns)."""
+    def add(self, ns: Int64s) -> Int64s:
+        """Count each duration of an array (ns), and return what that added to each bucket."""
+        added = bucket_counts(ns)
         if not len(ns):
-            return
-        self.counts += bucket_counts(ns)
+            return added
+        self.counts += added
         # halves that cannot overflow: a wrong clock makes durations of decades
         self.sum += (int((ns >> 32).sum()) << 32) + int((ns & 0xFFFFFFFF).sum())
         low, high = int(ns.min()), int(ns.max())
@@ -71,6 +72,7 @@ class Histogram:
         self.max = high if self.max is None else max(self.max, high)
         if low < 0:
             self.negative += int(np.count_nonzero(ns < 0))
+        return added
 
     def merge(self, other: Histogram) -> None:
         """Add what another histogram counted."""

@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
-SCHEMA_LINE = "# yaml-language-server: $schema=feed.schema.json"
 MASK = "***"
 _MAX_EXPANSION = 1000
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

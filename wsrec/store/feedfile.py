@@ -43,6 +43,7 @@ class FeedWriter:
         folder: where unfinished files grow.
         next_seq: `seq` of the next row.
         disk: what to do when the disk refuses.
+        live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
 
     Attributes:
         messages, control, sent: messages and control frames received, and frames sent, since the start.
@@ -53,7 +54,15 @@ class FeedWriter:
 
     """
 
-    def __init__(self, feed: FeedJob, job: WriterJob, folder: Path, next_seq: int = 0, disk: Disk = GIVES_UP) -> None:
+    def __init__(
+        self,
+        feed: FeedJob,
+        job: WriterJob,
+        folder: Path,
+        next_seq: int = 0,
+        disk: Disk = GIVES_UP,
+        live_steps: Int64s | None = None,
+    ) -> None:
         self.name = feed.name
         self.messages = 0
         self.control = 0
@@ -69,6 +78,7 @@ class FeedWriter:
         self._job = job
         self._folder = folder
         self._disk = disk
+        self._live_steps = live_steps
         self._next_seq = next_seq
         model = Feed.model_validate(feed.config)
         self._fields = FieldReader(model)
@@ -234,8 +244,10 @@ class FeedWriter:
         for source, rows in zip(*np.unique(slots["source"][received], return_counts=True), strict=True):
             word = _stage1_word(StampSource(int(source)))
             self._stage1[word] = self._stage1.get(word, 0) + int(rows)
-        for step, durations in step_durations(when):
-            self._steps[step.key].add(durations)
+        for row, (step, durations) in enumerate(step_durations(when)):
+            added = self._steps[step.key].add(durations)
+            if self._live_steps is not None:
+                self._live_steps[row] += added
 
     def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
         if not self._sequences.checks:

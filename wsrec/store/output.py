@@ -88,12 +88,6 @@ class ParquetOutput:
         self._disk.retry(lambda: place(self._partial, final))
         return size, digest
 
-    def discard(self) -> None:
-        """Give the file up: nothing was in it."""
-        self._writer.close()
-        self._file.close()
-        self._partial.unlink()
-
     def _write_row_group(self) -> None:
         if not self._held:
             return

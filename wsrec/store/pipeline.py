@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wsrec.histogram import bucket_counts
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.batch import Batch, Slots, payload_list
 from wsrec.store.disk import GIVES_UP, Disk
-from wsrec.store.feedfile import FeedWriter, step_durations
+from wsrec.store.feedfile import FeedWriter
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
 from wsrec.store.rows import Int64s, stamps
@@ -54,7 +53,10 @@ class Pipeline:
         disk: Disk = GIVES_UP,
     ) -> None:
         seq = next_seq or {}
-        self.feeds = {feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk) for feed in job.feeds}
+        live_steps = None if status is None else status.steps
+        self.feeds = {
+            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, live_steps) for feed in job.feeds
+        }
         self.active = set(self.feeds)
         self._disk = disk
         self.last_time: int | None = None
@@ -154,9 +156,6 @@ class Pipeline:
 
     def _add(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
         when = stamps(slots, offset)
-        if self._status is not None:
-            for row, (_, durations) in enumerate(step_durations(when)):
-                self._status.steps[row] += bucket_counts(durations)
         if len(self.feeds) == 1:
             for feed in self._writing():
                 feed.add(slots, when, payload, number)

@@ -25,7 +25,6 @@ FIN = 0x80
 RSV1 = 0x40
 RSV = 0x70
 OPCODE = 0x0F
-MASKED = 0x80
 WHOLE_TEXT = FIN | Opcode.TEXT.value
 
 CONTINUATION = Opcode.CONT.value
