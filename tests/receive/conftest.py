@@ -165,6 +165,7 @@ class Rig:
         controls: opcode, payload and how many slots were published when `on_control` was told.
         ends: what `on_end` was told, in order.
         full: how often `on_full` was called.
+        on_batch: given to the hot path by `remake`.
         opening: takes what arrives before the WebSocket is open; without it it is open from the beginning.
     """
 
@@ -183,6 +184,7 @@ class Rig:
         self.controls: list[tuple[int, bytes, int]] = []
         self.ends: list[Exception | None] = []
         self.full = 0
+        self.on_batch: Callable[[int, int], None] | None = None
         self.server, self.client = tcp_pair() if tcp else socket.socketpair()
         self.client.setblocking(False)
         stamped = tcp and timestamping.enable(self.client)
@@ -207,6 +209,7 @@ class Rig:
             on_control=lambda opcode, payload: self.controls.append((opcode, payload, self.slots.published.read())),
             on_end=self.ends.append,
             on_full=self._on_full,
+            on_batch=self.on_batch,
         )
         self._is_open = opening is None
         self.remake()

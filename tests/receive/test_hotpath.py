@@ -547,3 +547,14 @@ def send(rig: Rig, view: memoryview) -> int:
         return rig.server.send(view)
     except BlockingIOError:
         return 0
+
+
+def test_a_consumer_in_the_same_process_is_told_of_each_batch_once_it_is_published(rig: Rig) -> None:
+    told: list[tuple[int, int, int]] = []
+    rig.on_batch = lambda first, stop: told.append((first, stop, rig.slots.published.read()))
+    rig.remake()
+    rig.server.sendall(text("a") + text("b"))
+    rig.read()
+    rig.server.sendall(text("c"))
+    rig.read()
+    assert told == [(0, 2, 2), (2, 3, 3)]

@@ -117,7 +117,7 @@ cdef class HotPath:
     cdef public uint64_t received
     cdef public uint64_t last_event
     cdef object _ring, _producer, _transport, _rules
-    cdef object _on_opening, _on_control, _on_end, _on_full
+    cdef object _on_opening, _on_control, _on_end, _on_full, _on_batch
     # kept so that what the pointers point to stays mapped
     cdef const uint8_t[::1] _bytes
     cdef uint8_t[::1] _slot_bytes
@@ -145,7 +145,9 @@ cdef class HotPath:
     cdef uint64_t _prepared_room, _prepared_at
     cdef object _into, _view, _read
 
-    def __init__(self, conn, ring, producer, transport, rules, *, on_opening, on_control, on_end, on_full):
+    def __init__(
+        self, conn, ring, producer, transport, rules, *, on_opening, on_control, on_end, on_full, on_batch=None
+    ):
         self._conn = conn
         self._ring = ring
         self._producer = producer
@@ -155,6 +157,7 @@ cdef class HotPath:
         self._on_control = on_control
         self._on_end = on_end
         self._on_full = on_full
+        self._on_batch = on_batch
         self._bytes = ring.view
         self._data = &self._bytes[0]
         self._mask = ring.mask
@@ -354,6 +357,8 @@ cdef class HotPath:
         if count != first_slot:
             self._handed_off = position
             self._hand_off(first_slot, count)
+            if self._on_batch is not None:
+                self._on_batch(first_slot, count)
         if controls is not None:
             for opcode, offset, length in controls:
                 self._on_control(opcode, bytes(self._ring.slice(offset, length)))

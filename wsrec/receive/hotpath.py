@@ -61,6 +61,8 @@ class HotPath:
         on_control: takes opcode and payload of a control frame, after its batch was published.
         on_end: told once why nothing more will be read: None for the end of the stream, else the error.
         on_full: told that a ring is full; reading must pause until `has_room`.
+        on_batch: told the first slot of a batch and the first after it, once it was published: for a consumer in the
+            same process.
 
     Attributes:
         open: whether the opening handshake is done and frames follow.
@@ -81,6 +83,7 @@ class HotPath:
         on_control: Callable[[int, bytes], None],
         on_end: Callable[[Exception | None], None],
         on_full: Callable[[], None],
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> None:
         self.open = False
         self.reads = 0
@@ -96,6 +99,7 @@ class HotPath:
         self._on_control = on_control
         self._on_end = on_end
         self._on_full = on_full
+        self._on_batch = on_batch
         # counts of bytes in the ring: received up to `_head`, parsed up to `_position`
         self._head = ring.head.read()
         self._position = self._head
@@ -264,6 +268,8 @@ class HotPath:
         if count != first_slot:
             self._handed_off = position
             self._hand_off(first_slot, count)
+            if self._on_batch is not None:
+                self._on_batch(first_slot, count)
         for opcode, offset, size in controls:
             self._on_control(opcode, bytes(self._ring.slice(offset, size)))
         if failure is not None:
