@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from websockets.frames import CloseCode, Opcode
 
 from tests.receive.conftest import Rig, frame, text
+from wsrec.receive import clock
 from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.ring.slotring import Flag
@@ -308,6 +309,21 @@ class TestStamps:
             assert coarse or found == true
         assert slot.parsed <= slot.handoff
 
+    @pytest.mark.skipif(clock.counter is None, reason="the compiled clock was not built here")
+    def test_the_compiled_ones_are_coarse_too(self):
+        """A counter whose every tick lasts a second."""
+        with Rig(CompiledHotPath) as rig:
+            try:
+                clock.counter.follow(clock.counter.sample()[0], 0, 1 << 62)
+                rig.server.sendall(text("x") + frame(PING))
+                slots = rig.read()
+            finally:
+                clock.counter.follow(0, 0, 0)
+        for slot in slots:
+            assert slot.flags & Flag.COARSE
+            assert slot.recv_end - slot.recv_start > 2**32
+            assert slot.event <= slot.recv_start <= slot.recv_end <= slot.parsed
+
     def test_a_read_of_seconds_makes_the_differences_coarse(self, rig):
         """The same with a real clock and a transport that takes its time, for both implementations."""
         transport = rig.transport
@@ -387,6 +403,106 @@ class TestProtocolErrors:
         with make_rig(max_message=1000) as rig:
             rig.feed(text(bytes(size)) + frame(TEXT, bytes(size - 1), fin=False) + frame(CONT, b"x"))
             assert (rig.reader.received(), rig.ends) == ([(TEXT, bytes(size)), (TEXT, bytes(size - 1) + b"x")], [])
+
+
+# RFC 3629 section 4: the edges of what each first byte allows, and what is none at all
+VALID = ["", "ascii", "κόσμε", "\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff", "a" * 63 + "é" + "b" * 130]
+INVALID = [
+    bytes.fromhex(digits)
+    for digits in (
+        *("80", "bf", "c0af", "c1bf", "c2", "c27f", "c2c0", "e09fbf", "e0a0", "e282", "e28228", "eda080", "edbfbf"),
+        *("f08fbfbf", "f0908080ff", "f4908080", "f5808080", "fe", "ff"),
+    )
+]
+
+
+class TestText:
+    @pytest.mark.parametrize("payload", VALID)
+    @pytest.mark.parametrize("before", [0, 1, 7, 8, 63, 64, 65, 200])
+    def test_that_is_utf8_is_taken(self, make_rig, payload, before):
+        data = b"x" * before + payload.encode()
+        with make_rig(validate_text=True) as rig:
+            (slot,) = rig.feed(text(data))
+            assert slot.payload == data
+            assert rig.ends == []
+
+    @pytest.mark.parametrize("payload", INVALID)
+    @pytest.mark.parametrize("around", [0, 1, 8, 64, 200])
+    def test_that_is_not_ends_it_with_1007_after_the_frames_before_it(self, make_rig, payload, around):
+        bad = b"x" * around + payload + b"y" * around
+        with make_rig(validate_text=True) as rig:
+            (slot,) = rig.feed(text("good") + text(bad) + text("after"))
+            assert slot.payload == b"good"
+            (end,) = rig.ends
+            assert end.code is CloseCode.INVALID_DATA
+
+    @pytest.mark.parametrize("payload", INVALID)
+    def test_that_is_not_is_recorded_where_nobody_asks(self, rig, payload):
+        (slot,) = rig.feed(text(payload))
+        assert slot.payload == payload
+
+    def test_a_binary_message_may_be_anything(self, make_rig):
+        with make_rig(validate_text=True) as rig:
+            assert [slot.payload for slot in rig.feed(frame(BINARY, b"\xff") * 2)] == [b"\xff"] * 2
+            rig.feed(frame(BINARY, b"\xff", fin=False) + frame(CONT, b"\xfe"))
+            assert rig.ends == []
+
+    def test_a_character_may_lie_across_fragments_and_reads(self, make_rig):
+        data = "κόσμε".encode()
+        wire = (
+            frame(TEXT, data[:1], fin=False) + frame(PING) + frame(CONT, data[1:4], fin=False) + frame(CONT, data[4:])
+        )
+        with make_rig(validate_text=True) as rig:
+            for byte in wire:
+                rig.feed(bytes((byte,)))
+            assert rig.ends == []
+            assert (TEXT, data) in rig.reader.received()
+
+    @pytest.mark.parametrize("fin", [True, False])
+    def test_broken_text_is_refused_before_its_frame_is_complete(self, make_rig, fin):
+        wire = frame(TEXT, b"good \xf4\x90\x80\x80 and much more" * 10, fin=fin)
+        with make_rig(validate_text=True) as rig:
+            fed = next(at for at, byte in enumerate(wire) if rig.feed(bytes((byte,))) or rig.ends)
+            # beyond U+10FFFF from the second byte on
+            assert fed == wire.index(b"\x90")
+            assert rig.ends[0].code is CloseCode.INVALID_DATA
+
+    def test_a_message_that_ends_within_a_character_is_refused(self, make_rig):
+        with make_rig(validate_text=True) as rig:
+            rig.feed(frame(TEXT, b"\xe2", fin=False) + frame(CONT, b"\x82"))
+            assert rig.ends[0].code is CloseCode.INVALID_DATA
+
+    def test_a_large_message_is_validated_in_its_parts(self, make_rig):
+        data = ("é" * (3 * MIN_RING)).encode()
+        with make_rig(ring=MIN_RING, validate_text=True) as rig:
+            rig.feed(text(data))
+            assert rig.ends == []
+            assert rig.reader.received() == [(TEXT, data)]
+            rig.feed(text(data + b"\xff"))
+            assert rig.ends[0].code is CloseCode.INVALID_DATA
+
+    @given(
+        st.lists(st.text(max_size=100).map(str.encode) | st.binary(max_size=100), max_size=6).map(b"".join), st.data()
+    )
+    @settings(max_examples=200, deadline=None)
+    def test_is_taken_exactly_where_python_takes_it(self, make_rig, payload, data):
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(payload)), max_size=3)))
+        edges = [0, *cuts, len(payload)]
+        wire = b"".join(
+            frame(CONT if index else TEXT, payload[first:last], fin=index == len(cuts))
+            for index, (first, last) in enumerate(itertools.pairwise(edges))
+        )
+        try:
+            payload.decode()
+            valid = True
+        except UnicodeDecodeError:
+            valid = False
+        step = data.draw(st.integers(1, len(wire)))
+        with make_rig(validate_text=True) as rig:
+            for at in range(0, len(wire), step):
+                rig.feed(wire[at : at + step])
+            assert (rig.reader.received() == [(TEXT, payload)]) is valid
+            assert [end.code for end in rig.ends] == [] if valid else [CloseCode.INVALID_DATA]
 
 
 class TestEnd:
@@ -513,15 +629,16 @@ class TestBothAlike:
             max_size=12,
         ),
         st.lists(st.floats(0, 1), max_size=6),
+        st.booleans(),
     )
     @settings(max_examples=300, deadline=None)
-    def test_any_bytes_however_cut(self, parts, cuts):
+    def test_any_bytes_however_cut(self, parts, cuts, validate_text):
         data = b"".join(parts)
         edges = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]
-        assert self.seen(CompiledHotPath, data, edges) == self.seen(HotPath, data, edges)
+        assert self.seen(CompiledHotPath, data, edges, validate_text) == self.seen(HotPath, data, edges, validate_text)
 
-    def seen(self, hot_path, data, edges):
-        with Rig(hot_path, ring=MIN_RING, max_message=60_000) as rig:
+    def seen(self, hot_path, data, edges, validate_text):
+        with Rig(hot_path, ring=MIN_RING, max_message=60_000, validate_text=validate_text) as rig:
             slots = []
             rig.server.setblocking(False)
             for first, last in itertools.pairwise(edges):

@@ -53,7 +53,9 @@ class Session:
         self.anchor()
 
     def anchor(self, offset: int = OFFSET, width: int = 70) -> None:
-        self.rings.event(EventKind.ANCHOR, monotonic=BOOT, realtime=BOOT + offset, width_ns=width)
+        self.rings.event(
+            EventKind.ANCHOR, monotonic=BOOT, realtime=BOOT + offset, width_ns=width, clock="TSC", drift_ns=-width // 2
+        )
 
     def put(self, payload: bytes, conn: int = 0, at: int = 0, **fields) -> None:
         """A frame whose stages are 10, 200, 30, 4 and 5 ns apart, handed off `at` ns after the start."""
@@ -228,7 +230,13 @@ class TestMetadata:
         about = work.about(work.finish()[0])
         assert about["scheduling"] == {"receiver": {"cpus": [1], "policy": "fifo"}}
         assert about["connections"][0]["tls"] == {"mode": "stamped", "version": "TLSv1.3", "cipher": "AES", "bits": 256}
-        assert about["clock"] == {"clock": "CLOCK_MONOTONIC", "anchors": 2, "widest_bracket_ns": 900, "steps": 1}
+        assert about["clock"] == {
+            "clock": "TSC",
+            "anchors": 2,
+            "widest_bracket_ns": 900,
+            "largest_drift_ns": 450,
+            "steps": 1,
+        }
 
 
 class TestFields:

@@ -46,7 +46,12 @@ class WriterProcess:
         self.process.stdin.write(encode_job(described))
         self.process.stdin.flush()
         rings.event(
-            EventKind.ANCHOR, monotonic=time.monotonic_ns(), realtime=time.time_ns(), width_ns=1
+            EventKind.ANCHOR,
+            monotonic=time.monotonic_ns(),
+            realtime=time.time_ns(),
+            width_ns=1,
+            clock="TSC",
+            drift_ns=0,
         )  # as a receiver does first
 
     def put(self, payload: bytes, conn: int = 0) -> None:

@@ -25,7 +25,14 @@ def interrupted(tmp_path: Path) -> Path:
     rings = Rings(conns=2)
     connections = (plan(0, feed="a"), plan(1, feed="b"))
     job = writer_job(tmp_path, connections, FEEDS)
-    rings.event(EventKind.ANCHOR, monotonic=time.monotonic_ns(), realtime=time.time_ns(), width_ns=100)
+    rings.event(
+        EventKind.ANCHOR,
+        monotonic=time.monotonic_ns(),
+        realtime=time.time_ns(),
+        width_ns=100,
+        clock="CLOCK_MONOTONIC",
+        drift_ns=0,
+    )
     for number in range(3):
         for conn, name in enumerate(b"ab"):
             rings.put(bytes([name]) + b"%d" % number, conn=conn, handoff=time.monotonic_ns())

@@ -1,20 +1,24 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """The hot path compiled: what `wsrec.receive.hotpath` does, frame for frame, without a Python object a frame.
 
 Read `hotpath.py` first: the same six stages stand here in the same order, and there it says why each is where it is.
-What is rare (fragments, control frames, frames in parts, broken ones) is decided by the same Python code in both, so
-they cannot differ there; one test suite and a differential property test run on both.
+The usual frame, a whole text or binary message, is dealt with in `_scan`. What is rare (fragments, control frames,
+frames in parts, broken ones) is decided by the same Python code in both, so they cannot differ there; one test suite
+and a differential property test run on both.
 
-Stages 2 to 6 are CLOCK_MONOTONIC through the vDSO, the clock of the Python path.
+Stages 2 to 6 are the stage clock of `wsrec.receive.clock`. A plain socket and the ciphertext of `stamped` TLS are read
+here by recvmsg(2); the other transports read by themselves.
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport strerror
+from libc.string cimport memcpy, strerror
+
+from wsrec.receive._clock cimport Mapping, mapping, wsrec_now
 
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.producer import RESERVED_SLOTS
-from wsrec.receive.transport import READ_MAX, PlainTransport
+from wsrec.receive.transport import READ_MAX, PlainTransport, StampedTlsTransport
 from wsrec.ring.slotring import COARSE_SHIFT, Flag
 from wsrec.stages import StampSource
 from wsrec.wire import frames
@@ -33,14 +37,9 @@ cdef extern from *:
     #define SO_TIMESTAMPING 37
     #endif
 
-    static inline uint64_t wsrec_now(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    }
-
     static inline uint64_t wsrec_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
     static inline void wsrec_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+    static inline void wsrec_prefetch(const void *line) { __builtin_prefetch(line, 1); }
 
     /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware stamp in ns, 0 where there is none */
     static inline ssize_t wsrec_receive(int fd, void *into, size_t room, uint64_t *software, uint64_t *hardware) {
@@ -64,11 +63,57 @@ cdef extern from *:
                 }
         return size;
     }
+
+    /* Whether text is valid UTF-8 (RFC 3629 section 4): ASCII 64 bytes at a time, else a character at a time */
+    static inline int wsrec_utf8(const uint8_t *data, size_t length) {
+        const uint8_t *end = data + length;
+        while (data < end) {
+            while (end - data >= 64) {
+                uint64_t words[8], any = 0;
+                memcpy(words, data, sizeof words);
+                for (int i = 0; i < 8; i++) any |= words[i];
+                if (any & 0x8080808080808080u) break;
+                data += 64;
+            }
+            while (end - data >= 8) {
+                uint64_t word;
+                memcpy(&word, data, sizeof word);
+                if (word & 0x8080808080808080u) break;
+                data += 8;
+            }
+            while (data < end && *data < 0x80) data++;
+            while (data < end && *data >= 0x80) {
+                uint8_t first = *data, low = 0x80, high = 0xBF;
+                int more;
+                if (first >= 0xC2 && first <= 0xDF) more = 1;
+                else if (first >= 0xE0 && first <= 0xEF) {
+                    more = 2;
+                    if (first == 0xE0) low = 0xA0;
+                    if (first == 0xED) high = 0x9F;
+                } else if (first >= 0xF0 && first <= 0xF4) {
+                    more = 3;
+                    if (first == 0xF0) low = 0x90;
+                    if (first == 0xF4) high = 0x8F;
+                } else return 0;
+                if (end - data <= more || data[1] < low || data[1] > high) return 0;
+                for (int i = 2; i <= more; i++) if (data[i] < 0x80 || data[i] > 0xBF) return 0;
+                data += more + 1;
+            }
+        }
+        return 1;
+    }
     """
-    uint64_t wsrec_now() nogil
-    uint64_t wsrec_load(const uint64_t *word) nogil
-    void wsrec_store(uint64_t *word, uint64_t value) nogil
-    ssize_t wsrec_receive(int fd, void *into, size_t room, uint64_t *software, uint64_t *hardware) nogil
+    uint64_t wsrec_load(const uint64_t *word) noexcept nogil
+    void wsrec_store(uint64_t *word, uint64_t value) noexcept nogil
+    void wsrec_prefetch(const void *line) noexcept nogil
+    ssize_t wsrec_receive(int fd, void *into, size_t room, uint64_t *software, uint64_t *hardware) noexcept nogil
+    bint wsrec_utf8(const uint8_t *data, size_t length) noexcept nogil
+    # Cython's own macros, __builtin_expect
+    bint likely(bint) noexcept nogil
+    bint unlikely(bint) noexcept nogil
+
+
+cdef const Mapping *CLOCK = mapping()
 
 
 cdef packed struct Slot:
@@ -134,16 +179,22 @@ cdef class HotPath:
     cdef uint8_t _part_first
     cdef uint16_t _conn
     cdef bint _message_open
-    # the socket to read in C, or -1 where the transport reads
+    # text is held against UTF-8, and was up to this count of bytes
+    cdef bint _validate_text
+    cdef uint64_t _validated
+    # the socket to read in C, or -1 where the transport reads; and what turns ciphertext into bytes of the ring, if any
     cdef int _fd
-    cdef bint _stamped
-    # stage 1 of the last read, where it comes from, and how much that read took off the socket
+    cdef bint _stamped, _encrypted
+    cdef uint8_t[::1] _ciphertext
+    # stages 2 to 4 of the last read; stage 1, where it comes from, and how much that read took off the socket
+    cdef uint64_t _event, _waited, _took, _recv_end
     cdef uint64_t _stamp
     cdef uint8_t _source
     cdef uint32_t _read_bytes
     # where the next read goes: how much it may bring, 0 where there was no room, and the count of slots at that time
+    cdef void *_target
     cdef uint64_t _prepared_room, _prepared_at
-    cdef object _into, _view, _read
+    cdef object _into, _view, _read, _decrypt, _ciphertext_room
 
     def __init__(
         self, conn, ring, producer, transport, rules, *, on_opening, on_control, on_end, on_full, on_batch=None
@@ -176,7 +227,13 @@ cdef class HotPath:
         self._head = self._position = self._handed_off = ring.head.read()
         self._part_size = ring.capacity // 4
         self._max_message = rules.max_message
-        self._fd = transport.fileno if type(transport) is PlainTransport else -1
+        self._validate_text = rules.validate_text
+        self._encrypted = type(transport) is StampedTlsTransport
+        if self._encrypted:
+            self._ciphertext = transport.ciphertext
+            self._decrypt = transport.decrypt
+            self._ciphertext_room = transport.ciphertext_room
+        self._fd = transport.fileno if self._encrypted or type(transport) is PlainTransport else -1
         self._stamped = transport.source != StampSource.NONE_UNSUPPORTED
         self._source = transport.source
         self._view = ring.view
@@ -202,35 +259,48 @@ cdef class HotPath:
         cdef uint64_t event, recv_start, recv_end, kernel, nic
         cdef int64_t size
         # Stage 2, EVENT
-        event = wsrec_now()
-        if not self._prepared_room or self._prepared_at != <uint64_t>self._producer.count:
+        event = wsrec_now(CLOCK)
+        if unlikely(not self._prepared_room or self._prepared_at != wsrec_load(self._published)):
             self._prepare()
-        if not self._prepared_room:
-            self._on_full()
-            return
-        # Stages 3 and 4, RECV_START and RECV_END
-        if self._fd >= 0:
-            recv_start = wsrec_now()
-            size = wsrec_receive(
-                self._fd, <void *>&self._data[self._head & self._mask], self._prepared_room, &kernel, &nic
-            )
-            recv_end = wsrec_now()
-            if size < 0:
-                size = -errno
-            elif size:
+            if not self._prepared_room:
+                self._on_full()
+                return
+        # Stage 3, RECV_START; the receiver's core will write this line, which the writer's has
+        wsrec_prefetch(&self._slots[self._prepared_at & self._slot_mask])
+        recv_start = wsrec_now(CLOCK)
+        if likely(self._fd >= 0 and self._target is not NULL):
+            size = wsrec_receive(self._fd, self._target, self._prepared_room, &kernel, &nic)
+            if self._encrypted and size >= 0:
+                try:
+                    result = self._decrypt(size, self._into)
+                except OSError as error:
+                    self._on_end(error)
+                    return
+                # Stage 4, RECV_END
+                recv_end = wsrec_now(CLOCK)
                 self._note_stamp(size, kernel, nic)
+                size = -EAGAIN if result is None else result
+                if size == -EAGAIN:
+                    self._prepare()
+            else:
+                # Stage 4, RECV_END
+                recv_end = wsrec_now(CLOCK)
+                if size < 0:
+                    size = -errno
+                elif size:
+                    self._note_stamp(size, kernel, nic)
         else:
-            recv_start = wsrec_now()
             try:
                 result = self._read(self._into)
             except OSError as error:
                 self._on_end(error)
                 return
-            recv_end = wsrec_now()
+            # Stage 4, RECV_END
+            recv_end = wsrec_now(CLOCK)
             size = -EAGAIN if result is None else result
             self._stamp, self._source = self._transport.stamp, self._transport.source
             self._read_bytes = self._transport.read_bytes
-        if size <= 0:
+        if unlikely(size <= 0):
             if size == 0:
                 self._on_end(None)
             elif size not in (-EAGAIN, -EINTR):
@@ -239,22 +309,36 @@ cdef class HotPath:
 
         self._head += size
         wsrec_store(self._ring_head, self._head)
+        self._event, self._waited, self._took, self._recv_end = event, recv_start - event, recv_end - recv_start, recv_end
+        if likely(self.open):
+            self._parse()
+        else:
+            self._position += self._on_opening(self._ring.slice(self._position, self._head - self._position))
+            if self.open:
+                self._parse()
         self.reads += 1
         self.received += size
         self.last_event = event
-        if not self.open:
-            self._position += self._on_opening(self._ring.slice(self._position, self._head - self._position))
-        if self.open:
-            self._parse(event, recv_start, recv_end)
         self._prepare()
 
     cdef int _prepare(self) except -1:
         """Find out where the next read may go; see the Python class."""
         cdef uint64_t room = self._room(), start = self._head & self._mask
-        self._prepared_room = room if room >= LEAST_ROOM else 0
-        self._prepared_at = self._producer.count
-        if self._fd < 0 and self._prepared_room:
+        self._prepared_at = wsrec_load(self._published)
+        if room < LEAST_ROOM:
+            self._prepared_room = 0
+            return 0
+        self._prepared_room = room
+        self._target = <void *>&self._data[start]
+        if self._fd < 0 or self._encrypted:
             self._into = self._view[start : start + room]
+        if self._encrypted:
+            self._target = &self._ciphertext[0]
+            self._prepared_room = self._ciphertext_room(self._into)
+            if not self._prepared_room:
+                # the stream has ended, which the transport tells
+                self._prepared_room = room
+                self._target = NULL
         return 0
 
     cdef int _note_stamp(self, int64_t size, uint64_t kernel, uint64_t nic) except -1:
@@ -268,103 +352,114 @@ cdef class HotPath:
             self._stamp, self._source = 0, SOURCE_ABSENT
         return 0
 
-    cdef int _parse(self, uint64_t event, uint64_t recv_start, uint64_t recv_end) except -1:
-        cdef uint64_t waited = recv_start - event, took = recv_end - recv_start
-        cdef uint64_t head = self._head, position = self._position
-        cdef uint64_t first_slot = self._producer.count, count = first_slot
-        cdef uint64_t parsed, available, length, at
+    cdef int _parse(self) except -1:
+        cdef uint64_t first_slot = wsrec_load(self._published), count = first_slot
+        cdef uint64_t available, length
         cdef uint32_t size
-        cdef uint8_t first, short_length, header, flags
-        cdef const uint8_t *data = self._data
-        cdef Slot *slot
+        cdef uint8_t first, header, flags
         controls = None
         failure = None
 
         while True:
-            available = head - position
-            at = position & self._mask
-            if self._part_left:
-                first, length, header = self._part_first, self._part_left, 0
-            else:
-                if available < 2:
-                    break
-                first, short_length = data[at], data[at + 1]
-                if short_length < 126:
-                    length, header = short_length, 2
-                elif short_length == 126:
-                    if available < 4:
-                        break
-                    length, header = <uint64_t>data[at + 2] << 8 | data[at + 3], 4
-                elif short_length == 127 and available >= 10 and data[at + 2] < 0x80:
-                    length, header = big_endian(&data[at + 2]), 10
+            if likely(not self._part_left and not self._message_open):
+                count = self._scan(first_slot, count)
+            available = self._head - self._position
+            if likely(not available):
+                break
+            try:
+                if self._part_left:
+                    first, length, header = self._part_first, self._part_left, 0
                 else:
-                    # incomplete, or broken: the Python parser knows which, and raises
-                    try:
-                        if frames.parse_header(self._ring.view, at, available) is None:
-                            break
-                    except ProtocolError as error:
-                        failure = error
-                    break
-            if (
-                header
-                and (first == WHOLE_TEXT or first == WHOLE_BINARY)
-                and not self._message_open
-                and header + length <= available
-                and length <= self._max_message
-            ):
-                flags, size = FLAG_FIN, <uint32_t>length
-            else:
-                try:
-                    admitted = self._admit(first, length, header, available)
-                except ProtocolError as error:
-                    failure = error
-                    break
-                if admitted is None:
-                    break
-                flags, size = admitted
+                    found = frames.parse_header(self._ring.view, self._position & self._mask, available)
+                    if found is None:
+                        break
+                    first, length, header = found
+                admitted = self._admit(first, length, header, available)
+            except ProtocolError as error:
+                # its traceback would hold this frame, which holds it: a cycle, and nothing collects cycles here
+                failure = error.with_traceback(None)
+                break
+            if admitted is None:
+                break
+            flags, size = admitted
+            self._position += header
             # Stage 5, PARSED
-            parsed = wsrec_now()
-            position += header
-            slot = &self._slots[count & self._slot_mask]
-            slot.offset = position
-            slot.nic = self._stamp
-            slot.event = event
-            slot.length = size
-            slot.read_bytes = self._read_bytes
-            slot.frame_in_read = <uint16_t>(count - first_slot)
-            slot.conn = self._conn
-            slot.opcode = first & OPCODE
-            slot.source = self._source
-            if waited | took | (parsed - recv_end) <= LARGEST_DIFFERENCE:
-                slot.recv_start = <uint32_t>waited
-                slot.recv_end = <uint32_t>took
-                slot.parsed = <uint32_t>(parsed - recv_end)
-            else:
-                # the process was stopped for seconds: the differences need their coarse unit
-                flags |= FLAG_COARSE
-                slot.recv_start = <uint32_t>min(waited >> SHIFT, LARGEST_DIFFERENCE)
-                slot.recv_end = <uint32_t>min(took >> SHIFT, LARGEST_DIFFERENCE)
-                slot.parsed = <uint32_t>min((parsed - recv_end) >> SHIFT, LARGEST_DIFFERENCE)
-            slot.flags = flags
+            self._write_slot(first_slot, count, first, flags, size, wsrec_now(CLOCK) - self._recv_end)
             if first & OPCODE >= CLOSE:
                 if controls is None:
                     controls = []
-                controls.append((first & OPCODE, position, size))
-            position += size
+                controls.append((first & OPCODE, self._position, size))
+            self._position += size
             count += 1
 
-        self._position = position
-        if count != first_slot:
-            self._handed_off = position
+        if likely(count != first_slot):
+            self._handed_off = self._position
             self._hand_off(first_slot, count)
-            if self._on_batch is not None:
-                self._on_batch(first_slot, count)
         if controls is not None:
             for opcode, offset, length in controls:
                 self._on_control(opcode, bytes(self._ring.slice(offset, length)))
         if failure is not None:
             self._on_end(failure)
         return 0
+
+    cdef uint64_t _scan(self, uint64_t first_slot, uint64_t count) noexcept nogil:
+        """Write the slots of whole messages from `_position` on, up to a frame that is anything else or not complete."""
+        cdef const uint8_t *data = self._data
+        cdef const uint8_t *frame
+        cdef uint64_t available, length, header
+        cdef uint64_t position = self._position
+        while True:
+            available = self._head - position
+            if available < 2:
+                break
+            frame = &data[position & self._mask]
+            length, header = frame[1], 2
+            if length >= 126:
+                if length != 126 or available < 4:
+                    break
+                length, header = <uint64_t>frame[2] << 8 | frame[3], 4
+            if unlikely(frame[0] != WHOLE_TEXT and frame[0] != WHOLE_BINARY):
+                break
+            if unlikely(header + length > available or length > self._max_message):
+                break
+            if self._validate_text and frame[0] == WHOLE_TEXT:
+                # what was validated in part must go on from there
+                if self._validated > position or not wsrec_utf8(frame + header, length):
+                    break
+            position += header
+            self._position = position
+            # Stage 5, PARSED
+            self._write_slot(first_slot, count, frame[0], FLAG_FIN, <uint32_t>length, wsrec_now(CLOCK) - self._recv_end)
+            position += length
+            count += 1
+        self._position = position
+        return count
+
+    cdef inline void _write_slot(
+        self, uint64_t first_slot, uint64_t count, uint8_t first, uint8_t flags, uint32_t size, uint64_t parsed
+    ) noexcept nogil:
+        """Fill in a slot, but for what `_hand_off` adds; the payload begins at `_position`."""
+        cdef Slot *slot = &self._slots[count & self._slot_mask]
+        slot.offset = self._position
+        slot.nic = self._stamp
+        slot.event = self._event
+        slot.length = size
+        slot.read_bytes = self._read_bytes
+        slot.frame_in_read = <uint16_t>(count - first_slot)
+        slot.conn = self._conn
+        slot.opcode = first & OPCODE
+        slot.source = self._source
+        if likely(self._waited | self._took | parsed <= LARGEST_DIFFERENCE):
+            slot.flags = flags
+            slot.recv_start = <uint32_t>self._waited
+            slot.recv_end = <uint32_t>self._took
+            slot.parsed = <uint32_t>parsed
+        else:
+            # the process was stopped for seconds: the differences need their coarse unit
+            slot.flags = flags | FLAG_COARSE
+            slot.recv_start = <uint32_t>min(self._waited >> SHIFT, LARGEST_DIFFERENCE)
+            slot.recv_end = <uint32_t>min(self._took >> SHIFT, LARGEST_DIFFERENCE)
+            slot.parsed = <uint32_t>min(parsed >> SHIFT, LARGEST_DIFFERENCE)
 
     cdef _admit(self, uint8_t first, uint64_t length, uint8_t header, uint64_t available):
         """Every frame but the usual one; see the Python class. Flags and size, or None where more must arrive first."""
@@ -381,7 +476,9 @@ cdef class HotPath:
         elif header + length > self._part_size and self._part_size <= available:
             size = available - header
         else:
+            self._validate(first, self._position + header, available - header, False)
             return None
+        self._validate(first, self._position + header, size, bool(flags & FLAG_FIN))
         if header:
             self._rules.advance(first, length)
             self._message_open = self._rules.open
@@ -389,31 +486,34 @@ cdef class HotPath:
         self._part_first = first & ~OPCODE
         return flags, size
 
+    cdef int _validate(self, uint8_t first, uint64_t start, uint64_t size, bint final) except -1:
+        """Hold the payload of a text frame against UTF-8; see the Python class."""
+        cdef uint64_t begin
+        if self._validate_text and self._rules.is_text(first):
+            begin = max(start, self._validated)
+            self._validated = start + size
+            self._rules.check_text(self._ring.slice(begin, start + size - begin), final=final)
+        return 0
+
     cdef int _hand_off(self, uint64_t first_slot, uint64_t count) except -1:
         cdef uint64_t number, handoff
         cdef uint16_t frames_in_read = <uint16_t>(count - first_slot)
         # Stage 6, HANDOFF
-        handoff = wsrec_now()
+        handoff = wsrec_now(CLOCK)
         for number in range(first_slot, count):
             self._slots[number & self._slot_mask].handoff = handoff
             self._slots[number & self._slot_mask].frames_in_read = frames_in_read
         wsrec_store(self._published, count)
         self._producer.count = count
         self.frames += count - first_slot
+        if self._on_batch is not None:
+            self._on_batch(first_slot, count)
         return 0
 
     cdef uint64_t _room(self) except? 1:
         """Bytes that a read may bring, as the Python class has it; 0 where the reserve is all that is left."""
-        cdef uint64_t slots = self._slot_capacity - (<uint64_t>self._producer.count - wsrec_load(self._released))
+        cdef uint64_t slots = self._slot_capacity - (wsrec_load(self._published) - wsrec_load(self._released))
         cdef uint64_t room = self._capacity - (self._head - wsrec_load(self._ring_tail))
         if slots <= RESERVED:
             return 0
         return min(room, (slots - RESERVED) * SMALLEST_FRAME, LARGEST_READ)
-
-
-cdef inline uint64_t big_endian(const uint8_t *data) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int index
-    for index in range(8):
-        value = value << 8 | data[index]
-    return value

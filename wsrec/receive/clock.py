@@ -1,47 +1,146 @@
 """The clocks: one monotonic clock for stages 2 to 6, and anchors that tie it to UTC.
 
+The stage clock is the processor's time stamp counter where the compiled core can read it, the processor says that it is
+invariant and the kernel trusts it; it is mapped onto CLOCK_MONOTONIC, and held against it with every anchor. Else it is
+CLOCK_MONOTONIC itself.
+
 CLOCK_MONOTONIC and CLOCK_REALTIME are slewed together (clock_gettime(2), adjtime(3)), so between two steps of the
 realtime clock their difference does not change: the last anchor maps any stamp, and a changed difference is a step.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-now = time.monotonic_ns
+if TYPE_CHECKING:
+    counter: Any
+else:
+    try:
+        from wsrec.receive import _clock as counter
+    except ImportError:
+        counter = None
+    if os.environ.get("WSREC_PURE"):
+        counter = None
+
+now: Callable[[], int] = time.monotonic_ns if counter is None else counter.now
+"""The stage clock, ns."""
+
+MONOTONIC = "CLOCK_MONOTONIC"
+TSC = "TSC"
 
 _TRIES = 5
 _STEP_MIN_NS = 1_000
+_CLOCKSOURCES = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")
+_RATE_SHIFT = 32
+# A first rate from so long a time is right to a millionth; the first anchors make it better
+_CALIBRATION_SECONDS = 0.03
+# Two anchors so far apart give a better rate than the last one
+_RATE_MIN_NS = 500_000_000
+# A counter that is off by more was stopped, moved to another machine or is no clock at all. Besides, the kernel slews
+# its clocks by at most one part in 2,000 (adjtimex(2))
+_DRIFT_MAX_NS = 1_000_000
+_SLEW_MAX = 2_000
 
 
 class Anchor(NamedTuple):
-    """One moment on both clocks (ns); the true monotonic time of `realtime` lies within `width` around `monotonic`."""
+    """One moment on the clocks (ns); `stage` and `monotonic` lie within `width` around that of `realtime`."""
 
+    stage: int
     monotonic: int
     realtime: int
     width: int
 
     @property
     def offset(self) -> int:
-        """What turns a monotonic stamp into ns since the epoch."""
-        return self.realtime - self.monotonic
+        """What turns a stamp of the stage clock into ns since the epoch."""
+        return self.realtime - self.stage
 
 
 def anchor() -> Anchor:
-    """Read both clocks, the realtime one between two reads of the other; the narrowest of a few tries."""
+    """Read the clocks, the realtime one between two reads of the others; the narrowest of a few tries."""
     best: Anchor | None = None
     for _ in range(_TRIES):
-        before = now()
+        before, monotonic_before = now(), time.monotonic_ns()
         realtime = time.time_ns()
-        width = now() - before
+        monotonic_after, after = time.monotonic_ns(), now()
+        width = after - before
         if best is None or width < best.width:
-            best = Anchor(before + width // 2, realtime, width)
+            best = Anchor(before + width // 2, (monotonic_before + monotonic_after) // 2, realtime, width)
     assert best is not None
     return best
 
 
 def step(previous: Anchor, current: Anchor) -> int:
     """How far (ns) the realtime clock was set between two anchors; 0 where the brackets explain the difference."""
-    change = current.offset - previous.offset
+    change = (current.realtime - current.monotonic) - (previous.realtime - previous.monotonic)
     return change if abs(change) > previous.width + current.width + _STEP_MIN_NS else 0
+
+
+class StageClock:
+    """Keeps the stage clock: chooses it, calibrates it, and holds it against CLOCK_MONOTONIC.
+
+    There is one in a process, because there is one mapping of the counter.
+
+    Attributes:
+        name: `TSC` or `CLOCK_MONOTONIC`.
+        refusal: why it is not the counter; None where it is.
+
+    """
+
+    def __init__(self) -> None:
+        self.name = MONOTONIC
+        self.refusal = refusal()
+        self._since = (0, 0)
+        if self.refusal is None:
+            self._calibrate()
+
+    def check(self) -> int:
+        """Hold the counter against CLOCK_MONOTONIC, correct it by what was found, and return that (ns, + is ahead).
+
+        Nothing jumps: the rate is changed so that the next second takes the difference back. A counter that is off by
+        more than a millisecond is given up, and the stage clock is CLOCK_MONOTONIC from there on.
+        """
+        if self.name != TSC:
+            return 0
+        ticks, monotonic, _ = counter.sample()
+        mapped = counter.at(ticks)
+        error: int = mapped - monotonic
+        since_ticks, since_ns = self._since
+        elapsed = monotonic - since_ns
+        if abs(error) > _DRIFT_MAX_NS + elapsed // _SLEW_MAX:
+            counter.follow(0, 0, 0)
+            self.name = MONOTONIC
+            self.refusal = f"the counter was {error / 1e6:+.3f} ms off CLOCK_MONOTONIC"
+            return error
+        if elapsed >= _RATE_MIN_NS:
+            # the same time again, less what the counter is ahead
+            rate = ((elapsed - error) << _RATE_SHIFT) // (ticks - since_ticks)
+            counter.follow(ticks, mapped, rate)
+            self._since = (ticks, monotonic)
+        return error
+
+    def _calibrate(self) -> None:
+        first_ticks, first_ns, _ = counter.sample()
+        time.sleep(_CALIBRATION_SECONDS)
+        ticks, ns, _ = counter.sample()
+        counter.follow(ticks, ns, ((ns - first_ns) << _RATE_SHIFT) // (ticks - first_ticks))
+        self._since = (ticks, ns)
+        self.name = TSC
+
+
+def refusal() -> str | None:
+    """Why the time stamp counter cannot be the stage clock here; None where it can."""
+    if counter is None:
+        return "only the compiled core reads it"
+    if not counter.invariant():
+        return "the processor has no invariant time stamp counter"
+    try:
+        # the kernel takes it off this list when it finds it unstable, or not the same on every processor
+        trusted = "tsc" in _CLOCKSOURCES.read_text().split()
+    except OSError as error:
+        return f"whether the kernel trusts it is not known: {error}"
+    return None if trusted else "the kernel does not list it as a clock source"

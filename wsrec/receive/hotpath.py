@@ -12,8 +12,8 @@ write of `published`, so stage 6 of the first contains the parsing of those behi
 not be known yet.
 
 Cost: four clock reads and one system call a read; one header parse, one clock read and one packed slot a frame. No
-payload is copied or looked at. Nothing blocks, nothing is logged: what goes wrong is told to the connection, which
-deals with it after the batch is out.
+payload is copied, and none is looked at unless text is to be validated. Nothing blocks, nothing is logged: what goes
+wrong is told to the connection, which deals with it after the batch is out.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ class HotPath:
         self._part_left = 0
         self._part_first = 0
         self._part_size = ring.capacity // 4
+        # text is valid up to this count of bytes
+        self._validated = self._head
 
     @property
     def unparsed(self) -> int:
@@ -204,10 +206,11 @@ class HotPath:
                     and header + length <= available
                     and not rules.open
                     and length <= rules.max_message
+                    and (not rules.validate_text or self._is_utf8(position + header, length))
                 ):
                     flags, size = _FIN, length
                 else:
-                    admitted = self._admit(first, length, header, available)
+                    admitted = self._admit(first, length, header, available, position + header)
                     if admitted is None:
                         break
                     flags, size = admitted
@@ -275,11 +278,11 @@ class HotPath:
         if failure is not None:
             self._on_end(failure)
 
-    def _admit(self, first: int, length: int, header: int, available: int) -> tuple[int, int] | None:
+    def _admit(self, first: int, length: int, header: int, available: int, start: int) -> tuple[int, int] | None:
         """Every frame but the usual one: fragments, control frames, frames not complete and frames handed on in parts.
 
         A frame larger than a quarter of the ring is handed on in parts as it arrives, so that it need not fit; `header`
-        is 0 where the rest of such a frame goes on.
+        is 0 where the rest of such a frame goes on. Its payload begins at `start`.
 
         Returns:
             The slot's flags and the size of the payload to hand on; None where more must arrive first.
@@ -298,13 +301,37 @@ class HotPath:
         elif header + length > self._part_size <= available:
             size = available - header
         else:
+            # text that is broken already need not be waited for
+            self._validate(first, start, available - header, final=False)
             return None
+        self._validate(first, start, size, final=bool(flags & _FIN))
         if header:
             self._rules.advance(first, length)
         self._part_left = length - size
         # what goes on continues the message, whatever opcode it began with
         self._part_first = first & ~OPCODE
         return flags, size
+
+    def _is_utf8(self, start: int, length: int) -> bool:
+        """Whether a whole text message is valid; False also where it was validated in part, and has to go on so."""
+        if self._validated > start:
+            return False
+        try:
+            str(self._ring.slice(start, length), "utf-8")
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def _validate(self, first: int, start: int, size: int, *, final: bool) -> None:
+        """Hold the payload of a text frame against UTF-8, as far as that was not done yet.
+
+        Raises:
+            ProtocolError: it is not valid (section 8.1).
+
+        """
+        if self._rules.validate_text and self._rules.is_text(first):
+            begin, self._validated = max(start, self._validated), start + size
+            self._rules.check_text(self._ring.slice(begin, self._validated - begin), final=final)
 
     def _hand_off(self, first_slot: int, count: int) -> None:
         producer = self._producer

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidURI
 
 from wsrec import child
 from wsrec.receive import privilege
-from wsrec.receive.clock import Anchor, anchor, now, step
+from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
 from wsrec.receive.connection import Connection, tls_context
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob
@@ -48,6 +48,7 @@ class Receiver:
             )
             for plan, ring in zip(job.connections, job.rings, strict=True)
         ]
+        self._clock = StageClock()
         self._anchor: Anchor | None = None
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
@@ -96,12 +97,17 @@ class Receiver:
         gc.disable()
 
     def _sample_anchor(self) -> None:
+        was, drift = self._clock.name, self._clock.check()
+        if self._clock.name != was:
+            child.warn(f"stages 2 to 6 go on with {self._clock.name}: {self._clock.refusal}")
         previous, self._anchor = self._anchor, anchor()
         self._producer.event(
             EventKind.ANCHOR,
-            monotonic=self._anchor.monotonic,
+            monotonic=self._anchor.stage,
             realtime=self._anchor.realtime,
             width_ns=self._anchor.width,
+            clock=self._clock.name,
+            drift_ns=drift,
         )
         if previous is not None and (stepped := step(previous, self._anchor)):
             self._producer.event(EventKind.CLOCK_STEP, step_ns=stepped)

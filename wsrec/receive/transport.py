@@ -131,14 +131,19 @@ class PlainTransport(Transport):
 
 
 class StampedTlsTransport(Transport):
-    """`wss://` in mode `stamped`: ciphertext by recvmsg with its stamps, decrypted by OpenSSL into the ring."""
+    """`wss://` in mode `stamped`: ciphertext by recvmsg with its stamps, decrypted by OpenSSL into the ring.
+
+    Attributes:
+        ciphertext: where a read puts what it takes off the socket.
+
+    """
 
     def __init__(self, sock: socket.socket, *, stamped: bool, context: ssl.SSLContext, host: str) -> None:
         super().__init__(sock, stamped=stamped)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
+        self.ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
         self._closed = False
         self._broken: ssl.SSLError | None = None
 
@@ -172,21 +177,29 @@ class StampedTlsTransport(Transport):
         return dict(self._tls.getpeercert() or {})
 
     def read(self, into: memoryview) -> int | None:
-        """See `Transport.read`. All that the ciphertext holds is decrypted: `into` takes it, being larger."""
+        """See `Transport.read`."""
         if self._broken is not None:
             raise self._broken
         if self._closed:
             return 0
-        incoming, tls = self._incoming, self._tls
+        size = self._receive(self.ciphertext[: self.ciphertext_room(into)])
+        return None if size is None else self.decrypt(size, into)
+
+    def ciphertext_room(self, into: memoryview) -> int:
+        """How many bytes of ciphertext `into` can take decrypted, at most `ciphertext`; 0 after the stream's end."""
+        if self._closed or self._broken is not None:
+            return 0
         # OpenSSL may hold most of a record already, which neither `pending` counts
-        wanted = len(into) - _RECORD_MAX - incoming.pending - tls.pending()
-        size = self._receive(self._ciphertext[:wanted])
-        if size is None:
-            return None
+        room = len(into) - _RECORD_MAX - self._incoming.pending - self._tls.pending()
+        return min(room, _CIPHERTEXT_MAX)
+
+    def decrypt(self, size: int, into: memoryview) -> int | None:
+        """Decrypt into `into` what a read of `size` bytes brought into `ciphertext`; see `Transport.read`."""
+        incoming, tls = self._incoming, self._tls
         if size == 0:
             incoming.write_eof()
         else:
-            incoming.write(self._ciphertext[:size])
+            incoming.write(self.ciphertext[:size])
         filled = 0
         try:
             while filled < len(into) and (incoming.pending or tls.pending()):

@@ -46,7 +46,7 @@ class EventKind(StrEnum):
     GAP = "gap"
     """rule, expected, found, missing (count where the rule tells it)"""
     ANCHOR = "anchor"
-    """monotonic, realtime (ns), width_ns: one moment on both clocks"""
+    """monotonic (stage clock), realtime (ns), width_ns: one moment on both; clock, drift_ns (from CLOCK_MONOTONIC)"""
     CLOCK_STEP = "clock_step"
     """step_ns: the realtime clock was set"""
     SCHEDULING = "scheduling"

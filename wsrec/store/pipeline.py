@@ -68,7 +68,9 @@ class Pipeline:
         }
         self._offset: int | None = None
         self._anchors = 0
+        self._clock: str | None = None
         self._widest = 0
+        self._drift = 0
         self._steps = 0
         self._scheduling: dict[str, Any] = {}
         self._connections: dict[int, dict[str, Any]] = {
@@ -126,9 +128,10 @@ class Pipeline:
             "scheduling": self._scheduling,
             "connections": list(self._connections.values()),
             "clock": {
-                "clock": "CLOCK_MONOTONIC",
+                "clock": self._clock,
                 "anchors": self._anchors,
                 "widest_bracket_ns": self._widest,
+                "largest_drift_ns": self._drift,
                 "steps": self._steps,
             },
         }
@@ -184,7 +187,9 @@ class Pipeline:
         detail = dict(event.detail)
         if event.kind is EventKind.ANCHOR:
             self._anchors += 1
+            self._clock = detail["clock"]
             self._widest = max(self._widest, detail["width_ns"])
+            self._drift = max(self._drift, abs(detail["drift_ns"]))
         elif event.kind is EventKind.CLOCK_STEP:
             self._steps += 1
         elif event.kind is EventKind.SCHEDULING:

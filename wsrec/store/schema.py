@@ -86,7 +86,8 @@ METADATA_KEYS = {
     "host": "host name, kernel, machine and processor model",
     "scheduling": "of receiver and writer: affinity, scheduling class, locked memory; and which `hot_path` received",
     "connections": "each connection: number, URL without secrets, TLS mode, protocol version and cipher",
-    "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, `steps`",
+    "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
+    "`largest_drift_ns`, `steps`",
     "stages": "a latency histogram for each step between two stages, of this file's received rows",
     "stage1": "rows by source of stage 1, and by the reason why it is null",
     "rows": "rows in this file",

@@ -17,6 +17,8 @@ a feed off whose bytes are clear.
 
 from __future__ import annotations
 
+import codecs
+
 from websockets.frames import CloseCode, Opcode
 
 from wsrec.wire.errors import ProtocolError
@@ -34,6 +36,7 @@ CLOSE = Opcode.CLOSE.value
 PING = Opcode.PING.value
 PONG = Opcode.PONG.value
 
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 _KNOWN = frozenset(opcode.value for opcode in Opcode)
 _MAX_CONTROL = 125
 
@@ -74,19 +77,24 @@ class MessageRules:
     Args:
         max_message: bytes; a message that would be larger is refused with 1009.
         compression: whether an extension that uses RSV1 was negotiated (RFC 7692 section 6).
+        validate_text: whether text that is not UTF-8 is refused with 1007 (section 8.1), as soon as it shows. A
+            recorder does not: it keeps what came.
 
     Attributes:
         open: whether a fragmented message has begun and not ended.
 
     """
 
-    __slots__ = ("_compression", "_size", "max_message", "open")
+    __slots__ = ("_compression", "_decoder", "_size", "_text", "max_message", "open", "validate_text")
 
-    def __init__(self, max_message: int, *, compression: bool = False) -> None:
+    def __init__(self, max_message: int, *, compression: bool = False, validate_text: bool = False) -> None:
         self.max_message = max_message
+        self.validate_text = validate_text
         self.open = False
         self._size = 0
+        self._text = False
         self._compression = compression
+        self._decoder = _utf8_decoder()
 
     def check(self, first: int, length: int) -> None:
         """Hold a header against the rules; may be repeated, for it changes nothing.
@@ -121,5 +129,23 @@ class MessageRules:
         """Take a frame that passed `check` and is complete (or begins to be handed on in parts)."""
         if first & OPCODE >= CLOSE:
             return
+        self._text = self.is_text(first)
         self.open = not first & FIN
         self._size = self._size + length if self.open else 0
+
+    def is_text(self, first: int) -> bool:
+        """Whether a data frame, or a part of one, belongs to a text message that is not compressed."""
+        opcode = first & OPCODE
+        return not first & RSV1 if opcode == TEXT else opcode == CONTINUATION and self._text
+
+    def check_text(self, payload: memoryview, *, final: bool) -> None:
+        """Take the next bytes of a text message; `final` where they are its last.
+
+        Raises:
+            ProtocolError: what has come is not, and cannot become, valid UTF-8.
+
+        """
+        try:
+            self._decoder.decode(payload, final)
+        except UnicodeDecodeError as error:
+            raise ProtocolError(CloseCode.INVALID_DATA, f"text that is not UTF-8: {error.reason}") from None
