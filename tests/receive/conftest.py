@@ -22,7 +22,7 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.transport import PlainTransport
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event
-from wsrec.ring.slotring import COARSE_SHIFT, Flag, SlotRing
+from wsrec.ring.slotring import COARSE_SHIFT, Flag, SlotRing, count_reads
 from wsrec.stages import StampSource
 from wsrec.wire.frames import MessageRules
 
@@ -70,7 +70,9 @@ class Reader:
     def take(self, *, release: bool = True) -> list[Slot]:
         """What was published since the last time; afterwards its space is the producer's again."""
         published = self.slots.published.read()
-        slots = [self._slot(record) for record in self.slots.run(self._count, published)]
+        records = self.slots.run(self._count, published).copy()
+        assert count_reads(records) == len(records), "the last frame of a read does not say so"
+        slots = [self._slot(record) for record in records]
         self._count = published
         self.taken += slots
         if release:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from wsrec.ring import slotring
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE, map_words
-from wsrec.ring.slotring import FRAMES_IN_READ_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_DTYPE, SLOT_SIZE, SlotRing
+from wsrec.ring.slotring import FLAGS_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing, count_reads
 
 FIELDS = SLOT_DTYPE.names
 WIDTHS = {name: SLOT_DTYPE.fields[name][0].itemsize * 8 for name in FIELDS}
@@ -32,7 +32,7 @@ class TestLayout:
 
     def test_fields_that_are_written_alone_stand_where_the_constants_say(self):
         assert SLOT_DTYPE.fields["handoff"][1] == HANDOFF_OFFSET
-        assert SLOT_DTYPE.fields["frames_in_read"][1] == FRAMES_IN_READ_OFFSET
+        assert SLOT_DTYPE.fields["flags"][1] == FLAGS_OFFSET
 
     @pytest.mark.parametrize("field", FIELDS)
     def test_the_largest_value_of_a_field_stays_in_it(self, field):
@@ -156,3 +156,35 @@ def check(slots: np.ndarray, first: int) -> None:
     expected += [low & np.uint64(0xFF), high & np.uint64(0xFF), low >> shift[1]]
     for name, values in zip(FIELDS, expected, strict=True):
         assert np.array_equal(slots[name], values), name
+
+
+FRAME, LAST, OWN = 0, Flag.LAST, Flag.EVENT
+
+
+class TestCountReads:
+    @pytest.mark.parametrize(
+        ("flags", "whole", "counts"),
+        [
+            ([], 0, []),
+            ([LAST], 1, [1]),
+            ([FRAME, FRAME, LAST], 3, [3, 3, 3]),
+            ([LAST, FRAME, LAST, OWN, LAST], 5, [1, 2, 2, 0, 1]),
+            ([OWN, Flag.SENT, FRAME], 2, [0, 0]),
+            ([FRAME, FRAME], 0, []),
+            ([LAST, FRAME], 1, [1]),
+        ],
+    )
+    def test_a_read_ends_with_the_frame_that_says_so(self, flags, whole, counts):
+        slots = np.zeros(len(flags), SLOT_DTYPE)
+        slots["flags"] = flags
+        assert count_reads(slots) == whole
+        assert slots["frames_in_read"][:whole].tolist() == counts
+
+    @pytest.mark.parametrize(
+        ("flags", "counts"), [([FRAME, FRAME], [2, 2]), ([LAST, OWN, FRAME], [1, 0, 1]), ([LAST], [1]), ([], [])]
+    )
+    def test_after_the_receivers_end_what_is_there_is_all(self, flags, counts):
+        slots = np.zeros(len(flags), SLOT_DTYPE)
+        slots["flags"] = flags
+        assert count_reads(slots, final=True) == len(flags)
+        assert slots["frames_in_read"].tolist() == counts

@@ -44,7 +44,16 @@ class Rings:
         ring = self.rings[conn]
         return ring.room(ring.head.read()) - HEADER
 
-    def put(self, payload: bytes, conn: int = 0, opcode: int = TEXT, flags: int = Flag.FIN, **fields: Any) -> None:
+    def put(
+        self,
+        payload: bytes,
+        conn: int = 0,
+        opcode: int = TEXT,
+        flags: int = Flag.FIN,
+        *,
+        last: bool = True,
+        **fields: Any,
+    ) -> None:
         """What the hot path does with one frame: header and payload in the ring, and a slot."""
         ring, count = self.rings[conn], self.producer.count
         head = ring.head.read()
@@ -53,7 +62,8 @@ class Rings:
         ring.slice(head, HEADER + len(payload))[:] = b"hh" + payload
         ring.head.publish(head + HEADER + len(payload))
         row = self.slots.run(count, count + 1)
-        row[0] = slot(offset=head + HEADER, length=len(payload), conn=conn, opcode=opcode, flags=int(flags), **fields)
+        bits = int(flags) | (Flag.LAST if last else 0)
+        row[0] = slot(offset=head + HEADER, length=len(payload), conn=conn, opcode=opcode, flags=bits, **fields)
         self.producer.count = count + 1
         self.slots.published.publish(count + 1)
 

@@ -57,7 +57,21 @@ class TestTake:
         *frames, event = payloads(batch)
         assert frames == [b"received", b"sent"]
         assert Event.decode(event) == Event(EventKind.STALL, 1, detail={"duration_ns": 5})
-        assert batch.slots["flags"].tolist() == [Flag.FIN, Flag.FIN | Flag.SENT, Flag.FIN | Flag.EVENT]
+        assert batch.slots["flags"].tolist() == [Flag.FIN | Flag.LAST, Flag.FIN | Flag.SENT, Flag.FIN | Flag.EVENT]
+
+    def test_a_read_that_is_still_being_handed_off_is_left_for_the_next_time(self, rings):
+        ends = rings()
+        drain = ends.drain()
+        ends.put(b"one", last=False)
+        assert drain.take() is None
+        ends.put(b"two")
+        ends.put(b"three", last=False)
+        batch = drain.take()
+        assert payloads(batch) == [b"one", b"two"]
+        assert batch.slots["frames_in_read"].tolist() == [2, 2]
+        drain.release(batch)
+        last = drain.take(final=True)
+        assert (last.first, payloads(last), last.slots["frames_in_read"].tolist()) == (2, [b"three"], [1])
 
     @settings(max_examples=60, deadline=None)
     @given(st.data())

@@ -62,7 +62,7 @@ class Session:
         handoff = BOOT + at
         times = {"event": handoff - 239, "recv_start": 200, "recv_end": 30, "parsed": 4, "handoff": handoff}
         stamp = {"nic": handoff + OFFSET - 249, "source": StampSource.KERNEL}
-        self.rings.put(payload, conn, **{"frames_in_read": 1, **times, **stamp, **fields})
+        self.rings.put(payload, conn, **{**times, **stamp, **fields})
 
     def take(self, number: int = 1) -> None:
         batch = self._drain.take()

@@ -142,12 +142,15 @@ cdef uint8_t CLOSE = frames.CLOSE
 cdef uint8_t RSV1 = frames.RSV1
 cdef uint8_t FLAG_FIN = int(Flag.FIN)
 cdef uint8_t FLAG_RSV1 = int(Flag.RSV1)
+cdef uint8_t FLAG_LAST = int(Flag.LAST)
 cdef uint8_t FLAG_COARSE = int(Flag.COARSE)
 cdef int SHIFT = COARSE_SHIFT
 cdef uint64_t RESERVED = RESERVED_SLOTS
 cdef uint64_t LARGEST_READ = READ_MAX
 cdef uint64_t LEAST_ROOM = MIN_ROOM
 cdef uint64_t SMALLEST_FRAME = 2
+# one cache miss takes as long as parsing so many
+cdef uint64_t HAND_OFF_FRAMES = 16
 cdef uint64_t LARGEST_DIFFERENCE = 0xFFFFFFFF
 cdef uint8_t SOURCE_KERNEL = int(StampSource.KERNEL)
 cdef uint8_t SOURCE_ABSENT = int(StampSource.NONE_ABSENT)
@@ -394,7 +397,12 @@ cdef class HotPath:
 
         if likely(count != first_slot):
             self._handed_off = self._position
-            self._hand_off(first_slot, count)
+            self._slots[(count - 1) & self._slot_mask].flags |= FLAG_LAST
+            self._hand_off(wsrec_load(self._published), count)
+            self._producer.count = count
+            self.frames += count - first_slot
+            if self._on_batch is not None:
+                self._on_batch(first_slot, count)
         if controls is not None:
             for opcode, offset, length in controls:
                 self._on_control(opcode, bytes(self._ring.slice(offset, length)))
@@ -403,8 +411,12 @@ cdef class HotPath:
         return 0
 
     cdef uint64_t _scan(self, uint64_t first_slot, uint64_t count) noexcept nogil:
-        """Write the slots of whole messages from `_position` on, up to a frame that is anything else or not complete."""
+        """Write the slots of whole messages from `_position` on, up to a frame that is anything else or not complete.
+
+        A few at a time are handed off while others follow; the last is left for the end of the read.
+        """
         cdef const uint8_t *data = self._data
+        cdef uint64_t handed_off = wsrec_load(self._published)
         cdef const uint8_t *frame
         cdef uint64_t available, length, header
         cdef uint64_t position = self._position
@@ -426,6 +438,9 @@ cdef class HotPath:
                 # what was validated in part must go on from there
                 if self._validated > position or not wsrec_utf8(frame + header, length):
                     break
+            if unlikely(count - handed_off == HAND_OFF_FRAMES):
+                self._hand_off(handed_off, count)
+                handed_off = count
             position += header
             self._position = position
             # Stage 5, PARSED
@@ -446,6 +461,7 @@ cdef class HotPath:
         slot.length = size
         slot.read_bytes = self._read_bytes
         slot.frame_in_read = <uint16_t>(count - first_slot)
+        slot.frames_in_read = 0
         slot.conn = self._conn
         slot.opcode = first & OPCODE
         slot.source = self._source
@@ -495,20 +511,13 @@ cdef class HotPath:
             self._rules.check_text(self._ring.slice(begin, start + size - begin), final=final)
         return 0
 
-    cdef int _hand_off(self, uint64_t first_slot, uint64_t count) except -1:
+    cdef void _hand_off(self, uint64_t first, uint64_t count) noexcept nogil:
         cdef uint64_t number, handoff
-        cdef uint16_t frames_in_read = <uint16_t>(count - first_slot)
         # Stage 6, HANDOFF
         handoff = wsrec_now(CLOCK)
-        for number in range(first_slot, count):
+        for number in range(first, count):
             self._slots[number & self._slot_mask].handoff = handoff
-            self._slots[number & self._slot_mask].frames_in_read = frames_in_read
         wsrec_store(self._published, count)
-        self._producer.count = count
-        self.frames += count - first_slot
-        if self._on_batch is not None:
-            self._on_batch(first_slot, count)
-        return 0
 
     cdef uint64_t _room(self) except? 1:
         """Bytes that a read may bring, as the Python class has it; 0 where the reserve is all that is left."""

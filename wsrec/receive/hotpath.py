@@ -6,10 +6,10 @@ and the frames are parsed where they lie; what the writer gets is a 64-byte slot
 ring's head and the slot ring's `published`, the writer owns the byte ring's tail and `released`; nothing else is shared
 and nobody waits for anybody.
 
-One read is one batch. Its frames share stages 1 to 4, each has its own stage 5, and all are handed off together by one
-write of `published`, so stage 6 of the first contains the parsing of those behind it; `frame_in_read` and
-`frames_in_read` tell. Publishing each frame alone would take a write a frame, and the count of the read's frames would
-not be known yet.
+One read is one batch. Its frames share stages 1 to 4, each has its own stage 5, and they are handed off together by
+one write of `published`, so stage 6 of the first contains the parsing of those behind it; `frame_in_read` tells. The
+compiled core hands off 16 at a time. The last slot of a read says so (`Flag.LAST`), and from that the consumer counts
+the frames of the read: here nobody knows the count before the end.
 
 Cost: four clock reads and one system call a read; one header parse, one clock read and one packed slot a frame. No
 payload is copied, and none is looked at unless text is to be validated. Nothing blocks, nothing is logged: what goes
@@ -25,7 +25,7 @@ from wsrec.receive.clock import now
 from wsrec.receive.producer import RESERVED_SLOTS, Producer
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import COARSE_SHIFT, FRAMES_IN_READ_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_SIZE, Flag
+from wsrec.ring.slotring import COARSE_SHIFT, FLAGS_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_SIZE, Flag
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import CLOSE, FIN, OPCODE, RSV1, WHOLE_TEXT, MessageRules, parse_header
 
@@ -39,12 +39,12 @@ _SMALLEST_FRAME = 2
 # plain integers: an operation on an enum member costs more than the rest of a frame
 _FIN = int(Flag.FIN)
 _RSV1 = int(Flag.RSV1)
+_LAST = int(Flag.LAST)
 _COARSE = int(Flag.COARSE)
 # more than an hour in one step is counted as 73 minutes
 _LARGEST = (1 << 32) - 1
 pack_slot = SLOT.pack_into
 pack_handoff = struct.Struct("<Q").pack_into
-pack_frames_in_read = struct.Struct("<H").pack_into
 
 
 class HotPath:
@@ -336,17 +336,13 @@ class HotPath:
     def _hand_off(self, first_slot: int, count: int) -> None:
         producer = self._producer
         start = first_slot & producer.slots.mask
+        producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= _LAST
         if count - first_slot == 1:
-            # numpy's way for many costs more than this for one
-            slot = start * SLOT_SIZE
-            pack_frames_in_read(producer.slots.view, slot + FRAMES_IN_READ_OFFSET, 1)
-            # Stage 6, HANDOFF
-            pack_handoff(producer.slots.view, slot + HANDOFF_OFFSET, now())
+            # numpy's way for many costs more than this for one. Stage 6, HANDOFF
+            pack_handoff(producer.slots.view, start * SLOT_SIZE + HANDOFF_OFFSET, now())
         else:
-            batch = slice(start, start + count - first_slot)
-            producer.slots.frames_in_read[batch] = count - first_slot
             # Stage 6, HANDOFF
-            producer.slots.handoff[batch] = now()
+            producer.slots.handoff[start : start + count - first_slot] = now()
         producer.slots.published.publish(count)
         producer.count = count
         self.frames += count - first_slot

@@ -1,8 +1,8 @@
 """The slot ring: one 64-byte slot a frame, from the receiver to its writer.
 
-Single producer, single consumer. A slot is written in full before `published` counts it, once for all frames of a
-read; the writer counts what it has taken and journalled in `released`. Counts never wrap; slot n stands at n modulo the
-capacity. The slots are mapped twice (`mirror`), so any run of them is one numpy array without a seam.
+Single producer, single consumer. A slot is written in full before `published` counts it, once for some or all frames
+of a read; the writer counts what it has taken and journalled in `released`. Counts never wrap; slot n stands at n modulo
+the capacity. The slots are mapped twice (`mirror`), so any run of them is one numpy array without a seam.
 
 Shared memory, one page of header and then the slots:
 
@@ -22,7 +22,7 @@ A slot, little-endian:
     length          u32  payload, bytes
     read_bytes      u32  bytes that the read took off the socket
     frame_in_read   u16  position among the frames that the read completed
-    frames_in_read  u16  how many they are
+    frames_in_read  u16  how many they are: 0 in the ring, filled in by the consumer (`count_reads`)
     conn            u16  connection
     opcode          u8   RFC 6455 section 5.2; 0 continues the message before
     flags           u8   `Flag`
@@ -76,7 +76,7 @@ SLOT_DTYPE = np.dtype(
 )
 
 HANDOFF_OFFSET = 24
-FRAMES_IN_READ_OFFSET = 54
+FLAGS_OFFSET = 59
 
 _MAGIC = int.from_bytes(b"wsrslots", "little")
 _VERSION = 1
@@ -95,6 +95,12 @@ class Flag(IntFlag):
     """Not a frame: an event (`events`). The payload lies in the receiver's own ring."""
     COARSE = 0x10
     """The three differences are in units of 1,024 ns."""
+    LAST = 0x20
+    """The last frame that its read completed."""
+
+
+_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
+_LAST = int(Flag.LAST)
 
 
 class SlotRing:
@@ -106,7 +112,7 @@ class SlotRing:
     Attributes:
         view: 2 * capacity * 64 writable bytes, the slots twice.
         slots: the same as a numpy array of `SLOT_DTYPE`.
-        handoff, frames_in_read: two of its fields, which the producer fills in last.
+        handoff: a field of it, which the producer fills in last.
         capacity: number of slots.
         mask: capacity - 1.
         published: the producer's counter.
@@ -126,7 +132,6 @@ class SlotRing:
         self.view = map_mirrored(fd, PAGE, self.capacity * SLOT_SIZE)
         self.slots: npt.NDArray[Any] = np.frombuffer(self.view, SLOT_DTYPE)
         self.handoff: npt.NDArray[np.uint64] = self.slots["handoff"]
-        self.frames_in_read: npt.NDArray[np.uint16] = self.slots["frames_in_read"]
         self.published = Counter(words, 1)
         self.released = Counter(words, 2)
 
@@ -153,3 +158,26 @@ class SlotRing:
         """The slots of the counts from `start` to `stop` (at most `capacity` of them), as they stand in the ring."""
         first = start & self.mask
         return self.slots[first : first + (stop - start)]
+
+
+def count_reads(slots: npt.NDArray[Any], *, final: bool = False) -> int:
+    """Fill in `frames_in_read` of consecutive slots, the first of which begins a read or is none of a frame's.
+
+    Args:
+        slots: array of `SLOT_DTYPE`, a copy of what stands in the ring.
+        final: whether nothing follows: then the frames that are there are all of the last read.
+
+    Returns:
+        How many slots belong to whole reads. Those after them are of a read that is still being handed off.
+
+    """
+    flags = slots["flags"]
+    frames = flags & _OWN_WORDS == 0
+    ends = np.flatnonzero((flags & _LAST != 0) | ~frames)
+    whole = int(ends[-1]) + 1 if len(ends) else 0
+    if final and whole < len(slots):
+        ends = np.append(ends, len(slots) - 1)
+        whole = len(slots)
+    counts = np.diff(ends, prepend=-1)
+    slots["frames_in_read"][:whole] = np.where(frames[:whole], np.repeat(counts, counts), 0)
+    return whole

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing
+from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing, count_reads
 
 JOURNAL_SCHEMA: pa.Schema = pa.schema(
     [
@@ -95,13 +95,19 @@ class Drain:
         fill = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in rings)
         return max(fill, self.pending() / self._slots.capacity)
 
-    def take(self) -> Batch | None:
-        """Copy all that is published; None where there is nothing. The rings keep it until `release`."""
-        published = self._slots.published.read()
-        if published == self._taken:
+    def take(self, *, final: bool = False) -> Batch | None:
+        """Copy all whole reads that are published; None where there are none. The rings keep them until `release`.
+
+        Args:
+            final: whether the receiver has ended, so that what is there of a read is all of it.
+
+        """
+        first = self._taken
+        slots = self._slots.run(first, self._slots.published.read()).copy()
+        slots = slots[: count_reads(slots, final=final)]
+        if not len(slots):
             return None
-        first, self._taken = self._taken, published
-        slots = self._slots.run(first, published).copy()
+        self._taken = first + len(slots)
         return Batch(first, slots, self._payloads(slots))
 
     def release(self, batch: Batch) -> None:

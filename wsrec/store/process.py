@@ -197,7 +197,7 @@ class Writer:
             due = self._waiting_since is not None and now - self._waiting_since >= self._job.batch_seconds
             due = due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
             if pending and (due or stopping):
-                batch = self._drain.take()
+                batch = self._drain.take(final=stopping)
                 if batch is not None:
                     self._write(batch)
                     self._drain.release(batch)
