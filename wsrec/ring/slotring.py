@@ -1,8 +1,8 @@
 """The slot ring: one 64-byte slot a frame, from the receiver to its writer.
 
 Single producer, single consumer. A slot is written in full before `published` counts it, once for some or all frames
-of a read; the writer counts what it has taken and journalled in `released`. Counts never wrap; slot n stands at n modulo
-the capacity. The slots are mapped twice (`mirror`), so any run of them is one numpy array without a seam.
+of a read; the writer counts what it has taken and journalled in `released`. Counts never wrap; slot n stands at n
+modulo the capacity. The slots are mapped twice (`mirror`), so any run of them is one numpy array without a seam.
 
 Shared memory, one page of header and then the slots:
 
