@@ -105,12 +105,13 @@ def subscriptions(*texts: str) -> tuple[Subscription, ...]:
     return tuple(Subscription(text=text, topics=(f"topic of {text}",)) for text in texts)
 
 
-@pytest.fixture
-def receive() -> Iterator[Callable[..., Receiver]]:
+@pytest.fixture(params=[False, True], ids=["epoll", "busy-poll"])
+def receive(request: pytest.FixtureRequest) -> Iterator[Callable[..., Receiver]]:
+    """Starts receivers, with every way to wait."""
     running: list[Receiver] = []
 
     def start(*plans: ConnectionPlan, **options: Any) -> Receiver:
-        running.append(Receiver(*plans, **options))
+        running.append(Receiver(*plans, **{"busy_poll": request.param, **options}))
         return running[-1]
 
     yield start
