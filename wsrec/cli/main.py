@@ -23,7 +23,7 @@ def main() -> None:
     First capture:        wsrec record demo --duration 10s
     Where the time went:  wsrec report captures
     A real exchange:      wsrec record binance --symbols BTC/USDT
-    What this machine can: wsrec doctor
+    This machine:         wsrec doctor
     Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
 
