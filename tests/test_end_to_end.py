@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from websockets.frames import Frame, Opcode
 
-from tests.conftest import messages_of, received
+from tests.conftest import events_of, messages_of, received
 from tests.exchange import Blast, sends
 from wsrec.stages import STAGES
 
@@ -22,10 +22,12 @@ def text_messages(real_messages):
 
 class TestRealRecording:
     @pytest.mark.parametrize("tls", ["stamped", "openssl"])
-    def test_every_message_over_tls(self, wsrec, exchange, ca_file, text_messages, real_messages, tmp_path, tls):
+    @pytest.mark.parametrize("wait", [[], ["--busy-poll"]], ids=["epoll", "busy-poll"])
+    def test_every_message_over_tls(self, wsrec, exchange, ca_file, text_messages, real_messages, tmp_path, tls, wait):
         server = exchange(sends(text_messages), tls=True)
         result = wsrec.run(
-            "record", server.url, "--ca-file", ca_file, "--until-close", "--out", tmp_path, "--tls", tls, "--json"
+            *("record", server.url, "--ca-file", ca_file, "--until-close", "--out", tmp_path),
+            *("--tls", tls, "--json", *wait),
         )
         assert result.returncode == 0, result.stderr
         table = messages_of(tmp_path)
@@ -44,6 +46,10 @@ class TestRealRecording:
         else:
             assert sources == {"user"}
             assert rows["nic_time"].null_count == len(rows)
+        receivers = [
+            row["detail"] for row in events_of(tmp_path, "scheduling") if row["detail"]["process"] == "receiver"
+        ]
+        assert [detail["waiting"] for detail in receivers] == ["busy-poll" if wait else "epoll"]
 
 
 class TestSaturation:

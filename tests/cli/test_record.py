@@ -23,6 +23,7 @@ from wsrec.cli.main import main
 from wsrec.store import manifest
 
 SECRET = "hunter2SECRET"
+CPU = str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "0"
 
 
 def ok(result, status=0):
@@ -68,6 +69,10 @@ class TestWrongUsage:
             (["ws://h/p", "--duration", "1s", "--until", "17:30"], ["give one of them"]),
             (["ws://h/p", "--until", "2020-01-01"], ["has passed"]),
             (["ws://h/p", "--cpu", "99999"], ["processor 99999", "expected one of"]),
+            (
+                ["ws://h/p", "--cpu", CPU, "--writer-cpu", CPU, "--busy-poll"],
+                ["busy-polls there", "another"],
+            ),
             (["ws://h/p", "--cpu", "x"], ["'x'", "2,3"]),
             (["ws://h/p", "--ring-size", "1000"], ["power of two", "8MiB"]),
             (["ws://h/p", "--ring-size", "4096"], ["at least 64KiB"]),

@@ -23,6 +23,7 @@ from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import StampedTlsTransport
+from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
@@ -35,8 +36,17 @@ def at_once(monkeypatch):
     monkeypatch.setattr(backoff, "LONGEST", 0.002)
 
 
+@pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
+def waiting(request, monkeypatch) -> type[Waiting]:
+    """Every way to wait."""
+    monkeypatch.setattr(Life, "waiting", request.param)
+    return request.param
+
+
 class Life:
     """A connection within this process."""
+
+    waiting: type[Waiting] = Epoll
 
     def __init__(self, url: str, ca_file: str | None = None, **options: Any) -> None:
         descriptors = SlotRing.create("t"), ByteRing.create("t", 1 << 20), ByteRing.create("t", MIN_RING)
@@ -47,7 +57,7 @@ class Life:
         self.stopping = asyncio.Event()
         settings: dict[str, Any] = {"tls": TlsMode.STAMPED, "max_message": 1 << 26, "until_close": True, **options}
         self.connection = Connection(
-            plan(url), self.ring, Producer(slots, notes), context=tls_context(ca_file), **settings
+            plan(url), self.ring, Producer(slots, notes), self.waiting(), context=tls_context(ca_file), **settings
         )
         self.task = asyncio.ensure_future(self.connection.run(self.stopping))
 

@@ -63,6 +63,16 @@ class TestWithoutPrivileges:
         assert "LimitRTPRIO" in cure
         assert policy == "other"
 
+    def test_busy_poll_is_given_or_refused_with_the_cure(self):
+        """Kernels differ: socket(7) has CAP_NET_ADMIN for it, newer ones give it to everybody."""
+        before = f"import socket; {NOBODY}; sock = socket.socket()"
+        refusal = in_another_process("privilege.busy_poll(sock)", before)
+        if refusal is not None:
+            what, reason, cure = refusal
+            assert (what, reason) == ("SO_BUSY_POLL", "Operation not permitted")
+            assert "CAP_NET_ADMIN" in cure
+            assert "net.core.busy_read" in cure
+
     def test_locking_memory_is_refused_with_the_cure(self):
         limit = "resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))"
         what, reason, cure = in_another_process("privilege.lock_memory()", f"{limit}; {NOBODY}")

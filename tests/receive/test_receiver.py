@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -105,12 +106,13 @@ def subscriptions(*texts: str) -> tuple[Subscription, ...]:
     return tuple(Subscription(text=text, topics=(f"topic of {text}",)) for text in texts)
 
 
-@pytest.fixture
-def receive() -> Iterator[Callable[..., Receiver]]:
+@pytest.fixture(params=[False, True], ids=["epoll", "busy-poll"])
+def receive(request: pytest.FixtureRequest) -> Iterator[Callable[..., Receiver]]:
+    """Starts receivers, with every way to wait."""
     running: list[Receiver] = []
 
     def start(*plans: ConnectionPlan, **options: Any) -> Receiver:
-        running.append(Receiver(*plans, **options))
+        running.append(Receiver(*plans, **{"busy_poll": request.param, **options}))
         return running[-1]
 
     yield start
@@ -242,6 +244,38 @@ class TestSpeaking:
         assert receiver.ended() == 0
         assert seen[0]["X-Key"] == "k"
         assert seen[0].get_all("User-Agent")[0].startswith("wsrec/")
+
+
+def used_so_far(receiver: Receiver) -> int:
+    """CPU time of the receiver, ns."""
+    return int(Path(f"/proc/{receiver.process.pid}/schedstat").read_text().split()[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+class TestCpu:
+    def share(self, receiver: Receiver) -> float:
+        """CPU time of the receiver as a part of the time."""
+        before, began = used_so_far(receiver), time.monotonic_ns()
+        time.sleep(0.5)
+        return (used_so_far(receiver) - before) / (time.monotonic_ns() - began)
+
+    def test_without_a_connection_nothing_spins(self, receive):
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            receiver = receive(plan(f"ws://127.0.0.1:{closed.getsockname()[1]}/"))
+            receiver.event(EventKind.CONNECT_FAILED)
+            assert self.share(receiver) < 0.2
+            assert receiver.stop() == 1
+
+    def test_with_one_that_says_nothing_only_busy_poll_does(self, receive, exchange):
+        receiver = receive(plan(exchange(forever).url))
+        receiver.event(EventKind.CONNECT)
+        if receiver.event(EventKind.SCHEDULING)["waiting"] == "epoll":
+            assert self.share(receiver) < 0.2
+        else:
+            before = used_so_far(receiver)
+            receiver.until(lambda: used_so_far(receiver) - before > 100_000_000)
+        assert receiver.stop() == 0
 
 
 class TestEnd:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,8 @@ from tests.store.rings import payloads
 from wsrec.session.lock import OutputLock, OutputLockedError
 from wsrec.store import manifest
 from wsrec.store.journal import JournalReader
+
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 class Stream:
@@ -109,6 +112,16 @@ def free(out: Path) -> bool:
         return False
 
 
+def command(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def allowed_list(pid: int) -> str:
+    """The processors that a process may run on, as the kernel lists them."""
+    (line,) = re.findall(r"^Cpus_allowed_list:\s*(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return line
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -142,6 +155,66 @@ class TestSignals:
         work.process.send_signal(signal.SIGINT)
         work.end(0)
         finished(work.out)
+
+
+class TestBusyPoll:
+    def test_a_signal_finishes_the_files(self, recording):
+        work = recording("--json", "--busy-poll")
+        work.process.send_signal(signal.SIGTERM)
+        output, _ = work.end(0)
+        assert json.loads(output)["messages"] == len(numbered(work.out)) > 100
+        finished(work.out)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no processor affinity")
+class TestProcessors:
+    @pytest.mark.skipif(CPUS[1:] == [], reason="needs two processors")
+    @pytest.mark.parametrize("busy_poll", [[], ["--busy-poll"]], ids=["epoll", "busy-poll"])
+    def test_each_receiver_runs_on_its_own(self, wsrec, exchange, tmp_path, busy_poll):
+        first, second = CPUS[:2]
+        urls = [exchange(Stream()).url, exchange(Stream()).url.replace("localhost", "127.0.0.1")]
+        process = wsrec.start("record", *urls, "--cpu", f"{second},{first}", "--out", tmp_path, *busy_poll)
+        work = Recording(process, tmp_path, Stream())
+        try:
+            work.until(lambda: work.journalled()[500:])
+            allowed = [allowed_list(pid) for pid in work.children() if "wsrec.receive" in command(pid)]
+            assert sorted(allowed) == [str(first), str(second)]
+            process.terminate()
+            work.end(0)
+        finally:
+            process.kill()
+            process.communicate()
+        receivers = {
+            tuple(row["detail"]["cpus"]): row["detail"]
+            for row in events_of(tmp_path, "scheduling")
+            if row["detail"]["process"] == "receiver"
+        }
+        assert sorted(receivers) == [(first,), (second,)]
+        for (cpu,), detail in receivers.items():
+            assert detail["processor"]["cpu"] == cpu
+            assert detail["waiting"] == ("busy-poll" if busy_poll else "epoll")
+        # both connections are there, each by a session of its own
+        feeds = {path.name for path in (tmp_path / "messages").iterdir()}
+        assert feeds == {"feed=localhost", "feed=127.0.0.1"}
+        assert len({line.session for line in manifest.read(tmp_path)}) == 2
+        finished(tmp_path)
+
+    def test_the_writer_runs_on_its_own(self, recording):
+        work = recording("--writer-cpu", str(CPUS[-1]))
+        assert allowed_list(work.child("wsrec.store")) == str(CPUS[-1])
+        assert len(allowed_list(work.child("wsrec.receive"))) >= len(str(CPUS[-1]))
+        work.process.terminate()
+        work.end(0)
+
+    def test_realtime_is_in_force_or_refused_with_the_cure(self, recording):
+        work = recording("--rt-priority", "20")
+        work.process.terminate()
+        _, log = work.end(0)
+        (detail,) = [
+            row["detail"] for row in events_of(work.out, "scheduling") if row["detail"]["process"] == "receiver"
+        ]
+        if (detail["policy"], detail["priority"]) != ("fifo", 20):
+            assert "CAP_SYS_NICE" in log
 
 
 class TestKilled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from wsrec import __version__
+from wsrec.cli.doctor import doctor
 from wsrec.cli.feeds import feeds
 from wsrec.cli.record import record
 from wsrec.cli.replay import replay
@@ -22,6 +23,7 @@ def main() -> None:
     First capture:        wsrec record demo --duration 10s
     Where the time went:  wsrec report captures
     A real exchange:      wsrec record binance --symbols BTC/USDT
+    This machine:         wsrec doctor
     Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
 
@@ -30,3 +32,4 @@ main.add_command(record)
 main.add_command(report)
 main.add_command(replay)
 main.add_command(feeds)
+main.add_command(doctor)

@@ -76,6 +76,9 @@ def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
 @click.option("--writer-cpu", type=click.IntRange(0), help="Processor to write on.")
 @click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of the receivers.")
 @click.option(
+    "--busy-poll", is_flag=True, help="Read without pause instead of waiting: quickest, and takes a whole processor."
+)
+@click.option(
     "--tls",
     type=click.Choice([mode.value for mode in TlsMode]),
     default=TlsMode.STAMPED.value,
@@ -127,6 +130,7 @@ def record(
     cpus: tuple[int, ...],
     writer_cpu: int | None,
     rt_priority: int | None,
+    busy_poll: bool,
     tls: str,
     ca_file: Path | None,
     ring_size: int,
@@ -145,7 +149,7 @@ def record(
     \b
     Examples:
       wsrec record demo --duration 10s
-      wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2
+      wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2 --busy-poll
       wsrec record binance binance-usdm --until 17:30 --out /data/captures
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
 
@@ -164,6 +168,7 @@ def record(
         cpus=cpus,
         writer_cpu=writer_cpu,
         rt_priority=rt_priority,
+        busy_poll=busy_poll,
         tls=TlsMode(tls),
         ca_file=ca_file,
         ring_size=ring_size,

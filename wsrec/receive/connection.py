@@ -26,6 +26,7 @@ from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import OpensslTransport, PlainTransport, StampedTlsTransport, Transport
+from wsrec.receive.waiting import Waiting
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
@@ -50,6 +51,7 @@ class Connection:
         plan: where to connect and what to send.
         ring: the connection's byte ring.
         producer: the receiver's slots.
+        waiting: how to learn that there is something to read.
         context: TLS context that verifies certificates and host names.
         tls: how TLS is taken off the wire.
         max_message: bytes; a larger message closes the connection with 1009.
@@ -69,6 +71,7 @@ class Connection:
         plan: ConnectionPlan,
         ring: ByteRing,
         producer: Producer,
+        waiting: Waiting,
         *,
         context: ssl.SSLContext,
         tls: TlsMode,
@@ -84,6 +87,7 @@ class Connection:
         self._uri = parse_uri(plan.url)
         self._ring = ring
         self._producer = producer
+        self._waiting = waiting
         self._context = context
         self._tls = tls
         self._max_message = max_message
@@ -213,7 +217,7 @@ class Connection:
             on_end=self._on_end,
             on_full=self._on_full,
         )
-        self._loop.add_reader(self._transport.fileno, self._hot.on_readable)
+        self._waiting.watch(self._transport.fileno, self._hot.on_readable)
         self._transport.send(self._handshake.request())
         await asyncio.wait((self._opened, self._ended), return_when=asyncio.FIRST_COMPLETED)
         if not self._opened.done():
@@ -251,6 +255,7 @@ class Connection:
             try:
                 sock.setblocking(False)
                 _notice_silence(sock)
+                self._waiting.prepare(sock)
                 stamped = timestamping.enable(sock)
                 async with asyncio.timeout(share if left else None):
                     await self._loop.sock_connect(sock, address)
@@ -371,7 +376,7 @@ class Connection:
 
     def _on_end(self, error: Exception | None) -> None:
         if self._transport is not None and self._transport.fileno >= 0:
-            self._loop.remove_reader(self._transport.fileno)
+            self._waiting.unwatch(self._transport.fileno)
         if isinstance(error, ProtocolError) and self._conversation is not None:
             with suppress(OSError):
                 self._send(self._conversation.close(error.code, str(error)[:100]))
@@ -381,7 +386,7 @@ class Connection:
     def _on_full(self) -> None:
         """A ring is full: stop reading, let TCP push back, and look again in a millisecond."""
         assert self._transport is not None
-        self._loop.remove_reader(self._transport.fileno)
+        self._waiting.unwatch(self._transport.fileno)
         if not self._full_since:
             self._full_since = now()
             self.stalls += 1
@@ -394,7 +399,7 @@ class Connection:
             self._loop.call_later(_FULL_POLL, self._look_for_room, hot)
             return
         self._tell_stall()
-        self._loop.add_reader(self._transport.fileno, hot.on_readable)
+        self._waiting.watch(self._transport.fileno, hot.on_readable)
 
     def _tell_stall(self) -> None:
         self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
@@ -430,7 +435,7 @@ class Connection:
         was_open, self.connected = self.connected, False
         if transport is not None:
             if transport.fileno >= 0:
-                self._loop.remove_reader(transport.fileno)
+                self._waiting.unwatch(transport.fileno)
             transport.close()
         if self._full_since:
             self._tell_stall()

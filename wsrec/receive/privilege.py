@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 # sys/mman.h, Linux
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+# asm-generic/socket.h; Python's socket module does not name them
+_SO_BUSY_POLL, _SO_PREFER_BUSY_POLL = 46, 69
+# us. A read that must not block polls the NIC once, whatever the figure
+_BUSY_POLL_US = 50
 
 
 class Refusal(NamedTuple):
@@ -63,6 +69,25 @@ def lock_memory() -> Refusal | None:
             reason,
             "give CAP_IPC_LOCK or raise the limit: `ulimit -l unlimited`, LimitMEMLOCK=infinity in a systemd unit",
         )
+    return None
+
+
+def busy_poll(sock: socket.socket) -> Refusal | None:
+    """Have a read of an empty socket poll the NIC's receive queue itself (SO_BUSY_POLL, socket(7)).
+
+    SO_PREFER_BUSY_POLL (Linux 5.11, Documentation/networking/napi.rst) keeps the NIC's interrupts off meanwhile, where
+    the interface's napi_defer_hard_irqs and gro_flush_timeout allow it.
+    """
+    what = "SO_BUSY_POLL"
+    if sys.platform != "linux":
+        return Refusal(what, f"{sys.platform} has none", "record on Linux")
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL, _BUSY_POLL_US)
+    except OSError as error:
+        cure = f"give CAP_NET_ADMIN, or set it for every socket: `sysctl net.core.busy_read={_BUSY_POLL_US}`"
+        return Refusal(what, error.strerror or str(error), cure)
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_PREFER_BUSY_POLL, 1)
     return None
 
 

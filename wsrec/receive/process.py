@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import sys
 
 import msgspec
@@ -16,7 +17,9 @@ from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
 from wsrec.receive.connection import Connection, tls_context
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob
+from wsrec.receive.processor import clock_source, processor, troubles
 from wsrec.receive.producer import Producer
+from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
@@ -35,12 +38,14 @@ class Receiver:
         self._job = job
         self._status = StatusPage(job.status)
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
+        self._waiting = BusyPoll() if job.busy_poll else Epoll()
         context = tls_context(job.ca_file)
         self._connections = [
             Connection(
                 plan,
                 ByteRing(ring),
                 self._producer,
+                self._waiting,
                 context=context,
                 tls=job.tls,
                 max_message=job.max_message,
@@ -80,17 +85,30 @@ class Receiver:
 
     def _prepare(self) -> None:
         job = self._job
-        refusals = [
-            privilege.pin(job.cpu) if job.cpu is not None else None,
-            privilege.realtime(job.rt_priority) if job.rt_priority is not None else None,
-            privilege.lock_memory(),
-        ]
+        with socket.socket() as probe:
+            refusals = [
+                privilege.pin(job.cpu) if job.cpu is not None else None,
+                privilege.realtime(job.rt_priority) if job.rt_priority is not None else None,
+                privilege.lock_memory(),
+                self._waiting.prepare(probe),
+            ]
         for refusal in refusals:
             if refusal is not None:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, cure=refusal.cure)
                 child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+        pinned = processor(job.cpu) if job.cpu is not None else None
+        for what, cure in troubles(pinned, busy_poll=job.busy_poll, realtime=job.rt_priority is not None):
+            child.warn(what, cure)
         hot_path = "compiled" if COMPILED else "python"
-        self._producer.event(EventKind.SCHEDULING, process="receiver", hot_path=hot_path, **privilege.in_force())
+        self._producer.event(
+            EventKind.SCHEDULING,
+            process="receiver",
+            hot_path=hot_path,
+            waiting=self._waiting.name,
+            clock_source=clock_source(),
+            processor=pinned,
+            **privilege.in_force(),
+        )
         # what is alive now stays; collecting it again and again would only add pauses
         gc.collect()
         gc.freeze()

@@ -50,7 +50,7 @@ class EventKind(StrEnum):
     CLOCK_STEP = "clock_step"
     """step_ns: the realtime clock was set"""
     SCHEDULING = "scheduling"
-    """process (receiver or writer), cpus, policy, priority, locked_bytes, of a receiver hot_path: what is in force"""
+    """process (receiver or writer), cpus, policy, priority, locked_bytes, hot_path, waiting, clock_source, processor"""
     PRIVILEGE = "privilege"
     """what, reason, cure: something the system refused"""
     DISK = "disk"

@@ -52,6 +52,10 @@ def record(
 
     """
     check_cpus((*options.cpus, *(() if options.writer_cpu is None else (options.writer_cpu,))))
+    if options.busy_poll and options.writer_cpu in options.cpus:
+        raise ConfigError(
+            f"--writer-cpu {options.writer_cpu}: a receiver busy-polls there; choose another, or leave it out"
+        )
     if options.ca_file is not None and not options.ca_file.is_file():
         raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
     with _resolved(targets, options, symbols, channels, subscribe) as (chosen, options):

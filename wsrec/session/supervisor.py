@@ -49,6 +49,7 @@ class RecordOptions:
         cpus: processors of the receivers, one receiver each; empty for one receiver on any.
         writer_cpu: processor of the writers.
         rt_priority: SCHED_FIFO priority of the receivers.
+        busy_poll: whether the receivers try and read all the time, instead of waiting for the kernel's word.
         tls: how TLS is taken off the wire.
         ca_file: PEM file trusted besides the system's certificates.
         ring_size: bytes of each connection's byte ring.
@@ -65,6 +66,7 @@ class RecordOptions:
     cpus: tuple[int, ...] = ()
     writer_cpu: int | None = None
     rt_priority: int | None = None
+    busy_poll: bool = False
     tls: TlsMode = TlsMode.STAMPED
     ca_file: Path | None = None
     ring_size: int = DEFAULT_CAPACITY
@@ -145,6 +147,7 @@ class Pair:
                 ca_file=str(options.ca_file) if options.ca_file else None,
                 cpu=self.cpu,
                 rt_priority=options.rt_priority,
+                busy_poll=options.busy_poll,
                 max_message=options.max_message,
                 until_close=options.until_close,
             ),

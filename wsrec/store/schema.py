@@ -84,7 +84,7 @@ METADATA_KEYS = {
     "feed_config": "the feed's configuration as it was in force, secrets removed",
     "feed_config_sha256": "its hash",
     "host": "host name, kernel, machine and processor model",
-    "scheduling": "of receiver and writer: affinity, scheduling class, locked memory; and which `hot_path` received",
+    "scheduling": "of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`",
     "connections": "each connection: number, URL without secrets, TLS mode, protocol version and cipher",
     "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
     "`largest_drift_ns`, `steps`",

@@ -1,0 +1,297 @@
+"""wsrec.receive.waiting: whoever watches a socket learns what comes, and the loop's other work goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+import uvloop
+
+from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
+
+Test = Callable[[Waiting], Awaitable[None]]
+
+
+@pytest.fixture(params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
+def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
+    """Runs a test on the receiver's kind of loop, with every way to wait."""
+    return lambda test: run_with(request.param, test)
+
+
+def run_with(kind: type[Waiting], test: Test) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(15):
+            await test(kind())
+
+    uvloop.run(whole())
+
+
+class Line:
+    """A watched socket, what came over it, and how often it was tried."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+        self.here, self.there = socket.socketpair()
+        self.here.setblocking(False)
+        self.came = b""
+        self.polls = 0
+        self.on_data: Callable[[], None] = lambda: None
+        self.watch()
+
+    def watch(self) -> None:
+        self.waiting.watch(self.here.fileno(), self._read)
+
+    def unwatch(self) -> None:
+        self.waiting.unwatch(self.here.fileno())
+
+    def _read(self) -> None:
+        self.polls += 1
+        with contextlib.suppress(BlockingIOError):
+            self.came += self.here.recv(100)
+            self.on_data()
+
+    async def until(self, came: bytes) -> None:
+        while self.came != came:
+            await asyncio.sleep(0.001)
+
+    def close(self) -> None:
+        if self.here.fileno() >= 0:
+            self.unwatch()
+        self.here.close()
+        self.there.close()
+
+
+@contextlib.contextmanager
+def lines(waiting: Waiting, count: int) -> Iterator[list[Line]]:
+    made = [Line(waiting) for _ in range(count)]
+    try:
+        yield made
+    finally:
+        for line in made:
+            line.close()
+
+
+class TestWatching:
+    def test_everything_comes_on_every_socket(self, run):
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 3) as three:
+                for number in range(10):
+                    for line in three:
+                        line.there.send(b"%d" % number)
+                    for line in three:
+                        await line.until(b"0123456789"[: number + 1])
+
+        run(test)
+
+    def test_not_after_it_was_unwatched_and_again_after_it_was_watched(self, run):
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 1) as (line,):
+                line.unwatch()
+                line.there.send(b"a")
+                await asyncio.sleep(0.02)
+                assert line.came == b""
+                line.watch()
+                await line.until(b"a")
+                line.unwatch()
+                line.unwatch()
+
+        run(test)
+
+    def test_a_callback_may_unwatch_itself(self, run):
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 2) as (one, two):
+                one.on_data = one.unwatch
+                one.there.send(b"a")
+                await one.until(b"a")
+                one.there.send(b"b")
+                two.there.send(b"a")
+                await two.until(b"a")
+                await asyncio.sleep(0.02)
+                assert one.came == b"a"
+
+        run(test)
+
+    def test_a_callback_may_close_every_other(self, run):
+        """As where one connection's end ends the others: none of them is called with its socket closed."""
+
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 3) as three:
+                called: list[Line] = []
+
+                def close_others(line: Line) -> None:
+                    called.append(line)
+                    for other in three:
+                        if other is not line:
+                            other.close()
+
+                for line in three:
+                    line.on_data = lambda line=line: close_others(line)
+                for line in three:
+                    line.there.send(b"a")
+                await asyncio.sleep(0.02)
+                assert len(called) == 1
+
+        run(test)
+
+    def test_a_callback_may_watch_a_new_one_with_the_number_of_its_own(self, run):
+        """As a reconnection does it: the closed socket's number is the next one's."""
+
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 1) as made:
+                first = made[0]
+
+                def again() -> None:
+                    number = first.here.fileno()
+                    first.close()
+                    made.append(Line(waiting))
+                    assert number in (made[1].here.fileno(), made[1].there.fileno())
+
+                first.on_data = again
+                first.there.send(b"a")
+                await first.until(b"a")
+                made[1].there.send(b"b")
+                await made[1].until(b"b")
+                assert first.came == b"a"
+
+        run(test)
+
+    def test_a_callback_that_fails_is_told_and_the_others_go_on(self, run):
+        async def test(waiting: Waiting) -> None:
+            told: list[BaseException] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+            with lines(waiting, 2) as (bad, good):
+
+                def fail() -> None:
+                    bad.on_data = lambda: None
+                    raise LookupError("broken")
+
+                bad.on_data = fail
+                bad.there.send(b"a")
+                good.there.send(b"a")
+                await good.until(b"a")
+                bad.there.send(b"b")
+                await bad.until(b"ab")
+                assert [str(error) for error in told] == ["broken"]
+
+        run(test)
+
+    def test_one_that_has_always_something_does_not_starve_the_others(self, run):
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 2) as (busy, quiet):
+                busy.on_data = lambda: busy.there.send(b"x") and None
+                busy.there.send(b"x")
+                for number in range(20):
+                    quiet.there.send(b"%c" % (65 + number))
+                    await quiet.until(bytes(range(65, 66 + number)))
+                busy.on_data = busy.unwatch
+                await asyncio.sleep(0.01)
+                assert len(busy.came) > 20
+
+        run(test)
+
+
+class TestTheLoopGoesOn:
+    def test_timers_other_descriptors_writers_and_names(self, run):
+        async def test(waiting: Waiting) -> None:
+            loop = asyncio.get_running_loop()
+            with lines(waiting, 2):
+                read, write = os.pipe()
+                heard = asyncio.Event()
+                loop.add_reader(read, heard.set)
+                os.write(write, b".")
+                await heard.wait()
+                loop.remove_reader(read)
+
+                writable = asyncio.Event()
+                loop.add_writer(write, writable.set)
+                await writable.wait()
+                loop.remove_writer(write)
+                os.close(read)
+                os.close(write)
+
+                assert await loop.getaddrinfo("localhost", 80)
+                ticks = 0
+                due = time.monotonic() + 0.3
+                while time.monotonic() < due:
+                    await asyncio.sleep(0.01)
+                    ticks += 1
+                # a loaded machine may lose some; a loop that is kept waiting loses nearly all
+                assert ticks > 5
+
+        run(test)
+
+    def test_signals(self, run):
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 1):
+                heard = asyncio.Event()
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.set)
+                os.kill(os.getpid(), signal.SIGUSR1)
+                await heard.wait()
+
+        run(test)
+
+
+async def cpu_share(seconds: float) -> float:
+    """CPU time of this thread while it has nothing to do, as a part of the time."""
+    began, cpu = time.monotonic(), time.thread_time()
+    await asyncio.sleep(seconds)
+    return (time.thread_time() - cpu) / (time.monotonic() - began)
+
+
+class TestCpu:
+    def test_epoll_sleeps_while_nothing_comes(self):
+        async def test(waiting: Waiting) -> None:
+            with lines(waiting, 1) as (line,):
+                assert await cpu_share(0.3) < 0.1
+                assert line.polls == 0
+
+        run_with(Epoll, test)
+
+    def test_busy_poll_polls_while_a_socket_is_watched_and_only_then(self):
+        async def test(waiting: Waiting) -> None:
+            assert await cpu_share(0.3) < 0.1
+            with lines(waiting, 1) as (line,):
+                await asyncio.sleep(0.3)
+                assert line.polls > 1000
+                line.unwatch()
+                assert await cpu_share(0.3) < 0.1
+                polls = line.polls
+                line.watch()
+                await asyncio.sleep(0.05)
+                assert line.polls > polls
+
+        run_with(BusyPoll, test)
+
+
+class TestPrepare:
+    def test_epoll_asks_for_nothing(self):
+        async def test(waiting: Waiting) -> None:
+            with socket.socket() as plain, socket.socket() as sock:
+                assert waiting.prepare(sock) is None
+                if sys.platform == "linux":
+                    assert value(sock) == value(plain)
+
+        run_with(Epoll, test)
+
+    def test_busy_poll_asks_the_kernel_or_says_why_not(self):
+        async def test(waiting: Waiting) -> None:
+            with socket.socket() as sock:
+                refusal = waiting.prepare(sock)
+                if refusal is None:
+                    assert value(sock) > 0
+                else:
+                    assert "CAP_NET_ADMIN" in refusal.cure or refusal.cure == "record on Linux"
+
+        run_with(BusyPoll, test)
+
+
+def value(sock: socket.socket) -> int:
+    """SO_BUSY_POLL, us."""
+    return sock.getsockopt(socket.SOL_SOCKET, 46)

@@ -1,0 +1,74 @@
+"""`wsrec doctor`: what this machine can do for a recording."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+from click.shell_completion import CompletionItem
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wsrec.cli.feeds import config_errors
+from wsrec.cli.types import CpusType
+from wsrec.receive.processor import interfaces
+from wsrec.session.doctor import Finding, State, examine
+from wsrec.session.record import check_cpus
+from wsrec.units import clean
+
+_COLOURS = {State.OK: "green", State.HINT: "yellow", State.ABSENT: "dim"}
+
+
+def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in interfaces() if name.startswith(incomplete)]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--cpu", "cpus", type=CpusType(), default=(), help="Processors to look at closely, as for record.")
+@click.option(
+    "--interface",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_complete_interface,
+    help="Network interface to look at. Repeatable. [default: all that are devices]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of findings.")
+@config_errors
+def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None:
+    """Say what this machine can do for a recording: stamps, TLS, clock, processors, limits. Changes nothing.
+
+    \b
+    Examples:
+      wsrec doctor
+      wsrec doctor --cpu 2 --interface eth0
+      wsrec doctor --json | jq '.[] | select(.state == "hint") | .cure'
+
+    \b
+    Each finding is one of
+      ok      nothing to do
+      hint    it works, and could be better: the cure follows
+      absent  this machine does not have it
+
+    Exit status: 0, also with hints; 2 wrong usage.
+    """
+    check_cpus(cpus)
+    findings = examine(cpus, names)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+    else:
+        _print(findings)
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        words = f"{escape(clean(finding.found))}: {escape(clean(finding.meaning))}"
+        if finding.cure is not None:
+            words += f"\n[bold]{escape(clean(finding.cure))}[/bold]"
+        colour = _COLOURS[finding.state]
+        table.add_row(f"[{colour}]{finding.state}[/{colour}]", escape(clean(finding.subject)), words)
+    Console(highlight=False).print(table)
