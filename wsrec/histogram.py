@@ -16,16 +16,21 @@ SUB_BUCKET_BITS = 7
 MAX_BITS = 43
 BUCKETS = (MAX_BITS - SUB_BUCKET_BITS + 1) << SUB_BUCKET_BITS
 
+# IEEE 754 double: 52 bits of fraction, exponent biased by 1023
+_DOUBLE_SHIFT = 52 - SUB_BUCKET_BITS
+_DOUBLE_START = (1023 + SUB_BUCKET_BITS - 1) << SUB_BUCKET_BITS
+_LINEAR = 1 << SUB_BUCKET_BITS
+
 Int64s = npt.NDArray[np.int64]
 
 
 def bucket_index(ns: Int64s) -> Int64s:
     """The bucket of each duration (ns). Below zero counts as zero, beyond 2**43 as the last bucket."""
     value: Int64s = np.clip(ns, 0, (1 << MAX_BITS) - 1)
-    # frexp's exponent is the bit length of an integer below 2**53
-    bits = np.frexp(value.astype(np.float64))[1].astype(np.int64)
-    shift: Int64s = np.maximum(bits - (SUB_BUCKET_BITS + 1), 0)
-    return (shift << SUB_BUCKET_BITS) + (value >> shift)
+    # a double (exact below 2**53) has the power of two and then the linear bits at its top: bucket by bucket its order
+    index: Int64s = (value.astype(np.float64).view(np.int64) >> _DOUBLE_SHIFT) - _DOUBLE_START
+    np.copyto(index, value, where=value < _LINEAR)
+    return index
 
 
 def bucket_counts(ns: Int64s) -> Int64s:

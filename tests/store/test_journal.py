@@ -17,28 +17,31 @@ JOB = b'{"session": "s"}'
 def batches(rings):
     """Three batches of different sizes, from one ring."""
     ends = rings(capacity=16 * 4096)
-    drain, made = ends.drain(), []
+    made = []
     for sizes in ((0, 5, 300), (12, 13), (5000, 1)):
         for size in sizes:
             ends.put(bytes(i & 0xFF for i in range(size)))
+        drain = ends.drain()
         made.append(drain.take())
+        drain.release()
     return made
 
 
 def write(path, batches, *, close=True):
     """The journal, and its size after the beginning and after each batch."""
-    journal = Journal(path, 1, JOB, 1000.0)
+    journal = Journal(path, 1, JOB)
     sizes = [path.stat().st_size]
     for batch in batches:
-        assert journal.append(batch) == path.stat().st_size - sizes[-1]
+        span = journal.append(batch)
         sizes.append(path.stat().st_size)
+        assert span == tuple(sizes[-2:])
     if close:
         journal.close()
     return sizes
 
 
 def content(batches):
-    return [(batch.first, batch.slots.tolist(), payloads(batch)) for batch in batches]
+    return [(batch.slots.tolist(), payloads(batch)) for batch in batches]
 
 
 class TestJournal:
@@ -68,11 +71,11 @@ class TestJournal:
         path = tmp_path / "j"
         path.write_bytes(b"precious")
         with pytest.raises(FileExistsError):
-            Journal(path, 1, JOB, 1.0)
+            Journal(path, 1, JOB)
         assert path.read_bytes() == b"precious"
 
     def test_a_full_disk_leaves_no_half_batch_and_the_batch_can_be_tried_again(self, tmp_path, batches):
-        journal = Journal(tmp_path / "j", 1, JOB, 1000.0)
+        journal = Journal(tmp_path / "j", 1, JOB)
         journal.append(batches[0])
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         before = (tmp_path / "j").stat().st_size
@@ -89,7 +92,7 @@ class TestJournal:
         assert content(JournalReader(tmp_path / "j")) == content(batches)
 
     def test_a_disk_that_is_full_from_the_start_leaves_a_journal_that_can_be_read(self, tmp_path, batches):
-        journal = Journal(tmp_path / "j", 1, JOB, 1000.0)
+        journal = Journal(tmp_path / "j", 1, JOB)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "j").stat().st_size + 10, hard))
         try:
@@ -106,24 +109,23 @@ class TestJournal:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
         try:
             with pytest.raises(OSError, match="large"):
-                Journal(tmp_path / "j", 1, JOB, 1000.0)
+                Journal(tmp_path / "j", 1, JOB)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert list(tmp_path.iterdir()) == []
 
-    def test_every_batch_is_synced_when_its_time_has_come_and_not_before(self, tmp_path, batches, monkeypatch):
+    def test_only_what_is_new_is_synced(self, tmp_path, batches, monkeypatch):
         synced = []
         monkeypatch.setattr(os, "fdatasync", synced.append)
-        eager, lazy = Journal(tmp_path / "a", 1, JOB, 0.0), Journal(tmp_path / "b", 1, JOB, 1000.0)
+        journal = Journal(tmp_path / "j", 1, JOB)
         for count, batch in enumerate(batches, 1):
-            eager.append(batch)
-            lazy.append(batch)
+            journal.append(batch)
+            journal.sync()
+            journal.sync()
             assert len(synced) == count
-        eager.sync_if_due()
-        assert len(synced) == len(batches)
 
     def test_its_name_is_made_durable(self, tmp_path, monkeypatch):
         folders = []
         monkeypatch.setattr("wsrec.store.journal.sync_folder", lambda folder: folders.append(folder))
-        Journal(tmp_path / "j", 1, JOB, 1.0)
+        Journal(tmp_path / "j", 1, JOB)
         assert folders == [tmp_path]
