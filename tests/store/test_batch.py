@@ -90,7 +90,7 @@ class TestRelease:
         ends.put(b"y" * 50, 1)
         before = [ends.room(0), ends.room(1)]
         drain = ends.drain()
-        batch = drain.take()
+        drain.take()
         assert [ends.room(0), ends.room(1)] == before
         assert ends.slots.free(2) == ends.slots.capacity - 2
         drain.release()
@@ -101,7 +101,7 @@ class TestRelease:
         ends = rings()
         drain = ends.drain()
         ends.put(b"first")
-        batch = drain.take()
+        drain.take()
         ends.put(b"second")
         drain.release()
         assert ends.room(0) == PAGE - HEADER - len(b"second") - HEADER
@@ -125,7 +125,7 @@ class TestHowFull:
         ends.put(b"x" * 98)
         ends.put(b"y" * 48, 1)
         assert (drain.pending(), drain.held()) == (2, 150)
-        batch = drain.take()
+        drain.take()
         assert (drain.pending(), drain.held()) == (0, 150)
         drain.release()
         assert (drain.pending(), drain.held()) == (0, 0)

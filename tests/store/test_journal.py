@@ -8,7 +8,8 @@ import resource
 import pytest
 
 from tests.store.rings import payloads
-from wsrec.store.journal import Journal, JournalReader, journal_path
+from wsrec.store import journal as journal_module
+from wsrec.store.journal import Journal, JournalReader, JournalTail, journal_path
 
 JOB = b'{"session": "s"}'
 
@@ -56,6 +57,13 @@ class TestJournal:
     def test_a_part_of_a_batch_comes_back(self, tmp_path, batches):
         write(tmp_path / "j", [batches[0].part(1, 3)])
         assert content(JournalReader(tmp_path / "j")) == content([batches[0].part(1, 3)])
+
+    def test_a_journal_of_another_version_is_not_taken_for_a_damaged_one(self, tmp_path, batches, monkeypatch):
+        monkeypatch.setattr(journal_module, "JOURNAL_VERSION", b"1")
+        write(tmp_path / "j", batches)
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="of version 1: recover it with the wsrec that wrote it"):
+            JournalReader(tmp_path / "j")
 
     def test_a_torn_tail_is_cut_at_the_last_whole_batch(self, tmp_path, batches):
         sizes = write(tmp_path / "whole", batches, close=False)
@@ -129,3 +137,30 @@ class TestJournal:
         monkeypatch.setattr("wsrec.store.journal.sync_folder", lambda folder: folders.append(folder))
         Journal(tmp_path / "j", 1, JOB)
         assert folders == [tmp_path]
+
+
+class TestTail:
+    """A journal read behind its end, while it goes on being written."""
+
+    @pytest.mark.parametrize("drop", [1, 1 << 40], ids=["forgotten by the kernel at once", "kept"])
+    def test_each_batch_as_soon_as_it_is_appended(self, tmp_path, batches, monkeypatch, drop):
+        monkeypatch.setattr(journal_module, "_DROP_BYTES", drop)
+        journal, read = Journal(tmp_path / "j", 1, JOB), []
+        tail = JournalTail(tmp_path / "j")
+        for batch in batches:
+            read.append(tail.read(journal.append(batch)))
+            journal.sync()
+        assert content(read) == content(batches)
+        tail.close()
+        journal.close()
+        (tmp_path / "j").unlink()
+        assert content(read) == content(batches)
+
+    def test_far_behind_and_in_any_order(self, tmp_path, batches):
+        journal = Journal(tmp_path / "j", 1, JOB)
+        spans = [journal.append(batch) for batch in batches]
+        journal.close()
+        tail = JournalTail(tmp_path / "j")
+        assert content(tail.read(span) for span in reversed(spans)) == content(reversed(batches))
+        assert content(JournalReader(tmp_path / "j")) == content(batches)
+        tail.close()

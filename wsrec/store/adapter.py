@@ -1,4 +1,4 @@
-"""Until the field reader takes and gives columns: it and the sequence checker behind the interface that they will have."""
+"""Until the field reader takes and gives columns: it and the sequence checker behind its next interface."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource, Step
-from wsrec.store.batch import payload_offsets
 from wsrec.store.adapter import FieldReader, SequenceChecker
+from wsrec.store.batch import payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
@@ -121,10 +121,12 @@ class FeedWriter:
         table["exchange_seq"] = fields.exchange_seq
         if self._messages is None:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk)
-        self._messages.append(pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA))
+        offsets = payload_offsets(payload)
+        rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
+        self._messages.append(rows, int(offsets[-1] - offsets[0]))
 
         self._next_seq += count
-        self._count(slots, when, np.diff(payload_offsets(payload)))
+        self._count(slots, when, np.diff(offsets))
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
 
@@ -192,7 +194,8 @@ class FeedWriter:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk)
             # what the rows of a batch showed was found after the events of the same batch
             self._event_rows.sort(key=lambda row: row["time"])
-            events.append(pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA))
+            table = pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA)
+            events.append(table, table.nbytes)
             _, events_digest = events.finish(out / "events" / name, metadata)
         if self._messages is not None:
             size, digest = self._messages.finish(out / "messages" / name, metadata)

@@ -35,7 +35,7 @@ def gather(
         ends: for each view, the count in its ring that its last slot's payload ends at; left as it is without a slot.
 
     """
-    into = memoryview(payloads)
+    into = memoryview(payloads)  # type: ignore[arg-type]  # numpy 2.4 declares `__buffer__` by a newer typing
     rings = np.where(slots["flags"] & OWN_WORDS != 0, 0, ring_of[slots["conn"]]).tolist()
     masks = [len(view) // 2 - 1 for view in views]
     at = 0

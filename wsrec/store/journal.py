@@ -22,6 +22,7 @@ from wsrec.store.output import sync_folder
 
 JOURNAL_VERSION = b"2"
 
+_DROP_BYTES = 64 << 20
 _JOB_KEY = b"wsrec.job"
 _VERSION_KEY = b"wsrec.journal_version"
 
@@ -142,14 +143,21 @@ class JournalTail:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._dropped = 0
 
     def read(self, span: Span) -> Batch:
         """The batch that stands there.
+
+        What lies before it is not read again: now and then the kernel is asked to write it to the disk and forget it.
+        Else the journal would fill the machine's memory, and a page that is new costs more than what is written there.
 
         Raises:
             OSError: it cannot be mapped.
 
         """
+        if span.start - self._dropped >= _DROP_BYTES and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, 0, span.start, os.POSIX_FADV_DONTNEED)
+            self._dropped = span.start
         page = span.start - span.start % mmap.ALLOCATIONGRANULARITY
         area = mmap.mmap(self._fd, span.stop - page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         message = pa.ipc.read_message(pa.py_buffer(area).slice(span.start - page))

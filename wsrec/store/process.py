@@ -35,6 +35,8 @@ from wsrec.store.pipeline import Pipeline
 from wsrec.store.sync import SyncThread
 
 _POLL_SECONDS = 0.002
+# How long the Parquet thread may keep the interpreter from the one that empties the rings
+_SWITCH_SECONDS = 0.0005
 # A ring this full is drained without waiting for the batch's time
 _URGENT = 0.125
 _GRACE_NS = 1_000_000_000
@@ -318,6 +320,7 @@ def main() -> int:
     except msgspec.DecodeError as error:
         child.say(child.FailedLine(message=f"the writer got no job: {error}"))
         return 1
+    sys.setswitchinterval(_SWITCH_SECONDS)
     # the receiver's processor is not for Arrow's threads
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)

@@ -46,8 +46,8 @@ _DIRECTION_WORDS = pa.array(["recv", "sent", "rest"], pa.string())
 class Stamps(NamedTuple):
     """The stamps of some slots on UTC (int64 ns since the epoch), and which of them exist.
 
-    `received` is where stages 2 to 5 exist, `stamped` where stage 1 does; `recv_time` is the best arrival time: stage 1,
-    else stage 4; of what we sent, when it was sent.
+    `received` is where stages 2 to 5 exist, `stamped` where stage 1 does. `recv_time` is the best arrival time: stage
+    1, else stage 4; of what we sent, when it was sent.
     """
 
     recv_time: Int64s
