@@ -16,16 +16,22 @@ SUB_BUCKET_BITS = 7
 MAX_BITS = 43
 BUCKETS = (MAX_BITS - SUB_BUCKET_BITS + 1) << SUB_BUCKET_BITS
 
+# IEEE 754 double: 52 bits of fraction, exponent biased by 1023
+_DOUBLE_SHIFT = 52 - SUB_BUCKET_BITS
+_DOUBLE_START = (1023 + SUB_BUCKET_BITS - 1) << SUB_BUCKET_BITS
+_LINEAR = 1 << SUB_BUCKET_BITS
+_INT64_MAX = (1 << 63) - 1
+
 Int64s = npt.NDArray[np.int64]
 
 
 def bucket_index(ns: Int64s) -> Int64s:
     """The bucket of each duration (ns). Below zero counts as zero, beyond 2**43 as the last bucket."""
-    value: Int64s = np.clip(ns, 0, (1 << MAX_BITS) - 1)
-    # frexp's exponent is the bit length of an integer below 2**53
-    bits = np.frexp(value.astype(np.float64))[1].astype(np.int64)
-    shift: Int64s = np.maximum(bits - (SUB_BUCKET_BITS + 1), 0)
-    return (shift << SUB_BUCKET_BITS) + (value >> shift)
+    value: Int64s = np.minimum(np.maximum(ns, 0), (1 << MAX_BITS) - 1)
+    # a double (exact below 2**53) has the power of two and then the linear bits at its top: bucket by bucket its order
+    index: Int64s = (value.astype(np.float64).view(np.int64) >> _DOUBLE_SHIFT) - _DOUBLE_START
+    np.copyto(index, value, where=value < _LINEAR)
+    return index
 
 
 def bucket_counts(ns: Int64s) -> Int64s:
@@ -65,9 +71,12 @@ class Histogram:
         if not len(ns):
             return added
         self.counts += added
-        # halves that cannot overflow: a wrong clock makes durations of decades
-        self.sum += (int((ns >> 32).sum()) << 32) + int((ns & 0xFFFFFFFF).sum())
         low, high = int(ns.min()), int(ns.max())
+        if max(-low, high) <= _INT64_MAX // len(ns):
+            self.sum += int(ns.sum())
+        else:
+            # halves that cannot overflow: a wrong clock makes durations of decades
+            self.sum += (int((ns >> 32).sum()) << 32) + int((ns & 0xFFFFFFFF).sum())
         self.min = low if self.min is None else min(self.min, low)
         self.max = high if self.max is None else max(self.max, high)
         if low < 0:

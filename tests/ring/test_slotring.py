@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +163,16 @@ FRAME, LAST, OWN = 0, Flag.LAST, Flag.EVENT
 
 
 class TestCountReads:
+    @staticmethod
+    def slots(flags: list[int]) -> Any:
+        slots = np.zeros(len(flags), SLOT_DTYPE)
+        slots["flags"] = flags
+        within = 0
+        for slot, flag in zip(slots, flags, strict=True):
+            slot["frame_in_read"] = within
+            within = within + 1 if flag == FRAME else 0
+        return slots
+
     @pytest.mark.parametrize(
         ("flags", "whole", "counts"),
         [
@@ -175,8 +186,7 @@ class TestCountReads:
         ],
     )
     def test_a_read_ends_with_the_frame_that_says_so(self, flags, whole, counts):
-        slots = np.zeros(len(flags), SLOT_DTYPE)
-        slots["flags"] = flags
+        slots = self.slots(flags)
         assert count_reads(slots) == whole
         assert slots["frames_in_read"][:whole].tolist() == counts
 
@@ -184,7 +194,11 @@ class TestCountReads:
         ("flags", "counts"), [([FRAME, FRAME], [2, 2]), ([LAST, OWN, FRAME], [1, 0, 1]), ([LAST], [1]), ([], [])]
     )
     def test_after_the_receivers_end_what_is_there_is_all(self, flags, counts):
-        slots = np.zeros(len(flags), SLOT_DTYPE)
-        slots["flags"] = flags
+        slots = self.slots(flags)
         assert count_reads(slots, final=True) == len(flags)
         assert slots["frames_in_read"].tolist() == counts
+
+    def test_the_rest_of_a_read_that_was_taken_in_two_has_the_whole_count(self):
+        slots = self.slots([FRAME, FRAME, FRAME, LAST, LAST])[2:]
+        assert count_reads(slots) == 3
+        assert slots["frames_in_read"].tolist() == [4, 4, 1]

@@ -8,7 +8,8 @@ import resource
 import pytest
 
 from tests.store.rings import payloads
-from wsrec.store.journal import Journal, JournalReader, journal_path
+from wsrec.store import journal as journal_module
+from wsrec.store.journal import Journal, JournalReader, JournalTail, journal_path
 
 JOB = b'{"session": "s"}'
 
@@ -17,28 +18,31 @@ JOB = b'{"session": "s"}'
 def batches(rings):
     """Three batches of different sizes, from one ring."""
     ends = rings(capacity=16 * 4096)
-    drain, made = ends.drain(), []
+    made = []
     for sizes in ((0, 5, 300), (12, 13), (5000, 1)):
         for size in sizes:
             ends.put(bytes(i & 0xFF for i in range(size)))
+        drain = ends.drain()
         made.append(drain.take())
+        drain.release()
     return made
 
 
 def write(path, batches, *, close=True):
     """The journal, and its size after the beginning and after each batch."""
-    journal = Journal(path, 1, JOB, 1000.0)
+    journal = Journal(path, 1, JOB)
     sizes = [path.stat().st_size]
     for batch in batches:
-        assert journal.append(batch) == path.stat().st_size - sizes[-1]
+        span = journal.append(batch)
         sizes.append(path.stat().st_size)
+        assert span == tuple(sizes[-2:])
     if close:
         journal.close()
     return sizes
 
 
 def content(batches):
-    return [(batch.first, batch.slots.tolist(), payloads(batch)) for batch in batches]
+    return [(batch.slots.tolist(), payloads(batch)) for batch in batches]
 
 
 class TestJournal:
@@ -54,6 +58,13 @@ class TestJournal:
         write(tmp_path / "j", [batches[0].part(1, 3)])
         assert content(JournalReader(tmp_path / "j")) == content([batches[0].part(1, 3)])
 
+    def test_a_journal_of_another_version_is_not_taken_for_a_damaged_one(self, tmp_path, batches, monkeypatch):
+        monkeypatch.setattr(journal_module, "JOURNAL_VERSION", b"1")
+        write(tmp_path / "j", batches)
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="of version 1: recover it with the wsrec that wrote it"):
+            JournalReader(tmp_path / "j")
+
     def test_a_torn_tail_is_cut_at_the_last_whole_batch(self, tmp_path, batches):
         sizes = write(tmp_path / "whole", batches, close=False)
         data = (tmp_path / "whole").read_bytes()
@@ -68,11 +79,11 @@ class TestJournal:
         path = tmp_path / "j"
         path.write_bytes(b"precious")
         with pytest.raises(FileExistsError):
-            Journal(path, 1, JOB, 1.0)
+            Journal(path, 1, JOB)
         assert path.read_bytes() == b"precious"
 
     def test_a_full_disk_leaves_no_half_batch_and_the_batch_can_be_tried_again(self, tmp_path, batches):
-        journal = Journal(tmp_path / "j", 1, JOB, 1000.0)
+        journal = Journal(tmp_path / "j", 1, JOB)
         journal.append(batches[0])
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         before = (tmp_path / "j").stat().st_size
@@ -89,7 +100,7 @@ class TestJournal:
         assert content(JournalReader(tmp_path / "j")) == content(batches)
 
     def test_a_disk_that_is_full_from_the_start_leaves_a_journal_that_can_be_read(self, tmp_path, batches):
-        journal = Journal(tmp_path / "j", 1, JOB, 1000.0)
+        journal = Journal(tmp_path / "j", 1, JOB)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "j").stat().st_size + 10, hard))
         try:
@@ -106,24 +117,50 @@ class TestJournal:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
         try:
             with pytest.raises(OSError, match="large"):
-                Journal(tmp_path / "j", 1, JOB, 1000.0)
+                Journal(tmp_path / "j", 1, JOB)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert list(tmp_path.iterdir()) == []
 
-    def test_every_batch_is_synced_when_its_time_has_come_and_not_before(self, tmp_path, batches, monkeypatch):
+    def test_only_what_is_new_is_synced(self, tmp_path, batches, monkeypatch):
         synced = []
         monkeypatch.setattr(os, "fdatasync", synced.append)
-        eager, lazy = Journal(tmp_path / "a", 1, JOB, 0.0), Journal(tmp_path / "b", 1, JOB, 1000.0)
+        journal = Journal(tmp_path / "j", 1, JOB)
         for count, batch in enumerate(batches, 1):
-            eager.append(batch)
-            lazy.append(batch)
+            journal.append(batch)
+            journal.sync()
+            journal.sync()
             assert len(synced) == count
-        eager.sync_if_due()
-        assert len(synced) == len(batches)
 
     def test_its_name_is_made_durable(self, tmp_path, monkeypatch):
         folders = []
         monkeypatch.setattr("wsrec.store.journal.sync_folder", lambda folder: folders.append(folder))
-        Journal(tmp_path / "j", 1, JOB, 1.0)
+        Journal(tmp_path / "j", 1, JOB)
         assert folders == [tmp_path]
+
+
+class TestTail:
+    """A journal read behind its end, while it goes on being written."""
+
+    @pytest.mark.parametrize("drop", [1, 1 << 40], ids=["forgotten by the kernel at once", "kept"])
+    def test_each_batch_as_soon_as_it_is_appended(self, tmp_path, batches, monkeypatch, drop):
+        monkeypatch.setattr(journal_module, "_DROP_BYTES", drop)
+        journal, read = Journal(tmp_path / "j", 1, JOB), []
+        tail = JournalTail(tmp_path / "j")
+        for batch in batches:
+            read.append(tail.read(journal.append(batch)))
+            journal.sync()
+        assert content(read) == content(batches)
+        tail.close()
+        journal.close()
+        (tmp_path / "j").unlink()
+        assert content(read) == content(batches)
+
+    def test_far_behind_and_in_any_order(self, tmp_path, batches):
+        journal = Journal(tmp_path / "j", 1, JOB)
+        spans = [journal.append(batch) for batch in batches]
+        journal.close()
+        tail = JournalTail(tmp_path / "j")
+        assert content(tail.read(span) for span in reversed(spans)) == content(reversed(batches))
+        assert content(JournalReader(tmp_path / "j")) == content(batches)
+        tail.close()

@@ -34,9 +34,9 @@ def rows(start: int, count: int, symbol: str = "BTC") -> pa.Table:
 def finished(tmp_path):
     """A finished file of three tables in two row groups, with size and digest."""
     made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA)
-    made.append(rows(0, output.ROW_GROUP_ROWS))
-    made.append(rows(output.ROW_GROUP_ROWS, 2, "ETH"))
-    made.append(rows(output.ROW_GROUP_ROWS + 2, 1))
+    made.append(rows(0, output.ROW_GROUP_ROWS), 0)
+    made.append(rows(output.ROW_GROUP_ROWS, 2, "ETH"), 0)
+    made.append(rows(output.ROW_GROUP_ROWS + 2, 1), 0)
     path = tmp_path / "x" / "y" / "a.parquet"
     return path, *made.finish(path, {"wsrec.session": '"s"'})
 
@@ -57,7 +57,7 @@ class TestParquetOutput:
         monkeypatch.setattr(output, "ROW_GROUP_BYTES", 2000)
         made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA)
         for start in range(0, 60, 20):
-            made.append(rows(start, 20))
+            made.append(rows(start, 20), 2000)
         made.finish(tmp_path / "a.parquet", {})
         assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
 
@@ -83,7 +83,7 @@ class TestParquetOutput:
     def test_events_have_their_schema(self, tmp_path):
         made = ParquetOutput(tmp_path / "e.partial", EVENT_SCHEMA)
         row = {"time": 1, "kind": "gap", "conn": 2, "channel": "trade", "symbol": None, "detail": "{}"}
-        made.append(pa.Table.from_pylist([row], EVENT_SCHEMA))
+        made.append(pa.Table.from_pylist([row], EVENT_SCHEMA), 0)
         made.finish(tmp_path / "e.parquet", {})
         table = pq.read_table(tmp_path / "e.parquet")
         assert table.schema.equals(EVENT_SCHEMA)

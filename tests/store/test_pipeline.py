@@ -67,7 +67,7 @@ class Session:
     def take(self, number: int = 1) -> None:
         batch = self._drain.take()
         self.pipeline.take(batch, number)
-        self._drain.release(batch)
+        self._drain.release()
 
     def finish(self, number: int = 1) -> list[manifest.ManifestLine]:
         return self.pipeline.finish(number)

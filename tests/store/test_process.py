@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from wsrec.feed.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
 from wsrec.store.journal import JournalReader
+from wsrec.store.recovery import recover
 
 FEED = feed_of_url("wss://h/s").public_config()
 
@@ -28,7 +30,7 @@ FEED = feed_of_url("wss://h/s").public_config()
 class WriterProcess:
     """A writer, and what it says."""
 
-    def __init__(self, out, rings: Rings, **job) -> None:
+    def __init__(self, out, rings: Rings, program=("-m", "wsrec.store"), **job) -> None:
         self.out, self.rings = out, rings
         self.folder = out / ".wsrec" / "s"
         connections = tuple(plan(conn) for conn in rings.rings)
@@ -38,7 +40,7 @@ class WriterProcess:
             out, connections, {"f": FEED}, slots=slots, notes=notes, status=status, rings=tuple(byte_rings), **job
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wsrec.store"],
+            [sys.executable, "-P", *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=rings.fds,
@@ -92,8 +94,8 @@ class WriterProcess:
 def writer(rings, tmp_path):
     with contextlib.ExitStack() as stack:
 
-        def start(conns: int = 1, capacity: int = 64 * 4096, **job) -> WriterProcess:
-            started = WriterProcess(tmp_path, rings(conns, capacity, 4096), **job)
+        def start(conns: int = 1, capacity: int = 64 * 4096, out=tmp_path, **job) -> WriterProcess:
+            started = WriterProcess(out, rings(conns, capacity, 4096), **job)
             stack.callback(started.close)
             return started
 
@@ -229,6 +231,66 @@ class TestBatches:
         (journal,) = work.folder.glob("journal-*")
         assert [p for batch in JournalReader(journal) for p in payloads(batch)][-1] == b"x" * 5000
         work.stop()
+
+
+# Parquet that does nothing as long as there is a file of that name
+HELD = """
+import os, sys, time
+from wsrec.store import process
+take = process.Pipeline.take
+def held(self, *arguments):
+    while os.path.exists(sys.argv[1]):
+        time.sleep(0.01)
+    take(self, *arguments)
+process.Pipeline.take = held
+sys.exit(process.main())
+"""
+
+
+class TestParquetBehind:
+    """What Parquet has not taken waits in the journal, on the disk: not in memory, and not in the rings."""
+
+    @pytest.mark.parametrize("rotate", [1 << 30, 5 << 20], ids=["one file", "many files"])
+    def test_the_rings_do_not_wait_for_it_and_the_order_is_kept(self, writer, tmp_path, rotate):
+        out, hold = tmp_path / "out", tmp_path / "hold"
+        hold.touch()
+        work = writer(out=out, capacity=256 * 4096, program=("-c", HELD, str(hold)), rotate_bytes=rotate)
+        payload, before = bytes(9000), 0
+        for index in range(8000):
+            if index == 1000:
+                before = resident(work.process.pid)
+            work.put(b"%d " % index + payload)
+        work.journalled()
+        grown = resident(work.process.pid) - before
+        assert not int(work.rings.status.writer["messages"])
+        hold.unlink()
+        work.stop()
+        assert work.process.returncode == 0
+        check_files(out, 8000)
+        texts = messages_of(out, columns=["seq", "text"])["text"]
+        assert [int(text.as_py().split(" ")[0]) for text in texts] == list(range(8000))
+        assert grown < 20 << 20  # of 63 MB
+
+    def test_killed_meanwhile_everything_is_recovered(self, writer, tmp_path):
+        out, hold = tmp_path / "out", tmp_path / "hold"
+        hold.touch()
+        work = writer(out=out, program=("-c", HELD, str(hold)), rotate_bytes=100_000)
+        for index in range(300):
+            work.put(b"%d" % index + bytes(1000))
+            if not index % 50:
+                work.journalled()
+        work.journalled()
+        assert len(list(work.folder.glob("journal-*"))) > 1
+        work.process.kill()
+        work.process.wait()
+        (recovered,) = recover(out, pytest.fail)
+        assert recovered.rows == 300
+        assert [int(data.split(b"\0")[0]) for data in received(messages_of(out))] == list(range(300))
+
+
+def resident(pid: int) -> int:
+    """Memory of a process (bytes)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 class TestKilled:

@@ -40,7 +40,7 @@ def interrupted(tmp_path: Path) -> Path:
     assert batch is not None
     folder = tmp_path / ".wsrec" / job.session
     folder.mkdir(parents=True)
-    journal = Journal(journal_path(folder, 1), 1, msgspec.json.encode(job), 1.0)
+    journal = Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
     journal.append(batch)
     journal.close()
     rings.close()

@@ -161,7 +161,7 @@ class SlotRing:
 
 
 def count_reads(slots: npt.NDArray[Any], *, final: bool = False) -> int:
-    """Fill in `frames_in_read` of consecutive slots, the first of which begins a read or is none of a frame's.
+    """Fill in `frames_in_read` of consecutive slots.
 
     Args:
         slots: array of `SLOT_DTYPE`, a copy of what stands in the ring.
@@ -178,6 +178,6 @@ def count_reads(slots: npt.NDArray[Any], *, final: bool = False) -> int:
     if final and whole < len(slots):
         ends = np.append(ends, len(slots) - 1)
         whole = len(slots)
-    counts = np.diff(ends, prepend=-1)
-    slots["frames_in_read"][:whole] = np.where(frames[:whole], np.repeat(counts, counts), 0)
+    counts = np.where(frames[ends], slots["frame_in_read"][ends] + 1, 0)
+    slots["frames_in_read"][:whole] = np.repeat(counts, np.diff(ends, prepend=-1))
     return whole

@@ -1,72 +1,70 @@
 """A batch: what the writer takes out of the rings at once, without a Python object a message.
 
-The slots are copied as they stand; the bytes that they point to are copied as one region a ring, frame headers and all.
-The payloads are then described, not moved: a `binary_view` array whose views point into the regions (Arrow columnar
-format, "Variable-size Binary View Layout"). The same form goes into the journal and comes back from it.
+The slots are copied as they stand, the payloads one behind the other, which is the one copy of them (`gather`). The
+same form goes into the journal and comes back from it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing, count_reads
+from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, SlotRing, count_reads
+from wsrec.store.gather import Slots
+from wsrec.store.implementation import gather
 
 JOURNAL_SCHEMA: pa.Schema = pa.schema(
     [
-        pa.field("number", pa.uint64(), nullable=False),
         pa.field("slot", pa.binary(SLOT_SIZE), nullable=False),
-        pa.field("payload", pa.binary_view(), nullable=False),
+        pa.field("payload", pa.large_binary(), nullable=False),
     ]
 )
 
-_INLINE = 12
-_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
-
-Slots = npt.NDArray[Any]
+# as such a slot is copied whole, and not field by field
+_BYTES = np.dtype((np.void, SLOT_SIZE))
+# A batch ends with the payload that reaches this: it bounds what is copied at once
+BATCH_BYTES = 16 << 20
 
 
 class Batch(NamedTuple):
     """Consecutive slots and their payloads.
 
     Attributes:
-        first: count of the first slot.
         slots: array of `SLOT_DTYPE`.
-        payload: `binary_view` array as long as `slots`.
+        payload: `large_binary` array as long as `slots`.
 
     """
 
-    first: int
     slots: Slots
     payload: pa.Array
 
     def part(self, start: int, stop: int) -> Batch:
         """The slots from `start` to `stop` of this batch."""
-        return Batch(self.first + start, self.slots[start:stop], self.payload[start:stop])
+        return Batch(self.slots[start:stop], self.payload[start:stop])
 
     def to_arrow(self) -> pa.RecordBatch:
         """The batch in `JOURNAL_SCHEMA`, nothing copied."""
-        count = len(self.slots)
-        number = pa.array(np.arange(self.first, self.first + count, dtype=np.uint64))
-        slot = pa.Array.from_buffers(pa.binary(SLOT_SIZE), count, [None, pa.py_buffer(self.slots)])
-        return pa.record_batch([number, slot, self.payload], schema=JOURNAL_SCHEMA)
+        slot = pa.Array.from_buffers(pa.binary(SLOT_SIZE), len(self.slots), [None, pa.py_buffer(self.slots)])
+        return pa.record_batch([slot, self.payload], schema=JOURNAL_SCHEMA)
 
     @classmethod
     def from_arrow(cls, batch: pa.RecordBatch) -> Batch:
         """Read what `to_arrow` made."""
         slot = batch.column("slot")
         slots = np.frombuffer(slot.buffers()[1], SLOT_DTYPE, len(slot), slot.offset * SLOT_SIZE)
-        return cls(batch.column("number")[0].as_py(), slots, batch.column("payload"))
+        return cls(slots, batch.column("payload"))
 
 
 class Drain:
     """The writer's end of the rings.
+
+    It copies into memory of its own, always the same: fresh pages cost more than what is copied into them.
 
     Args:
         slots: the slot ring.
@@ -77,9 +75,16 @@ class Drain:
 
     def __init__(self, slots: SlotRing, rings: dict[int, ByteRing], notes: ByteRing) -> None:
         self._slots = slots
-        self._rings = rings
-        self._notes = notes
+        self._rings = [notes, *rings.values()]
+        self._views = [ring.view for ring in self._rings]
+        self._ring_of = np.zeros(1 << 16, np.int32)
+        for index, conn in enumerate(rings, 1):
+            self._ring_of[conn] = index
         self._taken = slots.released.read()
+        self._taken_ends = np.array([ring.tail.read() for ring in self._rings], np.int64)
+        self._slot_memory = np.empty(slots.capacity, SLOT_DTYPE)
+        self._offset_memory = np.zeros(slots.capacity + 1, np.int64)
+        self._payload_memory = np.empty(BATCH_BYTES, np.uint8)
 
     def pending(self) -> int:
         """Slots that are published and not yet taken."""
@@ -87,87 +92,59 @@ class Drain:
 
     def held(self) -> int:
         """Bytes in the connections' rings: received, and not yet released."""
-        return sum(ring.head.read() - ring.tail.read() for ring in self._rings.values())
+        return sum(ring.head.read() - ring.tail.read() for ring in self._rings[1:])
 
     def fullest(self) -> float:
         """How full the fullest ring is, from 0 to 1."""
-        rings = (*self._rings.values(), self._notes)
-        fill = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in rings)
+        fill = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self._rings)
         return max(fill, self.pending() / self._slots.capacity)
 
     def take(self, *, final: bool = False) -> Batch | None:
-        """Copy all whole reads that are published; None where there are none. The rings keep them until `release`.
+        """Copy the whole reads that are published, up to `BATCH_BYTES` and the payload that reaches it.
+
+        The rings keep it until `release`; the next `take` writes over the batch.
 
         Args:
             final: whether the receiver has ended, so that what is there of a read is all of it.
 
+        Returns:
+            None where there is no whole read.
+
         """
-        first = self._taken
-        slots = self._slots.run(first, self._slots.published.read()).copy()
-        slots = slots[: count_reads(slots, final=final)]
-        if not len(slots):
+        published = self.pending()
+        slots = self._slot_memory[:published]
+        slots.view(_BYTES)[:] = self._slots.run(self._taken, self._taken + published).view(_BYTES)
+        count = count_reads(slots, final=final)
+        if not count:
             return None
-        self._taken = first + len(slots)
-        return Batch(first, slots, self._payloads(slots))
+        slots, offsets = slots[:count], self._offset_memory[: count + 1]
+        np.cumsum(slots["length"], out=offsets[1:])
+        if offsets[-1] > BATCH_BYTES:
+            count = int(np.searchsorted(offsets[1:], BATCH_BYTES)) + 1
+            slots, offsets = slots[:count], offsets[: count + 1]
+        size = int(offsets[-1])
+        if size > len(self._payload_memory):
+            self._payload_memory = np.empty(size, np.uint8)
+        payloads = self._payload_memory[:size]
+        gather(slots, self._views, self._ring_of, payloads, self._taken_ends)
+        self._taken += count
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(payloads)]
+        return Batch(slots, pa.Array.from_buffers(pa.large_binary(), count, buffers))
 
-    def release(self, batch: Batch) -> None:
-        """Give the rings' space of a batch back to the receiver: it is in the journal."""
-        for ring, rows in self._by_ring(batch.slots):
-            last = batch.slots[rows[-1]]
-            ring.tail.publish(int(last["offset"]) + int(last["length"]))
-        self._slots.released.publish(batch.first + len(batch.slots))
-
-    def _payloads(self, slots: Slots) -> pa.Array:
-        views = np.zeros((len(slots), 4), np.int32)
-        regions: list[pa.Buffer] = []
-        for ring, rows in self._by_ring(slots):
-            offsets = slots["offset"][rows]
-            start = int(offsets[0])
-            length = int(offsets[-1]) + int(slots["length"][rows[-1]]) - start
-            region = bytes(ring.slice(start, length))
-            _fill_views(views, rows, offsets - np.uint64(start), slots["length"][rows], region, len(regions))
-            regions.append(pa.py_buffer(region))
-        return pa.Array.from_buffers(pa.binary_view(), len(slots), [None, pa.py_buffer(views), *regions])
-
-    def _by_ring(self, slots: Slots) -> list[tuple[ByteRing, npt.NDArray[np.int64]]]:
-        own = slots["flags"] & _OWN_WORDS != 0
-        groups = [(self._notes, np.flatnonzero(own))]
-        conns = slots["conn"]
-        groups += [(self._rings[int(conn)], np.flatnonzero(~own & (conns == conn))) for conn in np.unique(conns[~own])]
-        return [(ring, rows) for ring, rows in groups if len(rows)]
+    def release(self) -> None:
+        """Give the rings' space of all that was taken back to the receiver: it is in the journal."""
+        for ring, end in zip(self._rings, self._taken_ends.tolist(), strict=True):
+            ring.tail.publish(end)
+        self._slots.released.publish(self._taken)
 
 
-def _fill_views(
-    views: npt.NDArray[np.int32],
-    rows: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.uint64],
-    lengths: npt.NDArray[np.uint32],
-    region: bytes,
-    buffer: int,
-) -> None:
-    """Write the 16-byte views of the payloads that lie in one region.
-
-    A view is the length, then up to 12 bytes of the payload itself, or for a longer one its first 4 bytes, the number
-    of its buffer and its offset there.
-    """
-    data = np.frombuffer(region, np.uint8)
-    views[rows, 0] = lengths
-    long = lengths > _INLINE
-    at = starts[long].astype(np.int64)
-    cells = views.view(np.uint8).reshape(len(views), 16)
-    cells[rows[long], 4:8] = data[at[:, None] + np.arange(4)]
-    views[rows[long], 2] = buffer
-    views[rows[long], 3] = at
-    short, at, size = rows[~long], starts[~long].astype(np.int64), lengths[~long]
-    for byte in range(int(size.max(initial=0))):
-        has = size > byte
-        cells[short[has], 4 + byte] = data[at[has] + byte]
+def payload_offsets(payload: pa.Array) -> npt.NDArray[np.int64]:
+    """Where each payload of a `large_binary` array begins in its buffer, and where the last one ends (bytes)."""
+    return np.frombuffer(payload.buffers()[1], np.int64, len(payload) + 1, payload.offset * 8)
 
 
 def payload_list(payload: pa.Array) -> Sequence[memoryview]:
-    """Each payload as a view of one buffer (a `large_binary` array's own): no Python `bytes` a message."""
-    flat = payload.cast(pa.large_binary())
-    _, offset_buffer, data_buffer = flat.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64, len(flat) + 1, flat.offset * 8).tolist()
-    data = memoryview(data_buffer if data_buffer is not None else b"").cast("B").toreadonly()
-    return [data[start:stop] for start, stop in itertools.pairwise(offsets)]
+    """Each payload of a `large_binary` array as a view of its buffer: for the few that Python has to look at."""
+    buffer = payload.buffers()[2]
+    data = memoryview(buffer if buffer is not None else b"").cast("B").toreadonly()
+    return [data[start:stop] for start, stop in itertools.pairwise(payload_offsets(payload).tolist())]

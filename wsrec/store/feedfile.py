@@ -10,24 +10,24 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wsrec import __version__
 from wsrec.feed.acks import AckTracker
-from wsrec.feed.fields import FieldColumns, FieldReader
+from wsrec.feed.fields import FieldColumns
 from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import SequenceChecker
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource, Step
-from wsrec.store.batch import Slots, payload_list
+from wsrec.store.adapter import FieldReader, SequenceChecker
+from wsrec.store.batch import payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
+from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
-from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
+from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
 from wsrec.wire import frames
 
 _RSV1 = int(Flag.RSV1)
@@ -111,25 +111,24 @@ class FeedWriter:
 
         """
         count = len(slots)
-        payloads = payload_list(payload)
         readable = when.received & (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _RSV1 == 0)
-        fields = self._fields.read([p if ok else b"" for p, ok in zip(payloads, readable.tolist(), strict=True)])
+        fields = self._fields.read(payload, readable)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
-        table["channel"] = pa.array(fields.channel, pa.string()).dictionary_encode()
-        table["symbol"] = pa.array(fields.symbol, pa.string()).dictionary_encode()
-        table["exchange_time"] = pa.array(fields.exchange_time, pa.int64()).cast(
-            MESSAGE_SCHEMA.field("exchange_time").type
-        )
-        table["exchange_seq"] = pa.array(fields.exchange_seq, pa.int64())
+        table["channel"] = fields.channel
+        table["symbol"] = fields.symbol
+        table["exchange_time"] = fields.exchange_time.view(UTC_NS)
+        table["exchange_seq"] = fields.exchange_seq
         if self._messages is None:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk)
-        self._messages.append(pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA))
+        offsets = payload_offsets(payload)
+        rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
+        self._messages.append(rows, int(offsets[-1] - offsets[0]))
 
         self._next_seq += count
-        self._count(slots, when, pc.binary_length(payload).to_numpy())
+        self._count(slots, when, np.diff(offsets))
         self._check_sequences(slots, when, fields)
-        self._match_acks(slots, when, payloads, fields)
+        self._match_acks(slots, when, payload, fields)
 
     def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Write an event; `channel` and `symbol` in the detail go into their columns.
@@ -195,7 +194,8 @@ class FeedWriter:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk)
             # what the rows of a batch showed was found after the events of the same batch
             self._event_rows.sort(key=lambda row: row["time"])
-            events.append(pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA))
+            table = pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA)
+            events.append(table, table.nbytes)
             _, events_digest = events.finish(out / "events" / name, metadata)
         if self._messages is not None:
             size, digest = self._messages.finish(out / "messages" / name, metadata)
@@ -232,18 +232,20 @@ class FeedWriter:
             self._file_since = int(when.handoff[0])
         self._file_times = (self._file_times[0] if self._file_times else int(times[0]), int(times[-1]))
         carried = received & (slots["opcode"] < frames.CLOSE)
-        self.messages += int(carried.sum())
-        self.control += int(received.sum() - carried.sum())
-        self.sent += int(len(slots) - received.sum())
-        self.payload_bytes += int(lengths[carried].sum())
-        if not received.any():
+        arrived, messages = int(np.count_nonzero(received)), int(np.count_nonzero(carried))
+        self.messages += messages
+        self.control += arrived - messages
+        self.sent += len(slots) - arrived
+        self.payload_bytes += int(lengths.sum(where=carried))
+        if not arrived:
             return
-        arrived = times[received]
-        self.first_time = int(arrived[0]) if self.first_time is None else self.first_time
-        self.last_time = int(arrived[-1])
-        for source, rows in zip(*np.unique(slots["source"][received], return_counts=True), strict=True):
-            word = _stage1_word(StampSource(int(source)))
-            self._stage1[word] = self._stage1.get(word, 0) + int(rows)
+        first, last = int(received.argmax()), len(received) - 1 - int(received[::-1].argmax())
+        self.first_time = int(times[first]) if self.first_time is None else self.first_time
+        self.last_time = int(times[last])
+        sources = np.bincount(slots["source"] if arrived == len(slots) else slots["source"][received])
+        for source in np.flatnonzero(sources).tolist():
+            word = _stage1_word(StampSource(source))
+            self._stage1[word] = self._stage1.get(word, 0) + int(sources[source])
         for row, (step, durations) in enumerate(step_durations(when)):
             added = self._steps[step.key].add(durations)
             if self._live_steps is not None:
@@ -252,7 +254,7 @@ class FeedWriter:
     def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
         if not self._sequences.checks:
             return
-        for gap in self._sequences.check(slots["conn"].tolist(), fields):
+        for gap in self._sequences.check(slots["conn"], fields):
             self.event(
                 int(when.recv_time[gap.index]),
                 EventKind.GAP,
@@ -266,18 +268,17 @@ class FeedWriter:
                 seq=self._next_seq - len(slots) + gap.index,
             )
 
-    def _match_acks(self, slots: Slots, when: Stamps, payloads: Any, fields: FieldColumns) -> None:
-        if not self._acks.checks:
+    def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
+        if not self._acks.checks or not fields.channel.null_count:
             return
-        for row, channel in enumerate(fields.channel):
-            if channel is not None or slots["opcode"][row] >= frames.CLOSE:
-                continue
-            conn, time = int(slots["conn"][row]), int(when.handoff[row])
+        unnamed = fields.channel.is_null().to_numpy(zero_copy_only=False) & (slots["opcode"] < frames.CLOSE)
+        for row in np.flatnonzero(unnamed).tolist():
+            conn, time, data = int(slots["conn"][row]), int(when.handoff[row]), payload[row].as_py()
             if not when.received[row]:
-                text = bytes(payloads[row]).decode()
+                text = data.decode()
                 self._acks.sent(conn, text, self._topics.get((conn, text), ()), time)
                 continue
-            for outcome in self._acks.received(conn, payloads[row], time):
+            for outcome in self._acks.received(conn, data, time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
@@ -304,8 +305,8 @@ class FeedWriter:
 
 def step_durations(when: Stamps) -> list[tuple[Step, Any]]:
     """The durations (int64 ns) of each step of the received rows, and of the whole way of those that have stage 1."""
-    stamped = when.select(when.received & when.stamped)
-    received = when.select(when.received)
+    received = when if when.received.all() else when.select(when.received)
+    stamped = received if received.stamped.all() else received.select(received.stamped)
     pairs = [
         (stamped.nic, stamped.event),
         (received.event, received.recv_start),

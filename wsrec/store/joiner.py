@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
-from wsrec.store.batch import Batch, Slots, payload_list
+from wsrec.store.batch import Batch, payload_list
+from wsrec.store.gather import Slots
 
 _FIN = int(Flag.FIN)
 _RSV1 = int(Flag.RSV1)
@@ -43,7 +44,7 @@ class Joiner:
         flags, opcodes = batch.slots["flags"], batch.slots["opcode"]
         whole = flags & _FIN != 0
         if not self._open and bool(np.all(whole & ((opcodes != 0) | (flags & _EVENT != 0)))):
-            return batch.slots, batch.payload.cast(pa.large_binary())
+            return batch.slots, batch.payload
 
         slots = batch.slots.copy()
         payloads: list[bytes | memoryview] = []

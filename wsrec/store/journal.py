@@ -2,14 +2,17 @@
 
 One Arrow IPC stream a file, one record batch (`batch.JOURNAL_SCHEMA`) for each batch taken from the rings: the slots as
 they were, frames and events alike. Everything in the Parquet files is made from it, by the same code when the writer
-runs and when a journal that was left behind is recovered.
+runs, which reads its own journal behind its end, and when a journal that was left behind is recovered.
 """
 
 from __future__ import annotations
 
-import time
+import mmap
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -17,16 +20,29 @@ from wsrec.store.batch import JOURNAL_SCHEMA, Batch
 from wsrec.store.disk import NewFile
 from wsrec.store.output import sync_folder
 
-JOB_KEY = b"wsrec.job"
+JOURNAL_VERSION = b"2"
+
+_DROP_BYTES = 64 << 20
+_JOB_KEY = b"wsrec.job"
+_VERSION_KEY = b"wsrec.journal_version"
+
+
+class Span(NamedTuple):
+    """Where a batch stands in its journal: from byte `start` to byte `stop`."""
+
+    start: int
+    stop: int
 
 
 class Journal:
     """One journal file, being written.
 
+    One thread appends; another may call `sync` meanwhile.
+
     Args:
         path: a file that does not exist yet.
+        number: its number in the session.
         job: JSON of the writer's job, so that the journal can be recovered without its session.
-        fsync_seconds: time between two fdatasync.
 
     Attributes:
         path: the file.
@@ -37,12 +53,12 @@ class Journal:
 
     """
 
-    def __init__(self, path: Path, number: int, job: bytes, fsync_seconds: float) -> None:
+    def __init__(self, path: Path, number: int, job: bytes) -> None:
         self.path = path
         self.number = number
-        self._fsync_seconds = fsync_seconds
         self._file = NewFile(path)
-        self._stream = pa.ipc.new_stream(self._file, JOURNAL_SCHEMA.with_metadata({JOB_KEY: job}))
+        metadata = {_JOB_KEY: job, _VERSION_KEY: JOURNAL_VERSION}
+        self._stream = pa.ipc.new_stream(self._file, JOURNAL_SCHEMA.with_metadata(metadata))
         try:
             # the schema is written with the first batch, and must not be cut off with one that the disk refuses
             self._stream.write_batch(pa.RecordBatch.from_pylist([], schema=JOURNAL_SCHEMA))
@@ -52,39 +68,48 @@ class Journal:
             self._file.close()
             path.unlink()
             raise
-        self._synced = time.monotonic()
-        self._dirty = True
+        self._dirty = threading.Event()
+        self._dirty.set()
 
-    def append(self, batch: Batch) -> int:
-        """Write a batch and return how many bytes it took; after an error nothing of it is left in the file.
+    def append(self, batch: Batch) -> Span:
+        """Write a batch and return where it stands; after an error nothing of it is left in the file.
 
         Raises:
             OSError: the disk is full or gone.
 
         """
-        before = self._file.tell()
+        start = self._file.tell()
         try:
             self._stream.write_batch(batch.to_arrow())
-            self._dirty = True
-            self.sync_if_due()
         except OSError:
-            self._file.cut(before)
+            self._file.cut(start)
             raise
-        return self._file.tell() - before
+        self._dirty.set()
+        return Span(start, self._file.tell())
 
-    def sync_if_due(self) -> None:
-        """Have the kernel write to the disk what it holds of the journal, if the last time was long enough ago.
+    def check_name(self) -> None:
+        """Make sure that nobody deleted the journal.
 
         Raises:
-            FileNotFoundError: somebody deleted the journal; what is written now would vanish with it.
-            OSError: the disk failed.
+            FileNotFoundError: it has no name; what is written now would vanish with it.
 
         """
         self._file.check_name()
-        if self._dirty and time.monotonic() - self._synced >= self._fsync_seconds:
-            self._file.sync()
-            self._synced = time.monotonic()
-            self._dirty = False
+
+    def sync(self) -> None:
+        """Have what was appended on the disk.
+
+        Raises:
+            OSError: the disk failed.
+
+        """
+        if self._dirty.is_set():
+            self._dirty.clear()
+            try:
+                self._file.sync()
+            except OSError:
+                self._dirty.set()
+                raise
 
     def close(self) -> None:
         """End the stream and the file, durably.
@@ -103,6 +128,46 @@ def journal_path(folder: Path, number: int) -> Path:
     return folder / f"journal-{number:06d}.arrows"
 
 
+class JournalTail:
+    """A journal that is being written, read behind its writer batch by batch.
+
+    The batches are mapped, not copied: what was just written is in the kernel's cache of the file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it cannot be opened.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._dropped = 0
+
+    def read(self, span: Span) -> Batch:
+        """The batch that stands there.
+
+        What lies before it is not read again: now and then the kernel is asked to write it to the disk and forget it.
+        Else the journal would fill the machine's memory, and a page that is new costs more than what is written there.
+
+        Raises:
+            OSError: it cannot be mapped.
+
+        """
+        if span.start - self._dropped >= _DROP_BYTES and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, 0, span.start, os.POSIX_FADV_DONTNEED)
+            self._dropped = span.start
+        page = span.start - span.start % mmap.ALLOCATIONGRANULARITY
+        area = mmap.mmap(self._fd, span.stop - page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        message = pa.ipc.read_message(pa.py_buffer(area).slice(span.start - page))
+        return Batch.from_arrow(pa.ipc.read_record_batch(message, JOURNAL_SCHEMA))
+
+    def close(self) -> None:
+        """Close it; batches that were read stay."""
+        os.close(self._fd)
+
+
 class JournalReader:
     """A journal as it was left: its whole batches, in order, up to its end or to where it is torn.
 
@@ -114,7 +179,7 @@ class JournalReader:
         torn: after reading: whether it ended in the middle of a batch.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or another version of wsrec wrote it.
         pa.ArrowInvalid: not even its beginning is whole.
 
     """
@@ -124,9 +189,12 @@ class JournalReader:
             raise pa.ArrowInvalid(f"{path} is empty")
         self._stream = pa.ipc.open_stream(pa.memory_map(str(path)))
         metadata = self._stream.schema.metadata or {}
-        if JOB_KEY not in metadata:
+        if _JOB_KEY not in metadata:
             raise pa.ArrowInvalid(f"{path} is no journal of wsrec")
-        self.job: bytes = metadata[JOB_KEY]
+        version = metadata.get(_VERSION_KEY, b"1")
+        if version != JOURNAL_VERSION:
+            raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
+        self.job: bytes = metadata[_JOB_KEY]
         self.torn = False
 
     def __iter__(self) -> Iterator[Batch]:

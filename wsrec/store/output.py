@@ -55,8 +55,12 @@ class ParquetOutput:
         self._held_rows = 0
         self._held_bytes = 0
 
-    def append(self, table: pa.Table) -> None:
+    def append(self, table: pa.Table, size: int) -> None:
         """Add rows; they are written when they make a row group.
+
+        Args:
+            table: the rows, in the file's schema.
+            size: bytes of their payloads. Asking the table for its size takes longer than making it.
 
         Raises:
             OSError: the disk is full or gone.
@@ -64,7 +68,7 @@ class ParquetOutput:
         """
         self._held.append(table)
         self._held_rows += table.num_rows
-        self._held_bytes += table.nbytes
+        self._held_bytes += size
         self.rows += table.num_rows
         if self._held_rows >= ROW_GROUP_ROWS or self._held_bytes >= ROW_GROUP_BYTES:
             self._write_row_group()

@@ -15,9 +15,10 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
-from wsrec.store.batch import Batch, Slots, payload_list
+from wsrec.store.batch import Batch, payload_list
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import FeedWriter
+from wsrec.store.gather import Slots
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
 from wsrec.store.rows import Int64s, stamps
@@ -178,9 +179,11 @@ class Pipeline:
             if event.kind is EventKind.ANCHOR:
                 # a journal's rows before its first anchor have no better one
                 marks.append((int(row) if marks else -1, event.detail["realtime"] - event.detail["monotonic"]))
-        at = np.searchsorted([row for row, _ in marks], np.arange(count), side="right") - 1
-        offset: Int64s = np.array([value for _, value in marks] or [0], np.int64)[np.maximum(at, 0)]
         self._offset = marks[-1][1] if marks else None
+        if len(marks) < 2:
+            return np.full(count, self._offset or 0, np.int64)
+        at = np.searchsorted([row for row, _ in marks], np.arange(count), side="right") - 1
+        offset: Int64s = np.array([value for _, value in marks], np.int64)[np.maximum(at, 0)]
         return offset
 
     def _event(self, time: int, offset: int, event: Event) -> None:

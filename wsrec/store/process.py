@@ -1,8 +1,8 @@
-"""The writer process: rings to journal on one thread, journal batches to Parquet on another.
+"""The writer process: rings to journal on one thread, journal to Parquet on another, and a third for the disk.
 
-The first thread never waits for Parquet unless the second is `_QUEUE_BYTES` behind: it copies what is published,
-appends it to the journal and gives the rings back to the receiver. The second makes rows of the same batches and
-finishes files.
+The first thread never waits for the others: it copies what is published, appends it to the journal and gives the rings
+back to the receiver. The second reads the same batches out of the journal, makes rows of them and finishes files; how
+far it is behind costs no memory, only the journal's room on the disk. The third has the journal on the disk (`sync`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import msgspec
@@ -30,11 +30,13 @@ from wsrec.store.batch import Batch, Drain
 from wsrec.store.disk import PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
-from wsrec.store.journal import Journal, journal_path
+from wsrec.store.journal import Journal, JournalTail, Span, journal_path
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.sync import SyncThread
 
 _POLL_SECONDS = 0.002
-_QUEUE_BYTES = 64 << 20
+# How long the Parquet thread may keep the interpreter from the one that empties the rings
+_SWITCH_SECONDS = 0.0005
 # A ring this full is drained without waiting for the batch's time
 _URGENT = 0.125
 _GRACE_NS = 1_000_000_000
@@ -43,8 +45,16 @@ _SILENCE_NS = 1_500_000_000
 _ORPHAN_SECONDS = 15.0
 
 
+class _Batch(NamedTuple):
+    """A batch that stands in the journal of this number."""
+
+    number: int
+    journal: Path
+    span: Span
+
+
 class _Finish(NamedTuple):
-    """Finish the files of this number; its journal is closed and can go afterwards."""
+    """Finish the files of this number; its journal can go afterwards."""
 
     number: int
     journal: Path
@@ -56,11 +66,11 @@ class _End(NamedTuple):
     receiver_died: bool
 
 
-_Item = tuple[Batch, int] | _Finish | _End | None
+_Item = _Batch | _Finish | _End | None
 
 
 class ParquetThread(threading.Thread):
-    """Runs the pipeline behind a bounded queue.
+    """Runs the pipeline behind the journal.
 
     Attributes:
         failed: the exception that ended it.
@@ -69,33 +79,28 @@ class ParquetThread(threading.Thread):
 
     def __init__(self, pipeline: Pipeline, disk: PatientDisk) -> None:
         super().__init__(name="parquet", daemon=True)
-        self._disk = disk
         self.failed: Exception | None = None
+        self._disk = disk
         self._pipeline = pipeline
-        self._queue: deque[_Item] = deque()
-        self._queued_bytes = 0
-        self._changed = threading.Condition()
+        self._queue: SimpleQueue[_Item] = SimpleQueue()
+        self._tail: JournalTail | None = None
         self._journals: list[Path] = []
 
-    def put(self, batch: Batch, number: int) -> None:
-        """Hand a journalled batch over; waits while too much is queued."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._queued_bytes < _QUEUE_BYTES or self.failed is not None)
-            self._queue.append((batch, number))
-            self._queued_bytes += batch.payload.nbytes
-            self._changed.notify_all()
+    def put(self, number: int, journal: Path, span: Span) -> None:
+        """Hand a batch over that was journalled."""
+        self._queue.put(_Batch(number, journal, span))
 
     def finish(self, number: int, journal: Path) -> None:
         """Have the files of this number finished after what was put before."""
-        self._send(_Finish(number, journal))
+        self._queue.put(_Finish(number, journal))
 
     def end(self, *, receiver_died: bool) -> None:
         """Have the session's end recorded, and where the receiver died, that nothing was received from then on."""
-        self._send(_End(receiver_died))
+        self._queue.put(_End(receiver_died))
 
     def stop(self) -> None:
         """Let the thread end after all that was put, and wait for it."""
-        self._send(None)
+        self._queue.put(None)
         self.join()
         if self.failed is None and self._journals:
             child.warn("a message had begun and never ended; what had come of it was discarded")
@@ -104,31 +109,21 @@ class ParquetThread(threading.Thread):
     def run(self) -> None:
         """Do what is queued, until stopped."""
         try:
-            while (item := self._next()) is not None:
+            while (item := self._queue.get()) is not None:
                 self._record_trouble()
                 if isinstance(item, _Finish):
                     self._finish(item)
                 elif isinstance(item, _End):
                     self._record_end(item)
                 else:
-                    self._pipeline.take(*item)
-                    with self._changed:
-                        self._queued_bytes -= item[0].payload.nbytes
-                        self._changed.notify_all()
+                    self._take(item)
         except Exception as error:  # noqa: BLE001 (told to the operator by the main thread; the journal has everything)
-            with self._changed:
-                self.failed = error
-                self._changed.notify_all()
+            self.failed = error
 
-    def _next(self) -> _Item:
-        with self._changed:
-            self._changed.wait_for(lambda: self._queue)
-            return self._queue.popleft()
-
-    def _send(self, item: _Item) -> None:
-        with self._changed:
-            self._queue.append(item)
-            self._changed.notify_all()
+    def _take(self, item: _Batch) -> None:
+        if self._tail is None:
+            self._tail = JournalTail(item.journal)
+        self._pipeline.take(self._tail.read(item.span), item.number)
 
     def _record_trouble(self) -> None:
         while self._disk.over:
@@ -146,6 +141,9 @@ class ParquetThread(threading.Thread):
 
     def _finish(self, item: _Finish) -> None:
         self._pipeline.finish(item.number)
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
         self._journals.append(item.journal)
         # the journal that holds the beginning of an unfinished message stays until the message's file has landed
         if not self._pipeline.pending:
@@ -173,6 +171,7 @@ class Writer:
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
         self._parquet = ParquetThread(self._pipeline, self._disk)
         self._journal = self._new_journal(1)
+        self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
         self._journal_bytes = 0
         self._stopping = False
@@ -188,6 +187,7 @@ class Writer:
         self._pipeline.event(time.time_ns(), EventKind.SCHEDULING, process="writer", **self._scheduling())
         threading.Thread(target=self._watch_stdin, daemon=True).start()
         self._parquet.start()
+        self._sync.start()
         while True:
             stopping = self._stopping
             now = time.monotonic()
@@ -198,44 +198,56 @@ class Writer:
             due = due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
             if pending and (due or stopping):
                 batch = self._drain.take(final=stopping)
-                if batch is not None:
+                if batch is None:
+                    # a read that is still being handed off, or whose receiver was killed meanwhile
+                    self._idle()
+                    time.sleep(_POLL_SECONDS)
+                else:
                     self._write(batch)
-                    self._drain.release(batch)
+                    self._drain.release()
                 self._waiting_since = None
             elif stopping:
                 break
             else:
                 self._idle()
                 time.sleep(_POLL_SECONDS)
-            self._check_parquet()
+            self._check_threads()
         return self._finish()
 
     def _write(self, batch: Batch) -> None:
         """Journal a batch, cut where a file ends."""
-        periods = period(self._utc(batch), self._job.rotate_seconds)
-        cuts = [0, *(np.flatnonzero(np.diff(periods)) + 1).tolist(), len(batch.slots)]
-        for start, stop in itertools.pairwise(cuts):
-            part = batch.part(start, stop)
-            current = int(periods[start])
+        self._journal.check_name()
+        for part, current in self._by_period(batch):
             full = self._journal_bytes >= self._job.rotate_bytes
             if self._period is not None and (current > self._period or full):
                 self._rotate()
             self._period = max(current, self._period or 0)
-            size = self._disk.retry(lambda part=part: self._journal.append(part))  # type: ignore[misc]
+            span = self._disk.retry(lambda part=part: self._journal.append(part))  # type: ignore[misc]
             self._journal_bytes += int(part.slots["length"].sum())
-            self._status.writer["journalled_bytes"] += size
-            self._parquet.put(part, self._journal.number)
+            self._status.writer["journalled_bytes"] += span.stop - span.start
+            self._parquet.put(self._journal.number, self._journal.path, span)
+
+    def _by_period(self, batch: Batch) -> list[tuple[Batch, int]]:
+        """The batch cut where a file ends by the time, and the file's period of each part."""
+        times = batch.slots["handoff"].astype(np.int64) + (time.time_ns() - time.monotonic_ns())
+        seconds = self._job.rotate_seconds
+        first, last = (int(period(edge, seconds)) for edge in (times.min(), times.max()))
+        if first == last:
+            return [(batch, first)]
+        periods = period(times, seconds)
+        cuts = [0, *(np.flatnonzero(np.diff(periods)) + 1).tolist(), len(batch.slots)]
+        return [(batch.part(start, stop), int(periods[start])) for start, stop in itertools.pairwise(cuts)]
 
     def _rotate(self) -> None:
         old = self._journal
         self._journal = self._new_journal(old.number + 1)
         self._journal_bytes = 0
-        self._disk.retry(old.close)
+        self._sync.change(self._journal)
         self._parquet.finish(old.number, old.path)
 
     def _idle(self) -> None:
         self._beat()
-        self._disk.retry(self._journal.sync_if_due)
+        self._journal.check_name()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
         if self._period is not None and current > self._period and self._waiting_since is None:
             self._rotate()
@@ -252,12 +264,11 @@ class Writer:
 
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
-        old = self._journal
-        self._disk.retry(old.close)
+        self._sync.stop()
         self._parquet.end(receiver_died=self._receiver_died)
-        self._parquet.finish(old.number, old.path)
+        self._parquet.finish(self._journal.number, self._journal.path)
         self._parquet.stop()
-        self._check_parquet()
+        self._check_threads()
         self._folder.rmdir()
         firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
         lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
@@ -275,18 +286,15 @@ class Writer:
             last_recv_time=max(lasts, default=None),
         )
 
-    def _check_parquet(self) -> None:
-        if self._parquet.failed is not None:
-            raise self._parquet.failed
+    def _check_threads(self) -> None:
+        for thread in (self._parquet, self._sync):
+            if thread.failed is not None:
+                raise thread.failed
 
     def _new_journal(self, number: int) -> Journal:
         job = msgspec.json.encode(self._job)
         path = journal_path(self._folder, number)
-        return self._disk.retry(lambda: Journal(path, number, job, self._job.fsync_seconds))
-
-    def _utc(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        offset = time.time_ns() - time.monotonic_ns()
-        return batch.slots["handoff"].astype(np.int64) + offset
+        return self._disk.retry(lambda: Journal(path, number, job))
 
     def _scheduling(self) -> dict[str, object]:
         return privilege.in_force()
@@ -316,6 +324,7 @@ def main() -> int:
     except msgspec.DecodeError as error:
         child.say(child.FailedLine(message=f"the writer got no job: {error}"))
         return 1
+    sys.setswitchinterval(_SWITCH_SECONDS)
     # the receiver's processor is not for Arrow's threads
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from wsrec.ring.slotring import COARSE_SHIFT, Flag
 from wsrec.stages import StampSource
-from wsrec.store.batch import Slots
+from wsrec.store.batch import payload_offsets
+from wsrec.store.gather import Slots
 from wsrec.store.schema import UTC_NS
 from wsrec.wire import frames
 
@@ -21,6 +22,7 @@ Bools = npt.NDArray[np.bool_]
 _SENT = int(Flag.SENT)
 _RSV1 = int(Flag.RSV1)
 _COARSE = int(Flag.COARSE)
+_FIRST_NOT_ASCII = 0x80
 
 _OPCODES = {
     frames.TEXT: "text",
@@ -44,9 +46,11 @@ _DIRECTION_WORDS = pa.array(["recv", "sent", "rest"], pa.string())
 class Stamps(NamedTuple):
     """The stamps of some slots on UTC (int64 ns since the epoch), and which of them exist.
 
-    `received` is where stages 2 to 5 exist, `stamped` where stage 1 does.
+    `received` is where stages 2 to 5 exist, `stamped` where stage 1 does. `recv_time` is the best arrival time: stage
+    1, else stage 4; of what we sent, when it was sent.
     """
 
+    recv_time: Int64s
     nic: Int64s
     event: Int64s
     recv_start: Int64s
@@ -60,29 +64,23 @@ class Stamps(NamedTuple):
         """The stamps of some rows."""
         return Stamps(*(column[rows] for column in self))
 
-    @property
-    def recv_time(self) -> Int64s:
-        """The best arrival time: stage 1, else stage 4; of what we sent, when it was sent."""
-        return np.where(self.stamped, self.nic, np.where(self.received, self.recv_end, self.handoff))
-
 
 def stamps(slots: Slots, offset: Int64s) -> Stamps:
     """The six stamps of each slot; `offset` (ns) turns each slot's monotonic stamps into UTC."""
-    shift = np.where(slots["flags"] & _COARSE, COARSE_SHIFT, 0)
+    flags = slots["flags"].copy()
+    waited, took, parse = (slots[name].astype(np.int64) for name in ("recv_start", "recv_end", "parsed"))
+    coarse = flags & _COARSE != 0
+    if coarse.any():
+        for difference in (waited, took, parse):
+            difference[coarse] <<= COARSE_SHIFT
+    nic = slots["nic"].astype(np.int64)
     event = slots["event"].astype(np.int64) + offset
-    recv_start = event + (slots["recv_start"].astype(np.int64) << shift)
-    recv_end = recv_start + (slots["recv_end"].astype(np.int64) << shift)
-    parsed = recv_end + (slots["parsed"].astype(np.int64) << shift)
-    return Stamps(
-        nic=slots["nic"].astype(np.int64),
-        event=event,
-        recv_start=recv_start,
-        recv_end=recv_end,
-        parsed=parsed,
-        handoff=slots["handoff"].astype(np.int64) + offset,
-        received=slots["flags"] & _SENT == 0,
-        stamped=slots["nic"] != 0,
-    )
+    recv_start = event + waited
+    recv_end = recv_start + took
+    handoff = slots["handoff"].astype(np.int64) + offset
+    received, stamped = flags & _SENT == 0, nic != 0
+    arrived = nic if stamped.all() else np.where(stamped, nic, np.where(received, recv_end, handoff))
+    return Stamps(arrived, nic, event, recv_start, recv_end, recv_end + parse, handoff, received, stamped)
 
 
 def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array]:
@@ -111,9 +109,12 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
 
 def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
     """The columns `text` and `data`: text messages that are valid UTF-8, and everything else, byte for byte."""
-    binary = payload.cast(pa.binary())
     is_text = (slots["opcode"] == frames.TEXT) & (slots["flags"] & _RSV1 == 0)
+    # a cast from large_binary shares the payloads' bytes, and looks at each payload: at all of them at once is faster
+    binary = payload.cast(pa.binary())
     if bool(is_text.all()):
+        if _is_ascii(payload):
+            return binary.view(pa.string()), pa.nulls(len(slots), pa.binary())
         try:
             return binary.cast(pa.string()), pa.nulls(len(slots), pa.binary())
         except pa.ArrowInvalid:
@@ -122,6 +123,12 @@ def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
     mask = pa.array(is_text)
     text = pc.if_else(mask, binary, pa.scalar(None, pa.binary())).cast(pa.string())
     return text, pc.if_else(mask, pa.scalar(None, pa.binary()), binary)
+
+
+def _is_ascii(payload: pa.Array) -> bool:
+    offsets = payload_offsets(payload)
+    data = np.frombuffer(payload.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    return int(data.max(initial=0)) < _FIRST_NOT_ASCII
 
 
 def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
@@ -139,7 +146,7 @@ def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
 
 
 def _times(ns: Int64s, valid: Bools | None = None) -> pa.Array:
-    return pa.array(ns, mask=None if valid is None else ~valid).cast(UTC_NS)
+    return pa.array(ns, mask=None if valid is None or valid.all() else ~valid).view(UTC_NS)
 
 
 def _words(index: npt.NDArray[np.int32], words: pa.Array) -> pa.Array:

@@ -1,0 +1,122 @@
+"""wsrec.store.sync: what is appended reaches the disk, without whoever appends waiting for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.store.rings import Rings
+from wsrec.store.disk import GIVES_UP, PatientDisk
+from wsrec.store.journal import Journal, JournalReader
+from wsrec.store.sync import SyncThread
+
+JOB = b"{}"
+
+
+@pytest.fixture
+def batch(rings):
+    ends: Rings = rings()
+    ends.put(b"payload")
+    return ends.drain().take()
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The inode of the file of each fdatasync(2)."""
+    done: list[int] = []
+    real = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        real(fd)
+        done.append(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    return done
+
+
+class TestSyncThread:
+    def test_what_is_appended_is_synced_again_and_again(self, tmp_path, batch, synced):
+        journal = Journal(tmp_path / "j", 1, JOB)
+        thread = SyncThread(journal, 0.01, GIVES_UP)
+        thread.start()
+        for count in range(1, 4):
+            until(lambda count=count: len(synced) >= count)
+            journal.append(batch)
+        thread.stop()
+        assert thread.failed is None
+        assert len(list(JournalReader(tmp_path / "j"))) == 3
+
+    def test_a_journal_that_is_done_is_closed_whole(self, tmp_path, batch, synced):
+        journals = [Journal(tmp_path / f"{number}", number, JOB) for number in (1, 2, 3)]
+        thread = SyncThread(journals[0], 1000.0, GIVES_UP)
+        thread.start()
+        journals[0].append(batch)
+        thread.change(journals[1])
+        until(lambda: (tmp_path / "1").stat().st_ino in synced)
+        thread.change(journals[2])
+        journals[2].append(batch)
+        thread.stop()
+        assert [len(list(JournalReader(journal.path))) for journal in journals] == [1, 0, 1]
+        assert {journal.path.stat().st_ino for journal in journals} <= set(synced)
+
+    def test_appending_does_not_wait_for_a_slow_disk(self, tmp_path, batch, monkeypatch):
+        began, goes_on = threading.Event(), threading.Event()
+
+        def slow(fd: int) -> None:
+            began.set()
+            assert goes_on.wait(30)
+
+        monkeypatch.setattr(os, "fdatasync", slow)
+        journal = Journal(tmp_path / "1", 1, JOB)
+        thread = SyncThread(journal, 0.01, GIVES_UP)
+        thread.start()
+        assert began.wait(30)
+        for _ in range(10):
+            journal.append(batch)
+        following = Journal(tmp_path / "2", 2, JOB)
+        thread.change(following)
+        following.append(batch)
+        goes_on.set()
+        thread.stop()
+        assert [len(list(JournalReader(tmp_path / name))) for name in ("1", "2")] == [10, 1]
+
+    def test_a_disk_that_refuses_is_tried_again(self, tmp_path, batch, monkeypatch):
+        monkeypatch.setattr("wsrec.store.disk._RETRY_SECONDS", 0.01)
+        left = [OSError(5, "Input/output error")] * 3
+        real = os.fdatasync
+
+        def refusing(fd: int) -> None:
+            if left:
+                raise left.pop()
+            real(fd)
+
+        monkeypatch.setattr(os, "fdatasync", refusing)
+        said: list[bool] = []
+        disk = PatientDisk(said.append)
+        thread = SyncThread(Journal(tmp_path / "j", 1, JOB), 0.01, disk)
+        thread.start()
+        until(lambda: not left and said and not said[-1])
+        thread.stop()
+        assert thread.failed is None
+        assert [trouble.message for trouble in disk.over] == ["[Errno 5] Input/output error"]
+
+    def test_what_ends_it_is_kept_for_the_main_thread(self, tmp_path, monkeypatch):
+        def gone(fd: int) -> None:
+            raise FileNotFoundError(2, "gone")
+
+        monkeypatch.setattr(os, "fdatasync", gone)
+        thread = SyncThread(Journal(tmp_path / "j", 1, JOB), 0.01, PatientDisk(lambda trouble: None))
+        thread.start()
+        thread.join(30)
+        assert isinstance(thread.failed, FileNotFoundError)
