@@ -21,7 +21,7 @@ from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource, Step
-from wsrec.store.batch import Slots, payload_list
+from wsrec.store.batch import Slots
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.store.manifest import ManifestLine
@@ -111,17 +111,13 @@ class FeedWriter:
 
         """
         count = len(slots)
-        payloads = payload_list(payload)
         readable = when.received & (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _RSV1 == 0)
-        fields = self._fields.read([p if ok else b"" for p, ok in zip(payloads, readable.tolist(), strict=True)])
+        fields = self._fields.read(payload.cast(pa.large_binary()), readable)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
-        table["channel"] = pa.array(fields.channel, pa.string()).dictionary_encode()
-        table["symbol"] = pa.array(fields.symbol, pa.string()).dictionary_encode()
-        table["exchange_time"] = pa.array(fields.exchange_time, pa.int64()).cast(
-            MESSAGE_SCHEMA.field("exchange_time").type
-        )
-        table["exchange_seq"] = pa.array(fields.exchange_seq, pa.int64())
+        table["channel"], table["symbol"] = fields.channel, fields.symbol
+        table["exchange_time"] = fields.exchange_time.cast(MESSAGE_SCHEMA.field("exchange_time").type)
+        table["exchange_seq"] = fields.exchange_seq
         if self._messages is None:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk)
         self._messages.append(pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA))
@@ -129,7 +125,7 @@ class FeedWriter:
         self._next_seq += count
         self._count(slots, when, pc.binary_length(payload).to_numpy())
         self._check_sequences(slots, when, fields)
-        self._match_acks(slots, when, payloads, fields)
+        self._match_acks(slots, when, payload, fields)
 
     def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Write an event; `channel` and `symbol` in the detail go into their columns.
@@ -252,7 +248,7 @@ class FeedWriter:
     def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
         if not self._sequences.checks:
             return
-        for gap in self._sequences.check(slots["conn"].tolist(), fields):
+        for gap in self._sequences.check(slots["conn"], fields):
             self.event(
                 int(when.recv_time[gap.index]),
                 EventKind.GAP,
@@ -266,18 +262,18 @@ class FeedWriter:
                 seq=self._next_seq - len(slots) + gap.index,
             )
 
-    def _match_acks(self, slots: Slots, when: Stamps, payloads: Any, fields: FieldColumns) -> None:
+    def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         if not self._acks.checks:
             return
-        for row, channel in enumerate(fields.channel):
-            if channel is not None or slots["opcode"][row] >= frames.CLOSE:
-                continue
+        unnamed = fields.channel.is_null().to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(unnamed & (slots["opcode"] < frames.CLOSE)).tolist():
+            data = payload[row].as_py()
             conn, time = int(slots["conn"][row]), int(when.handoff[row])
             if not when.received[row]:
-                text = bytes(payloads[row]).decode()
+                text = data.decode()
                 self._acks.sent(conn, text, self._topics.get((conn, text), ()), time)
                 continue
-            for outcome in self._acks.received(conn, payloads[row], time):
+            for outcome in self._acks.received(conn, data, time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
