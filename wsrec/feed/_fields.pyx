@@ -15,7 +15,7 @@ import os
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 
 cdef extern from *:
@@ -24,6 +24,9 @@ cdef extern from *:
     #include <string.h>
     #if defined(__SSE2__)
     #include <emmintrin.h>
+    #endif
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define WSREC_EIGHT 1  /* eight bytes as a word, the first in its lowest bits */
     #endif
 
     enum { WSREC_OTHER, WSREC_TEXT, WSREC_ESCAPED, WSREC_INTEGER, WSREC_DECIMAL };
@@ -49,6 +52,14 @@ cdef extern from *:
         int escapes;
     };
 
+    #ifdef WSREC_EIGHT
+    #define WSREC_ONES 0x0101010101010101u
+    /* The high bits of those bytes that are `least` (at most 128) or more. */
+    static inline uint64_t wsrec_from(uint64_t word, unsigned least) {
+        return (((word & WSREC_ONES * 0x7F) + WSREC_ONES * (0x80 - least)) | word) & WSREC_ONES * 0x80;
+    }
+    #endif
+
     /* The quotes among 64 bytes, and what a string cannot simply hold: backslash, control character, not ASCII. */
     static inline void wsrec_block(const uint8_t *p, uint64_t *quotes, uint64_t *odd) {
         *quotes = *odd = 0;
@@ -60,6 +71,17 @@ cdef extern from *:
             __m128i wrong = _mm_or_si128(_mm_cmpeq_epi8(bytes, backslash), _mm_cmplt_epi8(bytes, space));
             *quotes |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
             *odd |= (uint64_t)(uint32_t)_mm_movemask_epi8(wrong) << i;
+        }
+    #elif defined(WSREC_EIGHT)
+        for (int i = 0; i < 64; i += 8) {
+            uint64_t word, quote, wrong;
+            memcpy(&word, p + i, 8);
+            quote = ~wsrec_from(word ^ WSREC_ONES * '"', 1) & WSREC_ONES * 0x80;
+            wrong = ~(wsrec_from(word ^ WSREC_ONES * '\\', 1) & wsrec_from(word, ' ')) | word;
+            wrong &= WSREC_ONES * 0x80;
+            /* the product brings the eight bits together */
+            *quotes |= ((quote >> 7) * 0x0102040810204080u >> 56) << i;
+            *odd |= ((wrong >> 7) * 0x0102040810204080u >> 56) << i;
         }
     #else
         for (int i = 0; i < 64; i++) {
@@ -125,13 +147,10 @@ cdef extern from *:
         return !seen || wsrec_mark_odd(m);
     }
 
-    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    #define WSREC_EIGHT 1
-    /* High bits of the bytes in a word of eight that are no digits. */
+    #ifdef WSREC_EIGHT
+    /* The high bits of those bytes that are no digits. */
     static inline uint64_t wsrec_no_digits(uint64_t word) {
-        const uint64_t ones = 0x0101010101010101u;
-        word ^= ones * '0';
-        return (((word & ones * 0x7F) + ones * (0x80 - 10)) | word) & ones * 0x80;
+        return wsrec_from(word ^ WSREC_ONES * '0', 10);
     }
     #endif
 
@@ -201,11 +220,38 @@ cdef extern from *:
         return p;
     }
 
+    /* Fewer than eight bytes as a word of their own, from two that overlap. */
+    static inline uint64_t wsrec_few(const uint8_t *p, uint32_t length) {
+        uint32_t first = 0, last = 0;
+        if (length >= 4) {
+            memcpy(&first, p, 4);
+            memcpy(&last, p + length - 4, 4);
+            return (uint64_t)first << 32 | last;
+        }
+        return length ? (uint64_t)p[0] << 16 | (uint64_t)p[length / 2] << 8 | p[length - 1] : 0;
+    }
+
+    /* What memcmp tells, without a call: names and keys are short. */
+    static inline int wsrec_same(const uint8_t *a, const uint8_t *b, uint32_t length) {
+        uint64_t x = 0, y = 0;
+        if (length >= 8) {
+            for (const uint8_t *last = a + length - 8; a < last; a += 8, b += 8, length -= 8) {
+                memcpy(&x, a, 8);
+                memcpy(&y, b, 8);
+                if (x != y) return 0;
+            }
+            memcpy(&x, a + length - 8, 8);
+            memcpy(&y, b + length - 8, 8);
+            return x == y;
+        }
+        return wsrec_few(a, length) == wsrec_few(b, length);
+    }
+
     static inline struct wsrec_node *wsrec_child(
         const struct wsrec_message *m, const struct wsrec_node *node, const uint8_t *key, uint32_t length
     ) {
         for (int32_t i = length ? node->children[*key] : 0; i; i = m->nodes[i].sibling)
-            if (m->nodes[i].key_length == length && (length == 1 || !memcmp(m->nodes[i].key, key, length)))
+            if (m->nodes[i].key_length == length && (length == 1 || wsrec_same(m->nodes[i].key, key, length)))
                 return &m->nodes[i];
         return NULL;
     }
@@ -347,16 +393,14 @@ cdef extern from *:
     }
 
     static inline uint64_t wsrec_hash(const uint8_t *p, uint32_t length, uint64_t seed) {
-        uint64_t hash = seed ^ length, word = 0;
+        uint64_t hash = seed ^ length, word;
         const uint8_t *end = p + length;
-        if (length >= 8) {
-            for (; end - p > 8; p += 8) {
-                memcpy(&word, p, 8);
-                hash = wsrec_mix(hash, word);
-            }
-            memcpy(&word, end - 8, 8);
-        } else
-            while (p < end) word = word << 8 | *p++;
+        if (length < 8) return wsrec_mix(hash, wsrec_few(p, length));
+        for (; end - p > 8; p += 8) {
+            memcpy(&word, p, 8);
+            hash = wsrec_mix(hash, word);
+        }
+        memcpy(&word, end - 8, 8);
         return wsrec_mix(hash, word);
     }
 
@@ -386,6 +430,7 @@ cdef extern from *:
         uint64_t epoch
 
     bint wsrec_is_message(wsrec_message* m) noexcept nogil
+    bint wsrec_same(const uint8_t* a, const uint8_t* b, uint32_t length) noexcept nogil
     bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
     uint64_t wsrec_hash(const uint8_t* p, uint32_t length, uint64_t seed) noexcept nogil
     bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
@@ -664,7 +709,6 @@ cdef class Scanner:
         cdef Verdict verdict = PRESENT
         cdef Message message
         cdef Row found
-        cdef int column
         message.limit = <const uint8_t*>limit
         message.nodes = self._nodes
         while row < count:
@@ -776,7 +820,7 @@ cdef class Scanner:
                 text.hash == hash
                 and text.place == place
                 and text.length == length
-                and memcmp(self._arena + text.start, start, length) == 0
+                and wsrec_same(self._arena + text.start, start, length)
             ):
                 return text
             index = (index + 1) & self._table_mask
@@ -818,7 +862,6 @@ cdef class Scanner:
     cdef int32_t _node(self, keys) except -1:
         """The node that the keys lead to, made where there is none."""
         cdef int32_t index = 0, child
-        cdef Node* node
         cdef const uint8_t* start
         if not self._node_count:
             self._add_node(b"")
@@ -878,7 +921,7 @@ cdef Row row_of(values):
 
 
 cdef void* allocate(size_t count, size_t size) except NULL:
-    cdef void* memory = calloc(max(count, 1), size)
+    cdef void* memory = calloc(count if count else 1, size)
     if memory == NULL:
         raise MemoryError
     return memory
