@@ -1,64 +1,90 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsrec.feed.fields import INT64_MAX, INT64_MIN, FieldReader
+from tests.feed.conftest import Rows, read, rows
+from wsrec.feed import fields
 from wsrec.feed.load import find_feed
-from wsrec.feed.schema import Feed, Fields, Socket
+from wsrec.feed.message import INT64_MAX, INT64_MIN, MessageReader
+from wsrec.feed.schema import Extract, Feed, Fields, Socket, TimeUnit
 from wsrec.feed.target import feed_of_url
 
 SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")
 
 
-def one(message, feed=USDM):
-    payload = message if isinstance(message, bytes) else json.dumps(message).encode()
-    columns = FieldReader(feed).read([payload])
-    assert {len(column) for column in columns} == {1}
-    return tuple(column[0] for column in columns)
+@pytest.fixture(scope="session")
+def one(field_reader):
+    """What one message says, read by each implementation."""
+
+    def read_one(message, feed=USDM):
+        payload = message if isinstance(message, bytes) else json.dumps(message).encode()
+        (row,) = rows(read(field_reader(feed), [payload]))
+        return row
+
+    return read_one
+
+
+@pytest.fixture(scope="session")
+def timed(one):
+    """What is read of a time."""
+
+    def read_time(value, unit):
+        return one({"c": "x", "t": value}, feed_of_places(channel=("c",), exchange_time=("t",), time_unit=unit))[2]
+
+    return read_time
+
+
+def feed_of_places(**places) -> Feed:
+    return Feed(name="places", description="", sockets={"main": Socket(url="ws://x")}, fields=Fields(**places))
+
+
+def plainly(feed, payloads) -> Rows:
+    """What is right."""
+    reader = MessageReader(feed.fields, feed.channel_by_any_name)
+    return [tuple(reader.read(payload)) for payload in payloads]
 
 
 def stream(name, **data):
     return {"stream": name, "data": data}
 
 
-def timed(value, unit):
-    fields = Fields(channel=("c",), exchange_time=("t",), time_unit=unit)
-    feed = Feed(name="timed", description="", sockets={"main": Socket(url="ws://x")}, fields=fields)
-    return one({"c": "x", "t": value}, feed)[2]
-
-
 class TestBinance:
-    def test_trade(self):
+    def test_trade(self, one):
         message = stream("btcusdt@trade", e="trade", E=1723161256322, s="BTCUSDT", t=7)
         assert one(message) == ("trade", "BTCUSDT", 1723161256322000000, 7, None, None)
 
-    def test_aggregate_trade(self):
+    def test_aggregate_trade(self, one):
         assert one(stream("btcusdt@aggTrade", E=1, s="BTCUSDT", a=5, t=9))[3] == 5
 
-    def test_depth_names_its_predecessor(self):
+    def test_depth_names_its_predecessor(self, one):
         message = stream("btcusdt@depth@0ms", E=1, s="BTCUSDT", U=3, u=5, pu=2, b=[["1", "2"]], a=[])
         assert one(message) == ("depth@0ms", "BTCUSDT", 1000000, 5, 3, 2)
 
-    def test_spot_book_ticker_has_neither_event_nor_time(self):
+    def test_spot_book_ticker_has_neither_event_nor_time(self, one):
         message = stream("btcusdt@bookTicker", u=4, s="BTCUSDT", b="1", B="2", a="3", A="4")
         assert one(message, SPOT) == ("bookTicker", "BTCUSDT", None, 4, None, None)
 
-    def test_partial_depth_takes_its_symbol_from_the_stream(self):
+    def test_partial_depth_takes_its_symbol_from_the_stream(self, one):
         message = stream("btcusdt@depth5@100ms", lastUpdateId=8, bids=[], asks=[])
         assert one(message, SPOT) == ("depth5@100ms", "BTCUSDT", None, 8, None, None)
 
-    def test_liquidation_keeps_its_symbol_deeper(self):
+    def test_liquidation_keeps_its_symbol_deeper(self, one):
         assert one(stream("btcusdt@forceOrder", E=1, o={"s": "BTCUSDT"}))[:3] == ("forceOrder", "BTCUSDT", 1000000)
 
-    def test_stream_of_all_symbols_keeps_its_name(self):
+    def test_stream_of_all_symbols_keeps_its_name(self, one):
         assert one(stream("!ticker@arr") | {"data": [{"s": "BTCUSDT"}]}) == ("!ticker@arr", *[None] * 5)
 
-    def test_without_stream_the_event_names_the_channel(self):
+    def test_without_stream_the_event_names_the_channel(self, one):
         assert one({"data": {"e": "trade", "s": "X", "t": 1}})[:2] == ("trade", "X")
 
     @pytest.mark.parametrize(
@@ -70,23 +96,16 @@ class TestBinance:
             ("book_ticker_stream.json", ("bookTicker", "BNBUSDT", 1568014460893000000, 400900217, None, None)),
         ],
     )
-    def test_messages_without_the_combined_wrapper(self, single, file, expected):
+    def test_messages_without_the_combined_wrapper(self, one, single, file, expected):
         assert one(single(file)) == expected
 
-    def test_acknowledgement_says_nothing(self):
+    def test_acknowledgement_says_nothing(self, one):
         assert one(b'{"result":null,"id":1}') == (None,) * 6
 
-    def test_both_ways_read_the_recording_alike(self, usdm_recording):
-        payloads = usdm_recording[:3000]
-        slow = FieldReader(USDM)
-        slow._head = None
-        assert FieldReader(USDM).read(payloads) == slow.read(payloads)
-
-    def test_spot_session_is_read_whole(self, spot_session):
-        columns = FieldReader(SPOT).read(spot_session)
-        assert None not in columns.channel
-        assert None not in columns.symbol
-        assert set(columns.channel) == {"depth@100ms", "bookTicker", "kline_1m", "aggTrade"}
+    def test_spot_session_is_read_whole(self, field_reader, spot_session):
+        columns = read(field_reader(SPOT), spot_session)
+        assert columns.channel.null_count == columns.symbol.null_count == 0
+        assert set(columns.channel.to_pylist()) == {"depth@100ms", "bookTicker", "kline_1m", "aggTrade"}
 
 
 class TestTime:
@@ -105,7 +124,7 @@ class TestTime:
             ("1969-12-31T23:59:59.999999999Z", "iso", -1),
         ],
     )
-    def test_is_exact_to_the_nanosecond(self, value, unit, expected):
+    def test_is_exact_to_the_nanosecond(self, timed, value, unit, expected):
         assert timed(value, unit) == expected
 
     @pytest.mark.parametrize(
@@ -122,7 +141,7 @@ class TestTime:
             (1e300, "s"),
         ],
     )
-    def test_nonsense_is_none(self, value, unit):
+    def test_nonsense_is_none(self, timed, value, unit):
         assert timed(value, unit) is None
 
 
@@ -144,28 +163,28 @@ class TestHostileInput:
             b'{"e":"trade","E":1e99999999999999999999999999}',
         ],
     )
-    def test_never_raises(self, payload):
+    def test_never_raises(self, one, payload):
         assert one(payload)[2:] == (None,) * 4
 
     @pytest.mark.parametrize("number", [INT64_MAX + 1, INT64_MIN - 1, 1.5, "x", None, [], {}, True])
-    def test_a_number_that_is_none_leaves_the_rest(self, number):
+    def test_a_number_that_is_none_leaves_the_rest(self, one, number):
         assert one(stream("x@trade", e="trade", E=1, s="X", t=number)) == ("trade", "X", 1000000, None, None, None)
 
-    def test_overlong_names_are_none(self):
+    def test_overlong_names_are_none(self, one):
         assert one(stream("x@trade", E=1, s="X" * 10_000, t=1)) == ("trade", None, 1000000, 1, None, None)
 
-    def test_endless_names_are_forgotten(self, monkeypatch):
+    def test_endless_names_are_forgotten(self, field_reader, monkeypatch):
         monkeypatch.setattr("wsrec.feed.fields._KNOWN_MAX", 10)
-        reader = FieldReader(USDM)
-        reader.read([json.dumps(stream(f"x@{n}")).encode() for n in range(100)])
-        assert len(reader._known) <= 10
+        reader = field_reader(USDM)
+        for start in range(0, 100, 5):
+            payloads = [json.dumps(stream(f"x@{n}", s=f"S{n}")).encode() for n in range(start, start + 5)]
+            columns = read(reader, payloads)
+            assert rows(columns) == plainly(USDM, payloads)
+            assert len(columns.channel.dictionary) <= 15
 
-    @given(st.lists(st.binary(max_size=200)))
-    def test_any_bytes(self, payloads):
-        assert {len(column) for column in FieldReader(USDM).read(payloads)} == {len(payloads)}
-
+    @settings(deadline=None)
     @given(st.data())
-    def test_any_json_in_the_right_places(self, data):
+    def test_any_json_in_the_right_places(self, one, data):
         anything = st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
             lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("sEtuo"), inner, max_size=3),
@@ -179,24 +198,187 @@ class TestHostileInput:
             assert all(n is None or INT64_MIN <= n <= INT64_MAX for n in numbers)
 
 
-class TestFeedWithoutFields:
-    def test_is_all_none(self):
-        columns = FieldReader(feed_of_url("ws://localhost/")).read([b"1", b"2"])
-        assert columns == ([None] * 2,) * 6
+class TestBatch:
+    def test_what_is_not_to_be_read_is_null(self, field_reader):
+        payloads = [json.dumps(stream("x@trade", s="X", t=n)).encode() for n in range(20)]
+        readable = np.arange(20) % 3 == 0
+        columns = field_reader(USDM).read(pa.array(payloads, pa.large_binary()), readable)
+        assert columns.exchange_seq.to_pylist() == [n if n % 3 == 0 else None for n in range(20)]
+        assert columns.channel.null_count == columns.symbol.null_count == 13
 
-    def test_nothing_gives_nothing(self):
-        assert FieldReader(USDM).read([]) == ([],) * 6
+    def test_a_part_of_an_array_is_read_where_it_lies(self, field_reader):
+        payloads = pa.array([json.dumps(stream("x@trade", s="X", t=n)).encode() for n in range(20)], pa.large_binary())
+        columns = field_reader(USDM).read(payloads[7:12], np.ones(5, np.bool_))
+        assert columns.exchange_seq.to_pylist() == [7, 8, 9, 10, 11]
+
+    def test_names_keep_their_codes(self, field_reader):
+        reader = field_reader(USDM)
+        for n in range(3):
+            columns = read(reader, [json.dumps(stream("x@trade", s=f"S{i}")).encode() for i in range(n, n + 3)])
+            assert columns.symbol.to_pylist() == [f"S{i}" for i in range(n, n + 3)]
+
+    def test_nothing_gives_nothing(self, field_reader):
+        assert rows(read(field_reader(USDM), [])) == []
+
+    def test_without_fields_all_is_null(self, field_reader):
+        reader = field_reader(feed_of_url("ws://localhost/"))
+        for count in (2, 1, 5):
+            assert rows(read(reader, [b'{"s":"X"}'] * count)) == [(None,) * 6] * count
 
 
-def test_speed(usdm_recording):
-    """Shows the figures of FieldReader's docstring (`-k speed -s`); fails only on a gross change."""
-    payloads = [memoryview(payload) for payload in usdm_recording]
-    reader = FieldReader(USDM)
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time_ns()
-        for index in range(0, len(payloads), 1000):
-            reader.read(payloads[index : index + 1000])
-        best = min(best, (time.process_time_ns() - start) / len(payloads))
-    print(f"FieldReader: {best:.0f} ns a message")
-    assert best < 20_000
+OTHER = feed_of_places(
+    channel=("stream", "arg.channel", "channel", "topic", "type", Extract(path="method", capture="^(.)")),
+    symbol=(
+        Extract(path="stream", capture="^([^@]+)@", case="upper", optional=True),
+        "data.s",
+        "product_id",
+        "arg.instId",
+        Extract(path="topic", capture=r"([^.]+)$"),
+    ),
+    exchange_time=("data.E", "ts", "timestamp", "time", "data.b", "E"),
+)
+
+
+def in_unit(unit):
+    return OTHER.model_copy(update={"fields": OTHER.fields.model_copy(update={"time_unit": unit})})
+
+
+FEEDS = [SPOT, USDM, *(in_unit(unit) for unit in TimeUnit)]
+SPACE = st.sampled_from(["", "", "", "", " ", "\n", "\r\n\t "])
+STRINGS = st.one_of(
+    st.sampled_from(["trade", "x@trade", "btcusdt@depth@0ms", "depthUpdate", "BTCUSDT", "!ticker@arr", "X" * 129]),
+    st.from_regex(r"-?[0-9]{1,21}(\.[0-9]{1,21})?", fullmatch=True),
+    st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+    st.text(max_size=20),
+).map(lambda text: json.dumps(text, ensure_ascii=bool(len(text) % 2)))
+ODD = st.sampled_from(
+    ["01", "+1", "1.", ".5", "-", "-0", "1e5", "1E-3", "1e99999", "nul", "NaN", '"\\x"', '"\\u00e9"', '"\x7f"']
+)
+NUMBERS = st.one_of(st.integers(), st.integers(-(1 << 65), 1 << 65), st.floats(), st.decimals(allow_nan=False)).map(str)
+WANTED = "stream data e E s t u U pu a o ts arg channel topic type time b timestamp instId product_id method"
+KEYS = st.sampled_from([*WANTED.split(), "lastUpdateId", "", "\u20ac", "da\\u0074a", "str\\/eam"])
+
+
+@st.composite
+def objects(draw, values):
+    """The text of an object that has wanted keys, some of them twice."""
+    pairs = [
+        f'{draw(SPACE)}"{draw(KEYS)}"{draw(SPACE)}:{draw(SPACE)}{draw(values)}{draw(SPACE)}'
+        for _ in range(draw(st.integers(0, 6)))
+    ]
+    return "{" + ",".join(pairs) + "}"
+
+
+def array(texts):
+    return f"[{','.join(texts)}]"
+
+
+TEXTS = st.recursive(
+    st.one_of(STRINGS, STRINGS, NUMBERS, st.sampled_from(["null", "true", "false", "[]", "{}", "[ ]"]), ODD),
+    lambda inner: st.one_of(objects(inner), objects(inner), st.lists(inner, max_size=3).map(array)),
+    max_leaves=12,
+)
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, 1 << 20),
+        st.sampled_from(["flip", "delete", "insert", "cut"]),
+        st.binary(min_size=1, max_size=1)
+        | st.sampled_from([*b'"\\{}[],: \n0-.e\x00\x7f\x80'.decode("latin-1")]).map(lambda c: c.encode("latin-1"))
+        | st.sampled_from(["\u20ac".encode(), b"\xed\xa0\x80", b'"s":"X",', b'"E":1,', b"\\n", b"\\u0041", b"9" * 20]),
+    ),
+    max_size=4,
+)
+
+
+def changed(message, changes):
+    for place, how, what in changes:
+        at = place % (len(message) + 1)
+        cut = {"flip": at + 1, "delete": at + len(what), "insert": at, "cut": len(message)}[how]
+        message = message[:at] + (b"" if how in ("delete", "cut") else what) + message[cut:]
+    return message
+
+
+@pytest.fixture(scope="session")
+def real_message(usdm_recording, spot_session, other_exchanges):
+    """A real message by number."""
+    real = [*usdm_recording[:200], *spot_session[:200], *other_exchanges]
+    return lambda number: real[number % len(real)]
+
+
+class TestSameAsThePlainWay:
+    def test_recording(self, field_reader, usdm_recording):
+        payloads = usdm_recording[:10_000]
+        assert rows(read(field_reader(USDM), payloads)) == plainly(USDM, payloads)
+
+    @pytest.mark.parametrize("feed", FEEDS)
+    def test_other_exchanges(self, field_reader, other_exchanges, feed):
+        assert rows(read(field_reader(feed), other_exchanges)) == plainly(feed, other_exchanges)
+
+    @settings(deadline=None)
+    @given(texts=st.lists(objects(TEXTS) | TEXTS, max_size=8))
+    def test_any_json(self, field_reader, texts):
+        payloads = [text.encode("utf-8", "surrogatepass") for text in texts]
+        for feed in FEEDS:
+            assert rows(read(field_reader(feed), payloads)) == plainly(feed, payloads)
+
+    @settings(deadline=None)
+    @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), CHANGES), min_size=1, max_size=8))
+    def test_broken_messages(self, field_reader, real_message, changes):
+        payloads = [changed(real_message(which), change) for which, change in changes]
+        for feed in FEEDS:
+            assert rows(read(field_reader(feed), payloads)) == plainly(feed, payloads)
+
+    @settings(deadline=None)
+    @given(texts=st.lists(STRINGS | NUMBERS | ODD, min_size=1), unit=st.sampled_from(TimeUnit))
+    def test_times_and_numbers(self, field_reader, texts, unit):
+        feed = in_unit(unit)
+        payloads = [f'{{"type":"x","ts":{text}}}'.encode("utf-8", "surrogatepass") for text in texts]
+        assert rows(read(field_reader(feed), payloads)) == plainly(feed, payloads)
+        payloads = [f'{{"e":"trade","t":{text}}}'.encode("utf-8", "surrogatepass") for text in texts]
+        assert rows(read(field_reader(USDM), payloads)) == plainly(USDM, payloads)
+
+    @pytest.mark.parametrize("depth", [62, 63, 64, 65, 200])
+    @pytest.mark.parametrize(("opening", "inside", "closing"), [("[", "", "]"), ('{"b":', "1", "}")])
+    def test_nesting(self, field_reader, depth, opening, inside, closing):
+        deep = opening * depth + inside + closing * depth
+        (row,) = rows(read(field_reader(USDM), [f'{{"e":"trade","t":1,"x":{deep}}}'.encode()]))
+        assert row[3] == 1
+
+    @pytest.mark.parametrize("length", range(40, 140))
+    def test_strings_of_every_length_and_place(self, field_reader, length):
+        payloads = [
+            f'{{"e":"trade",{" " * (length % 7)}"p":"{"x" * length}","t":{length},"q":"{end}}}'.encode()
+            for end in ('"', '\\""', '\u20ac"', '\\\\"', '\x01"', "")
+        ]
+        expected = [("trade", None, None, length, None, None)] * 4 + [(None,) * 6] * 2
+        assert rows(read(field_reader(USDM), payloads)) == expected
+
+
+def test_which_one_runs():
+    ask = "from wsrec.feed.fields import COMPILED, FieldReader; print(COMPILED, FieldReader.__name__)"
+
+    def chosen(pure):
+        environment = {**os.environ, "WSREC_PURE": pure}
+        command = [sys.executable, "-P", "-c", ask]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert chosen("1") == "False PythonFieldReader"
+    assert chosen("") == ("False PythonFieldReader" if fields.Scanner is None else "True CompiledFieldReader")
+
+
+def test_speed(field_reader, usdm_recording):
+    """Shows the figures of the docstrings (`-k speed -s`); fails only on a gross change."""
+    for kind in ("@bookTicker", "@trade", "@depth", ""):
+        payloads = [payload for payload in usdm_recording if kind.encode() in payload[:40]]
+        whole = pa.array(payloads, pa.large_binary())
+        batches = [whole[start : start + 4000] for start in range(0, len(whole), 4000)]
+        readable = np.ones(4000, np.bool_)
+        reader = field_reader(USDM)
+        best = float("inf")
+        for _ in range(7):
+            start = time.process_time_ns()
+            for batch in batches:
+                reader.read(batch, readable[: len(batch)])
+            best = min(best, (time.process_time_ns() - start) / len(payloads))
+        print(f"{field_reader.__name__} {kind or 'all'}: {best:.0f} ns a message")
+        assert best < 20_000

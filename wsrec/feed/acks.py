@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from wsrec.feed.fields import walk
+from wsrec.feed.message import walk
 from wsrec.feed.schema import Feed
 
 MESSAGE_MAX = 1000

@@ -1,73 +1,221 @@
 """Channel, symbol, time and sequence numbers out of messages, by a feed's field paths.
 
-Two ways to the same values. The fast one decodes only what is asked for, with msgspec Structs made from the first
-place of each field: a head (the channel's name, and the part of the message that holds everything else, undecoded),
-then that part by the Struct of its channel. Whatever does not fit exactly (another place, a number in quotes,
-ISO times, a list where an object was expected, nonsense) takes the slow one: decode everything and walk the paths.
+What a message says is defined by `wsrec.feed.message`, which decodes all of it. Two faster ways to the same values, of
+which `FieldReader` is the one that runs: the compiled one where it was built, else the one in Python, as also
+WSREC_PURE=1 asks for.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Annotated, Any, NamedTuple
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 from msgspec.structs import astuple
 
+from wsrec.feed.message import (
+    INT64_MAX,
+    INT64_MIN,
+    NAME_MAX,
+    NOTHING,
+    SCALES,
+    UNREADABLE,
+    MessageReader,
+    RowPlaces,
+    extract_of,
+    row_places,
+)
 from wsrec.feed.schema import Channel, Extract, Feed, Fields, Places, TimeUnit
 
-INT64_MAX = (1 << 63) - 1
-INT64_MIN = -(1 << 63)
-NAME_MAX = 128
-"""Longest channel or symbol (characters) that is believed; a longer one is read as none."""
+if TYPE_CHECKING:
+    Scanner: Any
+else:
+    try:
+        from wsrec.feed._fields import Scanner
+    except ImportError:
+        Scanner = None
 
-# A hostile peer can name channels without end; beyond this many the memory of them starts again.
+# A hostile peer can name channels and symbols without end; beyond this many the memory of them starts again.
 _KNOWN_MAX = 65_536
-_SCALES = {TimeUnit.NS: 1, TimeUnit.US: 1_000, TimeUnit.MS: 1_000_000, TimeUnit.S: 1_000_000_000}
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, ArithmeticError)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
-)
-_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
-_NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
+_EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
+_TEXT = pa.dictionary(pa.int32(), pa.string())
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
 
 
-class _Row(NamedTuple):
-    symbol: str | None
-    time: int | None
-    seq: int | None
-    first: int | None
-    previous: int | None
-
-
-_NOTHING = _Row(None, None, None, None, None)
-
-
 class FieldColumns(NamedTuple):
-    """What a batch of messages says, a value a message; None where a message says nothing.
+    """What a batch of messages says, a value a message; null where a message says nothing.
 
     Attributes:
-        channel: the exchange's name of the channel.
-        symbol: as the exchange writes it.
-        exchange_time: ns since the epoch.
-        exchange_seq: the sequence number, the last one where a message covers a range.
-        seq_first: the first number of such a range.
-        seq_previous: the number of the message before, where messages name it.
+        channel: dictionary (int32) of string, the exchange's name of the channel.
+        symbol: dictionary (int32) of string, as the exchange writes it.
+        exchange_time: int64, ns since the epoch.
+        exchange_seq: int64, the sequence number, the last one where a message covers a range.
+        seq_first: int64, the first number of such a range.
+        seq_previous: int64, the number of the message before, where messages name it.
+
+    A dictionary may hold names that no message of the batch has.
 
     """
 
-    channel: list[str | None]
-    symbol: list[str | None]
-    exchange_time: list[int | None]
-    exchange_seq: list[int | None]
-    seq_first: list[int | None]
-    seq_previous: list[int | None]
+    channel: pa.DictionaryArray
+    symbol: pa.DictionaryArray
+    exchange_time: pa.Array
+    exchange_seq: pa.Array
+    seq_first: pa.Array
+    seq_previous: pa.Array
+
+
+class _Nothing:
+    """The columns of messages that say nothing, at no cost a message."""
+
+    def __init__(self) -> None:
+        self._make(0)
+
+    def columns(self, count: int) -> FieldColumns:
+        if count > len(self._texts):
+            self._make(2 * count)
+        text, number = self._texts[:count], self._numbers[:count]
+        return FieldColumns(text, text, number, number, number, number)
+
+    def _make(self, count: int) -> None:
+        self._texts, self._numbers = pa.nulls(count, _TEXT), pa.nulls(count, pa.int64())
+
+
+class CompiledFieldReader:
+    """Reads messages by the field paths of one feed. Never raises, whatever the messages hold.
+
+    Cost, best of 7 over the Binance USD-M recording of docs/feeds.md (93,954 messages in batches of 4000, CPython 3.11,
+    one core of a small cloud machine whose other core was busy; tests/feed/test_fields.py measures it again):
+    bookTicker 169 ns a message, trade 155 ns, depth (1.6 KB) 886 ns, all together 204 ns. About 15 us a batch are part
+    of it.
+
+    Args:
+        feed: the feed; without `fields` every value is null, and no message is looked at.
+
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._nothing = _Nothing()
+        self._tables = _Tables(feed.fields, feed.channel_by_any_name) if feed.fields else None
+
+    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+        """The fields of each message, in order.
+
+        Args:
+            payload: `large_binary` array of the messages.
+            readable: whether each message is to be read; where it is not, its values are null.
+
+        """
+        if self._tables is None or not len(payload):
+            return self._nothing.columns(len(payload))
+        return self._tables.read(payload, readable)
+
+
+class _Tables:
+    """A feed's field paths as the tables of a `Scanner`, and the names that it has met."""
+
+    def __init__(self, fields: Fields, channels: dict[str, Channel]) -> None:
+        self._message = MessageReader(fields, channels)
+        # Channels that are read alike share a plan; the first is for messages of no known channel.
+        plans: dict[RowPlaces, int] = {row_places(fields, None): 0}
+        self._plan_of = {
+            name: plans.setdefault(row_places(fields, channel), len(plans)) for name, channel in channels.items()
+        }
+        paths: dict[str, int] = {}
+        ways: dict[tuple[bool, Extract], int] = {}
+
+        def numbers(places: Places) -> list[int]:
+            return [paths.setdefault(extract_of(place).path, len(paths)) for place in places]
+
+        def texts(places: Places, *, channel: bool = False) -> list[int]:
+            return [ways.setdefault((channel, extract_of(place)), len(ways)) for place in places]
+
+        channel = texts(fields.channel, channel=True)
+        programs = [(texts(symbol), *map(numbers, rest)) for symbol, *rest in plans]
+        self._ways = list(ways)
+        places = numbers(tuple(extract for _, extract in ways))
+        self._scanner = Scanner(
+            [path.split(".") for path in paths],
+            places,
+            channel,
+            programs,
+            _EXPONENTS[fields.time_unit],
+            self._learn,
+            self._read_message,
+        )
+        self._forget()
+
+    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+        """See `CompiledFieldReader.read`."""
+        if max(self._scanner.known, len(self._channels), len(self._symbols)) > _KNOWN_MAX:
+            self._forget()
+        count = len(payload)
+        _, offsets, data = payload.buffers()
+        start, size = (data.address, data.size) if data is not None else (0, 0)
+        flags = np.ascontiguousarray(readable, np.bool_)
+        columns = np.zeros(Scanner.room(count), np.uint8)
+        self._scanner.read(
+            start, start + size, offsets.address + payload.offset * 8, flags.ctypes.data, count, columns.ctypes.data
+        )
+        return self._columns(pa.py_buffer(columns), count)
+
+    def _columns(self, memory: pa.Buffer, count: int) -> FieldColumns:
+        """The columns in the memory that the scanner wrote (`Scanner.room`)."""
+        sizes = [count * 8] * 4 + [count * 4] * 2 + [(count + 7) // 8] * 6
+        starts = itertools.accumulate(sizes, initial=0)
+        parts = [memory.slice(start, size) for start, size in zip(starts, sizes, strict=False)]
+        numbers = [
+            pa.Array.from_buffers(pa.int64(), count, [valid, data])
+            for data, valid in zip(parts[:4], parts[6:10], strict=True)
+        ]
+        channel, symbol = (
+            pa.DictionaryArray.from_buffers(_TEXT, count, [valid, data], names.array())
+            for data, valid, names in zip(parts[4:6], parts[10:], (self._channels, self._symbols), strict=True)
+        )
+        return FieldColumns(channel, symbol, *numbers)
+
+    def _forget(self) -> None:
+        self._scanner.forget()
+        self._channels, self._symbols = _Names(), _Names()
+
+    def _learn(self, way: int, text: str) -> tuple[int, int]:
+        """What `text` stands for: the name's code, and for a channel its plan."""
+        is_channel, extract = self._ways[way]
+        name = extract.take(text) or None
+        if is_channel:
+            return self._channels.code(name), self._plan_of.get(name, 0) if name else 0
+        return self._symbols.code(name), 0
+
+    def _read_message(self, payload: bytes) -> tuple[int | None, ...]:
+        channel, symbol, *numbers = self._message.read(payload)
+        return (self._channels.code(channel), self._symbols.code(symbol), *numbers)
+
+
+class _Names:
+    """Names by small numbers, which are their places in a dictionary column's dictionary."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._array = pa.array([], pa.string())
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def code(self, name: str | None) -> int:
+        """The number of a name, which may be new; -1 for none."""
+        return -1 if name is None else self._codes.setdefault(name, len(self._codes))
+
+    def array(self) -> pa.Array:
+        """All names so far."""
+        if len(self._array) != len(self._codes):
+            self._array = pa.array(list(self._codes), pa.string())
+        return self._array
 
 
 class _Reading(NamedTuple):
@@ -75,62 +223,71 @@ class _Reading(NamedTuple):
 
     channel: str | None
     decode: Callable[[Any], Any] | None
-    """The fast way from the message's body to a Struct of a row, or None: always the slow way."""
+    """The fast way from the message's body to a Struct of a row, or None: always the plain way."""
 
 
-class FieldReader:
-    """Reads messages by the field paths of one feed. Never raises, whatever the messages hold.
+class PythonFieldReader:
+    """Does what `CompiledFieldReader` does, in Python, at 1.5 us a message (depth 4.5 us, all together 1.9 us).
 
-    Cost, best of 7 over the Binance USD-M recording of docs/feeds.md (93,954 memoryviews in batches of 1000, CPython
-    3.11, one core of a small cloud machine; tests/feed/test_fields.py measures it again): bookTicker 0.90 us a
-    message, trade 0.95 us, depth (1.6 KB) 3.5 us, all together 1.1 us. Decoding head and body apart reads the text
-    twice; one Struct for all channels reads it once, but cannot have a key that is a number in one channel and a list
-    in another (Binance's `a`), and for small messages it was no faster.
+    It decodes only what is asked for, with msgspec Structs made from the first place of each field: a head (the
+    channel's name, and the part of the message that holds everything else, undecoded), then that part by the Struct of
+    its channel. Whatever does not fit exactly (another place, a number in quotes, ISO times, a list where an object was
+    expected, nonsense) is read the plain way.
+
+    Decoding head and body apart reads the text twice; one Struct for all channels reads it once, but cannot have a key
+    that is a number in one channel and a list in another (Binance's `a`), and for small messages it was no faster.
 
     Args:
-        feed: the feed; without `fields` every value is None.
+        feed: as for `CompiledFieldReader`.
 
     """
 
     def __init__(self, feed: Feed) -> None:
+        self._nothing = _Nothing()
         self._fields = feed.fields
         self._channels = feed.channel_by_any_name
         self._known: dict[str, _Reading] = {}
-        self._loose = msgspec.json.Decoder(float_hook=Decimal)
-        self._head, self._body_key = _head(feed.fields, list(self._channels.values())) if feed.fields else (None, None)
+        if feed.fields:
+            self._message = MessageReader(feed.fields, self._channels)
+            self._head, self._body_key = _head(feed.fields, list(self._channels.values()))
 
-    def read(self, payloads: Sequence[memoryview | bytes]) -> FieldColumns:
-        """The fields of each payload, in order."""
-        if self._fields is None or not payloads:
-            return FieldColumns._make([None] * len(payloads) for _ in FieldColumns._fields)
+    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+        """See `CompiledFieldReader.read`."""
+        if self._fields is None or not len(payload):
+            return self._nothing.columns(len(payload))
         channels: list[str | None] = []
-        rows: list[_Row] = []
-        slow_times: dict[int, int | None] = {}
+        rows: list[tuple[Any, ...]] = []
+        plain_times: dict[int, int | None] = {}
         decode_head, nested, known = self._head, self._body_key is not None, self._known
-        for payload in payloads:
+        for message, wanted in zip(_views(payload), readable.tolist(), strict=True):
             try:
-                if decode_head is None:
+                if decode_head is None or not wanted:
                     raise _NotFastError
-                head = decode_head(payload)
+                str(message, "utf-8")  # what msgspec passes over it does not check
+                head = decode_head(message)
                 channel, decode = known.get(head.text) or self._learn(self._fields, head.text)
                 if decode is None:
                     raise _NotFastError
-                row = astuple(decode(head.body if nested else payload))
-            except _UNREADABLE:
-                channel, row = self._read_slowly(self._fields, payload)
-                slow_times[len(rows)] = row[1]
+                row = astuple(decode(head.body if nested else message))
+            except UNREADABLE:
+                channel, *rest = self._message.read(message) if wanted else NOTHING
+                row = tuple(rest)
+                plain_times[len(rows)] = row[1]
             channels.append(channel)
-            rows.append(row)  # type: ignore[arg-type]
-        symbol, times, seq, first, previous = map(list, zip(*rows, strict=True))
-        scale = _SCALES.get(self._fields.time_unit, 1)
+            rows.append(row)
+        symbols, times, seq, first, previous = map(list, zip(*rows, strict=True))
+        scale = SCALES.get(self._fields.time_unit, 1)
         time: list[Any] = [None if value is None else value * scale for value in times]
-        for index, value in slow_times.items():
+        for index, value in plain_times.items():
             time[index] = value
-        return FieldColumns(channels, symbol, time, seq, first, previous)
+        return FieldColumns(
+            *(pa.array(column, pa.string()).dictionary_encode() for column in (channels, symbols)),
+            *(pa.array(column, pa.int64()) for column in (time, seq, first, previous)),
+        )
 
     def _learn(self, fields: Fields, text: str) -> _Reading:
         """How to read the messages whose first channel place holds `text`."""
-        name = _extract(fields.channel[0]).take(text)
+        name = extract_of(fields.channel[0]).take(text)
         reading = _Reading(name, self._body_decoder(fields, self._channels.get(name)) if name else None)
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
@@ -139,7 +296,7 @@ class FieldReader:
 
     def _body_decoder(self, fields: Fields, channel: Channel | None) -> Callable[[Any], Any] | None:
         """Decodes a body to a Struct of a row; None where the channel's first places do not allow it."""
-        scale = _SCALES.get(fields.time_unit)
+        scale = SCALES.get(fields.time_unit)
         if scale is None or fields.time_unit is TimeUnit.S:  # seconds come with fractions
             return None
         integer = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
@@ -147,7 +304,7 @@ class FieldReader:
         types: tuple[Any, ...] = (_Name, time, integer, integer, integer)
         members: list[tuple[str, Any, Any]] = []
         keys: set[str] = set()
-        for member, kind, places in zip(_Row._fields, types, _places(fields, channel), strict=True):
+        for member, kind, places in zip(RowPlaces._fields, types, row_places(fields, channel), strict=True):
             if not places:
                 # Never found: a field has to have a name, and this one with its space can only hold a null.
                 members.append((member, None, msgspec.field(default=None, name=f"absent {member}")))
@@ -159,40 +316,9 @@ class FieldReader:
             members.append((member, kind, msgspec.field(name=key)))
         return msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
 
-    def _read_slowly(self, fields: Fields, payload: memoryview | bytes) -> tuple[str | None, _Row]:
-        try:
-            message = self._loose.decode(payload)
-        except _UNREADABLE:
-            return None, _NOTHING
-        name = _first_text(message, fields.channel)
-        symbol, time, seq, first, previous = _places(fields, self._channels.get(name) if name else None)
-        return name, _Row(
-            _first_text(message, symbol),
-            next(
-                (t for v in _found(message, time) if (t := _nanoseconds(v, fields.time_unit)) is not None),
-                None,
-            ),
-            _first_integer(message, seq),
-            _first_integer(message, first),
-            _first_integer(message, previous),
-        )
-
 
 class _NotFastError(ValueError):
-    """This message has to take the slow way."""
-
-
-def _places(fields: Fields, channel: Channel | None) -> tuple[Places, Places, Places, Places, Places]:
-    """Where the members of a `_Row` are in messages of a channel."""
-    if channel is None:
-        return fields.symbol, fields.exchange_time, (), (), ()
-    return (
-        fields.symbol if channel.symbol is None else channel.symbol,
-        fields.exchange_time if channel.exchange_time is None else channel.exchange_time,
-        channel.exchange_seq,
-        channel.seq_first,
-        channel.seq_previous,
-    )
+    """This message has to be read the plain way."""
 
 
 def _head(fields: Fields, channels: list[Channel]) -> tuple[Callable[[Any], Any] | None, str | None]:
@@ -202,9 +328,9 @@ def _head(fields: Fields, channels: list[Channel]) -> tuple[Callable[[Any], Any]
     """
     if not fields.channel:
         return None, None
-    place = _extract(fields.channel[0])
-    wanted = [places[0] for channel in [None, *channels] for places in _places(fields, channel) if places]
-    outer = {path.partition(".")[0] for path in (_extract(place).path for place in wanted) if "." in path}
+    place = extract_of(fields.channel[0])
+    wanted = [places[0] for channel in [None, *channels] for places in row_places(fields, channel) if places]
+    outer = {path.partition(".")[0] for path in (extract_of(place).path for place in wanted) if "." in path}
     body_key = outer.pop() if len(outer) == 1 else None
     if "." in place.path or place.path == body_key:
         return None, None
@@ -216,74 +342,21 @@ def _head(fields: Fields, channels: list[Channel]) -> tuple[Callable[[Any], Any]
 
 def _flat_key(place: str | Extract, body_key: str | None) -> str | None:
     """The key in the body that is this place; None where it takes more than a key."""
-    extract = _extract(place)
+    extract = extract_of(place)
     if extract != Extract(path=extract.path):
         return None
     outer, dot, key = extract.path.rpartition(".")
     return key if (outer == body_key if dot else body_key is None) else None
 
 
-def _extract(place: str | Extract) -> Extract:
-    return place if isinstance(place, Extract) else Extract(path=place)
+def _views(payload: pa.Array) -> Iterator[memoryview]:
+    """Each message of a `large_binary` array, where it lies."""
+    _, offset_buffer, data_buffer = payload.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64, len(payload) + 1, payload.offset * 8).tolist()
+    data = memoryview(data_buffer if data_buffer is not None else b"").cast("B").toreadonly()
+    return (data[start:stop] for start, stop in itertools.pairwise(offsets))
 
 
-def walk(message: Any, path: str) -> Any:
-    """What lies under the dotted `path` in decoded JSON, or None."""
-    for key in path.split("."):
-        if not isinstance(message, dict):
-            return None
-        message = message.get(key)
-    return message
-
-
-def _found(message: Any, places: Places) -> Iterator[Any]:
-    return (walk(message, _extract(place).path) for place in places)
-
-
-def _first_text(message: Any, places: Places) -> str | None:
-    for place, value in zip(places, _found(message, places), strict=True):
-        if isinstance(value, str) and len(value) <= NAME_MAX:
-            taken = _extract(place).take(value)
-            if taken:
-                return taken
-    return None
-
-
-def _first_integer(message: Any, places: Places) -> int | None:
-    for value in _found(message, places):
-        if isinstance(value, str) and _INTEGER.fullmatch(value):
-            value = int(value)
-        if type(value) is int and INT64_MIN <= value <= INT64_MAX:
-            return value
-    return None
-
-
-def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:
-    """An exchange's time in ns since the epoch, exactly; None where it is none or beyond int64."""
-    if unit is TimeUnit.ISO:
-        return _iso_nanoseconds(value) if isinstance(value, str) else None
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        value = Decimal(value)
-    if isinstance(value, Decimal):
-        # Before it is multiplied out: 1e999999 would be a number of a million digits.
-        if not value.is_finite() or value.adjusted() > 20:
-            return None
-    elif type(value) is not int:
-        return None
-    time = int(value * _SCALES[unit])
-    return time if INT64_MIN <= time <= INT64_MAX else None
-
-
-def _iso_nanoseconds(text: str) -> int | None:
-    found = _ISO.fullmatch(text)
-    if found is None:
-        return None
-    date, clock, fraction, zone = found.groups()
-    try:
-        # datetime knows microseconds only, so the fraction goes beside it.
-        moment = datetime.fromisoformat(f"{date}T{clock}{(zone or 'Z').upper()}")
-        since = moment - _EPOCH
-    except (ValueError, OverflowError):
-        return None
-    time = (since.days * 86_400 + since.seconds) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
-    return time if INT64_MIN <= time <= INT64_MAX else None
+COMPILED = Scanner is not None and not os.environ.get("WSREC_PURE")
+FieldReader: type[CompiledFieldReader | PythonFieldReader] = CompiledFieldReader if COMPILED else PythonFieldReader
+"""The one that runs."""

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from wsrec.feed.fields import FieldColumns
+from wsrec.feed.message import INT64_MAX
 from wsrec.feed.schema import Feed, SequenceRule
+
+Int64s = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+# Messages follow one another within a connection, channel and symbol: 16, 15 and 32 bits of an int64, their key
+_CONN_SHIFT = 47
+_CHANNEL_SHIFT = 32
+
+# A hostile peer can name symbols without end; beyond this many the memory of them starts again.
+_KNOWN_MAX = 1 << 20
 
 
 class SequenceGap(msgspec.Struct, frozen=True):
@@ -41,25 +56,36 @@ class SequenceChecker:
     After a gap the message that showed it is the one to follow, also where numbers went back: an exchange that starts
     its numbers again is reported once.
 
+    Cost, where no rule is broken: 50 ns a message of the Binance USD-M recording in batches of 4000, 30 ns in batches
+    of 60,000; of 5000 symbols on 25 connections 94 ns and 52 ns, with the learning of the symbols.
+
     Args:
         feed: the feed whose rules apply.
 
     """
 
     def __init__(self, feed: Feed) -> None:
-        self._rules = {
+        checked = {
             name: channel.sequence
             for name, channel in feed.channel_by_any_name.items()
             if channel.sequence is not SequenceRule.NONE
         }
-        self._last: dict[int, dict[tuple[str, str | None], int]] = {}
+        numbers = {name: number for number, name in enumerate(checked, 1)}
+        self._symbol_numbers: dict[str, int]
+        self._keys: Int64s
+        self._last: Int64s
+        self._channels = _Numbers(lambda name: numbers.get(name, 0))
+        # by the number of the channel; 0 is the number of all that have no rule
+        self._rules = (SequenceRule.NONE, *checked.values())
+        self._members = {rule: np.array([rule is other for other in self._rules]) for rule in checked.values()}
+        self._forget()
 
     @property
     def checks(self) -> bool:
         """Whether the feed declares any rule."""
-        return bool(self._rules)
+        return len(self._rules) > 1
 
-    def check(self, conns: Sequence[int], columns: FieldColumns) -> list[SequenceGap]:
+    def check(self, conns: npt.NDArray[np.uint16], columns: FieldColumns) -> list[SequenceGap]:
         """The messages of a batch that break their channel's rule, in order.
 
         Args:
@@ -67,36 +93,142 @@ class SequenceChecker:
             columns: what `FieldReader` read, of the same messages.
 
         """
-        gaps = []
-        rules = self._rules
-        for index, channel in enumerate(columns.channel):
-            if channel is None or (rule := rules.get(channel)) is None:
-                continue
-            seq = columns.exchange_seq[index]
-            if seq is None:
-                continue
-            conn, symbol = conns[index], columns.symbol[index]
-            state = self._last.setdefault(conn, {})
-            last = state.get((channel, symbol))
-            state[channel, symbol] = seq
-            if last is None:
-                continue
-            found: int | None = seq
-            expected = last + 1
+        if max(len(self._symbol_numbers), len(self._keys)) > _KNOWN_MAX:
+            self._forget()
+        channels = self._channels.of(columns.channel)
+        rows = np.flatnonzero((channels > 0) & _known(columns.exchange_seq))
+        if not rows.size:
+            return []
+        channels, symbols = channels[rows], self._symbols.of(columns.symbol)[rows]
+        order, keys = self._group(conns[rows], channels, symbols)
+        rows, channels = rows[order], channels[order]
+        seq = _values(columns.exchange_seq)[rows]
+        last, follows = self._follow(keys, seq)
+
+        found, broken = seq, np.zeros(len(seq), np.bool_)
+        for rule, members in self._members.items():
+            chosen = np.flatnonzero(members[channels])
+            before = last[chosen]
             if rule is SequenceRule.INCREASING:
-                if seq > last:
-                    continue
-            elif rule is SequenceRule.TOUCHING:
-                found = columns.seq_first[index]
-            elif rule is SequenceRule.PREVIOUS:
-                found, expected = columns.seq_previous[index], last
-            if found is None or found == expected:
+                broken[chosen] = seq[chosen] <= before
                 continue
-            counted = rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and found > expected
-            missing = found - expected if counted else None
-            gaps.append(SequenceGap(index, conn, channel, symbol, rule, expected, found, missing))
-        return gaps
+            if rule is not SequenceRule.NEXT:
+                column = columns.seq_first if rule is SequenceRule.TOUCHING else columns.seq_previous
+                found[chosen] = _values(column)[rows[chosen]]
+                follows[chosen] &= _known(column)[rows[chosen]]
+            if rule is SequenceRule.PREVIOUS:
+                broken[chosen] = found[chosen] != before
+            else:
+                # what comes after the largest number wraps around, and is never found
+                broken[chosen] = (found[chosen] != before + 1) | (before == INT64_MAX)
+
+        gaps = np.flatnonzero(broken & follows)
+        gaps = gaps[np.argsort(rows[gaps])]
+        return [
+            self._gap(
+                columns, int(rows[gap]), int(conns[rows[gap]]), int(channels[gap]), int(last[gap]), int(found[gap])
+            )
+            for gap in gaps
+        ]
 
     def reset(self, conn: int) -> None:
         """Forget a connection's numbers: it was made anew, and what was missed meanwhile is known as such."""
-        self._last.pop(conn, None)
+        kept = self._keys >> _CONN_SHIFT != conn
+        kept[-1] = True
+        self._keys, self._last = self._keys[kept], self._last[kept]
+
+    def _forget(self) -> None:
+        numbers: dict[str, int] = {}
+        self._symbol_numbers = numbers
+        self._symbols = _Numbers(lambda name: numbers.setdefault(name, len(numbers) + 1))
+        # in order; the last one is above all keys, so that a search always ends at one
+        self._keys = np.array([INT64_MAX])
+        self._last = np.array([0])
+
+    def _group(self, conns: npt.NDArray[Any], channels: Int64s, symbols: Int64s) -> tuple[npt.NDArray[np.intp], Int64s]:
+        """The order that brings messages of a key together, first come first, and the keys in this order."""
+        conns = conns.astype(np.int64)
+        keys = conns << _CONN_SHIFT | channels << _CHANNEL_SHIFT | symbols
+        # The same order by smaller numbers, sorted by 16 bits at a time from the lowest: which takes linear time.
+        wide = len(self._symbol_numbers) + 1
+        left = (conns * len(self._rules) + channels) * wide + symbols
+        order = np.argsort(left.astype(np.uint16), kind="stable")
+        while (left := left >> 16).any():
+            order = order[np.argsort(left[order].astype(np.uint16), kind="stable")]
+        return order, keys[order]
+
+    def _follow(self, keys: Int64s, seq: Int64s) -> tuple[Int64s, Flags]:
+        """The number before each, and whether there is one; the last of each key is remembered."""
+        begins = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+        last, follows = np.empty_like(seq), np.ones(len(seq), np.bool_)
+        last[1:] = seq[:-1]
+        groups = keys[begins]
+        places = np.searchsorted(self._keys, groups)
+        known = self._keys[places] == groups
+        last[begins], follows[begins] = self._last[places], known
+        newest = seq[np.append(begins[1:], len(seq)) - 1]
+        self._last[places[known]] = newest[known]
+        if not known.all():
+            self._keys = np.insert(self._keys, places[~known], groups[~known])
+            self._last = np.insert(self._last, places[~known], newest[~known])
+        return last, follows
+
+    def _gap(self, columns: FieldColumns, index: int, conn: int, channel: int, last: int, found: int) -> SequenceGap:
+        rule = self._rules[channel]
+        expected = last if rule is SequenceRule.PREVIOUS else last + 1
+        counted = rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and found > expected
+        return SequenceGap(
+            index,
+            conn,
+            columns.channel[index].as_py(),
+            columns.symbol[index].as_py(),
+            rule,
+            expected,
+            found,
+            found - expected if counted else None,
+        )
+
+
+class _Numbers:
+    """Lasting numbers of the names in a dictionary column, whose own codes may change from batch to batch.
+
+    Args:
+        number: the number of a name, above 0; 0: of no interest.
+
+    """
+
+    def __init__(self, number: Callable[[str], int]) -> None:
+        self._number = number
+        self._dictionary = pa.array([], pa.string())
+        # the last one is that of null, whose code is made -1
+        self._numbers: Int64s = np.zeros(1, np.int64)
+
+    def of(self, column: pa.DictionaryArray) -> Int64s:
+        """The number of each value; 0 for null."""
+        dictionary, old = column.dictionary, self._dictionary
+        if not dictionary.equals(old):
+            # mostly the same, and some more
+            same = len(old) if dictionary[: len(old)].equals(old) else 0
+            new = [self._number(name) for name in dictionary[same:].to_pylist()]
+            self._numbers = np.concatenate((self._numbers[:same], np.array([*new, 0], np.int64)))
+            self._dictionary = dictionary
+        codes = _values(column.indices)
+        if column.null_count:
+            codes = np.where(_known(column.indices), codes, -1)
+        numbers: Int64s = self._numbers[codes]
+        return numbers
+
+
+def _values(column: pa.Array) -> npt.NDArray[Any]:
+    """The integers where the column keeps them; anything where it has null."""
+    kind = column.type.to_pandas_dtype()
+    return np.frombuffer(column.buffers()[1], kind, column.offset + len(column))[column.offset :]
+
+
+def _known(column: pa.Array) -> Flags:
+    """Whether each value is not null."""
+    bitmap = column.buffers()[0]
+    if bitmap is None:
+        return np.ones(len(column), np.bool_)
+    bits = np.unpackbits(np.frombuffer(bitmap, np.uint8), count=column.offset + len(column), bitorder="little")
+    return bits[column.offset :].view(np.bool_)

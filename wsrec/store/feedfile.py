@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from wsrec import __version__
 from wsrec.feed.acks import AckTracker
-from wsrec.feed.fields import FieldColumns
+from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.schema import Feed
+from wsrec.feed.sequence import SequenceChecker
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource, Step
-from wsrec.store.adapter import FieldReader, SequenceChecker
 from wsrec.store.batch import payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots

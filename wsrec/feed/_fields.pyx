@@ -1,0 +1,950 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""Field extraction compiled: what `wsrec.feed.message` says of a message, without a Python object a message.
+
+A message is JSON (RFC 8259). It is gone over twice: first its quotes are marked in a bitmap, 64 bytes at a time, then
+it is walked from string to string and held against the whole grammar, while the values at the wanted places are noted.
+With the quotes known beforehand a string costs the same at any length, and the processor need not wait for the end of
+one before it begins with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
+
+What is not decided here is read by `wsrec.feed.message.MessageReader`, message by message: invalid JSON, a wanted key
+twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, integers of more than 19 digits, exponents of
+more than 4, nesting deeper than 64. What a name's text stands for is asked of Python once a distinct text.
+"""
+
+import os
+
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy, memset
+
+
+cdef extern from *:
+    r"""
+    #include <stdint.h>
+    #include <string.h>
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define WSREC_EIGHT 1  /* eight bytes as a word, the first in its lowest bits */
+    #endif
+
+    enum { WSREC_OTHER, WSREC_TEXT, WSREC_ESCAPED, WSREC_INTEGER, WSREC_DECIMAL };
+
+    /* A key on the way to a wanted value, and the value, if `epoch` is the message's. */
+    struct wsrec_node {
+        uint64_t epoch;
+        const uint8_t *start;
+        uint32_t length;
+        int32_t kind;
+        int32_t *children;  /* by the first byte of their key; 0 for none */
+        int32_t sibling;    /* the next child of the same first byte; 0 for none */
+        uint32_t key_length;
+        const uint8_t *key;
+    };
+
+    /* `limit` ends the memory that may be read; `quotes` has a bit a byte of the message. */
+    struct wsrec_message {
+        const uint8_t *start, *end, *limit;
+        uint64_t *quotes;
+        struct wsrec_node *nodes;
+        uint64_t epoch;
+        int escapes;
+    };
+
+    #ifdef WSREC_EIGHT
+    #define WSREC_ONES 0x0101010101010101u
+    /* The high bits of those bytes that are `least` (at most 128) or more. */
+    static inline uint64_t wsrec_from(uint64_t word, unsigned least) {
+        return (((word & WSREC_ONES * 0x7F) + WSREC_ONES * (0x80 - least)) | word) & WSREC_ONES * 0x80;
+    }
+    #endif
+
+    /* The quotes among 64 bytes, and what a string cannot simply hold: backslash, control character, not ASCII. */
+    static inline void wsrec_block(const uint8_t *p, uint64_t *quotes, uint64_t *odd) {
+        *quotes = *odd = 0;
+    #if defined(__SSE2__)
+        const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), space = _mm_set1_epi8(' ');
+        for (int i = 0; i < 64; i += 16) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
+            /* signed: below the space are the control characters and all that is not ASCII */
+            __m128i wrong = _mm_or_si128(_mm_cmpeq_epi8(bytes, backslash), _mm_cmplt_epi8(bytes, space));
+            *quotes |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
+            *odd |= (uint64_t)(uint32_t)_mm_movemask_epi8(wrong) << i;
+        }
+    #elif defined(WSREC_EIGHT)
+        for (int i = 0; i < 64; i += 8) {
+            uint64_t word, quote, wrong;
+            memcpy(&word, p + i, 8);
+            quote = ~wsrec_from(word ^ WSREC_ONES * '"', 1) & WSREC_ONES * 0x80;
+            wrong = ~(wsrec_from(word ^ WSREC_ONES * '\\', 1) & wsrec_from(word, ' ')) | word;
+            wrong &= WSREC_ONES * 0x80;
+            /* the product brings the eight bits together */
+            *quotes |= ((quote >> 7) * 0x0102040810204080u >> 56) << i;
+            *odd |= ((wrong >> 7) * 0x0102040810204080u >> 56) << i;
+        }
+    #else
+        for (int i = 0; i < 64; i++) {
+            *quotes |= (uint64_t)(p[i] == '"') << i;
+            *odd |= (uint64_t)(p[i] == '\\' || p[i] < ' ' || p[i] >= 0x80) << i;
+        }
+    #endif
+    }
+
+    /* Length of the UTF-8 character of several bytes at p (RFC 3629, section 4); 0 where there is none. */
+    static int wsrec_character(const uint8_t *p, const uint8_t *end) {
+        int length = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
+        if (p[0] < 0xC2 || p[0] > 0xF4 || end - p < length) return 0;
+        for (int i = 1; i < length; i++)
+            if ((p[i] & 0xC0) != 0x80) return 0;
+        if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F)) return 0;
+        if ((p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F)) return 0;
+        return length;
+    }
+
+    /* Mark the quotes of a message with odd bytes, byte by byte; 0 where a string is wrong, or Python has to decide. */
+    static int wsrec_mark_odd(struct wsrec_message *m) {
+        int inside = 0;
+        memset(m->quotes, 0, (size_t)(m->end - m->start + 63) / 64 * 8);
+        for (const uint8_t *p = m->start; p < m->end; p++) {
+            if (*p == '"') {
+                m->quotes[(p - m->start) / 64] |= (uint64_t)1 << ((p - m->start) % 64);
+                inside = !inside;
+            } else if (inside && *p == '\\') {
+                m->escapes = 1;
+                if (++p == m->end || !*p || !strchr("\"\\/bfnrt", *p)) return 0;
+            } else if (inside && *p < ' ') {
+                return 0;
+            } else if (inside && *p >= 0x80) {
+                int length = wsrec_character(p, m->end);
+                if (!length) return 0;
+                p += length - 1;
+            }
+        }
+        return !inside;
+    }
+
+    /* Mark the quotes of a message, and see that what is between them may be strings; 0 as above. */
+    static inline int wsrec_mark(struct wsrec_message *m) {
+        uint64_t *quotes = m->quotes, seen = 0;
+        m->escapes = 0;
+        for (const uint8_t *p = m->start; p < m->end; p += 64) {
+            uint64_t marks, odd, valid = ~(uint64_t)0;
+            uint8_t copy[64];
+            const uint8_t *block = p;
+            if (m->end - p < 64) {
+                valid >>= 64 - (m->end - p);
+                if (m->limit - p < 64) {
+                    memset(copy, ' ', 64);
+                    memcpy(copy, p, (size_t)(m->end - p));
+                    block = copy;
+                }
+            }
+            wsrec_block(block, &marks, &odd);
+            *quotes++ = marks & valid;
+            seen |= odd & valid;
+        }
+        return !seen || wsrec_mark_odd(m);
+    }
+
+    #ifdef WSREC_EIGHT
+    /* The high bits of those bytes that are no digits. */
+    static inline uint64_t wsrec_no_digits(uint64_t word) {
+        return wsrec_from(word ^ WSREC_ONES * '0', 10);
+    }
+    #endif
+
+    /* The first byte from p on that is no digit; there is one before the end. */
+    static inline const uint8_t *wsrec_past_digits(const uint8_t *p, const uint8_t *limit) {
+    #ifdef WSREC_EIGHT
+        while (limit - p >= 8) {
+            uint64_t word, others;
+            memcpy(&word, p, 8);
+            others = wsrec_no_digits(word);
+            if (others) return p + (__builtin_ctzll(others) >> 3);
+            p += 8;
+        }
+    #else
+        (void)limit;
+    #endif
+        while ((uint8_t)(*p - '0') <= 9) p++;
+        return p;
+    }
+
+    /* The number of at most 19 digits; 0 where there is another character, or none. */
+    static inline int wsrec_digits(const uint8_t *p, const uint8_t *end, uint64_t *value) {
+        uint64_t sum = 0;
+        if (p == end || end - p > 19) return 0;
+    #ifdef WSREC_EIGHT
+        for (; end - p >= 8; p += 8) {
+            uint64_t word;
+            memcpy(&word, p, 8);
+            if (wsrec_no_digits(word)) return 0;
+            /* pairs, then fours, then all eight, the first digit in the lowest byte */
+            word = (word & 0x0F0F0F0F0F0F0F0Fu) * (10 << 8 | 1) >> 8;
+            word = (word & 0x00FF00FF00FF00FFu) * (100 << 16 | 1) >> 16;
+            word = (word & 0x0000FFFF0000FFFFu) * ((uint64_t)10000 << 32 | 1) >> 32;
+            sum = sum * 100000000 + word;
+        }
+    #endif
+        for (; p < end; p++) {
+            if ((uint8_t)(*p - '0') > 9) return 0;
+            sum = sum * 10 + (*p - '0');
+        }
+        *value = sum;
+        return 1;
+    }
+
+    /* Behind the number at p, NULL where there is none, or one that Python has to decide. */
+    static inline const uint8_t *wsrec_number(const uint8_t *p, const uint8_t *limit, int32_t *kind) {
+        const uint8_t *start;
+        *kind = WSREC_INTEGER;
+        if (*p == '-') p++;
+        start = p;
+        p = wsrec_past_digits(p, limit);
+        if (p == start || p - start > 19 || (*start == '0' && p - start > 1)) return NULL;
+        if (*p == '.') {
+            *kind = WSREC_DECIMAL;
+            start = ++p;
+            p = wsrec_past_digits(p, limit);
+            if (p == start) return NULL;
+        }
+        if ((*p | 32) == 'e') {
+            *kind = WSREC_DECIMAL;
+            p++;
+            if (*p == '+' || *p == '-') p++;
+            start = p;
+            p = wsrec_past_digits(p, limit);
+            if (p == start || p - start > 4) return NULL;
+        }
+        return p;
+    }
+
+    /* Fewer than eight bytes as a word of their own, from two that overlap. */
+    static inline uint64_t wsrec_few(const uint8_t *p, uint32_t length) {
+        uint32_t first = 0, last = 0;
+        if (length >= 4) {
+            memcpy(&first, p, 4);
+            memcpy(&last, p + length - 4, 4);
+            return (uint64_t)first << 32 | last;
+        }
+        return length ? (uint64_t)p[0] << 16 | (uint64_t)p[length / 2] << 8 | p[length - 1] : 0;
+    }
+
+    /* What memcmp tells, without a call: names and keys are short. */
+    static inline int wsrec_same(const uint8_t *a, const uint8_t *b, uint32_t length) {
+        uint64_t x = 0, y = 0;
+        if (length >= 8) {
+            for (const uint8_t *last = a + length - 8; a < last; a += 8, b += 8, length -= 8) {
+                memcpy(&x, a, 8);
+                memcpy(&y, b, 8);
+                if (x != y) return 0;
+            }
+            memcpy(&x, a + length - 8, 8);
+            memcpy(&y, b + length - 8, 8);
+            return x == y;
+        }
+        return wsrec_few(a, length) == wsrec_few(b, length);
+    }
+
+    static inline struct wsrec_node *wsrec_child(
+        const struct wsrec_message *m, const struct wsrec_node *node, const uint8_t *key, uint32_t length
+    ) {
+        for (int32_t i = length ? node->children[*key] : 0; i; i = m->nodes[i].sibling)
+            if (m->nodes[i].key_length == length && (length == 1 || wsrec_same(m->nodes[i].key, key, length)))
+                return &m->nodes[i];
+        return NULL;
+    }
+
+    static inline int wsrec_is_space(uint8_t byte) {
+        return byte <= ' ' && (byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t');
+    }
+
+    /* Hold a message whose quotes are marked against the grammar and note its wanted values; 0 where it does not fit,
+       or Python has to decide.
+
+       The message begins and ends with a bracket. So what is no bracket is not its last byte, and the byte behind may
+       be looked at without asking whether the message has ended. */
+    static int wsrec_walk(const struct wsrec_message *m) {
+        const uint8_t *p = m->start, *end = m->end, *base = m->start - 64, *open, *close;
+        const uint64_t *quotes = m->quotes, *quotes_end = m->quotes + (m->end - m->start + 63) / 64;
+        struct wsrec_node *outer[64], *object = NULL, *node = m->nodes;  /* node: of the value; object: around it */
+        uint64_t bits = 0, objects = 0;  /* a bit a level of nesting: whether it is an object */
+        int depth = 0;
+        int32_t kind;
+
+    #define NEXT_QUOTE(quote) \
+        while (!bits) { \
+            if (quotes == quotes_end) return 0; \
+            bits = *quotes++; \
+            base += 64; \
+        } \
+        quote = base + __builtin_ctzll(bits); \
+        bits &= bits - 1;
+
+    value:
+        if (*p == '"') {
+            NEXT_QUOTE(open)
+            NEXT_QUOTE(close)
+            if (node) {
+                node->start = open + 1;
+                node->length = (uint32_t)(close - node->start);
+                node->kind = m->escapes && memchr(node->start, '\\', node->length) ? WSREC_ESCAPED : WSREC_TEXT;
+            }
+            p = close + 1;
+        } else if ((uint8_t)(*p - '0') <= 9 || *p == '-') {
+            open = p;
+            p = wsrec_number(p, m->limit, &kind);
+            if (!p) return 0;
+            if (node) {
+                node->start = open;
+                node->length = (uint32_t)(p - open);
+                node->kind = kind;
+            }
+        } else if (*p == '{') {
+            if (depth == 64) return 0;
+            if (node) node->kind = WSREC_OTHER;
+            outer[depth++] = object;
+            objects = objects << 1 | 1;
+            object = node && node->children ? node : NULL;
+            p++;
+            while (wsrec_is_space(*p)) p++;
+            if (*p == '}') goto closed;
+            goto key;
+        } else if (*p == '[') {
+            if (depth == 64) return 0;
+            if (node) node->kind = WSREC_OTHER;
+            node = NULL;
+            outer[depth++] = object;
+            objects <<= 1;
+            object = NULL;
+            p++;
+            while (wsrec_is_space(*p)) p++;
+            if (*p == ']') goto closed;
+            /* most of a book is arrays of strings: a price and a size */
+            while (*p == '"') {
+                NEXT_QUOTE(open)
+                NEXT_QUOTE(close)
+                p = close + 1;
+                if (*p != ',') goto after;
+                p++;
+            }
+            goto value;
+        } else if (wsrec_is_space(*p)) {
+            p++;
+            goto value;
+        } else {
+            if (node) node->kind = WSREC_OTHER;
+            if (end - p > 4 && (!memcmp(p, "null", 4) || !memcmp(p, "true", 4))) p += 4;
+            else if (end - p > 5 && !memcmp(p, "false", 5)) p += 5;
+            else return 0;
+        }
+    after:
+        if (*p == ',') {
+            p++;
+            if (objects & 1) goto key;
+            node = NULL;
+            goto value;
+        }
+        if (*p != (objects & 1 ? '}' : ']')) {
+            if (!wsrec_is_space(*p++)) return 0;
+            goto after;
+        }
+    closed:
+        p++;
+        objects >>= 1;
+        object = outer[--depth];
+        if (!depth || p == end) return !depth && p == end;
+        goto after;
+    key:
+        while (*p != '"')
+            if (!wsrec_is_space(*p++)) return 0;
+        NEXT_QUOTE(open)
+        NEXT_QUOTE(close)
+        node = NULL;
+        if (object) {
+            open++;
+            if (m->escapes && memchr(open, '\\', (size_t)(close - open))) return 0;
+            node = wsrec_child(m, object, open, (uint32_t)(close - open));
+            if (node) {
+                if (node->epoch == m->epoch) return 0;
+                node->epoch = m->epoch;
+            }
+        }
+        p = close + 1;
+        while (*p != ':')
+            if (!wsrec_is_space(*p++)) return 0;
+        p++;
+        goto value;
+    #undef NEXT_QUOTE
+    }
+
+    /* Whether it is a JSON object or array; 0 also where Python has to decide. Leaves the space around it out. */
+    static inline int wsrec_is_message(struct wsrec_message *m) {
+        while (m->start < m->end && wsrec_is_space(*m->start)) m->start++;
+        while (m->start < m->end && wsrec_is_space(m->end[-1])) m->end--;
+        return m->start < m->end && (*m->start == '{' || *m->start == '[') && (m->end[-1] == '}' || m->end[-1] == ']')
+            && wsrec_mark(m) && wsrec_walk(m);
+    }
+
+    static inline uint64_t wsrec_mix(uint64_t hash, uint64_t word) {
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+        return hash ^ (hash >> 32);
+    }
+
+    static inline uint64_t wsrec_hash(const uint8_t *p, uint32_t length, uint64_t seed) {
+        uint64_t hash = seed ^ length, word;
+        const uint8_t *end = p + length;
+        if (length < 8) return wsrec_mix(hash, wsrec_few(p, length));
+        for (; end - p > 8; p += 8) {
+            memcpy(&word, p, 8);
+            hash = wsrec_mix(hash, word);
+        }
+        memcpy(&word, end - 8, 8);
+        return wsrec_mix(hash, word);
+    }
+
+    static inline int wsrec_times(uint64_t a, uint64_t b, uint64_t *product) {
+        return !__builtin_mul_overflow(a, b, product);
+    }
+    """
+    enum:
+        WSREC_OTHER, WSREC_TEXT, WSREC_ESCAPED, WSREC_INTEGER, WSREC_DECIMAL
+
+    struct wsrec_node:
+        uint64_t epoch
+        const uint8_t* start
+        uint32_t length
+        int32_t kind
+        int32_t* children
+        int32_t sibling
+        uint32_t key_length
+        const uint8_t* key
+
+    struct wsrec_message:
+        const uint8_t* start
+        const uint8_t* end
+        const uint8_t* limit
+        uint64_t* quotes
+        wsrec_node* nodes
+        uint64_t epoch
+
+    bint wsrec_is_message(wsrec_message* m) noexcept nogil
+    bint wsrec_same(const uint8_t* a, const uint8_t* b, uint32_t length) noexcept nogil
+    bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
+    uint64_t wsrec_hash(const uint8_t* p, uint32_t length, uint64_t seed) noexcept nogil
+    bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
+
+
+ctypedef wsrec_node Node
+ctypedef wsrec_message Message
+
+
+cdef enum:
+    TEXT_MAX = 128  # bytes; a longer name is left to Python, which counts characters
+    DIGITS_MAX = 19  # as many as always fit 64 bits unsigned
+
+cdef uint64_t[20] POWERS
+POWERS[:] = [10**n for n in range(20)]
+
+# what a place, or a row, comes to
+cdef enum Verdict:
+    ABSENT = 0
+    PRESENT = 1
+    UNKNOWN = 2  # a text that Python has to be asked about
+    UNDECIDED = 3  # a message that Python has to read
+    NO_ROOM = 4  # a message larger than any before
+
+
+cdef struct Text:
+    # a known text; `place` is -1 in an empty entry
+    uint64_t hash
+    uint64_t start  # in the arena
+    uint32_t length
+    int32_t place
+    int32_t code
+    int32_t plan
+
+
+cdef struct Row:
+    int32_t channel
+    int32_t symbol
+    int64_t numbers[4]
+    bint known[4]
+
+
+cdef inline bint is_digit(uint8_t byte) noexcept nogil:
+    return <uint8_t>(byte - c"0") <= 9
+
+
+cdef inline Verdict read_integer(const Node* node, int64_t* value) noexcept nogil:
+    """The integer, in quotes or not, that a place holds."""
+    cdef const uint8_t* p = node.start
+    cdef const uint8_t* end = p + node.length
+    cdef uint64_t magnitude
+    cdef bint negative
+    if node.kind == WSREC_ESCAPED:
+        return UNDECIDED
+    if (node.kind != WSREC_INTEGER and node.kind != WSREC_TEXT) or p == end:
+        return ABSENT
+    negative = p[0] == c"-"
+    if not wsrec_digits(p + negative, end, &magnitude):
+        return ABSENT
+    return signed(magnitude, negative, value)
+
+
+cdef inline Verdict signed(uint64_t magnitude, bint negative, int64_t* value) noexcept nogil:
+    if magnitude > <uint64_t>INT64_MAX + negative:
+        return ABSENT
+    value[0] = <int64_t>(0 - magnitude) if negative else <int64_t>magnitude
+    return PRESENT
+
+
+cdef inline Verdict read_time(const Node* node, int exponent, int64_t* value) noexcept nogil:
+    """The time in ns at a place, where it is counted in units of 10**exponent ns, exactly and cut off towards zero."""
+    cdef const uint8_t* p = node.start
+    cdef const uint8_t* end = p + node.length
+    cdef uint64_t magnitude
+    cdef bint negative
+    if node.kind == WSREC_ESCAPED:
+        return UNDECIDED
+    if node.kind == WSREC_OTHER or p == end:
+        return ABSENT
+    negative = p[0] == c"-"
+    if not wsrec_digits(p + negative, end, &magnitude):
+        return read_fraction(node, exponent, value)
+    if not wsrec_times(magnitude, POWERS[exponent], &magnitude):
+        return ABSENT
+    return signed(magnitude, negative, value)
+
+
+cdef Verdict read_fraction(const Node* node, int exponent, int64_t* value) noexcept nogil:
+    """The same, for what is not digits alone."""
+    cdef const uint8_t* p = node.start
+    cdef const uint8_t* end = p + node.length
+    cdef uint64_t whole, fraction = 0
+    cdef int decimals
+    cdef bint negative = p[0] == c"-"
+    cdef const uint8_t* point
+    p += negative
+    point = p
+    while point < end and is_digit(point[0]):
+        point += 1
+    if point == end or point[0] != c".":
+        # too many digits, or an exponent, or text that is no number
+        return ABSENT if node.kind == WSREC_TEXT and (point == p or point < end) else UNDECIDED
+    if point == p or point + 1 == end:
+        return ABSENT
+    decimals = <int>min(end - point - 1, 99)
+    if end - p - 1 > DIGITS_MAX or not wsrec_digits(p, point, &whole) or not wsrec_digits(point + 1, end, &fraction):
+        return UNDECIDED
+    # at most 19 digits together, so nothing below leaves 64 bits but the last
+    if decimals > exponent:
+        fraction //= POWERS[decimals - exponent]
+    else:
+        fraction *= POWERS[exponent - decimals]
+    if not wsrec_times(whole, POWERS[exponent], &whole) or whole + fraction < whole:
+        return ABSENT
+    return signed(whole + fraction, negative, value)
+
+
+cdef inline int two(const uint8_t* p) noexcept nogil:
+    """The number of two digits; a large one where they are none."""
+    return (p[0] - c"0") * 10 + (p[1] - c"0") if is_digit(p[0]) and is_digit(p[1]) else 10_000
+
+
+cdef Verdict read_iso(const Node* node, int64_t* value) noexcept nogil:
+    """The RFC 3339 time at a place, in ns; only UTC and the years 1700 to 2199 are decided here."""
+    cdef const uint8_t* p = node.start
+    cdef int length = <int>min(node.length, 64)
+    cdef int year, month, day, hour, minute, second, last, index
+    cdef int64_t days, fraction = 0, scale = 1_000_000_000
+    if node.kind == WSREC_ESCAPED:
+        return UNDECIDED
+    if node.kind != WSREC_TEXT:
+        return ABSENT
+    if length > 19 and p[length - 1] == c"Z":
+        length -= 1
+    if length < 19 or length == 20 or length > 29:
+        return UNDECIDED
+    if p[4] != c"-" or p[7] != c"-" or (p[10] != c"T" and p[10] != c" ") or p[13] != c":" or p[16] != c":":
+        return UNDECIDED
+    if length > 19:
+        if p[19] != c".":
+            return UNDECIDED
+        for index in range(20, length):
+            if not is_digit(p[index]):
+                return UNDECIDED
+            scale //= 10
+            fraction += (p[index] - c"0") * scale
+    year = two(p) * 100 + two(p + 2)
+    month, day, hour, minute, second = two(p + 5), two(p + 8), two(p + 11), two(p + 14), two(p + 17)
+    if not (1700 <= year <= 2199 and 1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 59):
+        return UNDECIDED
+    if month == 2:
+        last = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    else:
+        last = 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
+    if not 1 <= day <= last:
+        return UNDECIDED
+    # Days since the epoch in a year that begins in March, so that a leap day is its last (the proleptic Gregorian
+    # calendar; years are positive here).
+    year -= month <= 2
+    month = month - 3 if month > 2 else month + 9
+    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719_468
+    value[0] = (days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000_000_000 + fraction
+    return PRESENT
+
+
+cdef class Scanner:
+    """Reads the messages of one feed by tables made from its field paths.
+
+    Args:
+        paths: the places of values, each the keys that lead to it; other arguments name them by their index.
+        texts: the places of names (indices of `paths`); there is one a way of taking a name from a text.
+        channel: the places of the channel's name (indices of `texts`), tried in this order.
+        plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time, sequence
+            number, first and previous one (indices of `paths`). The first is for messages of no known channel.
+        exponent: exchange times count units of 10**exponent ns; -1: they are RFC 3339 text.
+        learn: what a text at a place of `texts` stands for: the name's code (-1: none) and, for a channel, its plan.
+        read: reads a whole message in place of this: codes of channel and symbol (-1: none), then the numbers or None.
+
+    """
+
+    cdef Node* _nodes
+    cdef uint64_t* _quotes
+    cdef Py_ssize_t _quotes_room  # bytes of a message that they mark
+    cdef int32_t _node_count
+    cdef list _keys  # keeps the memory of the keys
+    cdef int32_t* _places  # node of each path
+    cdef int32_t* _texts  # node of each place of a name
+    cdef int32_t* _plans  # each: five times the count of places and the places; a list of where each plan begins first
+    cdef int32_t* _channel  # count, places
+    cdef int _exponent
+    cdef object _learn_text
+    cdef object _read_message
+    cdef uint64_t _epoch
+    cdef uint64_t _seed
+    cdef Text* _table
+    cdef uint64_t _table_mask
+    cdef uint64_t _known
+    cdef uint8_t* _arena
+    cdef uint64_t _arena_size
+    cdef uint64_t _arena_room
+    # the text that stopped the reading
+    cdef int32_t _asked_place
+    cdef const uint8_t* _asked
+    cdef uint32_t _asked_length
+
+    def __cinit__(self, paths, texts, channel, plans, int exponent, learn, read):
+        self._exponent = exponent
+        self._learn_text, self._read_message = learn, read
+        self._seed = int.from_bytes(os.urandom(8), "little")
+        self._keys = []
+        self._places = <int32_t*>allocate(len(paths), sizeof(int32_t))
+        for index, keys in enumerate(paths):
+            self._places[index] = self._node(keys)
+        self._texts = <int32_t*>allocate(len(texts), sizeof(int32_t))
+        for index, place in enumerate(texts):
+            self._texts[index] = self._places[place]
+        self._channel = counted(channel)
+        flat, starts = [], []
+        for symbol, *numbers in plans:
+            starts.append(len(plans) + len(flat))
+            flat += [len(symbol), *symbol]
+            for places in numbers:
+                flat += [len(places), *(self._places[place] for place in places)]
+        self._plans = <int32_t*>allocate(len(starts) + len(flat), sizeof(int32_t))
+        for index, number in enumerate(starts + flat):
+            self._plans[index] = number
+        self.forget()
+
+    def __dealloc__(self):
+        cdef int32_t index
+        for index in range(self._node_count):
+            free(self._nodes[index].children)
+        free(self._nodes)
+        free(self._quotes)
+        free(self._places)
+        free(self._texts)
+        free(self._plans)
+        free(self._channel)
+        free(self._table)
+        free(self._arena)
+
+    @property
+    def known(self):
+        """How many texts it remembers."""
+        return self._known
+
+    def forget(self):
+        """Forget every text. The codes that were given out may then be given anew."""
+        self._known = 0
+        self._arena_size = 0
+        free(self._table)
+        self._table = NULL
+        self._table = empty_table(1024)
+        self._table_mask = 1023
+
+    def read(self, size_t data, size_t limit, size_t offsets, size_t readable, Py_ssize_t count, size_t into):
+        """Read the fields of a batch.
+
+        Args:
+            data: address of the messages' bytes.
+            limit: address behind the last byte that may be read.
+            offsets: address of `count` + 1 int64: where in `data` the messages begin, and where the last ends.
+            readable: address of `count` bytes: 0 where a message is not to be read.
+            count: how many messages.
+            into: address of zeroed memory for the columns, see `room`.
+
+        """
+        cdef const uint8_t* bytes_ = <const uint8_t*>data
+        cdef const int64_t* starts = <const int64_t*>offsets
+        cdef const uint8_t* wanted = <const uint8_t*>readable
+        cdef int64_t* numbers = <int64_t*>into
+        cdef int32_t* codes = <int32_t*>(numbers + 4 * count)
+        cdef uint8_t* valid = <uint8_t*>(codes + 2 * count)
+        cdef Py_ssize_t stride = (count + 7) // 8
+        cdef Py_ssize_t row = 0
+        cdef Verdict verdict = PRESENT
+        cdef Message message
+        cdef Row found
+        message.limit = <const uint8_t*>limit
+        message.nodes = self._nodes
+        while row < count:
+            with nogil:
+                while row < count:
+                    if wanted[row]:
+                        if starts[row + 1] - starts[row] > self._quotes_room:
+                            verdict = NO_ROOM
+                            break
+                        self._epoch += 1
+                        message.start, message.end = bytes_ + starts[row], bytes_ + starts[row + 1]
+                        message.quotes, message.epoch = self._quotes, self._epoch
+                        verdict = self._row(&message, &found)
+                        if verdict != PRESENT:
+                            break
+                        store(&found, row, count, stride, numbers, codes, valid)
+                    row += 1
+            if row == count:
+                return
+            if verdict == NO_ROOM:
+                self._quotes_room = (starts[row + 1] - starts[row]) * 2
+                self._quotes = <uint64_t*>grown(self._quotes, (self._quotes_room + 63) // 64 * sizeof(uint64_t))
+            elif verdict == UNKNOWN:
+                self._learn()
+            else:
+                found = row_of(self._read_message((bytes_ + starts[row])[:starts[row + 1] - starts[row]]))
+                store(&found, row, count, stride, numbers, codes, valid)
+                row += 1
+
+    @staticmethod
+    def room(Py_ssize_t count):
+        """Bytes that the columns of `count` messages take.
+
+        Four columns of int64 (exchange time, sequence number, first, previous), two of int32 (channel, symbol), and the
+        validity bitmaps of all six in this order, one behind the other.
+        """
+        return count * (4 * sizeof(int64_t) + 2 * sizeof(int32_t)) + 6 * ((count + 7) // 8)
+
+    cdef Verdict _row(self, Message* m, Row* row) noexcept nogil:
+        cdef const int32_t* program
+        cdef int32_t plan = 0
+        cdef Verdict verdict
+        cdef int column
+        if not wsrec_is_message(m):
+            return UNDECIDED
+        verdict = self._name(m, self._channel, &row.channel, &plan)
+        if verdict > PRESENT:
+            return verdict
+        program = self._plans + self._plans[plan]
+        verdict = self._name(m, program, &row.symbol, &plan)
+        if verdict > PRESENT:
+            return verdict
+        for column in range(4):
+            program += program[0] + 1
+            verdict = self._number(m, program, column == 0, &row.numbers[column])
+            if verdict > PRESENT:
+                return verdict
+            row.known[column] = verdict == PRESENT
+        return PRESENT
+
+    cdef inline Verdict _name(self, Message* m, const int32_t* places, int32_t* code, int32_t* plan) noexcept nogil:
+        """The name at the first of the places that has one; code -1 where none has."""
+        cdef int32_t index
+        cdef Node* node
+        cdef Text* text
+        code[0] = -1
+        for index in range(1, places[0] + 1):
+            node = &m.nodes[self._texts[places[index]]]
+            if node.epoch != m.epoch or node.kind == WSREC_INTEGER or node.kind == WSREC_DECIMAL or node.kind == WSREC_OTHER:
+                continue
+            if node.kind == WSREC_ESCAPED or node.length > TEXT_MAX:
+                return UNDECIDED
+            text = self._find(places[index], node.start, node.length)
+            if text.place < 0:
+                self._asked_place, self._asked, self._asked_length = places[index], node.start, node.length
+                return UNKNOWN
+            if text.code >= 0:
+                code[0], plan[0] = text.code, text.plan
+                return PRESENT
+        return ABSENT
+
+    cdef inline Verdict _number(self, Message* m, const int32_t* places, bint time, int64_t* value) noexcept nogil:
+        """The number at the first of the places that has one."""
+        cdef int32_t index
+        cdef Node* node
+        cdef Verdict verdict
+        for index in range(1, places[0] + 1):
+            node = &m.nodes[places[index]]
+            if node.epoch != m.epoch:
+                continue
+            if not time:
+                verdict = read_integer(node, value)
+            elif self._exponent >= 0:
+                verdict = read_time(node, self._exponent, value)
+            else:
+                verdict = read_iso(node, value)
+            if verdict != ABSENT:
+                return verdict
+        return ABSENT
+
+    cdef inline Text* _find(self, int32_t place, const uint8_t* start, uint32_t length) noexcept nogil:
+        """The entry of a text, or the empty one that it would have."""
+        cdef uint64_t hash = wsrec_hash(start, length, self._seed + <uint64_t>place)
+        cdef uint64_t index = hash & self._table_mask
+        cdef Text* text
+        while True:
+            text = &self._table[index]
+            if text.place < 0 or (
+                text.hash == hash
+                and text.place == place
+                and text.length == length
+                and wsrec_same(self._arena + text.start, start, length)
+            ):
+                return text
+            index = (index + 1) & self._table_mask
+
+    cdef _learn(self):
+        """Ask what the text stands for that stopped the reading, and remember it."""
+        cdef int32_t place = self._asked_place
+        cdef const uint8_t* start = self._asked
+        cdef uint32_t length = self._asked_length
+        cdef Text* text
+        code, plan = self._learn_text(place, start[:length].decode())
+        if self._known * 2 > self._table_mask:
+            self._grow()
+        if self._arena_size + length > self._arena_room:
+            self._arena = <uint8_t*>grown(self._arena, (self._arena_size + length) * 2)
+            self._arena_room = (self._arena_size + length) * 2
+        memcpy(self._arena + self._arena_size, start, length)
+        text = self._find(place, start, length)
+        text.hash = wsrec_hash(start, length, self._seed + <uint64_t>place)
+        text.start, text.length = self._arena_size, length
+        text.place, text.code, text.plan = place, code, plan
+        self._arena_size += length
+        self._known += 1
+
+    cdef _grow(self):
+        cdef Text* old = self._table
+        cdef uint64_t size = self._table_mask + 1
+        cdef uint64_t index, place
+        cdef Text* table = empty_table(size * 2)
+        for index in range(size):
+            if old[index].place >= 0:
+                place = old[index].hash & (size * 2 - 1)
+                while table[place].place >= 0:
+                    place = (place + 1) & (size * 2 - 1)
+                table[place] = old[index]
+        self._table, self._table_mask = table, size * 2 - 1
+        free(old)
+
+    cdef int32_t _node(self, keys) except -1:
+        """The node that the keys lead to, made where there is none."""
+        cdef int32_t index = 0, child
+        cdef const uint8_t* start
+        if not self._node_count:
+            self._add_node(b"")
+        for key in keys:
+            key = key.encode()
+            start = key
+            if self._nodes[index].children == NULL:
+                self._nodes[index].children = <int32_t*>allocate(256, sizeof(int32_t))
+            child = self._nodes[index].children[start[0]]
+            while child and (self._nodes[child].key)[:self._nodes[child].key_length] != key:
+                child = self._nodes[child].sibling
+            if not child:
+                child = self._add_node(key)
+                self._nodes[child].sibling = self._nodes[index].children[start[0]]
+                self._nodes[index].children[start[0]] = child
+            index = child
+        return index
+
+    cdef int32_t _add_node(self, bytes key) except -1:
+        cdef Node* node
+        self._nodes = <Node*>grown(self._nodes, (self._node_count + 1) * sizeof(Node))
+        node = &self._nodes[self._node_count]
+        memset(node, 0, sizeof(Node))
+        self._keys.append(key)
+        node.key, node.key_length = key, len(key)
+        self._node_count += 1
+        return self._node_count - 1
+
+
+cdef inline void store(
+    const Row* found, Py_ssize_t row, Py_ssize_t count, Py_ssize_t stride, int64_t* numbers, int32_t* codes, uint8_t* valid
+) noexcept nogil:
+    """Write a row into columns of zeros."""
+    cdef uint8_t bit = <uint8_t>(1 << (row & 7))
+    cdef int column
+    valid += row >> 3
+    for column in range(4):
+        if found.known[column]:
+            numbers[column * count + row] = found.numbers[column]
+            valid[column * stride] |= bit
+    if found.channel >= 0:
+        codes[row] = found.channel
+        valid[4 * stride] |= bit
+    if found.symbol >= 0:
+        codes[count + row] = found.symbol
+        valid[5 * stride] |= bit
+
+
+cdef Row row_of(values):
+    cdef Row row
+    cdef int column
+    row.channel, row.symbol = values[0], values[1]
+    for column in range(4):
+        row.known[column] = values[2 + column] is not None
+        row.numbers[column] = values[2 + column] if row.known[column] else 0
+    return row
+
+
+cdef void* allocate(size_t count, size_t size) except NULL:
+    cdef void* memory = calloc(count if count else 1, size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+cdef void* grown(void* memory, size_t size) except NULL:
+    memory = realloc(memory, size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+cdef Text* empty_table(uint64_t size) except NULL:
+    cdef Text* table = <Text*>allocate(size, sizeof(Text))
+    cdef uint64_t index
+    for index in range(size):
+        table[index].place = -1
+    return table
+
+
+cdef int32_t* counted(places) except NULL:
+    places = [len(places), *places]
+    cdef int32_t* memory = <int32_t*>allocate(len(places), sizeof(int32_t))
+    for index, place in enumerate(places):
+        memory[index] = place
+    return memory

@@ -1,0 +1,180 @@
+"""What one message says, by a feed's field paths: decode all of it and walk the paths.
+
+This is the plain way that says what is right; `wsrec.feed.fields` has faster ones for batches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+from wsrec.feed.schema import Channel, Extract, Fields, Places, TimeUnit
+
+INT64_MAX = (1 << 63) - 1
+INT64_MIN = -(1 << 63)
+NAME_MAX = 128
+"""Longest channel or symbol (characters) that is believed; a longer one is read as none."""
+
+SCALES = {TimeUnit.NS: 1, TimeUnit.US: 1_000, TimeUnit.MS: 1_000_000, TimeUnit.S: 1_000_000_000}
+"""Nanoseconds in a unit of time."""
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, ArithmeticError)
+"""What decoding a message may raise."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
+)
+_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
+
+
+class Row(NamedTuple):
+    """What a message says; None where it says nothing.
+
+    Attributes:
+        channel: the exchange's name of the channel.
+        symbol: as the exchange writes it.
+        time: ns since the epoch.
+        seq: the sequence number, the last one where a message covers a range.
+        first: the first number of such a range.
+        previous: the number of the message before, where messages name it.
+
+    """
+
+    channel: str | None
+    symbol: str | None
+    time: int | None
+    seq: int | None
+    first: int | None
+    previous: int | None
+
+
+NOTHING = Row(None, None, None, None, None, None)
+
+
+class RowPlaces(NamedTuple):
+    """Where the members of a `Row`, but for the channel, are in messages of one channel."""
+
+    symbol: Places
+    time: Places
+    seq: Places
+    first: Places
+    previous: Places
+
+
+class MessageReader:
+    """Reads a message by the field paths of one feed. Never raises, whatever the message holds.
+
+    Args:
+        fields: the feed's fields.
+        channels: the feed's channels by the names that messages carry.
+
+    """
+
+    def __init__(self, fields: Fields, channels: dict[str, Channel]) -> None:
+        self._fields = fields
+        self._channels = channels
+        self._decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+    def read(self, payload: memoryview | bytes) -> Row:
+        """The fields of a message."""
+        try:
+            message = self._decode(payload)
+        except UNREADABLE:
+            return NOTHING
+        channel = _first_text(message, self._fields.channel)
+        symbol, time, seq, first, previous = row_places(self._fields, self._channels.get(channel) if channel else None)
+        unit = self._fields.time_unit
+        return Row(
+            channel,
+            _first_text(message, symbol),
+            next((t for v in _found(message, time) if (t := _nanoseconds(v, unit)) is not None), None),
+            _first_integer(message, seq),
+            _first_integer(message, first),
+            _first_integer(message, previous),
+        )
+
+
+def row_places(fields: Fields, channel: Channel | None) -> RowPlaces:
+    """Where messages of a channel, or of no known one, have their values."""
+    if channel is None:
+        return RowPlaces(fields.symbol, fields.exchange_time, (), (), ())
+    return RowPlaces(
+        fields.symbol if channel.symbol is None else channel.symbol,
+        fields.exchange_time if channel.exchange_time is None else channel.exchange_time,
+        channel.exchange_seq,
+        channel.seq_first,
+        channel.seq_previous,
+    )
+
+
+def extract_of(place: str | Extract) -> Extract:
+    """A place written either way as an `Extract`."""
+    return place if isinstance(place, Extract) else Extract(path=place)
+
+
+def walk(message: Any, path: str) -> Any:
+    """What lies under the dotted `path` in decoded JSON, or None."""
+    for key in path.split("."):
+        if not isinstance(message, dict):
+            return None
+        message = message.get(key)
+    return message
+
+
+def _found(message: Any, places: Places) -> Iterator[Any]:
+    return (walk(message, extract_of(place).path) for place in places)
+
+
+def _first_text(message: Any, places: Places) -> str | None:
+    for place, value in zip(places, _found(message, places), strict=True):
+        if isinstance(value, str) and len(value) <= NAME_MAX:
+            taken = extract_of(place).take(value)
+            if taken:
+                return taken
+    return None
+
+
+def _first_integer(message: Any, places: Places) -> int | None:
+    for value in _found(message, places):
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
+            value = int(value)
+        if type(value) is int and INT64_MIN <= value <= INT64_MAX:
+            return value
+    return None
+
+
+def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:
+    """An exchange's time in ns since the epoch, exactly; None where it is none or beyond int64."""
+    if unit is TimeUnit.ISO:
+        return _iso_nanoseconds(value) if isinstance(value, str) else None
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, Decimal):
+        # Before it is multiplied out: 1e999999 would be a number of a million digits.
+        if not value.is_finite() or value.adjusted() > 20:
+            return None
+    elif type(value) is not int:
+        return None
+    time = int(value * SCALES[unit])
+    return time if INT64_MIN <= time <= INT64_MAX else None
+
+
+def _iso_nanoseconds(text: str) -> int | None:
+    found = _ISO.fullmatch(text)
+    if found is None:
+        return None
+    date, clock, fraction, zone = found.groups()
+    try:
+        # datetime knows microseconds only, so the fraction goes beside it.
+        moment = datetime.fromisoformat(f"{date}T{clock}{(zone or 'Z').upper()}")
+        since = moment - _EPOCH
+    except (ValueError, OverflowError):
+        return None
+    time = (since.days * 86_400 + since.seconds) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+    return time if INT64_MIN <= time <= INT64_MAX else None
