@@ -29,6 +29,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         ca_file: PEM file trusted besides the system's certificates.
         cpu: processor to run on.
         rt_priority: SCHED_FIFO priority.
+        busy_poll: whether to try and read all the time, instead of waiting for the kernel's word.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends its connection for good.
 
@@ -43,5 +44,6 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str | None = None
     cpu: int | None = None
     rt_priority: int | None = None
+    busy_poll: bool = False
     max_message: int = 64 << 20
     until_close: bool = False
