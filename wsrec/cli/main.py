@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from wsrec import __version__
+from wsrec.cli.bench import bench
 from wsrec.cli.feeds import feeds
 from wsrec.cli.record import record
 from wsrec.cli.replay import replay
@@ -30,3 +31,4 @@ main.add_command(record)
 main.add_command(report)
 main.add_command(replay)
 main.add_command(feeds)
+main.add_command(bench)
