@@ -13,8 +13,6 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import uvloop
 from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
@@ -25,7 +23,6 @@ from wsrec import child
 from wsrec.receive import privilege
 
 ROW_GROUP = 1 << 16
-SCHEMA = pa.schema([("time", pa.timestamp("ns")), ("payload", pa.binary())])
 _MAX_MESSAGE = 1 << 26
 _BUFFER = 128 << 10
 
@@ -192,9 +189,12 @@ async def picows_paced(job: ClientJob) -> Measured:
 async def picows_recording(job: ClientJob) -> Measured:
     """`picows` and pyarrow in one process: append payload and time, write a row group when there are enough."""
     import picows
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     assert job.out is not None
-    writer = pq.ParquetWriter(job.out, SCHEMA, compression="zstd")
+    schema = pa.schema([("time", pa.timestamp("ns")), ("payload", pa.binary())])
+    writer = pq.ParquetWriter(job.out, schema, compression="zstd")
 
     class Listener(picows.WSListener):
         def __init__(self) -> None:
@@ -214,8 +214,8 @@ async def picows_recording(job: ClientJob) -> Measured:
                 self.flush()
 
         def flush(self) -> None:
-            columns = [pa.array(self.times, SCHEMA.field("time").type), pa.array(self.payloads, pa.binary())]
-            writer.write_table(pa.table(columns, schema=SCHEMA), row_group_size=ROW_GROUP)
+            columns = [pa.array(self.times, schema.field("time").type), pa.array(self.payloads, pa.binary())]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
             self.times, self.payloads = [], []
 
     done: asyncio.Future[Measured] = asyncio.get_running_loop().create_future()

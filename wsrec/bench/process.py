@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wsrec.child import FailedLine, Line, LogLine, encode_job
+from wsrec.child import FailedLine, Line, LogLine, SummaryLine, encode_job
 
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
@@ -74,21 +74,26 @@ class Process:
         """Wait for its end, at most `seconds`, and take what it said meanwhile.
 
         Raises:
-            ContestantError: it failed; where it did not, but has not ended either, with its last warning.
+            ContestantError: it failed, or did not end.
 
         """
-        late = False
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            late = True
-            self._popen.kill()
+            raise ContestantError(self.last_words() or f"it did not end in {seconds:.0f} s") from None
+        self._take(self._rest())
+
+    def last_words(self) -> str | None:
+        """Kill it, and return why it failed, or else its last warning, if it said either."""
+        self._popen.kill()
+        lines = [line for line in self._rest() if not isinstance(line, SummaryLine)]
+        failed = [line.message for line in lines if isinstance(line, FailedLine)]
+        warned = [line.message for line in lines if isinstance(line, LogLine) and line.level != "info"]
+        return next(reversed(failed or warned), None)
+
+    def _rest(self) -> list[Line]:
         assert self._popen.stdout is not None
-        lines = [msgspec.json.decode(line, type=Line) for line in self._popen.stdout.read().splitlines()]
-        self._take(lines)
-        if late:
-            told = [line.message for line in lines if isinstance(line, LogLine) and line.level != "info"]
-            raise ContestantError(told[-1] if told else f"it did not end in {seconds:.0f} s")
+        return [msgspec.json.decode(line, type=Line) for line in self._popen.stdout.read().splitlines()]
 
     def _take(self, lines: Sequence[Line]) -> None:
         for line in lines:

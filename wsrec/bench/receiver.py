@@ -50,6 +50,7 @@ class Receiver:
         self._status = StatusPage(status)
         self._consumes = consumes
         self._taken = 0
+        self._missed = 0
 
     def connected(self) -> None:
         """Wait until it is.
@@ -61,18 +62,19 @@ class Receiver:
         deadline = time.monotonic() + _CONNECT_SECONDS
         while not int(self._status.receiver["connected"]):
             if self.process.ended or time.monotonic() > deadline:
-                self.process.end(0)
-                raise ContestantError("it did not connect")
+                raise ContestantError(self.process.last_words() or "it did not connect")
             time.sleep(0.01)
 
     def take(self) -> npt.NDArray[Any]:
         """The slots of the messages published since the last call, copied; consumed where no writer does that.
 
-        A writer frees slots that this process may see too late. What was written over by then is counted all the same:
-        but for a few events all slots are messages.
+        A writer frees slots that this process may look at too late. Those that were written over by then are counted
+        in `_missed`: but for a few events they were messages.
         """
         published = self._slots.published.read()
-        run = self._slots.run(max(self._taken, published - self._slots.capacity), published).copy()
+        start = max(self._taken, published - self._slots.capacity)
+        self._missed += start - self._taken
+        run = self._slots.run(start, published).copy()
         received: npt.NDArray[Any] = run[(run["flags"] & _NOT_RECEIVED == 0) & (run["opcode"] < _CONTROL)]
         self._taken = published
         if self._consumes:
@@ -82,22 +84,22 @@ class Receiver:
         return received
 
     def messages(self, count: int, interval: float) -> Iterator[npt.NDArray[Any]]:
-        """What `take` gives, every `interval` seconds, until `count` messages were seen; empty arrays are left out.
+        """What `take` gives, every `interval` seconds, until `count` messages were published; no array is empty.
 
         Raises:
             ContestantError: the receiver ended before, or nothing came any more.
 
         """
         seen, deadline = 0, time.monotonic() + _SILENCE_SECONDS
-        while seen < count:
+        while seen + self._missed < count:
             received = self.take()
             if len(received):
                 seen += len(received)
                 deadline = time.monotonic() + _SILENCE_SECONDS
                 yield received
             elif self.process.ended or time.monotonic() > deadline:
-                self.process.end(0)
-                raise ContestantError(f"it stopped after {seen:,} of {count:,} messages")
+                stopped = f"it stopped after {seen + self._missed:,} of {count:,} messages"
+                raise ContestantError(self.process.last_words() or stopped)
             else:
                 time.sleep(interval)
 

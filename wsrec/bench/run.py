@@ -17,6 +17,7 @@ from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Re
 from wsrec.bench.sender import sending, times_of
 from wsrec.bench.setup import Setup, aside, machine, place, prepared, versions
 from wsrec.ring.mirror import create_shared
+from wsrec.session.record import check_cpus
 
 MEASURES = ("saturated", "paced", "recording")
 _QUICK: dict[str, Any] = {"messages": 100_000, "rounds": 1, "paced_seconds": 1.0, "recording_seconds": 3.0}
@@ -100,10 +101,12 @@ def run(options: Options, observer: Observer) -> Results:
     """Measure; the temporary folder and all processes are gone afterwards, however it ends.
 
     Raises:
+        ConfigError: a processor is not one that this process may use.
         wsrec.replay.message.SourceError: the recording cannot be read.
         OSError: no process, memory or disk is to be had.
 
     """
+    check_cpus([cpu for cpu in (options.cpu, options.sender_cpu) if cpu is not None])
     return _Run(options, observer).run()
 
 

@@ -141,14 +141,16 @@ def _one_way(results: Results) -> Iterator[Table]:
                 one.name,
                 *(_quantile(one.rounds, lambda r: r.one_way, name) for name in names),
                 _ratio(medians[one.name], medians.get("picows")),
+                "-" if one.rounds[0].alone is None else f"{_median(one.rounds, lambda r: r.alone or 0):.2f}",
             )
             for one in measured
         ]
         yield Table(
             f"one way at {results.options['rate']:,.0f} messages/s, {title}",
-            (title, *names, "p50 of picows"),
+            (title, *names, "p50 of picows", "alone"),
             rows,
-            "from just before the send to the hand-off; for the others, to their callback or loop",
+            "from just before the send to the hand-off; for the others, to their callback or loop. alone: share of the "
+            "frames that no other came with in the same read",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
+from wsrec.cli.feeds import config_errors
 from wsrec.units import clean
 
 
@@ -38,7 +40,7 @@ from wsrec.units import clean
 @click.option("--cpu", type=click.IntRange(0), help="Processor of what receives. [default: one of its own]")
 @click.option("--sender-cpu", type=click.IntRange(0), help="Processor of the sender. [default: another core's]")
 @click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of what receives.")
-@click.option("--quick", is_flag=True, help="A minute instead of a quarter of an hour, and rougher.")
+@click.option("--quick", is_flag=True, help="A minute or two instead of a quarter of an hour; rougher.")
 @click.option(
     "--json",
     "json_file",
@@ -52,6 +54,7 @@ from wsrec.units import clean
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="Print what --json wrote; nothing is measured.",
 )
+@config_errors
 def bench(
     measures: tuple[str, ...],
     only: tuple[str, ...],
@@ -94,6 +97,9 @@ def bench(
         raise click.BadParameter(
             f"{unknown[0]!r} does not take part; expected one of {', '.join(NAMES)}", param_hint="--only"
         )
+    if json_file is not None and not os.access(json_file.parent, os.W_OK):
+        # before the quarter of an hour, not after it
+        _fail(f"{json_file} cannot be written; give --json a file in a folder that this user can write to")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if from_file is not None:
