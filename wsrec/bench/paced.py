@@ -71,7 +71,7 @@ def _measure_ours(
 ) -> PacedRound:
     interval = min(_DRAIN_SECONDS, DEFAULT_SLOTS / 4 / rate)
     with receiving(ours, setup, url + HELD, transport) as receiver:
-        receiver.connected()
+        receiver.connected(ours.tls if transport == "tls" else None)
         sender.tell(GO)
         slots = np.concatenate(list(receiver.messages(len(sent), interval)))[: len(sent)]
         sender.tell(GO)

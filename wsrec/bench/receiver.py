@@ -17,8 +17,9 @@ from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.setup import Setup
 from wsrec.feed.plan import plan
 from wsrec.feed.target import resolve
-from wsrec.receive.job import ReceiverJob
+from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag, SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.store.job import FeedJob, WriterJob
@@ -38,25 +39,26 @@ class Receiver:
 
     Args:
         process: the process.
-        slots, ring, status: descriptors of its shared memory.
+        slots, ring, notes, status: descriptors of its shared memory.
         consumes: whether this process gives the rings back; else a writer does.
 
     """
 
-    def __init__(self, process: Process, slots: int, ring: int, status: int, *, consumes: bool) -> None:
+    def __init__(self, process: Process, slots: int, ring: int, notes: int, status: int, *, consumes: bool) -> None:
         self.process = process
         self._slots = SlotRing(slots)
         self._ring = ByteRing(ring)
+        self._notes = ByteRing(notes)
         self._status = StatusPage(status)
         self._consumes = consumes
         self._taken = 0
         self._missed = 0
 
-    def connected(self) -> None:
-        """Wait until it is.
+    def connected(self, mode: TlsMode | None) -> None:
+        """Wait until it is, and make sure of its TLS mode, None for tcp: a receiver may choose another with a warning.
 
         Raises:
-            ContestantError: it could not.
+            ContestantError: it could not connect, or is in another mode.
 
         """
         deadline = time.monotonic() + _CONNECT_SECONDS
@@ -64,6 +66,13 @@ class Receiver:
             if self.process.ended or time.monotonic() > deadline:
                 raise ContestantError(self.process.last_words() or "it did not connect")
             time.sleep(0.01)
+        slots = self._slots.run(0, self._slots.published.read())
+        slots = slots[slots["flags"] & Flag.EVENT != 0]
+        events = [Event.decode(self._notes.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
+        used = next((event.detail["mode"] for event in events if event.kind is EventKind.TLS), None)
+        if used != mode:
+            raise ContestantError(self.process.last_words() or f"TLS mode {used} was used instead")
+        self.take()
 
     def take(self) -> npt.NDArray[Any]:
         """The slots of the messages published since the last call, copied; consumed where no writer does that.
@@ -165,4 +174,4 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
         )
         pure = "1" if ours.pure else ""
         process = stack.enter_context(running("wsrec.receive", job, setup.warn, descriptors, WSREC_PURE=pure))
-        yield Receiver(process, slots, ring, status, consumes=not ours.writer)
+        yield Receiver(process, slots, ring, notes, status, consumes=not ours.writer)

@@ -40,8 +40,7 @@ def measure(
 
 def _measure_ours(ours: Ours, setup: Setup, sender: Process, url: str, transport: str, count: int) -> SaturatedRound:
     with receiving(ours, setup, url + HELD, transport) as receiver:
-        receiver.connected()
-        receiver.take()
+        receiver.connected(ours.tls if transport == "tls" else None)
         time.sleep(_REST_SECONDS)
         cpu = receiver.cpu_ns()
         sender.tell(GO)
