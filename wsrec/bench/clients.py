@@ -20,6 +20,7 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from wsrec import child
+from wsrec.bench.contestants import BARE
 from wsrec.receive import privilege
 
 ROW_GROUP = 1 << 16
@@ -253,7 +254,7 @@ async def bare_saturated(job: ClientJob) -> Measured:
 
 
 _CLIENTS: dict[tuple[str, Measure], Callable[[ClientJob], Coroutine[Any, Any, Measured]]] = {
-    ("bare-recv", Measure.SATURATED): bare_saturated,
+    (BARE, Measure.SATURATED): bare_saturated,
     ("picows", Measure.SATURATED): picows_saturated,
     ("picows", Measure.PACED): picows_paced,
     ("picows", Measure.RECORDING): picows_recording,
