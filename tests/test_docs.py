@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import signal
@@ -13,6 +14,7 @@ import click
 import pytest
 
 from wsrec.cli import main
+from wsrec.cli.bench import bench
 from wsrec.cli.record import record
 from wsrec.feed.plan import plan
 from wsrec.feed.target import resolve
@@ -21,7 +23,7 @@ from wsrec.session.outcome import ExitStatus
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # settings of a machine with a PTP NIC, and commands that tests of their own run
-ELSEWHERE = ("ethtool", "hwstamp_ctl", "phc2sys", "pip install .", "scripts/demo", "scripts/test", "python scripts/")
+ELSEWHERE = ("ethtool", "hwstamp_ctl", "phc2sys", "pip install .", "scripts/bench", "scripts/demo", "scripts/test")
 FEED = """
 name: my-exchange
 description: A feed of one's own
@@ -73,6 +75,8 @@ class TestCommands:
             run(["1s" if word == "10s" else word for word in words], workplace)
         elif words[0] == "record":
             self.would_record(words[1:], workplace)
+        elif words[0] == "bench":
+            self.would_measure(words[1:], workplace)
         else:
             run(words, workplace)
 
@@ -92,6 +96,12 @@ class TestCommands:
         for target in values["targets"]:
             name = str(folder / target) if target.endswith(".yaml") else target
             assert plan([resolve(name, values["symbols"], values["channels"], values["subscribe"])])
+
+    def would_measure(self, words: list[str], folder: Path) -> None:
+        """What takes minutes: its options are taken."""
+        (folder / "bench.json").touch()
+        with contextlib.chdir(folder):
+            bench.make_context("bench", list(words))
 
 
 class TestPages:

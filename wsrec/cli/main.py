@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from wsrec import __version__
+from wsrec.cli.bench import bench
 from wsrec.cli.doctor import doctor
 from wsrec.cli.feeds import feeds
 from wsrec.cli.record import record
@@ -33,3 +34,4 @@ main.add_command(report)
 main.add_command(replay)
 main.add_command(feeds)
 main.add_command(doctor)
+main.add_command(bench)

@@ -1,0 +1,129 @@
+"""Small runs of each measurement, with real processes."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from wsrec.bench import contestants, run
+from wsrec.bench.contestants import Client, Ours
+from wsrec.bench.results import QUANTILES, Results
+from wsrec.bench.run import Observer, Options, asked, turns
+from wsrec.receive.job import TlsMode
+
+
+class Told:
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.warnings: list[str] = []
+
+    def run(self, **options: object) -> Results:
+        results = run.run(Options(**options), Observer(self.steps.append, self.warnings.append))  # type: ignore[arg-type]
+        # what is written is what is read
+        written = msgspec.json.encode(results)
+        assert msgspec.json.encode(msgspec.json.decode(written, type=Results)) == written
+        return results
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def here(field: tuple[contestants.Contestant, ...]) -> set[str]:
+    return {contestant.name for contestant in field if contestants.absence(contestant) is None}
+
+
+class TestSaturated:
+    def test_measures_everyone(self, told: Told):
+        results = told.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",))
+        measured = {one.name for one in results.saturated}
+        # a TLS mode that this machine does not have is left out and told
+        assert measured | set(results.left_out) >= {"wsrec", "wsrec-python", "websockets", "bare-recv"}
+        assert measured == here(contestants.SATURATED) - set(results.left_out)
+        for one in results.saturated:
+            (only,) = one.rounds
+            assert one.transport == "tls"
+            assert only.cpu_ns > 0
+            assert only.wall_ns > 0
+            assert (only.stalls is not None) == one.name.startswith("wsrec")
+        assert results.paced == results.recording == []
+
+    def test_rounds_are_taken_in_turn(self, told: Told):
+        results = told.run(
+            measures=("saturated",), messages=200, rounds=2, transports=("tcp",), only=("wsrec-python", "bare-recv")
+        )
+        assert [step.rsplit(": ")[-1] for step in told.steps] == ["wsrec-python", "bare-recv"] * 2
+        assert [len(one.rounds) for one in results.saturated] == [2, 2]
+
+    def test_who_is_absent_or_fails_is_left_out_with_the_reason(self, told: Told, monkeypatch: pytest.MonkeyPatch):
+        field = (
+            Client(name="picows", package="a_package_that_is_not_here"),
+            Client(name="no-such-client"),
+            Ours(name="wsrec-python", pure=True),
+        )
+        monkeypatch.setitem(run._FIELDS, "saturated", field)
+        results = told.run(measures=("saturated",), messages=200, rounds=1, transports=("tcp",))
+        assert [one.name for one in results.saturated] == ["wsrec-python"]
+        assert results.left_out["picows"] == "it is not installed: pip install 'wsrec[bench]'"
+        assert "ended too early" in results.left_out["no-such-client"]
+        assert any("picows is left out" in warning for warning in told.warnings)
+
+
+class TestPaced:
+    def test_measures_steps_and_one_way(self, told: Told):
+        only = ("wsrec-python", "wsrec", "picows", "aiohttp", "websockets")
+        results = told.run(
+            measures=("paced",), rounds=1, rate=2000.0, paced_seconds=0.3, transports=("tcp",), only=only
+        )
+        if not results.paced:
+            pytest.skip(f"not here: {told.warnings}")
+        assert {one.name for one in results.paced} == here(contestants.PACED) & set(only)
+        for one in results.paced:
+            (only_round,) = one.rounds
+            assert list(only_round.one_way) == list(QUANTILES)
+            assert 0 < only_round.one_way["p50"] <= only_round.one_way["p99.9"]
+            steps = {"event_to_recv_start", "recv_end_to_parsed", "parsed_to_handoff", "own"}
+            assert set(only_round.steps) == (steps if one.name.startswith("wsrec") else set())
+
+    def test_makes_no_sense_on_one_processor(self, told: Told):
+        cpu = min(run.place(None, None).rest)
+        results = told.run(measures=("paced",), cpu=cpu, sender_cpu=cpu)
+        assert results.paced == []
+        assert any("makes no sense" in warning for warning in told.warnings)
+
+
+class TestRecording:
+    def test_every_row_is_what_was_sent(self, told: Told):
+        results = told.run(measures=("recording",), rounds=1, recording_seconds=0.2)
+        assert {one.name for one in results.recording} == here(contestants.RECORDING)
+        for one in results.recording:
+            (only,) = one.rounds
+            assert only.identical
+            assert only.rows == only.messages > 0
+            assert 0 < only.handoff_ns <= only.finished_ns
+            assert only.bytes_on_disk > 0
+            assert set(only.steps) == ({"all", "first"} if one.name == "wsrec" else set())
+
+
+class TestOptions:
+    def test_what_is_not_given_has_its_default(self):
+        nothing = {"messages": None, "rounds": None, "rate": None}
+        assert asked(measures=(), only=(), transports=(), quick=False, seconds=None, **nothing) == Options()
+        assert asked(measures=("all",), only=(), transports=(), quick=False, seconds=None) == Options()
+
+    def test_quick_is_smaller_where_nothing_else_is_said(self):
+        quick = asked(measures=("paced",), only=("wsrec",), transports=("tls",), quick=True, seconds=2.0, rounds=3)
+        assert (quick.measures, quick.only, quick.transports) == (("paced",), ("wsrec",), ("tls",))
+        assert (quick.paced_seconds, quick.recording_seconds, quick.rounds) == (2.0, 2.0, 3)
+        assert quick.messages < Options().messages
+
+    def test_turns(self):
+        assert turns(Options(measures=("saturated",), only=("websockets", "bare-recv"), rounds=3)) == 12
+        assert turns(Options(measures=("paced", "recording"), only=("websockets",), transports=("tcp",))) == 5
+
+
+class TestContestants:
+    def test_every_tls_mode_takes_part_but_the_one_that_chooses(self):
+        modes = {one.tls for one in contestants.SATURATED if isinstance(one, Ours)}
+        assert modes == {mode for mode in TlsMode if mode.value != "auto"}

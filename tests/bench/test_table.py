@@ -1,0 +1,85 @@
+"""The tables, of figures made by hand."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Results, Saturated, SaturatedRound
+from wsrec.bench.table import markdown, plain, show, tables
+
+
+def evenly(value: float) -> dict[str, float]:
+    return dict.fromkeys(("p50", "p90", "p99", "p99.9"), value)
+
+
+@pytest.fixture
+def results() -> Results:
+    steps = {key: evenly(80) for key in ("event_to_recv_start", "recv_end_to_parsed", "parsed_to_handoff", "own")}
+    return Results(
+        when="2026-11-22T12:00:00+00:00",
+        machine={
+            "processor": "A | B",
+            "processors": 2,
+            "system": "Linux 6.18",
+            "python": "CPython 3.11.7",
+            "openssl": "OpenSSL 3.0",
+        },
+        versions={"wsrec": "0.1.0", "picows": "2.3.1"},
+        options={"recording": "x/btc.txt.gz", "rounds": 3, "messages": 400_000, "rate": 1e4, "recording_seconds": 20.0},
+        mean_bytes=274.3,
+        saturated=[
+            Saturated("wsrec", "tcp", [SaturatedRound(cpu, 200, 1) for cpu in (100, 900, 150)]),
+            Saturated("picows", "tcp", [SaturatedRound(300, 400)] * 3),
+        ],
+        paced=[
+            Paced("wsrec", "tls", [PacedRound(evenly(20_000), steps, 0.98)]),
+            Paced("picows", "tls", [PacedRound(evenly(40_000))]),
+        ],
+        recording=[
+            Recording(
+                "wsrec",
+                [RecordingRound(10, 10, True, 10**9, 2 * 10**9, 400, 3, {"all": evenly(90), "first": evenly(70)})],
+            ),
+            Recording("picows", [RecordingRound(10, 9, False, 10**9, 4 * 10**9, 500)]),
+        ],
+    )
+
+
+class TestTables:
+    def test_medians_and_ratios(self, results: Results):
+        saturated, one_way, steps, recording, while_recording = tables(results)
+        assert saturated.head == ("tcp", "CPU", "of picows", "wall", "stalls")
+        assert saturated.rows == [("wsrec", "150", "0.50", "200", "1"), ("picows", "300", "1.00", "400", "-")]
+        assert one_way.rows[0] == ("wsrec", "20.0 µs", "20.0 µs", "20.0 µs", "0.50", "0.98")
+        assert steps.rows[0][0] == "wsrec EVENT->RECV_START"
+        assert recording.rows[0][3:7] == ("200,000,000", "0.50", "40", "1 of 1")
+        assert recording.rows[1][-2:] == ("0 of 1", "-")
+        assert [row[1] for row in while_recording.rows] == ["70 ns", "90 ns", "80 ns"]
+
+    def test_what_was_not_measured_has_no_table(self, results: Results):
+        results.paced, results.recording = [], []
+        assert len(tables(results)) == 1
+
+
+class TestOutput:
+    def test_plain_columns_stand_below_each_other(self, results: Results):
+        lines = plain(results).splitlines()
+        head = next(line for line in lines if line.startswith("tcp"))
+        row = next(line for line in lines if line.startswith("wsrec "))
+        assert head.index("CPU") + 3 == row.index("150") + 3
+        assert "btc.txt.gz" in plain(results)
+
+    def test_markdown(self, results: Results):
+        text = markdown(results)
+        assert "| tcp | CPU | of picows | wall | stalls |\n| --- | --- | --- | --- | --- |\n| wsrec | 150 |" in text
+
+    def test_80_columns_hold_it_on_a_terminal(self, results: Results):
+        console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+        show(results, console)
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        assert "…" not in text
+        assert "0.50" in text

@@ -1,0 +1,288 @@
+"""The other clients, each in a process of its own, on uvloop, doing nothing with what they get but what is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import uvloop
+from websockets.asyncio.client import connect
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
+
+from wsrec import child
+from wsrec.bench.contestants import BARE
+from wsrec.receive import privilege
+
+ROW_GROUP = 1 << 16
+_MAX_MESSAGE = 1 << 26
+_BUFFER = 128 << 10
+
+
+class Measure(StrEnum):
+    """What a client does with a message."""
+
+    SATURATED = "saturated"
+    PACED = "paced"
+    RECORDING = "recording"
+
+
+class ClientJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client process does.
+
+    Attributes:
+        name: the client.
+        measure: nothing with the messages, note each one's time, or record them.
+        url: where to connect.
+        ca_file: PEM file of the CA to trust, for TLS.
+        cpu, rt_priority: as in `wsrec.receive.job.ReceiverJob`.
+        times: paced: descriptor of 64-bit words, for the CLOCK_MONOTONIC ns of each message.
+        out: recording: the Parquet file to write.
+
+    """
+
+    name: str
+    measure: Measure
+    url: str
+    ca_file: str | None = None
+    cpu: int | None = None
+    rt_priority: int | None = None
+    times: int | None = None
+    out: str | None = None
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured", tag_field="type"):
+    """A client's last line: CPU and wall time from its first message to the end (ns)."""
+
+    cpu_ns: int
+    wall_ns: int
+
+
+class Meter:
+    """CPU and wall time from now on."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu_began = time.monotonic_ns(), time.process_time_ns()
+
+    def read(self) -> Measured:
+        """What has passed."""
+        return Measured(time.process_time_ns() - self._cpu_began, time.monotonic_ns() - self._began)
+
+
+def context_for(ca_file: str | None) -> ssl.SSLContext | None:
+    """A context that verifies against `ca_file`; None without one, for tcp."""
+    return ssl.create_default_context(cafile=ca_file) if ca_file else None
+
+
+def _times(job: ClientJob) -> memoryview:
+    assert job.times is not None
+    return memoryview(mmap.mmap(job.times, 0)).cast("Q")
+
+
+async def websockets_saturated(job: ClientJob) -> Measured:
+    """`websockets`: iterate over the messages."""
+    async with connect(
+        job.url, ssl=context_for(job.ca_file), compression=None, max_size=None, ping_interval=None
+    ) as client:
+        await client.recv()
+        meter = Meter()
+        async for _ in client:
+            pass
+        return meter.read()
+
+
+async def websockets_paced(job: ClientJob) -> Measured:
+    """`websockets`: note each message's time."""
+    times, now, index = _times(job), time.monotonic_ns, 0
+    async with connect(
+        job.url, ssl=context_for(job.ca_file), compression=None, max_size=None, ping_interval=None
+    ) as client:
+        meter = Meter()
+        async for _ in client:
+            times[index] = now()
+            index += 1
+        return meter.read()
+
+
+async def aiohttp_saturated(job: ClientJob) -> Measured:
+    """`aiohttp`: iterate over the messages."""
+    import aiohttp
+
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(job.url, ssl=context_for(job.ca_file) or True, max_msg_size=0, compress=0) as client,
+    ):
+        await client.receive()
+        meter = Meter()
+        async for _ in client:
+            pass
+        return meter.read()
+
+
+async def aiohttp_paced(job: ClientJob) -> Measured:
+    """`aiohttp`: note each message's time."""
+    import aiohttp
+
+    times, now, index = _times(job), time.monotonic_ns, 0
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(job.url, ssl=context_for(job.ca_file) or True, max_msg_size=0, compress=0) as client,
+    ):
+        meter = Meter()
+        async for _ in client:
+            times[index] = now()
+            index += 1
+        return meter.read()
+
+
+async def picows_saturated(job: ClientJob) -> Measured:
+    """`picows`: a callback a frame."""
+    import picows
+
+    class Listener(picows.WSListener):
+        meter: Meter | None = None
+
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if self.meter is None:
+                self.meter = Meter()
+            elif frame.msg_type == picows.WSMsgType.CLOSE:
+                done.set_result(self.meter.read())
+                transport.disconnect()
+
+    done: asyncio.Future[Measured] = asyncio.get_running_loop().create_future()
+    await _picows(Listener, job)
+    return await done
+
+
+async def picows_paced(job: ClientJob) -> Measured:
+    """`picows`: note each frame's time, first thing in the callback."""
+    import picows
+
+    times, now = _times(job), time.monotonic_ns
+
+    class Listener(picows.WSListener):
+        index = 0
+
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            moment = now()
+            if frame.msg_type == picows.WSMsgType.CLOSE:
+                done.set_result(meter.read())
+                transport.disconnect()
+                return
+            times[self.index] = moment
+            self.index += 1
+
+    done: asyncio.Future[Measured] = asyncio.get_running_loop().create_future()
+    meter = Meter()
+    await _picows(Listener, job)
+    return await done
+
+
+async def picows_recording(job: ClientJob) -> Measured:
+    """`picows` and pyarrow in one process: append payload and time, write a row group when there are enough."""
+    import picows
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    assert job.out is not None
+    schema = pa.schema([("time", pa.timestamp("ns")), ("payload", pa.binary())])
+    writer = pq.ParquetWriter(job.out, schema, compression="zstd")
+
+    class Listener(picows.WSListener):
+        def __init__(self) -> None:
+            self.times: list[int] = []
+            self.payloads: list[bytes] = []
+
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if frame.msg_type == picows.WSMsgType.CLOSE:
+                self.flush()
+                writer.close()
+                done.set_result(meter.read())
+                transport.disconnect()
+                return
+            self.times.append(time.time_ns())
+            self.payloads.append(frame.get_payload_as_bytes())
+            if len(self.payloads) == ROW_GROUP:
+                self.flush()
+
+        def flush(self) -> None:
+            columns = [pa.array(self.times, schema.field("time").type), pa.array(self.payloads, pa.binary())]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
+            self.times, self.payloads = [], []
+
+    done: asyncio.Future[Measured] = asyncio.get_running_loop().create_future()
+    meter = Meter()
+    await _picows(Listener, job)
+    return await done
+
+
+async def _picows(listener: Any, job: ClientJob) -> None:
+    import picows
+
+    await picows.ws_connect(listener, job.url, ssl_context=context_for(job.ca_file), max_frame_size=_MAX_MESSAGE)
+
+
+async def bare_saturated(job: ClientJob) -> Measured:
+    """The floor: blocking reads into one buffer, nothing parsed, until the server's close."""
+    parsed = parse_uri(job.url)
+    sock = socket.create_connection((parsed.host, parsed.port))
+    context = context_for(job.ca_file)
+    client = context.wrap_socket(sock, server_hostname=parsed.host) if context else sock
+    protocol = ClientProtocol(parsed)
+    protocol.send_request(protocol.connect())
+    client.sendall(b"".join(protocol.data_to_send()))
+    buffer = bytearray(_BUFFER)
+    # the answer to the handshake comes alone: the sender then rests
+    client.recv_into(buffer)
+    close = Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False)
+    size = client.recv_into(buffer)
+    meter = Meter()
+    while size and buffer[max(size - len(close), 0) : size] != close:
+        size = client.recv_into(buffer)
+    measured = meter.read()
+    client.close()
+    return measured
+
+
+_CLIENTS: dict[tuple[str, Measure], Callable[[ClientJob], Coroutine[Any, Any, Measured]]] = {
+    (BARE, Measure.SATURATED): bare_saturated,
+    ("picows", Measure.SATURATED): picows_saturated,
+    ("picows", Measure.PACED): picows_paced,
+    ("picows", Measure.RECORDING): picows_recording,
+    ("aiohttp", Measure.SATURATED): aiohttp_saturated,
+    ("aiohttp", Measure.PACED): aiohttp_paced,
+    ("websockets", Measure.SATURATED): websockets_saturated,
+    ("websockets", Measure.PACED): websockets_paced,
+}
+
+
+def main() -> None:
+    """Run one client; the job comes on standard input."""
+    job = child.read_job(ClientJob)
+    refusals = [
+        privilege.pin(job.cpu) if job.cpu is not None else None,
+        privilege.realtime(job.rt_priority) if job.rt_priority is not None else None,
+    ]
+    for refusal in refusals:
+        if refusal is not None:
+            child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+    try:
+        measured = uvloop.run(_CLIENTS[job.name, job.measure](job))
+    except OSError as error:
+        child.say(child.FailedLine(message=str(error)))
+        return
+    sys.stdout.buffer.write(msgspec.json.encode(measured) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Who takes part: wsrec's receiver process in its forms, and other clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+
+import msgspec
+
+from wsrec.receive.implementation import CompiledHotPath
+from wsrec.receive.job import TlsMode
+
+TRANSPORTS = ("tcp", "tls")
+BARE = "bare-recv"
+
+
+class Ours(msgspec.Struct, frozen=True, kw_only=True):
+    """A form of wsrec's receiver process.
+
+    Attributes:
+        name: what it is called.
+        pure: whether the readable hot path runs, instead of the compiled one.
+        tls: how TLS is taken off the wire.
+        busy_poll: whether the receiver tries to read all the time.
+        writer: whether a real writer process consumes the slots, into a temporary folder; else this process does,
+            which only counts them and gives the rings back.
+        transports: what it is measured over.
+
+    """
+
+    name: str
+    pure: bool = False
+    tls: TlsMode = TlsMode.STAMPED
+    busy_poll: bool = False
+    writer: bool = False
+    transports: tuple[str, ...] = TRANSPORTS
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """Another client, of the module `clients`."""
+
+    name: str
+    package: str | None = None
+    transports: tuple[str, ...] = TRANSPORTS
+
+
+Contestant = Ours | Client
+
+
+def _modes(**form: bool) -> Iterator[Ours]:
+    """A contestant for each mode of TLS but the default, which the plain form has, and `auto`, which chooses one."""
+    for mode in TlsMode:
+        if mode is not TlsMode.STAMPED and mode.value != "auto":
+            yield Ours(name=f"wsrec-{mode.value}", tls=mode, transports=("tls",), **form)
+
+
+WSREC = Ours(name="wsrec")
+BUSY_POLL = Ours(name="wsrec-busy-poll", busy_poll=True)
+PICOWS = Client(name="picows", package="picows")
+OTHERS = (PICOWS, Client(name="aiohttp", package="aiohttp"), Client(name="websockets"))
+
+SATURATED: tuple[Contestant, ...] = (
+    WSREC,
+    Ours(name="wsrec-writer", writer=True),
+    *_modes(),
+    BUSY_POLL,
+    Ours(name="wsrec-python", pure=True),
+    Ours(name="wsrec-python-writer", pure=True, writer=True),
+    Client(name=BARE),
+    *OTHERS,
+)
+PACED: tuple[Contestant, ...] = (WSREC, BUSY_POLL, Ours(name="wsrec-python", pure=True), *OTHERS)
+RECORDING: tuple[Contestant, ...] = (WSREC, PICOWS)
+
+NAMES = tuple(dict.fromkeys(contestant.name for contestant in (*SATURATED, *PACED, *RECORDING)))
+
+
+def absence(contestant: Contestant) -> str | None:
+    """Why a contestant cannot be measured here, None where it can."""
+    if isinstance(contestant, Client):
+        if contestant.package is None or find_spec(contestant.package) is not None:
+            return None
+        return "it is not installed: pip install 'wsrec[bench]'"
+    if not contestant.pure and CompiledHotPath is None:
+        return "the hot path is not compiled here: install a C compiler and wsrec again"
+    return None
+
+
+def chosen(contestants: Sequence[Contestant], only: Sequence[str]) -> tuple[Contestant, ...]:
+    """Those of `contestants` that were asked for; all where nothing was."""
+    return tuple(contestant for contestant in contestants if not only or contestant.name in only)

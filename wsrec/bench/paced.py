@@ -1,0 +1,114 @@
+"""What a message waits where frames come at a pace: wsrec's own steps, and one-way latency of all.
+
+The sender notes CLOCK_MONOTONIC just before each send, in shared memory. Receivers get the frames in order, so the
+time of message i is the i-th: nothing is parsed. wsrec's stamps follow that clock to within tens of ns
+(`wsrec.receive.clock`); its end is the hand-off, that of the others the first line of their callback or loop.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from wsrec.bench.clients import ClientJob, Measure, Measured
+from wsrec.bench.contestants import Client, Contestant, Ours
+from wsrec.bench.process import Process, running
+from wsrec.bench.receiver import receiving
+from wsrec.bench.results import QUANTILES, PacedRound, Quantiles
+from wsrec.bench.sender import GO, HELD, times_of
+from wsrec.bench.setup import Setup
+from wsrec.ring.mirror import create_shared
+from wsrec.ring.slotring import DEFAULT_SLOTS
+from wsrec.stages import EVENT, NIC, RECV_END, RECV_START, STEPS, Stage
+from wsrec.store.rows import stamps
+
+# seldom, because it may take the sender's processor from it; the rings hold more than a quarter of a second
+_DRAIN_SECONDS = 0.25
+# processors, caches and schedulers settle meanwhile; these messages are left out
+_WARM_UP = 0.1
+# the kernel's way to us and the read itself are not wsrec's own
+_OWN = tuple(step for step in STEPS if (step.start, step.end) not in ((NIC, EVENT), (RECV_START, RECV_END)))
+_CLIENT_SECONDS = 60.0
+
+Int64s = npt.NDArray[np.int64]
+
+
+def quantiles(durations: Int64s) -> Quantiles:
+    """The quantiles of durations (ns)."""
+    if not len(durations):
+        return dict.fromkeys(QUANTILES, 0.0)
+    values = np.quantile(durations, list(QUANTILES.values()), method="higher")
+    return {name: float(value) for name, value in zip(QUANTILES, values, strict=True)}
+
+
+def measure(
+    contestant: Contestant, setup: Setup, sender: Process, sent: Int64s, url: str, transport: str, rate: float
+) -> PacedRound:
+    """Have `contestant` receive what `sender` sends at `url`, at `rate` messages a second.
+
+    Args:
+        contestant: who receives.
+        setup: what every measurement uses.
+        sender: the sender.
+        sent: where the sender notes its times, one a message.
+        url: the sender's URL.
+        transport: `tcp` or `tls`.
+        rate: messages a second.
+
+    Raises:
+        ContestantError: it could not.
+
+    """
+    if isinstance(contestant, Client):
+        return _measure_client(contestant, setup, sent, url, transport, rate)
+    return _measure_ours(contestant, setup, sender, sent, url, transport, rate)
+
+
+def _measure_ours(
+    ours: Ours, setup: Setup, sender: Process, sent: Int64s, url: str, transport: str, rate: float
+) -> PacedRound:
+    interval = min(_DRAIN_SECONDS, DEFAULT_SLOTS / 4 / rate)
+    with receiving(ours, setup, url + HELD, transport) as receiver:
+        receiver.connected(ours.tls if transport == "tls" else None)
+        sender.tell(GO)
+        slots = np.concatenate(list(receiver.messages(len(sent), interval)))[: len(sent)]
+        sender.tell(GO)
+        receiver.stalls()
+    warm = slice(int(len(sent) * _WARM_UP), None)
+    # all on the monotonic clock; only differences are taken
+    when = stamps(slots, np.zeros(len(slots), np.int64))
+
+    def at(stage: Stage) -> Int64s:
+        column: Int64s = getattr(when, stage.name.lower())
+        return column[warm]
+
+    steps = {step.key: at(step.end) - at(step.start) for step in _OWN}
+    own = np.sum(list(steps.values()), axis=0)
+    return PacedRound(
+        one_way=quantiles((when.handoff - sent)[warm]),
+        steps={**{key: quantiles(step) for key, step in steps.items()}, "own": quantiles(own)},
+        alone=float(np.mean(slots["frames_in_read"][warm] == 1)),
+    )
+
+
+def _measure_client(client: Client, setup: Setup, sent: Int64s, url: str, transport: str, rate: float) -> PacedRound:
+    times = create_shared("wsrec-bench-times", sent.nbytes)
+    try:
+        job = ClientJob(
+            name=client.name,
+            measure=Measure.PACED,
+            url=f"{url}/",
+            ca_file=setup.ca(transport),
+            cpu=setup.placement.receiver,
+            rt_priority=setup.rt_priority,
+            times=times,
+        )
+        with running("wsrec.bench.clients", job, setup.warn, (times,)) as process:
+            process.answer(Measured, len(sent) / rate + _CLIENT_SECONDS)
+        received = times_of(times)
+    finally:
+        os.close(times)
+    warm = slice(int(len(sent) * _WARM_UP), None)
+    return PacedRound(one_way=quantiles((received - sent)[warm]))

@@ -1,0 +1,144 @@
+"""The bench's child processes: jobs on standard input, lines of JSON on standard output, as wsrec's own have them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from wsrec.child import FailedLine, Line, LogLine, SummaryLine, encode_job
+
+_Answer = TypeVar("_Answer", bound=msgspec.Struct)
+
+
+class ContestantError(Exception):
+    """A contestant could not be measured; the text says why."""
+
+
+class Process:
+    """A child process.
+
+    Args:
+        popen: the process, all its pipes unbuffered.
+        warn: called with each of its warnings.
+
+    Attributes:
+        pid: its id.
+
+    """
+
+    def __init__(self, popen: subprocess.Popen[bytes], warn: Callable[[str], None]) -> None:
+        self.pid = popen.pid
+        self._popen = popen
+        self._warn = warn
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._popen.poll() is not None
+
+    def tell(self, word: bytes) -> None:
+        """Write to its standard input; nothing happens where it has ended."""
+        assert self._popen.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._popen.stdin.write(word)
+
+    def answer(self, kind: type[_Answer], seconds: float) -> _Answer:
+        """Its next line of `kind`, a struct tagged as those of `wsrec.child`.
+
+        Raises:
+            ContestantError: it failed, ended, or said nothing for `seconds`.
+
+        """
+        assert self._popen.stdout is not None
+        expected: Any = kind | LogLine | FailedLine
+        deadline = time.monotonic() + seconds
+        while select.select([self._popen.stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
+            data = self._popen.stdout.readline()
+            if not data:
+                raise ContestantError("it ended too early; what it said is on standard error")
+            line = msgspec.json.decode(data, type=expected)
+            if isinstance(line, kind):
+                return line
+            self._take([line])
+        raise ContestantError(f"it said nothing for {seconds:.0f} s")
+
+    def end(self, seconds: float) -> None:
+        """Wait for its end, at most `seconds`, and take what it said meanwhile.
+
+        Raises:
+            ContestantError: it failed, or did not end.
+
+        """
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise ContestantError(self.last_words() or f"it did not end in {seconds:.0f} s") from None
+        self._take(self._rest())
+
+    def last_words(self) -> str | None:
+        """Kill it, and return why it failed, or else its last warning, if it said either."""
+        self._popen.kill()
+        lines = [line for line in self._rest() if not isinstance(line, SummaryLine)]
+        failed = [line.message for line in lines if isinstance(line, FailedLine)]
+        warned = [line.message for line in lines if isinstance(line, LogLine) and line.level != "info"]
+        return next(reversed(failed or warned), None)
+
+    def _rest(self) -> list[Line]:
+        assert self._popen.stdout is not None
+        return [msgspec.json.decode(line, type=Line) for line in self._popen.stdout.read().splitlines()]
+
+    def _take(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            if isinstance(line, FailedLine):
+                raise ContestantError(line.message)
+            if isinstance(line, LogLine) and line.level != "info":
+                self._warn(f"{line.message}; {line.cure}" if line.cure else line.message)
+
+
+@contextlib.contextmanager
+def running(
+    module: str,
+    job: msgspec.Struct,
+    warn: Callable[[str], None],
+    descriptors: Sequence[int] = (),
+    **environment: str,
+) -> Iterator[Process]:
+    """Run `python -m module` with its job while the context is open; then it is killed.
+
+    It is out of reach of the terminal's Ctrl-C, which is for the bench alone.
+
+    Args:
+        module: the module.
+        job: what it reads from standard input (`wsrec.child.read_job`).
+        warn: called with each of its warnings.
+        descriptors: what it inherits.
+        environment: variables besides ours.
+
+    """
+    popen = subprocess.Popen(  # noqa: S603 - our own modules
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        pass_fds=tuple(descriptors),
+        start_new_session=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment},
+    )
+    process = Process(popen, warn)
+    try:
+        process.tell(encode_job(job))
+        yield process
+    finally:
+        popen.kill()
+        for pipe in (popen.stdin, popen.stdout):
+            if pipe is not None:
+                pipe.close()
+        popen.wait()

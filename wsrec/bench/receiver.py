@@ -1,0 +1,177 @@
+"""wsrec's receiver process as the supervisor starts it, with its rings in this process's hands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from wsrec.bench.contestants import Ours
+from wsrec.bench.process import ContestantError, Process, running
+from wsrec.bench.setup import Setup
+from wsrec.feed.plan import plan
+from wsrec.feed.target import resolve
+from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import Flag, SlotRing
+from wsrec.ring.status import StatusPage
+from wsrec.store.job import FeedJob, WriterJob
+
+_NOTES_CAPACITY = 1 << 20
+_NOT_RECEIVED = int(Flag.SENT | Flag.EVENT)
+# opcodes from here on are control frames (RFC 6455 section 5.2)
+_CONTROL = 8
+_CONNECT_SECONDS = 15.0
+_END_SECONDS = 15.0
+# a message a second is slower than anything that is measured
+_SILENCE_SECONDS = 30.0
+
+
+class Receiver:
+    """A receiver process that runs, and its rings.
+
+    Args:
+        process: the process.
+        slots, ring, notes, status: descriptors of its shared memory.
+        consumes: whether this process gives the rings back; else a writer does.
+
+    """
+
+    def __init__(self, process: Process, slots: int, ring: int, notes: int, status: int, *, consumes: bool) -> None:
+        self.process = process
+        self._slots = SlotRing(slots)
+        self._ring = ByteRing(ring)
+        self._notes = ByteRing(notes)
+        self._status = StatusPage(status)
+        self._consumes = consumes
+        self._taken = 0
+        self._missed = 0
+
+    def connected(self, mode: TlsMode | None) -> None:
+        """Wait until it is, and make sure of its TLS mode, None for tcp: a receiver may choose another with a warning.
+
+        Raises:
+            ContestantError: it could not connect, or is in another mode.
+
+        """
+        deadline = time.monotonic() + _CONNECT_SECONDS
+        while not int(self._status.receiver["connected"]):
+            if self.process.ended or time.monotonic() > deadline:
+                raise ContestantError(self.process.last_words() or "it did not connect")
+            time.sleep(0.01)
+        slots = self._slots.run(0, self._slots.published.read())
+        slots = slots[slots["flags"] & Flag.EVENT != 0]
+        events = [Event.decode(self._notes.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
+        used = next((event.detail["mode"] for event in events if event.kind is EventKind.TLS), None)
+        if used != mode:
+            raise ContestantError(self.process.last_words() or f"TLS mode {used} was used instead")
+        self.take()
+
+    def take(self) -> npt.NDArray[Any]:
+        """The slots of the messages published since the last call, copied; consumed where no writer does that.
+
+        A writer frees slots that this process may look at too late. Those that were written over by then are counted
+        in `_missed`: but for a few events they were messages.
+        """
+        published = self._slots.published.read()
+        start = max(self._taken, published - self._slots.capacity)
+        self._missed += start - self._taken
+        run = self._slots.run(start, published).copy()
+        received: npt.NDArray[Any] = run[(run["flags"] & _NOT_RECEIVED == 0) & (run["opcode"] < _CONTROL)]
+        self._taken = published
+        if self._consumes:
+            if len(received):
+                self._ring.tail.publish(int(received["offset"][-1]) + int(received["length"][-1]))
+            self._slots.released.publish(published)
+        return received
+
+    def messages(self, count: int, interval: float) -> Iterator[npt.NDArray[Any]]:
+        """What `take` gives, every `interval` seconds, until `count` messages were published; no array is empty.
+
+        Raises:
+            ContestantError: the receiver ended before, or nothing came any more.
+
+        """
+        seen, deadline = 0, time.monotonic() + _SILENCE_SECONDS
+        while seen + self._missed < count:
+            received = self.take()
+            if len(received):
+                seen += len(received)
+                deadline = time.monotonic() + _SILENCE_SECONDS
+                yield received
+            elif self.process.ended or time.monotonic() > deadline:
+                stopped = f"it stopped after {seen + self._missed:,} of {count:,} messages"
+                raise ContestantError(self.process.last_words() or stopped)
+            else:
+                time.sleep(interval)
+
+    def cpu_ns(self) -> int:
+        """CPU time of its threads so far: exact while they sleep, else up to a tick old (schedstat, proc(5))."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return sum(int(task.joinpath("schedstat").read_text().split()[0]) for task in tasks.iterdir())
+
+    def stalls(self) -> int:
+        """How often a full ring stopped reading, after the receiver's end, which this waits for.
+
+        Raises:
+            ContestantError: the receiver failed.
+
+        """
+        self.process.end(_END_SECONDS)
+        return int(self._status.receiver["stalls"])
+
+
+@contextlib.contextmanager
+def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Receiver]:
+    """Run a receiver, and a writer where `ours` has one, while the context is open; then they are killed."""
+    with contextlib.ExitStack() as stack:
+        slots = SlotRing.create("wsrec-bench-slots")
+        stack.callback(os.close, slots)
+        ring, notes, status = (
+            ByteRing.create("wsrec-bench-ring"),
+            ByteRing.create("wsrec-bench-notes", _NOTES_CAPACITY),
+            StatusPage.create("wsrec-bench-status"),
+        )
+        for fd in (ring, notes, status):
+            stack.callback(os.close, fd)
+        descriptors = (slots, ring, notes, status)
+        target = resolve(url)
+        connections = tuple(plan([target]))
+        if ours.writer:
+            out = stack.enter_context(
+                tempfile.TemporaryDirectory(dir=setup.folder, prefix="out-", ignore_cleanup_errors=True)
+            )
+            writer = WriterJob(
+                session="bench",
+                out=out,
+                slots=slots,
+                rings=(ring,),
+                notes=notes,
+                status=status,
+                connections=connections,
+                feeds=(FeedJob(name=target.feed.name, config=target.feed.public_config()),),
+            )
+            stack.enter_context(running("wsrec.store", writer, setup.warn, descriptors))
+        job = ReceiverJob(
+            slots=slots,
+            rings=(ring,),
+            notes=notes,
+            status=status,
+            connections=connections,
+            tls=ours.tls,
+            ca_file=setup.ca(transport),
+            cpu=setup.placement.receiver,
+            rt_priority=setup.rt_priority,
+            busy_poll=ours.busy_poll,
+            until_close=True,
+        )
+        pure = "1" if ours.pure else ""
+        process = stack.enter_context(running("wsrec.receive", job, setup.warn, descriptors, WSREC_PURE=pure))
+        yield Receiver(process, slots, ring, notes, status, consumes=not ours.writer)

@@ -1,0 +1,230 @@
+"""Recording end to end: from a saturating TLS sender to finished Parquet, every row held against what was sent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wsrec.bench.clients import ClientJob, Measure, Measured
+from wsrec.bench.contestants import Client, Contestant
+from wsrec.bench.paced import quantiles
+from wsrec.bench.process import ContestantError, Process, running
+from wsrec.bench.results import RecordingRound
+from wsrec.bench.sender import Served
+from wsrec.bench.setup import Setup
+from wsrec.feed.load import find_feed
+from wsrec.session.outcome import ExitStatus
+from wsrec.stages import HANDOFF, PARSED
+
+FEED = "binance-usdm"
+_SYMBOLS, _CHANNELS = "BTCUSDT", "trade,bookTicker,depth@0ms"
+# after the sender's end: what lies in rings and queues, and the last row group
+_FINISH_SECONDS = 300.0
+_GIVE_UP_SECONDS = 5.0
+_COLUMNS = ("direction", "opcode", "text", "data", PARSED.column, HANDOFF.column, "frame_in_read")
+
+Int64s = npt.NDArray[np.int64]
+
+
+def measure(
+    contestant: Contestant, setup: Setup, sender: Process, url: str, seconds: float, pinned: Sequence[str]
+) -> RecordingRound:
+    """Have `contestant` record what `sender` sends at `url` for `seconds`.
+
+    Args:
+        contestant: wsrec or picows.
+        setup: what every measurement uses.
+        sender: the sender.
+        url: its URL.
+        seconds: how long it sends.
+        pinned: options of `wsrec record` for processors and priority.
+
+    Raises:
+        ContestantError: it could not.
+
+    """
+    with tempfile.TemporaryDirectory(dir=setup.folder, prefix="out-", ignore_cleanup_errors=True) as folder:
+        patience = seconds + _FINISH_SECONDS
+        if isinstance(contestant, Client):
+            return _measure_client(contestant, setup, sender, url, patience, Path(folder))
+        return _measure_ours(setup, sender, url, patience, Path(folder), pinned)
+
+
+def _measure_ours(
+    setup: Setup, sender: Process, url: str, patience: float, folder: Path, pinned: Sequence[str]
+) -> RecordingRound:
+    out = folder / "captures"
+    command = ["record", str(feed_file(folder, url)), "--symbols", _SYMBOLS, "--channels", _CHANNELS]
+    command += ["--ca-file", setup.ca_file, "--until-close", "--out", str(out), "--json", "--quiet", *pinned]
+    # every setting is as the bench says, not as the user's environment has it
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WSREC_")}
+    with _recorder([sys.executable, "-P", "-m", "wsrec", *command], environment) as recorder:
+        try:
+            output, _ = recorder.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            raise ContestantError(f"wsrec record did not end in {patience:.0f} s") from None
+        ended = time.time_ns()
+    outcome: dict[str, Any] = msgspec.json.decode(output) if output else {}
+    # the recording is sent over and over, so its sequence numbers have gaps at each beginning
+    if recorder.returncode not in (ExitStatus.COMPLETE, ExitStatus.GAPS):
+        raise ContestantError(outcome.get("error") or f"wsrec record ended with status {recorder.returncode}")
+    sent = sender.answer(Served, _GIVE_UP_SECONDS).messages
+
+    files = sorted((out / "messages").rglob("*.parquet"))
+    check = Check(setup.messages, sent)
+    parsed, handed, position = [], [], []
+    for rows in _received(files):
+        check.add(pc.coalesce(rows["text"].cast(pa.binary()), rows["data"]))
+        parsed.append(_ns(rows[PARSED.column]))
+        handed.append(_ns(rows[HANDOFF.column]))
+        position.append(rows["frame_in_read"].to_numpy())
+    handoff = _joined(handed)
+    step, first = handoff - _joined(parsed), _joined(position) == 0
+    return RecordingRound(
+        messages=sent,
+        rows=check.rows,
+        identical=check.passed,
+        handoff_ns=_span(handoff),
+        finished_ns=ended - int(handoff[0]) if len(handoff) else 0,
+        bytes_on_disk=sum(file.stat().st_size for file in files),
+        stalls=outcome["stalls"],
+        steps={"all": quantiles(step), "first": quantiles(step[first])},
+    )
+
+
+def _measure_client(
+    client: Client, setup: Setup, sender: Process, url: str, patience: float, folder: Path
+) -> RecordingRound:
+    file = folder / "messages.parquet"
+    job = ClientJob(name=client.name, measure=Measure.RECORDING, url=f"{url}/", ca_file=setup.ca_file, out=str(file))
+    with running("wsrec.bench.clients", job, setup.warn) as process:
+        process.answer(Measured, patience)
+        process.end(_GIVE_UP_SECONDS)
+        ended = time.time_ns()
+    sent = sender.answer(Served, _GIVE_UP_SECONDS).messages
+    check, times = Check(setup.messages, sent), []
+    parquet = pq.ParquetFile(file)
+    for group in range(parquet.num_row_groups):
+        rows = parquet.read_row_group(group)
+        check.add(rows["payload"])
+        times.append(_ns(rows["time"]))
+    handoff = _joined(times)
+    return RecordingRound(
+        messages=sent,
+        rows=check.rows,
+        identical=check.passed,
+        handoff_ns=_span(handoff),
+        finished_ns=ended - int(handoff[0]) if len(handoff) else 0,
+        bytes_on_disk=file.stat().st_size,
+    )
+
+
+class Check:
+    """Holds payloads, as they come, against those that were sent over and over.
+
+    Args:
+        messages: what was sent: opcode and payload.
+        sent: how many were sent in all.
+
+    Attributes:
+        rows: how many came.
+
+    """
+
+    def __init__(self, messages: Sequence[tuple[Any, bytes]], sent: int) -> None:
+        self.rows = 0
+        self._sent = sent
+        self._same = True
+        self._lengths = np.array([len(payload) for _, payload in messages], np.int64)
+        self._ends = np.concatenate([[0], np.cumsum(self._lengths)])
+        self._data = np.frombuffer(b"".join(payload for _, payload in messages), np.uint8)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything that was sent came, as it was sent."""
+        return self._same and self.rows == self._sent
+
+    def add(self, payloads: pa.ChunkedArray) -> None:
+        """Look at the next payloads."""
+        array = payloads.cast(pa.large_binary()).combine_chunks()
+        count, cycle = len(array), len(self._lengths)
+        offsets = np.frombuffer(array.buffers()[1], np.int64, count + 1, array.offset * 8)
+        data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
+        position = 0
+        while position < count:
+            start = self.rows % cycle
+            stop = min(start + count - position, cycle)
+            came = offsets[position : position + stop - start + 1]
+            same_lengths = np.array_equal(np.diff(came), self._lengths[start:stop])
+            expected = self._data[self._ends[start] : self._ends[stop]]
+            self._same &= same_lengths and np.array_equal(data[came[0] : came[-1]], expected)
+            position += stop - start
+            self.rows += stop - start
+
+
+def feed_file(folder: Path, url: str) -> Path:
+    """The catalogue's feed with the sender's address, as a YAML file (every JSON text is one)."""
+    config = find_feed(FEED).public_config()
+    config["sockets"] = {name: {"url": f"{url}/stream"} for name in config["sockets"]}
+    path = folder / f"{FEED}.yaml"
+    path.write_bytes(msgspec.json.encode(config))
+    return path
+
+
+def _received(files: Sequence[Path]) -> Iterator[pa.Table]:
+    """The rows of received messages, a row group at a time, in order of hand-off."""
+    for file in files:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            rows = parquet.read_row_group(group, list(_COLUMNS))
+            message = pc.is_in(rows["opcode"].cast(pa.string()), pa.array(["text", "binary"]))
+            yield rows.filter(pc.and_(message, pc.equal(rows["direction"].cast(pa.string()), "recv")))
+
+
+@contextlib.contextmanager
+def _recorder(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `wsrec record`; where the context ends before it, it is made to give up, and its children with it."""
+    recorder = subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.PIPE, env=environment, start_new_session=True
+    )
+    try:
+        yield recorder
+    finally:
+        # the first asks it to finish, the second to give up
+        for _ in range(2):
+            if recorder.poll() is None:
+                recorder.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    recorder.wait(_GIVE_UP_SECONDS)
+        recorder.kill()
+        recorder.wait()
+        assert recorder.stdout is not None
+        recorder.stdout.close()
+
+
+def _ns(times: pa.ChunkedArray) -> Int64s:
+    values: Int64s = times.cast(pa.int64()).to_numpy()
+    return values
+
+
+def _joined(parts: list[Any]) -> Int64s:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _span(times: Int64s) -> int:
+    return int(times[-1] - times[0]) if len(times) else 0

@@ -1,0 +1,234 @@
+"""All measurements, the contestants in turn, so that what else the machine does hits all of them alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from wsrec.bench import contestants, paced, recording, saturated
+from wsrec.bench.contestants import TRANSPORTS, Contestant
+from wsrec.bench.process import ContestantError
+from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Results, Saturated, SaturatedRound
+from wsrec.bench.sender import sending, times_of
+from wsrec.bench.setup import Setup, aside, machine, place, prepared, versions
+from wsrec.ring.mirror import create_shared
+from wsrec.session.record import check_cpus
+
+MEASURES = ("saturated", "paced", "recording")
+_QUICK: dict[str, Any] = {"messages": 100_000, "rounds": 1, "paced_seconds": 1.0, "recording_seconds": 3.0}
+_FIELDS = {
+    "saturated": contestants.SATURATED,
+    "paced": contestants.PACED,
+    "recording": contestants.RECORDING,
+}
+_Round = TypeVar("_Round")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure.
+
+    Attributes:
+        measures: of `MEASURES`.
+        recording: text recording to send; None: messages of the demo market.
+        messages: saturated: how many a round.
+        rounds: how often each contestant takes its turn.
+        rate: paced: messages a second.
+        paced_seconds, recording_seconds: how long a round is.
+        only: names of contestants; empty for all.
+        transports: of `contestants.TRANSPORTS`; a recording is always over TLS.
+        cpu, sender_cpu: processors of what receives and of the sender; None: chosen.
+        rt_priority: SCHED_FIFO priority of what receives.
+
+    """
+
+    measures: tuple[str, ...] = MEASURES
+    recording: str | None = None
+    messages: int = 400_000
+    rounds: int = 5
+    rate: float = 10_000.0
+    paced_seconds: float = 5.0
+    recording_seconds: float = 20.0
+    only: tuple[str, ...] = ()
+    transports: tuple[str, ...] = TRANSPORTS
+    cpu: int | None = None
+    sender_cpu: int | None = None
+    rt_priority: int | None = None
+
+
+def asked(
+    *,
+    measures: tuple[str, ...],
+    only: tuple[str, ...],
+    transports: tuple[str, ...],
+    quick: bool,
+    seconds: float | None,
+    **given: Any,
+) -> Options:
+    """The options that a user's words come to: what is None or empty is as in `Options`, or smaller where it is quick.
+
+    Args:
+        measures: of `MEASURES`; none or `all` for all.
+        only, transports: as in `Options`; empty for all.
+        quick: whether it should be over soon.
+        seconds: length of a round, both of a pace and of a recording.
+        given: other fields of `Options`.
+
+    """
+    values = dict(_QUICK) if quick else {}
+    values |= {key: value for key, value in given.items() if value is not None}
+    if seconds is not None:
+        values |= {"paced_seconds": seconds, "recording_seconds": seconds}
+    if measures and "all" not in measures:
+        values["measures"] = tuple(measure for measure in MEASURES if measure in measures)
+    if transports:
+        values["transports"] = tuple(transport for transport in TRANSPORTS if transport in transports)
+    return Options(only=only, **values)
+
+
+class Observer(msgspec.Struct, frozen=True):
+    """Who is told how it goes: `step` before each turn with its name, `warn` with what the operator should know."""
+
+    step: Callable[[str], None]
+    warn: Callable[[str], None]
+
+
+def run(options: Options, observer: Observer) -> Results:
+    """Measure; the temporary folder and all processes are gone afterwards, however it ends.
+
+    Raises:
+        ConfigError: a processor is not one that this process may use.
+        wsrec.replay.message.SourceError: the recording cannot be read.
+        OSError: no process, memory or disk is to be had.
+
+    """
+    check_cpus([cpu for cpu in (options.cpu, options.sender_cpu) if cpu is not None])
+    return _Run(options, observer).run()
+
+
+def turns(options: Options) -> int:
+    """How many turns there are at most: one that fails has no more."""
+    count = 0
+    for measure in options.measures:
+        transports = ("tls",) if measure == "recording" else options.transports
+        for contestant in contestants.chosen(_FIELDS[measure], options.only):
+            if contestants.absence(contestant) is None:
+                count += len(set(transports) & set(contestant.transports))
+    return count * options.rounds
+
+
+class _Run:
+    def __init__(self, options: Options, observer: Observer) -> None:
+        self._options = options
+        self._observer = observer
+        self._warned: set[str] = set()
+        self._left_out: dict[str, str] = {}
+
+    def run(self) -> Results:
+        options = self._options
+        placement = place(options.cpu, options.sender_cpu)
+        with prepared(options.recording, placement, options.rt_priority, self._warn) as setup:
+            sizes = [len(payload) for _, payload in setup.messages]
+            results = Results(
+                when=datetime.now(UTC).isoformat(timespec="seconds"),
+                machine=machine(),
+                versions=versions(),
+                options={**msgspec.to_builtins(options), "placement": msgspec.to_builtins(placement)},
+                mean_bytes=sum(sizes) / len(sizes),
+            )
+            with aside(placement):
+                if "saturated" in options.measures:
+                    results.saturated = self._saturated(setup)
+                if "paced" in options.measures:
+                    results.paced = self._paced(setup)
+            if "recording" in options.measures:
+                results.recording = self._recording(setup)
+        results.left_out = self._left_out
+        return results
+
+    def _saturated(self, setup: Setup) -> list[Saturated]:
+        found: list[Saturated] = []
+        count = self._options.messages
+        for transport in self._options.transports:
+            job = setup.sender(transport, messages=count, cpu=setup.placement.sender)
+            with sending(job, self._warn) as (sender, url):
+
+                def turn(contestant: Contestant) -> SaturatedRound:
+                    return saturated.measure(contestant, setup, sender, url, transport, count)  # noqa: B023 (called here)
+
+                rounds = self._in_turn("saturated", transport, turn)
+            found += [Saturated(name, transport, done) for name, done in rounds.items()]
+        return found
+
+    def _paced(self, setup: Setup) -> list[Paced]:
+        options = self._options
+        if setup.placement.receiver is None or setup.placement.receiver == setup.placement.sender:
+            self._warn("paced is left out: it makes no sense without a processor each for sender and receiver")
+            return []
+        found: list[Paced] = []
+        count = max(int(options.rate * options.paced_seconds), 1)
+        for transport in options.transports:
+            with ExitStack() as stack:
+                times = create_shared("wsrec-bench-sent", 8 * count)
+                stack.callback(os.close, times)
+                job = setup.sender(
+                    transport, messages=count, rate=options.rate, times=times, cpu=setup.placement.sender
+                )
+                sender, url = stack.enter_context(sending(job, self._warn))
+
+                def turn(contestant: Contestant) -> PacedRound:
+                    sent = times_of(times)  # noqa: B023 (called here)
+                    return paced.measure(contestant, setup, sender, sent, url, transport, options.rate)  # noqa: B023
+
+                rounds = self._in_turn("paced", transport, turn)
+            found += [Paced(name, transport, done) for name, done in rounds.items()]
+        return found
+
+    def _recording(self, setup: Setup) -> list[Recording]:
+        options = self._options
+        pinned: list[str] = []
+        for option, value in (("--cpu", options.cpu), ("--rt-priority", options.rt_priority)):
+            pinned += [] if value is None else [option, str(value)]
+        job = setup.sender("tls", seconds=options.recording_seconds, cpu=options.sender_cpu)
+        with sending(job, self._warn) as (sender, url):
+
+            def turn(contestant: Contestant) -> RecordingRound:
+                return recording.measure(contestant, setup, sender, url, options.recording_seconds, pinned)
+
+            rounds = self._in_turn("recording", "tls", turn)
+        return [Recording(name, done) for name, done in rounds.items()]
+
+    def _in_turn(self, measure: str, transport: str, turn: Callable[[Contestant], _Round]) -> dict[str, list[_Round]]:
+        """The rounds of each contestant; one that cannot be measured is left out from then on, and its reason told."""
+        playing = [c for c in contestants.chosen(_FIELDS[measure], self._options.only) if transport in c.transports]
+        rounds: dict[str, list[_Round]] = {contestant.name: [] for contestant in playing}
+        for contestant in list(playing):
+            if (absence := contestants.absence(contestant)) is not None:
+                playing.remove(contestant)
+                self._leave_out(contestant.name, absence)
+        for number in range(self._options.rounds):
+            for contestant in list(playing):
+                self._observer.step(
+                    f"{measure} {transport}, round {number + 1} of {self._options.rounds}: {contestant.name}"
+                )
+                try:
+                    rounds[contestant.name].append(turn(contestant))
+                except ContestantError as error:
+                    playing.remove(contestant)
+                    rounds[contestant.name] = []
+                    self._leave_out(contestant.name, f"{measure} {transport}: {error}")
+        return {name: done for name, done in rounds.items() if done}
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self._left_out.setdefault(name, reason)
+        self._warn(f"{name} is left out: {reason}")
+
+    def _warn(self, text: str) -> None:
+        # a round after the other says the same
+        if text not in self._warned:
+            self._warned.add(text)
+            self._observer.warn(text)

@@ -1,0 +1,69 @@
+"""What a message costs where frames come as fast as they are taken: CPU time of the receiving process.
+
+The other clients measure themselves, from their first message to the close. wsrec's receiver is measured from outside:
+the sender holds frames, and later its close, until the CPU time was read, while the receiver sleeps and the figure is
+exact. So what is counted begins and ends with the frames for both.
+"""
+
+from __future__ import annotations
+
+import time
+
+from wsrec.bench.clients import ClientJob, Measure, Measured
+from wsrec.bench.contestants import Client, Contestant, Ours
+from wsrec.bench.process import Process, running
+from wsrec.bench.receiver import receiving
+from wsrec.bench.results import SaturatedRound
+from wsrec.bench.sender import GO, HELD
+from wsrec.bench.setup import Setup
+
+# a look at the rings takes time from the sender where both share a processor
+_LOOK_SECONDS = 0.001
+# until a receiver that has nothing to do sleeps
+_REST_SECONDS = 0.02
+_CLIENT_SECONDS = 600.0
+
+
+def measure(
+    contestant: Contestant, setup: Setup, sender: Process, url: str, transport: str, count: int
+) -> SaturatedRound:
+    """Have `contestant` receive `count` messages from `sender` at `url`.
+
+    Raises:
+        ContestantError: it could not.
+
+    """
+    if isinstance(contestant, Client):
+        return _measure_client(contestant, setup, url, transport, count)
+    return _measure_ours(contestant, setup, sender, url, transport, count)
+
+
+def _measure_ours(ours: Ours, setup: Setup, sender: Process, url: str, transport: str, count: int) -> SaturatedRound:
+    with receiving(ours, setup, url + HELD, transport) as receiver:
+        receiver.connected(ours.tls if transport == "tls" else None)
+        time.sleep(_REST_SECONDS)
+        cpu = receiver.cpu_ns()
+        sender.tell(GO)
+        first = last = 0
+        for slots in receiver.messages(count, _LOOK_SECONDS):
+            first = first or int(slots["event"][0])
+            last = int(slots["handoff"][-1])
+        if not ours.busy_poll:
+            time.sleep(_REST_SECONDS)
+        cpu = receiver.cpu_ns() - cpu
+        sender.tell(GO)
+        return SaturatedRound(cpu / count, (last - first) / count, receiver.stalls())
+
+
+def _measure_client(client: Client, setup: Setup, url: str, transport: str, count: int) -> SaturatedRound:
+    job = ClientJob(
+        name=client.name,
+        measure=Measure.SATURATED,
+        url=f"{url}/",
+        ca_file=setup.ca(transport),
+        cpu=setup.placement.receiver,
+        rt_priority=setup.rt_priority,
+    )
+    with running("wsrec.bench.clients", job, setup.warn) as process:
+        measured = process.answer(Measured, _CLIENT_SECONDS)
+    return SaturatedRound(measured.cpu_ns / count, measured.wall_ns / count)

@@ -1,0 +1,211 @@
+"""The figures as tables: for a terminal, as plain text, or as Markdown for docs/performance.md. Medians over rounds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from wsrec.bench.contestants import BARE, WSREC
+from wsrec.bench.results import Paced, Quantiles, Recording, Results, Saturated
+from wsrec.units import duration
+
+_RULERS = ("picows", "websockets", BARE)
+_HANDOFF = "parsed_to_handoff"
+_STEPS = {
+    "event_to_recv_start": "EVENT->RECV_START",
+    "recv_end_to_parsed": "RECV_END->PARSED",
+    _HANDOFF: "PARSED->HANDOFF",
+    "own": "their sum",
+}
+_TRANSPORTS = {"tcp": "tcp", "tls": "TLS"}
+
+_Round = TypeVar("_Round")
+
+
+class Table(NamedTuple):
+    """A table: the first column is of names, the others are of figures."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str
+
+
+def tables(results: Results) -> list[Table]:
+    """All tables of a run; those without a figure are left out."""
+    found = [*_saturated(results), *_one_way(results), *_steps(results), *_recording(results)]
+    return [table for table in found if table.rows]
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the tables to a terminal."""
+    console.print(Text("\n".join(_facts(results))))
+    for table in tables(results):
+        shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for index, name in enumerate(table.head):
+            # 80 columns hold it so
+            shown.add_column(Text(name.replace(" ", "\n")), justify="right" if index else "left", vertical="bottom")
+        for row in table.rows:
+            shown.add_row(*map(Text, row), style="bold" if row[0] == WSREC.name else "")
+        console.print()
+        console.print(Text(table.title, style="bold"))
+        console.print(shown)
+        console.print(Text(table.note, style="dim"))
+
+
+def plain(results: Results) -> str:
+    """The facts and the tables as text in columns."""
+    parts = ["\n".join(_facts(results))]
+    for table in tables(results):
+        lines = [table.head, *table.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = ["  ".join(_cells(line, widths)).rstrip() for line in lines]
+        parts.append("\n".join([table.title, *shown, table.note]))
+    return "\n\n".join(parts)
+
+
+def _cells(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    for index, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        yield cell.rjust(width) if index else cell.ljust(width)
+
+
+def markdown(results: Results) -> str:
+    """The facts and the tables as Markdown."""
+    parts = ["; ".join(_facts(results)) + "."]
+    for table in tables(results):
+        lines = [f"**{table.title}**", "", _line(table.head), _line(["---"] * len(table.head)), *map(_line, table.rows)]
+        parts.append("\n".join([*lines, "", table.note]))
+    return "\n\n".join(parts)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _facts(results: Results) -> Iterator[str]:
+    machine, versions, options = results.machine, results.versions, results.options
+    yield f"{machine['processor']}, {machine['processors']} processors, {machine['system']}, {machine['python']}"
+    yield f"{machine['openssl']}; " + ", ".join(f"{name} {number}" for name, number in versions.items())
+    sent = "the demo market" if options["recording"] is None else options["recording"].rsplit("/", 1)[-1]
+    yield f"messages of {sent}, {results.mean_bytes:.0f} bytes on average; {options['rounds']} rounds in turn, medians"
+
+
+def _median(rounds: Sequence[_Round], figure: Callable[[_Round], float]) -> float:
+    return statistics.median(map(figure, rounds))
+
+
+def _quantile(rounds: Sequence[_Round], of: Callable[[_Round], Quantiles], name: str) -> str:
+    return duration(_median(rounds, lambda one: of(one)[name]))
+
+
+def _ratio(value: float, ruler: float | None) -> str:
+    return f"{value / ruler:.2f}" if ruler else "-"
+
+
+def _saturated(results: Results) -> Iterator[Table]:
+    for transport, title in _TRANSPORTS.items():
+        measured: list[Saturated] = [one for one in results.saturated if one.transport == transport]
+        cpu = {one.name: _median(one.rounds, lambda r: r.cpu_ns) for one in measured}
+        rulers = [name for name in _RULERS if name in cpu]
+        rows = [
+            (
+                one.name,
+                f"{cpu[one.name]:,.0f}",
+                *(_ratio(cpu[one.name], cpu[name]) for name in rulers),
+                f"{_median(one.rounds, lambda r: r.wall_ns):,.0f}",
+                "-" if one.rounds[0].stalls is None else f"{_median(one.rounds, lambda r: r.stalls or 0):.0f}",
+            )
+            for one in measured
+        ]
+        yield Table(
+            f"saturated, {title}: ns a message",
+            (title, "CPU", *(f"of {name}" for name in rulers), "wall", "stalls"),
+            rows,
+            f"CPU of the receiving process, {results.options['messages']:,} messages a round; stalls: how often full "
+            "rings stopped reading",
+        )
+
+
+def _one_way(results: Results) -> Iterator[Table]:
+    for transport, title in _TRANSPORTS.items():
+        measured: list[Paced] = [one for one in results.paced if one.transport == transport]
+        medians = {one.name: _median(one.rounds, lambda r: r.one_way["p50"]) for one in measured}
+        names = ("p50", "p99", "p99.9")
+        rows = [
+            (
+                one.name,
+                *(_quantile(one.rounds, lambda r: r.one_way, name) for name in names),
+                _ratio(medians[one.name], medians.get("picows")),
+                "-" if one.rounds[0].alone is None else f"{_median(one.rounds, lambda r: r.alone or 0):.2f}",
+            )
+            for one in measured
+        ]
+        yield Table(
+            f"one way at {results.options['rate']:,.0f} messages/s, {title}",
+            (title, *names, "p50 of picows", "alone"),
+            rows,
+            "from just before the send to the hand-off; for the others, to their callback or loop. alone: share of the "
+            "frames that no other came with in the same read",
+        )
+
+
+def _steps(results: Results) -> Iterator[Table]:
+    for transport, title in _TRANSPORTS.items():
+        names = ("p50", "p90", "p99", "p99.9")
+        rows = [
+            (
+                f"{one.name} {label}",
+                *(_quantile(one.rounds, lambda r, key=key: r.steps[key], name) for name in names),  # type: ignore[misc]
+            )
+            for one in results.paced
+            if one.transport == transport and one.rounds[0].steps
+            for key, label in _STEPS.items()
+        ]
+        yield Table(
+            f"wsrec's own steps at {results.options['rate']:,.0f} messages/s, {title}",
+            (title, *names),
+            rows,
+            "docs/stages.md says what they are",
+        )
+
+
+def _recording(results: Results) -> Iterator[Table]:
+    measured: list[Recording] = results.recording
+    wall = {one.name: _median(one.rounds, lambda r: r.finished_ns / r.messages) for one in measured}
+    rows = [
+        (
+            one.name,
+            f"{_median(one.rounds, lambda r: r.rows / r.handoff_ns * 1e9):,.0f}",
+            f"{_median(one.rounds, lambda r: r.rows / r.finished_ns * 1e9):,.0f}",
+            f"{wall[one.name]:,.0f}",
+            _ratio(wall[one.name], wall.get("picows")),
+            f"{_median(one.rounds, lambda r: r.bytes_on_disk / r.messages):.0f}",
+            f"{sum(r.rows == r.messages and r.identical for r in one.rounds)} of {len(one.rounds)}",
+            "-" if one.rounds[0].stalls is None else f"{_median(one.rounds, lambda r: r.stalls or 0):.0f}",
+        )
+        for one in measured
+    ]
+    yield Table(
+        f"recording, TLS, {results.options['recording_seconds']:g} s as fast as it is taken",
+        ("TLS", "messages/s", "until Parquet", "wall ns", "of picows", "bytes", "identical", "stalls"),
+        rows,
+        "messages/s: first to last hand-off, and to finished Parquet; wall ns and bytes on disk a message; "
+        "identical: rounds in which every row was what was sent. wsrec reads fields and journals, picows does neither",
+    )
+    names = ("p50", "p99", "p99.9")
+    steps: list[tuple[str, ...]] = [
+        (label, *(_quantile(one.rounds, lambda r, key=key: r.steps[key], name) for name in names))  # type: ignore[misc]
+        for one in measured
+        if one.rounds[0].steps
+        for key, label in (("first", "recording, first in their read"), ("all", "recording, all"))
+    ]
+    for one in results.paced if steps else ():
+        if one.name == WSREC.name:
+            at_pace = (_quantile(one.rounds, lambda r: r.steps[_HANDOFF], name) for name in names)
+            steps.append((f"paced, {_TRANSPORTS[one.transport]}", *at_pace))
+    yield Table("wsrec's PARSED->HANDOFF while recording", ("frames", *names), steps, "beside its value at a pace")

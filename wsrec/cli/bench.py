@@ -1,0 +1,128 @@
+"""`wsrec bench`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+
+from wsrec.cli.feeds import config_errors
+from wsrec.units import clean
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument(
+    "measures",
+    nargs=-1,
+    type=click.Choice(["saturated", "paced", "recording", "all"]),
+    metavar="[saturated|paced|recording|all]...",
+)
+@click.option(
+    "--recording",
+    type=click.Path(dir_okay=False, exists=True),
+    help="Text recording to send (docs/replay.md), plain or gzip. [default: messages of the demo market]",
+)
+@click.option("--messages", type=click.IntRange(1), help="saturated: messages a round. [default: 400000]")
+@click.option("--rounds", type=click.IntRange(1), help="How often each takes its turn. [default: 5]")
+@click.option("--rate", type=click.FloatRange(1), help="paced: messages a second. [default: 10000]")
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), help="Length of a round. [default: paced 5, recording 20]"
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Measure this one only: wsrec, picows, ... Repeatable.")
+@click.option(
+    "--transport", "transports", multiple=True, type=click.Choice(["tcp", "tls"]), help="Over this only. Repeatable."
+)
+@click.option("--cpu", type=click.IntRange(0), help="Processor of what receives. [default: one of its own]")
+@click.option("--sender-cpu", type=click.IntRange(0), help="Processor of the sender. [default: another core's]")
+@click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of what receives.")
+@click.option("--quick", is_flag=True, help="A minute or two instead of a quarter of an hour; rougher.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the figures of every round here.",
+)
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the tables as Markdown.")
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="Print what --json wrote; nothing is measured.",
+)
+@config_errors
+def bench(
+    measures: tuple[str, ...],
+    only: tuple[str, ...],
+    transports: tuple[str, ...],
+    quick: bool,
+    json_file: Path | None,
+    as_markdown: bool,
+    from_file: Path | None,
+    **given: Any,
+) -> None:
+    """Measure what receiving and recording cost here, beside picows, aiohttp and websockets.
+
+    \b
+    saturated   CPU time a message, at full speed
+    paced       wsrec's own steps, and one-way latency, at 10,000 messages/s
+    recording   from a socket to finished Parquet, beside picows with pyarrow
+
+    \b
+    Examples:
+      wsrec bench --quick
+      wsrec bench saturated --transport tls --only wsrec --only picows
+      wsrec bench paced --rate 50000 --cpu 3 --sender-cpu 2 --rt-priority 50
+      wsrec bench --recording btcusdt.txt.gz --json bench.json
+      wsrec bench --from bench.json --markdown
+
+    Everything runs on this machine, over loopback, and is gone afterwards. Progress is on standard error. The other
+    clients: pip install 'wsrec[bench]'
+    """
+    # the bench needs much that no other command does
+    from rich.console import Console
+
+    from wsrec.bench.contestants import NAMES
+    from wsrec.bench.progress import observed
+    from wsrec.bench.results import Results
+    from wsrec.bench.run import asked, run
+    from wsrec.bench.table import markdown, plain, show
+    from wsrec.replay.message import SourceError
+
+    if unknown := [name for name in only if name not in NAMES]:
+        raise click.BadParameter(
+            f"{unknown[0]!r} does not take part; expected one of {', '.join(NAMES)}", param_hint="--only"
+        )
+    if json_file is not None and not os.access(json_file.parent, os.W_OK):
+        # before the quarter of an hour, not after it
+        _fail(f"{json_file} cannot be written; give --json a file in a folder that this user can write to")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        if from_file is not None:
+            results = msgspec.json.decode(from_file.read_bytes(), type=Results)
+        else:
+            options = asked(measures=measures, only=only, transports=transports, quick=quick, **given)
+            with observed(options, Console(stderr=True)) as observer:
+                results = run(options, observer)
+        if json_file is not None:
+            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    except msgspec.DecodeError as error:
+        _fail(f"{from_file}: {error}; give a file that --json wrote")
+    except (SourceError, OSError) as error:
+        _fail(str(error))
+    console = Console(highlight=False)
+    if as_markdown:
+        click.echo(markdown(results))
+    elif console.is_terminal:
+        show(results, console)
+    else:
+        click.echo(plain(results))
+
+
+def _fail(message: str) -> NoReturn:
+    click.secho(f"wsrec bench: {clean(message, 1000)}", fg="red", err=True)
+    raise click.exceptions.Exit(1)
