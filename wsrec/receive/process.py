@@ -13,9 +13,10 @@ from websockets.exceptions import InvalidURI
 from wsrec import child
 from wsrec.receive import privilege
 from wsrec.receive.clock import Anchor, anchor, now, step
-from wsrec.receive.connection import Connection, tls_context
+from wsrec.receive.connection import Connection
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob
+from wsrec.receive.opening import tls_context
 from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind

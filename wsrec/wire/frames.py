@@ -35,7 +35,7 @@ PING = Opcode.PING.value
 PONG = Opcode.PONG.value
 
 _KNOWN = frozenset(opcode.value for opcode in Opcode)
-_MAX_CONTROL = 125
+MAX_CONTROL = 125
 
 
 def parse_header(view: memoryview, at: int, available: int) -> tuple[int, int, int] | None:
@@ -76,17 +76,18 @@ class MessageRules:
         compression: whether an extension that uses RSV1 was negotiated (RFC 7692 section 6).
 
     Attributes:
+        compression: as above; the handshake tells, so it may be set until the first frame comes.
         open: whether a fragmented message has begun and not ended.
 
     """
 
-    __slots__ = ("_compression", "_size", "max_message", "open")
+    __slots__ = ("_size", "compression", "max_message", "open")
 
     def __init__(self, max_message: int, *, compression: bool = False) -> None:
         self.max_message = max_message
         self.open = False
         self._size = 0
-        self._compression = compression
+        self.compression = compression
 
     def check(self, first: int, length: int) -> None:
         """Hold a header against the rules; may be repeated, for it changes nothing.
@@ -96,7 +97,7 @@ class MessageRules:
 
         """
         opcode = first & OPCODE
-        if first & RSV and not (self._compression and first & RSV == RSV1 and opcode in (TEXT, BINARY)):
+        if first & RSV and not (self.compression and first & RSV == RSV1 and opcode in (TEXT, BINARY)):
             raise ProtocolError(
                 CloseCode.PROTOCOL_ERROR, f"reserved bits {(first & RSV) >> 4:03b} without an extension"
             )
@@ -105,7 +106,7 @@ class MessageRules:
         if opcode >= CLOSE:
             if not first & FIN:
                 raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a fragmented control frame")
-            if length > _MAX_CONTROL:
+            if length > MAX_CONTROL:
                 raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"a control frame of {length} bytes, more than 125")
             return
         if opcode == CONTINUATION and not self.open:
