@@ -94,6 +94,7 @@ def connect(
         raise ValueError(f"ring_size is at least {MIN_RING} bytes, not {ring_size}")
     if compression not in (None, "deflate"):
         raise ValueError(f"compression is None or 'deflate', not {compression!r}")
+    mode = TlsMode(tls)
     headers = {"User-Agent": f"wsrec/{__version__}", **(headers or {})}
     handshake = Handshake(url, headers, deflate.offer(context_takeover=True) if compression else None)
 
@@ -108,7 +109,7 @@ def connect(
         )
         try:
             async with asyncio.timeout(open_timeout) as limit:
-                await connection._open(uri, TlsMode(tls), None if ca_file is None else os.fspath(ca_file))
+                await connection._open(uri, mode, None if ca_file is None else os.fspath(ca_file))
         except BaseException:
             connection._abandon()
             if limit.expired():
@@ -169,12 +170,12 @@ class Connection:
         self._rules = MessageRules(max_message)
         self._max_unsent = max_unsent
         self._close_timeout = close_timeout
-        self._ring = _private_ring(ring_size)
-        self._producer = Producer(_private_slots(), _private_ring(PAGE))
+        self._ring_size = ring_size
         self._on_message = on_message
         self._max_message = max_message
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
+        self._ring: ByteRing | None = None
         self._hot: HotPath | None = None
         self._consumer: Consumer | None = None
         self._opened = self._loop.create_future()
@@ -202,7 +203,7 @@ class Connection:
         """
         self._check_open()
         if self._transport is not None and self._transport.unsent >= self._max_unsent:
-            raise BufferError(f"{self._transport.unsent} bytes wait already for a server that does not read them")
+            raise BufferError(f"{self._transport.unsent} bytes wait already: the server does not read them")
         if isinstance(message, str):
             self._send(self._conversation.text(message))
         else:
@@ -293,8 +294,10 @@ class Connection:
         else:
             self._transport = PlainTransport(sock, stamped=stamped)
         self._transport.unsent_max = sys.maxsize
+        self._ring = _private_ring(self._ring_size)
+        producer = Producer(_private_slots(), _private_ring(PAGE))
         self._consumer = Consumer(
-            self._producer.slots,
+            producer.slots,
             self._ring,
             self,
             self._max_message,
@@ -305,7 +308,7 @@ class Connection:
         self._hot = ChosenHotPath(
             0,
             self._ring,
-            self._producer,
+            producer,
             self._transport,
             self._rules,
             on_opening=self._on_opening,
@@ -319,6 +322,7 @@ class Connection:
         await self._opened
 
     def _on_opening(self, data: memoryview) -> int:
+        assert self._ring is not None
         assert self._hot is not None
         assert self._consumer is not None
         try:
@@ -431,6 +435,7 @@ class Connection:
         self._tear_down()
 
     def _drop(self) -> None:
+        assert self._ring is not None
         assert self._transport is not None
         try:
             size = self._transport.read(self._ring.view[:READ_MAX])
@@ -464,7 +469,7 @@ class Connection:
             if transport.fileno >= 0:
                 self._loop.remove_reader(transport.fileno)
             transport.close()
-        self._hot = self._consumer = None
+        self._hot = self._consumer = self._ring = None
         if not self._closed.done():
             self._closed.set_result(None)
         pings, self._pings = self._pings, {}
