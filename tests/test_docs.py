@@ -102,9 +102,8 @@ class TestCommands:
 class TestPrograms:
     """The programs of docs/library.md, with a server of ours where they name an exchange."""
 
-    PROGRAMS = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "docs" / "library.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    PAGE = (ROOT / "docs" / "library.md").read_text()
+    PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
     @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
     def test_runs(self, program: str, exchange: Any, ca_file: Path):
