@@ -3,9 +3,10 @@
 
 A sender process blasts pre-built frames over loopback, plain or TLS, as fast as they are taken. On the other end is
 either the receiver process of wsrec, compiled or readable (six stamps a frame, parsed, a slot published; a drain in
-this process only counts slots and gives the rings back), or a client that does nothing with what it gets: picows,
-aiohttp, websockets, and a bare recv loop that parses nothing, as the floor. Counted is the CPU time of the receiving
-process from its first message to its last. They take turns; the medians count.
+this process only counts slots and gives the rings back), or a client that does nothing with what it gets: wsrec.connect
+(six stamps, text validated, a callback a message), picows (a callback a frame), aiohttp, websockets, and a bare recv
+loop that parses nothing, as the floor. Counted is the CPU time of the receiving process from its first message to its
+last. They take turns; the medians count.
 
     python scripts/bench_receive.py [--recording FILE.txt.gz] [--messages N] [--rounds N] [--only NAME] [--json FILE]
 """
@@ -170,15 +171,23 @@ def receive_wsrec(url: str, ca_file: str | None, count: int, *, pure: str) -> Fi
     return cpu / count, wall / count
 
 
-def receive_client(client: Callable[[str, str | None], Awaitable[Figures]], url: str, ca_file: str | None) -> Figures:
-    """Receive with one of the other clients, in a process of its own on uvloop."""
+def receive_client(
+    client: Callable[[str, str | None], Awaitable[Figures]], url: str, ca_file: str | None, *, pure: str = ""
+) -> Figures:
+    """Receive with a client, in a process of its own on uvloop."""
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[Figures] = context.Queue()
     process = context.Process(target=client_process, args=(client, url, ca_file, results))
+    os.environ["WSREC_PURE"] = pure
     process.start()
     figures = results.get(timeout=300)
     process.join()
     return figures
+
+
+def receive_in_process(url: str, ca_file: str | None, count: int, *, pure: str) -> Figures:
+    """Receive with `wsrec.connect`; CPU and wall ns a message."""
+    return scaled(receive_client(receive_connect, url, ca_file, pure=pure), count)
 
 
 def client_process(
@@ -249,6 +258,24 @@ async def receive_picows(url: str, ca_file: str | None) -> Figures:
     return await done
 
 
+async def receive_connect(url: str, ca_file: str | None) -> Figures:
+    """`wsrec.connect`: a callback a message, stamped and its text validated."""
+    # which core it is is decided at import, by WSREC_PURE
+    import wsrec
+
+    meter: Meter | None = None
+
+    def on_message(message: wsrec.Message) -> None:
+        nonlocal meter
+        if meter is None:
+            meter = Meter()
+
+    connection = await wsrec.connect(url, on_message=on_message, ca_file=ca_file)
+    await connection.wait_closed()
+    assert meter is not None
+    return meter.figures()
+
+
 async def receive_bare(url: str, ca_file: str | None) -> Figures:
     """The floor: blocking reads into one buffer, nothing parsed, until the server's close."""
     parsed = parse_uri(url)
@@ -294,7 +321,9 @@ def receivers(names: Sequence[str]) -> dict[str, Callable[[str, str | None, int]
     found: dict[str, Callable[[str, str | None, int], Figures]] = {}
     if CompiledHotPath is not None:
         found["wsrec compiled"] = partial(receive_wsrec, pure="")
+        found["wsrec.connect compiled"] = partial(receive_in_process, pure="")
     found["wsrec python"] = partial(receive_wsrec, pure="1")
+    found["wsrec.connect python"] = partial(receive_in_process, pure="1")
     for name, client in CLIENTS.items():
         if name in ("picows", "aiohttp") and importlib.util.find_spec(name) is None:
             print(f"{name} is not installed: pip install 'wsrec[bench]'", file=sys.stderr)
