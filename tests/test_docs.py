@@ -99,11 +99,20 @@ class TestCommands:
             assert plan([resolve(name, values["symbols"], values["channels"], values["subscribe"])])
 
 
+def programs() -> list[str]:
+    """Every program on `wsrec.connect` in the pages."""
+    blocks = [re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL) for page in PAGES]
+    return [block for found in blocks for block in found if "wsrec.connect(" in block]
+
+
 class TestPrograms:
-    """The programs of docs/library.md, with a server of ours where they name an exchange."""
+    """The programs on `wsrec.connect`, with a server of ours where they name an exchange."""
 
     PAGE = (ROOT / "docs" / "library.md").read_text()
-    PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    PROGRAMS = programs()
+
+    def test_there_are_some(self):
+        assert len(self.PROGRAMS) == 4
 
     @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
     def test_runs(self, program: str, exchange: Any, ca_file: Path):
