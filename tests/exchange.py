@@ -7,12 +7,13 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trustme
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.base import ServerExtensionFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -84,8 +85,11 @@ class Blast:
         url: where it is.
     """
 
-    def __init__(self, data: bytes, authority: trustme.CA) -> None:
+    def __init__(
+        self, data: bytes, authority: trustme.CA, extensions: Sequence[ServerExtensionFactory] | None = None
+    ) -> None:
         self._data = data
+        self._extensions = extensions
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(self._context)
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -96,7 +100,7 @@ class Blast:
     def _run(self) -> None:
         plain, _ = self._listening.accept()
         with self._context.wrap_socket(plain, server_side=True) as client:
-            protocol = ServerProtocol()
+            protocol = ServerProtocol(extensions=self._extensions)
             while not (events := protocol.events_received()):
                 protocol.receive_data(client.recv(65536))
             request = events[0]

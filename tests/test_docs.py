@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from websockets.asyncio.server import ServerConnection
 
+import wsrec
 from wsrec.cli import main
 from wsrec.cli.bench import bench
 from wsrec.cli.record import record
+from wsrec.client.consumer import Message
 from wsrec.feed.plan import plan
 from wsrec.feed.target import resolve
 from wsrec.session.outcome import ExitStatus
@@ -102,6 +107,56 @@ class TestCommands:
         (folder / "bench.json").touch()
         with contextlib.chdir(folder):
             bench.make_context("bench", list(words))
+
+
+def programs() -> list[str]:
+    """Every program on `wsrec.connect` in the pages."""
+    blocks = [re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL) for page in PAGES]
+    return [block for found in blocks for block in found if "wsrec.connect(" in block]
+
+
+class TestPrograms:
+    """The programs on `wsrec.connect`, with a server of ours where they name an exchange."""
+
+    PAGE = (ROOT / "docs" / "library.md").read_text()
+    PROGRAMS = programs()
+
+    def test_there_are_some(self):
+        assert len(self.PROGRAMS) == 4
+
+    @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+    def test_runs(self, program: str, exchange: Any, ca_file: Path):
+        async def handler(connection: ServerConnection) -> None:
+            if "SUBSCRIBE" in program:
+                assert "btcusdt@trade" in await connection.recv()
+            for number in range(3):
+                await connection.send(f'{{"e":"trade","n":{number}}}')
+
+        url = exchange(handler, tls=True).url
+        program = re.sub(r"wss://[^\"]+", url, program).replace("sleep(10)", "sleep(0.5)")
+        command = [sys.executable, "-P", "-u", "-c", program]
+        environment = {**os.environ, "SSL_CERT_FILE": str(ca_file)}
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            if "while True" in program:
+                assert process.stdout is not None
+                said = "".join(process.stdout.readline() for _ in range(6))
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=30)
+                assert said.count('"n":2') == 2, "it connected again"
+                return
+            said, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert said.count('"n":') == 3 or said.startswith("3 messages"), said
+
+    def test_its_tables_are_the_librarys(self):
+        for name in wsrec.__all__:
+            assert hasattr(wsrec, name)
+        for member in (name for name in vars(Message) if not name.startswith("_")):
+            assert f"`{member}`" in self.PAGE, member
+        for member in (name for name in vars(wsrec.Connection) if not name.startswith("_")):
+            assert f"connection.{member}" in self.PAGE, member
 
 
 class TestPages:

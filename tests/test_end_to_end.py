@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import zlib
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 
 from tests.conftest import events_of, messages_of, received
 from tests.exchange import Blast, sends
+from tests.receive.conftest import frame
 from wsrec.stages import STAGES
 
 
@@ -71,3 +75,84 @@ class TestSaturation:
         table = messages_of(tmp_path)
         assert received(table) == real_messages
         assert table["seq"].to_pylist() == list(range(len(table)))
+
+
+class TestCompression:
+    FEED = """
+name: packed
+description: A feed that asks for compression
+sockets: {{main: {{url: "{url}", compression: deflate}}}}
+subscribe: {{template: '{{{{"topics":{{topics}},"id":{{id}}}}}}', batch: 10}}
+limits: {{streams_per_connection: 10, messages_per_second: 10, connects: 10, connects_interval: 1}}
+channels: {{trade: {{topic: trade, default: true}}}}
+fields: {{channel: [e], symbol: [s]}}
+"""
+
+    @pytest.mark.parametrize("pure", ["", "1"], ids=["compiled", "python"])
+    def test_messages_are_recorded_as_they_were_before_compression(self, wsrec, exchange, ca_file, tmp_path, pure):
+        sent = [json.dumps({"e": "trade", "s": "BTC", "n": n, "x": "y" * n}) for n in range(0, 3000, 50)]
+        subscribed = []
+
+        async def handler(connection):
+            subscribed.append(await connection.recv())
+            for message in sent:
+                await connection.send(message)
+            # in parts, of which only the first has the bit
+            await connection.send([sent[1][:10], sent[1][10:]])
+            await connection.send(b"\x00\xff")
+
+        server = exchange(handler, tls=True, compression="deflate")
+        (tmp_path / "packed.yaml").write_text(self.FEED.format(url=server.url))
+        result = wsrec.run(
+            *("record", tmp_path / "packed.yaml", "--ca-file", ca_file, "--until-close", "--out", tmp_path / "out"),
+            env={**os.environ, "WSREC_PURE": pure},
+        )
+        assert result.returncode == 0, result.stderr
+        table = messages_of(tmp_path / "out")
+        assert received(table) == [message.encode() for message in [*sent, sent[1]]] + [b"\x00\xff"]
+        rows = table.select(["direction", "opcode", "channel", "symbol", "text"]).to_pylist()
+        assert {(row["channel"], row["symbol"]) for row in rows if row["direction"] == "recv" and row["text"]} == {
+            ("trade", "BTC")
+        }
+        assert [row["text"] for row in rows if row["direction"] == "sent" and row["opcode"] == "text"] == subscribed
+        (connected,) = events_of(tmp_path / "out", "connect")
+        assert "server_no_context_takeover" in connected["detail"]["compression"]
+        (file,) = (tmp_path / "out" / "messages").rglob("*.parquet")
+        (connection,) = json.loads(pq.ParquetFile(file).metadata.metadata[b"wsrec.connections"])
+        assert connection["compression"] == connected["detail"]["compression"]
+
+    def test_an_exchange_without_it_is_recorded_as_it_sends(self, wsrec, exchange, tmp_path):
+        server = exchange(sends(['{"e":"trade","s":"BTC"}']))
+        (tmp_path / "packed.yaml").write_text(self.FEED.format(url=server.url))
+        result = wsrec.run("record", tmp_path / "packed.yaml", "--until-close", "--out", tmp_path / "out")
+        assert result.returncode == 0, result.stderr
+        assert received(messages_of(tmp_path / "out")) == [b'{"e":"trade","s":"BTC"}']
+        assert [event["detail"]["compression"] for event in events_of(tmp_path / "out", "connect")] == [None]
+
+    def test_one_that_compresses_in_another_way_is_an_error_that_says_so(self, wsrec, exchange, tmp_path):
+        def process_response(connection, request, response):
+            response.headers["Sec-WebSocket-Extensions"] = "permessage-deflate"
+
+        server = exchange(sends(["x"]), process_response=process_response)
+        (tmp_path / "packed.yaml").write_text(self.FEED.format(url=server.url))
+        result = wsrec.run("record", tmp_path / "packed.yaml", "--until-close", "--out", tmp_path / "out")
+        assert result.returncode == 1
+        assert "take `compression` out of the feed" in result.stderr
+
+    def test_a_message_that_does_not_inflate_is_kept_as_it_came(self, wsrec, authority, ca_file, tmp_path):
+        bomb = zlib.compressobj(wbits=-15)
+        packed = bomb.compress(bytes(1 << 20)) + bomb.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        frames = [(b"\xff\xff\xff", True), (packed, True), (b"plain", False)]
+        wire = b"".join(frame(Opcode.TEXT, payload, rsv1=rsv1) for payload, rsv1 in frames)
+        server = Blast(wire, authority, extensions=[ServerPerMessageDeflateFactory()])
+        (tmp_path / "packed.yaml").write_text(self.FEED.format(url=server.url))
+        result = wsrec.run(
+            *("record", tmp_path / "packed.yaml", "--ca-file", ca_file, "--until-close", "--out", tmp_path / "out"),
+            *("--max-message", "64KiB"),
+        )
+        server.close()
+        assert result.returncode == 0, result.stderr
+        assert received(messages_of(tmp_path / "out")) == [payload for payload, _ in frames]
+        told = [event["detail"] for event in events_of(tmp_path / "out", "not_inflated")]
+        assert [detail["bytes"] for detail in told] == [3, len(packed)]
+        assert "--max-message" in told[1]["message"]

@@ -1,5 +1,56 @@
-"""wsrec records exchange WebSocket feeds, byte for byte and stamped at six stages, into Parquet."""
+"""wsrec records exchange WebSocket feeds, byte for byte and stamped at six stages, into Parquet.
 
+As a library it receives them in the caller's own process, with the same stamps: `connect` (docs/library.md).
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsrec.client.connection import Connection, connect
+    from wsrec.client.errors import ConnectionClosed
+    from wsrec.client.implementation import Message
+    from wsrec.client.stamps import Stamps
+    from wsrec.receive.clock import Anchor, anchor
+    from wsrec.stages import StampSource
+    from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
 __version__ = version("wsrec")
+__all__ = [
+    "Anchor",
+    "Connection",
+    "ConnectionClosed",
+    "HandshakeError",
+    "HandshakeRefused",
+    "Message",
+    "StampSource",
+    "Stamps",
+    "anchor",
+    "connect",
+]
+
+# imported when first asked for, so that the command starts without them
+_HOMES = {
+    "Anchor": "wsrec.receive.clock",
+    "Connection": "wsrec.client.connection",
+    "ConnectionClosed": "wsrec.client.errors",
+    "HandshakeError": "wsrec.wire.errors",
+    "HandshakeRefused": "wsrec.wire.errors",
+    "Message": "wsrec.client.implementation",
+    "StampSource": "wsrec.stages",
+    "Stamps": "wsrec.client.stamps",
+    "anchor": "wsrec.receive.clock",
+    "connect": "wsrec.client.connection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -167,7 +167,7 @@ class Rig:
         controls: opcode, payload and how many slots were published when `on_control` was told.
         ends: what `on_end` was told, in order.
         full: how often `on_full` was called.
-        on_batch: given to the hot path by `remake`.
+        on_batch: given to the hot path by `remake`, as the `rules` are.
         opening: takes what arrives before the WebSocket is open; without it it is open from the beginning.
     """
 
@@ -202,12 +202,13 @@ class Rig:
         self.reader = Reader(self.slots, notes, {conn: self.ring})
         self._loop = asyncio.new_event_loop()
         self.transport: Any = self._loop.run_until_complete(_plain(self.client, stamped))
+        self.rules = MessageRules(max_message, validate_text=validate_text)
         self._make = lambda: hot_path(
             conn,
             self.ring,
             self.producer,
             self.transport,
-            MessageRules(max_message, validate_text=validate_text),
+            self.rules,
             on_opening=lambda data: opening(self, data) if opening else 0,
             on_control=lambda opcode, payload: self.controls.append((opcode, payload, self.slots.published.read())),
             on_end=self.ends.append,

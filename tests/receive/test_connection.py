@@ -17,10 +17,11 @@ import pytest
 from tests.exchange import sends
 from tests.receive.conftest import Reader, frame, text
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
-from wsrec.receive import backoff, connection, transport
-from wsrec.receive.connection import Connection, tls_context
+from wsrec.receive import backoff, connection, opening, transport
+from wsrec.receive.connection import Connection
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
+from wsrec.receive.opening import tls_context
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import StampedTlsTransport
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
@@ -121,7 +122,7 @@ class TestRingSpace:
 
 class TestBackoff:
     def test_attempts_that_time_out_are_not_taken_for_a_connection_that_lasted(self, monkeypatch):
-        monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.02)
+        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.02)
         monkeypatch.setattr(connection, "_PROVEN", 0.01)
 
         async def run() -> None:
@@ -204,7 +205,7 @@ class TestAddress:
         asyncio.run(run())
 
     def test_one_that_never_answers_leaves_time_for_the_next(self, exchange, monkeypatch):
-        monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.05)
+        monkeypatch.setattr(opening, "ADDRESS_TIMEOUT", 0.05)
         server = exchange(sends(["x"]))
         port = int(server.url.split(":")[2].split("/")[0])
 
@@ -238,7 +239,7 @@ class TestDeafServer:
         # little room on the way, so that little has to be said
         monkeypatch.setattr(transport, "UNSENT_MAX", 1 << 16)
         monkeypatch.setattr(
-            connection, "_notice_silence", lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            opening, "_notice_silence", lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         )
 
         def handler(sock: socket.socket) -> None:
@@ -296,7 +297,7 @@ class TestGarbage:
         if not collects:
             # then no attempt may leave a cycle
             monkeypatch.setattr(connection.gc, "collect", int)
-        monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 10.0 if handler else 0.05)
+        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 10.0 if handler else 0.05)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
 

@@ -18,8 +18,8 @@ import trustme
 
 from tests.receive.conftest import tcp_pair
 from wsrec.receive import timestamping, transport
-from wsrec.receive.connection import tls_context
 from wsrec.receive.hotpath import MIN_ROOM
+from wsrec.receive.opening import tls_context
 from wsrec.receive.transport import READ_MAX, OpensslTransport, PlainTransport, StampedTlsTransport, Transport
 from wsrec.stages import StampSource
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -40,6 +40,7 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
         url: `ws://` or `wss://`, with whatever secrets the feed puts there.
         public_url: the same without secrets, for events, metadata and logs.
         headers: added to the handshake request.
+        compression: what the handshake offers.
         subscriptions: sent in this order once connected, and again after each reconnection.
         send_interval: least time (s) between two messages that we send, the exchange's limit.
         start_after: time (s) after the session's start to connect at, so that many connections stay within the
@@ -52,6 +53,7 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     public_url: str
     headers: dict[str, str] = {}
+    compression: Literal["deflate"] | None = None
     subscriptions: tuple[Subscription, ...] = ()
     send_interval: float = 0.0
     keep_alive: KeepAlive | None = None
@@ -83,6 +85,7 @@ def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]
                     url=socket.resolved_url(),
                     public_url=socket.public().url,
                     headers=socket.resolved_headers(),
+                    compression=socket.compression,
                     subscriptions=subscriptions,
                     send_interval=feed.limits.spacing if feed.limits else 0.0,
                     keep_alive=KeepAlive(every=feed.keep_alive.every, text=feed.keep_alive.text)

@@ -143,6 +143,10 @@ class Socket(_Model):
         default={},
         description="Added to the handshake request. `${NAME}` as in `url`; never printed or stored.",
     )
+    compression: Literal["deflate"] | None = Field(
+        default=None,
+        description="`deflate` offers permessage-deflate (RFC 7692), each message by itself.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -183,7 +187,7 @@ class Socket(_Model):
 
     def public(self) -> Socket:
         """The same without secrets."""
-        return Socket.model_construct(url=mask_url(self.url), headers=dict.fromkeys(self.headers, MASK))
+        return self.model_copy(update={"url": mask_url(self.url), "headers": dict.fromkeys(self.headers, MASK)})
 
 
 class Symbols(_Model):

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -17,7 +16,7 @@ from websockets.uri import parse_uri
 
 from wsrec import __version__, child
 from wsrec.feed.plan import ConnectionPlan
-from wsrec.receive import timestamping
+from wsrec.receive import opening, timestamping
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.clock import now
 from wsrec.receive.failure import Failure, explain
@@ -25,19 +24,17 @@ from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
-from wsrec.receive.transport import OpensslTransport, PlainTransport, StampedTlsTransport, Transport
+from wsrec.receive.transport import PlainTransport, Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
+from wsrec.wire import deflate
 from wsrec.wire.conversation import Conversation, Sent
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
-CONNECT_TIMEOUT = 10.0
-# What an address that does not answer may take of it, so that the next one is still tried
-ADDRESS_TIMEOUT = 3.0
 CLOSE_TIMEOUT = 2.0
 _FULL_POLL = 0.001
 # A connection that lasted this long has proved itself: the next failure is a new one
@@ -101,6 +98,7 @@ class Connection:
         self._hot: HotPath | None = None
         self._transport: Transport | None = None
         self._handshake: Handshake | None = None
+        self._rules: MessageRules | None = None
         self._conversation: Conversation | None = None
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
@@ -167,7 +165,7 @@ class Connection:
         """
         speaking: asyncio.Future[Any] | None = None
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(opening.CONNECT_TIMEOUT):
                 await _first(stop, self._open(attempt))
             if self._ended is None or not self.connected:
                 return
@@ -198,12 +196,15 @@ class Connection:
         began = now()
         addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
         resolved = now()
-        sock, stamped, address = await self._connect(addresses)
+        sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
         connected = now()
         self._transport = await self._secure(sock, stamped)
         secured = now()
 
-        self._handshake = Handshake(self.plan.url, {"User-Agent": f"wsrec/{__version__}", **self.plan.headers})
+        compression = deflate.offer(context_takeover=False) if self.plan.compression else None
+        headers = {"User-Agent": f"wsrec/{__version__}", **self.plan.headers}
+        self._handshake = Handshake(self.plan.url, headers, compression)
+        self._rules = MessageRules(self._max_message)
         self._opened = self._loop.create_future()
         self._ended = self._loop.create_future()
         self._hot = ChosenHotPath(
@@ -211,7 +212,7 @@ class Connection:
             self._ring,
             self._producer,
             self._transport,
-            MessageRules(self._max_message),
+            self._rules,
             on_opening=self._on_opening,
             on_control=self._on_control,
             on_end=self._on_end,
@@ -235,60 +236,21 @@ class Connection:
             connect_ns=connected - resolved,
             tls_ns=secured - connected,
             handshake_ns=now() - secured,
+            compression=deflate.describe(deflate.agreed(self._handshake.protocol)),
             attempt=attempt,
         )
         if self._lost_since is not None:
             self._lost("not connected")
         child.info(f"connected to {self.plan.public_url}", conn=conn)
 
-    async def _connect(self, addresses: list[Any]) -> tuple[socket.socket, bool, Any]:
-        """A connected socket, whether it stamps what it receives, and its address; the addresses are tried in order.
-
-        Raises:
-            OSError: the last address did not answer, or there is none.
-
-        """
-        # many addresses share the time; the last has what the others left
-        share = min(ADDRESS_TIMEOUT, CONNECT_TIMEOUT / max(len(addresses), 1))
-        for left, (family, kind, protocol, _, address) in zip(reversed(range(len(addresses))), addresses, strict=True):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.setblocking(False)
-                _notice_silence(sock)
-                self._waiting.prepare(sock)
-                stamped = timestamping.enable(sock)
-                async with asyncio.timeout(share if left else None):
-                    await self._loop.sock_connect(sock, address)
-            except OSError:
-                sock.close()
-                if not left:
-                    raise
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock, stamped, address
-        raise OSError("the host has no address")
-
     async def _secure(self, sock: socket.socket, stamped: bool) -> Transport:
         conn = self.plan.conn
         if not self._uri.secure:
             self._tell_stamping(None if stamped else StampSource.NONE_UNSUPPORTED.reason)
             return PlainTransport(sock, stamped=stamped)
-        transport: StampedTlsTransport | OpensslTransport
-        try:
-            if self._tls is TlsMode.STAMPED:
-                transport = StampedTlsTransport(sock, stamped=stamped, context=self._context, host=self._uri.host)
-            else:
-                transport = OpensslTransport(sock, context=self._context, host=self._uri.host)
-        except BaseException:
-            sock.close()
-            raise
-        try:
-            details = await transport.handshake()
-        except BaseException:
-            transport.close()
-            raise
+        transport, details = await opening.start_tls(
+            sock, stamped=stamped, context=self._context, host=self._uri.host, mode=self._tls
+        )
         certificate = transport.peer_certificate()
         self._producer.event(
             EventKind.TLS,
@@ -323,6 +285,7 @@ class Connection:
     def _on_opening(self, data: memoryview) -> int:
         assert self._handshake is not None
         assert self._hot is not None
+        assert self._rules is not None
         assert self._opened is not None
         try:
             consumed = self._handshake.feed(data)
@@ -330,6 +293,7 @@ class Connection:
             self._on_end(error)
             return len(data)
         if self._handshake.complete:
+            self._rules.compression = deflate.agreed(self._handshake.protocol) is not None
             self._hot.open = True
             self._conversation = Conversation(self._handshake.protocol)
             self.connected = True
@@ -480,31 +444,6 @@ class Connection:
         )
         again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
         child.error(f"{failure.message}; {again}", failure.cure, conn=self.plan.conn)
-
-
-def _notice_silence(sock: socket.socket) -> None:
-    """Have the kernel probe a silent peer, and give up one that has acknowledged nothing for 30 s (tcp(7))."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform == "linux":
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-
-
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that verifies certificates and host names, trusting the system's CAs and those in `ca_file` (PEM).
-
-    Raises:
-        OSError: the file cannot be read.
-        ssl.SSLError: it holds no certificate.
-
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    return context
 
 
 async def _first(stop: asyncio.Future[Any], other: Coroutine[Any, Any, None]) -> None:

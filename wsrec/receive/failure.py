@@ -9,7 +9,7 @@ from typing import NamedTuple
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
-from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
+from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, ProtocolError
 
 
 class Failure(NamedTuple):
@@ -54,6 +54,9 @@ def explain(error: Exception, host: str, port: int) -> Failure:
                 error.status, "the server is in trouble; it is tried again" if later else "check the URL"
             )
             return Failure("http", f"{where} answered {error}{body}", cure, not later, error.retry_after)
+        case CompressionRefused():
+            cure = "take `compression` out of the feed: uncompressed messages are always to be had"
+            return Failure("handshake", f"{where}: {error}", cure, permanent=True)
         case HandshakeError():
             return Failure("handshake", f"{where}: {error}", "check that the URL is a WebSocket endpoint")
         case InvalidURI():

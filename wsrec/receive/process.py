@@ -14,9 +14,10 @@ from websockets.exceptions import InvalidURI
 from wsrec import child
 from wsrec.receive import privilege
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
-from wsrec.receive.connection import Connection, tls_context
+from wsrec.receive.connection import Connection
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob
+from wsrec.receive.opening import tls_context
 from wsrec.receive.processor import clock_source, processor, troubles
 from wsrec.receive.producer import Producer
 from wsrec.receive.waiting import BusyPoll, Epoll

@@ -42,6 +42,7 @@ class Transport(ABC):
         source: where `stamp` comes from, or why it is 0.
         read_bytes: bytes that the last read took off the socket.
         stamps: what is known of the stamps' clock.
+        unsent_max: bytes that may wait for the socket before `send` refuses more.
 
     """
 
@@ -52,13 +53,27 @@ class Transport(ABC):
         self.stamps = Stamps()
         self._sock = sock
         self._stamped = stamped
+        self.unsent_max = UNSENT_MAX
         self._unsent = bytearray()
+        self._emptied: asyncio.Event | None = None
         self._loop = asyncio.get_running_loop()
 
     @property
     def fileno(self) -> int:
         """The socket's descriptor."""
         return self._sock.fileno()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the socket."""
+        return len(self._unsent)
+
+    async def drain(self) -> None:
+        """Wait until nothing waits for the socket, or it is closed."""
+        while self._unsent:
+            if self._emptied is None:
+                self._emptied = asyncio.Event()
+            await self._emptied.wait()
 
     @abstractmethod
     def read(self, into: memoryview) -> int | None:
@@ -76,11 +91,11 @@ class Transport(ABC):
         """Send `data`, or as much of it as the socket takes now and the rest when it can.
 
         Raises:
-            ConnectionAbortedError: `UNSENT_MAX` bytes wait already.
+            ConnectionAbortedError: `unsent_max` bytes wait already.
             OSError: the connection broke.
 
         """
-        if len(self._unsent) >= UNSENT_MAX:
+        if len(self._unsent) >= self.unsent_max:
             raise ConnectionAbortedError("the server does not read what is sent to it")
         if not self._unsent:
             try:
@@ -98,6 +113,7 @@ class Transport(ABC):
         if self.fileno >= 0:
             self._loop.remove_writer(self.fileno)
         self._sock.close()
+        self._forget_unsent()
 
     def _on_writable(self) -> None:
         try:
@@ -109,6 +125,14 @@ class Transport(ABC):
             self._unsent.clear()
         if not self._unsent:
             self._loop.remove_writer(self.fileno)
+            self._forget_unsent()
+
+    def _forget_unsent(self) -> None:
+        """Nothing waits any more: tell those who wait for that."""
+        self._unsent.clear()
+        if self._emptied is not None:
+            self._emptied.set()
+            self._emptied = None
 
     def _receive(self, into: memoryview) -> int | None:
         """One recvmsg, its stamp remembered."""

@@ -131,6 +131,7 @@ class Pair:
                 batch_seconds=options.batch_seconds,
                 batch_bytes=options.batch_bytes,
                 fsync_seconds=options.fsync_seconds,
+                max_message=options.max_message,
                 session_start=start,
             ),
             # the output stays locked until its last writer has ended, also where the supervisor is killed

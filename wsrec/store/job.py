@@ -35,6 +35,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         batch_seconds: longest time that a received message waits for its journal batch.
         batch_bytes: payload bytes that make a journal batch at once.
         fsync_seconds: time between two fdatasync of the journal.
+        max_message: bytes that a compressed message may inflate to.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
 
     """
@@ -53,4 +54,5 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     batch_seconds: float = 0.1
     batch_bytes: int = 8 << 20
     fsync_seconds: float = 1.0
+    max_message: int = 64 << 20
     session_start: dict[str, Any] = {}

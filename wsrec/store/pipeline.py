@@ -19,6 +19,7 @@ from wsrec.store.batch import Batch, payload_list
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import FeedWriter
 from wsrec.store.gather import Slots
+from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
 from wsrec.store.rows import Int64s, stamps
@@ -93,6 +94,7 @@ class Pipeline:
         slots, payload = self._joiner.join(batch)
         if not len(slots):
             return
+        slots, payload, compressed = inflate(slots, payload, self._job.max_message)
         is_event = slots["flags"] & _EVENT != 0
         rows = np.flatnonzero(is_event)
         events = _events(payload, rows)
@@ -105,6 +107,10 @@ class Pipeline:
                 start = row
             self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
         self._add_messages(slots, offset, payload, np.flatnonzero(~is_event[start:]) + start, number)
+        for row, message in compressed:
+            conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
+            event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
+            self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
         self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
         for feed in self.feeds.values():
             feed.expire_acks(self.last_time)
@@ -199,6 +205,8 @@ class Pipeline:
             self._scheduling[detail["process"]] = {key: value for key, value in detail.items() if key != "process"}
         elif event.kind is EventKind.TLS and event.conn is not None:
             self._connections[event.conn]["tls"] = {key: detail[key] for key in ("mode", "version", "cipher", "bits")}
+        elif event.kind is EventKind.CONNECT and event.conn is not None:
+            self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
             detail[key.removeprefix(_MONOTONIC)] = detail.pop(key) + offset
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:

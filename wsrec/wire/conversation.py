@@ -17,7 +17,7 @@ from wsrec.wire.errors import ProtocolError
 
 
 class Sent(NamedTuple):
-    """A frame to send: its opcode and payload for the record, its bytes for the wire."""
+    """A frame to send: its opcode and its payload (before compression) for the record, its bytes for the wire."""
 
     opcode: int
     payload: bytes
@@ -61,10 +61,15 @@ class Conversation:
         return self.close(self.close_received.code, "")
 
     def text(self, message: str) -> Sent:
-        """A text message."""
+        """A text message; compressed, as a binary one is, where that was agreed."""
         payload = message.encode()
         self._protocol.send_text(payload)
         return self._sent(frames.TEXT, payload)
+
+    def binary(self, payload: bytes) -> Sent:
+        """A binary message."""
+        self._protocol.send_binary(payload)
+        return self._sent(frames.BINARY, payload)
 
     def ping(self, payload: bytes) -> Sent:
         """A ping of at most 125 bytes."""

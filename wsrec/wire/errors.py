@@ -17,6 +17,10 @@ class HandshakeError(Exception):
     """The answer to the opening handshake is no valid one (RFC 6455 section 4.1)."""
 
 
+class CompressionRefused(HandshakeError):  # noqa: N818 (an answer, as below)
+    """The server agreed to compress, but not in a way that was offered."""
+
+
 class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, not a fault of ours)
     """The server answered the opening handshake with another status than 101.
 

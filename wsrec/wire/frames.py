@@ -38,7 +38,7 @@ PONG = Opcode.PONG.value
 
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 _KNOWN = frozenset(opcode.value for opcode in Opcode)
-_MAX_CONTROL = 125
+MAX_CONTROL = 125
 
 
 def parse_header(view: memoryview, at: int, available: int) -> tuple[int, int, int] | None:
@@ -81,11 +81,12 @@ class MessageRules:
             recorder does not: it keeps what came.
 
     Attributes:
+        compression: as above; the handshake tells, so it may be set until the first frame comes.
         open: whether a fragmented message has begun and not ended.
 
     """
 
-    __slots__ = ("_compression", "_decoder", "_size", "_text", "max_message", "open", "validate_text")
+    __slots__ = ("_decoder", "_size", "_text", "compression", "max_message", "open", "validate_text")
 
     def __init__(self, max_message: int, *, compression: bool = False, validate_text: bool = False) -> None:
         self.max_message = max_message
@@ -93,7 +94,7 @@ class MessageRules:
         self.open = False
         self._size = 0
         self._text = False
-        self._compression = compression
+        self.compression = compression
         self._decoder = _utf8_decoder()
 
     def check(self, first: int, length: int) -> None:
@@ -104,7 +105,7 @@ class MessageRules:
 
         """
         opcode = first & OPCODE
-        if first & RSV and not (self._compression and first & RSV == RSV1 and opcode in (TEXT, BINARY)):
+        if first & RSV and not (self.compression and first & RSV == RSV1 and opcode in (TEXT, BINARY)):
             raise ProtocolError(
                 CloseCode.PROTOCOL_ERROR, f"reserved bits {(first & RSV) >> 4:03b} without an extension"
             )
@@ -113,7 +114,7 @@ class MessageRules:
         if opcode >= CLOSE:
             if not first & FIN:
                 raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a fragmented control frame")
-            if length > _MAX_CONTROL:
+            if length > MAX_CONTROL:
                 raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"a control frame of {length} bytes, more than 125")
             return
         if opcode == CONTINUATION and not self.open:

@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.exceptions import InvalidHandshake, InvalidStatus, NegotiationError
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.uri import parse_uri
 
-from wsrec.wire.errors import HandshakeError, HandshakeRefused
+from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused
 
 # Each line and the number of lines have the library's limits; this bounds what one head may take of the ring
 MAX_HEAD = 64 << 10
@@ -28,6 +29,7 @@ class Handshake:
     Args:
         url: `ws://` or `wss://`.
         headers: request headers beyond the standard ones; they replace those of the same name.
+        compression: what to offer (`wsrec.wire.deflate.offer`); without it the server may not compress.
 
     Attributes:
         protocol: the `websockets` protocol, which goes on to serialise the frames that we send.
@@ -38,8 +40,10 @@ class Handshake:
 
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        self.protocol = ClientProtocol(parse_uri(url))
+    def __init__(
+        self, url: str, headers: Mapping[str, str], compression: ClientPerMessageDeflateFactory | None = None
+    ) -> None:
+        self.protocol = ClientProtocol(parse_uri(url), extensions=None if compression is None else [compression])
         self.complete = False
         self._headers = headers
         self._head = bytearray()
@@ -60,6 +64,7 @@ class Handshake:
 
         Raises:
             HandshakeRefused: the server answered with a status other than 101.
+            CompressionRefused: it agreed to a compression that was not offered.
             HandshakeError: what it answered is no valid answer.
 
         """
@@ -111,6 +116,8 @@ class Handshake:
                 _seconds(response.headers.get("Retry-After")),
                 body[:_BODY_SHOWN],
             )
+        if isinstance(error, NegotiationError) and self.protocol.available_extensions and "extension" in str(error):
+            raise CompressionRefused(f"the server's compression is not what was offered: {error}") from error
         if error is not None:
             if not self._in_body and (refused := _refusal(bytes(self._head), behind)) is not None:
                 raise refused from error

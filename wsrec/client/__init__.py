@@ -1,0 +1,1 @@
+"""The receive path in the caller's own process: `wsrec.connect`."""

@@ -1,0 +1,253 @@
+"""Messages out of slots, in the process that received them: one callback a message, stamped just before it.
+
+The hot path publishes a batch of slots a read and calls `Consumer.on_batch`, which walks them in order: a whole message
+goes to the caller where it lies in the ring, the parts of others are copied and joined first, control frames go to the
+connection in their place. When it returns, the ring's space is the hot path's again: that is why a message's payload is
+only there during the callback.
+
+`_consumer.pyx` is the same, compiled; what is rare (fragments, compression, control frames) is this class in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from websockets.frames import CloseCode
+
+from wsrec.client.stamps import Stamps
+from wsrec.receive.clock import now
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.slotring import COARSE_SHIFT, SLOT, SLOT_SIZE, Flag, SlotRing
+from wsrec.stages import StampSource
+from wsrec.wire.deflate import Inflater
+from wsrec.wire.errors import ProtocolError
+from wsrec.wire.frames import BINARY, CLOSE, TEXT
+
+_FIN = int(Flag.FIN)
+_RSV1 = int(Flag.RSV1)
+_COARSE = int(Flag.COARSE)
+# what a whole message may have besides FIN
+_ASIDE = int(Flag.COARSE | Flag.LAST)
+_DATA = (TEXT, BINARY)
+GONE = "a message's data is in the ring during the callback only: copy it there, with bytes(message)"
+unpack_slot = SLOT.unpack_from
+
+
+class Message:
+    """A whole text or binary message.
+
+    Attributes:
+        connection: the connection that received it, to answer on.
+        opcode: 1 for text, 2 for binary (RFC 6455 section 5.2).
+
+    """
+
+    __slots__ = ("_data", "_frames_in_read", "_handoff", "_slot", "connection", "opcode")
+
+    connection: Any
+    opcode: int
+    _data: memoryview | None
+    _slot: tuple[int, ...]
+    _handoff: int
+    _frames_in_read: int
+
+    @property
+    def data(self) -> memoryview:
+        """The payload where it lies, read-only and not copied; released when the callback returns.
+
+        Raises:
+            RuntimeError: the callback has returned.
+
+        """
+        if self._data is None:
+            raise RuntimeError(GONE)
+        return self._data
+
+    @property
+    def text(self) -> str:
+        """The payload decoded; of a text message it always can be.
+
+        Raises:
+            UnicodeDecodeError: a binary message that is not UTF-8.
+            RuntimeError: the callback has returned.
+
+        """
+        return str(self.data, "utf-8")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text message."""
+        return self.opcode == TEXT
+
+    @property
+    def stamps(self) -> Stamps:
+        """The six stamps, of the frame that completed the message. They stay when the callback has returned."""
+        _, nic, event, _, waited, took, parsed = self._slot[:7]
+        shift = COARSE_SHIFT if self._slot[13] & _COARSE else 0
+        recv_start = event + (waited << shift)
+        recv_end = recv_start + (took << shift)
+        return Stamps(nic or None, event, recv_start, recv_end, recv_end + (parsed << shift), self._handoff)
+
+    @property
+    def source(self) -> StampSource:
+        """Where stage 1 comes from; where it has none, `source.reason` says why."""
+        return StampSource(self._slot[14])
+
+    @property
+    def frame_in_read(self) -> int:
+        """Position among the frames that the same read completed, from 0."""
+        return self._slot[9]
+
+    @property
+    def frames_in_read(self) -> int:
+        """How many frames that read completed."""
+        return self._frames_in_read
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes that the read took off the socket."""
+        return self._slot[8]
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        size = "gone" if self._data is None else f"{len(self._data)} bytes"
+        return f"<wsrec.Message {'text' if self.is_text else 'binary'}, {size}>"
+
+
+class Assembler:
+    """Joins and inflates the messages that are not one whole frame in the ring.
+
+    Args:
+        max_message: bytes that a message may inflate to.
+
+    Attributes:
+        inflater: what compressed messages are inflated with, once that is agreed.
+        opcode: of the message that began last.
+
+    """
+
+    def __init__(self, max_message: int) -> None:
+        self.inflater: Inflater | None = None
+        self.opcode = 0
+        self._max_message = max_message
+        self._compressed = False
+        self._parts: list[bytes] = []
+
+    def add(self, opcode: int, flags: int, part: memoryview) -> bytes | None:
+        """Take a part; return the whole message with its last one.
+
+        Raises:
+            ProtocolError: what cannot be inflated, or inflated text that is not UTF-8 (1007).
+
+        """
+        if opcode:
+            self.opcode, self._compressed = opcode, bool(flags & _RSV1)
+        self._parts.append(bytes(part))
+        if not flags & _FIN:
+            return None
+        message = b"".join(self._parts)
+        self._parts.clear()
+        if self._compressed:
+            assert self.inflater is not None
+            message = self.inflater.inflate(message, self._max_message)
+            if self.opcode == TEXT:
+                # what is not compressed the hot path holds against UTF-8
+                try:
+                    str(message, "utf-8")
+                except UnicodeDecodeError as error:
+                    raise ProtocolError(CloseCode.INVALID_DATA, f"text that is not UTF-8: {error.reason}") from None
+        return message
+
+
+class Consumer:
+    """Calls `on_message` for each message of one connection.
+
+    Args:
+        slots: the slot ring, which is this connection's alone.
+        ring: its byte ring.
+        connection: what messages give as theirs.
+        max_message: bytes that a message may inflate to.
+        on_message: the caller's.
+        on_control: takes opcode and payload of a control frame.
+        on_error: told what `on_message` raised, or that the server broke the rules.
+
+    Attributes:
+        assembler: joins messages that came in parts.
+        stopped: whether nothing is to be handed on any more.
+
+    """
+
+    def __init__(
+        self,
+        slots: SlotRing,
+        ring: ByteRing,
+        connection: Any,
+        max_message: int,
+        *,
+        on_message: Callable[[Message], object],
+        on_control: Callable[[int, bytes], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self.assembler = Assembler(max_message)
+        self.stopped = False
+        self._slots = slots
+        self._ring = ring
+        self._view = ring.view.toreadonly()
+        self._connection = connection
+        self._on_message = on_message
+        self._on_control = on_control
+        self._on_error = on_error
+
+    def on_batch(self, first: int, stop: int) -> None:
+        """Hand on what the slots from `first` to `stop` hold, and release them."""
+        slots, ring, assembler = self._slots, self._ring, self.assembler
+        view, mask = slots.view, slots.mask
+        end = 0
+        for number in range(first, stop):
+            slot = unpack_slot(view, (number & mask) * SLOT_SIZE)
+            offset, length, opcode, flags = slot[0], slot[7], slot[12], slot[13]
+            end = offset + length
+            if self.stopped:
+                continue
+            start = offset & ring.mask
+            data: memoryview | bytes = self._view[start : start + length]
+            try:
+                if opcode >= CLOSE:
+                    self._on_control(opcode, bytes(data))
+                    continue
+                if flags & ~_ASIDE != _FIN or opcode not in _DATA:
+                    whole = assembler.add(opcode, flags, data)  # type: ignore[arg-type]
+                    if whole is None:
+                        continue
+                    opcode, data = assembler.opcode, memoryview(whole)
+                message = Message.__new__(Message)
+                message.connection = self._connection
+                message.opcode = opcode
+                message._slot = slot
+                message._frames_in_read = stop - first
+                message._data = data  # type: ignore[assignment]
+                # Stage 6, HANDOFF
+                message._handoff = now()
+                try:
+                    self._on_message(message)
+                finally:
+                    message._data = None
+                    _release(data)  # type: ignore[arg-type]
+            except Exception as error:  # noqa: BLE001 (the caller's own: told to whoever waits for the connection)
+                self._on_error(error)
+        ring.tail.publish(end)
+        slots.released.publish(stop)
+
+
+def _release(data: memoryview) -> None:
+    """Let whoever kept the view find out, rather than read what the next read brings."""
+    # an array that was made of it and kept is still there: that one nothing can take back
+    with suppress(BufferError):
+        data.release()
