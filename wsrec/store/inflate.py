@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec.ring.slotring import Flag
-from wsrec.store.gather import Slots, payload_list
+from wsrec.store.batch import payload_list
+from wsrec.store.gather import Slots
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 
