@@ -56,6 +56,7 @@ class StampSource(IntEnum):
     NONE_UNSUPPORTED = 4
     NONE_ABSENT = 5
     NONE_SENT = 6
+    NONE_KTLS = 7
 
     @property
     def reason(self) -> str | None:
@@ -65,6 +66,7 @@ class StampSource(IntEnum):
 
 _REASONS = {
     StampSource.NONE_OPENSSL: "openssl: SSLSocket reads without ancillary data",
+    StampSource.NONE_KTLS: "ktls: the kernel gives no stamp with what it decrypted",
     StampSource.NONE_UNSUPPORTED: "this system has no SO_TIMESTAMPING",
     StampSource.NONE_ABSENT: "the kernel gave no stamp with this read",
     StampSource.NONE_SENT: "sent by wsrec, not received",

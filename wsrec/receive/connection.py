@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Coroutine
@@ -23,9 +22,10 @@ from wsrec.receive.clock import now
 from wsrec.receive.failure import Failure, explain
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
-from wsrec.receive.job import TlsMode
+from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.producer import Producer
-from wsrec.receive.transport import OpensslTransport, PlainTransport, StampedTlsTransport, Transport
+from wsrec.receive.security import Security, TlsPolicy
+from wsrec.receive.transport import Transport
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
@@ -50,8 +50,7 @@ class Connection:
         plan: where to connect and what to send.
         ring: the connection's byte ring.
         producer: the receiver's slots.
-        context: TLS context that verifies certificates and host names.
-        tls: how TLS is taken off the wire.
+        tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
 
@@ -70,8 +69,7 @@ class Connection:
         ring: ByteRing,
         producer: Producer,
         *,
-        context: ssl.SSLContext,
-        tls: TlsMode,
+        tls: TlsPolicy,
         max_message: int,
         until_close: bool,
     ) -> None:
@@ -84,8 +82,7 @@ class Connection:
         self._uri = parse_uri(plan.url)
         self._ring = ring
         self._producer = producer
-        self._context = context
-        self._tls = tls
+        self._security = Security(plan.conn, self._uri, tls, producer)
         self._max_message = max_message
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
@@ -136,6 +133,7 @@ class Connection:
                     continue
                 except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
                     self.failure = explain(error, self._uri.host, self._uri.port)
+                    self._security.learn(error)
                 if self._lost_since is None:
                     self._lost_since = wanted_since
                 if self._open_since is not None and time.monotonic() - self._open_since > _PROVEN:
@@ -196,8 +194,15 @@ class Connection:
         resolved = now()
         sock, stamped, address = await self._connect(addresses)
         connected = now()
-        self._transport = await self._secure(sock, stamped)
+        try:
+            self._transport = await self._security.secure(sock, stamped)
+        except KtlsRefused:
+            # what refused it is remembered; another mode needs a connection of its own
+            sock, stamped, address = await self._connect(addresses)
+            self._transport = await self._security.secure(sock, stamped)
         secured = now()
+        source = self._transport.source
+        self._tell_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
 
         self._handshake = Handshake(self.plan.url, {"User-Agent": f"wsrec/{__version__}", **self.plan.headers})
         self._opened = self._loop.create_future()
@@ -264,43 +269,6 @@ class Connection:
             else:
                 return sock, stamped, address
         raise OSError("the host has no address")
-
-    async def _secure(self, sock: socket.socket, stamped: bool) -> Transport:
-        conn = self.plan.conn
-        if not self._uri.secure:
-            self._tell_stamping(None if stamped else StampSource.NONE_UNSUPPORTED.reason)
-            return PlainTransport(sock, stamped=stamped)
-        transport: StampedTlsTransport | OpensslTransport
-        try:
-            if self._tls is TlsMode.STAMPED:
-                transport = StampedTlsTransport(sock, stamped=stamped, context=self._context, host=self._uri.host)
-            else:
-                transport = OpensslTransport(sock, context=self._context, host=self._uri.host)
-        except BaseException:
-            sock.close()
-            raise
-        try:
-            details = await transport.handshake()
-        except BaseException:
-            transport.close()
-            raise
-        certificate = transport.peer_certificate()
-        self._producer.event(
-            EventKind.TLS,
-            conn=conn,
-            mode=self._tls.value,
-            version=details.version,
-            cipher=details.cipher,
-            bits=details.bits,
-            subject=_common_name(certificate.get("subject")),
-            issuer=_common_name(certificate.get("issuer")),
-            not_after=certificate.get("notAfter"),
-        )
-        if self._tls is TlsMode.OPENSSL:
-            self._tell_stamping(StampSource.NONE_OPENSSL.reason)
-        else:
-            self._tell_stamping(None if stamped else StampSource.NONE_UNSUPPORTED.reason)
-        return transport
 
     def _tell_stamping(self, reason: str | None) -> None:
         self._producer.event(EventKind.STAMPING, conn=self.plan.conn, flags=timestamping.FLAGS, reason=reason)
@@ -488,20 +456,6 @@ def _notice_silence(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that verifies certificates and host names, trusting the system's CAs and those in `ca_file` (PEM).
-
-    Raises:
-        OSError: the file cannot be read.
-        ssl.SSLError: it holds no certificate.
-
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    return context
-
-
 async def _first(stop: asyncio.Future[Any], other: Coroutine[Any, Any, None]) -> None:
     """Wait for `other`, or for `stop` if that comes first; then, and when this wait is cancelled, `other` is too."""
     task = asyncio.ensure_future(other)
@@ -515,11 +469,3 @@ async def _first(stop: asyncio.Future[Any], other: Coroutine[Any, Any, None]) ->
             await asyncio.wait((task,))
         # the task holds its exception, whose traceback holds this frame
         del task
-
-
-def _common_name(name: Any) -> str | None:
-    for part in name or ():
-        for key, value in part:
-            if key == "commonName":
-                return str(value)
-    return None

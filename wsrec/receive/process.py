@@ -13,10 +13,11 @@ from websockets.exceptions import InvalidURI
 from wsrec import child
 from wsrec.receive import privilege
 from wsrec.receive.clock import Anchor, anchor, now, step
-from wsrec.receive.connection import Connection, tls_context
+from wsrec.receive.connection import Connection
 from wsrec.receive.implementation import COMPILED
-from wsrec.receive.job import ReceiverJob
+from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.receive.producer import Producer
+from wsrec.receive.security import TlsPolicy
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
@@ -35,14 +36,13 @@ class Receiver:
         self._job = job
         self._status = StatusPage(job.status)
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
-        context = tls_context(job.ca_file)
+        self._tls = TlsPolicy(job.tls, job.ca_file)
         self._connections = [
             Connection(
                 plan,
                 ByteRing(ring),
                 self._producer,
-                context=context,
-                tls=job.tls,
+                tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
             )
@@ -88,6 +88,8 @@ class Receiver:
             if refusal is not None:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, cure=refusal.cure)
                 child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+        if job.tls is TlsMode.KTLS and (unable := self._tls.unable):
+            child.warn(f"--tls ktls is not possible here, stamped is used: {unable.reason}", unable.cure)
         hot_path = "compiled" if COMPILED else "python"
         self._producer.event(EventKind.SCHEDULING, process="receiver", hot_path=hot_path, **privilege.in_force())
         # what is alive now stays; collecting it again and again would only add pauses

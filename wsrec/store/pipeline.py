@@ -190,7 +190,8 @@ class Pipeline:
         elif event.kind is EventKind.SCHEDULING:
             self._scheduling[detail["process"]] = {key: value for key, value in detail.items() if key != "process"}
         elif event.kind is EventKind.TLS and event.conn is not None:
-            self._connections[event.conn]["tls"] = {key: detail[key] for key in ("mode", "version", "cipher", "bits")}
+            about = ("mode", "fallback", "version", "cipher", "bits")
+            self._connections[event.conn]["tls"] = {key: detail[key] for key in about}
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
             detail[key.removeprefix(_MONOTONIC)] = detail.pop(key) + offset
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
