@@ -502,7 +502,10 @@ def request(connection: socket.socket) -> ServerProtocol:
     """Read a handshake request."""
     protocol = ServerProtocol()
     while not (events := protocol.events_received()):
-        protocol.receive_data(connection.recv(65536))
+        data = connection.recv(65536)
+        if not data:
+            raise ConnectionResetError("the client asked for nothing")
+        protocol.receive_data(data)
     protocol.send_response(protocol.accept(events[0]))
     return protocol
 
