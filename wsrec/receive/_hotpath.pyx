@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport strerror
 
 from wsrec.receive.hotpath import MIN_ROOM
+from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.producer import RESERVED_SLOTS
 from wsrec.receive.transport import READ_MAX, PlainTransport
 from wsrec.ring.slotring import COARSE_SHIFT, Flag
@@ -42,15 +43,17 @@ cdef extern from *:
     static inline uint64_t wsrec_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
     static inline void wsrec_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 
-    /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware stamp in ns, 0 where there is none */
-    static inline ssize_t wsrec_receive(int fd, void *into, size_t room, uint64_t *software, uint64_t *hardware) {
+    /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware stamp in ns, 0 where there is none. Without
+       `stamped` there is no room for ancillary data: then TLS in the kernel tells by EIO of a record that is no data */
+    static inline ssize_t wsrec_receive(
+        int fd, void *into, size_t room, int stamped, uint64_t *software, uint64_t *hardware) {
         struct iovec part = {into, room};
         union { struct cmsghdr align; char space[CMSG_SPACE(3 * sizeof(struct timespec))]; } control;
         struct msghdr message = {0};
         message.msg_iov = &part;
         message.msg_iovlen = 1;
-        message.msg_control = control.space;
-        message.msg_controllen = sizeof control.space;
+        message.msg_control = stamped ? control.space : 0;
+        message.msg_controllen = stamped ? sizeof control.space : 0;
         ssize_t size = recvmsg(fd, &message, 0);
         *software = *hardware = 0;
         if (size > 0)
@@ -68,7 +71,9 @@ cdef extern from *:
     uint64_t wsrec_now() nogil
     uint64_t wsrec_load(const uint64_t *word) nogil
     void wsrec_store(uint64_t *word, uint64_t value) nogil
-    ssize_t wsrec_receive(int fd, void *into, size_t room, uint64_t *software, uint64_t *hardware) nogil
+    ssize_t wsrec_receive(
+        int fd, void *into, size_t room, int stamped, uint64_t *software, uint64_t *hardware
+    ) nogil
 
 
 cdef packed struct Slot:
@@ -137,6 +142,8 @@ cdef class HotPath:
     # the socket to read in C, or -1 where the transport reads
     cdef int _fd
     cdef bint _stamped
+    # whether what it reads was TLS, so that Python must look at what is no data
+    cdef bint _kernel_tls
     # stage 1 of the last read, where it comes from, and how much that read took off the socket
     cdef uint64_t _stamp
     cdef uint8_t _source
@@ -176,8 +183,9 @@ cdef class HotPath:
         self._head = self._position = self._handed_off = ring.head.read()
         self._part_size = ring.capacity // 4
         self._max_message = rules.max_message
-        self._fd = transport.fileno if type(transport) is PlainTransport else -1
-        self._stamped = transport.source != StampSource.NONE_UNSUPPORTED
+        self._kernel_tls = type(transport) is KtlsTransport
+        self._fd = transport.fileno if self._kernel_tls or type(transport) is PlainTransport else -1
+        self._stamped = transport.source == StampSource.NONE_ABSENT
         self._source = transport.source
         self._view = ring.view
         self._read = transport.read
@@ -201,6 +209,7 @@ cdef class HotPath:
         """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
         cdef uint64_t event, recv_start, recv_end, kernel, nic
         cdef int64_t size
+        cdef bint by_python = self._fd < 0
         # Stage 2, EVENT
         event = wsrec_now()
         if not self._prepared_room or self._prepared_at != <uint64_t>self._producer.count:
@@ -212,14 +221,23 @@ cdef class HotPath:
         if self._fd >= 0:
             recv_start = wsrec_now()
             size = wsrec_receive(
-                self._fd, <void *>&self._data[self._head & self._mask], self._prepared_room, &kernel, &nic
+                self._fd,
+                <void *>&self._data[self._head & self._mask],
+                self._prepared_room,
+                self._stamped,
+                &kernel,
+                &nic,
             )
             recv_end = wsrec_now()
             if size < 0:
                 size = -errno
             elif size:
                 self._note_stamp(size, kernel, nic)
-        else:
+            if self._kernel_tls and size < 0 and size not in (-EAGAIN, -EINTR):
+                # a record that is no data, or a broken one: Python knows which
+                self._into = self._ring.slice(self._head, self._prepared_room)
+                by_python = True
+        if by_python:
             recv_start = wsrec_now()
             try:
                 result = self._read(self._into)
