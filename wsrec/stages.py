@@ -21,7 +21,12 @@ class Stage(NamedTuple):
 
 
 NIC = Stage(1, "NIC", "nic_time", "the NIC's hardware stamp, else the kernel's software stamp")
-EVENT = Stage(2, "EVENT", "event_time", "first line of the readiness callback")
+EVENT = Stage(
+    2,
+    "EVENT",
+    "event_time",
+    "first line of the readiness callback; with `--busy-poll`, of the poll that found something",
+)
 RECV_START = Stage(3, "RECV_START", "recv_start_time", "just before the read")
 RECV_END = Stage(4, "RECV_END", "recv_end_time", "just after the read that brought the frame's last byte, decrypted")
 PARSED = Stage(5, "PARSED", "parsed_time", "the frame's header parsed and its payload complete")
@@ -56,6 +61,7 @@ class StampSource(IntEnum):
     NONE_UNSUPPORTED = 4
     NONE_ABSENT = 5
     NONE_SENT = 6
+    NONE_KTLS = 7
 
     @property
     def reason(self) -> str | None:
@@ -65,6 +71,7 @@ class StampSource(IntEnum):
 
 _REASONS = {
     StampSource.NONE_OPENSSL: "openssl: SSLSocket reads without ancillary data",
+    StampSource.NONE_KTLS: "ktls: the kernel gives no stamp with what it decrypted",
     StampSource.NONE_UNSUPPORTED: "this system has no SO_TIMESTAMPING",
     StampSource.NONE_ABSENT: "the kernel gave no stamp with this read",
     StampSource.NONE_SENT: "sent by wsrec, not received",

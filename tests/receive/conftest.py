@@ -19,7 +19,7 @@ from wsrec.receive import timestamping
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.producer import Producer
-from wsrec.receive.transport import PlainTransport
+from wsrec.receive.transport import PlainTransport, Transport
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event
 from wsrec.ring.slotring import COARSE_SHIFT, Flag, SlotRing, count_reads
@@ -158,6 +158,17 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         server, _ = listening.accept()
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return server, client
+
+
+async def readable(transport: Transport) -> None:
+    """Wait until a transport's socket has something to read."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(transport.fileno, ready.set)
+    try:
+        async with asyncio.timeout(10):
+            await ready.wait()
+    finally:
+        loop.remove_reader(transport.fileno)
 
 
 class Rig:

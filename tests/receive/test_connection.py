@@ -21,9 +21,10 @@ from wsrec.receive import backoff, connection, opening, transport
 from wsrec.receive.connection import Connection
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
-from wsrec.receive.opening import tls_context
 from wsrec.receive.producer import Producer
-from wsrec.receive.transport import StampedTlsTransport
+from wsrec.receive.security import TlsPolicy
+from wsrec.receive.tls import StampedTlsTransport
+from wsrec.receive.transport import PlainTransport
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
@@ -49,16 +50,16 @@ class Life:
 
     waiting: type[Waiting] = Epoll
 
-    def __init__(self, url: str, ca_file: str | None = None, **options: Any) -> None:
+    def __init__(self, url: str, ca_file: str | None = None, tls: TlsMode = TlsMode.STAMPED, **options: Any) -> None:
         descriptors = SlotRing.create("t"), ByteRing.create("t", 1 << 20), ByteRing.create("t", MIN_RING)
         slots, notes, self.ring = SlotRing(descriptors[0]), ByteRing(descriptors[1]), ByteRing(descriptors[2])
         for fd in descriptors:
             os.close(fd)
         self.reader = Reader(slots, notes, {0: self.ring})
         self.stopping = asyncio.Event()
-        settings: dict[str, Any] = {"tls": TlsMode.STAMPED, "max_message": 1 << 26, "until_close": True, **options}
+        settings: dict[str, Any] = {"max_message": 1 << 26, "until_close": True, **options}
         self.connection = Connection(
-            plan(url), self.ring, Producer(slots, notes), self.waiting(), context=tls_context(ca_file), **settings
+            plan(url), self.ring, Producer(slots, notes), self.waiting(), tls=TlsPolicy(tls, ca_file), **settings
         )
         self.task = asyncio.ensure_future(self.connection.run(self.stopping))
 
@@ -312,7 +313,7 @@ class TestGarbage:
                 handler(sock)
 
         def alive() -> int:
-            kinds = StampedTlsTransport, connection.PlainTransport, connection.ChosenHotPath, connection.Handshake
+            kinds = StampedTlsTransport, PlainTransport, connection.ChosenHotPath, connection.Handshake
             return sum(type(found) in {*kinds, socket.socket} for found in gc.get_objects())
 
         async def run() -> None:

@@ -222,14 +222,15 @@ class TestMetadata:
     def test_scheduling_tls_and_clock_come_from_events(self, session):
         work = session()
         work.rings.event(EventKind.SCHEDULING, process="receiver", cpus=[1], policy="fifo")
-        work.rings.event(EventKind.TLS, 0, mode="stamped", version="TLSv1.3", cipher="AES", bits=256, subject="x")
+        tls = {"mode": "stamped", "fallback": "no module", "version": "TLSv1.3", "cipher": "AES", "bits": 256}
+        work.rings.event(EventKind.TLS, 0, **tls, subject="x")
         work.anchor(OFFSET + 5, width=900)
         work.rings.event(EventKind.CLOCK_STEP, step_ns=5)
         work.put(b"{}")
         work.take()
         about = work.about(work.finish()[0])
         assert about["scheduling"] == {"receiver": {"cpus": [1], "policy": "fifo"}}
-        assert about["connections"][0]["tls"] == {"mode": "stamped", "version": "TLSv1.3", "cipher": "AES", "bits": 256}
+        assert about["connections"][0]["tls"] == tls
         assert about["clock"] == {
             "clock": "TSC",
             "anchors": 2,

@@ -83,7 +83,8 @@ def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
     type=click.Choice([mode.value for mode in TlsMode]),
     default=TlsMode.STAMPED.value,
     show_default=True,
-    help="stamped: kernel stamps and decryption in user space. openssl: no stamps.",
+    help="stamped: kernel stamps, decrypted by OpenSSL. ktls: decrypted by the kernel, no stamps. openssl: neither. "
+    "auto: stamped where there are stamps, else ktls, else openssl.",
 )
 @click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file of a CA to trust besides the system's.")
 @click.option(

@@ -29,7 +29,8 @@ from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
-from wsrec.receive.transport import READ_MAX, PlainTransport, TlsDetails, Transport
+from wsrec.receive.tls import TlsDetails, tls_context
+from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
 from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
@@ -287,7 +288,7 @@ class Connection:
         sock, stamped, address = await opening.connect(addresses)
         self.address = address[0], address[1]
         if uri.secure:
-            context = opening.tls_context(ca_file)
+            context = tls_context(ca_file)
             self._transport, self.tls = await opening.start_tls(
                 sock, stamped=stamped, context=context, host=uri.host, mode=tls
             )

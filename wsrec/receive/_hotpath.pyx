@@ -17,8 +17,10 @@ from libc.string cimport memcpy, strerror
 from wsrec.receive._clock cimport Mapping, mapping, wsrec_now
 
 from wsrec.receive.hotpath import MIN_ROOM
+from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.producer import RESERVED_SLOTS
-from wsrec.receive.transport import READ_MAX, PlainTransport, StampedTlsTransport
+from wsrec.receive.tls import StampedTlsTransport
+from wsrec.receive.transport import READ_MAX, PlainTransport
 from wsrec.ring.slotring import COARSE_SHIFT, Flag
 from wsrec.stages import StampSource
 from wsrec.wire import frames
@@ -41,15 +43,17 @@ cdef extern from *:
     static inline void wsrec_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
     static inline void wsrec_prefetch(const void *line) { __builtin_prefetch(line, 1); }
 
-    /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware stamp in ns, 0 where there is none */
-    static inline ssize_t wsrec_receive(int fd, void *into, size_t room, uint64_t *software, uint64_t *hardware) {
+    /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware stamp in ns, 0 where there is none. Without
+       `stamped` there is no room for ancillary data: then TLS in the kernel tells by EIO of a record that is no data */
+    static inline ssize_t wsrec_receive(
+        int fd, void *into, size_t room, int stamped, uint64_t *software, uint64_t *hardware) {
         struct iovec part = {into, room};
         union { struct cmsghdr align; char space[CMSG_SPACE(3 * sizeof(struct timespec))]; } control;
         struct msghdr message = {0};
         message.msg_iov = &part;
         message.msg_iovlen = 1;
-        message.msg_control = control.space;
-        message.msg_controllen = sizeof control.space;
+        message.msg_control = stamped ? control.space : 0;
+        message.msg_controllen = stamped ? sizeof control.space : 0;
         ssize_t size = recvmsg(fd, &message, 0);
         *software = *hardware = 0;
         if (size > 0)
@@ -106,7 +110,9 @@ cdef extern from *:
     uint64_t wsrec_load(const uint64_t *word) noexcept nogil
     void wsrec_store(uint64_t *word, uint64_t value) noexcept nogil
     void wsrec_prefetch(const void *line) noexcept nogil
-    ssize_t wsrec_receive(int fd, void *into, size_t room, uint64_t *software, uint64_t *hardware) noexcept nogil
+    ssize_t wsrec_receive(
+        int fd, void *into, size_t room, int stamped, uint64_t *software, uint64_t *hardware
+    ) noexcept nogil
     bint wsrec_utf8(const uint8_t *data, size_t length) noexcept nogil
     # Cython's own macros, __builtin_expect
     bint likely(bint) noexcept nogil
@@ -188,6 +194,8 @@ cdef class HotPath:
     # the socket to read in C, or -1 where the transport reads; and what turns ciphertext into bytes of the ring, if any
     cdef int _fd
     cdef bint _stamped, _encrypted
+    # whether what it reads was TLS, so that Python must look at what is no data
+    cdef bint _kernel_tls
     cdef uint8_t[::1] _ciphertext
     # stages 2 to 4 of the last read; stage 1, where it comes from, and how much that read took off the socket
     cdef uint64_t _event, _waited, _took, _recv_end
@@ -236,8 +244,10 @@ cdef class HotPath:
             self._ciphertext = transport.ciphertext
             self._decrypt = transport.decrypt
             self._ciphertext_room = transport.ciphertext_room
-        self._fd = transport.fileno if self._encrypted or type(transport) is PlainTransport else -1
-        self._stamped = transport.source != StampSource.NONE_UNSUPPORTED
+        self._kernel_tls = type(transport) is KtlsTransport
+        in_c = self._encrypted or self._kernel_tls or type(transport) is PlainTransport
+        self._fd = transport.fileno if in_c else -1
+        self._stamped = transport.source == StampSource.NONE_ABSENT
         self._source = transport.source
         self._view = ring.view
         self._read = transport.read
@@ -261,6 +271,7 @@ cdef class HotPath:
         """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
         cdef uint64_t event, recv_start, recv_end, kernel, nic
         cdef int64_t size
+        cdef bint by_python = False
         # Stage 2, EVENT
         event = wsrec_now(CLOCK)
         if unlikely(not self._prepared_room or self._prepared_at != wsrec_load(self._published)):
@@ -272,7 +283,7 @@ cdef class HotPath:
         wsrec_prefetch(&self._slots[self._prepared_at & self._slot_mask])
         recv_start = wsrec_now(CLOCK)
         if likely(self._fd >= 0 and self._target is not NULL):
-            size = wsrec_receive(self._fd, self._target, self._prepared_room, &kernel, &nic)
+            size = wsrec_receive(self._fd, self._target, self._prepared_room, self._stamped, &kernel, &nic)
             if self._encrypted and size >= 0:
                 try:
                     result = self._decrypt(size, self._into)
@@ -290,9 +301,14 @@ cdef class HotPath:
                 recv_end = wsrec_now(CLOCK)
                 if size < 0:
                     size = -errno
+                    if self._kernel_tls and size not in (-EAGAIN, -EINTR):
+                        # a record that is no data, or a broken one: Python knows which
+                        by_python = True
                 elif size:
                     self._note_stamp(size, kernel, nic)
         else:
+            by_python = True
+        if unlikely(by_python):
             try:
                 result = self._read(self._into)
             except OSError as error:
@@ -333,7 +349,7 @@ cdef class HotPath:
             return 0
         self._prepared_room = room
         self._target = <void *>&self._data[start]
-        if self._fd < 0 or self._encrypted:
+        if self._fd < 0 or self._encrypted or self._kernel_tls:
             self._into = self._view[start : start + room]
         if self._encrypted:
             self._target = &self._ciphertext[0]

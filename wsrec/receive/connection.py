@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import ssl
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -22,9 +21,10 @@ from wsrec.receive.clock import now
 from wsrec.receive.failure import Failure, explain
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
-from wsrec.receive.job import TlsMode
+from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.producer import Producer
-from wsrec.receive.transport import PlainTransport, Transport
+from wsrec.receive.security import Security, TlsPolicy
+from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
@@ -49,8 +49,7 @@ class Connection:
         ring: the connection's byte ring.
         producer: the receiver's slots.
         waiting: how to learn that there is something to read.
-        context: TLS context that verifies certificates and host names.
-        tls: how TLS is taken off the wire.
+        tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
 
@@ -70,8 +69,7 @@ class Connection:
         producer: Producer,
         waiting: Waiting,
         *,
-        context: ssl.SSLContext,
-        tls: TlsMode,
+        tls: TlsPolicy,
         max_message: int,
         until_close: bool,
     ) -> None:
@@ -85,8 +83,7 @@ class Connection:
         self._ring = ring
         self._producer = producer
         self._waiting = waiting
-        self._context = context
-        self._tls = tls
+        self._security = Security(plan.conn, self._uri, tls, producer)
         self._max_message = max_message
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
@@ -138,6 +135,7 @@ class Connection:
                     continue
                 except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
                     self.failure = explain(error, self._uri.host, self._uri.port)
+                    self._security.learn(error)
                 if self._lost_since is None:
                     self._lost_since = wanted_since
                 if self._open_since is not None and time.monotonic() - self._open_since > _PROVEN:
@@ -198,8 +196,15 @@ class Connection:
         resolved = now()
         sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
         connected = now()
-        self._transport = await self._secure(sock, stamped)
+        try:
+            self._transport = await self._security.secure(sock, stamped)
+        except KtlsRefused:
+            # what refused it is remembered; another mode needs a connection of its own
+            sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
+            self._transport = await self._security.secure(sock, stamped)
         secured = now()
+        source = self._transport.source
+        self._tell_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
 
         compression = deflate.offer(context_takeover=False) if self.plan.compression else None
         headers = {"User-Agent": f"wsrec/{__version__}", **self.plan.headers}
@@ -242,32 +247,6 @@ class Connection:
         if self._lost_since is not None:
             self._lost("not connected")
         child.info(f"connected to {self.plan.public_url}", conn=conn)
-
-    async def _secure(self, sock: socket.socket, stamped: bool) -> Transport:
-        conn = self.plan.conn
-        if not self._uri.secure:
-            self._tell_stamping(None if stamped else StampSource.NONE_UNSUPPORTED.reason)
-            return PlainTransport(sock, stamped=stamped)
-        transport, details = await opening.start_tls(
-            sock, stamped=stamped, context=self._context, host=self._uri.host, mode=self._tls
-        )
-        certificate = transport.peer_certificate()
-        self._producer.event(
-            EventKind.TLS,
-            conn=conn,
-            mode=self._tls.value,
-            version=details.version,
-            cipher=details.cipher,
-            bits=details.bits,
-            subject=_common_name(certificate.get("subject")),
-            issuer=_common_name(certificate.get("issuer")),
-            not_after=certificate.get("notAfter"),
-        )
-        if self._tls is TlsMode.OPENSSL:
-            self._tell_stamping(StampSource.NONE_OPENSSL.reason)
-        else:
-            self._tell_stamping(None if stamped else StampSource.NONE_UNSUPPORTED.reason)
-        return transport
 
     def _tell_stamping(self, reason: str | None) -> None:
         self._producer.event(EventKind.STAMPING, conn=self.plan.conn, flags=timestamping.FLAGS, reason=reason)
@@ -459,11 +438,3 @@ async def _first(stop: asyncio.Future[Any], other: Coroutine[Any, Any, None]) ->
             await asyncio.wait((task,))
         # the task holds its exception, whose traceback holds this frame
         del task
-
-
-def _common_name(name: Any) -> str | None:
-    for part in name or ():
-        for key, value in part:
-            if key == "commonName":
-                return str(value)
-    return None

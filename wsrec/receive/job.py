@@ -10,9 +10,11 @@ from wsrec.feed.plan import ConnectionPlan
 
 
 class TlsMode(StrEnum):
-    """How TLS is taken off the wire (docs/stages.md)."""
+    """How TLS is taken off the wire (docs/stages.md). AUTO chooses one of the others for each connection."""
 
+    AUTO = "auto"
     STAMPED = "stamped"
+    KTLS = "ktls"
     OPENSSL = "openssl"
 
 

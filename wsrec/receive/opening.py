@@ -11,7 +11,8 @@ from typing import Any
 
 from wsrec.receive import timestamping
 from wsrec.receive.job import TlsMode
-from wsrec.receive.transport import OpensslTransport, StampedTlsTransport, TlsDetails
+from wsrec.receive.ktls import KtlsTransport
+from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport
 
 CONNECT_TIMEOUT = 10.0
 # What an address that does not answer may take of it, so that the next one is still tried
@@ -58,17 +59,23 @@ async def connect(
 
 async def start_tls(
     sock: socket.socket, *, stamped: bool, context: ssl.SSLContext, host: str, mode: TlsMode
-) -> tuple[StampedTlsTransport | OpensslTransport, TlsDetails]:
+) -> tuple[TlsTransport, TlsDetails]:
     """TLS on a connected socket, which is closed where that fails.
 
+    Args:
+        mode: any but `auto`; for `ktls` the context is one that `ktls.enable` made.
+
     Raises:
+        KtlsRefused: `ktls` was tried in vain.
         ssl.SSLError: it failed; `ssl.SSLCertVerificationError` where the certificate is not to be trusted.
         OSError: the connection broke.
 
     """
-    transport: StampedTlsTransport | OpensslTransport
+    transport: TlsTransport
     try:
-        if mode is TlsMode.STAMPED:
+        if mode is TlsMode.KTLS:
+            transport = KtlsTransport(sock, context=context, host=host)
+        elif mode is TlsMode.STAMPED:
             transport = StampedTlsTransport(sock, stamped=stamped, context=context, host=host)
         else:
             transport = OpensslTransport(sock, context=context, host=host)
@@ -91,17 +98,3 @@ def _notice_silence(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-
-
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that verifies certificates and host names, trusting the system's CAs and those in `ca_file` (PEM).
-
-    Raises:
-        OSError: the file cannot be read.
-        ssl.SSLError: it holds no certificate.
-
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    return context

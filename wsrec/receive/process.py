@@ -16,10 +16,10 @@ from wsrec.receive import privilege
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
 from wsrec.receive.connection import Connection
 from wsrec.receive.implementation import COMPILED
-from wsrec.receive.job import ReceiverJob
-from wsrec.receive.opening import tls_context
+from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.receive.processor import clock_source, processor, troubles
 from wsrec.receive.producer import Producer
+from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
@@ -40,15 +40,14 @@ class Receiver:
         self._status = StatusPage(job.status)
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
-        context = tls_context(job.ca_file)
+        self._tls = TlsPolicy(job.tls, job.ca_file)
         self._connections = [
             Connection(
                 plan,
                 ByteRing(ring),
                 self._producer,
                 self._waiting,
-                context=context,
-                tls=job.tls,
+                tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
             )
@@ -97,6 +96,8 @@ class Receiver:
             if refusal is not None:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, cure=refusal.cure)
                 child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+        if job.tls is TlsMode.KTLS and (unable := self._tls.unable):
+            child.warn(f"--tls ktls is not possible here, stamped is used: {unable.reason}", unable.cure)
         pinned = processor(job.cpu) if job.cpu is not None else None
         for what, cure in troubles(pinned, busy_poll=job.busy_poll, realtime=job.rt_priority is not None):
             child.warn(what, cure)

@@ -24,7 +24,7 @@ class EventKind(StrEnum):
     CONNECT_FAILED = "connect_failed"
     """cause, message, cure, retry_s (null: not tried again), attempt"""
     TLS = "tls"
-    """mode, version, cipher, bits, subject, issuer, not_after"""
+    """mode, fallback (why not ktls), version, cipher, bits, kernel_rx, kernel_tx (ktls), subject, issuer, not_after"""
     STAMPING = "stamping"
     """flags (asked of SO_TIMESTAMPING), reason (why stage 1 has no stamp, or not the NIC's; null where it has)"""
     SUBSCRIBE = "subscribe"

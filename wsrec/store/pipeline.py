@@ -204,7 +204,8 @@ class Pipeline:
         elif event.kind is EventKind.SCHEDULING:
             self._scheduling[detail["process"]] = {key: value for key, value in detail.items() if key != "process"}
         elif event.kind is EventKind.TLS and event.conn is not None:
-            self._connections[event.conn]["tls"] = {key: detail[key] for key in ("mode", "version", "cipher", "bits")}
+            about = ("mode", "fallback", "version", "cipher", "bits")
+            self._connections[event.conn]["tls"] = {key: detail[key] for key in about}
         elif event.kind is EventKind.CONNECT and event.conn is not None:
             self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:

@@ -50,7 +50,7 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field(
             "read_bytes",
             pa.uint32(),
-            "bytes that read took off the socket (TLS `stamped`: ciphertext; `openssl`: decrypted)",
+            "bytes that read took off the socket (TLS `stamped`: ciphertext; `ktls`, `openssl`: decrypted)",
             nullable=False,
         ),
         _field("direction", _DICTIONARY, "`recv`, `sent` or `rest` (a snapshot fetched over HTTP)", nullable=False),
@@ -85,7 +85,8 @@ METADATA_KEYS = {
     "feed_config_sha256": "its hash",
     "host": "host name, kernel, machine and processor model",
     "scheduling": "of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`",
-    "connections": "each connection: number, URL without secrets, TLS mode, protocol version and cipher, compression",
+    "connections": "each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
+    "compression",
     "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
     "`largest_drift_ns`, `steps`",
     "stages": "a latency histogram for each step between two stages, of this file's received rows",

@@ -1,0 +1,248 @@
+"""TLS decrypted by the kernel: the mode `ktls`.
+
+OpenSSL does the handshake and hands the keys to the kernel (SSL_OP_ENABLE_KTLS). From then on the socket gives plain
+bytes: one `recv` takes as many TLS records as there are and puts them straight into the ring, where a read of OpenSSL
+would bring one record, from the same kernel. OpenSSL is not asked again for what is received.
+
+What is no application data (alerts, and what TLS 1.3 sends after its handshake) makes such a `recv` fail with EIO; the
+record waits, and `recvmsg` with room for its type takes it.
+
+Source: Linux, Documentation/networking/tls.rst; linux/tls.h; SSL_CTX_set_options(3).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import sys
+from struct import Struct
+from typing import NamedTuple
+
+from wsrec.receive.tls import RECORD_MAX, OpensslTransport, TlsDetails
+from wsrec.receive.transport import READ_MAX
+from wsrec.stages import StampSource
+
+# linux/tcp.h and linux/tls.h; Python's socket module does not name them
+_TCP_ULP = 31
+_SOL_TLS = 282
+_TLS_TX = 1
+_TLS_RX = 2
+_TLS_GET_RECORD_TYPE = 2
+# struct tls_crypto_info: version and cipher; what follows it are the keys, which are nobody's here
+_CRYPTO_INFO = Struct("=HH")
+_KERNEL_VERSIONS = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+_AES_GCM_128 = 51
+_KERNEL_CIPHERS = {_AES_GCM_128: "AES-GCM-128", 52: "AES-GCM-256", 53: "AES-CCM-128", 54: "CHACHA20-POLY1305"}
+# what struct tls12_crypto_info_aes_gcm_128 has after that: nonce, key, salt and sequence number
+_AES_GCM_128_KEYS = bytes(8 + 16 + 4 + 8)
+
+# ssl.OP_ENABLE_KTLS, which Python names since 3.12
+_OP_ENABLE_KTLS = 1 << 3
+# OpenSSL before 3.2 gives the kernel the keys for receiving under TLS 1.2 only
+_RECEIVES_TLS13 = ssl.OPENSSL_VERSION_INFO >= (3, 2)
+_VERSION = ssl.TLSVersion.TLSv1_3 if _RECEIVES_TLS13 else ssl.TLSVersion.TLSv1_2
+
+_TYPE_SIZE = socket.CMSG_SPACE(1) if hasattr(socket, "CMSG_SPACE") else 0
+# record types, alerts and handshake messages: RFC 8446 5.1, 6 and 4; RFC 5246 7.4.1.1
+_ALERT, _HANDSHAKE = 21, 22
+_WARNING, _CLOSE_NOTIFY = 1, 0
+_HELLO_REQUEST, _NEW_SESSION_TICKET, _KEY_UPDATE = 0, 4, 24
+_HANDSHAKE_HEADER = 4
+_HANDSHAKE_MAX = 1 << 16
+
+# SSLSocket turns these methods of its own socket down, because it cannot know that the kernel decrypts
+_recv_into = socket.socket.recv_into
+_recvmsg_into = getattr(socket.socket, "recvmsg_into", None)
+
+
+class Refusal(NamedTuple):
+    """Why the kernel does not decrypt.
+
+    Attributes:
+        reason: what is missing, or what happened.
+        cure: what to do about it.
+        lasting: whether the next connection would be refused too.
+
+    """
+
+    reason: str
+    cure: str
+    lasting: bool = True
+
+
+class KtlsRefused(Exception):  # noqa: N818 (no failure: another mode is next)
+    """This connection cannot have its TLS decrypted by the kernel."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+class KeysChangedError(ConnectionError):
+    """The server changed its keys (TLS 1.3 KeyUpdate), which only OpenSSL could have followed."""
+
+
+def unable() -> Refusal | None:
+    """Why this machine cannot decrypt TLS in the kernel; None where it can.
+
+    The kernel is asked with a loopback connection of its own, as it gives no other way to ask (about 0.2 ms).
+
+    Raises:
+        OSError: there is no loopback connection to be had.
+
+    """
+    if sys.platform != "linux":
+        return Refusal("the kernel decrypts TLS on Linux only", "use --tls stamped")
+    if ssl.OPENSSL_VERSION_INFO < (3,):
+        return Refusal(f"{ssl.OPENSSL_VERSION} cannot hand TLS to the kernel", "use a Python with OpenSSL 3.0 or later")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as asking,
+    ):
+        try:
+            asking.setsockopt(socket.IPPROTO_TCP, _TCP_ULP, b"tls")
+        except OSError as error:
+            return Refusal(
+                f"the kernel has no TLS (TCP_ULP: {error.strerror})",
+                "load it as root with `modprobe tls`; a kernel without that module needs CONFIG_TLS",
+            )
+        try:
+            asking.setsockopt(_SOL_TLS, _TLS_RX, _CRYPTO_INFO.pack(_VERSION, _AES_GCM_128) + _AES_GCM_128_KEYS)
+        except OSError as error:
+            return Refusal(
+                f"the kernel does not receive {_KERNEL_VERSIONS[_VERSION]} with AES-GCM (TLS_RX: {error.strerror})",
+                "load its cipher as root with `modprobe gcm`, or use a later kernel",
+            )
+    return None
+
+
+def enable(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Have `context` negotiate what the kernel can decrypt, and hand it over. What is verified stays as it is."""
+    context.options |= _OP_ENABLE_KTLS
+    context.maximum_version = _VERSION
+    # of TLS 1.2; those of TLS 1.3 cannot be chosen, and what was negotiated is looked at
+    context.set_ciphers("ECDHE+AESGCM")
+    return context
+
+
+class KtlsTransport(OpensslTransport):
+    """`wss://` in mode `ktls`: what is received is decrypted by the kernel, straight into the ring, without a stamp."""
+
+    def __init__(self, sock: socket.socket, *, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(sock, context=context, host=host)
+        self.source = StampSource.NONE_KTLS
+        self._handshake_rest = b""
+
+    async def handshake(self) -> TlsDetails:
+        """Do the TLS handshake, and see that the kernel does the rest.
+
+        Raises:
+            KtlsRefused: it does not, or the server did not take part; another mode may do.
+            ssl.SSLCertVerificationError: the certificate is not to be trusted; nor would it be in another mode.
+            OSError: the connection broke.
+
+        """
+        try:
+            details = await super().handshake()
+        except ssl.SSLCertVerificationError:
+            raise
+        except (ssl.SSLError, ConnectionError) as error:
+            raise KtlsRefused(_turned_down(error)) from None
+        try:
+            received = self._in_kernel(_TLS_RX)
+        except OSError as error:
+            raise KtlsRefused(_not_handed_over(error, details)) from None
+        try:
+            sent = self._in_kernel(_TLS_TX)
+        except OSError:
+            # OpenSSL encrypts what is sent then, which is little
+            sent = None
+        return details._replace(kernel_rx=received, kernel_tx=sent)
+
+    def read(self, into: memoryview) -> int | None:
+        """See `Transport.read`. As many TLS records as there are; `read_bytes` counts what they were decrypted to."""
+        try:
+            self.read_bytes = _recv_into(self._sock, into[:READ_MAX])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return self._read_control()
+            if error.errno in (errno.EBADMSG, errno.EMSGSIZE, errno.EINVAL):
+                raise ssl.SSLError(error.errno, f"the kernel turned a TLS record down: {error.strerror}") from None
+            raise
+        return self.read_bytes
+
+    def _in_kernel(self, direction: int) -> str:
+        """What the kernel says of one direction.
+
+        Raises:
+            OSError: it does nothing there.
+
+        """
+        version, cipher = _CRYPTO_INFO.unpack(self._sock.getsockopt(_SOL_TLS, direction, _CRYPTO_INFO.size))
+        return f"{_KERNEL_VERSIONS.get(version, hex(version))} {_KERNEL_CIPHERS.get(cipher, cipher)}"
+
+    def _read_control(self) -> int | None:
+        """Take one record that is no application data.
+
+        Returns:
+            0 where it is the end, None where it is of no concern.
+
+        """
+        assert _recvmsg_into is not None
+        data = bytearray(RECORD_MAX)
+        size, ancillary, _, _ = _recvmsg_into(self._sock, (data,), _TYPE_SIZE)
+        record_type = next(
+            (value[0] for level, kind, value in ancillary if (level, kind) == (_SOL_TLS, _TLS_GET_RECORD_TYPE)), None
+        )
+        content = bytes(data[:size])
+        if record_type == _ALERT and len(content) == 2:
+            return self._on_alert(*content)
+        if record_type == _HANDSHAKE:
+            self._on_handshake(content)
+            return None
+        raise ssl.SSLError(errno.EPROTO, f"the server sent a TLS record of type {record_type}, which has no place here")
+
+    @staticmethod
+    def _on_alert(level: int, description: int) -> int | None:
+        if description == _CLOSE_NOTIFY:
+            return 0
+        if level == _WARNING:
+            return None
+        raise ssl.SSLError(errno.EPROTO, f"the server ended TLS with alert {description}")
+
+    def _on_handshake(self, content: bytes) -> None:
+        """What a server may say after the handshake: it may be cut anywhere, and several may be in one record."""
+        rest = self._handshake_rest + content
+        while len(rest) >= _HANDSHAKE_HEADER:
+            kind, size = rest[0], _HANDSHAKE_HEADER + int.from_bytes(rest[1:_HANDSHAKE_HEADER])
+            if kind == _KEY_UPDATE:
+                raise KeysChangedError("the server changed its TLS keys, which the kernel cannot follow")
+            # a ticket is for resuming a session, which is not done; a new handshake may be declined in silence
+            if kind not in (_HELLO_REQUEST, _NEW_SESSION_TICKET) or size > _HANDSHAKE_MAX:
+                raise ssl.SSLError(errno.EPROTO, f"the server sent a TLS handshake message {kind} of {size} bytes")
+            if len(rest) < size:
+                break
+            rest = rest[size:]
+        self._handshake_rest = rest
+
+
+def _turned_down(error: OSError) -> Refusal:
+    """The handshake failed. A broken connection may mean the same, but need not: that is not remembered."""
+    what = getattr(error, "reason", None) or error.strerror or str(error)
+    offered = "TLS 1.3" if _RECEIVES_TLS13 else "TLS 1.2"
+    cure = "nothing, if stamped is welcome" if _RECEIVES_TLS13 else "use a Python with OpenSSL 3.2 or later"
+    told = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+    return Refusal(f"the server turned {offered} with AES-GCM down ({what})", cure, lasting=told)
+
+
+def _not_handed_over(error: OSError, details: TlsDetails) -> Refusal:
+    if error.errno == errno.EBUSY:
+        # the connection is the kernel's to decrypt, but it has no key
+        return Refusal(
+            f"the kernel or {ssl.OPENSSL_VERSION} does not decrypt {details.version} {details.cipher}",
+            "nothing, if stamped is welcome; else load the kernel's module for that cipher",
+        )
+    return Refusal(f"{ssl.OPENSSL_VERSION} was built without kTLS", "use a Python with an OpenSSL that has enable-ktls")

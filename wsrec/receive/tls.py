@@ -1,0 +1,214 @@
+"""TLS decrypted by OpenSSL in this process (modes `stamped` and `openssl`), and what mode `ktls` shares with that."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple, cast
+
+from wsrec.receive.transport import READ_MAX, Transport
+from wsrec.stages import StampSource
+
+_CIPHERTEXT_MAX = 64 << 10
+# the largest TLS record: 16 KiB of payload, header and what ciphers add (RFC 5246 6.2.3, RFC 8446 5.2)
+RECORD_MAX = (16 << 10) + 5 + 2048
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """A context that verifies certificates and host names, trusting the system's CAs and those in `ca_file` (PEM).
+
+    Raises:
+        OSError: the file cannot be read.
+        ssl.SSLError: it holds no certificate.
+
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+class TlsDetails(NamedTuple):
+    """What was negotiated, and what of it the kernel itself says that it does (both None where it does nothing)."""
+
+    version: str
+    cipher: str
+    bits: int
+    kernel_rx: str | None = None
+    kernel_tx: str | None = None
+
+
+class TlsTransport(Transport):
+    """One connected socket that speaks TLS once `handshake` is done."""
+
+    @abstractmethod
+    async def handshake(self) -> TlsDetails:
+        """Do the TLS handshake.
+
+        Raises:
+            ssl.SSLError: it failed; `ssl.SSLCertVerificationError` where the certificate is not to be trusted.
+            OSError: the connection broke.
+
+        """
+
+    @abstractmethod
+    def peer_certificate(self) -> dict[str, object]:
+        """The server's certificate, as `ssl.SSLSocket.getpeercert` gives it."""
+
+
+class StampedTlsTransport(TlsTransport):
+    """`wss://` in mode `stamped`: ciphertext by recvmsg with its stamps, decrypted by OpenSSL into the ring.
+
+    Attributes:
+        ciphertext: where a read puts what it takes off the socket.
+
+    """
+
+    def __init__(self, sock: socket.socket, *, stamped: bool, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(sock, stamped=stamped)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
+        self._closed = False
+        self._broken: ssl.SSLError | None = None
+
+    async def handshake(self) -> TlsDetails:
+        """See `TlsTransport.handshake`."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                data = await self._loop.sock_recv(self._sock, _CIPHERTEXT_MAX)
+                if not data:
+                    raise ConnectionResetError("the server closed the connection during the TLS handshake") from None
+                self._incoming.write(data)
+            except ssl.SSLError:
+                # the alert that says why
+                await self._flush()
+                raise
+            else:
+                await self._flush()
+                return _details(self._tls)
+
+    def peer_certificate(self) -> dict[str, object]:
+        """See `TlsTransport.peer_certificate`."""
+        return dict(self._tls.getpeercert() or {})
+
+    def read(self, into: memoryview) -> int | None:
+        """See `Transport.read`."""
+        if self._broken is not None:
+            raise self._broken
+        if self._closed:
+            return 0
+        size = self._receive(self.ciphertext[: self.ciphertext_room(into)])
+        return None if size is None else self.decrypt(size, into)
+
+    def ciphertext_room(self, into: memoryview) -> int:
+        """How many bytes of ciphertext `into` can take decrypted, at most `ciphertext`; 0 after the stream's end."""
+        if self._closed or self._broken is not None:
+            return 0
+        # OpenSSL may hold most of a record already, which neither `pending` counts
+        room = len(into) - RECORD_MAX - self._incoming.pending - self._tls.pending()
+        return min(room, _CIPHERTEXT_MAX)
+
+    def decrypt(self, size: int, into: memoryview) -> int | None:
+        """Decrypt into `into` what a read of `size` bytes brought into `ciphertext`; see `Transport.read`."""
+        incoming, tls = self._incoming, self._tls
+        if size == 0:
+            incoming.write_eof()
+        else:
+            incoming.write(self.ciphertext[:size])
+        filled = 0
+        try:
+            while filled < len(into) and (incoming.pending or tls.pending()):
+                got = _read_into(tls, into[filled:])
+                if not got:
+                    # close_notify, which SSLObject.read tells by an empty read
+                    self._closed = True
+                    break
+                filled += got
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._closed = True
+        except ssl.SSLError as error:
+            if not filled:
+                raise
+            self._broken = error
+        if self._closed or self._broken is not None:
+            if filled:
+                # what came before the end in the same read is handed on first; this makes the socket readable once more
+                with suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RD)
+            return filled
+        if self._outgoing.pending:
+            super().send(self._outgoing.read())
+        return filled or (0 if size == 0 else None)
+
+    def send(self, data: bytes) -> None:
+        """See `Transport.send`."""
+        self._tls.write(data)
+        super().send(self._outgoing.read())
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await self._loop.sock_sendall(self._sock, self._outgoing.read())
+
+
+class OpensslTransport(TlsTransport):
+    """`wss://` in mode `openssl`: `SSLSocket.recv_into`, which has no room for a stamp."""
+
+    _sock: ssl.SSLSocket
+
+    def __init__(self, sock: socket.socket, *, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False), stamped=False)
+        self.source = StampSource.NONE_OPENSSL
+
+    async def handshake(self) -> TlsDetails:
+        """See `TlsTransport.handshake`."""
+        while True:
+            try:
+                self._sock.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._readiness(self._loop.add_reader, self._loop.remove_reader)
+            except ssl.SSLWantWriteError:
+                await self._readiness(self._loop.add_writer, self._loop.remove_writer)
+            else:
+                return _details(self._sock)
+
+    def peer_certificate(self) -> dict[str, object]:
+        """See `TlsTransport.peer_certificate`."""
+        return dict(self._sock.getpeercert() or {})
+
+    def read(self, into: memoryview) -> int | None:
+        """See `Transport.read`. One TLS record a read; `read_bytes` counts what it decrypted to."""
+        try:
+            self.read_bytes = self._sock.recv_into(into[:READ_MAX])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return 0
+        return self.read_bytes
+
+    async def _readiness(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:
+        ready = asyncio.Event()
+        add(self.fileno, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            remove(self.fileno)
+
+
+# with a buffer, SSLObject.read returns the number of bytes that it put there; the type stubs know only the other form
+_read_into = cast("Callable[[ssl.SSLObject, memoryview], int]", lambda tls, into: tls.read(len(into), into))
+
+
+def _details(tls: ssl.SSLObject | ssl.SSLSocket) -> TlsDetails:
+    cipher = tls.cipher() or ("", "", 0)
+    return TlsDetails(tls.version() or "", cipher[0], cipher[2] or 0)
