@@ -7,8 +7,10 @@ import click
 from wsrec import __version__
 from wsrec.cli.feeds import feeds
 from wsrec.cli.record import record
+from wsrec.cli.recover import recover
 from wsrec.cli.replay import replay
 from wsrec.cli.report import report
+from wsrec.cli.verify import verify
 
 
 @click.group(
@@ -21,6 +23,7 @@ def main() -> None:
     \b
     First capture:        wsrec record demo --duration 10s
     Where the time went:  wsrec report captures
+    Is it complete:       wsrec verify captures
     A real exchange:      wsrec record binance --symbols BTC/USDT
     Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
@@ -28,5 +31,7 @@ def main() -> None:
 
 main.add_command(record)
 main.add_command(report)
+main.add_command(verify)
+main.add_command(recover)
 main.add_command(replay)
 main.add_command(feeds)
