@@ -24,6 +24,7 @@ from wsrec.feed.sequence import SequenceChecker, SequenceGap
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.ring.events import EventKind
+from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
 from wsrec.verify import fields
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
@@ -158,6 +159,8 @@ class _SessionReading:
         messages, events = pair.messages, pair.events
         about: dict[str, Any] | None = None
         beside: dict[str, Any] | None = None
+        if line is not None:
+            self._check_line(pair, line)
         if messages is not None and sound(messages, line.sha256 if line else None, self._tell):
             about = about_messages(messages, pair, self._tell)
         if events is not None and sound(events, line.events_sha256 if line else None, self._tell):
@@ -183,7 +186,7 @@ class _SessionReading:
                 self._streams.missing(first, last, reason)
             self._complete = False
         if rows is not None and about is not None and messages is not None:
-            self._check_file(messages, about, pair, rows, known=beside is not None)
+            self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
         elif line is not None:
             self._sum("rows", manifest=line.rows)
         if line is not None and beside is not None:
@@ -193,6 +196,15 @@ class _SessionReading:
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
+
+    def _check_line(self, pair: Pair, line: ManifestLine) -> None:
+        """Both files of a pair are in its line, or neither is there."""
+        listed = (line.path, line.sha256), (line.events_path, line.events_sha256)
+        for file, (path, digest) in zip((pair.messages, pair.events), listed, strict=True):
+            if file is not None and path is None:
+                self._tell(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
+            elif (path is None) != (digest is None):
+                self._tell(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
 
     def _open(self, about: dict[str, Any] | None) -> None:
         """Take what the whole session shares from the first file that has it."""
@@ -218,7 +230,7 @@ class _SessionReading:
         elif config != self._config:
             self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
 
-    def _lose(self, reason: str, line: Any) -> None:
+    def _lose(self, reason: str, line: ManifestLine | None) -> None:
         """Rows of a file cannot be read: what came from the row before to the row after is not known."""
         self._complete = False
         self._hole = reason
