@@ -17,6 +17,7 @@ from wsrec.cli.record import record
 from wsrec.feed.plan import plan
 from wsrec.feed.target import resolve
 from wsrec.session.outcome import ExitStatus
+from wsrec.verify.model import Kind, State, VerifyStatus
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -99,6 +100,13 @@ class TestPages:
         page = (ROOT / "docs" / "recording.md").read_text()
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
         assert [(int(number), name) for number, name in rows] == [(s.value, s.name) for s in ExitStatus]
+
+    def test_words_of_verify(self):
+        page = (ROOT / "docs" / "verify.md").read_text()
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+        assert [(int(number), name) for number, name in rows] == [(s.value, s.name) for s in VerifyStatus]
+        words = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+        assert words == [*Kind, *State]
 
     def test_links_lead_somewhere(self):
         for page in PAGES:

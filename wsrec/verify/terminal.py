@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsrec.units import clean, duration, size, utc
-from wsrec.verify.model import Capture, Finding, Interval, Kind, Session, State, Stream, Verification, VerifyStatus
+from wsrec.verify.model import Capture, Finding, Kind, Session, State, Stream, Verification, VerifyStatus
 
 _SHOWN_FINDINGS = 20
 _SHOWN_STREAMS = 20
@@ -49,7 +49,7 @@ def _capture(capture: Capture, console: Console) -> None:
     part = "" if capture.whole else " (a part of it)"
     console.print(Rule(Text(f"{clean(capture.path, 100)}{part}", style="bold"), align="left", style="dim"))
     for finding in capture.findings[:_SHOWN_FINDINGS]:
-        console.print(_finding(finding))
+        console.print(_finding(finding, capture.path))
     if len(capture.findings) > _SHOWN_FINDINGS:
         rest = Counter(finding.kind.value for finding in capture.findings[_SHOWN_FINDINGS:])
         counted = ", ".join(f"{count:,} {kind}" for kind, count in rest.items())
@@ -62,8 +62,8 @@ def _capture(capture: Capture, console: Console) -> None:
     console.print(Text.assemble((word, style), f": {why}"))
 
 
-def _finding(finding: Finding) -> Text:
-    what = f" {clean(finding.where, 300)}: {clean(finding.what, 500)}"
+def _finding(finding: Finding, root: str) -> Text:
+    what = f" {clean(finding.where.removeprefix(root + '/'), 300)}: {clean(finding.what, 500)}"
     return Text.assemble((finding.kind.value, _STYLES[finding.kind]), what)
 
 
@@ -100,6 +100,7 @@ def _session(session: Session, console: Console) -> None:
     console.print(grid)
     if session.streams:
         console.print(_streams(session.streams))
+        _missing(session.streams, console)
 
 
 def _streams(streams: list[Stream]) -> Table:
@@ -121,11 +122,6 @@ def _streams(streams: list[Stream]) -> Table:
             Text(f"{stream.messages:,}"),
             *(Text(duration(ns) if ns else "-", style="dim" if not ns else "") for ns in times),
         )
-        bad = [interval for interval in stream.intervals if interval.state is State.INCOMPLETE]
-        for interval in bad[:_SHOWN_INTERVALS]:
-            grid.add_row("", "", Text(_interval(interval), style="yellow", no_wrap=False, overflow="fold"))
-        if len(bad) > _SHOWN_INTERVALS:
-            grid.add_row("", "", Text(f"and {len(bad) - _SHOWN_INTERVALS:,} more", style="dim"))
     rest = Counter(stream.state.value for stream in ordered[_SHOWN_STREAMS:])
     if rest:
         counted = ", ".join(f"{count:,} {state}" for state, count in rest.items())
@@ -133,13 +129,20 @@ def _streams(streams: list[Stream]) -> Table:
     return grid
 
 
+def _missing(streams: list[Stream], console: Console) -> None:
+    """The first incomplete intervals of the first streams that have some."""
+    for stream in [each for each in streams if each.state is State.INCOMPLETE][:_SHOWN_STREAMS]:
+        bad = [interval for interval in stream.intervals if interval.state is State.INCOMPLETE]
+        console.print(Text(f"{_name(stream)}, connection {stream.conn}: incomplete", style="yellow"))
+        for interval in bad[:_SHOWN_INTERVALS]:
+            console.print(Text(f"  {_span(interval.start, interval.end)}: {clean(interval.reason, 200)}"))
+        if len(bad) > _SHOWN_INTERVALS:
+            console.print(Text(f"  and {len(bad) - _SHOWN_INTERVALS:,} more", style="dim"))
+
+
 def _name(stream: Stream) -> str:
     words = [clean(word, 60) for word in (stream.channel, stream.symbol) if word is not None]
     return " ".join(words) or (clean(stream.topic, 60) if stream.topic else "all messages")
-
-
-def _interval(interval: Interval) -> str:
-    return f"{_span(interval.start, interval.end)}: {clean(interval.reason, 200)}"
 
 
 def _span(start: int, end: int) -> str:
