@@ -22,7 +22,16 @@ from wsrec.verify.model import Kind, State, VerifyStatus
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # settings of a machine with a PTP NIC, and commands that tests of their own run
-ELSEWHERE = ("ethtool", "hwstamp_ctl", "phc2sys", "pip install .", "scripts/demo", "scripts/test", "python scripts/")
+ELSEWHERE = (
+    "ethtool",
+    "hwstamp_ctl",
+    "phc2sys",
+    "pip install .",
+    "scripts/demo",
+    "scripts/test",
+    "scripts/fuzz",
+    "python scripts/",
+)
 FEED = """
 name: my-exchange
 description: A feed of one's own
@@ -47,7 +56,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages' commands take for granted: a capture and a YAML file."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "my-exchange.yaml").write_text(FEED)
-    run(["record", "demo", "--duration", "1500ms"], folder)
+    run(["record", "demo", "--duration", "4s"], folder)
     return folder
 
 
@@ -71,7 +80,7 @@ class TestCommands:
         if words[0] == "replay":
             self.serves(words, workplace)
         elif words[:2] == ["record", "demo"]:
-            run(["1s" if word == "10s" else word for word in words], workplace)
+            run(["4s" if word == "10s" else word for word in words], workplace)
         elif words[0] == "record":
             self.would_record(words[1:], workplace)
         else:

@@ -44,12 +44,12 @@ def read(data: bytes) -> Feed | None:
 
 
 class TestYaml:
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=200)
     @given(st.dictionaries(names, trees, max_size=6))
     def test_any_tree(self, tree):
         read(yaml.safe_dump(tree).encode())
 
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None, max_examples=60)
     @given(st.data())
     def test_a_real_feed_with_a_key_given_something_else(self, data):
         tree = yaml.safe_load(data.draw(st.sampled_from(TEXTS)))
@@ -62,7 +62,7 @@ class TestYaml:
         node[key] = data.draw(trees)
         read(yaml.safe_dump(tree).encode())
 
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=40)
     @given(st.data())
     def test_a_real_feed_with_lines_exchanged_and_cut(self, data):
         lines = data.draw(st.sampled_from(TEXTS)).split("\n")

@@ -128,6 +128,9 @@ def forge(out: Path, path: Path, change: Callable[[pa.Table], pa.Table]) -> None
     pq.write_table(table, path)
     lines = lines_of(out)
     for line in lines:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if line["path"] == str(path.relative_to(out)):
-            line["sha256"], line["bytes"] = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+            line["sha256"], line["bytes"] = digest, path.stat().st_size
+        elif line["events_path"] == str(path.relative_to(out)):
+            line["events_sha256"], line["events"] = digest, len(table)
     write_lines(out, lines)

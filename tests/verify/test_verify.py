@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.verify.conftest import Numbered, forge, lines_of, message_paths, write_lines
+from tests.verify.conftest import FEED, Numbered, forge, lines_of, message_paths, write_lines
 from wsrec.store import manifest
 from wsrec.verify.model import Kind, State, VerifyStatus
 from wsrec.verify.verify import verify
@@ -293,6 +294,29 @@ class TestForged:
         forge(out, message_paths(out)[1], change)
         assert status(out) is DAMAGED
 
+    @pytest.mark.parametrize("detail", ["{", "[]", "", "[" * 100_000])
+    @pytest.mark.parametrize("kind", ["anchor", "lost_interval", "ack", "gap", "sundial"])
+    def test_events(self, out, kind, detail):
+        path = sorted((out / "events").rglob("*.parquet"))[0]
+        forge(out, path, lambda t: replace(replace(t, "detail", 2, detail), "kind", 2, kind))
+        assert status(out) is DAMAGED
+
+    @pytest.mark.parametrize(
+        "kind", ["anchor", "lost_interval", "ack", "gap", "stall", "close", "session_end", "refused"]
+    )
+    def test_events_of_strange_details_are_survived(self, out, kind):
+        path = sorted((out / "events").rglob("*.parquet"))[0]
+        detail = '{"topics":5,"from":"x","to":[],"by":{},"seq":"y","duration_ns":null,"messages":{},"monotonic":true}'
+        forge(out, path, lambda t: replace(replace(t, "detail", 2, detail), "kind", 2, kind))
+        assert status(out) in set(VerifyStatus)
+
+    def test_metadata_nested_too_deep(self, out):
+        deep = b"[" * 200_000 + b"]" * 200_000
+        forge(
+            out, message_paths(out)[1], lambda t: t.replace_schema_metadata({**t.schema.metadata, b"wsrec.host": deep})
+        )
+        assert status(out) is DAMAGED
+
     def test_metadata_that_are_no_json(self, out):
         forge(
             out,
@@ -401,3 +425,26 @@ def test_json_is_what_the_structs_say(untouched, wsrec):
     assert (said["status"], len(said["captures"])) == (0, 1)
     intervals = [i for s in said["captures"][0]["sessions"][0]["streams"] for i in s["intervals"]]
     assert {"from", "to", "state", "reason"} == set(intervals[0])
+
+
+class TestWhileRecording:
+    def test_what_has_landed_is_sound_and_the_rest_is_said_to_be_under_way(self, wsrec, exchange, tmp_path):
+        server = exchange(Numbered(rounds=100_000, pause=0.005))
+        yaml = tmp_path / "mine.yaml"
+        yaml.write_text(FEED.format(url=server.url))
+        process = wsrec.start("record", yaml, "--out", tmp_path / "out", "--rotate", "10kB", "--quiet")
+        try:
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "out" / "messages").exists() or len(message_paths(tmp_path / "out")) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            (capture,) = verify([tmp_path / "out"]).captures
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+        assert capture.status is INCOMPLETE
+        assert capture.sessions[0].state == "recording"
+        assert [
+            finding.kind for finding in capture.findings if finding.kind in (Kind.DAMAGED, Kind.CONTRADICTION)
+        ] == []
+        assert status(tmp_path / "out") is HOLDS

@@ -20,7 +20,17 @@ from wsrec.verify.model import Kind
 
 Tell = Callable[[Kind, Path | str, str], None]
 
-UNREADABLE = (CaptureError, pa.ArrowException, OSError, ValueError, KeyError, OverflowError)
+# what damaged or forged files make their readers raise
+UNREADABLE = (
+    CaptureError,
+    pa.ArrowException,
+    msgspec.MsgspecError,
+    OSError,
+    ValueError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def sound(path: Path, digest: str | None, tell: Tell) -> bool:

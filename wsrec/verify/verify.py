@@ -7,6 +7,7 @@ does not grow with the capture: what is kept is a state a stream.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ from wsrec.verify.streams import Streams
 Progress = Callable[[int, int], None]
 
 _KINDS = frozenset(kind.value for kind in EventKind)
-# of one kind in one session; the rest are counted
+# findings of one kind that are listed of one session; the rest are counted
 _FINDINGS = 100
 _LOSSES = 1_000
 _GRAVEST = list(Kind)
@@ -106,7 +107,7 @@ class _SessionReading:
 
     def __init__(self, inventory: Inventory, feed: str, session: str, meter: _Meter) -> None:
         self.findings: list[Finding] = []
-        self._told = 0
+        self._told: Counter[Kind] = Counter()
         self._inventory = inventory
         self._feed, self._session = feed, session
         self._name = f"{feed}, session {session}"
@@ -124,7 +125,7 @@ class _SessionReading:
         self._conns: set[int] = set()
         self._hole: str | None = None
         self._ledger: dict[str, dict[str, int]] = {}
-        self._files = self._bytes = self._rows = self._lost = self._events = 0
+        self._files = self._bytes = self._rows = 0
         self._file_gaps = self._file_lost = 0
         self._complete = True
 
@@ -146,8 +147,8 @@ class _SessionReading:
         return self._result(pairs, left)
 
     def _tell(self, kind: Kind, where: Path | str, what: str) -> None:
-        self._told += 1
-        if self._told <= _FINDINGS or kind is Kind.DAMAGED:
+        self._told[kind] += 1
+        if self._told[kind] <= _FINDINGS:
             self.findings.append(Finding(kind=kind, where=str(where), what=what))
 
     def _pair(self, pair: Pair) -> None:
@@ -351,7 +352,7 @@ class _SessionReading:
                     moments, _ = times(batch, "time")
                     rows = batch.select(["kind", "conn", "detail"]).to_pylist()
                     for time, row in zip(moments.tolist(), rows, strict=True):
-                        detail = msgspec.json.decode(row["detail"])
+                        detail = msgspec.json.decode("null" if row["detail"] is None else row["detail"])
                         if time < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
                             self._tell(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
                         before = time
@@ -424,9 +425,10 @@ class _SessionReading:
             recovered = "what was journalled was recovered" if streams.recovered else "its end is not in the files"
             self._tell(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
         self._settle(streams, name)
-        if self._told > _FINDINGS:
-            what = f"{self._told:,} findings in this session; not all are listed"
-            self.findings.append(Finding(kind=Kind.NOTE, where=name, what=what))
+        for kind, count in self._told.items():
+            if count > _FINDINGS:
+                what = f"{count:,} findings of the kind {kind} in this session, the first {_FINDINGS} are listed"
+                self.findings.append(Finding(kind=Kind.NOTE, where=name, what=what))
         return Session(
             session=self._session,
             feed=self._feed,
