@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.store.rings import Rings, payloads, plan, writer_job
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
 from wsrec.store.journal import Journal, JournalReader, journal_path
+from wsrec.store.recovery import recover
 
 once = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LINE = manifest.ManifestLine(
@@ -77,6 +79,30 @@ class TestJournal:
             return
         found = [payloads(batch) for batch in reader]
         assert found == whole[: len(found)]
+
+    @once
+    @given(data=st.data())
+    def test_any_byte_changed_gives_batches_that_can_be_read(self, journal, tmp_path, data):
+        path = tmp_path / "journal-000001.arrows"
+        content = bytearray(journal)
+        for _ in range(data.draw(st.integers(1, 3))):
+            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content)
+        with contextlib.suppress(OSError, ValueError):
+            assert len(read(path)) <= 4
+
+    @once
+    @given(data=st.data())
+    def test_recovery_of_it_makes_files_or_says_why_not_and_keeps_it(self, journal, tmp_path, data):
+        shutil.rmtree(tmp_path, ignore_errors=True)
+        folder = tmp_path / ".wsrec" / "s"
+        folder.mkdir(parents=True)
+        content = bytearray(journal)
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        journal_path(folder, 1).write_bytes(content)
+        errors: list[str] = []
+        recover(tmp_path, errors.append)
+        assert journal_path(folder, 1).exists() == bool(errors)
 
     def test_zeros_at_the_end_as_a_power_cut_leaves_them(self, journal, tmp_path):
         path = tmp_path / "journal-000001.arrows"

@@ -126,6 +126,8 @@ class JournalReader:
         metadata = self._stream.schema.metadata or {}
         if JOB_KEY not in metadata:
             raise pa.ArrowInvalid(f"{path} is no journal of wsrec")
+        if not self._stream.schema.equals(JOURNAL_SCHEMA):
+            raise pa.ArrowInvalid(f"{path} has other columns than a journal of this wsrec")
         self.job: bytes = metadata[JOB_KEY]
         self.torn = False
 
@@ -133,6 +135,8 @@ class JournalReader:
         while True:
             try:
                 batch = self._stream.read_next_batch()
+                # views of a damaged batch may point anywhere
+                batch.validate(full=True)
             except StopIteration:
                 return
             except (pa.ArrowInvalid, OSError):

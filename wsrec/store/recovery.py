@@ -23,6 +23,9 @@ from wsrec.store.job import WriterJob
 from wsrec.store.journal import JournalReader
 from wsrec.store.pipeline import Pipeline
 
+# also what a damaged journal makes of events, of the job and of the feed in it
+_UNRECOVERABLE = (OSError, pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError)
+
 
 class Recovered(NamedTuple):
     """One session that was recovered: its id, and how many rows came out of its journals."""
@@ -45,7 +48,7 @@ def recover(out: Path, on_error: Callable[[str], None]) -> list[Recovered]:
             continue
         try:
             recovered.append(_recover_session(out, folder))
-        except (OSError, pa.ArrowException, msgspec.DecodeError) as error:
+        except _UNRECOVERABLE as error:
             on_error(f"session {folder.name} cannot be recovered now: {error}; its journals are kept in {folder}")
     return recovered
 
