@@ -24,11 +24,22 @@ from wsrec.client.consumer import Message
 from wsrec.feed.plan import plan
 from wsrec.feed.target import resolve
 from wsrec.session.outcome import ExitStatus
+from wsrec.verify.model import Kind, State, VerifyStatus
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # settings of a machine with a PTP NIC, and commands that tests of their own run
-ELSEWHERE = ("ethtool", "hwstamp_ctl", "phc2sys", "pip install .", "scripts/bench", "scripts/demo", "scripts/test")
+ELSEWHERE = (
+    "ethtool",
+    "hwstamp_ctl",
+    "phc2sys",
+    "pip install .",
+    "scripts/bench",
+    "scripts/demo",
+    "scripts/test",
+    "scripts/fuzz",
+    "python scripts/",
+)
 FEED = """
 name: my-exchange
 description: A feed of one's own
@@ -53,7 +64,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages' commands take for granted: a capture and a YAML file."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "my-exchange.yaml").write_text(FEED)
-    run(["record", "demo", "--duration", "1500ms"], folder)
+    run(["record", "demo", "--duration", "4s"], folder)
     return folder
 
 
@@ -77,7 +88,7 @@ class TestCommands:
         if words[0] == "replay":
             self.serves(words, workplace)
         elif words[:2] == ["record", "demo"]:
-            run(["1s" if word == "10s" else word for word in words], workplace)
+            run(["4s" if word == "10s" else word for word in words], workplace)
         elif words[0] == "record":
             self.would_record(words[1:], workplace)
         elif words[0] == "bench":
@@ -164,6 +175,13 @@ class TestPages:
         page = (ROOT / "docs" / "recording.md").read_text()
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
         assert [(int(number), name) for number, name in rows] == [(s.value, s.name) for s in ExitStatus]
+
+    def test_words_of_verify(self):
+        page = (ROOT / "docs" / "verify.md").read_text()
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+        assert [(int(number), name) for number, name in rows] == [(s.value, s.name) for s in VerifyStatus]
+        words = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+        assert words == [*Kind, *State]
 
     def test_links_lead_somewhere(self):
         for page in PAGES:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
 
 _DURATIONS = (
     (1, "ns"),
@@ -69,3 +73,14 @@ def clean(text: str, limit: int = 200) -> str:
     # str.isprintable is false for all control, format (direction marks), surrogate and unassigned characters
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return safe if len(text) <= limit else safe[: limit - 1] + "…"
+
+
+def printable_json(value: Any) -> str:
+    """A struct as one JSON object, which a terminal can show: control characters are escaped."""
+    text = msgspec.json.encode(value).decode()
+    # msgspec escapes what JSON asks for; the C1 controls and the direction marks can only stand in strings
+    return re.sub("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", _escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

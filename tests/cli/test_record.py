@@ -433,7 +433,7 @@ class TestTargets:
 def demo(tmp_path_factory):
     """The demo, five seconds, a file every two."""
     out = tmp_path_factory.mktemp("demo")
-    result = Wsrec().run("record", "demo", "--duration", "5s", "--rotate", "2s", "--out", out, "--json")
+    result = Wsrec().run("record", "demo", "--duration", "5s", "--rotate", "1s", "--out", out, "--json")
     return out, ok(result)
 
 

@@ -91,6 +91,23 @@ class TestRecover:
         assert lost["detail"]["reason"] == "the recorder was interrupted"
         assert lost["detail"]["from"] < lost["detail"]["to"]
 
+    def test_rows_before_the_first_anchor_are_dated_by_it(self, tmp_path):
+        rings = Rings()
+        job = writer_job(tmp_path, (plan(0, feed="a"),), {"a": FEEDS["a"]})
+        folder = tmp_path / ".wsrec" / job.session
+        folder.mkdir(parents=True)
+        drain, journal = rings.drain(), Journal(journal_path(folder, 7), 7, msgspec.json.encode(job))
+        rings.put(b"early", event=time.monotonic_ns(), handoff=time.monotonic_ns())
+        journal.append(drain.take())
+        clock = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns()}
+        rings.event(EventKind.ANCHOR, **clock, width_ns=100, clock="CLOCK_MONOTONIC", drift_ns=0)
+        journal.append(drain.take())
+        journal.close()
+        rings.close()
+        recover(tmp_path, fail)
+        (moment,) = messages_of(tmp_path)["handoff_time"].cast("int64").to_pylist()
+        assert abs(moment - clock["realtime"]) < 60e9
+
     @pytest.mark.parametrize("content", [b"", bytes(4096)])
     def test_a_journal_without_a_beginning_is_set_aside(self, interrupted, content):
         folder = next((interrupted / ".wsrec").iterdir())

@@ -9,8 +9,10 @@ from wsrec.cli.bench import bench
 from wsrec.cli.doctor import doctor
 from wsrec.cli.feeds import feeds
 from wsrec.cli.record import record
+from wsrec.cli.recover import recover
 from wsrec.cli.replay import replay
 from wsrec.cli.report import report
+from wsrec.cli.verify import verify
 
 
 @click.group(
@@ -23,6 +25,7 @@ def main() -> None:
     \b
     First capture:        wsrec record demo --duration 10s
     Where the time went:  wsrec report captures
+    Is it complete:       wsrec verify captures
     A real exchange:      wsrec record binance --symbols BTC/USDT
     This machine:         wsrec doctor
     Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
@@ -31,6 +34,8 @@ def main() -> None:
 
 main.add_command(record)
 main.add_command(report)
+main.add_command(verify)
+main.add_command(recover)
 main.add_command(replay)
 main.add_command(feeds)
 main.add_command(doctor)

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsrec.histogram import FLOOR, Histogram, Int64s
+from wsrec.report.columns import batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.report.model import (
     INCIDENT_KINDS,
@@ -40,7 +41,6 @@ from wsrec.report.signed import SignedHistogram
 from wsrec.ring.events import EventKind
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL, Step
 from wsrec.store.capture import CaptureError, events_beside, message_files, metadata, open_messages
-from wsrec.store.schema import UTC_NS
 from wsrec.units import duration
 
 TOTAL_WITHOUT_NIC = Step("event_to_handoff", EVENT, HANDOFF)
@@ -58,8 +58,6 @@ _COLUMNS = (
     "exchange_time",
     *_PAYLOAD,
 )
-_BATCH_ROWS = 1 << 16
-_BATCH_BYTES = 64 << 20
 _INCIDENTS_A_KIND = 20
 _RANGES = 100
 _CHANNELS = 256
@@ -68,7 +66,6 @@ _SECOND = 1_000_000_000
 _DAY = 86_400 * _SECOND
 
 Progress = Callable[[int, int], None]
-Bools = npt.NDArray[np.bool_]
 
 
 def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> Report:
@@ -89,14 +86,14 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
         recording.begin(file)
         read = 0
         try:
-            for batch in _batches(file.path):
+            for batch in batches(file.path, _COLUMNS):
                 recording.add(file.session, batch)
                 read += batch.num_rows
                 if progress is not None:
                     progress(done + read, total)
         except (CaptureError, pa.ArrowException, OSError, ValueError) as error:
             errors.append(
-                f"{file.path}: damaged after {read:,} of {file.rows:,} rows ({_first_line(error)}); the report "
+                f"{file.path}: damaged after {read:,} of {file.rows:,} rows ({first_line(error)}); the report "
                 "counts the rows before; nothing was changed: set the file aside"
             )
         done += file.rows
@@ -105,7 +102,7 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
             _read_events(path, owner, recordings)
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             errors.append(
-                f"{path}: events not readable ({_first_line(error)}); the report lacks them; "
+                f"{path}: events not readable ({first_line(error)}); the report lacks them; "
                 "nothing was changed: set the file aside"
             )
     return Report(recordings=[recordings[key].result() for key in sorted(recordings)], errors=errors)
@@ -138,7 +135,7 @@ def _plan(sources: Iterable[str | Path], errors: list[str]) -> list[_File]:
                 errors.append(str(error))
             except (pa.ArrowException, OSError, ValueError) as error:
                 errors.append(
-                    f"{path}: metadata not readable ({_first_line(error)}); "
+                    f"{path}: metadata not readable ({first_line(error)}); "
                     "nothing was changed: set the file aside and read the others"
                 )
     return sorted(files.values(), key=lambda file: (file.first_time, file.path))
@@ -149,9 +146,9 @@ def _describe(path: Path) -> _File:
         about = metadata(file)
         footer = file.metadata
         column = footer.schema.names.index("recv_time")
-        times = [footer.row_group(group).column(column).statistics for group in range(footer.num_row_groups)]
+        statistics = [footer.row_group(group).column(column).statistics for group in range(footer.num_row_groups)]
         # Without statistics a file is read first, before any second is settled
-        known = all(time is not None and time.has_min_max for time in times)
+        known = all(time is not None and time.has_min_max for time in statistics)
         return _File(
             path=path,
             feed=_word(about.get("feed"), "(unnamed feed)"),
@@ -160,17 +157,9 @@ def _describe(path: Path) -> _File:
             rows=footer.num_rows,
             size=path.stat().st_size,
             # Raw: in ns as it is stored. A file rewritten in a coarser unit is read too early, which does no harm
-            first_time=min((time.min_raw for time in times), default=0) if known else 0,
+            first_time=min((time.min_raw for time in statistics), default=0) if known else 0,
             about={key: about.get(key) for key in ("gaps", "stage1", "clock")},
         )
-
-
-def _batches(path: Path) -> Iterator[Any]:
-    with open_messages(path) as file:
-        groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-        widest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
-        rows = int(min(_BATCH_ROWS, max(_BATCH_BYTES // max(widest, 1.0), 1)))
-        yield from file.iter_batches(batch_size=rows, columns=list(_COLUMNS))
 
 
 class _Session:
@@ -304,13 +293,13 @@ class _Recording:
         """Count a batch of rows."""
         if not batch.num_rows:
             return
-        recv_time, _ = _times(batch, "recv_time")
+        recv_time, _ = times(batch, "recv_time")
         seq = batch.column("seq").cast(pa.uint64()).to_numpy(zero_copy_only=False)
         self.sessions[session].add(seq, recv_time)
         for name in _PAYLOAD:
             self.payload_bytes += pc.sum(pc.binary_length(batch.column(name))).as_py() or 0
-        direction, directions = _words(batch, "direction")
-        opcode, opcodes = _words(batch, "opcode")
+        direction, directions = words(batch, "direction")
+        opcode, opcodes = words(batch, "opcode")
         pairs = np.bincount(direction.astype(np.int64) * len(opcodes) + opcode)
         for pair in np.flatnonzero(pairs).tolist():
             kind = (directions[pair // len(opcodes)] or "(null)", opcodes[pair % len(opcodes)] or "(null)")
@@ -325,9 +314,9 @@ class _Recording:
         self._add_delays(batch, recv_time)
 
     def _add_stages(self, batch: Any) -> None:
-        stamps = {stage: _times(batch, stage.column) for stage in STAGES}
+        stamps = {stage: times(batch, stage.column) for stage in STAGES}
         stamped = stamps[NIC][1]
-        source, sources = _words(batch, "recv_source")
+        source, sources = words(batch, "recv_source")
         hardware = stamped & np.array([word == "nic" for word in sources])[source]
         nic, all_stamped = int(np.count_nonzero(hardware)), int(np.count_nonzero(stamped))
         self.sources.update(nic=nic, kernel=all_stamped - nic, none=len(stamped) - all_stamped)
@@ -352,10 +341,10 @@ class _Recording:
             self.steps[False, step.key].add(ns if counts.all() else ns[counts])
 
     def _add_delays(self, batch: Any, recv_time: Int64s) -> None:
-        exchange_time, known = _times(batch, "exchange_time")
+        exchange_time, known = times(batch, "exchange_time")
         if not known.any():
             return
-        channel, channels = _words(batch, "channel")
+        channel, channels = words(batch, "channel")
         groups: dict[str | None, int] = {}
         group_of = np.zeros(len(channels), np.int64)
         for code in np.unique(channel[known]).tolist():
@@ -571,9 +560,9 @@ def _read_events(path: Path, owner: _File | None, recordings: dict[tuple[str, st
         if recording is None:
             raise ValueError(f"its feed `{feed}` of host `{host}` has no messages here")
         for batch in file.iter_batches():
-            times, _ = _times(batch, "time")
+            moments, _ = times(batch, "time")
             rows = batch.select(["kind", "conn", "channel", "symbol", "detail"]).to_pylist()
-            for time, row in zip(times.tolist(), rows, strict=True):
+            for time, row in zip(moments.tolist(), rows, strict=True):
                 detail = msgspec.json.decode(row["detail"] or "{}")
                 recording.add_event(
                     Incident(
@@ -588,26 +577,6 @@ def _read_events(path: Path, owner: _File | None, recordings: dict[tuple[str, st
                 )
 
 
-def _times(batch: Any, name: str) -> tuple[Int64s, Bools]:
-    """A column of times (ns since the epoch, 0 where null), and where it is not null."""
-    column = batch.column(name)
-    if column.type != UTC_NS:  # rewritten by another tool
-        column = column.cast(UTC_NS)
-    if not column.null_count:
-        return column.view(pa.int64()).to_numpy(), np.ones(len(column), np.bool_)
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    return column.view(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), known
-
-
-def _words(batch: Any, name: str) -> tuple[npt.NDArray[np.integer], list[str | None]]:
-    """A column of words as codes, and the word of each code; the last code is null's."""
-    column = batch.column(name)
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    words = [*column.dictionary.to_pylist(), None]
-    return column.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False), words
-
-
 def _host(value: Any) -> str:
     if isinstance(value, dict):
         value = value.get("name")
@@ -620,7 +589,3 @@ def _word(value: Any, default: str) -> str:
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import msgspec
 
 from wsrec.ring.events import EventKind
+from wsrec.units import printable_json
 
 # What bears on completeness or on the clock, gravest first
 INCIDENT_KINDS = (
@@ -250,10 +250,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """The report as one JSON object, which a terminal can show: control characters are escaped."""
-        text = msgspec.json.encode(self).decode()
-        # msgspec escapes what JSON asks for; the C1 controls and the direction marks can only stand in strings
-        return re.sub("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", _escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+        return printable_json(self)

@@ -55,3 +55,25 @@ class OutputLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self.fd)
+
+
+def is_held(out: Path) -> bool | None:
+    """Whether a recorder holds an output folder; None where that cannot be found out.
+
+    The lock is taken for a moment, shared, and let go: a recorder that starts in that very moment would be refused.
+    """
+    try:
+        fd = os.open(out / ".wsrec" / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return False

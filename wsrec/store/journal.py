@@ -194,6 +194,8 @@ class JournalReader:
         version = metadata.get(_VERSION_KEY, b"1")
         if version != JOURNAL_VERSION:
             raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
+        if not self._stream.schema.equals(JOURNAL_SCHEMA):
+            raise pa.ArrowInvalid(f"{path} has other columns than a journal of this wsrec")
         self.job: bytes = metadata[_JOB_KEY]
         self.torn = False
 
@@ -201,6 +203,8 @@ class JournalReader:
         while True:
             try:
                 batch = self._stream.read_next_batch()
+                # views of a damaged batch may point anywhere
+                batch.validate(full=True)
             except StopIteration:
                 return
             except (pa.ArrowInvalid, OSError):

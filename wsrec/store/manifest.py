@@ -87,7 +87,7 @@ def read(out: Path) -> list[ManifestLine]:
             lines.append(msgspec.json.decode(data, type=ManifestLine))
         except msgspec.ValidationError:
             raise
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             # torn by a crash before its journal went, so what it told of is recovered from there
             continue
     return lines

@@ -123,6 +123,10 @@ class Pipeline:
             rows = np.flatnonzero(slots["flags"] & _EVENT)
             self._offsets(len(slots), rows, _events(payload, rows))
 
+    def follow_clock(self, offset: int) -> None:
+        """Map stages 2 to 6 onto UTC by this offset (ns) until the first anchor: where what came before has gone."""
+        self._offset = offset
+
     def finish(self, number: int) -> list[manifest.ManifestLine]:
         """Finish the files of this number, and enter them into the manifest.
 

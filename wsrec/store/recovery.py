@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from wsrec.ring.events import EventKind
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import Flag
 from wsrec.store import manifest
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import JournalReader
 from wsrec.store.pipeline import Pipeline
+
+# also what a damaged journal makes of events, of the job and of the feed in it
+_UNRECOVERABLE = (OSError, pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError)
 
 
 class Recovered(NamedTuple):
@@ -42,7 +48,7 @@ def recover(out: Path, on_error: Callable[[str], None]) -> list[Recovered]:
             continue
         try:
             recovered.append(_recover_session(out, folder))
-        except (OSError, pa.ArrowException, msgspec.DecodeError) as error:
+        except _UNRECOVERABLE as error:
             on_error(f"session {folder.name} cannot be recovered now: {error}; its journals are kept in {folder}")
     return recovered
 
@@ -66,6 +72,10 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
         if pipeline is None:
             job = msgspec.structs.replace(msgspec.json.decode(reader.job, type=WriterJob), out=str(out))
             pipeline = Pipeline(job, folder, next_seq=next_seq)
+            offset = _landed_offset(out, lines)
+            offset = _first_offset(journals) if offset is None else offset
+            if offset is not None:
+                pipeline.follow_clock(offset)
         number = int(path.stem.partition("-")[2])
         pipeline.active = {name for name in pipeline.feeds if (name, number) not in landed}
         if not pipeline.active:
@@ -88,6 +98,35 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
         path.unlink()
     folder.rmdir()
     return Recovered(session, rows)
+
+
+def _landed_offset(out: Path, lines: list[manifest.ManifestLine]) -> int | None:
+    """What turned the stage clock into UTC (ns) by the last anchor in the files that have landed."""
+    for line in sorted(lines, key=lambda line: line.number, reverse=True):
+        if line.events_path is None or not (out / line.events_path).exists():
+            continue
+        table = pq.ParquetFile(out / line.events_path).read(["kind", "detail"])
+        anchors = [row["detail"] for row in table.to_pylist() if row["kind"] == EventKind.ANCHOR]
+        if anchors:
+            anchor = msgspec.json.decode(anchors[-1])
+            return int(anchor["realtime"] - anchor["monotonic"])
+    return None
+
+
+def _first_offset(journals: list[Path]) -> int | None:
+    """The same by the first anchor in the journals: the best there is where no file tells."""
+    for path in journals:
+        try:
+            for batch in JournalReader(path):
+                whole = int(Flag.EVENT | Flag.FIN)
+                for row in np.flatnonzero(batch.slots["flags"] & whole == whole).tolist():
+                    event = Event.decode(batch.payload[row].as_py())
+                    if event.kind is EventKind.ANCHOR:
+                        return int(event.detail["realtime"] - event.detail["monotonic"])
+        except (pa.ArrowInvalid, msgspec.DecodeError):
+            # damaged, or the end of an event in parts
+            continue
+    return None
 
 
 def _clear_way(out: Path, folder: Path, lines: list[manifest.ManifestLine]) -> None:

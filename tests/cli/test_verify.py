@@ -1,0 +1,50 @@
+"""wsrec verify: options, streams and exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.verify.conftest import message_paths, out, record, untouched  # noqa: F401 (fixtures)
+from wsrec.cli.main import main
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["verify", *map(str, arguments)])
+
+
+class TestVerify:
+    def test_a_whole_capture(self, untouched):  # noqa: F811
+        result = run(untouched)
+        assert (result.exit_code, result.stderr) == (0, "")
+        for word in ("holds: nothing damaged", "proved", "unbroken", "silent", "ledger", "none missing", "trade AB"):
+            assert word in result.stdout
+
+    def test_a_damaged_one(self, out):  # noqa: F811
+        message_paths(out)[0].write_bytes(b"PAR1")
+        result = run(out)
+        assert result.exit_code == 1
+        assert "SHA-256" in result.stdout
+        assert "DAMAGED" in result.stdout
+        assert "trade AB, connection 0: incomplete" in result.stdout
+
+    def test_quietly(self, out):  # noqa: F811
+        message_paths(out)[0].write_bytes(b"PAR1")
+        result = run(out, "--quiet")
+        assert (result.exit_code, result.output) == (1, "")
+
+    @pytest.mark.parametrize("arguments", [[], ["nowhere"]])
+    def test_wrong_usage(self, arguments):
+        assert run(*arguments).exit_code == 2
+
+    def test_nothing_there(self, tmp_path):
+        assert run(tmp_path).exit_code == 3
+
+    @pytest.mark.parametrize("option", ["-h", "--help"])
+    def test_help_has_examples_and_statuses(self, option):
+        result = run(option)
+        assert result.exit_code == 0
+        assert "wsrec verify captures --json | jq" in result.stdout
+        assert "1 damaged or contradictory" in result.stdout

@@ -1,0 +1,136 @@
+"""Captures of an exchange that numbers its messages, acknowledges, and can be told to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Wsrec
+from tests.exchange import Exchange
+from wsrec.store import manifest
+
+FEED = """
+name: mine
+description: numbered trades, a book without numbers, and a channel that is always quiet
+sockets: {{main: {{url: "{url}"}}}}
+symbols: {{pattern: '[A-Z]+', words: capital letters, example: AB}}
+default_symbols: [AB, CD]
+subscribe: {{template: '{{"topics":{{topics}},"id":{{id}}}}', batch: 100}}
+limits: {{streams_per_connection: 100, messages_per_second: 100, connects: 100, connects_interval: 1}}
+ack: {{id: id, error_code: [error], error_message: [message], timeout: 1}}
+fields: {{channel: [c], symbol: [s], exchange_time: [t]}}
+channels:
+  trade: {{topic: "trade.{{symbol}}", default: true, exchange_seq: [n], sequence: next}}
+  book: {{topic: "book.{{symbol}}", default: true}}
+  quiet: {{topic: "quiet.{{symbol}}", default: true}}
+"""
+
+
+class Numbered:
+    """An exchange: confirms, then sends trades and books of each symbol.
+
+    Args:
+        rounds: how many of each.
+        skip: numbers that are left out.
+        breaks: how many connections break off in the middle.
+        refuse: whether the subscription is refused.
+        confirm: whether it is answered at all.
+
+    """
+
+    def __init__(self, rounds: int = 300, skip: tuple[int, ...] = (), breaks: int = 0, **options: Any) -> None:
+        self.rounds, self.skip, self.breaks = rounds, skip, breaks
+        self.refuse, self.confirm = options.get("refuse", False), options.get("confirm", True)
+        self.pause = options.get("pause", 0.0)
+
+    async def __call__(self, connection) -> None:
+        asked = json.loads(await connection.recv())
+        if self.confirm:
+            said = {"error": 7, "message": "no such \x1b[2Jtopic"} if self.refuse else {}
+            await connection.send(json.dumps({"id": asked["id"], **said}))
+        for number in range(self.rounds):
+            for symbol in ("AB", "CD"):
+                if number not in self.skip:
+                    await connection.send(json.dumps({"c": "trade", "s": symbol, "n": number, "t": 1_795_000_000_000}))
+                await connection.send(json.dumps({"c": "book", "s": symbol}))
+            if self.pause:
+                await asyncio.sleep(self.pause)
+            if self.breaks and number == self.rounds // 2:
+                self.breaks -= 1
+                connection.transport.abort()
+                return
+
+
+Record = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """Records an exchange with the real command until it closes; returns the output folder."""
+
+    def run(exchange: Numbered, *arguments: object, status: int = 0) -> Path:
+        folder = tmp_path_factory.mktemp("numbered")
+        server = Exchange(exchange)
+        server.start()
+        try:
+            yaml = folder / "mine.yaml"
+            yaml.write_text(FEED.format(url=server.url))
+            out = folder / "out"
+            result = Wsrec().run("record", yaml, "--until-close", "--out", out, "--quiet", *arguments)
+            assert result.returncode == status, result.stderr
+            return out
+        finally:
+            server.stop()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def untouched(record: Record) -> Path:
+    """A complete capture of several files."""
+    out = record(Numbered(400, pause=0.002), "--rotate", "20kB", "--batch", "20ms")
+    assert len(list((out / "messages").rglob("*.parquet"))) > 1
+    return out
+
+
+@pytest.fixture
+def out(untouched: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(untouched, tmp_path / "out"))
+
+
+def message_paths(out: Path) -> list[Path]:
+    return sorted((out / "messages").rglob("*.parquet"))
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    return [msgspec.to_builtins(line) for line in manifest.read(out)]
+
+
+def write_lines(out: Path, lines: list[dict[str, Any]]) -> None:
+    manifest.manifest_path(out).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+def forge(out: Path, path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Rewrite a file with other rows, and the manifest with its checksum and size: as good as a forger can."""
+    table = change(pq.ParquetFile(path).read())
+    path.unlink()
+    pq.write_table(table, path)
+    lines = lines_of(out)
+    for line in lines:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if line["path"] == str(path.relative_to(out)):
+            line["sha256"], line["bytes"] = digest, path.stat().st_size
+        elif line["events_path"] == str(path.relative_to(out)):
+            line["events_sha256"], line["events"] = digest, len(table)
+    write_lines(out, lines)

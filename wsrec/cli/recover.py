@@ -1,0 +1,70 @@
+"""`wsrec recover`: files out of what a killed recorder left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import msgspec
+
+from wsrec.session.lock import OutputLockedError
+from wsrec.session.outcome import ExitStatus
+from wsrec.session.recover import RecoveredSession, recover_folder
+from wsrec.units import clean, duration, printable_json, utc
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print what was recovered, or why nothing, as one JSON object.")
+def recover(out: Path, as_json: bool) -> None:
+    """Make files of what a killed recorder left in its journals. `wsrec record` does the same when it starts.
+
+    \b
+    Examples:
+      wsrec recover captures
+      wsrec recover captures --json | jq '.sessions[] | {session, rows, lost}'
+
+    It can be stopped or killed at any moment and started again. What stands in the way of a file, and parts of journals
+    that cannot be read, are set aside under DIR/.wsrec/aside, never deleted.
+
+    \b
+    Exit status: 0 recovered, or nothing to recover; 1 something could not be recovered and is kept;
+    2 wrong usage; 75 a recorder holds the folder.
+    """
+    try:
+        result = recover_folder(out)
+    except OutputLockedError as error:
+        _fail(f"{error}: it recovers on its own what was left before it", ExitStatus.LOCKED, as_json)
+    except FileNotFoundError as error:
+        _fail(str(error), ExitStatus.USAGE, as_json)
+    except (OSError, msgspec.ValidationError) as error:
+        _fail(f"{error}; what was journalled is kept", ExitStatus.FAILED, as_json)
+    for failure in result.failures:
+        click.secho(f"wsrec recover: {clean(failure, 2000)}", fg="red", err=True)
+    if as_json:
+        click.echo(printable_json(result))
+    elif result.sessions:
+        for session in result.sessions:
+            click.echo(_describe(session, out))
+    elif not result.failures:
+        click.echo("nothing to recover")
+    raise click.exceptions.Exit(result.status)
+
+
+def _describe(session: RecoveredSession, out: Path) -> str:
+    lines = [f"recovered {clean(session.session)}: {session.rows:,} rows"]
+    lines += [f"  {clean(str(out / line.path), 1000)}" for line in session.files if line.path]
+    lines += [f"  {journal} ended in the middle of a batch: the rest of it is set aside" for journal in session.torn]
+    if session.lost is not None:
+        start, end = session.lost.start, session.lost.end
+        lines.append(f"  not recorded: {utc(start)} to {utc(end)} UTC, {duration(end - start)}")
+    return "\n".join(lines)
+
+
+def _fail(message: str, status: ExitStatus, as_json: bool) -> NoReturn:
+    text = clean(message, 2000)
+    click.secho(f"wsrec recover: {text}", fg="red", err=True)
+    if as_json:
+        click.echo(printable_json({"status": int(status), "error": text}))
+    raise click.exceptions.Exit(int(status))

@@ -1,0 +1,102 @@
+"""`wsrec recover` as a function: what `wsrec record` does before it records, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+
+from wsrec.ring.events import EventKind
+from wsrec.session.lock import OutputLock
+from wsrec.store import manifest
+from wsrec.store.recovery import recover
+
+
+class LostInterval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """Time in which nothing was recorded (ns since the epoch)."""
+
+    start: int
+    end: int
+
+
+class RecoveredSession(msgspec.Struct, frozen=True, kw_only=True):
+    """One session that was recovered.
+
+    Attributes:
+        session: its id.
+        rows: that came out of its journals.
+        torn: journals that ended in the middle of a batch; what of them could not be read is set aside.
+        lost: from the last message that was journalled until now; null where this was found out before.
+        files: the manifest's lines of the files that were made.
+
+    """
+
+    session: str
+    rows: int
+    torn: tuple[str, ...]
+    lost: LostInterval | None
+    files: tuple[manifest.ManifestLine, ...]
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recovery came to.
+
+    Attributes:
+        status: exit status.
+        out: the output folder.
+        sessions: that were recovered.
+        failures: what could not be, with the cure.
+
+    """
+
+    status: int
+    out: str
+    sessions: tuple[RecoveredSession, ...]
+    failures: tuple[str, ...]
+
+
+def recover_folder(out: Path) -> Recovery:
+    """Recover every session that was interrupted in an output folder. May be killed and called again.
+
+    Raises:
+        OutputLockedError: a recorder holds the folder.
+        FileNotFoundError: nothing was ever recorded there.
+        OSError: it cannot be written.
+        msgspec.ValidationError: the manifest has a line of another version.
+
+    """
+    if not (out / ".wsrec").is_dir():
+        raise FileNotFoundError(f"{out}: nothing was recorded into this folder (it has no .wsrec)")
+    failures: list[str] = []
+    with OutputLock(out):
+        before = len(manifest.read(out))
+        recovered = recover(out, failures.append)
+        landed = manifest.read(out)[before:]
+    sessions = []
+    for session in recovered:
+        files = tuple(line for line in landed if line.session == session.session)
+        told = [event for line in files for event in _told(out, line)]
+        torn = {detail["journal"] for kind, detail in told if kind == EventKind.RECOVERED and detail["torn"]}
+        lost = [detail for kind, detail in told if kind == EventKind.LOST_INTERVAL and "duration_ns" in detail]
+        interval = LostInterval(start=lost[-1]["from"], end=lost[-1]["to"]) if lost else None
+        sessions.append(
+            RecoveredSession(
+                session=session.session, rows=session.rows, torn=tuple(sorted(torn)), lost=interval, files=files
+            )
+        )
+    return Recovery(status=1 if failures else 0, out=str(out), sessions=tuple(sessions), failures=tuple(failures))
+
+
+def _told(out: Path, line: manifest.ManifestLine) -> list[tuple[str, dict[str, Any]]]:
+    """What the events of a file that was just made tell of its recovery, in order of time."""
+    if line.events_path is None:
+        return []
+    rows = pq.ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()
+    kinds = (EventKind.RECOVERED, EventKind.LOST_INTERVAL)
+    return [
+        (row["kind"], msgspec.json.decode(row["detail"]))
+        for row in rows
+        if row["kind"] in kinds and row["conn"] is None
+    ]

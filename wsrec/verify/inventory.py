@@ -1,0 +1,248 @@
+"""What lies in a capture's folder, and what its manifest says should: files, lines, journals, things set aside."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from wsrec.report.columns import first_line
+from wsrec.session.lock import is_held
+from wsrec.store.manifest import ManifestLine, manifest_path
+from wsrec.verify.model import Finding, Kind
+
+_OWN = ".wsrec"
+_KINDS = ("messages", "events")
+_NAME = re.compile(r"(?P<session>.+)-(?P<number>[0-9]{6,})\.parquet", re.DOTALL)
+
+
+class Pair:
+    """A message file and the events file beside it, as found and as listed.
+
+    Attributes:
+        feed, session, number: by the files' names.
+        messages, events: their paths; None where there is none.
+        line: their line in the manifest.
+        where: the manifest and the line's number, for findings.
+
+    """
+
+    def __init__(self, feed: str, session: str, number: int) -> None:
+        self.feed, self.session, self.number = feed, session, number
+        self.messages: Path | None = None
+        self.events: Path | None = None
+        self.line: ManifestLine | None = None
+        self.where = ""
+
+
+class Inventory(NamedTuple):
+    """What belongs to one output folder.
+
+    Attributes:
+        root: the folder.
+        whole: whether all of it was asked for.
+        listed: whether there is a manifest.
+        pairs: of each feed and session, in order of their numbers.
+        journals: the sessions that left a folder for journals behind, with the number of journals and their bytes.
+        held: whether a recorder holds the folder; None where that cannot be found out.
+        findings: what did not fit together.
+
+    """
+
+    root: Path
+    whole: bool
+    listed: bool
+    pairs: dict[tuple[str, str], list[Pair]]
+    journals: dict[str, tuple[int, int]]
+    held: bool | None
+    findings: list[Finding]
+
+
+def roots(paths: Iterable[Path]) -> dict[Path, list[Path] | None]:
+    """The output folders that paths lie in, are, or hold; with what was named of each, None for all of it."""
+    found: dict[Path, list[Path] | None] = {}
+
+    def add(root: Path, only: Path | None) -> None:
+        if only is None:
+            found[root] = None
+        elif (named := found.setdefault(root, [])) is not None:
+            named.append(only)
+
+    for given in paths:
+        path = given.resolve()
+        if path.is_dir() and any((path / name).is_dir() for name in (_OWN, *_KINDS)):
+            add(path, None)
+        elif (above := next((p for p in path.parents if (p / _OWN).is_dir()), None)) is not None:
+            add(above, path)
+        elif path.is_dir():
+            for root in sorted(p.parent for p in path.rglob(_OWN) if p.is_dir()) or [path]:
+                add(root, None)
+        else:
+            add(path.parent, path)
+    return found
+
+
+def take(root: Path, only: list[Path] | None) -> Inventory:
+    """Look through an output folder.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    findings: list[Finding] = []
+    # before the manifest: a file that lands in between is then looked for by its line, and not called unlisted
+    files = sorted(p for kind in _KINDS for p in (root / kind).rglob("*.parquet")) if only is None else _named(only)
+    journals = _journals(root)
+    held = is_held(root) if journals else False
+    listed = manifest_path(root).exists()
+    pairs: dict[tuple[str, str, int], Pair] = {}
+    for path in files:
+        place = _place(root, path)
+        if place is None:
+            what = "is not where wsrec puts a file: its name or folder was changed, or another program wrote it"
+            findings.append(Finding(kind=Kind.CONTRADICTION, where=str(path), what=what))
+            continue
+        kind, *key = place
+        pair = pairs.setdefault(tuple(key), Pair(*key))  # type: ignore[arg-type]
+        if (other := getattr(pair, kind)) is not None:
+            what = f"has the session and number of another file: {other}"
+            findings.append(Finding(kind=Kind.CONTRADICTION, where=str(path), what=what))
+            continue
+        setattr(pair, kind, path)
+    if listed:
+        _read_lines(root, pairs, findings, whole=only is None)
+    elif pairs:
+        what = "there is no manifest: no checksum can be checked, and a file that is gone is not missed"
+        findings.append(Finding(kind=Kind.CONTRADICTION, where=str(manifest_path(root)), what=what))
+    by_session: dict[tuple[str, str], list[Pair]] = {}
+    for _, pair in sorted(pairs.items()):
+        if only is None or any(path is not None and _chosen(path, only) for path in (pair.messages, pair.events)):
+            by_session.setdefault((pair.feed, pair.session), []).append(pair)
+    findings += _left_behind(root, journals, held) if only is None else []
+    return Inventory(root, only is None, listed, by_session, journals, held, findings)
+
+
+def _named(only: list[Path]) -> list[Path]:
+    """The files that were named, and the other one of each pair."""
+    files = {file for path in only for file in (path.rglob("*.parquet") if path.is_dir() else (path,))}
+    for path in list(files):
+        for one, other in (_KINDS, _KINDS[::-1]):
+            if one in path.parts:
+                at = len(path.parts) - 1 - path.parts[::-1].index(one)
+                beside = Path(*path.parts[:at], other, *path.parts[at + 1 :])
+                files |= {beside} if beside.exists() else set()
+    return sorted(files)
+
+
+def _chosen(path: Path, only: list[Path]) -> bool:
+    return any(path == named or named in path.parents for named in only)
+
+
+def _place(root: Path, path: Path) -> tuple[str, str, str, int] | None:
+    """Kind, feed, session and number that a file's place names; None where it is no place of wsrec's."""
+    parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+    name = _NAME.fullmatch(path.name)
+    if len(parts) != 5 or parts[0] not in _KINDS or name is None:
+        return None
+    folders = [part.partition("=") for part in parts[1:4]]
+    if [folder[0] for folder in folders] != ["feed", "date", "hour"] or any(part == ".." for part in parts):
+        return None
+    return parts[0], folders[0][2], name["session"], int(name["number"])
+
+
+def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding], *, whole: bool) -> None:
+    manifest = manifest_path(root)
+    data = manifest.read_bytes()
+    for number, text in enumerate(data.split(b"\n"), 1):
+        where = f"{manifest}:{number}"
+
+        def tell(kind: Kind, what: str, where: str = where) -> None:
+            findings.append(Finding(kind=kind, where=where, what=what))
+
+        if not text:
+            continue
+        try:
+            line = msgspec.json.decode(text, type=ManifestLine)
+        except msgspec.ValidationError as error:
+            tell(Kind.CONTRADICTION, f"is no line that this wsrec writes: {first_line(error)}")
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            tell(Kind.NOTE, "is torn, as a crash leaves it; what it told of has to show elsewhere")
+            continue
+        places = [(path, _place(root, root / path)) for path in (line.path, line.events_path) if path is not None]
+        named = {place[1:] for _, place in places if place is not None}
+        if not places or any(place is None for _, place in places) or len(named) != 1:
+            tell(Kind.CONTRADICTION, "names no pair of files of one place, session and number")
+            continue
+        (key,) = named
+        if key not in pairs and not whole:
+            continue
+        pair = pairs.setdefault(key, Pair(*key))
+        if pair.line is not None:
+            tell(Kind.CONTRADICTION, f"lists what line {pair.where.rpartition(':')[2]} lists already")
+            continue
+        pair.line, pair.where = line, where
+        if (line.feed, line.session, line.number) != key:
+            tell(Kind.CONTRADICTION, "feed, session or number are not those of the files that it names")
+        for path, place in places:
+            _match(root / path, place[0] if place else "", pair, tell)
+
+
+def _match(path: Path, kind: str, pair: Pair, tell: Callable[[Kind, str], None]) -> None:
+    """Hold a listed file against what was found."""
+    found = getattr(pair, kind)
+    if found == path:
+        return
+    if found is not None:
+        tell(Kind.CONTRADICTION, f"names {path}, but {found} has this session and number")
+    elif is_file(path):
+        # it landed after the folder was looked through
+        setattr(pair, kind, path)
+    else:
+        tell(Kind.DAMAGED, f"the file is gone: {path}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a regular file: opening anything else may wait for ever."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _journals(root: Path) -> dict[str, tuple[int, int]]:
+    left: dict[str, tuple[int, int]] = {}
+    for folder in sorted((root / _OWN).glob("*/")):
+        if folder.name != "aside" and folder.is_dir():
+            sizes = []
+            for journal in folder.glob("journal-*.arrows"):
+                try:
+                    sizes.append(journal.stat().st_size)
+                except FileNotFoundError:
+                    continue  # its recorder was done with it meanwhile
+            left[folder.name] = (len(sizes), sum(sizes))
+    return left
+
+
+def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | None) -> list[Finding]:
+    found = []
+    for session, (count, size) in journals.items():
+        where = str(root / _OWN / session)
+        kept = f"{count:,} journal{'' if count == 1 else 's'} of {size:,} bytes"
+        if held:
+            what = f"a recorder holds the folder: this session is still being recorded; {kept} so far"
+        elif held is None:
+            what = f"left behind or still being recorded (the lock cannot be read): {kept}"
+        else:
+            what = f"was interrupted and not recovered: {kept}; run `wsrec recover {root}`"
+        found.append(Finding(kind=Kind.INCOMPLETE, where=where, what=what))
+    aside = root / _OWN / "aside"
+    count = sum(1 for _ in aside.iterdir()) if aside.is_dir() else 0
+    if count:
+        what = f"{count:,} file{'' if count == 1 else 's'} set aside: parts that could not be used, or were made anew"
+        found.append(Finding(kind=Kind.NOTE, where=str(aside), what=what))
+    return found

@@ -1,0 +1,234 @@
+"""What a verification says: the structs that `--json` encodes as they stand. Times and durations are integers of ns."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+
+class VerifyStatus(IntEnum):
+    """Exit status of `wsrec verify`. The comment below each is what docs/verify.md says of it."""
+
+    HOLDS = 0
+    """everything holds: nothing damaged, nothing contradictory, no interval incomplete"""
+    DAMAGED = 1
+    """damaged or contradictory: a file, a figure or a row is not what wsrec wrote"""
+    USAGE = 2
+    """wrong usage: nothing was looked at"""
+    NOTHING = 3
+    """no capture there, or nothing in it yet"""
+    INCOMPLETE = 4
+    """sound, but with intervals that are incomplete, or a session that is not ended or not recovered"""
+
+
+class State(StrEnum):
+    """How complete an interval of a stream is, and by what proof. The comment below each is docs/verify.md's."""
+
+    PROVED = "proved"
+    """the exchange's own numbers follow one another without a hole from the interval's first message to its last"""
+    UNBROKEN = "unbroken"
+    """the TCP connection was open and all that it brought is in the files; no number proves that nothing is missing"""
+    SILENT = "silent"
+    """the subscription was confirmed and the connection was open, and not one message came"""
+    INCOMPLETE = "incomplete"
+    """something is missing, or nothing shows that it is not; the reason says what"""
+
+
+class Kind(StrEnum):
+    """How grave a finding is. The comment below each is docs/verify.md's."""
+
+    DAMAGED = "damaged"
+    """a file that is gone, cannot be read, or is not the one that was written"""
+    CONTRADICTION = "contradiction"
+    """two places that must say the same do not"""
+    INCOMPLETE = "incomplete"
+    """something was not recorded, or is not in the files yet"""
+    NOTE = "note"
+    """worth knowing; nothing is wrong"""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was found.
+
+    Attributes:
+        kind: how grave it is.
+        where: the file (with the line, for the manifest), folder or session.
+        what: in plain words.
+
+    """
+
+    kind: Kind
+    where: str
+    what: str
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """A part of a stream's time.
+
+    Attributes:
+        start, end: ns since the epoch (UTC, by the hand-off).
+        state: how complete it is.
+        reason: why it is incomplete, or what bounds it; empty where nothing is to be said.
+
+    """
+
+    start: int
+    end: int
+    state: State
+    reason: str = ""
+
+    @property
+    def duration(self) -> int:
+        """Its length (ns)."""
+        return self.end - self.start
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel and symbol of one connection.
+
+    Attributes:
+        conn: the connection.
+        channel, symbol: as the messages name them; null where the feed's fields name none.
+        topic: what was asked for, null where no subscription is known to be this stream's.
+        rule: the feed's rule for its numbers (`none` where it has none).
+        state: the worst of its intervals; `proved` where the numbers prove all between first and last message.
+        messages: received.
+        gaps: breaks of the rule.
+        proved, unbroken, incomplete: ns in each state; `silent` time counts as unbroken.
+        intervals: in order of time; after the first 1,000 none are listed, but all are counted.
+
+    """
+
+    conn: int
+    channel: str | None
+    symbol: str | None
+    topic: str | None
+    rule: str
+    state: State
+    messages: int
+    gaps: int
+    proved: int
+    unbroken: int
+    incomplete: int
+    intervals: list[Interval]
+
+
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of the ledger, as each place that counts it has it.
+
+    Attributes:
+        what: what is counted.
+        sources: the figure by the place that says it; a place that says nothing is left out.
+
+    """
+
+    what: str
+    sources: dict[str, int]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all places say the same."""
+        return len(set(self.sources.values())) < 2
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """Time in which nothing could be received, or of which rows are missing.
+
+    Attributes:
+        conn: the connection; null where it concerns all of the session.
+        start, end: ns since the epoch.
+        reason: why.
+
+    """
+
+    conn: int | None
+    start: int
+    end: int
+    reason: str
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One session of one feed.
+
+    Attributes:
+        session, feed: its names.
+        state: `ended`; `interrupted` (killed; what was journalled has been recovered, or its end is not in the files);
+            `unrecovered` (journals wait for `wsrec recover`); `recording`; `part` (not all its files were looked at).
+        files, bytes: message and events files read, and their size.
+        start, end: first and last moment that the files tell of (ns since the epoch); null without any.
+        rows: read.
+        missing: how many `seq` are in no row.
+        duplicates: rows whose `seq` another row has already.
+        ledger: the counts, by the places that have them.
+        losses: what was lost, by time; after the first 1,000 none are listed.
+        stalls, stalled: how often a full ring paused a connection, and for how long (ns). Nothing is lost by it.
+        unattributed: received messages that name no channel: answers, errors, heartbeats.
+        streams: by connection, channel and symbol.
+
+    """
+
+    session: str
+    feed: str
+    state: str
+    files: int
+    bytes: int
+    start: int | None
+    end: int | None
+    rows: int
+    missing: int
+    duplicates: int
+    ledger: list[Count]
+    losses: list[Loss]
+    stalls: int
+    stalled: int
+    unattributed: int
+    streams: list[Stream]
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True):
+    """One output folder.
+
+    Attributes:
+        path: the folder.
+        whole: whether all of it was looked at, or only what was named.
+        sessions: by their ids.
+        findings: gravest first.
+
+    """
+
+    path: str
+    whole: bool
+    sessions: list[Session]
+    findings: list[Finding]
+
+    @property
+    def status(self) -> VerifyStatus:
+        """What it comes to."""
+        kinds = {finding.kind for finding in self.findings}
+        if kinds & {Kind.DAMAGED, Kind.CONTRADICTION}:
+            return VerifyStatus.DAMAGED
+        if not any(session.rows for session in self.sessions) and Kind.INCOMPLETE not in kinds:
+            return VerifyStatus.NOTHING
+        partial = any(s.losses or any(t.state is State.INCOMPLETE for t in s.streams) for s in self.sessions)
+        return VerifyStatus.INCOMPLETE if partial or Kind.INCOMPLETE in kinds else VerifyStatus.HOLDS
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """All captures of one call.
+
+    Attributes:
+        status: exit status.
+        captures: in order of their paths.
+
+    """
+
+    status: int
+    captures: list[Capture]
+
+
+def worst(captures: list[Capture]) -> VerifyStatus:
+    """The exit status of several captures: the gravest, and nothing only where there is nothing anywhere."""
+    found = {capture.status for capture in captures}
+    order = (VerifyStatus.DAMAGED, VerifyStatus.INCOMPLETE, VerifyStatus.HOLDS)
+    return next((status for status in order if status in found), VerifyStatus.NOTHING)

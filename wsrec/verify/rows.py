@@ -1,0 +1,174 @@
+"""The rows of message files held against what every row must be: order, stages, words, and what they add up to."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.histogram import Histogram, Int64s
+from wsrec.report.columns import Bools, times, words
+from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL
+
+COLUMNS = (
+    "seq",
+    "conn",
+    "recv_time",
+    "recv_source",
+    *(stage.column for stage in STAGES),
+    "direction",
+    "opcode",
+    "channel",
+    "symbol",
+    "exchange_time",
+    "exchange_seq",
+    "text",
+    "data",
+)
+_MONOTONIC = STAGES[1:]
+_DIRECTIONS = {"recv", "sent", "rest"}
+_OPCODES = {"text", "binary", "ping", "pong", "close"}
+_SOURCES = {"nic", "kernel", "user"}
+# An anchor moves UTC by little; how many of them may lie between two rows and still be looked at
+_ANCHORS_BETWEEN = 16
+
+
+class Anchors:
+    """How the mapping of stages 2 to 6 onto UTC moved: what may make `handoff_time` go back without disorder."""
+
+    def __init__(self) -> None:
+        self._times: list[int] = []
+        self._drops: list[int] = []
+        self._offset: int | None = None
+
+    def add(self, time: int, monotonic: int, realtime: int) -> None:
+        """An anchor (ns), in order of the file."""
+        offset = realtime - monotonic
+        self._times.append(time)
+        self._drops.append(0 if self._offset is None else max(self._offset - offset, 0))
+        self._offset = offset
+
+    def forget_before(self, time: int) -> None:
+        """No row before this time will be asked for any more."""
+        keep = max(bisect_right(self._times, time) - _ANCHORS_BETWEEN, 0)
+        del self._times[:keep], self._drops[:keep]
+
+    def explain(self, before: int, after: int) -> bool:
+        """Whether anchors between two rows moved UTC back from `before` to `after` (ns) or farther."""
+        drop = 0
+        last = bisect_right(self._times, after) - 1
+        for at in range(last, max(last - _ANCHORS_BETWEEN, -1), -1):
+            drop += self._drops[at]
+            if drop >= before - after:
+                return before - drop <= self._times[at]
+        return False
+
+
+class FileRows:
+    """What the rows of one message file add up to.
+
+    Attributes:
+        rows: how many.
+        first_seq, last_seq, first_time, last_time: of the first and the last row (`recv_time`).
+        first_handoff, last_handoff: their hand-offs (ns since the epoch).
+        problems: what rows are not as they must be, with how many of them.
+
+    """
+
+    def __init__(self, conns: set[int], anchors: Anchors, handoff: int | None) -> None:
+        self.rows = 0
+        self.first_seq: int | None = None
+        self.last_seq: int | None = None
+        self.first_time: int | None = None
+        self.last_time: int | None = None
+        self.first_handoff: int | None = None
+        self.last_handoff: int | None = None
+        self.problems: Counter[str] = Counter()
+        self.messages = self.payload_bytes = 0
+        self.steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
+        self._conns = conns
+        self._anchors = anchors
+        self._before = handoff
+        self._sources: Counter[str] = Counter()
+
+    def add(self, batch: Any, payload: pa.Array, carried: Bools) -> None:
+        """Look at a batch of rows; `carried`: which of them are received text or binary messages."""
+        seq = batch.column("seq").to_numpy(zero_copy_only=False)
+        recv_time, _ = times(batch, "recv_time")
+        if not self.rows:
+            self.first_seq, self.first_time = int(seq[0]), int(recv_time[0])
+        self.last_seq, self.last_time = int(seq[-1]), int(recv_time[-1])
+        self.rows += len(seq)
+        self.messages += int(np.count_nonzero(carried))
+        self.payload_bytes += int(pc.sum(pc.binary_length(payload).filter(pa.array(carried))).as_py() or 0)
+        self._check_words(batch)
+        self._check_payload(batch)
+        self._check_stages(batch, recv_time)
+
+    def stage1(self, said: Any) -> Any:
+        """What `wsrec.stage1` should say; how it splits the rows without a stamp by reason is its own."""
+        none = self._sources.pop("user", 0)
+        pairs = said.items() if isinstance(said, dict) else ()
+        reasons = {key: value for key, value in pairs if key.startswith("none: ")}
+        fits = all(isinstance(value, int) for value in reasons.values()) and sum(reasons.values()) == none
+        return {**self._sources, **(reasons if fits else {"none": none} if none else {})}
+
+    def _check_words(self, batch: Any) -> None:
+        for column, known in (("direction", _DIRECTIONS), ("opcode", _OPCODES), ("recv_source", _SOURCES)):
+            codes, names = words(batch, column)
+            for code in np.unique(codes).tolist():
+                if names[code] not in known:
+                    self.problems[f"{column} is no word of the format"] += int(np.count_nonzero(codes == code))
+        conns = batch.column("conn").to_numpy(zero_copy_only=False)
+        strange = [conn for conn in np.unique(conns).tolist() if conn not in self._conns]
+        if strange:
+            self.problems["their connection is not in wsrec.connections"] += int(np.isin(conns, strange).sum())
+
+    def _check_payload(self, batch: Any) -> None:
+        text, data = (batch.column(name).is_valid().to_numpy(zero_copy_only=False) for name in ("text", "data"))
+        self._count(text == data, "not exactly one of text and data has the payload")
+        opcode, names = words(batch, "opcode")
+        is_text = np.array([name == "text" for name in names])[opcode]
+        self._count(text & ~is_text, "a payload is in text and the opcode is another")
+
+    def _check_stages(self, batch: Any, recv_time: Int64s) -> None:
+        stamps = {stage: times(batch, stage.column) for stage in STAGES}
+        handoff = stamps[HANDOFF][0]
+        previous = np.concatenate(([handoff[0] if self._before is None else self._before], handoff[:-1]))
+        for row in np.flatnonzero(handoff < previous).tolist():
+            if not self._anchors.explain(int(previous[row]), int(handoff[row])):
+                self.problems["handoff_time is before that of the row before"] += 1
+        self._before = self.last_handoff = int(handoff[-1])
+        if self.first_handoff is None:
+            self.first_handoff = int(handoff[0])
+        codes, names = words(batch, "direction")
+        received = np.array([name == "recv" for name in names])[codes]
+        decreasing = np.zeros(len(handoff), np.bool_)
+        for start, end in itertools.pairwise(_MONOTONIC):
+            both = stamps[start][1] & stamps[end][1]
+            decreasing |= both & (stamps[end][0] < stamps[start][0])
+        self._count(decreasing, "stages 2 to 6 decrease within the row")
+        has_event = stamps[EVENT][1]
+        same = np.all([stamps[stage][1] == has_event for stage in _MONOTONIC[:-1]], axis=0)
+        self._count(~same | (has_event != received), "stages 2 to 5 are not there as the direction asks")
+        nic, stamped = stamps[NIC]
+        best = np.where(stamped, nic, np.where(has_event, stamps[RECV_END][0], handoff))
+        self._count(best != recv_time, "recv_time is not the best arrival time")
+        source, sources = words(batch, "recv_source")
+        user = np.array([name == "user" for name in sources])[source]
+        self._count(user == stamped, "recv_source does not fit stage 1")
+        counts = np.bincount(source[received], minlength=len(sources))
+        self._sources.update({name: int(n) for name, n in zip(sources, counts, strict=True) if n and name})
+        for step in (*STEPS, TOTAL):
+            (begin, has_begin), (stop, has_stop) = stamps[step.start], stamps[step.end]
+            self.steps[step.key].add((stop - begin)[received & has_begin & has_stop])
+
+    def _count(self, wrong: npt.NDArray[np.bool_], what: str) -> None:
+        if wrong.any():
+            self.problems[what] += int(np.count_nonzero(wrong))

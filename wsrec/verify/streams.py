@@ -1,0 +1,400 @@
+"""Streams: which intervals of each channel and symbol are provably complete, and why the others are not.
+
+Rows and events come in order of time. A connection lives in epochs, from one `connect` to the next `disconnect`; within
+an epoch TCP brings everything in order or breaks. So the time of a stream is covered from its subscription's
+confirmation (its first message where nothing confirms) to the end of the epoch, and what lies between two covered
+intervals is incomplete. Within a covered interval the feed's rule decides: where it would show a loss, the messages
+from the first to the last prove themselves; before, behind and without such a rule only the connection speaks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wsrec.feed.schema import ConfigError, Feed, SequenceRule
+from wsrec.feed.sequence import SequenceGap
+from wsrec.histogram import Int64s
+from wsrec.report.columns import Bools
+from wsrec.ring.events import EventKind
+from wsrec.verify.model import Interval, Loss, State, Stream
+
+_PROVING = (SequenceRule.NEXT, SequenceRule.TOUCHING, SequenceRule.PREVIOUS)
+# An exchange can name symbols without end; beyond this many they are one stream a connection
+_STREAMS = 65_536
+_LISTED = 1_000
+_OTHERS = "(other channels)"
+
+Key = tuple[int, str | None, str | None]
+
+
+class _Epoch:
+    """One life of a connection."""
+
+    def __init__(self) -> None:
+        self.opened: int | None = None
+        self.end: int | None = None
+        self.reason = ""
+        self.acked: dict[str, int] = {}
+        self.failed: dict[str, str] = {}
+
+
+class _Span:
+    """A stream's messages in one epoch: the first, the last, and the breaks of the rule between them."""
+
+    def __init__(self, first: int) -> None:
+        self.first = self.last = first
+        self.breaks: list[tuple[int, int, str]] = []
+
+
+class _Messages:
+    """What is known of one stream."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.gaps = 0
+        self.spans: dict[int, _Span] = {}
+        self.last = 0
+
+
+class _Topic(NamedTuple):
+    """A topic as a stream: the names that its channel may have, and its symbol (None: any)."""
+
+    topic: str
+    channels: frozenset[str]
+    symbol: str | None
+
+
+class Streams:
+    """The streams of one session and feed.
+
+    Args:
+        feed: the feed as its files' metadata have it; None where they have none that can be read.
+
+    Attributes:
+        losses: what could not be received, by time.
+        gap_rows: `seq` of the rows whose gap the events files tell of.
+        start, end: first and last moment of anything.
+        stalls, stalled: full rings, and for how long (ns).
+        ended: the detail of the `session_end` event, None without one.
+        recovered: whether a part of it was recovered from a journal.
+        unattributed: received messages that name no channel.
+
+    """
+
+    def __init__(self, feed: Feed | None) -> None:
+        self._feed = feed
+        self._has_fields = feed is not None and feed.fields is not None
+        self._rules = {name: channel.sequence for name, channel in feed.channel_by_any_name.items()} if feed else {}
+        self._epochs: dict[int, list[_Epoch]] = {}
+        self._streams: dict[Key, _Messages] = {}
+        self._asked: dict[int, dict[str, None]] = {}
+        self.losses: list[Loss] = []
+        self.gap_rows: set[int] = set()
+        self.gap_events = 0
+        self.start: int | None = None
+        self.end: int | None = None
+        self.stalls = self.stalled = 0
+        self.ended: dict[str, Any] | None = None
+        self.recovered = False
+        self.unattributed = 0
+
+    def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
+        """An event (ns since the epoch), in order of time among rows and events."""
+        if kind not in (EventKind.LOST_INTERVAL, EventKind.RECOVERED):
+            # these two can be written long after the session
+            self.start = time if self.start is None else min(self.start, time)
+            self.end = time if self.end is None else max(self.end, time)
+        if kind == EventKind.SESSION_END:
+            self.ended = detail
+        elif kind == EventKind.RECOVERED:
+            self.recovered = True
+        elif kind == EventKind.GAP:
+            self.gap_events += 1
+            self.gap_rows.add(_integer(detail.get("seq"), -1))
+        elif kind == EventKind.STALL:
+            self.stalls += 1
+            self.stalled += _integer(detail.get("duration_ns"))
+        elif kind == EventKind.LOST_INTERVAL:
+            self._lost(time, conn, detail)
+        elif conn is not None:
+            self._connection_event(time, kind, conn, detail)
+
+    def _connection_event(self, time: int, kind: str, conn: int, detail: dict[str, Any]) -> None:
+        if kind == EventKind.CONNECT:
+            epoch = self._current(conn)
+            epoch.opened = time if epoch.opened is None else epoch.opened
+        elif kind == EventKind.SUBSCRIBE:
+            self._asked.setdefault(conn, {}).update(dict.fromkeys(_topics(detail)))
+        elif kind == EventKind.ACK:
+            self._current(conn).acked.update(dict.fromkeys(_topics(detail), time))
+        elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
+            said = detail.get("message")
+            reason = f"the exchange refused it: {said}" if kind == EventKind.REFUSED else "nobody answered the request"
+            self._current(conn).failed.update(dict.fromkeys(_topics(detail), reason))
+        elif kind == EventKind.CLOSE:
+            epoch = self._current(conn)
+            if epoch.end is None:
+                epoch.end, epoch.reason = time, f"closed by {detail.get('by')}"
+        elif kind == EventKind.DISCONNECT:
+            epoch = self._current(conn)
+            epoch.end = time if epoch.end is None else min(epoch.end, time)
+            epoch.reason = str(detail.get("message") or epoch.reason or "the connection ended")
+            self._epochs[conn].append(_Epoch())
+
+    def _lost(self, time: int, conn: int | None, detail: dict[str, Any]) -> None:
+        start, end = _integer(detail.get("from"), time), _integer(detail.get("to"), time)
+        reason = str(detail.get("reason", ""))
+        self.losses.append(Loss(conn=conn, start=start, end=end, reason=reason))
+        for number in self._epochs if conn is None else (conn,):
+            for epoch in self._epochs.get(number, [])[-2:]:
+                # a connection that broke may have been dead before that showed
+                if epoch.opened is not None and epoch.opened <= start and (epoch.end is None or epoch.end > start):
+                    epoch.end, epoch.reason = start, epoch.reason or reason
+
+    def _current(self, conn: int) -> _Epoch:
+        epochs = self._epochs.setdefault(conn, [])
+        if not epochs:
+            epochs.append(_Epoch())
+        return epochs[-1]
+
+    def missing(self, start: int, end: int, reason: str) -> None:
+        """What happened between two moments is not known: rows or events are missing."""
+        self.losses.append(Loss(conn=None, start=start, end=end, reason=reason))
+
+    def rows(
+        self,
+        handoff: Int64s,
+        conns: npt.NDArray[np.uint16],
+        channels: tuple[npt.NDArray[np.integer], list[str | None]],
+        symbols: tuple[npt.NDArray[np.integer], list[str | None]],
+        carried: Bools,
+        gaps: Sequence[SequenceGap],
+    ) -> None:
+        """Rows between two disconnects; `channels` and `symbols` as codes and words, `gaps` by their place in them."""
+        if not len(handoff):
+            return
+        self.start = int(handoff[0]) if self.start is None else min(self.start, int(handoff[0]))
+        self.end = int(handoff[-1]) if self.end is None else max(self.end, int(handoff[-1]))
+        counted = carried
+        if self._has_fields:
+            counted = carried & (channels[0] != len(channels[1]) - 1)
+            self.unattributed += int(np.count_nonzero(carried) - np.count_nonzero(counted))
+        place = np.flatnonzero(counted)
+        wide = (len(channels[1]), len(symbols[1]))
+        code = (conns.astype(np.int64) * wide[0] + channels[0]) * wide[1] + symbols[0]
+        order = place[np.argsort(code[place], kind="stable")]
+        bounds = np.flatnonzero(np.diff(code[order], prepend=-1, append=-1))
+        groups = {}
+        for begin, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            rows = order[begin:stop]
+            first = int(rows[0])
+            key = (int(conns[first]), channels[1][int(channels[0][first])], symbols[1][int(symbols[0][first])])
+            groups[key] = rows
+        broken: dict[Key, list[SequenceGap]] = {}
+        for gap in gaps:
+            broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
+        for key, rows in groups.items():
+            self._add(key, handoff, rows, broken.get(key, ()))
+
+    def _add(self, key: Key, handoff: Int64s, rows: Int64s, gaps: Sequence[SequenceGap]) -> None:
+        if key not in self._streams and len(self._streams) >= _STREAMS:
+            key = (key[0], _OTHERS, None)
+        stream = self._streams.setdefault(key, _Messages())
+        epochs = self._epochs.setdefault(key[0], [])
+        if not epochs:
+            epochs.append(_Epoch())
+        first = int(handoff[rows[0]])
+        if epochs[-1].opened is None:
+            # in the files' part that was looked at the connection is there already, or came with this very read
+            epochs[-1].opened = first
+        span = stream.spans.setdefault(len(epochs) - 1, _Span(first))
+        for gap in gaps:
+            at = int(np.searchsorted(rows, gap.index))
+            before = int(handoff[rows[at - 1]]) if at else (stream.last or first)
+            stream.gaps += 1
+            if len(span.breaks) < _LISTED:
+                span.breaks.append((before, int(handoff[gap.index]), _describe(gap)))
+            else:
+                # too many to tell apart: one that reaches from there to here
+                began, _, said = span.breaks[-1]
+                span.breaks[-1] = (began, int(handoff[gap.index]), said)
+        span.last = stream.last = int(handoff[rows[-1]])
+        stream.count += len(rows)
+
+    def result(self) -> list[Stream]:
+        """All streams, with those that were asked for and stayed silent."""
+        topics = self._topics()
+        named: set[tuple[int, str]] = set()
+        streams = []
+        for key, messages in sorted(self._streams.items(), key=lambda item: tuple(map(_sortable, item[0]))):
+            conn, channel, symbol = key
+            topic = next((t for t in topics.get(conn, ()) if channel in t.channels and _same(symbol, t.symbol)), None)
+            if topic is not None:
+                named.add((conn, topic.topic))
+            streams.append(self._stream(key, messages, None if topic is None else topic.topic))
+        for conn, asked in self._asked.items():
+            known = {topic.topic: topic for topic in topics.get(conn, ())}
+            for text in asked:
+                silent = known.get(text)
+                if (conn, text) not in named and (silent is not None or not self._streams):
+                    channel = min(silent.channels, key=len) if silent else None
+                    key = (conn, channel, silent.symbol if silent else None)
+                    streams.append(self._stream(key, _Messages(), text))
+        return streams
+
+    def _stream(self, key: Key, messages: _Messages, topic: str | None) -> Stream:
+        conn, channel, symbol = key
+        rule = self._rules.get(channel or "", SequenceRule.NONE)
+        intervals = list(self._intervals(conn, messages, topic, proving=rule in _PROVING))
+        for loss in self.losses:
+            if loss.conn is None:
+                intervals = list(_without(intervals, loss))
+        time = {state: sum(i.duration for i in intervals if i.state is state) for state in State}
+        states = {interval.state for interval in intervals}
+        if State.INCOMPLETE in states or messages.gaps or not intervals:
+            state = State.INCOMPLETE
+        elif not messages.count:
+            state = State.SILENT
+        else:
+            state = State.PROVED if rule in _PROVING else State.UNBROKEN
+        return Stream(
+            conn=conn,
+            channel=channel,
+            symbol=symbol,
+            topic=topic,
+            rule=rule.value,
+            state=state,
+            messages=messages.count,
+            gaps=messages.gaps,
+            proved=time[State.PROVED],
+            unbroken=time[State.UNBROKEN] + time[State.SILENT],
+            incomplete=time[State.INCOMPLETE],
+            intervals=intervals[:_LISTED],
+        )
+
+    def _intervals(self, conn: int, messages: _Messages, topic: str | None, *, proving: bool) -> Iterator[Interval]:
+        """A stream's time from its first confirmation or message to the session's end."""
+        assert self.end is not None
+        until: int | None = None
+        why = ""
+        for number, epoch in enumerate(self._epochs.get(conn, [])):
+            if epoch.opened is None:
+                continue
+            span = messages.spans.get(number)
+            end = max(self.end if epoch.end is None else epoch.end, span.last if span else 0)
+            start = epoch.acked.get(topic) if topic is not None else None
+            if start is None and span is not None:
+                start = span.first
+            if start is None:
+                start = end if until is not None else epoch.opened
+                failed = epoch.failed.get(topic or "", "no message came, and nothing confirms the subscription")
+                yield Interval(start=start if until is None else until, end=end, state=State.INCOMPLETE, reason=failed)
+                until, why = end, epoch.reason
+                continue
+            if until is not None and start > until:
+                yield Interval(start=until, end=start, state=State.INCOMPLETE, reason=f"reconnected: {why}")
+            yield from _covered(start, end, span, proving=proving, silent=not messages.count)
+            until, why = end, epoch.reason
+        last = [loss for loss in self.losses if loss.conn in (conn, None) and until is not None and loss.end > until]
+        if last and until is not None:
+            yield Interval(start=until, end=last[-1].end, state=State.INCOMPLETE, reason=last[-1].reason)
+
+    def _topics(self) -> dict[int, list[_Topic]]:
+        """What each connection asked for, as streams."""
+        feed = self._feed
+        if feed is None:
+            return {}
+        names: dict[str, set[str]] = {name: {name} for name in feed.channel_table}
+        for template, channel in feed.channels.items():
+            if not channel.parameters:
+                names[template].update(channel.aliases)
+        patterns = []
+        for name, channel in feed.channel_table.items():
+            escaped = re.escape(channel.topic).replace(re.escape("{symbol}"), "(.+)")
+            patterns.append((re.compile(escaped, re.DOTALL), channel.per_symbol, frozenset(names[name])))
+        return {
+            conn: [found for topic in asked if (found := _read_topic(feed, patterns, topic)) is not None]
+            for conn, asked in self._asked.items()
+        }
+
+
+def _read_topic(feed: Feed, patterns: list[tuple[re.Pattern[str], bool, frozenset[str]]], topic: str) -> _Topic | None:
+    found = []
+    for pattern, per_symbol, names in patterns:
+        match = pattern.fullmatch(topic)
+        if match is None:
+            continue
+        if not per_symbol:
+            return _Topic(topic, names, None)
+        try:
+            symbol = feed.symbols.normalise(match[1]) if feed.symbols else match[1]
+        except ConfigError:
+            continue
+        found.append(_Topic(topic, names, symbol))
+    # the pattern that leaves the least to the symbol says most
+    return min(found, key=lambda each: len(each.symbol or ""), default=None)
+
+
+def _covered(start: int, end: int, span: _Span | None, *, proving: bool, silent: bool) -> Iterator[Interval]:
+    """The time of one epoch in which the stream was subscribed to."""
+    if span is None:
+        state = State.SILENT if silent else State.UNBROKEN
+        yield Interval(start=start, end=max(start, end), state=state, reason="no message came")
+        return
+    first = max(span.first, start)
+    if first > start:
+        yield Interval(start=start, end=first, state=State.UNBROKEN, reason="before the first message")
+    at = first
+    state = State.PROVED if proving else State.UNBROKEN
+    for before, after, reason in span.breaks:
+        before, after = max(before, at), max(after, at)
+        if before > at:
+            yield Interval(start=at, end=before, state=state)
+        yield Interval(start=before, end=after, state=State.INCOMPLETE, reason=reason)
+        at = after
+    last = max(span.last, at)
+    if last > at or not span.breaks:
+        yield Interval(start=at, end=last, state=state)
+    if end > last:
+        yield Interval(start=last, end=end, state=State.UNBROKEN, reason="after the last message")
+
+
+def _without(intervals: list[Interval], loss: Loss) -> Iterator[Interval]:
+    """The intervals, incomplete where they overlap a loss."""
+    for each in intervals:
+        start, end = max(each.start, loss.start), min(each.end, loss.end)
+        if each.state is State.INCOMPLETE or start > end or (start == end and loss.start < loss.end):
+            yield each
+            continue
+        if each.start < start:
+            yield Interval(start=each.start, end=start, state=each.state, reason=each.reason)
+        yield Interval(start=start, end=end, state=State.INCOMPLETE, reason=loss.reason)
+        if end < each.end:
+            yield Interval(start=end, end=each.end, state=each.state, reason=each.reason)
+
+
+def _describe(gap: SequenceGap) -> str:
+    missing = "" if gap.missing is None else f", {gap.missing:,} missing"
+    return f"sequence gap ({gap.rule.value}): expected {gap.expected}, found {gap.found}{missing}"
+
+
+def _topics(detail: dict[str, Any]) -> list[str]:
+    topics = detail.get("topics")
+    return [topic for topic in topics if isinstance(topic, str)] if isinstance(topics, list) else []
+
+
+def _same(symbol: str | None, asked: str | None) -> bool:
+    return asked is None or (symbol is not None and symbol.upper() == asked.upper())
+
+
+def _sortable(value: int | str | None) -> tuple[bool, int, str]:
+    return (value is not None, value if isinstance(value, int) else 0, value if isinstance(value, str) else "")
+
+
+def _integer(value: Any, default: int = 0) -> int:
+    return value if isinstance(value, int) else default

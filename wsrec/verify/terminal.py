@@ -1,0 +1,149 @@
+"""A verification on the terminal: what is wrong first, then each session, its ledger and its streams.
+
+Every word that comes from a file passes `units.clean`, and everything is built of `Text`, never of markup.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from wsrec.units import clean, duration, size, utc
+from wsrec.verify.model import Capture, Finding, Kind, Session, State, Stream, Verification, VerifyStatus
+
+_SHOWN_FINDINGS = 20
+_SHOWN_STREAMS = 20
+_SHOWN_INTERVALS = 5
+_STYLES = {
+    State.PROVED: "green",
+    State.UNBROKEN: "cyan",
+    State.SILENT: "dim",
+    State.INCOMPLETE: "bold red",
+    Kind.DAMAGED: "bold red",
+    Kind.CONTRADICTION: "bold red",
+    Kind.INCOMPLETE: "yellow",
+    Kind.NOTE: "dim",
+}
+_VERDICTS = {
+    VerifyStatus.HOLDS: ("holds", "green", "nothing damaged, nothing contradictory, no interval incomplete"),
+    VerifyStatus.DAMAGED: ("DAMAGED", "bold red", "damaged or contradictory, see above"),
+    VerifyStatus.NOTHING: ("nothing there", "yellow", "no rows in any file"),
+    VerifyStatus.INCOMPLETE: ("incomplete", "yellow", "what is there is sound, see above for what is missing"),
+}
+_WORST_FIRST = (State.INCOMPLETE, State.SILENT, State.UNBROKEN, State.PROVED)
+
+
+def print_verification(verification: Verification, console: Console) -> None:
+    """Print a verification to the console."""
+    for index, capture in enumerate(verification.captures):
+        if index:
+            console.print()
+        _capture(capture, console)
+
+
+def _capture(capture: Capture, console: Console) -> None:
+    part = "" if capture.whole else " (a part of it)"
+    console.print(Rule(Text(f"{clean(capture.path, 100)}{part}", style="bold"), align="left", style="dim"))
+    for finding in capture.findings[:_SHOWN_FINDINGS]:
+        console.print(_finding(finding, capture.path))
+    if len(capture.findings) > _SHOWN_FINDINGS:
+        rest = Counter(finding.kind.value for finding in capture.findings[_SHOWN_FINDINGS:])
+        counted = ", ".join(f"{count:,} {kind}" for kind, count in rest.items())
+        console.print(Text(f"and {counted} more (--json lists them)", style="dim"))
+    for session in capture.sessions:
+        console.print()
+        _session(session, console)
+    word, style, why = _VERDICTS[capture.status]
+    console.print()
+    console.print(Text.assemble((word, style), f": {why}"))
+
+
+def _finding(finding: Finding, root: str) -> Text:
+    what = f" {clean(finding.where.removeprefix(root + '/'), 300)}: {clean(finding.what, 500)}"
+    return Text.assemble((finding.kind.value, _STYLES[finding.kind]), what)
+
+
+def _session(session: Session, console: Console) -> None:
+    title = Text(f"{clean(session.feed, 40)}, session {clean(session.session, 60)}: {session.state}", style="bold")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    if session.start is not None and session.end is not None:
+        span = f"{utc(session.start)} to {utc(session.end)} UTC, {duration(session.end - session.start)}"
+        grid.add_row("time", Text(span))
+    grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {session.rows:,} rows"))
+    holes = f"{session.missing:,} missing, {session.duplicates:,} there twice"
+    whole = not session.missing and not session.duplicates
+    grid.add_row("seq", Text("none missing" if whole else holes, style="green" if whole else "bold red"))
+    for index, count in enumerate(session.ledger):
+        said = ", ".join(f"{source} {value:,}" for source, value in count.sources.items())
+        mark = Text("= ", "green") if count.agrees else Text("! ", "bold red")
+        grid.add_row("" if index else "ledger", Text.assemble(mark, f"{count.what.replace('_', ' ')}: {said}"))
+    if session.stalls:
+        paused = (
+            f"{session.stalls:,}, {duration(session.stalled)} in all: a ring was full, TCP pushed back, nothing lost"
+        )
+        grid.add_row("stalls", Text(paused))
+    if session.unattributed:
+        grid.add_row("other", Text(f"{session.unattributed:,} received without a channel: answers, heartbeats"))
+    for index, loss in enumerate(session.losses[:_SHOWN_INTERVALS]):
+        conn = "" if loss.conn is None else f"connection {loss.conn}: "
+        lost = f"{conn}{_span(loss.start, loss.end)}: {clean(loss.reason, 200)}"
+        grid.add_row("" if index else "lost", Text(lost, style="yellow"))
+    if len(session.losses) > _SHOWN_INTERVALS:
+        grid.add_row("", Text(f"and {len(session.losses) - _SHOWN_INTERVALS:,} more", style="dim"))
+    console.print(title)
+    console.print(grid)
+    if session.streams:
+        console.print(_streams(session.streams))
+        _missing(session.streams, console)
+
+
+def _streams(streams: list[Stream]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="ellipsis", no_wrap=True, max_width=40)
+    for _ in range(4):
+        grid.add_column(justify="right", no_wrap=True)
+    heads = ("stream", "conn", "channel and symbol", "messages", "proved", "unbroken", "incomplete")
+    grid.add_row(*(Text(head, style="dim") for head in heads))
+    ordered = sorted(streams, key=lambda stream: _WORST_FIRST.index(stream.state))
+    for stream in ordered[:_SHOWN_STREAMS]:
+        times = (stream.proved, stream.unbroken, stream.incomplete)
+        grid.add_row(
+            Text(stream.state.value, style=_STYLES[stream.state]),
+            Text(str(stream.conn)),
+            Text(_name(stream)),
+            Text(f"{stream.messages:,}"),
+            *(Text(duration(ns) if ns else "-", style="dim" if not ns else "") for ns in times),
+        )
+    rest = Counter(stream.state.value for stream in ordered[_SHOWN_STREAMS:])
+    if rest:
+        counted = ", ".join(f"{count:,} {state}" for state, count in rest.items())
+        grid.add_row("", "", Text(f"and {counted}", style="dim"))
+    return grid
+
+
+def _missing(streams: list[Stream], console: Console) -> None:
+    """The first incomplete intervals of the first streams that have some."""
+    for stream in [each for each in streams if each.state is State.INCOMPLETE][:_SHOWN_STREAMS]:
+        bad = [interval for interval in stream.intervals if interval.state is State.INCOMPLETE]
+        console.print(Text(f"{_name(stream)}, connection {stream.conn}: incomplete", style="yellow"))
+        for interval in bad[:_SHOWN_INTERVALS]:
+            console.print(Text(f"  {_span(interval.start, interval.end)}: {clean(interval.reason, 200)}"))
+        if len(bad) > _SHOWN_INTERVALS:
+            console.print(Text(f"  and {len(bad) - _SHOWN_INTERVALS:,} more", style="dim"))
+
+
+def _name(stream: Stream) -> str:
+    words = [clean(word, 60) for word in (stream.channel, stream.symbol) if word is not None]
+    return " ".join(words) or (clean(stream.topic, 60) if stream.topic else "all messages")
+
+
+def _span(start: int, end: int) -> str:
+    return f"{utc(start)}, {duration(end - start)}"

@@ -1,0 +1,481 @@
+"""`wsrec verify` as a function: paths in, verification out. Nothing on disk is changed.
+
+A file's bytes are held against the manifest's SHA-256 before anything in it is believed: what fails is never parsed.
+Then each session is read once, file by file in order of their numbers and row by row in order of time, so that memory
+does not grow with the capture: what is kept is a state a stream.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from wsrec.feed.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence import SequenceChecker, SequenceGap
+from wsrec.report.columns import Bools, batches, first_line, times, words
+from wsrec.report.contiguity import Contiguity
+from wsrec.ring.events import EventKind
+from wsrec.store.manifest import ManifestLine
+from wsrec.store.schema import UTC_NS
+from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
+from wsrec.verify.inventory import Inventory, Pair, roots, take
+from wsrec.verify.model import Capture, Count, Finding, Kind, Session, Verification, worst
+from wsrec.verify.rows import COLUMNS, Anchors, FileRows
+from wsrec.verify.streams import Streams
+
+Progress = Callable[[int, int], None]
+
+_KINDS = frozenset(kind.value for kind in EventKind)
+# findings of one kind that are listed of one session; the rest are counted
+_FINDINGS = 100
+_LOSSES = 1_000
+_GRAVEST = list(Kind)
+
+
+def verify(paths: Iterable[Path], progress: Progress | None = None) -> Verification:
+    """Read captures back and say what of them holds.
+
+    Args:
+        paths: output folders, folders that hold some, or files and folders within one.
+        progress: called now and then with the bytes read and the bytes of all files.
+
+    Raises:
+        OSError: a folder cannot be read.
+
+    """
+    inventories = [take(root, only) for root, only in sorted(roots(paths).items())]
+    meter = _Meter(sum(map(_size, inventories)), progress)
+    captures = [_capture(inventory, meter) for inventory in inventories]
+    return Verification(status=worst(captures), captures=captures)
+
+
+class _Meter:
+    """How far the reading is."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._done = 0
+        self._progress = progress
+
+    def add(self, done: float) -> None:
+        self._done += int(done)
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total)
+
+
+def _size(inventory: Inventory) -> int:
+    return sum(_bytes(pair.messages) + _bytes(pair.events) for pairs in inventory.pairs.values() for pair in pairs)
+
+
+def _bytes(path: Path | None) -> int:
+    try:
+        return path.stat().st_size if path is not None else 0
+    except OSError:
+        return 0
+
+
+def _capture(inventory: Inventory, meter: _Meter) -> Capture:
+    sessions, findings = [], list(inventory.findings)
+    for (feed, session), pairs in sorted(inventory.pairs.items(), key=lambda item: item[0][::-1]):
+        reading = _SessionReading(inventory, feed, session, meter)
+        sessions.append(reading.read(pairs))
+        findings += reading.findings
+    findings.sort(key=lambda finding: _GRAVEST.index(finding.kind))
+    return Capture(path=str(inventory.root), whole=inventory.whole, sessions=sessions, findings=findings)
+
+
+class _EventRow(NamedTuple):
+    time: int
+    kind: str
+    conn: int | None
+    detail: dict[str, Any]
+
+
+class _SessionReading:
+    """One session of one feed, read from its first file to its last."""
+
+    def __init__(self, inventory: Inventory, feed: str, session: str, meter: _Meter) -> None:
+        self.findings: list[Finding] = []
+        self._told: Counter[Kind] = Counter()
+        self._inventory = inventory
+        self._feed, self._session = feed, session
+        self._name = f"{feed}, session {session}"
+        self._meter = meter
+        self._seq = Contiguity()
+        self._anchors = Anchors()
+        self._handoff: int | None = None
+        self._seen: int | None = None
+        self._next_seq = 0
+        self._config: Any = None
+        self._reader: CompiledFieldReader | PythonFieldReader | None = None
+        self._checker: SequenceChecker | None = None
+        self._streams: Streams | None = None
+        self._gap_seqs: set[int] = set()
+        self._conns: set[int] = set()
+        self._hole: str | None = None
+        self._ledger: dict[str, dict[str, int]] = {}
+        self._files = self._bytes = self._rows = 0
+        self._file_gaps = self._file_lost = 0
+        self._complete = True
+
+    def read(self, pairs: list[Pair]) -> Session:
+        """Read all files of the session."""
+        left = self._session in self._inventory.journals
+        unlisted = [pair for pair in pairs if pair.line is None and self._inventory.listed]
+        for pair in pairs:
+            if pair not in unlisted:
+                self._pair(pair)
+                continue
+            self._meter.add(_bytes(pair.messages) + _bytes(pair.events))
+            where = str(pair.messages or pair.events)
+            if left:
+                what = "has no line in the manifest yet: its session was not finished, its rows are in the journal too"
+                self._tell(Kind.INCOMPLETE, where, what)
+            else:
+                self._tell(Kind.CONTRADICTION, where, "is there and not listed in the manifest")
+        return self._result(pairs, left)
+
+    def _tell(self, kind: Kind, where: Path | str, what: str) -> None:
+        self._told[kind] += 1
+        if self._told[kind] <= _FINDINGS:
+            self.findings.append(Finding(kind=kind, where=str(where), what=what))
+
+    def _pair(self, pair: Pair) -> None:
+        """Read a message file and the events file beside it."""
+        size = _bytes(pair.messages) + _bytes(pair.events)
+        self._files += (pair.messages is not None) + (pair.events is not None)
+        self._bytes += size
+        line = pair.line
+        messages, events = pair.messages, pair.events
+        about: dict[str, Any] | None = None
+        beside: dict[str, Any] | None = None
+        if line is not None:
+            self._check_line(pair, line)
+        if messages is not None and sound(messages, line.sha256 if line else None, self._tell):
+            about = about_messages(messages, pair, self._tell)
+        if events is not None and sound(events, line.events_sha256 if line else None, self._tell):
+            beside = about_events(events, pair, self._tell)
+        self._meter.add(size / 2)
+        self._open(about or beside)
+        assert self._streams is not None
+        expects_rows = messages is not None or (line is not None and line.path is not None)
+        expects_events = events is not None or (line is not None and line.events_path is not None)
+        self._file_gaps = self._file_lost = 0
+        rows = None
+        if about is not None and messages is not None:
+            rows = self._read_rows(messages, about, events if beside is not None else None)
+        elif beside is not None and events is not None:
+            for event in self._events_of(events):
+                self._apply(event)
+        if expects_rows and rows is None:
+            self._lose(f"the message file of number {pair.number} is damaged or gone", line)
+        elif expects_events and beside is None and rows is not None:
+            first, last = rows.first_handoff, rows.last_handoff
+            if first is not None and last is not None:
+                reason = f"the events file of number {pair.number} is damaged or gone: what happened is not known"
+                self._streams.missing(first, last, reason)
+            self._complete = False
+        if rows is not None and about is not None and messages is not None:
+            self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
+        elif line is not None:
+            self._sum("rows", manifest=line.rows)
+        if line is not None and beside is not None:
+            if line.lost_intervals != self._file_lost:
+                what = f"the manifest says {line.lost_intervals} lost intervals, its events are {self._file_lost}"
+                self._tell(Kind.CONTRADICTION, pair.where, what)
+            self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
+            self._sum("events", manifest=line.events)
+        self._meter.add(size / 2)
+
+    def _check_line(self, pair: Pair, line: ManifestLine) -> None:
+        """Both files of a pair are in its line, or neither is there."""
+        listed = (line.path, line.sha256), (line.events_path, line.events_sha256)
+        for file, (path, digest) in zip((pair.messages, pair.events), listed, strict=True):
+            if file is not None and path is None:
+                self._tell(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
+            elif (path is None) != (digest is None):
+                self._tell(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
+
+    def _open(self, about: dict[str, Any] | None) -> None:
+        """Take what the whole session shares from the first file that has it."""
+        if about is None:
+            self._streams = self._streams or Streams(None)
+            return
+        config = about.get("feed_config")
+        described = about.get("connections")
+        for each in described if isinstance(described, list) else ():
+            if isinstance(each, dict) and isinstance(each.get("conn"), int):
+                self._conns.add(each["conn"])
+        if self._config is None:
+            self._config = config
+            try:
+                feed = Feed.model_validate(config)
+            except ValidationError as error:
+                what = f"wsrec.feed_config is no feed that this wsrec knows: {first_line(error)}"
+                self._tell(Kind.CONTRADICTION, self._session, what)
+                feed = None
+            self._streams = Streams(feed)
+            self._reader = FieldReader(feed) if feed else None
+            self._checker = SequenceChecker(feed) if feed else None
+        elif config != self._config:
+            self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
+
+    def _lose(self, reason: str, line: ManifestLine | None) -> None:
+        """Rows of a file cannot be read: what came from the row before to the row after is not known."""
+        self._complete = False
+        self._hole = reason
+        if self._seen is None and line is not None:
+            self._seen = line.first_time
+        if line is not None and line.last_time is not None and self._streams is not None:
+            self._streams.end = max(self._streams.end or 0, line.last_time)
+
+    def _read_rows(self, path: Path, about: dict[str, Any], events: Path | None) -> FileRows | None:
+        """Go through rows and events in order of time; None where the file cannot be read to its end."""
+        assert self._streams is not None
+        rows = FileRows(self._conns, self._anchors, self._handoff)
+        waiting = self._events_of(events) if events is not None else iter(())
+        upcoming = next(waiting, None)
+        try:
+            for batch in batches(path, COLUMNS):
+                if not batch.num_rows:
+                    continue
+                handoff, _ = times(batch, "handoff_time")
+                ahead = []
+                # every event up to this batch's last row; the anchors among them explain its order
+                while upcoming is not None and upcoming.time <= handoff[-1]:
+                    ahead.append(upcoming)
+                    self._note_anchor(upcoming)
+                    upcoming = next(waiting, None)
+                self._batch(path, batch, handoff, rows, ahead)
+        except UNREADABLE as error:
+            self._tell(Kind.DAMAGED, path, f"cannot be read after {rows.rows:,} rows: {first_line(error)}")
+            return None
+        for event in [upcoming, *waiting] if upcoming is not None else ():
+            self._note_anchor(event)
+            self._apply(event)
+        if rows.last_handoff is not None:
+            self._handoff = rows.last_handoff
+            self._anchors.forget_before(rows.last_handoff)
+        return rows
+
+    def _batch(self, path: Path, batch: Any, handoff: Any, rows: FileRows, events: list[_EventRow]) -> None:
+        assert self._streams is not None
+        seq = batch.column("seq").to_numpy(zero_copy_only=False)
+        self._follow(path, seq, handoff)
+        direction, opcode = (words(batch, name) for name in ("direction", "opcode"))
+        carried = _among(direction, {"recv"}) & _among(opcode, {"text", "binary"})
+        payload = pc.coalesce(batch.column("text").cast(pa.binary()), batch.column("data")).cast(pa.large_binary())
+        rows.add(batch, payload, carried)
+        columns = self._reader.read(payload, carried) if self._reader is not None else None
+        if columns is not None:
+            self._compare(batch, columns, rows)
+        conns = batch.column("conn").to_numpy(zero_copy_only=False)
+        channels, symbols = words(batch, "channel"), words(batch, "symbol")
+        start = 0
+        for event in [*events, None]:
+            stop = len(seq) if event is None else int(np.searchsorted(handoff, event.time, side="right"))
+            cuts = event is None or event.kind == EventKind.DISCONNECT
+            if cuts and stop > start:
+                gaps = self._gaps(conns, columns, seq, start, stop)
+                span = slice(start, stop)
+                own = ((channels[0][span], channels[1]), (symbols[0][span], symbols[1]))
+                self._streams.rows(handoff[span], conns[span], *own, carried[span], gaps)
+                start = stop
+            if event is not None:
+                self._apply(event)
+
+    def _follow(self, path: Path, seq: Any, handoff: Any) -> None:
+        """Hold `seq` against what came before: it goes on by one, from file to file."""
+        assert self._streams is not None
+        if not self._seq.count and not self._inventory.whole and self._hole is None and seq[0]:
+            # only a part of the session was asked for, and this is where it begins
+            self._complete, self._next_seq = False, int(seq[0])
+        self._seq.add(seq)
+        expected = np.concatenate(([self._next_seq], seq[:-1].astype(np.int64) + 1))
+        for row in np.flatnonzero(seq.astype(np.int64) != expected)[:_FINDINGS].tolist():
+            reason = self._hole if row == 0 else None
+            if reason is None:
+                reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
+                self._tell(Kind.CONTRADICTION, path, reason)
+            before = int(handoff[row - 1]) if row else self._seen
+            after = int(handoff[row])
+            self._streams.missing(after if before is None else min(before, after), after, reason)
+            self._complete = False
+            self._forget_numbers()
+        self._hole = None
+        self._next_seq = int(seq[-1]) + 1
+        self._seen = int(handoff[-1])
+
+    def _forget_numbers(self) -> None:
+        if self._checker is not None:
+            for conn in self._conns:
+                self._checker.reset(conn)
+
+    def _gaps(self, conns: Any, columns: FieldColumns | None, seq: Any, start: int, stop: int) -> list[SequenceGap]:
+        if self._checker is None or columns is None or not self._checker.checks:
+            return []
+        gaps = self._checker.check(conns[start:stop], FieldColumns._make(column[start:stop] for column in columns))
+        self._gap_seqs |= {int(seq[start + gap.index]) for gap in gaps}
+        return gaps
+
+    def _compare(self, batch: Any, columns: FieldColumns, rows: FileRows) -> None:
+        """Hold the columns that came from the payload against the payload."""
+        for name, kind in (("channel", pa.string()), ("symbol", pa.string()), ("exchange_seq", pa.int64())):
+            self._same(name, batch.column(name).cast(kind), getattr(columns, name).cast(kind), rows)
+        stored = batch.column("exchange_time").cast(UTC_NS).cast(pa.int64())
+        self._same("exchange_time", stored, columns.exchange_time, rows)
+
+    @staticmethod
+    def _same(name: str, stored: pa.Array, read: pa.Array, rows: FileRows) -> None:
+        if stored.equals(read):
+            return
+        differing = pc.or_(pc.xor(stored.is_null(), read.is_null()), pc.fill_null(pc.not_equal(stored, read), False))
+        rows.problems[f"{name} is not what the payload says"] += pc.sum(differing).as_py()
+
+    def _events_of(self, path: Path) -> Iterator[_EventRow]:
+        """The events of a file, in order of time."""
+        before = 0
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches():
+                    moments, _ = times(batch, "time")
+                    rows = batch.select(["kind", "conn", "detail"]).to_pylist()
+                    for time, row in zip(moments.tolist(), rows, strict=True):
+                        detail = msgspec.json.decode("null" if row["detail"] is None else row["detail"])
+                        if time < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
+                            self._tell(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
+                        before = time
+                        self._sum("events", read=1)
+                        yield _EventRow(time, row["kind"], row["conn"], detail if isinstance(detail, dict) else {})
+        except UNREADABLE as error:
+            self._tell(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
+
+    def _note_anchor(self, event: _EventRow) -> None:
+        if event.kind == EventKind.ANCHOR:
+            monotonic, realtime = event.detail.get("monotonic"), event.detail.get("realtime")
+            if isinstance(monotonic, int) and isinstance(realtime, int):
+                self._anchors.add(event.time, monotonic, realtime)
+
+    def _apply(self, event: _EventRow) -> None:
+        assert self._streams is not None
+        self._streams.event(event.time, event.kind, event.conn, event.detail)
+        name = self._name if event.conn is None else f"{self._name}, connection {event.conn}"
+        if event.kind == EventKind.LOST_INTERVAL:
+            self._file_lost += 1
+            self._tell(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
+        elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
+            self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
+        elif event.kind == EventKind.GAP:
+            self._file_gaps += 1
+        elif event.kind == EventKind.DISCONNECT and event.conn is not None and self._checker is not None:
+            self._checker.reset(event.conn)
+
+    def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
+        """Hold metadata and manifest against the rows of a file."""
+        checks = self._checker is not None and self._checker.checks
+        read: dict[str, Any] = {
+            "rows": rows.rows,
+            "first_seq": rows.first_seq,
+            "last_seq": rows.last_seq,
+            "first_time": rows.first_time,
+            "last_time": rows.last_time,
+            "bytes": _bytes(path),
+            "stage1": rows.stage1(about.get("stage1")),
+            "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
+        }
+        if known:
+            read["gaps"] = self._file_gaps if checks else None
+        check_figures(path, about, pair.line, self._tell, **read)
+        for what, count in rows.problems.items():
+            self._tell(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
+        self._rows += rows.rows
+        said = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
+        self._sum("rows", read=rows.rows, **{key: value for key, value in said.items() if isinstance(value, int)})
+        self._sum("messages", read=rows.messages)
+        self._sum("payload_bytes", read=rows.payload_bytes)
+
+    def _sum(self, what: str, **sources: int) -> None:
+        counts = self._ledger.setdefault(what, {})
+        for source, value in sources.items():
+            counts[source] = counts.get(source, 0) + value
+
+    def _result(self, pairs: list[Pair], left: bool) -> Session:
+        streams = self._streams or Streams(None)
+        name = self._name
+        if self._hole is not None and streams.end is not None:
+            streams.missing(min(self._seen or streams.end, streams.end), streams.end, self._hole)
+        whole = self._inventory.whole
+        state = "ended" if streams.ended is not None else "interrupted"
+        if not whole and state != "ended":
+            state = "part"
+        if left and streams.ended is None:
+            state = "recording" if self._inventory.held else "unrecovered"
+        if state == "interrupted" and pairs:
+            recovered = "what was journalled was recovered" if streams.recovered else "its end is not in the files"
+            self._tell(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
+        self._settle(streams, name)
+        for kind, count in self._told.items():
+            if count > _FINDINGS:
+                what = f"{count:,} findings of the kind {kind} in this session, the first {_FINDINGS} are listed"
+                self.findings.append(Finding(kind=Kind.NOTE, where=name, what=what))
+        return Session(
+            session=self._session,
+            feed=self._feed,
+            state=state,
+            files=self._files,
+            bytes=self._bytes,
+            start=streams.start,
+            end=streams.end,
+            rows=self._rows,
+            missing=self._seq.missing,
+            duplicates=self._seq.duplicates,
+            ledger=[Count(what=what, sources=sources) for what, sources in self._ledger.items()],
+            losses=sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES],
+            stalls=streams.stalls,
+            stalled=streams.stalled,
+            unattributed=streams.unattributed,
+            streams=streams.result() if streams.end is not None else [],
+        )
+
+    def _settle(self, streams: Streams, name: str) -> None:
+        """Close the ledger: what the writer counted against what was read."""
+        whole = self._complete and self._inventory.whole
+        if streams.ended is not None and whole and not streams.recovered:
+            for what in ("messages", "payload_bytes"):
+                counted = streams.ended.get(what)
+                if isinstance(counted, int):
+                    self._sum(what, session_end=counted, read=0)
+        if whole and self._checker is not None and self._checker.checks:
+            self._sum("gaps", read=len(self._gap_seqs), events=streams.gap_events)
+            unrecorded = self._gap_seqs - streams.gap_rows
+            unfounded = streams.gap_rows - self._gap_seqs
+            if unrecorded and streams.recovered:
+                # recovery begins anew with each feed: it has not seen the last number of the files before
+                self._ledger.pop("gaps")
+                what = f"{len(unrecorded):,} sequence gaps lie where a recovered part begins: no event tells of them"
+                self._tell(Kind.NOTE, name, what)
+            elif unrecorded:
+                self._tell(Kind.CONTRADICTION, name, f"a sequence gap at seq {min(unrecorded)} has no event")
+            if unfounded:
+                what = f"an event tells of a sequence gap at seq {min(unfounded)}, the rows do not"
+                self._tell(Kind.CONTRADICTION, name, what)
+        for what, counts in self._ledger.items():
+            if len(set(counts.values())) > 1 and self._complete:
+                said = ", ".join(f"{source} {value:,}" for source, value in counts.items())
+                self._tell(Kind.CONTRADICTION, name, f"the ledger does not balance: {what}: {said}")
+
+
+def _among(codes: tuple[Any, list[str | None]], known: set[str]) -> Bools:
+    """Where a column of words has one of `known`."""
+    found: Bools = np.array([word in known for word in codes[1]])[codes[0]]
+    return found
