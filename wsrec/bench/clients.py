@@ -19,6 +19,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
+import wsrec
 from wsrec import child
 from wsrec.bench.contestants import BARE
 from wsrec.receive import privilege
@@ -144,6 +145,36 @@ async def aiohttp_paced(job: ClientJob) -> Measured:
         return meter.read()
 
 
+async def connect_saturated(job: ClientJob) -> Measured:
+    """`wsrec.connect`: a callback a message."""
+    meter: Meter | None = None
+
+    def on_message(message: wsrec.Message) -> None:
+        nonlocal meter
+        if meter is None:
+            meter = Meter()
+
+    connection = await wsrec.connect(job.url, on_message=on_message, ca_file=job.ca_file, max_message=_MAX_MESSAGE)
+    await connection.wait_closed()
+    assert meter is not None
+    return meter.read()
+
+
+async def connect_paced(job: ClientJob) -> Measured:
+    """`wsrec.connect`: note each message's time, first thing in the callback."""
+    times, now, index = _times(job), time.monotonic_ns, 0
+
+    def on_message(message: wsrec.Message) -> None:
+        nonlocal index
+        times[index] = now()
+        index += 1
+
+    meter = Meter()
+    connection = await wsrec.connect(job.url, on_message=on_message, ca_file=job.ca_file, max_message=_MAX_MESSAGE)
+    await connection.wait_closed()
+    return meter.read()
+
+
 async def picows_saturated(job: ClientJob) -> Measured:
     """`picows`: a callback a frame."""
     import picows
@@ -189,18 +220,44 @@ async def picows_paced(job: ClientJob) -> Measured:
 
 async def picows_recording(job: ClientJob) -> Measured:
     """`picows` and pyarrow in one process: append payload and time, write a row group when there are enough."""
+    return await _picows_recording(job, {}, None)
+
+
+async def picows_fields_recording(job: ClientJob) -> Measured:
+    """The same, with the fields that wsrec records too: each message decoded by msgspec, a value a column appended."""
+    import pyarrow as pa
+
+    decode = msgspec.json.Decoder().decode
+
+    def fields(payload: bytes) -> tuple[Any, ...]:
+        message = decode(payload)
+        data = message.get("data", message)
+        time_ms, seq = data.get("E"), data.get("u", data.get("t"))
+        return message.get("stream"), data.get("s"), None if time_ms is None else time_ms * 1_000_000, seq
+
+    kinds = {
+        "channel": pa.string(),
+        "symbol": pa.string(),
+        "exchange_time": pa.timestamp("ns"),
+        "exchange_seq": pa.int64(),
+    }
+    return await _picows_recording(job, kinds, fields)
+
+
+async def _picows_recording(
+    job: ClientJob, kinds: dict[str, Any], fields: Callable[[bytes], tuple[Any, ...]] | None
+) -> Measured:
     import picows
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     assert job.out is not None
-    schema = pa.schema([("time", pa.timestamp("ns")), ("payload", pa.binary())])
+    schema = pa.schema([("time", pa.timestamp("ns")), ("payload", pa.binary()), *kinds.items()])
     writer = pq.ParquetWriter(job.out, schema, compression="zstd")
 
     class Listener(picows.WSListener):
         def __init__(self) -> None:
-            self.times: list[int] = []
-            self.payloads: list[bytes] = []
+            self.begin()
 
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             if frame.msg_type == picows.WSMsgType.CLOSE:
@@ -209,15 +266,25 @@ async def picows_recording(job: ClientJob) -> Measured:
                 done.set_result(meter.read())
                 transport.disconnect()
                 return
+            payload = frame.get_payload_as_bytes()
             self.times.append(time.time_ns())
-            self.payloads.append(frame.get_payload_as_bytes())
+            self.payloads.append(payload)
+            if fields is not None:
+                for column, value in zip(self.fields, fields(payload), strict=True):
+                    column.append(value)
             if len(self.payloads) == ROW_GROUP:
                 self.flush()
 
+        def begin(self) -> None:
+            self.times: list[int] = []
+            self.payloads: list[bytes] = []
+            self.fields: list[list[Any]] = [[] for _ in kinds]
+
         def flush(self) -> None:
-            columns = [pa.array(self.times, schema.field("time").type), pa.array(self.payloads, pa.binary())]
+            values = (self.times, self.payloads, *self.fields)
+            columns = [pa.array(column, field.type) for column, field in zip(values, schema, strict=True)]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
-            self.times, self.payloads = [], []
+            self.begin()
 
     done: asyncio.Future[Measured] = asyncio.get_running_loop().create_future()
     meter = Meter()
@@ -255,9 +322,12 @@ async def bare_saturated(job: ClientJob) -> Measured:
 
 _CLIENTS: dict[tuple[str, Measure], Callable[[ClientJob], Coroutine[Any, Any, Measured]]] = {
     (BARE, Measure.SATURATED): bare_saturated,
+    ("wsrec-connect", Measure.SATURATED): connect_saturated,
+    ("wsrec-connect", Measure.PACED): connect_paced,
     ("picows", Measure.SATURATED): picows_saturated,
     ("picows", Measure.PACED): picows_paced,
     ("picows", Measure.RECORDING): picows_recording,
+    ("picows-fields", Measure.RECORDING): picows_fields_recording,
     ("aiohttp", Measure.SATURATED): aiohttp_saturated,
     ("aiohttp", Measure.PACED): aiohttp_paced,
     ("websockets", Measure.SATURATED): websockets_saturated,

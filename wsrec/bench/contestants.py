@@ -57,7 +57,8 @@ def _modes(**form: bool) -> Iterator[Ours]:
 WSREC = Ours(name="wsrec")
 BUSY_POLL = Ours(name="wsrec-busy-poll", busy_poll=True)
 PICOWS = Client(name="picows", package="picows")
-OTHERS = (PICOWS, Client(name="aiohttp", package="aiohttp"), Client(name="websockets"))
+CONNECT = Client(name="wsrec-connect")
+OTHERS = (CONNECT, PICOWS, Client(name="aiohttp", package="aiohttp"), Client(name="websockets"))
 
 SATURATED: tuple[Contestant, ...] = (
     WSREC,
@@ -70,7 +71,7 @@ SATURATED: tuple[Contestant, ...] = (
     *OTHERS,
 )
 PACED: tuple[Contestant, ...] = (WSREC, BUSY_POLL, Ours(name="wsrec-python", pure=True), *OTHERS)
-RECORDING: tuple[Contestant, ...] = (WSREC, PICOWS)
+RECORDING: tuple[Contestant, ...] = (WSREC, PICOWS, Client(name="picows-fields", package="picows"))
 
 NAMES = tuple(dict.fromkeys(contestant.name for contestant in (*SATURATED, *PACED, *RECORDING)))
 

@@ -36,7 +36,8 @@ from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
 CLOSE_TIMEOUT = 2.0
-_FULL_POLL = 0.001
+# Each look costs a wake-up, and a writer that is behind gives back megabytes at a time
+_FULL_POLL = 0.005
 # A connection that lasted this long has proved itself: the next failure is a new one
 _PROVEN = 10.0
 
@@ -327,7 +328,7 @@ class Connection:
             self._ended.set_result(error)
 
     def _on_full(self) -> None:
-        """A ring is full: stop reading, let TCP push back, and look again in a millisecond."""
+        """A ring is full: stop reading, let TCP push back, and look again in some milliseconds."""
         assert self._transport is not None
         self._waiting.unwatch(self._transport.fileno)
         if not self._full_since:

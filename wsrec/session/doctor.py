@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.feed.schema import ConfigError
-from wsrec.receive import nic, privilege, timestamping
+from wsrec.receive import clock, ktls, nic, privilege, timestamping
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.processor import (
     DEEP_SLEEP_US,
@@ -92,6 +92,7 @@ def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = RO
         _hot_path(),
         *_stage_1(chosen),
         *_tls(),
+        _stage_clock(),
         _clock(root),
         *_processors(cpus, chosen, root),
         *_limits(root),
@@ -148,6 +149,20 @@ def _tls() -> Iterator[Finding]:
     found = f"{ssl.OPENSSL_VERSION}, {best}"
     yield Finding("--tls stamped", State.OK, found, "decrypted in user space, with stage 1")
     yield Finding("--tls openssl", State.OK, found, "decrypted in user space, without stage 1")
+    refusal = ktls.unable()
+    if refusal is None:
+        yield Finding(
+            "--tls ktls", State.OK, found, "decrypted by the kernel where the server takes part, without stage 1"
+        )
+    else:
+        yield Finding("--tls ktls", State.ABSENT, refusal.reason, "stamped is used instead", refusal.cure)
+
+
+def _stage_clock() -> Finding:
+    refusal = clock.refusal()
+    if refusal is None:
+        return Finding("stages 2 to 6", State.OK, clock.TSC, "read from the time stamp counter, without a call")
+    return Finding("stages 2 to 6", State.HINT, f"{clock.MONOTONIC}: {refusal}", "a stamp takes twice as long")
 
 
 def _clock(root: Path) -> Finding:
