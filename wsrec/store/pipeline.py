@@ -22,6 +22,7 @@ from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
+from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
 
 _EVENT = int(Flag.EVENT)
@@ -55,9 +56,11 @@ class Pipeline:
         disk: Disk = GIVES_UP,
     ) -> None:
         seq = next_seq or {}
+        encoder = Encoder()
         live_steps = None if status is None else status.steps
         self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, live_steps) for feed in job.feeds
+            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps)
+            for feed in job.feeds
         }
         self.active = set(self.feeds)
         self._disk = disk
