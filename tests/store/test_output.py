@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wsrec.store import output
+from wsrec.store import disk, output
+from wsrec.store.disk import PatientDisk
 from wsrec.store.output import ParquetOutput, make_folder, place
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 
@@ -69,14 +73,14 @@ class TestParquetOutput:
     def test_metadata_is_there(self, finished):
         assert pq.ParquetFile(finished[0]).metadata.metadata[b"wsrec.session"] == b'"s"'
 
-    def test_zstd_everywhere_and_delta_for_stamps(self, finished):
+    def test_zstd_everywhere_delta_for_stamps_and_payloads_plain(self, finished):
         group = pq.ParquetFile(finished[0]).metadata.row_group(0)
         columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
         assert {column.compression for column in columns.values()} == {"ZSTD"}
         for name in (*STAMPS, "seq", "exchange_seq"):
             assert "DELTA_BINARY_PACKED" in columns[name].encodings, name
-        for name in ("text", "data"):
-            assert "DELTA_LENGTH_BYTE_ARRAY" in columns[name].encodings
+        for name in ("text", "data", "frame_in_read", "read_bytes"):
+            assert set(columns[name].encodings) == {"PLAIN", "RLE"}, name
         for name in ("symbol", "channel", "opcode", "direction", "recv_source"):
             assert "RLE_DICTIONARY" in columns[name].encodings
 
@@ -97,6 +101,82 @@ class TestParquetOutput:
         with pytest.raises(FileExistsError):
             ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA)
         assert (tmp_path / "a.partial").read_bytes() == b"precious"
+
+
+class TestEncoder:
+    @pytest.fixture(autouse=True)
+    def _small(self, monkeypatch):
+        monkeypatch.setattr(output, "ROW_GROUP_ROWS", 10)
+        monkeypatch.setattr(output, "_WRITE_BYTES", 1)
+
+    def test_one_row_group_is_encoded_while_the_next_is_collected(self, tmp_path):
+        gate = Gate()
+        made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA, gate)
+        gate.open.clear()
+        made.append(rows(0, 10), 0)
+        made.append(rows(10, 9), 0)
+        assert made.rows == 19
+        next_one = threading.Thread(target=lambda: made.append(rows(19, 1), 0))
+        next_one.start()
+        next_one.join(0.1)
+        waits = next_one.is_alive()
+        gate.open.set()
+        next_one.join()
+        assert waits, "a third row group would be held in memory"
+        made.finish(tmp_path / "a.parquet", {})
+        assert pq.read_table(tmp_path / "a.parquet", partitioning=None)["seq"].to_pylist() == list(range(20))
+
+    def test_its_error_is_raised_by_what_comes_next(self, tmp_path):
+        for act in (lambda made: made.append(rows(10, 10), 0), lambda made: made.finish(tmp_path / "b", {})):
+            full = Full()
+            made = ParquetOutput(tmp_path / f"{time.monotonic_ns()}.partial", MESSAGE_SCHEMA, full)
+            full.full = True
+            made.append(rows(0, 10), 0)
+            with pytest.raises(OSError, match="No space left"):
+                act(made)
+            assert "encoder" not in [thread.name for thread in threading.enumerate()]
+        assert not (tmp_path / "b").exists()
+
+    def test_a_disk_that_is_full_for_a_while_loses_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(disk, "_RETRY_SECONDS", 0.01)
+        write, refusals, said = os.write, [None] * 3, []
+
+        def full_for_a_while(fd, data):
+            if refusals:
+                refusals.pop()
+                raise OSError(28, "No space left on device")
+            return write(fd, data)
+
+        made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA, PatientDisk(said.append))
+        monkeypatch.setattr("os.write", full_for_a_while)
+        for start in range(0, 40, 10):
+            made.append(rows(start, 10), 0)
+        made.finish(tmp_path / "a.parquet", {})
+        assert said == [True, True, True, False]
+        assert pq.read_table(tmp_path / "a.parquet", partitioning=None).num_rows == 40
+
+
+class Full(disk.Disk):
+    """Full from one moment on."""
+
+    full = False
+
+    def retry(self, action):
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return action()
+
+
+class Gate(disk.Disk):
+    """Lets what is written wait."""
+
+    def __init__(self):
+        self.open = threading.Event()
+        self.open.set()
+
+    def retry(self, action):
+        self.open.wait()
+        return action()
 
 
 class TestPlace:

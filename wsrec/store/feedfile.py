@@ -25,7 +25,7 @@ from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.store.manifest import ManifestLine
-from wsrec.store.output import ParquetOutput
+from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
 from wsrec.wire import frames
@@ -43,6 +43,7 @@ class FeedWriter:
         folder: where unfinished files grow.
         next_seq: `seq` of the next row.
         disk: what to do when the disk refuses.
+        encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
 
     Attributes:
@@ -61,6 +62,7 @@ class FeedWriter:
         folder: Path,
         next_seq: int = 0,
         disk: Disk = GIVES_UP,
+        encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
     ) -> None:
         self.name = feed.name
@@ -78,6 +80,7 @@ class FeedWriter:
         self._job = job
         self._folder = folder
         self._disk = disk
+        self._encoder = encoder
         self._live_steps = live_steps
         self._next_seq = next_seq
         model = Feed.model_validate(feed.config)
@@ -120,7 +123,7 @@ class FeedWriter:
         table["exchange_time"] = fields.exchange_time.view(UTC_NS)
         table["exchange_seq"] = fields.exchange_seq
         if self._messages is None:
-            self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk)
+            self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk, self._encoder)
         offsets = payload_offsets(payload)
         rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
         self._messages.append(rows, int(offsets[-1] - offsets[0]))
@@ -191,7 +194,7 @@ class FeedWriter:
         metadata = self._metadata(shared, rows, gaps)
         size, digest, events_digest = 0, None, None
         if self._event_rows:
-            events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk)
+            events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
             # what the rows of a batch showed was found after the events of the same batch
             self._event_rows.sort(key=lambda row: row["time"])
             table = pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,54 @@ from wsrec.store.disk import GIVES_UP, Disk, NewFile
 ROW_GROUP_ROWS = 1 << 16
 ROW_GROUP_BYTES = 32 << 20
 
-_PLAIN = ("text", "data", "detail")
-_LENGTH_ENCODED = "DELTA_LENGTH_BYTE_ARRAY"
-_DELTA = "DELTA_BINARY_PACKED"
+# What is handed to Python at once: every time costs the interpreter's lock
+_WRITE_BYTES = 1 << 20
+# A page's payloads are compressed together
+_PAGE_BYTES = 2 << 20
+# Rows that are encoded at once; Parquet's own 1024 make much of little
+_ENCODE_ROWS = 1 << 13
+
+
+class Encoder:
+    """Encodes row groups behind the thread that collects them, one at a time: at most one more is held in memory.
+
+    pyarrow encodes and compresses without the interpreter's lock. Several files may share an encoder, from one thread.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begin this work as soon as what was begun before is done.
+
+        Raises:
+            OSError: what was begun before failed.
+
+        """
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(work,), name="encoder", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Have everything done that was begun.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 (raised by `wait`)
+            self._error = error
 
 
 class ParquetOutput:
@@ -28,6 +75,7 @@ class ParquetOutput:
         partial: where it grows.
         schema: `MESSAGE_SCHEMA` or `EVENT_SCHEMA`.
         disk: what to do when the disk refuses.
+        encoder: encodes its row groups; one of its own where None.
 
     Attributes:
         rows: rows so far.
@@ -37,17 +85,21 @@ class ParquetOutput:
 
     """
 
-    def __init__(self, partial: Path, schema: pa.Schema, disk: Disk = GIVES_UP) -> None:
+    def __init__(self, partial: Path, schema: pa.Schema, disk: Disk = GIVES_UP, encoder: Encoder | None = None) -> None:
         self.rows = 0
         self._disk = disk
         self._partial = partial
         self._schema = schema
+        self._encoder = encoder or Encoder()
         self._file = _HashingFile(partial, disk)
+        self._buffered = pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _WRITE_BYTES)
         dictionaries = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         self._writer = pq.ParquetWriter(
-            self._file,
+            self._buffered,
             schema,
             compression="zstd",
+            data_page_size=_PAGE_BYTES,
+            write_batch_size=_ENCODE_ROWS,
             use_dictionary=dictionaries,
             column_encoding={field.name: _encoding(field) for field in schema if field.name not in dictionaries},
         )
@@ -63,7 +115,7 @@ class ParquetOutput:
             size: bytes of their payloads. Asking the table for its size takes longer than making it.
 
         Raises:
-            OSError: the disk is full or gone.
+            OSError: the disk is full or gone, found now or with the row group before.
 
         """
         self._held.append(table)
@@ -85,8 +137,10 @@ class ParquetOutput:
 
         """
         self._write_row_group()
+        self._encoder.wait()
         self._writer.add_key_value_metadata(metadata)
         self._writer.close()
+        self._buffered.flush()
         size, digest = self._file.finish()
         self._disk.retry(lambda: make_folder(final.parent))
         self._disk.retry(lambda: place(self._partial, final))
@@ -95,8 +149,11 @@ class ParquetOutput:
     def _write_row_group(self) -> None:
         if not self._held:
             return
-        table = pa.concat_tables(self._held).unify_dictionaries()
-        self._held, self._held_rows, self._held_bytes = [], 0, 0
+        held, self._held, self._held_rows, self._held_bytes = self._held, [], 0, 0
+        self._encoder.start(lambda: self._encode(held))
+
+    def _encode(self, tables: list[pa.Table]) -> None:
+        table = pa.concat_tables(tables).unify_dictionaries()
         self._writer.write_table(table, row_group_size=table.num_rows)
 
 
@@ -145,7 +202,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _encoding(field: pa.Field) -> str:
-    return _LENGTH_ENCODED if field.name in _PLAIN or pa.types.is_string(field.type) else _DELTA
+    # small integers are no smaller as deltas once they are compressed, and text is larger by its lengths apart
+    wide = pa.types.is_timestamp(field.type) or pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)
+    return "DELTA_BINARY_PACKED" if wide else "PLAIN"
 
 
 class _HashingFile(NewFile):

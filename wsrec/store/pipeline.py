@@ -22,6 +22,7 @@ from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
+from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
 
 _EVENT = int(Flag.EVENT)
@@ -55,9 +56,11 @@ class Pipeline:
         disk: Disk = GIVES_UP,
     ) -> None:
         seq = next_seq or {}
+        encoder = Encoder()
         live_steps = None if status is None else status.steps
         self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, live_steps) for feed in job.feeds
+            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps)
+            for feed in job.feeds
         }
         self.active = set(self.feeds)
         self._disk = disk
@@ -95,18 +98,16 @@ class Pipeline:
         if not len(slots):
             return
         slots, payload, compressed = inflate(slots, payload, self._job.max_message)
-        is_event = slots["flags"] & _EVENT != 0
-        rows = np.flatnonzero(is_event)
+        rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         offset = self._offsets(len(slots), rows, events)
+        # from event to event, as slices: messages with the events taken out from among them would be a copy
         start = 0
         for row, event in zip(rows.tolist(), events, strict=True):
-            if event.kind is EventKind.DISCONNECT:
-                # what came before it is still held against the sequence that ends with it
-                self._add_messages(slots, offset, payload, np.flatnonzero(~is_event[start:row]) + start, number)
-                start = row
+            self._add(slots[start:row], offset[start:row], payload[start:row], number)
             self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
-        self._add_messages(slots, offset, payload, np.flatnonzero(~is_event[start:]) + start, number)
+            start = row + 1
+        self._add(slots[start:], offset[start:], payload[start:], number)
         for row, message in compressed:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
             event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
@@ -162,13 +163,9 @@ class Pipeline:
         for feed in self._writing():
             feed.event(time, kind, **dict(detail))
 
-    def _add_messages(self, slots: Slots, offset: Int64s, payload: pa.Array, rows: Int64s, number: int) -> None:
-        if len(rows) == len(slots):
-            self._add(slots, offset, payload, number)
-        elif len(rows):
-            self._add(slots[rows], offset[rows], payload.take(pa.array(rows)), number)
-
     def _add(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
+        if not len(slots):
+            return
         when = stamps(slots, offset)
         if len(self.feeds) == 1:
             for feed in self._writing():

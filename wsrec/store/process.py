@@ -35,6 +35,8 @@ from wsrec.store.pipeline import Pipeline
 from wsrec.store.sync import SyncThread
 
 _POLL_SECONDS = 0.002
+# How often it looks after what is not urgent: looking costs more than asking whether something was published
+_LOOK_SECONDS = 0.02
 # How long the Parquet thread may keep the interpreter from the one that empties the rings
 _SWITCH_SECONDS = 0.0005
 # A ring this full is drained without waiting for the batch's time
@@ -174,6 +176,7 @@ class Writer:
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
         self._journal_bytes = 0
+        self._look_next = 0.0
         self._stopping = False
 
     def run(self) -> child.SummaryLine:
@@ -200,8 +203,7 @@ class Writer:
                 batch = self._drain.take(final=stopping)
                 if batch is None:
                     # a read that is still being handed off, or whose receiver was killed meanwhile
-                    self._idle()
-                    time.sleep(_POLL_SECONDS)
+                    self._idle(now)
                 else:
                     self._write(batch)
                     self._drain.release()
@@ -209,8 +211,7 @@ class Writer:
             elif stopping:
                 break
             else:
-                self._idle()
-                time.sleep(_POLL_SECONDS)
+                self._idle(now)
             self._check_threads()
         return self._finish()
 
@@ -245,7 +246,11 @@ class Writer:
         self._sync.change(self._journal)
         self._parquet.finish(old.number, old.path)
 
-    def _idle(self) -> None:
+    def _idle(self, now: float) -> None:
+        time.sleep(_POLL_SECONDS)
+        if now < self._look_next:
+            return
+        self._look_next = now + _LOOK_SECONDS
         self._beat()
         self._journal.check_name()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
