@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
+import struct
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -237,6 +239,33 @@ class TestSending:
 
 
 class TestEnds:
+    def test_theirs_counts_also_where_the_echo_cannot_be_sent(self):
+        def serve(connection: socket.socket) -> None:
+            answer(connection, text("last") + frame(CLOSE, b"\x0b\xb8enough"))
+            # the callback has both by now, and takes longer; then the connection is reset before the echo
+            time.sleep(0.1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        async def main(url: str) -> None:
+            connection = await wsrec.connect(url, on_message=lambda message: time.sleep(0.3))
+            with pytest.raises(wsrec.ConnectionClosed, match="enough") as raised:
+                await connection.wait_closed()
+            assert raised.value.code == 3000
+
+        with RawExchange(serve) as server:
+            run(main(server.url))
+
+    def test_what_was_made_of_a_view_and_kept_outlives_the_connection(self, exchange):
+        kept: list[Any] = []
+
+        def keep(message: wsrec.Message) -> None:
+            kept.extend((message.data[1:5], np.frombuffer(message.data, np.uint8)))
+
+        run(until_closed(exchange(sends([b"x" * 1000])).url, keep))
+        gc.collect()
+        assert bytes(kept[0]) == b"xxxx"
+        assert kept[1].tobytes() == b"x" * 1000
+
     def test_ours(self, exchange):
         closes = []
 

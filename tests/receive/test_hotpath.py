@@ -18,6 +18,7 @@ from tests.receive.conftest import Rig, frame, text
 from wsrec.receive import clock
 from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import CompiledHotPath
+from wsrec.receive.ktls import KtlsTransport
 from wsrec.ring.slotring import Flag
 from wsrec.stages import StampSource
 from wsrec.wire.errors import ProtocolError
@@ -529,6 +530,19 @@ class TestEnd:
         assert rig.ends == []
         rig.read()
         assert rig.ends == [None]
+
+    def test_by_a_reset_where_the_kernel_decrypts(self, make_rig):
+        """The kernel tells of it once: who asks again is told of an orderly end."""
+        with make_rig(tcp=True) as rig:
+            transport = KtlsTransport.__new__(KtlsTransport)
+            vars(transport).update(vars(rig.transport), source=StampSource.NONE_KTLS)
+            rig.transport = transport
+            rig.remake()
+            rig.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            rig.server.close()
+            rig.read()
+            (end,) = rig.ends
+            assert isinstance(end, ConnectionResetError)
 
     def test_by_a_reset(self, make_rig):
         with make_rig(tcp=True) as rig:

@@ -315,6 +315,18 @@ class TestEnd:
         assert receiver.ended() == 0
         assert receiver.events(EventKind.CLOSE) == [{"code": 1000, "reason": "", "by": "exchange"}]
 
+    def test_a_close_counts_also_where_the_echo_cannot_be_sent(self, receive):
+        def serve(connection: socket.socket) -> None:
+            answer(connection, b"")
+            # the subscription stays unread, so closing resets the connection right behind the close frame
+            time.sleep(0.3)
+            connection.sendall(text("last") + b"\x88\x08" + b"\x0f\xa0enough")
+
+        with RawExchange(serve) as server:
+            receiver = receive(plan(server.url, subscriptions=subscriptions("all")))
+            assert receiver.event(EventKind.CLOSE) == {"code": 4000, "reason": "enough", "by": "exchange"}
+            receiver.stop()
+
     def test_without_until_close_a_normal_close_is_no_end(self, receive, exchange):
         receiver = receive(plan(exchange(sends(["again"])).url))
         receiver.event(EventKind.CONNECT, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,10 @@ class TestJournal:
 class TestTail:
     """A journal read behind its end, while it goes on being written."""
 
+    @pytest.fixture(autouse=True, params=[0, 1 << 40], ids=["mapped", "read"])
+    def map_bytes(self, request, monkeypatch):
+        monkeypatch.setattr(journal_module, "_MAP_BYTES", request.param)
+
     @pytest.mark.parametrize("drop", [1, 1 << 40], ids=["forgotten by the kernel at once", "kept"])
     def test_each_batch_as_soon_as_it_is_appended(self, tmp_path, batches, monkeypatch, drop):
         monkeypatch.setattr(journal_module, "_DROP_BYTES", drop)
@@ -155,6 +160,18 @@ class TestTail:
         journal.close()
         (tmp_path / "j").unlink()
         assert content(read) == content(batches)
+
+    def test_small_batches_that_wait_for_their_row_group_take_no_descriptors(self, tmp_path, batches, monkeypatch):
+        monkeypatch.undo()
+        journal = Journal(tmp_path / "j", 1, JOB)
+        spans = [journal.append(batch) for batch in batches * 20]
+        tail = JournalTail(tmp_path / "j")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        waiting = [tail.read(span) for span in spans]
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert content(waiting) == content(batches * 20)
+        tail.close()
+        journal.close()
 
     def test_far_behind_and_in_any_order(self, tmp_path, batches):
         journal = Journal(tmp_path / "j", 1, JOB)

@@ -20,7 +20,7 @@ from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource
-from wsrec.store import manifest
+from wsrec.store import manifest, output
 from wsrec.store.capture import metadata
 from wsrec.store.feedfile import period
 from wsrec.store.pipeline import Pipeline
@@ -254,6 +254,16 @@ class TestFields:
         assert rows[1:] == [{"channel": None, "symbol": None, "exchange_seq": None}] * 3
         (time, *_) = messages_of(work.out)["exchange_time"].cast("int64").to_pylist()
         assert time == 1_795_355_999_123_000_000
+
+    def test_new_names_without_end_end_a_row_group(self, session, monkeypatch):
+        monkeypatch.setattr(output, "ROW_GROUP_BYTES", 4000)
+        work = session()
+        for number in range(40):
+            work.put(b'{"stream":"x@trade","data":{"s":"%0100d"}}' % number)
+            work.take()
+        (line,) = work.finish()
+        # each batch's dictionary has the names of all before it
+        assert pq.ParquetFile(work.out / line.path).num_row_groups > 10
 
 
 class TestGaps:

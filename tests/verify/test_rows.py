@@ -35,6 +35,15 @@ class TestAnchors:
         assert not anchors(0, 10, 20).explain(SECOND + 1, SECOND)
         assert not Anchors().explain(1, 0)
 
+    def test_a_counter_that_was_ahead_when_it_was_given_up_explains_by_how_much(self):
+        made = Anchors()
+        made.add(0, 0, 0, "TSC", 0)
+        made.add(SECOND, SECOND, SECOND, "CLOCK_MONOTONIC", 2_000_000)
+        made.add(2 * SECOND, 2 * SECOND, 2 * SECOND, "CLOCK_MONOTONIC", 0)
+        assert made.explain(SECOND + 1_900_000, SECOND)
+        assert not made.explain(SECOND + 2_100_000, SECOND)
+        assert not made.explain(2 * SECOND + 1, 2 * SECOND)
+
     @given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=10), st.data())
     def test_rows_in_order_on_the_stage_clock_are_always_explained(self, offsets, data):
         moments = st.integers(0, len(offsets) * SECOND - 1)

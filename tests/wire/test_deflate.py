@@ -56,6 +56,21 @@ class TestInflater:
         for message in messages:
             assert client.inflate(bytes(server.encode(Frame(Opcode.TEXT, message)).data), 1 << 20) == message
 
+    @pytest.mark.parametrize("context_takeover", [True, False])
+    @pytest.mark.parametrize("behind", [b"\0", b""])
+    def test_a_last_block_may_end_a_message(self, context_takeover, behind):
+        whole = zlib.compressobj(wbits=-15)
+        data = whole.compress(b"first") + whole.flush(zlib.Z_FINISH) + behind
+        assert Inflater(context_takeover=context_takeover).inflate(data, 100) == b"first"
+
+    @pytest.mark.parametrize("context_takeover", [True, False])
+    @pytest.mark.parametrize("behind", [b"garbage", zlib.compress(b"second", wbits=-15), b"\0\0"])
+    def test_what_lies_behind_a_last_block_is_not_dropped_in_silence(self, context_takeover, behind):
+        data = zlib.compress(b"first", wbits=-15) + behind
+        with pytest.raises(ProtocolError, match="behind its last block") as raised:
+            Inflater(context_takeover=context_takeover).inflate(data, 100)
+        assert raised.value.code is CloseCode.INVALID_DATA
+
     def test_a_last_block_does_not_end_the_connection(self):
         client = Inflater(context_takeover=True)
         stream = zlib.compressobj(wbits=-15)

@@ -71,6 +71,9 @@ cdef class Message:
     cdef Slot _slot
     cdef const uint8_t *_start
     cdef Py_ssize_t _length
+    # the ring's view, and where in it the payload begins: a slice of it that the caller keeps keeps the ring mapped
+    cdef object _ring_view
+    cdef Py_ssize_t _at
     # of a message that was joined: what `_start` points into
     cdef object _whole
     cdef object _view
@@ -86,7 +89,7 @@ cdef class Message:
         if self._view is None:
             self._check()
             if self._whole is None:
-                self._view = PyMemoryView_FromMemory(<char *>self._start, self._length, PyBUF_READ)
+                self._view = self._ring_view[self._at : self._at + self._length]
             else:
                 self._view = memoryview(self._whole)
         return self._view
@@ -152,7 +155,7 @@ cdef class Message:
     cdef int _end(self) except -1:
         """The callback has returned: the payload is gone, and a view that was kept says so."""
         self._start = NULL
-        self._whole = None
+        self._whole = self._ring_view = None
         if self._view is not None:
             view, self._view = self._view, None
             try:
@@ -167,7 +170,7 @@ cdef class Consumer:
 
     cdef public bint stopped
     cdef readonly object assembler
-    cdef object _connection, _on_message, _on_control, _on_error, _ring
+    cdef object _connection, _on_message, _on_control, _on_error, _ring, _view
     # kept so that what the pointers point to stays mapped
     cdef const uint8_t[::1] _bytes
     cdef uint8_t[::1] _slot_bytes
@@ -185,6 +188,7 @@ cdef class Consumer:
         self._on_control = on_control
         self._on_error = on_error
         self._ring = ring
+        self._view = ring.view.toreadonly()
         self._bytes = ring.view
         self._data = &self._bytes[0]
         self._mask = ring.mask
@@ -235,6 +239,8 @@ cdef class Consumer:
         message._slot = slot[0]
         message._slot.opcode = opcode
         message._start = data
+        message._ring_view = self._view
+        message._at = slot.offset & self._mask
         message._length = length
         message._whole = whole
         # Stage 6, HANDOFF

@@ -284,11 +284,11 @@ class Connection:
             raise self._error
 
     async def _open(self, uri: WebSocketURI, tls: TlsMode, ca_file: str | None) -> None:
+        context = tls_context(ca_file) if uri.secure else None
         addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
         sock, stamped, address = await opening.connect(addresses)
         self.address = address[0], address[1]
-        if uri.secure:
-            context = tls_context(ca_file)
+        if context is not None:
             self._transport, self.tls = await opening.start_tls(
                 sock, stamped=stamped, context=context, host=uri.host, mode=tls
             )
@@ -345,7 +345,15 @@ class Connection:
         return consumed
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
-        self._send(self._conversation.on_control(opcode, payload))
+        answer = self._conversation.on_control(opcode, payload)
+        if self._conversation.close_received is not None:
+            # who closes need not wait for the echo
+            if answer is not None and self._transport is not None:
+                with suppress(OSError):
+                    self._transport.send(answer.wire)
+            self._end(self._conversation.close_received, None)
+            return
+        self._send(answer)
         if opcode == frames.PONG and payload in self._pings:
             # a pong answers the pings before it too (RFC 6455 section 5.5.3)
             for waiting in list(self._pings):
@@ -354,8 +362,6 @@ class Connection:
                     pong.set_result(now() - began)
                 if waiting == payload:
                     break
-        if self._conversation.close_received is not None:
-            self._end(self._conversation.close_received, None)
 
     def _on_error(self, error: Exception) -> None:
         """What the callback raised, or the server did wrong."""

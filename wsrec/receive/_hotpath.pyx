@@ -10,7 +10,7 @@ Stages 2 to 6 are the stage clock of `wsrec.receive.clock`. A plain socket and t
 here by recvmsg(2); the other transports read by themselves.
 """
 
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EBADMSG, EINTR, EINVAL, EIO, EMSGSIZE, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strerror
 
@@ -301,8 +301,9 @@ cdef class HotPath:
                 recv_end = wsrec_now(CLOCK)
                 if size < 0:
                     size = -errno
-                    if self._kernel_tls and size not in (-EAGAIN, -EINTR):
-                        # a record that is no data, or a broken one: Python knows which
+                    if self._kernel_tls and size in (-EIO, -EBADMSG, -EMSGSIZE, -EINVAL):
+                        # a record that is no data, or a broken one: Python knows which. It is still there, while an
+                        # error of the socket is told only once
                         by_python = True
                 elif size:
                     self._note_stamp(size, kernel, nic)
@@ -454,7 +455,7 @@ cdef class HotPath:
                 # what was validated in part must go on from there
                 if self._validated > position or not wsrec_utf8(frame + header, length):
                     break
-            if unlikely(count - handed_off == HAND_OFF_FRAMES):
+            if unlikely(count - handed_off >= HAND_OFF_FRAMES):
                 self._hand_off(handed_off, count)
                 handed_off = count
             position += header

@@ -308,9 +308,14 @@ class Connection:
         assert self._conversation is not None
         try:
             self._send(self._conversation.on_control(opcode, payload))
-        except (ProtocolError, OSError) as error:
+        except ProtocolError as error:
             self._on_end(error)
             return
+        except OSError as error:
+            # who closes need not wait for the echo: the close counts, and not that it could not be sent
+            if self._conversation.close_received is None:
+                self._on_end(error)
+                return
         received = self._conversation.close_received
         if received is not None:
             self._producer.event(

@@ -8,7 +8,7 @@ import ssl
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.stages import StampSource
@@ -126,13 +126,16 @@ class StampedTlsTransport(TlsTransport):
             incoming.write(self.ciphertext[:size])
         filled = 0
         try:
-            while filled < len(into) and (incoming.pending or tls.pending()):
-                got = _read_into(tls, into[filled:])
+            # a read gives one record, whole: there is room for it
+            while True:
+                got = tls.read(len(into) - filled, into[filled:] if filled else into)
                 if not got:
                     # close_notify, which SSLObject.read tells by an empty read
                     self._closed = True
                     break
-                filled += got
+                filled += got  # type: ignore[operator]  # with a buffer it is the number of bytes
+                if not incoming.pending:
+                    break
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -148,7 +151,9 @@ class StampedTlsTransport(TlsTransport):
                     self._sock.shutdown(socket.SHUT_RD)
             return filled
         if self._outgoing.pending:
-            super().send(self._outgoing.read())
+            # a socket that is broken says so at the next read; what was decrypted is handed on
+            with suppress(OSError):
+                super().send(self._outgoing.read())
         return filled or (0 if size == 0 else None)
 
     def send(self, data: bytes) -> None:
@@ -203,10 +208,6 @@ class OpensslTransport(TlsTransport):
             await ready.wait()
         finally:
             remove(self.fileno)
-
-
-# with a buffer, SSLObject.read returns the number of bytes that it put there; the type stubs know only the other form
-_read_into = cast("Callable[[ssl.SSLObject, memoryview], int]", lambda tls, into: tls.read(len(into), into))
 
 
 def _details(tls: ssl.SSLObject | ssl.SSLSocket) -> TlsDetails:

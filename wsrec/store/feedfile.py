@@ -92,6 +92,7 @@ class FeedWriter:
             for plan in job.connections
             for subscription in plan.subscriptions
         }
+        self._names = 0, 0
         self._begin()
 
     def _begin(self) -> None:
@@ -126,12 +127,20 @@ class FeedWriter:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk, self._encoder)
         offsets = payload_offsets(payload)
         rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
-        self._messages.append(rows, int(offsets[-1] - offsets[0]))
+        self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(fields))
 
         self._next_seq += count
         self._count(slots, when, np.diff(offsets))
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
+
+    def _new_names(self, fields: FieldColumns) -> int:
+        """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
+        known = len(fields.channel.dictionary), len(fields.symbol.dictionary)
+        if known == self._names:
+            return 0
+        self._names = known
+        return int(fields.channel.dictionary.nbytes + fields.symbol.dictionary.nbytes)
 
     def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Write an event; `channel` and `symbol` in the detail go into their columns.

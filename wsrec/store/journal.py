@@ -23,6 +23,8 @@ from wsrec.store.output import sync_folder
 JOURNAL_VERSION = b"2"
 
 _DROP_BYTES = 64 << 20
+# From this size on a batch is mapped
+_MAP_BYTES = 1 << 20
 _JOB_KEY = b"wsrec.job"
 _VERSION_KEY = b"wsrec.journal_version"
 
@@ -131,7 +133,8 @@ def journal_path(folder: Path, number: int) -> Path:
 class JournalTail:
     """A journal that is being written, read behind its writer batch by batch.
 
-    The batches are mapped, not copied: what was just written is in the kernel's cache of the file.
+    Large batches are mapped, not copied: what was just written is in the kernel's cache of the file. Small ones are
+    read: a mapping takes a descriptor for as long as its rows wait for their row group, on a slow feed for an hour.
 
     Args:
         path: the file.
@@ -158,10 +161,13 @@ class JournalTail:
         if span.start - self._dropped >= _DROP_BYTES and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._fd, 0, span.start, os.POSIX_FADV_DONTNEED)
             self._dropped = span.start
-        page = span.start - span.start % mmap.ALLOCATIONGRANULARITY
-        area = mmap.mmap(self._fd, span.stop - page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
-        message = pa.ipc.read_message(pa.py_buffer(area).slice(span.start - page))
-        return Batch.from_arrow(pa.ipc.read_record_batch(message, JOURNAL_SCHEMA))
+        if span.stop - span.start < _MAP_BYTES:
+            data = pa.py_buffer(os.pread(self._fd, span.stop - span.start, span.start))
+        else:
+            page = span.start - span.start % mmap.ALLOCATIONGRANULARITY
+            area = mmap.mmap(self._fd, span.stop - page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+            data = pa.py_buffer(area).slice(span.start - page)
+        return Batch.from_arrow(pa.ipc.read_record_batch(pa.ipc.read_message(data), JOURNAL_SCHEMA))
 
     def close(self) -> None:
         """Close it; batches that were read stay."""

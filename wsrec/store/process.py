@@ -125,7 +125,8 @@ class ParquetThread(threading.Thread):
     def _take(self, item: _Batch) -> None:
         if self._tail is None:
             self._tail = JournalTail(item.journal)
-        self._pipeline.take(self._tail.read(item.span), item.number)
+        tail = self._tail
+        self._pipeline.take(self._disk.retry(lambda: tail.read(item.span)), item.number)
 
     def _record_trouble(self) -> None:
         while self._disk.over:

@@ -46,13 +46,16 @@ class Anchors:
         self._times: list[int] = []
         self._drops: list[int] = []
         self._offset: int | None = None
+        self._clock: str | None = None
 
-    def add(self, time: int, monotonic: int, realtime: int) -> None:
-        """An anchor (ns), in order of the file."""
+    def add(self, time: int, monotonic: int, realtime: int, clock: str | None = None, drift: int = 0) -> None:
+        """An anchor (ns), in order of the file; where its clock is another, the one before was ahead by `drift`."""
         offset = realtime - monotonic
+        given_up = self._clock is not None and clock != self._clock
+        drop = 0 if self._offset is None else max(self._offset - offset, 0)
         self._times.append(time)
-        self._drops.append(0 if self._offset is None else max(self._offset - offset, 0))
-        self._offset = offset
+        self._drops.append(drop + max(drift, 0) if given_up else drop)
+        self._offset, self._clock = offset, clock
 
     def forget_before(self, time: int) -> None:
         """No row before this time will be asked for any more."""

@@ -364,7 +364,8 @@ class _SessionReading:
         if event.kind == EventKind.ANCHOR:
             monotonic, realtime = event.detail.get("monotonic"), event.detail.get("realtime")
             if isinstance(monotonic, int) and isinstance(realtime, int):
-                self._anchors.add(event.time, monotonic, realtime)
+                clock, drift = event.detail.get("clock"), event.detail.get("drift_ns")
+                self._anchors.add(event.time, monotonic, realtime, clock, drift if isinstance(drift, int) else 0)
 
     def _apply(self, event: _EventRow) -> None:
         assert self._streams is not None

@@ -65,6 +65,7 @@ class Inflater:
 
     def __init__(self, *, context_takeover: bool) -> None:
         self._context_takeover = context_takeover
+        self._added = _TAIL if context_takeover else _TAIL + _LAST_BLOCK
         self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def inflate(self, data: bytes | memoryview, limit: int) -> bytes:
@@ -81,7 +82,7 @@ class Inflater:
         if not self._context_takeover:
             self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
         stream = self._stream
-        rest = b"".join((data, _TAIL) if self._context_takeover else (data, _TAIL, _LAST_BLOCK))
+        rest = b"".join((data, self._added))
         try:
             # a byte more than allowed, so that all output was seen when it stops short of that
             message = stream.decompress(rest, limit + 1)
@@ -93,6 +94,9 @@ class Inflater:
             raise ProtocolError(
                 CloseCode.MESSAGE_TOO_BIG, f"a message of more than {limit} bytes when inflated (raise --max-message)"
             )
+        # behind a last block may be what was added here, and before that the octet that section 7.2.3.4 adds
+        if stream.unused_data.removeprefix(b"\0") not in (b"", self._added, self._added.removeprefix(b"\0")):
+            raise ProtocolError(CloseCode.INVALID_DATA, "a compressed message with more behind its last block")
         if self._context_takeover:
             if stream.eof:
                 # a last block in the middle of a connection (section 7.2.3.4); what follows may refer to this message
