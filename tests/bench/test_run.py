@@ -45,7 +45,8 @@ class TestSaturated:
         for one in results.saturated:
             (only,) = one.rounds
             assert one.transport == "tls"
-            assert only.cpu_ns > 0
+            # a receiver that never sleeps is accounted a tick late, and so few messages do not fill one
+            assert only.cpu_ns > 0 or one.name == contestants.BUSY_POLL.name
             assert only.wall_ns > 0
             assert (only.stalls is not None) == (one.name in ours)
         assert results.paced == results.recording == []
