@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from enum import StrEnum
 from typing import Any
 
@@ -89,11 +90,24 @@ def _times(job: ClientJob) -> memoryview:
     return memoryview(mmap.mmap(job.times, 0)).cast("Q")
 
 
+def _websockets(job: ClientJob) -> connect:
+    return connect(job.url, ssl=context_for(job.ca_file), compression=None, max_size=None, ping_interval=None)
+
+
+@contextlib.asynccontextmanager
+async def _aiohttp(job: ClientJob) -> AsyncIterator[Any]:
+    import aiohttp
+
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(job.url, ssl=context_for(job.ca_file) or True, max_msg_size=0, compress=0) as client,
+    ):
+        yield client
+
+
 async def websockets_saturated(job: ClientJob) -> Measured:
     """`websockets`: iterate over the messages."""
-    async with connect(
-        job.url, ssl=context_for(job.ca_file), compression=None, max_size=None, ping_interval=None
-    ) as client:
+    async with _websockets(job) as client:
         await client.recv()
         meter = Meter()
         async for _ in client:
@@ -104,9 +118,7 @@ async def websockets_saturated(job: ClientJob) -> Measured:
 async def websockets_paced(job: ClientJob) -> Measured:
     """`websockets`: note each message's time."""
     times, now, index = _times(job), time.monotonic_ns, 0
-    async with connect(
-        job.url, ssl=context_for(job.ca_file), compression=None, max_size=None, ping_interval=None
-    ) as client:
+    async with _websockets(job) as client:
         meter = Meter()
         async for _ in client:
             times[index] = now()
@@ -116,12 +128,7 @@ async def websockets_paced(job: ClientJob) -> Measured:
 
 async def aiohttp_saturated(job: ClientJob) -> Measured:
     """`aiohttp`: iterate over the messages."""
-    import aiohttp
-
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(job.url, ssl=context_for(job.ca_file) or True, max_msg_size=0, compress=0) as client,
-    ):
+    async with _aiohttp(job) as client:
         await client.receive()
         meter = Meter()
         async for _ in client:
@@ -131,13 +138,8 @@ async def aiohttp_saturated(job: ClientJob) -> Measured:
 
 async def aiohttp_paced(job: ClientJob) -> Measured:
     """`aiohttp`: note each message's time."""
-    import aiohttp
-
     times, now, index = _times(job), time.monotonic_ns, 0
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(job.url, ssl=context_for(job.ca_file) or True, max_msg_size=0, compress=0) as client,
-    ):
+    async with _aiohttp(job) as client:
         meter = Meter()
         async for _ in client:
             times[index] = now()

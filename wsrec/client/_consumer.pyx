@@ -10,9 +10,11 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from wsrec.receive._clock cimport Mapping, mapping, wsrec_now
+from wsrec.ring.counter cimport wsrec_store
+from wsrec.ring.slotring cimport Slot
 
 from wsrec.client.consumer import GONE, Assembler
 from wsrec.client.stamps import Stamps
@@ -21,35 +23,8 @@ from wsrec.stages import StampSource
 from wsrec.wire import frames
 
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-
-    static inline void wsrec_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-    """
-    void wsrec_store(uint64_t *word, uint64_t value) noexcept nogil
-
-
 cdef const Mapping *CLOCK = mapping()
 
-
-cdef packed struct Slot:
-    uint64_t offset
-    uint64_t nic
-    uint64_t event
-    uint64_t handoff
-    uint32_t recv_start
-    uint32_t recv_end
-    uint32_t parsed
-    uint32_t length
-    uint32_t read_bytes
-    uint16_t frame_in_read
-    uint16_t frames_in_read
-    uint16_t conn
-    uint8_t opcode
-    uint8_t flags
-    uint8_t source
-    uint8_t unused[3]
 
 cdef uint8_t TEXT = frames.TEXT
 cdef uint8_t BINARY = frames.BINARY
@@ -170,7 +145,7 @@ cdef class Consumer:
 
     cdef public bint stopped
     cdef readonly object assembler
-    cdef object _connection, _on_message, _on_control, _on_error, _ring, _view
+    cdef object _connection, _on_message, _on_control, _on_error, _view
     # kept so that what the pointers point to stays mapped
     cdef const uint8_t[::1] _bytes
     cdef uint8_t[::1] _slot_bytes
@@ -187,7 +162,6 @@ cdef class Consumer:
         self._on_message = on_message
         self._on_control = on_control
         self._on_error = on_error
-        self._ring = ring
         self._view = ring.view.toreadonly()
         self._bytes = ring.view
         self._data = &self._bytes[0]

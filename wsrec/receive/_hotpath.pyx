@@ -12,9 +12,11 @@ here by recvmsg(2); the other transports read by themselves.
 
 from libc.errno cimport EAGAIN, EBADMSG, EINTR, EINVAL, EIO, EMSGSIZE, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, strerror
+from libc.string cimport strerror
 
 from wsrec.receive._clock cimport Mapping, mapping, wsrec_now
+from wsrec.ring.counter cimport wsrec_load, wsrec_store
+from wsrec.ring.slotring cimport Slot
 
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.ktls import KtlsTransport
@@ -39,8 +41,6 @@ cdef extern from *:
     #define SO_TIMESTAMPING 37
     #endif
 
-    static inline uint64_t wsrec_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline void wsrec_store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
     static inline void wsrec_prefetch(const void *line) { __builtin_prefetch(line, 1); }
 
     /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware stamp in ns, 0 where there is none. Without
@@ -107,8 +107,6 @@ cdef extern from *:
         return 1;
     }
     """
-    uint64_t wsrec_load(const uint64_t *word) noexcept nogil
-    void wsrec_store(uint64_t *word, uint64_t value) noexcept nogil
     void wsrec_prefetch(const void *line) noexcept nogil
     ssize_t wsrec_receive(
         int fd, void *into, size_t room, int stamped, uint64_t *software, uint64_t *hardware
@@ -121,24 +119,6 @@ cdef extern from *:
 
 cdef const Mapping *CLOCK = mapping()
 
-
-cdef packed struct Slot:
-    uint64_t offset
-    uint64_t nic
-    uint64_t event
-    uint64_t handoff
-    uint32_t recv_start
-    uint32_t recv_end
-    uint32_t parsed
-    uint32_t length
-    uint32_t read_bytes
-    uint16_t frame_in_read
-    uint16_t frames_in_read
-    uint16_t conn
-    uint8_t opcode
-    uint8_t flags
-    uint8_t source
-    uint8_t unused[3]
 
 cdef uint8_t FIN = frames.FIN
 cdef uint8_t OPCODE = frames.OPCODE

@@ -1,30 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """`wsrec.store.gather` compiled: the same copy, one memcpy a payload, without the interpreter's lock."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from wsrec.ring.slotring cimport Slot
+
 from wsrec.ring.slotring import SLOT_DTYPE
 from wsrec.store.gather import OWN_WORDS
-
-cdef packed struct Slot:
-    uint64_t offset
-    uint64_t nic
-    uint64_t event
-    uint64_t handoff
-    uint32_t recv_start
-    uint32_t recv_end
-    uint32_t parsed
-    uint32_t length
-    uint32_t read_bytes
-    uint16_t frame_in_read
-    uint16_t frames_in_read
-    uint16_t conn
-    uint8_t opcode
-    uint8_t flags
-    uint8_t source
-    uint8_t unused[3]
 
 cdef uint8_t _OWN_WORDS = OWN_WORDS
 

@@ -1,8 +1,9 @@
-"""The writer process: rings to journal on one thread, journal to Parquet on another, and a third for the disk.
+"""The writer process: rings to journal on one thread, journal to rows on another, and others for Parquet and the disk.
 
 The first thread never waits for the others: it copies what is published, appends it to the journal and gives the rings
 back to the receiver. The second reads the same batches out of the journal, makes rows of them and finishes files; how
-far it is behind costs no memory, only the journal's room on the disk. The third has the journal on the disk (`sync`).
+far it is behind costs no memory, only the journal's room on the disk. A third encodes row groups (`output.Encoder`),
+and a fourth has the journal on the disk (`sync`).
 """
 
 from __future__ import annotations
