@@ -149,12 +149,22 @@ class TestSignals:
         assert len(numbered(work.out)) > 100
         finished(work.out)
 
-    def test_twice_is_once(self, recording):
+    def test_twice_at_once_is_once(self, recording):
         work = recording()
         work.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
         work.process.send_signal(signal.SIGINT)
         work.end(0)
         finished(work.out)
+
+    def test_a_second_one_later_gives_up(self, recording):
+        work = recording()
+        os.kill(work.child("wsrec.store"), signal.SIGSTOP)
+        work.process.send_signal(signal.SIGINT)
+        time.sleep(1.5)
+        work.process.send_signal(signal.SIGINT)
+        _, log = work.end(1)
+        assert "given up on a second SIGINT" in log
 
 
 class TestBusyPoll:

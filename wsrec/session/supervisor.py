@@ -37,6 +37,9 @@ _RECEIVER_PATIENCE = 15.0
 _WRITER_PATIENCE = 300.0
 # after this the operator is told what is waited for
 _SILENT_PATIENCE = 5.0
+# A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this it is
+# the same wish
+_SAME_WISH = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +229,7 @@ class Supervisor:
         ]
         self._stopping = asyncio.Event()
         self._reason = ""
+        self._signalled = -_SAME_WISH
 
     async def run(self) -> Outcome:
         """Record until a signal, the end of the time, or the end of every connection.
@@ -305,7 +309,10 @@ class Supervisor:
 
     def _on_signal(self, name: str) -> None:
         if not self._stopping.is_set():
+            self._signalled = time.monotonic()
             self._stop(name)
+            return
+        if time.monotonic() - self._signalled < _SAME_WISH:
             return
         waiting = sum(pair.waiting for pair in self.pairs)
         message = f"given up on a second {name}: {waiting:,} frames that were received and not journalled are lost"
