@@ -1,9 +1,8 @@
 """What receiver and writer have in common as children of the supervisor: the job, the log, the end.
 
 A child gets its job as JSON on standard input, after its length (never as arguments, which anyone can list), and
-reports as lines of JSON on standard output. A further byte on standard input asks it to finish: `STOP`, or, for a
-writer whose receiver ended by itself, `RECEIVER_DIED`. The end of standard input says that the supervisor is gone,
-which means the same.
+reports as lines of JSON on standard output. Further lines on standard input are orders. The end of standard input says
+that the supervisor is gone, and means `Stop`.
 """
 
 from __future__ import annotations
@@ -17,9 +16,6 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 Job = TypeVar("Job", bound=msgspec.Struct)
-
-STOP = b"."
-RECEIVER_DIED = b"!"
 
 _LENGTH = struct.Struct("<Q")
 
@@ -56,7 +52,44 @@ class SummaryLine(msgspec.Struct, frozen=True, tag="summary", tag_field="type"):
     last_recv_time: int | None
 
 
-Line = LogLine | FailedLine | SummaryLine
+class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="order", omit_defaults=True):
+    """Finish what was begun, and end.
+
+    Attributes:
+        receiver_died: for a writer: whether its receiver ended by itself.
+        orphaned: whether nobody gave the order: the supervisor is gone.
+
+    """
+
+    receiver_died: bool = False
+    orphaned: bool = False
+
+
+class Renew(msgspec.Struct, frozen=True, tag="renew", tag_field="order"):
+    """For a receiver: replace a connection, because of `reason`."""
+
+    conn: int
+    reason: str
+
+
+class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="order"):
+    """For a receiver: ask for these topics of a connection once more, because of `reason`."""
+
+    conn: int
+    topics: tuple[str, ...]
+    reason: str
+
+
+Order = Stop | Renew | Resubscribe
+
+
+class RequestLine(msgspec.Struct, frozen=True, tag="request", tag_field="type"):
+    """What a writer asks of its receiver; the supervisor passes it on."""
+
+    order: Renew | Resubscribe
+
+
+Line = LogLine | FailedLine | SummaryLine | RequestLine
 
 
 def encode_job(job: msgspec.Struct) -> bytes:
@@ -77,6 +110,31 @@ def read_job(kind: type[Job]) -> Job:
     header = _read_exactly(_LENGTH.size)
     length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
     return msgspec.json.decode(_read_exactly(length), type=kind)
+
+
+def encode_order(order: Order) -> bytes:
+    """The line that the supervisor writes to a child."""
+    return msgspec.json.encode(order) + b"\n"
+
+
+class OrderReader:
+    """Orders out of standard input as it comes."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def read(self) -> list[Order]:
+        """The next orders; waits for at least a part of one. At the end of the pipe, `Stop` without a supervisor.
+
+        Raises:
+            msgspec.DecodeError: a line is no order.
+
+        """
+        data = os.read(sys.stdin.fileno(), 1 << 16)
+        if not data:
+            return [Stop(orphaned=True)]
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        return [msgspec.json.decode(line, type=Order) for line in lines]
 
 
 def _read_exactly(size: int) -> bytes:

@@ -81,7 +81,7 @@ class Receiver:
     def stop(self) -> int:
         """Ask it to finish, and wait for it."""
         with suppress(BrokenPipeError):
-            self.process.stdin.write(child.STOP)
+            self.process.stdin.write(child.encode_order(child.Stop()))
             self.process.stdin.flush()
         return self.ended()
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import events_of, messages_of, received
 from tests.store.rings import Rings, payloads, plan, writer_job
-from wsrec.child import STOP, FailedLine, Line, LogLine, SummaryLine, encode_job
+from wsrec.child import FailedLine, Line, LogLine, Stop, SummaryLine, encode_job, encode_order
 from wsrec.feed.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
@@ -74,7 +74,7 @@ class WriterProcess:
         self.until(lambda: self.rings.slots.released.read() == self.rings.slots.published.read())
 
     def stop(self) -> list[Line]:
-        self.process.stdin.write(STOP)
+        self.process.stdin.write(encode_order(Stop()))
         return self.end()
 
     def close(self) -> None:

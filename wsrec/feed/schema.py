@@ -257,6 +257,12 @@ class Channel(_Model):
         default=SequenceRule.NONE,
         description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`.",
     )
+    quiet: float | None = Field(
+        default=None,
+        description="Seconds without a message after which a subscription counts as silent; by default it never does.",
+        ge=0.1,
+        le=86400,
+    )
 
     @model_validator(mode="after")
     def _operands(self) -> Channel:

@@ -122,6 +122,11 @@ class Connection:
         """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
         return self.failure or explain(TimeoutError(), self._uri.host, self._uri.port)
 
+    def renew(self, reason: str) -> None:
+        """End the connection, if it is open, and make it anew."""
+        if self.connected:
+            self._on_end(ConnectionAbortedError(reason))
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
         stop = asyncio.ensure_future(stopping.wait())

@@ -57,6 +57,7 @@ class Receiver:
         self._anchor: Anchor | None = None
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._orders = child.OrderReader()
 
     async def run(self) -> None:
         """Record until told to stop, or until no connection is left to try."""
@@ -150,9 +151,14 @@ class Receiver:
         self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
 
     def _on_stdin(self) -> None:
-        # a byte, or the end of the pipe: both mean to finish
-        self._loop.remove_reader(sys.stdin.fileno())
-        self._stopping.set()
+        for order in self._orders.read():
+            if isinstance(order, child.Stop):
+                self._loop.remove_reader(sys.stdin.fileno())
+                self._stopping.set()
+                return
+            connection = next((one for one in self._connections if one.plan.conn == order.conn), None)
+            if connection is not None and isinstance(order, child.Renew):
+                connection.renew(order.reason)
 
 
 async def _run(job: ReceiverJob) -> child.FailedLine | None:

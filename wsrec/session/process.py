@@ -10,7 +10,18 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from wsrec.child import STOP, FailedLine, Line, LogLine, SummaryLine, encode_job
+from wsrec.child import (
+    FailedLine,
+    Line,
+    LogLine,
+    Order,
+    Renew,
+    RequestLine,
+    Resubscribe,
+    SummaryLine,
+    encode_job,
+    encode_order,
+)
 
 _LINE_MAX = 64 << 20
 
@@ -22,6 +33,7 @@ class Child:
         name: what to call it in messages.
         module: the module to run.
         on_log: called with each of its log lines.
+        on_request: called with what it asks of its receiver.
 
     Attributes:
         name: what to call it in messages.
@@ -31,13 +43,20 @@ class Child:
 
     """
 
-    def __init__(self, name: str, module: str, on_log: Callable[[LogLine], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        on_log: Callable[[LogLine], None],
+        on_request: Callable[[Renew | Resubscribe], None] | None = None,
+    ) -> None:
         self.name = name
         self.failed: FailedLine | None = None
         self.died = False
         self.summary: SummaryLine | None = None
         self._module = module
         self._on_log = on_log
+        self._on_request = on_request
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -78,9 +97,9 @@ class Child:
             self.failed = FailedLine(message=f"the {self.name} {how}", cure=cure)
         return status
 
-    def stop(self, word: bytes = STOP) -> None:
-        """Ask it to finish."""
-        self._write(word)
+    def order(self, order: Order) -> None:
+        """Tell it what to do."""
+        self._write(encode_order(order))
 
     def kill(self) -> None:
         """End it at once."""
@@ -109,3 +128,6 @@ class Child:
                     self.failed = line
                 case SummaryLine():
                     self.summary = line
+                case RequestLine():
+                    if self._on_request is not None:
+                        self._on_request(line.order)

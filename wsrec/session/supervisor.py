@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from wsrec.child import RECEIVER_DIED, STOP, FailedLine, LogLine, SummaryLine
+from wsrec.child import FailedLine, LogLine, Stop, SummaryLine
 from wsrec.feed.plan import ConnectionPlan
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, TlsMode
@@ -92,7 +92,7 @@ class Pair:
         self.plans = plans
         self.cpu = cpu
         self.receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
-        self.writer = Child(f"writer{name}", "wsrec.store", on_log)
+        self.writer = Child(f"writer{name}", "wsrec.store", on_log, self.receiver.order)
         self.descriptors: list[int] = []
         self.slots: SlotRing | None = None
         self.rings: list[ByteRing] = []
@@ -277,10 +277,10 @@ class Supervisor:
             )
             self._stop(f"the {broken.name} ended" if broken else "every connection ended")
         for pair in self.pairs:
-            pair.receiver.stop()
+            pair.receiver.order(Stop())
         await self._within(receivers, _RECEIVER_PATIENCE, [pair.receiver for pair in self.pairs])
         for pair in self.pairs:
-            pair.writer.stop(RECEIVER_DIED if pair.receiver.died else STOP)
+            pair.writer.order(Stop(receiver_died=pair.receiver.died))
         await self._within(writers, _WRITER_PATIENCE, [pair.writer for pair in self.pairs])
         stopping.cancel()
         children = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]

@@ -9,7 +9,6 @@ and a fourth has the journal on the disk (`sync`).
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import threading
 import time
@@ -307,10 +306,11 @@ class Writer:
         return privilege.in_force()
 
     def _watch_stdin(self) -> None:
-        # a byte, or the end of the pipe: both mean to finish
-        word = os.read(sys.stdin.fileno(), 1)
-        self._receiver_died = word == child.RECEIVER_DIED
-        if not word:
+        reader = child.OrderReader()
+        while (order := next((one for one in reader.read() if isinstance(one, child.Stop)), None)) is None:
+            pass
+        self._receiver_died = order.receiver_died
+        if order.orphaned:
             self._outlast_receiver()
         self._stopping = True
 
