@@ -1,0 +1,52 @@
+"""A few rounds of the kill matrix and a short soak: the long ones are scripts/kill-matrix and scripts/soak."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.endurance import kill_matrix, soak
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
+
+
+def may_mount() -> bool:
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        return False
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("victim", "phase"),
+    [
+        ("receiver", "streaming"),
+        ("writer", "streaming"),
+        ("supervisor", "finishing"),
+        ("all", "recovering"),
+        ("writer", "rotating"),
+        ("writer", "finishing"),
+        ("receiver", "connecting"),
+    ],
+)
+def test_nothing_is_lost_beyond_the_bound(victim, phase):
+    (result,) = kill_matrix.run(1, 2000, 1, victims=[victim], phases=[phase])
+    assert result.faults == ()
+    assert result.killed >= 1
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs root that may mount and drop capabilities")
+@pytest.mark.parametrize("phase", kill_matrix.DISK_PHASES)
+def test_nor_while_the_output_cannot_be_written(phase):
+    (result,) = kill_matrix.run(1, 2000, 1, victims=["writer"], phases=[phase])
+    assert result.faults == ()
+
+
+def test_every_message_of_a_short_soak_is_accounted_for(tmp_path):
+    lines: list[str] = []
+    report = soak.soak(tmp_path, seconds=40, rate=1000, every=6, rotate="10s", seed=1, say=lines.append)
+    assert [fault for one in report for fault in one["faults"]] == [], "\n".join(lines)
+    assert all(one["recorded"] for one in report)
