@@ -27,6 +27,8 @@ from websockets.exceptions import ConnectionClosed
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE")
 TICK = 0.005
+# from the notice of the end to the end, s
+_NOTICE = 8.0
 # a client that takes this much behind is cut off, as exchanges do
 _BEHIND_MAX = 64 << 20
 _PADDING = "0123456789" * 18
@@ -146,6 +148,7 @@ class Pulse:
                 asyncio.ensure_future(connection.close(1012, "service restart"))  # noqa: RUF006 (ends with its client)
             elif word == "notice":
                 await connection.send('{"event":"serverShutdown"}')
+                asyncio.get_running_loop().call_later(_NOTICE, transport.abort)
 
 
 class PulseExchange:

@@ -161,8 +161,12 @@ class Subject:
                     os.kill(pid, signal.SIGCONT)
 
 
-# the exchange's habits: it is quiet for no longer than this, and says before it goes
-FEED_KEYS: dict[str, str] = {"channel": ", quiet: 5"}
+# the exchange's habits: it is never quiet for so long, cuts connections after a time, and says before it goes
+FEED_KEYS = {
+    "limits": ", lifetime: 200",
+    "channel": ", quiet: 2",
+    "more": "closing_notice: [{path: event, match: serverShutdown}]\n",
+}
 
 
 def effects(subject: Subject, found: Account, began: int) -> tuple[list[Effect], list[str]]:
