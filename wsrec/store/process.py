@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -65,7 +65,7 @@ class _Finish(NamedTuple):
 class _End(NamedTuple):
     """Nothing comes after what was put before."""
 
-    receiver_died: bool
+    lost: dict[int, int]
 
 
 _Item = _Batch | _Finish | _End | None
@@ -96,9 +96,9 @@ class ParquetThread(threading.Thread):
         """Have the files of this number finished after what was put before."""
         self._queue.put(_Finish(number, journal))
 
-    def end(self, *, receiver_died: bool) -> None:
-        """Have the session's end recorded, and where the receiver died, that nothing was received from then on."""
-        self._queue.put(_End(receiver_died))
+    def end(self, lost: dict[int, int]) -> None:
+        """Have the session's end recorded, and what a receiver that died has left unsaid (`wsrec.child.Stop.lost`)."""
+        self._queue.put(_End(lost))
 
     def stop(self) -> None:
         """Let the thread end after all that was put, and wait for it."""
@@ -135,10 +135,10 @@ class ParquetThread(threading.Thread):
 
     def _record_end(self, item: _End) -> None:
         now = time.time_ns()
-        last = self._pipeline.last_time or now
-        if item.receiver_died:
-            detail = {"from": last, "to": now, "duration_ns": now - last, "reason": "the receiver died"}
-            self._pipeline.event(now, EventKind.LOST_INTERVAL, **detail)
+        for conn, since in item.lost.items():
+            duration = time.monotonic_ns() - since
+            detail = {"from": now - duration, "to": now, "duration_ns": duration, "reason": "the receiver died"}
+            self._pipeline.event(now, EventKind.LOST_INTERVAL, conn=conn, **detail)
         for feed in self._pipeline.feeds.values():
             feed.event(now, EventKind.SESSION_END, messages=feed.messages, payload_bytes=feed.payload_bytes)
 
@@ -170,7 +170,7 @@ class Writer:
         self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
         self._disk = PatientDisk(self._on_disk_trouble)
         self._waiting_since: float | None = None
-        self._receiver_died = False
+        self._lost: dict[int, int] = {}
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
         self._parquet = ParquetThread(self._pipeline, self._disk)
         self._journal = self._new_journal(1)
@@ -189,6 +189,8 @@ class Writer:
         """
         self._pipeline.event(time.time_ns(), EventKind.SESSION_START, **self._job.session_start)
         self._pipeline.event(time.time_ns(), EventKind.SCHEDULING, process="writer", **self._scheduling())
+        if self._job.restart:
+            self._pipeline.event(time.time_ns(), EventKind.RESTART, **self._job.restart)
         threading.Thread(target=self._watch_stdin, daemon=True).start()
         self._parquet.start()
         self._sync.start()
@@ -271,7 +273,7 @@ class Writer:
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
         self._sync.stop()
-        self._parquet.end(receiver_died=self._receiver_died)
+        self._parquet.end(self._lost)
         self._parquet.finish(self._journal.number, self._journal.path)
         self._parquet.stop()
         self._check_threads()
@@ -302,14 +304,14 @@ class Writer:
         path = journal_path(self._folder, number)
         return self._disk.retry(lambda: Journal(path, number, job))
 
-    def _scheduling(self) -> dict[str, object]:
+    def _scheduling(self) -> dict[str, Any]:
         return privilege.in_force()
 
     def _watch_stdin(self) -> None:
         reader = child.OrderReader()
         while (order := next((one for one in reader.read() if isinstance(one, child.Stop)), None)) is None:
             pass
-        self._receiver_died = order.receiver_died
+        self._lost = order.lost
         if order.orphaned:
             self._outlast_receiver()
         self._stopping = True
@@ -331,6 +333,7 @@ def main() -> int:
     except msgspec.DecodeError as error:
         child.say(child.FailedLine(message=f"the writer got no job: {error}"))
         return 1
+    privilege.die_first()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # the receiver's processor is not for Arrow's threads
     pa.set_cpu_count(1)
@@ -339,6 +342,10 @@ def main() -> int:
         child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
     try:
         summary = Writer(job).run()
+    except MemoryError:
+        cure = "give the machine or the cgroup more memory, or choose smaller --batch-size and --rotate"
+        child.say(child.FailedLine(message="the writer ran out of memory", cure=cure, again=True))
+        return 1
     except (OSError, pa.ArrowException) as error:
         folder = Path(job.out) / ".wsrec" / job.session
         kept = f"what was journalled is kept in {folder}, and recovered by the next start"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -88,7 +88,8 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
         if path is journals[-1]:
             now = time.time_ns()
             last = pipeline.last_time or now
-            detail = {"from": last, "to": now, "duration_ns": now - last, "reason": "the recorder was interrupted"}
+            detail: dict[str, Any] = {"from": last, "to": now, "duration_ns": now - last}
+            detail["reason"] = "the recorder was interrupted"
             pipeline.event(now, EventKind.LOST_INTERVAL, **detail)
         pipeline.event(time.time_ns(), EventKind.RECOVERED, journal=path.name, torn=reader.torn)
         rows += sum(line.rows for line in pipeline.finish(number))
