@@ -40,7 +40,8 @@ class EventKind(StrEnum):
     DISCONNECT = "disconnect"
     """message, received_bytes, discarded_bytes (of a frame that never ended)"""
     LOST_INTERVAL = "lost_interval"
-    """from, to (ns since the epoch), duration_ns, reason: nothing could be received then"""
+    """from, to (ns since the epoch), duration_ns, reason: nothing could be received then, or was lost (slots: how many
+    frames and events at most)"""
     STALL = "stall"
     """duration_ns: a ring was full and TCP pushed back; nothing was dropped"""
     GAP = "gap"
@@ -58,7 +59,9 @@ class EventKind(StrEnum):
     DISK = "disk"
     """message, duration_ns: the output could not be written for a while; what came meanwhile waited in the rings"""
     RECOVERED = "recovered"
-    """journal, torn (whether it ended in the middle of a batch)"""
+    """journal, torn (whether it ended in the middle of a batch), damaged (batches left out: not what was written)"""
+    RESTART = "restart"
+    """process (receiver or writer), how (it goes on): it had died and was started again within the session"""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
