@@ -47,8 +47,9 @@ class Receiver:
         self._status = StatusPage(job.status)
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
         if (resumed := job.resumed) is not None:
-            detail = {"how": resumed.how, "pid": resumed.pid, "after_ns": resumed.after_ns}
-            self._producer.event(EventKind.RESTART, process="receiver", **detail, restarts=resumed.restarts)
+            detail: dict[str, Any] = msgspec.structs.asdict(resumed)
+            del detail["began"]
+            self._producer.event(EventKind.RESTART, process="receiver", **detail)
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
         self._connections = [

@@ -22,6 +22,10 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
         first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
         gaps: sequence gaps found; null where the feed declares no rule.
         lost_intervals: intervals in which nothing could be received.
+        messages, control, sent: of the message file's rows: messages and control frames received, and frames sent.
+        payload_bytes: of those messages.
+        refused: subscriptions refused or not answered.
+        next_slot: the writer's own: the slot ring's count of the first slot that is in none of the session's files.
 
     """
 
@@ -41,6 +45,12 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
     last_time: int | None
     gaps: int | None
     lost_intervals: int
+    messages: int | None = None
+    control: int | None = None
+    sent: int | None = None
+    payload_bytes: int | None = None
+    refused: int | None = None
+    next_slot: int | None = None
 
 
 def manifest_path(out: Path) -> Path:
