@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import threading
 import time
 
 import pytest
 
 from tests.conftest import events_of, messages_of, received
+from tests.exchange import sends
 from tests.session.conftest import Recording, Stream, finished, gone, numbered
 from wsrec.session.keeper import STORM_DEATHS
 from wsrec.store import manifest
@@ -76,7 +79,11 @@ class TestReceiver:
         (disconnect,) = events_of(work.out, "disconnect")
         assert disconnect["conn"] == 0
         finished(work.out)
-        verified(work, wsrec, 4)
+        (capture,) = verified(work, wsrec, 4)["captures"]
+        (session,) = capture["sessions"]
+        incomplete = [i for s in session["streams"] for i in s["intervals"] if i["state"] == "incomplete"]
+        (interval,) = incomplete
+        assert lost["detail"]["from"] <= interval["from"] <= interval["to"] <= lost["detail"]["to"]
 
     def test_killed_again_and_again(self, recording):
         work = recording("--json")
@@ -140,6 +147,56 @@ class TestReceiver:
         assert "error" not in log
         assert len(events_of(work.out, "lost_interval")) == 1
         finished(work.out)
+
+    def test_killed_while_the_exchange_was_away(self, wsrec, exchange, tmp_path):
+        stream, away = Stream(), threading.Event()
+
+        async def serve(connection):
+            sending = asyncio.ensure_future(stream(connection))
+            while not away.is_set() and not sending.done():
+                await asyncio.sleep(0.01)
+            sending.cancel()
+
+        def refuse(connection, request):
+            return connection.respond(503, "away") if away.is_set() else None
+
+        server = exchange(serve, process_request=refuse)
+        process = wsrec.start("record", server.url, "--out", tmp_path)
+        work = Recording(process, tmp_path, stream)
+        try:
+            work.until(lambda: len(work.journalled()) > 100)
+            away.set()
+            sent, since = len(stream.times), time.time_ns()
+            time.sleep(2)
+            kill(work, RECEIVER)
+            away.clear()
+            work.until(lambda: len(work.journalled()) > sent + 100)
+            process.terminate()
+            work.end(4)
+        finally:
+            process.kill()
+            process.communicate()
+        (lost,) = events_of(tmp_path, "lost_interval")
+        assert lost["detail"]["from"] < since + BURST_NS
+        assert lost["detail"]["duration_ns"] > 1.8e9
+        verified(work, wsrec, 4)
+
+    def test_killed_when_one_of_its_connections_had_come_to_its_end(self, wsrec, exchange, tmp_path):
+        short, stream = exchange(sends(["x"] * 10)), Stream()
+        url = exchange(stream).url.replace("localhost", "127.0.0.1")
+        process = wsrec.start("record", short.url, url, "--until-close", "--out", tmp_path)
+        work = Recording(process, tmp_path, stream)
+        try:
+            work.until(lambda: len(work.journalled()) > 1000)
+            kill(work, RECEIVER)
+            goes_on(work)
+            process.terminate()
+            work.end(4)
+        finally:
+            process.kill()
+            process.communicate()
+        assert short.connections == 1
+        assert [row["conn"] for row in events_of(tmp_path, "lost_interval")] == [1]
 
 
 class TestWriter:

@@ -144,7 +144,7 @@ def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigError(
-            f"{len(plans)} connections need {needed} file descriptors, and this process may open {hard}: "
+            f"the planned connections ({len(plans)}) need {needed} file descriptors, and this process may open {hard}: "
             f"raise the limit (`ulimit -n {needed}`, LimitNOFILE={needed} in a systemd unit), "
             "or record fewer --symbols or --channels"
         )
