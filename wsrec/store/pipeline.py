@@ -218,10 +218,11 @@ class Pipeline:
         self._publish()
         return lines
 
-    def event(self, time: int, kind: EventKind, **detail: Any) -> None:
-        """Write an event of the writer's own to every feed (time: ns since the epoch)."""
+    def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
+        """Write an event of the writer's own (time: ns since the epoch) to the connection's feed, or to every one."""
         for feed in self._writing():
-            feed.event(time, kind, **dict(detail))
+            if conn is None or conn in self._conns_of[feed.name]:
+                feed.event(time, kind, conn=conn, **dict(detail))
 
     def _unseen(self, batch: Batch) -> Batch:
         """What of a batch was not taken before."""

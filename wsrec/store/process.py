@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -70,7 +70,7 @@ class _Finish(NamedTuple):
 class _End(NamedTuple):
     """Nothing comes after what was put before."""
 
-    receiver_died: bool
+    lost: dict[int, int]
 
 
 _Item = _Batch | _Finish | _End
@@ -84,6 +84,7 @@ class ParquetThread(threading.Thread):
         disk: what to do when the disk refuses.
         leftovers: what to bring home first; None in a new session.
         rings_from: the count of the first slot that the rings had when this writer came.
+        restart: detail of the event that tells of that.
 
     Attributes:
         failed: the exception that ended it.
@@ -91,7 +92,12 @@ class ParquetThread(threading.Thread):
     """
 
     def __init__(
-        self, pipeline: Pipeline, disk: PatientDisk, leftovers: Leftovers | None = None, rings_from: int = 0
+        self,
+        pipeline: Pipeline,
+        disk: PatientDisk,
+        leftovers: Leftovers | None = None,
+        rings_from: int = 0,
+        restart: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name="parquet", daemon=True)
         self.failed: Exception | None = None
@@ -102,6 +108,7 @@ class ParquetThread(threading.Thread):
         self._journals: list[Path] = []
         self._leftovers = leftovers
         self._rings_from = rings_from
+        self._restart = restart or {}
         # when this writer came, until that is recorded
         self._resumed: int | None = None
 
@@ -113,9 +120,9 @@ class ParquetThread(threading.Thread):
         """Have the files of this number finished after what was put before."""
         self._queue.put(_Finish(number, journal))
 
-    def end(self, *, receiver_died: bool) -> None:
-        """Have the session's end recorded, and where the receiver died, that nothing was received from then on."""
-        self._queue.put(_End(receiver_died))
+    def end(self, lost: dict[int, int]) -> None:
+        """Have the session's end recorded, and what a receiver that died has left unsaid (`wsrec.child.Stop.lost`)."""
+        self._queue.put(_End(lost))
 
     def stop(self, meanwhile: Callable[[], None]) -> None:
         """Let the thread end after all that was put, and wait for it; `meanwhile` is called again and again."""
@@ -173,18 +180,17 @@ class ParquetThread(threading.Thread):
     def _record_resumption(self) -> None:
         if self._resumed is not None:
             self._pipeline.begin_session(self._resumed)
-            how = "started again after it had died; it went on where the journal ended"
-            self._pipeline.event(self._resumed, EventKind.RESTART, process="writer", how=how)
+            self._pipeline.event(self._resumed, EventKind.RESTART, **self._restart)
             self._pipeline.event(self._resumed, EventKind.SCHEDULING, process="writer", **privilege.in_force())
             self._resumed = None
 
     def _record_end(self, item: _End) -> None:
         now = time.time_ns()
         self._pipeline.tell_lost(now)
-        last = self._pipeline.last_time or now
-        if item.receiver_died:
-            detail = {"from": last, "to": now, "duration_ns": now - last, "reason": "the receiver died"}
-            self._pipeline.event(now, EventKind.LOST_INTERVAL, **detail)
+        for conn, since in item.lost.items():
+            duration = time.monotonic_ns() - since
+            detail = {"from": now - duration, "to": now, "duration_ns": duration, "reason": "the receiver died"}
+            self._pipeline.event(now, EventKind.LOST_INTERVAL, conn=conn, **detail)
         for feed in self._pipeline.feeds.values():
             feed.event(now, EventKind.SESSION_END, messages=feed.messages, payload_bytes=feed.payload_bytes)
 
@@ -216,10 +222,10 @@ class Writer:
         self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
         self._disk = PatientDisk(self._on_disk_trouble)
         self._waiting_since: float | None = None
-        self._receiver_died = False
+        self._lost: dict[int, int] = {}
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
         leftovers = Leftovers(Path(job.out), self._folder) if job.resume else None
-        self._parquet = ParquetThread(self._pipeline, self._disk, leftovers, self._drain.next)
+        self._parquet = ParquetThread(self._pipeline, self._disk, leftovers, self._drain.next, job.restart)
         self._journal = self._new_journal(1 if leftovers is None else leftovers.next_number)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
@@ -320,7 +326,7 @@ class Writer:
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
         self._sync.stop()
-        self._parquet.end(receiver_died=self._receiver_died)
+        self._parquet.end(self._lost)
         self._parquet.finish(self._journal.number, self._journal.path)
         self._parquet.stop(self._beat)
         self._check_threads()
@@ -355,7 +361,7 @@ class Writer:
         reader = child.OrderReader()
         while (order := next((one for one in reader.read() if isinstance(one, child.Stop)), None)) is None:
             pass
-        self._receiver_died = order.receiver_died
+        self._lost = order.lost
         if order.orphaned:
             self._outlast_receiver()
         self._stopping = True
@@ -377,6 +383,7 @@ def main() -> int:
     except msgspec.DecodeError as error:
         child.say(child.FailedLine(message=f"the writer got no job: {error}"))
         return 1
+    privilege.die_first()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # the receiver's processor is not for Arrow's threads
     pa.set_cpu_count(1)
@@ -385,11 +392,9 @@ def main() -> int:
         child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
     try:
         summary = Writer(job).run()
-    except MemoryError as error:
-        # also Arrow's
-        what = str(error) or "no more is to be had"
-        cure = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
-        child.say(child.FailedLine(message=f"the writer ran out of memory: {what}", cure=cure))
+    except MemoryError:
+        cure = "give the machine or the cgroup more memory, or choose smaller --batch-size and --rotate"
+        child.say(child.FailedLine(message="the writer ran out of memory", cure=cure, again=True))
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = Path(job.out) / ".wsrec" / job.session
