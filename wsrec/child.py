@@ -126,9 +126,15 @@ def encode_order(order: Order) -> bytes:
 
 
 class OrderReader:
-    """Orders out of standard input as it comes."""
+    """Orders out of standard input as it comes.
 
-    def __init__(self) -> None:
+    Args:
+        fd: descriptor to read from, standard input where None.
+
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self._fd = sys.stdin.fileno() if fd is None else fd
         self._begun = b""
 
     def read(self) -> list[Order]:
@@ -138,7 +144,7 @@ class OrderReader:
             msgspec.DecodeError: a line is no order.
 
         """
-        data = os.read(sys.stdin.fileno(), 1 << 16)
+        data = os.read(self._fd, 1 << 16)
         if not data:
             return [Stop(orphaned=True)]
         *lines, self._begun = (self._begun + data).split(b"\n")

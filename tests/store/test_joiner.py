@@ -158,3 +158,13 @@ class TestAgainstTheModel:
             got += zip(slots["conn"].tolist(), slots["opcode"].tolist(), payload.to_pylist(), strict=True)
             rest = rest[size:]
         assert got == _model(frames)
+
+
+class TestReceiverDied:
+    def test_an_event_that_never_ended_does_not_spoil_the_next(self):
+        joiner = Joiner()
+        assert joined(joiner, Frame(b'{"kind":"subscr', CONTINUATION, EVENT)) == []
+        assert joiner.pending
+        restart = Event(EventKind.RESTART).encode()
+        assert joined(joiner, Frame(restart, TEXT, EVENT | FIN)) == [restart]
+        assert not joiner.pending

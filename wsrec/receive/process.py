@@ -46,6 +46,10 @@ class Receiver:
         self._clock = StageClock()
         self._status = StatusPage(job.status)
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
+        if (resumed := job.resumed) is not None:
+            detail: dict[str, Any] = msgspec.structs.asdict(resumed)
+            del detail["began"]
+            self._producer.event(EventKind.RESTART, process="receiver", **detail)
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
         self._connections = [
@@ -71,15 +75,6 @@ class Receiver:
     async def run(self) -> None:
         """Record until told to stop, or until no connection is left to try."""
         self._sample_anchor()
-        if (resumed := self._job.resumed) is not None:
-            self._producer.event(
-                EventKind.RESTART,
-                process="receiver",
-                how=resumed.how,
-                pid=resumed.pid,
-                after_ns=resumed.after_ns,
-                restarts=resumed.restarts,
-            )
         self._prepare()
         self._publish_status()
         self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)

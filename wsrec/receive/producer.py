@@ -20,6 +20,8 @@ from wsrec.wire.frames import TEXT
 
 # Slots that received frames leave free, so that the receiver can still say that it stalled
 RESERVED_SLOTS = 16
+# An opcode tells the writer that what stands before it without an end is of a receiver that died, and has none
+_BEGIN = (EventKind.RESTART, EventKind.DISCONNECT)
 
 
 class _Words(NamedTuple):
@@ -55,8 +57,8 @@ class Producer:
     def event(self, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Record that something happened, now."""
         payload = Event(kind, conn, detail=detail).encode()
-        # an opcode begins it: what stands before it without an end is of a receiver that died
-        self._say(_Words(payload, conn or 0, TEXT, Flag.EVENT | Flag.FIN, now()))
+        opcode = TEXT if kind in _BEGIN else 0
+        self._say(_Words(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
 
     def sent(self, conn: int, opcode: int, payload: bytes) -> None:
         """Record a frame that was just handed to the socket."""

@@ -38,7 +38,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         max_message: bytes that a compressed message may inflate to.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
         resume: whether it takes over from a writer of the same session that died, on its rings and in its folder.
-        restart: detail of the event that tells of that (`wsrec.ring.events.EventKind.RESTART`).
+        restart: detail of the event that tells how that one died (`wsrec.ring.events.EventKind.RESTART`).
 
     """
 

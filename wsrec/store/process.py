@@ -84,7 +84,7 @@ class ParquetThread(threading.Thread):
         disk: what to do when the disk refuses.
         leftovers: what to bring home first; None in a new session.
         rings_from: the count of the first slot that the rings had when this writer came.
-        restart: detail of the event that tells of that.
+        restart: detail of the event that tells that it came in place of another.
 
     Attributes:
         failed: the exception that ended it.
@@ -180,7 +180,7 @@ class ParquetThread(threading.Thread):
     def _record_resumption(self) -> None:
         if self._resumed is not None:
             self._pipeline.begin_session(self._resumed)
-            self._pipeline.event(self._resumed, EventKind.RESTART, **self._restart)
+            self._pipeline.event(self._resumed, EventKind.RESTART, **{"process": "writer", **self._restart})
             self._pipeline.event(self._resumed, EventKind.SCHEDULING, process="writer", **privilege.in_force())
             self._resumed = None
 
@@ -392,9 +392,11 @@ def main() -> int:
         child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
     try:
         summary = Writer(job).run()
-    except MemoryError:
-        cure = "give the machine or the cgroup more memory, or choose smaller --batch-size and --rotate"
-        child.say(child.FailedLine(message="the writer ran out of memory", cure=cure, again=True))
+    except MemoryError as error:
+        # also Arrow's
+        what = str(error) or "no more is to be had"
+        cure = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
+        child.say(child.FailedLine(message=f"the writer ran out of memory: {what}", cure=cure, again=True))
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = Path(job.out) / ".wsrec" / job.session

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -60,7 +60,7 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
             now = time.time_ns()
             if path == last:
                 since = pipeline.last_time or now
-                detail = {"from": since, "to": now, "duration_ns": now - since}
+                detail: dict[str, Any] = {"from": since, "to": now, "duration_ns": now - since}
                 pipeline.event(now, EventKind.LOST_INTERVAL, **detail, reason="the recorder was interrupted")
             pipeline.event(now, EventKind.RECOVERED, journal=path.name, torn=reader.torn, damaged=reader.damaged)
 

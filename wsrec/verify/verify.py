@@ -473,7 +473,7 @@ class _SessionReading:
             if unrecorded and (streams.recovered or streams.resumed):
                 # whoever goes on has seen the numbers of the file before, and not those of earlier ones
                 self._ledger.pop("gaps")
-                what = f"{len(unrecorded):,} sequence gaps lie where a recovered or resumed part begins: no event tells of them"
+                what = f"{len(unrecorded):,} sequence gaps lie where a recovered part begins: no event tells of them"
                 self._tell(Kind.NOTE, name, what)
             elif unrecorded:
                 self._tell(Kind.CONTRADICTION, name, f"a sequence gap at seq {min(unrecorded)} has no event")
