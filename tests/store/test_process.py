@@ -65,7 +65,7 @@ class WriterProcess:
         """Kill the writer, and start another on the same rings."""
         self.close()
         self._program = program
-        self._start(msgspec.structs.replace(self._job, resume=True))
+        self._start(msgspec.structs.replace(self._job, resume=True, restart={"process": "writer"}))
 
     def put(self, payload: bytes, conn: int = 0) -> None:
         """Put a message once there is room, as TCP makes the receiver wait."""

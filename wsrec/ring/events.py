@@ -40,8 +40,7 @@ class EventKind(StrEnum):
     DISCONNECT = "disconnect"
     """message, received_bytes (null where the receiver died), discarded_bytes (of a frame that never ended)"""
     LOST_INTERVAL = "lost_interval"
-    """from, to (ns since the epoch), duration_ns, reason: nothing could be received then, or was lost (slots: how many
-    frames and events at most)"""
+    """from, to (ns since the epoch), duration_ns, reason: nothing came or was kept then; slots (lost of a journal)"""
     STALL = "stall"
     """duration_ns: a ring was full and TCP pushed back; nothing was dropped"""
     GAP = "gap"

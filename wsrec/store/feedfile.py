@@ -240,7 +240,7 @@ class FeedWriter:
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
         gaps = self._file_gaps if self._sequences.checks else None
-        metadata = self._metadata(shared, rows, gaps)
+        metadata = self._metadata(shared, rows, gaps, next_slot)
         size, digest, events_digest = 0, None, None
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
@@ -270,7 +270,6 @@ class FeedWriter:
             last_time=last_time,
             gaps=gaps,
             lost_intervals=self._file_lost,
-            next_slot=next_slot,
             **counts,
         )
         self.files.append(line)
@@ -341,7 +340,7 @@ class FeedWriter:
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
-    def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None) -> dict[str, str]:
+    def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None, next_slot: int | None) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
         values = {
             "schema_version": SCHEMA_VERSION,
@@ -358,6 +357,7 @@ class FeedWriter:
             "first_seq": self._file_first_seq if rows else None,
             "last_seq": self._next_seq - 1 if rows else None,
             "gaps": gaps,
+            "next_slot": next_slot,
         }
         return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
 

@@ -124,7 +124,7 @@ class Leftovers:
         doubtful: list[Path] = []
         for path in self.journals:
             number = _number(path)
-            pipeline.skip_to(_next_slot(line for line in self._done if line.number < number))
+            pipeline.skip_to(self._next_slot(number))
             try:
                 reader = JournalReader(path)
             except pa.ArrowInvalid:
@@ -146,7 +146,7 @@ class Leftovers:
             if not pipeline.pending:
                 _unlink(whole)
         pipeline.active = set(pipeline.feeds)
-        pipeline.skip_to(_next_slot(self._done))
+        pipeline.skip_to(self._next_slot(self.next_number))
         if rings_from is not None:
             pipeline.expect(rings_from)
         if rings_from is None or pipeline.lost_slots:
@@ -173,6 +173,11 @@ class Leftovers:
         if offset is not None:
             pipeline.follow_clock(offset)
 
+    def _next_slot(self, number: int) -> int | None:
+        """The count of the first slot that is not in the files before this number whose journals have gone."""
+        done = sorted((line for line in self._done if line.number < number), key=lambda line: line.number)
+        return next((about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line))), None)
+
     def clear_way(self, disk: Disk = GIVES_UP) -> None:
         """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
         known = {path for line in self.lines for path in (line.path, line.events_path)}
@@ -186,10 +191,6 @@ class Leftovers:
 
 def _number(journal: Path) -> int:
     return int(journal.stem.partition("-")[2])
-
-
-def _next_slot(lines: Any) -> int | None:
-    return max((line.next_slot for line in lines if line.next_slot is not None), default=None)
 
 
 def _unlink(journals: list[Path]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 
-class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
+class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One finished pair of files.
 
     Attributes:
@@ -24,8 +24,7 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
         lost_intervals: intervals in which nothing could be received.
         messages, control, sent: of the message file's rows: messages and control frames received, and frames sent.
         payload_bytes: of those messages.
-        refused: subscriptions refused or not answered.
-        next_slot: the writer's own: the slot ring's count of the first slot that is in none of the session's files.
+        refused: subscriptions refused or not answered. These counts are absent in lines of an older wsrec.
 
     """
 
@@ -50,7 +49,6 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
     sent: int | None = None
     payload_bytes: int | None = None
     refused: int | None = None
-    next_slot: int | None = None
 
 
 def manifest_path(out: Path) -> Path:
