@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -243,6 +245,31 @@ class TestWriter:
         assert len(numbered(work.out)) > 100
         assert events_of(work.out, "session_end")
         finished(work.out)
+
+    def test_without_memory(self, wsrec, exchange, tmp_path):
+        async def large(connection):
+            for number in itertools.count():
+                await connection.send(f"message {number} " + "x" * 20_000)
+                await asyncio.sleep(0.0005)
+
+        process = wsrec.start("record", exchange(large).url, "--out", tmp_path)
+        work = Recording(process, tmp_path, Stream())
+        try:
+            pid = work.child(WRITER)
+            work.until(lambda: len(work.journalled()) > 1000)
+            resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+            work.until(lambda: gone(pid))
+            before = len(work.journalled())
+            work.until(lambda: len(work.journalled()) > before + 100)
+            process.terminate()
+            _, log = work.end(0)
+        finally:
+            process.kill()
+            process.communicate()
+        assert "the writer ran out of memory" in log
+        numbers = [int(message.split()[1]) for message in received(messages_of(tmp_path))]
+        assert numbers == list(range(len(numbers)))
+        finished(tmp_path)
 
     def test_a_storm_is_given_up_and_the_journals_are_kept(self, recording, wsrec):
         work = recording()

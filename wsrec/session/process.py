@@ -99,7 +99,8 @@ class Child:
             cure = "see what it said above; what was journalled is kept, and recovered by the next start"
             self.failed = FailedLine(message=f"the {self.name} {self.how}", cure=cure)
         elif self.failed is not None:
-            self.how = f"failed ({self.failed.message})"
+            # a child does not know which of several it is
+            self.how = self.failed.message.removeprefix(f"the {self.name.partition(' ')[0]} ")
         return status
 
     def order(self, order: Order) -> None:
