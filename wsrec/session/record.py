@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from wsrec.store.recovery import recover
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
+# of a child or of the supervisor: standard streams, pipes, the event loop, files, libraries
+_DESCRIPTORS_BESIDE = 64
 
 
 def record(
@@ -61,6 +64,7 @@ def record(
     with _resolved(targets, options, symbols, channels, subscribe) as (chosen, options):
         plans = plan(chosen)
         check_names(chosen, plans)
+        check_descriptors(plans, max(len(options.cpus), 1))
         with OutputLock(options.out) as lock:
             check_writable(options.out)
             view = View(quiet=quiet)
@@ -120,6 +124,31 @@ def check_cpus(cpus: Sequence[int]) -> None:
         if cpu not in allowed:
             listed = ", ".join(map(str, sorted(allowed)))
             raise ConfigError(f"processor {cpu} is not one that wsrec may use here; expected one of {listed}")
+
+
+def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
+    """Make sure that this process and its children can open what the connections need; the soft limit is raised for it.
+
+    Raises:
+        ConfigError: the hard limit (RLIMIT_NOFILE, getrlimit(2)) does not suffice.
+
+    """
+    # each ring's memory is here twice, as it came and as it is mapped, and in the receiver there is the socket too,
+    # and another one while a connection is being replaced
+    here = 2 * len(plans) + 16 * receivers
+    in_receiver = 4 * -(-len(plans) // receivers)
+    feeds = len({plan.feed for plan in plans})
+    needed = _DESCRIPTORS_BESIDE + max(here, in_receiver) + 4 * feeds
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigError(
+            f"the planned connections ({len(plans)}) need {needed} file descriptors, and this process may open {hard}: "
+            f"raise the limit (`ulimit -n {needed}`, LimitNOFILE={needed} in a systemd unit), "
+            "or record fewer --symbols or --channels"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else hard, hard))
 
 
 def check_names(targets: Sequence[Target], plans: Sequence[ConnectionPlan]) -> None:

@@ -126,6 +126,7 @@ class PatientDisk(Disk):
         Raises:
             FileExistsError: a name is taken.
             FileNotFoundError: the folder is gone; waiting does not bring it back.
+            MemoryError: this process gets no more memory, where a new one may.
 
         """
         began, message = 0, ""
@@ -135,6 +136,8 @@ class PatientDisk(Disk):
             except (FileExistsError, FileNotFoundError):
                 raise
             except OSError as error:
+                if error.errno == errno.ENOMEM:
+                    raise MemoryError(str(error)) from error
                 if not began:
                     began, message = time.time_ns(), str(error)
                     cure = "make room, or give access to the output folder: it is tried again every second"

@@ -95,5 +95,8 @@ METADATA_KEYS = {
     "first_seq": "`seq` of the first row",
     "last_seq": "`seq` of the last row",
     "gaps": "sequence gaps found in this file; null where the feed declares no rule",
+    "next_slot": "the writer's own: the slot ring's count of the first slot that is in no file of the session yet",
 }
+# Absent in files of an older wsrec
+METADATA_ADDED = frozenset({"next_slot"})
 METADATA_PREFIX = "wsrec."

@@ -93,15 +93,15 @@ class FileRows:
         self.first_handoff: int | None = None
         self.last_handoff: int | None = None
         self.problems: Counter[str] = Counter()
-        self.messages = self.payload_bytes = 0
+        self.messages = self.control = self.payload_bytes = 0
         self.steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
         self._conns = conns
         self._anchors = anchors
         self._before = handoff
         self._sources: Counter[str] = Counter()
 
-    def add(self, batch: Any, payload: pa.Array, carried: Bools) -> None:
-        """Look at a batch of rows; `carried`: which of them are received text or binary messages."""
+    def add(self, batch: Any, payload: pa.Array, carried: Bools, received: Bools) -> None:
+        """Look at a batch of rows: which of them were received, and which of those are text or binary (`carried`)."""
         seq = batch.column("seq").to_numpy(zero_copy_only=False)
         recv_time, _ = times(batch, "recv_time")
         if not self.rows:
@@ -109,6 +109,7 @@ class FileRows:
         self.last_seq, self.last_time = int(seq[-1]), int(recv_time[-1])
         self.rows += len(seq)
         self.messages += int(np.count_nonzero(carried))
+        self.control += int(np.count_nonzero(received) - np.count_nonzero(carried))
         self.payload_bytes += int(pc.sum(pc.binary_length(payload).filter(pa.array(carried))).as_py() or 0)
         self._check_words(batch)
         self._check_payload(batch)

@@ -82,6 +82,7 @@ class Streams:
         stalls, stalled: full rings, and for how long (ns).
         ended: the detail of the `session_end` event, None without one.
         recovered: whether a part of it was recovered from a journal.
+        resumed: whether its writer died and another went on.
         unattributed: received messages that name no channel.
 
     """
@@ -101,6 +102,7 @@ class Streams:
         self.stalls = self.stalled = 0
         self.ended: dict[str, Any] | None = None
         self.recovered = False
+        self.resumed = False
         self.unattributed = 0
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
@@ -113,6 +115,8 @@ class Streams:
             self.ended = detail
         elif kind == EventKind.RECOVERED:
             self.recovered = True
+        elif kind == EventKind.RESTART and detail.get("process") == "writer":
+            self.resumed = True
         elif kind == EventKind.GAP:
             self.gap_events += 1
             self.gap_rows.add(_integer(detail.get("seq"), -1))

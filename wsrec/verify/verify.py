@@ -125,7 +125,7 @@ class _SessionReading:
         self._hole: str | None = None
         self._ledger: dict[str, dict[str, int]] = {}
         self._files = self._bytes = self._rows = 0
-        self._file_gaps = self._file_lost = 0
+        self._file_gaps = self._file_lost = self._file_refused = 0
         self._complete = True
 
     def read(self, pairs: list[Pair]) -> Session:
@@ -170,7 +170,7 @@ class _SessionReading:
         assert self._streams is not None
         expects_rows = messages is not None or (line is not None and line.path is not None)
         expects_events = events is not None or (line is not None and line.events_path is not None)
-        self._file_gaps = self._file_lost = 0
+        self._file_gaps = self._file_lost = self._file_refused = 0
         rows = None
         if about is not None and messages is not None:
             rows = self._read_rows(messages, about, events if beside is not None else None)
@@ -189,9 +189,12 @@ class _SessionReading:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
         elif line is not None:
             self._sum("rows", manifest=line.rows)
-        if line is not None and beside is not None:
+        if line is not None and (beside is not None or not expects_events):
             if line.lost_intervals != self._file_lost:
                 what = f"the manifest says {line.lost_intervals} lost intervals, its events are {self._file_lost}"
+                self._tell(Kind.CONTRADICTION, pair.where, what)
+            if line.refused is not None and line.refused != self._file_refused:
+                what = f"the manifest says {line.refused} subscriptions were refused, its events {self._file_refused}"
                 self._tell(Kind.CONTRADICTION, pair.where, what)
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
             self._sum("events", manifest=line.events)
@@ -205,6 +208,8 @@ class _SessionReading:
                 self._tell(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
             elif (path is None) != (digest is None):
                 self._tell(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
+        if line.path is None and any((line.messages, line.control, line.sent, line.payload_bytes)):
+            self._tell(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
 
     def _open(self, about: dict[str, Any] | None) -> None:
         """Take what the whole session shares from the first file that has it."""
@@ -275,7 +280,7 @@ class _SessionReading:
         direction, opcode = (words(batch, name) for name in ("direction", "opcode"))
         carried = _among(direction, {"recv"}) & _among(opcode, {"text", "binary"})
         payload = pc.coalesce(batch.column("text").cast(pa.binary()), batch.column("data")).cast(pa.large_binary())
-        rows.add(batch, payload, carried)
+        rows.add(batch, payload, carried, _among(direction, {"recv"}))
         columns = self._reader.read(payload, carried) if self._reader is not None else None
         if columns is not None:
             self._compare(batch, columns, rows)
@@ -375,6 +380,7 @@ class _SessionReading:
             self._file_lost += 1
             self._tell(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
         elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
+            self._file_refused += 1
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
         elif event.kind == EventKind.GAP:
             self._file_gaps += 1
@@ -391,6 +397,10 @@ class _SessionReading:
             "first_time": rows.first_time,
             "last_time": rows.last_time,
             "bytes": _bytes(path),
+            "messages": rows.messages,
+            "control": rows.control,
+            "sent": rows.rows - rows.messages - rows.control,
+            "payload_bytes": rows.payload_bytes,
             "stage1": rows.stage1(about.get("stage1")),
             "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
         }
@@ -460,8 +470,8 @@ class _SessionReading:
             self._sum("gaps", read=len(self._gap_seqs), events=streams.gap_events)
             unrecorded = self._gap_seqs - streams.gap_rows
             unfounded = streams.gap_rows - self._gap_seqs
-            if unrecorded and streams.recovered:
-                # recovery begins anew with each feed: it has not seen the last number of the files before
+            if unrecorded and (streams.recovered or streams.resumed):
+                # whoever goes on has seen the numbers of the file before, and not those of earlier ones
                 self._ledger.pop("gaps")
                 what = f"{len(unrecorded):,} sequence gaps lie where a recovered part begins: no event tells of them"
                 self._tell(Kind.NOTE, name, what)
