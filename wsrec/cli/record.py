@@ -116,6 +116,11 @@ def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
 @click.option(
     "--fsync", type=DurationType(), default="1s", show_default=True, help="Time between two syncs of the journal."
 )
+@click.option(
+    "--takeover",
+    is_flag=True,
+    help="Where a recorder holds DIR: record beside it, end it once all is connected, and go on alone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary, or why nothing started, as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing unless something is wrong.")
 def record(
@@ -139,6 +144,7 @@ def record(
     batch: float,
     batch_size: int,
     fsync: float,
+    takeover: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -152,6 +158,7 @@ def record(
       wsrec record demo --duration 10s
       wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2 --busy-poll
       wsrec record binance binance-usdm --until 17:30 --out /data/captures
+      wsrec record binance --out /data/captures --takeover
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
 
     Ctrl-C and SIGTERM finish the files. Options read WSREC_RECORD_* variables.
@@ -180,13 +187,16 @@ def record(
         batch_bytes=batch_size,
         fsync_seconds=fsync,
         until_close=until_close,
+        takeover=takeover,
     )
     try:
         outcome = record_targets(targets, options, symbols=symbols, channels=channels, subscribe=subscribe, quiet=quiet)
     except ConfigError as error:
         _fail(str(error), ExitStatus.USAGE, as_json)
     except OutputLockedError as error:
-        _fail(f"{error}; record into another folder with --out, or stop that one", ExitStatus.LOCKED, as_json)
+        _fail(
+            f"{error}; take it over with --takeover, stop that one, or choose another --out", ExitStatus.LOCKED, as_json
+        )
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json)
     except OSError as error:

@@ -33,8 +33,8 @@ from wsrec.store.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
 # A receiver closes its connections within 2 s; a writer may have a row group and two fsyncs before it
-_RECEIVER_PATIENCE = 15.0
-_WRITER_PATIENCE = 300.0
+RECEIVER_PATIENCE = 15.0
+WRITER_PATIENCE = 300.0
 # after this the operator is told what is waited for
 _SILENT_PATIENCE = 5.0
 # A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this it is
@@ -61,6 +61,7 @@ class RecordOptions:
         batch_seconds, batch_bytes: when a journal batch is written.
         fsync_seconds: time between two fdatasync of the journal.
         until_close: whether a normal close by the exchange ends the recording.
+        takeover: whether to take the folder over from a recorder that holds it.
 
     """
 
@@ -80,6 +81,7 @@ class RecordOptions:
     batch_bytes: int = 8 << 20
     fsync_seconds: float = 1.0
     until_close: bool = False
+    takeover: bool = False
 
 
 class Pair:
@@ -99,7 +101,7 @@ class Pair:
         self.status: StatusPage | None = None
 
     async def start(
-        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], lock: int | None = None
+        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], locks: Sequence[int] = ()
     ) -> None:
         """Make the shared memory and start both processes.
 
@@ -138,7 +140,7 @@ class Pair:
                 session_start=start,
             ),
             # the output stays locked until its last writer has ended, also where the supervisor is killed
-            [*self.descriptors, *(() if lock is None else (lock,))],
+            [*self.descriptors, *locks],
         )
         await self.receiver.start(
             ReceiverJob(
@@ -191,7 +193,7 @@ class Supervisor:
         plans: their connections.
         options: how to record.
         on_log: called with each line for the operator.
-        lock: descriptor of the output's lock, which the writers hold too.
+        locks: descriptors of the output's lock, which the writers hold too.
 
     Attributes:
         pairs: receivers and writers, one pair a processor.
@@ -207,14 +209,14 @@ class Supervisor:
         plans: list[ConnectionPlan],
         options: RecordOptions,
         on_log: Callable[[LogLine], None],
-        lock: int | None = None,
+        locks: Sequence[int] = (),
     ) -> None:
         self.options = options
         self.began = time.monotonic()
         self._targets = targets
         self._feeds = feeds
         self._on_log = on_log
-        self._lock = lock
+        self._locks = locks
         cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.pairs = [
@@ -249,7 +251,7 @@ class Supervisor:
         start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
         try:
             for pair in self.pairs:
-                await pair.start(self.options, self._feeds, start, self._lock)
+                await pair.start(self.options, self._feeds, start, self._locks)
             failure = await self._supervise()
         finally:
             for pair in self.pairs:
@@ -261,6 +263,19 @@ class Supervisor:
         for pair in self.pairs:
             pair.close()
         return outcome
+
+    def is_open(self) -> bool:
+        """Whether every connection is open now, and what comes reaches the disk."""
+        pages = [pair.status for pair in self.pairs if pair.status is not None]
+        planned = sum(len(pair.plans) for pair in self.pairs)
+        trouble = any(page.writer["disk_trouble"] or not page.writer["heartbeat"] for page in pages)
+        return sum(int(page.receiver["connected"]) for page in pages) == planned and not trouble
+
+    def is_answered(self) -> bool:
+        """Whether every subscription had its answer, of feeds that say how one looks."""
+        answering = {feed.name for feed in self._feeds if feed.ack is not None}
+        asked = sum(len(p.subscriptions) for pair in self.pairs for p in pair.plans if p.feed in answering)
+        return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
 
     async def _supervise(self) -> FailedLine | None:
         """Wait for the end, then bring receivers and writers to theirs, in this order; what failed, if anything."""
@@ -278,10 +293,10 @@ class Supervisor:
             self._stop(f"the {broken.name} ended" if broken else "every connection ended")
         for pair in self.pairs:
             pair.receiver.order(Stop())
-        await self._within(receivers, _RECEIVER_PATIENCE, [pair.receiver for pair in self.pairs])
+        await self._within(receivers, RECEIVER_PATIENCE, [pair.receiver for pair in self.pairs])
         for pair in self.pairs:
             pair.writer.order(Stop(receiver_died=pair.receiver.died))
-        await self._within(writers, _WRITER_PATIENCE, [pair.writer for pair in self.pairs])
+        await self._within(writers, WRITER_PATIENCE, [pair.writer for pair in self.pairs])
         stopping.cancel()
         children = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
         return next((child.failed for child in children if child.failed is not None), None)

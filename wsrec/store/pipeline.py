@@ -226,6 +226,7 @@ class Pipeline:
         writer["gaps"] = sum(feed.gaps for feed in feeds)
         writer["lost_intervals"] = sum(feed.lost_intervals for feed in feeds)
         writer["refused"] = sum(feed.refused for feed in feeds)
+        writer["answered"] = sum(feed.answered for feed in feeds)
 
 
 def _events(payload: pa.Array, rows: Int64s) -> list[Event]:

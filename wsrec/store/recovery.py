@@ -7,7 +7,7 @@ and what stands in the way of a file is set aside under `.wsrec/aside`, never de
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,17 +34,18 @@ class Recovered(NamedTuple):
     rows: int
 
 
-def recover(out: Path, on_error: Callable[[str], None]) -> list[Recovered]:
+def recover(out: Path, on_error: Callable[[str], None], own: Collection[str] = ()) -> list[Recovered]:
     """Recover every session that was interrupted.
 
     Args:
         out: the output folder, locked by the caller.
         on_error: told of each session that cannot be recovered; its journals stay where they are.
+        own: sessions of the caller, which are being recorded.
 
     """
     recovered = []
     for folder in sorted((out / ".wsrec").glob("*/")):
-        if folder.name == "aside":
+        if folder.name == "aside" or folder.name in own:
             continue
         try:
             recovered.append(_recover_session(out, folder))
