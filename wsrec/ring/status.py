@@ -29,6 +29,7 @@ WRITER_FIELDS = (
     "gaps",
     "lost_intervals",
     "refused",
+    "answered",
     "disk_trouble",
 )
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import uvloop
 
-from wsrec.child import LogLine
 from wsrec.feed.plan import ConnectionPlan, plan
 from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.target import Target, resolve
@@ -21,7 +20,7 @@ from wsrec.session.live import View
 from wsrec.session.lock import OutputLock
 from wsrec.session.outcome import Outcome
 from wsrec.session.supervisor import RecordOptions, Supervisor
-from wsrec.store.recovery import recover
+from wsrec.session.takeover import bring_home, take_over
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
@@ -65,27 +64,30 @@ def record(
         plans = plan(chosen)
         check_names(chosen, plans)
         check_descriptors(plans, max(len(options.cpus), 1))
-        with OutputLock(options.out) as lock:
+        with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
             view = View(quiet=quiet)
-            for session in recover(options.out, lambda text: view.log(LogLine(level="error", message=text))):
-                text = f"an interrupted session was recovered: {session.session}, {session.rows:,} rows"
-                view.log(LogLine(level="warning", message=text))
-            return uvloop.run(_run(chosen, plans, options, view, lock.fd))
+            if lock.held:
+                bring_home(options.out, view.log, [])
+            return uvloop.run(_run(chosen, plans, options, view, lock))
 
 
 async def _run(
-    chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: int
+    chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: OutputLock
 ) -> Outcome:
     names = tuple(dict.fromkeys(plan.public_url if not plan.subscriptions else plan.feed for plan in plans))
-    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock)
-    following = asyncio.ensure_future(view.follow(supervisor))
+    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock.fds)
+    beside = [asyncio.ensure_future(view.follow(supervisor))]
+    if not lock.held:
+        beside.append(asyncio.ensure_future(take_over(supervisor, lock, view.log)))
     try:
         return await supervisor.run()
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in beside:
+            task.cancel()
+        for task in beside:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +36,8 @@ from wsrec.store.job import FeedJob, WriterJob
 NOTES_CAPACITY = 1 << 20
 # A receiver closes its connections within 2 s, and then its last words may wait for a writer that is started again. A
 # writer may have to bring home what one that died has left. One that hangs meanwhile is noticed long before
-_RECEIVER_PATIENCE = 75.0
-_WRITER_PATIENCE = 900.0
+RECEIVER_PATIENCE = 75.0
+WRITER_PATIENCE = 900.0
 # after this the operator is told what is waited for
 _SILENT_PATIENCE = 5.0
 # A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this it is
@@ -64,6 +64,7 @@ class RecordOptions:
         batch_seconds, batch_bytes: when a journal batch is written.
         fsync_seconds: time between two fdatasync of the journal.
         until_close: whether a normal close by the exchange ends the recording.
+        takeover: whether to take the folder over from a recorder that holds it.
 
     """
 
@@ -83,6 +84,7 @@ class RecordOptions:
     batch_bytes: int = 8 << 20
     fsync_seconds: float = 1.0
     until_close: bool = False
+    takeover: bool = False
 
 
 class Pair:
@@ -119,10 +121,10 @@ class Pair:
         self._began = time.monotonic_ns()
         self._receiver_job: ReceiverJob | None = None
         self._writer_job: WriterJob | None = None
-        self._lock: int | None = None
+        self._locks: tuple[int, ...] = ()
 
     async def start(
-        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], lock: int | None = None
+        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], locks: Sequence[int] = ()
     ) -> None:
         """Make the shared memory and start both processes.
 
@@ -141,7 +143,7 @@ class Pair:
             msgspec.structs.replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions)
             for plan in self.plans
         )
-        self._lock = lock
+        self._locks = tuple(locks)
         self._writer_job = WriterJob(
             session=self.session,
             out=str(options.out),
@@ -228,7 +230,7 @@ class Pair:
             job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **death._asdict()})
         # the output stays locked until its last writer has ended, also where the supervisor is killed
         lock = () if self._lock is None else (self._lock,)
-        await self.writer.child.start(job, [*self.descriptors, *lock])
+        await self.writer.child.start(job, [*self.descriptors, *self._locks])
 
     def _beat(self, who: str) -> int:
         return 0 if self.status is None else int(getattr(self.status, who)["heartbeat"])
@@ -247,7 +249,7 @@ class Supervisor:
         plans: their connections.
         options: how to record.
         on_log: called with each line for the operator.
-        lock: descriptor of the output's lock, which the writers hold too.
+        locks: descriptors of the output's lock, which the writers hold too.
 
     Attributes:
         pairs: receivers and writers, one pair a processor.
@@ -263,14 +265,14 @@ class Supervisor:
         plans: list[ConnectionPlan],
         options: RecordOptions,
         on_log: Callable[[LogLine], None],
-        lock: int | None = None,
+        locks: Sequence[int] = (),
     ) -> None:
         self.options = options
         self.began = time.monotonic()
         self._targets = targets
         self._feeds = feeds
         self._on_log = on_log
-        self._lock = lock
+        self._locks = tuple(locks)
         cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.pairs = [
@@ -306,7 +308,7 @@ class Supervisor:
         start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
         try:
             for pair in self.pairs:
-                await pair.start(self.options, self._feeds, start, self._lock)
+                await pair.start(self.options, self._feeds, start, self._locks)
             await asyncio.gather(*(self._record(pair) for pair in self.pairs))
         finally:
             self._abandon()
@@ -318,6 +320,19 @@ class Supervisor:
             pair.close()
         return outcome
 
+    def is_open(self) -> bool:
+        """Whether every connection is open now, and what comes reaches the disk."""
+        pages = [pair.status for pair in self.pairs if pair.status is not None]
+        planned = sum(len(pair.plans) for pair in self.pairs)
+        trouble = any(page.writer["disk_trouble"] or not page.writer["heartbeat"] for page in pages)
+        return sum(int(page.receiver["connected"]) for page in pages) == planned and not trouble
+
+    def is_answered(self) -> bool:
+        """Whether every subscription had its answer, of feeds that say how one looks."""
+        answering = {feed.name for feed in self._feeds if feed.ack is not None}
+        asked = sum(len(p.subscriptions) for pair in self.pairs for p in pair.plans if p.feed in answering)
+        return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
+
     async def _record(self, pair: Pair) -> None:
         """One pair's part from its start to its end: the receiver's comes first, and then the writer's."""
         receiver = asyncio.ensure_future(pair.receiver.run())
@@ -328,10 +343,10 @@ class Supervisor:
         if writer.done():
             self._writer_ended(pair)
         pair.receiver.finish(Stop(), again=False)
-        await self._within(receiver, _RECEIVER_PATIENCE, pair.receiver)
+        await self._within(receiver, RECEIVER_PATIENCE, pair.receiver)
         self._receiver_ended(pair)
         pair.writer.finish(Stop(lost=pair.unsaid()), again=True)
-        await self._within(writer, _WRITER_PATIENCE, pair.writer)
+        await self._within(writer, WRITER_PATIENCE, pair.writer)
 
     async def _within(self, ending: asyncio.Future[None], seconds: float, keeper: Keeper) -> None:
         name = keeper.child.name

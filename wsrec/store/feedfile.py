@@ -51,6 +51,7 @@ class FeedWriter:
         messages, control, sent: messages and control frames received, and frames sent, since the session began.
         payload_bytes: of the messages received.
         gaps, lost_intervals, refused: what was found since the session began.
+        answered: subscriptions that were confirmed, refused, or waited for in vain.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -74,6 +75,7 @@ class FeedWriter:
         self.gaps = 0
         self.lost_intervals = 0
         self.refused = 0
+        self.answered = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
         self.files: list[ManifestLine] = []
@@ -198,6 +200,9 @@ class FeedWriter:
             self._file_lost += 1
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self.refused += 1
+            self.answered += 1
+        elif kind is EventKind.ACK:
+            self.answered += 1
         elif kind is EventKind.GAP:
             self.gaps += 1
             self._file_gaps += 1

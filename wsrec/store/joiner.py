@@ -59,7 +59,8 @@ class Joiner:
             if not flag & _FIN:
                 if begun is None:
                     self._open[key] = begun = _Open(opcode, flag & _RSV1, [])
-                begun.parts.append(bytes(payload))
+                if len(payload):
+                    begun.parts.append(bytes(payload))
                 continue
             if begun is not None:
                 begun.parts.append(bytes(payload))

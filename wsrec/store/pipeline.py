@@ -290,7 +290,7 @@ class Pipeline:
         if self._status is None:
             return
         writer, feeds = self._status.writer, self.feeds.values()
-        for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused"):
+        for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "answered"):
             # a writer that takes the session up again begins with what has landed: less than was shown before
             writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
 

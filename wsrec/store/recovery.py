@@ -6,7 +6,7 @@ Call it with the output locked. It may be interrupted and called again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,17 +29,18 @@ class Recovered(NamedTuple):
     rows: int
 
 
-def recover(out: Path, on_error: Callable[[str], None]) -> list[Recovered]:
+def recover(out: Path, on_error: Callable[[str], None], own: Collection[str] = ()) -> list[Recovered]:
     """Recover every session that was interrupted.
 
     Args:
         out: the output folder, locked by the caller.
         on_error: told of each session that cannot be recovered; its journals stay where they are.
+        own: sessions of the caller, which are being recorded.
 
     """
     recovered = []
     for folder in sorted((out / ".wsrec").glob("*/")):
-        if folder.name == "aside":
+        if folder.name == "aside" or folder.name in own:
             continue
         try:
             recovered.append(_recover_session(out, folder))
