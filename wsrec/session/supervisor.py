@@ -229,7 +229,6 @@ class Pair:
         if death is not None:
             job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **death._asdict()})
         # the output stays locked until its last writer has ended, also where the supervisor is killed
-        lock = () if self._lock is None else (self._lock,)
         await self.writer.child.start(job, [*self.descriptors, *self._locks])
 
     def _beat(self, who: str) -> int:
