@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import tempfile
 import time
@@ -104,7 +105,7 @@ class Session:
         if self.rings.room(conn) < 2 * len(text) or self.rings.slots.free(self.rings.producer.count) < parts:
             return
         cuts = [len(text) * part // parts for part in range(parts + 1)]
-        for part, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for part, (start, stop) in enumerate(itertools.pairwise(cuts)):
             now = time.monotonic_ns()
             opcode, flags = (1 if part == 0 else 0), (1 if part == parts - 1 else 0)
             self.rings.put(text[start:stop], conn, opcode, flags, event=now, handoff=now)
