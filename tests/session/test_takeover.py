@@ -185,10 +185,13 @@ class TestTakeover:
         assert said(new, "an interrupted session was recovered")
         assert len(numbers(recorders.out)) == 2
 
-    def test_a_holder_whose_writer_was_killed_meanwhile_is_recovered_beside_the_recording(self, recorders):
+    def test_a_holder_that_was_killed_meanwhile_is_recovered_beside_the_recording(self, recorders):
         old = recorders.journalling()
         new = recorders.journalling("--takeover")
-        os.kill(old.child("wsrec.store"), signal.SIGKILL)
+        children = old.children()
+        old.process.kill()
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
         old.process.communicate(timeout=60)
         new.until(lambda: said(new, "an interrupted session was recovered"))
         assert new.process.poll() is None
