@@ -250,3 +250,27 @@ class TestKilledAnywhere:
         if lost is not None:
             assert len(events_of(out, "lost_interval")) == lost
         assert not list((out / ".wsrec").rglob("journal-*"))
+
+
+class TestSeam:
+    def test_a_gap_between_what_had_landed_and_what_comes_is_found(self, tmp_path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            session = Session(tmp_path, Life(patch))
+            try:
+                for _ in range(3):
+                    session.put(0, 500, 1)
+                    session.drain()
+                # ends the file before it, and is what is left
+                session.put(1, 500, 1)
+                session.drain()
+                session.parquet(100)
+                assert sum(line.rows for line in manifest.read(tmp_path) if line.feed == "a") == 3
+                assert len(list((tmp_path / ".wsrec" / "s").glob("journal-*"))) == 1
+                session.bury()
+                session.sent["a"].append(b"missing")
+                session.put(0, 500, 1)
+                session.finish()
+                (gap,) = events_of(tmp_path, "gap")
+                assert (gap["detail"]["expected"], gap["detail"]["found"]) == (3, 4)
+            finally:
+                session.close()
