@@ -37,13 +37,13 @@ def batch(*frames: Frame) -> Batch:
         [slot(length=len(f.payload), opcode=f.opcode, flags=f.flags, conn=f.conn, handoff=f.handoff) for f in frames],
         SLOT_DTYPE,
     )
-    return Batch(slots, pa.array([f.payload for f in frames], pa.large_binary()))
+    return Batch(slots, pa.array([f.payload for f in frames], pa.large_binary()), 0)
 
 
 def joined(joiner: Joiner, *frames: Frame) -> list[bytes]:
     slots, payload = joiner.join(batch(*frames))
     assert len(slots) == len(payload)
-    return payloads(Batch(slots, payload))
+    return payloads(Batch(slots, payload, 0))
 
 
 class TestJoin:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, SlotRing, count_reads
@@ -38,27 +39,43 @@ class Batch(NamedTuple):
     Attributes:
         slots: array of `SLOT_DTYPE`.
         payload: `large_binary` array as long as `slots`.
+        first: the slot ring's count of the first slot: slots published since the ring was made.
 
     """
 
     slots: Slots
     payload: pa.Array
+    first: int
+
+    @property
+    def next(self) -> int:
+        """The slot ring's count of the slot that follows the last one."""
+        return self.first + len(self.slots)
 
     def part(self, start: int, stop: int) -> Batch:
         """The slots from `start` to `stop` of this batch."""
-        return Batch(self.slots[start:stop], self.payload[start:stop])
+        return Batch(self.slots[start:stop], self.payload[start:stop], self.first + start)
 
     def to_arrow(self) -> pa.RecordBatch:
         """The batch in `JOURNAL_SCHEMA`, nothing copied."""
         slot = pa.Array.from_buffers(pa.binary(SLOT_SIZE), len(self.slots), [None, pa.py_buffer(self.slots)])
         return pa.record_batch([slot, self.payload], schema=JOURNAL_SCHEMA)
 
+    def checksum(self) -> int:
+        """XXH3 (64 bits) of slots and payload bytes, seeded with `first`. The payloads' lengths are in the slots."""
+        digest = xxhash.xxh3_64(seed=self.first)
+        digest.update(memoryview(self.slots.view(np.uint8)))  # type: ignore[arg-type]  # as in `gather`
+        offsets, buffer = payload_offsets(self.payload), self.payload.buffers()[2]
+        if buffer is not None:
+            digest.update(memoryview(buffer)[offsets[0] : offsets[-1]])
+        return digest.intdigest()
+
     @classmethod
-    def from_arrow(cls, batch: pa.RecordBatch) -> Batch:
-        """Read what `to_arrow` made."""
+    def from_arrow(cls, batch: pa.RecordBatch, first: int) -> Batch:
+        """Read what `to_arrow` made of the batch that began with this count."""
         slot = batch.column("slot")
         slots = np.frombuffer(slot.buffers()[1], SLOT_DTYPE, len(slot), slot.offset * SLOT_SIZE)
-        return cls(slots, batch.column("payload"))
+        return cls(slots, batch.column("payload"), first)
 
 
 class Drain:
@@ -127,9 +144,10 @@ class Drain:
             self._payload_memory = np.empty(size, np.uint8)
         payloads = self._payload_memory[:size]
         gather(slots, self._views, self._ring_of, payloads, self._taken_ends)
+        first = self._taken
         self._taken += count
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(payloads)]
-        return Batch(slots, pa.Array.from_buffers(pa.large_binary(), count, buffers))
+        return Batch(slots, pa.Array.from_buffers(pa.large_binary(), count, buffers), first)
 
     def release(self) -> None:
         """Give the rings' space of all that was taken back to the receiver: it is in the journal."""
