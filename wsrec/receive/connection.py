@@ -59,6 +59,7 @@ class Connection:
         was_connected: whether it ever was.
         reconnects: how often it was opened again.
         stalls: how often a full ring stopped reading.
+        discarded: bytes received that were no frame: of handshakes that failed, and of frames that never ended.
         failure: the last failure, None after a success.
 
     """
@@ -79,6 +80,7 @@ class Connection:
         self.was_connected = False
         self.reconnects = 0
         self.stalls = 0
+        self.discarded = 0
         self.failure: Failure | None = None
         self._uri = parse_uri(plan.url)
         self._ring = ring
@@ -407,7 +409,9 @@ class Connection:
             # a connection that broke may have been dead since its last byte
             self._lost_since = now() if ended is None else hot.last_event
         if hot is not None:
+            received = self._ring.head.read()
             hot.discard()
+            self.discarded += received - self._ring.head.read()
         self._hot = self._transport = self._handshake = self._conversation = None
         self._opened = self._ended = None
 

@@ -71,6 +71,7 @@ class Receiver:
         while not self._producer.flush() and now() < deadline:
             await asyncio.sleep(0.001)
         self._publish_status()
+        self._status.receiver["finished"] = True
 
     def failure(self) -> child.FailedLine | None:
         """What to tell the supervisor where no connection was ever made."""
@@ -146,6 +147,7 @@ class Receiver:
         status["reads"] = sum(connection.reads for connection in connections)
         status["frames"] = sum(connection.frames for connection in connections)
         status["bytes"] = sum(connection.received for connection in connections)
+        status["discarded_bytes"] = sum(connection.discarded for connection in connections)
         status["stalls"] = sum(connection.stalls for connection in connections)
         status["reconnects"] = sum(connection.reconnects for connection in connections)
         self._loop.call_later(_STATUS_INTERVAL, self._publish_status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from wsrec.store.batch import payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
+from wsrec.store.joiner import Key, Parts
+from wsrec.store.ledger import FeedLedger, Ledger
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
@@ -45,8 +48,11 @@ class FeedWriter:
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
+        before: the ledger of the last file that has landed; None where there is none.
 
     Attributes:
+        conns: the feed's connections.
+        ledger: what came out of the rings and what became of it, for the file that is being written.
         messages, control, sent: messages and control frames received, and frames sent, since the start.
         payload_bytes: of the messages received.
         gaps, lost_intervals, refused: what was found since the start.
@@ -64,8 +70,11 @@ class FeedWriter:
         disk: Disk = GIVES_UP,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
+        before: Ledger | None = None,
     ) -> None:
         self.name = feed.name
+        self.conns = [plan.conn for plan in job.connections if plan.feed == feed.name]
+        self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1, before=before)
         self.messages = 0
         self.control = 0
         self.sent = 0
@@ -181,12 +190,13 @@ class FeedWriter:
         for outcome in self._acks.expired(time):
             self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
 
-    def finish(self, number: int, shared: dict[str, Any]) -> ManifestLine | None:
+    def finish(self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts]) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
 
         Args:
             number: the number in the files' names.
             shared: metadata that the whole writer knows: host, scheduling, connections, clock.
+            unfinished: the parts of messages that have begun and not ended.
 
         Raises:
             OSError: the disk is full or gone; nothing that was written is taken back.
@@ -200,7 +210,8 @@ class FeedWriter:
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
         gaps = self._file_gaps if self._sequences.checks else None
-        metadata = self._metadata(shared, rows, gaps)
+        ledger = self.ledger.finish(unfinished)
+        metadata = self._metadata(shared, rows, gaps, ledger)
         size, digest, events_digest = 0, None, None
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
@@ -229,6 +240,7 @@ class FeedWriter:
             last_time=last_time,
             gaps=gaps,
             lost_intervals=self._file_lost,
+            ledger=ledger,
         )
         self.files.append(line)
         self._begin()
@@ -240,6 +252,7 @@ class FeedWriter:
     def _count(self, slots: Slots, when: Stamps, lengths: Int64s) -> None:
         received = when.received
         times = when.recv_time
+        self.ledger.rows(slots, when, lengths)
         if self._file_since is None:
             self._file_since = int(when.handoff[0])
         self._file_times = (self._file_times[0] if self._file_times else int(times[0]), int(times[-1]))
@@ -294,7 +307,7 @@ class FeedWriter:
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
-    def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None) -> dict[str, str]:
+    def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None, ledger: Ledger) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
         values = {
             "schema_version": SCHEMA_VERSION,
@@ -311,6 +324,7 @@ class FeedWriter:
             "first_seq": self._file_first_seq if rows else None,
             "last_seq": self._next_seq - 1 if rows else None,
             "gaps": gaps,
+            "ledger": ledger,
         }
         return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,19 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
-from wsrec.store.batch import Batch, payload_list
+from wsrec.store.batch import Batch, payload_list, payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import FeedWriter
 from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
+from wsrec.store.ledger import Inflated, Ledger, survey
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
 
 _EVENT = int(Flag.EVENT)
+_RSV1 = int(Flag.RSV1)
 # from the receiver on the monotonic clock, in the events file on UTC
 _MONOTONIC = "monotonic_"
 
@@ -39,6 +42,7 @@ class Pipeline:
         status: where to count for the live view, if somebody looks.
         next_seq: `seq` of the next row of each feed, 0 where it is not given.
         disk: what to do when the disk refuses.
+        ledgers: the ledger of each feed's last file that has landed.
 
     Attributes:
         feeds: the writers of the feeds, by name.
@@ -54,12 +58,15 @@ class Pipeline:
         status: StatusPage | None = None,
         next_seq: dict[str, int] | None = None,
         disk: Disk = GIVES_UP,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
-        seq = next_seq or {}
+        seq, before = next_seq or {}, ledgers or {}
         encoder = Encoder()
         live_steps = None if status is None else status.steps
         self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps)
+            feed.name: FeedWriter(
+                feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps, before.get(feed.name)
+            )
             for feed in job.feeds
         }
         self.active = set(self.feeds)
@@ -68,9 +75,6 @@ class Pipeline:
         self._job = job
         self._status = status
         self._joiner = Joiner()
-        self._conns_of = {
-            feed.name: [plan.conn for plan in job.connections if plan.feed == feed.name] for feed in job.feeds
-        }
         self._offset: int | None = None
         self._anchors = 0
         self._clock: str | None = None
@@ -94,10 +98,20 @@ class Pipeline:
             OSError: the disk is full or gone.
 
         """
+        seen, writing = survey(batch), self._writing()
+        for feed in writing:
+            feed.ledger.take(seen, self._joiner.unfinished)
         slots, payload = self._joiner.join(batch)
+        for feed in writing:
+            feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
         if not len(slots):
             return
+        joined = slots, payload
         slots, payload, compressed = inflate(slots, payload, self._job.max_message)
+        if slots is not joined[0]:
+            inflated = _inflated(joined, (slots, payload))
+            for feed in writing:
+                feed.ledger.inflated(inflated)
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         offset = self._offsets(len(slots), rows, events)
@@ -149,7 +163,7 @@ class Pipeline:
         }
         lines = []
         for feed in self._writing():
-            line = feed.finish(number, shared)
+            line = feed.finish(number, shared, self._joiner.unfinished)
             if line is not None:
                 self._disk.retry(lambda line=line: manifest.append(Path(self._job.out), line))  # type: ignore[misc]
                 lines.append(line)
@@ -172,7 +186,7 @@ class Pipeline:
                 feed.add(slots, when, payload, number)
             return
         for feed in self._writing():
-            rows = np.flatnonzero(np.isin(slots["conn"], self._conns_of[feed.name]))
+            rows = np.flatnonzero(np.isin(slots["conn"], feed.conns))
             if len(rows):
                 feed.add(slots[rows], when.select(rows), payload.take(pa.array(rows)), number)
 
@@ -214,7 +228,7 @@ class Pipeline:
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
             detail["duration_ns"] = detail["to"] - detail["from"]
         for feed in self._writing():
-            if event.conn is None or event.conn in self._conns_of[feed.name]:
+            if event.conn is None or event.conn in feed.conns:
                 feed.event(time, event.kind, conn=event.conn, **dict(detail))
 
     def _publish(self) -> None:
@@ -226,6 +240,13 @@ class Pipeline:
         writer["gaps"] = sum(feed.gaps for feed in feeds)
         writer["lost_intervals"] = sum(feed.lost_intervals for feed in feeds)
         writer["refused"] = sum(feed.refused for feed in feeds)
+
+
+def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:
+    """What `inflate` made of slots and payloads."""
+    rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & _RSV1)
+    sizes = [np.diff(payload_offsets(payload))[rows] for _, payload in (before, after)]
+    return Inflated(after[0]["conn"][rows], *sizes)
 
 
 def _events(payload: pa.Array, rows: Int64s) -> list[Event]:

@@ -31,6 +31,7 @@ from wsrec.store.disk import PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, JournalTail, Span, journal_path
+from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.sync import SyncThread
 
@@ -66,6 +67,7 @@ class _End(NamedTuple):
     """Nothing comes after what was put before."""
 
     receiver_died: bool
+    rings: RingCounts
 
 
 _Item = _Batch | _Finish | _End | None
@@ -96,9 +98,9 @@ class ParquetThread(threading.Thread):
         """Have the files of this number finished after what was put before."""
         self._queue.put(_Finish(number, journal))
 
-    def end(self, *, receiver_died: bool) -> None:
+    def end(self, rings: RingCounts, *, receiver_died: bool) -> None:
         """Have the session's end recorded, and where the receiver died, that nothing was received from then on."""
-        self._queue.put(_End(receiver_died))
+        self._queue.put(_End(receiver_died, rings))
 
     def stop(self) -> None:
         """Let the thread end after all that was put, and wait for it."""
@@ -140,7 +142,9 @@ class ParquetThread(threading.Thread):
             detail = {"from": last, "to": now, "duration_ns": now - last, "reason": "the receiver died"}
             self._pipeline.event(now, EventKind.LOST_INTERVAL, **detail)
         for feed in self._pipeline.feeds.values():
-            feed.event(now, EventKind.SESSION_END, messages=feed.messages, payload_bytes=feed.payload_bytes)
+            rings = item.rings.detail(feed.conns)
+            counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
+            feed.event(now, EventKind.SESSION_END, **counted, **rings)
 
     def _finish(self, item: _Finish) -> None:
         self._pipeline.finish(item.number)
@@ -167,7 +171,8 @@ class Writer:
         self._folder.mkdir(parents=True)
         self._status = StatusPage(job.status)
         rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
-        self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
+        self._slots, self._rings = SlotRing(job.slots), rings
+        self._drain = Drain(self._slots, rings, ByteRing(job.notes))
         self._disk = PatientDisk(self._on_disk_trouble)
         self._waiting_since: float | None = None
         self._receiver_died = False
@@ -271,7 +276,8 @@ class Writer:
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
         self._sync.stop()
-        self._parquet.end(receiver_died=self._receiver_died)
+        counts = ring_counts(self._slots, self._rings, self._status)
+        self._parquet.end(counts, receiver_died=self._receiver_died)
         self._parquet.finish(self._journal.number, self._journal.path)
         self._parquet.stop()
         self._check_threads()

@@ -60,6 +60,7 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
     landed = {(line.feed, line.number) for line in lines}
     _clear_way(out, folder, lines)
     next_seq = {line.feed: line.last_seq + 1 for line in lines if line.last_seq is not None}
+    ledgers = {line.feed: line.ledger for line in lines if line.ledger is not None}
     pipeline: Pipeline | None = None
     rows = 0
     for path in journals:
@@ -71,7 +72,7 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
             continue
         if pipeline is None:
             job = msgspec.structs.replace(msgspec.json.decode(reader.job, type=WriterJob), out=str(out))
-            pipeline = Pipeline(job, folder, next_seq=next_seq)
+            pipeline = Pipeline(job, folder, next_seq=next_seq, ledgers=ledgers)
             offset = _landed_offset(out, lines)
             offset = _first_offset(journals) if offset is None else offset
             if offset is not None:

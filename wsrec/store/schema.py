@@ -95,5 +95,6 @@ METADATA_KEYS = {
     "first_seq": "`seq` of the first row",
     "last_seq": "`seq` of the last row",
     "gaps": "sequence gaps found in this file; null where the feed declares no rule",
+    "ledger": "what this file took out of the rings and what became of it: [the ledger](#the-ledger)",
 }
 METADATA_PREFIX = "wsrec."
