@@ -51,20 +51,20 @@ class Frames(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    frames: int = 0
-    bytes: int = 0
-    carried_in: int = 0
-    carried_in_bytes: int = 0
-    joined: int = 0
-    discarded: int = 0
-    discarded_bytes: int = 0
-    carried_out: int = 0
-    carried_out_bytes: int = 0
-    inflated: int = 0
-    deflated_bytes: int = 0
-    inflated_bytes: int = 0
-    rows: dict[str, int] = {}
-    row_bytes: int = 0
+    frames: int
+    bytes: int
+    carried_in: int
+    carried_in_bytes: int
+    joined: int
+    discarded: int
+    discarded_bytes: int
+    carried_out: int
+    carried_out_bytes: int
+    inflated: int
+    deflated_bytes: int
+    inflated_bytes: int
+    rows: dict[str, int]
+    row_bytes: int
 
     @property
     def imbalance(self) -> int:

@@ -101,6 +101,7 @@ class Streams:
         self.stalls = self.stalled = 0
         self.ended: dict[str, Any] | None = None
         self.recovered = False
+        self.receiver_died = False
         self.unattributed = 0
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
