@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Wsrec, events_of, messages_of, received
 from tests.exchange import Exchange
-from tests.session.test_supervisor import Recording, Stream
+from tests.session.conftest import Recording, Stream
 from tests.store.rings import payloads
 from wsrec.session.lock import OutputLock
 from wsrec.store import manifest

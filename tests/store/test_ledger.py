@@ -38,6 +38,10 @@ class Session:
         self.pipeline = Pipeline(self.job, folder)
         self.drain = rings.drain()
         self.number = 1
+        self.anchor()
+
+    def anchor(self) -> None:
+        """An event of every feed, which makes it a file."""
         self.rings.event(EventKind.ANCHOR, monotonic=1, realtime=2, width_ns=1, clock="TSC", drift_ns=0)
 
     def take(self) -> None:
@@ -168,11 +172,13 @@ def test_whatever_comes_balances_and_the_files_follow_one_another(steps, feeds):
     with tempfile.TemporaryDirectory() as out:
         try:
             session = Session(Path(out), rings, feeds)
-            for step in [*steps, ("sent",), ("finish",)]:
+            for step in [*steps, ("anchor",), ("finish",)]:
                 if step[0] == "put":
                     _, conn, opcode, flags, payload = step
                     # a control frame is whole and never compressed
                     rings.put(payload, conn, opcode, Flag.FIN if opcode == PING else flags)
+                elif step[0] == "anchor":
+                    session.anchor()
                 elif step[0] == "sent":
                     rings.producer.sent(1, TEXT, b"words")
                 elif step[0] == "disconnect":

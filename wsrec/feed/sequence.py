@@ -131,6 +131,16 @@ class SequenceChecker:
             for gap in gaps
         ]
 
+    def seed(
+        self, conns: npt.NDArray[np.uint16], channel: pa.DictionaryArray, symbol: pa.DictionaryArray, seq: pa.Array
+    ) -> None:
+        """Remember the numbers of messages that were checked before, in order: the next ones follow them."""
+        channels = self._channels.of(channel)
+        rows = np.flatnonzero((channels > 0) & _known(seq))
+        if rows.size:
+            order, keys = self._group(conns[rows], channels[rows], self._symbols.of(symbol)[rows])
+            self._follow(keys, _values(seq)[rows[order]])
+
     def reset(self, conn: int) -> None:
         """Forget a connection's numbers: it was made anew, and what was missed meanwhile is known as such."""
         kept = self._keys >> _CONN_SHIFT != conn

@@ -21,12 +21,14 @@ from wsrec.receive.clock import now
 from wsrec.receive.failure import Failure, explain
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
+from wsrec.receive.job import Resumed
 from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
-from wsrec.ring.bytering import ByteRing
+from wsrec.ring import remains
+from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
 from wsrec.wire import deflate
@@ -53,6 +55,7 @@ class Connection:
         tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
+        resumed: a receiver that died, whose ring this is.
 
     Attributes:
         connected: whether the WebSocket is open now.
@@ -74,6 +77,7 @@ class Connection:
         tls: TlsPolicy,
         max_message: int,
         until_close: bool,
+        resumed: Resumed | None = None,
     ) -> None:
         self.plan = plan
         self.connected = False
@@ -104,6 +108,11 @@ class Connection:
         self._ended: asyncio.Future[Exception | None] | None = None
         self._full_since = 0
         self._nic_told = False
+        self._wanted_since = now()
+        # how the receiver before ended, until the connection is open again
+        self._died: str | None = None
+        if resumed is not None:
+            self._take_over(resumed)
 
     @property
     def reads(self) -> int:
@@ -120,6 +129,39 @@ class Connection:
         """Bytes received."""
         return self._totals[2] + (self._hot.received if self._hot else 0)
 
+    def publish_covered(self) -> None:
+        """Tell whoever may have to take over up to when nothing is missing (`ByteRing.covered`)."""
+        if self._finished:
+            covered = ENDED
+        elif self._lost_since is not None:
+            covered = self._lost_since if self.was_connected else 0
+        else:
+            covered = self._hot.last_event if self.connected and self._hot is not None else 0
+        self._ring.covered.publish(covered)
+
+    def _take_over(self, resumed: Resumed) -> None:
+        """Go on with the ring of a receiver that died: its connection is lost, and what came of it is in the ring."""
+        slots = self._producer.slots
+        end, handoff = remains.of_connection(slots, self._ring, self.plan.conn)
+        discarded = self._ring.head.read() - end
+        self.discarded += discarded
+        self._ring.head.publish(end)
+        covered = self._ring.covered.read()
+        self.was_connected = end > 0 or 0 < covered < ENDED
+        if covered == ENDED:
+            self._finished = True
+            return
+        self._died = f"the receiver {resumed.how}"
+        self._lost_since = max(covered, handoff) or resumed.began
+        if self.was_connected:
+            self._producer.event(
+                EventKind.DISCONNECT,
+                conn=self.plan.conn,
+                message=self._died,
+                received_bytes=None,
+                discarded_bytes=discarded,
+            )
+
     def never_open(self) -> Failure:
         """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
         return self.failure or explain(TimeoutError(), self._uri.host, self._uri.port)
@@ -133,7 +175,6 @@ class Connection:
         """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
         stop = asyncio.ensure_future(stopping.wait())
         backoff = Backoff()
-        wanted_since = now()
         try:
             await _first(stop, asyncio.sleep(self.plan.start_after))
             while not stopping.is_set() and not self._finished:
@@ -145,7 +186,7 @@ class Connection:
                     self.failure = explain(error, self._uri.host, self._uri.port)
                     self._security.learn(error)
                 if self._lost_since is None:
-                    self._lost_since = wanted_since
+                    self._lost_since = self._wanted_since
                 if self._open_since is not None and time.monotonic() - self._open_since > _PROVEN:
                     backoff.reset()
                 # what worked before can work again: a firewall's 403 in a maintenance window is not the end
@@ -155,6 +196,7 @@ class Connection:
                 # the receiver's collector is off; an attempt that failed may leave cycles that hold sockets and buffers
                 gc.collect()
                 if wait is None:
+                    self._finished = True
                     return
                 await _first(stop, asyncio.sleep(wait))
         finally:
@@ -253,7 +295,7 @@ class Connection:
             attempt=attempt,
         )
         if self._lost_since is not None:
-            self._lost("not connected")
+            self._lost(self._died or "not connected")
         child.info(f"connected to {self.plan.public_url}", conn=conn)
 
     def _tell_stamping(self, reason: str | None) -> None:
@@ -424,7 +466,7 @@ class Connection:
             monotonic_to=now(),
             reason=reason,
         )
-        self._lost_since = None
+        self._lost_since = self._died = None
 
     def _tell_failure(self, failure: Failure, wait: float | None, attempt: int) -> None:
         self._producer.event(

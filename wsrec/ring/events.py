@@ -38,9 +38,10 @@ class EventKind(StrEnum):
     CLOSE = "close"
     """code, reason, by (exchange or wsrec)"""
     DISCONNECT = "disconnect"
-    """message, received_bytes, discarded_bytes (of a frame that never ended)"""
+    """message, received_bytes (null where the receiver died), discarded_bytes (of a frame that never ended)"""
     LOST_INTERVAL = "lost_interval"
-    """from, to (ns since the epoch), duration_ns, reason: nothing could be received then"""
+    """from, to (ns since the epoch), duration_ns, reason: nothing could be received then, or was lost (slots: how many
+    frames and events at most)"""
     STALL = "stall"
     """duration_ns: a ring was full and TCP pushed back; nothing was dropped"""
     GAP = "gap"
@@ -55,10 +56,12 @@ class EventKind(StrEnum):
     """process (receiver or writer), cpus, policy, priority, locked_bytes, hot_path, waiting, clock_source, processor"""
     PRIVILEGE = "privilege"
     """what, reason, cure: something the system refused"""
+    RESTART = "restart"
+    """process (receiver or writer), how (it ended), pid (it had), after_ns (since it last told of itself), restarts"""
     DISK = "disk"
     """message, duration_ns: the output could not be written for a while; what came meanwhile waited in the rings"""
     RECOVERED = "recovered"
-    """journal, torn (whether it ended in the middle of a batch)"""
+    """journal, torn (whether it ended in the middle of a batch), damaged (batches left out: not what was written)"""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -103,6 +103,11 @@ class Drain:
         self._offset_memory = np.zeros(slots.capacity + 1, np.int64)
         self._payload_memory = np.empty(BATCH_BYTES, np.uint8)
 
+    @property
+    def next(self) -> int:
+        """The count of the first slot that is not yet taken."""
+        return self._taken
+
     def pending(self) -> int:
         """Slots that are published and not yet taken."""
         return self._slots.published.read() - self._taken
@@ -150,10 +155,13 @@ class Drain:
         return Batch(slots, pa.Array.from_buffers(pa.large_binary(), count, buffers), first)
 
     def release(self) -> None:
-        """Give the rings' space of all that was taken back to the receiver: it is in the journal."""
+        """Give the rings' space of all that was taken back to the receiver: it is in the journal.
+
+        The slots first: the payload of a slot that is still there is there too, if we are killed in the middle.
+        """
+        self._slots.released.publish(self._taken)
         for ring, end in zip(self._rings, self._taken_ends.tolist(), strict=True):
             ring.tail.publish(end)
-        self._slots.released.publish(self._taken)
 
 
 def payload_offsets(payload: pa.Array) -> npt.NDArray[np.int64]:

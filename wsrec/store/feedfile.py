@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,17 @@ class FeedWriter:
         feed: the feed.
         job: the writer's job.
         folder: where unfinished files grow.
-        next_seq: `seq` of the next row.
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
-        before: the ledger of the last file that has landed; None where there is none.
 
     Attributes:
+        begun: whether the session's start has been recorded.
         conns: the feed's connections.
         ledger: what came out of the rings and what became of it, for the file that is being written.
-        messages, control, sent: messages and control frames received, and frames sent, since the start.
+        messages, control, sent: messages and control frames received, and frames sent, since the session began.
         payload_bytes: of the messages received.
-        gaps, lost_intervals, refused: what was found since the start.
+        gaps, lost_intervals, refused: what was found since the session began.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -66,15 +65,14 @@ class FeedWriter:
         feed: FeedJob,
         job: WriterJob,
         folder: Path,
-        next_seq: int = 0,
         disk: Disk = GIVES_UP,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
-        before: Ledger | None = None,
     ) -> None:
         self.name = feed.name
         self.conns = [plan.conn for plan in job.connections if plan.feed == feed.name]
-        self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1, before=before)
+        self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1)
+        self.begun = False
         self.messages = 0
         self.control = 0
         self.sent = 0
@@ -91,11 +89,11 @@ class FeedWriter:
         self._disk = disk
         self._encoder = encoder
         self._live_steps = live_steps
-        self._next_seq = next_seq
-        model = Feed.model_validate(feed.config)
-        self._fields = FieldReader(model)
-        self._sequences = SequenceChecker(model)
-        self._acks = AckTracker(model)
+        self._next_seq = 0
+        self._model = Feed.model_validate(feed.config)
+        self._fields = FieldReader(self._model)
+        self._sequences = SequenceChecker(self._model)
+        self._acks = AckTracker(self._model)
         self._topics = {
             (plan.conn, subscription.text): subscription.topics
             for plan in job.connections
@@ -113,8 +111,48 @@ class FeedWriter:
         self._file_first_seq = self._next_seq
         self._file_gaps = 0
         self._file_lost = 0
+        self._file_before = self._counts()
         self._stage1: dict[str, int] = {}
         self._steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
+
+    @property
+    def since(self) -> int | None:
+        """When the pair of files begins that is being written, by its first row or event (ns since the epoch)."""
+        return self._file_since
+
+    def go_on(self, lines: Sequence[ManifestLine]) -> None:
+        """Go on where these files end: this session's and feed's, which a writer before this one finished."""
+        self.begun = bool(lines)
+        self.files = list(lines)
+        last = max(lines, key=lambda line: line.number, default=None)
+        if last is not None:
+            alone = len(self._job.feeds) == 1
+            self.ledger = FeedLedger(self.conns, alone=alone, before=last.ledger)
+        for line in lines:
+            self.messages += line.messages or 0
+            self.control += line.control or 0
+            self.sent += line.sent or 0
+            self.payload_bytes += line.payload_bytes or 0
+            self.gaps += line.gaps or 0
+            self.lost_intervals += line.lost_intervals
+            self.refused += line.refused or 0
+            if line.last_seq is not None:
+                self._next_seq = max(self._next_seq, line.last_seq + 1)
+        with_rows = [line for line in lines if line.messages or line.control]
+        self.first_time = min((line.first_time for line in with_rows if line.first_time is not None), default=None)
+        self.last_time = max((line.last_time for line in with_rows if line.last_time is not None), default=None)
+        self._begin()
+
+    def follow(
+        self, conns: pa.Array, channel: pa.DictionaryArray, symbol: pa.DictionaryArray, exchange_seq: pa.Array
+    ) -> None:
+        """Hold the next messages against these, which are in a file that has landed."""
+        if self._sequences.checks:
+            self._sequences.seed(conns.to_numpy(), channel, symbol, exchange_seq)
+
+    def forget_requests(self) -> None:
+        """Do not wait for answers: they may be among what was lost."""
+        self._acks = AckTracker(self._model)
 
     def add(self, slots: Slots, when: Stamps, payload: pa.Array, number: int) -> None:
         """Write rows to the pair of files of this number.
@@ -163,7 +201,9 @@ class FeedWriter:
         """
         if self._file_since is None:
             self._file_since = time
-        if kind is EventKind.LOST_INTERVAL:
+        if kind is EventKind.SESSION_START:
+            self.begun = True
+        elif kind is EventKind.LOST_INTERVAL:
             self.lost_intervals += 1
             self._file_lost += 1
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
@@ -190,13 +230,16 @@ class FeedWriter:
         for outcome in self._acks.expired(time):
             self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
 
-    def finish(self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts]) -> ManifestLine | None:
+    def finish(
+        self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts], next_slot: int | None = None
+    ) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
 
         Args:
             number: the number in the files' names.
             shared: metadata that the whole writer knows: host, scheduling, connections, clock.
             unfinished: the parts of messages that have begun and not ended.
+            next_slot: the count of the first slot that has not been taken.
 
         Raises:
             OSError: the disk is full or gone; nothing that was written is taken back.
@@ -223,6 +266,7 @@ class FeedWriter:
         if self._messages is not None:
             size, digest = self._messages.finish(out / "messages" / name, metadata)
         first_time, last_time = self._file_times or (None, None)
+        counts = {key: value - self._file_before[key] for key, value in self._counts().items()}
         line = ManifestLine(
             path=str(Path("messages") / name) if rows else None,
             events_path=str(Path("events") / name) if events_digest else None,
@@ -241,10 +285,16 @@ class FeedWriter:
             gaps=gaps,
             lost_intervals=self._file_lost,
             ledger=ledger,
+            next_slot=next_slot,
+            **counts,
         )
         self.files.append(line)
         self._begin()
         return line
+
+    def _counts(self) -> dict[str, int]:
+        """What the manifest counts of each file, since the session began."""
+        return {key: getattr(self, key) for key in ("messages", "control", "sent", "payload_bytes", "refused")}
 
     def _partial(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{self.name}-{number:06d}.parquet.partial"

@@ -37,6 +37,8 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         fsync_seconds: time between two fdatasync of the journal.
         max_message: bytes that a compressed message may inflate to.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
+        resume: whether it takes over from a writer of the same session that died, on its rings and in its folder.
+        restart: detail of the event that tells of that (`wsrec.ring.events.EventKind.RESTART`).
 
     """
 
@@ -56,3 +58,5 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     fsync_seconds: float = 1.0
     max_message: int = 64 << 20
     session_start: dict[str, Any] = {}
+    resume: bool = False
+    restart: dict[str, Any] = {}

@@ -177,12 +177,16 @@ class FeedLedger:
         self._recv, self._own = _Account(), _Account()
         self._begun = False
 
-    def take(self, seen: Survey, unfinished: Mapping[Key, Parts]) -> None:
-        """Enter a batch; `unfinished` are the parts of messages that had begun before it."""
+    def begin(self, unfinished: Mapping[Key, Parts]) -> None:
+        """Begin a file's ledger with what came from before, unless it has begun."""
         if not self._begun:
             self._begun = True
             self._recv.carried_in = self._of(unfinished, _RECEIVED)
             self._own.carried_in = self._of(unfinished, _SENT)
+
+    def take(self, seen: Survey, unfinished: Mapping[Key, Parts]) -> None:
+        """Enter a batch; `unfinished` are the parts of messages that had begun before it."""
+        self.begin(unfinished)
         self._missing += seen.first - self._slot
         self._slot = seen.stop
         received, sent = int(np.count_nonzero(seen.received)), int(np.count_nonzero(seen.sent))

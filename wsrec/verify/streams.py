@@ -81,6 +81,7 @@ class Streams:
         start, end: first and last moment of anything.
         stalls, stalled: full rings, and for how long (ns).
         ended: the detail of the `session_end` event, None without one.
+        receiver_died: whether a receiver was started anew.
         recovered: whether a part of it was recovered from a journal.
         unattributed: received messages that name no channel.
 
@@ -114,6 +115,8 @@ class Streams:
             self.ended = detail
         elif kind == EventKind.RECOVERED:
             self.recovered = True
+        elif kind == EventKind.RESTART:
+            self.receiver_died = self.receiver_died or detail.get("process") == "receiver"
         elif kind == EventKind.GAP:
             self.gap_events += 1
             self.gap_rows.add(_integer(detail.get("seq"), -1))
