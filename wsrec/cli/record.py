@@ -116,6 +116,11 @@ def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
 @click.option(
     "--fsync", type=DurationType(), default="1s", show_default=True, help="Time between two syncs of the journal."
 )
+@click.option(
+    "--reserve",
+    type=SizeType(),
+    help="Disk space to keep free for others: with less the disk counts as full. [default: none]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary, or why nothing started, as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing unless something is wrong.")
 def record(
@@ -139,6 +144,7 @@ def record(
     batch: float,
     batch_size: int,
     fsync: float,
+    reserve: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -179,6 +185,7 @@ def record(
         batch_seconds=batch,
         batch_bytes=batch_size,
         fsync_seconds=fsync,
+        reserve=reserve or 0,
         until_close=until_close,
     )
     try:

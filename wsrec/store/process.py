@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.store.batch import Batch, Drain
-from wsrec.store.disk import PatientDisk
+from wsrec.store.disk import JOURNAL_RESERVE, PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, JournalTail, Span, journal_path
@@ -51,6 +52,8 @@ _GRACE_NS = 1_000_000_000
 # A receiver tells of itself ten times a second, and closes its connections within a few
 _SILENCE_NS = 1_500_000_000
 _ORPHAN_SECONDS = 15.0
+# How long a stop waits for a disk that refuses; systemd kills after 90 s
+_FULL_PATIENCE = 60.0
 
 
 class _Batch(NamedTuple):
@@ -225,7 +228,7 @@ class Writer:
         rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
         self._slots, self._rings = SlotRing(job.slots), rings
         self._drain = Drain(self._slots, rings, ByteRing(job.notes))
-        self._disk = PatientDisk(self._on_disk_trouble)
+        self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         self._waiting_since: float | None = None
         self._lost: dict[int, int] = {}
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
@@ -238,6 +241,10 @@ class Writer:
         self._look_next = 0.0
         self._stopping = False
         self._on_disk_trouble(False)
+
+    def waiting(self) -> int:
+        """Frames and events in the rings that are in no journal."""
+        return self._slots.published.read() - self._slots.released.read()
 
     def run(self) -> child.SummaryLine:
         """Write until told to stop, then everything that is left, and finish all files.
@@ -286,7 +293,8 @@ class Writer:
             if self._period is not None and (current > self._period or full):
                 self._rotate()
             self._period = max(current, self._period or 0)
-            span = self._disk.retry(lambda part=part: self._journal.append(part))  # type: ignore[misc]
+            append = partial(self._journal.append, part)
+            span = self._disk.retry(append, JOURNAL_RESERVE)
             self._journal_bytes += int(part.slots["length"].sum())
             self._status.writer["journalled_bytes"] += span.stop - span.start
             self._parquet.put(self._journal.number, self._journal.path, span)
@@ -369,6 +377,7 @@ class Writer:
         self._lost = order.lost
         if order.orphaned:
             self._outlast_receiver()
+        self._disk.hurry(_FULL_PATIENCE)
         self._stopping = True
 
     def _outlast_receiver(self) -> None:
@@ -395,8 +404,10 @@ def main() -> int:
     pa.set_io_thread_count(1)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
         child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+    writer: Writer | None = None
     try:
-        summary = Writer(job).run()
+        writer = Writer(job)
+        summary = writer.run()
     except MemoryError:
         cure = "give the machine or the cgroup more memory, or choose smaller --batch-size and --rotate"
         child.say(child.FailedLine(message="the writer ran out of memory", cure=cure, again=True))
@@ -405,7 +416,9 @@ def main() -> int:
         folder = Path(job.out) / ".wsrec" / job.session
         kept = f"what was journalled is kept in {folder}, and recovered by the next start"
         cure = kept if folder.is_dir() else "record into a folder that nobody deletes meanwhile"
-        child.say(child.FailedLine(message=f"the writer failed: {error}", cure=cure))
+        left = writer.waiting() if writer is not None else 0
+        lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
+        child.say(child.FailedLine(message=f"the writer failed: {error}{lost}", cure=cure))
         return 1
     child.say(summary)
     return 0
