@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,8 +85,12 @@ class WriterProcess:
         """Wait until all that was put is in the journal."""
         self.until(lambda: self.rings.slots.released.read() == self.rings.slots.published.read())
 
-    def stop(self) -> list[Line]:
+    def order(self) -> None:
         self.process.stdin.write(encode_order(Stop()))
+        self.process.stdin.flush()
+
+    def stop(self) -> list[Line]:
+        self.order()
         return self.end()
 
     def close(self) -> None:
@@ -445,6 +450,21 @@ class TestResumed:
         check_files(out, 200)
 
 
+def fill(writer, disk: Path, **options) -> tuple[WriterProcess, Path]:
+    """A writer whose disk is full, and what has to go from it; a hundred messages wait in the rings."""
+    work = writer(out=disk, capacity=256 * 4096, **options)
+    work.put(b"before")
+    work.journalled()
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    for index in range(100):
+        work.put(numbered(index))
+    work.until(lambda: int(work.rings.status.writer["disk_trouble"]))
+    return work, ballast
+
+
 class TestDiskTrouble:
     def test_a_full_disk_is_told_at_once_and_nothing_is_lost(self, writer, tmp_path):
         work = writer(capacity=256 * 4096)
@@ -465,6 +485,47 @@ class TestDiskTrouble:
         assert not int(work.rings.status.writer["disk_trouble"])
         assert received(messages_of(tmp_path)) == [b"before", b"during " * 1000, b"after"]
         check_files(tmp_path, 3)
+
+    def test_a_stop_while_the_disk_is_full_waits_for_space(self, writer, small_disk):
+        work, ballast = fill(writer, small_disk)
+        work.order()
+        time.sleep(0.5)
+        assert work.process.poll() is None
+        ballast.unlink()
+        work.end()
+        assert work.process.returncode == 0
+        assert received(messages_of(small_disk)) == [b"before", *(numbered(index) for index in range(100))]
+
+    def test_a_stop_while_the_disk_stays_full_names_what_is_lost_and_keeps_the_rest(self, writer, small_disk):
+        impatient = "import sys, wsrec.store.process as p; p._FULL_PATIENCE = 1.0; sys.exit(p.main())"
+        work, ballast = fill(writer, small_disk, program=("-c", impatient))
+        waiting = work.rings.slots.published.read() - work.rings.slots.released.read()
+        assert waiting >= 100
+        *_, failed = work.stop()
+        assert work.process.returncode == 1
+        assert isinstance(failed, FailedLine)
+        assert f"{waiting} frames and events that waited in the rings are lost" in failed.message
+        assert failed.cure is not None
+        assert "kept" in failed.cure
+        ballast.unlink()
+        recover(small_disk, pytest.fail)
+        assert received(messages_of(small_disk)) == [b"before"]
+
+    def test_a_reserve_is_left_free(self, writer, small_disk):
+        work = writer(out=small_disk, capacity=256 * 4096, reserve=6 << 20)
+        work.put(b"before")
+        work.journalled()
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(6 << 20))
+        work.put(b"during")
+        work.until(lambda: int(work.rings.status.writer["disk_trouble"]))
+        assert shutil.disk_usage(small_disk).free > 1 << 20
+        ballast.unlink()
+        work.journalled()
+        work.stop()
+        assert work.process.returncode == 0
+        assert received(messages_of(small_disk)) == [b"before", b"during"]
+        assert any("--reserve" in event["detail"]["message"] for event in events_of(small_disk, "disk"))
 
     def test_a_file_in_the_way_is_not_overwritten_and_the_journal_is_kept(self, writer, tmp_path):
         work = writer()

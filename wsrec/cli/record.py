@@ -136,6 +136,11 @@ class _RecordCommand(click.Command):
     is_flag=True,
     help="Where a recorder holds DIR: record beside it, end it once all is connected, and go on alone.",
 )
+@click.option(
+    "--reserve",
+    type=SizeType(),
+    help="Disk space to keep free for others: with less the disk counts as full. [default: none]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary, or why nothing started, as one JSON object.")
 @click.option(
     "--quiet",
@@ -165,6 +170,7 @@ def record(
     batch_size: int,
     fsync: float,
     takeover: bool,
+    reserve: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -207,6 +213,7 @@ def record(
         batch_seconds=batch,
         batch_bytes=batch_size,
         fsync_seconds=fsync,
+        reserve=reserve or 0,
         until_close=until_close,
         takeover=takeover,
     )

@@ -62,6 +62,7 @@ class Connection:
         was_connected: whether it ever was.
         reconnects: how often it was opened again.
         stalls: how often a full ring stopped reading.
+        discarded: bytes received that were no frame: of handshakes that failed, and of frames that never ended.
         failure: the last failure, None after a success.
 
     """
@@ -83,6 +84,7 @@ class Connection:
         self.was_connected = False
         self.reconnects = 0
         self.stalls = 0
+        self.discarded = 0
         self.failure: Failure | None = None
         self._uri = parse_uri(plan.url)
         self._ring = ring
@@ -142,6 +144,7 @@ class Connection:
         slots = self._producer.slots
         end, handoff = remains.of_connection(slots, self._ring, self.plan.conn)
         discarded = self._ring.head.read() - end
+        self.discarded += discarded
         self._ring.head.publish(end)
         covered = self._ring.covered.read()
         self.was_connected = end > 0 or 0 < covered < ENDED
@@ -448,7 +451,9 @@ class Connection:
             # a connection that broke may have been dead since its last byte
             self._lost_since = now() if ended is None else hot.last_event
         if hot is not None:
+            received = self._ring.head.read()
             hot.discard()
+            self.discarded += received - self._ring.head.read()
         self._hot = self._transport = self._handshake = self._conversation = None
         self._opened = self._ended = None
 

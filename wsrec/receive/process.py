@@ -34,7 +34,7 @@ _STATUS_INTERVAL = 0.1
 # how long the last words wait for a writer that may have to be started again first
 _LAST_WORDS_NS = 60_000_000_000
 # what goes on where another receiver takes over
-_COUNTED = ("reads", "frames", "bytes", "stalls", "reconnects")
+_COUNTED = ("reads", "frames", "bytes", "discarded_bytes", "stalls", "reconnects")
 
 
 class Receiver:
@@ -84,6 +84,7 @@ class Receiver:
         while not self._producer.flush() and now() < deadline:
             await asyncio.sleep(0.001)
         self._publish_status()
+        self._status.receiver["finished"] = True
 
     def failure(self) -> child.FailedLine | None:
         """What to tell the supervisor where no connection was ever made."""
@@ -158,11 +159,15 @@ class Receiver:
         status["heartbeat"] = now()
         status["connections"] = len(connections)
         status["connected"] = sum(connection.connected for connection in connections)
-        status["reads"] = before["reads"] + sum(connection.reads for connection in connections)
-        status["frames"] = before["frames"] + sum(connection.frames for connection in connections)
-        status["bytes"] = before["bytes"] + sum(connection.received for connection in connections)
-        status["stalls"] = before["stalls"] + sum(connection.stalls for connection in connections)
-        status["reconnects"] = before["reconnects"] + sum(connection.reconnects for connection in connections)
+        for name, counts in (
+            ("reads", (connection.reads for connection in connections)),
+            ("frames", (connection.frames for connection in connections)),
+            ("bytes", (connection.received for connection in connections)),
+            ("discarded_bytes", (connection.discarded for connection in connections)),
+            ("stalls", (connection.stalls for connection in connections)),
+            ("reconnects", (connection.reconnects for connection in connections)),
+        ):
+            status[name] = before[name] + sum(counts)
         self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
 
     def _on_stdin(self) -> None:

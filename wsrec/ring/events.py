@@ -18,7 +18,7 @@ class EventKind(StrEnum):
     SESSION_START = "session_start"
     """targets, connections"""
     SESSION_END = "session_end"
-    """messages, payload_bytes: received since the session began"""
+    """messages, payload_bytes: received since the session began; slots, ring_bytes, receiver: see the ledger"""
     CONNECT = "connect"
     """url (without secrets), address, port, resolve_ns, connect_ns, tls_ns, handshake_ns, attempt, compression"""
     CONNECT_FAILED = "connect_failed"

@@ -63,6 +63,7 @@ class RecordOptions:
         rotate_seconds, rotate_bytes: when a file ends.
         batch_seconds, batch_bytes: when a journal batch is written.
         fsync_seconds: time between two fdatasync of the journal.
+        reserve: bytes of the output's file system that are to stay free.
         until_close: whether a normal close by the exchange ends the recording.
         takeover: whether to take the folder over from a recorder that holds it.
 
@@ -83,6 +84,7 @@ class RecordOptions:
     batch_seconds: float = 0.1
     batch_bytes: int = 8 << 20
     fsync_seconds: float = 1.0
+    reserve: int = 0
     until_close: bool = False
     takeover: bool = False
 
@@ -159,6 +161,7 @@ class Pair:
             batch_seconds=options.batch_seconds,
             batch_bytes=options.batch_bytes,
             fsync_seconds=options.fsync_seconds,
+            reserve=options.reserve,
             max_message=options.max_message,
             session_start=start,
         )

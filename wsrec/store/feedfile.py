@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from wsrec.store.batch import payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
+from wsrec.store.joiner import Key, Parts
+from wsrec.store.ledger import FeedLedger, Ledger
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
@@ -48,6 +50,8 @@ class FeedWriter:
 
     Attributes:
         begun: whether the session's start has been recorded.
+        conns: the feed's connections.
+        ledger: what came out of the rings and what became of it, for the file that is being written.
         messages, control, sent: messages and control frames received, and frames sent, since the session began.
         payload_bytes: of the messages received.
         gaps, lost_intervals, refused: what was found since the session began.
@@ -67,6 +71,8 @@ class FeedWriter:
         live_steps: Int64s | None = None,
     ) -> None:
         self.name = feed.name
+        self.conns = [plan.conn for plan in job.connections if plan.feed == feed.name]
+        self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1)
         self.begun = False
         self.messages = 0
         self.control = 0
@@ -120,6 +126,10 @@ class FeedWriter:
         """Go on where these files end: this session's and feed's, which a writer before this one finished."""
         self.begun = bool(lines)
         self.files = list(lines)
+        last = max(lines, key=lambda line: line.number, default=None)
+        if last is not None:
+            alone = len(self._job.feeds) == 1
+            self.ledger = FeedLedger(self.conns, alone=alone, before=last.ledger)
         for line in lines:
             self.messages += line.messages or 0
             self.control += line.control or 0
@@ -225,12 +235,15 @@ class FeedWriter:
         for outcome in self._acks.expired(time):
             self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
 
-    def finish(self, number: int, shared: dict[str, Any], next_slot: int | None = None) -> ManifestLine | None:
+    def finish(
+        self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts], next_slot: int | None = None
+    ) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
 
         Args:
             number: the number in the files' names.
             shared: metadata that the whole writer knows: host, scheduling, connections, clock.
+            unfinished: the parts of messages that have begun and not ended.
             next_slot: the count of the first slot that has not been taken.
 
         Raises:
@@ -245,7 +258,8 @@ class FeedWriter:
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
         gaps = self._file_gaps if self._sequences.checks else None
-        metadata = self._metadata(shared, rows, gaps, next_slot)
+        ledger = self.ledger.finish(unfinished)
+        metadata = self._metadata(shared, rows, gaps, next_slot, ledger)
         size, digest, events_digest = 0, None, None
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
@@ -275,6 +289,7 @@ class FeedWriter:
             last_time=last_time,
             gaps=gaps,
             lost_intervals=self._file_lost,
+            ledger=ledger,
             **counts,
         )
         self.files.append(line)
@@ -291,6 +306,7 @@ class FeedWriter:
     def _count(self, slots: Slots, when: Stamps, lengths: Int64s) -> None:
         received = when.received
         times = when.recv_time
+        self.ledger.rows(slots, when, lengths)
         if self._file_since is None:
             self._file_since = int(when.handoff[0])
         self._file_times = (self._file_times[0] if self._file_times else int(times[0]), int(times[-1]))
@@ -345,7 +361,9 @@ class FeedWriter:
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
-    def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None, next_slot: int | None) -> dict[str, str]:
+    def _metadata(
+        self, shared: dict[str, Any], rows: int, gaps: int | None, next_slot: int | None, ledger: Ledger
+    ) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
         values = {
             "schema_version": SCHEMA_VERSION,
@@ -363,6 +381,7 @@ class FeedWriter:
             "last_seq": self._next_seq - 1 if rows else None,
             "gaps": gaps,
             "next_slot": next_slot,
+            "ledger": ledger,
         }
         return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
 

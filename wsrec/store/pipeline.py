@@ -15,17 +15,19 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
-from wsrec.store.batch import Batch, payload_list
+from wsrec.store.batch import Batch, payload_list, payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import FeedWriter
 from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
+from wsrec.store.ledger import Inflated, survey
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
 
 _EVENT = int(Flag.EVENT)
+_RSV1 = int(Flag.RSV1)
 # from the receiver on the monotonic clock, in the events file on UTC
 _MONOTONIC = "monotonic_"
 
@@ -66,9 +68,6 @@ class Pipeline:
         self._job = job
         self._status = status
         self._joiner = Joiner()
-        self._conns_of = {
-            feed.name: [plan.conn for plan in job.connections if plan.feed == feed.name] for feed in job.feeds
-        }
         self._offset: int | None = None
         self._anchors = 0
         self._clock: str | None = None
@@ -118,8 +117,10 @@ class Pipeline:
             self.lost_slots += missing
             self._untold += missing
             # what had begun before the hole does not go on behind it
-            self._joiner = Joiner()
+            left, self._joiner = self._joiner.unfinished, Joiner()
             for feed in self._writing():
+                feed.ledger.begin(left)
+                feed.ledger.joined({}, left)
                 feed.forget_requests()
         self._next_slot = max(slot, self._next_slot or 0)
 
@@ -141,10 +142,22 @@ class Pipeline:
 
         """
         batch = self._unseen(batch)
+        if not len(batch.slots):
+            return
+        seen, writing = survey(batch), self._writing()
+        for feed in writing:
+            feed.ledger.take(seen, self._joiner.unfinished)
         slots, payload = self._joiner.join(batch)
+        for feed in writing:
+            feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
         if not len(slots):
             return
+        joined = slots, payload
         slots, payload, compressed = inflate(slots, payload, self._job.max_message)
+        if slots is not joined[0]:
+            inflated = _inflated(joined, (slots, payload))
+            for feed in writing:
+                feed.ledger.inflated(inflated)
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         offset = self._offsets(len(slots), rows, events)
@@ -209,7 +222,7 @@ class Pipeline:
         }
         lines = []
         for feed in self._writing():
-            line = feed.finish(number, shared, self._next_slot)
+            line = feed.finish(number, shared, self._joiner.unfinished, self._next_slot)
             if line is not None:
                 self._disk.retry(lambda line=line: manifest.append(Path(self._job.out), line))  # type: ignore[misc]
                 lines.append(line)
@@ -221,7 +234,7 @@ class Pipeline:
     def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Write an event of the writer's own (time: ns since the epoch) to the connection's feed, or to every one."""
         for feed in self._writing():
-            if conn is None or conn in self._conns_of[feed.name]:
+            if conn is None or conn in feed.conns:
                 feed.event(time, kind, conn=conn, **dict(detail))
 
     def _unseen(self, batch: Batch) -> Batch:
@@ -241,7 +254,7 @@ class Pipeline:
                 feed.add(slots, when, payload, number)
             return
         for feed in self._writing():
-            rows = np.flatnonzero(np.isin(slots["conn"], self._conns_of[feed.name]))
+            rows = np.flatnonzero(np.isin(slots["conn"], feed.conns))
             if len(rows):
                 feed.add(slots[rows], when.select(rows), payload.take(pa.array(rows)), number)
 
@@ -283,7 +296,7 @@ class Pipeline:
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
             detail["duration_ns"] = detail["to"] - detail["from"]
         for feed in self._writing():
-            if event.conn is None or event.conn in self._conns_of[feed.name]:
+            if event.conn is None or event.conn in feed.conns:
                 feed.event(time, event.kind, conn=event.conn, **dict(detail))
 
     def _publish(self) -> None:
@@ -293,6 +306,13 @@ class Pipeline:
         for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "answered"):
             # a writer that takes the session up again begins with what has landed: less than was shown before
             writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
+
+
+def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:
+    """What `inflate` made of slots and payloads."""
+    rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & _RSV1)
+    sizes = [np.diff(payload_offsets(payload))[rows] for _, payload in (before, after)]
+    return Inflated(after[0]["conn"][rows], *sizes)
 
 
 def _events(payload: pa.Array, rows: Int64s) -> list[Event]:

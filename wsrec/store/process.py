@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -31,10 +32,11 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.store.batch import Batch, Drain
-from wsrec.store.disk import PatientDisk
+from wsrec.store.disk import JOURNAL_RESERVE, PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, JournalTail, Span, journal_path
+from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.leftovers import Leftovers
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.sync import SyncThread
@@ -50,6 +52,8 @@ _GRACE_NS = 1_000_000_000
 # A receiver tells of itself ten times a second, and closes its connections within a few
 _SILENCE_NS = 1_500_000_000
 _ORPHAN_SECONDS = 15.0
+# How long a stop waits for a disk that refuses; systemd kills after 90 s
+_FULL_PATIENCE = 60.0
 
 
 class _Batch(NamedTuple):
@@ -71,6 +75,7 @@ class _End(NamedTuple):
     """Nothing comes after what was put before."""
 
     lost: dict[int, int]
+    rings: RingCounts
 
 
 _Item = _Batch | _Finish | _End
@@ -120,9 +125,9 @@ class ParquetThread(threading.Thread):
         """Have the files of this number finished after what was put before."""
         self._queue.put(_Finish(number, journal))
 
-    def end(self, lost: dict[int, int]) -> None:
+    def end(self, lost: dict[int, int], rings: RingCounts) -> None:
         """Have the session's end recorded, and what a receiver that died has left unsaid (`wsrec.child.Stop.lost`)."""
-        self._queue.put(_End(lost))
+        self._queue.put(_End(lost, rings))
 
     def stop(self, meanwhile: Callable[[], None]) -> None:
         """Let the thread end after all that was put, and wait for it; `meanwhile` is called again and again."""
@@ -192,7 +197,9 @@ class ParquetThread(threading.Thread):
             detail = {"from": now - duration, "to": now, "duration_ns": duration, "reason": "the receiver died"}
             self._pipeline.event(now, EventKind.LOST_INTERVAL, conn=conn, **detail)
         for feed in self._pipeline.feeds.values():
-            feed.event(now, EventKind.SESSION_END, messages=feed.messages, payload_bytes=feed.payload_bytes)
+            rings = item.rings.detail(feed.conns)
+            counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
+            feed.event(now, EventKind.SESSION_END, **counted, **rings)
 
     def _finish(self, item: _Finish) -> None:
         self._pipeline.finish(item.number)
@@ -219,8 +226,9 @@ class Writer:
         self._folder.mkdir(parents=True, exist_ok=job.resume)
         self._status = StatusPage(job.status)
         rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
-        self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
-        self._disk = PatientDisk(self._on_disk_trouble)
+        self._slots, self._rings = SlotRing(job.slots), rings
+        self._drain = Drain(self._slots, rings, ByteRing(job.notes))
+        self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         self._waiting_since: float | None = None
         self._lost: dict[int, int] = {}
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
@@ -233,6 +241,10 @@ class Writer:
         self._look_next = 0.0
         self._stopping = False
         self._on_disk_trouble(False)
+
+    def waiting(self) -> int:
+        """Frames and events in the rings that are in no journal."""
+        return self._slots.published.read() - self._slots.released.read()
 
     def run(self) -> child.SummaryLine:
         """Write until told to stop, then everything that is left, and finish all files.
@@ -281,7 +293,8 @@ class Writer:
             if self._period is not None and (current > self._period or full):
                 self._rotate()
             self._period = max(current, self._period or 0)
-            span = self._disk.retry(lambda part=part: self._journal.append(part))  # type: ignore[misc]
+            append = partial(self._journal.append, part)
+            span = self._disk.retry(append, JOURNAL_RESERVE)
             self._journal_bytes += int(part.slots["length"].sum())
             self._status.writer["journalled_bytes"] += span.stop - span.start
             self._parquet.put(self._journal.number, self._journal.path, span)
@@ -326,7 +339,7 @@ class Writer:
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
         self._sync.stop()
-        self._parquet.end(self._lost)
+        self._parquet.end(self._lost, ring_counts(self._slots, self._rings, self._status))
         self._parquet.finish(self._journal.number, self._journal.path)
         self._parquet.stop(self._beat)
         self._check_threads()
@@ -364,6 +377,7 @@ class Writer:
         self._lost = order.lost
         if order.orphaned:
             self._outlast_receiver()
+        self._disk.hurry(_FULL_PATIENCE)
         self._stopping = True
 
     def _outlast_receiver(self) -> None:
@@ -390,8 +404,10 @@ def main() -> int:
     pa.set_io_thread_count(1)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
         child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+    writer: Writer | None = None
     try:
-        summary = Writer(job).run()
+        writer = Writer(job)
+        summary = writer.run()
     except MemoryError as error:
         # also Arrow's
         what = str(error) or "no more is to be had"
@@ -402,7 +418,9 @@ def main() -> int:
         folder = Path(job.out) / ".wsrec" / job.session
         kept = f"what was journalled is kept in {folder}, and recovered by the next start"
         cure = kept if folder.is_dir() else "record into a folder that nobody deletes meanwhile"
-        child.say(child.FailedLine(message=f"the writer failed: {error}", cure=cure))
+        left = writer.waiting() if writer is not None else 0
+        lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
+        child.say(child.FailedLine(message=f"the writer failed: {error}{lost}", cure=cure))
         return 1
     child.say(summary)
     return 0

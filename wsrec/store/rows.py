@@ -107,6 +107,12 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
     }
 
 
+def count_opcodes(slots: Slots) -> dict[str, int]:
+    """How many slots have each opcode, by the words of the column."""
+    counts = np.bincount(_OPCODE_INDEX[slots["opcode"] & 0x0F])
+    return {list(_OPCODES.values())[index]: int(counts[index]) for index in np.flatnonzero(counts)}
+
+
 def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
     """The columns `text` and `data`: text messages that are valid UTF-8, and everything else, byte for byte."""
     is_text = (slots["opcode"] == frames.TEXT) & (slots["flags"] & _RSV1 == 0)

@@ -96,6 +96,7 @@ METADATA_KEYS = {
     "last_seq": "`seq` of the last row",
     "gaps": "sequence gaps found in this file; null where the feed declares no rule",
     "next_slot": "the writer's own: the slot ring's count of the first slot that is in no file of the session yet",
+    "ledger": "what this file took out of the rings and what became of it: [the ledger](#the-ledger)",
 }
 # Absent in files of an older wsrec
 METADATA_ADDED = frozenset({"next_slot"})

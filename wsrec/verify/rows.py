@@ -80,6 +80,8 @@ class FileRows:
         rows: how many.
         first_seq, last_seq, first_time, last_time: of the first and the last row (`recv_time`).
         first_handoff, last_handoff: their hand-offs (ns since the epoch).
+        opcodes: rows by direction and opcode.
+        bytes: their payload by direction.
         problems: what rows are not as they must be, with how many of them.
 
     """
@@ -92,6 +94,8 @@ class FileRows:
         self.last_time: int | None = None
         self.first_handoff: int | None = None
         self.last_handoff: int | None = None
+        self.opcodes: Counter[tuple[str | None, str | None]] = Counter()
+        self.bytes: Counter[str | None] = Counter()
         self.problems: Counter[str] = Counter()
         self.messages = self.control = self.payload_bytes = 0
         self.steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
@@ -110,10 +114,21 @@ class FileRows:
         self.rows += len(seq)
         self.messages += int(np.count_nonzero(carried))
         self.control += int(np.count_nonzero(received) - np.count_nonzero(carried))
-        self.payload_bytes += int(pc.sum(pc.binary_length(payload).filter(pa.array(carried))).as_py() or 0)
+        lengths = pc.binary_length(payload).to_numpy(zero_copy_only=False)
+        self.payload_bytes += int(lengths.sum(where=carried))
+        self._count_opcodes(batch, lengths)
         self._check_words(batch)
         self._check_payload(batch)
         self._check_stages(batch, recv_time)
+
+    def _count_opcodes(self, batch: Any, lengths: Int64s) -> None:
+        (ways, way_names), (codes, code_names) = words(batch, "direction"), words(batch, "opcode")
+        pairs = np.bincount(ways * len(code_names) + codes)
+        for pair in np.flatnonzero(pairs).tolist():
+            way, code = divmod(pair, len(code_names))
+            self.opcodes[way_names[way], code_names[code]] += int(pairs[pair])
+        for way in np.unique(ways).tolist():
+            self.bytes[way_names[way]] += int(lengths.sum(where=ways == way))
 
     def stage1(self, said: Any) -> Any:
         """What `wsrec.stage1` should say; how it splits the rows without a stamp by reason is its own."""

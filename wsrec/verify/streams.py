@@ -81,6 +81,7 @@ class Streams:
         start, end: first and last moment of anything.
         stalls, stalled: full rings, and for how long (ns).
         ended: the detail of the `session_end` event, None without one.
+        receiver_died: whether a receiver was started anew.
         recovered: whether a part of it was recovered from a journal.
         resumed: whether its writer died and another went on.
         unattributed: received messages that name no channel.
@@ -103,6 +104,7 @@ class Streams:
         self.ended: dict[str, Any] | None = None
         self.recovered = False
         self.resumed = False
+        self.receiver_died = False
         self.unattributed = 0
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
@@ -115,8 +117,9 @@ class Streams:
             self.ended = detail
         elif kind == EventKind.RECOVERED:
             self.recovered = True
-        elif kind == EventKind.RESTART and detail.get("process") == "writer":
-            self.resumed = True
+        elif kind == EventKind.RESTART:
+            self.resumed = self.resumed or detail.get("process") == "writer"
+            self.receiver_died = self.receiver_died or detail.get("process") == "receiver"
         elif kind == EventKind.GAP:
             self.gap_events += 1
             self.gap_rows.add(_integer(detail.get("seq"), -1))

@@ -29,6 +29,7 @@ from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
+from wsrec.verify.ledger import Books, read_ledger, together
 from wsrec.verify.model import Capture, Count, Finding, Kind, Session, Verification, worst
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
 from wsrec.verify.streams import Streams
@@ -86,10 +87,14 @@ def _bytes(path: Path | None) -> int:
 
 def _capture(inventory: Inventory, meter: _Meter) -> Capture:
     sessions, findings = [], list(inventory.findings)
+    ended: dict[str, list[Books]] = {}
     for (feed, session), pairs in sorted(inventory.pairs.items(), key=lambda item: item[0][::-1]):
         reading = _SessionReading(inventory, feed, session, meter)
         sessions.append(reading.read(pairs))
         findings += reading.findings
+        ended.setdefault(session, []).append(reading.books)
+    for session, books in ended.items():
+        findings += together(session, books)
     findings.sort(key=lambda finding: _GRAVEST.index(finding.kind))
     return Capture(path=str(inventory.root), whole=inventory.whole, sessions=sessions, findings=findings)
 
@@ -124,6 +129,7 @@ class _SessionReading:
         self._conns: set[int] = set()
         self._hole: str | None = None
         self._ledger: dict[str, dict[str, int]] = {}
+        self.books = Books(self._tell, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
         self._file_gaps = self._file_lost = self._file_refused = 0
         self._complete = True
@@ -189,6 +195,7 @@ class _SessionReading:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
         elif line is not None:
             self._sum("rows", manifest=line.rows)
+        self._book(pair, about, beside, rows, empty=not expects_rows)
         if line is not None and (beside is not None or not expects_events):
             if line.lost_intervals != self._file_lost:
                 what = f"the manifest says {line.lost_intervals} lost intervals, its events are {self._file_lost}"
@@ -199,6 +206,28 @@ class _SessionReading:
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
+
+    def _book(
+        self,
+        pair: Pair,
+        about: dict[str, Any] | None,
+        beside: dict[str, Any] | None,
+        rows: FileRows | None,
+        *,
+        empty: bool,
+    ) -> None:
+        """Enter a pair's ledger, which both files and the manifest have."""
+        said = {where: read_ledger(each) for where, each in ((pair.messages, about), (pair.events, beside)) if each}
+        if pair.line is not None:
+            said[Path(pair.where)] = pair.line.ledger
+        known = [ledger for ledger in said.values() if ledger is not None]
+        where = pair.messages or pair.events or pair.where
+        if any(ledger != next(iter(known), None) for ledger in said.values()):
+            self._tell(Kind.CONTRADICTION, where, "its files and the manifest do not agree on wsrec.ledger")
+        if not known:
+            return
+        nothing = FileRows(self._conns, self._anchors, None)
+        self.books.file(where, known[0], nothing if empty else rows)
 
     def _check_line(self, pair: Pair, line: ManifestLine) -> None:
         """Both files of a pair are in its line, or neither is there."""
@@ -450,6 +479,7 @@ class _SessionReading:
             rows=self._rows,
             missing=self._seq.missing,
             duplicates=self._seq.duplicates,
+            balance=self.books.result(),
             ledger=[Count(what=what, sources=sources) for what, sources in self._ledger.items()],
             losses=sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES],
             stalls=streams.stalls,
@@ -461,6 +491,11 @@ class _SessionReading:
     def _settle(self, streams: Streams, name: str) -> None:
         """Close the ledger: what the writer counted against what was read."""
         whole = self._complete and self._inventory.whole
+        if self.books.missing:
+            what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
+            self._tell(Kind.INCOMPLETE if streams.recovered else Kind.CONTRADICTION, name, what)
+        if streams.ended is not None and self._inventory.whole:
+            self.books.end(name, streams.ended, restarted=streams.receiver_died)
         if streams.ended is not None and whole and not streams.recovered:
             for what in ("messages", "payload_bytes"):
                 counted = streams.ended.get(what)
