@@ -64,6 +64,19 @@ class SequenceRule(StrEnum):
     """`exchange_seq` is above the previous one: shows disorder, not loss."""
 
 
+class Action(StrEnum):
+    """What the recorder does about a stream by itself."""
+
+    NONE = "none"
+    """Tells of it."""
+    SNAPSHOT = "snapshot"
+    """Fetches the channel's `snapshot`."""
+    RESUBSCRIBE = "resubscribe"
+    """Asks for the topic once more."""
+    RENEW = "renew"
+    """Replaces the connection."""
+
+
 class SequenceScope(StrEnum):
     """What one succession of sequence numbers runs over, on a connection."""
 
@@ -315,6 +328,14 @@ class Channel(_Model):
         ge=0.1,
         le=86400,
     )
+    on_silence: Literal[Action.NONE, Action.RESUBSCRIBE, Action.RENEW] = Field(
+        default=Action.NONE,
+        description="What to do after `quiet` without a message: `none`, `resubscribe` or `renew` (the connection).",
+    )
+    on_gap: Action = Field(
+        default=Action.NONE,
+        description="What to do after a gap: `none`, `snapshot`, `resubscribe` or `renew` (the connection).",
+    )
 
     @model_validator(mode="after")
     def _operands(self) -> Channel:
@@ -328,6 +349,8 @@ class Channel(_Model):
         for key in ("repeats", "resets"):
             if getattr(self, key) and self.sequence is SequenceRule.NONE:
                 raise MisfitError((key,), "found it without a rule, expected `sequence` beside it")
+        if self.on_silence is not Action.NONE and self.quiet is None:
+            raise MisfitError(("on_silence",), f"found {self.on_silence.value!r}, expected `quiet` beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
         unknown = set(_PLACEHOLDER.findall(self.topic)) - {"symbol", *self.parameters}

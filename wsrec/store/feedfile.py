@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from wsrec import __version__
+from wsrec import __version__, child
+from wsrec.child import Renew, Resubscribe
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
-from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import Break, SequenceChecker
+from wsrec.feed.plan import ConnectionPlan
+from wsrec.feed.remedies import LEAST_NS, Remedies
+from wsrec.feed.schema import Action, Feed
+from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
+from wsrec.feed.silence import SilenceTracker, Stream
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -32,6 +37,11 @@ from wsrec.wire import frames
 
 _RSV1 = int(Flag.RSV1)
 _HOUR_NS = 3_600_000_000_000
+# How many silent subscriptions a line of the log names
+_NAMED = 5
+
+Ask = Callable[[Renew | Resubscribe], None]
+"""Passes on what is to be done."""
 
 
 class FeedWriter:
@@ -45,6 +55,7 @@ class FeedWriter:
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
+        ask: passes on what the feed wants done about silence and gaps; None where nothing is to be done any more.
 
     Attributes:
         messages, control, sent: messages and control frames received, and frames sent, since the start.
@@ -64,6 +75,7 @@ class FeedWriter:
         disk: Disk = GIVES_UP,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self.name = feed.name
         self.messages = 0
@@ -87,13 +99,24 @@ class FeedWriter:
         self._fields = FieldReader(model)
         self._sequences = SequenceChecker(model)
         self._acks = AckTracker(model)
+        self._silence = SilenceTracker(
+            model, {plan.conn: [t for s in plan.subscriptions for t in s.topics] for plan in self._connections(job)}
+        )
+        self._remedies = Remedies()
+        self._channels = model.channel_by_any_name
+        self._ask = ask
+        acts = any(channel.on_gap is not Action.NONE for channel in model.channels.values())
+        self._helps_after_gaps = acts and ask is not None
         self._topics = {
             (plan.conn, subscription.text): subscription.topics
-            for plan in job.connections
+            for plan in self._connections(job)
             for subscription in plan.subscriptions
         }
         self._names = 0, 0
         self._begin()
+
+    def _connections(self, job: WriterJob) -> list[ConnectionPlan]:
+        return [plan for plan in job.connections if plan.feed == self.name]
 
     def _begin(self) -> None:
         self._messages: ParquetOutput | None = None
@@ -131,6 +154,18 @@ class FeedWriter:
 
         self._next_seq += count
         self._count(slots, when, np.diff(offsets))
+        if self._silence.watches:
+            for resumed in self._silence.seen(slots["conn"], fields, when.handoff):
+                conn, topic = resumed.stream
+                self.event(
+                    resumed.time,
+                    EventKind.RESUMED,
+                    conn=conn,
+                    channel=topic.channel,
+                    symbol=topic.symbol,
+                    since=resumed.since,
+                    duration_ns=resumed.time - resumed.since,
+                )
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
 
@@ -165,6 +200,9 @@ class FeedWriter:
         elif kind is EventKind.DISCONNECT and conn is not None:
             self._sequences.reset(conn)
             self._acks.disconnected(conn)
+            self._silence.disconnected(conn)
+        elif conn is not None and kind is (EventKind.ACK if self._acks.checks else EventKind.SUBSCRIBE):
+            self._silence.subscribed(conn, detail["topics"], time)
         self._event_rows.append(
             {
                 "time": time,
@@ -180,6 +218,48 @@ class FeedWriter:
         """Tell which subscriptions nobody has answered (time: ns since the epoch)."""
         for outcome in self._acks.expired(time):
             self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+
+    def look_for_silence(self, time: int) -> None:
+        """Tell which subscriptions bring no messages, and act as the feed says (time: ns since the epoch)."""
+        if not self._silence.watches:
+            return
+        silent = self._silence.expired(time)
+        for found in silent:
+            conn, topic = found.stream
+            self.event(
+                time,
+                EventKind.SILENT,
+                conn=conn,
+                channel=topic.channel,
+                symbol=topic.symbol,
+                since=found.since,
+                quiet_s=found.quiet_ns / 1e9,
+                ever=found.ever,
+            )
+        if self._ask is None:
+            return
+        for say, expected in ((child.warn, True), (child.info, False)):
+            told = [found for found in silent if found.expected is expected]
+            if told:
+                names = ", ".join(found.stream.topic.topic for found in told[:_NAMED])
+                more = f" and {len(told) - _NAMED:,} more" if len(told) > _NAMED else ""
+                say(f"{self.name}: no message for {told[0].quiet_ns / 1e9:g} s or longer: {names}{more}")
+        for stream in self._silence.to_be_helped():
+            channel = self._channels[stream.topic.channel]
+            least = max(LEAST_NS, round((channel.quiet or 0) * 1e9))
+            self._help(channel.on_silence, [stream], f"{stream.topic.topic} is silent", time, least)
+
+    def _help(self, action: Action, streams: Sequence[Stream], reason: str, now: int, least: int = LEAST_NS) -> None:
+        """Have done about streams of one connection what their feed says, unless it was just done."""
+        if self._ask is None or not streams:
+            return
+        conn = streams[0].conn
+        if action is Action.RENEW and self._remedies.due((action, conn), now, least):
+            self._ask(Renew(conn=conn, reason=reason))
+        elif action is Action.RESUBSCRIBE:
+            due = [stream for stream in streams if self._remedies.due((action, stream), now, least)]
+            if due:
+                self._ask(Resubscribe(conn=conn, topics=tuple(s.topic.topic for s in due), reason=reason))
 
     def finish(self, number: int, shared: dict[str, Any]) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
@@ -281,6 +361,15 @@ class FeedWriter:
                 found=gap.found,
                 seq=self._next_seq - len(slots) + gap.index,
             )
+            if not reset:
+                self._help_after(gap, int(when.recv_time[gap.index]))
+
+    def _help_after(self, gap: SequenceGap, time: int) -> None:
+        if not self._helps_after_gaps:
+            return
+        for stream in self._silence.topic(gap.conn, gap.channel, gap.symbol):
+            action = self._channels[stream.topic.channel].on_gap
+            self._help(action, [stream], f"{stream.topic.topic} has a sequence gap", time)
 
     def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         if not self._acks.checks or not fields.channel.null_count:

@@ -17,7 +17,7 @@ from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.batch import Batch, payload_list
 from wsrec.store.disk import GIVES_UP, Disk
-from wsrec.store.feedfile import FeedWriter
+from wsrec.store.feedfile import Ask, FeedWriter
 from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
@@ -39,6 +39,7 @@ class Pipeline:
         status: where to count for the live view, if somebody looks.
         next_seq: `seq` of the next row of each feed, 0 where it is not given.
         disk: what to do when the disk refuses.
+        ask: passes on what feeds want done about silence and gaps; None where nothing is to be done any more.
 
     Attributes:
         feeds: the writers of the feeds, by name.
@@ -54,12 +55,13 @@ class Pipeline:
         status: StatusPage | None = None,
         next_seq: dict[str, int] | None = None,
         disk: Disk = GIVES_UP,
+        ask: Ask | None = None,
     ) -> None:
         seq = next_seq or {}
         encoder = Encoder()
         live_steps = None if status is None else status.steps
         self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps)
+            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps, ask)
             for feed in job.feeds
         }
         self.active = set(self.feeds)
@@ -115,6 +117,7 @@ class Pipeline:
         self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
         for feed in self.feeds.values():
             feed.expire_acks(self.last_time)
+            feed.look_for_silence(self.last_time)
         self._publish()
 
     def remember(self, batch: Batch) -> None:
