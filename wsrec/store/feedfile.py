@@ -16,9 +16,10 @@ from wsrec import __version__, child
 from wsrec.child import Renew, Resubscribe
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
+from wsrec.feed.message import integer_in
 from wsrec.feed.plan import ConnectionPlan
 from wsrec.feed.remedies import LEAST_NS, Remedies
-from wsrec.feed.schema import Action, Feed
+from wsrec.feed.schema import Action, Feed, Snapshot
 from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
 from wsrec.feed.silence import SilenceTracker, Stream
 from wsrec.histogram import Histogram
@@ -33,14 +34,17 @@ from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
+from wsrec.store.snapshots import SnapshotRequest
 from wsrec.wire import frames
 
 _RSV1 = int(Flag.RSV1)
+_SENT = int(Flag.SENT)
+_REST = int(Flag.REST)
 _HOUR_NS = 3_600_000_000_000
 # How many silent subscriptions a line of the log names
 _NAMED = 5
 
-Ask = Callable[[Renew | Resubscribe], None]
+Ask = Callable[[Renew | Resubscribe | SnapshotRequest], None]
 """Passes on what is to be done."""
 
 
@@ -142,15 +146,17 @@ class FeedWriter:
         fields = self._fields.read(payload, readable)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
-        table["channel"] = fields.channel
-        table["symbol"] = fields.symbol
-        table["exchange_time"] = fields.exchange_time.view(UTC_NS)
-        table["exchange_seq"] = fields.exchange_seq
+        # a snapshot has its stream's, and is no message of the stream
+        named = self._of_streams(slots, payload, fields) if (slots["flags"] & _REST).any() else fields
+        table["channel"] = named.channel
+        table["symbol"] = named.symbol
+        table["exchange_time"] = named.exchange_time.view(UTC_NS)
+        table["exchange_seq"] = named.exchange_seq
         if self._messages is None:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk, self._encoder)
         offsets = payload_offsets(payload)
         rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
-        self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(fields))
+        self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(named))
 
         self._next_seq += count
         self._count(slots, when, np.diff(offsets))
@@ -168,6 +174,23 @@ class FeedWriter:
                 )
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
+
+    def _of_streams(self, slots: Slots, payload: pa.Array, fields: FieldColumns) -> FieldColumns:
+        """The fields with those of the snapshots among the rows: of the stream that each was fetched for."""
+        channels, symbols, seqs = (
+            column.to_pylist() for column in (fields.channel, fields.symbol, fields.exchange_seq)
+        )
+        for row in np.flatnonzero(slots["flags"] & _REST).tolist():
+            topic = self._silence.streams[int(slots["offset"][row])].topic
+            snapshot = self._channels[topic.channel].snapshot
+            channels[row], symbols[row] = topic.channel, topic.symbol
+            if snapshot is not None:
+                seqs[row] = integer_in(payload[row].as_py(), snapshot.exchange_seq)
+        return fields._replace(
+            channel=pa.array(channels, pa.string()).dictionary_encode(),
+            symbol=pa.array(symbols, pa.string()).dictionary_encode(),
+            exchange_seq=pa.array(seqs, pa.int64()),
+        )
 
     def _new_names(self, fields: FieldColumns) -> int:
         """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
@@ -202,7 +225,10 @@ class FeedWriter:
             self._acks.disconnected(conn)
             self._silence.disconnected(conn)
         elif conn is not None and kind is (EventKind.ACK if self._acks.checks else EventKind.SUBSCRIBE):
-            self._silence.subscribed(conn, detail["topics"], time)
+            for stream in self._silence.subscribed(conn, detail["topics"], time):
+                snapshot = self._channels[stream.topic.channel].snapshot
+                if snapshot is not None and snapshot.at_start:
+                    self._fetch(snapshot, stream, "the subscription began")
         self._event_rows.append(
             {
                 "time": time,
@@ -260,6 +286,20 @@ class FeedWriter:
             due = [stream for stream in streams if self._remedies.due((action, stream), now, least)]
             if due:
                 self._ask(Resubscribe(conn=conn, topics=tuple(s.topic.topic for s in due), reason=reason))
+        elif action is Action.SNAPSHOT:
+            for stream in streams:
+                snapshot = self._channels[stream.topic.channel].snapshot
+                if snapshot is not None and self._remedies.due((action, stream), now, least):
+                    self._fetch(snapshot, stream, reason)
+
+    def _fetch(self, snapshot: Snapshot, stream: Stream, reason: str) -> None:
+        conn, topic = stream
+        # a snapshot is of one symbol, and what such a topic stands for is not
+        if self._ask is None or (topic.symbol is None and "{symbol}" in snapshot.url):
+            return
+        number = self._silence.streams.index(stream)
+        url = snapshot.filled(topic.symbol)
+        self._ask(SnapshotRequest(self.name, conn, number, topic.channel, topic.symbol, url, snapshot.interval, reason))
 
     def finish(self, number: int, shared: dict[str, Any]) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
@@ -327,7 +367,7 @@ class FeedWriter:
         arrived, messages = int(np.count_nonzero(received)), int(np.count_nonzero(carried))
         self.messages += messages
         self.control += arrived - messages
-        self.sent += len(slots) - arrived
+        self.sent += int(np.count_nonzero(slots["flags"] & _SENT))
         self.payload_bytes += int(lengths.sum(where=carried))
         if not arrived:
             return
@@ -375,6 +415,7 @@ class FeedWriter:
         if not self._acks.checks or not fields.channel.null_count:
             return
         unnamed = fields.channel.is_null().to_numpy(zero_copy_only=False) & (slots["opcode"] < frames.CLOSE)
+        unnamed &= slots["flags"] & _REST == 0
         for row in np.flatnonzero(unnamed).tolist():
             conn, time, data = int(slots["conn"][row]), int(when.handoff[row]), payload[row].as_py()
             if not when.received[row]:
