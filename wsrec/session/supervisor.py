@@ -163,6 +163,7 @@ class Pair:
             fsync_seconds=options.fsync_seconds,
             reserve=options.reserve,
             max_message=options.max_message,
+            ca_file=str(options.ca_file) if options.ca_file else None,
             session_start=start,
         )
         self._receiver_job = ReceiverJob(

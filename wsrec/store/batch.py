@@ -16,7 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, SlotRing, count_reads
+from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing, count_reads
 from wsrec.store.gather import Slots
 from wsrec.store.implementation import gather
 
@@ -27,6 +27,7 @@ JOURNAL_SCHEMA: pa.Schema = pa.schema(
     ]
 )
 
+_REST = int(Flag.REST)
 # as such a slot is copied whole, and not field by field
 _BYTES = np.dtype((np.void, SLOT_SIZE))
 # A batch ends with the payload that reaches this: it bounds what is copied at once
@@ -39,7 +40,8 @@ class Batch(NamedTuple):
     Attributes:
         slots: array of `SLOT_DTYPE`.
         payload: `large_binary` array as long as `slots`.
-        first: the slot ring's count of the first slot: slots published since the ring was made.
+        first: the slot ring's count of the first slot: slots published since the ring was made. Slots that were in no
+            ring (`Flag.REST`) are batches of their own, and have the count of the slot that follows them.
 
     """
 
@@ -50,7 +52,12 @@ class Batch(NamedTuple):
     @property
     def next(self) -> int:
         """The slot ring's count of the slot that follows the last one."""
-        return self.first + len(self.slots)
+        return self.first if self.fetched else self.first + len(self.slots)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the slots were in no ring, but are of what the writer fetched itself."""
+        return len(self.slots) > 0 and bool(self.slots["flags"][0] & _REST)
 
     def part(self, start: int, stop: int) -> Batch:
         """The slots from `start` to `stop` of this batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from wsrec.store.gather import Slots
 _FIN = int(Flag.FIN)
 _RSV1 = int(Flag.RSV1)
 _EVENT = int(Flag.EVENT)
-_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
+_OWN_WORDS = int(Flag.SENT | Flag.EVENT | Flag.REST)
 _FIRST_CONTROL = 8
 
 # connection, and whether they are our own words (`Flag.SENT`, `Flag.EVENT`; 0 of what was received)
@@ -29,13 +30,16 @@ class Parts(NamedTuple):
     bytes: int
 
 
-class _Open(NamedTuple):
+@dataclass
+class _Open:
     opcode: int
     flags: int
+    slots: int
+    # those with a payload: empty ones could come without end
     parts: list[bytes]
 
     def counted(self) -> Parts:
-        return Parts(len(self.parts), sum(map(len, self.parts)))
+        return Parts(self.slots, sum(map(len, self.parts)))
 
 
 class Joiner:
@@ -84,7 +88,8 @@ class Joiner:
             begun = None if opcode >= _FIRST_CONTROL else self._open.get(key)
             if not flag & _FIN:
                 if begun is None:
-                    self._open[key] = begun = _Open(opcode, flag & _RSV1, [])
+                    self._open[key] = begun = _Open(opcode, flag & _RSV1, 0, [])
+                begun.slots += 1
                 if len(payload):
                     begun.parts.append(bytes(payload))
                 continue

@@ -231,7 +231,8 @@ class FeedLedger:
             self._recv.row(slots, lengths)
             return
         self._recv.row(slots[when.received], lengths[when.received])
-        self._own.row(slots[~when.received], lengths[~when.received])
+        sent = slots["flags"] & _SENT != 0
+        self._own.row(slots[sent], lengths[sent])
 
     def finish(self, unfinished: Mapping[Key, Parts]) -> Ledger:
         """The ledger of the file that ends here, with the parts of messages that have not ended."""

@@ -17,7 +17,7 @@ from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.batch import Batch, payload_list, payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
-from wsrec.store.feedfile import FeedWriter
+from wsrec.store.feedfile import Ask, FeedWriter
 from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
@@ -40,6 +40,7 @@ class Pipeline:
         folder: the session's folder, where unfinished files grow.
         status: where to count for the live view, if somebody looks.
         disk: what to do when the disk refuses.
+        ask: passes on what feeds want done about silence and gaps; None where nothing is to be done any more.
 
     Attributes:
         feeds: the writers of the feeds, by name.
@@ -55,10 +56,11 @@ class Pipeline:
         folder: Path,
         status: StatusPage | None = None,
         disk: Disk = GIVES_UP,
+        ask: Ask | None = None,
     ) -> None:
         encoder = Encoder()
         live_steps = None if status is None else status.steps
-        self.feeds = {feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps) for feed in job.feeds}
+        self.feeds = {feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, ask) for feed in job.feeds}
         self.active = set(self.feeds)
         self._disk = disk
         self.last_time: int | None = None
@@ -144,9 +146,11 @@ class Pipeline:
         batch = self._unseen(batch)
         if not len(batch.slots):
             return
-        seen, writing = survey(batch), self._writing()
-        for feed in writing:
-            feed.ledger.take(seen, self._joiner.unfinished)
+        writing = self._writing()
+        if not batch.fetched:
+            seen = survey(batch)
+            for feed in writing:
+                feed.ledger.take(seen, self._joiner.unfinished)
         slots, payload = self._joiner.join(batch)
         for feed in writing:
             feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
@@ -176,6 +180,7 @@ class Pipeline:
         self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
         for feed in self.feeds.values():
             feed.expire_acks(self.last_time)
+            feed.look_for_silence(self.last_time)
         self._publish()
 
     def remember(self, batch: Batch) -> None:
@@ -239,6 +244,8 @@ class Pipeline:
 
     def _unseen(self, batch: Batch) -> Batch:
         """What of a batch was not taken before."""
+        if batch.fetched:
+            return batch
         if self._next_slot is not None and batch.first < self._next_slot:
             batch = batch.part(min(self._next_slot - batch.first, len(batch.slots)), len(batch.slots))
         self.expect(batch.first)

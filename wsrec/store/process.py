@@ -39,6 +39,7 @@ from wsrec.store.journal import Journal, JournalTail, Span, journal_path
 from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.leftovers import Leftovers
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.snapshots import SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
 
 _POLL_SECONDS = 0.002
@@ -231,7 +232,8 @@ class Writer:
         self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         self._waiting_since: float | None = None
         self._lost: dict[int, int] = {}
-        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
+        self._snapshots = SnapshotThread(job.ca_file)
+        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         leftovers = Leftovers(Path(job.out), self._folder) if job.resume else None
         self._parquet = ParquetThread(self._pipeline, self._disk, leftovers, self._drain.next, job.restart)
         self._journal = self._new_journal(1 if leftovers is None else leftovers.next_number)
@@ -259,6 +261,7 @@ class Writer:
         threading.Thread(target=self._watch_stdin, daemon=True).start()
         self._parquet.start()
         self._sync.start()
+        self._snapshots.start()
         while True:
             stopping = self._stopping
             now = time.monotonic()
@@ -275,7 +278,7 @@ class Writer:
                     # a read that is still being handed off, or whose receiver was killed meanwhile
                     time.sleep(_POLL_SECONDS)
                 else:
-                    self._write(batch)
+                    self._write_in_order(batch)
                     self._drain.release()
                 self._waiting_since = None
             elif stopping:
@@ -284,6 +287,17 @@ class Writer:
                 time.sleep(_POLL_SECONDS)
             self._check_threads()
         return self._finish()
+
+    def _write_in_order(self, batch: Batch) -> None:
+        """Journal a batch, and what was fetched meanwhile where it belongs by its time."""
+        fetched, start = self._snapshots.done, 0
+        while fetched and fetched[0].time <= int(batch.slots["handoff"][-1]):
+            stop = int(np.searchsorted(batch.slots["handoff"], fetched[0].time))
+            if stop > start:
+                self._write(batch.part(start, stop))
+                start = stop
+            self._write(fetched.popleft().batch(batch.first + start))
+        self._write(batch.part(start, len(batch.slots)))
 
     def _write(self, batch: Batch) -> None:
         """Journal a batch, cut where a file ends."""
@@ -338,6 +352,9 @@ class Writer:
 
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
+        self._snapshots.stop()
+        while self._snapshots.done:
+            self._write(self._snapshots.done.popleft().batch(self._drain.next))
         self._sync.stop()
         self._parquet.end(self._lost, ring_counts(self._slots, self._rings, self._status))
         self._parquet.finish(self._journal.number, self._journal.path)
@@ -359,6 +376,12 @@ class Writer:
             first_recv_time=min(firsts, default=None),
             last_recv_time=max(lasts, default=None),
         )
+
+    def _ask(self, wish: child.Renew | child.Resubscribe | SnapshotRequest) -> None:
+        if isinstance(wish, SnapshotRequest):
+            self._snapshots.ask(wish)
+        else:
+            child.say(child.RequestLine(wish))
 
     def _check_threads(self) -> None:
         for thread in (self._parquet, self._sync):
