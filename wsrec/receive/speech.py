@@ -21,7 +21,7 @@ class Speech:
         send: sends a frame.
 
     Attributes:
-        said: set once the plan's subscriptions are sent.
+        said: whether the plan's subscriptions are sent.
 
     """
 
@@ -32,7 +32,7 @@ class Speech:
         producer: Producer,
         send: Callable[[Sent | None], None],
     ) -> None:
-        self.said = asyncio.Event()
+        self.said = False
         self._plan = plan
         self._conversation = conversation
         self._producer = producer
@@ -58,7 +58,7 @@ class Speech:
             if index:
                 await asyncio.sleep(plan.send_interval)
             self._subscribe(subscription)
-        self.said.set()
+        self.said = True
         last = loop.time() if plan.subscriptions else loop.time() - plan.send_interval
         keep_alive = plan.keep_alive
         due = None if keep_alive is None else loop.time() + keep_alive.every
