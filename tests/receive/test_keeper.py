@@ -173,6 +173,21 @@ class TestReplacement:
 
         run(test())
 
+    def test_a_wish_that_comes_too_late_is_not_kept_for_the_next_turn(self, exchange):
+        async def test() -> None:
+            kept = Kept(plan(exchange(Market()).url, replaceable=True))
+            await kept.until(lambda: len(kept.numbers()) > 5)
+            kept.keeper.renew(0, "because")
+            await kept.event(EventKind.REPLACED)
+            kept.keeper.renew(0, "because, once more")
+            kept.keeper.renew(1, "again")
+            await kept.event(EventKind.REPLACED, 2)
+            await asyncio.sleep(0.3)
+            await kept.stop()
+            assert [told["reason"] for told in kept.events(EventKind.REPLACED)] == ["because", "again"]
+
+        run(test())
+
     def test_one_that_cannot_connect_leaves_the_old_one_open(self, exchange):
         async def test() -> None:
             market = Market()
