@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
+from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
+
 MASK = "***"
 _MAX_EXPANSION = 1000
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -440,6 +442,12 @@ class Limits(_Model):
     )
     connects: int = Field(description="Most connection attempts within `connects_interval`.", ge=1, le=1_000_000)
     connects_interval: float = Field(description="Seconds in which `connects` are counted.", gt=0, le=86400)
+    lifetime: float | None = Field(
+        default=None,
+        description="Seconds after which the exchange cuts every connection; it is replaced before that.",
+        ge=1,
+        le=366 * 86400,
+    )
 
     @property
     def spacing(self) -> float:
@@ -459,12 +467,47 @@ class Ack(_Model):
 
 
 class ClientKeepAlive(_Model):
-    """What we have to send for the exchange not to close. Its own WebSocket pings are always answered."""
+    """What we send for the exchange not to close, and to know that it is there. Its own pings are always answered."""
 
-    every: float = Field(description="Seconds between two.", gt=0, le=86400)
+    every: float | None = Field(
+        default=None,
+        description="Seconds between two, where the exchange wants them.",
+        gt=0,
+        le=86400,
+    )
     text: str | None = Field(
         default=None, description="A text message to send; without it, a WebSocket ping.", max_length=2000
     )
+    ask_after: float = Field(
+        default=ASK_AFTER,
+        description="Seconds without a byte after which a WebSocket ping asks whether anybody is there.",
+        ge=0.1,
+        le=86400,
+    )
+    answer_within: float = Field(
+        default=ANSWER_WITHIN,
+        description="Seconds that the answer may take before the connection counts as dead.",
+        ge=0.1,
+        le=3600,
+    )
+
+    @model_validator(mode="after")
+    def _told_when(self) -> ClientKeepAlive:
+        if self.text is not None and self.every is None:
+            raise MisfitError(("text",), "found no `every`, expected how often to send it")
+        return self
+
+
+class ClosingNotice(_Model):
+    """How the exchange says in a message of no channel that it is about to close."""
+
+    path: KeyPath = Field(description="Where the message's word is.")
+    match: Regex = Field(description="Regular expression for the whole word that announces the end.")
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, text: str) -> str:
+        return _regex(text)
 
 
 class Fields(_Model):
@@ -496,6 +539,9 @@ class Feed(_Model):
         default=None, description="How subscriptions are answered; without it answers are not checked."
     )
     keep_alive: ClientKeepAlive | None = Field(default=None, description="What we have to send to stay connected.")
+    closing_notice: tuple[ClosingNotice, ...] = Field(
+        default=(), description="How the exchange announces that it closes: the connection is replaced before."
+    )
     fields: Fields | None = Field(
         default=None, description="Where messages carry channel, symbol, time; without it, nowhere."
     )

@@ -16,9 +16,10 @@ from websockets.exceptions import InvalidURI
 from wsrec import child
 from wsrec.receive import privilege
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
-from wsrec.receive.connection import Connection
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.receive.keeper import Keeper, Side
+from wsrec.receive.pacing import Gates
 from wsrec.receive.processor import clock_source, processor, troubles
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
@@ -52,18 +53,26 @@ class Receiver:
             self._producer.event(EventKind.RESTART, process="receiver", **detail)
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
+        # what stands by takes no memory before it is used
+        sides = [
+            Side(plan, ByteRing(ring, populate=plan.stands_for is None))
+            for plan, ring in zip(job.connections, job.rings, strict=True)
+        ]
+        standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}
+        gates = Gates()
         self._connections = [
-            Connection(
-                plan,
-                ByteRing(ring),
+            Keeper(
+                [side, *([standby[side.plan.conn]] if side.plan.conn in standby else [])],
                 self._producer,
                 self._waiting,
+                gates,
                 tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
                 resumed=job.resumed,
             )
-            for plan, ring in zip(job.connections, job.rings, strict=True)
+            for side in sides
+            if side.plan.stands_for is None
         ]
         self._before = {name: int(self._status.receiver[name]) for name in _COUNTED}
         self._anchor: Anchor | None = None
@@ -176,9 +185,11 @@ class Receiver:
                 self._loop.remove_reader(sys.stdin.fileno())
                 self._stopping.set()
                 return
-            connection = next((one for one in self._connections if one.plan.conn == order.conn), None)
+            connection = next((one for one in self._connections if one.has(order.conn)), None)
             if connection is not None and isinstance(order, child.Renew):
-                connection.renew(order.reason)
+                connection.renew(order.conn, order.reason)
+            elif connection is not None and isinstance(order, child.Resubscribe):
+                connection.resubscribe(order.conn, order.topics, order.reason)
 
 
 def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

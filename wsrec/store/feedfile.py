@@ -17,6 +17,7 @@ from wsrec.child import Renew, Resubscribe
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.message import integer_in
+from wsrec.feed.notice import NoticeReader
 from wsrec.feed.plan import ConnectionPlan
 from wsrec.feed.remedies import LEAST_NS, Remedies
 from wsrec.feed.schema import Action, Feed, Snapshot
@@ -111,6 +112,7 @@ class FeedWriter:
         self._fields = FieldReader(self._model)
         self._sequences = SequenceChecker(self._model)
         self._acks = AckTracker(self._model)
+        self._notices = NoticeReader(self._model)
         self._silence = SilenceTracker(
             self._model,
             {plan.conn: [t for s in plan.subscriptions for t in s.topics] for plan in self._connections(job)},
@@ -223,6 +225,7 @@ class FeedWriter:
                 )
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
+        self._read_notices(slots, when, payload, fields)
 
     def _of_streams(self, slots: Slots, payload: pa.Array, fields: FieldColumns) -> FieldColumns:
         """The fields with those of the snapshots among the rows: of the stream that each was fetched for."""
@@ -492,6 +495,17 @@ class FeedWriter:
             for outcome in self._acks.received(conn, data, time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
+
+    def _read_notices(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
+        """Have a connection replaced that the exchange says it will close."""
+        if self._ask is None or not self._notices.looks:
+            return
+        for row in self._notices.candidates(fields.channel).tolist():
+            if not when.received[row] or slots["opcode"][row] >= frames.CLOSE:
+                continue
+            word = self._notices.read(payload[row].as_py())
+            if word is not None:
+                self._ask(child.Renew(int(slots["conn"][row]), f"the exchange announced its end: {word}"))
 
     def _metadata(
         self, shared: dict[str, Any], rows: int, gaps: int | None, next_slot: int | None, ledger: Ledger

@@ -78,7 +78,8 @@ class Pipeline:
         self._steps = 0
         self._scheduling: dict[str, Any] = {}
         self._connections: dict[int, dict[str, Any]] = {
-            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url} for plan in job.connections
+            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url, "stands_for": plan.stands_for}
+            for plan in job.connections
         }
 
     @property

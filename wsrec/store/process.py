@@ -413,6 +413,11 @@ class Writer:
             time.sleep(0.05)
 
 
+def _ask(order: child.Renew | child.Resubscribe) -> None:
+    """Ask the receiver for something, by way of the supervisor."""
+    child.say(child.RequestLine(order=order))
+
+
 def main() -> int:
     """Run one writer; the job comes on standard input."""
     try:
