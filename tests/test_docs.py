@@ -196,9 +196,10 @@ class TestPages:
 
 
 class TestCrontab:
-    def test_its_command_is_one(self, workplace: Path):
+    def test_its_commands_are_some(self, workplace: Path):
         lines = (ROOT / "scripts" / "crontab.example").read_text().splitlines()
-        (command,) = [line.split(None, 5)[5] for line in lines if re.match(r"[\d*]", line)]
-        words = shlex.split(command)
-        assert words[:2] == ["wsrec", "record"]
-        TestCommands().would_record(words[2:], workplace)
+        commands = [shlex.split(line.split(None, 5)[5]) for line in lines if re.match(r"[\d*]", line)]
+        assert commands
+        for words in commands:
+            assert words[:2] == ["wsrec", "record"]
+            TestCommands().would_record(words[2:], workplace)

@@ -30,10 +30,17 @@ class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="type", omit_def
 
 
 class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", omit_defaults=True):
-    """The child cannot go on; it ends after this line with exit status 1."""
+    """The child cannot go on; it ends after this line with exit status 1.
+
+    Attributes:
+        message, cure: why, and what to do about it.
+        again: whether a new process may be able to.
+
+    """
 
     message: str
     cure: str | None = None
+    again: bool = False
 
 
 class SummaryLine(msgspec.Struct, frozen=True, tag="summary", tag_field="type"):
@@ -56,12 +63,13 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="order", omit_defa
     """Finish what was begun, and end.
 
     Attributes:
-        receiver_died: for a writer: whether its receiver ended by itself.
+        lost: for a writer whose receiver died and was not started again: by connection, up to when nothing of it is
+            missing (ns on the monotonic clock).
         orphaned: whether nobody gave the order: the supervisor is gone.
 
     """
 
-    receiver_died: bool = False
+    lost: dict[int, int] = {}
     orphaned: bool = False
 
 
@@ -118,9 +126,15 @@ def encode_order(order: Order) -> bytes:
 
 
 class OrderReader:
-    """Orders out of standard input as it comes."""
+    """Orders out of standard input as it comes.
 
-    def __init__(self) -> None:
+    Args:
+        fd: descriptor to read from, standard input where None.
+
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self._fd = sys.stdin.fileno() if fd is None else fd
         self._begun = b""
 
     def read(self) -> list[Order]:
@@ -130,7 +144,7 @@ class OrderReader:
             msgspec.DecodeError: a line is no order.
 
         """
-        data = os.read(sys.stdin.fileno(), 1 << 16)
+        data = os.read(self._fd, 1 << 16)
         if not data:
             return [Stop(orphaned=True)]
         *lines, self._begun = (self._begun + data).split(b"\n")

@@ -108,6 +108,22 @@ class TestWrongUsage:
         assert word in said["error"]
         assert result.stderr == CliRunner().invoke(main, arguments).stderr == f"wsrec record: {said['error']}\n"
 
+    @pytest.mark.parametrize(
+        ("arguments", "word"),
+        [
+            (["ws://h/p", "--nonsense"], "No such option"),
+            (["ws://h/p", "--until", "25:00"], "is no time"),
+            ([], "TARGET"),
+        ],
+        ids=["option", "time", "target"],
+    )
+    def test_json_of_what_click_refuses(self, arguments, word):
+        result = CliRunner().invoke(main, ["record", *arguments, "--json"])
+        said = json.loads(result.stdout)
+        assert (result.exit_code, said["status"], set(said)) == (2, 2, {"status", "error"})
+        assert word in said["error"]
+        assert word in result.stderr
+
     def test_json_holds_every_mistake_of_a_yaml(self, tmp_path):
         path = tmp_path / "mine.yaml"
         path.write_text("name: X Y\ndescription: 5\nsockets: {}\n")
@@ -463,7 +479,7 @@ class TestDemo:
 
     def test_nothing_is_left_in_progress(self, demo):
         names = {path.name for path in (demo[0] / ".wsrec").iterdir()}
-        assert names == {"lock", "manifest.jsonl"}
+        assert names == {"lock", "next", "manifest.jsonl"}
 
     def test_files_may_be_read_by_their_owner(self, demo):
         for path in (demo[0] / "messages").rglob("*.parquet"):

@@ -60,13 +60,26 @@ class TestHostile:
             assert isinstance(end, ProtocolError)
             assert rig.reader.received() == []
 
-    def test_empty_fragments_without_end_cost_no_memory(self, rig):  # noqa: F811
-        rig.feed(frame(1, b"", fin=False))
-        for _ in range(20):
-            rig.feed(frame(0, b"", fin=False) * 5_000)
-        assert rig.ends == []
-        assert rig.hot.unparsed == 0
-        assert rig.ring.head.read() == rig.ring.tail.read()
+    @pytest.mark.parametrize("size", [0, 1, 3])
+    @pytest.mark.parametrize("limit", [LIMIT, 1 << 20])
+    def test_fragments_without_end_are_refused_as_a_message_too_big(self, make_rig, size, limit):  # noqa: F811
+        allowed = max(limit // 64, 4096)
+        with make_rig(max_message=limit) as rig:  # noqa: F811
+            rig.feed(frame(1, b"x" * size, fin=False))
+            for pings in range(allowed - 1):
+                rig.feed(frame(0, b"x" * size, fin=False) * 100 + frame(9) if pings % 10 == 0 else b"")
+                if rig.ends:
+                    break
+            (end,) = rig.ends
+            assert (end.code, str(end)) == (1009, f"a message of more than {allowed} frames (raise --max-message)")
+            assert len([slot for slot in rig.reader.taken if slot.opcode < 8]) == allowed
+
+    def test_as_many_fragments_as_are_allowed_are_one_message_and_the_next_counts_anew(self, make_rig):  # noqa: F811
+        with make_rig(max_message=LIMIT) as rig:  # noqa: F811
+            for _ in range(3):
+                rig.feed(frame(1, b"x", fin=False) + frame(0, b"x", fin=False) * 4_094 + frame(0, b"x"))
+            assert rig.ends == []
+            assert rig.reader.received() == [(1, b"x" * 4_096)] * 3
 
     def test_a_flood_of_pings_is_told_one_by_one_and_nothing_piles_up(self, rig):  # noqa: F811
         rig.feed(frame(9, b"x" * 125) * 20_000)
@@ -79,3 +92,66 @@ class TestHostile:
             rig.feed(b"\x82\x7f" + struct.pack(">Q", promised))
             (end,) = rig.ends
             assert "more than 70000 bytes" in str(end)
+
+
+# second byte and extended length, payload length, whether more bytes follow than the header
+FORMS = {
+    "7 bits, empty": (b"\x00", 0),
+    "7 bits, 125": (b"\x7d", 125),
+    "16 bits, 0, longer than needed": (b"\x7e\x00\x00", 0),
+    "16 bits, 125, longer than needed": (b"\x7e\x00\x7d", 125),
+    "16 bits, 126": (b"\x7e\x00\x7e", 126),
+    "16 bits, 65535": (b"\x7e\xff\xff", 65535),
+    "64 bits, 125, longer than needed": (b"\x7f" + struct.pack(">Q", 125), 125),
+    "64 bits, 65536": (b"\x7f" + struct.pack(">Q", 65536), 65536),
+    "64 bits, the largest message": (b"\x7f" + struct.pack(">Q", LIMIT), LIMIT),
+    "64 bits, a byte more": (b"\x7f" + struct.pack(">Q", LIMIT + 1), LIMIT + 1),
+    "64 bits, all there are": (b"\x7f" + struct.pack(">Q", (1 << 63) - 1), (1 << 63) - 1),
+    "64 bits, the highest bit": (b"\x7f" + struct.pack(">Q", 1 << 63), None),
+    "masked": (b"\x80\0\0\0\0", None),
+}
+
+
+def verdict(first: int, length: int | None, *, inside: bool, compression: bool) -> int | None:
+    """The close code that RFC 6455 has for a frame, None for a good one; written down apart from the code."""
+    fin, rsv, opcode = bool(first & 0x80), first >> 4 & 7, first & 15
+    if length is None:
+        return 1002
+    if rsv and not (rsv == 4 and compression and opcode in (1, 2)):
+        return 1002
+    if opcode in (8, 9, 10):
+        return None if fin and length <= 125 else 1002
+    if opcode > 2 or (opcode == 0) != inside:
+        return 1002
+    return None if length + inside <= LIMIT else 1009
+
+
+# every opcode that there is and the limits of those that are not, each reserved bit and all, FIN or not
+FIRSTS = [
+    fin << 7 | rsv << 4 | op for fin in (0, 1) for rsv in (0, 1, 2, 4, 7) for op in (0, 1, 2, 3, 7, 8, 9, 10, 11, 15)
+]
+
+
+class TestMatrix:
+    """Opcodes, reserved bits and FIN, with every form of length at its limits, inside a message or not."""
+
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("compression", [False, True])
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_every_header(self, make_rig, form, compression, inside):  # noqa: F811
+        head, length = FORMS[form]
+        for first in FIRSTS if not compression else [first for first in FIRSTS if first & 0x70 == 0x40]:
+            with make_rig(max_message=LIMIT, ring=1 << 18) as rig:  # noqa: F811
+                rig.rules.compression = compression
+                before = [frame(1, b"x", fin=False)] if inside else []
+                code = verdict(first, length, inside=inside, compression=compression)
+                payload = bytes(length) if length is not None and code is None else b""
+                rig.feed(b"".join(before) + bytes([first]) + head + payload)
+                if code is None:
+                    assert rig.ends == []
+                    assert (rig.reader.taken[-1].opcode, len(rig.reader.taken[-1].payload)) == (first & 15, length)
+                    assert rig.reader.taken[-1].fin == bool(first & 0x80)
+                else:
+                    (end,) = rig.ends
+                    assert end.code == code, (hex(first), form)
+                    assert len(rig.reader.taken) == len(before)

@@ -79,3 +79,10 @@ class TestWithoutPrivileges:
         assert what == "locking memory"
         assert reason
         assert "LimitMEMLOCK" in cure
+
+
+@linux
+def test_a_process_that_dies_first_says_so_to_the_kernel():
+    code = "(privilege.die_first(), open('/proc/self/oom_score_adj').read())"
+    _, score = in_another_process(code)
+    assert int(score) > 0

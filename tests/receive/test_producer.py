@@ -120,3 +120,16 @@ class TestFull:
             os.close(fd)
         reader.take()
         assert reader.sent() == [(1, b"0"), (1, b"1"), (1, b"2")]
+
+    def test_words_that_a_killed_one_had_not_published_leave_no_room_behind(self):
+        descriptors = SlotRing.create("t", 64), ByteRing.create("t", PAGE)
+        reader = Reader(SlotRing(descriptors[0]), ByteRing(descriptors[1]), {})
+        for number in range(10):
+            notes = ByteRing(descriptors[1])
+            Producer(SlotRing(descriptors[0]), notes).sent(0, 1, b"%d" % number)
+            # killed between the two counters
+            notes.head.publish(notes.head.read() + PAGE // 4)
+        for fd in descriptors:
+            os.close(fd)
+        reader.take()
+        assert reader.sent() == [(1, b"%d" % number) for number in range(10)]

@@ -23,6 +23,7 @@ BUSY = {
     "connections": 100,
     "reconnects": 12_345,
     "gaps": 54_321,
+    "restarts": 12,
 }
 
 

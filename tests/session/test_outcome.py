@@ -18,7 +18,7 @@ def summary(messages: int = 5, **more: int) -> SummaryLine:
 
 def outcome(**more: object) -> Outcome:
     counts = dict.fromkeys(("status", "elapsed_ns", "messages", "payload_bytes", "control", "sent"), 0) | dict.fromkeys(
-        ("gaps", "lost_intervals", "refused", "reconnects", "stalls"), 0
+        ("gaps", "lost_intervals", "refused", "reconnects", "stalls", "restarts"), 0
     )
     values = {
         "finished": True,

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Wsrec, events_of, messages_of, received
 from tests.exchange import Exchange
-from tests.session.test_supervisor import Recording, Stream
+from tests.session.conftest import Recording, Stream, free
 from tests.store.rings import payloads
 from wsrec.session.lock import OutputLock
 from wsrec.store import manifest
@@ -40,6 +40,8 @@ def killed(tmp_path_factory) -> Path:
         os.kill(process.pid, signal.SIGSTOP)
         for pid in [*work.children(), process.pid]:
             os.kill(pid, signal.SIGKILL)
+        process.wait()
+        work.until(lambda: free(out))
     finally:
         process.kill()
         process.communicate()

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import events_of, messages_of, received
-from tests.store.rings import payloads
-from wsrec.session.lock import OutputLock, OutputLockedError
+from tests.session.conftest import Recording, Stream, finished, free, gone, numbered
 from wsrec.store import manifest
-from wsrec.store.journal import JournalReader
 
 # a recorder that nohup started is not to hear of a hang-up, nor are its tests
 HANG_UP = pytest.param(
@@ -26,95 +21,6 @@ HANG_UP = pytest.param(
     marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="hang-ups are ignored here"),
 )
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-class Stream:
-    """An endless exchange: numbered messages, a thousand a second; remembers how many it sent."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    async def __call__(self, connection) -> None:
-        while True:
-            for _ in range(10):
-                await connection.send(f"message {self.sent}")
-                self.sent += 1
-            await asyncio.sleep(0.01)
-
-
-class Recording:
-    """`wsrec record` of a stream, running."""
-
-    def __init__(self, process: subprocess.Popen[str], out: Path, stream: Stream) -> None:
-        self.process, self.out, self.stream = process, out, stream
-
-    def child(self, module: str) -> int:
-        for pid in self.children():
-            with contextlib.suppress(OSError):
-                if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
-                    return pid
-        raise LookupError(module)
-
-    def children(self) -> list[int]:
-        pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    def journalled(self) -> list[bytes]:
-        """The messages in the journal now."""
-        found = []
-        for path in sorted((self.out / ".wsrec").glob("*/journal-*.arrows")):
-            with contextlib.suppress(Exception):
-                found += [p for batch in JournalReader(path) for p in payloads(batch) if p.startswith(b"message")]
-        return found
-
-    def until(self, condition) -> None:
-        deadline = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def end(self, status: int) -> tuple[str, str]:
-        output, log = self.process.communicate(timeout=60)
-        assert self.process.returncode == status, log
-        assert "Traceback" not in log
-        return output, log
-
-
-@pytest.fixture
-def recording(wsrec, exchange, tmp_path):
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: object, **options: object) -> Recording:
-            stream = Stream()
-            server = exchange(stream)
-            process = wsrec.start("record", server.url, "--out", tmp_path, *arguments, **options)
-            stack.callback(process.communicate)
-            stack.callback(process.kill)
-            started = Recording(process, tmp_path, stream)
-            started.until(lambda: len(started.journalled()) > 100)
-            return started
-
-        yield start
-
-
-def numbered(out: Path) -> list[bytes]:
-    """The messages of an output folder, which must be those from the first on."""
-    found = received(messages_of(out))
-    assert found == [b"message %d" % index for index in range(len(found))]
-    return found
-
-
-def finished(out: Path) -> None:
-    assert [path for path in (out / ".wsrec").iterdir() if path.is_dir() and path.name != "aside"] == []
-    assert all((out / line.path).exists() for line in manifest.read(out) if line.path)
-
-
-def free(out: Path) -> bool:
-    try:
-        with OutputLock(out):
-            return True
-    except OutputLockedError:
-        return False
 
 
 def command(pid: int) -> list[str]:
@@ -125,13 +31,6 @@ def allowed_list(pid: int) -> str:
     """The processors that a process may run on, as the kernel lists them."""
     (line,) = re.findall(r"^Cpus_allowed_list:\s*(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return line
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 class TestSignals:
@@ -233,46 +132,6 @@ class TestProcessors:
 
 
 class TestKilled:
-    def test_a_receiver(self, recording):
-        work = recording()
-        os.kill(work.child("wsrec.receive"), signal.SIGKILL)
-        before = len(work.journalled())
-        _, log = work.end(1)
-        assert "the receiver was killed by signal 9" in log
-        assert len(numbered(work.out)) >= before
-        assert events_of(work.out, "lost_interval")[0]["detail"]["reason"] == "the receiver died"
-        finished(work.out)
-
-    @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
-    def test_one_of_two_receivers_is_told_at_once_and_the_other_goes_on(self, wsrec, exchange, tmp_path):
-        cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
-        urls = [exchange(Stream()).url, exchange(Stream()).url.replace("localhost", "127.0.0.1")]
-        process = wsrec.start("record", *urls, "--cpu", cpus, "--out", tmp_path)
-        work = Recording(process, tmp_path, Stream())
-        try:
-            work.until(lambda: len(work.journalled()) > 100)
-            os.kill(work.child("wsrec.receive"), signal.SIGKILL)
-            while "no longer recorded" not in process.stderr.readline():
-                assert process.poll() is None
-            before = len(work.journalled())
-            work.until(lambda: len(work.journalled()) > before + 100)
-            process.terminate()
-            work.end(1)
-        finally:
-            process.kill()
-            process.communicate()
-        finished(tmp_path)
-
-    def test_a_writer(self, recording):
-        work = recording()
-        os.kill(work.child("wsrec.store"), signal.SIGKILL)
-        summary, log = work.end(1)
-        assert "the writer was killed by signal 9" in log
-        kept = work.journalled()
-        assert kept == [b"message %d" % index for index in range(len(kept))]
-        assert len(kept) > 100
-        assert "what was not finished" in summary
-
     def test_the_supervisor_leaves_no_orphans_and_finished_files(self, recording):
         work = recording()
         pids = work.children()
@@ -294,11 +153,16 @@ class TestKilled:
         assert gone(writer)
         finished(work.out)
 
-    def test_the_next_recording_brings_home_what_a_killed_writer_left(self, recording, wsrec, exchange):
+    def test_the_next_recording_brings_home_what_an_abandoned_writer_left(self, recording, wsrec, exchange):
         work = recording()
-        os.kill(work.child("wsrec.store"), signal.SIGKILL)
-        work.end(1)
+        os.kill(work.child("wsrec.store"), signal.SIGSTOP)
+        work.process.send_signal(signal.SIGINT)
+        time.sleep(1.5)
+        work.process.send_signal(signal.SIGINT)
+        summary, _ = work.end(1)
+        assert "what was not finished" in summary
         kept = len(work.journalled())
+        assert kept > 100
         server = exchange(Stream())
         result = wsrec.run("record", server.url, "--out", work.out, "--duration", "4s")
         assert result.returncode in (0, 4), result.stderr

@@ -176,7 +176,7 @@ class TestArrow:
             stream.write_batch(part)
         read = pa.ipc.open_stream(sink.getvalue()).read_next_batch()
         read.validate(full=True)
-        again = Batch.from_arrow(read)
+        again = Batch.from_arrow(read, start)
         assert payloads(again) == expected[start:stop]
         assert again.slots.tolist() == whole.slots[start:stop].tolist()
 

@@ -37,13 +37,13 @@ def batch(*frames: Frame) -> Batch:
         [slot(length=len(f.payload), opcode=f.opcode, flags=f.flags, conn=f.conn, handoff=f.handoff) for f in frames],
         SLOT_DTYPE,
     )
-    return Batch(slots, pa.array([f.payload for f in frames], pa.large_binary()))
+    return Batch(slots, pa.array([f.payload for f in frames], pa.large_binary()), 0)
 
 
 def joined(joiner: Joiner, *frames: Frame) -> list[bytes]:
     slots, payload = joiner.join(batch(*frames))
     assert len(slots) == len(payload)
-    return payloads(Batch(slots, payload))
+    return payloads(Batch(slots, payload, 0))
 
 
 class TestJoin:
@@ -158,3 +158,13 @@ class TestAgainstTheModel:
             got += zip(slots["conn"].tolist(), slots["opcode"].tolist(), payload.to_pylist(), strict=True)
             rest = rest[size:]
         assert got == _model(frames)
+
+
+class TestReceiverDied:
+    def test_an_event_that_never_ended_does_not_spoil_the_next(self):
+        joiner = Joiner()
+        assert joined(joiner, Frame(b'{"kind":"subscr', CONTINUATION, EVENT)) == []
+        assert joiner.pending
+        restart = Event(EventKind.RESTART).encode()
+        assert joined(joiner, Frame(restart, TEXT, EVENT | FIN)) == [restart]
+        assert not joiner.pending

@@ -161,7 +161,7 @@ class Full(disk.Disk):
 
     full = False
 
-    def retry(self, action):
+    def retry(self, action, grows=0):
         if self.full:
             raise OSError(28, "No space left on device")
         return action()
@@ -174,7 +174,7 @@ class Gate(disk.Disk):
         self.open = threading.Event()
         self.open.set()
 
-    def retry(self, action):
+    def retry(self, action, grows=0):
         self.open.wait()
         return action()
 

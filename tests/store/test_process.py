@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,21 +34,15 @@ class WriterProcess:
 
     def __init__(self, out, rings: Rings, program=("-m", "wsrec.store"), **job) -> None:
         self.out, self.rings = out, rings
+        self._program = program
         self.folder = out / ".wsrec" / "s"
         connections = tuple(plan(conn) for conn in rings.rings)
         slots, notes, status, *byte_rings = rings.fds
         job = {"batch_seconds": 0.02, **job}
-        described = writer_job(
+        self._job = writer_job(
             out, connections, {"f": FEED}, slots=slots, notes=notes, status=status, rings=tuple(byte_rings), **job
         )
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", *program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=rings.fds,
-        )
-        self.process.stdin.write(encode_job(described))
-        self.process.stdin.flush()
+        self._start(self._job)
         rings.event(
             EventKind.ANCHOR,
             monotonic=time.monotonic_ns(),
@@ -55,6 +51,22 @@ class WriterProcess:
             clock="TSC",
             drift_ns=0,
         )  # as a receiver does first
+
+    def _start(self, job) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", *self._program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=self.rings.fds,
+        )
+        self.process.stdin.write(encode_job(job))
+        self.process.stdin.flush()
+
+    def resume(self, program=("-m", "wsrec.store")) -> None:
+        """Kill the writer, and start another on the same rings."""
+        self.close()
+        self._program = program
+        self._start(msgspec.structs.replace(self._job, resume=True, restart={"process": "writer"}))
 
     def put(self, payload: bytes, conn: int = 0) -> None:
         """Put a message once there is room, as TCP makes the receiver wait."""
@@ -73,8 +85,12 @@ class WriterProcess:
         """Wait until all that was put is in the journal."""
         self.until(lambda: self.rings.slots.released.read() == self.rings.slots.published.read())
 
-    def stop(self) -> list[Line]:
+    def order(self) -> None:
         self.process.stdin.write(encode_order(Stop()))
+        self.process.stdin.flush()
+
+    def stop(self) -> list[Line]:
+        self.order()
         return self.end()
 
     def close(self) -> None:
@@ -103,16 +119,18 @@ def writer(rings, tmp_path):
 
 
 def check_files(out, count: int) -> list[manifest.ManifestLine]:
-    """Contiguous seq, true digests, and nothing unfinished."""
+    """Contiguous seq, true digests, and nothing unfinished but what was set aside."""
     assert messages_of(out)["seq"].to_pylist() == list(range(count))
     lines = manifest.read(out)
     for line in lines:
         for path, digest in ((line.path, line.sha256), (line.events_path, line.events_sha256)):
             assert path is None or hashlib.sha256((out / path).read_bytes()).hexdigest() == digest
-    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    aside = out / ".wsrec" / "aside"
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.parent != aside}
+    assert not list(aside.glob("journal-*"))
     named = {path for line in lines for path in (line.path, line.events_path) if path}
     assert files == named | {".wsrec/manifest.jsonl"}
-    assert [path.name for path in (out / ".wsrec").iterdir()] == ["manifest.jsonl"]
+    assert {path.name for path in (out / ".wsrec").iterdir()} - {"aside"} == {"manifest.jsonl"}
     return lines
 
 
@@ -311,6 +329,142 @@ class TestKilled:
         assert [p for p in kept if not p.startswith(b"{")] == sent
 
 
+def numbered(index: int) -> bytes:
+    return b"%d " % index + bytes(index % 700)
+
+
+class TestResumed:
+    """A writer that was killed, and another that goes on with its rings and its folder."""
+
+    def test_killed_ten_times_under_load_every_message_is_in_the_files_once(self, writer, tmp_path):
+        work = writer(conns=2, rotate_bytes=200_000, capacity=256 * 4096)
+        chance = random.Random(7)
+        count = 0
+        for _ in range(10):
+            until = time.monotonic() + chance.uniform(0.3, 1.5)
+            while time.monotonic() < until:
+                for _ in range(20):
+                    work.put(numbered(count), count % 2)
+                    count += 1
+                time.sleep(0.001)
+            shown = int(work.rings.status.writer["messages"])
+            work.resume()
+            assert int(work.rings.status.writer["messages"]) >= shown
+        *_, summary = work.stop()
+        assert work.process.returncode == 0
+        assert received(messages_of(tmp_path)) == [numbered(index) for index in range(count)]
+        lines = check_files(tmp_path, count)
+        assert [line.number for line in lines] == sorted({line.number for line in lines})
+        assert isinstance(summary, SummaryLine)
+        assert (summary.messages, summary.payload_bytes) == (count, sum(len(numbered(i)) for i in range(count)))
+        assert [line["path"] for line in summary.files] == [line.path for line in lines]
+        assert int(work.rings.status.writer["messages"]) == count
+        assert int(work.rings.status.writer["files"]) == len(lines)
+        assert len(events_of(tmp_path, "session_start")) == 1
+        assert len(events_of(tmp_path, "session_end")) == 1
+        assert events_of(tmp_path, "lost_interval") == []
+        assert 1 <= len(events_of(tmp_path, "restart")) <= 10
+
+    def test_the_rings_are_drained_before_what_was_left_is_home(self, writer, tmp_path):
+        out, hold = tmp_path / "out", tmp_path / "hold"
+        hold.touch()
+        work = writer(out=out)
+        work.put(b"before")
+        work.journalled()
+        work.resume(program=("-c", HELD, str(hold)))
+        for _ in range(100):
+            work.put(bytes(10_000))  # more than the ring holds
+        work.journalled()
+        hold.unlink()
+        work.stop()
+        assert received(messages_of(out)) == [b"before", *[bytes(10_000)] * 100]
+        check_files(out, 101)
+
+    def test_killed_in_the_middle_of_an_append_nothing_is_lost(self, writer, tmp_path):
+        work = writer()
+        work.put(b"whole")
+        work.journalled()
+        work.process.kill()
+        work.process.wait()
+        (journal,) = work.folder.glob("journal-*")
+        work.rings.put(b"torn", handoff=time.monotonic_ns())
+        with journal.open("ab") as file:
+            file.write(b"\xff\xff\xff\xff\x00\x01\x00\x00 half of a batch")
+        work.resume()
+        work.stop()
+        assert received(messages_of(tmp_path)) == [b"whole", b"torn"]
+        check_files(tmp_path, 2)
+
+    def test_a_batch_that_the_disk_gave_back_wrong_is_an_interval_that_was_lost(self, writer, tmp_path):
+        work = writer()
+        for payload in (b"first", b"damaged", b"last"):
+            work.put(payload)
+            work.journalled()
+        work.process.kill()
+        work.process.wait()
+        (journal,) = work.folder.glob("journal-*")
+        data = journal.read_bytes()
+        journal.write_bytes(data.replace(b"damaged", b"DAMAGED"))
+        work.resume()
+        work.put(b"after")
+        work.stop()
+        assert received(messages_of(tmp_path)) == [b"first", b"last", b"after"]
+        (lost,) = events_of(tmp_path, "lost_interval")
+        assert lost["detail"]["slots"] == 1
+        assert lost["detail"]["from"] <= lost["detail"]["to"]
+        (aside,) = (tmp_path / ".wsrec" / "aside").glob("journal-*")
+        assert b"DAMAGED" in aside.read_bytes()
+
+    def test_a_full_disk_is_waited_for(self, writer, tmp_path):
+        work = writer()
+        work.put(b"before")
+        work.journalled()
+        limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (100, r.RLIM_INFINITY)); "
+        run = "import sys; from wsrec.store.process import main; sys.exit(main())"
+        work.resume(program=("-c", limit + run))
+        work.until(lambda: int(work.rings.status.writer["disk_trouble"]))
+        work.put(b"during")
+        _, hard = resource.prlimit(work.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(work.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
+        work.journalled()
+        work.stop()
+        assert work.process.returncode == 0
+        assert received(messages_of(tmp_path)) == [b"before", b"during"]
+        check_files(tmp_path, 2)
+
+    def test_killed_again_and_for_good_the_rest_is_recovered(self, writer, tmp_path):
+        out, hold = tmp_path / "out", tmp_path / "hold"
+        hold.touch()
+        work = writer(out=out, program=("-c", HELD, str(hold)))
+        for index in range(100):
+            work.put(numbered(index))
+        work.journalled()
+        work.resume(program=("-c", HELD, str(hold)))
+        for index in range(100, 200):
+            work.put(numbered(index))
+        work.journalled()
+        work.close()
+        (recovered,) = recover(out, pytest.fail)
+        assert recovered.rows == 200
+        assert received(messages_of(out)) == [numbered(index) for index in range(200)]
+        check_files(out, 200)
+
+
+def fill(writer, disk: Path, **options) -> tuple[WriterProcess, Path]:
+    """A writer whose disk is full, and what has to go from it; a hundred messages wait in the rings."""
+    work = writer(out=disk, capacity=256 * 4096, **options)
+    work.put(b"before")
+    work.journalled()
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    for index in range(100):
+        work.put(numbered(index))
+    work.until(lambda: int(work.rings.status.writer["disk_trouble"]))
+    return work, ballast
+
+
 class TestDiskTrouble:
     def test_a_full_disk_is_told_at_once_and_nothing_is_lost(self, writer, tmp_path):
         work = writer(capacity=256 * 4096)
@@ -331,6 +485,47 @@ class TestDiskTrouble:
         assert not int(work.rings.status.writer["disk_trouble"])
         assert received(messages_of(tmp_path)) == [b"before", b"during " * 1000, b"after"]
         check_files(tmp_path, 3)
+
+    def test_a_stop_while_the_disk_is_full_waits_for_space(self, writer, small_disk):
+        work, ballast = fill(writer, small_disk)
+        work.order()
+        time.sleep(0.5)
+        assert work.process.poll() is None
+        ballast.unlink()
+        work.end()
+        assert work.process.returncode == 0
+        assert received(messages_of(small_disk)) == [b"before", *(numbered(index) for index in range(100))]
+
+    def test_a_stop_while_the_disk_stays_full_names_what_is_lost_and_keeps_the_rest(self, writer, small_disk):
+        impatient = "import sys, wsrec.store.process as p; p._FULL_PATIENCE = 1.0; sys.exit(p.main())"
+        work, ballast = fill(writer, small_disk, program=("-c", impatient))
+        waiting = work.rings.slots.published.read() - work.rings.slots.released.read()
+        assert waiting >= 100
+        *_, failed = work.stop()
+        assert work.process.returncode == 1
+        assert isinstance(failed, FailedLine)
+        assert f"{waiting} frames and events that waited in the rings are lost" in failed.message
+        assert failed.cure is not None
+        assert "kept" in failed.cure
+        ballast.unlink()
+        recover(small_disk, pytest.fail)
+        assert received(messages_of(small_disk)) == [b"before"]
+
+    def test_a_reserve_is_left_free(self, writer, small_disk):
+        work = writer(out=small_disk, capacity=256 * 4096, reserve=6 << 20)
+        work.put(b"before")
+        work.journalled()
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(6 << 20))
+        work.put(b"during")
+        work.until(lambda: int(work.rings.status.writer["disk_trouble"]))
+        assert shutil.disk_usage(small_disk).free > 1 << 20
+        ballast.unlink()
+        work.journalled()
+        work.stop()
+        assert work.process.returncode == 0
+        assert received(messages_of(small_disk)) == [b"before", b"during"]
+        assert any("--reserve" in event["detail"]["message"] for event in events_of(small_disk, "disk"))
 
     def test_a_file_in_the_way_is_not_overwritten_and_the_journal_is_kept(self, writer, tmp_path):
         work = writer()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -41,7 +41,22 @@ def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
     return value
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+class _RecordCommand(click.Command):
+    """Prints wrong usage as JSON too, where that is asked for."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        given = list(args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if "--json" in given:
+                _print_failure(error.format_message(), ExitStatus.USAGE)
+            raise
+
+
+@click.command(cls=_RecordCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option(
     "--out",
@@ -116,8 +131,23 @@ def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
 @click.option(
     "--fsync", type=DurationType(), default="1s", show_default=True, help="Time between two syncs of the journal."
 )
+@click.option(
+    "--takeover",
+    is_flag=True,
+    help="Where a recorder holds DIR: record beside it, end it once all is connected, and go on alone.",
+)
+@click.option(
+    "--reserve",
+    type=SizeType(),
+    help="Disk space to keep free for others: with less the disk counts as full. [default: none]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary, or why nothing started, as one JSON object.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing unless something is wrong.")
+@click.option(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    help="Say nothing unless something is wrong; nothing at status 75 either, for crontabs.",
+)
 def record(
     targets: tuple[str, ...],
     out: Path,
@@ -139,6 +169,8 @@ def record(
     batch: float,
     batch_size: int,
     fsync: float,
+    takeover: bool,
+    reserve: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -152,9 +184,11 @@ def record(
       wsrec record demo --duration 10s
       wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2 --busy-poll
       wsrec record binance binance-usdm --until 17:30 --out /data/captures
+      wsrec record binance --out /data/captures --takeover
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
 
-    Ctrl-C and SIGTERM finish the files. Options read WSREC_RECORD_* variables.
+    Ctrl-C and SIGTERM finish the files. --takeover needs no pause: both record until the new one holds the folder, then
+    the old one is done (status 0). Where none holds it, it is an ordinary start. Options read WSREC_RECORD_* variables.
 
     \b
     Exit status: 0 clean and complete; 1 failed; 2 wrong usage or config; 3 nothing was received;
@@ -179,14 +213,22 @@ def record(
         batch_seconds=batch,
         batch_bytes=batch_size,
         fsync_seconds=fsync,
+        reserve=reserve or 0,
         until_close=until_close,
+        takeover=takeover,
     )
     try:
         outcome = record_targets(targets, options, symbols=symbols, channels=channels, subscribe=subscribe, quiet=quiet)
     except ConfigError as error:
         _fail(str(error), ExitStatus.USAGE, as_json)
     except OutputLockedError as error:
-        _fail(f"{error}; record into another folder with --out, or stop that one", ExitStatus.LOCKED, as_json)
+        if quiet:
+            # the folder is being recorded: nothing is wrong, and a crontab that starts one each minute says nothing
+            if as_json:
+                _print_failure(str(error), ExitStatus.LOCKED)
+            raise click.exceptions.Exit(int(ExitStatus.LOCKED)) from error
+        cure = "take it over with --takeover, stop that one, or choose another --out"
+        _fail(f"{error}; {cure}", ExitStatus.LOCKED, as_json)
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json)
     except OSError as error:
@@ -204,10 +246,14 @@ def record(
 
 
 def _fail(message: str, status: ExitStatus, as_json: bool) -> NoReturn:
-    lines = [clean(line, 2000) for line in message.split("\n")]
-    for line in lines:
-        click.secho(f"wsrec record: {line}", fg="red", err=True)
+    for line in message.split("\n"):
+        click.secho(f"wsrec record: {clean(line, 2000)}", fg="red", err=True)
     if as_json:
-        # cleaned for JSON too: a file's name may hold what is no UTF-8
-        click.echo(msgspec.json.encode({"status": int(status), "error": "\n".join(lines)}).decode())
+        _print_failure(message, status)
     raise click.exceptions.Exit(int(status))
+
+
+def _print_failure(message: str, status: ExitStatus) -> None:
+    # cleaned for JSON too: a file's name may hold what is no UTF-8
+    error = "\n".join(clean(line, 2000) for line in message.split("\n"))
+    click.echo(msgspec.json.encode({"status": int(status), "error": error}).decode())

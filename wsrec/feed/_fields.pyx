@@ -471,6 +471,7 @@ cdef struct Row:
     int32_t symbol
     int64_t numbers[4]
     bint known[4]
+    bint reset
 
 
 cdef inline bint is_digit(uint8_t byte) noexcept nogil:
@@ -604,7 +605,8 @@ cdef class Scanner:
         texts: the places of names (indices of `paths`); there is one a way of taking a name from a text.
         channel: the places of the channel's name (indices of `texts`), tried in this order.
         plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time, sequence
-            number, first and previous one (indices of `paths`). The first is for messages of no known channel.
+            number, first and previous one (indices of `paths`), and of what lets numbers begin anew (indices of
+            `texts`; where one has a code, they do). The first is for messages of no known channel.
         exponent: exchange times count units of 10**exponent ns; -1: they are RFC 3339 text.
         learn: what a text at a place of `texts` stands for: the name's code (-1: none) and, for a channel, its plan.
         read: reads a whole message in place of this: codes of channel and symbol (-1: none), then the numbers or None.
@@ -618,7 +620,7 @@ cdef class Scanner:
     cdef list _keys  # keeps the memory of the keys
     cdef int32_t* _places  # node of each path
     cdef int32_t* _texts  # node of each place of a name
-    cdef int32_t* _plans  # each: five times the count of places and the places; a list of where each plan begins first
+    cdef int32_t* _plans  # each: six times the count of places and the places; a list of where each plan begins first
     cdef int32_t* _channel  # count, places
     cdef int _exponent
     cdef object _learn_text
@@ -649,11 +651,12 @@ cdef class Scanner:
             self._texts[index] = self._places[place]
         self._channel = counted(channel)
         flat, starts = [], []
-        for symbol, *numbers in plans:
+        for symbol, *numbers, reset in plans:
             starts.append(len(plans) + len(flat))
             flat += [len(symbol), *symbol]
             for places in numbers:
                 flat += [len(places), *(self._places[place] for place in places)]
+            flat += [len(reset), *reset]
         self._plans = <int32_t*>allocate(len(starts) + len(flat), sizeof(int32_t))
         for index, number in enumerate(starts + flat):
             self._plans[index] = number
@@ -742,14 +745,15 @@ cdef class Scanner:
     def room(Py_ssize_t count):
         """Bytes that the columns of `count` messages take.
 
-        Four columns of int64 (exchange time, sequence number, first, previous), two of int32 (channel, symbol), and the
-        validity bitmaps of all six in this order, one behind the other.
+        Four columns of int64 (exchange time, sequence number, first, previous), two of int32 (channel, symbol), the
+        validity bitmaps of all six in this order, and a bitmap of those whose numbers begin anew, one behind the other.
         """
-        return count * (4 * sizeof(int64_t) + 2 * sizeof(int32_t)) + 6 * ((count + 7) // 8)
+        return count * (4 * sizeof(int64_t) + 2 * sizeof(int32_t)) + 7 * ((count + 7) // 8)
 
     cdef Verdict _row(self, Message* m, Row* row) noexcept nogil:
         cdef const int32_t* program
         cdef int32_t plan = 0
+        cdef int32_t code
         cdef Verdict verdict
         cdef int column
         if not wsrec_is_message(m):
@@ -767,6 +771,11 @@ cdef class Scanner:
             if verdict > PRESENT:
                 return verdict
             row.known[column] = verdict == PRESENT
+        program += program[0] + 1
+        verdict = self._name(m, program, &code, &plan)
+        if verdict > PRESENT:
+            return verdict
+        row.reset = code >= 0
         return PRESENT
 
     cdef inline Verdict _name(self, Message* m, const int32_t* places, int32_t* code, int32_t* plan) noexcept nogil:
@@ -908,6 +917,8 @@ cdef inline void store(
     if found.symbol >= 0:
         codes[count + row] = found.symbol
         valid[5 * stride] |= bit
+    if found.reset:
+        valid[6 * stride] |= bit
 
 
 cdef Row row_of(values):
@@ -917,6 +928,7 @@ cdef Row row_of(values):
     for column in range(4):
         row.known[column] = values[2 + column] is not None
         row.numbers[column] = values[2 + column] if row.known[column] else 0
+    row.reset = values[6]
     return row
 
 

@@ -30,7 +30,7 @@ from wsrec.feed.message import (
     extract_of,
     row_places,
 )
-from wsrec.feed.schema import Channel, Extract, Feed, Fields, Places, TimeUnit
+from wsrec.feed.schema import Channel, Extract, Feed, Fields, Match, Places, TimeUnit
 
 if TYPE_CHECKING:
     Scanner: Any
@@ -58,6 +58,7 @@ class FieldColumns(NamedTuple):
         exchange_seq: int64, the sequence number, the last one where a message covers a range.
         seq_first: int64, the first number of such a range.
         seq_previous: int64, the number of the message before, where messages name it.
+        seq_reset: bool, never null: whether the message says that its numbers begin anew.
 
     A dictionary may hold names that no message of the batch has.
 
@@ -69,6 +70,7 @@ class FieldColumns(NamedTuple):
     exchange_seq: pa.Array
     seq_first: pa.Array
     seq_previous: pa.Array
+    seq_reset: pa.BooleanArray
 
 
 class _Nothing:
@@ -81,10 +83,11 @@ class _Nothing:
         if count > len(self._texts):
             self._make(2 * count)
         text, number = self._texts[:count], self._numbers[:count]
-        return FieldColumns(text, text, number, number, number, number)
+        return FieldColumns(text, text, number, number, number, number, self._flags[:count])
 
     def _make(self, count: int) -> None:
         self._texts, self._numbers = pa.nulls(count, _TEXT), pa.nulls(count, pa.int64())
+        self._flags = pa.array(np.zeros(count, np.bool_))
 
 
 class CompiledFieldReader:
@@ -102,7 +105,7 @@ class CompiledFieldReader:
 
     def __init__(self, feed: Feed) -> None:
         self._nothing = _Nothing()
-        self._tables = _Tables(feed.fields, feed.channel_by_any_name) if feed.fields else None
+        self._tables = _Tables(feed, feed.fields) if feed.fields else None
 
     def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
         """The fields of each message, in order.
@@ -120,15 +123,16 @@ class CompiledFieldReader:
 class _Tables:
     """A feed's field paths as the tables of a `Scanner`, and the names that it has met."""
 
-    def __init__(self, fields: Fields, channels: dict[str, Channel]) -> None:
-        self._message = MessageReader(fields, channels)
+    def __init__(self, feed: Feed, fields: Fields) -> None:
+        self._message = MessageReader(feed)
         # Channels that are read alike share a plan; the first is for messages of no known channel.
-        plans: dict[RowPlaces, int] = {row_places(fields, None): 0}
+        plans: dict[RowPlaces, int] = {row_places(feed, None): 0}
         self._plan_of = {
-            name: plans.setdefault(row_places(fields, channel), len(plans)) for name, channel in channels.items()
+            name: plans.setdefault(row_places(feed, channel), len(plans))
+            for name, channel in feed.channel_by_any_name.items()
         }
         paths: dict[str, int] = {}
-        ways: dict[tuple[bool, Extract], int] = {}
+        ways: dict[tuple[bool, Extract | Match], int] = {}
 
         def numbers(places: Places) -> list[int]:
             return [paths.setdefault(extract_of(place).path, len(paths)) for place in places]
@@ -136,10 +140,16 @@ class _Tables:
         def texts(places: Places, *, channel: bool = False) -> list[int]:
             return [ways.setdefault((channel, extract_of(place)), len(ways)) for place in places]
 
+        def flags(places: tuple[Match, ...]) -> list[int]:
+            return [ways.setdefault((False, place), len(ways)) for place in places]
+
         channel = texts(fields.channel, channel=True)
-        programs = [(texts(symbol), *map(numbers, rest)) for symbol, *rest in plans]
+        programs = [
+            (texts(plan.symbol), *map(numbers, (plan.time, plan.seq, plan.first, plan.previous)), flags(plan.reset))
+            for plan in plans
+        ]
         self._ways = list(ways)
-        places = numbers(tuple(extract for _, extract in ways))
+        places = [paths.setdefault(way.path, len(paths)) for _, way in ways]
         self._scanner = Scanner(
             [path.split(".") for path in paths],
             places,
@@ -167,7 +177,7 @@ class _Tables:
 
     def _columns(self, memory: pa.Buffer, count: int) -> FieldColumns:
         """The columns in the memory that the scanner wrote (`Scanner.room`)."""
-        sizes = [count * 8] * 4 + [count * 4] * 2 + [(count + 7) // 8] * 6
+        sizes = [count * 8] * 4 + [count * 4] * 2 + [(count + 7) // 8] * 7
         starts = itertools.accumulate(sizes, initial=0)
         parts = [memory.slice(start, size) for start, size in zip(starts, sizes, strict=False)]
         numbers = [
@@ -176,17 +186,20 @@ class _Tables:
         ]
         channel, symbol = (
             pa.DictionaryArray.from_buffers(_TEXT, count, [valid, data], names.array())
-            for data, valid, names in zip(parts[4:6], parts[10:], (self._channels, self._symbols), strict=True)
+            for data, valid, names in zip(parts[4:6], parts[10:12], (self._channels, self._symbols), strict=True)
         )
-        return FieldColumns(channel, symbol, *numbers)
+        reset = pa.Array.from_buffers(pa.bool_(), count, [None, parts[12]])
+        return FieldColumns._make((channel, symbol, *numbers, reset))
 
     def _forget(self) -> None:
         self._scanner.forget()
         self._channels, self._symbols = _Names(), _Names()
 
     def _learn(self, way: int, text: str) -> tuple[int, int]:
-        """What `text` stands for: the name's code, and for a channel its plan."""
+        """What `text` stands for: the name's code, and for a channel its plan; for a `Match`, 0 where it fits."""
         is_channel, extract = self._ways[way]
+        if isinstance(extract, Match):
+            return (0 if text == extract.match else -1), 0
         name = extract.take(text) or None
         if is_channel:
             return self._channels.code(name), self._plan_of.get(name, 0) if name else 0
@@ -224,6 +237,8 @@ class _Reading(NamedTuple):
     channel: str | None
     decode: Callable[[Any], Any] | None
     """The fast way from the message's body to a Struct of a row, or None: always the plain way."""
+    reset: str | None
+    """The text in the row's last member that lets numbers begin anew."""
 
 
 class PythonFieldReader:
@@ -247,9 +262,10 @@ class PythonFieldReader:
         self._fields = feed.fields
         self._channels = feed.channel_by_any_name
         self._known: dict[str, _Reading] = {}
+        self._feed = feed
         if feed.fields:
-            self._message = MessageReader(feed.fields, self._channels)
-            self._head, self._body_key = _head(feed.fields, list(self._channels.values()))
+            self._message = MessageReader(feed)
+            self._head, self._body_key = _head(feed, feed.fields)
 
     def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
         """See `CompiledFieldReader.read`."""
@@ -265,30 +281,37 @@ class PythonFieldReader:
                     raise _NotFastError
                 str(message, "utf-8")  # what msgspec passes over it does not check
                 head = decode_head(message)
-                channel, decode = known.get(head.text) or self._learn(self._fields, head.text)
+                channel, decode, reset = known.get(head.text) or self._learn(self._fields, head.text)
                 if decode is None:
                     raise _NotFastError
-                row = astuple(decode(head.body if nested else message))
+                *rest, text = astuple(decode(head.body if nested else message))
+                row = (*rest, reset is not None and text == reset)
             except UNREADABLE:
                 channel, *rest = self._message.read(message) if wanted else NOTHING
                 row = tuple(rest)
                 plain_times[len(rows)] = row[1]
             channels.append(channel)
             rows.append(row)
-        symbols, times, seq, first, previous = map(list, zip(*rows, strict=True))
+        symbols, times, seq, first, previous, resets = map(list, zip(*rows, strict=True))
         scale = SCALES.get(self._fields.time_unit, 1)
         time: list[Any] = [None if value is None else value * scale for value in times]
         for index, value in plain_times.items():
             time[index] = value
-        return FieldColumns(
-            *(pa.array(column, pa.string()).dictionary_encode() for column in (channels, symbols)),
-            *(pa.array(column, pa.int64()) for column in (time, seq, first, previous)),
+        return FieldColumns._make(
+            (
+                *(pa.array(column, pa.string()).dictionary_encode() for column in (channels, symbols)),
+                *(pa.array(column, pa.int64()) for column in (time, seq, first, previous)),
+                pa.array(resets, pa.bool_()),
+            )
         )
 
     def _learn(self, fields: Fields, text: str) -> _Reading:
         """How to read the messages whose first channel place holds `text`."""
         name = extract_of(fields.channel[0]).take(text)
-        reading = _Reading(name, self._body_decoder(fields, self._channels.get(name)) if name else None)
+        channel = self._channels.get(name) if name else None
+        matches = row_places(self._feed, channel).reset
+        reset = matches[0].match if matches else None
+        reading = _Reading(name, self._body_decoder(fields, channel) if name else None, reset)
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
         self._known[text] = reading
@@ -301,19 +324,21 @@ class PythonFieldReader:
             return None
         integer = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
         time = Annotated[int, msgspec.Meta(ge=-(INT64_MAX // scale), le=INT64_MAX // scale)]
-        types: tuple[Any, ...] = (_Name, time, integer, integer, integer)
+        types: tuple[Any, ...] = (_Name, time, integer, integer, integer, str | None)
         members: list[tuple[str, Any, Any]] = []
         keys: set[str] = set()
-        for member, kind, places in zip(RowPlaces._fields, types, row_places(fields, channel), strict=True):
+        for member, kind, places in zip(RowPlaces._fields, types, row_places(self._feed, channel), strict=True):
             if not places:
                 # Never found: a field has to have a name, and this one with its space can only hold a null.
                 members.append((member, None, msgspec.field(default=None, name=f"absent {member}")))
                 continue
             key = _flat_key(places[0], self._body_key)
-            if key is None or key in keys:
+            # a second text that may match is looked for where the first one does not
+            if key is None or key in keys or (member == "reset" and len(places) > 1):
                 return None
             keys.add(key)
-            members.append((member, kind, msgspec.field(name=key)))
+            field = msgspec.field(name=key, default=None) if member == "reset" else msgspec.field(name=key)
+            members.append((member, kind, field))
         return msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
 
 
@@ -321,7 +346,7 @@ class _NotFastError(ValueError):
     """This message has to be read the plain way."""
 
 
-def _head(fields: Fields, channels: list[Channel]) -> tuple[Callable[[Any], Any] | None, str | None]:
+def _head(feed: Feed, fields: Fields) -> tuple[Callable[[Any], Any] | None, str | None]:
     """The decoder of heads, and the key under which messages keep their body, if it is one key.
 
     No decoder where the channel's name is not at the top of the message.
@@ -329,8 +354,9 @@ def _head(fields: Fields, channels: list[Channel]) -> tuple[Callable[[Any], Any]
     if not fields.channel:
         return None, None
     place = extract_of(fields.channel[0])
-    wanted = [places[0] for channel in [None, *channels] for places in row_places(fields, channel) if places]
-    outer = {path.partition(".")[0] for path in (extract_of(place).path for place in wanted) if "." in path}
+    channels = [None, *feed.channel_by_any_name.values()]
+    wanted = [_path(places[0]) for channel in channels for places in row_places(feed, channel) if places]
+    outer = {path.partition(".")[0] for path in wanted if "." in path}
     body_key = outer.pop() if len(outer) == 1 else None
     if "." in place.path or place.path == body_key:
         return None, None
@@ -340,12 +366,15 @@ def _head(fields: Fields, channels: list[Channel]) -> tuple[Callable[[Any], Any]
     return msgspec.json.Decoder(msgspec.defstruct("Head", members, gc=False)).decode, body_key
 
 
-def _flat_key(place: str | Extract, body_key: str | None) -> str | None:
+def _path(place: str | Extract | Match) -> str:
+    return place if isinstance(place, str) else place.path
+
+
+def _flat_key(place: str | Extract | Match, body_key: str | None) -> str | None:
     """The key in the body that is this place; None where it takes more than a key."""
-    extract = extract_of(place)
-    if extract != Extract(path=extract.path):
+    if isinstance(place, Extract) and place != Extract(path=place.path):
         return None
-    outer, dot, key = extract.path.rpartition(".")
+    outer, dot, key = _path(place).rpartition(".")
     return key if (outer == body_key if dot else body_key is None) else None
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wsrec.feed.schema import Channel, Extract, Fields, Places, TimeUnit
+from wsrec.feed.schema import Channel, Extract, Feed, Match, Places, TimeUnit
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -43,6 +43,7 @@ class Row(NamedTuple):
         seq: the sequence number, the last one where a message covers a range.
         first: the first number of such a range.
         previous: the number of the message before, where messages name it.
+        reset: whether its numbers may begin anew with it.
 
     """
 
@@ -52,9 +53,10 @@ class Row(NamedTuple):
     seq: int | None
     first: int | None
     previous: int | None
+    reset: bool
 
 
-NOTHING = Row(None, None, None, None, None, None)
+NOTHING = Row(None, None, None, None, None, None, False)
 
 
 class RowPlaces(NamedTuple):
@@ -65,30 +67,34 @@ class RowPlaces(NamedTuple):
     seq: Places
     first: Places
     previous: Places
+    reset: tuple[Match, ...]
 
 
 class MessageReader:
     """Reads a message by the field paths of one feed. Never raises, whatever the message holds.
 
     Args:
-        fields: the feed's fields.
-        channels: the feed's channels by the names that messages carry.
+        feed: the feed; without `fields` every message says nothing.
 
     """
 
-    def __init__(self, fields: Fields, channels: dict[str, Channel]) -> None:
-        self._fields = fields
-        self._channels = channels
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._fields = feed.fields
+        self._channels = feed.channel_by_any_name
         self._decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
     def read(self, payload: memoryview | bytes) -> Row:
         """The fields of a message."""
+        if self._fields is None:
+            return NOTHING
         try:
             message = self._decode(payload)
         except UNREADABLE:
             return NOTHING
         channel = _first_text(message, self._fields.channel)
-        symbol, time, seq, first, previous = row_places(self._fields, self._channels.get(channel) if channel else None)
+        known = self._channels.get(channel) if channel else None
+        symbol, time, seq, first, previous, reset = row_places(self._feed, known)
         unit = self._fields.time_unit
         return Row(
             channel,
@@ -97,20 +103,37 @@ class MessageReader:
             _first_integer(message, seq),
             _first_integer(message, first),
             _first_integer(message, previous),
+            any(walk(message, place.path) == place.match for place in reset),
         )
 
 
-def row_places(fields: Fields, channel: Channel | None) -> RowPlaces:
+def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
     """Where messages of a channel, or of no known one, have their values."""
+    fields, counted = feed.fields, feed.sequence
+    if fields is None:
+        return RowPlaces((), (), (), (), (), ())
+    symbol, time = fields.symbol, fields.exchange_time
+    seq = counted.exchange_seq if counted else ()
+    resets = counted.resets if counted else None
     if channel is None:
-        return RowPlaces(fields.symbol, fields.exchange_time, (), (), ())
+        return RowPlaces(symbol, time, seq, (), (), resets.messages if resets else ())
+    resets = channel.resets or resets
     return RowPlaces(
-        fields.symbol if channel.symbol is None else channel.symbol,
-        fields.exchange_time if channel.exchange_time is None else channel.exchange_time,
-        channel.exchange_seq,
+        symbol if channel.symbol is None else channel.symbol,
+        time if channel.exchange_time is None else channel.exchange_time,
+        channel.exchange_seq or seq,
         channel.seq_first,
         channel.seq_previous,
+        resets.messages if resets else (),
     )
+
+
+def integer_in(payload: bytes | memoryview, places: Places) -> int | None:
+    """The integer at the first of the places of a message that has one; None where none has."""
+    try:
+        return _first_integer(msgspec.json.decode(payload), places)
+    except UNREADABLE:
+        return None
 
 
 def extract_of(place: str | Extract) -> Extract:

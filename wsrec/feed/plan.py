@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from wsrec.feed.schema import Feed, Socket
     from wsrec.feed.target import Target
 
+ASK_AFTER, ANSWER_WITHIN = 20.0, 10.0
+
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """One message to send after connecting, and the topics that it asks for."""
@@ -29,6 +31,17 @@ class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
 
     every: float
     text: str | None = None
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """Most connection attempts to a host, of all connections of a receiver together, within `interval` (s)."""
+
+    attempts: float
+    interval: float
+
+    def share(self, receivers: int) -> Pace:
+        """What one of several receivers may make of it."""
+        return Pace(attempts=self.attempts / receivers, interval=self.interval)
 
 
 class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +58,13 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
         send_interval: least time (s) between two messages that we send, the exchange's limit.
         start_after: time (s) after the session's start to connect at, so that many connections stay within the
             exchange's limit of connection attempts.
+        pace: what bounds all attempts, the first, further ones and replacements; a gentle default where None.
+        replaceable: whether another connection takes its place before it ends, and so has to stand by.
+        stands_for: of a connection that stands by: the `conn` of the one that it takes turns with.
+        lifetime: time (s) after which the exchange cuts the connection; it is replaced before.
+        quiet: time (s) without a message after which the connection counts as silent and is replaced.
+        ask_after: time (s) without a byte after which a WebSocket ping asks whether anybody is there.
+        answer_within: time (s) that the answer may take before the connection counts as dead.
 
     """
 
@@ -58,6 +78,22 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     send_interval: float = 0.0
     keep_alive: KeepAlive | None = None
     start_after: float = 0.0
+    pace: Pace | None = None
+    replaceable: bool = False
+    stands_for: int | None = None
+    lifetime: float | None = None
+    quiet: float | None = None
+    ask_after: float = ASK_AFTER
+    answer_within: float = ANSWER_WITHIN
+
+
+def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
+    """The connections that stand by for `plans`, numbered behind the last of them."""
+    first = max((plan.conn for plan in plans), default=-1) + 1
+    replaceable = [plan for plan in plans if plan.replaceable]
+    return [
+        msgspec.structs.replace(plan, conn=first + nth, stands_for=plan.conn) for nth, plan in enumerate(replaceable)
+    ]
 
 
 def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]:
@@ -75,7 +111,8 @@ def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]
     opened: dict[str, int] = {}
     for target in targets:
         feed = target.feed
-        for socket, subscriptions in _connections(target):
+        limits, keep_alive = feed.limits, feed.keep_alive
+        for socket, subscriptions, quiet in _connections(target):
             nth = opened.get(feed.name, 0)
             opened[feed.name] = nth + 1
             plans.append(
@@ -87,23 +124,32 @@ def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]
                     headers=socket.resolved_headers(),
                     compression=socket.compression,
                     subscriptions=subscriptions,
-                    send_interval=feed.limits.spacing if feed.limits else 0.0,
-                    keep_alive=KeepAlive(every=feed.keep_alive.every, text=feed.keep_alive.text)
-                    if feed.keep_alive
+                    send_interval=limits.spacing if limits else 0.0,
+                    keep_alive=KeepAlive(every=keep_alive.every, text=keep_alive.text)
+                    if keep_alive and keep_alive.every
                     else None,
                     start_after=_start_after(feed, nth),
+                    # half of what the exchange allows: a full bucket gives twice its size in the first interval
+                    pace=Pace(attempts=max(1, limits.connects // 2), interval=limits.connects_interval)
+                    if limits
+                    else None,
+                    replaceable=bool(quiet or feed.closing_notice or (limits and limits.lifetime)),
+                    lifetime=limits.lifetime if limits else None,
+                    quiet=quiet,
+                    ask_after=keep_alive.ask_after if keep_alive else ASK_AFTER,
+                    answer_within=keep_alive.answer_within if keep_alive else ANSWER_WITHIN,
                 )
             )
     return plans
 
 
-def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Subscription, ...]]]:
-    """Each connection of a target: its socket and what to send on it."""
+def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Subscription, ...], float | None]]:
+    """Each connection of a target: its socket, what to send on it, and how long (s) it may be silent."""
     feed = target.feed
     if not feed.channels or feed.limits is None or feed.subscribe is None:
         said = tuple(Subscription(text=text, topics=()) for text in target.subscribe)
         for socket in feed.sockets.values():
-            yield socket, said
+            yield socket, said, None
         return
     for key, socket in feed.sockets.items():
         topics = _topics(target, key)
@@ -111,28 +157,26 @@ def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Subscription, .
             continue
         # Even shares rather than full connections and a rest: none is busier than it has to be.
         connections = -(-len(topics) // feed.limits.streams_per_connection)
-        for share in _batches(topics, -(-len(topics) // connections)):
+        for share in _batches(tuple(topics), -(-len(topics) // connections)):
             batches = _batches(share, feed.subscribe.batch)
-            yield (
-                socket,
-                tuple(
-                    Subscription(text=_message(feed.subscribe.template, batch, number), topics=batch)
-                    for number, batch in enumerate(batches, 1)
-                ),
+            said = tuple(
+                Subscription(text=_message(feed.subscribe.template, batch, number), topics=batch)
+                for number, batch in enumerate(batches, 1)
             )
+            yield socket, said, min((quiet for topic in share if (quiet := topics[topic]) is not None), default=None)
 
 
-def _topics(target: Target, socket: str) -> tuple[str, ...]:
-    """The topics on one of the feed's sockets, a symbol's together."""
+def _topics(target: Target, socket: str) -> dict[str, float | None]:
+    """The topics on one of the feed's sockets, a symbol's together, and how long (s) each may be silent."""
     feed = target.feed
     only = next(iter(feed.sockets))
     channels = [feed.channel_table[name] for name in target.channels]
     channels = [channel for channel in channels if (channel.socket or only) == socket]
-    topics = [channel.topic for channel in channels if not channel.per_symbol]
+    topics = [(channel.topic, channel.quiet) for channel in channels if not channel.per_symbol]
     for symbol in target.symbols:
         written = feed.symbols.topic_case.apply(symbol) if feed.symbols else symbol
-        topics += [channel.topic.replace("{symbol}", written) for channel in channels if channel.per_symbol]
-    return tuple(dict.fromkeys(topics))
+        topics += [(c.topic.replace("{symbol}", written), c.quiet) for c in channels if c.per_symbol]
+    return dict(topics)
 
 
 def _message(template: str, topics: tuple[str, ...], number: int) -> str:

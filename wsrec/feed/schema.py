@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
+from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
+
 MASK = "***"
 _MAX_EXPANSION = 1000
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -50,7 +52,7 @@ class MisfitError(ValueError):
 
 
 class SequenceRule(StrEnum):
-    """How a message's sequence number follows from the one before, on the same connection, channel and symbol."""
+    """How a message's sequence number follows from the one before it in the same succession (`SequenceScope`)."""
 
     NONE = "none"
     """The messages do not tell."""
@@ -62,6 +64,30 @@ class SequenceRule(StrEnum):
     """`exchange_seq` equals the previous one plus one."""
     INCREASING = "increasing"
     """`exchange_seq` is above the previous one: shows disorder, not loss."""
+
+
+class Action(StrEnum):
+    """What the recorder does about a stream by itself."""
+
+    NONE = "none"
+    """Tells of it."""
+    SNAPSHOT = "snapshot"
+    """Fetches the channel's `snapshot`."""
+    RESUBSCRIBE = "resubscribe"
+    """Asks for the topic once more."""
+    RENEW = "renew"
+    """Replaces the connection."""
+
+
+class SequenceScope(StrEnum):
+    """What one succession of sequence numbers runs over, on a connection."""
+
+    SYMBOL = "symbol"
+    """Each symbol of the channel has its own."""
+    CHANNEL = "channel"
+    """All symbols of the channel share one."""
+    CONNECTION = "connection"
+    """All messages of the connection share one (the feed's `sequence`, never a channel's)."""
 
 
 class TimeUnit(StrEnum):
@@ -130,6 +156,34 @@ class Extract(_Model):
 
 
 Places = tuple[KeyPath | Extract, ...]
+
+
+class Match(_Model):
+    """A text in the message that has to be this one."""
+
+    path: KeyPath = Field(description="Keys from the top of the message, joined by dots: `type`.")
+    match: str = Field(description="The whole text there: `snapshot`.", min_length=1, max_length=100)
+
+
+class Resets(_Model):
+    """Where the numbers may begin anew: an event `sequence_reset` then, and no gap."""
+
+    numbers: tuple[int, ...] = Field(
+        default=(),
+        description="Numbers to begin anew with: of `exchange_seq`; of `seq_first` or `seq_previous` where the rule "
+        "looks at these.",
+        max_length=16,
+    )
+    messages: tuple[Match, ...] = Field(
+        default=(), description="Texts of which one makes a message the first of a new succession.", max_length=16
+    )
+
+
+class ConnectionSequence(_Model):
+    """Numbers that go up by one from message to message of a connection, whatever channel they are of."""
+
+    exchange_seq: Places = Field(description="Where every message has its number.", min_length=1)
+    resets: Resets | None = Field(default=None, description="Where the numbers may begin anew.")
 
 
 class Socket(_Model):
@@ -227,6 +281,44 @@ class Symbols(_Model):
         return symbol
 
 
+class Snapshot(_Model):
+    """Where the state that a stream changes can be had over HTTP, without a key: a row with direction `rest`."""
+
+    url: str = Field(
+        description="`https://`; `{symbol}` is replaced by the symbol as in messages. Nothing secret may be in it.",
+        max_length=2000,
+    )
+    at_start: bool = Field(default=False, description="Fetch one whenever a subscription begins.")
+    interval: float = Field(
+        default=1.0, description="Least time (s) between a request and the feed's next one.", ge=0.05, le=3600
+    )
+    exchange_seq: Places = Field(
+        default=(), description="Where it has the sequence number that it belongs to: `lastUpdateId`."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, url: str) -> str:
+        expected = "expected https://HOST/PATH without user, password or ${NAME}, and no placeholder but {symbol}"
+        filled = url.replace("{symbol}", "x")
+        try:
+            parts = urlsplit(filled)
+            usable = parts.hostname and (parts.port is None or parts.port > 0) and not parts.username
+        except ValueError:
+            usable = False
+        plain = filled.isascii() and filled.isprintable() and not re.search(r"[\s{}#]", filled)
+        if not usable or not plain or _SECRET_NAME.search(parts.query):
+            raise ValueError(expected)
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if parts.scheme != "https" and not (local and parts.scheme == "http"):
+            raise ValueError(expected)
+        return url
+
+    def filled(self, symbol: str | None) -> str:
+        """The URL of a symbol's snapshot."""
+        return self.url.replace("{symbol}", quote(symbol or "", safe=""))
+
+
 class Channel(_Model):
     """A kind of message that can be subscribed to."""
 
@@ -257,11 +349,35 @@ class Channel(_Model):
         default=SequenceRule.NONE,
         description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`.",
     )
+    sequence_scope: Literal["symbol", "channel"] = Field(
+        default="symbol",
+        description="Whose messages one succession of numbers runs over: one `symbol` of the channel, or all of the "
+        "`channel`. For all of a connection see the feed's `sequence`.",
+    )
+    overlap: bool = Field(
+        default=False,
+        description="With `touching`: a range may begin with numbers that were there before, as long as it goes on.",
+    )
+    repeats: bool = Field(
+        default=False, description="Whether a message may have the number of the one before it once more."
+    )
+    resets: Resets | None = Field(default=None, description="Where the numbers may begin anew; by default nowhere.")
     quiet: float | None = Field(
         default=None,
         description="Seconds without a message after which a subscription counts as silent; by default it never does.",
         ge=0.1,
         le=86400,
+    )
+    on_silence: Literal[Action.NONE, Action.RESUBSCRIBE, Action.RENEW] = Field(
+        default=Action.NONE,
+        description="What to do after `quiet` without a message: `none`, `resubscribe` or `renew` (the connection).",
+    )
+    on_gap: Action = Field(
+        default=Action.NONE,
+        description="What to do after a gap: `none`, `snapshot`, `resubscribe` or `renew` (the connection).",
+    )
+    snapshot: Snapshot | None = Field(
+        default=None, description="Where to fetch the whole state over HTTP, and when; see also `on_gap`."
     )
 
     @model_validator(mode="after")
@@ -271,6 +387,17 @@ class Channel(_Model):
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected exchange_seq beside it")
         if needs and not getattr(self, needs):
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
+        if self.overlap and self.sequence is not SequenceRule.TOUCHING:
+            raise MisfitError(("overlap",), "found it without ranges, expected `sequence: touching` beside it")
+        for key in ("repeats", "resets"):
+            if getattr(self, key) and self.sequence is SequenceRule.NONE:
+                raise MisfitError((key,), "found it without a rule, expected `sequence` beside it")
+        if self.on_silence is not Action.NONE and self.quiet is None:
+            raise MisfitError(("on_silence",), f"found {self.on_silence.value!r}, expected `quiet` beside it")
+        if self.on_gap is Action.SNAPSHOT and self.snapshot is None:
+            raise MisfitError(("on_gap",), "found 'snapshot', expected the key `snapshot` beside it")
+        if self.on_gap is not Action.NONE and self.sequence is SequenceRule.NONE:
+            raise MisfitError(("on_gap",), f"found {self.on_gap.value!r}, expected `sequence` beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
         unknown = set(_PLACEHOLDER.findall(self.topic)) - {"symbol", *self.parameters}
@@ -315,6 +442,12 @@ class Limits(_Model):
     )
     connects: int = Field(description="Most connection attempts within `connects_interval`.", ge=1, le=1_000_000)
     connects_interval: float = Field(description="Seconds in which `connects` are counted.", gt=0, le=86400)
+    lifetime: float | None = Field(
+        default=None,
+        description="Seconds after which the exchange cuts every connection; it is replaced before that.",
+        ge=1,
+        le=366 * 86400,
+    )
 
     @property
     def spacing(self) -> float:
@@ -334,12 +467,47 @@ class Ack(_Model):
 
 
 class ClientKeepAlive(_Model):
-    """What we have to send for the exchange not to close. Its own WebSocket pings are always answered."""
+    """What we send for the exchange not to close, and to know that it is there. Its own pings are always answered."""
 
-    every: float = Field(description="Seconds between two.", gt=0, le=86400)
+    every: float | None = Field(
+        default=None,
+        description="Seconds between two, where the exchange wants them.",
+        gt=0,
+        le=86400,
+    )
     text: str | None = Field(
         default=None, description="A text message to send; without it, a WebSocket ping.", max_length=2000
     )
+    ask_after: float = Field(
+        default=ASK_AFTER,
+        description="Seconds without a byte after which a WebSocket ping asks whether anybody is there.",
+        ge=0.1,
+        le=86400,
+    )
+    answer_within: float = Field(
+        default=ANSWER_WITHIN,
+        description="Seconds that the answer may take before the connection counts as dead.",
+        ge=0.1,
+        le=3600,
+    )
+
+    @model_validator(mode="after")
+    def _told_when(self) -> ClientKeepAlive:
+        if self.text is not None and self.every is None:
+            raise MisfitError(("text",), "found no `every`, expected how often to send it")
+        return self
+
+
+class ClosingNotice(_Model):
+    """How the exchange says in a message of no channel that it is about to close."""
+
+    path: KeyPath = Field(description="Where the message's word is.")
+    match: Regex = Field(description="Regular expression for the whole word that announces the end.")
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, text: str) -> str:
+        return _regex(text)
 
 
 class Fields(_Model):
@@ -371,8 +539,15 @@ class Feed(_Model):
         default=None, description="How subscriptions are answered; without it answers are not checked."
     )
     keep_alive: ClientKeepAlive | None = Field(default=None, description="What we have to send to stay connected.")
+    closing_notice: tuple[ClosingNotice, ...] = Field(
+        default=(), description="How the exchange announces that it closes: the connection is replaced before."
+    )
     fields: Fields | None = Field(
         default=None, description="Where messages carry channel, symbol, time; without it, nowhere."
+    )
+    sequence: ConnectionSequence | None = Field(
+        default=None,
+        description="Numbers that count all messages of a connection; channels have none of their own then.",
     )
 
     @model_validator(mode="after")
@@ -383,9 +558,13 @@ class Feed(_Model):
                     raise MisfitError(("channels",), f"found channels without {key}, expected both")
         if any(channel.per_symbol for channel in self.channels.values()) and self.symbols is None:
             raise MisfitError(("channels",), "found topics with {symbol}, expected symbols beside them")
+        if self.sequence is not None and self.fields is None:
+            raise MisfitError(("sequence",), "found it without fields, expected them beside it")
         common: dict[str, str] = {}
         for name, channel in self.channels.items():
             where = ("channels", name)
+            if self.sequence is not None and channel.exchange_seq:
+                raise MisfitError((*where, "exchange_seq"), "found it beside the feed's sequence, expected one of them")
             if channel.socket is None and len(self.sockets) > 1:
                 raise MisfitError(where, f"found no socket, expected one of {', '.join(self.sockets)}")
             if channel.socket is not None and channel.socket not in self.sockets:
@@ -426,6 +605,13 @@ class Feed(_Model):
             for alias in channel.aliases:
                 table.setdefault(alias, channel)
         return table
+
+    def sequence_rule(self, channel: str | None) -> SequenceRule:
+        """The rule that messages of a channel, by any name of it or none, are held against."""
+        if self.sequence is not None:
+            return SequenceRule.NEXT
+        found = self.channel_by_any_name.get(channel) if channel else None
+        return found.sequence if found else SequenceRule.NONE
 
     @property
     def default_channels(self) -> tuple[str, ...]:

@@ -18,6 +18,25 @@ class TlsMode(StrEnum):
     OPENSSL = "openssl"
 
 
+class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a receiver must know of the one whose memory it takes over.
+
+    Attributes:
+        began: when the first receiver was started, ns on the monotonic clock.
+        how: how the one before ended, as the end of a sentence that begins with its name.
+        pid: of the one before.
+        after_ns: time since it last told of itself.
+        restarts: how often a receiver was started again by now.
+
+    """
+
+    began: int
+    how: str
+    pid: int
+    after_ns: int
+    restarts: int
+
+
 class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one receiver needs.
 
@@ -34,6 +53,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         busy_poll: whether to try and read all the time, instead of waiting for the kernel's word.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends its connection for good.
+        resumed: what it takes over; None for the first receiver.
 
     """
 
@@ -49,3 +69,4 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     busy_poll: bool = False
     max_message: int = 64 << 20
     until_close: bool = False
+    resumed: Resumed | None = None

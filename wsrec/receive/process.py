@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import sys
+from typing import Any, NoReturn
 
 import msgspec
 import uvloop
@@ -14,9 +16,10 @@ from websockets.exceptions import InvalidURI
 from wsrec import child
 from wsrec.receive import privilege
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
-from wsrec.receive.connection import Connection
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.receive.keeper import Keeper, Side
+from wsrec.receive.pacing import Gates
 from wsrec.receive.processor import clock_source, processor, troubles
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
@@ -26,10 +29,13 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 
+_MEMORY_CURE = "give the machine or the cgroup more memory, or choose a smaller --ring-size or --max-message"
 ANCHOR_INTERVAL = 1.0
 _STATUS_INTERVAL = 0.1
-# how long the last words wait for a writer that may be gone
-_LAST_WORDS_NS = 10_000_000_000
+# how long the last words wait for a writer that may have to be started again first
+_LAST_WORDS_NS = 60_000_000_000
+# what goes on where another receiver takes over
+_COUNTED = ("reads", "frames", "bytes", "discarded_bytes", "stalls", "reconnects")
 
 
 class Receiver:
@@ -37,25 +43,41 @@ class Receiver:
 
     def __init__(self, job: ReceiverJob) -> None:
         self._job = job
+        # the stage clock comes first: what is taken over is told on it
+        self._clock = StageClock()
         self._status = StatusPage(job.status)
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
+        if (resumed := job.resumed) is not None:
+            detail: dict[str, Any] = msgspec.structs.asdict(resumed)
+            del detail["began"]
+            self._producer.event(EventKind.RESTART, process="receiver", **detail)
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
+        # what stands by takes no memory before it is used
+        sides = [
+            Side(plan, ByteRing(ring, populate=plan.stands_for is None))
+            for plan, ring in zip(job.connections, job.rings, strict=True)
+        ]
+        standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}
+        gates = Gates()
         self._connections = [
-            Connection(
-                plan,
-                ByteRing(ring),
+            Keeper(
+                [side, *([standby[side.plan.conn]] if side.plan.conn in standby else [])],
                 self._producer,
                 self._waiting,
+                gates,
                 tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
+                resumed=job.resumed,
             )
-            for plan, ring in zip(job.connections, job.rings, strict=True)
+            for side in sides
+            if side.plan.stands_for is None
         ]
-        self._clock = StageClock()
+        self._before = {name: int(self._status.receiver[name]) for name in _COUNTED}
         self._anchor: Anchor | None = None
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_on_exception)
         self._stopping = asyncio.Event()
         self._orders = child.OrderReader()
 
@@ -71,6 +93,7 @@ class Receiver:
         while not self._producer.flush() and now() < deadline:
             await asyncio.sleep(0.001)
         self._publish_status()
+        self._status.receiver["finished"] = True
 
     def failure(self) -> child.FailedLine | None:
         """What to tell the supervisor where no connection was ever made."""
@@ -138,16 +161,22 @@ class Receiver:
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
     def _publish_status(self) -> None:
-        connections, status = self._connections, self._status.receiver
+        connections, status, before = self._connections, self._status.receiver, self._before
         self._producer.flush()
+        for connection in connections:
+            connection.publish_covered()
         status["heartbeat"] = now()
         status["connections"] = len(connections)
         status["connected"] = sum(connection.connected for connection in connections)
-        status["reads"] = sum(connection.reads for connection in connections)
-        status["frames"] = sum(connection.frames for connection in connections)
-        status["bytes"] = sum(connection.received for connection in connections)
-        status["stalls"] = sum(connection.stalls for connection in connections)
-        status["reconnects"] = sum(connection.reconnects for connection in connections)
+        for name, counts in (
+            ("reads", (connection.reads for connection in connections)),
+            ("frames", (connection.frames for connection in connections)),
+            ("bytes", (connection.received for connection in connections)),
+            ("discarded_bytes", (connection.discarded for connection in connections)),
+            ("stalls", (connection.stalls for connection in connections)),
+            ("reconnects", (connection.reconnects for connection in connections)),
+        ):
+            status[name] = before[name] + sum(counts)
         self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
 
     def _on_stdin(self) -> None:
@@ -156,9 +185,26 @@ class Receiver:
                 self._loop.remove_reader(sys.stdin.fileno())
                 self._stopping.set()
                 return
-            connection = next((one for one in self._connections if one.plan.conn == order.conn), None)
+            connection = next((one for one in self._connections if one.has(order.conn)), None)
             if connection is not None and isinstance(order, child.Renew):
-                connection.renew(order.reason)
+                connection.renew(order.conn, order.reason)
+            elif connection is not None and isinstance(order, child.Resubscribe):
+                connection.resubscribe(order.conn, order.topics, order.reason)
+
+
+def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Memory that ran out in a callback leaves a connection in the middle of a read: a new process goes on better."""
+    if isinstance(context.get("exception"), MemoryError):
+        out_of_memory()
+    loop.default_exception_handler(context)
+
+
+def out_of_memory() -> NoReturn:
+    """Say so and end as if killed: no last words, which the next receiver would say again."""
+    try:
+        child.say(child.FailedLine(message="the receiver ran out of memory", cure=_MEMORY_CURE, again=True))
+    finally:
+        os._exit(1)
 
 
 async def _run(job: ReceiverJob) -> child.FailedLine | None:
@@ -176,8 +222,11 @@ def main() -> int:
         return 1
     try:
         failure = uvloop.run(_run(job))
+    except MemoryError:
+        out_of_memory()
     except OSError as error:
-        failure = child.FailedLine(message=f"the receiver failed: {error}")
+        # what a receiver could do before, another may be able to do
+        failure = child.FailedLine(message=f"the receiver failed: {error}", again=job.resumed is not None)
     except InvalidURI as error:
         # the error's own text has the URL, and the URL may have secrets
         failure = child.FailedLine(message=f"no WebSocket URL: {error.msg}", cure="write it as wss://host:port/path")

@@ -11,13 +11,17 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from wsrec.receive.clock import now
+from wsrec.ring import remains
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT, SLOT_SIZE, Flag, SlotRing
 from wsrec.stages import StampSource
+from wsrec.wire.frames import TEXT
 
 # Slots that received frames leave free, so that the receiver can still say that it stalled
 RESERVED_SLOTS = 16
+# An opcode tells the writer that what stands before it without an end is of a receiver that died, and has none
+_BEGIN = (EventKind.RESTART, EventKind.DISCONNECT)
 
 
 class _Words(NamedTuple):
@@ -33,7 +37,7 @@ class Producer:
 
     Args:
         slots: the slot ring.
-        notes: the byte ring of the receiver's own words.
+        notes: the byte ring of the receiver's own words. Both go on where a receiver that died has left them.
 
     Attributes:
         slots: the slot ring.
@@ -45,13 +49,16 @@ class Producer:
         self.slots = slots
         self.count = slots.published.read()
         self._notes = notes
-        self._head = notes.head.read()
+        remains.end_read(slots)
+        self._head = remains.of_notes(slots, notes).end
+        notes.head.publish(self._head)
         self._waiting: deque[_Words] = deque()
 
     def event(self, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Record that something happened, now."""
         payload = Event(kind, conn, detail=detail).encode()
-        self._say(_Words(payload, conn or 0, 0, Flag.EVENT | Flag.FIN, now()))
+        opcode = TEXT if kind in _BEGIN else 0
+        self._say(_Words(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
 
     def sent(self, conn: int, opcode: int, payload: bytes) -> None:
         """Record a frame that was just handed to the socket."""

@@ -19,6 +19,7 @@ INCIDENT_KINDS = (
     EventKind.UNANSWERED,
     EventKind.CLOCK_STEP,
     EventKind.PRIVILEGE,
+    EventKind.RESTART,
 )
 
 

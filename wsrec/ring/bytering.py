@@ -9,6 +9,8 @@ Shared memory, one page of header and then the ring:
     line 0   magic, version, capacity (bytes)
     line 1   head: bytes received, written by the producer
     line 2   tail: bytes released, written by the consumer
+    line 3   covered: ns on the stage clock, written by the producer: nothing of the connection is missing up to then.
+             0 before it was connected, `ENDED` after its end. For whoever takes over from a producer that died
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from wsrec.ring.counter import Counter
 from wsrec.ring.mirror import PAGE, create_shared, map_mirrored, map_words
 
 DEFAULT_CAPACITY = 8 << 20
+ENDED = (1 << 64) - 1
 
 _MAGIC = int.from_bytes(b"wsrbytes", "little")
 _VERSION = 1
@@ -39,6 +42,7 @@ class ByteRing:
 
     Args:
         fd: shared memory made by `create`.
+        populate: whether its memory is brought in at once; without, page by page as it is used.
 
     Attributes:
         view: 2 * capacity writable bytes, the ring twice.
@@ -46,21 +50,23 @@ class ByteRing:
         mask: capacity - 1.
         head: the producer's counter.
         tail: the consumer's counter.
+        covered: up to when nothing is missing.
 
     Raises:
         ValueError: the shared memory is no byte ring of this version.
 
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, populate: bool = True) -> None:
         words = map_words(fd, PAGE)
         if (words[0], words[1]) != (_MAGIC, _VERSION):
             raise ValueError("the shared memory is no byte ring of this version of wsrec")
         self.capacity = check_capacity(words[2])
         self.mask = self.capacity - 1
-        self.view = map_mirrored(fd, PAGE, self.capacity)
+        self.view = map_mirrored(fd, PAGE, self.capacity, populate=populate)
         self.head = Counter(words, 1)
         self.tail = Counter(words, 2)
+        self.covered = Counter(words, 3)
 
     @staticmethod
     def create(name: str, capacity: int = DEFAULT_CAPACITY) -> int:

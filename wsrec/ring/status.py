@@ -18,7 +18,18 @@ from wsrec.histogram import BUCKETS
 from wsrec.ring.mirror import PAGE, create_shared, map_words
 from wsrec.stages import STEPS
 
-RECEIVER_FIELDS = ("heartbeat", "connections", "connected", "reads", "frames", "bytes", "stalls", "reconnects")
+RECEIVER_FIELDS = (
+    "heartbeat",
+    "connections",
+    "connected",
+    "reads",
+    "frames",
+    "bytes",
+    "discarded_bytes",
+    "stalls",
+    "reconnects",
+    "finished",
+)
 WRITER_FIELDS = (
     "heartbeat",
     "messages",
@@ -29,6 +40,7 @@ WRITER_FIELDS = (
     "gaps",
     "lost_intervals",
     "refused",
+    "answered",
     "disk_trouble",
 )
 

@@ -20,7 +20,7 @@ class Sample(NamedTuple):
 
     Attributes:
         time: monotonic time, s.
-        counters: sums of the status pages' fields, by name; heartbeats are not summed, lags are the longest.
+        counters: sums of the status pages' fields, by name, and of `restarts`; lags are the longest.
         steps: a histogram of each step, (steps + total, buckets).
         fill: how full the fullest ring is, from 0 to 1.
 
@@ -49,6 +49,7 @@ def sample(pairs: list[Pair]) -> Sample:
     for name in WRITER_FIELDS:
         counters[name] = sum(int(page.writer[name]) for page in pages)
     counters["journal_lag_ns"] = max((int(page.writer["journal_lag_ns"]) for page in pages), default=0)
+    counters["restarts"] = sum(pair.restarts for pair in pairs)
     steps = (
         sum((page.steps.copy() for page in pages[1:]), pages[0].steps.copy()) if pages else np.zeros((6, 1), np.int64)
     )

@@ -98,6 +98,7 @@ def summary_line(now: Sample, recent: Progress) -> str:
         f"p99 {duration(recent.steps[-1][1])}, ring {now.fill:.0%}, "
         f"journal lag {duration(counters['journal_lag_ns'])}, {counters['reconnects']} reconnects, "
         f"{counters['stalls']} stalls, {counters['gaps']} gaps, {counters['lost_intervals']} lost intervals"
+        f"{f', {restarts} restarts' if (restarts := counters['restarts']) else ''}"
         f"{', THE DISK REFUSES' if counters['disk_trouble'] else ''}"
     )
 
@@ -146,6 +147,8 @@ def draw(supervisor: Supervisor, now: Sample, recent: Progress) -> RenderableTyp
     ]
     for row in rows:
         facts.add_row(*row)
+    if counters["restarts"]:
+        facts.add_row("restarts", _count(counters["restarts"]))
 
     stages = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     stages.add_column(f"last {_WINDOW} s")

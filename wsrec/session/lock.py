@@ -1,11 +1,23 @@
-"""One recorder an output folder: an flock(2) that the kernel lets go of however its holder ends."""
+"""One recorder an output folder: an flock(2) that the kernel lets go of however its holder ends.
+
+Two files under `.wsrec`. `lock` is held by whoever records, and by its writers, which inherit it. `next` is the place
+in front of it: held for a moment by everyone who starts, and by one that takes over until the other has ended. So
+nobody slips in between the two, and a writer that outlives its supervisor always holds one of them.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
+
+# `is_held` takes a lock for a moment: whoever starts in that moment tries again
+_PASSING = 0.1
+# and who starts keeps the place in front of it that long
+_STARTING = 0.4
+_LOCK, _NEXT = "lock", "next"
 
 
 class OutputLockedError(Exception):
@@ -16,64 +28,139 @@ class OutputLockedError(Exception):
 
     """
 
-    def __init__(self, out: Path, holder: str) -> None:
-        super().__init__(f"{out} is held by another recorder (process {holder})")
+    def __init__(self, out: Path, holder: int | None, what: str = "is held by") -> None:
+        super().__init__(f"{out} {what} another recorder (process {holder or 'unknown'})")
         self.holder = holder
 
 
 class OutputLock:
-    """Holds an output folder while its descriptor is open, here or in a process that inherited it.
+    """Holds an output folder while its descriptors are open, here or in a process that inherited them.
+
+    Args:
+        out: the output folder.
+        takeover: where another recorder holds the folder, wait for it in front of the lock instead of failing.
 
     Attributes:
-        fd: the descriptor; -1 while it is not held.
+        out: the output folder.
+        fds: the descriptors; whoever inherits them holds what this object holds, also what it takes later.
+        held: whether the lock itself is held; else only the place in front of it is.
 
     Raises:
-        OutputLockedError: another recorder has it.
+        OutputLockedError: another recorder has it, or takes it over.
         OSError: the folder cannot be written.
 
     """
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self.fd = -1
+    def __init__(self, out: Path, *, takeover: bool = False) -> None:
+        self.out = out
+        self._takeover = takeover
+        self.fds: tuple[int, ...] = ()
+        self.held = False
 
     def __enter__(self) -> OutputLock:
-        folder = self._out / ".wsrec"
+        folder = self.out / ".wsrec"
         folder.mkdir(parents=True, exist_ok=True)
-        self.fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self.fd, 32).decode("ascii", "replace").strip() or "unknown"
-            os.close(self.fd)
-            raise OutputLockedError(self._out, holder) from None
-        os.ftruncate(self.fd, 0)
-        os.write(self.fd, f"{os.getpid()}\n".encode())
+            for name in (_LOCK, _NEXT):
+                self.fds += (os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644),)
+            place = self.fds[1]
+            if not _taken(place, _STARTING):
+                raise OutputLockedError(self.out, _read_pid(place), "is being taken over by")
+            _write_pid(place)
+            if not self._take(0.0 if self._takeover else _PASSING) and not self._takeover:
+                raise OutputLockedError(self.out, self.holder)
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        os.close(self.fd)
+        self._close()
+
+    @property
+    def holder(self) -> int | None:
+        """The process that wrote its id into the lock last; None where there is no id."""
+        return _read_pid(self.fds[0])
+
+    def take(self) -> bool:
+        """Whether the lock is held now: tried once more, for all who inherited the descriptors too."""
+        return self.held or self._take(0.0)
+
+    def _take(self, patience: float) -> bool:
+        lock, place = self.fds
+        if _taken(lock, patience):
+            _write_pid(lock)
+            fcntl.flock(place, fcntl.LOCK_UN)
+            self.held = True
+        return self.held
+
+    def is_locked_by(self, pid: int) -> bool:
+        """Whether a process has locked this very file: its id alone may be another's by now (proc_pid_fdinfo(5))."""
+        own = os.fstat(self.fds[0])
+        try:
+            descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+        except OSError:
+            return False
+        for path in descriptors:
+            try:
+                if os.path.samestat(path.stat(), own):
+                    lines = Path(f"/proc/{pid}/fdinfo/{path.name}").read_text().splitlines()
+                    if any(line.startswith("lock:") and " FLOCK " in line for line in lines):
+                        return True
+            except OSError:
+                # closed meanwhile
+                continue
+        return False
+
+    def _close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = ()
 
 
 def is_held(out: Path) -> bool | None:
-    """Whether a recorder holds an output folder; None where that cannot be found out.
-
-    The lock is taken for a moment, shared, and let go: a recorder that starts in that very moment would be refused.
-    """
-    try:
-        fd = os.open(out / ".wsrec" / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+    """Whether a recorder holds an output folder or takes it over; None where that cannot be found out."""
+    for name in (_LOCK, _NEXT):
+        try:
+            fd = os.open(out / ".wsrec" / name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
     return False
+
+
+def _taken(fd: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def _read_pid(fd: int) -> int | None:
+    text = os.pread(fd, 32, 0).partition(b"\n")[0].strip()
+    # what else stands there somebody else wrote; process 0 and process groups are never meant
+    return int(text) or None if text.isdigit() and len(text) < 10 else None
+
+
+def _write_pid(fd: int) -> None:
+    # in this order, there is no moment without an id for who looks
+    data = f"{os.getpid()}\n".encode()
+    os.pwrite(fd, data, 0)
+    os.ftruncate(fd, len(data))

@@ -45,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         sent: frames that we sent, recorded as rows of their own.
         gaps, lost_intervals: what the files say is missing; refused: subscriptions refused or unanswered.
         reconnects, stalls: how often a connection was made anew, and how often a full ring paused one.
+        restarts: how often a receiver or a writer died or hung and was started again.
         first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
         files: the manifest's lines.
 
@@ -68,6 +69,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     reconnects: int
     stalls: int
+    restarts: int
     first_recv_time: int | None
     last_recv_time: int | None
     files: tuple[dict[str, Any], ...]
@@ -115,6 +117,8 @@ def describe(outcome: Outcome) -> str:
             f"  {_counted(outcome.reconnects, 'reconnect')}, {_counted(outcome.stalls, 'stall')}"
             " (a ring was full, nothing dropped)"
         )
+    if outcome.restarts:
+        lines.append(f"  {_counted(outcome.restarts, 'restart')} of a process that died or hung")
     paths = [line["path"] for line in outcome.files if line["path"]]
     lines += [f"  {outcome.out}/{path}" for path in paths[:5]]
     if len(paths) > 5:

@@ -37,6 +37,7 @@ class Child:
 
     Attributes:
         name: what to call it in messages.
+        how: how it ended if not well, as the end of a sentence that begins with its name.
         failed: its word about why it cannot go on, if it had one.
         died: whether it ended without such a word: killed, or by a fault of its own.
         summary: its last line, if it is a writer and finished.
@@ -51,6 +52,7 @@ class Child:
         on_request: Callable[[Renew | Resubscribe], None] | None = None,
     ) -> None:
         self.name = name
+        self.how = ""
         self.failed: FailedLine | None = None
         self.died = False
         self.summary: SummaryLine | None = None
@@ -61,12 +63,13 @@ class Child:
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self, job: msgspec.Struct, descriptors: Sequence[int]) -> None:
-        """Start it with its job and the shared memory that the job names.
+        """Start it, or after its end another, with its job and the shared memory that the job names.
 
         Raises:
             OSError: the system cannot start another process.
 
         """
+        self.how, self.failed, self.died, self.summary = "", None, False, None
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -91,10 +94,13 @@ class Child:
         await self._reading
         status = await self._process.wait()
         if status and self.failed is None:
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            self.how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self.died = True
             cure = "see what it said above; what was journalled is kept, and recovered by the next start"
-            self.failed = FailedLine(message=f"the {self.name} {how}", cure=cure)
+            self.failed = FailedLine(message=f"the {self.name} {self.how}", cure=cure)
+        elif self.failed is not None:
+            # a child does not know which of several it is
+            self.how = self.failed.message.removeprefix(f"the {self.name.partition(' ')[0]} ")
         return status
 
     def order(self, order: Order) -> None:
@@ -106,6 +112,11 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the one that was started last; 0 before that."""
+        return self._process.pid if self._process is not None else 0
 
     def _write(self, data: bytes) -> None:
         assert self._process is not None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
-from wsrec.child import LogLine
 from wsrec.feed.plan import ConnectionPlan, plan
 from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.target import Target, resolve
@@ -20,10 +20,12 @@ from wsrec.session.live import View
 from wsrec.session.lock import OutputLock
 from wsrec.session.outcome import Outcome
 from wsrec.session.supervisor import RecordOptions, Supervisor
-from wsrec.store.recovery import recover
+from wsrec.session.takeover import bring_home, take_over
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
+# of a child or of the supervisor: standard streams, pipes, the event loop, files, libraries
+_DESCRIPTORS_BESIDE = 64
 
 
 def record(
@@ -61,27 +63,31 @@ def record(
     with _resolved(targets, options, symbols, channels, subscribe) as (chosen, options):
         plans = plan(chosen)
         check_names(chosen, plans)
-        with OutputLock(options.out) as lock:
+        check_descriptors(plans, max(len(options.cpus), 1))
+        with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
             view = View(quiet=quiet)
-            for session in recover(options.out, lambda text: view.log(LogLine(level="error", message=text))):
-                text = f"an interrupted session was recovered: {session.session}, {session.rows:,} rows"
-                view.log(LogLine(level="warning", message=text))
-            return uvloop.run(_run(chosen, plans, options, view, lock.fd))
+            if lock.held:
+                bring_home(options.out, view.log, [])
+            return uvloop.run(_run(chosen, plans, options, view, lock))
 
 
 async def _run(
-    chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: int
+    chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: OutputLock
 ) -> Outcome:
     names = tuple(dict.fromkeys(plan.public_url if not plan.subscriptions else plan.feed for plan in plans))
-    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock)
-    following = asyncio.ensure_future(view.follow(supervisor))
+    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock.fds)
+    beside = [asyncio.ensure_future(view.follow(supervisor))]
+    if not lock.held:
+        beside.append(asyncio.ensure_future(take_over(supervisor, lock, view.log)))
     try:
         return await supervisor.run()
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in beside:
+            task.cancel()
+        for task in beside:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 @contextlib.contextmanager
@@ -120,6 +126,31 @@ def check_cpus(cpus: Sequence[int]) -> None:
         if cpu not in allowed:
             listed = ", ".join(map(str, sorted(allowed)))
             raise ConfigError(f"processor {cpu} is not one that wsrec may use here; expected one of {listed}")
+
+
+def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
+    """Make sure that this process and its children can open what the connections need; the soft limit is raised for it.
+
+    Raises:
+        ConfigError: the hard limit (RLIMIT_NOFILE, getrlimit(2)) does not suffice.
+
+    """
+    # each ring's memory is here twice, as it came and as it is mapped, and in the receiver there is the socket too,
+    # and another one while a connection is being replaced
+    here = 2 * len(plans) + 16 * receivers
+    in_receiver = 4 * -(-len(plans) // receivers)
+    feeds = len({plan.feed for plan in plans})
+    needed = _DESCRIPTORS_BESIDE + max(here, in_receiver) + 4 * feeds
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigError(
+            f"the planned connections ({len(plans)}) need {needed} file descriptors, and this process may open {hard}: "
+            f"raise the limit (`ulimit -n {needed}`, LimitNOFILE={needed} in a systemd unit), "
+            "or record fewer --symbols or --channels"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else hard, hard))
 
 
 def check_names(targets: Sequence[Target], plans: Sequence[ConnectionPlan]) -> None:

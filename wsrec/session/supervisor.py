@@ -1,12 +1,12 @@
 """The supervisor: makes the shared memory, starts a receiver and a writer a processor, and brings them to a good end.
 
 It never touches message data. What it knows of the recording it reads from the status pages and the children's lines.
+A child that dies or hangs is started again (`keeper`) and goes on with the shared memory, which outlives it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import secrets
 import signal
@@ -18,23 +18,27 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from wsrec.child import FailedLine, LogLine, Stop, SummaryLine
-from wsrec.feed.plan import ConnectionPlan
+from wsrec.feed.plan import ConnectionPlan, standbys
 from wsrec.feed.schema import Feed
-from wsrec.receive.job import ReceiverJob, TlsMode
-from wsrec.ring.bytering import DEFAULT_CAPACITY, ByteRing
+from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
+from wsrec.ring import remains
+from wsrec.ring.bytering import DEFAULT_CAPACITY, ENDED, ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import WRITER_FIELDS, StatusPage
+from wsrec.session.keeper import Death, Keeper
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
 from wsrec.store import manifest
 from wsrec.store.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
-# A receiver closes its connections within 2 s; a writer may have a row group and two fsyncs before it
-_RECEIVER_PATIENCE = 15.0
-_WRITER_PATIENCE = 300.0
+# A receiver closes its connections within 2 s, and then its last words may wait for a writer that is started again. A
+# writer may have to bring home what one that died has left. One that hangs meanwhile is noticed long before
+RECEIVER_PATIENCE = 75.0
+WRITER_PATIENCE = 900.0
 # after this the operator is told what is waited for
 _SILENT_PATIENCE = 5.0
 # A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this it is
@@ -60,7 +64,9 @@ class RecordOptions:
         rotate_seconds, rotate_bytes: when a file ends.
         batch_seconds, batch_bytes: when a journal batch is written.
         fsync_seconds: time between two fdatasync of the journal.
+        reserve: bytes of the output's file system that are to stay free.
         until_close: whether a normal close by the exchange ends the recording.
+        takeover: whether to take the folder over from a recorder that holds it.
 
     """
 
@@ -79,27 +85,56 @@ class RecordOptions:
     batch_seconds: float = 0.1
     batch_bytes: int = 8 << 20
     fsync_seconds: float = 1.0
+    reserve: int = 0
     until_close: bool = False
+    takeover: bool = False
 
 
 class Pair:
     """One receiver, its writer and the memory between them."""
 
     def __init__(
-        self, session: str, plans: list[ConnectionPlan], cpu: int | None, on_log: Callable[[LogLine], None], name: str
+        self,
+        session: str,
+        plans: list[ConnectionPlan],
+        standbys: list[ConnectionPlan],
+        cpu: int | None,
+        on_log: Callable[[LogLine], None],
+        name: str,
     ) -> None:
         self.session = session
         self.plans = plans
+        self.standbys = standbys
         self.cpu = cpu
-        self.receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
-        self.writer = Child(f"writer{name}", "wsrec.store", on_log, self.receiver.order)
+        receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
+        writer = Child(f"writer{name}", "wsrec.store", on_log, receiver.order)
+        self.receiver = Keeper(
+            receiver,
+            self._start_receiver,
+            heartbeat=lambda: self._beat("receiver"),
+            held=lambda: False,
+            on_log=on_log,
+            costs="what comes until it is connected again is lost",
+        )
+        self.writer = Keeper(
+            writer,
+            self._start_writer,
+            heartbeat=lambda: self._beat("writer"),
+            held=lambda: self.status is not None and bool(self.status.writer["disk_trouble"]),
+            on_log=on_log,
+            costs="what was received is kept",
+        )
         self.descriptors: list[int] = []
         self.slots: SlotRing | None = None
         self.rings: list[ByteRing] = []
         self.status: StatusPage | None = None
+        self._began = time.monotonic_ns()
+        self._receiver_job: ReceiverJob | None = None
+        self._writer_job: WriterJob | None = None
+        self._locks: tuple[int, ...] = ()
 
     async def start(
-        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], lock: int | None = None
+        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], locks: Sequence[int] = ()
     ) -> None:
         """Make the shared memory and start both processes.
 
@@ -110,53 +145,61 @@ class Pair:
         slots = self._own(SlotRing.create("wsrec-slots"))
         notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))
         status = self._own(StatusPage.create("wsrec-status"))
-        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", options.ring_size)) for plan in self.plans)
-        self.slots, self.status, self.rings = SlotRing(slots), StatusPage(status), [ByteRing(fd) for fd in rings]
-        names = {plan.feed for plan in self.plans}
+        plans = [*self.plans, *self.standbys]
+        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", options.ring_size)) for plan in plans)
+        self.slots, self.status, self.rings = (
+            SlotRing(slots),
+            StatusPage(status),
+            [ByteRing(fd, populate=False) for fd in rings],
+        )
+        names = {plan.feed for plan in plans}
         # the writer gets no secrets: what it stores it can only have from here
         public = tuple(
-            msgspec.structs.replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions)
-            for plan in self.plans
+            replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions) for plan in plans
         )
-        await self.writer.start(
-            WriterJob(
-                session=self.session,
-                out=str(options.out),
-                slots=slots,
-                rings=rings,
-                notes=notes,
-                status=status,
-                connections=public,
-                feeds=tuple(FeedJob(name=f.name, config=f.public_config()) for f in feeds if f.name in names),
-                cpu=options.writer_cpu,
-                rotate_seconds=options.rotate_seconds,
-                rotate_bytes=options.rotate_bytes,
-                batch_seconds=options.batch_seconds,
-                batch_bytes=options.batch_bytes,
-                fsync_seconds=options.fsync_seconds,
-                max_message=options.max_message,
-                session_start=start,
-            ),
-            # the output stays locked until its last writer has ended, also where the supervisor is killed
-            [*self.descriptors, *(() if lock is None else (lock,))],
+        self._locks = tuple(locks)
+        self._writer_job = WriterJob(
+            session=self.session,
+            out=str(options.out),
+            slots=slots,
+            rings=rings,
+            notes=notes,
+            status=status,
+            connections=public,
+            feeds=tuple(FeedJob(name=f.name, config=f.public_config()) for f in feeds if f.name in names),
+            cpu=options.writer_cpu,
+            rotate_seconds=options.rotate_seconds,
+            rotate_bytes=options.rotate_bytes,
+            batch_seconds=options.batch_seconds,
+            batch_bytes=options.batch_bytes,
+            fsync_seconds=options.fsync_seconds,
+            reserve=options.reserve,
+            max_message=options.max_message,
+            ca_file=str(options.ca_file) if options.ca_file else None,
+            session_start=start,
         )
-        await self.receiver.start(
-            ReceiverJob(
-                slots=slots,
-                rings=rings,
-                notes=notes,
-                status=status,
-                connections=tuple(self.plans),
-                tls=options.tls,
-                ca_file=str(options.ca_file) if options.ca_file else None,
-                cpu=self.cpu,
-                rt_priority=options.rt_priority,
-                busy_poll=options.busy_poll,
-                max_message=options.max_message,
-                until_close=options.until_close,
-            ),
-            self.descriptors,
+        self._receiver_job = ReceiverJob(
+            slots=slots,
+            rings=rings,
+            notes=notes,
+            status=status,
+            connections=tuple(plans),
+            tls=options.tls,
+            ca_file=str(options.ca_file) if options.ca_file else None,
+            cpu=self.cpu,
+            rt_priority=options.rt_priority,
+            busy_poll=options.busy_poll,
+            max_message=options.max_message,
+            until_close=options.until_close,
         )
+        self._began = time.monotonic_ns()
+        await self.writer.start()
+        await self.receiver.start()
+
+    @property
+    def restarts(self) -> int:
+        """How often its receiver and its writer were started again."""
+        return self.receiver.restarts + self.writer.restarts
 
     @property
     def fill(self) -> float:
@@ -171,11 +214,46 @@ class Pair:
         """Slots that were published and not yet journalled."""
         return self.slots.published.read() - self.slots.released.read() if self.slots is not None else 0
 
+    def unsaid(self) -> dict[int, int]:
+        """By connection, up to when (ns, monotonic) nothing is missing, where the receiver died and cannot say so."""
+        if not self.receiver.died or self.slots is None:
+            return {}
+        lost = {}
+        kept = list(zip([*self.plans, *self.standbys], self.rings, strict=True))
+        # of two connections that take turns, the one that was active is marked
+        marked = {plan.stands_for for plan, ring in kept if plan.stands_for is not None and ring.covered.read()}
+        for plan, ring in kept:
+            covered = ring.covered.read()
+            if plan.conn in marked or (plan.stands_for is not None and not covered):
+                continue
+            if covered != ENDED:
+                handoff = remains.of_connection(self.slots, ring, plan.conn).handoff
+                lost[plan.conn] = max(covered, handoff) or self._began
+        return lost
+
     def close(self) -> None:
         """Let go of the shared memory."""
         for fd in self.descriptors:
             os.close(fd)
         self.descriptors.clear()
+
+    async def _start_receiver(self, death: Death | None) -> None:
+        assert self._receiver_job is not None
+        job = self._receiver_job
+        if death is not None:
+            job = msgspec.structs.replace(job, resumed=Resumed(began=self._began, **death._asdict()))
+        await self.receiver.child.start(job, self.descriptors)
+
+    async def _start_writer(self, death: Death | None) -> None:
+        assert self._writer_job is not None
+        job = self._writer_job
+        if death is not None:
+            job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **death._asdict()})
+        # the output stays locked until its last writer has ended, also where the supervisor is killed
+        await self.writer.child.start(job, [*self.descriptors, *self._locks])
+
+    def _beat(self, who: str) -> int:
+        return 0 if self.status is None else int(getattr(self.status, who)["heartbeat"])
 
     def _own(self, fd: int) -> int:
         self.descriptors.append(fd)
@@ -191,7 +269,7 @@ class Supervisor:
         plans: their connections.
         options: how to record.
         on_log: called with each line for the operator.
-        lock: descriptor of the output's lock, which the writers hold too.
+        locks: descriptors of the output's lock, which the writers hold too.
 
     Attributes:
         pairs: receivers and writers, one pair a processor.
@@ -207,20 +285,24 @@ class Supervisor:
         plans: list[ConnectionPlan],
         options: RecordOptions,
         on_log: Callable[[LogLine], None],
-        lock: int | None = None,
+        locks: Sequence[int] = (),
     ) -> None:
         self.options = options
         self.began = time.monotonic()
         self._targets = targets
         self._feeds = feeds
         self._on_log = on_log
-        self._lock = lock
+        self._locks = tuple(locks)
         cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
+        # all receivers knock at the same hosts, from the same address
+        plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
+        spare = {one.stands_for: one for one in standbys(plans)}
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.pairs = [
             Pair(
                 base if len(cpus) == 1 else f"{base}-r{index}",
-                plans[index :: len(cpus)],
+                mine := plans[index :: len(cpus)],
+                [spare[one.conn] for one in mine if one.conn in spare],
                 cpu,
                 on_log,
                 "" if len(cpus) == 1 else f" {index}",
@@ -230,6 +312,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._reason = ""
         self._signalled = -_SAME_WISH
+        self._receiving = len(self.pairs)
 
     async def run(self) -> Outcome:
         """Record until a signal, the end of the time, or the end of every connection.
@@ -249,63 +332,78 @@ class Supervisor:
         start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
         try:
             for pair in self.pairs:
-                await pair.start(self.options, self._feeds, start, self._lock)
-            failure = await self._supervise()
+                await pair.start(self.options, self._feeds, start, self._locks)
+            await asyncio.gather(*(self._record(pair) for pair in self.pairs))
         finally:
-            for pair in self.pairs:
-                pair.receiver.kill()
-                pair.writer.kill()
+            self._abandon()
             for number in handled:
                 loop.remove_signal_handler(number)
-        outcome = self._outcome(failure)
+        keepers = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
+        outcome = self._outcome(next((keeper.failed for keeper in keepers if keeper.failed is not None), None))
         for pair in self.pairs:
             pair.close()
         return outcome
 
-    async def _supervise(self) -> FailedLine | None:
-        """Wait for the end, then bring receivers and writers to theirs, in this order; what failed, if anything."""
-        receivers = [asyncio.ensure_future(pair.receiver.wait()) for pair in self.pairs]
-        for pair, receiver in zip(self.pairs, receivers, strict=True):
-            receiver.add_done_callback(functools.partial(self._receiver_ended, pair))
-        writers = [asyncio.ensure_future(pair.writer.wait()) for pair in self.pairs]
+    def is_open(self) -> bool:
+        """Whether every connection is open now, and what comes reaches the disk."""
+        pages = [pair.status for pair in self.pairs if pair.status is not None]
+        planned = sum(len(pair.plans) for pair in self.pairs)
+        trouble = any(page.writer["disk_trouble"] or not page.writer["heartbeat"] for page in pages)
+        return sum(int(page.receiver["connected"]) for page in pages) == planned and not trouble
+
+    def is_answered(self) -> bool:
+        """Whether every subscription had its answer, of feeds that say how one looks."""
+        answering = {feed.name for feed in self._feeds if feed.ack is not None}
+        asked = sum(len(p.subscriptions) for pair in self.pairs for p in pair.plans if p.feed in answering)
+        return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
+
+    async def _record(self, pair: Pair) -> None:
+        """One pair's part from its start to its end: the receiver's comes first, and then the writer's."""
+        receiver = asyncio.ensure_future(pair.receiver.run())
+        writer = asyncio.ensure_future(pair.writer.run())
         stopping = asyncio.ensure_future(self._stopping.wait())
-        ended = asyncio.ensure_future(asyncio.wait(receivers))
-        await asyncio.wait((stopping, ended, *writers), return_when=asyncio.FIRST_COMPLETED)
-        if not self._stopping.is_set():
-            broken = next(
-                (pair.writer for pair, writer in zip(self.pairs, writers, strict=True) if writer.done()), None
-            )
-            self._stop(f"the {broken.name} ended" if broken else "every connection ended")
-        for pair in self.pairs:
-            pair.receiver.order(Stop())
-        await self._within(receivers, _RECEIVER_PATIENCE, [pair.receiver for pair in self.pairs])
-        for pair in self.pairs:
-            pair.writer.order(Stop(receiver_died=pair.receiver.died))
-        await self._within(writers, _WRITER_PATIENCE, [pair.writer for pair in self.pairs])
+        await asyncio.wait((stopping, receiver, writer), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        children = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
-        return next((child.failed for child in children if child.failed is not None), None)
+        if writer.done():
+            self._writer_ended(pair)
+        pair.receiver.finish(Stop(), again=False)
+        await self._within(receiver, RECEIVER_PATIENCE, pair.receiver)
+        self._receiver_ended(pair)
+        pair.writer.finish(Stop(lost=pair.unsaid()), again=True)
+        await self._within(writer, WRITER_PATIENCE, pair.writer)
 
-    async def _within(self, waiting: Sequence[asyncio.Future[int]], seconds: float, children: list[Child]) -> None:
-        _, late = await asyncio.wait(waiting, timeout=_SILENT_PATIENCE)
+    async def _within(self, ending: asyncio.Future[None], seconds: float, keeper: Keeper) -> None:
+        name = keeper.child.name
+        _, late = await asyncio.wait((ending,), timeout=_SILENT_PATIENCE)
         if late:
-            names = ", ".join(child.name for task, child in zip(waiting, children, strict=True) if task in late)
-            message = f"waiting for the {names} to finish; another Ctrl-C gives up what is not on disk by then"
+            message = f"waiting for the {name} to finish; another Ctrl-C gives up what is not on disk by then"
             self._on_log(LogLine(level="warning", message=message))
-            _, late = await asyncio.wait(waiting, timeout=seconds)
-        for task, child in zip(waiting, children, strict=True):
-            if task in late:
-                self._on_log(LogLine(level="error", message=f"the {child.name} did not end in {seconds:.0f} s; killed"))
-                child.kill()
-                await task
+            _, late = await asyncio.wait((ending,), timeout=seconds)
+        if late:
+            self._on_log(LogLine(level="error", message=f"the {name} did not end in {seconds:.0f} s; killed"))
+            keeper.abandon()
+        await ending
 
-    def _receiver_ended(self, pair: Pair, _: asyncio.Future[int]) -> None:
+    def _writer_ended(self, pair: Pair) -> None:
+        """A writer that ended by itself: where the output is at fault it is the end for all, else for its pair."""
+        failed = pair.writer.failed
+        if len(self.pairs) == 1 or not pair.writer.gave_up or failed is None:
+            self._stop(f"the {pair.writer.child.name} ended")
+        else:
+            self._tell_ended(pair, failed)
+
+    def _receiver_ended(self, pair: Pair) -> None:
         """Say at once that one of several receivers failed; the others go on."""
         failed = pair.receiver.failed
         if len(self.pairs) > 1 and failed is not None and not self._stopping.is_set():
-            count = len(pair.plans)
-            message = f"{failed.message}; its {count} connections are no longer recorded"
-            self._on_log(LogLine(level="error", message=message, cure="stop and record again"))
+            self._tell_ended(pair, failed)
+        self._receiving -= 1
+        if not self._receiving:
+            self._stop(f"the {pair.receiver.child.name} ended" if failed is not None else "every connection ended")
+
+    def _tell_ended(self, pair: Pair, failed: FailedLine) -> None:
+        message = f"{failed.message}; its {len(pair.plans)} connections are no longer recorded"
+        self._on_log(LogLine(level="error", message=message, cure="stop and record again"))
 
     def _on_signal(self, name: str) -> None:
         if not self._stopping.is_set():
@@ -317,9 +415,12 @@ class Supervisor:
         waiting = sum(pair.waiting for pair in self.pairs)
         message = f"given up on a second {name}: {waiting:,} frames that were received and not journalled are lost"
         self._on_log(LogLine(level="error", message=message))
+        self._abandon()
+
+    def _abandon(self) -> None:
         for pair in self.pairs:
-            pair.receiver.kill()
-            pair.writer.kill()
+            pair.receiver.abandon()
+            pair.writer.abandon()
 
     def _stop(self, reason: str) -> None:
         if not self._stopping.is_set():
@@ -349,7 +450,7 @@ class Supervisor:
         )
 
     def _outcome(self, failure: FailedLine | None) -> Outcome:
-        summaries = [pair.writer.summary or self._summary_of(pair) for pair in self.pairs]
+        summaries = [pair.writer.child.summary or self._summary_of(pair) for pair in self.pairs]
         firsts = [s.first_recv_time for s in summaries if s.first_recv_time is not None]
         lasts = [s.last_recv_time for s in summaries if s.last_recv_time is not None]
         pages = [pair.status for pair in self.pairs if pair.status is not None]
@@ -358,7 +459,7 @@ class Supervisor:
             reason=self._reason,
             error=failure.message if failure else None,
             cure=failure.cure if failure else None,
-            finished=all(pair.writer.summary is not None for pair in self.pairs),
+            finished=all(pair.writer.child.summary is not None for pair in self.pairs),
             out=str(self.options.out),
             targets=self._targets,
             sessions=tuple(pair.session for pair in self.pairs),
@@ -372,6 +473,7 @@ class Supervisor:
             refused=sum(s.refused for s in summaries),
             reconnects=sum(int(page.receiver["reconnects"]) for page in pages),
             stalls=sum(int(page.receiver["stalls"]) for page in pages),
+            restarts=sum(pair.restarts for pair in self.pairs),
             first_recv_time=min(firsts, default=None),
             last_recv_time=max(lasts, default=None),
             files=tuple(line for s in summaries for line in s.files),

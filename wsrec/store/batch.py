@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, SlotRing, count_reads
+from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing, count_reads
 from wsrec.store.gather import Slots
 from wsrec.store.implementation import gather
 
@@ -26,6 +27,7 @@ JOURNAL_SCHEMA: pa.Schema = pa.schema(
     ]
 )
 
+_REST = int(Flag.REST)
 # as such a slot is copied whole, and not field by field
 _BYTES = np.dtype((np.void, SLOT_SIZE))
 # A batch ends with the payload that reaches this: it bounds what is copied at once
@@ -38,27 +40,49 @@ class Batch(NamedTuple):
     Attributes:
         slots: array of `SLOT_DTYPE`.
         payload: `large_binary` array as long as `slots`.
+        first: the slot ring's count of the first slot: slots published since the ring was made. Slots that were in no
+            ring (`Flag.REST`) are batches of their own, and have the count of the slot that follows them.
 
     """
 
     slots: Slots
     payload: pa.Array
+    first: int
+
+    @property
+    def next(self) -> int:
+        """The slot ring's count of the slot that follows the last one."""
+        return self.first if self.fetched else self.first + len(self.slots)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the slots were in no ring, but are of what the writer fetched itself."""
+        return len(self.slots) > 0 and bool(self.slots["flags"][0] & _REST)
 
     def part(self, start: int, stop: int) -> Batch:
         """The slots from `start` to `stop` of this batch."""
-        return Batch(self.slots[start:stop], self.payload[start:stop])
+        return Batch(self.slots[start:stop], self.payload[start:stop], self.first + start)
 
     def to_arrow(self) -> pa.RecordBatch:
         """The batch in `JOURNAL_SCHEMA`, nothing copied."""
         slot = pa.Array.from_buffers(pa.binary(SLOT_SIZE), len(self.slots), [None, pa.py_buffer(self.slots)])
         return pa.record_batch([slot, self.payload], schema=JOURNAL_SCHEMA)
 
+    def checksum(self) -> int:
+        """XXH3 (64 bits) of slots and payload bytes, seeded with `first`. The payloads' lengths are in the slots."""
+        digest = xxhash.xxh3_64(seed=self.first)
+        digest.update(memoryview(self.slots.view(np.uint8)))  # type: ignore[arg-type]  # as in `gather`
+        offsets, buffer = payload_offsets(self.payload), self.payload.buffers()[2]
+        if buffer is not None:
+            digest.update(memoryview(buffer)[offsets[0] : offsets[-1]])
+        return digest.intdigest()
+
     @classmethod
-    def from_arrow(cls, batch: pa.RecordBatch) -> Batch:
-        """Read what `to_arrow` made."""
+    def from_arrow(cls, batch: pa.RecordBatch, first: int) -> Batch:
+        """Read what `to_arrow` made of the batch that began with this count."""
         slot = batch.column("slot")
         slots = np.frombuffer(slot.buffers()[1], SLOT_DTYPE, len(slot), slot.offset * SLOT_SIZE)
-        return cls(slots, batch.column("payload"))
+        return cls(slots, batch.column("payload"), first)
 
 
 class Drain:
@@ -85,6 +109,11 @@ class Drain:
         self._slot_memory = np.empty(slots.capacity, SLOT_DTYPE)
         self._offset_memory = np.zeros(slots.capacity + 1, np.int64)
         self._payload_memory = np.empty(BATCH_BYTES, np.uint8)
+
+    @property
+    def next(self) -> int:
+        """The count of the first slot that is not yet taken."""
+        return self._taken
 
     def pending(self) -> int:
         """Slots that are published and not yet taken."""
@@ -127,15 +156,19 @@ class Drain:
             self._payload_memory = np.empty(size, np.uint8)
         payloads = self._payload_memory[:size]
         gather(slots, self._views, self._ring_of, payloads, self._taken_ends)
+        first = self._taken
         self._taken += count
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(payloads)]
-        return Batch(slots, pa.Array.from_buffers(pa.large_binary(), count, buffers))
+        return Batch(slots, pa.Array.from_buffers(pa.large_binary(), count, buffers), first)
 
     def release(self) -> None:
-        """Give the rings' space of all that was taken back to the receiver: it is in the journal."""
+        """Give the rings' space of all that was taken back to the receiver: it is in the journal.
+
+        The slots first: the payload of a slot that is still there is there too, if we are killed in the middle.
+        """
+        self._slots.released.publish(self._taken)
         for ring, end in zip(self._rings, self._taken_ends.tolist(), strict=True):
             ring.tail.publish(end)
-        self._slots.released.publish(self._taken)
 
 
 def payload_offsets(payload: pa.Array) -> npt.NDArray[np.int64]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from wsrec import child
+from wsrec.units import size
 
 T = TypeVar("T")
 
@@ -21,8 +24,12 @@ _RETRY_SECONDS = 1.0
 class Disk:
     """Gives every error on: for whoever can simply be called again, as recovery."""
 
-    def retry(self, action: Callable[[], T]) -> T:
+    def retry(self, action: Callable[[], T], grows: float = 0) -> T:
         """Do something that writes.
+
+        Args:
+            action: what to do; called again where that may help.
+            grows: the part of the reserve that has to be free for it, 0 where it takes no room.
 
         Raises:
             OSError: the disk refused.
@@ -32,6 +39,10 @@ class Disk:
 
 
 GIVES_UP = Disk()
+
+# Parquet stops at the reserve; the journal, which is what keeps a message, goes on to half of it
+PARQUET_RESERVE = 1.0
+JOURNAL_RESERVE = 0.5
 
 
 class NewFile(io.RawIOBase):
@@ -63,7 +74,8 @@ class NewFile(io.RawIOBase):
         view = memoryview(data).cast("B")
         done = 0
         while done < len(view):
-            done += self._disk.retry(lambda rest=view[done:]: os.write(self._fd, rest))  # type: ignore[misc]
+            rest = view[done:]
+            done += self._disk.retry(lambda rest=rest: os.write(self._fd, rest), PARQUET_RESERVE)  # type: ignore[misc]
         self._size += done
         return done
 
@@ -110,40 +122,71 @@ class PatientDisk(Disk):
 
     Args:
         on_wait: called while it waits, with True, and with False once the disk takes again.
+        folder: a folder on the disk.
+        reserve: bytes that are to stay free for others (f_bavail of statvfs(3)); with less the disk counts as full.
 
     Attributes:
         over: troubles that are over and not yet recorded; any thread may take them out.
+        waiting: the threads that wait.
 
     """
 
-    def __init__(self, on_wait: Callable[[bool], None]) -> None:
+    def __init__(self, on_wait: Callable[[bool], None], folder: Path | None = None, reserve: int = 0) -> None:
         self.over: deque[Trouble] = deque()
         self._on_wait = on_wait
+        self._folder = folder
+        self._reserve = reserve
+        self._patience = math.inf
+        self._hurried_at = 0.0
+        self.waiting: set[int] = set()
 
-    def retry(self, action: Callable[[], T]) -> T:
+    def hurry(self, seconds: float) -> None:
+        """From now on give a refusal up that lasts longer than this: somebody waits for the end."""
+        self._hurried_at, self._patience = time.monotonic(), seconds
+
+    def retry(self, action: Callable[[], T], grows: float = 0) -> T:
         """Do something that writes, as often as it takes.
 
         Raises:
             FileExistsError: a name is taken.
             FileNotFoundError: the folder is gone; waiting does not bring it back.
+            MemoryError: this process gets no more memory, where a new one may.
+            OSError: the disk still refused at the end of the patience that `hurry` left.
 
         """
-        began, message = 0, ""
+        began, since, message = 0, 0.0, ""
         while True:
             try:
+                self._check_reserve(grows)
                 result = action()
             except (FileExistsError, FileNotFoundError):
                 raise
             except OSError as error:
+                if error.errno == errno.ENOMEM:
+                    raise MemoryError(str(error)) from error
                 if not began:
-                    began, message = time.time_ns(), str(error)
+                    began, since, message = time.time_ns(), time.monotonic(), str(error)
                     cure = "make room, or give access to the output folder: it is tried again every second"
                     child.error(f"the output cannot be written: {error}", cure)
+                if time.monotonic() - max(since, self._hurried_at) > self._patience:
+                    raise
+                self.waiting.add(threading.get_ident())
                 self._on_wait(True)
                 time.sleep(_RETRY_SECONDS)
                 continue
             if began:
-                self._on_wait(False)
+                self.waiting.discard(threading.get_ident())
+                # another thread may still wait
+                self._on_wait(bool(self.waiting))
                 self.over.append(Trouble(began, time.time_ns(), message))
                 child.info("the output can be written again")
             return result
+
+    def _check_reserve(self, grows: float) -> None:
+        if not grows or not self._reserve or self._folder is None:
+            return
+        found = os.statvfs(self._folder)
+        free, wanted = found.f_bavail * found.f_frsize, int(self._reserve * grows)
+        if free < wanted:
+            what = f"{size(free)} are free, and {size(wanted)} are to stay so (--reserve)"
+            raise OSError(errno.ENOSPC, what, str(self._folder))

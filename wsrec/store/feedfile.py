@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from wsrec import __version__
+from wsrec import __version__, child
+from wsrec.child import Renew, Resubscribe
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
-from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import SequenceChecker
+from wsrec.feed.message import integer_in
+from wsrec.feed.notice import NoticeReader
+from wsrec.feed.plan import ConnectionPlan
+from wsrec.feed.remedies import LEAST_NS, Remedies
+from wsrec.feed.schema import Action, Feed, Snapshot
+from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
+from wsrec.feed.silence import SilenceTracker, Stream
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -24,14 +31,24 @@ from wsrec.store.batch import payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
+from wsrec.store.joiner import Key, Parts
+from wsrec.store.ledger import FeedLedger, Ledger
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
+from wsrec.store.snapshots import SnapshotRequest
 from wsrec.wire import frames
 
 _RSV1 = int(Flag.RSV1)
+_SENT = int(Flag.SENT)
+_REST = int(Flag.REST)
 _HOUR_NS = 3_600_000_000_000
+# How many silent subscriptions a line of the log names
+_NAMED = 5
+
+Ask = Callable[[Renew | Resubscribe | SnapshotRequest], None]
+"""Passes on what is to be done."""
 
 
 class FeedWriter:
@@ -41,15 +58,19 @@ class FeedWriter:
         feed: the feed.
         job: the writer's job.
         folder: where unfinished files grow.
-        next_seq: `seq` of the next row.
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
+        ask: passes on what the feed wants done about silence and gaps; None where nothing is to be done any more.
 
     Attributes:
-        messages, control, sent: messages and control frames received, and frames sent, since the start.
+        begun: whether the session's start has been recorded.
+        conns: the feed's connections.
+        ledger: what came out of the rings and what became of it, for the file that is being written.
+        messages, control, sent: messages and control frames received, and frames sent, since the session began.
         payload_bytes: of the messages received.
-        gaps, lost_intervals, refused: what was found since the start.
+        gaps, lost_intervals, refused: what was found since the session began.
+        answered: subscriptions that were confirmed, refused, or waited for in vain.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -60,12 +81,15 @@ class FeedWriter:
         feed: FeedJob,
         job: WriterJob,
         folder: Path,
-        next_seq: int = 0,
         disk: Disk = GIVES_UP,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self.name = feed.name
+        self.conns = [plan.conn for plan in job.connections if plan.feed == feed.name]
+        self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1)
+        self.begun = False
         self.messages = 0
         self.control = 0
         self.sent = 0
@@ -73,6 +97,7 @@ class FeedWriter:
         self.gaps = 0
         self.lost_intervals = 0
         self.refused = 0
+        self.answered = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
         self.files: list[ManifestLine] = []
@@ -82,18 +107,31 @@ class FeedWriter:
         self._disk = disk
         self._encoder = encoder
         self._live_steps = live_steps
-        self._next_seq = next_seq
-        model = Feed.model_validate(feed.config)
-        self._fields = FieldReader(model)
-        self._sequences = SequenceChecker(model)
-        self._acks = AckTracker(model)
+        self._next_seq = 0
+        self._model = Feed.model_validate(feed.config)
+        self._fields = FieldReader(self._model)
+        self._sequences = SequenceChecker(self._model)
+        self._acks = AckTracker(self._model)
+        self._notices = NoticeReader(self._model)
+        self._silence = SilenceTracker(
+            self._model,
+            {plan.conn: [t for s in plan.subscriptions for t in s.topics] for plan in self._connections(job)},
+        )
+        self._remedies = Remedies()
+        self._channels = self._model.channel_by_any_name
+        self._ask = ask
+        acts = any(channel.on_gap is not Action.NONE for channel in self._model.channels.values())
+        self._helps_after_gaps = acts and ask is not None
         self._topics = {
             (plan.conn, subscription.text): subscription.topics
-            for plan in job.connections
+            for plan in self._connections(job)
             for subscription in plan.subscriptions
         }
         self._names = 0, 0
         self._begin()
+
+    def _connections(self, job: WriterJob) -> list[ConnectionPlan]:
+        return [plan for plan in job.connections if plan.feed == self.name]
 
     def _begin(self) -> None:
         self._messages: ParquetOutput | None = None
@@ -104,8 +142,48 @@ class FeedWriter:
         self._file_first_seq = self._next_seq
         self._file_gaps = 0
         self._file_lost = 0
+        self._file_before = self._counts()
         self._stage1: dict[str, int] = {}
         self._steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
+
+    @property
+    def since(self) -> int | None:
+        """When the pair of files begins that is being written, by its first row or event (ns since the epoch)."""
+        return self._file_since
+
+    def go_on(self, lines: Sequence[ManifestLine]) -> None:
+        """Go on where these files end: this session's and feed's, which a writer before this one finished."""
+        self.begun = bool(lines)
+        self.files = list(lines)
+        last = max(lines, key=lambda line: line.number, default=None)
+        if last is not None:
+            alone = len(self._job.feeds) == 1
+            self.ledger = FeedLedger(self.conns, alone=alone, before=last.ledger)
+        for line in lines:
+            self.messages += line.messages or 0
+            self.control += line.control or 0
+            self.sent += line.sent or 0
+            self.payload_bytes += line.payload_bytes or 0
+            self.gaps += line.gaps or 0
+            self.lost_intervals += line.lost_intervals
+            self.refused += line.refused or 0
+            if line.last_seq is not None:
+                self._next_seq = max(self._next_seq, line.last_seq + 1)
+        with_rows = [line for line in lines if line.messages or line.control]
+        self.first_time = min((line.first_time for line in with_rows if line.first_time is not None), default=None)
+        self.last_time = max((line.last_time for line in with_rows if line.last_time is not None), default=None)
+        self._begin()
+
+    def follow(
+        self, conns: pa.Array, channel: pa.DictionaryArray, symbol: pa.DictionaryArray, exchange_seq: pa.Array
+    ) -> None:
+        """Hold the next messages against these, which are in a file that has landed."""
+        if self._sequences.checks:
+            self._sequences.seed(conns.to_numpy(), channel, symbol, exchange_seq)
+
+    def forget_requests(self) -> None:
+        """Do not wait for answers: they may be among what was lost."""
+        self._acks = AckTracker(self._model)
 
     def add(self, slots: Slots, when: Stamps, payload: pa.Array, number: int) -> None:
         """Write rows to the pair of files of this number.
@@ -119,20 +197,52 @@ class FeedWriter:
         fields = self._fields.read(payload, readable)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
-        table["channel"] = fields.channel
-        table["symbol"] = fields.symbol
-        table["exchange_time"] = fields.exchange_time.view(UTC_NS)
-        table["exchange_seq"] = fields.exchange_seq
+        # a snapshot has its stream's, and is no message of the stream
+        named = self._of_streams(slots, payload, fields) if (slots["flags"] & _REST).any() else fields
+        table["channel"] = named.channel
+        table["symbol"] = named.symbol
+        table["exchange_time"] = named.exchange_time.view(UTC_NS)
+        table["exchange_seq"] = named.exchange_seq
         if self._messages is None:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk, self._encoder)
         offsets = payload_offsets(payload)
         rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
-        self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(fields))
+        self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(named))
 
         self._next_seq += count
         self._count(slots, when, np.diff(offsets))
+        if self._silence.watches:
+            for resumed in self._silence.seen(slots["conn"], fields, when.handoff):
+                conn, topic = resumed.stream
+                self.event(
+                    resumed.time,
+                    EventKind.RESUMED,
+                    conn=conn,
+                    channel=topic.channel,
+                    symbol=topic.symbol,
+                    since=resumed.since,
+                    duration_ns=resumed.time - resumed.since,
+                )
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
+        self._read_notices(slots, when, payload, fields)
+
+    def _of_streams(self, slots: Slots, payload: pa.Array, fields: FieldColumns) -> FieldColumns:
+        """The fields with those of the snapshots among the rows: of the stream that each was fetched for."""
+        channels, symbols, seqs = (
+            column.to_pylist() for column in (fields.channel, fields.symbol, fields.exchange_seq)
+        )
+        for row in np.flatnonzero(slots["flags"] & _REST).tolist():
+            topic = self._silence.streams[int(slots["offset"][row])].topic
+            snapshot = self._channels[topic.channel].snapshot
+            channels[row], symbols[row] = topic.channel, topic.symbol
+            if snapshot is not None:
+                seqs[row] = integer_in(payload[row].as_py(), snapshot.exchange_seq)
+        return fields._replace(
+            channel=pa.array(channels, pa.string()).dictionary_encode(),
+            symbol=pa.array(symbols, pa.string()).dictionary_encode(),
+            exchange_seq=pa.array(seqs, pa.int64()),
+        )
 
     def _new_names(self, fields: FieldColumns) -> int:
         """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
@@ -154,17 +264,28 @@ class FeedWriter:
         """
         if self._file_since is None:
             self._file_since = time
-        if kind is EventKind.LOST_INTERVAL:
+        if kind is EventKind.SESSION_START:
+            self.begun = True
+        elif kind is EventKind.LOST_INTERVAL:
             self.lost_intervals += 1
             self._file_lost += 1
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self.refused += 1
+            self.answered += 1
+        elif kind is EventKind.ACK:
+            self.answered += 1
         elif kind is EventKind.GAP:
             self.gaps += 1
             self._file_gaps += 1
         elif kind is EventKind.DISCONNECT and conn is not None:
             self._sequences.reset(conn)
             self._acks.disconnected(conn)
+            self._silence.disconnected(conn)
+        elif conn is not None and kind is (EventKind.ACK if self._acks.checks else EventKind.SUBSCRIBE):
+            for stream in self._silence.subscribed(conn, detail["topics"], time):
+                snapshot = self._channels[stream.topic.channel].snapshot
+                if snapshot is not None and snapshot.at_start:
+                    self._fetch(snapshot, stream, "the subscription began")
         self._event_rows.append(
             {
                 "time": time,
@@ -181,12 +302,72 @@ class FeedWriter:
         for outcome in self._acks.expired(time):
             self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
 
-    def finish(self, number: int, shared: dict[str, Any]) -> ManifestLine | None:
+    def look_for_silence(self, time: int) -> None:
+        """Tell which subscriptions bring no messages, and act as the feed says (time: ns since the epoch)."""
+        if not self._silence.watches:
+            return
+        silent = self._silence.expired(time)
+        for found in silent:
+            conn, topic = found.stream
+            self.event(
+                time,
+                EventKind.SILENT,
+                conn=conn,
+                channel=topic.channel,
+                symbol=topic.symbol,
+                since=found.since,
+                quiet_s=found.quiet_ns / 1e9,
+                ever=found.ever,
+            )
+        if self._ask is None:
+            return
+        for say, expected in ((child.warn, True), (child.info, False)):
+            told = [found for found in silent if found.expected is expected]
+            if told:
+                names = ", ".join(found.stream.topic.topic for found in told[:_NAMED])
+                more = f" and {len(told) - _NAMED:,} more" if len(told) > _NAMED else ""
+                say(f"{self.name}: no message for {told[0].quiet_ns / 1e9:g} s or longer: {names}{more}")
+        for stream in self._silence.to_be_helped():
+            channel = self._channels[stream.topic.channel]
+            least = max(LEAST_NS, round((channel.quiet or 0) * 1e9))
+            self._help(channel.on_silence, [stream], f"{stream.topic.topic} is silent", time, least)
+
+    def _help(self, action: Action, streams: Sequence[Stream], reason: str, now: int, least: int = LEAST_NS) -> None:
+        """Have done about streams of one connection what their feed says, unless it was just done."""
+        if self._ask is None or not streams:
+            return
+        conn = streams[0].conn
+        if action is Action.RENEW and self._remedies.due((action, conn), now, least):
+            self._ask(Renew(conn=conn, reason=reason))
+        elif action is Action.RESUBSCRIBE:
+            due = [stream for stream in streams if self._remedies.due((action, stream), now, least)]
+            if due:
+                self._ask(Resubscribe(conn=conn, topics=tuple(s.topic.topic for s in due), reason=reason))
+        elif action is Action.SNAPSHOT:
+            for stream in streams:
+                snapshot = self._channels[stream.topic.channel].snapshot
+                if snapshot is not None and self._remedies.due((action, stream), now, least):
+                    self._fetch(snapshot, stream, reason)
+
+    def _fetch(self, snapshot: Snapshot, stream: Stream, reason: str) -> None:
+        conn, topic = stream
+        # a snapshot is of one symbol, and what such a topic stands for is not
+        if self._ask is None or (topic.symbol is None and "{symbol}" in snapshot.url):
+            return
+        number = self._silence.streams.index(stream)
+        url = snapshot.filled(topic.symbol)
+        self._ask(SnapshotRequest(self.name, conn, number, topic.channel, topic.symbol, url, snapshot.interval, reason))
+
+    def finish(
+        self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts], next_slot: int | None = None
+    ) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
 
         Args:
             number: the number in the files' names.
             shared: metadata that the whole writer knows: host, scheduling, connections, clock.
+            unfinished: the parts of messages that have begun and not ended.
+            next_slot: the count of the first slot that has not been taken.
 
         Raises:
             OSError: the disk is full or gone; nothing that was written is taken back.
@@ -200,7 +381,8 @@ class FeedWriter:
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
         gaps = self._file_gaps if self._sequences.checks else None
-        metadata = self._metadata(shared, rows, gaps)
+        ledger = self.ledger.finish(unfinished)
+        metadata = self._metadata(shared, rows, gaps, next_slot, ledger)
         size, digest, events_digest = 0, None, None
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
@@ -212,6 +394,7 @@ class FeedWriter:
         if self._messages is not None:
             size, digest = self._messages.finish(out / "messages" / name, metadata)
         first_time, last_time = self._file_times or (None, None)
+        counts = {key: value - self._file_before[key] for key, value in self._counts().items()}
         line = ManifestLine(
             path=str(Path("messages") / name) if rows else None,
             events_path=str(Path("events") / name) if events_digest else None,
@@ -229,10 +412,16 @@ class FeedWriter:
             last_time=last_time,
             gaps=gaps,
             lost_intervals=self._file_lost,
+            ledger=ledger,
+            **counts,
         )
         self.files.append(line)
         self._begin()
         return line
+
+    def _counts(self) -> dict[str, int]:
+        """What the manifest counts of each file, since the session began."""
+        return {key: getattr(self, key) for key in ("messages", "control", "sent", "payload_bytes", "refused")}
 
     def _partial(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{self.name}-{number:06d}.parquet.partial"
@@ -240,6 +429,7 @@ class FeedWriter:
     def _count(self, slots: Slots, when: Stamps, lengths: Int64s) -> None:
         received = when.received
         times = when.recv_time
+        self.ledger.rows(slots, when, lengths)
         if self._file_since is None:
             self._file_since = int(when.handoff[0])
         self._file_times = (self._file_times[0] if self._file_times else int(times[0]), int(times[-1]))
@@ -247,7 +437,7 @@ class FeedWriter:
         arrived, messages = int(np.count_nonzero(received)), int(np.count_nonzero(carried))
         self.messages += messages
         self.control += arrived - messages
-        self.sent += len(slots) - arrived
+        self.sent += int(np.count_nonzero(slots["flags"] & _SENT))
         self.payload_bytes += int(lengths.sum(where=carried))
         if not arrived:
             return
@@ -267,23 +457,35 @@ class FeedWriter:
         if not self._sequences.checks:
             return
         for gap in self._sequences.check(slots["conn"], fields):
+            reset = gap.what is Break.RESET
             self.event(
                 int(when.recv_time[gap.index]),
-                EventKind.GAP,
+                EventKind.SEQUENCE_RESET if reset else EventKind.GAP,
                 conn=gap.conn,
                 channel=gap.channel,
                 symbol=gap.symbol,
+                **({} if reset else {"what": gap.what, "missing": gap.missing}),
+                scope=gap.scope,
                 rule=gap.rule,
                 expected=gap.expected,
                 found=gap.found,
-                missing=gap.missing,
                 seq=self._next_seq - len(slots) + gap.index,
             )
+            if not reset:
+                self._help_after(gap, int(when.recv_time[gap.index]))
+
+    def _help_after(self, gap: SequenceGap, time: int) -> None:
+        if not self._helps_after_gaps:
+            return
+        for stream in self._silence.topic(gap.conn, gap.channel, gap.symbol):
+            action = self._channels[stream.topic.channel].on_gap
+            self._help(action, [stream], f"{stream.topic.topic} has a sequence gap", time)
 
     def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         if not self._acks.checks or not fields.channel.null_count:
             return
         unnamed = fields.channel.is_null().to_numpy(zero_copy_only=False) & (slots["opcode"] < frames.CLOSE)
+        unnamed &= slots["flags"] & _REST == 0
         for row in np.flatnonzero(unnamed).tolist():
             conn, time, data = int(slots["conn"][row]), int(when.handoff[row]), payload[row].as_py()
             if not when.received[row]:
@@ -294,7 +496,20 @@ class FeedWriter:
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
-    def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None) -> dict[str, str]:
+    def _read_notices(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
+        """Have a connection replaced that the exchange says it will close."""
+        if self._ask is None or not self._notices.looks:
+            return
+        for row in self._notices.candidates(fields.channel).tolist():
+            if not when.received[row] or slots["opcode"][row] >= frames.CLOSE:
+                continue
+            word = self._notices.read(payload[row].as_py())
+            if word is not None:
+                self._ask(child.Renew(int(slots["conn"][row]), f"the exchange announced its end: {word}"))
+
+    def _metadata(
+        self, shared: dict[str, Any], rows: int, gaps: int | None, next_slot: int | None, ledger: Ledger
+    ) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
         values = {
             "schema_version": SCHEMA_VERSION,
@@ -311,6 +526,8 @@ class FeedWriter:
             "first_seq": self._file_first_seq if rows else None,
             "last_seq": self._next_seq - 1 if rows else None,
             "gaps": gaps,
+            "next_slot": next_slot,
+            "ledger": ledger,
         }
         return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
 

@@ -36,7 +36,11 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         batch_bytes: payload bytes that make a journal batch at once.
         fsync_seconds: time between two fdatasync of the journal.
         max_message: bytes that a compressed message may inflate to.
+        reserve: bytes of the output's file system that are to stay free.
+        ca_file: PEM file trusted besides the system's certificates, for snapshots.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
+        resume: whether it takes over from a writer of the same session that died, on its rings and in its folder.
+        restart: detail of the event that tells how that one died (`wsrec.ring.events.EventKind.RESTART`).
 
     """
 
@@ -55,4 +59,8 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: int = 8 << 20
     fsync_seconds: float = 1.0
     max_message: int = 64 << 20
+    reserve: int = 0
+    ca_file: str | None = None
     session_start: dict[str, Any] = {}
+    resume: bool = False
+    restart: dict[str, Any] = {}

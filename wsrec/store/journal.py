@@ -3,6 +3,14 @@
 One Arrow IPC stream a file, one record batch (`batch.JOURNAL_SCHEMA`) for each batch taken from the rings: the slots as
 they were, frames and events alike. Everything in the Parquet files is made from it, by the same code when the writer
 runs, which reads its own journal behind its end, and when a journal that was left behind is recovered.
+
+Each record batch has in its custom metadata
+
+    wsrec.first   the slot ring's count of its first slot, decimal: where counts do not join, slots are lost
+    wsrec.xxh3    `Batch.checksum`, hexadecimal: what a disk gives back wrong is not believed
+
+A batch whose checksum fails is left out and those behind it are read, as long as Arrow's framing of messages is intact
+(https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format).
 """
 
 from __future__ import annotations
@@ -14,26 +22,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from wsrec.store.batch import JOURNAL_SCHEMA, Batch
+from wsrec.ring.slotring import SLOT_DTYPE
+from wsrec.store.batch import JOURNAL_SCHEMA, Batch, payload_offsets
 from wsrec.store.disk import NewFile
 from wsrec.store.output import sync_folder
 
-JOURNAL_VERSION = b"2"
+JOURNAL_VERSION = b"3"
 
 _DROP_BYTES = 64 << 20
 # From this size on a batch is mapped
 _MAP_BYTES = 1 << 20
 _JOB_KEY = b"wsrec.job"
 _VERSION_KEY = b"wsrec.journal_version"
+_FIRST_KEY = b"wsrec.first"
+_CHECKSUM_KEY = b"wsrec.xxh3"
+# Of a message in a stream: how it begins, and the one that ends the stream
+_CONTINUATION = b"\xff\xff\xff\xff"
+_END = _CONTINUATION + bytes(4)
 
 
 class Span(NamedTuple):
-    """Where a batch stands in its journal: from byte `start` to byte `stop`."""
+    """Where a batch stands in its journal: from byte `start` to byte `stop`; and the count of its `first` slot."""
 
     start: int
     stop: int
+    first: int
 
 
 class Journal:
@@ -82,12 +98,13 @@ class Journal:
         """
         start = self._file.tell()
         try:
-            self._stream.write_batch(batch.to_arrow())
+            about = {_FIRST_KEY: b"%d" % batch.first, _CHECKSUM_KEY: b"%016x" % batch.checksum()}
+            self._stream.write_batch(batch.to_arrow(), custom_metadata=about)
         except OSError:
             self._file.cut(start)
             raise
         self._dirty.set()
-        return Span(start, self._file.tell())
+        return Span(start, self._file.tell(), batch.first)
 
     def check_name(self) -> None:
         """Make sure that nobody deleted the journal.
@@ -167,7 +184,7 @@ class JournalTail:
             page = span.start - span.start % mmap.ALLOCATIONGRANULARITY
             area = mmap.mmap(self._fd, span.stop - page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
             data = pa.py_buffer(area).slice(span.start - page)
-        return Batch.from_arrow(pa.ipc.read_record_batch(pa.ipc.read_message(data), JOURNAL_SCHEMA))
+        return Batch.from_arrow(pa.ipc.read_record_batch(pa.ipc.read_message(data), JOURNAL_SCHEMA), span.first)
 
     def close(self) -> None:
         """Close it; batches that were read stay."""
@@ -175,7 +192,9 @@ class JournalTail:
 
 
 class JournalReader:
-    """A journal as it was left: its whole batches, in order, up to its end or to where it is torn.
+    """A journal as it was left: its whole batches, in order, up to its end or to where its framing is torn.
+
+    It is read, not mapped: a page that the disk does not give back is an error then, and not the end of the process.
 
     Args:
         path: the file.
@@ -183,6 +202,7 @@ class JournalReader:
     Attributes:
         job: JSON of the writer's job that it was written for.
         torn: after reading: whether it ended in the middle of a batch.
+        damaged: after reading: how many batches were left out, because they are not what was written.
 
     Raises:
         OSError: the file cannot be read, or another version of wsrec wrote it.
@@ -191,9 +211,11 @@ class JournalReader:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.stat().st_size:
+        self._size = path.stat().st_size
+        if not self._size:
             raise pa.ArrowInvalid(f"{path} is empty")
-        self._stream = pa.ipc.open_stream(pa.memory_map(str(path)))
+        self._file = pa.OSFile(str(path))
+        self._stream = pa.ipc.open_stream(self._file)
         metadata = self._stream.schema.metadata or {}
         if _JOB_KEY not in metadata:
             raise pa.ArrowInvalid(f"{path} is no journal of wsrec")
@@ -204,17 +226,47 @@ class JournalReader:
             raise pa.ArrowInvalid(f"{path} has other columns than a journal of this wsrec")
         self.job: bytes = metadata[_JOB_KEY]
         self.torn = False
+        self.damaged = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:
+        start = self._file.tell()
+        while start < self._size:
             try:
-                batch = self._stream.read_next_batch()
+                batch, about = self._stream.read_next_batch_with_custom_metadata()
                 # views of a damaged batch may point anywhere
                 batch.validate(full=True)
+                believed = _believed(batch, about or {})
             except StopIteration:
+                # a message of no bytes ends a stream; anywhere else it is what a power cut left for one
+                self.torn = self._at(start, len(_END) + 1) != _END
                 return
-            except (pa.ArrowInvalid, OSError):
-                self.torn = True
-                return
-            if batch.num_rows:
-                yield Batch.from_arrow(batch)
+            except (pa.ArrowException, OSError, ValueError, MemoryError):
+                believed = None
+            start = self._file.tell()
+            if believed is None:
+                if self._at(start, len(_CONTINUATION)) != _CONTINUATION:
+                    self.torn = True
+                    return
+                self.damaged += 1
+            elif len(believed.slots):
+                yield believed
+
+    def _at(self, start: int, size: int) -> bytes:
+        """The bytes there, as many as there are; the stream reads on where it was."""
+        before = self._file.tell()
+        self._file.seek(start)
+        found: bytes = self._file.read(size)
+        self._file.seek(before)
+        return found
+
+
+def _believed(found: pa.RecordBatch, about: dict[bytes, bytes]) -> Batch | None:
+    """The batch, if it is what was written; the one without rows that follows the schema has no checksum."""
+    if not found.num_rows and not about:
+        return Batch(np.empty(0, SLOT_DTYPE), found.column("payload"), 0)
+    if _FIRST_KEY not in about or _CHECKSUM_KEY not in about or any(column.null_count for column in found.columns):
+        return None
+    batch = Batch.from_arrow(found, int(about[_FIRST_KEY]))
+    if not np.array_equal(np.diff(payload_offsets(batch.payload)), batch.slots["length"]):
+        return None
+    return batch if b"%016x" % batch.checksum() == about[_CHECKSUM_KEY] else None

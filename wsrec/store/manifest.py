@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from wsrec.store.ledger import Ledger
 
-class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
+
+class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One finished pair of files.
 
     Attributes:
@@ -22,6 +24,10 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
         first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
         gaps: sequence gaps found; null where the feed declares no rule.
         lost_intervals: intervals in which nothing could be received.
+        ledger: what came out of the rings and what became of it; null in lines of an older wsrec.
+        messages, control, sent: of the message file's rows: messages and control frames received, and frames sent.
+        payload_bytes: of those messages.
+        refused: subscriptions refused or not answered. These counts are absent in lines of an older wsrec.
 
     """
 
@@ -41,6 +47,12 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
     last_time: int | None
     gaps: int | None
     lost_intervals: int
+    ledger: Ledger | None = None
+    messages: int | None = None
+    control: int | None = None
+    sent: int | None = None
+    payload_bytes: int | None = None
+    refused: int | None = None
 
 
 def manifest_path(out: Path) -> Path:

@@ -15,17 +15,19 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
-from wsrec.store.batch import Batch, payload_list
+from wsrec.store.batch import Batch, payload_list, payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
-from wsrec.store.feedfile import FeedWriter
+from wsrec.store.feedfile import Ask, FeedWriter
 from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
+from wsrec.store.ledger import Inflated, survey
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
 
 _EVENT = int(Flag.EVENT)
+_RSV1 = int(Flag.RSV1)
 # from the receiver on the monotonic clock, in the events file on UTC
 _MONOTONIC = "monotonic_"
 
@@ -37,13 +39,14 @@ class Pipeline:
         job: the writer's job.
         folder: the session's folder, where unfinished files grow.
         status: where to count for the live view, if somebody looks.
-        next_seq: `seq` of the next row of each feed, 0 where it is not given.
         disk: what to do when the disk refuses.
+        ask: passes on what feeds want done about silence and gaps; None where nothing is to be done any more.
 
     Attributes:
         feeds: the writers of the feeds, by name.
         active: the names of those that write; recovery leaves out what has landed.
         last_time: hand-off of the last slot that was taken, ns since the epoch; None before the first.
+        lost_slots: how many slots were missing between batches.
 
     """
 
@@ -52,25 +55,21 @@ class Pipeline:
         job: WriterJob,
         folder: Path,
         status: StatusPage | None = None,
-        next_seq: dict[str, int] | None = None,
         disk: Disk = GIVES_UP,
+        ask: Ask | None = None,
     ) -> None:
-        seq = next_seq or {}
         encoder = Encoder()
         live_steps = None if status is None else status.steps
-        self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps)
-            for feed in job.feeds
-        }
+        self.feeds = {feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, ask) for feed in job.feeds}
         self.active = set(self.feeds)
         self._disk = disk
         self.last_time: int | None = None
+        self.lost_slots = 0
+        self._next_slot: int | None = None
+        self._untold = 0
         self._job = job
         self._status = status
         self._joiner = Joiner()
-        self._conns_of = {
-            feed.name: [plan.conn for plan in job.connections if plan.feed == feed.name] for feed in job.feeds
-        }
         self._offset: int | None = None
         self._anchors = 0
         self._clock: str | None = None
@@ -79,7 +78,8 @@ class Pipeline:
         self._steps = 0
         self._scheduling: dict[str, Any] = {}
         self._connections: dict[int, dict[str, Any]] = {
-            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url} for plan in job.connections
+            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url, "stands_for": plan.stands_for}
+            for plan in job.connections
         }
 
     @property
@@ -87,20 +87,86 @@ class Pipeline:
         """Whether a message is unfinished: the journal that holds its beginning is still needed."""
         return self._joiner.pending
 
+    def go_on(self, lines: list[manifest.ManifestLine]) -> None:
+        """Go on where these files of the same session end, which a writer before this one finished."""
+        for feed in self.feeds.values():
+            feed.go_on([line for line in lines if line.feed == feed.name])
+        self.last_time = max((line.last_time for line in lines if line.last_time is not None), default=None)
+        if self._status is not None:
+            self._status.writer["files"] = len(lines)
+
+    def describe(self, about: dict[str, Any]) -> None:
+        """Go on with what the metadata of such a file say of clock, scheduling and connections."""
+        clock = about.get("clock") or {}
+        if clock.get("clock") is not None:
+            self._clock = clock["clock"]
+            self._anchors = max(self._anchors, clock["anchors"])
+            self._widest = max(self._widest, clock["widest_bracket_ns"])
+            self._drift = max(self._drift, clock["largest_drift_ns"])
+            self._steps = max(self._steps, clock["steps"])
+        self._scheduling.update(about.get("scheduling") or {})
+        for connection in about.get("connections") or ():
+            self._connections[connection["conn"]].update(connection)
+
+    def skip_to(self, slot: int | None) -> None:
+        """Leave out slots before this count: they are in files that have landed."""
+        if slot is not None:
+            self._next_slot = max(slot, self._next_slot or 0)
+
+    def expect(self, slot: int) -> None:
+        """The next batch begins with this count or an earlier one: what is missing before it is lost."""
+        missing = 0 if self._next_slot is None else slot - self._next_slot
+        if missing > 0:
+            self.lost_slots += missing
+            self._untold += missing
+            # what had begun before the hole does not go on behind it
+            left, self._joiner = self._joiner.unfinished, Joiner()
+            for feed in self._writing():
+                feed.ledger.begin(left)
+                feed.ledger.joined({}, left)
+                feed.forget_requests()
+        self._next_slot = max(slot, self._next_slot or 0)
+
+    def begin_session(self, time: int | None = None) -> None:
+        """Record the session's start in each feed that has not: at this time (ns), or where its files begin."""
+        for feed in self._writing():
+            moment = feed.since if time is None else time
+            if moment is not None and not feed.begun:
+                feed.event(moment, EventKind.SESSION_START, **self._job.session_start)
+
     def take(self, batch: Batch, number: int) -> None:
         """Write a batch to the files of this number.
+
+        Slots that were taken before are left out: a writer that was killed before it gave them back to the receiver
+        has them in its journal, and the next writer finds them in the rings. Slots that are missing are an event.
 
         Raises:
             OSError: the disk is full or gone.
 
         """
+        batch = self._unseen(batch)
+        if not len(batch.slots):
+            return
+        writing = self._writing()
+        if not batch.fetched:
+            seen = survey(batch)
+            for feed in writing:
+                feed.ledger.take(seen, self._joiner.unfinished)
         slots, payload = self._joiner.join(batch)
+        for feed in writing:
+            feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
         if not len(slots):
             return
+        joined = slots, payload
         slots, payload, compressed = inflate(slots, payload, self._job.max_message)
+        if slots is not joined[0]:
+            inflated = _inflated(joined, (slots, payload))
+            for feed in writing:
+                feed.ledger.inflated(inflated)
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         offset = self._offsets(len(slots), rows, events)
+        self.tell_lost(int(slots["handoff"][0]) + int(offset[0]))
         # from event to event, as slices: messages with the events taken out from among them would be a copy
         start = 0
         for row, event in zip(rows.tolist(), events, strict=True):
@@ -115,18 +181,31 @@ class Pipeline:
         self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
         for feed in self.feeds.values():
             feed.expire_acks(self.last_time)
+            feed.look_for_silence(self.last_time)
         self._publish()
 
     def remember(self, batch: Batch) -> None:
         """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""
-        slots, payload = self._joiner.join(batch)
+        slots, payload = self._joiner.join(self._unseen(batch))
+        # its files tell of it
+        self._untold = 0
         if len(slots):
             rows = np.flatnonzero(slots["flags"] & _EVENT)
-            self._offsets(len(slots), rows, _events(payload, rows))
+            offset = self._offsets(len(slots), rows, _events(payload, rows))
+            self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
 
     def follow_clock(self, offset: int) -> None:
         """Map stages 2 to 6 onto UTC by this offset (ns) until the first anchor: where what came before has gone."""
         self._offset = offset
+
+    def tell_lost(self, time: int) -> None:
+        """Record an interval that ends at `time` (ns since the epoch) where slots are missing and were not told of."""
+        if self._untold:
+            since = time if self.last_time is None else self.last_time
+            detail = {"from": since, "to": time, "duration_ns": time - since, "slots": self._untold}
+            reason = "a part of the journal could not be read"
+            self.event(time, EventKind.LOST_INTERVAL, **detail, reason=reason)
+            self._untold = 0
 
     def finish(self, number: int) -> list[manifest.ManifestLine]:
         """Finish the files of this number, and enter them into the manifest.
@@ -149,7 +228,7 @@ class Pipeline:
         }
         lines = []
         for feed in self._writing():
-            line = feed.finish(number, shared)
+            line = feed.finish(number, shared, self._joiner.unfinished, self._next_slot)
             if line is not None:
                 self._disk.retry(lambda line=line: manifest.append(Path(self._job.out), line))  # type: ignore[misc]
                 lines.append(line)
@@ -158,10 +237,21 @@ class Pipeline:
         self._publish()
         return lines
 
-    def event(self, time: int, kind: EventKind, **detail: Any) -> None:
-        """Write an event of the writer's own to every feed (time: ns since the epoch)."""
+    def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
+        """Write an event of the writer's own (time: ns since the epoch) to the connection's feed, or to every one."""
         for feed in self._writing():
-            feed.event(time, kind, **dict(detail))
+            if conn is None or conn in feed.conns:
+                feed.event(time, kind, conn=conn, **dict(detail))
+
+    def _unseen(self, batch: Batch) -> Batch:
+        """What of a batch was not taken before."""
+        if batch.fetched:
+            return batch
+        if self._next_slot is not None and batch.first < self._next_slot:
+            batch = batch.part(min(self._next_slot - batch.first, len(batch.slots)), len(batch.slots))
+        self.expect(batch.first)
+        self._next_slot = max(batch.next, self._next_slot or 0)
+        return batch
 
     def _add(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
         if not len(slots):
@@ -172,7 +262,7 @@ class Pipeline:
                 feed.add(slots, when, payload, number)
             return
         for feed in self._writing():
-            rows = np.flatnonzero(np.isin(slots["conn"], self._conns_of[feed.name]))
+            rows = np.flatnonzero(np.isin(slots["conn"], feed.conns))
             if len(rows):
                 feed.add(slots[rows], when.select(rows), payload.take(pa.array(rows)), number)
 
@@ -214,18 +304,23 @@ class Pipeline:
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
             detail["duration_ns"] = detail["to"] - detail["from"]
         for feed in self._writing():
-            if event.conn is None or event.conn in self._conns_of[feed.name]:
+            if event.conn is None or event.conn in feed.conns:
                 feed.event(time, event.kind, conn=event.conn, **dict(detail))
 
     def _publish(self) -> None:
         if self._status is None:
             return
         writer, feeds = self._status.writer, self.feeds.values()
-        writer["messages"] = sum(feed.messages for feed in feeds)
-        writer["payload_bytes"] = sum(feed.payload_bytes for feed in feeds)
-        writer["gaps"] = sum(feed.gaps for feed in feeds)
-        writer["lost_intervals"] = sum(feed.lost_intervals for feed in feeds)
-        writer["refused"] = sum(feed.refused for feed in feeds)
+        for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "answered"):
+            # a writer that takes the session up again begins with what has landed: less than was shown before
+            writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
+
+
+def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:
+    """What `inflate` made of slots and payloads."""
+    rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & _RSV1)
+    sizes = [np.diff(payload_offsets(payload))[rows] for _, payload in (before, after)]
+    return Inflated(after[0]["conn"][rows], *sizes)
 
 
 def _events(payload: pa.Array, rows: Int64s) -> list[Event]:

@@ -4,6 +4,9 @@ The first thread never waits for the others: it copies what is published, append
 back to the receiver. The second reads the same batches out of the journal, makes rows of them and finishes files; how
 far it is behind costs no memory, only the journal's room on the disk. A third encodes row groups (`output.Encoder`),
 and a fourth has the journal on the disk (`sync`).
+
+A writer that resumes a session drains the rings from its first moment, from where the one before gave them back, into a
+journal of its own. Its second thread brings home what that one left (`leftovers`) before it takes the first batch.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import itertools
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,11 +32,14 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.store.batch import Batch, Drain
-from wsrec.store.disk import PatientDisk
+from wsrec.store.disk import JOURNAL_RESERVE, PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, JournalTail, Span, journal_path
+from wsrec.store.ledger import RingCounts, ring_counts
+from wsrec.store.leftovers import Leftovers
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.snapshots import SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
 
 _POLL_SECONDS = 0.002
@@ -45,6 +53,8 @@ _GRACE_NS = 1_000_000_000
 # A receiver tells of itself ten times a second, and closes its connections within a few
 _SILENCE_NS = 1_500_000_000
 _ORPHAN_SECONDS = 15.0
+# How long a stop waits for a disk that refuses; systemd kills after 90 s
+_FULL_PATIENCE = 60.0
 
 
 class _Batch(NamedTuple):
@@ -65,28 +75,48 @@ class _Finish(NamedTuple):
 class _End(NamedTuple):
     """Nothing comes after what was put before."""
 
-    receiver_died: bool
+    lost: dict[int, int]
+    rings: RingCounts
 
 
-_Item = _Batch | _Finish | _End | None
+_Item = _Batch | _Finish | _End
 
 
 class ParquetThread(threading.Thread):
     """Runs the pipeline behind the journal.
+
+    Args:
+        pipeline: what it runs.
+        disk: what to do when the disk refuses.
+        leftovers: what to bring home first; None in a new session.
+        rings_from: the count of the first slot that the rings had when this writer came.
+        restart: detail of the event that tells that it came in place of another.
 
     Attributes:
         failed: the exception that ended it.
 
     """
 
-    def __init__(self, pipeline: Pipeline, disk: PatientDisk) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        disk: PatientDisk,
+        leftovers: Leftovers | None = None,
+        rings_from: int = 0,
+        restart: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(name="parquet", daemon=True)
         self.failed: Exception | None = None
         self._disk = disk
         self._pipeline = pipeline
-        self._queue: SimpleQueue[_Item] = SimpleQueue()
+        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         self._tail: JournalTail | None = None
         self._journals: list[Path] = []
+        self._leftovers = leftovers
+        self._rings_from = rings_from
+        self._restart = restart or {}
+        # when this writer came, until that is recorded
+        self._resumed: int | None = None
 
     def put(self, number: int, journal: Path, span: Span) -> None:
         """Hand a batch over that was journalled."""
@@ -96,14 +126,16 @@ class ParquetThread(threading.Thread):
         """Have the files of this number finished after what was put before."""
         self._queue.put(_Finish(number, journal))
 
-    def end(self, *, receiver_died: bool) -> None:
-        """Have the session's end recorded, and where the receiver died, that nothing was received from then on."""
-        self._queue.put(_End(receiver_died))
+    def end(self, lost: dict[int, int], rings: RingCounts) -> None:
+        """Have the session's end recorded, and what a receiver that died has left unsaid (`wsrec.child.Stop.lost`)."""
+        self._queue.put(_End(lost, rings))
 
-    def stop(self) -> None:
-        """Let the thread end after all that was put, and wait for it."""
+    def stop(self, meanwhile: Callable[[], None]) -> None:
+        """Let the thread end after all that was put, and wait for it; `meanwhile` is called again and again."""
         self._queue.put(None)
-        self.join()
+        while self.is_alive():
+            meanwhile()
+            self.join(_LOOK_SECONDS)
         if self.failed is None and self._journals:
             child.warn("a message had begun and never ended; what had come of it was discarded")
             self._drop_journals()
@@ -111,16 +143,34 @@ class ParquetThread(threading.Thread):
     def run(self) -> None:
         """Do what is queued, until stopped."""
         try:
+            self.bring_home()
             while (item := self._queue.get()) is not None:
-                self._record_trouble()
-                if isinstance(item, _Finish):
-                    self._finish(item)
-                elif isinstance(item, _End):
-                    self._record_end(item)
-                else:
-                    self._take(item)
+                self._do(item)
         except Exception as error:  # noqa: BLE001 (told to the operator by the main thread; the journal has everything)
             self.failed = error
+
+    def bring_home(self) -> None:
+        """Finish what the writer before this one left.
+
+        Raises:
+            OSError: the disk failed.
+
+        """
+        if self._leftovers is not None:
+            self._resumed = time.time_ns()
+            self._leftovers.bring_home(self._pipeline, self._disk, self._rings_from)
+            self._journals = self._leftovers.journals
+
+    def _do(self, item: _Item) -> None:
+        self._record_trouble()
+        if isinstance(item, _Batch):
+            self._take(item)
+        # not before the first rows: they say which hour's file this is
+        self._record_resumption()
+        if isinstance(item, _Finish):
+            self._finish(item)
+        elif isinstance(item, _End):
+            self._record_end(item)
 
     def _take(self, item: _Batch) -> None:
         if self._tail is None:
@@ -133,14 +183,24 @@ class ParquetThread(threading.Thread):
             began, ended, message = self._disk.over.popleft()
             self._pipeline.event(ended, EventKind.DISK, message=message, duration_ns=ended - began)
 
+    def _record_resumption(self) -> None:
+        if self._resumed is not None:
+            self._pipeline.begin_session(self._resumed)
+            self._pipeline.event(self._resumed, EventKind.RESTART, **{"process": "writer", **self._restart})
+            self._pipeline.event(self._resumed, EventKind.SCHEDULING, process="writer", **privilege.in_force())
+            self._resumed = None
+
     def _record_end(self, item: _End) -> None:
         now = time.time_ns()
-        last = self._pipeline.last_time or now
-        if item.receiver_died:
-            detail = {"from": last, "to": now, "duration_ns": now - last, "reason": "the receiver died"}
-            self._pipeline.event(now, EventKind.LOST_INTERVAL, **detail)
+        self._pipeline.tell_lost(now)
+        for conn, since in item.lost.items():
+            duration = time.monotonic_ns() - since
+            detail = {"from": now - duration, "to": now, "duration_ns": duration, "reason": "the receiver died"}
+            self._pipeline.event(now, EventKind.LOST_INTERVAL, conn=conn, **detail)
         for feed in self._pipeline.feeds.values():
-            feed.event(now, EventKind.SESSION_END, messages=feed.messages, payload_bytes=feed.payload_bytes)
+            rings = item.rings.detail(feed.conns)
+            counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
+            feed.event(now, EventKind.SESSION_END, **counted, **rings)
 
     def _finish(self, item: _Finish) -> None:
         self._pipeline.finish(item.number)
@@ -164,21 +224,29 @@ class Writer:
     def __init__(self, job: WriterJob) -> None:
         self._job = job
         self._folder = Path(job.out) / ".wsrec" / job.session
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=job.resume)
         self._status = StatusPage(job.status)
         rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
-        self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
-        self._disk = PatientDisk(self._on_disk_trouble)
+        self._slots, self._rings = SlotRing(job.slots), rings
+        self._drain = Drain(self._slots, rings, ByteRing(job.notes))
+        self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         self._waiting_since: float | None = None
-        self._receiver_died = False
-        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
-        self._parquet = ParquetThread(self._pipeline, self._disk)
-        self._journal = self._new_journal(1)
+        self._lost: dict[int, int] = {}
+        self._snapshots = SnapshotThread(job.ca_file)
+        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
+        leftovers = Leftovers(Path(job.out), self._folder) if job.resume else None
+        self._parquet = ParquetThread(self._pipeline, self._disk, leftovers, self._drain.next, job.restart)
+        self._journal = self._new_journal(1 if leftovers is None else leftovers.next_number)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
         self._journal_bytes = 0
         self._look_next = 0.0
         self._stopping = False
+        self._on_disk_trouble(False)
+
+    def waiting(self) -> int:
+        """Frames and events in the rings that are in no journal."""
+        return self._slots.published.read() - self._slots.released.read()
 
     def run(self) -> child.SummaryLine:
         """Write until told to stop, then everything that is left, and finish all files.
@@ -187,14 +255,18 @@ class Writer:
             OSError: the output is gone for good, or Parquet could not be written; the journal is left for recovery.
 
         """
-        self._pipeline.event(time.time_ns(), EventKind.SESSION_START, **self._job.session_start)
-        self._pipeline.event(time.time_ns(), EventKind.SCHEDULING, process="writer", **self._scheduling())
+        if not self._job.resume:
+            self._pipeline.begin_session(time.time_ns())
+            self._pipeline.event(time.time_ns(), EventKind.SCHEDULING, process="writer", **privilege.in_force())
         threading.Thread(target=self._watch_stdin, daemon=True).start()
         self._parquet.start()
         self._sync.start()
+        self._snapshots.start()
         while True:
             stopping = self._stopping
             now = time.monotonic()
+            if now >= self._look_next:
+                self._look(now)
             pending = self._drain.pending()
             if pending and self._waiting_since is None:
                 self._waiting_since = now
@@ -204,17 +276,28 @@ class Writer:
                 batch = self._drain.take(final=stopping)
                 if batch is None:
                     # a read that is still being handed off, or whose receiver was killed meanwhile
-                    self._idle(now)
+                    time.sleep(_POLL_SECONDS)
                 else:
-                    self._write(batch)
+                    self._write_in_order(batch)
                     self._drain.release()
                 self._waiting_since = None
             elif stopping:
                 break
             else:
-                self._idle(now)
+                time.sleep(_POLL_SECONDS)
             self._check_threads()
         return self._finish()
+
+    def _write_in_order(self, batch: Batch) -> None:
+        """Journal a batch, and what was fetched meanwhile where it belongs by its time."""
+        fetched, start = self._snapshots.done, 0
+        while fetched and fetched[0].time <= int(batch.slots["handoff"][-1]):
+            stop = int(np.searchsorted(batch.slots["handoff"], fetched[0].time))
+            if stop > start:
+                self._write(batch.part(start, stop))
+                start = stop
+            self._write(fetched.popleft().batch(batch.first + start))
+        self._write(batch.part(start, len(batch.slots)))
 
     def _write(self, batch: Batch) -> None:
         """Journal a batch, cut where a file ends."""
@@ -224,7 +307,8 @@ class Writer:
             if self._period is not None and (current > self._period or full):
                 self._rotate()
             self._period = max(current, self._period or 0)
-            span = self._disk.retry(lambda part=part: self._journal.append(part))  # type: ignore[misc]
+            append = partial(self._journal.append, part)
+            span = self._disk.retry(append, JOURNAL_RESERVE)
             self._journal_bytes += int(part.slots["length"].sum())
             self._status.writer["journalled_bytes"] += span.stop - span.start
             self._parquet.put(self._journal.number, self._journal.path, span)
@@ -247,15 +331,13 @@ class Writer:
         self._sync.change(self._journal)
         self._parquet.finish(old.number, old.path)
 
-    def _idle(self, now: float) -> None:
-        time.sleep(_POLL_SECONDS)
-        if now < self._look_next:
-            return
+    def _look(self, now: float) -> None:
+        """Look after what is not urgent, also where there is always something to write."""
         self._look_next = now + _LOOK_SECONDS
         self._beat()
         self._journal.check_name()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
-        if self._period is not None and current > self._period and self._waiting_since is None:
+        if self._period is not None and current > self._period and not self._drain.pending():
             self._rotate()
             self._period = None
 
@@ -270,10 +352,13 @@ class Writer:
 
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
+        self._snapshots.stop()
+        while self._snapshots.done:
+            self._write(self._snapshots.done.popleft().batch(self._drain.next))
         self._sync.stop()
-        self._parquet.end(receiver_died=self._receiver_died)
+        self._parquet.end(self._lost, ring_counts(self._slots, self._rings, self._status))
         self._parquet.finish(self._journal.number, self._journal.path)
-        self._parquet.stop()
+        self._parquet.stop(self._beat)
         self._check_threads()
         self._folder.rmdir()
         firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
@@ -292,6 +377,12 @@ class Writer:
             last_recv_time=max(lasts, default=None),
         )
 
+    def _ask(self, wish: child.Renew | child.Resubscribe | SnapshotRequest) -> None:
+        if isinstance(wish, SnapshotRequest):
+            self._snapshots.ask(wish)
+        else:
+            child.say(child.RequestLine(wish))
+
     def _check_threads(self) -> None:
         for thread in (self._parquet, self._sync):
             if thread.failed is not None:
@@ -302,16 +393,14 @@ class Writer:
         path = journal_path(self._folder, number)
         return self._disk.retry(lambda: Journal(path, number, job))
 
-    def _scheduling(self) -> dict[str, object]:
-        return privilege.in_force()
-
     def _watch_stdin(self) -> None:
         reader = child.OrderReader()
         while (order := next((one for one in reader.read() if isinstance(one, child.Stop)), None)) is None:
             pass
-        self._receiver_died = order.receiver_died
+        self._lost = order.lost
         if order.orphaned:
             self._outlast_receiver()
+        self._disk.hurry(_FULL_PATIENCE)
         self._stopping = True
 
     def _outlast_receiver(self) -> None:
@@ -324,6 +413,11 @@ class Writer:
             time.sleep(0.05)
 
 
+def _ask(order: child.Renew | child.Resubscribe) -> None:
+    """Ask the receiver for something, by way of the supervisor."""
+    child.say(child.RequestLine(order=order))
+
+
 def main() -> int:
     """Run one writer; the job comes on standard input."""
     try:
@@ -331,19 +425,30 @@ def main() -> int:
     except msgspec.DecodeError as error:
         child.say(child.FailedLine(message=f"the writer got no job: {error}"))
         return 1
+    privilege.die_first()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # the receiver's processor is not for Arrow's threads
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
         child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+    writer: Writer | None = None
     try:
-        summary = Writer(job).run()
-    except (OSError, pa.ArrowException) as error:
+        writer = Writer(job)
+        summary = writer.run()
+    except MemoryError as error:
+        # also Arrow's
+        what = str(error) or "no more is to be had"
+        cure = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
+        child.say(child.FailedLine(message=f"the writer ran out of memory: {what}", cure=cure, again=True))
+        return 1
+    except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = Path(job.out) / ".wsrec" / job.session
         kept = f"what was journalled is kept in {folder}, and recovered by the next start"
         cure = kept if folder.is_dir() else "record into a folder that nobody deletes meanwhile"
-        child.say(child.FailedLine(message=f"the writer failed: {error}", cure=cure))
+        left = writer.waiting() if writer is not None else 0
+        lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
+        child.say(child.FailedLine(message=f"the writer failed: {error}{lost}", cure=cure))
         return 1
     child.say(summary)
     return 0

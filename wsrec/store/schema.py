@@ -86,7 +86,7 @@ METADATA_KEYS = {
     "host": "host name, kernel, machine and processor model",
     "scheduling": "of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`",
     "connections": "each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
-    "compression",
+    "compression, stands_for",
     "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
     "`largest_drift_ns`, `steps`",
     "stages": "a latency histogram for each step between two stages, of this file's received rows",
@@ -95,5 +95,9 @@ METADATA_KEYS = {
     "first_seq": "`seq` of the first row",
     "last_seq": "`seq` of the last row",
     "gaps": "sequence gaps found in this file; null where the feed declares no rule",
+    "next_slot": "the writer's own: the slot ring's count of the first slot that is in no file of the session yet",
+    "ledger": "what this file took out of the rings and what became of it: [the ledger](#the-ledger)",
 }
+# Absent in files of an older wsrec
+METADATA_ADDED = frozenset({"next_slot"})
 METADATA_PREFIX = "wsrec."

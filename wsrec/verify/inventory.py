@@ -173,6 +173,8 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
         except (msgspec.DecodeError, UnicodeDecodeError):
             tell(Kind.NOTE, "is torn, as a crash leaves it; what it told of has to show elsewhere")
             continue
+        if msgspec.json.encode(line) != text:
+            tell(Kind.CONTRADICTION, "is not as wsrec writes it")
         places = [(path, _place(root, root / path)) for path in (line.path, line.events_path) if path is not None]
         named = {place[1:] for _, place in places if place is not None}
         if not places or any(place is None for _, place in places) or len(named) != 1:

@@ -132,6 +132,39 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
         return len(set(self.sources.values())) < 2
 
 
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of the files' ledgers: what came out of the rings and what became of it.
+
+    Attributes:
+        balanced: whether every sum agrees: frames = rows + joined + discarded + unfinished, the files' slots follow one
+            another, and receiver, rings and rows say the same.
+        slots: taken, of all feeds of the session; missing: of them, in no journal.
+        frames, frame_bytes: received by this feed's connections, and their payload as it came.
+        rows, row_bytes: that they became, control frames included, and their payload as it is stored.
+        joined: frames that went into the row of a later one.
+        discarded, unfinished: frames of messages that were cut off by a lost connection, and by the end.
+        inflated: messages that were compressed.
+        sent, events: frames sent by this feed's connections; events of the receiver.
+        overhead_bytes: received beside the payloads: headers and handshakes, decrypted.
+
+    """
+
+    balanced: bool
+    slots: int
+    missing: int
+    frames: int
+    frame_bytes: int
+    rows: int
+    row_bytes: int
+    joined: int
+    discarded: int
+    unfinished: int
+    inflated: int
+    sent: int
+    events: int
+    overhead_bytes: int
+
+
 class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
     """Time in which nothing could be received, or of which rows are missing.
 
@@ -161,6 +194,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         missing: how many `seq` are in no row.
         duplicates: rows whose `seq` another row has already.
         ledger: the counts, by the places that have them.
+        balance: what came out of the rings and what became of it; null where no file has a ledger.
         losses: what was lost, by time; after the first 1,000 none are listed.
         stalls, stalled: how often a full ring paused a connection, and for how long (ns). Nothing is lost by it.
         unattributed: received messages that name no channel: answers, errors, heartbeats.
@@ -179,6 +213,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     duplicates: int
     ledger: list[Count]
+    balance: Balance | None
     losses: list[Loss]
     stalls: int
     stalled: int

@@ -80,6 +80,8 @@ class FileRows:
         rows: how many.
         first_seq, last_seq, first_time, last_time: of the first and the last row (`recv_time`).
         first_handoff, last_handoff: their hand-offs (ns since the epoch).
+        opcodes: rows by direction and opcode.
+        bytes: their payload by direction.
         problems: what rows are not as they must be, with how many of them.
 
     """
@@ -92,16 +94,18 @@ class FileRows:
         self.last_time: int | None = None
         self.first_handoff: int | None = None
         self.last_handoff: int | None = None
+        self.opcodes: Counter[tuple[str | None, str | None]] = Counter()
+        self.bytes: Counter[str | None] = Counter()
         self.problems: Counter[str] = Counter()
-        self.messages = self.payload_bytes = 0
+        self.messages = self.control = self.payload_bytes = 0
         self.steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
         self._conns = conns
         self._anchors = anchors
         self._before = handoff
         self._sources: Counter[str] = Counter()
 
-    def add(self, batch: Any, payload: pa.Array, carried: Bools) -> None:
-        """Look at a batch of rows; `carried`: which of them are received text or binary messages."""
+    def add(self, batch: Any, payload: pa.Array, carried: Bools, received: Bools) -> None:
+        """Look at a batch of rows: which of them were received, and which of those are text or binary (`carried`)."""
         seq = batch.column("seq").to_numpy(zero_copy_only=False)
         recv_time, _ = times(batch, "recv_time")
         if not self.rows:
@@ -109,10 +113,22 @@ class FileRows:
         self.last_seq, self.last_time = int(seq[-1]), int(recv_time[-1])
         self.rows += len(seq)
         self.messages += int(np.count_nonzero(carried))
-        self.payload_bytes += int(pc.sum(pc.binary_length(payload).filter(pa.array(carried))).as_py() or 0)
+        self.control += int(np.count_nonzero(received) - np.count_nonzero(carried))
+        lengths = pc.binary_length(payload).to_numpy(zero_copy_only=False)
+        self.payload_bytes += int(lengths.sum(where=carried))
+        self._count_opcodes(batch, lengths)
         self._check_words(batch)
         self._check_payload(batch)
         self._check_stages(batch, recv_time)
+
+    def _count_opcodes(self, batch: Any, lengths: Int64s) -> None:
+        (ways, way_names), (codes, code_names) = words(batch, "direction"), words(batch, "opcode")
+        pairs = np.bincount(ways * len(code_names) + codes)
+        for pair in np.flatnonzero(pairs).tolist():
+            way, code = divmod(pair, len(code_names))
+            self.opcodes[way_names[way], code_names[code]] += int(pairs[pair])
+        for way in np.unique(ways).tolist():
+            self.bytes[way_names[way]] += int(lengths.sum(where=ways == way))
 
     def stage1(self, said: Any) -> Any:
         """What `wsrec.stage1` should say; how it splits the rows without a stamp by reason is its own."""

@@ -9,15 +9,16 @@ from the first to the last prove themselves; before, behind and without such a r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.feed.schema import ConfigError, Feed, SequenceRule
+from wsrec.feed.schema import Feed, SequenceRule, SequenceScope
 from wsrec.feed.sequence import SequenceGap
+from wsrec.feed.topics import Topic, TopicReader
 from wsrec.histogram import Int64s
 from wsrec.report.columns import Bools
 from wsrec.ring.events import EventKind
@@ -39,6 +40,7 @@ class _Epoch:
         self.opened: int | None = None
         self.end: int | None = None
         self.reason = ""
+        self.handed_over = False
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
@@ -61,14 +63,6 @@ class _Messages:
         self.last = 0
 
 
-class _Topic(NamedTuple):
-    """A topic as a stream: the names that its channel may have, and its symbol (None: any)."""
-
-    topic: str
-    channels: frozenset[str]
-    symbol: str | None
-
-
 class Streams:
     """The streams of one session and feed.
 
@@ -81,7 +75,9 @@ class Streams:
         start, end: first and last moment of anything.
         stalls, stalled: full rings, and for how long (ns).
         ended: the detail of the `session_end` event, None without one.
+        receiver_died: whether a receiver was started anew.
         recovered: whether a part of it was recovered from a journal.
+        resumed: whether its writer died and another went on.
         unattributed: received messages that name no channel.
 
     """
@@ -89,10 +85,12 @@ class Streams:
     def __init__(self, feed: Feed | None) -> None:
         self._feed = feed
         self._has_fields = feed is not None and feed.fields is not None
-        self._rules = {name: channel.sequence for name, channel in feed.channel_by_any_name.items()} if feed else {}
         self._epochs: dict[int, list[_Epoch]] = {}
         self._streams: dict[Key, _Messages] = {}
         self._asked: dict[int, dict[str, None]] = {}
+        # gaps of numbers that run over a channel (or a connection: None): each of its streams may miss the messages
+        self._shared_gaps: dict[tuple[int, str | None], list[Loss]] = {}
+        self._last_row: dict[int, int] = {}
         self.losses: list[Loss] = []
         self.gap_rows: set[int] = set()
         self.gap_events = 0
@@ -101,6 +99,8 @@ class Streams:
         self.stalls = self.stalled = 0
         self.ended: dict[str, Any] | None = None
         self.recovered = False
+        self.resumed = False
+        self.receiver_died = False
         self.unattributed = 0
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
@@ -113,6 +113,9 @@ class Streams:
             self.ended = detail
         elif kind == EventKind.RECOVERED:
             self.recovered = True
+        elif kind == EventKind.RESTART:
+            self.resumed = self.resumed or detail.get("process") == "writer"
+            self.receiver_died = self.receiver_died or detail.get("process") == "receiver"
         elif kind == EventKind.GAP:
             self.gap_events += 1
             self.gap_rows.add(_integer(detail.get("seq"), -1))
@@ -121,6 +124,8 @@ class Streams:
             self.stalled += _integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
             self._lost(time, conn, detail)
+        elif kind == EventKind.REPLACED:
+            self._replaced(_integer(detail.get("from_conn"), -1))
         elif conn is not None:
             self._connection_event(time, kind, conn, detail)
 
@@ -155,6 +160,12 @@ class Streams:
                 # a connection that broke may have been dead before that showed
                 if epoch.opened is not None and epoch.opened <= start and (epoch.end is None or epoch.end > start):
                     epoch.end, epoch.reason = start, epoch.reason or reason
+
+    def _replaced(self, conn: int) -> None:
+        """Another connection has taken over before this one was closed: until its next turn it owes nothing."""
+        ended = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
+        if ended:
+            ended[-1].handed_over = True
 
     def _current(self, conn: int) -> _Epoch:
         epochs = self._epochs.setdefault(conn, [])
@@ -197,9 +208,25 @@ class Streams:
             groups[key] = rows
         broken: dict[Key, list[SequenceGap]] = {}
         for gap in gaps:
-            broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
+            if gap.scope is SequenceScope.SYMBOL:
+                broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
+            else:
+                self._share(gap, handoff, np.flatnonzero(carried & (conns == gap.conn)))
         for key, rows in groups.items():
             self._add(key, handoff, rows, broken.get(key, ()))
+        for conn in np.unique(conns[carried]).tolist():
+            self._last_row[conn] = int(handoff[np.flatnonzero(carried & (conns == conn))[-1]])
+
+    def _share(self, gap: SequenceGap, handoff: Int64s, rows: Int64s) -> None:
+        """A gap that is not one stream's, `rows` being those of its connection."""
+        after = int(handoff[gap.index])
+        at = int(np.searchsorted(rows, gap.index))
+        before = int(handoff[rows[at - 1]]) if at else self._last_row.get(gap.conn, after)
+        shared = self._shared_gaps.setdefault((gap.conn, gap.channel), [])
+        if len(shared) < _LISTED:
+            shared.append(Loss(conn=gap.conn, start=before, end=after, reason=_describe(gap)))
+        else:
+            shared[-1] = msgspec.structs.replace(shared[-1], end=after)
 
     def _add(self, key: Key, handoff: Int64s, rows: Int64s, gaps: Sequence[SequenceGap]) -> None:
         if key not in self._streams and len(self._streams) >= _STREAMS:
@@ -249,11 +276,11 @@ class Streams:
 
     def _stream(self, key: Key, messages: _Messages, topic: str | None) -> Stream:
         conn, channel, symbol = key
-        rule = self._rules.get(channel or "", SequenceRule.NONE)
+        rule = self._feed.sequence_rule(channel) if self._feed else SequenceRule.NONE
         intervals = list(self._intervals(conn, messages, topic, proving=rule in _PROVING))
-        for loss in self.losses:
-            if loss.conn is None:
-                intervals = list(_without(intervals, loss))
+        shared = [loss for key in ((conn, None), (conn, channel)) for loss in self._shared_gaps.get(key, ())]
+        for loss in [*(loss for loss in self.losses if loss.conn is None), *shared]:
+            intervals = list(_without(intervals, loss))
         time = {state: sum(i.duration for i in intervals if i.state is state) for state in State}
         states = {interval.state for interval in intervals}
         if State.INCOMPLETE in states or messages.gaps or not intervals:
@@ -282,6 +309,7 @@ class Streams:
         assert self.end is not None
         until: int | None = None
         why = ""
+        handed_over = False
         for number, epoch in enumerate(self._epochs.get(conn, [])):
             if epoch.opened is None:
                 continue
@@ -296,48 +324,23 @@ class Streams:
                 yield Interval(start=start if until is None else until, end=end, state=State.INCOMPLETE, reason=failed)
                 until, why = end, epoch.reason
                 continue
-            if until is not None and start > until:
+            if until is not None and start > until and not handed_over:
                 yield Interval(start=until, end=start, state=State.INCOMPLETE, reason=f"reconnected: {why}")
             yield from _covered(start, end, span, proving=proving, silent=not messages.count)
-            until, why = end, epoch.reason
+            until, why, handed_over = end, epoch.reason, epoch.handed_over
         last = [loss for loss in self.losses if loss.conn in (conn, None) and until is not None and loss.end > until]
         if last and until is not None:
             yield Interval(start=until, end=last[-1].end, state=State.INCOMPLETE, reason=last[-1].reason)
 
-    def _topics(self) -> dict[int, list[_Topic]]:
+    def _topics(self) -> dict[int, list[Topic]]:
         """What each connection asked for, as streams."""
-        feed = self._feed
-        if feed is None:
+        if self._feed is None:
             return {}
-        names: dict[str, set[str]] = {name: {name} for name in feed.channel_table}
-        for template, channel in feed.channels.items():
-            if not channel.parameters:
-                names[template].update(channel.aliases)
-        patterns = []
-        for name, channel in feed.channel_table.items():
-            escaped = re.escape(channel.topic).replace(re.escape("{symbol}"), "(.+)")
-            patterns.append((re.compile(escaped, re.DOTALL), channel.per_symbol, frozenset(names[name])))
+        reader = TopicReader(self._feed)
         return {
-            conn: [found for topic in asked if (found := _read_topic(feed, patterns, topic)) is not None]
+            conn: [found for topic in asked if (found := reader.read(topic)) is not None]
             for conn, asked in self._asked.items()
         }
-
-
-def _read_topic(feed: Feed, patterns: list[tuple[re.Pattern[str], bool, frozenset[str]]], topic: str) -> _Topic | None:
-    found = []
-    for pattern, per_symbol, names in patterns:
-        match = pattern.fullmatch(topic)
-        if match is None:
-            continue
-        if not per_symbol:
-            return _Topic(topic, names, None)
-        try:
-            symbol = feed.symbols.normalise(match[1]) if feed.symbols else match[1]
-        except ConfigError:
-            continue
-        found.append(_Topic(topic, names, symbol))
-    # the pattern that leaves the least to the symbol says most
-    return min(found, key=lambda each: len(each.symbol or ""), default=None)
 
 
 def _covered(start: int, end: int, span: _Span | None, *, proving: bool, silent: bool) -> Iterator[Interval]:

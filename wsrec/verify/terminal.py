@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsrec.units import clean, duration, size, utc
-from wsrec.verify.model import Capture, Finding, Kind, Session, State, Stream, Verification, VerifyStatus
+from wsrec.verify.model import Balance, Capture, Finding, Kind, Session, State, Stream, Verification, VerifyStatus
 
 _SHOWN_FINDINGS = 20
 _SHOWN_STREAMS = 20
@@ -83,6 +83,8 @@ def _session(session: Session, console: Console) -> None:
         said = ", ".join(f"{source} {value:,}" for source, value in count.sources.items())
         mark = Text("= ", "green") if count.agrees else Text("! ", "bold red")
         grid.add_row("" if index else "ledger", Text.assemble(mark, f"{count.what.replace('_', ' ')}: {said}"))
+    if session.balance is not None:
+        grid.add_row("balance", _balance(session.balance))
     if session.stalls:
         paused = (
             f"{session.stalls:,}, {duration(session.stalled)} in all: a ring was full, TCP pushed back, nothing lost"
@@ -101,6 +103,20 @@ def _session(session: Session, console: Console) -> None:
     if session.streams:
         console.print(_streams(session.streams))
         _missing(session.streams, console)
+
+
+def _balance(balance: Balance) -> Text:
+    parts = [f"{balance.rows:,} rows"]
+    for count, what in (
+        (balance.joined, "joined"),
+        (balance.discarded, "cut off by a lost connection"),
+        (balance.unfinished, "cut off by the end"),
+    ):
+        if count:
+            parts.append(f"{count:,} {what}")
+    mark = Text("= ", "green") if balance.balanced else Text("! ", "bold red")
+    says = "balanced" if balance.balanced else "NOT balanced"
+    return Text.assemble(mark, f"{balance.frames:,} frames received = {' + '.join(parts)}: {says}")
 
 
 def _streams(streams: list[Stream]) -> Table:

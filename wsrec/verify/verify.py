@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from wsrec.feed.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
 from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import SequenceChecker, SequenceGap
+from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.ring.events import EventKind
@@ -29,6 +29,7 @@ from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
+from wsrec.verify.ledger import Books, read_ledger, together
 from wsrec.verify.model import Capture, Count, Finding, Kind, Session, Verification, worst
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
 from wsrec.verify.streams import Streams
@@ -86,10 +87,14 @@ def _bytes(path: Path | None) -> int:
 
 def _capture(inventory: Inventory, meter: _Meter) -> Capture:
     sessions, findings = [], list(inventory.findings)
+    ended: dict[str, list[Books]] = {}
     for (feed, session), pairs in sorted(inventory.pairs.items(), key=lambda item: item[0][::-1]):
         reading = _SessionReading(inventory, feed, session, meter)
         sessions.append(reading.read(pairs))
         findings += reading.findings
+        ended.setdefault(session, []).append(reading.books)
+    for session, books in ended.items():
+        findings += together(session, books)
     findings.sort(key=lambda finding: _GRAVEST.index(finding.kind))
     return Capture(path=str(inventory.root), whole=inventory.whole, sessions=sessions, findings=findings)
 
@@ -124,8 +129,9 @@ class _SessionReading:
         self._conns: set[int] = set()
         self._hole: str | None = None
         self._ledger: dict[str, dict[str, int]] = {}
+        self.books = Books(self._tell, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
-        self._file_gaps = self._file_lost = 0
+        self._file_gaps = self._file_lost = self._file_refused = 0
         self._complete = True
 
     def read(self, pairs: list[Pair]) -> Session:
@@ -170,7 +176,7 @@ class _SessionReading:
         assert self._streams is not None
         expects_rows = messages is not None or (line is not None and line.path is not None)
         expects_events = events is not None or (line is not None and line.events_path is not None)
-        self._file_gaps = self._file_lost = 0
+        self._file_gaps = self._file_lost = self._file_refused = 0
         rows = None
         if about is not None and messages is not None:
             rows = self._read_rows(messages, about, events if beside is not None else None)
@@ -189,13 +195,39 @@ class _SessionReading:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
         elif line is not None:
             self._sum("rows", manifest=line.rows)
-        if line is not None and beside is not None:
+        self._book(pair, about, beside, rows, empty=not expects_rows)
+        if line is not None and (beside is not None or not expects_events):
             if line.lost_intervals != self._file_lost:
                 what = f"the manifest says {line.lost_intervals} lost intervals, its events are {self._file_lost}"
+                self._tell(Kind.CONTRADICTION, pair.where, what)
+            if line.refused is not None and line.refused != self._file_refused:
+                what = f"the manifest says {line.refused} subscriptions were refused, its events {self._file_refused}"
                 self._tell(Kind.CONTRADICTION, pair.where, what)
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
+
+    def _book(
+        self,
+        pair: Pair,
+        about: dict[str, Any] | None,
+        beside: dict[str, Any] | None,
+        rows: FileRows | None,
+        *,
+        empty: bool,
+    ) -> None:
+        """Enter a pair's ledger, which both files and the manifest have."""
+        said = {where: read_ledger(each) for where, each in ((pair.messages, about), (pair.events, beside)) if each}
+        if pair.line is not None:
+            said[Path(pair.where)] = pair.line.ledger
+        known = [ledger for ledger in said.values() if ledger is not None]
+        where = pair.messages or pair.events or pair.where
+        if any(ledger != next(iter(known), None) for ledger in said.values()):
+            self._tell(Kind.CONTRADICTION, where, "its files and the manifest do not agree on wsrec.ledger")
+        if not known:
+            return
+        nothing = FileRows(self._conns, self._anchors, None)
+        self.books.file(where, known[0], nothing if empty else rows)
 
     def _check_line(self, pair: Pair, line: ManifestLine) -> None:
         """Both files of a pair are in its line, or neither is there."""
@@ -205,6 +237,8 @@ class _SessionReading:
                 self._tell(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
             elif (path is None) != (digest is None):
                 self._tell(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
+        if line.path is None and any((line.messages, line.control, line.sent, line.payload_bytes)):
+            self._tell(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
 
     def _open(self, about: dict[str, Any] | None) -> None:
         """Take what the whole session shares from the first file that has it."""
@@ -275,10 +309,12 @@ class _SessionReading:
         direction, opcode = (words(batch, name) for name in ("direction", "opcode"))
         carried = _among(direction, {"recv"}) & _among(opcode, {"text", "binary"})
         payload = pc.coalesce(batch.column("text").cast(pa.binary()), batch.column("data")).cast(pa.large_binary())
-        rows.add(batch, payload, carried)
+        rows.add(batch, payload, carried, _among(direction, {"recv"}))
         columns = self._reader.read(payload, carried) if self._reader is not None else None
         if columns is not None:
-            self._compare(batch, columns, rows)
+            # what a snapshot is of is not in its payload
+            own = pa.array(~_among(direction, {"rest"}))
+            self._compare(batch.filter(own), FieldColumns._make(column.filter(own) for column in columns), rows)
         conns = batch.column("conn").to_numpy(zero_copy_only=False)
         channels, symbols = words(batch, "channel"), words(batch, "symbol")
         start = 0
@@ -324,7 +360,8 @@ class _SessionReading:
     def _gaps(self, conns: Any, columns: FieldColumns | None, seq: Any, start: int, stop: int) -> list[SequenceGap]:
         if self._checker is None or columns is None or not self._checker.checks:
             return []
-        gaps = self._checker.check(conns[start:stop], FieldColumns._make(column[start:stop] for column in columns))
+        breaks = self._checker.check(conns[start:stop], FieldColumns._make(column[start:stop] for column in columns))
+        gaps = [gap for gap in breaks if gap.what is not Break.RESET]
         self._gap_seqs |= {int(seq[start + gap.index]) for gap in gaps}
         return gaps
 
@@ -375,6 +412,7 @@ class _SessionReading:
             self._file_lost += 1
             self._tell(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
         elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
+            self._file_refused += 1
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
         elif event.kind == EventKind.GAP:
             self._file_gaps += 1
@@ -391,6 +429,10 @@ class _SessionReading:
             "first_time": rows.first_time,
             "last_time": rows.last_time,
             "bytes": _bytes(path),
+            "messages": rows.messages,
+            "control": rows.control,
+            "sent": rows.rows - rows.messages - rows.control,
+            "payload_bytes": rows.payload_bytes,
             "stage1": rows.stage1(about.get("stage1")),
             "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
         }
@@ -440,6 +482,7 @@ class _SessionReading:
             rows=self._rows,
             missing=self._seq.missing,
             duplicates=self._seq.duplicates,
+            balance=self.books.result(),
             ledger=[Count(what=what, sources=sources) for what, sources in self._ledger.items()],
             losses=sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES],
             stalls=streams.stalls,
@@ -451,6 +494,11 @@ class _SessionReading:
     def _settle(self, streams: Streams, name: str) -> None:
         """Close the ledger: what the writer counted against what was read."""
         whole = self._complete and self._inventory.whole
+        if self.books.missing:
+            what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
+            self._tell(Kind.INCOMPLETE if streams.recovered else Kind.CONTRADICTION, name, what)
+        if streams.ended is not None and self._inventory.whole:
+            self.books.end(name, streams.ended, restarted=streams.receiver_died)
         if streams.ended is not None and whole and not streams.recovered:
             for what in ("messages", "payload_bytes"):
                 counted = streams.ended.get(what)
@@ -460,8 +508,8 @@ class _SessionReading:
             self._sum("gaps", read=len(self._gap_seqs), events=streams.gap_events)
             unrecorded = self._gap_seqs - streams.gap_rows
             unfounded = streams.gap_rows - self._gap_seqs
-            if unrecorded and streams.recovered:
-                # recovery begins anew with each feed: it has not seen the last number of the files before
+            if unrecorded and (streams.recovered or streams.resumed):
+                # whoever goes on has seen the numbers of the file before, and not those of earlier ones
                 self._ledger.pop("gaps")
                 what = f"{len(unrecorded):,} sequence gaps lie where a recovered part begins: no event tells of them"
                 self._tell(Kind.NOTE, name, what)

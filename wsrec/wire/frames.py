@@ -37,6 +37,9 @@ PING = Opcode.PING.value
 PONG = Opcode.PONG.value
 
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
+# A message of `max_message` bytes may come in frames of this size; smaller ones, and empty ones, are not without end
+_FRAGMENT = 64
+_FRAGMENTS = 4096
 _KNOWN = frozenset(opcode.value for opcode in Opcode)
 MAX_CONTROL = 125
 
@@ -75,7 +78,8 @@ class MessageRules:
     """What a frame may be, given the frames before it (sections 5.4 and 5.5), and how large a message may grow.
 
     Args:
-        max_message: bytes; a message that would be larger is refused with 1009.
+        max_message: bytes; a message that would be larger is refused with 1009, and so is one of more frames than
+            `max_frames`.
         compression: whether an extension that uses RSV1 was negotiated (RFC 7692 section 6).
         validate_text: whether text that is not UTF-8 is refused with 1007 (section 8.1), as soon as it shows. A
             recorder does not: it keeps what came.
@@ -83,15 +87,29 @@ class MessageRules:
     Attributes:
         compression: as above; the handshake tells, so it may be set until the first frame comes.
         open: whether a fragmented message has begun and not ended.
+        max_frames: of one message: one for each 64 bytes of `max_message`, and at least 4,096. What each costs besides
+            its payload is bounded so.
 
     """
 
-    __slots__ = ("_decoder", "_size", "_text", "compression", "max_message", "open", "validate_text")
+    __slots__ = (
+        "_count",
+        "_decoder",
+        "_size",
+        "_text",
+        "compression",
+        "max_frames",
+        "max_message",
+        "open",
+        "validate_text",
+    )
 
     def __init__(self, max_message: int, *, compression: bool = False, validate_text: bool = False) -> None:
         self.max_message = max_message
         self.validate_text = validate_text
+        self.max_frames = max(max_message // _FRAGMENT, _FRAGMENTS)
         self.open = False
+        self._count = 0
         self._size = 0
         self._text = False
         self.compression = compression
@@ -125,6 +143,10 @@ class MessageRules:
             raise ProtocolError(
                 CloseCode.MESSAGE_TOO_BIG, f"a message of more than {self.max_message} bytes (raise --max-message)"
             )
+        if self._count >= self.max_frames:
+            raise ProtocolError(
+                CloseCode.MESSAGE_TOO_BIG, f"a message of more than {self.max_frames} frames (raise --max-message)"
+            )
 
     def advance(self, first: int, length: int) -> None:
         """Take a frame that passed `check` and is complete (or begins to be handed on in parts)."""
@@ -133,6 +155,7 @@ class MessageRules:
         self._text = self.is_text(first)
         self.open = not first & FIN
         self._size = self._size + length if self.open else 0
+        self._count = self._count + 1 if self.open else 0
 
     def is_text(self, first: int) -> bool:
         """Whether a data frame, or a part of one, belongs to a text message that is not compressed."""

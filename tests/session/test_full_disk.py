@@ -1,0 +1,70 @@
+"""A disk that fills up under a recording: rings hold, TCP pushes back, and nothing is lost in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import events_of, messages_of, received
+from wsrec.verify.model import VerifyStatus
+from wsrec.verify.verify import verify
+
+COUNT = 4000
+PAYLOAD = b"x" * 1000
+
+
+async def burst(connection) -> None:
+    """More than the rings and TCP's buffers hold, once it is asked for."""
+    await connection.send(b"first")
+    await connection.recv()
+    for index in range(COUNT):
+        await connection.send(b"%06d" % index + PAYLOAD)
+    await connection.wait_closed()
+
+
+def test_a_full_disk_pauses_the_exchange_and_loses_nothing(wsrec, exchange, small_disk):
+    server = exchange(burst)
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.tell() < 7 << 20:
+            file.write(bytes(4096))
+    process = wsrec.start(
+        "record", server.url, "--out", small_disk, "--subscribe", "go", "--ring-size", "64KiB", "--json"
+    )
+    try:
+        until(lambda: (small_disk / ".wsrec").is_dir() and shutil.disk_usage(small_disk).free < 1 << 16)
+        # long enough for the rings to fill behind it
+        time.sleep(1)
+        ballast.unlink()
+        until(lambda: journalled(small_disk))
+    finally:
+        process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    assert "cannot be written" in log
+    messages = received(messages_of(small_disk))
+    assert messages == [b"first", *(b"%06d" % index + PAYLOAD for index in range(COUNT))]
+    assert events_of(small_disk, "disk")
+    assert events_of(small_disk, "stall")
+    verification = verify([small_disk])
+    assert verification.status == VerifyStatus.HOLDS
+    (balance,) = [session.balance for capture in verification.captures for session in capture.sessions]
+    assert balance.balanced
+    assert balance.frames == balance.rows
+
+
+def journalled(folder: Path) -> bool:
+    """Whether the last message is in a journal."""
+    last = b"%06d" % (COUNT - 1)
+    return any(last in path.read_bytes() for path in (folder / ".wsrec").glob("*/journal-*.arrows"))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.02)

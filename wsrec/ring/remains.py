@@ -1,0 +1,64 @@
+"""What a receiver that died left in the shared memory: where its published slots end in the byte rings.
+
+A byte ring's head may be ahead of them, by a handshake or a frame that was not complete, or by words of the receiver's
+own that got no slot any more: nothing refers to those bytes, and nothing ever gives them back.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.slotring import Flag, SlotRing
+
+_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
+_LAST = int(Flag.LAST)
+
+
+class Remains(NamedTuple):
+    """The end of what is published of a byte ring.
+
+    Attributes:
+        end: count in the byte ring of the first byte that no slot refers to.
+        handoff: hand-off of the last slot, ns on the stage clock; 0 where the writer has released it.
+
+    """
+
+    end: int
+    handoff: int
+
+
+def of_connection(slots: SlotRing, ring: ByteRing, conn: int) -> Remains:
+    """What is published of the frames received on connection `conn`."""
+    return _remains(slots, ring, conn)
+
+
+def of_notes(slots: SlotRing, notes: ByteRing) -> Remains:
+    """What is published of the receiver's own words."""
+    return _remains(slots, notes, None)
+
+
+def end_read(slots: SlotRing) -> None:
+    """Mark the last frame as the last of its read: the receiver may have died while it handed the read off.
+
+    The writer waits for that mark before it takes a read.
+    """
+    published = slots.published.read()
+    if published:
+        last = slots.run(published - 1, published)
+        if not last["flags"][0] & _OWN_WORDS:
+            last["flags"] |= _LAST
+
+
+def _remains(slots: SlotRing, ring: ByteRing, conn: int | None) -> Remains:
+    # what stands in released slots may be of a read that never was published
+    run = slots.run(slots.released.read(), slots.published.read())
+    own = run["flags"] & _OWN_WORDS != 0
+    found = np.flatnonzero(own if conn is None else ~own & (run["conn"] == conn))
+    if not len(found):
+        # the writer frees a byte ring up to the end of the last slot that it releases
+        return Remains(ring.tail.read(), 0)
+    last = run[found[-1]]
+    return Remains(int(last["offset"]) + int(last["length"]), int(last["handoff"]))

@@ -1,0 +1,270 @@
+"""What a writer that died left of a session, brought home: its journals become the files that they were to become.
+
+The same way for a writer that takes the session up again, whose rings are still there, and for recovery, which has only
+the disk. It may be interrupted anywhere and called again: a journal goes only after its files have landed, what stands
+in the way of a file is set aside under `.wsrec/aside`, and slots that stand in two journals become rows once
+(`Pipeline.take`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import Flag
+from wsrec.store import manifest
+from wsrec.store.capture import metadata
+from wsrec.store.disk import GIVES_UP, Disk
+from wsrec.store.job import WriterJob
+from wsrec.store.journal import JournalReader
+from wsrec.store.manifest import ManifestLine
+from wsrec.store.pipeline import Pipeline
+
+_WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
+_FOLLOWED = ("conn", "handoff_time", "channel", "symbol", "exchange_seq")
+
+
+class Leftovers:
+    """What there is of a session on the disk.
+
+    Args:
+        out: the output folder.
+        folder: the session's folder in it; its name is the session's id.
+
+    Attributes:
+        journals: those that are not done with, in order; after `bring_home` those that hold the beginning of a message
+            that has not ended.
+        lines: the session's lines in the manifest.
+
+    Raises:
+        OSError: the disk failed.
+        msgspec.ValidationError: the manifest is none of this version's.
+
+    """
+
+    def __init__(self, out: Path, folder: Path) -> None:
+        self._out = out
+        self._folder = folder
+        self.journals = sorted(folder.glob("journal-*.arrows"))
+        self.lines = [line for line in manifest.read(out) if line.session == folder.name]
+        present = {_number(path) for path in self.journals}
+        # a journal goes only after every feed's files have landed
+        self._done = [line for line in self.lines if line.number not in present]
+        self._last = max(present | {line.number for line in self.lines}, default=0)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the session's next journal."""
+        return self._last + 1
+
+    def job(self) -> WriterJob | None:
+        """The job of the writer that left them; None where no journal has a beginning.
+
+        Raises:
+            OSError: another version of wsrec wrote them.
+            msgspec.MsgspecError: it is damaged.
+
+        """
+        for path in self.journals:
+            try:
+                reader = JournalReader(path)
+            except pa.ArrowInvalid:
+                continue
+            job = msgspec.json.decode(reader.job, type=WriterJob)
+            return msgspec.structs.replace(job, out=str(self._out))
+        return None
+
+    def last_readable(self) -> Path | None:
+        """The last journal that has a beginning."""
+        for path in reversed(self.journals):
+            try:
+                JournalReader(path)
+            except pa.ArrowInvalid:
+                continue
+            return path
+        return None
+
+    def bring_home(
+        self,
+        pipeline: Pipeline,
+        disk: Disk = GIVES_UP,
+        rings_from: int | None = None,
+        before_finish: Callable[[Path, JournalReader], None] = lambda _path, _reader: None,
+    ) -> int:
+        """Take every journal through a new pipeline, which can go on afterwards; then they are deleted.
+
+        A journal of which something could not be read is set aside, unless the rings still had all of that.
+
+        Args:
+            pipeline: of the session's job.
+            disk: what to do when the disk refuses.
+            rings_from: the count of the first slot that the rings still had; None where they are gone.
+            before_finish: called with each journal and its reader when its rows have been taken.
+
+        Returns:
+            How many rows came out of them.
+
+        Raises:
+            OSError: the disk is full or failed.
+
+        """
+        self.clear_way(disk)
+        self._prepare(pipeline)
+        landed = {(line.feed, line.number) for line in self.lines}
+        rows = 0
+        whole: list[Path] = []
+        doubtful: list[Path] = []
+        for path in self.journals:
+            number = _number(path)
+            pipeline.skip_to(self._next_slot(number))
+            try:
+                reader = JournalReader(path)
+            except pa.ArrowInvalid:
+                # killed or cut off before it had a beginning: nothing in it can be read
+                doubtful.append(path)
+                continue
+            pipeline.active = {name for name in pipeline.feeds if (name, number) not in landed}
+            for batch in reader:
+                if pipeline.active:
+                    pipeline.take(batch, number)
+                else:
+                    # for the beginning of a message that the next journal ends
+                    pipeline.remember(batch)
+            if pipeline.active:
+                pipeline.begin_session()
+                before_finish(path, reader)
+                rows += sum(line.rows for line in pipeline.finish(number))
+            (doubtful if reader.torn or reader.damaged else whole).append(path)
+            if not pipeline.pending:
+                _unlink(whole)
+        pipeline.active = set(pipeline.feeds)
+        pipeline.skip_to(self._next_slot(self.next_number))
+        if rings_from is not None:
+            pipeline.expect(rings_from)
+        if rings_from is None or pipeline.lost_slots:
+            for path in doubtful:
+                disk.retry(lambda path=path: set_aside(self._out, path))  # type: ignore[misc]
+            doubtful = []
+        if not pipeline.pending:
+            _unlink(doubtful)
+        self.journals = sorted([*whole, *doubtful])
+        return rows
+
+    def _prepare(self, pipeline: Pipeline) -> None:
+        """Have the pipeline begin where the files end that have landed."""
+        pipeline.go_on(self.lines)
+        for feed in pipeline.feeds:
+            done = sorted((line for line in self._done if line.feed == feed), key=lambda line: line.number)
+            about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)
+            if about is not None:
+                pipeline.describe(about)
+            own = sorted((line for line in self.lines if line.feed == feed), key=lambda line: line.number)
+            _follow_sequences(self._out, own, pipeline, feed)
+        offset = _landed_offset(self._out, self._done)
+        offset = _first_offset(self.journals) if offset is None else offset
+        if offset is not None:
+            pipeline.follow_clock(offset)
+
+    def _next_slot(self, number: int) -> int | None:
+        """The count of the first slot that is not in the files before this number whose journals have gone."""
+        done = sorted((line for line in self._done if line.number < number), key=lambda line: line.number)
+        return next((about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line))), None)
+
+    def clear_way(self, disk: Disk = GIVES_UP) -> None:
+        """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
+        known = {path for line in self.lines for path in (line.path, line.events_path)}
+        in_the_way = [*self._folder.glob("*.partial")]
+        for kind in ("messages", "events"):
+            files = (self._out / kind).rglob(f"{self._folder.name}-[0-9]*.parquet")
+            in_the_way += [path for path in files if str(path.relative_to(self._out)) not in known]
+        for path in in_the_way:
+            disk.retry(lambda path=path: set_aside(self._out, path))  # type: ignore[misc]
+
+
+def _number(journal: Path) -> int:
+    return int(journal.stem.partition("-")[2])
+
+
+def _unlink(journals: list[Path]) -> None:
+    for path in journals:
+        path.unlink()
+    journals.clear()
+
+
+def set_aside(out: Path, path: Path) -> None:
+    """Move a file out of the way, to `.wsrec/aside`; nothing is deleted."""
+    aside = out / ".wsrec" / "aside" / f"{path.name}.{time.time_ns()}"
+    aside.parent.mkdir(exist_ok=True)
+    path.rename(aside)
+
+
+def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:
+    """The metadata of a landed file; None where it is gone or damaged."""
+    path = line.path or line.events_path
+    try:
+        with pq.ParquetFile(out / str(path)) as file:
+            return metadata(file)
+    except (OSError, ValueError):
+        return None
+
+
+def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, feed: str) -> None:
+    """Have the sequences followed from the last landed messages on: of each connection, since it was last made."""
+    ended: dict[int, int] = {}
+    for line in reversed(lines):
+        try:
+            if line.events_path is not None:
+                rows = pq.ParquetFile(out / line.events_path).read(["time", "kind", "conn"])
+                kinds, conns = rows["kind"].to_pylist(), rows["conn"].to_pylist()
+                for moment, kind, conn in zip(rows["time"].cast("int64").to_pylist(), kinds, conns, strict=True):
+                    if kind == EventKind.DISCONNECT:
+                        ended[conn] = max(moment, ended.get(conn, moment))
+            if line.path is None:
+                continue
+            with pq.ParquetFile(out / line.path) as file:
+                for batch in file.iter_batches(columns=list(_FOLLOWED)):
+                    conns = batch.column("conn").to_numpy()
+                    since = np.zeros(1 << 16, np.int64)
+                    since[list(ended)] = list(ended.values())
+                    kept = batch.filter(pa.array(batch.column("handoff_time").cast("int64").to_numpy() > since[conns]))
+                    pipeline.feeds[feed].follow(*(kept.column(name) for name in _FOLLOWED if name != "handoff_time"))
+        except (OSError, ValueError):
+            # gone or damaged, which `wsrec verify` tells: then a gap between it and what follows is not found
+            pass
+        return
+
+
+def _landed_offset(out: Path, lines: list[ManifestLine]) -> int | None:
+    """What turned the stage clock into UTC (ns) by the last anchor in the files that have landed."""
+    for line in sorted(lines, key=lambda line: line.number, reverse=True):
+        if line.events_path is None or not (out / line.events_path).exists():
+            continue
+        table = pq.ParquetFile(out / line.events_path).read(["kind", "detail"])
+        anchors = [row["detail"] for row in table.to_pylist() if row["kind"] == EventKind.ANCHOR]
+        if anchors:
+            anchor = msgspec.json.decode(anchors[-1])
+            return int(anchor["realtime"] - anchor["monotonic"])
+    return None
+
+
+def _first_offset(journals: list[Path]) -> int | None:
+    """The same by the first anchor in the journals: the best there is where no file tells."""
+    for path in journals:
+        try:
+            for batch in JournalReader(path):
+                for row in np.flatnonzero(batch.slots["flags"] & _WHOLE_EVENT == _WHOLE_EVENT).tolist():
+                    event = Event.decode(batch.payload[row].as_py())
+                    if event.kind is EventKind.ANCHOR:
+                        return int(event.detail["realtime"] - event.detail["monotonic"])
+        except (pa.ArrowInvalid, msgspec.DecodeError):
+            # damaged, or the end of an event in parts
+            continue
+    return None

@@ -1,0 +1,229 @@
+"""The ledger held against itself, against the rows, and against what receiver and rings said at the session's end.
+
+What is proved by it: each slot that the receiver published is in one file and only one (the files' ranges follow one
+another from 0 to `published`), each frame is a row, a part of one or named as discarded, and each byte of a
+connection's ring is payload, or lies between two payloads, where headers and handshakes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wsrec.store.ledger import Frames, Ledger
+from wsrec.verify.model import Balance, Finding, Kind
+from wsrec.verify.rows import FileRows
+
+Tell = Callable[[Kind, Path | str, str], None]
+
+_SMALLEST_HEADER = 2
+_DIRECTIONS = {"recv": "recv", "sent": "own"}
+_NOTHING = Frames(**{name: {} if name == "rows" else 0 for name in Frames.__struct_fields__})  # type: ignore[arg-type]
+
+
+class Books:
+    """The ledgers of one session and feed, file by file.
+
+    Args:
+        tell: told of each difference.
+        whole: whether the first file that comes is the session's first.
+
+    Attributes:
+        sums: what all files have of received frames.
+        received, sent, events, missing: slots of the files, of all feeds of the writer.
+        stop_slot: where the last file ends.
+        ring_bytes: bytes of the feed's rings up to there.
+        closed: the receiver's counts at the end, where they are its last word; else None.
+        balanced: whether no difference was found.
+
+    """
+
+    def __init__(self, tell: Tell, *, whole: bool) -> None:
+        self.sums = _NOTHING
+        self.received = self.sent = self.events = self.missing = 0
+        self.stop_slot: int | None = 0 if whole else None
+        self.closed: dict[str, Any] | None = None
+        self.balanced = True
+        self._tell_kind = tell
+        self._whole = whole
+        self._own = _NOTHING
+        self._overhead = 0
+        self._ring_stops: dict[int, int] = {}
+        self._files = 0
+
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes of the feed's rings up to the end of the last file."""
+        return sum(self._ring_stops.values())
+
+    def file(self, where: Path | str, ledger: Ledger, rows: FileRows | None) -> None:
+        """Enter the next file; `rows` are what its message file has, None where it could not be read.
+
+        A file without one, only with events, has the rows of an empty one.
+        """
+        self._chain(where, ledger)
+        self._balance(where, ledger)
+        if rows is not None:
+            self._match(where, ledger, rows)
+        self._files += 1
+        self.received += ledger.received
+        self.sent += ledger.sent
+        self.events += ledger.events
+        self.missing += ledger.missing
+        self.sums = _added(self.sums, ledger.recv)
+        self._own = _added(self._own, ledger.own)
+        self.stop_slot = ledger.stop_slot
+
+    def _tell(self, where: Path | str, what: str) -> None:
+        self.balanced = False
+        self._tell_kind(Kind.CONTRADICTION, where, f"the ledger does not balance: {what}")
+
+    def _chain(self, where: Path | str, ledger: Ledger) -> None:
+        """A file begins where the one before it ended."""
+        if self.stop_slot is not None and ledger.first_slot != self.stop_slot:
+            held = f"slots {self.stop_slot:,} to {ledger.first_slot:,} are in no file"
+            twice = f"slots {ledger.first_slot:,} to {self.stop_slot:,} are in two files"
+            self._tell(where, held if ledger.first_slot > self.stop_slot else twice)
+        begins = not self._files
+        for name, before, now in (("received", self.sums, ledger.recv), ("sent", self._own, ledger.own)):
+            left, came = (before.carried_out, before.carried_out_bytes), (now.carried_in, now.carried_in_bytes)
+            if left != came and (self._whole or not begins):
+                self._tell(where, f"{came[0]:,} parts of {name} messages come from before, {left[0]:,} were left there")
+        for ring in ledger.rings:
+            before_byte = self._ring_stops.get(ring.conn, 0 if self._whole else ring.first_byte)
+            if ring.first_byte != before_byte:
+                what = f"its ring goes on at byte {ring.first_byte:,}, the file before ended at {before_byte:,}"
+                self._tell(where, f"connection {ring.conn}: {what}")
+            self._ring_stops[ring.conn] = ring.stop_byte
+
+    def _balance(self, where: Path | str, ledger: Ledger) -> None:
+        slots = ledger.received + ledger.sent + ledger.events + ledger.missing
+        span = ledger.stop_slot - ledger.first_slot
+        if slots != span:
+            self._tell(where, f"it took {span:,} slots and counts {slots:,}")
+        if ledger.recv.frames > ledger.received or ledger.own.frames > ledger.sent:
+            self._tell(where, "the feed has more frames than the writer")
+        for name, frames in (("received", ledger.recv), ("sent", ledger.own)):
+            for what, left in (("frames", frames.imbalance), ("payload bytes", frames.byte_imbalance)):
+                if left:
+                    became = "became of nothing that came" if left < 0 else "are nowhere"
+                    self._tell(where, f"{abs(left):,} {what} {name} {became}")
+        overhead = sum(ring.stop_byte - ring.first_byte for ring in ledger.rings) - ledger.recv.bytes
+        least = _SMALLEST_HEADER * (sum(ledger.recv.rows.values()) - ledger.recv.carried_in)
+        if overhead < least:
+            self._tell(where, f"its rings have {overhead:,} bytes beside payloads, headers take {least:,} or more")
+        self._overhead += overhead
+
+    def _match(self, where: Path | str, ledger: Ledger, rows: FileRows) -> None:
+        """The rows that it counts are those that are there."""
+        for direction, name in _DIRECTIONS.items():
+            counted: Frames = getattr(ledger, name)
+            found = {opcode: n for (way, opcode), n in rows.opcodes.items() if way == direction}
+            if counted.rows != found:
+                self._tell(where, f"it counts {_listed(counted.rows)} {direction}, the rows are {_listed(found)}")
+            if counted.row_bytes != rows.bytes[direction]:
+                both = f"{counted.row_bytes:,} payload bytes {direction}, the rows have {rows.bytes[direction]:,}"
+                self._tell(where, f"it counts {both}")
+
+    def end(self, name: str, said: dict[str, Any], *, restarted: bool) -> None:
+        """Hold the sums against what the rings said at the end, and the receiver, whose last word may be missing.
+
+        Args:
+            name: of the session.
+            said: detail of its `session_end`.
+            restarted: whether a receiver died meanwhile: then its last counts may be a tenth of a second old.
+
+        """
+        slots, ring_bytes, receiver = said.get("slots"), said.get("ring_bytes"), said.get("receiver")
+        if not isinstance(slots, int) or not isinstance(ring_bytes, int) or not isinstance(receiver, dict):
+            self._tell(name, "session_end lacks the counts of the rings")
+            return
+        if slots != self.stop_slot:
+            self._tell(name, f"the receiver published {slots:,} slots, the files end at {self.stop_slot:,}")
+        exact = receiver.get("finished") is True and not restarted
+        self.closed = receiver if exact else None
+        left = ring_bytes - self.ring_bytes
+        if left < 0 or (left and exact):
+            self._tell(name, f"the rings took {ring_bytes:,} bytes, the files have {self.ring_bytes:,} of them")
+        elif left:
+            what = f"{left:,} bytes had been received of frames that were not complete when the receiver died"
+            self._tell_kind(Kind.INCOMPLETE, name, what)
+        frames = receiver.get("frames")
+        if not isinstance(frames, int) or (frames != self.received if exact else frames > self.received):
+            self._tell(name, f"the receiver counted {frames} frames, the files have {self.received:,}")
+
+    def result(self) -> Balance | None:
+        """The sums; None where no file has a ledger."""
+        if not self._files:
+            return None
+        sums = self.sums
+        return Balance(
+            balanced=self.balanced,
+            slots=self.received + self.sent + self.events,
+            missing=self.missing,
+            frames=sums.frames,
+            frame_bytes=sums.bytes,
+            rows=sum(sums.rows.values()),
+            row_bytes=sums.row_bytes,
+            joined=sums.joined,
+            discarded=sums.discarded,
+            unfinished=sums.carried_out,
+            inflated=sums.inflated,
+            sent=self._own.frames,
+            events=self.events,
+            overhead_bytes=self._overhead,
+        )
+
+
+def together(session: str, feeds: list[Books]) -> list[Finding]:
+    """What the feeds of one session have together, against the one receiver that they had."""
+    said = [books.closed for books in feeds if books.closed is not None]
+    if len(said) < len(feeds):
+        return []
+    differing = []
+    if any(receiver != said[0] for receiver in said):
+        differing.append("the session_end of its feeds differ in what the receiver counted")
+    frames, received = sum(books.sums.frames for books in feeds), max(books.received for books in feeds)
+    if frames != received:
+        differing.append(f"its feeds have {frames:,} frames received, the receiver handed {received:,} off")
+    taken, discarded = said[0].get("bytes"), said[0].get("discarded_bytes")
+    rings = sum(books.ring_bytes for books in feeds)
+    if not isinstance(taken, int) or not isinstance(discarded, int) or taken - discarded != rings:
+        what = f"the receiver took {taken} bytes and gave {discarded} up, its rings have {rings:,}"
+        differing.append(what)
+    return [
+        Finding(kind=Kind.CONTRADICTION, where=f"session {session}", what=f"the ledger does not balance: {what}")
+        for what in differing
+    ]
+
+
+def read_ledger(about: dict[str, Any] | None) -> Ledger | None:
+    """The ledger in a file's metadata; None where there is none that this wsrec writes."""
+    try:
+        return msgspec.convert((about or {}).get("ledger"), Ledger)
+    except msgspec.ValidationError:
+        return None
+
+
+def _added(one: Frames, other: Frames) -> Frames:
+    """Two files' frames as one file's."""
+    summed = {
+        name: getattr(one, name) + getattr(other, name)
+        for name in Frames.__struct_fields__
+        if name != "rows" and not name.startswith("carried")
+    }
+    return Frames(
+        **summed,
+        rows={word: one.rows.get(word, 0) + other.rows.get(word, 0) for word in one.rows | other.rows},
+        carried_in=one.carried_in,
+        carried_in_bytes=one.carried_in_bytes,
+        carried_out=other.carried_out,
+        carried_out_bytes=other.carried_out_bytes,
+    )
+
+
+def _listed(rows: Mapping[Any, int]) -> str:
+    return ", ".join(f"{count:,} {word}" for word, count in sorted(rows.items())) or "none"
