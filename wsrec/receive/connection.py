@@ -49,7 +49,7 @@ class Connection:
         tls: how TLS is taken off the wire, and what is trusted.
         quiet: how long it may be silent.
         max_message: bytes; a larger message closes the connection with 1009.
-        on_silent: told why it should be replaced.
+        on_silent: told why it should be replaced, and since when it has been silent (monotonic, ns).
 
     Attributes:
         plan: as given.
@@ -70,7 +70,7 @@ class Connection:
         tls: TlsPolicy,
         quiet: Quiet,
         max_message: int,
-        on_silent: Callable[[str], None],
+        on_silent: Callable[[str, int], None],
     ) -> None:
         self.plan = plan
         self.connected = False

@@ -8,6 +8,7 @@ message comes twice.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import random
 import time
@@ -103,7 +104,7 @@ class Keeper:
                 tls=tls,
                 quiet=quiet,
                 max_message=max_message,
-                on_silent=lambda reason, conn=side.plan.conn: self.renew(conn, reason),  # type: ignore[misc]
+                on_silent=functools.partial(self._on_silent, side.plan.conn),
             )
             for side in sides
         ]
@@ -120,6 +121,8 @@ class Keeper:
         self._wish: str | None = None
         self._wished = asyncio.Event()
         self._cut: asyncio.TimerHandle | None = None
+        # since when the active connection brings nothing
+        self._silent_since: int | None = None
         # the same of a connection that is not the active one yet
         self._early_wish: tuple[int, str] | None = None
         # how the receiver before ended, until a connection is open again
@@ -199,6 +202,11 @@ class Keeper:
             self._wished.set()
         elif any(side.plan.conn == conn and side.connected for side in self._sides):
             self._early_wish = conn, reason
+
+    def _on_silent(self, conn: int, reason: str, since: int) -> None:
+        if self._active is not None and self._active.plan.conn == conn:
+            self._silent_since = since
+        self.renew(conn, reason)
 
     def resubscribe(self, conn: int, topics: Sequence[str], reason: str) -> None:
         """Have the connection of this number ask once more for what is in `topics`."""
@@ -321,6 +329,10 @@ class Keeper:
                 self._tell_replaced(before, new, reason, new.opened_at, since)
         else:
             since = self._proved_at or new.opened_at
+            if self._silent_since is not None and self._proved_at:
+                # another one brings messages: this one should have
+                self._lost(old, self._silent_since, since, f"silent: {reason}")
+            self._silent_since = None
             if not old.ended:
                 await old.close()
             last = old.last_event
@@ -342,7 +354,9 @@ class Keeper:
         error = active.reason_of_end()
         active.learn(error)
         self.failure = explain(error, self._uri.host, self._uri.port)
-        self._lost_since = active.tear_down()
+        ended = active.tear_down()
+        self._lost_since = ended if self._silent_since is None else min(ended, self._silent_since)
+        self._silent_since = None
         proven = time.monotonic() - self._opened_since > _PROVEN
         if proven:
             self._backoff.reset()

@@ -65,7 +65,7 @@ class Watch:
         quiet: how long it may be silent.
         ask: sends a ping with this payload.
         on_dead: told why nobody is there.
-        on_silent: told once that it is silent.
+        on_silent: told once that it is silent: why it should be replaced, and since when (monotonic, ns).
 
     Attributes:
         controls: control frames received; the connection counts them.
@@ -83,7 +83,7 @@ class Watch:
         *,
         ask: Callable[[bytes], None],
         on_dead: Callable[[Exception], None],
-        on_silent: Callable[[str], None],
+        on_silent: Callable[[str, int], None],
     ) -> None:
         self.controls = 0
         self.stalled = False
@@ -162,7 +162,7 @@ class Watch:
         self._producer.event(EventKind.SILENT, conn=self._plan.conn, monotonic_since=self._data_at, quiet_s=limit)
         what = f"{self._plan.public_url} has brought no message for {limit:g} s"
         child.warn(what, "if that is usual there, raise `quiet` of its channels", conn=self._plan.conn)
-        self._on_silent(f"no message for {limit:g} s")
+        self._on_silent(f"no message for {limit:g} s", self._data_at)
 
     def _sample(self) -> None:
         found = self._transport.tcp_info()

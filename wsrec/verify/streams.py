@@ -41,6 +41,8 @@ class _Epoch:
         self.end: int | None = None
         self.reason = ""
         self.handed_over = False
+        # until when nothing came any more that should have, where that is known
+        self.lost_until: int | None = None
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
@@ -159,7 +161,7 @@ class Streams:
             for epoch in self._epochs.get(number, [])[-2:]:
                 # a connection that broke may have been dead before that showed
                 if epoch.opened is not None and epoch.opened <= start and (epoch.end is None or epoch.end > start):
-                    epoch.end, epoch.reason = start, epoch.reason or reason
+                    epoch.end, epoch.reason, epoch.lost_until = start, epoch.reason or reason, end
 
     def _replaced(self, conn: int) -> None:
         """Another connection has taken over before this one was closed: until its next turn it owes nothing."""
@@ -328,8 +330,10 @@ class Streams:
                 yield Interval(start=until, end=start, state=State.INCOMPLETE, reason=f"reconnected: {why}")
             yield from _covered(start, end, span, proving=proving, silent=not messages.count)
             until, why, handed_over = end, epoch.reason, epoch.handed_over
+            if handed_over and epoch.lost_until is not None and epoch.lost_until > end:
+                yield Interval(start=end, end=epoch.lost_until, state=State.INCOMPLETE, reason=why)
         last = [loss for loss in self.losses if loss.conn in (conn, None) and until is not None and loss.end > until]
-        if last and until is not None:
+        if last and until is not None and not handed_over:
             yield Interval(start=until, end=last[-1].end, state=State.INCOMPLETE, reason=last[-1].reason)
 
     def _topics(self) -> dict[int, list[Topic]]:
