@@ -120,7 +120,11 @@ class Pulse:
         while not transport.is_closing():
             due = self._due()
             if not self._clients.get(connection):
-                transport.write(b"".join(frame(payload(n, self._began, self._rate)) for n in range(number, due)))
+                try:
+                    transport.write(b"".join(frame(payload(n, self._began, self._rate)) for n in range(number, due)))
+                except RuntimeError:
+                    # the client has left meanwhile
+                    return
             number = due
             if transport.get_write_buffer_size() > _BEHIND_MAX:
                 transport.abort()
