@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to send after connecting, and the topics that it asks for."""
+    """One message to send after connecting.
+
+    Attributes:
+        text: the message.
+        topics: what it asks for.
+        keys: what the answer calls each topic; empty where it calls them as they are.
+
+    """
 
     text: str
     topics: tuple[str, ...]
+    keys: tuple[str, ...] = ()
 
 
 class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,28 +119,36 @@ def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Subscription, .
             continue
         # Even shares rather than full connections and a rest: none is busier than it has to be.
         connections = -(-len(topics) // feed.limits.streams_per_connection)
-        for share in _batches(topics, -(-len(topics) // connections)):
+        for share in _batches(tuple(topics), -(-len(topics) // connections)):
             batches = _batches(share, feed.subscribe.batch)
             yield (
                 socket,
                 tuple(
-                    Subscription(text=_message(feed.subscribe.template, batch, number), topics=batch)
+                    Subscription(
+                        text=_message(feed.subscribe.template, batch, number),
+                        topics=batch,
+                        keys=tuple(topics[topic] for topic in batch) if feed.ack and feed.ack.key else (),
+                    )
                     for number, batch in enumerate(batches, 1)
                 ),
             )
 
 
-def _topics(target: Target, socket: str) -> tuple[str, ...]:
-    """The topics on one of the feed's sockets, a symbol's together."""
+def _topics(target: Target, socket: str) -> dict[str, str]:
+    """The topics on one of the feed's sockets, a symbol's together, and what answers call them."""
     feed = target.feed
     only = next(iter(feed.sockets))
     channels = [feed.channel_table[name] for name in target.channels]
     channels = [channel for channel in channels if (channel.socket or only) == socket]
-    topics = [channel.topic for channel in channels if not channel.per_symbol]
+    topics = {channel.topic: channel.ack_key or channel.topic for channel in channels if not channel.per_symbol}
     for symbol in target.symbols:
         written = feed.symbols.topic_case.apply(symbol) if feed.symbols else symbol
-        topics += [channel.topic.replace("{symbol}", written) for channel in channels if channel.per_symbol]
-    return tuple(dict.fromkeys(topics))
+        for channel in channels:
+            if channel.per_symbol:
+                names = (channel.topic, channel.ack_key or channel.topic)
+                topic, key = (name.replace("{symbol}", written) for name in names)
+                topics.setdefault(topic, key)
+    return topics
 
 
 def _message(template: str, topics: tuple[str, ...], number: int) -> str:

@@ -87,8 +87,8 @@ class FeedWriter:
         self._fields = FieldReader(model)
         self._sequences = SequenceChecker(model)
         self._acks = AckTracker(model)
-        self._topics = {
-            (plan.conn, subscription.text): subscription.topics
+        self._subscriptions = {
+            (plan.conn, subscription.text): subscription
             for plan in job.connections
             for subscription in plan.subscriptions
         }
@@ -116,7 +116,7 @@ class FeedWriter:
         """
         count = len(slots)
         readable = when.received & (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _RSV1 == 0)
-        fields = self._fields.read(payload, readable)
+        fields = self._fields.read(payload, readable, slots["conn"], slots["opcode"] == frames.BINARY)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
         table["channel"] = fields.channel
@@ -165,6 +165,7 @@ class FeedWriter:
         elif kind is EventKind.DISCONNECT and conn is not None:
             self._sequences.reset(conn)
             self._acks.disconnected(conn)
+            self._fields.disconnected(conn)
         self._event_rows.append(
             {
                 "time": time,
@@ -281,16 +282,24 @@ class FeedWriter:
             )
 
     def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
-        if not self._acks.checks or not fields.channel.null_count:
+        if not self._acks.checks:
             return
-        unnamed = fields.channel.is_null().to_numpy(zero_copy_only=False) & (slots["opcode"] < frames.CLOSE)
-        for row in np.flatnonzero(unnamed).tolist():
-            conn, time, data = int(slots["conn"][row]), int(when.handoff[row]), payload[row].as_py()
+        wanted = slots["opcode"] < frames.CLOSE
+        if not (self._acks.reads_data and (self._acks.waiting or not when.received.all())):
+            names = fields.channel.dictionary.to_pylist()
+            others = np.array([not self._acks.is_data(name) for name in [*names, None]])
+            wanted &= others[fields.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)]
+        for row in np.flatnonzero(wanted).tolist():
+            conn, time = int(slots["conn"][row]), int(when.handoff[row])
             if not when.received[row]:
-                text = data.decode()
-                self._acks.sent(conn, text, self._topics.get((conn, text), ()), time)
+                text = payload[row].as_py().decode()
+                asked = self._subscriptions.get((conn, text))
+                topics, keys = (asked.topics, asked.keys) if asked else ((), ())
+                self._acks.sent(conn, text, topics, time, keys)
                 continue
-            for outcome in self._acks.received(conn, data, time):
+            if conn not in self._acks.waiting and self._acks.is_data(fields.channel[row].as_py()):
+                continue
+            for outcome in self._acks.received(conn, payload[row].as_py(), time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
