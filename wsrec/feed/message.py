@@ -16,7 +16,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from wsrec.feed.paths import scalar_text, steps, values
-from wsrec.feed.schema import Channel, ChannelIds, Extract, Feed, Fields, NumberPlaces, Places, TimePlace, TimeUnit
+from wsrec.feed.schema import (
+    Channel,
+    ChannelIds,
+    Extract,
+    Feed,
+    Fields,
+    Match,
+    NumberPlaces,
+    Places,
+    TimePlace,
+    TimeUnit,
+)
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -50,6 +61,7 @@ class Row(NamedTuple):
         seq: the sequence number, the last one where a message covers a range.
         first: the first number of such a range.
         previous: the number of the message before, where messages name it.
+        reset: whether its numbers may begin anew with it.
 
     """
 
@@ -59,9 +71,10 @@ class Row(NamedTuple):
     seq: int | None
     first: int | None
     previous: int | None
+    reset: bool
 
 
-NOTHING = Row(None, None, None, None, None, None)
+NOTHING = Row(None, None, None, None, None, None, False)
 
 
 class RowPlaces(NamedTuple):
@@ -72,6 +85,7 @@ class RowPlaces(NamedTuple):
     seq: NumberPlaces
     first: NumberPlaces
     previous: NumberPlaces
+    reset: tuple[Match, ...]
 
 
 class MessageReader:
@@ -104,7 +118,7 @@ class MessageReader:
         names = self._ids.names(message, conn) if self._ids else {}
         channel = _first_text(message, self._fields.channel, names)
         known = self._channels.get(channel) if channel else None
-        symbol, time, seq, first, previous = self._unknown if known is None else self._places[id(known)]
+        symbol, time, seq, first, previous, reset = self._unknown if known is None else self._places[id(known)]
         return Row(
             channel,
             _first_text(message, symbol, names),
@@ -112,6 +126,7 @@ class MessageReader:
             _first_integer(message, seq, last=True),
             _first_integer(message, first),
             _first_integer(message, previous),
+            any(_first(message, place.path, {}) == place.match for place in reset),
         )
 
     def disconnected(self, conn: int) -> None:
@@ -152,19 +167,23 @@ class _Ids:
 
 def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
     """Where messages of a channel, or of no known one, have their values."""
-    fields = feed.fields
+    fields, counted = feed.fields, feed.sequence
     if fields is None:
-        return RowPlaces((), (), (), (), ())
+        return RowPlaces((), (), (), (), (), ())
     symbol, time, unit = fields.symbol, fields.exchange_time, fields.time_unit
+    seq: NumberPlaces = counted.exchange_seq if counted else ()
+    first: NumberPlaces = ()
+    previous: NumberPlaces = ()
+    resets = counted.resets if counted else None
     if channel is not None:
         symbol = symbol if channel.symbol is None else channel.symbol
         time = time if channel.exchange_time is None else channel.exchange_time
         unit = channel.time_unit or unit
+        seq, first, previous = channel.exchange_seq or seq, channel.seq_first, channel.seq_previous
+        resets = channel.resets or resets
     full = [place if isinstance(place, TimePlace) else TimePlace(path=place) for place in time]
     times = tuple(place if place.unit else place.model_copy(update={"unit": unit}) for place in full)
-    if channel is None:
-        return RowPlaces(symbol, times, (), (), ())
-    return RowPlaces(symbol, times, channel.exchange_seq, channel.seq_first, channel.seq_previous)
+    return RowPlaces(symbol, times, seq, first, previous, resets.messages if resets else ())
 
 
 def extract_of(place: str | Extract) -> Extract:

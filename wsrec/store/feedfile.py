@@ -15,7 +15,7 @@ from wsrec import __version__
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import SequenceChecker
+from wsrec.feed.sequence import Break, SequenceChecker
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -268,16 +268,18 @@ class FeedWriter:
         if not self._sequences.checks:
             return
         for gap in self._sequences.check(slots["conn"], fields):
+            reset = gap.what is Break.RESET
             self.event(
                 int(when.recv_time[gap.index]),
-                EventKind.GAP,
+                EventKind.SEQUENCE_RESET if reset else EventKind.GAP,
                 conn=gap.conn,
                 channel=gap.channel,
                 symbol=gap.symbol,
+                **({} if reset else {"what": gap.what, "missing": gap.missing}),
+                scope=gap.scope,
                 rule=gap.rule,
                 expected=gap.expected,
                 found=gap.found,
-                missing=gap.missing,
                 seq=self._next_seq - len(slots) + gap.index,
             )
 
