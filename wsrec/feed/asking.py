@@ -91,7 +91,7 @@ def messages(asks: Sequence[Ask]) -> Iterator[tuple[str, tuple[Ask, ...]]]:
 def _message(subscribe: Subscribe, asks: Sequence[Ask], number: int) -> str:
     assert subscribe.message is not None
     first = asks[0]
-    values = {
+    values: dict[str, str | int | Sequence[str]] = {
         "topics": [one.topic for one in asks],
         "symbols": _symbols(asks),
         "topic": first.topic,

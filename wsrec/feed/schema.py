@@ -22,6 +22,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from wsrec.feed import template
+from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
 
 MASK = "***"
 _MAX_EXPANSION = 1000
@@ -257,6 +258,10 @@ class Socket(_Model):
             if not headers[name].isprintable():
                 raise ConfigError(f"header {name}: the environment's value is not one line of printable text")
         return headers
+
+    def takes(self, symbol: str) -> bool:
+        """Whether a symbol, as the exchange's payload writes it, is asked for here."""
+        return self.symbols is None or re.fullmatch(self.symbols, symbol) is not None
 
     def public(self) -> Socket:
         """The same without secrets."""
@@ -586,6 +591,12 @@ class Limits(_Model):
     )
     connects: int = Field(description="Most connection attempts within `connects_interval`.", ge=1, le=1_000_000)
     connects_interval: float = Field(description="Seconds in which `connects` are counted.", gt=0, le=86400)
+    lifetime: float | None = Field(
+        default=None,
+        description="Seconds after which the exchange cuts every connection; it is replaced before that.",
+        ge=1,
+        le=366 * 86400,
+    )
 
     @property
     def spacing(self) -> float:
@@ -627,11 +638,11 @@ class Answer(_Model):
 
 
 class ClientKeepAlive(_Model):
-    """What we have to send for the exchange not to close. Its own WebSocket pings are always answered."""
+    """What we send for the exchange not to close, and to know that it is there. Its own pings are always answered."""
 
     every: float | None = Field(
         default=None,
-        description="Seconds between two that the exchange wants; without it, it wants none.",
+        description="Seconds between two, where the exchange wants them.",
         gt=0,
         le=86400,
     )
@@ -645,6 +656,18 @@ class ClientKeepAlive(_Model):
         default=(),
         description="Pings that the exchange sends as JSON (also in gzip), and how each is answered, within 0.1 s.",
         max_length=16,
+    )
+    ask_after: float = Field(
+        default=ASK_AFTER,
+        description="Seconds without a byte after which a WebSocket ping asks whether anybody is there.",
+        ge=0.1,
+        le=86400,
+    )
+    answer_within: float = Field(
+        default=ANSWER_WITHIN,
+        description="Seconds that the answer may take before the connection counts as dead.",
+        ge=0.1,
+        le=3600,
     )
 
     @model_validator(mode="after")
@@ -671,6 +694,18 @@ class OnConnect(_Model):
         for text in self.send:
             _only_when_sent(text, "send")
         return self
+
+
+class ClosingNotice(_Model):
+    """How the exchange says in a message of no channel that it is about to close."""
+
+    path: KeyPath = Field(description="Where the message's word is.")
+    match: Regex = Field(description="Regular expression for the whole word that announces the end.")
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, text: str) -> str:
+        return _regex(text)
 
 
 class Fields(_Model):
@@ -707,6 +742,9 @@ class Feed(_Model):
         default=None, description="How subscriptions are answered; without it answers are not checked."
     )
     keep_alive: ClientKeepAlive | None = Field(default=None, description="What we have to send to stay connected.")
+    closing_notice: tuple[ClosingNotice, ...] = Field(
+        default=(), description="How the exchange announces that it closes: the connection is replaced before."
+    )
     fields: Fields | None = Field(
         default=None, description="Where messages carry channel, symbol, time; without it, nowhere."
     )
@@ -725,7 +763,8 @@ class Feed(_Model):
             where = ("channels", name)
             self._check_asking(channel, where)
             by_symbol = all(socket.symbols for socket in self.sockets.values())
-            if channel.socket is None and len(self.sockets) > 1 and not by_symbol:
+            anywhere = (by_symbol and channel.per_symbol) or (channel.always and not channel.per_symbol)
+            if channel.socket is None and len(self.sockets) > 1 and not anywhere:
                 raise MisfitError(where, f"found no socket, expected one of {', '.join(self.sockets)}")
             if channel.socket is not None and channel.socket not in self.sockets:
                 found = f"found {channel.socket!r}, expected one of {', '.join(self.sockets)}"
@@ -784,6 +823,18 @@ class Feed(_Model):
             for alias in channel.aliases:
                 table.setdefault(alias, channel)
         return table
+
+    def carries(self, socket: str, channel: Channel) -> bool:
+        """Whether a channel is asked for on one of the sockets; the socket may not take all of its symbols."""
+        return channel.socket == socket or (channel.socket is None and (len(self.sockets) == 1 or channel.per_symbol))
+
+    def constant_channels(self, socket: str) -> tuple[str, ...]:
+        """Full names of the channels that every connection of a socket has beside what is asked for."""
+        return tuple(
+            name
+            for name, channel in self.channel_table.items()
+            if channel.always and not channel.per_symbol and (channel.socket in (None, socket))
+        )
 
     @property
     def default_channels(self) -> tuple[str, ...]:

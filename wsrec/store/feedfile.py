@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from wsrec import __version__
+from wsrec import __version__, child
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
+from wsrec.feed.notice import NoticeReader
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence import SequenceChecker
 from wsrec.histogram import Histogram
@@ -45,6 +47,7 @@ class FeedWriter:
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
+        ask: takes what is asked of the receiver; None where there is none.
 
     Attributes:
         messages, control, sent: messages and control frames received, and frames sent, since the start.
@@ -64,6 +67,7 @@ class FeedWriter:
         disk: Disk = GIVES_UP,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
+        ask: Callable[[child.Renew | child.Resubscribe], None] | None = None,
     ) -> None:
         self.name = feed.name
         self.messages = 0
@@ -82,11 +86,13 @@ class FeedWriter:
         self._disk = disk
         self._encoder = encoder
         self._live_steps = live_steps
+        self._ask = ask
         self._next_seq = next_seq
         model = Feed.model_validate(feed.config)
         self._fields = FieldReader(model)
         self._sequences = SequenceChecker(model)
         self._acks = AckTracker(model)
+        self._notices = NoticeReader(model)
         self._topics = {
             (plan.conn, subscription.text): subscription.topics
             for plan in job.connections
@@ -133,6 +139,7 @@ class FeedWriter:
         self._count(slots, when, np.diff(offsets))
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
+        self._read_notices(slots, when, payload, fields)
 
     def _new_names(self, fields: FieldColumns) -> int:
         """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
@@ -293,6 +300,17 @@ class FeedWriter:
             for outcome in self._acks.received(conn, data, time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
+
+    def _read_notices(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
+        """Have a connection replaced that the exchange says it will close."""
+        if self._ask is None or not self._notices.looks:
+            return
+        for row in self._notices.candidates(fields.channel).tolist():
+            if not when.received[row] or slots["opcode"][row] >= frames.CLOSE:
+                continue
+            word = self._notices.read(payload[row].as_py())
+            if word is not None:
+                self._ask(child.Renew(int(slots["conn"][row]), f"the exchange announced its end: {word}"))
 
     def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
