@@ -50,7 +50,7 @@ def feed_of_places(**places) -> Feed:
 
 def plainly(feed, payloads) -> Rows:
     """What is right."""
-    reader = MessageReader(feed.fields, feed.channel_by_any_name)
+    reader = MessageReader(feed)
     return [tuple(reader.read(payload)) for payload in payloads]
 
 

@@ -207,8 +207,9 @@ def plan_(
     if chosen.listed is not None:
         click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
     click.echo(
-        f"{totals['connections']} connections, {totals['subscriptions']} subscriptions in {totals['messages']} messages, "
-        f"at most {totals['messages_in_a_second']} within a second, all sent {totals['covered_after']:g} s after the start"
+        f"{totals['connections']} connections, {totals['subscriptions']} subscriptions in {totals['messages']} "
+        f"messages, at most {totals['messages_in_a_second']} within a second, "
+        f"all sent {totals['covered_after']:g} s after the start"
     )
     for connection in connections:
         _print_plan(connection)

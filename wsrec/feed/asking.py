@@ -17,6 +17,7 @@ class Ask(NamedTuple):
 
     Attributes:
         topic: its name in events, and what is sent where the feed says so.
+        ack_key: what an answer calls it.
         channel: the channel's full name.
         symbol: as it is written in topics; empty where the channel has none.
         subscribe: how it is asked for.
@@ -28,6 +29,7 @@ class Ask(NamedTuple):
     """
 
     topic: str
+    ack_key: str
     channel: str
     symbol: str
     subscribe: Subscribe
@@ -45,6 +47,7 @@ def ask(feed: Feed, channel: str, symbol: str = "") -> Ask:
     written = feed.symbols.topic_case.apply(symbol) if feed.symbols else symbol
     return Ask(
         topic=known.topic.replace("{symbol}", written),
+        ack_key=(known.ack_key or known.topic).replace("{symbol}", written),
         channel=channel,
         symbol=written,
         subscribe=subscribe,

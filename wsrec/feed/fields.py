@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -28,9 +28,11 @@ from wsrec.feed.message import (
     MessageReader,
     RowPlaces,
     extract_of,
+    inflated,
     row_places,
 )
-from wsrec.feed.schema import Channel, Extract, Feed, Fields, Places, TimeUnit
+from wsrec.feed.paths import steps
+from wsrec.feed.schema import Extract, Feed, Fields, Places, TimePlace, TimeUnit
 
 if TYPE_CHECKING:
     Scanner: Any
@@ -44,6 +46,9 @@ else:
 _KNOWN_MAX = 65_536
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+# what the binary messages of a batch may inflate to together
+_BATCH_MAX = 256 << 20
+Bools = npt.NDArray[np.bool_]
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
 
@@ -102,46 +107,115 @@ class CompiledFieldReader:
 
     def __init__(self, feed: Feed) -> None:
         self._nothing = _Nothing()
-        self._tables = _Tables(feed.fields, feed.channel_by_any_name) if feed.fields else None
+        self._binary = feed.fields.binary if feed.fields else "json"
+        self._reader: _Tables | _Plain | None = None
+        if feed.fields:
+            self._reader = _Tables(feed, feed.fields) if _scannable(feed, feed.fields) else _Plain(feed)
 
-    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+    def read(
+        self,
+        payload: pa.Array,
+        readable: Bools,
+        conns: npt.NDArray[np.integer] | None = None,
+        binary: Bools | None = None,
+    ) -> FieldColumns:
         """The fields of each message, in order.
 
         Args:
             payload: `large_binary` array of the messages.
             readable: whether each message is to be read; where it is not, its values are null.
+            conns: the connection of each; all came on one where None.
+            binary: whether each was a binary message; none was where None.
 
         """
-        if self._tables is None or not len(payload):
+        if self._reader is None or not len(payload):
             return self._nothing.columns(len(payload))
-        return self._tables.read(payload, readable)
+        payload, readable = unpacked(self._binary, payload, readable, binary)
+        return self._reader.read(payload, readable, conns)
+
+    def disconnected(self, conn: int) -> None:
+        """Forget what was learned on a connection (`fields.ids`)."""
+        if self._reader is not None:
+            self._reader.disconnected(conn)
+
+
+def unpacked(kind: str, payload: pa.Array, readable: Bools, binary: Bools | None) -> tuple[pa.Array, Bools]:
+    """The JSON that is in binary messages of this kind (`fields.binary`), and which messages can be read."""
+    if binary is None or kind == "json" or not (wanted := readable & binary).any():
+        return payload, readable
+    readable = readable & ~wanted
+    if kind == "opaque":
+        return payload, readable
+    messages = [message if is_plain else b"" for message, is_plain in zip(_views(payload), readable, strict=True)]
+    left = _BATCH_MAX
+    for row, message in zip(np.flatnonzero(wanted).tolist(), _views(payload.filter(pa.array(wanted))), strict=True):
+        data = inflated(message) if left > 0 else None
+        if data is not None:
+            messages[row], readable[row] = data, True
+            left -= len(data)
+    return pa.array(messages, pa.large_binary()), readable
+
+
+class _Plain:
+    """Reads every message the plain way: what feeds need whose fields depend on what came before."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._message = MessageReader(feed)
+
+    def read(self, payload: pa.Array, readable: Bools, conns: npt.NDArray[np.integer] | None) -> FieldColumns:
+        """See `CompiledFieldReader.read`."""
+        each = itertools.repeat(0) if conns is None else conns.tolist()
+        return columns_of(
+            [
+                self._message.read(message, conn) if wanted else NOTHING
+                for message, wanted, conn in zip(_views(payload), readable.tolist(), each, strict=False)
+            ]
+        )
+
+    def disconnected(self, conn: int) -> None:
+        """See `CompiledFieldReader.disconnected`."""
+        self._message.disconnected(conn)
+
+
+def columns_of(rows: Sequence[tuple[Any, ...]]) -> FieldColumns:
+    """Rows as columns."""
+    channel, symbol, *numbers = (list(column) for column in zip(*rows, strict=True))
+    return FieldColumns(
+        *(pa.array(column, pa.string()).dictionary_encode() for column in (channel, symbol)),
+        *(pa.array(column, pa.int64()) for column in numbers),
+    )
 
 
 class _Tables:
     """A feed's field paths as the tables of a `Scanner`, and the names that it has met."""
 
-    def __init__(self, fields: Fields, channels: dict[str, Channel]) -> None:
-        self._message = MessageReader(fields, channels)
+    def __init__(self, feed: Feed, fields: Fields) -> None:
+        self._message = MessageReader(feed)
         # Channels that are read alike share a plan; the first is for messages of no known channel.
-        plans: dict[RowPlaces, int] = {row_places(fields, None): 0}
+        plans: dict[RowPlaces, int] = {row_places(feed, None): 0}
         self._plan_of = {
-            name: plans.setdefault(row_places(fields, channel), len(plans)) for name, channel in channels.items()
+            name: plans.setdefault(row_places(feed, channel), len(plans))
+            for name, channel in feed.channel_by_any_name.items()
         }
         paths: dict[str, int] = {}
         ways: dict[tuple[bool, Extract], int] = {}
 
-        def numbers(places: Places) -> list[int]:
-            return [paths.setdefault(extract_of(place).path, len(paths)) for place in places]
+        def numbers(places: Sequence[str | Extract | TimePlace]) -> list[int]:
+            found = (place if isinstance(place, str) else place.path or "" for place in places)
+            return [paths.setdefault(path, len(paths)) for path in found]
 
         def texts(places: Places, *, channel: bool = False) -> list[int]:
             return [ways.setdefault((channel, extract_of(place)), len(ways)) for place in places]
 
         channel = texts(fields.channel, channel=True)
-        programs = [(texts(symbol), *map(numbers, rest)) for symbol, *rest in plans]
+        programs = [
+            (texts(plan.symbol), numbers(plan.time), numbers(plan.seq), numbers(plan.first), numbers(plan.previous))
+            for plan in plans
+        ]
         self._ways = list(ways)
         places = numbers(tuple(extract for _, extract in ways))
         self._scanner = Scanner(
-            [path.split(".") for path in paths],
+            [_plain_keys(path) for path in paths],
             places,
             channel,
             programs,
@@ -151,7 +225,7 @@ class _Tables:
         )
         self._forget()
 
-    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+    def read(self, payload: pa.Array, readable: Bools, conns: object) -> FieldColumns:
         """See `CompiledFieldReader.read`."""
         if max(self._scanner.known, len(self._channels), len(self._symbols)) > _KNOWN_MAX:
             self._forget()
@@ -164,6 +238,9 @@ class _Tables:
             start, start + size, offsets.address + payload.offset * 8, flags.ctypes.data, count, columns.ctypes.data
         )
         return self._columns(pa.py_buffer(columns), count)
+
+    def disconnected(self, conn: int) -> None:
+        """Nothing that is known here is a connection's."""
 
     def _columns(self, memory: pa.Buffer, count: int) -> FieldColumns:
         """The columns in the memory that the scanner wrote (`Scanner.room`)."""
@@ -224,6 +301,8 @@ class _Reading(NamedTuple):
     channel: str | None
     decode: Callable[[Any], Any] | None
     """The fast way from the message's body to a Struct of a row, or None: always the plain way."""
+    scale: int
+    """Nanoseconds in a unit of the row's time."""
 
 
 class PythonFieldReader:
@@ -244,109 +323,148 @@ class PythonFieldReader:
 
     def __init__(self, feed: Feed) -> None:
         self._nothing = _Nothing()
+        self._feed = feed
         self._fields = feed.fields
         self._channels = feed.channel_by_any_name
         self._known: dict[str, _Reading] = {}
         if feed.fields:
-            self._message = MessageReader(feed.fields, self._channels)
-            self._head, self._body_key = _head(feed.fields, list(self._channels.values()))
+            self._message = MessageReader(feed)
+            self._head, self._body_key = _head(feed, feed.fields)
 
-    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+    def read(
+        self,
+        payload: pa.Array,
+        readable: Bools,
+        conns: npt.NDArray[np.integer] | None = None,
+        binary: Bools | None = None,
+    ) -> FieldColumns:
         """See `CompiledFieldReader.read`."""
         if self._fields is None or not len(payload):
             return self._nothing.columns(len(payload))
-        channels: list[str | None] = []
+        payload, readable = unpacked(self._fields.binary, payload, readable, binary)
         rows: list[tuple[Any, ...]] = []
-        plain_times: dict[int, int | None] = {}
         decode_head, nested, known = self._head, self._body_key is not None, self._known
-        for message, wanted in zip(_views(payload), readable.tolist(), strict=True):
+        each = itertools.repeat(0) if conns is None else conns.tolist()
+        for message, wanted, conn in zip(_views(payload), readable.tolist(), each, strict=False):
             try:
                 if decode_head is None or not wanted:
                     raise _NotFastError
                 str(message, "utf-8")  # what msgspec passes over it does not check
                 head = decode_head(message)
-                channel, decode = known.get(head.text) or self._learn(self._fields, head.text)
+                channel, decode, scale = known.get(head.text) or self._learn(self._fields, head.text)
                 if decode is None:
                     raise _NotFastError
-                row = astuple(decode(head.body if nested else message))
+                symbol, time, *numbers = astuple(decode(head.body if nested else message))
+                rows.append((channel, symbol, None if time is None else time * scale, *numbers))
             except UNREADABLE:
-                channel, *rest = self._message.read(message) if wanted else NOTHING
-                row = tuple(rest)
-                plain_times[len(rows)] = row[1]
-            channels.append(channel)
-            rows.append(row)
-        symbols, times, seq, first, previous = map(list, zip(*rows, strict=True))
-        scale = SCALES.get(self._fields.time_unit, 1)
-        time: list[Any] = [None if value is None else value * scale for value in times]
-        for index, value in plain_times.items():
-            time[index] = value
-        return FieldColumns(
-            *(pa.array(column, pa.string()).dictionary_encode() for column in (channels, symbols)),
-            *(pa.array(column, pa.int64()) for column in (time, seq, first, previous)),
-        )
+                rows.append(self._message.read(message, conn) if wanted else NOTHING)
+        return columns_of(rows)
+
+    def disconnected(self, conn: int) -> None:
+        """See `CompiledFieldReader.disconnected`."""
+        if self._fields is not None:
+            self._message.disconnected(conn)
 
     def _learn(self, fields: Fields, text: str) -> _Reading:
         """How to read the messages whose first channel place holds `text`."""
         name = extract_of(fields.channel[0]).take(text)
-        reading = _Reading(name, self._body_decoder(fields, self._channels.get(name)) if name else None)
+        reading = (
+            self._reading(name, row_places(self._feed, self._channels.get(name))) if name else _Reading(name, None, 1)
+        )
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
         self._known[text] = reading
         return reading
 
-    def _body_decoder(self, fields: Fields, channel: Channel | None) -> Callable[[Any], Any] | None:
-        """Decodes a body to a Struct of a row; None where the channel's first places do not allow it."""
-        scale = SCALES.get(fields.time_unit)
-        if scale is None or fields.time_unit is TimeUnit.S:  # seconds come with fractions
-            return None
+    def _reading(self, channel: str, wanted: RowPlaces) -> _Reading:
+        """Decodes a body to a Struct of a row, unless the channel's first places do not allow it."""
+        unit = wanted.time[0].unit if wanted.time else TimeUnit.NS
+        scale = SCALES.get(unit or TimeUnit.MS)
+        if scale is None or unit is TimeUnit.S:  # seconds come with fractions
+            return _Reading(channel, None, 1)
         integer = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
         time = Annotated[int, msgspec.Meta(ge=-(INT64_MAX // scale), le=INT64_MAX // scale)]
         types: tuple[Any, ...] = (_Name, time, integer, integer, integer)
         members: list[tuple[str, Any, Any]] = []
         keys: set[str] = set()
-        for member, kind, places in zip(RowPlaces._fields, types, row_places(fields, channel), strict=True):
+        for member, kind, places in zip(RowPlaces._fields, types, wanted, strict=True):
             if not places:
                 # Never found: a field has to have a name, and this one with its space can only hold a null.
                 members.append((member, None, msgspec.field(default=None, name=f"absent {member}")))
                 continue
             key = _flat_key(places[0], self._body_key)
             if key is None or key in keys:
-                return None
+                return _Reading(channel, None, 1)
             keys.add(key)
             members.append((member, kind, msgspec.field(name=key)))
-        return msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
+        decode = msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
+        return _Reading(channel, decode, scale)
 
 
 class _NotFastError(ValueError):
     """This message has to be read the plain way."""
 
 
-def _head(fields: Fields, channels: list[Channel]) -> tuple[Callable[[Any], Any] | None, str | None]:
+def _head(feed: Feed, fields: Fields) -> tuple[Callable[[Any], Any] | None, str | None]:
     """The decoder of heads, and the key under which messages keep their body, if it is one key.
 
-    No decoder where the channel's name is not at the top of the message.
+    No decoder where the channel's name is not at the top of the message, or messages depend on others.
     """
-    if not fields.channel:
+    place = extract_of(fields.channel[0]) if fields.channel else None
+    if place is None or fields.ids is not None or not _is_plain(place):
         return None, None
-    place = extract_of(fields.channel[0])
-    wanted = [places[0] for channel in [None, *channels] for places in row_places(fields, channel) if places]
-    outer = {path.partition(".")[0] for path in (extract_of(place).path for place in wanted) if "." in path}
+    name = _plain_keys(place.path or "")
+    channels = [None, *feed.channel_by_any_name.values()]
+    wanted = [places[0] for channel in channels for places in row_places(feed, channel) if places]
+    ways = [keys for each in wanted if (keys := _plain_keys(_path_of(each)))]
+    outer = {keys[0] for keys in ways if len(keys) > 1}
     body_key = outer.pop() if len(outer) == 1 else None
-    if "." in place.path or place.path == body_key:
+    if name is None or len(name) > 1 or name[0] == body_key:
         return None, None
-    members: list[tuple[str, Any, Any]] = [("text", _Name, msgspec.field(name=place.path))]
+    members: list[tuple[str, Any, Any]] = [("text", _Name, msgspec.field(name=name[0]))]
     if body_key is not None:
         members.append(("body", msgspec.Raw, msgspec.field(name=body_key)))
     return msgspec.json.Decoder(msgspec.defstruct("Head", members, gc=False)).decode, body_key
 
 
-def _flat_key(place: str | Extract, body_key: str | None) -> str | None:
+def _flat_key(place: str | Extract | TimePlace, body_key: str | None) -> str | None:
     """The key in the body that is this place; None where it takes more than a key."""
-    extract = extract_of(place)
-    if extract != Extract(path=extract.path):
+    if isinstance(place, Extract) and place != Extract(path=place.path):
         return None
-    outer, dot, key = extract.path.rpartition(".")
-    return key if (outer == body_key if dot else body_key is None) else None
+    keys = _plain_keys(_path_of(place))
+    if keys is None or len(keys) > 2:
+        return None
+    return keys[-1] if (keys[0] == body_key if len(keys) == 2 else body_key is None) else None
+
+
+def _path_of(place: str | Extract | TimePlace) -> str:
+    return place if isinstance(place, str) else place.path or "$"
+
+
+def _plain_keys(path: str) -> list[str] | None:
+    """The keys of a path that has nothing else."""
+    keys = steps(path) if not path.startswith("$") else ()
+    return [key for key in keys if isinstance(key, str)] if keys and all(isinstance(key, str) for key in keys) else None
+
+
+def _is_plain(place: Extract) -> bool:
+    """Whether it takes its text from a path, whatever else the message holds."""
+    return place.path is not None and not place.needs and not place.where
+
+
+def _scannable(feed: Feed, fields: Fields) -> bool:
+    """Whether a `Scanner` can read the feed's messages."""
+    wanted = [row_places(feed, channel) for channel in (None, *feed.channel_by_any_name.values())]
+    texts = [extract_of(place) for places in (fields.channel, *(row.symbol for row in wanted)) for place in places]
+    times = [place for row in wanted for place in row.time]
+    numbers = [path for row in wanted for places in row[2:] for path in places]
+    paths = [place.path or "$" for place in texts] + [place.path for place in times] + numbers
+    return (
+        fields.ids is None
+        and all(map(_is_plain, texts))
+        and all(place.unit is fields.time_unit and place.offset is None for place in times)
+        and all(map(_plain_keys, paths))
+    )
 
 
 def _views(payload: pa.Array) -> Iterator[memoryview]:

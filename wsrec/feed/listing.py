@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsrec.feed.https import HttpsError, fetch
+from wsrec.feed.paths import first
 from wsrec.feed.schema import ConfigError, Feed, Listing
-from wsrec.feed.template import walk
 
 MAX_AGE = 86400.0
 MAX_SYMBOLS = 100_000
@@ -96,14 +96,14 @@ def _ask(feed: Feed, listing: Listing) -> tuple[str, ...]:
 
 def _written(listing: Listing, answer: Any) -> Iterator[str]:
     """The symbols in the listing's answer, as it wants them written."""
-    items = answer if listing.items is None else walk(answer, listing.items)
+    items = answer if listing.items is None else first(answer, listing.items)
     if isinstance(items, dict):
         items = list(items.values())
     if not isinstance(items, list):
         raise ValueError(f"the answer has no array at {listing.items or 'its top'}")
     for item in items:
-        if all(_allowed(walk(item, path), values) for path, values in listing.where.items()):
-            symbol = item if listing.symbol is None else walk(item, listing.symbol)
+        if all(_allowed(first(item, path), values) for path, values in listing.where.items()):
+            symbol = item if listing.symbol is None else first(item, listing.symbol)
             if isinstance(symbol, str):
                 yield listing.write.replace("{symbol}", symbol)
 

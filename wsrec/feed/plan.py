@@ -22,10 +22,18 @@ ASK_AFTER, ANSWER_WITHIN = 20.0, 10.0
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to send after connecting, and the topics that it asks for."""
+    """One message to send after connecting.
+
+    Attributes:
+        text: the message.
+        topics: what it asks for.
+        keys: what the answer calls each topic; empty where it calls them as they are.
+
+    """
 
     text: str
     topics: tuple[str, ...]
+    keys: tuple[str, ...] = ()
 
 
 class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +172,10 @@ def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], nth: int, conn:
     limits, keep_alive, opening, token = feed.limits, feed.keep_alive, feed.on_connect, socket.token
     quiet = min((ask.quiet for ask in asks if ask.quiet is not None), default=None)
     said = [Subscription(text=text, topics=()) for text in target.subscribe]
-    said += [Subscription(text=text, topics=tuple(ask.topic for ask in asked)) for text, asked in messages(asks)]
+    said += [
+        Subscription(text=text, topics=tuple(ask.topic for ask in asked), keys=_keys(feed, asked))
+        for text, asked in messages(asks)
+    ]
     return ConnectionPlan(
         conn=conn,
         feed=feed.name,
@@ -220,6 +231,10 @@ def _asks(target: Target, socket: str) -> list[Ask]:
         if feed.sockets[socket].takes(symbol):
             asks += [ask(feed, name, symbol) for name in per_symbol]
     return list({one.topic: one for one in asks}.values())
+
+
+def _keys(feed: Feed, asks: tuple[Ask, ...]) -> tuple[str, ...]:
+    return tuple(ask.ack_key for ask in asks) if feed.ack and feed.ack.key else ()
 
 
 def _check_totals(feed: Feed, connections: Sequence[tuple[Ask, ...]]) -> None:

@@ -12,29 +12,34 @@ import json
 import math
 import os
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from wsrec.feed import template
+from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, scalar_text
 from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
 
 MASK = "***"
 _MAX_EXPANSION = 1000
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
 _MAX_URL = 4000
 _SECRET_NAME = re.compile(r"key|token|secret|sign|passw|credential|auth", re.IGNORECASE)
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]{0,63}$"
-KeyPath = Annotated[str, Field(pattern=r"^[^.\s\"\\]+(\.[^.\s\"\\]+)*$", max_length=200)]
+KeyPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=200)]
+TextPath = Annotated[str, Field(pattern=TEXT_PATH_PATTERN, max_length=200)]
 Regex = Annotated[str, Field(max_length=500)]
 Topic = Annotated[str, Field(min_length=1, max_length=200)]
 Template = Annotated[str, Field(min_length=1, max_length=4000)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class ConfigError(Exception):
@@ -133,38 +138,131 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Extract(_Model):
-    """A part of a text in the message."""
+def _texts(value: Any) -> Any:
+    """One text, number, true or false, or a list of them, as the texts that they are compared as."""
+    return tuple(scalar_text(each) or each for each in (value if isinstance(value, list | tuple) else (value,)))
 
-    path: KeyPath = Field(description="Keys from the top of the message, joined by dots: `data.s`.")
+
+Texts = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], BeforeValidator(_texts)]
+Where = dict[TextPath, Texts]
+
+
+class Extract(_Model):
+    """A text in the message, or a name for what a message is. One of `path`, `join` and `value` says which."""
+
+    path: TextPath | None = Field(default=None, description="Where it is: `data.s`, `data[0].s`, `data[].s`, `[2]`.")
+    join: str | None = Field(
+        default=None,
+        description="Several texts in one: `{arg.channel}.{arg.instId}`. No value where one of them is not there.",
+        max_length=300,
+    )
+    value: Name | None = Field(default=None, description="This text, where `needs` and `where` hold.")
+    needs: tuple[TextPath, ...] = Field(default=(), description="Counts only where all these are there and not null.")
+    where: Where = Field(
+        default={}, description="Counts only where each of these paths holds the text, or one of the texts, beside it."
+    )
     capture: Regex | None = Field(
         default=None,
-        description="Regular expression with one group: the part to take. The whole text where it does not match.",
+        description="Regular expression: what its groups take, joined. The whole text where it does not match.",
     )
-    case: Case = Field(default=Case.KEEP, description="Change the letters of what was taken.")
     optional: bool = Field(
         default=False,
         description="With `capture`: no value where it does not match, in place of the whole text.",
     )
+    map: dict[str, Name] | None = Field(
+        default=None, description="What the text stands for; a text that is not listed is no value."
+    )
+    case: Case = Field(default=Case.KEEP, description="Change the letters of what was taken.")
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.join, self.value, self.capture))
 
     @field_validator("capture")
     @classmethod
-    def _one_group(cls, text: str | None) -> str | None:
-        if text is not None and re.compile(_regex(text)).groups != 1:
-            raise ValueError("expected a regular expression with exactly one group, as in `^[^@]+@(.+)$`")
+    def _groups(cls, text: str | None) -> str | None:
+        if text is not None and not re.compile(_regex(text)).groups:
+            raise ValueError("expected a regular expression with a group, as in `^[^@]+@(.+)$`")
         return text
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Extract:
+        given = [key for key in ("path", "join", "value") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise MisfitError((given[0],) if given else (), f"found {found}, expected one of path, join and value")
+        if self.value is not None and not (self.needs or self.where):
+            raise MisfitError(("value",), "found it without a condition, expected needs or where beside it")
+        if self.join is not None and not self.parts:
+            raise MisfitError(("join",), f"found {self.join!r}, expected paths in braces, as in `{{channel}}.{{type}}`")
+        return self
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The paths that a `join` names."""
+        return tuple(_JOINED.findall(self.join)) if self.join else ()
+
+    def joined(self, parts: Sequence[str]) -> str:
+        """The text of a `join`, from the text at each of its paths."""
+        texts = iter(parts)
+        return _JOINED.sub(lambda _: next(texts), self.join or "")
+
     def take(self, text: str) -> str | None:
-        """The part of `text`, or None."""
+        """What `text` gives, or None."""
         if self.capture is not None:
             found = re.search(self.capture, text)
             if found is None and self.optional:
                 return None
-            text = (found and found.group(1)) or text
+            text = ("".join(part for part in found.groups() if part) if found else "") or text
+        if self.map is not None:
+            if text not in self.map:
+                return None
+            text = self.map[text]
         return self.case.apply(text)
 
 
-Places = tuple[KeyPath | Extract, ...]
+class TimePlace(_Model):
+    """A time in the message that is written otherwise than the feed's others."""
+
+    path: KeyPath = Field(description="Where it is: `tick.ts`.")
+    unit: TimeUnit | None = Field(default=None, description="In place of `time_unit`.")
+    offset: str | None = Field(
+        default=None,
+        description="With `iso`: the zone of texts that name none, as `+09:00`; by default UTC.",
+        pattern=r"^[+-][0-9]{2}:[0-5][0-9]$",
+    )
+
+
+Places = tuple[TextPath | Extract, ...]
+TimePlaces = tuple[KeyPath | TimePlace, ...]
+NumberPlaces = tuple[KeyPath, ...]
+
+
+class Condition(_Model):
+    """Something that a message holds."""
+
+    path: KeyPath = Field(description="Where it is. With nothing else: that it is there and not null.")
+    equals: Texts | None = Field(default=None, description="It is this text, number, true or false, or one of them.")
+    differs: Texts | None = Field(default=None, description="It is there, and none of these.")
+    at_least: int | None = Field(default=None, description="It is a number of at least this.")
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Condition:
+        given = [key for key in ("equals", "differs", "at_least") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise MisfitError((given[1],), f"found it beside {given[0]}, expected one of them")
+        return self
+
+
+class ChannelIds(_Model):
+    """Numbers that stand for a channel and symbol on one connection, as the exchange announced there."""
+
+    where: Where = Field(description="Which messages announce one: `{event: subscribed}`.", min_length=1)
+    id: KeyPath = Field(description="Where an announcement has the id: `chanId`.")
+    names: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], Places] = Field(
+        description="What is remembered of it by which name: `{channel: [channel]}`; places write it `$channel`.",
+        min_length=1,
+    )
+    at: KeyPath = Field(description="Where all other messages have the id: `[0]`.")
 
 
 class Token(_Model):
@@ -175,8 +273,8 @@ class Token(_Model):
     token: KeyPath = Field(description="Where the answer has the token, which becomes `{token}` in the socket's `url`.")
     endpoint: KeyPath | None = Field(
         default=None,
-        description="Where the answer has the address to connect to, in place of all of `url` before its `?`. A number "
-        "in a path takes an item of an array: `data.instanceServers.0.endpoint`.",
+        description="Where the answer has the address to connect to, in place of all of `url` before its `?`: "
+        "`data.instanceServers[0].endpoint`.",
     )
 
     @field_validator("url")
@@ -500,16 +598,27 @@ class Channel(_Model):
         default={},
         description="Values of each `{PARAMETER}` in the channel's name and topic: one channel each.",
     )
+    ack_key: Topic | None = Field(
+        default=None,
+        description="What an answer calls the topic, from `{symbol}` and `{PARAMETER}`; by default the topic.",
+    )
     aliases: tuple[str, ...] = Field(
         default=(), description="Other names that its messages may carry as their channel."
     )
     symbol: Places | None = Field(default=None, description="In place of `fields.symbol`; `[]`: has none.")
-    exchange_time: Places | None = Field(
+    exchange_time: TimePlaces | None = Field(
         default=None, description="In place of `fields.exchange_time`; `[]`: has none."
     )
-    exchange_seq: Places = Field(default=(), description="Where the sequence number is (the last one, of a range).")
-    seq_first: Places = Field(default=(), description="Where the first number of a range is (rule `touching`).")
-    seq_previous: Places = Field(default=(), description="Where the previous message's number is (rule `previous`).")
+    time_unit: TimeUnit | None = Field(default=None, description="In place of `fields.time_unit`.")
+    exchange_seq: NumberPlaces = Field(
+        default=(), description="Where the sequence number is (the last one, of a range or of `[]`)."
+    )
+    seq_first: NumberPlaces = Field(
+        default=(), description="Where the first number of a range is (rule `touching`; the first one, of `[]`)."
+    )
+    seq_previous: NumberPlaces = Field(
+        default=(), description="Where the previous message's number is (rule `previous`)."
+    )
     sequence: SequenceRule = Field(
         default=SequenceRule.NONE,
         description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`.",
@@ -530,7 +639,7 @@ class Channel(_Model):
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
-        for key in ("topic", "asked_as"):
+        for key in ("topic", "asked_as", "ack_key"):
             unknown = template.names(getattr(self, key) or "") - {"symbol", *self.parameters}
             if unknown:
                 found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
@@ -543,7 +652,7 @@ class Channel(_Model):
         if subscribe is not None:
             texts = {key: _with(parameters, getattr(subscribe, key)) for key in ("message", "argument", "url")}
             subscribe = subscribe.model_copy(update=texts)
-        texts = {key: _with(parameters, getattr(self, key)) for key in ("topic", "argument", "asked_as")}
+        texts = {key: _with(parameters, getattr(self, key)) for key in ("topic", "argument", "asked_as", "ack_key")}
         return self.model_copy(update={**texts, "subscribe": subscribe, "parameters": {}})
 
     @property
@@ -605,14 +714,41 @@ class Limits(_Model):
 
 
 class Ack(_Model):
-    """How the exchange answers a subscription, request and answer joined by an id."""
+    """How the exchange answers a subscription: by the request's id, by topics, or both."""
 
-    id: KeyPath = Field(description="Where request and answer carry their id.")
-    error_code: tuple[KeyPath, ...] = Field(description="Where a refusal's code may be; its presence makes it one.")
-    error_message: tuple[KeyPath, ...] = Field(description="Where a refusal's text may be.")
+    id: KeyPath | None = Field(default=None, description="Where request and answer carry their id.")
+    where: Where = Field(
+        default={}, description="Which messages are answers; by default all that have the id, or a topic's key."
+    )
+    key: Places = Field(
+        default=(),
+        description="Where an answer names its topic, as the channel's `ack_key` does. With `[]`: it names several.",
+    )
+    accepted: KeyPath | None = Field(
+        default=None,
+        description="With `id`: where the answer lists what it accepts; the rest of the request is refused.",
+    )
+    data: bool = Field(
+        default=False, description="Whether data is the answer: the first message that has the topic's key."
+    )
+    errors: tuple[Condition, ...] = Field(
+        default=(), description="What makes an answer a refusal, each by itself; by default that `error_code` is there."
+    )
+    error_code: NumberPlaces = Field(default=(), description="Where a refusal's code may be.")
+    error_message: NumberPlaces = Field(default=(), description="Where a refusal's text may be.")
     timeout: float = Field(
         default=10.0, description="Seconds after which a request counts as unanswered.", gt=0, le=3600
     )
+
+    @model_validator(mode="after")
+    def _matched(self) -> Ack:
+        if self.id is None and not self.key:
+            raise MisfitError((), "found neither id nor key, expected one of them")
+        if self.accepted is not None and self.id is None:
+            raise MisfitError(("accepted",), "found it without id, expected both")
+        if self.data and not self.key:
+            raise MisfitError(("data",), "found it without key, expected both")
+        return self
 
 
 class Answer(_Model):
@@ -711,12 +847,54 @@ class ClosingNotice(_Model):
 class Fields(_Model):
     """Where a message carries what. Places are tried in order; a channel may have its own."""
 
-    channel: Places = Field(description="The channel's name.")
+    channel: Places = Field(
+        description="The channel's name. A name that is no channel's is an answer's or a heartbeat's."
+    )
     symbol: Places = Field(default=(), description="The symbol.")
-    exchange_time: Places = Field(default=(), description="The exchange's event time.")
+    exchange_time: TimePlaces = Field(default=(), description="The exchange's event time.")
     time_unit: TimeUnit = Field(
         default=TimeUnit.MS, description="Unit of `exchange_time`: `s`, `ms`, `us`, `ns` or `iso`."
     )
+    ids: ChannelIds | None = Field(
+        default=None, description="Ids that stand for channels on a connection, learned from its messages."
+    )
+    texts: dict[str, Name] = Field(
+        default={}, description="Messages that are no JSON, whole: what channel they are of (`pong: pong`)."
+    )
+    binary: Literal["json", "gzip", "opaque"] = Field(
+        default="json",
+        description="What binary messages hold: `json`, `gzip` of JSON, or `opaque`: nothing is read of them. Text "
+        "messages are JSON.",
+    )
+    binary_schema: str | None = Field(
+        default=None,
+        description="Name of the schema that binary messages are written by, for those who decode what was stored.",
+        max_length=200,
+    )
+
+    @model_validator(mode="after")
+    def _remembered(self) -> Fields:
+        names = set(self.ids.names) if self.ids else set()
+        for name, places in self.ids.names.items() if self.ids else ():
+            for place in places:
+                check_names(place, set(), ("ids", "names", name))
+        for key in ("channel", "symbol"):
+            for place in getattr(self, key):
+                check_names(place, names, (key,))
+        return self
+
+
+def check_names(place: str | Extract, names: set[str], where: tuple[str, ...]) -> None:
+    """Make sure that a place names only what `fields.ids` remembers.
+
+    Raises:
+        MisfitError: it names something else.
+
+    """
+    paths = (place,) if isinstance(place, str) else (place.path or "", *place.parts, *place.needs, *place.where)
+    unknown = {path[1:] for path in paths if path.startswith("$")} - names
+    if unknown:
+        raise MisfitError(where, f"found ${min(unknown)}, expected one of fields.ids.names")
 
 
 class Feed(_Model):
@@ -769,6 +947,10 @@ class Feed(_Model):
             if channel.socket is not None and channel.socket not in self.sockets:
                 found = f"found {channel.socket!r}, expected one of {', '.join(self.sockets)}"
                 raise MisfitError((*where, "socket"), found)
+            for place in channel.symbol or ():
+                check_names(
+                    place, set(self.fields.ids.names) if self.fields and self.fields.ids else set(), (*where, "symbol")
+                )
             if template.names(name) != set(channel.parameters):
                 raise MisfitError(where, "found a name that does not hold each {PARAMETER} of parameters, and no other")
             if topics.setdefault(channel.topic, name) != name:

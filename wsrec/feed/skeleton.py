@@ -8,8 +8,8 @@ _TEXT = Template("""\
 # yaml-language-server: $$schema=feed.schema.json
 #
 # A feed of wsrec. Every key is explained in docs/feeds.md, or by `wsrec feeds schema`. Write beside each value where it
-# is from, and "unverified" where nobody vouches for it. `wsrec feeds check FILE` finds mistakes, `wsrec feeds plan FILE`
-# shows what would be sent.
+# is from, and "unverified" where nobody vouches for it. `wsrec feeds check FILE` finds mistakes, and
+# `wsrec feeds plan FILE` shows what would be sent.
 name: $name
 description: "$name: public market data"
 # homepage: https://example.com/docs

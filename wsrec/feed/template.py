@@ -11,7 +11,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote
 
 PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}\"\\]*))?\}")
@@ -91,15 +90,3 @@ def sent_pattern(text: str) -> str:
             parts += [re.escape(text[at : found.start()]), _WHEN_SENT_LIKE[found[1]]]
             at = found.end()
     return "".join((*parts, re.escape(text[at:])))
-
-
-def walk(message: Any, path: str) -> Any:
-    """What lies under the dotted `path` in decoded JSON, or None; a number takes an item of an array."""
-    for key in path.split("."):
-        if isinstance(message, dict):
-            message = message.get(key)
-        elif isinstance(message, list) and key.isdecimal() and int(key) < len(message):
-            message = message[int(key)]
-        else:
-            return None
-    return message

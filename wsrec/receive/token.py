@@ -14,8 +14,9 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from wsrec.feed.https import HttpsError, fetch
+from wsrec.feed.paths import first
 from wsrec.feed.plan import ConnectionPlan, TokenRequest
-from wsrec.feed.template import fill, fill_when_sent, walk
+from wsrec.feed.template import fill, fill_when_sent
 
 _LIMIT = 64 << 10
 _TIMEOUT = 8.0
@@ -63,11 +64,11 @@ def _ask(url: str, request: TokenRequest, context: ssl.SSLContext) -> str:
         answer = json.loads(data)
     except (ValueError, RecursionError):
         raise TokenError("no token: the answer is no JSON") from None
-    token = walk(answer, request.token)
+    token = first(answer, request.token)
     if not isinstance(token, str) or not 0 < len(token) <= _TOKEN_MAX:
         raise TokenError(f"no token: the answer has no text at {request.token}")
     if request.endpoint is not None:
-        url = _at(walk(answer, request.endpoint), url, request.endpoint)
+        url = _at(first(answer, request.endpoint), url, request.endpoint)
     # escaped as a URL needs it, which leaves nothing that JSON's escaping would touch
     return fill_when_sent(fill(url, {"token": quote(token, safe="")}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,10 @@ from wsrec import __version__, child
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.notice import NoticeReader
+from wsrec.feed.plan import Subscription
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence import SequenceChecker
+from wsrec.feed.template import WHEN_SENT, names, sent_pattern
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -93,11 +96,17 @@ class FeedWriter:
         self._sequences = SequenceChecker(model)
         self._acks = AckTracker(model)
         self._notices = NoticeReader(model)
-        self._topics = {
-            (plan.conn, subscription.text): subscription.topics
+        self._subscriptions = {
+            (plan.conn, subscription.text): subscription
             for plan in job.connections
             for subscription in plan.subscriptions
         }
+        # what holds the time that it is sent at is known by what stays
+        self._patterns = [
+            (conn, re.compile(sent_pattern(text)), subscription)
+            for (conn, text), subscription in self._subscriptions.items()
+            if names(text) & WHEN_SENT
+        ]
         self._names = 0, 0
         self._begin()
 
@@ -122,7 +131,7 @@ class FeedWriter:
         """
         count = len(slots)
         readable = when.received & (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _RSV1 == 0)
-        fields = self._fields.read(payload, readable)
+        fields = self._fields.read(payload, readable, slots["conn"], slots["opcode"] == frames.BINARY)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
         table["channel"] = fields.channel
@@ -172,6 +181,7 @@ class FeedWriter:
         elif kind is EventKind.DISCONNECT and conn is not None:
             self._sequences.reset(conn)
             self._acks.disconnected(conn)
+            self._fields.disconnected(conn)
         self._event_rows.append(
             {
                 "time": time,
@@ -288,16 +298,24 @@ class FeedWriter:
             )
 
     def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
-        if not self._acks.checks or not fields.channel.null_count:
+        if not self._acks.checks:
             return
-        unnamed = fields.channel.is_null().to_numpy(zero_copy_only=False) & (slots["opcode"] < frames.CLOSE)
-        for row in np.flatnonzero(unnamed).tolist():
-            conn, time, data = int(slots["conn"][row]), int(when.handoff[row]), payload[row].as_py()
+        wanted = slots["opcode"] < frames.CLOSE
+        if not (self._acks.reads_data and (self._acks.waiting or not when.received.all())):
+            names = fields.channel.dictionary.to_pylist()
+            others = np.array([not self._acks.is_data(name) for name in [*names, None]])
+            wanted &= others[fields.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)]
+        for row in np.flatnonzero(wanted).tolist():
+            conn, time = int(slots["conn"][row]), int(when.handoff[row])
             if not when.received[row]:
-                text = data.decode()
-                self._acks.sent(conn, text, self._topics.get((conn, text), ()), time)
+                text = payload[row].as_py().decode()
+                asked = self._subscriptions.get((conn, text)) or self._dated(conn, text)
+                topics, keys = (asked.topics, asked.keys) if asked else ((), ())
+                self._acks.sent(conn, text, topics, time, keys)
                 continue
-            for outcome in self._acks.received(conn, data, time):
+            if conn not in self._acks.waiting and self._acks.is_data(fields.channel[row].as_py()):
+                continue
+            for outcome in self._acks.received(conn, payload[row].as_py(), time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
@@ -311,6 +329,10 @@ class FeedWriter:
             word = self._notices.read(payload[row].as_py())
             if word is not None:
                 self._ask(child.Renew(int(slots["conn"][row]), f"the exchange announced its end: {word}"))
+
+    def _dated(self, conn: int, text: str) -> Subscription | None:
+        found = (one for of, pattern, one in self._patterns if of == conn and pattern.fullmatch(text))
+        return next(found, None)
 
     def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
