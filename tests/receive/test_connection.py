@@ -17,10 +17,12 @@ import pytest
 from tests.exchange import sends
 from tests.receive.conftest import Reader, frame, text
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
-from wsrec.receive import backoff, connection, opening, transport
-from wsrec.receive.connection import Connection
+from wsrec.feed.plan import Pace
+from wsrec.receive import backoff, connection, keeper, opening, pacing, transport
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
+from wsrec.receive.keeper import Keeper, Side
+from wsrec.receive.pacing import Gates
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.tls import StampedTlsTransport
@@ -36,6 +38,7 @@ def at_once(monkeypatch):
     """Every further attempt comes at once."""
     monkeypatch.setattr(backoff, "FIRST", 0.002)
     monkeypatch.setattr(backoff, "LONGEST", 0.002)
+    monkeypatch.setattr(pacing, "GENTLE", Pace(attempts=1000, interval=1.0))
 
 
 @pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
@@ -58,8 +61,13 @@ class Life:
         self.reader = Reader(slots, notes, {0: self.ring})
         self.stopping = asyncio.Event()
         settings: dict[str, Any] = {"max_message": 1 << 26, "until_close": True, **options}
-        self.connection = Connection(
-            plan(url), self.ring, Producer(slots, notes), self.waiting(), tls=TlsPolicy(tls, ca_file), **settings
+        self.connection = Keeper(
+            [Side(plan(url), self.ring)],
+            Producer(slots, notes),
+            self.waiting(),
+            Gates(),
+            tls=TlsPolicy(tls, ca_file),
+            **settings,
         )
         self.task = asyncio.ensure_future(self.connection.run(self.stopping))
 
@@ -124,7 +132,7 @@ class TestRingSpace:
 class TestBackoff:
     def test_attempts_that_time_out_are_not_taken_for_a_connection_that_lasted(self, monkeypatch):
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.02)
-        monkeypatch.setattr(connection, "_PROVEN", 0.01)
+        monkeypatch.setattr(keeper, "_PROVEN", 0.01)
 
         async def run() -> None:
             with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -138,7 +146,7 @@ class TestBackoff:
         asyncio.run(run())
 
     def test_a_connection_that_lasted_begins_anew(self, monkeypatch):
-        monkeypatch.setattr(connection, "_PROVEN", 0.01)
+        monkeypatch.setattr(keeper, "_PROVEN", 0.01)
 
         def handler(sock: socket.socket) -> None:
             answer(sock, b"")
@@ -297,7 +305,7 @@ class TestGarbage:
     def test_failed_attempts_leave_nothing_behind(self, authority, ca_file, monkeypatch, handler, secure, collects):
         if not collects:
             # then no attempt may leave a cycle
-            monkeypatch.setattr(connection.gc, "collect", int)
+            monkeypatch.setattr(keeper.gc, "collect", int)
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 10.0 if handler else 0.05)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -338,7 +346,7 @@ class TestNicClock:
         async def run() -> None:
             life = Life(exchange(waits).url)
             await life.until(lambda: life.connection.connected)
-            life.connection._transport.stamps.choose(1_700_000_000_000_000_000, 5_000_000_000)
+            life.connection._sides[0]._transport.stamps.choose(1_700_000_000_000_000_000, 5_000_000_000)
             life.connection.check_stamps()
             life.connection.check_stamps()
             life.stopping.set()

@@ -40,6 +40,7 @@ INFLATED_MAX = 16 << 20
 """Bytes that a binary message may inflate to for its fields to be read."""
 _IDS_MAX = 4096
 _TEXT_MAX = 1000
+_NO_NAMES: Mapping[str, str] = {}
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, ArithmeticError)
 """What decoding a message may raise."""
 
@@ -80,7 +81,7 @@ NOTHING = Row(None, None, None, None, None, None, False)
 class RowPlaces(NamedTuple):
     """Where the members of a `Row`, but for the channel, are in messages of one channel; every time with its unit."""
 
-    symbol: Places
+    symbol: tuple[Extract, ...]
     time: tuple[TimePlace, ...]
     seq: NumberPlaces
     first: NumberPlaces
@@ -101,6 +102,7 @@ class MessageReader:
 
     def __init__(self, feed: Feed) -> None:
         self._fields = feed.fields
+        self._channel = _extracts(feed.fields.channel) if feed.fields else ()
         self._channels = feed.channel_by_any_name
         self._places = {id(channel): row_places(feed, channel) for channel in self._channels.values()}
         self._unknown = row_places(feed, None)
@@ -116,7 +118,7 @@ class MessageReader:
         except UNREADABLE:
             return self._read_text(self._fields, payload)
         names = self._ids.names(message, conn) if self._ids else {}
-        channel = _first_text(message, self._fields.channel, names)
+        channel = _first_text(message, self._channel, names)
         known = self._channels.get(channel) if channel else None
         symbol, time, seq, first, previous, reset = self._unknown if known is None else self._places[id(known)]
         return Row(
@@ -146,6 +148,7 @@ class _Ids:
 
     def __init__(self, ids: ChannelIds) -> None:
         self._model = ids
+        self._names = {name: _extracts(places) for name, places in ids.names.items()}
         self._known: dict[int, dict[str, dict[str, str]]] = {}
 
     def names(self, message: Any, conn: int) -> Mapping[str, str]:
@@ -157,7 +160,7 @@ class _Ids:
         key = _scalar(message, ids.id)
         known = self._known.setdefault(conn, {})
         if key is not None and len(key) <= NAME_MAX and (key in known or len(known) < _IDS_MAX):
-            found = {name: _first_text(message, places) for name, places in ids.names.items()}
+            found = {name: _first_text(message, places) for name, places in self._names.items()}
             known[key] = {name: text for name, text in found.items() if text is not None}
         return {}
 
@@ -183,12 +186,16 @@ def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
         resets = channel.resets or resets
     full = [place if isinstance(place, TimePlace) else TimePlace(path=place) for place in time]
     times = tuple(place if place.unit else place.model_copy(update={"unit": unit}) for place in full)
-    return RowPlaces(symbol, times, seq, first, previous, resets.messages if resets else ())
+    return RowPlaces(_extracts(symbol), times, seq, first, previous, resets.messages if resets else ())
 
 
 def extract_of(place: str | Extract) -> Extract:
     """A place written either way as an `Extract`."""
     return place if isinstance(place, Extract) else Extract(path=place)
+
+
+def _extracts(places: Places) -> tuple[Extract, ...]:
+    return tuple(map(extract_of, places))
 
 
 def inflated(payload: bytes | memoryview) -> bytes | None:
@@ -201,10 +208,9 @@ def inflated(payload: bytes | memoryview) -> bytes | None:
     return data if inflater.eof and not inflater.unused_data else None
 
 
-def place_text(message: Any, place: str | Extract, names: Mapping[str, str]) -> str | None:
+def _text(message: Any, place: Extract, names: Mapping[str, str]) -> str | None:
     """The text that a place gives, or None. Of several values at a path the first counts."""
-    place = extract_of(place)
-    if not counts(message, place, names):
+    if (place.needs or place.where) and not counts(message, place, names):
         return None
     text: Any
     if place.join is not None:
@@ -234,8 +240,12 @@ def holds(message: Any, where: Mapping[str, tuple[str, ...]], names: Mapping[str
     return all(_scalar(message, path, names) in texts for path, texts in where.items())
 
 
-def _first_text(message: Any, places: Places, names: Mapping[str, str] | None = None) -> str | None:
-    return next((text for place in places if (text := place_text(message, place, names or {})) is not None), None)
+def _first_text(message: Any, places: tuple[Extract, ...], names: Mapping[str, str] = _NO_NAMES) -> str | None:
+    for place in places:
+        text = _text(message, place, names)
+        if text is not None:
+            return text
+    return None
 
 
 def _first_integer(message: Any, places: NumberPlaces, *, last: bool = False) -> int | None:

@@ -6,10 +6,15 @@ import random
 
 FIRST = 0.5
 LONGEST = 30.0
+# By cause (`Failure.cause`): who says that we come too often is not asked again within a minute, and a certificate that
+# has become invalid is not renewed within seconds
+_BOUNDS = {"limited": (120.0, 3600.0), "certificate": (300.0, 600.0)}
 
 
 class Backoff:
-    """Doubling waits (s) from 0.5 to 30, each cut by up to a half at random: connections do not come back at once.
+    """Doubling waits (s), each cause's its own, each cut by up to a half at random so that not all come back at once.
+
+    They go from 0.5 to 30; after `limited` from 120 to 3600, after `certificate` from 300 to 600.
 
     Args:
         chance: where the randomness comes from.
@@ -18,17 +23,20 @@ class Backoff:
 
     def __init__(self, chance: random.Random | None = None) -> None:
         self._chance = chance or random.Random()  # noqa: S311 (spreads load, guards nothing)
-        self._wait = FIRST
+        self._waits: dict[str, float] = {}
         self.attempts = 0
 
-    def next(self, at_least: float | None = None) -> float:
+    def next(self, at_least: float | None = None, cause: str = "") -> float:
         """The wait (s) before the next attempt, never shorter than the server asked for."""
         self.attempts += 1
-        wait = self._wait * self._chance.uniform(0.5, 1.0)
-        self._wait = min(self._wait * 2, LONGEST)
-        return max(wait, at_least or 0.0)
+        # a server that names a time knows better than the bounds
+        first, longest = _BOUNDS.get(cause, (FIRST, LONGEST)) if at_least is None else (FIRST, LONGEST)
+        kind = cause if at_least is None else ""
+        most = self._waits.get(kind, first)
+        self._waits[kind] = min(most * 2, longest)
+        return max(most * self._chance.uniform(0.5, 1.0), at_least or 0.0)
 
     def reset(self) -> None:
         """Begin anew, once a connection has proved itself."""
-        self._wait = FIRST
+        self._waits.clear()
         self.attempts = 0

@@ -1,31 +1,28 @@
-"""One connection from its first attempt to its close: what surrounds the hot path."""
+"""One connection from an attempt to its close: what surrounds the hot path."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
-import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from websockets.frames import CloseCode
-from websockets.uri import parse_uri
 
 from wsrec import __version__, child
 from wsrec.feed.plan import ConnectionPlan
 from wsrec.receive import opening, timestamping
-from wsrec.receive.backoff import Backoff
 from wsrec.receive.clock import now
-from wsrec.receive.failure import Failure, explain
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
+from wsrec.receive.speech import Speech
+from wsrec.receive.token import address as address_now
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
+from wsrec.receive.watch import Quiet, Watch
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
@@ -38,12 +35,10 @@ from wsrec.wire.handshake import Handshake
 CLOSE_TIMEOUT = 2.0
 # Each look costs a wake-up, and a writer that is behind gives back megabytes at a time
 _FULL_POLL = 0.005
-# A connection that lasted this long has proved itself: the next failure is a new one
-_PROVEN = 10.0
 
 
 class Connection:
-    """Keeps one planned connection open until told to stop.
+    """A connection of one number, opened and closed as often as its keeper wants.
 
     Args:
         plan: where to connect and what to send.
@@ -51,15 +46,16 @@ class Connection:
         producer: the receiver's slots.
         waiting: how to learn that there is something to read.
         tls: how TLS is taken off the wire, and what is trusted.
+        quiet: how long it may be silent.
         max_message: bytes; a larger message closes the connection with 1009.
-        until_close: whether a normal close by the exchange (1000) ends the connection for good.
+        on_silent: told why it should be replaced.
 
     Attributes:
+        plan: as given.
+        ring: as given.
         connected: whether the WebSocket is open now.
-        was_connected: whether it ever was.
-        reconnects: how often it was opened again.
         stalls: how often a full ring stopped reading.
-        failure: the last failure, None after a success.
+        opened_at: monotonic time (ns) of the last opening handshake's end.
 
     """
 
@@ -71,33 +67,33 @@ class Connection:
         waiting: Waiting,
         *,
         tls: TlsPolicy,
+        quiet: Quiet,
         max_message: int,
-        until_close: bool,
+        on_silent: Callable[[str], None],
     ) -> None:
         self.plan = plan
         self.connected = False
-        self.was_connected = False
-        self.reconnects = 0
         self.stalls = 0
-        self.failure: Failure | None = None
-        self._uri = parse_uri(plan.url)
-        self._ring = ring
+        self.opened_at = 0
+        self.ring = ring
         self._producer = producer
         self._waiting = waiting
-        self._security = Security(plan.conn, self._uri, tls, producer)
+        self._context = tls.context
+        self._security = Security(plan.conn, tls, producer)
+        self._quiet = quiet
         self._max_message = max_message
-        self._until_close = until_close
+        self._on_silent = on_silent
         self._loop = asyncio.get_running_loop()
         self._totals = [0, 0, 0]
-        self._lost_since: int | None = None
-        self._open_since: float | None = None
-        self._finished = False
         # of the connection that is open now
         self._hot: HotPath | None = None
         self._transport: Transport | None = None
         self._handshake: Handshake | None = None
         self._rules: MessageRules | None = None
         self._conversation: Conversation | None = None
+        self._speech: Speech | None = None
+        self._watch: Watch | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
         self._full_since = 0
@@ -118,109 +114,112 @@ class Connection:
         """Bytes received."""
         return self._totals[2] + (self._hot.received if self._hot else 0)
 
-    def never_open(self) -> Failure:
-        """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
-        return self.failure or explain(TimeoutError(), self._uri.host, self._uri.port)
+    @property
+    def proved(self) -> bool:
+        """Whether it has brought more than answers to what was asked for."""
+        return self._watch is not None and self._watch.data > len(self.plan.subscriptions)
 
-    def renew(self, reason: str) -> None:
-        """End the connection, if it is open, and make it anew."""
-        if self.connected:
-            self._on_end(ConnectionAbortedError(reason))
+    @property
+    def last_event(self) -> int:
+        """Monotonic time (ns) of the last read that brought something."""
+        return self._hot.last_event if self._hot else 0
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
-        stop = asyncio.ensure_future(stopping.wait())
-        backoff = Backoff()
-        wanted_since = now()
-        try:
-            await _first(stop, asyncio.sleep(self.plan.start_after))
-            while not stopping.is_set() and not self._finished:
-                self._open_since = None
-                try:
-                    await self._once(stop, backoff.attempts)
-                    continue
-                except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
-                    self.failure = explain(error, self._uri.host, self._uri.port)
-                    self._security.learn(error)
-                if self._lost_since is None:
-                    self._lost_since = wanted_since
-                if self._open_since is not None and time.monotonic() - self._open_since > _PROVEN:
-                    backoff.reset()
-                # what worked before can work again: a firewall's 403 in a maintenance window is not the end
-                in_vain = self.failure.permanent and not self.was_connected
-                wait = None if in_vain else backoff.next(self.failure.retry_after)
-                self._tell_failure(self.failure, wait, backoff.attempts)
-                # the receiver's collector is off; an attempt that failed may leave cycles that hold sockets and buffers
-                gc.collect()
-                if wait is None:
-                    return
-                await _first(stop, asyncio.sleep(wait))
-        finally:
-            stop.cancel()
-            if self._lost_since is not None:
-                self._lost("not connected before the session's end")
+    @property
+    def ended(self) -> bool:
+        """Whether the open connection has ended, and is to be torn down."""
+        return self._ended is not None and self._ended.done()
 
-    async def _once(self, stop: asyncio.Future[Any], attempt: int) -> None:
-        """One life of the connection.
+    async def wait_ended(self) -> None:
+        """Wait until the open connection has ended."""
+        if self._ended is not None:
+            await asyncio.wait((self._ended,))
+
+    async def wait_spoken(self) -> None:
+        """Wait until all subscriptions are sent."""
+        if self._speech is not None:
+            await self._speech.said.wait()
+
+    def ask_again(self, topics: Sequence[str], reason: str) -> None:
+        """Send the subscriptions that hold these topics once more."""
+        if self._speech is not None:
+            self._speech.ask_again(topics, reason)
+
+    def answer(self, text: str, value: str) -> None:
+        """Send the answer to a ping at once, with the JSON `value` in the place of `{value}`, if it is still open."""
+        if self._speech is not None and not self.ended:
+            try:
+                self._speech.answer(text, value)
+            except OSError as error:
+                self._on_end(error)
+
+    def end(self, error: Exception) -> None:
+        """End it, because of `error`."""
+        self._on_end(error)
+
+    async def open(self, attempt: int) -> None:
+        """Connect, and begin to record and to send the subscriptions.
 
         Raises:
-            Exception: whatever ended it, other than `stop` and a close that was waited for.
+            Exception: whatever prevented it.
 
         """
-        speaking: asyncio.Future[Any] | None = None
         try:
-            async with asyncio.timeout(opening.CONNECT_TIMEOUT):
-                await _first(stop, self._open(attempt))
-            if self._ended is None or not self.connected:
-                return
-            speaking = asyncio.ensure_future(self._speak())
-            await asyncio.wait((stop, self._ended, speaking), return_when=asyncio.FIRST_COMPLETED)
-            if speaking.done() and not self._ended.done():
-                speaking.result()
-                await asyncio.wait((stop, self._ended), return_when=asyncio.FIRST_COMPLETED)
-            if not self._ended.done():
-                speaking.cancel()
-                await self._close()
-                self._finished = True
-            elif self._until_close and self._closed_normally():
-                self._finished = True
-            else:
-                raise self._reason_of_end()
-        finally:
-            if speaking is not None:
-                speaking.cancel()
-                await asyncio.wait((speaking,))
-                if not speaking.cancelled():
-                    # what broke the sending ended the reading too, and is told as that
-                    speaking.exception()
-            self._tear_down()
+            try:
+                async with asyncio.timeout(opening.CONNECT_TIMEOUT):
+                    await self._open(attempt)
+            except TimeoutError:
+                if self._handshake is not None:
+                    # who refuses and does not come to an end has refused
+                    self._handshake.give_up()
+                raise
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._security.learn(error)
+            self.tear_down()
+            raise
+        assert self._hot is not None
+        assert self._transport is not None
+        assert self._conversation is not None
+        self._speech = Speech(self.plan, self._conversation, self._producer, self._send)
+        self._tasks = [asyncio.ensure_future(self._speech.run()), asyncio.ensure_future(self._watching().run())]
+        for task in self._tasks:
+            task.add_done_callback(self._on_task_ended)
+
+    def _watching(self) -> Watch:
+        assert self._watch is not None
+        return self._watch
+
+    def _on_task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._on_end(error)
 
     async def _open(self, attempt: int) -> None:
-        uri, conn = self._uri, self.plan.conn
+        conn = self.plan.conn
+        url, uri = await address_now(self.plan, self._context)
         began = now()
         addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
         resolved = now()
         sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
         connected = now()
         try:
-            self._transport = await self._security.secure(sock, stamped)
+            self._transport = await self._security.secure(sock, uri, stamped)
         except KtlsRefused:
             # what refused it is remembered; another mode needs a connection of its own
             sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
-            self._transport = await self._security.secure(sock, stamped)
+            self._transport = await self._security.secure(sock, uri, stamped)
         secured = now()
         source = self._transport.source
         self._tell_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
 
         compression = deflate.offer(context_takeover=False) if self.plan.compression else None
         headers = {"User-Agent": f"wsrec/{__version__}", **self.plan.headers}
-        self._handshake = Handshake(self.plan.url, headers, compression)
+        self._handshake = Handshake(url, headers, compression)
         self._rules = MessageRules(self._max_message)
         self._opened = self._loop.create_future()
         self._ended = self._loop.create_future()
         self._hot = ChosenHotPath(
             conn,
-            self._ring,
+            self.ring,
             self._producer,
             self._transport,
             self._rules,
@@ -228,6 +227,16 @@ class Connection:
             on_control=self._on_control,
             on_end=self._on_end,
             on_full=self._on_full,
+        )
+        self._watch = Watch(
+            self.plan,
+            self._hot,
+            self._transport,
+            self._producer,
+            self._quiet,
+            ask=self._ping,
+            on_dead=self._on_end,
+            on_silent=self._on_silent,
         )
         self._waiting.watch(self._transport.fileno, self._hot.on_readable)
         self._transport.send(self._handshake.request())
@@ -250,8 +259,6 @@ class Connection:
             compression=deflate.describe(deflate.agreed(self._handshake.protocol)),
             attempt=attempt,
         )
-        if self._lost_since is not None:
-            self._lost("not connected")
         child.info(f"connected to {self.plan.public_url}", conn=conn)
 
     def _tell_stamping(self, reason: str | None) -> None:
@@ -282,27 +289,17 @@ class Connection:
             self._hot.open = True
             self._conversation = Conversation(self._handshake.protocol)
             self.connected = True
-            self._open_since = time.monotonic()
-            self.reconnects += self.was_connected
-            self.was_connected = True
-            self.failure = None
+            self.opened_at = now()
             if not self._opened.done():
                 self._opened.set_result(None)
         return consumed
 
-    async def _speak(self) -> None:
-        """Send the subscriptions, no faster than the exchange allows, and then whatever keeps the connection alive."""
-        conversation, plan = self._conversation, self.plan
-        assert conversation is not None
-        for index, subscription in enumerate(plan.subscriptions):
-            if index:
-                await asyncio.sleep(plan.send_interval)
-            self._producer.event(EventKind.SUBSCRIBE, conn=plan.conn, topics=subscription.topics)
-            self._send(conversation.text(subscription.text))
-        while plan.keep_alive is not None:
-            await asyncio.sleep(plan.keep_alive.every)
-            text = plan.keep_alive.text
-            self._send(conversation.ping(b"") if text is None else conversation.text(text))
+    def _ping(self, payload: bytes) -> None:
+        assert self._conversation is not None
+        try:
+            self._send(self._conversation.ping(payload))
+        except OSError as error:
+            self._on_end(error)
 
     def _send(self, frame: Sent | None) -> None:
         if frame is not None and self._transport is not None:
@@ -311,6 +308,8 @@ class Connection:
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
         assert self._conversation is not None
+        assert self._watch is not None
+        self._watch.on_control(opcode, payload)
         try:
             self._send(self._conversation.on_control(opcode, payload))
         except ProtocolError as error:
@@ -344,6 +343,8 @@ class Connection:
         if not self._full_since:
             self._full_since = now()
             self.stalls += 1
+            if self._watch is not None:
+                self._watch.stalled = True
         self._loop.call_later(_FULL_POLL, self._look_for_room, self._hot)
 
     def _look_for_room(self, hot: HotPath | None) -> None:
@@ -358,12 +359,16 @@ class Connection:
     def _tell_stall(self) -> None:
         self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
         self._full_since = 0
+        if self._watch is not None:
+            self._watch.stalled = False
 
-    def _closed_normally(self) -> bool:
+    @property
+    def closed_normally(self) -> bool:
+        """Whether the exchange closed it with 1000."""
         received = self._conversation.close_received if self._conversation else None
         return received is not None and received.code == CloseCode.NORMAL_CLOSURE
 
-    def _reason_of_end(self) -> Exception:
+    def reason_of_end(self) -> Exception:
         """Why the open connection ended, as an exception to explain."""
         assert self._ended is not None
         error = self._ended.result()
@@ -375,18 +380,31 @@ class Connection:
             return ConnectionResetError(f"the exchange closed the connection: {code} {received.reason}".rstrip())
         return ConnectionResetError("the connection ended without a closing handshake")
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         """The closing handshake, begun by us; what still arrives before the answer is recorded."""
         assert self._conversation is not None
         assert self._ended is not None
+        self._tasks[0].cancel()
         self._producer.event(EventKind.CLOSE, conn=self.plan.conn, code=1000, reason="", by="wsrec")
         with suppress(OSError):
             self._send(self._conversation.close(CloseCode.NORMAL_CLOSURE, ""))
             await asyncio.wait((self._ended,), timeout=CLOSE_TIMEOUT)
 
-    def _tear_down(self) -> None:
+    def learn(self, error: Exception) -> None:
+        """Remember of what ended it what would end the next one too."""
+        self._security.learn(error)
+
+    def tear_down(self, *, final: bool = False) -> int:
+        """Let go of what the open connection, or the attempt, holds; `final` where its end is the session's.
+
+        Returns:
+            The monotonic time (ns) from which nothing can have been received.
+
+        """
         hot, transport = self._hot, self._transport
         was_open, self.connected = self.connected, False
+        for task in self._tasks:
+            task.cancel()
         if transport is not None:
             if transport.fileno >= 0:
                 self._waiting.unwatch(transport.fileno)
@@ -395,57 +413,22 @@ class Connection:
             self._tell_stall()
         if hot is not None:
             self._totals = [self.reads, self.frames, self.received]
-        if was_open and hot is not None and not self._finished:
+        lost_since = now()
+        if was_open and hot is not None:
             ended = self._ended.result() if self._ended is not None and self._ended.done() else None
-            self._producer.event(
-                EventKind.DISCONNECT,
-                conn=self.plan.conn,
-                message=str(ended) if ended else "",
-                received_bytes=hot.received,
-                discarded_bytes=hot.unparsed,
-            )
+            if not final:
+                self._producer.event(
+                    EventKind.DISCONNECT,
+                    conn=self.plan.conn,
+                    message=str(ended) if ended else "",
+                    received_bytes=hot.received,
+                    discarded_bytes=hot.unparsed,
+                )
             # a connection that broke may have been dead since its last byte
-            self._lost_since = now() if ended is None else hot.last_event
+            lost_since = lost_since if ended is None else hot.last_event
         if hot is not None:
             hot.discard()
         self._hot = self._transport = self._handshake = self._conversation = None
-        self._opened = self._ended = None
-
-    def _lost(self, reason: str) -> None:
-        assert self._lost_since is not None
-        self._producer.event(
-            EventKind.LOST_INTERVAL,
-            conn=self.plan.conn,
-            monotonic_from=self._lost_since,
-            monotonic_to=now(),
-            reason=reason,
-        )
-        self._lost_since = None
-
-    def _tell_failure(self, failure: Failure, wait: float | None, attempt: int) -> None:
-        self._producer.event(
-            EventKind.CONNECT_FAILED,
-            conn=self.plan.conn,
-            cause=failure.cause,
-            message=failure.message,
-            cure=failure.cure,
-            retry_s=wait,
-            attempt=attempt,
-        )
-        again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
-        child.error(f"{failure.message}; {again}", failure.cure, conn=self.plan.conn)
-
-
-async def _first(stop: asyncio.Future[Any], other: Coroutine[Any, Any, None]) -> None:
-    """Wait for `other`, or for `stop` if that comes first; then, and when this wait is cancelled, `other` is too."""
-    task = asyncio.ensure_future(other)
-    try:
-        await asyncio.wait((stop, task), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-        # the task holds its exception, whose traceback holds this frame
-        del task
+        self._opened = self._ended = self._speech = self._watch = None
+        self._tasks = []
+        return lost_since

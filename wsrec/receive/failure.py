@@ -9,6 +9,7 @@ from typing import NamedTuple
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
+from wsrec.receive.token import TokenError
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -16,12 +17,12 @@ class Failure(NamedTuple):
     """One failed attempt.
 
     Attributes:
-        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`, `protocol` or
-            `lost`.
+        cause: `token`, `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`,
+            `limited` (HTTP 418 and 429), `protocol` or `lost`.
         message: what happened.
         cure: what to do about it.
         permanent: whether trying again cannot help.
-        retry_after: seconds that the server asked to wait.
+        retry_after: seconds that the server asked to wait, an hour at most.
 
     """
 
@@ -30,6 +31,10 @@ class Failure(NamedTuple):
     cure: str
     permanent: bool = False
     retry_after: float | None = None
+
+
+class NobodyThereError(TimeoutError):
+    """An open connection brought nothing for long, and a ping was not answered."""
 
 
 _HTTP_CURES = {
@@ -41,6 +46,8 @@ _HTTP_CURES = {
     451: "the exchange does not serve this region; record from elsewhere",
 }
 _LATER = frozenset({408, 418, 425, 429})
+_LIMITED = frozenset({418, 429})
+_RETRY_AFTER_MAX = 3600.0
 
 
 def explain(error: Exception, host: str, port: int) -> Failure:
@@ -48,12 +55,10 @@ def explain(error: Exception, host: str, port: int) -> Failure:
     where = f"{host}:{port}"
     match error:
         case HandshakeRefused():
-            body = f": {error.body.strip()}" if error.body.strip() else ""
-            later = error.status in _LATER or error.status >= 500
-            cure = _HTTP_CURES.get(
-                error.status, "the server is in trouble; it is tried again" if later else "check the URL"
-            )
-            return Failure("http", f"{where} answered {error}{body}", cure, not later, error.retry_after)
+            return _refused(error, where)
+        case TokenError():
+            cure = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
+            return Failure("token", f"{where}: {error}", cure, retry_after=error.retry_after)
         case CompressionRefused():
             cure = "take `compression` out of the feed: uncompressed messages are always to be had"
             return Failure("handshake", f"{where}: {error}", cure, permanent=True)
@@ -85,6 +90,8 @@ def explain(error: Exception, host: str, port: int) -> Failure:
             return Failure(
                 "refused", f"{where} refused the connection", "check host and port, and that the server runs"
             )
+        case NobodyThereError():
+            return Failure("timeout", f"{where}: {error}", "check the network, a firewall or a proxy between")
         case TimeoutError():
             return Failure(
                 "timeout", f"{where} did not answer in time", "check the network, a firewall or a proxy between"
@@ -97,3 +104,20 @@ def explain(error: Exception, host: str, port: int) -> Failure:
             return Failure("unreachable", f"{where}: {error.strerror or error}", "check the network and the host")
         case _:
             return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report it with this line")
+
+
+def _refused(error: HandshakeRefused, where: str) -> Failure:
+    """What an answer other than 101 means."""
+    body = f": {error.body.strip()}" if error.body.strip() else ""
+    message = f"{where} answered {error}{body}"
+    later = error.status in _LATER or error.status >= 500
+    cure = _HTTP_CURES.get(error.status, "the server is in trouble; it is tried again" if later else "check the URL")
+    if 300 <= error.status < 400:
+        message += f", a redirect to {error.location or 'nowhere'}"
+        cure = "redirects are never followed: if the exchange has moved, put the new address into the feed or the URL"
+    wait = error.retry_after
+    if wait is not None and wait > _RETRY_AFTER_MAX:
+        message += f"; it asks for a wait of {wait:.0f} s, {_RETRY_AFTER_MAX:.0f} s are waited"
+        wait = _RETRY_AFTER_MAX
+    cause = "limited" if error.status in _LIMITED else "http"
+    return Failure(cause, message, cure, not later, wait)

@@ -13,10 +13,12 @@ from websockets.exceptions import InvalidURI
 
 from wsrec import child
 from wsrec.receive import privilege
+from wsrec.receive.answers import Answers
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
-from wsrec.receive.connection import Connection
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.receive.keeper import Keeper, Side
+from wsrec.receive.pacing import Gates
 from wsrec.receive.processor import clock_source, processor, troubles
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
@@ -41,17 +43,21 @@ class Receiver:
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
+        sides = [Side(plan, ByteRing(ring)) for plan, ring in zip(job.connections, job.rings, strict=True)]
+        standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}
+        gates = Gates()
         self._connections = [
-            Connection(
-                plan,
-                ByteRing(ring),
+            Keeper(
+                [side, *([standby[side.plan.conn]] if side.plan.conn in standby else [])],
                 self._producer,
                 self._waiting,
+                gates,
                 tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
             )
-            for plan, ring in zip(job.connections, job.rings, strict=True)
+            for side in sides
+            if side.plan.stands_for is None
         ]
         self._clock = StageClock()
         self._anchor: Anchor | None = None
@@ -65,7 +71,10 @@ class Receiver:
         self._prepare()
         self._publish_status()
         self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+        pinged = {conn: one for connection in self._connections for conn, one in connection.pinged.items()}
+        answering = asyncio.ensure_future(Answers(self._producer, pinged).run())
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
+        answering.cancel()
         self._sample_anchor()
         deadline = now() + _LAST_WORDS_NS
         while not self._producer.flush() and now() < deadline:
@@ -156,9 +165,11 @@ class Receiver:
                 self._loop.remove_reader(sys.stdin.fileno())
                 self._stopping.set()
                 return
-            connection = next((one for one in self._connections if one.plan.conn == order.conn), None)
+            connection = next((one for one in self._connections if one.has(order.conn)), None)
             if connection is not None and isinstance(order, child.Renew):
-                connection.renew(order.reason)
+                connection.renew(order.conn, order.reason)
+            elif connection is not None and isinstance(order, child.Resubscribe):
+                connection.resubscribe(order.conn, order.topics, order.reason)
 
 
 async def _run(job: ReceiverJob) -> child.FailedLine | None:

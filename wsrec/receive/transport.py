@@ -11,6 +11,8 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 
+from wsrec.receive import tcpinfo
+from wsrec.receive.tcpinfo import TcpSample
 from wsrec.receive.timestamping import ANCILLARY_SIZE, Stamps
 from wsrec.stages import StampSource
 
@@ -53,6 +55,10 @@ class Transport(ABC):
     def unsent(self) -> int:
         """Bytes that wait for the socket."""
         return len(self._unsent)
+
+    def tcp_info(self) -> TcpSample | None:
+        """What the kernel knows of the connection; None where it does not tell."""
+        return tcpinfo.sample(self._sock)
 
     async def drain(self) -> None:
         """Wait until nothing waits for the socket, or it is closed."""

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from wsrec.child import FailedLine, LogLine, Stop, SummaryLine
-from wsrec.feed.plan import ConnectionPlan
+from wsrec.feed.plan import ConnectionPlan, standbys
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.ring.bytering import DEFAULT_CAPACITY, ByteRing
@@ -86,10 +87,17 @@ class Pair:
     """One receiver, its writer and the memory between them."""
 
     def __init__(
-        self, session: str, plans: list[ConnectionPlan], cpu: int | None, on_log: Callable[[LogLine], None], name: str
+        self,
+        session: str,
+        plans: list[ConnectionPlan],
+        standbys: list[ConnectionPlan],
+        cpu: int | None,
+        on_log: Callable[[LogLine], None],
+        name: str,
     ) -> None:
         self.session = session
         self.plans = plans
+        self.standbys = standbys
         self.cpu = cpu
         self.receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
         self.writer = Child(f"writer{name}", "wsrec.store", on_log, self.receiver.order)
@@ -110,13 +118,13 @@ class Pair:
         slots = self._own(SlotRing.create("wsrec-slots"))
         notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))
         status = self._own(StatusPage.create("wsrec-status"))
-        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", options.ring_size)) for plan in self.plans)
+        plans = [*self.plans, *self.standbys]
+        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", options.ring_size)) for plan in plans)
         self.slots, self.status, self.rings = SlotRing(slots), StatusPage(status), [ByteRing(fd) for fd in rings]
-        names = {plan.feed for plan in self.plans}
+        names = {plan.feed for plan in plans}
         # the writer gets no secrets: what it stores it can only have from here
         public = tuple(
-            msgspec.structs.replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions)
-            for plan in self.plans
+            replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions) for plan in plans
         )
         await self.writer.start(
             WriterJob(
@@ -146,7 +154,7 @@ class Pair:
                 rings=rings,
                 notes=notes,
                 status=status,
-                connections=tuple(self.plans),
+                connections=tuple(plans),
                 tls=options.tls,
                 ca_file=str(options.ca_file) if options.ca_file else None,
                 cpu=self.cpu,
@@ -216,11 +224,15 @@ class Supervisor:
         self._on_log = on_log
         self._lock = lock
         cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
+        # all receivers knock at the same hosts, from the same address
+        plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
+        spare = {one.stands_for: one for one in standbys(plans)}
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.pairs = [
             Pair(
                 base if len(cpus) == 1 else f"{base}-r{index}",
-                plans[index :: len(cpus)],
+                mine := plans[index :: len(cpus)],
+                [spare[one.conn] for one in mine if one.conn in spare],
                 cpu,
                 on_log,
                 "" if len(cpus) == 1 else f" {index}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from wsrec import __version__
+from wsrec import __version__, child
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
+from wsrec.feed.notice import NoticeReader
+from wsrec.feed.plan import Subscription
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence import Break, SequenceChecker
+from wsrec.feed.template import WHEN_SENT, names, sent_pattern
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -45,6 +50,7 @@ class FeedWriter:
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
+        ask: takes what is asked of the receiver; None where there is none.
 
     Attributes:
         messages, control, sent: messages and control frames received, and frames sent, since the start.
@@ -64,6 +70,7 @@ class FeedWriter:
         disk: Disk = GIVES_UP,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
+        ask: Callable[[child.Renew | child.Resubscribe], None] | None = None,
     ) -> None:
         self.name = feed.name
         self.messages = 0
@@ -82,16 +89,24 @@ class FeedWriter:
         self._disk = disk
         self._encoder = encoder
         self._live_steps = live_steps
+        self._ask = ask
         self._next_seq = next_seq
         model = Feed.model_validate(feed.config)
         self._fields = FieldReader(model)
         self._sequences = SequenceChecker(model)
         self._acks = AckTracker(model)
+        self._notices = NoticeReader(model)
         self._subscriptions = {
             (plan.conn, subscription.text): subscription
             for plan in job.connections
             for subscription in plan.subscriptions
         }
+        # what holds the time that it is sent at is known by what stays
+        self._patterns = [
+            (conn, re.compile(sent_pattern(text)), subscription)
+            for (conn, text), subscription in self._subscriptions.items()
+            if names(text) & WHEN_SENT
+        ]
         self._names = 0, 0
         self._begin()
 
@@ -133,6 +148,7 @@ class FeedWriter:
         self._count(slots, when, np.diff(offsets))
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
+        self._read_notices(slots, when, payload, fields)
 
     def _new_names(self, fields: FieldColumns) -> int:
         """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
@@ -295,7 +311,7 @@ class FeedWriter:
             conn, time = int(slots["conn"][row]), int(when.handoff[row])
             if not when.received[row]:
                 text = payload[row].as_py().decode()
-                asked = self._subscriptions.get((conn, text))
+                asked = self._subscriptions.get((conn, text)) or self._dated(conn, text)
                 topics, keys = (asked.topics, asked.keys) if asked else ((), ())
                 self._acks.sent(conn, text, topics, time, keys)
                 continue
@@ -304,6 +320,21 @@ class FeedWriter:
             for outcome in self._acks.received(conn, payload[row].as_py(), time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
+
+    def _read_notices(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
+        """Have a connection replaced that the exchange says it will close."""
+        if self._ask is None or not self._notices.looks:
+            return
+        for row in self._notices.candidates(fields.channel).tolist():
+            if not when.received[row] or slots["opcode"][row] >= frames.CLOSE:
+                continue
+            word = self._notices.read(payload[row].as_py())
+            if word is not None:
+                self._ask(child.Renew(int(slots["conn"][row]), f"the exchange announced its end: {word}"))
+
+    def _dated(self, conn: int, text: str) -> Subscription | None:
+        found = (one for of, pattern, one in self._patterns if of == conn and pattern.fullmatch(text))
+        return next(found, None)
 
     def _metadata(self, shared: dict[str, Any], rows: int, gaps: int | None) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")

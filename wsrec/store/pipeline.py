@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from wsrec import child
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
@@ -39,6 +41,7 @@ class Pipeline:
         status: where to count for the live view, if somebody looks.
         next_seq: `seq` of the next row of each feed, 0 where it is not given.
         disk: what to do when the disk refuses.
+        ask: takes what is asked of the receiver; None where there is none.
 
     Attributes:
         feeds: the writers of the feeds, by name.
@@ -54,12 +57,13 @@ class Pipeline:
         status: StatusPage | None = None,
         next_seq: dict[str, int] | None = None,
         disk: Disk = GIVES_UP,
+        ask: Callable[[child.Renew | child.Resubscribe], None] | None = None,
     ) -> None:
         seq = next_seq or {}
         encoder = Encoder()
         live_steps = None if status is None else status.steps
         self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps)
+            feed.name: FeedWriter(feed, job, folder, seq.get(feed.name, 0), disk, encoder, live_steps, ask)
             for feed in job.feeds
         }
         self.active = set(self.feeds)
@@ -79,7 +83,8 @@ class Pipeline:
         self._steps = 0
         self._scheduling: dict[str, Any] = {}
         self._connections: dict[int, dict[str, Any]] = {
-            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url} for plan in job.connections
+            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url, "stands_for": plan.stands_for}
+            for plan in job.connections
         }
 
     @property

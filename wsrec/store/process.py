@@ -171,7 +171,7 @@ class Writer:
         self._disk = PatientDisk(self._on_disk_trouble)
         self._waiting_since: float | None = None
         self._receiver_died = False
-        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk)
+        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=_ask)
         self._parquet = ParquetThread(self._pipeline, self._disk)
         self._journal = self._new_journal(1)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
@@ -322,6 +322,11 @@ class Writer:
             if silence > _SILENCE_NS:
                 return
             time.sleep(0.05)
+
+
+def _ask(order: child.Renew | child.Resubscribe) -> None:
+    """Ask the receiver for something, by way of the supervisor."""
+    child.say(child.RequestLine(order=order))
 
 
 def main() -> int:

@@ -26,13 +26,17 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
 
     Attributes:
         status: HTTP status code.
-        retry_after: seconds to wait by the Retry-After header, None where it has none or only a date.
-        body: the beginning of the answer's body, as text.
+        retry_after: seconds to wait by the Retry-After header (RFC 9110 10.2.3), None without one to be read.
+        body: the beginning of the answer's body, as printable text.
+        location: the host of the Location header, printable; None where it has none.
 
     """
 
-    def __init__(self, status: int, reason: str, retry_after: float | None, body: str) -> None:
+    def __init__(
+        self, status: int, reason: str, retry_after: float | None, body: str, location: str | None = None
+    ) -> None:
         super().__init__(f"HTTP {status} {reason}".rstrip())
         self.status = status
         self.retry_after = retry_after
         self.body = body
+        self.location = location

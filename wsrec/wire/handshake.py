@@ -6,11 +6,16 @@ frames which came in the same read stay where they are, with their stamps.
 
 from __future__ import annotations
 
-import http
+import email.utils
+import http.client
+import io
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidStatus, NegotiationError
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.uri import parse_uri
@@ -19,7 +24,10 @@ from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefus
 
 # Each line and the number of lines have the library's limits; this bounds what one head may take of the ring
 MAX_HEAD = 64 << 10
+# What is read of a refusal's body before it counts as read: only its beginning is shown
+MAX_BODY = 64 << 10
 _BODY_SHOWN = 500
+_HOST_SHOWN = 255
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: ([^\r\n]*))?\r\n")
 
 
@@ -47,6 +55,7 @@ class Handshake:
         self.complete = False
         self._headers = headers
         self._head = bytearray()
+        self._body = bytearray()
         self._in_body = False
 
     def request(self) -> bytes:
@@ -69,8 +78,11 @@ class Handshake:
 
         """
         if self._in_body:
+            self._body += data
             self.protocol.receive_data(bytes(data))
             self._check()
+            if len(self._body) > MAX_BODY:
+                self.give_up()
             return len(data)
         before = len(self._head)
         self._head += data
@@ -104,18 +116,23 @@ class Handshake:
         self._check()
         raise HandshakeError("the server closed the connection in the middle of its answer")
 
+    def give_up(self) -> None:
+        """Wait no longer for the end of the answer.
+
+        Raises:
+            HandshakeRefused: its head is there, and is a refusal.
+
+        """
+        if self._in_body and (refused := _refusal(bytes(self._head), bytes(self._body))) is not None:
+            raise refused
+
     def _check(self, behind: bytes = b"") -> None:
         """Raise what the library found, if anything; `behind` is what came behind the head with the head's end."""
         error = self.protocol.handshake_exc
         if isinstance(error, InvalidStatus):
             response = error.response
-            body = bytes(response.body or b"").decode("utf-8", "replace")
-            raise HandshakeRefused(
-                response.status_code,
-                response.reason_phrase,
-                _seconds(response.headers.get("Retry-After")),
-                body[:_BODY_SHOWN],
-            )
+            body = bytes(response.body or b"")
+            raise _refused(response.status_code, response.reason_phrase, response.headers, body)
         if isinstance(error, NegotiationError) and self.protocol.available_extensions and "extension" in str(error):
             raise CompressionRefused(f"the server's compression is not what was offered: {error}") from error
         if error is not None:
@@ -127,15 +144,58 @@ class Handshake:
 
 
 def _refusal(head: bytes, body: bytes) -> HandshakeRefused | None:
-    """The refusal in a head that the library does not take, as one with a control byte in its reason phrase."""
+    """The refusal in a head whose body has no end, or that the library does not take: a control byte in its reason."""
     found = _STATUS_LINE.match(head)
     # without its end it may be the beginning of a good answer
     if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[1]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
         return None
-    reason = (found[2] or b"").decode("utf-8", "replace")
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in reason)
-    return HandshakeRefused(int(found[1]), shown, None, body.decode("utf-8", "replace")[:_BODY_SHOWN])
+    try:
+        headers = dict(http.client.parse_headers(io.BytesIO(head[found.end() :])))
+    except http.client.HTTPException:
+        headers = {}
+    return _refused(int(found[1]), (found[2] or b"").decode("utf-8", "replace"), Headers(headers), body)
+
+
+def _refused(status: int, reason: str, headers: Headers, body: bytes) -> HandshakeRefused:
+    return HandshakeRefused(
+        status,
+        _printable(reason),
+        _seconds(_first(headers, "Retry-After")),
+        _printable(body.decode("utf-8", "replace")[:_BODY_SHOWN]),
+        _host(_first(headers, "Location")),
+    )
+
+
+def _first(headers: Headers, name: str) -> str | None:
+    return next(iter(headers.get_all(name)), None)
+
+
+def _printable(text: str) -> str:
+    """What a server sent, as text that does nothing to a terminal; line breaks and tabs become spaces."""
+    spaced = re.sub(r"[\t\r\n]", " ", text)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in spaced)
+
+
+def _host(location: str | None) -> str | None:
+    """Where a redirect would lead: what it says besides may hold secrets."""
+    if location is None:
+        return None
+    try:
+        host = urlsplit(location.strip()).hostname
+    except ValueError:
+        host = None
+    return _printable(host or "another path of the same host")[:_HOST_SHOWN]
 
 
 def _seconds(value: str | None) -> float | None:
-    return float(value) if value is not None and value.isascii() and value.isdigit() else None
+    """Retry-After in seconds from now: a number, or a date (RFC 9110 10.2.3); None where it is neither."""
+    if value is None or not value.isascii():
+        return None
+    if value.isdigit():
+        return float(value)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    moment = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,0 +1,342 @@
+"""wsrec.receive.keeper: connections that take turns, so that a planned end, a notice or silence loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.receive.conftest import Reader, messages
+from tests.receive.test_receiver import RawExchange, answer, plan, subscriptions
+from wsrec.feed.plan import ConnectionPlan, standbys
+from wsrec.receive import keeper as keeper_module
+from wsrec.receive import watch
+from wsrec.receive.job import TlsMode
+from wsrec.receive.keeper import Keeper, Side
+from wsrec.receive.pacing import Gates
+from wsrec.receive.producer import Producer
+from wsrec.receive.security import TlsPolicy
+from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import SlotRing
+
+TEXT = 1
+
+
+@pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
+def waiting(request, monkeypatch) -> None:
+    monkeypatch.setattr(Kept, "waiting", request.param)
+
+
+class Kept:
+    """A kept connection within this process, with its rings' other end."""
+
+    waiting: type[Waiting] = Epoll
+
+    def __init__(self, planned: ConnectionPlan, **options: Any) -> None:
+        plans = [planned, *standbys([planned])]
+        descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20)]
+        descriptors += [ByteRing.create("t", 1 << 20) for _ in plans]
+        slots, notes = SlotRing(descriptors[0]), ByteRing(descriptors[1])
+        self.rings = {plan.conn: ByteRing(fd) for plan, fd in zip(plans, descriptors[2:], strict=True)}
+        for fd in descriptors:
+            os.close(fd)
+        self.reader = Reader(slots, notes, self.rings)
+        self.stopping = asyncio.Event()
+        self.keeper = Keeper(
+            [Side(plan, self.rings[plan.conn]) for plan in plans],
+            Producer(slots, notes),
+            self.waiting(),
+            Gates(),
+            tls=TlsPolicy(TlsMode.STAMPED, None),
+            **{"max_message": 1 << 26, "until_close": False, **options},
+        )
+        self.task = asyncio.ensure_future(self.keeper.run(self.stopping))
+
+    async def until(self, found: Callable[[], Any]) -> Any:
+        async with asyncio.timeout(15):
+            while True:
+                self.reader.take()
+                if value := found():
+                    return value
+                assert not self.task.done(), self.task
+                await asyncio.sleep(0.002)
+
+    async def event(self, kind: EventKind, count: int = 1) -> dict[str, Any]:
+        return (await self.until(lambda: self.events(kind)[count - 1 :]))[0]
+
+    def events(self, kind: EventKind) -> list[dict[str, Any]]:
+        return [event.detail for event in self.reader.events() if event.kind is kind]
+
+    def numbers(self, conn: int | None = None) -> list[int]:
+        """What the market counted, in order of arrival."""
+        slots = [slot for slot in self.reader.taken if slot.flags & 0xC == 0 and conn in (None, slot.conn)]
+        return [int(payload) for opcode, payload in messages(slots) if opcode == TEXT and payload.isdigit()]
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        async with asyncio.timeout(15):
+            while not self.task.done():
+                self.reader.take()
+                await asyncio.sleep(0.001)
+        await self.task
+        self.reader.take()
+
+
+class Market:
+    """Counts on one clock for all clients, as an exchange does."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.clients: list[Any] = []
+        self.heard: list[str] = []
+
+    async def __call__(self, connection: Any) -> None:
+        self.clients.append(connection)
+        if len(self.clients) == 1:
+            self.counting = asyncio.ensure_future(self._count())
+        async for message in connection:
+            self.heard.append(message)
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(0.005)
+            self.number += 1
+            for client in self.clients:
+                if client.state.name == "OPEN":
+                    await client.send(str(self.number))
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(test)
+
+
+def is_whole(numbers: list[int]) -> bool:
+    """Whether every number from the first to the last came at least once."""
+    return set(range(min(numbers), max(numbers) + 1)) == set(numbers)
+
+
+class TestReplacement:
+    def test_loses_nothing_and_says_when_both_were_open(self, exchange):
+        async def test() -> None:
+            server = exchange(Market())
+            kept = Kept(plan(server.url, replaceable=True, subscriptions=subscriptions("all")))
+            await kept.until(lambda: len(kept.numbers()) > 20)
+            kept.keeper.renew(0, "because")
+            replaced = await kept.event(EventKind.REPLACED)
+            assert (replaced["from_conn"], replaced["to_conn"], replaced["reason"]) == (0, 1, "because")
+            assert replaced["proved"]
+            assert replaced["monotonic_from"] < replaced["monotonic_to"]
+            both = set(kept.numbers(0)) & set(kept.numbers(1))
+            assert both
+            # and back again
+            kept.keeper.renew(1, "again")
+            await kept.event(EventKind.REPLACED, 2)
+            before = len(kept.numbers())
+            await kept.until(lambda: len(kept.numbers()) > before + 20)
+            await kept.stop()
+            assert is_whole(kept.numbers())
+            assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.CONNECT_FAILED) == []
+            assert [close["code"] for close in kept.events(EventKind.CLOSE) if close["by"] == "wsrec"] == [1000] * 3
+            assert kept.keeper.reconnects == 0
+
+        run(test())
+
+    def test_before_the_exchange_cuts(self, exchange):
+        async def test() -> None:
+            market = Market()
+
+            async def limited(connection: Any) -> None:
+                asyncio.get_running_loop().call_later(1.5, connection.transport.abort)
+                await market(connection)
+
+            kept = Kept(plan(exchange(limited).url, replaceable=True, lifetime=1.5))
+            await kept.event(EventKind.REPLACED, 2)
+            await kept.stop()
+            assert is_whole(kept.numbers())
+            assert kept.events(EventKind.LOST_INTERVAL) == []
+            assert [told["to_conn"] for told in kept.events(EventKind.REPLACED)] == [1, 0]
+
+        run(test())
+
+    def test_one_that_cannot_connect_leaves_the_old_one_open(self, exchange):
+        async def test() -> None:
+            market = Market()
+            refused = itertools.count()
+
+            def refuse(connection: Any, request: Any) -> Any:
+                return connection.respond(503, "later") if market.clients and next(refused) < 2 else None
+
+            kept = Kept(plan(exchange(market, process_request=refuse).url, replaceable=True))
+            await kept.until(lambda: len(kept.numbers()) > 5)
+            kept.keeper.renew(0, "because")
+            await kept.event(EventKind.REPLACED)
+            await kept.stop()
+            assert len(kept.events(EventKind.CONNECT_FAILED)) == 2
+            assert kept.events(EventKind.LOST_INTERVAL) == []
+            assert is_whole(kept.numbers())
+
+        run(test())
+
+    def test_where_the_old_one_dies_meanwhile_the_interval_is_lost(self, exchange):
+        async def test() -> None:
+            market = Market()
+            refused = itertools.count()
+
+            def refuse(connection: Any, request: Any) -> Any:
+                if not market.clients or next(refused) > 1:
+                    return None
+                market.clients[0].transport.abort()
+                return connection.respond(503, "later")
+
+            kept = Kept(plan(exchange(market, process_request=refuse).url, replaceable=True))
+            await kept.until(lambda: len(kept.numbers()) > 5)
+            kept.keeper.renew(0, "because")
+            lost = await kept.event(EventKind.LOST_INTERVAL)
+            assert lost["monotonic_from"] < lost["monotonic_to"]
+            await kept.until(lambda: len(kept.numbers(1)) > 5)
+            await kept.stop()
+            assert len(kept.events(EventKind.LOST_INTERVAL)) == 1
+            assert kept.events(EventKind.REPLACED) == []
+            # nothing is missing that the interval does not cover
+            assert is_whole(kept.numbers(0))
+            assert is_whole(kept.numbers(1))
+
+        run(test())
+
+    def test_without_one_that_stands_by_it_is_ended_and_made_again(self, exchange):
+        async def test() -> None:
+            kept = Kept(plan(exchange(Market()).url))
+            await kept.until(lambda: len(kept.numbers()) > 5)
+            kept.keeper.renew(0, "because")
+            lost = await kept.event(EventKind.LOST_INTERVAL)
+            assert lost["monotonic_from"] < lost["monotonic_to"]
+            assert "because" in kept.events(EventKind.CONNECT_FAILED)[0]["message"]
+            await kept.stop()
+
+        run(test())
+
+    def test_a_stop_in_the_middle_closes_both(self, exchange):
+        async def test() -> None:
+            silent = []
+
+            async def handler(connection: Any) -> None:
+                silent.append(connection)
+                if len(silent) == 1:
+                    await connection.send("1")
+                await connection.wait_closed()
+
+            kept = Kept(plan(exchange(handler).url, replaceable=True))
+            await kept.until(lambda: kept.numbers())
+            kept.keeper.renew(0, "because")
+            await kept.event(EventKind.CONNECT, 2)
+            await kept.stop()
+            assert sorted(close["by"] for close in kept.events(EventKind.CLOSE)) == ["exchange"] * 2 + ["wsrec"] * 2
+            assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.DISCONNECT) == []
+
+        run(test())
+
+
+class TestSilence:
+    def test_pings_are_no_data(self, exchange, monkeypatch):
+        monkeypatch.setattr(keeper_module, "_PATIENCE", 0.1)
+        monkeypatch.setattr(watch, "_LONGEST_QUIET", 1.6)
+
+        async def test() -> None:
+            async def handler(connection: Any) -> None:
+                await connection.send("1")
+                while True:
+                    await connection.ping(b"")
+                    await asyncio.sleep(0.05)
+
+            kept = Kept(plan(exchange(handler).url, replaceable=True, quiet=0.4, subscriptions=subscriptions("all")))
+            await kept.event(EventKind.SILENT, 3)
+            await kept.stop()
+            # each replacement that is silent too is waited for longer
+            assert [told["quiet_s"] for told in kept.events(EventKind.SILENT)] == [0.4, 0.8, 1.6]
+            assert kept.events(EventKind.LOST_INTERVAL) == []
+            assert len(kept.events(EventKind.REPLACED)) >= 2
+
+        run(test())
+
+    def test_one_that_brings_data_is_left_alone(self, exchange):
+        async def test() -> None:
+            kept = Kept(plan(exchange(Market()).url, replaceable=True, quiet=0.5))
+            await kept.until(lambda: len(kept.numbers()) > 300)
+            await kept.stop()
+            assert kept.events(EventKind.SILENT) == []
+
+        run(test())
+
+
+class TestNobodyThere:
+    def test_a_ping_that_is_not_answered_ends_it(self):
+        async def test() -> None:
+            released = threading.Event()
+
+            def handler(sock: socket.socket) -> None:
+                answer(sock, b"\x81\x011")
+                # neither reads nor closes
+                released.wait(10)
+
+            with RawExchange(handler) as server:
+                kept = Kept(plan(server.url, ask_after=0.2, answer_within=0.2))
+                failed = await kept.event(EventKind.CONNECT_FAILED)
+                released.set()
+                await kept.stop()
+            assert failed["cause"] == "timeout"
+            assert "a ping was not answered" in failed["message"]
+            assert kept.events(EventKind.LOST_INTERVAL)
+
+        run(test())
+
+    def test_one_that_answers_stays(self, exchange):
+        async def test() -> None:
+            async def handler(connection: Any) -> None:
+                await connection.wait_closed()
+
+            kept = Kept(plan(exchange(handler).url, ask_after=0.1, answer_within=0.5))
+            await kept.until(lambda: len(kept.reader.sent()) >= 5)
+            await kept.stop()
+            assert kept.events(EventKind.CONNECT_FAILED) == []
+
+        run(test())
+
+
+class TestResubscribe:
+    def test_only_what_holds_the_topics_paced_and_with_the_reason(self, exchange):
+        async def test() -> None:
+            market = Market()
+            kept = Kept(plan(exchange(market).url, subscriptions=subscriptions("a", "b", "c"), send_interval=0.02))
+            await kept.until(lambda: len(kept.events(EventKind.SUBSCRIBE)) == 3)
+            kept.keeper.resubscribe(0, ["topic of b", "topic of c", "unknown"], "silent")
+            kept.keeper.resubscribe(7, ["topic of a"], "not ours")
+            await kept.until(lambda: len(market.heard) == 5)
+            await kept.stop()
+            assert market.heard == ["a", "b", "c", "b", "c"]
+            assert [event.get("reason") for event in kept.events(EventKind.SUBSCRIBE)] == [None] * 3 + ["silent"] * 2
+            sent = [slot.handoff for slot in kept.reader.taken if slot.flags & 0x4 and slot.opcode == TEXT]
+            assert all(after - before >= 15_000_000 for before, after in itertools.pairwise(sent))
+
+        run(test())
+
+
+class TestTcp:
+    def test_is_sampled(self, exchange):
+        async def test() -> None:
+            kept = Kept(plan(exchange(Market()).url, ask_after=0.2))
+            told = await kept.event(EventKind.TCP)
+            await kept.stop()
+            assert 0 < told["rtt_us"] < 10_000_000
+            assert told["rcv_queue"] >= 0
+            assert told["retransmits"] == told["lost"] == 0
+
+        run(test())

@@ -1,0 +1,54 @@
+"""Whether an exchange announces that it is about to close a connection."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.feed.paths import first
+from wsrec.feed.schema import Feed
+
+_SHOWN = 100
+
+
+class NoticeReader:
+    """Finds the messages that a feed's `closing_notice` describes.
+
+    Args:
+        feed: the feed; without `closing_notice` nothing is looked at.
+
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._notices = [(notice.path, re.compile(notice.match)) for notice in feed.closing_notice]
+        self._channels = pa.array(sorted(feed.channel_by_any_name), pa.string())
+
+    @property
+    def looks(self) -> bool:
+        """Whether the feed says how the end is announced."""
+        return bool(self._notices)
+
+    def candidates(self, channel: pa.DictionaryArray) -> npt.NDArray[np.intp]:
+        """Rows that may be a notice: those of no channel that the feed has. Market data costs one look-up a batch."""
+        known = np.asarray(pc.is_in(channel.dictionary, self._channels).to_numpy(zero_copy_only=False), bool)
+        if not channel.null_count and known.all():
+            return np.empty(0, np.intp)
+        codes = channel.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+        return np.flatnonzero(~np.append(known, False)[codes])
+
+    def read(self, payload: bytes | memoryview) -> str | None:
+        """The word that announces the end, shortened; None where the message is something else."""
+        try:
+            message = msgspec.json.decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        for path, pattern in self._notices:
+            word = first(message, path) if isinstance(message, dict) else None
+            if isinstance(word, str) and len(word) <= _SHOWN and pattern.fullmatch(word):
+                return word
+        return None

@@ -1,0 +1,406 @@
+"""Keeps one planned connection open until told to stop: connects again when it ends, and replaces it before it does.
+
+A connection that can be replaced is two, each with a number and a ring of its own, that take turns: the one that stands
+by connects, subscribes and brings data, and only then is the other one closed. So nothing is lost, and in between every
+message comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple
+
+from websockets.uri import parse_uri
+
+from wsrec import child
+from wsrec.feed.plan import ConnectionPlan
+from wsrec.receive.answers import Pinged
+from wsrec.receive.backoff import Backoff
+from wsrec.receive.clock import now
+from wsrec.receive.connection import Connection
+from wsrec.receive.failure import Failure, explain
+from wsrec.receive.pacing import Gates
+from wsrec.receive.producer import Producer
+from wsrec.receive.security import TlsPolicy
+from wsrec.receive.waiting import Waiting
+from wsrec.receive.watch import Quiet
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.events import EventKind
+
+# A connection that lasted this long has proved itself: the next failure is a new one
+_PROVEN = 10.0
+# How long an open successor may take to bring data, once it has subscribed; a market can be quiet
+_PATIENCE = 5.0
+_PATIENCE_POLL = 0.02
+# A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
+_LIFETIME_LEFT = 0.05
+
+
+class Side(NamedTuple):
+    """One of the connections that take turns: its plan and its ring."""
+
+    plan: ConnectionPlan
+    ring: ByteRing
+
+
+class Keeper:
+    """Keeps one planned connection open until told to stop.
+
+    Args:
+        sides: the planned connection, and the one that stands by for it, if there is one.
+        producer: the receiver's slots.
+        waiting: how to learn that there is something to read.
+        gates: the receiver's pace of connecting, by host.
+        tls: how TLS is taken off the wire, and what is trusted.
+        max_message: bytes; a larger message closes the connection with 1009.
+        until_close: whether a normal close by the exchange (1000) ends the connection for good.
+
+    Attributes:
+        plan: the planned connection's.
+        was_connected: whether it ever was.
+        reconnects: how often it was opened again after it had ended.
+        failure: the last failure, None after a success.
+
+    """
+
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        producer: Producer,
+        waiting: Waiting,
+        gates: Gates,
+        *,
+        tls: TlsPolicy,
+        max_message: int,
+        until_close: bool,
+    ) -> None:
+        self.plan = sides[0].plan
+        self.was_connected = False
+        self.reconnects = 0
+        self.failure: Failure | None = None
+        # a URL that needs a token is one without it too
+        self._uri = parse_uri(self.plan.url)
+        self._producer = producer
+        self._gate = gates.of(self._uri.host, self.plan.pace)
+        self._until_close = until_close
+        self._loop = asyncio.get_running_loop()
+        quiet = Quiet(self.plan.quiet)
+        self._sides = [
+            Connection(
+                side.plan,
+                side.ring,
+                producer,
+                waiting,
+                tls=tls,
+                quiet=quiet,
+                max_message=max_message,
+                on_silent=lambda reason, conn=side.plan.conn: self.renew(conn, reason),  # type: ignore[misc]
+            )
+            for side in sides
+        ]
+        self._active: Connection | None = None
+        self._last_active = self._sides[0]
+        self._backoff = Backoff()
+        self._wanted_since = 0
+        self._lost_since: int | None = None
+        self._opened_since = 0.0
+        self._retry_in = 0.0
+        self._finished = False
+        # why the active connection is to be replaced; and what wakes whoever waits for that
+        self._wish: str | None = None
+        self._wished = asyncio.Event()
+        self._cut: asyncio.TimerHandle | None = None
+        # the same of a connection that is not the active one yet
+        self._early_wish: tuple[int, str] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a WebSocket is open now."""
+        return any(side.connected for side in self._sides)
+
+    @property
+    def stalls(self) -> int:
+        """How often a full ring stopped reading."""
+        return sum(side.stalls for side in self._sides)
+
+    @property
+    def reads(self) -> int:
+        """Reads that brought something, over all times it was open."""
+        return sum(side.reads for side in self._sides)
+
+    @property
+    def frames(self) -> int:
+        """Frames published."""
+        return sum(side.frames for side in self._sides)
+
+    @property
+    def received(self) -> int:
+        """Bytes received."""
+        return sum(side.received for side in self._sides)
+
+    @property
+    def pinged(self) -> dict[int, Pinged]:
+        """Its connections whose exchange pings with messages, by number."""
+        answers = self.plan.answers
+        return {side.plan.conn: Pinged(answers, side.ring, side.answer) for side in self._sides if answers}
+
+    def has(self, conn: int) -> bool:
+        """Whether the connection of this number is one of those that it keeps."""
+        return any(side.plan.conn == conn for side in self._sides)
+
+    def never_open(self) -> Failure:
+        """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
+        return self.failure or explain(TimeoutError(), self._uri.host, self._uri.port)
+
+    def check_stamps(self) -> None:
+        """Tell of a NIC whose clock no other can be compared with."""
+        for side in self._sides:
+            side.check_stamps()
+
+    def renew(self, conn: int, reason: str) -> None:
+        """Have the connection of this number replaced, if it is open and no other is taking its place already."""
+        if self._active is not None and self._active.plan.conn == conn:
+            self._wish = reason
+            self._wished.set()
+        else:
+            self._early_wish = conn, reason
+
+    def resubscribe(self, conn: int, topics: Sequence[str], reason: str) -> None:
+        """Have the connection of this number ask once more for what is in `topics`."""
+        for side in self._sides:
+            if side.plan.conn == conn:
+                side.ask_again(topics, reason)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
+        stop = asyncio.ensure_future(stopping.wait())
+        self._wanted_since = now()
+        try:
+            await self._first(stop, asyncio.sleep(self.plan.start_after))
+            while not stopping.is_set() and not self._finished:
+                if self._active is None:
+                    await self._bring(stop, self._last_active)
+                else:
+                    await self._keep(stop, self._active)
+        finally:
+            stop.cancel()
+            self._forget_wish()
+            open_sides = [side for side in self._sides if side.connected and not side.ended]
+            if open_sides:
+                await asyncio.gather(*(side.close() for side in open_sides))
+            for side in self._sides:
+                side.tear_down(final=side in open_sides)
+            if self._lost_since is not None:
+                self._lost(self._last_active, self._lost_since, now(), "not connected before the session's end")
+
+    async def _keep(self, stop: asyncio.Future[Any], active: Connection) -> None:
+        """Record until the connection ends, is replaced, or has to stop."""
+        await self._first(stop, active.wait_ended(), self._wished.wait())
+        if stop.done():
+            return
+        if active.ended:
+            self._lose(active, trying=False)
+            if not self._finished:
+                await self._first(stop, asyncio.sleep(self._retry_in))
+        elif self._wished.is_set():
+            reason = self._wish or ""
+            self._forget_wish()
+            if len(self._sides) == 1:
+                active.end(ConnectionAbortedError(reason))
+            else:
+                await self._bring(stop, next(side for side in self._sides if side is not active), reason)
+
+    async def _bring(self, stop: asyncio.Future[Any], new: Connection, reason: str = "") -> None:
+        """Open a connection, again and again until it is, and have it take the active one's place, if there is one."""
+        backoff = self._backoff if self._active is None else Backoff()
+        while not stop.done() and not self._finished:
+            failure = await self._beside(stop, self._attempt(new, backoff.attempts))
+            if failure is None and new.connected and self._active is not None:
+                failure = await self._beside(stop, self._prove(new), until_lost=True)
+            if stop.done() or self._finished:
+                return
+            if failure is None:
+                await self._hand_over(new, reason)
+                return
+            self.failure = failure
+            if self._active is None and self._lost_since is None:
+                self._lost_since = self._wanted_since
+            # what worked before can work again: a firewall's 403 in a maintenance window is not the end
+            in_vain = failure.permanent and not self.was_connected
+            wait = None if in_vain else backoff.next(failure.retry_after, failure.cause)
+            if failure.cause == "limited" and wait is not None:
+                self._gate.shut(wait)
+            self._tell_failure(new.plan.conn, failure, wait, backoff.attempts)
+            # the receiver's collector is off; an attempt that failed may leave cycles that hold sockets and buffers
+            gc.collect()
+            if wait is None:
+                self._finished = True
+                return
+            # without any connection the next attempt has its own, shorter wait
+            await self._beside(stop, asyncio.sleep(wait), until_lost=True)
+            if self._active is None:
+                backoff = self._backoff
+
+    async def _attempt(self, new: Connection, attempt: int) -> Failure | None:
+        """Try once to open it; why that failed, None where it did not."""
+        await self._gate.enter()
+        try:
+            await new.open(attempt)
+        except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
+            return explain(error, self._uri.host, self._uri.port)
+        return None
+
+    async def _prove(self, new: Connection) -> Failure | None:
+        """Wait until a successor has brought data, or had time to; why it ended instead, None where it did not."""
+        saying = asyncio.ensure_future(new.wait_spoken())
+        try:
+            deadline = None
+            while not new.ended and not new.proved:
+                if saying.done() and deadline is None:
+                    deadline = self._loop.time() + _PATIENCE
+                if deadline is not None and self._loop.time() > deadline:
+                    break
+                await asyncio.sleep(_PATIENCE_POLL)
+        finally:
+            saying.cancel()
+        if not new.ended:
+            return None
+        failure = explain(new.reason_of_end(), self._uri.host, self._uri.port)
+        new.tear_down()
+        return failure
+
+    async def _hand_over(self, new: Connection, reason: str) -> None:
+        """Make an open connection the active one, and close the one before."""
+        old, before = self._active, self._last_active
+        self._active = self._last_active = new
+        self.failure = None
+        self._opened_since = time.monotonic()
+        self._forget_wish()
+        self._plan_replacement(new)
+        if old is None:
+            self.reconnects += self.was_connected
+            self.was_connected = True
+            since, self._lost_since = self._lost_since, None
+            if since is not None and new.opened_at > since:
+                self._lost(before, since, new.opened_at, "not connected")
+            elif since is not None:
+                self._tell_replaced(before, new, reason, new.opened_at, since)
+        else:
+            since = now() if new.proved else new.opened_at
+            if not old.ended:
+                await old.close()
+            last = old.last_event
+            old.tear_down()
+            self._tell_replaced(old, new, reason, since, last)
+        early, self._early_wish = self._early_wish, None
+        if early is not None:
+            self.renew(*early)
+
+    def _lose(self, active: Connection, *, trying: bool) -> None:
+        """The active connection has ended: tell, and say how long to wait before the next attempt."""
+        self._active = None
+        self._forget_wish()
+        if self._until_close and active.closed_normally:
+            self._finished = True
+            active.tear_down(final=True)
+            return
+        error = active.reason_of_end()
+        active.learn(error)
+        self.failure = explain(error, self._uri.host, self._uri.port)
+        self._lost_since = active.tear_down()
+        if time.monotonic() - self._opened_since > _PROVEN:
+            self._backoff.reset()
+        self._retry_in = 0.0 if trying else self._backoff.next(self.failure.retry_after, self.failure.cause)
+        self._tell_failure(active.plan.conn, self.failure, self._retry_in, self._backoff.attempts)
+        gc.collect()
+
+    def _plan_replacement(self, new: Connection) -> None:
+        lifetime = self.plan.lifetime
+        if lifetime is not None and len(self._sides) > 1:
+            early = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
+            reason = f"the exchange cuts it after {lifetime:g} s"
+            self._cut = self._loop.call_later(lifetime * (1 - early), self.renew, new.plan.conn, reason)
+
+    def _forget_wish(self) -> None:
+        self._wish = None
+        self._wished.clear()
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+
+    async def _beside(
+        self, stop: asyncio.Future[Any], work: Coroutine[Any, Any, Failure | None], *, until_lost: bool = False
+    ) -> Failure | None:
+        """Do `work` while the active connection goes on, and tell where that ends; its result, None if cut short.
+
+        Args:
+            stop: cuts it short.
+            work: what to do.
+            until_lost: whether the active connection's end cuts it short too.
+
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done() and not stop.done() and not self._finished:
+                active = self._active
+                await self._first(stop, _wait(task), *(() if active is None else (active.wait_ended(),)))
+                if active is not None and active.ended and active is self._active and not stop.done():
+                    self._lose(active, trying=True)
+                    if until_lost:
+                        break
+            return task.result() if task.done() else None
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+            # the task holds its exception, whose traceback holds this frame
+            del task
+
+    async def _first(self, stop: asyncio.Future[Any], *others: Coroutine[Any, Any, Any]) -> None:
+        """Wait for the first of `others`, or for `stop`; those that are not done then are cancelled."""
+        tasks = [asyncio.ensure_future(other) for other in others]
+        try:
+            await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _tell_replaced(self, old: Connection, new: Connection, reason: str, since: int, until: int) -> None:
+        self._producer.event(
+            EventKind.REPLACED,
+            conn=new.plan.conn,
+            from_conn=old.plan.conn,
+            to_conn=new.plan.conn,
+            reason=reason,
+            monotonic_from=since,
+            monotonic_to=max(until, since),
+            proved=new.proved,
+        )
+        child.info(f"connection {old.plan.conn} was replaced: {reason}", conn=new.plan.conn)
+
+    def _lost(self, lost: Connection, since: int, until: int, reason: str) -> None:
+        self._producer.event(
+            EventKind.LOST_INTERVAL, conn=lost.plan.conn, monotonic_from=since, monotonic_to=until, reason=reason
+        )
+
+    def _tell_failure(self, conn: int, failure: Failure, wait: float | None, attempt: int) -> None:
+        self._producer.event(
+            EventKind.CONNECT_FAILED,
+            conn=conn,
+            cause=failure.cause,
+            message=failure.message,
+            cure=failure.cure,
+            retry_s=wait,
+            attempt=attempt,
+        )
+        again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
+        child.error(f"{failure.message}; {again}", failure.cure, conn=conn)
+
+
+async def _wait(task: asyncio.Future[Any]) -> None:
+    await asyncio.wait((task,))

@@ -1,0 +1,109 @@
+"""What is said on an open connection of our own accord: subscriptions, again where asked for, and keep-alives."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+
+from wsrec.feed.plan import ConnectionPlan, Subscription
+from wsrec.feed.template import Raw, fill, fill_when_sent
+from wsrec.receive.producer import Producer
+from wsrec.ring.events import EventKind
+from wsrec.wire.conversation import Conversation, Sent
+
+# Ids of what is no subscription, whose answers are not waited for: above all that subscriptions have
+_FIRST_ID = 1_000_000
+
+
+class Speech:
+    """Sends what is planned, no faster than the exchange allows, and then whatever keeps the connection alive.
+
+    Args:
+        plan: what to say.
+        conversation: makes frames of it.
+        producer: takes the events.
+        send: sends a frame.
+
+    Attributes:
+        said: set once the plan's subscriptions are sent.
+
+    """
+
+    def __init__(
+        self,
+        plan: ConnectionPlan,
+        conversation: Conversation,
+        producer: Producer,
+        send: Callable[[Sent | None], None],
+    ) -> None:
+        self.said = asyncio.Event()
+        self._plan = plan
+        self._conversation = conversation
+        self._producer = producer
+        self._send = send
+        self._ids = itertools.count(_FIRST_ID)
+        self._again: asyncio.Queue[tuple[Subscription, str]] = asyncio.Queue()
+
+    def ask_again(self, topics: Sequence[str], reason: str) -> None:
+        """Send the subscriptions that hold these topics once more, after what is to be sent before."""
+        wanted = set(topics)
+        for subscription in self._plan.subscriptions:
+            if wanted.intersection(subscription.topics):
+                self._again.put_nowait((subscription, reason))
+
+    def answer(self, text: str, value: str) -> None:
+        """Send a text at once, with the JSON `value` in the place of `{value}`."""
+        self._say(fill(text, {"value": Raw(value.replace("{", "\\u007b"))}))
+
+    async def run(self) -> None:
+        """Speak, until cancelled.
+
+        Raises:
+            OSError: the connection broke.
+
+        """
+        plan, loop = self._plan, asyncio.get_running_loop()
+        if plan.asked_by_url:
+            self._producer.event(EventKind.SUBSCRIBE, conn=plan.conn, topics=plan.asked_by_url)
+        await asyncio.sleep(plan.wait)
+        planned: tuple[str | Subscription, ...] = (*plan.first, *plan.subscriptions)
+        for index, said in enumerate(planned):
+            if index:
+                await asyncio.sleep(plan.send_interval)
+            if isinstance(said, Subscription):
+                self._subscribe(said)
+            else:
+                self._say(said)
+        self.said.set()
+        last = loop.time() if planned else loop.time() - plan.send_interval
+        keep_alive = plan.keep_alive
+        due = None if keep_alive is None else loop.time() + keep_alive.every
+        while True:
+            again = await self._next(due)
+            await asyncio.sleep(last + plan.send_interval - loop.time())
+            last = loop.time()
+            if again is not None:
+                self._subscribe(*again)
+            elif keep_alive is not None:
+                if keep_alive.text is None:
+                    self._send(self._conversation.ping(b""))
+                else:
+                    self._say(keep_alive.text)
+                due = last + keep_alive.every
+
+    async def _next(self, due: float | None) -> tuple[Subscription, str] | None:
+        """The next subscription to send again; None once a keep-alive is due."""
+        try:
+            async with asyncio.timeout_at(due):
+                return await self._again.get()
+        except TimeoutError:
+            return None
+
+    def _subscribe(self, subscription: Subscription, reason: str | None = None) -> None:
+        said = {} if reason is None else {"reason": reason}
+        self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, topics=subscription.topics, **said)
+        self._send(self._conversation.text(fill_when_sent(subscription.text)))
+
+    def _say(self, text: str) -> None:
+        self._send(self._conversation.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))

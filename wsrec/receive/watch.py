@@ -1,0 +1,170 @@
+"""What is looked at on an open connection now and then, beside the hot path: is anybody there, does it bring data.
+
+All of it reads counters that the hot path keeps anyway. Data are text and binary frames; a server whose pings go on
+while its data stopped is silent all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+from wsrec import child
+from wsrec.feed.plan import ConnectionPlan
+from wsrec.receive.clock import now
+from wsrec.receive.failure import NobodyThereError
+from wsrec.receive.hotpath import HotPath
+from wsrec.receive.producer import Producer
+from wsrec.receive.transport import Transport
+from wsrec.ring.events import EventKind
+from wsrec.wire import frames
+
+SAMPLE_SECONDS = 10.0
+# An eighth of what is waited for is how late it may be noticed
+_FINENESS = 8
+_OFTEN, _SELDOM = 0.02, 2.5
+# A feed that is silent everywhere is not connected to anew again and again
+_LONGEST_QUIET = 300.0
+_ASK = struct.Struct("<Q")
+
+
+class Quiet:
+    """How long a connection may be silent: doubled each time that it was, up to minutes, and as planned once data came.
+
+    Args:
+        planned: seconds; None for ever.
+
+    Attributes:
+        limit: seconds now.
+
+    """
+
+    def __init__(self, planned: float | None) -> None:
+        self._planned = planned
+        self.limit = planned
+
+    def silent(self) -> None:
+        """It was silent for the limit."""
+        if self.limit is not None and self._planned is not None:
+            self.limit = min(self.limit * 2, max(self._planned, _LONGEST_QUIET))
+
+    def heard(self) -> None:
+        """It brought data."""
+        self.limit = self._planned
+
+
+class Watch:
+    """Watches one open connection from its opening handshake to its end.
+
+    Args:
+        plan: what to hold it against.
+        hot: its hot path.
+        transport: its socket.
+        producer: takes the events.
+        quiet: how long it may be silent.
+        ask: sends a ping with this payload.
+        on_dead: told why nobody is there.
+        on_silent: told once that it is silent.
+
+    Attributes:
+        controls: control frames received; the connection counts them.
+        stalled: whether a full ring keeps the socket from being read; the connection tells.
+
+    """
+
+    def __init__(
+        self,
+        plan: ConnectionPlan,
+        hot: HotPath,
+        transport: Transport,
+        producer: Producer,
+        quiet: Quiet,
+        *,
+        ask: Callable[[bytes], None],
+        on_dead: Callable[[Exception], None],
+        on_silent: Callable[[str], None],
+    ) -> None:
+        self.controls = 0
+        self.stalled = False
+        self._plan = plan
+        self._hot = hot
+        self._transport = transport
+        self._producer = producer
+        self._quiet = quiet
+        self._ask = ask
+        self._on_dead = on_dead
+        self._on_silent = on_silent
+        self._alive_at = self._data_at = now()
+        self._data = 0
+        self._silent = False
+        self._asked_at: int | None = None
+        self._ping_rtt: int | None = None
+        self._sampled_at = 0
+        waits = [plan.ask_after, plan.answer_within, *(() if plan.quiet is None else (plan.quiet,))]
+        self._interval = min(max(min(waits) / _FINENESS, _OFTEN), _SELDOM)
+
+    @property
+    def data(self) -> int:
+        """Frames of data that came."""
+        return self._hot.frames - self.controls
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self._interval
+            await asyncio.sleep(self._interval)
+            # after a pause of this process, or of the reading, what waits in the socket is to be read first
+            self._look(paused=self.stalled or loop.time() - due > self._interval)
+
+    def on_control(self, opcode: int, payload: bytes) -> None:
+        """Count a control frame, and take the round trip from a pong to a ping of ours."""
+        self.controls += 1
+        if opcode == frames.PONG and self._asked_at is not None and payload == _ASK.pack(self._asked_at):
+            self._ping_rtt = self._hot.last_event - self._asked_at
+
+    def _look(self, *, paused: bool) -> None:
+        moment = now()
+        if paused:
+            self._alive_at = self._data_at = moment
+            self._asked_at = None
+        self._alive_at = max(self._alive_at, self._hot.last_event)
+        if self.data != self._data:
+            self._data = self.data
+            self._data_at = max(self._data_at, self._hot.last_event)
+            # what answers the subscriptions is no data yet
+            if self._data > len(self._plan.subscriptions):
+                self._quiet.heard()
+        self._look_for_life(moment)
+        self._look_for_data(moment)
+        if moment - self._sampled_at >= SAMPLE_SECONDS * 1e9:
+            self._sampled_at = moment
+            self._sample()
+
+    def _look_for_life(self, moment: int) -> None:
+        if self._asked_at is not None and self._alive_at > self._asked_at:
+            self._asked_at = None
+        idle = (moment - self._alive_at) / 1e9
+        if self._asked_at is None:
+            if idle >= self._plan.ask_after:
+                self._asked_at = moment
+                self._ask(_ASK.pack(moment))
+        elif (moment - self._asked_at) / 1e9 >= self._plan.answer_within:
+            self._on_dead(NobodyThereError(f"nothing came for {idle:.1f} s, and a ping was not answered"))
+
+    def _look_for_data(self, moment: int) -> None:
+        limit = self._quiet.limit
+        if limit is None or self._silent or (moment - self._data_at) / 1e9 < limit:
+            return
+        self._silent = True
+        self._quiet.silent()
+        self._producer.event(EventKind.SILENT, conn=self._plan.conn, monotonic_since=self._data_at, quiet_s=limit)
+        what = f"{self._plan.public_url} has brought no message for {limit:g} s"
+        child.warn(what, "if that is usual there, raise `quiet` of its channels", conn=self._plan.conn)
+        self._on_silent(f"no message for {limit:g} s")
+
+    def _sample(self) -> None:
+        found = self._transport.tcp_info()
+        if found is not None:
+            self._producer.event(EventKind.TCP, conn=self._plan.conn, **found._asdict(), ping_rtt_ns=self._ping_rtt)
