@@ -201,6 +201,7 @@ class _Way:
 
     Attributes:
         paths: the paths, each with whether its value counts, or only that it is there.
+        is_text: whether it takes a text from a single path, whatever else the message holds.
 
     """
 
@@ -208,16 +209,17 @@ class _Way:
         self.is_channel = channel
         self.place = place
         if isinstance(place, Match):
-            self.paths = [(place.path, True)]
+            self.paths, self.is_text = [(place.path, True)], True
             return
         self._sources = place.parts if place.path is None else (place.path,)
         self.paths = [(path, False) for path in place.needs]
         self.paths += [(path, True) for path in (*place.where, *self._sources)]
+        self.is_text = place.path is not None and len(self.paths) == 1
 
     def name(self, found: bytes) -> str | None:
         """The name, of what a `Scanner` found at the paths."""
         place = self.place
-        if len(self.paths) == 1 and self.paths[0][1] and place.path is not None:
+        if self.is_text:
             text: str | None = found.decode()
             if isinstance(place, Match):
                 return text if text == place.match else None
@@ -287,7 +289,10 @@ class _Tables:
             for plan in plans
         ]
         self._ways = [_Way(place, channel=is_channel) for is_channel, place in ways]
-        parts = [[(path(text), counts) for text, counts in way.paths] for way in self._ways]
+        parts = [
+            path(way.paths[0][0]) if way.is_text else [(path(text), counts) for text, counts in way.paths]
+            for way in self._ways
+        ]
         self._scanner = Scanner(
             [_scanned(text) for text in paths], parts, channel, programs, self._learn, self._read_message
         )
