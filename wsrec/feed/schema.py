@@ -376,9 +376,8 @@ class Listing(_Model):
         description="Where the answer has the array, or the object whose values count; by default the answer is it.",
     )
     symbol: KeyPath | None = Field(default=None, description="Where an item has its symbol; by default the item is it.")
-    where: dict[KeyPath, tuple[str | bool | int, ...]] = Field(
-        default={},
-        description="Only items that have one of these values there: `{status: [TRADING]}`.",
+    where: dict[KeyPath, Texts] = Field(
+        default={}, description="Only items that have this text, or one of these, there: `{status: TRADING}`."
     )
     write: str = Field(
         default="{symbol}",
@@ -504,7 +503,9 @@ class Subscribe(_Model):
     @property
     def by_channel(self) -> bool:
         """Whether a message holds topics of one channel only."""
-        return self.message is not None and bool(template.names(self.message) & {"channel", "symbols"})
+        if self.message is None or self.by_topic:
+            return False
+        return bool(template.names(self.message) & {"channel", "symbols"})
 
     @property
     def by_topic(self) -> bool:
@@ -527,14 +528,16 @@ class Subscribe(_Model):
             raise MisfitError((), "found both or none of message and url, expected one of them")
         if self.url is not None:
             if template.names(self.url) != {"topics"}:
-                raise MisfitError(("url",), "expected {topics:SEPARATOR} in it, as in ?streams={topics:/}")
+                raise MisfitError(("url",), "found other placeholders or none, expected {topics:/} or the like")
             for key in ("argument", "batch", "replaces"):
                 if getattr(self, key):
                     raise MisfitError((key,), "found it beside url, expected it with message only")
             return self
         assert self.message is not None
         if not template.names(self.message) & {"topics", "arguments", "symbols", "topic", "symbol", "channel"}:
-            raise MisfitError(("message",), "expected {topics}, {arguments}, {symbols}, {topic} or {symbol} in it")
+            raise MisfitError(
+                ("message",), "found no topic in it, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
+            )
         if self.by_topic and (self.batch or 1) > 1:
             raise MisfitError(("batch",), "found more than 1, expected none: the message has one {topic} or {symbol}")
         if self.by_topic and self.replaces:
