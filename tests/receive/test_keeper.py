@@ -31,6 +31,12 @@ from wsrec.ring.slotring import SlotRing
 TEXT = 1
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch) -> None:
+    """Two go on together no longer than a test needs."""
+    monkeypatch.setattr(keeper_module, "_OVERLAP", 0.1)
+
+
 @pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
 def waiting(request, monkeypatch) -> None:
     monkeypatch.setattr(Kept, "waiting", request.param)
