@@ -6,15 +6,18 @@ import itertools
 import json
 import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 
 from tests.conftest import events_of, messages_of, received
 from tests.exchange import Blast, sends
+from tests.feed.test_sequence import expected_gaps
 from tests.receive.conftest import frame
 from wsrec.stages import STAGES
 
@@ -54,6 +57,41 @@ class TestRealRecording:
             row["detail"] for row in events_of(tmp_path, "scheduling") if row["detail"]["process"] == "receiver"
         ]
         assert [detail["waiting"] for detail in receivers] == ["busy-poll" if wait else "epoll"]
+
+
+class TestLoss:
+    """What an exchange leaves out is found, and nothing else is."""
+
+    @pytest.mark.parametrize("left_out", [0, 100])
+    def test_messages_left_out_at_random(self, wsrec, exchange, real_messages, tmp_path, left_out):
+        chosen = np.random.default_rng(7).choice(len(real_messages), left_out, replace=False)
+        removed = set(chosen.tolist())
+        sent = [text.decode() for place, text in enumerate(real_messages) if place not in removed]
+        server = exchange(sends(sent))
+        feed = yaml.safe_load(Path("configs/binance-usdm.yaml").read_text())
+        feed["sockets"] = {"main": {"url": server.url}}
+        feed["channels"] = {
+            name: {key: value for key, value in channel.items() if key != "socket"}
+            for name, channel in feed["channels"].items()
+        }
+        (tmp_path / "usdm.yaml").write_text(yaml.safe_dump(feed))
+        result = wsrec.run(
+            *("record", tmp_path / "usdm.yaml", "--symbols", "BTCUSDT", "--channels", "trade,depth@0ms,bookTicker"),
+            *("--until-close", "--out", tmp_path / "out", "--json"),
+        )
+        expected = [
+            (channel, symbol, after, found, missing)
+            for (_, channel, symbol, after, found, missing), _ in expected_gaps(real_messages, removed)
+        ]
+        gaps = [
+            (row["channel"], row["symbol"], *(row["detail"][key] for key in ("expected", "found", "missing")))
+            for row in events_of(tmp_path / "out", "gap")
+        ]
+        assert gaps == expected
+        assert json.loads(result.stdout)["gaps"] == len(expected)
+        assert result.returncode == (4 if expected else 0), result.stderr
+        verified = wsrec.run("verify", tmp_path / "out", "--json")
+        assert verified.returncode in (0, 4), verified.stderr
 
 
 class TestSaturation:

@@ -16,7 +16,17 @@ from tests.feed.conftest import Rows, read, rows
 from wsrec.feed import fields
 from wsrec.feed.load import find_feed
 from wsrec.feed.message import INT64_MAX, INT64_MIN, MessageReader
-from wsrec.feed.schema import Extract, Feed, Fields, Socket, TimeUnit
+from wsrec.feed.schema import (
+    Channel,
+    ConnectionSequence,
+    Extract,
+    Feed,
+    Fields,
+    Match,
+    Resets,
+    Socket,
+    TimeUnit,
+)
 from wsrec.feed.target import feed_of_url
 
 SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")
@@ -24,12 +34,12 @@ SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")
 
 @pytest.fixture(scope="session")
 def one(field_reader):
-    """What one message says, read by each implementation."""
+    """What one message says, but for resets, read by each implementation."""
 
     def read_one(message, feed=USDM):
         payload = message if isinstance(message, bytes) else json.dumps(message).encode()
         (row,) = rows(read(field_reader(feed), [payload]))
-        return row
+        return row[:-1]
 
     return read_one
 
@@ -223,7 +233,7 @@ class TestBatch:
     def test_without_fields_all_is_null(self, field_reader):
         reader = field_reader(feed_of_url("ws://localhost/"))
         for count in (2, 1, 5):
-            assert rows(read(reader, [b'{"s":"X"}'] * count)) == [(None,) * 6] * count
+            assert rows(read(reader, [b'{"s":"X"}'] * count)) == [(*(None,) * 6, False)] * count
 
 
 OTHER = feed_of_places(
@@ -243,7 +253,24 @@ def in_unit(unit):
     return OTHER.model_copy(update={"fields": OTHER.fields.model_copy(update={"time_unit": unit})})
 
 
-FEEDS = [SPOT, USDM, *(in_unit(unit) for unit in TimeUnit)]
+BEGINNING = Resets(messages=(Match(path="data.e", match="trade"), Match(path="type", match="BTCUSDT")))
+COUNTED = OTHER.model_copy(
+    update={
+        "sequence": ConnectionSequence(exchange_seq=("u", "data.u"), resets=BEGINNING),
+        "channels": {"btcusdt@depth@0ms": Channel(topic="x")},
+    }
+)
+
+
+def flat(*messages):
+    resets = Resets(messages=messages)
+    trade = Channel(topic="x", exchange_seq=("u",), sequence="next", resets=resets)
+    return feed_of_places(channel=("type",), symbol=("s",)).model_copy(update={"channels": {"trade": trade}})
+
+
+FLAT = flat(Match(path="e", match="trade"))
+TWICE = flat(Match(path="e", match="trade"), Match(path="data.e", match="x"))
+FEEDS = [SPOT, USDM, COUNTED, FLAT, TWICE, *(in_unit(unit) for unit in TimeUnit)]
 SPACE = st.sampled_from(["", "", "", "", " ", "\n", "\r\n\t "])
 STRINGS = st.one_of(
     st.sampled_from(["trade", "x@trade", "btcusdt@depth@0ms", "depthUpdate", "BTCUSDT", "!ticker@arr", "X" * 129]),
@@ -305,6 +332,19 @@ def real_message(usdm_recording, spot_session, other_exchanges):
     return lambda number: real[number % len(real)]
 
 
+class TestResets:
+    @pytest.mark.parametrize("kind", ["trade", "x", 1, None, ["trade"]])
+    def test_a_message_that_begins_anew(self, field_reader, kind):
+        payloads = [json.dumps({"type": "trade", "u": 5, "e": kind}).encode(), b'{"type":"trade","u":6}']
+        first, second = rows(read(field_reader(FLAT), payloads))
+        assert (first[3], first[6]) == (5, kind == "trade")
+        assert (second[3], second[6]) == (6, False)
+
+    def test_a_connections_numbers_are_in_messages_of_any_channel(self, field_reader):
+        payloads = [b'{"u":1}', b'{"type":"unheard","u":2}', b'{"stream":"btcusdt@depth@0ms","data":{"u":3}}', b"[4]"]
+        assert [row[3] for row in rows(read(field_reader(COUNTED), payloads))] == [1, 2, 3, None]
+
+
 class TestSameAsThePlainWay:
     def test_recording(self, field_reader, usdm_recording):
         payloads = usdm_recording[:10_000]
@@ -350,7 +390,8 @@ class TestSameAsThePlainWay:
             f'{{"e":"trade",{" " * (length % 7)}"p":"{"x" * length}","t":{length},"q":"{end}}}'.encode()
             for end in ('"', '\\""', '\u20ac"', '\\\\"', '\x01"', "")
         ]
-        expected = [("trade", None, None, length, None, None)] * 4 + [(None,) * 6] * 2
+        nothing = (*(None,) * 6, False)
+        expected = [("trade", None, None, length, None, None, False)] * 4 + [nothing] * 2
         assert rows(read(field_reader(USDM), payloads)) == expected
 
 

@@ -13,8 +13,8 @@ from tests.feed.conftest import read
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.message import INT64_MAX, INT64_MIN
-from wsrec.feed.schema import SequenceRule
-from wsrec.feed.sequence import SequenceChecker, SequenceGap
+from wsrec.feed.schema import Channel, ConnectionSequence, Feed, Resets, SequenceRule, SequenceScope
+from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
 
 SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")
 
@@ -32,19 +32,19 @@ def message(name, **numbers):
 class TestRules:
     def test_next_counts_what_is_missing(self):
         found = gaps(USDM, [message("trade", t=1), message("trade", t=5)])
-        assert found == [SequenceGap(1, 0, "trade", "X", "next", 2, 5, 3)]
+        assert found == [SequenceGap(1, 0, "trade", "X", "next", 2, 5, 3, "missing")]
 
     def test_previous_cannot_count(self):
         found = gaps(USDM, [message("depth@0ms", u=9, pu=1), message("depth@0ms", u=12, pu=10)])
-        assert found == [SequenceGap(1, 0, "depth@0ms", "X", "previous", 9, 10, None)]
+        assert found == [SequenceGap(1, 0, "depth@0ms", "X", "previous", 9, 10, None, "missing")]
 
     def test_touching_counts_what_is_missing(self):
         found = gaps(SPOT, [message("depth", U=1, u=3), message("depth", U=4, u=6), message("depth", U=9, u=9)])
-        assert found == [SequenceGap(2, 0, "depth", "X", "touching", 7, 9, 2)]
+        assert found == [SequenceGap(2, 0, "depth", "X", "touching", 7, 9, 2, "missing")]
 
     def test_increasing_allows_leaps_and_shows_disorder(self):
         found = gaps(USDM, [message("bookTicker", u=n) for n in (1, 50, 50)])
-        assert found == [SequenceGap(2, 0, "bookTicker", "X", "increasing", 51, 50, None)]
+        assert found == [SequenceGap(2, 0, "bookTicker", "X", "increasing", 51, 50, None, "repeated")]
 
     def test_numbers_that_start_again_are_reported_once(self):
         found = gaps(USDM, [message("trade", t=n) for n in (100, 1, 2, 3)])
@@ -55,6 +55,104 @@ class TestRules:
 
     def test_messages_without_their_numbers_are_passed_over(self):
         assert gaps(SPOT, [message("depth", U=1, u=3), message("depth"), message("depth", u=9)]) == []
+
+
+def feed_of(connection=None, **channel):
+    """A feed of one channel whose messages are ``{"c": channel, "s": symbol, "n": number, ...}``."""
+    channels = {"book": {"topic": "book", "exchange_seq": ["n"], "seq_first": ["f"], **channel}} if channel else {}
+    described = {
+        "name": "numbers",
+        "description": "",
+        "sockets": {"main": {"url": "ws://x"}},
+        "subscribe": {"message": "{topics}", "batch": 1},
+        "limits": {"streams_per_connection": 1, "messages_per_second": 1, "connects": 1, "connects_interval": 1},
+        "fields": {"channel": ["c"], "symbol": ["s"]},
+        "channels": channels,
+        "sequence": connection,
+    }
+    return Feed.model_validate(described)
+
+
+def numbered(*numbers, **more):
+    return [{"c": "book", "s": "X", "n": number, **more} for number in numbers]
+
+
+def told(found):
+    return [(gap.index, gap.what, gap.missing) for gap in found]
+
+
+class TestHowItIsBroken:
+    def test_repeated_and_going_back_are_not_loss(self):
+        found = gaps(feed_of(sequence="next"), numbered(4, 4, 9, 2, 3))
+        assert told(found) == [(1, "repeated", None), (2, "missing", 4), (3, "back", None)]
+
+    def test_a_predecessor_that_never_came_is_missing_and_an_older_one_is_not(self):
+        feed = feed_of(sequence="previous", seq_previous=["p"])
+        messages = [{"c": "book", "n": n, "p": p} for n, p in [(5, 4), (9, 7), (12, 5), (12, 9), (13, 12)]]
+        assert told(gaps(feed, messages)) == [(1, "missing", None), (2, "back", None), (3, "repeated", None)]
+
+    def test_repeats_may_be_legal(self):
+        assert gaps(feed_of(sequence="increasing", repeats=True), numbered(4, 4, 5, 5)) == []
+        assert told(gaps(feed_of(sequence="next", repeats=True), numbered(4, 4, 6))) == [(2, "missing", 1)]
+
+
+class TestOverlap:
+    def ranges(self, *ranges):
+        return [{"c": "book", "s": "X", "f": first, "n": last} for first, last in ranges]
+
+    def test_ranges_that_go_on_are_no_gap(self):
+        feed = feed_of(sequence="touching", overlap=True)
+        assert gaps(feed, self.ranges((1, 3), (2, 5), (6, 6), (1, 7))) == []
+
+    def test_a_hole_is_counted_and_an_old_range_is_told(self):
+        feed = feed_of(sequence="touching", overlap=True)
+        found = gaps(feed, self.ranges((1, 3), (6, 8), (2, 8), (2, 4)))
+        assert told(found) == [(1, "missing", 2), (2, "repeated", None), (3, "back", None)]
+
+    def test_without_it_ranges_have_to_touch(self):
+        found = gaps(feed_of(sequence="touching"), self.ranges((1, 3), (2, 5)))
+        assert told(found) == [(1, "back", None)]
+
+
+class TestResets:
+    def test_a_start_value_begins_anew(self):
+        feed = feed_of(sequence="next", resets={"numbers": [0, 1]})
+        assert told(gaps(feed, numbered(7, 8, 1, 2, 0, 1, 5))) == [
+            (2, "reset", None),
+            (4, "reset", None),
+            (6, "missing", 3),
+        ]
+
+    def test_a_snapshot_begins_anew_and_is_told_where_the_rule_would_be_broken(self):
+        feed = feed_of(sequence="next", resets={"messages": [{"path": "type", "match": "snapshot"}]})
+        messages = numbered(7) + numbered(3, 4, type="snapshot") + numbered(5) + numbered(8, type="delta")
+        assert told(gaps(feed, messages)) == [(1, "reset", None), (4, "missing", 2)]
+
+
+class TestScope:
+    def test_of_a_channel_all_symbols_together(self):
+        messages = [{"c": "book", "s": symbol, "n": n} for symbol, n in [("X", 1), ("Y", 2), (None, 3), ("X", 6)]]
+        (gap,) = gaps(feed_of(sequence="next", sequence_scope="channel"), messages)
+        assert (gap.index, gap.channel, gap.symbol, gap.missing, gap.scope) == (3, "book", None, 2, "channel")
+
+    def test_of_a_connection_all_messages_together(self):
+        feed = feed_of(connection={"exchange_seq": ["n"], "resets": {"numbers": [0]}})
+        messages = [
+            {"c": "book", "n": 5},
+            {"c": "heartbeat", "n": 6},
+            {"n": 7},
+            {"result": None},
+            {"c": "trade", "s": "X", "n": 8},
+            {"c": "book", "n": 10},
+            {"c": "subscriptions", "n": 0},
+        ]
+        missing, reset = gaps(feed, messages)
+        assert (missing.index, missing.channel, missing.symbol, missing.missing) == (5, None, None, 1)
+        assert (missing.scope, reset.index, reset.what) == ("connection", 6, "reset")
+
+    def test_each_connection_counts_for_itself(self):
+        feed = feed_of(connection={"exchange_seq": ["n"]})
+        assert gaps(feed, [{"n": 1}, {"n": 9}, {"n": 2}, {"n": 10}], conns=[0, 1, 0, 1]) == []
 
 
 class TestState:
@@ -94,6 +192,23 @@ class TestRecordings:
         assert [kept[gap.index] for gap in found] == [places[n + 1] for n in range(10, 300, 7)]
         assert all(gap.missing == (1 if counts else None) for gap in found)
 
+    @pytest.mark.parametrize("seed", range(5))
+    def test_each_message_lost_at_random_is_found_and_nothing_else(self, usdm_recording, seed):
+        """What must be found is worked out from the removed messages alone."""
+        removed = set(np.random.default_rng(seed).choice(len(usdm_recording), 100, replace=False).tolist())
+        kept = [place for place in range(len(usdm_recording)) if place not in removed]
+        expected = expected_gaps(usdm_recording, removed)
+        batches = [kept[start : start + 4000] for start in range(0, len(kept), 4000)]
+        checker, found = SequenceChecker(USDM), []
+        for batch in batches:
+            for gap in gaps(USDM, [usdm_recording[place] for place in batch], checker):
+                found.append((batch[gap.index], gap.channel, gap.symbol, gap.expected, gap.found, gap.missing))
+                assert gap.what is Break.MISSING
+        assert found == [gap for gap, _ in expected]
+        lost = sum(count for _, count in expected)
+        print(f"seed {seed}: {len(found)} gaps for {lost} lost trades and book changes, 100 removed")
+        assert lost > 10
+
     def test_deleted_ranges_of_the_spot_book_are_counted(self, spot_session):
         messages = spot_session
         book = [i for i, text in enumerate(messages) if b'"nknusdt@depth' in text]
@@ -102,23 +217,53 @@ class TestRecordings:
         assert gap.missing == last["u"] - first["U"] + 1
 
 
+def expected_gaps(messages, removed):
+    """What the removal of messages of the recording must show as, and how many are behind each.
+
+    Trades are numbered without a hole, and a book change names the one before it. The best prices (`increasing`) do not
+    show loss, and the first and the last message of a stream have nobody who would miss them.
+    """
+    streams = {"trade": [], "depth@0ms": []}
+    for place, text in enumerate(messages):
+        channel = text[: text.index(b",")].rpartition(b"btcusdt@")[2].rstrip(b'"').decode()
+        if channel in streams:
+            streams[channel].append(place)
+    found = []
+    for channel, places in streams.items():
+        before, lost = None, 0
+        for place in places:
+            if place in removed:
+                lost += 1
+                continue
+            if before is not None and lost:
+                last, data = (json.loads(messages[at])["data"] for at in (before, place))
+                bounds = (last["t"] + 1, data["t"], lost) if channel == "trade" else (last["u"], data["pu"], None)
+                found.append(((place, channel, "BTCUSDT", *bounds), lost))
+            before, lost = place, 0
+    return sorted(found)
+
+
 class PlainChecker:
     """The rules as a loop over the messages: what is right."""
 
     def __init__(self, feed):
-        self._rules = {name: channel.sequence for name, channel in feed.channel_by_any_name.items()}
+        self._feed = feed
         self._last = {}
 
     def check(self, conns, columns):
         gaps = []
         values = zip(conns.tolist(), *(column.to_pylist() for column in columns), strict=True)
-        for index, (conn, channel, symbol, _, seq, first, previous) in enumerate(values):
-            rule = self._rules.get(channel, SequenceRule.NONE)
+        for index, (conn, channel, symbol, _, seq, first, previous, fresh) in enumerate(values):
+            about, counted = self._feed.channel_by_any_name.get(channel), self._feed.sequence
+            rule = self._feed.sequence_rule(channel)
             if rule is SequenceRule.NONE or seq is None:
                 continue
+            scope = "connection" if counted else about.sequence_scope
+            channel = None if scope == "connection" else channel
+            symbol = symbol if scope == "symbol" else None
             last = self._last.get((conn, channel, symbol))
             self._last[conn, channel, symbol] = seq
-            if last is None:
+            if last is None or (about and about.repeats and seq == last):
                 continue
             found, expected = seq, last + 1
             if rule is SequenceRule.INCREASING:
@@ -130,9 +275,17 @@ class PlainChecker:
                 found, expected = previous, last
             if found is None or found == expected:
                 continue
-            counted = rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and found > expected
-            missing = found - expected if counted else None
-            gaps.append(SequenceGap(index, conn, channel, symbol, rule, expected, found, missing))
+            if about and about.overlap and found <= expected <= seq:
+                continue
+            what = Break.MISSING if found > expected else Break.REPEATED if seq == last else Break.BACK
+            resets = counted.resets if counted else about.resets
+            if fresh or (resets and found in resets.numbers):
+                what = Break.RESET
+            counts = rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and what is Break.MISSING
+            missing = found - expected if counts else None
+            gaps.append(
+                SequenceGap(index, conn, channel, symbol, rule, expected, found, missing, what, SequenceScope(scope))
+            )
         return gaps
 
     def reset(self, conn):
@@ -148,6 +301,7 @@ ROWS = st.lists(
         NUMBERS,
         NUMBERS,
         NUMBERS,
+        st.booleans(),
     ),
     max_size=40,
 )
@@ -155,7 +309,7 @@ ROWS = st.lists(
 
 def batch(rows, names=()):
     """Rows as columns, with dictionaries that begin with `names`."""
-    conns, channels, symbols, *numbers = zip(*rows, strict=True) if rows else ((),) * 6
+    conns, channels, symbols, *numbers, fresh = zip(*rows, strict=True) if rows else ((),) * 7
 
     def encoded(values):
         known = list(dict.fromkeys([*names, *filter(None, values)]))
@@ -164,8 +318,40 @@ def batch(rows, names=()):
 
     seq, first, previous = (pa.array(values, pa.int64()) for values in numbers)
     time = pa.nulls(len(rows), pa.int64())
-    columns = FieldColumns(encoded(channels), encoded(symbols), time, seq, first, previous)
+    resets = pa.array(fresh, pa.bool_())
+    columns = FieldColumns(encoded(channels), encoded(symbols), time, seq, first, previous, resets)
     return np.array(conns, np.uint16), columns
+
+
+# every combination of what a channel may say of its numbers, over the rules
+MIXED = SPOT.model_copy(
+    update={
+        "channels": {
+            name: Channel(
+                topic=name,
+                exchange_seq=("u",),
+                seq_first=("U",),
+                seq_previous=("pu",),
+                sequence=rule,
+                sequence_scope=scope,
+                overlap=rule == "touching" and scope == "channel",
+                repeats=repeats,
+                resets=Resets(numbers=(0, 5)),
+            )
+            for name, rule, scope, repeats in [
+                ("trade", "next", "channel", True),
+                ("bookTicker", "increasing", "symbol", True),
+                ("depth", "touching", "channel", False),
+                ("depth@0ms", "previous", "symbol", True),
+                ("depthUpdate", "previous", "channel", False),
+                ("ticker", "next", "symbol", False),
+            ]
+        }
+    }
+)
+WHOLE = SPOT.model_copy(
+    update={"channels": {}, "sequence": ConnectionSequence(exchange_seq=("u",), resets=Resets(numbers=(0,)))}
+)
 
 
 class TestSameAsALoop:
@@ -181,7 +367,7 @@ class TestSameAsALoop:
             max_size=4,
         )
     )
-    @pytest.mark.parametrize("feed", [SPOT, USDM], ids=["spot", "usdm"])
+    @pytest.mark.parametrize("feed", [SPOT, USDM, MIXED, WHOLE], ids=["spot", "usdm", "mixed", "whole"])
     def test_any_messages(self, feed, batches):
         checker, plain = SequenceChecker(feed), PlainChecker(feed)
         for rows, names, reset, skipped in batches:
@@ -200,7 +386,7 @@ class TestSameAsALoop:
             rows = []
             for who in random.integers(0, 700, size).tolist():
                 seqs[who] = seqs.get(who, 0) + (2 if random.random() < 0.01 else 1)
-                rows.append((who * 90, "trade", f"S{who % 300}", seqs[who], None, None))
+                rows.append((who * 90, "trade", f"S{who % 300}", seqs[who], None, None, False))
             found = checker.check(*batch(rows))
             assert found == plain.check(*batch(rows))
         assert len(found) > 10
@@ -209,7 +395,7 @@ class TestSameAsALoop:
         monkeypatch.setattr("wsrec.feed.sequence._KNOWN_MAX", 10)
         checker = SequenceChecker(USDM)
         for start in range(0, 100, 5):
-            rows = [(0, "trade", f"S{n}", 1, None, None) for n in range(start, start + 5)]
+            rows = [(0, "trade", f"S{n}", 1, None, None, False) for n in range(start, start + 5)]
             assert checker.check(*batch(rows)) == []
         assert len(checker._keys) <= 20
 

@@ -275,7 +275,8 @@ class TestGaps:
         (line,) = work.finish()
         (gap,) = events_of(work.out, "gap")
         assert (gap["conn"], gap["channel"], gap["symbol"]) == (0, "depth@0ms", "BTCUSDT")
-        assert gap["detail"] == {"rule": "previous", "expected": 2, "found": 3, "missing": None, "seq": 2}
+        how = {"what": "missing", "scope": "symbol", "rule": "previous", "missing": None}
+        assert gap["detail"] == {**how, "expected": 2, "found": 3, "seq": 2}
         assert gap["time"] == messages_of(work.out)["recv_time"][2].value
         assert (line.gaps, work.about(line)["gaps"], int(work.rings.status.writer["gaps"])) == (1, 1, 1)
 

@@ -111,7 +111,9 @@ def show(name: str, as_json: bool) -> None:
     console.print(facts)
     table = _table("channel", "common", "default", "socket", "finds gaps", "description")
     for key, channel in feed.channels.items():
-        finds = {SequenceRule.NONE: "no", SequenceRule.INCREASING: "order only"}.get(channel.sequence, "yes")
+        finds = {SequenceRule.NONE: "no", SequenceRule.INCREASING: "order only"}.get(
+            SequenceRule.NEXT if feed.sequence else channel.sequence, "yes"
+        )
         values = "; ".join(f"{k}: {' '.join(v or repr(v) for v in vs)}" for k, vs in channel.parameters.items())
         described = f"{channel.description} ({values})" if values else channel.description
         default = "yes" if channel.default else ""

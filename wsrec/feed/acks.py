@@ -56,6 +56,7 @@ class AckTracker:
 
     def __init__(self, feed: Feed) -> None:
         self._ack = feed.ack
+        self._keys = tuple(map(extract_of, feed.ack.key)) if feed.ack else ()
         self._channels = feed.channel_by_any_name.keys()
         self._gzip = feed.fields is not None and feed.fields.binary == "gzip"
         self._waiting: dict[int, list[_Request]] = {}
@@ -118,7 +119,7 @@ class AckTracker:
         key = None if ack.id is None else scalar_text(first(message, ack.id))
         waiting = self._waiting.get(conn, [])
         request = next((one for one in waiting if key is not None and one.id == key), None)
-        named = {text for place in ack.key for text in _keys(message, extract_of(place))}
+        named = {text for place in self._keys for text in _keys(message, place)}
         if refusal is None and request is not None and ack.accepted is not None:
             accepted = {scalar_text(value) for value in values(message, steps(ack.accepted))}
             self._forget(conn, request.topics)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -31,8 +31,8 @@ from wsrec.feed.message import (
     inflated,
     row_places,
 )
-from wsrec.feed.paths import steps
-from wsrec.feed.schema import Extract, Feed, Fields, Places, TimePlace, TimeUnit
+from wsrec.feed.paths import Every, NotScannableError, steps
+from wsrec.feed.schema import Extract, Feed, Fields, Match, TimePlace, TimeUnit
 
 if TYPE_CHECKING:
     Scanner: Any
@@ -44,6 +44,7 @@ else:
 
 # A hostile peer can name channels and symbols without end; beyond this many the memory of them starts again.
 _KNOWN_MAX = 65_536
+_VALUE = 2  # from here on a scanner tells a value: of text 2, of a whole number, true or false 3
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 # what the binary messages of a batch may inflate to together
@@ -63,6 +64,7 @@ class FieldColumns(NamedTuple):
         exchange_seq: int64, the sequence number, the last one where a message covers a range.
         seq_first: int64, the first number of such a range.
         seq_previous: int64, the number of the message before, where messages name it.
+        seq_reset: bool, never null: whether the message says that its numbers begin anew.
 
     A dictionary may hold names that no message of the batch has.
 
@@ -74,6 +76,7 @@ class FieldColumns(NamedTuple):
     exchange_seq: pa.Array
     seq_first: pa.Array
     seq_previous: pa.Array
+    seq_reset: pa.BooleanArray
 
 
 class _Nothing:
@@ -86,10 +89,11 @@ class _Nothing:
         if count > len(self._texts):
             self._make(2 * count)
         text, number = self._texts[:count], self._numbers[:count]
-        return FieldColumns(text, text, number, number, number, number)
+        return FieldColumns(text, text, number, number, number, number, self._flags[:count])
 
     def _make(self, count: int) -> None:
         self._texts, self._numbers = pa.nulls(count, _TEXT), pa.nulls(count, pa.int64())
+        self._flags = pa.array(np.zeros(count, np.bool_))
 
 
 class CompiledFieldReader:
@@ -110,7 +114,10 @@ class CompiledFieldReader:
         self._binary = feed.fields.binary if feed.fields else "json"
         self._reader: _Tables | _Plain | None = None
         if feed.fields:
-            self._reader = _Tables(feed, feed.fields) if _scannable(feed, feed.fields) else _Plain(feed)
+            try:
+                self._reader = _Tables(feed, feed.fields)
+            except NotScannableError:
+                self._reader = _Plain(feed)
 
     def read(
         self,
@@ -179,17 +186,79 @@ class _Plain:
 
 def columns_of(rows: Sequence[tuple[Any, ...]]) -> FieldColumns:
     """Rows as columns."""
-    channel, symbol, *numbers = (list(column) for column in zip(*rows, strict=True))
-    return FieldColumns(
-        *(pa.array(column, pa.string()).dictionary_encode() for column in (channel, symbol)),
-        *(pa.array(column, pa.int64()) for column in numbers),
-    )
+    channel, symbol, *numbers, reset = (list(column) for column in zip(*rows, strict=True))
+    names = [pa.array(column, pa.string()).dictionary_encode() for column in (channel, symbol)]
+    counted = [pa.array(column, pa.int64()) for column in numbers]
+    return FieldColumns._make([*names, *counted, pa.array(reset, pa.bool_())])
+
+
+class _Way:
+    """A way of taking a name from the values at some paths.
+
+    Args:
+        place: a place of a name, or a text that has to be there.
+        channel: whether it is the channel's name.
+
+    Attributes:
+        paths: the paths, each with whether its value counts, or only that it is there.
+
+    """
+
+    def __init__(self, place: Extract | Match, *, channel: bool = False) -> None:
+        self.is_channel = channel
+        self.place = place
+        if isinstance(place, Match):
+            self.paths = [(place.path, True)]
+            return
+        self._sources = place.parts if place.path is None else (place.path,)
+        self.paths = [(path, False) for path in place.needs]
+        self.paths += [(path, True) for path in (*place.where, *self._sources)]
+
+    def name(self, found: bytes) -> str | None:
+        """The name, of what a `Scanner` found at the paths."""
+        place = self.place
+        if len(self.paths) == 1 and self.paths[0][1] and place.path is not None:
+            text: str | None = found.decode()
+            if isinstance(place, Match):
+                return text if text == place.match else None
+        else:
+            assert isinstance(place, Extract)
+            text = self._joined(place, found)
+        return place.take(text) or None if text is not None and len(text) <= NAME_MAX else None
+
+    def _joined(self, place: Extract, found: bytes) -> str | None:
+        parts: list[tuple[int, str]] = []
+        at = 0
+        while at < len(found):
+            kind, length = found[at], found[at + 1] if found[at] >= _VALUE else -1
+            parts.append((kind, found[at + 2 : at + 2 + length].decode() if length >= 0 else ""))
+            at += 2 + length
+        needs, rest = parts[: len(place.needs)], parts[len(place.needs) :]
+        where, sources = rest[: len(place.where)], rest[len(place.where) :]
+        met = all(kind for kind, _ in needs) and all(
+            kind >= _VALUE and text in texts for (kind, text), texts in zip(where, place.where.values(), strict=True)
+        )
+        if not met:
+            return None
+        if place.path is not None:
+            kind, text = sources[0]
+            return text if kind == _VALUE else None
+        if place.join is not None:
+            return place.joined([text for _, text in sources]) if all(kind >= _VALUE for kind, _ in sources) else None
+        return place.value
 
 
 class _Tables:
-    """A feed's field paths as the tables of a `Scanner`, and the names that it has met."""
+    """A feed's field paths as the tables of a `Scanner`, and the names that it has met.
+
+    Raises:
+        NotScannableError: the paths, or what is wanted at them, are more than a scanner can do.
+
+    """
 
     def __init__(self, feed: Feed, fields: Fields) -> None:
+        if fields.ids is not None:
+            raise NotScannableError("ids have to be learned in the order of messages")
         self._message = MessageReader(feed)
         # Channels that are read alike share a plan; the first is for messages of no known channel.
         plans: dict[RowPlaces, int] = {row_places(feed, None): 0}
@@ -198,30 +267,29 @@ class _Tables:
             for name, channel in feed.channel_by_any_name.items()
         }
         paths: dict[str, int] = {}
-        ways: dict[tuple[bool, Extract], int] = {}
+        ways: dict[tuple[bool, Extract | Match], int] = {}
 
-        def numbers(places: Sequence[str | Extract | TimePlace]) -> list[int]:
-            found = (place if isinstance(place, str) else place.path or "" for place in places)
-            return [paths.setdefault(path, len(paths)) for path in found]
+        def path(text: str) -> int:
+            return paths.setdefault(text, len(paths))
 
-        def texts(places: Places, *, channel: bool = False) -> list[int]:
-            return [ways.setdefault((channel, extract_of(place)), len(ways)) for place in places]
+        def texts(places: Iterable[str | Extract | Match], *, channel: bool = False) -> list[int]:
+            wanted = (place if isinstance(place, Match) else extract_of(place) for place in places)
+            return [ways.setdefault((channel, place), len(ways)) for place in wanted]
 
         channel = texts(fields.channel, channel=True)
         programs = [
-            (texts(plan.symbol), numbers(plan.time), numbers(plan.seq), numbers(plan.first), numbers(plan.previous))
+            (
+                texts(plan.symbol),
+                [(path(place.path), _exponent(place)) for place in plan.time],
+                *([path(place) for place in places] for places in (plan.seq, plan.first, plan.previous)),
+                texts(plan.reset),
+            )
             for plan in plans
         ]
-        self._ways = list(ways)
-        places = numbers(tuple(extract for _, extract in ways))
+        self._ways = [_Way(place, channel=is_channel) for is_channel, place in ways]
+        parts = [[(path(text), counts) for text, counts in way.paths] for way in self._ways]
         self._scanner = Scanner(
-            [_plain_keys(path) for path in paths],
-            places,
-            channel,
-            programs,
-            _EXPONENTS[fields.time_unit],
-            self._learn,
-            self._read_message,
+            [_scanned(text) for text in paths], parts, channel, programs, self._learn, self._read_message
         )
         self._forget()
 
@@ -244,7 +312,7 @@ class _Tables:
 
     def _columns(self, memory: pa.Buffer, count: int) -> FieldColumns:
         """The columns in the memory that the scanner wrote (`Scanner.room`)."""
-        sizes = [count * 8] * 4 + [count * 4] * 2 + [(count + 7) // 8] * 6
+        sizes = [count * 8] * 4 + [count * 4] * 2 + [(count + 7) // 8] * 7
         starts = itertools.accumulate(sizes, initial=0)
         parts = [memory.slice(start, size) for start, size in zip(starts, sizes, strict=False)]
         numbers = [
@@ -253,20 +321,23 @@ class _Tables:
         ]
         channel, symbol = (
             pa.DictionaryArray.from_buffers(_TEXT, count, [valid, data], names.array())
-            for data, valid, names in zip(parts[4:6], parts[10:], (self._channels, self._symbols), strict=True)
+            for data, valid, names in zip(parts[4:6], parts[10:12], (self._channels, self._symbols), strict=True)
         )
-        return FieldColumns(channel, symbol, *numbers)
+        reset = pa.Array.from_buffers(pa.bool_(), count, [None, parts[12]])
+        return FieldColumns._make([channel, symbol, *numbers, reset])
 
     def _forget(self) -> None:
         self._scanner.forget()
         self._channels, self._symbols = _Names(), _Names()
 
-    def _learn(self, way: int, text: str) -> tuple[int, int]:
-        """What `text` stands for: the name's code, and for a channel its plan."""
-        is_channel, extract = self._ways[way]
-        name = extract.take(text) or None
-        if is_channel:
+    def _learn(self, way: int, found: bytes) -> tuple[int, int]:
+        """What was found stands for: the name's code, and for a channel its plan; 0 where a `Match` is met."""
+        taken = self._ways[way]
+        name = taken.name(found)
+        if taken.is_channel:
             return self._channels.code(name), self._plan_of.get(name, 0) if name else 0
+        if isinstance(taken.place, Match):
+            return 0 if name is not None else -1, 0
         return self._symbols.code(name), 0
 
     def _read_message(self, payload: bytes) -> tuple[int | None, ...]:
@@ -303,6 +374,8 @@ class _Reading(NamedTuple):
     """The fast way from the message's body to a Struct of a row, or None: always the plain way."""
     scale: int
     """Nanoseconds in a unit of the row's time."""
+    reset: str | None = None
+    """The text in the row's last member that lets numbers begin anew."""
 
 
 class PythonFieldReader:
@@ -351,11 +424,12 @@ class PythonFieldReader:
                     raise _NotFastError
                 str(message, "utf-8")  # what msgspec passes over it does not check
                 head = decode_head(message)
-                channel, decode, scale = known.get(head.text) or self._learn(self._fields, head.text)
+                channel, decode, scale, reset = known.get(head.text) or self._learn(self._fields, head.text)
                 if decode is None:
                     raise _NotFastError
-                symbol, time, *numbers = astuple(decode(head.body if nested else message))
-                rows.append((channel, symbol, None if time is None else time * scale, *numbers))
+                symbol, time, *numbers, text = astuple(decode(head.body if nested else message))
+                resets = reset is not None and text == reset
+                rows.append((channel, symbol, None if time is None else time * scale, *numbers, resets))
             except UNREADABLE:
                 rows.append(self._message.read(message, conn) if wanted else NOTHING)
         return columns_of(rows)
@@ -384,7 +458,7 @@ class PythonFieldReader:
             return _Reading(channel, None, 1)
         integer = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
         time = Annotated[int, msgspec.Meta(ge=-(INT64_MAX // scale), le=INT64_MAX // scale)]
-        types: tuple[Any, ...] = (_Name, time, integer, integer, integer)
+        types: tuple[Any, ...] = (_Name, time, integer, integer, integer, str | None)
         members: list[tuple[str, Any, Any]] = []
         keys: set[str] = set()
         for member, kind, places in zip(RowPlaces._fields, types, wanted, strict=True):
@@ -392,13 +466,15 @@ class PythonFieldReader:
                 # Never found: a field has to have a name, and this one with its space can only hold a null.
                 members.append((member, None, msgspec.field(default=None, name=f"absent {member}")))
                 continue
+            if member == "reset" and len(places) > 1:
+                return _Reading(channel, None, 1)
             key = _flat_key(places[0], self._body_key)
             if key is None or key in keys:
                 return _Reading(channel, None, 1)
             keys.add(key)
             members.append((member, kind, msgspec.field(name=key)))
         decode = msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
-        return _Reading(channel, decode, scale)
+        return _Reading(channel, decode, scale, wanted.reset[0].match if wanted.reset else None)
 
 
 class _NotFastError(ValueError):
@@ -427,8 +503,8 @@ def _head(feed: Feed, fields: Fields) -> tuple[Callable[[Any], Any] | None, str 
     return msgspec.json.Decoder(msgspec.defstruct("Head", members, gc=False)).decode, body_key
 
 
-def _flat_key(place: str | Extract | TimePlace, body_key: str | None) -> str | None:
-    """The key in the body that is this place; None where it takes more than a key."""
+def _flat_key(place: Any, body_key: str | None) -> str | None:
+    """The key in the body that is this place (of any field); None where it takes more than a key."""
     if isinstance(place, Extract) and place != Extract(path=place.path):
         return None
     keys = _plain_keys(_path_of(place))
@@ -437,7 +513,7 @@ def _flat_key(place: str | Extract | TimePlace, body_key: str | None) -> str | N
     return keys[-1] if (keys[0] == body_key if len(keys) == 2 else body_key is None) else None
 
 
-def _path_of(place: str | Extract | TimePlace) -> str:
+def _path_of(place: str | Extract | TimePlace | Match) -> str:
     return place if isinstance(place, str) else place.path or "$"
 
 
@@ -452,19 +528,19 @@ def _is_plain(place: Extract) -> bool:
     return place.path is not None and not place.needs and not place.where
 
 
-def _scannable(feed: Feed, fields: Fields) -> bool:
-    """Whether a `Scanner` can read the feed's messages."""
-    wanted = [row_places(feed, channel) for channel in (None, *feed.channel_by_any_name.values())]
-    texts = [extract_of(place) for places in (fields.channel, *(row.symbol for row in wanted)) for place in places]
-    times = [place for row in wanted for place in row.time]
-    numbers = [path for row in wanted for places in row[2:] for path in places]
-    paths = [place.path or "$" for place in texts] + [place.path for place in times] + numbers
-    return (
-        fields.ids is None
-        and all(map(_is_plain, texts))
-        and all(place.unit is fields.time_unit and place.offset is None for place in times)
-        and all(map(_plain_keys, paths))
-    )
+def _scanned(path: str) -> list[str | int | None]:
+    """The steps of a path as a `Scanner` takes them."""
+    way = steps(path) if not path.startswith("$") else ()
+    if not way or Every.KEY in way or any(isinstance(step, int) and step < 0 for step in way):
+        raise NotScannableError(path)
+    return [None if isinstance(step, Every) else step for step in way]
+
+
+def _exponent(place: TimePlace) -> int:
+    """The power of ten of a time's unit in ns; -1 for RFC 3339 text."""
+    if place.offset is not None:
+        raise NotScannableError("a zone of its own")
+    return _EXPONENTS[place.unit or TimeUnit.MS]
 
 
 def _views(payload: pa.Array) -> Iterator[memoryview]:

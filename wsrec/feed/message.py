@@ -16,7 +16,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from wsrec.feed.paths import scalar_text, steps, values
-from wsrec.feed.schema import Channel, ChannelIds, Extract, Feed, Fields, NumberPlaces, Places, TimePlace, TimeUnit
+from wsrec.feed.schema import (
+    Channel,
+    ChannelIds,
+    Extract,
+    Feed,
+    Fields,
+    Match,
+    NumberPlaces,
+    Places,
+    TimePlace,
+    TimeUnit,
+)
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -29,6 +40,7 @@ INFLATED_MAX = 16 << 20
 """Bytes that a binary message may inflate to for its fields to be read."""
 _IDS_MAX = 4096
 _TEXT_MAX = 1000
+_NO_NAMES: Mapping[str, str] = {}
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, ArithmeticError)
 """What decoding a message may raise."""
 
@@ -50,6 +62,7 @@ class Row(NamedTuple):
         seq: the sequence number, the last one where a message covers a range.
         first: the first number of such a range.
         previous: the number of the message before, where messages name it.
+        reset: whether its numbers may begin anew with it.
 
     """
 
@@ -59,19 +72,21 @@ class Row(NamedTuple):
     seq: int | None
     first: int | None
     previous: int | None
+    reset: bool
 
 
-NOTHING = Row(None, None, None, None, None, None)
+NOTHING = Row(None, None, None, None, None, None, False)
 
 
 class RowPlaces(NamedTuple):
     """Where the members of a `Row`, but for the channel, are in messages of one channel; every time with its unit."""
 
-    symbol: Places
+    symbol: tuple[Extract, ...]
     time: tuple[TimePlace, ...]
     seq: NumberPlaces
     first: NumberPlaces
     previous: NumberPlaces
+    reset: tuple[Match, ...]
 
 
 class MessageReader:
@@ -87,6 +102,7 @@ class MessageReader:
 
     def __init__(self, feed: Feed) -> None:
         self._fields = feed.fields
+        self._channel = _extracts(feed.fields.channel) if feed.fields else ()
         self._channels = feed.channel_by_any_name
         self._places = {id(channel): row_places(feed, channel) for channel in self._channels.values()}
         self._unknown = row_places(feed, None)
@@ -102,9 +118,9 @@ class MessageReader:
         except UNREADABLE:
             return self._read_text(self._fields, payload)
         names = self._ids.names(message, conn) if self._ids else {}
-        channel = _first_text(message, self._fields.channel, names)
+        channel = _first_text(message, self._channel, names)
         known = self._channels.get(channel) if channel else None
-        symbol, time, seq, first, previous = self._unknown if known is None else self._places[id(known)]
+        symbol, time, seq, first, previous, reset = self._unknown if known is None else self._places[id(known)]
         return Row(
             channel,
             _first_text(message, symbol, names),
@@ -112,6 +128,7 @@ class MessageReader:
             _first_integer(message, seq, last=True),
             _first_integer(message, first),
             _first_integer(message, previous),
+            any(_first(message, place.path, {}) == place.match for place in reset),
         )
 
     def disconnected(self, conn: int) -> None:
@@ -131,6 +148,7 @@ class _Ids:
 
     def __init__(self, ids: ChannelIds) -> None:
         self._model = ids
+        self._names = {name: _extracts(places) for name, places in ids.names.items()}
         self._known: dict[int, dict[str, dict[str, str]]] = {}
 
     def names(self, message: Any, conn: int) -> Mapping[str, str]:
@@ -142,7 +160,7 @@ class _Ids:
         key = _scalar(message, ids.id)
         known = self._known.setdefault(conn, {})
         if key is not None and len(key) <= NAME_MAX and (key in known or len(known) < _IDS_MAX):
-            found = {name: _first_text(message, places) for name, places in ids.names.items()}
+            found = {name: _first_text(message, places) for name, places in self._names.items()}
             known[key] = {name: text for name, text in found.items() if text is not None}
         return {}
 
@@ -152,24 +170,32 @@ class _Ids:
 
 def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
     """Where messages of a channel, or of no known one, have their values."""
-    fields = feed.fields
+    fields, counted = feed.fields, feed.sequence
     if fields is None:
-        return RowPlaces((), (), (), (), ())
+        return RowPlaces((), (), (), (), (), ())
     symbol, time, unit = fields.symbol, fields.exchange_time, fields.time_unit
+    seq: NumberPlaces = counted.exchange_seq if counted else ()
+    first: NumberPlaces = ()
+    previous: NumberPlaces = ()
+    resets = counted.resets if counted else None
     if channel is not None:
         symbol = symbol if channel.symbol is None else channel.symbol
         time = time if channel.exchange_time is None else channel.exchange_time
         unit = channel.time_unit or unit
+        seq, first, previous = channel.exchange_seq or seq, channel.seq_first, channel.seq_previous
+        resets = channel.resets or resets
     full = [place if isinstance(place, TimePlace) else TimePlace(path=place) for place in time]
     times = tuple(place if place.unit else place.model_copy(update={"unit": unit}) for place in full)
-    if channel is None:
-        return RowPlaces(symbol, times, (), (), ())
-    return RowPlaces(symbol, times, channel.exchange_seq, channel.seq_first, channel.seq_previous)
+    return RowPlaces(_extracts(symbol), times, seq, first, previous, resets.messages if resets else ())
 
 
 def extract_of(place: str | Extract) -> Extract:
     """A place written either way as an `Extract`."""
     return place if isinstance(place, Extract) else Extract(path=place)
+
+
+def _extracts(places: Places) -> tuple[Extract, ...]:
+    return tuple(map(extract_of, places))
 
 
 def inflated(payload: bytes | memoryview) -> bytes | None:
@@ -182,10 +208,9 @@ def inflated(payload: bytes | memoryview) -> bytes | None:
     return data if inflater.eof and not inflater.unused_data else None
 
 
-def place_text(message: Any, place: str | Extract, names: Mapping[str, str]) -> str | None:
+def _text(message: Any, place: Extract, names: Mapping[str, str]) -> str | None:
     """The text that a place gives, or None. Of several values at a path the first counts."""
-    place = extract_of(place)
-    if not counts(message, place, names):
+    if (place.needs or place.where) and not counts(message, place, names):
         return None
     text: Any
     if place.join is not None:
@@ -215,8 +240,12 @@ def holds(message: Any, where: Mapping[str, tuple[str, ...]], names: Mapping[str
     return all(_scalar(message, path, names) in texts for path, texts in where.items())
 
 
-def _first_text(message: Any, places: Places, names: Mapping[str, str] | None = None) -> str | None:
-    return next((text for place in places if (text := place_text(message, place, names or {})) is not None), None)
+def _first_text(message: Any, places: tuple[Extract, ...], names: Mapping[str, str] = _NO_NAMES) -> str | None:
+    for place in places:
+        text = _text(message, place, names)
+        if text is not None:
+            return text
+    return None
 
 
 def _first_integer(message: Any, places: NumberPlaces, *, last: bool = False) -> int | None:

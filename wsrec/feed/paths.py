@@ -19,6 +19,10 @@ TEXT_PATH_PATTERN = rf"^(?:{_PATH}|\$[a-z_]+)$"
 """The same, or `$name`: a name that was remembered (`fields.ids`)."""
 
 
+class NotScannableError(Exception):
+    """There are paths that a compiled scanner cannot follow."""
+
+
 class Every(Enum):
     """A step to more than one value."""
 

@@ -60,7 +60,7 @@ class MisfitError(ValueError):
 
 
 class SequenceRule(StrEnum):
-    """How a message's sequence number follows from the one before, on the same connection, channel and symbol."""
+    """How a message's sequence number follows from the one before it in the same succession (`SequenceScope`)."""
 
     NONE = "none"
     """The messages do not tell."""
@@ -72,6 +72,17 @@ class SequenceRule(StrEnum):
     """`exchange_seq` equals the previous one plus one."""
     INCREASING = "increasing"
     """`exchange_seq` is above the previous one: shows disorder, not loss."""
+
+
+class SequenceScope(StrEnum):
+    """What one succession of sequence numbers runs over, on a connection."""
+
+    SYMBOL = "symbol"
+    """Each symbol of the channel has its own."""
+    CHANNEL = "channel"
+    """All symbols of the channel share one."""
+    CONNECTION = "connection"
+    """All messages of the connection share one (the feed's `sequence`, never a channel's)."""
 
 
 class TimeUnit(StrEnum):
@@ -263,6 +274,34 @@ class ChannelIds(_Model):
         min_length=1,
     )
     at: KeyPath = Field(description="Where all other messages have the id: `[0]`.")
+
+
+class Match(_Model):
+    """A text in the message that has to be this one."""
+
+    path: KeyPath = Field(description="Keys from the top of the message, joined by dots: `type`.")
+    match: str = Field(description="The whole text there: `snapshot`.", min_length=1, max_length=100)
+
+
+class Resets(_Model):
+    """Where the numbers may begin anew: an event `sequence_reset` then, and no gap."""
+
+    numbers: tuple[int, ...] = Field(
+        default=(),
+        description="Numbers to begin anew with: of `exchange_seq`; of `seq_first` or `seq_previous` where the rule "
+        "looks at these.",
+        max_length=16,
+    )
+    messages: tuple[Match, ...] = Field(
+        default=(), description="Texts of which one makes a message the first of a new succession.", max_length=16
+    )
+
+
+class ConnectionSequence(_Model):
+    """Numbers that go up by one from message to message of a connection, whatever channel they are of."""
+
+    exchange_seq: NumberPlaces = Field(description="Where every message has its number.", min_length=1)
+    resets: Resets | None = Field(default=None, description="Where the numbers may begin anew.")
 
 
 class Token(_Model):
@@ -626,6 +665,19 @@ class Channel(_Model):
         default=SequenceRule.NONE,
         description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`.",
     )
+    sequence_scope: Literal["symbol", "channel"] = Field(
+        default="symbol",
+        description="Whose messages one succession of numbers runs over: one `symbol` of the channel, or all of the "
+        "`channel`. For all of a connection see the feed's `sequence`.",
+    )
+    overlap: bool = Field(
+        default=False,
+        description="With `touching`: a range may begin with numbers that were there before, as long as it goes on.",
+    )
+    repeats: bool = Field(
+        default=False, description="Whether a message may have the number of the one before it once more."
+    )
+    resets: Resets | None = Field(default=None, description="Where the numbers may begin anew; by default nowhere.")
     quiet: float | None = Field(
         default=None,
         description="Seconds without a message after which a subscription counts as silent; by default it never does.",
@@ -640,6 +692,11 @@ class Channel(_Model):
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected exchange_seq beside it")
         if needs and not getattr(self, needs):
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
+        if self.overlap and self.sequence is not SequenceRule.TOUCHING:
+            raise MisfitError(("overlap",), "found it without ranges, expected `sequence: touching` beside it")
+        for key in ("repeats", "resets"):
+            if getattr(self, key) and self.sequence is SequenceRule.NONE:
+                raise MisfitError((key,), "found it without a rule, expected `sequence` beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
         for key in ("topic", "asked_as", "ack_key"):
@@ -929,6 +986,10 @@ class Feed(_Model):
     fields: Fields | None = Field(
         default=None, description="Where messages carry channel, symbol, time; without it, nowhere."
     )
+    sequence: ConnectionSequence | None = Field(
+        default=None,
+        description="Numbers that count all messages of a connection; channels have none of their own then.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Feed:
@@ -938,10 +999,14 @@ class Feed(_Model):
             _check_subscribe(self.subscribe, None, frozenset(), ("subscribe",))
         if any(channel.per_symbol for channel in self.channels.values()) and self.symbols is None:
             raise MisfitError(("channels",), "found topics with {symbol}, expected symbols beside them")
+        if self.sequence is not None and self.fields is None:
+            raise MisfitError(("sequence",), "found it without fields, expected them beside it")
         common: dict[str, str] = {}
         topics: dict[str, str] = {}
         for name, channel in self.channels.items():
             where = ("channels", name)
+            if self.sequence is not None and channel.exchange_seq:
+                raise MisfitError((*where, "exchange_seq"), "found it beside the feed's sequence, expected one of them")
             self._check_asking(channel, where)
             by_symbol = all(socket.symbols for socket in self.sockets.values())
             anywhere = (by_symbol and channel.per_symbol) or (channel.always and not channel.per_symbol)
@@ -1008,6 +1073,13 @@ class Feed(_Model):
             for alias in channel.aliases:
                 table.setdefault(alias, channel)
         return table
+
+    def sequence_rule(self, channel: str | None) -> SequenceRule:
+        """The rule that messages of a channel, by any name of it or none, are held against."""
+        if self.sequence is not None:
+            return SequenceRule.NEXT
+        found = self.channel_by_any_name.get(channel) if channel else None
+        return found.sequence if found else SequenceRule.NONE
 
     def carries(self, socket: str, channel: Channel) -> bool:
         """Whether a channel is asked for on one of the sockets; the socket may not take all of its symbols."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,17 +13,31 @@ import pyarrow as pa
 
 from wsrec.feed.fields import FieldColumns
 from wsrec.feed.message import INT64_MAX
-from wsrec.feed.schema import Feed, SequenceRule
+from wsrec.feed.schema import Channel, Feed, Resets, SequenceRule, SequenceScope
 
 Int64s = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-# Messages follow one another within a connection, channel and symbol: 16, 15 and 32 bits of an int64, their key
+# Messages follow one another within a connection, channel and symbol: 16, 15 and 32 bits of an int64, their key; where
+# the numbers of a channel or a connection run over all of it, the rest is the same for all its messages
 _CONN_SHIFT = 47
 _CHANNEL_SHIFT = 32
 
 # A hostile peer can name symbols without end; beyond this many the memory of them starts again.
 _KNOWN_MAX = 1 << 20
+
+
+class Break(StrEnum):
+    """How a message does not follow the one before it."""
+
+    MISSING = "missing"
+    """Numbers were passed over."""
+    REPEATED = "repeated"
+    """The number of the message before, once more."""
+    BACK = "back"
+    """Numbers went back."""
+    RESET = "reset"
+    """The numbers begin anew, as the feed says that they may: nothing is missing."""
 
 
 class SequenceGap(msgspec.Struct, frozen=True):
@@ -31,27 +46,41 @@ class SequenceGap(msgspec.Struct, frozen=True):
     Attributes:
         index: its place in the batch.
         conn: its connection.
-        channel: its channel.
-        symbol: its symbol.
+        channel: its channel; None where the numbers run over the connection.
+        symbol: its symbol; None where the numbers run over more than a symbol.
         rule: the rule that it breaks.
         expected: the number that the rule asks for (`increasing`: the least one).
         found: the number in its place.
-        missing: how many numbers were passed over; None where the rule cannot tell, or where numbers went back.
+        missing: how many numbers were passed over; None where the rule cannot tell, or where none were.
+        what: how it does not follow.
+        scope: what the numbers run over.
 
     """
 
     index: int
     conn: int
-    channel: str
+    channel: str | None
     symbol: str | None
     rule: SequenceRule
     expected: int
     found: int
     missing: int | None
+    what: Break
+    scope: SequenceScope = SequenceScope.SYMBOL
+
+
+class _Checked(NamedTuple):
+    """What the numbers of a channel, or of a connection, are held against."""
+
+    rule: SequenceRule
+    scope: SequenceScope
+    overlap: bool
+    repeats: bool
+    beginnings: frozenset[int]
 
 
 class SequenceChecker:
-    """Holds the last number of every connection, channel and symbol.
+    """Holds the last number of every connection, channel and symbol, or of what else the numbers run over.
 
     After a gap the message that showed it is the one to follow, also where numbers went back: an exchange that starts
     its numbers again is reported once.
@@ -65,8 +94,9 @@ class SequenceChecker:
     """
 
     def __init__(self, feed: Feed) -> None:
+        counted = feed.sequence
         checked = {
-            name: channel.sequence
+            name: _checked(channel)
             for name, channel in feed.channel_by_any_name.items()
             if channel.sequence is not SequenceRule.NONE
         }
@@ -76,8 +106,17 @@ class SequenceChecker:
         self._last: Int64s
         self._channels = _Numbers(lambda name: numbers.get(name, 0))
         # by the number of the channel; 0 is the number of all that have no rule
-        self._rules = (SequenceRule.NONE, *checked.values())
-        self._members = {rule: np.array([rule is other for other in self._rules]) for rule in checked.values()}
+        self._rules = (_Checked(SequenceRule.NONE, SequenceScope.SYMBOL, False, False, frozenset()), *checked.values())
+        self._by_connection = counted is not None
+        if counted is not None:
+            beginnings = _beginnings(counted.resets)
+            whole = _Checked(SequenceRule.NEXT, SequenceScope.CONNECTION, False, False, beginnings)
+            self._rules = (self._rules[0], whole)
+        kinds = {checked.rule for checked in self._rules[1:]}
+        self._members = {rule: np.array([rule is other.rule for other in self._rules]) for rule in kinds}
+        self._by_symbol = np.array([checked.scope is SequenceScope.SYMBOL for checked in self._rules])
+        self._overlap = np.array([checked.overlap for checked in self._rules])
+        self._repeats = np.array([checked.repeats for checked in self._rules])
         self._forget()
 
     @property
@@ -86,7 +125,7 @@ class SequenceChecker:
         return len(self._rules) > 1
 
     def check(self, conns: npt.NDArray[np.uint16], columns: FieldColumns) -> list[SequenceGap]:
-        """The messages of a batch that break their channel's rule, in order.
+        """The messages of a batch that break their rule, in order; also those that may, as a legal reset.
 
         Args:
             conns: the connection of each message.
@@ -95,17 +134,17 @@ class SequenceChecker:
         """
         if max(len(self._symbol_numbers), len(self._keys)) > _KNOWN_MAX:
             self._forget()
-        channels = self._channels.of(columns.channel)
+        channels, symbols = self._members_of(columns)
         rows = np.flatnonzero((channels > 0) & _known(columns.exchange_seq))
         if not rows.size:
             return []
-        channels, symbols = channels[rows], self._symbols.of(columns.symbol)[rows]
+        channels, symbols = channels[rows], symbols[rows]
         order, keys = self._group(conns[rows], channels, symbols)
         rows, channels = rows[order], channels[order]
         seq = _values(columns.exchange_seq)[rows]
         last, follows = self._follow(keys, seq)
 
-        found, broken = seq, np.zeros(len(seq), np.bool_)
+        found, broken = seq.copy(), np.zeros(len(seq), np.bool_)
         for rule, members in self._members.items():
             chosen = np.flatnonzero(members[channels])
             before = last[chosen]
@@ -118,17 +157,22 @@ class SequenceChecker:
                 follows[chosen] &= _known(column)[rows[chosen]]
             if rule is SequenceRule.PREVIOUS:
                 broken[chosen] = found[chosen] != before
-            else:
-                # what comes after the largest number wraps around, and is never found
-                broken[chosen] = (found[chosen] != before + 1) | (before == INT64_MAX)
+                continue
+            # what comes after the largest number wraps around, and is never found
+            after, numbers = before + 1, found[chosen]
+            broken[chosen] = (numbers != after) | (before == INT64_MAX)
+            overlaps = self._overlap[channels[chosen]]
+            if overlaps.any():
+                goes_on = overlaps & (numbers <= after) & (seq[chosen] >= after) & (before != INT64_MAX)
+                broken[chosen] &= ~goes_on
+        if self._repeats.any():
+            broken &= ~(self._repeats[channels] & (seq == last))
 
         gaps = np.flatnonzero(broken & follows)
         gaps = gaps[np.argsort(rows[gaps])]
         return [
-            self._gap(
-                columns, int(rows[gap]), int(conns[rows[gap]]), int(channels[gap]), int(last[gap]), int(found[gap])
-            )
-            for gap in gaps
+            self._gap(columns, index, int(conns[index]), *numbers)
+            for index, *numbers in zip(*(of[gaps].tolist() for of in (rows, channels, last, seq, found)), strict=True)
         ]
 
     def reset(self, conn: int) -> None:
@@ -136,6 +180,16 @@ class SequenceChecker:
         kept = self._keys >> _CONN_SHIFT != conn
         kept[-1] = True
         self._keys, self._last = self._keys[kept], self._last[kept]
+
+    def _members_of(self, columns: FieldColumns) -> tuple[Int64s, Int64s]:
+        """The numbers of each message's channel and symbol, as far as they tell successions apart; channel 0: none."""
+        if self._by_connection:
+            same = np.ones(len(columns.channel), np.int64)
+            return same, same
+        channels, symbols = self._channels.of(columns.channel), self._symbols.of(columns.symbol)
+        if not self._by_symbol.all():
+            symbols = np.where(self._by_symbol[channels], symbols, 0)
+        return channels, symbols
 
     def _forget(self) -> None:
         numbers: dict[str, int] = {}
@@ -173,20 +227,37 @@ class SequenceChecker:
             self._last = np.insert(self._last, places[~known], newest[~known])
         return last, follows
 
-    def _gap(self, columns: FieldColumns, index: int, conn: int, channel: int, last: int, found: int) -> SequenceGap:
-        rule = self._rules[channel]
+    def _gap(
+        self, columns: FieldColumns, index: int, conn: int, channel: int, last: int, seq: int, found: int
+    ) -> SequenceGap:
+        checked = self._rules[channel]
+        rule = checked.rule
         expected = last if rule is SequenceRule.PREVIOUS else last + 1
-        counted = rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and found > expected
+        what = Break.MISSING if found > expected else Break.REPEATED if seq == last else Break.BACK
+        if found in checked.beginnings or columns.seq_reset[index].as_py():
+            what = Break.RESET
+        counted = rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and what is Break.MISSING
         return SequenceGap(
             index,
             conn,
-            columns.channel[index].as_py(),
-            columns.symbol[index].as_py(),
+            None if checked.scope is SequenceScope.CONNECTION else columns.channel[index].as_py(),
+            columns.symbol[index].as_py() if checked.scope is SequenceScope.SYMBOL else None,
             rule,
             expected,
             found,
             found - expected if counted else None,
+            what,
+            checked.scope,
         )
+
+
+def _checked(channel: Channel) -> _Checked:
+    scope = SequenceScope(channel.sequence_scope)
+    return _Checked(channel.sequence, scope, channel.overlap, channel.repeats, _beginnings(channel.resets))
+
+
+def _beginnings(resets: Resets | None) -> frozenset[int]:
+    return frozenset(resets.numbers if resets else ())
 
 
 class _Numbers:

@@ -19,7 +19,7 @@ from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.notice import NoticeReader
 from wsrec.feed.plan import Subscription
 from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import SequenceChecker
+from wsrec.feed.sequence import Break, SequenceChecker
 from wsrec.feed.template import WHEN_SENT, names, sent_pattern
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
@@ -284,16 +284,18 @@ class FeedWriter:
         if not self._sequences.checks:
             return
         for gap in self._sequences.check(slots["conn"], fields):
+            reset = gap.what is Break.RESET
             self.event(
                 int(when.recv_time[gap.index]),
-                EventKind.GAP,
+                EventKind.SEQUENCE_RESET if reset else EventKind.GAP,
                 conn=gap.conn,
                 channel=gap.channel,
                 symbol=gap.symbol,
+                **({} if reset else {"what": gap.what, "missing": gap.missing}),
+                scope=gap.scope,
                 rule=gap.rule,
                 expected=gap.expected,
                 found=gap.found,
-                missing=gap.missing,
                 seq=self._next_seq - len(slots) + gap.index,
             )
 

@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.feed.schema import ConfigError, Feed, SequenceRule
+from wsrec.feed.schema import ConfigError, Feed, SequenceRule, SequenceScope
 from wsrec.feed.sequence import SequenceGap
 from wsrec.histogram import Int64s
 from wsrec.report.columns import Bools
@@ -90,10 +91,12 @@ class Streams:
     def __init__(self, feed: Feed | None) -> None:
         self._feed = feed
         self._has_fields = feed is not None and feed.fields is not None
-        self._rules = {name: channel.sequence for name, channel in feed.channel_by_any_name.items()} if feed else {}
         self._epochs: dict[int, list[_Epoch]] = {}
         self._streams: dict[Key, _Messages] = {}
         self._asked: dict[int, dict[str, None]] = {}
+        # gaps of numbers that run over a channel (or a connection: None): each of its streams may miss the messages
+        self._shared_gaps: dict[tuple[int, str | None], list[Loss]] = {}
+        self._last_row: dict[int, int] = {}
         self.losses: list[Loss] = []
         self.gap_rows: set[int] = set()
         self.gap_events = 0
@@ -206,9 +209,25 @@ class Streams:
             groups[key] = rows
         broken: dict[Key, list[SequenceGap]] = {}
         for gap in gaps:
-            broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
+            if gap.scope is SequenceScope.SYMBOL:
+                broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
+            else:
+                self._share(gap, handoff, np.flatnonzero(carried & (conns == gap.conn)))
         for key, rows in groups.items():
             self._add(key, handoff, rows, broken.get(key, ()))
+        for conn in np.unique(conns[carried]).tolist():
+            self._last_row[conn] = int(handoff[np.flatnonzero(carried & (conns == conn))[-1]])
+
+    def _share(self, gap: SequenceGap, handoff: Int64s, rows: Int64s) -> None:
+        """A gap that is not one stream's, `rows` being those of its connection."""
+        after = int(handoff[gap.index])
+        at = int(np.searchsorted(rows, gap.index))
+        before = int(handoff[rows[at - 1]]) if at else self._last_row.get(gap.conn, after)
+        shared = self._shared_gaps.setdefault((gap.conn, gap.channel), [])
+        if len(shared) < _LISTED:
+            shared.append(Loss(conn=gap.conn, start=before, end=after, reason=_describe(gap)))
+        else:
+            shared[-1] = msgspec.structs.replace(shared[-1], end=after)
 
     def _add(self, key: Key, handoff: Int64s, rows: Int64s, gaps: Sequence[SequenceGap]) -> None:
         if key not in self._streams and len(self._streams) >= _STREAMS:
@@ -258,11 +277,11 @@ class Streams:
 
     def _stream(self, key: Key, messages: _Messages, topic: str | None) -> Stream:
         conn, channel, symbol = key
-        rule = self._rules.get(channel or "", SequenceRule.NONE)
+        rule = self._feed.sequence_rule(channel) if self._feed else SequenceRule.NONE
         intervals = list(self._intervals(conn, messages, topic, proving=rule in _PROVING))
-        for loss in self.losses:
-            if loss.conn is None:
-                intervals = list(_without(intervals, loss))
+        shared = [loss for key in ((conn, None), (conn, channel)) for loss in self._shared_gaps.get(key, ())]
+        for loss in [*(loss for loss in self.losses if loss.conn is None), *shared]:
+            intervals = list(_without(intervals, loss))
         time = {state: sum(i.duration for i in intervals if i.state is state) for state in State}
         states = {interval.state for interval in intervals}
         if State.INCOMPLETE in states or messages.gaps or not intervals:

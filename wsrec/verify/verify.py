@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from wsrec.feed.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
 from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import SequenceChecker, SequenceGap
+from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.ring.events import EventKind
@@ -324,7 +324,8 @@ class _SessionReading:
     def _gaps(self, conns: Any, columns: FieldColumns | None, seq: Any, start: int, stop: int) -> list[SequenceGap]:
         if self._checker is None or columns is None or not self._checker.checks:
             return []
-        gaps = self._checker.check(conns[start:stop], FieldColumns._make(column[start:stop] for column in columns))
+        breaks = self._checker.check(conns[start:stop], FieldColumns._make(column[start:stop] for column in columns))
+        gaps = [gap for gap in breaks if gap.what is not Break.RESET]
         self._gap_seqs |= {int(seq[start + gap.index]) for gap in gaps}
         return gaps
 
