@@ -238,7 +238,7 @@ class TestComplaints:
             ("subscribe: {message: '{\"a\":{topics}'}", "f.yaml:7: subscribe.message: found text that is no JSON"),
             (
                 "subscribe: {message: '{\"a\":{topcs}}'}",
-                "f.yaml:7: subscribe.message: found no topic in it",
+                "f.yaml:7: subscribe.message: found {topcs}, expected one of",
             ),
             (
                 "subscribe: {message: '[{topics},{nonce}]'}",
@@ -254,6 +254,10 @@ class TestComplaints:
             ("keep_alive: {every: 5, text: '{x}'}", "f.yaml:7: keep_alive.text: found {x}, expected one of"),
             ("on_connect: {send: ['{topics}']}", "f.yaml:7: on_connect.send: found {topics}, expected one of"),
             ("channels: {t: {topic: t}}", "f.yaml:7: channels.t: found no subscribe"),
+            (
+                "subscribe: {message: '\"{channel}\"'}\nchannels: {t: {topic: 't{symbol}'}}",
+                "f.yaml:7: subscribe: found no symbol in what is sent",
+            ),
             (
                 "subscribe: {message: '{symbols}'}\nchannels: {t: {topic: t}}",
                 "f.yaml:8: channels.t.topic: found no {symbol}, expected a subscribe of its own",

@@ -549,7 +549,10 @@ class Subscribe(_Model):
     @property
     def by_topic(self) -> bool:
         """Whether a message asks for one topic."""
-        return self.message is not None and bool(template.names(self.message) & {"topic", "symbol"})
+        if self.message is None:
+            return False
+        names = template.names(self.message)
+        return bool(names & {"topic", "symbol"}) or not names & {"topics", "arguments", "symbols"}
 
     @property
     def most(self) -> int | None:
@@ -572,13 +575,8 @@ class Subscribe(_Model):
                 if getattr(self, key):
                     raise MisfitError((key,), "found it beside url, expected it with message only")
             return self
-        assert self.message is not None
-        if not template.names(self.message) & {"topics", "arguments", "symbols", "topic", "symbol", "channel"}:
-            raise MisfitError(
-                ("message",), "found no topic in it, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
-            )
         if self.by_topic and (self.batch or 1) > 1:
-            raise MisfitError(("batch",), "found more than 1, expected none: the message has one {topic} or {symbol}")
+            raise MisfitError(("batch",), "found more than 1, expected none: the message asks for one topic")
         if self.by_topic and self.replaces:
             raise MisfitError(("replaces",), "found a message of one topic, expected one for many")
         return self
@@ -1050,6 +1048,10 @@ class Feed(_Model):
         elif channel.argument is not None:
             _check_subscribe(subscribe, channel.argument, frozenset(channel.parameters), where)
         asked = f"{subscribe.message}{channel.argument or subscribe.argument}"
+        asks_for = {"topics", "topic", "symbols", "symbol"}
+        if channel.per_symbol and subscribe.url is None and not template.names(asked) & asks_for:
+            found = "found no symbol in what is sent, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
+            raise MisfitError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
         if not channel.per_symbol and template.names(asked) & {"symbol", "symbols"}:
             raise MisfitError(
                 (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's asks by symbol"
