@@ -131,6 +131,17 @@ channels: {trade: {topic: "trade.{symbol}"}}
 """)
         assert connection.subscriptions[0].text.endswith('"nonce":{time_ms}}')
 
+    def test_unsubscribing_before_it_is_asked_once_more(self):
+        (connection,) = connections("""
+subscribe:
+  message: '{"time":{time_s},"channel":"{channel}","event":"subscribe","payload":{symbols},"id":{id}}'
+  unsubscribe: '{"time":{time_s},"channel":"{channel}","event":"unsubscribe","payload":{symbols},"id":{id}}'
+channels: {spot.obu: {topic: "spot.obu:{symbol}"}}
+""")
+        (subscription,) = connection.subscriptions
+        expected = '{"time":{time_s},"channel":"spot.obu","event":"unsubscribe","payload":["A","B"],"id":{id}}'
+        assert subscription.undo == expected
+
     def test_by_address(self):
         (connection,) = connections("""
 subscribe: {url: "?streams={topics:/}"}

@@ -109,6 +109,14 @@ class TestLimits:
         books = [sum(topic.startswith("b:") for topic in plan.topics) for plan in plans]
         assert books == [10, 10, 10, 10]
 
+    @given(st.integers(1, 30), st.sampled_from([0.5, 3, 8]))
+    @settings(deadline=None)
+    def test_messages_of_all_connections_together(self, count, rate):
+        plans = limited([f"S{n}" for n in range(count)], streams_per_connection=10, messages_per_second_in_all=rate)
+        times = [p.start_after + nth * p.send_interval for p in plans for nth in range(len(p.subscriptions))]
+        for seconds in (1, 10):
+            assert most_within(times, seconds) <= rate * seconds + 1
+
     @pytest.mark.parametrize(
         ("limits", "expected"),
         [

@@ -12,6 +12,7 @@ import pytest
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from tests.receive.test_receiver import SECRET, TEXT, forever, plan, receive, subscriptions
+from wsrec import child
 from wsrec.feed.plan import Answer, KeepAlive, Subscription, TokenRequest
 from wsrec.ring.events import EventKind
 
@@ -171,6 +172,16 @@ class TestSpeech:
         assert [message for _, message in came] == ['{"id":1000000,"conf":1}', "one", "two"]
         # not sooner; how much later is the machine's
         assert all(moment >= due - 0.05 for (moment, _), due in zip(came, (0.3, 0.4, 0.5), strict=True))
+
+    def test_what_is_asked_once_more_is_undone_first(self, receive, exchange):
+        said = Subscription(text='{"sub":1}', topics=("t",), undo='{"unsub":{id}}')
+        receiver = receive(plan(exchange(forever).url, subscriptions=(said,)))
+        receiver.until(receiver.reader.sent)
+        order = child.Resubscribe(conn=0, topics=("t",), reason="a gap")
+        receiver.process.stdin.write(child.encode_order(order))
+        receiver.process.stdin.flush()
+        receiver.until(lambda: len(receiver.reader.sent()) == 3)
+        assert [text for _, text in receiver.reader.sent()] == [b'{"sub":1}', b'{"unsub":1000000}', b'{"sub":1}']
 
     def test_time_is_that_of_sending(self, receive, exchange):
         before = time.time_ns() // 1_000_000

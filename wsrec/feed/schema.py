@@ -402,7 +402,9 @@ class Socket(_Model):
 
     def public(self) -> Socket:
         """The same without secrets."""
-        return self.model_copy(update={"url": mask_url(self.url), "headers": dict.fromkeys(self.headers, MASK)})
+        token = self.token and self.token.model_copy(update={"url": mask_url(self.token.url)})
+        headers = dict.fromkeys(self.headers, MASK)
+        return self.model_copy(update={"url": mask_url(self.url), "headers": headers, "token": token})
 
 
 class Listing(_Model):
@@ -534,6 +536,11 @@ class Subscribe(_Model):
     url: Template | None = Field(
         default=None, description="In place of `message`: what follows the socket's `url`: `?streams={topics:/}`."
     )
+    unsubscribe: Template | None = Field(
+        default=None,
+        description="A message to send before `message` is sent once more, with the same placeholders, for exchanges "
+        "that do not take a second subscription.",
+    )
     replaces: bool = Field(
         default=False,
         description="Whether a message replaces the one before it: then one message has all topics of a connection.",
@@ -571,7 +578,7 @@ class Subscribe(_Model):
         if self.url is not None:
             if template.names(self.url) != {"topics"}:
                 raise MisfitError(("url",), "found other placeholders or none, expected {topics:/} or the like")
-            for key in ("argument", "batch", "replaces"):
+            for key in ("argument", "batch", "unsubscribe", "replaces"):
                 if getattr(self, key):
                     raise MisfitError((key,), "found it beside url, expected it with message only")
             return self
@@ -601,7 +608,8 @@ class Subscribe(_Model):
         if argument is not None:
             argument = _json_of(argument, {**texts, "symbols": ["1"]}, "argument")
         arguments = {} if argument is None else {"arguments": [template.Raw(argument)]}
-        _json_of(self.message, {**texts, **lists, **arguments, "id": 1}, "message")
+        for key in ("message", "unsubscribe"):
+            _json_of(getattr(self, key) or "0", {**texts, **lists, **arguments, "id": 1}, key)
 
 
 class Channel(_Model):
@@ -708,7 +716,9 @@ class Channel(_Model):
         """The same with values for all of its parameters."""
         subscribe = self.subscribe
         if subscribe is not None:
-            texts = {key: _with(parameters, getattr(subscribe, key)) for key in ("message", "argument", "url")}
+            texts = {
+                key: _with(parameters, getattr(subscribe, key)) for key in ("message", "argument", "unsubscribe", "url")
+            }
             subscribe = subscribe.model_copy(update=texts)
         texts = {key: _with(parameters, getattr(self, key)) for key in ("topic", "argument", "asked_as", "ack_key")}
         return self.model_copy(update={**texts, "subscribe": subscribe, "parameters": {}})
@@ -740,6 +750,13 @@ class Limits(_Model):
     messages_per_second: float = Field(
         default=4.0, description="Most messages that we may send on a connection.", gt=0, le=1e6
     )
+    messages_per_second_in_all: float | None = Field(
+        default=None,
+        description="Most messages a second from one address, on all connections together: they begin one after "
+        "another, and each sends more seldom.",
+        gt=0,
+        le=1e6,
+    )
     send_interval: float | None = Field(
         default=None,
         description="Least time (s) between two messages that we send; by default from `messages_per_second`.",
@@ -765,10 +782,11 @@ class Limits(_Model):
         le=366 * 86400,
     )
 
-    @property
-    def spacing(self) -> float:
-        """Least time (s) between two messages that we send."""
-        return self.send_interval or 1 / self.messages_per_second
+    def spacing(self, connections: int) -> float:
+        """Least time (s) between two messages that we send on one of so many connections."""
+        alone = self.send_interval or 1 / self.messages_per_second
+        together = self.messages_per_second_in_all
+        return alone if together is None else max(alone, connections / together)
 
 
 class Ack(_Model):
@@ -1157,7 +1175,8 @@ def mask_url(url: str) -> str:
     pairs = re.split(r"([&;])", parts.query)
     for index, pair in enumerate(pairs):
         name, equals, value = pair.partition("=")
-        if equals and value and not _ENV.fullmatch(value) and _SECRET_NAME.search(name):
+        told = _ENV.fullmatch(value) or template.PLACEHOLDER.fullmatch(value)
+        if equals and value and not told and _SECRET_NAME.search(name):
             pairs[index] = f"{name}={MASK}"
     return urlunsplit(parts._replace(netloc=netloc, query="".join(pairs)))
 

@@ -84,6 +84,10 @@ class Speech:
             await asyncio.sleep(last + plan.send_interval - loop.time())
             last = loop.time()
             if again is not None:
+                if again[0].undo is not None:
+                    self._say(again[0].undo)
+                    await asyncio.sleep(plan.send_interval)
+                    last = loop.time()
                 self._subscribe(*again)
             elif keep_alive is not None:
                 if keep_alive.text is None:
