@@ -691,8 +691,8 @@ cdef class Scanner:
     Args:
         paths: the places of values, each the steps that lead to it: keys (str), positions (int, from 0), each element
             (None); other arguments name them by their index.
-        texts: the places of names; there is one a way of taking a name. A list (at most `PARTS_MAX`) of pairs: an index
-            of `paths`, and whether the value counts, or only that it is there. A single one that counts is a text.
+        texts: the places of names; there is one a way of taking a name. An index of `paths`, for a text; or a list (at
+            most `PARTS_MAX`) of pairs: an index of `paths`, and whether the value counts, or only that it is there.
         channel: the places of the channel's name (indices of `texts`), tried in this order.
         plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time (pairs:
             index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text), sequence number, first
@@ -748,8 +748,8 @@ cdef class Scanner:
         self._texts = <int32_t*>allocate(len(texts), sizeof(int32_t))
         parts = [0]
         for index, place in enumerate(texts):
-            if len(place) == 1 and place[0][1]:
-                self._texts[index] = self._places[place[0][0]]
+            if isinstance(place, int):
+                self._texts[index] = self._places[place]
                 continue
             if len(place) > PARTS_MAX:
                 raise NotScannableError(f"a name of more than {PARTS_MAX} values")

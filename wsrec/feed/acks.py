@@ -122,12 +122,12 @@ class AckTracker:
         named = {text for place in self._keys for text in _keys(message, place)}
         if refusal is None and request is not None and ack.accepted is not None:
             accepted = {scalar_text(value) for value in values(message, steps(ack.accepted))}
-            self._forget(conn, request.topics)
             outcomes = [
                 AckOutcome("ack", conn, tuple(t for t, name in request.topics.items() if name in accepted)),
                 AckOutcome("refused", conn, tuple(t for t, name in request.topics.items() if name not in accepted)),
             ]
             left_out = outcomes[1]._replace(message="the answer does not list it")
+            self._forget(conn, tuple(request.topics), request)
             return [outcome for outcome in (outcomes[0], left_out) if outcome.topics]
         topics = tuple(t for one in waiting for t, name in one.topics.items() if name in named)
         if not topics and request is not None:
@@ -153,7 +153,7 @@ class AckTracker:
         """Forget what was asked on `conn`: its end is an event of its own."""
         self._waiting.pop(conn, None)
 
-    def _forget(self, conn: int, topics: Sequence[str] | dict[str, str], answered: _Request | None = None) -> None:
+    def _forget(self, conn: int, topics: Sequence[str], answered: _Request | None = None) -> None:
         """These topics are answered, on whatever request; `answered` is over where none of its topics is left."""
         waiting = self._waiting.get(conn, [])
         for request in list(waiting):

@@ -25,6 +25,7 @@ from wsrec.feed.message import (
     NOTHING,
     SCALES,
     UNREADABLE,
+    Ids,
     MessageReader,
     RowPlaces,
     extract_of,
@@ -142,8 +143,18 @@ class CompiledFieldReader:
 
     def disconnected(self, conn: int) -> None:
         """Forget what was learned on a connection (`fields.ids`)."""
-        if self._reader is not None:
-            self._reader.disconnected(conn)
+        if isinstance(self._reader, _Plain):
+            self._reader.message.disconnected(conn)
+
+    @property
+    def ids(self) -> Ids:
+        """What was learned on connections."""
+        return self._reader.message.ids if isinstance(self._reader, _Plain) else {}
+
+    def restore(self, ids: Ids) -> None:
+        """Go on with what `ids` said before."""
+        if isinstance(self._reader, _Plain):
+            self._reader.message.restore(ids)
 
 
 def unpacked(kind: str, payload: pa.Array, readable: Bools, binary: Bools | None) -> tuple[pa.Array, Bools]:
@@ -167,21 +178,17 @@ class _Plain:
     """Reads every message the plain way: what feeds need whose fields depend on what came before."""
 
     def __init__(self, feed: Feed) -> None:
-        self._message = MessageReader(feed)
+        self.message = MessageReader(feed)
 
     def read(self, payload: pa.Array, readable: Bools, conns: npt.NDArray[np.integer] | None) -> FieldColumns:
         """See `CompiledFieldReader.read`."""
         each = itertools.repeat(0) if conns is None else conns.tolist()
         return columns_of(
             [
-                self._message.read(message, conn) if wanted else NOTHING
+                self.message.read(message, conn) if wanted else NOTHING
                 for message, wanted, conn in zip(_views(payload), readable.tolist(), each, strict=False)
             ]
         )
-
-    def disconnected(self, conn: int) -> None:
-        """See `CompiledFieldReader.disconnected`."""
-        self._message.disconnected(conn)
 
 
 def columns_of(rows: Sequence[tuple[Any, ...]]) -> FieldColumns:
@@ -201,6 +208,7 @@ class _Way:
 
     Attributes:
         paths: the paths, each with whether its value counts, or only that it is there.
+        is_text: whether it takes a text from a single path, whatever else the message holds.
 
     """
 
@@ -208,16 +216,17 @@ class _Way:
         self.is_channel = channel
         self.place = place
         if isinstance(place, Match):
-            self.paths = [(place.path, True)]
+            self.paths, self.is_text = [(place.path, True)], True
             return
         self._sources = place.parts if place.path is None else (place.path,)
         self.paths = [(path, False) for path in place.needs]
         self.paths += [(path, True) for path in (*place.where, *self._sources)]
+        self.is_text = place.path is not None and len(self.paths) == 1
 
     def name(self, found: bytes) -> str | None:
         """The name, of what a `Scanner` found at the paths."""
         place = self.place
-        if len(self.paths) == 1 and self.paths[0][1] and place.path is not None:
+        if self.is_text:
             text: str | None = found.decode()
             if isinstance(place, Match):
                 return text if text == place.match else None
@@ -287,7 +296,10 @@ class _Tables:
             for plan in plans
         ]
         self._ways = [_Way(place, channel=is_channel) for is_channel, place in ways]
-        parts = [[(path(text), counts) for text, counts in way.paths] for way in self._ways]
+        parts = [
+            path(way.paths[0][0]) if way.is_text else [(path(text), counts) for text, counts in way.paths]
+            for way in self._ways
+        ]
         self._scanner = Scanner(
             [_scanned(text) for text in paths], parts, channel, programs, self._learn, self._read_message
         )
@@ -306,9 +318,6 @@ class _Tables:
             start, start + size, offsets.address + payload.offset * 8, flags.ctypes.data, count, columns.ctypes.data
         )
         return self._columns(pa.py_buffer(columns), count)
-
-    def disconnected(self, conn: int) -> None:
-        """Nothing that is known here is a connection's."""
 
     def _columns(self, memory: pa.Buffer, count: int) -> FieldColumns:
         """The columns in the memory that the scanner wrote (`Scanner.room`)."""
@@ -438,6 +447,16 @@ class PythonFieldReader:
         """See `CompiledFieldReader.disconnected`."""
         if self._fields is not None:
             self._message.disconnected(conn)
+
+    @property
+    def ids(self) -> Ids:
+        """See `CompiledFieldReader.ids`."""
+        return self._message.ids if self._fields is not None else {}
+
+    def restore(self, ids: Ids) -> None:
+        """See `CompiledFieldReader.restore`."""
+        if self._fields is not None:
+            self._message.restore(ids)
 
     def _learn(self, fields: Fields, text: str) -> _Reading:
         """How to read the messages whose first channel place holds `text`."""

@@ -52,6 +52,10 @@ _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
 
 
+Ids = dict[int, dict[str, dict[str, str]]]
+"""By connection, then id: names and what they stand for."""
+
+
 class Row(NamedTuple):
     """What a message says; None where it says nothing.
 
@@ -136,6 +140,16 @@ class MessageReader:
         if self._ids is not None:
             self._ids.forget(conn)
 
+    @property
+    def ids(self) -> Ids:
+        """What ids stand for, by connection and id."""
+        return self._ids.known if self._ids is not None else {}
+
+    def restore(self, ids: Ids) -> None:
+        """Go on with what `ids` said before."""
+        if self._ids is not None:
+            self._ids.known = ids
+
     @staticmethod
     def _read_text(fields: Fields, payload: memoryview | bytes) -> Row:
         if not fields.texts or len(payload) > _TEXT_MAX:
@@ -149,23 +163,23 @@ class _Ids:
     def __init__(self, ids: ChannelIds) -> None:
         self._model = ids
         self._names = {name: _extracts(places) for name, places in ids.names.items()}
-        self._known: dict[int, dict[str, dict[str, str]]] = {}
+        self.known: Ids = {}
 
     def names(self, message: Any, conn: int) -> Mapping[str, str]:
         """The names that the message's id stands for; learns them where the message announces one."""
         ids = self._model
         if not holds(message, ids.where):
             key = _scalar(message, ids.at)
-            return self._known.get(conn, {}).get(key, {}) if key is not None else {}
+            return self.known.get(conn, {}).get(key, {}) if key is not None else {}
         key = _scalar(message, ids.id)
-        known = self._known.setdefault(conn, {})
+        known = self.known.setdefault(conn, {})
         if key is not None and len(key) <= NAME_MAX and (key in known or len(known) < _IDS_MAX):
             found = {name: _first_text(message, places) for name, places in self._names.items()}
             known[key] = {name: text for name, text in found.items() if text is not None}
         return {}
 
     def forget(self, conn: int) -> None:
-        self._known.pop(conn, None)
+        self.known.pop(conn, None)
 
 
 def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:

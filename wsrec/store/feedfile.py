@@ -16,6 +16,7 @@ import pyarrow as pa
 from wsrec import __version__, child
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
+from wsrec.feed.message import Ids
 from wsrec.feed.notice import NoticeReader
 from wsrec.feed.plan import Subscription
 from wsrec.feed.schema import Feed
@@ -109,6 +110,10 @@ class FeedWriter:
         ]
         self._names = 0, 0
         self._begin()
+
+    def restore(self, ids: Ids) -> None:
+        """Go on with what ids stood for at the end of the file before (`wsrec.ids` of its metadata)."""
+        self._fields.restore(ids)
 
     def _begin(self) -> None:
         self._messages: ParquetOutput | None = None
@@ -345,6 +350,7 @@ class FeedWriter:
             "feed": self.name,
             "feed_config": self._config,
             "feed_config_sha256": hashlib.sha256(config).hexdigest(),
+            "ids": self._fields.ids,
             **shared,
             "connections": [c for c in shared["connections"] if c["feed"] == self.name],
             "stages": {key: histogram.to_json() for key, histogram in self._steps.items()},

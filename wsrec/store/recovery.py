@@ -16,12 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsrec.feed.message import Ids
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.store import manifest
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import JournalReader
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.schema import METADATA_PREFIX
 
 # also what a damaged journal makes of events, of the job and of the feed in it
 _UNRECOVERABLE = (OSError, pa.ArrowException, msgspec.MsgspecError, ValueError, LookupError, TypeError)
@@ -72,6 +74,8 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
         if pipeline is None:
             job = msgspec.structs.replace(msgspec.json.decode(reader.job, type=WriterJob), out=str(out))
             pipeline = Pipeline(job, folder, next_seq=next_seq)
+            for name, ids in _landed_ids(out, lines).items():
+                pipeline.feeds[name].restore(ids)
             offset = _landed_offset(out, lines)
             offset = _first_offset(journals) if offset is None else offset
             if offset is not None:
@@ -98,6 +102,17 @@ def _recover_session(out: Path, folder: Path) -> Recovered:
         path.unlink()
     folder.rmdir()
     return Recovered(session, rows)
+
+
+def _landed_ids(out: Path, lines: list[manifest.ManifestLine]) -> dict[str, Ids]:
+    """What each feed's ids stood for at the end of its last file of messages that has landed."""
+    found = {}
+    for line in sorted(lines, key=lambda line: line.number):
+        if line.path is not None and (out / line.path).exists():
+            metadata = pq.read_metadata(out / line.path).metadata or {}
+            text = metadata.get(f"{METADATA_PREFIX}ids".encode(), b"{}")
+            found[line.feed] = msgspec.json.decode(text, type=Ids)
+    return found
 
 
 def _landed_offset(out: Path, lines: list[manifest.ManifestLine]) -> int | None:
