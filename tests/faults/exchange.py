@@ -48,6 +48,7 @@ class FaultyExchange:
         self._muted: set[ServerConnection] = set()
         self._refusals = 0
         self._pipes: list[tuple[asyncio.StreamWriter, list[bool]]] = []
+        self._backs: list[asyncio.StreamWriter] = []
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(self._context)
         self._started = threading.Event()
@@ -133,8 +134,10 @@ class FaultyExchange:
             await self._stopping.wait()
             counting.cancel()
             proxy.close()
-            for writer, _ in self._pipes:
+            for writer in [*(pipe[0] for pipe in self._pipes), *self._backs]:
                 writer.transport.abort()
+            # until the transports are gone
+            await asyncio.sleep(0.05)
 
     def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         self.asked.append(time.monotonic())
@@ -183,12 +186,14 @@ class FaultyExchange:
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
         writer.behind = back.get_extra_info("sockname")[1]  # type: ignore[attr-defined]
         self._pipes.append((writer, frozen))
+        self._backs.append(back)
 
         async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
                 while data := await source.read(65536):
                     if frozen:
                         await self._stopping.wait()
+                        return
                     sink.write(data)
                     await sink.drain()
                 if not frozen:

@@ -197,11 +197,11 @@ def _found(name: str, out: Path, happened: int, sent_at: list[int], status: int)
     acked = [e["time"] for e in events if e["kind"] == EventKind.ACK]
     explained = [(a, min((at for at in acked if at >= b), default=b)) for a, b in (*lost, *silences)]
     unexplained = [n for n in missing if not any(a - SLACK_NS <= sent_at[n] <= b + SLACK_NS for a, b in explained)]
-    noticed = [e["time"] for e in events if e["kind"] in _NOTICED and e["time"] > happened]
+    noticed = [e["time"] for e in events if e["kind"] in _NOTICED and e["time"] > happened - SLACK_NS]
     after = [time for time, number in carried if sent_at[number] > happened and time > happened]
     return Found(
         fault=name,
-        detected_ms=(noticed[0] - happened) / 1e6 if noticed else None,
+        detected_ms=max(noticed[0] - happened, 0) / 1e6 if noticed else None,
         data_ms=(min(after) - happened) / 1e6 if after else None,
         missing=len(missing),
         unexplained=len(unexplained),

@@ -169,7 +169,7 @@ class Keeper:
         if self._active is not None and self._active.plan.conn == conn:
             self._wish = reason
             self._wished.set()
-        else:
+        elif any(side.plan.conn == conn and side.connected for side in self._sides):
             self._early_wish = conn, reason
 
     def resubscribe(self, conn: int, topics: Sequence[str], reason: str) -> None:
@@ -221,6 +221,7 @@ class Keeper:
         """Open a connection, again and again until it is, and have it take the active one's place, if there is one."""
         backoff = self._backoff if self._active is None else Backoff()
         while not stop.done() and not self._finished:
+            self._early_wish = None
             failure = await self._beside(stop, self._attempt(new, backoff.attempts))
             if failure is None and new.connected and self._active is not None:
                 failure = await self._beside(stop, self._prove(new), until_lost=True)
@@ -298,7 +299,7 @@ class Keeper:
             old.tear_down()
             self._tell_replaced(old, new, reason, since, last)
         early, self._early_wish = self._early_wish, None
-        if early is not None:
+        if early is not None and early[0] == new.plan.conn:
             self.renew(*early)
 
     def _lose(self, active: Connection, *, trying: bool) -> None:
