@@ -7,7 +7,7 @@ import sys
 import msgspec
 import pytest
 
-from wsrec.feed.plan import ConnectionPlan, plan
+from wsrec.feed.plan import ConnectionPlan, Pace, plan, standbys
 from wsrec.feed.target import resolve
 
 
@@ -54,6 +54,30 @@ class TestLimits:
             resolve("binance", [f"A{n}" for n in range(10)], ("trades",)), streams_per_connection=2, connects=4
         )
         assert [c.start_after for c in plan([target])] == [0, 0, 300, 300, 600]
+
+    def test_attempts_keep_half_of_the_connects(self):
+        (connection,) = plan([resolve("binance")])
+        assert connection.pace == Pace(attempts=150, interval=300)
+        assert connection.pace.share(2) == Pace(attempts=75, interval=300)
+        assert plan([resolve("ws://localhost/")])[0].pace is None
+
+
+class TestStandbys:
+    def test_stand_by_for_what_can_be_replaced_with_numbers_of_their_own(self):
+        plans = plan([resolve("binance"), resolve("ws://localhost/"), resolve("binance-usdm")])
+        spare = standbys(plans)
+        assert [(s.conn, s.stands_for) for s in spare] == [(3, 0), (4, 2)]
+        assert (spare[0].url, spare[0].subscriptions) == (plans[0].url, plans[0].subscriptions)
+
+    def test_a_lifetime_is_enough(self):
+        (connection,) = plan([limited(resolve("binance", ("BTCUSDT",), ("trades",)), lifetime=60)])
+        assert (connection.replaceable, connection.lifetime, connection.quiet) == (True, 60, None)
+
+
+class TestQuiet:
+    def test_is_the_smallest_of_the_channels_on_the_connection(self):
+        public, market = plan([resolve("binance-usdm", ("BTCUSDT",), ("trades", "book", "!bookTicker", "kline_1m"))])
+        assert (public.quiet, market.quiet) == (60, None)
 
 
 class TestConnections:

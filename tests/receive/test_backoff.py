@@ -37,3 +37,24 @@ class TestBackoff:
         backoff.reset()
         assert backoff.attempts == 0
         assert backoff.next() <= FIRST
+
+
+class TestCauses:
+    def test_who_is_told_to_come_less_often_waits_a_minute_and_longer_each_time(self):
+        backoff = Backoff()
+        waits = [backoff.next(cause="limited") for _ in range(8)]
+        assert waits[0] >= 60
+        assert max(waits) <= 3600
+        assert waits[-1] >= 1800
+
+    def test_a_time_that_the_server_names_goes_before(self):
+        assert Backoff().next(2.0, "limited") == 2.0
+
+    def test_a_certificate_is_seldom_looked_at_again(self):
+        assert Backoff().next(cause="certificate") >= 150
+
+    def test_each_cause_has_its_own(self):
+        backoff = Backoff()
+        for _ in range(5):
+            backoff.next(cause="limited")
+        assert backoff.next(cause="refused") <= FIRST

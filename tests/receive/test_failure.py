@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
-from wsrec.receive.failure import explain
+from wsrec.receive.failure import NobodyThereError, explain
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -25,6 +25,7 @@ FAILURES = [
     (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refused", "x.test:443 refused", "server runs"),
     (TimeoutError(), "timeout", "did not answer in time", "firewall"),
     (TimeoutError(errno.ETIMEDOUT, "timed out"), "timeout", "did not answer in time", "firewall"),
+    (NobodyThereError("nothing came for 30.1 s"), "timeout", "nothing came for 30.1 s", "firewall"),
     (OSError(errno.ENETUNREACH, "Network is unreachable"), "unreachable", "Network is unreachable", "network"),
     (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable", "No route to host", "network"),
     (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "lost", "reset by peer", "network"),
@@ -66,6 +67,22 @@ class TestHttp:
         failure = explain(HandshakeRefused(status, "No", None, ""), "x.test", 443)
         assert (failure.cause, failure.permanent) == ("http", True)
         assert failure.cure
+
+    def test_a_redirect_is_not_followed_and_told(self):
+        failure = explain(HandshakeRefused(302, "Found", None, "", "evil.test"), "x.test", 443)
+        assert failure.permanent
+        assert "a redirect to evil.test" in failure.message
+        assert "never followed" in failure.cure
+
+    @pytest.mark.parametrize("status", [418, 429])
+    def test_too_often_has_a_cause_of_its_own(self, status):
+        assert explain(HandshakeRefused(status, "Slow Down", None, ""), "x.test", 443).cause == "limited"
+
+    @pytest.mark.parametrize("wait", [86_400.0, 1e300, float("inf")])
+    def test_an_absurd_wait_is_cut_and_told(self, wait):
+        failure = explain(HandshakeRefused(429, "Slow Down", wait, ""), "x.test", 443)
+        assert failure.retry_after == 3600
+        assert "3600 s are waited" in failure.message
 
     @pytest.mark.parametrize("status", [408, 418, 425, 429, 500, 502, 503, 504, 522])
     def test_tried_again(self, status):

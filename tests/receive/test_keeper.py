@@ -14,10 +14,10 @@ import pytest
 import uvloop
 
 from tests.receive.conftest import Reader, messages
-from tests.receive.test_receiver import RawExchange, answer, plan, subscriptions
+from tests.receive.test_receiver import RawExchange, answer, plan, request, subscriptions
 from wsrec.feed.plan import ConnectionPlan, standbys
 from wsrec.receive import keeper as keeper_module
-from wsrec.receive import watch
+from wsrec.receive import opening, watch
 from wsrec.receive.job import TlsMode
 from wsrec.receive.keeper import Keeper, Side
 from wsrec.receive.pacing import Gates
@@ -31,6 +31,12 @@ from wsrec.ring.slotring import SlotRing
 TEXT = 1
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch) -> None:
+    """Two go on together no longer than a test needs."""
+    monkeypatch.setattr(keeper_module, "_OVERLAP", 0.1)
+
+
 @pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
 def waiting(request, monkeypatch) -> None:
     monkeypatch.setattr(Kept, "waiting", request.param)
@@ -41,7 +47,7 @@ class Kept:
 
     waiting: type[Waiting] = Epoll
 
-    def __init__(self, planned: ConnectionPlan, **options: Any) -> None:
+    def __init__(self, planned: ConnectionPlan, gates: Gates | None = None, **options: Any) -> None:
         plans = [planned, *standbys([planned])]
         descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20)]
         descriptors += [ByteRing.create("t", 1 << 20) for _ in plans]
@@ -55,7 +61,7 @@ class Kept:
             [Side(plan, self.rings[plan.conn]) for plan in plans],
             Producer(slots, notes),
             self.waiting(),
-            Gates(),
+            gates or Gates(),
             tls=TlsPolicy(TlsMode.STAMPED, None),
             **{"max_message": 1 << 26, "until_close": False, **options},
         )
@@ -164,6 +170,21 @@ class TestReplacement:
             assert is_whole(kept.numbers())
             assert kept.events(EventKind.LOST_INTERVAL) == []
             assert [told["to_conn"] for told in kept.events(EventKind.REPLACED)] == [1, 0]
+
+        run(test())
+
+    def test_a_wish_that_comes_too_late_is_not_kept_for_the_next_turn(self, exchange):
+        async def test() -> None:
+            kept = Kept(plan(exchange(Market()).url, replaceable=True))
+            await kept.until(lambda: len(kept.numbers()) > 5)
+            kept.keeper.renew(0, "because")
+            await kept.event(EventKind.REPLACED)
+            kept.keeper.renew(0, "because, once more")
+            kept.keeper.renew(1, "again")
+            await kept.event(EventKind.REPLACED, 2)
+            await asyncio.sleep(0.3)
+            await kept.stop()
+            assert [told["reason"] for told in kept.events(EventKind.REPLACED)] == ["because", "again"]
 
         run(test())
 
@@ -338,5 +359,49 @@ class TestTcp:
             assert 0 < told["rtt_us"] < 10_000_000
             assert told["rcv_queue"] >= 0
             assert told["retransmits"] == told["lost"] == 0
+
+        run(test())
+
+
+class TestPace:
+    def test_who_is_told_to_wait_holds_back_all_that_go_to_the_host(self, exchange):
+        async def test() -> None:
+            limited = exchange(Market(), process_request=too_often)
+            other = exchange(Market())
+            gates = Gates()
+            first = Kept(plan(limited.url), gates)
+            await first.event(EventKind.CONNECT_FAILED)
+            began = asyncio.get_running_loop().time()
+            second = Kept(plan(other.url), gates)
+            await second.event(EventKind.CONNECT)
+            # by its own clock the server asked for 2 s, a little before
+            assert asyncio.get_running_loop().time() - began > 1.0
+            await first.stop()
+            await second.stop()
+
+        def too_often(connection: Any, request: Any) -> Any:
+            response = connection.respond(429, "slow down")
+            response.headers["Retry-After"] = "2"
+            return response
+
+        run(test())
+
+    def test_a_refusal_that_never_ends_is_told_by_its_head(self, monkeypatch):
+        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.3)
+        released = threading.Event()
+
+        def handler(sock: socket.socket) -> None:
+            request(sock)
+            sock.sendall(b"HTTP/1.1 429 Slow Down\r\nRetry-After: 7\r\nContent-Length: 1000\r\n\r\nbegun")
+            released.wait(10)
+
+        async def test() -> None:
+            with RawExchange(handler) as server:
+                kept = Kept(plan(server.url))
+                failed = await kept.event(EventKind.CONNECT_FAILED)
+                released.set()
+                await kept.stop()
+            assert (failed["cause"], failed["retry_s"]) == ("limited", 7.0)
+            assert failed["message"].endswith("429 Slow Down: begun")
 
         run(test())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import email.utils
 import http
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from websockets.server import ServerProtocol
 
 from wsrec.wire.errors import HandshakeError, HandshakeRefused
-from wsrec.wire.handshake import MAX_HEAD, Handshake
+from wsrec.wire.handshake import MAX_BODY, MAX_HEAD, Handshake
 
 URL = "wss://exchange.test:9443/stream?streams=btcusdt@trade&token=x"
 
@@ -149,6 +151,50 @@ class TestRefused:
         with pytest.raises(HandshakeRefused) as caught:
             handshake.feed(memoryview(answer("429 Slow Down", Content_Length=0, Retry_After=value)))
         assert caught.value.retry_after == seconds
+
+    def test_retry_after_by_a_date(self, handshake):
+        date = email.utils.format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(answer("503 Down", Content_Length=0, Retry_After=date)))
+        assert 500 < caught.value.retry_after <= 600
+
+    @pytest.mark.parametrize(
+        ("location", "host"),
+        [
+            ("https://other.test/path?token=s3cr3t", "other.test"),
+            ("//u:s3cr3t@other.test:8443/", "other.test"),
+            ("/login?s3cr3t", "another path of the same host"),
+            ("https://[broken", "another path of the same host"),
+        ],
+    )
+    def test_a_redirect_tells_the_host_and_nothing_else(self, handshake, location, host):
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(answer("302 Found", Content_Length=0, Location=location)))
+        assert caught.value.location == host
+
+    def test_nothing_of_it_reaches_a_terminal_as_an_escape(self, handshake):
+        data = "HTTP/1.1 302 Fo\x1b[31mund\r\nLocation: https://a\x1b[2Jb.test/\r\nContent-Length: 4\r\n\r\n\x1b]0;"
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(data.encode()))
+        assert caught.value.location
+        assert f"{caught.value}{caught.value.body}{caught.value.location}".isprintable()
+
+    @pytest.mark.parametrize("how", [{"Transfer_Encoding": "chunked"}, {"Content_Length": 900_000}, {}])
+    def test_an_endless_body_is_read_up_to_a_bound(self, handshake, how):
+        handshake.feed(memoryview(answer("429 Slow Down", Retry_After="7", **how)))
+        part, fed = b"fff\r\n" + b"x" * 0xFFF + b"\r\n", 0
+        while fed + len(part) <= MAX_BODY:
+            fed += handshake.feed(memoryview(part))
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(part * 2))
+        assert (caught.value.status, caught.value.retry_after) == (429, 7.0)
+
+    def test_what_never_ends_can_be_given_up(self, handshake):
+        handshake.give_up()
+        handshake.feed(memoryview(answer("429 Slow Down", b"some", Content_Length=100, Retry_After="7")))
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.give_up()
+        assert (caught.value.status, caught.value.retry_after, caught.value.body) == (429, 7.0, "some")
 
     @pytest.mark.parametrize("line", ["HTTP/1.1 403 Forb\x1b[31midden", "HTTP/1.0 403 Forb\x07[31midden"])
     def test_one_that_the_library_does_not_take_keeps_its_status(self, handshake, server, line):

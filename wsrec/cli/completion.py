@@ -46,7 +46,8 @@ def symbol_names(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 def _feeds(ctx: click.Context) -> list[Feed]:
-    given: Any = ctx.params.get("targets") or ctx.params.get("target") or ()
+    # what stands before an option without its value is not parsed: it is among the rest
+    given: Any = ctx.params.get("targets") or ctx.params.get("target") or ctx.args
     feeds = []
     for name in (given,) if isinstance(given, str) else given:
         try:

@@ -204,7 +204,15 @@ def plan_(
     if as_json:
         # Without what may be secret: the URL as it is sent, and headers' values.
         rows = [msgspec.to_builtins(connection) for connection in connections]
-        rows = [{**row, "url": row["public_url"], "headers": sorted(row["headers"])} for row in rows]
+        rows = [
+            {
+                **row,
+                "url": row["public_url"],
+                "headers": sorted(row["headers"]),
+                "token": row["token"] and {**row["token"], "url": mask_url(row["token"]["url"])},
+            }
+            for row in rows
+        ]
         return _print_json({**totals, "connections": rows})
     if chosen.listed is not None:
         click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
@@ -233,7 +241,9 @@ def _print_plan(connection: ConnectionPlan) -> None:
     if connection.headers:
         lines.append(f"headers: {', '.join(sorted(connection.headers))}")
     if connection.token:
-        lines.append(f"first {connection.token.method} {connection.token.url} for a token, before each attempt")
+        lines.append(
+            f"first {connection.token.method} {mask_url(connection.token.url)} for a token, before each attempt"
+        )
     if connection.start_after:
         lines.append(f"connects {connection.start_after:g} s after the start")
     if connection.wait:

@@ -64,8 +64,23 @@ def address(url: str, asks: Sequence[Ask]) -> str:
     return url if template is None else url + fill_url(template, {"topics": [one.topic for one in asks]})
 
 
-def messages(asks: Sequence[Ask]) -> Iterator[tuple[str, tuple[Ask, ...]]]:
-    """The messages that ask for topics, in an order that does not depend on chance, and which each asks for.
+class Message(NamedTuple):
+    """A message that asks for topics.
+
+    Attributes:
+        text: the message.
+        asks: what it asks for.
+        undo: the message that ends these subscriptions, `{id}` not filled in; None where the exchange wants none.
+
+    """
+
+    text: str
+    asks: tuple[Ask, ...]
+    undo: str | None
+
+
+def messages(asks: Sequence[Ask]) -> Iterator[Message]:
+    """The messages that ask for topics, in an order that does not depend on chance.
 
     Raises:
         ValueError: one topic alone is more than the exchange takes in a message.
@@ -81,18 +96,19 @@ def messages(asks: Sequence[Ask]) -> Iterator[tuple[str, tuple[Ask, ...]]]:
         while start < len(group):
             number += 1
             size = min(subscribe.most or len(group), len(group) - start)
-            text = _message(subscribe, group[start : start + size], number)
+            text = _filled(subscribe.message, group[start : start + size], {"id": number})
             while subscribe.longest is not None and len(text.encode()) > subscribe.longest:
                 if size == 1:
                     raise ValueError(f"{group[start].topic} alone takes more than {subscribe.longest} bytes")
                 size = (size + 1) // 2
-                text = _message(subscribe, group[start : start + size], number)
-            yield text, tuple(group[start : start + size])
+                text = _filled(subscribe.message, group[start : start + size], {"id": number})
+            part = tuple(group[start : start + size])
+            yield Message(text, part, _filled(subscribe.unsubscribe, part, {}) if subscribe.unsubscribe else None)
             start += size
 
 
-def _message(subscribe: Subscribe, asks: Sequence[Ask], number: int) -> str:
-    assert subscribe.message is not None
+def _filled(template: str | None, asks: Sequence[Ask], more: dict[str, int]) -> str:
+    assert template is not None
     first = asks[0]
     values: dict[str, str | int | Sequence[str]] = {
         "topics": [one.topic for one in asks],
@@ -100,11 +116,11 @@ def _message(subscribe: Subscribe, asks: Sequence[Ask], number: int) -> str:
         "topic": first.topic,
         "channel": first.asked_as,
         "symbol": first.symbol,
-        "id": number,
+        **more,
     }
-    if "arguments" in names(subscribe.message):
+    if "arguments" in names(template):
         values["arguments"] = _arguments(asks)
-    return fill(subscribe.message, values)
+    return fill(template, values)
 
 
 def _arguments(asks: Sequence[Ask]) -> list[Raw]:

@@ -80,7 +80,7 @@ def _broken(share: Sequence[Ask], limits: Limits, url: str) -> str:
         size = len(address(url, share))
         return f"the address has {size} characters" if size > (subscribe.longest or size) else ""
     try:
-        texts = [text for text, _ in messages(share)]
+        texts = [message.text for message in messages(share)]
     except ValueError as error:
         raise TooMuchError(str(error)) from error
     if len(texts) > 1 and any(ask.subscribe.replaces for ask in share):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsrec.feed.https import HttpsError, fetch
-from wsrec.feed.paths import first
+from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import ConfigError, Feed, Listing
 
 MAX_AGE = 86400.0
@@ -102,22 +102,18 @@ def _written(listing: Listing, answer: Any) -> Iterator[str]:
     if not isinstance(items, list):
         raise ValueError(f"the answer has no array at {listing.items or 'its top'}")
     for item in items:
-        if all(_allowed(first(item, path), values) for path, values in listing.where.items()):
+        if all(scalar_text(first(item, path)) in texts for path, texts in listing.where.items()):
             symbol = item if listing.symbol is None else first(item, listing.symbol)
             if isinstance(symbol, str):
                 yield listing.write.replace("{symbol}", symbol)
-
-
-def _allowed(value: Any, values: tuple[str | bool | int, ...]) -> bool:
-    # True is no 1 here
-    return any(type(value) is type(one) and value == one for one in values)
 
 
 def _fitting(feed: Feed, symbols: Any) -> Iterator[str]:
     assert feed.symbols is not None
     for symbol in symbols:
         with contextlib.suppress(ConfigError):
-            yield feed.symbols.normalise(symbol)
+            if isinstance(symbol, str):
+                yield feed.symbols.normalise(symbol)
 
 
 def _file(feed: Feed, listing: Listing) -> Path:

@@ -28,12 +28,14 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
         text: the message.
         topics: what it asks for.
         keys: what the answer calls each topic; empty where it calls them as they are.
+        undo: a message to send before this one is sent once more.
 
     """
 
     text: str
     topics: tuple[str, ...]
     keys: tuple[str, ...] = ()
+    undo: str | None = None
 
 
 class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,20 +164,19 @@ def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]
         connections = list(_connections(target))
         _check_totals(target.feed, [asks for _, asks in connections])
         for nth, (socket, asks) in enumerate(connections):
-            plans.append(_plan(target, socket, asks, nth, first_conn + len(plans)))
+            plans.append(_plan(target, socket, asks, (nth, len(connections)), first_conn + len(plans)))
     return plans
 
 
-def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], nth: int, conn: int) -> ConnectionPlan:
-    """The feed's `nth` connection."""
+def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[int, int], conn: int) -> ConnectionPlan:
+    """One of the feed's connections: its place (from 0), and how many they are."""
     feed = target.feed
     limits, keep_alive, opening, token = feed.limits, feed.keep_alive, feed.on_connect, socket.token
     quiet = min((ask.quiet for ask in asks if ask.quiet is not None), default=None)
     said = [Subscription(text=text, topics=()) for text in target.subscribe]
-    said += [
-        Subscription(text=text, topics=tuple(ask.topic for ask in asked), keys=_keys(feed, asked))
-        for text, asked in messages(asks)
-    ]
+    for text, asked, undo in messages(asks):
+        topics = tuple(one.topic for one in asked)
+        said.append(Subscription(text=text, topics=topics, keys=_keys(feed, asked), undo=undo))
     return ConnectionPlan(
         conn=conn,
         feed=feed.name,
@@ -189,9 +190,9 @@ def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], nth: int, conn:
         first=opening.send if opening else (),
         subscriptions=tuple(said),
         answers=tuple(Answer(**answer.model_dump()) for answer in keep_alive.answers) if keep_alive else (),
-        send_interval=limits.spacing if limits else 0.0,
+        send_interval=limits.spacing(place[1]) if limits else 0.0,
         keep_alive=KeepAlive(every=keep_alive.every, text=keep_alive.text) if keep_alive and keep_alive.every else None,
-        start_after=_start_after(feed, nth),
+        start_after=_start_after(feed, place[0]),
         # half of what the exchange allows: a full bucket gives twice its size in the first interval
         pace=Pace(attempts=max(1, limits.connects // 2), interval=limits.connects_interval) if limits else None,
         replaceable=_replaceable(feed, quiet),
@@ -265,7 +266,9 @@ def _start_after(feed: Feed, nth: int) -> float:
         return 0.0
     # Half of what the exchange allows, so that reconnections have room beside it.
     at_once = max(1, feed.limits.connects // 2)
-    return nth // at_once * feed.limits.connects_interval
+    attempts = nth // at_once * feed.limits.connects_interval
+    together = feed.limits.messages_per_second_in_all
+    return attempts if together is None else max(attempts, nth / together)
 
 
 def _error(text: str) -> Exception:

@@ -402,7 +402,9 @@ class Socket(_Model):
 
     def public(self) -> Socket:
         """The same without secrets."""
-        return self.model_copy(update={"url": mask_url(self.url), "headers": dict.fromkeys(self.headers, MASK)})
+        token = self.token and self.token.model_copy(update={"url": mask_url(self.token.url)})
+        headers = dict.fromkeys(self.headers, MASK)
+        return self.model_copy(update={"url": mask_url(self.url), "headers": headers, "token": token})
 
 
 class Listing(_Model):
@@ -415,9 +417,8 @@ class Listing(_Model):
         description="Where the answer has the array, or the object whose values count; by default the answer is it.",
     )
     symbol: KeyPath | None = Field(default=None, description="Where an item has its symbol; by default the item is it.")
-    where: dict[KeyPath, tuple[str | bool | int, ...]] = Field(
-        default={},
-        description="Only items that have one of these values there: `{status: [TRADING]}`.",
+    where: dict[KeyPath, Texts] = Field(
+        default={}, description="Only items that have this text, or one of these, there: `{status: TRADING}`."
     )
     write: str = Field(
         default="{symbol}",
@@ -535,6 +536,11 @@ class Subscribe(_Model):
     url: Template | None = Field(
         default=None, description="In place of `message`: what follows the socket's `url`: `?streams={topics:/}`."
     )
+    unsubscribe: Template | None = Field(
+        default=None,
+        description="A message to send before `message` is sent once more, with the same placeholders, for exchanges "
+        "that do not take a second subscription.",
+    )
     replaces: bool = Field(
         default=False,
         description="Whether a message replaces the one before it: then one message has all topics of a connection.",
@@ -543,12 +549,17 @@ class Subscribe(_Model):
     @property
     def by_channel(self) -> bool:
         """Whether a message holds topics of one channel only."""
-        return self.message is not None and bool(template.names(self.message) & {"channel", "symbols"})
+        if self.message is None or self.by_topic:
+            return False
+        return bool(template.names(self.message) & {"channel", "symbols"})
 
     @property
     def by_topic(self) -> bool:
         """Whether a message asks for one topic."""
-        return self.message is not None and bool(template.names(self.message) & {"topic", "symbol"})
+        if self.message is None:
+            return False
+        names = template.names(self.message)
+        return bool(names & {"topic", "symbol"}) or not names & {"topics", "arguments", "symbols"}
 
     @property
     def most(self) -> int | None:
@@ -566,16 +577,13 @@ class Subscribe(_Model):
             raise MisfitError((), "found both or none of message and url, expected one of them")
         if self.url is not None:
             if template.names(self.url) != {"topics"}:
-                raise MisfitError(("url",), "expected {topics:SEPARATOR} in it, as in ?streams={topics:/}")
-            for key in ("argument", "batch", "replaces"):
+                raise MisfitError(("url",), "found other placeholders or none, expected {topics:/} or the like")
+            for key in ("argument", "batch", "unsubscribe", "replaces"):
                 if getattr(self, key):
                     raise MisfitError((key,), "found it beside url, expected it with message only")
             return self
-        assert self.message is not None
-        if not template.names(self.message) & {"topics", "arguments", "symbols", "topic", "symbol", "channel"}:
-            raise MisfitError(("message",), "expected {topics}, {arguments}, {symbols}, {topic} or {symbol} in it")
         if self.by_topic and (self.batch or 1) > 1:
-            raise MisfitError(("batch",), "found more than 1, expected none: the message has one {topic} or {symbol}")
+            raise MisfitError(("batch",), "found more than 1, expected none: the message asks for one topic")
         if self.by_topic and self.replaces:
             raise MisfitError(("replaces",), "found a message of one topic, expected one for many")
         return self
@@ -600,7 +608,8 @@ class Subscribe(_Model):
         if argument is not None:
             argument = _json_of(argument, {**texts, "symbols": ["1"]}, "argument")
         arguments = {} if argument is None else {"arguments": [template.Raw(argument)]}
-        _json_of(self.message, {**texts, **lists, **arguments, "id": 1}, "message")
+        for key in ("message", "unsubscribe"):
+            _json_of(getattr(self, key) or "0", {**texts, **lists, **arguments, "id": 1}, key)
 
 
 class Channel(_Model):
@@ -707,7 +716,9 @@ class Channel(_Model):
         """The same with values for all of its parameters."""
         subscribe = self.subscribe
         if subscribe is not None:
-            texts = {key: _with(parameters, getattr(subscribe, key)) for key in ("message", "argument", "url")}
+            texts = {
+                key: _with(parameters, getattr(subscribe, key)) for key in ("message", "argument", "unsubscribe", "url")
+            }
             subscribe = subscribe.model_copy(update=texts)
         texts = {key: _with(parameters, getattr(self, key)) for key in ("topic", "argument", "asked_as", "ack_key")}
         return self.model_copy(update={**texts, "subscribe": subscribe, "parameters": {}})
@@ -739,6 +750,13 @@ class Limits(_Model):
     messages_per_second: float = Field(
         default=4.0, description="Most messages that we may send on a connection.", gt=0, le=1e6
     )
+    messages_per_second_in_all: float | None = Field(
+        default=None,
+        description="Most messages a second from one address, on all connections together: they begin one after "
+        "another, and each sends more seldom.",
+        gt=0,
+        le=1e6,
+    )
     send_interval: float | None = Field(
         default=None,
         description="Least time (s) between two messages that we send; by default from `messages_per_second`.",
@@ -764,10 +782,11 @@ class Limits(_Model):
         le=366 * 86400,
     )
 
-    @property
-    def spacing(self) -> float:
-        """Least time (s) between two messages that we send."""
-        return self.send_interval or 1 / self.messages_per_second
+    def spacing(self, connections: int) -> float:
+        """Least time (s) between two messages that we send on one of so many connections."""
+        alone = self.send_interval or 1 / self.messages_per_second
+        together = self.messages_per_second_in_all
+        return alone if together is None else max(alone, connections / together)
 
 
 class Ack(_Model):
@@ -1047,6 +1066,10 @@ class Feed(_Model):
         elif channel.argument is not None:
             _check_subscribe(subscribe, channel.argument, frozenset(channel.parameters), where)
         asked = f"{subscribe.message}{channel.argument or subscribe.argument}"
+        asks_for = {"topics", "topic", "symbols", "symbol"}
+        if channel.per_symbol and subscribe.url is None and not template.names(asked) & asks_for:
+            found = "found no symbol in what is sent, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
+            raise MisfitError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
         if not channel.per_symbol and template.names(asked) & {"symbol", "symbols"}:
             raise MisfitError(
                 (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's asks by symbol"
@@ -1152,7 +1175,8 @@ def mask_url(url: str) -> str:
     pairs = re.split(r"([&;])", parts.query)
     for index, pair in enumerate(pairs):
         name, equals, value = pair.partition("=")
-        if equals and value and not _ENV.fullmatch(value) and _SECRET_NAME.search(name):
+        told = _ENV.fullmatch(value) or template.PLACEHOLDER.fullmatch(value)
+        if equals and value and not told and _SECRET_NAME.search(name):
             pairs[index] = f"{name}={MASK}"
     return urlunsplit(parts._replace(netloc=netloc, query="".join(pairs)))
 

@@ -134,10 +134,10 @@ class Connection:
         if self._ended is not None:
             await asyncio.wait((self._ended,))
 
-    async def wait_spoken(self) -> None:
-        """Wait until all subscriptions are sent."""
-        if self._speech is not None:
-            await self._speech.said.wait()
+    @property
+    def spoken(self) -> bool:
+        """Whether all subscriptions are sent."""
+        return self._speech is not None and self._speech.said
 
     def ask_again(self, topics: Sequence[str], reason: str) -> None:
         """Send the subscriptions that hold these topics once more."""

@@ -36,6 +36,8 @@ _PROVEN = 10.0
 # How long an open successor may take to bring data, once it has subscribed; a market can be quiet
 _PATIENCE = 5.0
 _PATIENCE_POLL = 0.02
+# How long both go on once it has: one of an exchange's servers may be behind another
+_OVERLAP = 1.0
 # A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
 _LIFETIME_LEFT = 0.05
 
@@ -108,6 +110,7 @@ class Keeper:
         self._wanted_since = 0
         self._lost_since: int | None = None
         self._opened_since = 0.0
+        self._proved_at = 0
         self._retry_in = 0.0
         self._finished = False
         # why the active connection is to be replaced; and what wakes whoever waits for that
@@ -166,7 +169,7 @@ class Keeper:
         if self._active is not None and self._active.plan.conn == conn:
             self._wish = reason
             self._wished.set()
-        else:
+        elif any(side.plan.conn == conn and side.connected for side in self._sides):
             self._early_wish = conn, reason
 
     def resubscribe(self, conn: int, topics: Sequence[str], reason: str) -> None:
@@ -218,6 +221,7 @@ class Keeper:
         """Open a connection, again and again until it is, and have it take the active one's place, if there is one."""
         backoff = self._backoff if self._active is None else Backoff()
         while not stop.done() and not self._finished:
+            self._early_wish = None
             failure = await self._beside(stop, self._attempt(new, backoff.attempts))
             if failure is None and new.connected and self._active is not None:
                 failure = await self._beside(stop, self._prove(new), until_lost=True)
@@ -256,17 +260,15 @@ class Keeper:
 
     async def _prove(self, new: Connection) -> Failure | None:
         """Wait until a successor has brought data, or had time to; why it ended instead, None where it did not."""
-        saying = asyncio.ensure_future(new.wait_spoken())
-        try:
-            deadline = None
-            while not new.ended and not new.proved:
-                if saying.done() and deadline is None:
-                    deadline = self._loop.time() + _PATIENCE
-                if deadline is not None and self._loop.time() > deadline:
-                    break
-                await asyncio.sleep(_PATIENCE_POLL)
-        finally:
-            saying.cancel()
+        deadline: float | None = None
+        self._proved_at = 0
+        while not new.ended and (deadline is None or self._loop.time() < deadline):
+            if new.proved and not self._proved_at:
+                self._proved_at = now()
+                deadline = self._loop.time() + _OVERLAP
+            elif new.spoken and deadline is None:
+                deadline = self._loop.time() + _PATIENCE
+            await asyncio.sleep(_PATIENCE_POLL)
         if not new.ended:
             return None
         failure = explain(new.reason_of_end(), self._uri.host, self._uri.port)
@@ -290,14 +292,14 @@ class Keeper:
             elif since is not None:
                 self._tell_replaced(before, new, reason, new.opened_at, since)
         else:
-            since = now() if new.proved else new.opened_at
+            since = self._proved_at or new.opened_at
             if not old.ended:
                 await old.close()
             last = old.last_event
             old.tear_down()
             self._tell_replaced(old, new, reason, since, last)
         early, self._early_wish = self._early_wish, None
-        if early is not None:
+        if early is not None and early[0] == new.plan.conn:
             self.renew(*early)
 
     def _lose(self, active: Connection, *, trying: bool) -> None:
@@ -321,9 +323,12 @@ class Keeper:
     def _plan_replacement(self, new: Connection) -> None:
         lifetime = self.plan.lifetime
         if lifetime is not None and len(self._sides) > 1:
-            early = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
+            spread = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
+            # however short it is, there has to be time for the other one
+            early = max(lifetime * spread, min(lifetime / 2, _PATIENCE + _OVERLAP))
+            age = (now() - new.opened_at) / 1e9
             reason = f"the exchange cuts it after {lifetime:g} s"
-            self._cut = self._loop.call_later(lifetime * (1 - early), self.renew, new.plan.conn, reason)
+            self._cut = self._loop.call_later(max(lifetime - early - age, 0.0), self.renew, new.plan.conn, reason)
 
     def _forget_wish(self) -> None:
         self._wish = None

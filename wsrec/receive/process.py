@@ -43,7 +43,11 @@ class Receiver:
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
-        sides = [Side(plan, ByteRing(ring)) for plan, ring in zip(job.connections, job.rings, strict=True)]
+        # what stands by takes no memory before it is used
+        sides = [
+            Side(plan, ByteRing(ring, populate=plan.stands_for is None))
+            for plan, ring in zip(job.connections, job.rings, strict=True)
+        ]
         standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}
         gates = Gates()
         self._connections = [

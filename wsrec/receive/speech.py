@@ -26,7 +26,7 @@ class Speech:
         send: sends a frame.
 
     Attributes:
-        said: set once the plan's subscriptions are sent.
+        said: whether the plan's subscriptions are sent.
 
     """
 
@@ -37,7 +37,7 @@ class Speech:
         producer: Producer,
         send: Callable[[Sent | None], None],
     ) -> None:
-        self.said = asyncio.Event()
+        self.said = False
         self._plan = plan
         self._conversation = conversation
         self._producer = producer
@@ -75,7 +75,7 @@ class Speech:
                 self._subscribe(said)
             else:
                 self._say(said)
-        self.said.set()
+        self.said = True
         last = loop.time() if planned else loop.time() - plan.send_interval
         keep_alive = plan.keep_alive
         due = None if keep_alive is None else loop.time() + keep_alive.every
@@ -84,6 +84,10 @@ class Speech:
             await asyncio.sleep(last + plan.send_interval - loop.time())
             last = loop.time()
             if again is not None:
+                if again[0].undo is not None:
+                    self._say(again[0].undo)
+                    await asyncio.sleep(plan.send_interval)
+                    last = loop.time()
                 self._subscribe(*again)
             elif keep_alive is not None:
                 if keep_alive.text is None:

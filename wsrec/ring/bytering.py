@@ -39,6 +39,7 @@ class ByteRing:
 
     Args:
         fd: shared memory made by `create`.
+        populate: whether its memory is brought in at once; without, page by page as it is used.
 
     Attributes:
         view: 2 * capacity writable bytes, the ring twice.
@@ -52,13 +53,13 @@ class ByteRing:
 
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, populate: bool = True) -> None:
         words = map_words(fd, PAGE)
         if (words[0], words[1]) != (_MAGIC, _VERSION):
             raise ValueError("the shared memory is no byte ring of this version of wsrec")
         self.capacity = check_capacity(words[2])
         self.mask = self.capacity - 1
-        self.view = map_mirrored(fd, PAGE, self.capacity)
+        self.view = map_mirrored(fd, PAGE, self.capacity, populate=populate)
         self.head = Counter(words, 1)
         self.tail = Counter(words, 2)
 

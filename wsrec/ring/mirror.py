@@ -62,15 +62,17 @@ def map_words(fd: int, size: int) -> memoryview:
     return memoryview(mmap.mmap(fd, size)).cast("Q")
 
 
-def map_mirrored(fd: int, offset: int, size: int) -> memoryview:
+def map_mirrored(fd: int, offset: int, size: int, *, populate: bool = True) -> memoryview:
     """Map `size` bytes of `fd` from `offset`, twice side by side: a writable view of 2 * `size` bytes.
 
-    The pages are brought in at once, so that no page fault falls into the hot path.
+    The pages are brought in at once, so that no page fault falls into the hot path; without `populate` each takes
+    memory only once it is touched.
 
     Args:
         fd: shared memory from `create_shared`.
         offset: where the ring begins, a multiple of the page size.
         size: the ring's size in bytes, a multiple of the page size.
+        populate: whether to bring the pages in.
 
     Raises:
         ValueError: offset or size is not a multiple of the page size, or reaches beyond the shared memory.
@@ -83,7 +85,7 @@ def map_mirrored(fd: int, offset: int, size: int) -> memoryview:
         raise ValueError(f"the shared memory ends before {size} bytes at {offset}")
     base = _map(None, 2 * size, _PROT_NONE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     protection = mmap.PROT_READ | mmap.PROT_WRITE
-    flags = mmap.MAP_SHARED | _MAP_FIXED | getattr(mmap, "MAP_POPULATE", 0)
+    flags = mmap.MAP_SHARED | _MAP_FIXED | (getattr(mmap, "MAP_POPULATE", 0) if populate else 0)
     try:
         _map(base, size, protection, flags, fd, offset)
         _map(base + size, size, protection, flags, fd, offset)

@@ -120,12 +120,14 @@ class Pair:
         status = self._own(StatusPage.create("wsrec-status"))
         plans = [*self.plans, *self.standbys]
         rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", options.ring_size)) for plan in plans)
-        self.slots, self.status, self.rings = SlotRing(slots), StatusPage(status), [ByteRing(fd) for fd in rings]
+        self.slots, self.status, self.rings = (
+            SlotRing(slots),
+            StatusPage(status),
+            [ByteRing(fd, populate=False) for fd in rings],
+        )
         names = {plan.feed for plan in plans}
         # the writer gets no secrets: what it stores it can only have from here
-        public = tuple(
-            replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions) for plan in plans
-        )
+        public = tuple(replace(plan, url=plan.public_url, headers={}, token=None) for plan in plans)
         await self.writer.start(
             WriterJob(
                 session=self.session,

@@ -166,7 +166,10 @@ class Writer:
         self._folder = Path(job.out) / ".wsrec" / job.session
         self._folder.mkdir(parents=True)
         self._status = StatusPage(job.status)
-        rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
+        rings = {
+            plan.conn: ByteRing(fd, populate=plan.stands_for is None)
+            for plan, fd in zip(job.connections, job.rings, strict=True)
+        }
         self._drain = Drain(SlotRing(job.slots), rings, ByteRing(job.notes))
         self._disk = PatientDisk(self._on_disk_trouble)
         self._waiting_since: float | None = None

@@ -40,6 +40,7 @@ class _Epoch:
         self.opened: int | None = None
         self.end: int | None = None
         self.reason = ""
+        self.handed_over = False
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
@@ -124,6 +125,8 @@ class Streams:
             self.stalled += _integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
             self._lost(time, conn, detail)
+        elif kind == EventKind.REPLACED:
+            self._replaced(_integer(detail.get("from_conn"), -1))
         elif conn is not None:
             self._connection_event(time, kind, conn, detail)
 
@@ -158,6 +161,12 @@ class Streams:
                 # a connection that broke may have been dead before that showed
                 if epoch.opened is not None and epoch.opened <= start and (epoch.end is None or epoch.end > start):
                     epoch.end, epoch.reason = start, epoch.reason or reason
+
+    def _replaced(self, conn: int) -> None:
+        """Another connection has taken over before this one was closed: until its next turn it owes nothing."""
+        ended = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
+        if ended:
+            ended[-1].handed_over = True
 
     def _current(self, conn: int) -> _Epoch:
         epochs = self._epochs.setdefault(conn, [])
@@ -301,6 +310,7 @@ class Streams:
         assert self.end is not None
         until: int | None = None
         why = ""
+        handed_over = False
         for number, epoch in enumerate(self._epochs.get(conn, [])):
             if epoch.opened is None:
                 continue
@@ -315,10 +325,10 @@ class Streams:
                 yield Interval(start=start if until is None else until, end=end, state=State.INCOMPLETE, reason=failed)
                 until, why = end, epoch.reason
                 continue
-            if until is not None and start > until:
+            if until is not None and start > until and not handed_over:
                 yield Interval(start=until, end=start, state=State.INCOMPLETE, reason=f"reconnected: {why}")
             yield from _covered(start, end, span, proving=proving, silent=not messages.count)
-            until, why = end, epoch.reason
+            until, why, handed_over = end, epoch.reason, epoch.handed_over
         last = [loss for loss in self.losses if loss.conn in (conn, None) and until is not None and loss.end > until]
         if last and until is not None:
             yield Interval(start=until, end=last[-1].end, state=State.INCOMPLETE, reason=last[-1].reason)

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
-from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidStatus, NegotiationError
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.uri import parse_uri
@@ -132,7 +131,11 @@ class Handshake:
         if isinstance(error, InvalidStatus):
             response = error.response
             body = bytes(response.body or b"")
-            raise _refused(response.status_code, response.reason_phrase, response.headers, body)
+            # a server may repeat a header
+            retry_after, location = (
+                next(iter(response.headers.get_all(name)), None) for name in ("Retry-After", "Location")
+            )
+            raise _refused(response.status_code, response.reason_phrase, retry_after, location, body)
         if isinstance(error, NegotiationError) and self.protocol.available_extensions and "extension" in str(error):
             raise CompressionRefused(f"the server's compression is not what was offered: {error}") from error
         if error is not None:
@@ -150,24 +153,21 @@ def _refusal(head: bytes, body: bytes) -> HandshakeRefused | None:
     if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[1]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
         return None
     try:
-        headers = dict(http.client.parse_headers(io.BytesIO(head[found.end() :])))
+        headers = http.client.parse_headers(io.BytesIO(head[found.end() :]))
     except http.client.HTTPException:
-        headers = {}
-    return _refused(int(found[1]), (found[2] or b"").decode("utf-8", "replace"), Headers(headers), body)
+        headers = http.client.HTTPMessage()
+    reason = (found[2] or b"").decode("utf-8", "replace")
+    return _refused(int(found[1]), reason, headers.get("Retry-After"), headers.get("Location"), body)
 
 
-def _refused(status: int, reason: str, headers: Headers, body: bytes) -> HandshakeRefused:
+def _refused(status: int, reason: str, retry_after: str | None, location: str | None, body: bytes) -> HandshakeRefused:
     return HandshakeRefused(
         status,
         _printable(reason),
-        _seconds(_first(headers, "Retry-After")),
+        _seconds(retry_after),
         _printable(body.decode("utf-8", "replace")[:_BODY_SHOWN]),
-        _host(_first(headers, "Location")),
+        _host(location),
     )
-
-
-def _first(headers: Headers, name: str) -> str | None:
-    return next(iter(headers.get_all(name)), None)
 
 
 def _printable(text: str) -> str:

@@ -1,0 +1,264 @@
+"""Every way in which a connection can fail, against a real recorder: what is missing, and what it says of that.
+
+scripts/faults              a table
+scripts/faults --json       the same for programs
+scripts/faults reset mute   only these
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import trustme
+
+from tests.conftest import events_of, messages_of, received
+from tests.faults.exchange import FaultyExchange
+from wsrec.ring.events import EventKind
+
+# times of the exchange and of the recorder are of one machine and two clocks
+SLACK_NS = 20_000_000
+_DEADLINE = 40.0
+_NOTICED = frozenset(
+    {EventKind.CONNECT, EventKind.DISCONNECT, EventKind.CONNECT_FAILED, EventKind.SILENT, EventKind.REPLACED}
+)
+
+_FEED = """
+name: faulty
+description: an exchange that fails on order
+sockets:
+  main: {{url: "{url}"}}
+symbols: {{pattern: X, words: X, example: X}}
+default_symbols: [X]
+subscribe: {{template: '{{"method":"SUBSCRIBE","params":{{topics}},"id":{{id}}}}', batch: 10}}
+ack: {{id: id, error_code: [code], error_message: [msg]}}
+fields:
+  channel: [{{path: stream, capture: '@(.+)$'}}, e]
+  symbol: [data.s]
+limits:
+  streams_per_connection: 10
+  messages_per_second: 100
+  connects: 100
+  connects_interval: 10
+{limits}
+keep_alive: {{ask_after: 0.5, answer_within: 0.5}}
+closing_notice: [{{path: e, match: serverShutdown}}]
+channels:
+  n:
+    topic: "{{symbol}}@n"
+    default: true
+    exchange_seq: [data.n]
+    sequence: next
+{quiet}
+"""
+
+
+class Fault(NamedTuple):
+    """One fault.
+
+    Attributes:
+        act: what the exchange does.
+        lifetime: seconds after which the exchange cuts every connection.
+        quiet: seconds after which the recorder takes a connection for silent.
+
+    """
+
+    act: Callable[[FaultyExchange], None]
+    lifetime: float | None = None
+    quiet: float | None = None
+
+
+FAULTS = {
+    "reset": Fault(FaultyExchange.reset),
+    "fin-in-frame": Fault(FaultyExchange.finish_in_a_frame),
+    "half-open": Fault(FaultyExchange.stand_still),
+    "tls-alert": Fault(FaultyExchange.alert),
+    "close-1001": Fault(FaultyExchange.close),
+    "reset-429": Fault(FaultyExchange.refuse_next),
+    "mute": Fault(FaultyExchange.mute, quiet=1.0),
+    "lifetime": Fault(FaultyExchange.nothing, lifetime=4.0),
+    "notice": Fault(FaultyExchange.announce),
+}
+
+
+class Found(NamedTuple):
+    """What a recording showed of a fault.
+
+    Attributes:
+        fault: its name.
+        detected_ms: from the fault to the first event about it; None without one.
+        data_ms: from the fault to the arrival of the first message that was sent after it.
+        missing: messages between the first and the last that were received, and were not.
+        unexplained: those of them that neither a lost interval nor a silence covers.
+        twice: messages that were received more than once.
+        lost_ms: what the lost intervals say, None without one.
+        silent: events of silence.
+        overlaps_ms: of each replacement, for how long both connections were open.
+        causes: causes of the failures.
+        status: exit status of the recorder.
+
+    """
+
+    fault: str
+    detected_ms: float | None
+    data_ms: float | None
+    missing: int
+    unexplained: int
+    twice: int
+    lost_ms: float | None
+    silent: int
+    overlaps_ms: list[float]
+    causes: list[str]
+    status: int
+
+
+def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
+    """Record from an exchange, have the fault happen, and read the files."""
+    fault = FAULTS[name]
+    out = folder / "out"
+    with FaultyExchange(authority, lifetime=fault.lifetime) as exchange:
+        feed = folder / "faulty.yaml"
+        limits = "" if fault.lifetime is None else f"  lifetime: {fault.lifetime}"
+        quiet = "" if fault.quiet is None else f"    quiet: {fault.quiet}"
+        feed.write_text(_FEED.format(url=exchange.url, limits=limits, quiet=quiet))
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "wsrec",
+            "record",
+            str(feed),
+            "--out",
+            str(out),
+            "--ca-file",
+            str(ca_file),
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            _until(lambda: exchange.clients, process)
+            time.sleep(1.0)
+            clients = len(exchange.clients)
+            happened = exchange.inject(fault.act)
+            # with a lifetime: two generations
+            _until(lambda: len(exchange.clients) >= clients + (2 if fault.lifetime else 1), process)
+            # both go on for a while before one is closed
+            time.sleep(2.5)
+            process.send_signal(signal.SIGINT)
+            _, log = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        assert "Traceback" not in log, log
+        return _found(name, out, happened, exchange.sent_at, process.returncode)
+
+
+def _until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"the recorder did not go on: {process.communicate()}")
+        time.sleep(0.01)
+
+
+def _found(name: str, out: Path, happened: int, sent_at: list[int], status: int) -> Found:
+    table = messages_of(out, columns=["seq", "recv_time", "direction", "opcode", "text", "data"])
+    carried = [
+        (time, json.loads(text)["data"]["n"])
+        for time, direction, text in zip(
+            table["recv_time"].cast("int64").to_pylist(),
+            table["direction"].to_pylist(),
+            table["text"].to_pylist(),
+            strict=True,
+        )
+        if direction == "recv" and text is not None and '"data"' in text
+    ]
+    assert len(received(table)) >= len(carried)
+    numbers = [number for _, number in carried]
+    missing = sorted(set(range(min(numbers), max(numbers) + 1)) - set(numbers))
+    events = events_of(out)
+    lost = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.LOST_INTERVAL]
+    replaced = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.REPLACED]
+    silences = [
+        (e["detail"]["since"], min((start for start, _ in replaced if start > e["time"]), default=e["time"]))
+        for e in events
+        if e["kind"] == EventKind.SILENT
+    ]
+    # a connection that is open has not subscribed yet: what comes until the confirmation is missing too
+    acked = [e["time"] for e in events if e["kind"] == EventKind.ACK]
+    explained = [(a, min((at for at in acked if at >= b), default=b)) for a, b in (*lost, *silences)]
+    unexplained = [n for n in missing if not any(a - SLACK_NS <= sent_at[n] <= b + SLACK_NS for a, b in explained)]
+    noticed = [e["time"] for e in events if e["kind"] in _NOTICED and e["time"] > happened - SLACK_NS]
+    after = [time for time, number in carried if sent_at[number] > happened and time > happened]
+    return Found(
+        fault=name,
+        detected_ms=max(noticed[0] - happened, 0) / 1e6 if noticed else None,
+        data_ms=(min(after) - happened) / 1e6 if after else None,
+        missing=len(missing),
+        unexplained=len(unexplained),
+        twice=len(numbers) - len(set(numbers)),
+        lost_ms=sum(b - a for a, b in lost) / 1e6 if lost else None,
+        silent=len(silences),
+        overlaps_ms=[(b - a) / 1e6 for a, b in replaced],
+        causes=[e["detail"]["cause"] for e in events if e["kind"] == EventKind.CONNECT_FAILED],
+        status=status,
+    )
+
+
+def table(rows: Iterator[Found]) -> Iterator[str]:
+    """Lines of a table, each as soon as it is known."""
+    form = "{:13} {:>9} {:>9} {:>8} {:>12} {:>6} {:>8} {:>7} {:>7}  {:14} {}"
+    yield form.format(
+        *("fault", "noticed", "data", "missing", "unexplained", "twice", "lost ms", "silent", "status", "overlaps ms"),
+        "causes",
+    )
+    for row in rows:
+        yield form.format(
+            row.fault,
+            *("-" if value is None else f"{value:.0f} ms" for value in (row.detected_ms, row.data_ms)),
+            row.missing,
+            row.unexplained,
+            row.twice,
+            "-" if row.lost_ms is None else f"{row.lost_ms:.0f}",
+            row.silent,
+            row.status,
+            " ".join(f"{overlap:.0f}" for overlap in row.overlaps_ms) or "-",
+            ",".join(row.causes) or "-",
+        )
+
+
+def main() -> None:
+    """Run the faults that were named, or all."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("fault", nargs="*", help=f"of {', '.join(FAULTS)}")
+    parser.add_argument("--json", action="store_true", help="one JSON object a fault")
+    options = parser.parse_args()
+    if unknown := set(options.fault) - set(FAULTS):
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}")
+    authority = trustme.CA()
+    with tempfile.TemporaryDirectory() as folder:
+        ca_file = Path(folder) / "ca.pem"
+        authority.cert_pem.write_to_path(str(ca_file))
+
+        def each() -> Iterator[Found]:
+            for name in options.fault or FAULTS:
+                place = Path(folder) / name
+                place.mkdir()
+                yield run(name, authority, ca_file, place)
+
+        lines = (json.dumps(row._asdict()) for row in each()) if options.json else table(each())
+        for line in lines:
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Every fault of the matrix, against the recorder as a user starts it: whatever is missing, the files tell of."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.matrix import FAULTS, run
+
+BROKEN = {
+    "reset": ["lost"],
+    "fin-in-frame": ["lost"],
+    "half-open": ["timeout"],
+    "tls-alert": ["tls"],
+    "close-1001": ["lost"],
+    "reset-429": ["lost", "limited", "limited"],
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_is_missing_is_told(name, authority, ca_file, tmp_path):
+    found = run(name, authority, ca_file, tmp_path)
+    assert found.unexplained == 0
+    assert found.data_ms is not None
+    if name in BROKEN:
+        assert found.causes == BROKEN[name]
+        assert found.lost_ms is not None
+        assert (found.status, found.overlaps_ms) == (4, [])
+    else:
+        assert (found.causes, found.lost_ms) == ([], None)
+        assert found.overlaps_ms
+        assert all(overlap > 0 for overlap in found.overlaps_ms)
+    if name == "reset-429":
+        # both answers asked for 2 s
+        assert found.data_ms >= 4000
+    elif name == "mute":
+        assert found.silent == 1
+    elif name not in BROKEN:
+        assert (found.missing, found.silent, found.status) == (0, 0, 0)
+        assert found.twice
