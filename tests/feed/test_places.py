@@ -271,8 +271,16 @@ MIXED = [
             "z": {"exchange_seq": ["[2]"], "exchange_time": [{"path": "d[0].t", "unit": "iso"}, "d[1].t"]},
         },
         channel=["c", "[1]", "d[0].c", {"join": "{d[].c}{n}"}, {"value": "y", "needs": ["d[].n"]}],
-        symbol=["s", "d[].s", {"path": "d[1].s", "where": {"d[0].s": ["x", 1, True]}}, "[0]", "[].s"],
-        exchange_time=["t", "d[].t", "a[0][0]"],
+        symbol=[
+            "s",
+            "d[].s",
+            "d.{}",
+            "a[-1].s",
+            {"path": "d[1].s", "where": {"d[0].s": ["x", 1, True]}},
+            "[0]",
+            "[].s",
+        ],
+        exchange_time=["t", "d[].t", "a[0][0]", {"path": "n", "unit": "iso", "offset": "+09:00"}, "[-1].t"],
         texts={"pong": "pong"},
     ),
     feed_of(

@@ -49,6 +49,7 @@ cdef extern from *:
         int32_t *children;  /* by the first byte of their key; 0 for none */
         int32_t items;      /* the first child that is an element at a position; 0 for none */
         int32_t each;       /* the child that is any other element, or 0 */
+        int32_t left;       /* the child that Python looks for, or 0 */
         int32_t also;       /* the node below an `each` that has the values of this one as well, or 0 */
         int32_t sibling;    /* the next child of the same first byte, or the next of `items`; 0 for none */
         int32_t parent;
@@ -297,11 +298,11 @@ cdef extern from *:
         }
     }
 
-    /* Python has to decide what is below the elements of this node: they are an object's values. */
-    static void wsrec_leave(const struct wsrec_message *m, int32_t each) {
-        for (int32_t i = each; i < m->node_count; i++) {
+    /* Python has to decide what is at this node and below it. */
+    static void wsrec_leave(const struct wsrec_message *m, int32_t top) {
+        for (int32_t i = top; i < m->node_count; i++) {
             int32_t above = i;
-            while (above && above != each) above = m->nodes[above].parent;
+            while (above && above != top) above = m->nodes[above].parent;
             if (!above) continue;
             for (int32_t n = i; n; n = m->nodes[n].also) {
                 m->nodes[n].epoch = m->epoch;
@@ -362,6 +363,7 @@ cdef extern from *:
             if (node) {
                 wsrec_note(m, node, p, p, WSREC_OTHER);
                 if (node->each) wsrec_leave(m, node->each);
+                if (node->left) wsrec_leave(m, node->left);
                 if (node->children) {
                     around = node;
                     around->instance = ++m->instance;
@@ -379,6 +381,7 @@ cdef extern from *:
             around = NULL;
             if (node) {
                 wsrec_note(m, node, p, p, WSREC_OTHER);
+                if (node->left) wsrec_leave(m, node->left);
                 if (node->each || node->items) around = node;
             }
             node = NULL;
@@ -497,6 +500,7 @@ cdef extern from *:
         int32_t* children
         int32_t items
         int32_t each
+        int32_t left
         int32_t also
         int32_t sibling
         int32_t parent
@@ -690,12 +694,14 @@ cdef class Scanner:
 
     Args:
         paths: the places of values, each the steps that lead to it: keys (str), positions (int, from 0), each element
-            (None); other arguments name them by their index.
+            (None); other arguments name them by their index. At -1 Python goes on: messages that have an object or an
+            array there are left to it, if they are asked for what is at such a path.
         texts: the places of names; there is one a way of taking a name. An index of `paths`, for a text; or a list (at
             most `PARTS_MAX`) of pairs: an index of `paths`, and whether the value counts, or only that it is there.
         channel: the places of the channel's name (indices of `texts`), tried in this order.
         plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time (pairs:
-            index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text), sequence number, first
+            index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text, -2: Python reads it),
+            sequence number, first
             and previous one (indices of `paths`), and of what lets numbers begin anew (indices of `texts`; where one
             has a code, they do). The first is for messages of no known channel. Of several values at a path the first
             counts, but for the sequence number: the last.
@@ -980,7 +986,9 @@ cdef class Scanner:
             node = &m.nodes[places[index]]
             if node.epoch != m.epoch:
                 continue
-            if places[index + 1] >= 0:
+            if places[index + 1] == -2:
+                return UNDECIDED
+            elif places[index + 1] >= 0:
                 verdict = read_time(&node.first, places[index + 1], value)
             else:
                 verdict = read_iso(&node.first, value)
@@ -1046,6 +1054,8 @@ cdef class Scanner:
                 index = self._key(index, step.encode())
             elif step is None:
                 index = self._each(index)
+            elif step < 0:
+                return self._left(index)
             else:
                 index = self._item(index, step)
         return index
@@ -1084,6 +1094,13 @@ cdef class Scanner:
             self._nodes[parent].each = child
         return child
 
+    cdef int32_t _left(self, int32_t parent) except -1:
+        cdef int32_t child = self._nodes[parent].left
+        if not child:
+            child = self._add_node(parent)
+            self._nodes[parent].left = child
+        return child
+
     cdef _graft(self, int32_t array):
         """An element at a position that is wanted is one of each as well: let its values be noted there too."""
         cdef int32_t item = self._nodes[array].items
@@ -1110,6 +1127,8 @@ cdef class Scanner:
             child = self._nodes[child].sibling
         if self._nodes[other].each:
             self._follow(self._each(node), self._nodes[other].each)
+        if self._nodes[other].left:
+            self._follow(self._left(node), self._nodes[other].left)
 
     cdef int32_t _add_node(self, int32_t parent) except -1:
         self._nodes = <Node*>grown(self._nodes, (self._node_count + 1) * sizeof(Node))

@@ -550,16 +550,14 @@ def _is_plain(place: Extract) -> bool:
 def _scanned(path: str) -> list[str | int | None]:
     """The steps of a path as a `Scanner` takes them."""
     way = steps(path) if not path.startswith("$") else ()
-    if not way or Every.KEY in way or any(isinstance(step, int) and step < 0 for step in way):
+    if not way:
         raise NotScannableError(path)
-    return [None if isinstance(step, Every) else step for step in way]
+    return [-1 if step is Every.KEY else None if step is Every.ELEMENT else step for step in way]
 
 
 def _exponent(place: TimePlace) -> int:
-    """The power of ten of a time's unit in ns; -1 for RFC 3339 text."""
-    if place.offset is not None:
-        raise NotScannableError("a zone of its own")
-    return _EXPONENTS[place.unit or TimeUnit.MS]
+    """The power of ten of a time's unit in ns; -1 for RFC 3339 text, -2 for such text in a zone of its own."""
+    return -2 if place.offset is not None else _EXPONENTS[place.unit or TimeUnit.MS]
 
 
 def _views(payload: pa.Array) -> Iterator[memoryview]:

@@ -203,6 +203,14 @@ def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
     return RowPlaces(_extracts(symbol), times, seq, first, previous, resets.messages if resets else ())
 
 
+def integer_in(payload: bytes | memoryview, places: NumberPlaces) -> int | None:
+    """The integer at the first of the places of a message that has one; None where none has."""
+    try:
+        return _first_integer(msgspec.json.decode(payload), places)
+    except UNREADABLE:
+        return None
+
+
 def extract_of(place: str | Extract) -> Extract:
     """A place written either way as an `Extract`."""
     return place if isinstance(place, Extract) else Extract(path=place)

@@ -74,6 +74,19 @@ class SequenceRule(StrEnum):
     """`exchange_seq` is above the previous one: shows disorder, not loss."""
 
 
+class Action(StrEnum):
+    """What the recorder does about a stream by itself."""
+
+    NONE = "none"
+    """Tells of it."""
+    SNAPSHOT = "snapshot"
+    """Fetches the channel's `snapshot`."""
+    RESUBSCRIBE = "resubscribe"
+    """Asks for the topic once more."""
+    RENEW = "renew"
+    """Replaces the connection."""
+
+
 class SequenceScope(StrEnum):
     """What one succession of sequence numbers runs over, on a connection."""
 
@@ -612,6 +625,44 @@ class Subscribe(_Model):
             _json_of(getattr(self, key) or "0", {**texts, **lists, **arguments, "id": 1}, key)
 
 
+class Snapshot(_Model):
+    """Where the state that a stream changes can be had over HTTP, without a key: a row with direction `rest`."""
+
+    url: str = Field(
+        description="`https://`; `{symbol}` is replaced by the symbol as in messages. Nothing secret may be in it.",
+        max_length=2000,
+    )
+    at_start: bool = Field(default=False, description="Fetch one whenever a subscription begins.")
+    interval: float = Field(
+        default=1.0, description="Least time (s) between a request and the feed's next one.", ge=0.05, le=3600
+    )
+    exchange_seq: NumberPlaces = Field(
+        default=(), description="Where it has the sequence number that it belongs to: `lastUpdateId`."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, url: str) -> str:
+        expected = "expected https://HOST/PATH without user, password or ${NAME}, and no placeholder but {symbol}"
+        filled = url.replace("{symbol}", "x")
+        try:
+            parts = urlsplit(filled)
+            usable = parts.hostname and (parts.port is None or parts.port > 0) and not parts.username
+        except ValueError:
+            usable = False
+        plain = filled.isascii() and filled.isprintable() and not re.search(r"[\s{}#]", filled)
+        if not usable or not plain or _SECRET_NAME.search(parts.query):
+            raise ValueError(expected)
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if parts.scheme != "https" and not (local and parts.scheme == "http"):
+            raise ValueError(expected)
+        return url
+
+    def filled(self, symbol: str | None) -> str:
+        """The URL of a symbol's snapshot."""
+        return self.url.replace("{symbol}", quote(symbol or "", safe=""))
+
+
 class Channel(_Model):
     """A kind of message that can be subscribed to."""
 
@@ -690,6 +741,17 @@ class Channel(_Model):
         ge=0.1,
         le=86400,
     )
+    on_silence: Literal[Action.NONE, Action.RESUBSCRIBE, Action.RENEW] = Field(
+        default=Action.NONE,
+        description="What to do after `quiet` without a message: `none`, `resubscribe` or `renew` (the connection).",
+    )
+    on_gap: Action = Field(
+        default=Action.NONE,
+        description="What to do after a gap: `none`, `snapshot`, `resubscribe` or `renew` (the connection).",
+    )
+    snapshot: Snapshot | None = Field(
+        default=None, description="Where to fetch the whole state over HTTP, and when; see also `on_gap`."
+    )
 
     @model_validator(mode="after")
     def _operands(self) -> Channel:
@@ -703,6 +765,12 @@ class Channel(_Model):
         for key in ("repeats", "resets"):
             if getattr(self, key) and self.sequence is SequenceRule.NONE:
                 raise MisfitError((key,), "found it without a rule, expected `sequence` beside it")
+        if self.on_silence is not Action.NONE and self.quiet is None:
+            raise MisfitError(("on_silence",), f"found {self.on_silence.value!r}, expected `quiet` beside it")
+        if self.on_gap is Action.SNAPSHOT and self.snapshot is None:
+            raise MisfitError(("on_gap",), "found 'snapshot', expected the key `snapshot` beside it")
+        if self.on_gap is not Action.NONE and self.sequence is SequenceRule.NONE:
+            raise MisfitError(("on_gap",), f"found {self.on_gap.value!r}, expected `sequence` beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
         for key in ("topic", "asked_as", "ack_key"):

@@ -104,7 +104,7 @@ class SequenceChecker:
         self._symbol_numbers: dict[str, int]
         self._keys: Int64s
         self._last: Int64s
-        self._channels = _Numbers(lambda name: numbers.get(name, 0))
+        self._channels = Numbers(lambda name: numbers.get(name, 0))
         # by the number of the channel; 0 is the number of all that have no rule
         self._rules = (_Checked(SequenceRule.NONE, SequenceScope.SYMBOL, False, False, frozenset()), *checked.values())
         self._by_connection = counted is not None
@@ -134,8 +134,8 @@ class SequenceChecker:
         """
         if max(len(self._symbol_numbers), len(self._keys)) > _KNOWN_MAX:
             self._forget()
-        channels, symbols = self._members_of(columns)
-        rows = np.flatnonzero((channels > 0) & _known(columns.exchange_seq))
+        channels, symbols = self._members_of(columns.channel, columns.symbol)
+        rows = np.flatnonzero((channels > 0) & known(columns.exchange_seq))
         if not rows.size:
             return []
         channels, symbols = channels[rows], symbols[rows]
@@ -154,7 +154,7 @@ class SequenceChecker:
             if rule is not SequenceRule.NEXT:
                 column = columns.seq_first if rule is SequenceRule.TOUCHING else columns.seq_previous
                 found[chosen] = _values(column)[rows[chosen]]
-                follows[chosen] &= _known(column)[rows[chosen]]
+                follows[chosen] &= known(column)[rows[chosen]]
             if rule is SequenceRule.PREVIOUS:
                 broken[chosen] = found[chosen] != before
                 continue
@@ -181,12 +181,12 @@ class SequenceChecker:
         kept[-1] = True
         self._keys, self._last = self._keys[kept], self._last[kept]
 
-    def _members_of(self, columns: FieldColumns) -> tuple[Int64s, Int64s]:
+    def _members_of(self, channel: pa.DictionaryArray, symbol: pa.DictionaryArray) -> tuple[Int64s, Int64s]:
         """The numbers of each message's channel and symbol, as far as they tell successions apart; channel 0: none."""
         if self._by_connection:
-            same = np.ones(len(columns.channel), np.int64)
+            same = np.ones(len(channel), np.int64)
             return same, same
-        channels, symbols = self._channels.of(columns.channel), self._symbols.of(columns.symbol)
+        channels, symbols = self._channels.of(channel), self._symbols.of(symbol)
         if not self._by_symbol.all():
             symbols = np.where(self._by_symbol[channels], symbols, 0)
         return channels, symbols
@@ -194,7 +194,7 @@ class SequenceChecker:
     def _forget(self) -> None:
         numbers: dict[str, int] = {}
         self._symbol_numbers = numbers
-        self._symbols = _Numbers(lambda name: numbers.setdefault(name, len(numbers) + 1))
+        self._symbols = Numbers(lambda name: numbers.setdefault(name, len(numbers) + 1))
         # in order; the last one is above all keys, so that a search always ends at one
         self._keys = np.array([INT64_MAX])
         self._last = np.array([0])
@@ -202,7 +202,7 @@ class SequenceChecker:
     def _group(self, conns: npt.NDArray[Any], channels: Int64s, symbols: Int64s) -> tuple[npt.NDArray[np.intp], Int64s]:
         """The order that brings messages of a key together, first come first, and the keys in this order."""
         conns = conns.astype(np.int64)
-        keys = conns << _CONN_SHIFT | channels << _CHANNEL_SHIFT | symbols
+        keys = stream_keys(conns, channels, symbols)
         # The same order by smaller numbers, sorted by 16 bits at a time from the lowest: which takes linear time.
         wide = len(self._symbol_numbers) + 1
         left = (conns * len(self._rules) + channels) * wide + symbols
@@ -260,7 +260,12 @@ def _beginnings(resets: Resets | None) -> frozenset[int]:
     return frozenset(resets.numbers if resets else ())
 
 
-class _Numbers:
+def stream_keys(conn: Any, channel: Any, symbol: Any) -> Any:
+    """The key of a connection, channel and symbol, each by its number: an int64, in their order."""
+    return conn << _CONN_SHIFT | channel << _CHANNEL_SHIFT | symbol
+
+
+class Numbers:
     """Lasting numbers of the names in a dictionary column, whose own codes may change from batch to batch.
 
     Args:
@@ -285,7 +290,7 @@ class _Numbers:
             self._dictionary = dictionary
         codes = _values(column.indices)
         if column.null_count:
-            codes = np.where(_known(column.indices), codes, -1)
+            codes = np.where(known(column.indices), codes, -1)
         numbers: Int64s = self._numbers[codes]
         return numbers
 
@@ -296,7 +301,7 @@ def _values(column: pa.Array) -> npt.NDArray[Any]:
     return np.frombuffer(column.buffers()[1], kind, column.offset + len(column))[column.offset :]
 
 
-def _known(column: pa.Array) -> Flags:
+def known(column: pa.Array) -> Flags:
     """Whether each value is not null."""
     bitmap = column.buffers()[0]
     if bitmap is None:

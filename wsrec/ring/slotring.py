@@ -97,6 +97,9 @@ class Flag(IntFlag):
     """The three differences are in units of 1,024 ns."""
     LAST = 0x20
     """The last frame that its read completed."""
+    REST = 0x40
+    """Never in a ring: the writer's own slot in the journal, of a snapshot fetched over HTTP. `offset` is the number
+    of the stream that it is of."""
 
 
 _OWN_WORDS = int(Flag.SENT | Flag.EVENT)

@@ -145,6 +145,7 @@ class Pair:
                 batch_bytes=options.batch_bytes,
                 fsync_seconds=options.fsync_seconds,
                 max_message=options.max_message,
+                ca_file=str(options.ca_file) if options.ca_file else None,
                 session_start=start,
             ),
             # the output stays locked until its last writer has ended, also where the supervisor is killed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import pyarrow as pa
 from wsrec import __version__, child
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
-from wsrec.feed.message import Ids
+from wsrec.feed.message import Ids, integer_in
 from wsrec.feed.notice import NoticeReader
-from wsrec.feed.plan import Subscription
-from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import Break, SequenceChecker
+from wsrec.feed.plan import ConnectionPlan, Subscription
+from wsrec.feed.remedies import LEAST_NS, Remedies
+from wsrec.feed.schema import Action, Feed, Snapshot
+from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
+from wsrec.feed.silence import SilenceTracker, Stream
 from wsrec.feed.template import WHEN_SENT, names, sent_pattern
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
@@ -34,10 +36,18 @@ from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
+from wsrec.store.snapshots import SnapshotRequest
 from wsrec.wire import frames
 
 _RSV1 = int(Flag.RSV1)
+_SENT = int(Flag.SENT)
+_REST = int(Flag.REST)
 _HOUR_NS = 3_600_000_000_000
+# How many silent subscriptions a line of the log names
+_NAMED = 5
+
+Ask = Callable[[child.Renew | child.Resubscribe | SnapshotRequest], None]
+"""Passes on what is to be done."""
 
 
 class FeedWriter:
@@ -51,7 +61,7 @@ class FeedWriter:
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
-        ask: takes what is asked of the receiver; None where there is none.
+        ask: passes on what the feed wants done about silence and gaps; None where nothing is to be done any more.
 
     Attributes:
         messages, control, sent: messages and control frames received, and frames sent, since the start.
@@ -71,7 +81,7 @@ class FeedWriter:
         disk: Disk = GIVES_UP,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
-        ask: Callable[[child.Renew | child.Resubscribe], None] | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self.name = feed.name
         self.messages = 0
@@ -96,10 +106,18 @@ class FeedWriter:
         self._fields = FieldReader(model)
         self._sequences = SequenceChecker(model)
         self._acks = AckTracker(model)
+        self._silence = SilenceTracker(
+            model, {plan.conn: [t for s in plan.subscriptions for t in s.topics] for plan in self._connections(job)}
+        )
+        self._remedies = Remedies()
+        self._channels = model.channel_by_any_name
+        self._ask = ask
+        acts = any(channel.on_gap is not Action.NONE for channel in model.channels.values())
+        self._helps_after_gaps = acts and ask is not None
         self._notices = NoticeReader(model)
         self._subscriptions = {
             (plan.conn, subscription.text): subscription
-            for plan in job.connections
+            for plan in self._connections(job)
             for subscription in plan.subscriptions
         }
         # what holds the time that it is sent at is known by what stays
@@ -114,6 +132,9 @@ class FeedWriter:
     def restore(self, ids: Ids) -> None:
         """Go on with what ids stood for at the end of the file before (`wsrec.ids` of its metadata)."""
         self._fields.restore(ids)
+
+    def _connections(self, job: WriterJob) -> list[ConnectionPlan]:
+        return [plan for plan in job.connections if plan.feed == self.name]
 
     def _begin(self) -> None:
         self._messages: ParquetOutput | None = None
@@ -139,21 +160,52 @@ class FeedWriter:
         fields = self._fields.read(payload, readable, slots["conn"], slots["opcode"] == frames.BINARY)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
-        table["channel"] = fields.channel
-        table["symbol"] = fields.symbol
-        table["exchange_time"] = fields.exchange_time.view(UTC_NS)
-        table["exchange_seq"] = fields.exchange_seq
+        # a snapshot has its stream's, and is no message of the stream
+        named = self._of_streams(slots, payload, fields) if (slots["flags"] & _REST).any() else fields
+        table["channel"] = named.channel
+        table["symbol"] = named.symbol
+        table["exchange_time"] = named.exchange_time.view(UTC_NS)
+        table["exchange_seq"] = named.exchange_seq
         if self._messages is None:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk, self._encoder)
         offsets = payload_offsets(payload)
         rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
-        self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(fields))
+        self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(named))
 
         self._next_seq += count
         self._count(slots, when, np.diff(offsets))
+        if self._silence.watches:
+            for resumed in self._silence.seen(slots["conn"], fields, when.handoff):
+                conn, topic = resumed.stream
+                self.event(
+                    resumed.time,
+                    EventKind.RESUMED,
+                    conn=conn,
+                    channel=topic.channel,
+                    symbol=topic.symbol,
+                    since=resumed.since,
+                    duration_ns=resumed.time - resumed.since,
+                )
         self._check_sequences(slots, when, fields)
         self._match_acks(slots, when, payload, fields)
         self._read_notices(slots, when, payload, fields)
+
+    def _of_streams(self, slots: Slots, payload: pa.Array, fields: FieldColumns) -> FieldColumns:
+        """The fields with those of the snapshots among the rows: of the stream that each was fetched for."""
+        channels, symbols, seqs = (
+            column.to_pylist() for column in (fields.channel, fields.symbol, fields.exchange_seq)
+        )
+        for row in np.flatnonzero(slots["flags"] & _REST).tolist():
+            topic = self._silence.streams[int(slots["offset"][row])].topic
+            snapshot = self._channels[topic.channel].snapshot
+            channels[row], symbols[row] = topic.channel, topic.symbol
+            if snapshot is not None:
+                seqs[row] = integer_in(payload[row].as_py(), snapshot.exchange_seq)
+        return fields._replace(
+            channel=pa.array(channels, pa.string()).dictionary_encode(),
+            symbol=pa.array(symbols, pa.string()).dictionary_encode(),
+            exchange_seq=pa.array(seqs, pa.int64()),
+        )
 
     def _new_names(self, fields: FieldColumns) -> int:
         """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
@@ -187,6 +239,12 @@ class FeedWriter:
             self._sequences.reset(conn)
             self._acks.disconnected(conn)
             self._fields.disconnected(conn)
+            self._silence.disconnected(conn)
+        elif conn is not None and kind is (EventKind.ACK if self._acks.checks else EventKind.SUBSCRIBE):
+            for stream in self._silence.subscribed(conn, detail["topics"], time):
+                snapshot = self._channels[stream.topic.channel].snapshot
+                if snapshot is not None and snapshot.at_start:
+                    self._fetch(snapshot, stream, "the subscription began")
         self._event_rows.append(
             {
                 "time": time,
@@ -202,6 +260,62 @@ class FeedWriter:
         """Tell which subscriptions nobody has answered (time: ns since the epoch)."""
         for outcome in self._acks.expired(time):
             self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+
+    def look_for_silence(self, time: int) -> None:
+        """Tell which subscriptions bring no messages, and act as the feed says (time: ns since the epoch)."""
+        if not self._silence.watches:
+            return
+        silent = self._silence.expired(time)
+        for found in silent:
+            conn, topic = found.stream
+            self.event(
+                time,
+                EventKind.SILENT,
+                conn=conn,
+                channel=topic.channel,
+                symbol=topic.symbol,
+                since=found.since,
+                quiet_s=found.quiet_ns / 1e9,
+                ever=found.ever,
+            )
+        if self._ask is None:
+            return
+        for say, expected in ((child.warn, True), (child.info, False)):
+            told = [found for found in silent if found.expected is expected]
+            if told:
+                names = ", ".join(found.stream.topic.topic for found in told[:_NAMED])
+                more = f" and {len(told) - _NAMED:,} more" if len(told) > _NAMED else ""
+                say(f"{self.name}: no message for {told[0].quiet_ns / 1e9:g} s or longer: {names}{more}")
+        for stream in self._silence.to_be_helped():
+            channel = self._channels[stream.topic.channel]
+            least = max(LEAST_NS, round((channel.quiet or 0) * 1e9))
+            self._help(channel.on_silence, [stream], f"{stream.topic.topic} is silent", time, least)
+
+    def _help(self, action: Action, streams: Sequence[Stream], reason: str, now: int, least: int = LEAST_NS) -> None:
+        """Have done about streams of one connection what their feed says, unless it was just done."""
+        if self._ask is None or not streams:
+            return
+        conn = streams[0].conn
+        if action is Action.RENEW and self._remedies.due((action, conn), now, least):
+            self._ask(child.Renew(conn=conn, reason=reason))
+        elif action is Action.RESUBSCRIBE:
+            due = [stream for stream in streams if self._remedies.due((action, stream), now, least)]
+            if due:
+                self._ask(child.Resubscribe(conn=conn, topics=tuple(s.topic.topic for s in due), reason=reason))
+        elif action is Action.SNAPSHOT:
+            for stream in streams:
+                snapshot = self._channels[stream.topic.channel].snapshot
+                if snapshot is not None and self._remedies.due((action, stream), now, least):
+                    self._fetch(snapshot, stream, reason)
+
+    def _fetch(self, snapshot: Snapshot, stream: Stream, reason: str) -> None:
+        conn, topic = stream
+        # a snapshot is of one symbol, and what such a topic stands for is not
+        if self._ask is None or (topic.symbol is None and "{symbol}" in snapshot.url):
+            return
+        number = self._silence.streams.index(stream)
+        url = snapshot.filled(topic.symbol)
+        self._ask(SnapshotRequest(self.name, conn, number, topic.channel, topic.symbol, url, snapshot.interval, reason))
 
     def finish(self, number: int, shared: dict[str, Any]) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
@@ -269,7 +383,7 @@ class FeedWriter:
         arrived, messages = int(np.count_nonzero(received)), int(np.count_nonzero(carried))
         self.messages += messages
         self.control += arrived - messages
-        self.sent += len(slots) - arrived
+        self.sent += int(np.count_nonzero(slots["flags"] & _SENT))
         self.payload_bytes += int(lengths.sum(where=carried))
         if not arrived:
             return
@@ -303,11 +417,20 @@ class FeedWriter:
                 found=gap.found,
                 seq=self._next_seq - len(slots) + gap.index,
             )
+            if not reset:
+                self._help_after(gap, int(when.recv_time[gap.index]))
+
+    def _help_after(self, gap: SequenceGap, time: int) -> None:
+        if not self._helps_after_gaps:
+            return
+        for stream in self._silence.topic(gap.conn, gap.channel, gap.symbol):
+            action = self._channels[stream.topic.channel].on_gap
+            self._help(action, [stream], f"{stream.topic.topic} has a sequence gap", time)
 
     def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         if not self._acks.checks:
             return
-        wanted = slots["opcode"] < frames.CLOSE
+        wanted = (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _REST == 0)
         if not (self._acks.reads_data and (self._acks.waiting or not when.received.all())):
             names = fields.channel.dictionary.to_pylist()
             others = np.array([not self._acks.is_data(name) for name in [*names, None]])

@@ -36,6 +36,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         batch_bytes: payload bytes that make a journal batch at once.
         fsync_seconds: time between two fdatasync of the journal.
         max_message: bytes that a compressed message may inflate to.
+        ca_file: PEM file trusted besides the system's certificates, for snapshots.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
 
     """
@@ -55,4 +56,5 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: int = 8 << 20
     fsync_seconds: float = 1.0
     max_message: int = 64 << 20
+    ca_file: str | None = None
     session_start: dict[str, Any] = {}

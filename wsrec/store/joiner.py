@@ -15,7 +15,7 @@ from wsrec.store.gather import Slots
 _FIN = int(Flag.FIN)
 _RSV1 = int(Flag.RSV1)
 _EVENT = int(Flag.EVENT)
-_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
+_OWN_WORDS = int(Flag.SENT | Flag.EVENT | Flag.REST)
 _FIRST_CONTROL = 8
 
 

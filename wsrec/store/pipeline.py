@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from wsrec import child
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.batch import Batch, payload_list
 from wsrec.store.disk import GIVES_UP, Disk
-from wsrec.store.feedfile import FeedWriter
+from wsrec.store.feedfile import Ask, FeedWriter
 from wsrec.store.gather import Slots
 from wsrec.store.inflate import inflate
 from wsrec.store.job import WriterJob
@@ -41,7 +39,7 @@ class Pipeline:
         status: where to count for the live view, if somebody looks.
         next_seq: `seq` of the next row of each feed, 0 where it is not given.
         disk: what to do when the disk refuses.
-        ask: takes what is asked of the receiver; None where there is none.
+        ask: passes on what feeds want done about silence and gaps; None where nothing is to be done any more.
 
     Attributes:
         feeds: the writers of the feeds, by name.
@@ -57,7 +55,7 @@ class Pipeline:
         status: StatusPage | None = None,
         next_seq: dict[str, int] | None = None,
         disk: Disk = GIVES_UP,
-        ask: Callable[[child.Renew | child.Resubscribe], None] | None = None,
+        ask: Ask | None = None,
     ) -> None:
         seq = next_seq or {}
         encoder = Encoder()
@@ -120,6 +118,7 @@ class Pipeline:
         self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
         for feed in self.feeds.values():
             feed.expire_acks(self.last_time)
+            feed.look_for_silence(self.last_time)
         self._publish()
 
     def remember(self, batch: Batch) -> None:

@@ -32,6 +32,7 @@ from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, JournalTail, Span, journal_path
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.snapshots import SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
 
 _POLL_SECONDS = 0.002
@@ -174,7 +175,8 @@ class Writer:
         self._disk = PatientDisk(self._on_disk_trouble)
         self._waiting_since: float | None = None
         self._receiver_died = False
-        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=_ask)
+        self._snapshots = SnapshotThread(job.ca_file)
+        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         self._parquet = ParquetThread(self._pipeline, self._disk)
         self._journal = self._new_journal(1)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
@@ -195,6 +197,7 @@ class Writer:
         threading.Thread(target=self._watch_stdin, daemon=True).start()
         self._parquet.start()
         self._sync.start()
+        self._snapshots.start()
         while True:
             stopping = self._stopping
             now = time.monotonic()
@@ -209,7 +212,7 @@ class Writer:
                     # a read that is still being handed off, or whose receiver was killed meanwhile
                     self._idle(now)
                 else:
-                    self._write(batch)
+                    self._write_in_order(batch)
                     self._drain.release()
                 self._waiting_since = None
             elif stopping:
@@ -218,6 +221,17 @@ class Writer:
                 self._idle(now)
             self._check_threads()
         return self._finish()
+
+    def _write_in_order(self, batch: Batch) -> None:
+        """Journal a batch, and what was fetched meanwhile where it belongs by its time."""
+        fetched, start = self._snapshots.done, 0
+        while fetched and fetched[0].time <= int(batch.slots["handoff"][-1]):
+            stop = int(np.searchsorted(batch.slots["handoff"], fetched[0].time))
+            if stop > start:
+                self._write(batch.part(start, stop))
+                start = stop
+            self._write(fetched.popleft().batch())
+        self._write(batch.part(start, len(batch.slots)))
 
     def _write(self, batch: Batch) -> None:
         """Journal a batch, cut where a file ends."""
@@ -273,6 +287,9 @@ class Writer:
 
     def _finish(self) -> child.SummaryLine:
         feeds = self._pipeline.feeds.values()
+        self._snapshots.stop()
+        while self._snapshots.done:
+            self._write(self._snapshots.done.popleft().batch())
         self._sync.stop()
         self._parquet.end(receiver_died=self._receiver_died)
         self._parquet.finish(self._journal.number, self._journal.path)
@@ -294,6 +311,12 @@ class Writer:
             first_recv_time=min(firsts, default=None),
             last_recv_time=max(lasts, default=None),
         )
+
+    def _ask(self, wish: child.Renew | child.Resubscribe | SnapshotRequest) -> None:
+        if isinstance(wish, SnapshotRequest):
+            self._snapshots.ask(wish)
+        else:
+            child.say(child.RequestLine(order=wish))
 
     def _check_threads(self) -> None:
         for thread in (self._parquet, self._sync):
@@ -325,11 +348,6 @@ class Writer:
             if silence > _SILENCE_NS:
                 return
             time.sleep(0.05)
-
-
-def _ask(order: child.Renew | child.Resubscribe) -> None:
-    """Ask the receiver for something, by way of the supervisor."""
-    child.say(child.RequestLine(order=order))
 
 
 def main() -> int:

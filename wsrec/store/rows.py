@@ -19,7 +19,8 @@ from wsrec.wire import frames
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_SENT = int(Flag.SENT)
+_REST = int(Flag.REST)
+_NOT_RECEIVED = int(Flag.SENT | Flag.REST)
 _RSV1 = int(Flag.RSV1)
 _COARSE = int(Flag.COARSE)
 _FIRST_NOT_ASCII = 0x80
@@ -47,7 +48,7 @@ class Stamps(NamedTuple):
     """The stamps of some slots on UTC (int64 ns since the epoch), and which of them exist.
 
     `received` is where stages 2 to 5 exist, `stamped` where stage 1 does. `recv_time` is the best arrival time: stage
-    1, else stage 4; of what we sent, when it was sent.
+    1, else stage 4; of what we sent or fetched, when that was done.
     """
 
     recv_time: Int64s
@@ -78,7 +79,7 @@ def stamps(slots: Slots, offset: Int64s) -> Stamps:
     recv_start = event + waited
     recv_end = recv_start + took
     handoff = slots["handoff"].astype(np.int64) + offset
-    received, stamped = flags & _SENT == 0, nic != 0
+    received, stamped = flags & _NOT_RECEIVED == 0, nic != 0
     arrived = nic if stamped.all() else np.where(stamped, nic, np.where(received, recv_end, handoff))
     return Stamps(arrived, nic, event, recv_start, recv_end, recv_end + parse, handoff, received, stamped)
 
@@ -87,6 +88,7 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
     """Every column of `MESSAGE_SCHEMA` that does not come from the payload's fields, or from the count of rows."""
     text, data = split_payload(slots, payload)
     received = when.received
+    direction = np.where(received, 0, np.where(slots["flags"] & _REST, 2, 1))
     return {
         "conn": pa.array(slots["conn"]),
         "recv_time": _times(when.recv_time),
@@ -100,7 +102,7 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
         "frame_in_read": pa.array(slots["frame_in_read"]),
         "frames_in_read": pa.array(slots["frames_in_read"]),
         "read_bytes": pa.array(slots["read_bytes"]),
-        "direction": _words(np.where(received, 0, 1).astype(np.int32), _DIRECTION_WORDS),
+        "direction": _words(direction.astype(np.int32), _DIRECTION_WORDS),
         "opcode": _words(_OPCODE_INDEX[slots["opcode"] & 0x0F], _OPCODE_WORDS),
         "text": text,
         "data": data,

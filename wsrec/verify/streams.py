@@ -9,16 +9,16 @@ from the first to the last prove themselves; before, behind and without such a r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.feed.schema import ConfigError, Feed, SequenceRule, SequenceScope
+from wsrec.feed.schema import Feed, SequenceRule, SequenceScope
 from wsrec.feed.sequence import SequenceGap
+from wsrec.feed.topics import Topic, TopicReader
 from wsrec.histogram import Int64s
 from wsrec.report.columns import Bools
 from wsrec.ring.events import EventKind
@@ -61,14 +61,6 @@ class _Messages:
         self.gaps = 0
         self.spans: dict[int, _Span] = {}
         self.last = 0
-
-
-class _Topic(NamedTuple):
-    """A topic as a stream: the names that its channel may have, and its symbol (None: any)."""
-
-    topic: str
-    channels: frozenset[str]
-    symbol: str | None
 
 
 class Streams:
@@ -333,40 +325,15 @@ class Streams:
         if last and until is not None:
             yield Interval(start=until, end=last[-1].end, state=State.INCOMPLETE, reason=last[-1].reason)
 
-    def _topics(self) -> dict[int, list[_Topic]]:
+    def _topics(self) -> dict[int, list[Topic]]:
         """What each connection asked for, as streams."""
-        feed = self._feed
-        if feed is None:
+        if self._feed is None:
             return {}
-        names: dict[str, set[str]] = {name: {name} for name in feed.channel_table}
-        for template, channel in feed.channels.items():
-            if not channel.parameters:
-                names[template].update(channel.aliases)
-        patterns = []
-        for name, channel in feed.channel_table.items():
-            escaped = re.escape(channel.topic).replace(re.escape("{symbol}"), "(.+)")
-            patterns.append((re.compile(escaped, re.DOTALL), channel.per_symbol, frozenset(names[name])))
+        reader = TopicReader(self._feed)
         return {
-            conn: [found for topic in asked if (found := _read_topic(feed, patterns, topic)) is not None]
+            conn: [found for topic in asked if (found := reader.read(topic)) is not None]
             for conn, asked in self._asked.items()
         }
-
-
-def _read_topic(feed: Feed, patterns: list[tuple[re.Pattern[str], bool, frozenset[str]]], topic: str) -> _Topic | None:
-    found = []
-    for pattern, per_symbol, names in patterns:
-        match = pattern.fullmatch(topic)
-        if match is None:
-            continue
-        if not per_symbol:
-            return _Topic(topic, names, None)
-        try:
-            symbol = feed.symbols.normalise(match[1]) if feed.symbols else match[1]
-        except ConfigError:
-            continue
-        found.append(_Topic(topic, names, symbol))
-    # the pattern that leaves the least to the symbol says most
-    return min(found, key=lambda each: len(each.symbol or ""), default=None)
 
 
 def _covered(start: int, end: int, span: _Span | None, *, proving: bool, silent: bool) -> Iterator[Interval]:
