@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import trustme
 
 from tests.exchange import Exchange, Handler
+from tests.https import Https
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 RECORDING = SHARED_DATA / "binance-usdm-btcusdt-20240808.txt.gz"
@@ -67,6 +68,20 @@ def exchange(authority: trustme.CA) -> Iterator[Any]:
         server.start()
         running.append(server)
         return server
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def https(authority: trustme.CA) -> Iterator[Any]:
+    """Starts HTTPS servers that answer as a function of the path says; all are stopped at the end."""
+    running: list[Https] = []
+
+    def start(answer: Callable[[str], Any]) -> Https:
+        running.append(Https(authority, answer))
+        return running[-1]
 
     yield start
     for server in running:

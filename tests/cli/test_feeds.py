@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from wsrec.cli.feeds import feeds
-from wsrec.feed.load import catalogue
+from wsrec.cli.main import main
+from wsrec.feed import listing
+from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import feed_schema
+from wsrec.feed.skeleton import skeleton
 
 
 def run(*args, code=0):
@@ -67,7 +72,8 @@ class TestCheck:
 class TestPlan:
     def test_lists_by_comma_and_repetition(self):
         result = run("plan", "binance", "--symbols", "A1,B2", "--symbols", "C3", "--channels", "trades", "--json")
-        (connection,) = json.loads(result.stdout)
+        found = json.loads(result.stdout)
+        (connection,) = found["connections"]
         assert connection["subscriptions"][0]["topics"] == ["a1@trade", "b2@trade", "c3@trade"]
 
     @pytest.mark.parametrize("option", ["--symbols", "--channels"])
@@ -86,6 +92,74 @@ class TestPlan:
 
     def test_wrong_use(self):
         assert "--subscribe TEXT" in run("plan", "wss://h/", "--symbols", "A", code=2).stderr
+
+    def test_totals(self, tmp_path):
+        (tmp_path / "list").write_text("\n".join(f"S{n}USDT" for n in range(2000)))
+        words = ("plan", "binance", "--symbols", f"@{tmp_path}/list", "--channels", "trades,book,bbo")
+        found = json.loads(run(*words, "--json").stdout)
+        assert [found[key] for key in ("subscriptions", "messages", "messages_in_a_second", "covered_after")] == [
+            6000,
+            60,
+            12,
+            4.5,
+        ]
+        assert len(found["connections"]) == 6
+        lines = run(*words).stdout.splitlines()
+        assert lines[0].startswith("6 connections, 6000 subscriptions in 60 messages, at most 12 within a second")
+        assert max(map(len, lines)) < 400
+
+    def test_shards(self):
+        symbols = ",".join(f"S{n}USDT" for n in range(20))
+        shares = [run("plan", "binance", "--symbols", symbols, "--shard", f"{n}/2", "--json").stdout for n in (1, 2)]
+        assert sum(json.loads(share)["subscriptions"] for share in shares) == 60
+        assert "as in 3/16" in run("plan", "binance", "--shard", "3", code=2).stderr
+
+
+class TestNew:
+    def test_loads_as_it_is(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        assert f"wsrec feeds check {path}" in run("new", "my-exchange", "--out", str(path)).stdout
+        assert "my-exchange, 2 channels, no mistakes" in run("check", str(path)).stdout
+        assert '"args":["trades.BTC-USDT","book.BTC-USDT"]' in run("plan", str(path)).stdout
+
+    def test_what_is_commented_out_loads_too(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text(re.sub(r"^( *)# (?=\s*(\w+:|  ))", r"\1", skeleton("x"), flags=re.MULTILINE))
+        feed = load_feed(path)
+        assert feed.symbols.listing.where == {"status": ("trading",)}
+        assert feed.ack.id == "id"
+
+    def test_overwrites_nothing(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("mine")
+        assert "File exists" in run("new", "x", "--out", str(path), code=2).stderr
+        assert path.read_text() == "mine"
+
+    def test_name(self):
+        assert "expected a-z" in run("new", "../x", code=2).stderr
+
+
+class TestCompletion:
+    def complete(self, *words):
+        *before, incomplete = words
+        return [item.value for item in ShellComplete(main, {}, "wsrec", "X").get_completions(before, incomplete)]
+
+    def test_feeds(self):
+        assert self.complete("record", "binance-") == ["binance-usdm"]
+        assert self.complete("feeds", "show", "binance") == ["binance", "binance-usdm"]
+
+    def test_channels_of_the_feed_behind_a_comma(self):
+        assert self.complete("record", "binance", "--channels", "trades,aggT") == ["trades,aggTrade"]
+        assert self.complete("feeds", "plan", "binance", "--channels", "boo")[0] == "book"
+
+    def test_symbols_that_were_listed(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        feed = find_feed("binance")
+        assert self.complete("record", "binance", "--symbols", "et") == ["ETHUSDT"]
+        assert self.complete("record", "binance", "--symbols", "al") == ["all"]
+        file = listing._file(feed, feed.symbols.listing)
+        listing._keep(file, ("ETHBTC", "ETHUSDT", "XRPUSDT"))
+        assert self.complete("record", "binance", "--symbols", "A,et") == ["A,ETHBTC", "A,ETHUSDT"]
 
 
 def test_schema():

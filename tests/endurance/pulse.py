@@ -39,7 +39,7 @@ description: the test's own exchange
 sockets: {{stream: {{url: "{url}"}}}}
 symbols: {{pattern: '[A-Z]{{3}}', words: three letters, example: AAA}}
 default_symbols: [AAA, BBB, CCC, DDD, EEE]
-subscribe: {{template: '{{"method":"SUBSCRIBE","params":{{topics}},"id":{{id}}}}', batch: 100}}
+subscribe: {{message: '{{"method":"SUBSCRIBE","params":{{topics}},"id":{{id}}}}', batch: 100}}
 limits: {{streams_per_connection: 100, messages_per_second: 100, connects: 1000, connects_interval: 10{limits}}}
 ack: {{id: id, error_code: [error.code], error_message: [error.msg]}}
 fields: {{channel: [e], symbol: [s], exchange_time: [T], time_unit: ns}}

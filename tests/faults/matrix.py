@@ -38,7 +38,7 @@ sockets:
   main: {{url: "{url}"}}
 symbols: {{pattern: X, words: X, example: X}}
 default_symbols: [X]
-subscribe: {{template: '{{"method":"SUBSCRIBE","params":{{topics}},"id":{{id}}}}', batch: 10}}
+subscribe: {{message: '{{"method":"SUBSCRIBE","params":{{topics}},"id":{{id}}}}', batch: 10}}
 ack: {{id: id, error_code: [code], error_message: [msg]}}
 fields:
   channel: [{{path: stream, capture: '@(.+)$'}}, e]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wsrec.feed.load import catalogue, find_feed
-from wsrec.feed.schema import ConfigError, Feed, Socket, Symbols, feed_schema, mask_url
+from wsrec.feed.schema import ConfigError, Feed, Socket, Symbols, Token, feed_schema, mask_url
 from wsrec.feed.target import feed_of_url
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,35 @@ class TestSchema:
         for model in (schema, *schema["$defs"].values()):
             for key, value in model.get("properties", {}).items():
                 assert f"| `{key}` | {value['description'].replace('|', chr(92) + '|')} |" in page, key
+
+
+class TestPerpetuals:
+    symbols = Symbols(
+        pattern="[A-Z-]+",
+        words="w",
+        example="BTC-USDT-SWAP",
+        pair="{quote}-{base}",
+        perpetual="{base}-{quote}-SWAP",
+        currencies={"BTC": "XBT"},
+        names={"BTC/USD:BTC": "XBTUSD"},
+    )
+
+    @pytest.mark.parametrize(
+        ("text", "symbol"),
+        [
+            ("eth/krw", "KRW-ETH"),
+            ("BTC/KRW", "KRW-XBT"),
+            ("ETH/USDT:USDT", "ETH-USDT-SWAP"),
+            ("btc/usd:btc", "XBTUSD"),
+            ("KRW-BTC", "KRW-BTC"),
+        ],
+    )
+    def test_are_translated(self, text, symbol):
+        assert self.symbols.normalise(text) == symbol
+
+    def test_one_that_is_none_is_refused(self):
+        with pytest.raises(ConfigError, match="or BTC/USDT or BTC/USDT:USDT"):
+            self.symbols.normalise("a/b/c")
 
 
 class TestChannels:
@@ -73,6 +102,7 @@ class TestSecrets:
             ("wss://h/?apiKey=1&listenKey=2&a=3&signature=4", "wss://h/?apiKey=***&listenKey=***&a=3&signature=***"),
             ("wss://h/?PASSWORD=a%26b;token=1", "wss://h/?PASSWORD=***;token=***"),
             ("wss://h/?token=${TOKEN}", "wss://h/?token=${TOKEN}"),
+            ("wss://h/?token={token}&key=a{token}", "wss://h/?token={token}&key=***"),
         ],
     )
     def test_are_masked_in_urls(self, url, public):
@@ -100,6 +130,15 @@ class TestSecrets:
         assert "pw" not in json.dumps(feed.public_config())
 
 
-@pytest.mark.parametrize("feed", [*map(find_feed, catalogue()), feed_of_url("wss://u:p@[::1]:9/?token=1")])
+TOKEN = Feed(
+    name="x",
+    description="",
+    sockets={
+        "m": Socket(url="wss://h/?token={token}", token=Token(url="https://h/?apikey=s3", token="a", endpoint="b[0]"))
+    },
+)
+
+
+@pytest.mark.parametrize("feed", [*map(find_feed, catalogue()), feed_of_url("wss://u:p@[::1]:9/?token=1"), TOKEN])
 def test_stored_config_reads_back(feed):
     assert Feed.model_validate(json.loads(json.dumps(feed.public_config()))) == feed.public()

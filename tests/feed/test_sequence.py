@@ -64,7 +64,7 @@ def feed_of(connection=None, **channel):
         "name": "numbers",
         "description": "",
         "sockets": {"main": {"url": "ws://x"}},
-        "subscribe": {"template": "{topics}", "batch": 1},
+        "subscribe": {"message": "{topics}", "batch": 1},
         "limits": {"streams_per_connection": 1, "messages_per_second": 1, "connects": 1, "connects_interval": 1},
         "fields": {"channel": ["c"], "symbol": ["s"]},
         "channels": channels,

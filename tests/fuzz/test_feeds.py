@@ -14,7 +14,11 @@ from wsrec.feed.schema import ConfigError, Feed
 
 TEXTS = [path.read_text() for path in catalogue().values()]
 _KEYS = sorted(
-    {*re.findall(r"^\s*(\w+):", TEXTS[0], re.MULTILINE), "capture", "case", "optional", "keep_alive", "every"}
+    {
+        *re.findall(r"^\s*(\w+):", TEXTS[0], re.MULTILINE),
+        *("capture", "case", "optional", "keep_alive", "every", "text", "answers", "on_connect", "send", "argument"),
+        *("unsubscribe", "replaces", "asked_as", "token", "pair", "perpetual", "currencies", "write", "body"),
+    }
 )
 scalars = (
     st.none()
@@ -23,7 +27,21 @@ scalars = (
     | st.floats()
     | st.text(max_size=20)
     | st.sampled_from(
-        ["(", "(a)", "{symbol}", "{topics}", "wss://h/", "ws://[", "${X}", "1e999", "9" * 5000, "a" * 3000]
+        [
+            "(",
+            "(a)",
+            "{symbol}",
+            "{topics}",
+            "{arguments:,}",
+            "{uuid}{x}",
+            "https://h/",
+            "wss://h/",
+            "ws://[",
+            "${X}",
+            "1e999",
+            "9" * 5000,
+            "a" * 3000,
+        ]
     )
 )
 names = st.sampled_from(_KEYS) | st.text(string.ascii_lowercase, max_size=8)

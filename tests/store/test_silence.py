@@ -19,7 +19,7 @@ FEED = {
     "description": "",
     "sockets": {"main": {"url": "ws://x"}},
     "symbols": {"pattern": "[A-Z]+", "words": "letters", "example": "A"},
-    "subscribe": {"template": "{topics}", "batch": 1},
+    "subscribe": {"message": "{topics}", "batch": 1},
     "limits": {"streams_per_connection": 9, "messages_per_second": 1, "connects": 1, "connects_interval": 1},
     "fields": {"channel": ["c"], "symbol": ["s"]},
     "channels": {

@@ -22,7 +22,7 @@ description: numbered books and where their whole state is
 sockets: {{main: {{url: "{url}"}}}}
 symbols: {{pattern: '[A-Z]+', words: capital letters, example: AB}}
 default_symbols: [AB]
-subscribe: {{template: '{{"topics":{{topics}},"id":{{id}}}}', batch: 100}}
+subscribe: {{message: '{{"topics":{{topics}},"id":{{id}}}}', batch: 100}}
 limits: {{streams_per_connection: 100, messages_per_second: 100, connects: 100, connects_interval: 1}}
 fields: {{channel: [c], symbol: [s]}}
 channels:

@@ -25,7 +25,7 @@ description: numbered trades, a book without numbers, and a channel that is alwa
 sockets: {{main: {{url: "{url}"}}}}
 symbols: {{pattern: '[A-Z]+', words: capital letters, example: AB}}
 default_symbols: [AB, CD]
-subscribe: {{template: '{{"topics":{{topics}},"id":{{id}}}}', batch: 100}}
+subscribe: {{message: '{{"topics":{{topics}},"id":{{id}}}}', batch: 100}}
 limits: {{streams_per_connection: 100, messages_per_second: 100, connects: 100, connects_interval: 1}}
 ack: {{id: id, error_code: [error], error_message: [message], timeout: 1}}
 fields: {{channel: [c], symbol: [s], exchange_time: [t]}}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,15 +15,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from wsrec.cli.completion import channel_names, feed_names, symbol_names
+from wsrec.cli.types import ShardType
+from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
-from wsrec.feed.plan import plan
-from wsrec.feed.schema import ConfigError, Feed, SequenceRule, feed_schema, mask_url
+from wsrec.feed.plan import ConnectionPlan, plan
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema, mask_url
+from wsrec.feed.shard import Shard
+from wsrec.feed.skeleton import skeleton
 from wsrec.feed.target import resolve
 from wsrec.units import clean
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
+# Characters of a message or an address that the text of a plan shows
+_SHOWN = 300
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -83,7 +91,7 @@ def list_(as_json: bool) -> None:
 
 
 @feeds.command()
-@click.argument("name")
+@click.argument("name", shell_complete=feed_names)
 @_as_json
 @config_errors
 def show(name: str, as_json: bool) -> None:
@@ -128,11 +136,46 @@ def check(file: Path, as_json: bool) -> None:
     return click.echo(clean(f"{file}: {feed.name}, {len(feed.channel_table)} channels, no mistakes"))
 
 
+@feeds.command()
+@click.argument("name")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write. [default: NAME.yaml]")
+@config_errors
+def new(name: str, out: Path | None) -> None:
+    """Begin a feed of one's own: a commented YAML file that loads, to be filled in.
+
+    Example: wsrec feeds new my-exchange --out my-feed.yaml
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ConfigError(f"name {name!r}: expected a-z, 0-9, dots and dashes, as in my-exchange")
+    file = out or Path(f"{name}.yaml")
+    try:
+        with file.open("x", encoding="utf-8") as new_file:
+            new_file.write(skeleton(name))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}; name another file with --out") from error
+    click.echo(clean(f"{file}: fill it in, then `wsrec feeds check {file}` and `wsrec feeds plan {file}`"))
+
+
 @feeds.command("plan")
-@click.argument("target")
-@click.option("--symbols", multiple=True, metavar="A,B", callback=comma_list, help="For example BTCUSDT,ETH/USDT.")
-@click.option("--channels", multiple=True, metavar="A,B", callback=comma_list, help="For example trades,book.")
+@click.argument("target", shell_complete=feed_names)
+@click.option(
+    "--symbols",
+    multiple=True,
+    metavar="A,B",
+    callback=comma_list,
+    shell_complete=symbol_names,
+    help="For example BTCUSDT,ETH/USDT; all: every one that the exchange lists; @FILE: those in a file.",
+)
+@click.option(
+    "--channels",
+    multiple=True,
+    metavar="A,B",
+    callback=comma_list,
+    shell_complete=channel_names,
+    help="For example trades,book.",
+)
 @click.option("--subscribe", multiple=True, metavar="TEXT", help="For a bare URL: text to send, as it is.")
+@click.option("--shard", type=ShardType(), help="One of several equal, stable shares of the symbols: 3/16.")
 @_as_json
 @config_errors
 def plan_(
@@ -140,31 +183,46 @@ def plan_(
     symbols: tuple[str, ...],
     channels: tuple[str, ...],
     subscribe: tuple[str, ...],
+    shard: Shard | None,
     as_json: bool,
 ) -> None:
     """Show what `wsrec record TARGET` would connect to and send, without connecting.
 
-    TARGET is a feed's name, a YAML file or a ws:// or wss:// URL.
+    TARGET is a feed's name, a YAML file or a ws:// or wss:// URL. Only `--symbols all` asks the exchange, for its list.
 
     Example: wsrec feeds plan binance --symbols BTCUSDT,ETHUSDT --channels trades,book
     """
-    connections = plan([resolve(target, symbols, channels, subscribe)])
+    chosen = resolve(target, symbols, channels, subscribe, shard)
+    connections = plan([chosen])
+    totals = {
+        "connections": len(connections),
+        "subscriptions": sum(len(connection.topics) for connection in connections),
+        "messages": sum(len(_said(connection)) for connection in connections),
+        "messages_in_a_second": _busiest_second(connections),
+        "covered_after": round(max((connection.covered_after for connection in connections), default=0.0), 3),
+    }
     if as_json:
         # Without what may be secret: the URL as it is sent, and headers' values.
         rows = [msgspec.to_builtins(connection) for connection in connections]
-        return _print_json([{**row, "url": row["public_url"], "headers": sorted(row["headers"])} for row in rows])
+        rows = [
+            {
+                **row,
+                "url": row["public_url"],
+                "headers": sorted(row["headers"]),
+                "token": row["token"] and {**row["token"], "url": mask_url(row["token"]["url"])},
+            }
+            for row in rows
+        ]
+        return _print_json({**totals, "connections": rows})
+    if chosen.listed is not None:
+        click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
+    click.echo(
+        f"{totals['connections']} connections, {totals['subscriptions']} subscriptions in {totals['messages']} "
+        f"messages, at most {totals['messages_in_a_second']} within a second, "
+        f"all sent {totals['covered_after']:g} s after the start"
+    )
     for connection in connections:
-        click.echo(clean(f"connection {connection.conn}: {connection.public_url}"))
-        if connection.headers:
-            click.echo(clean(f"  headers: {', '.join(sorted(connection.headers))}"))
-        if connection.start_after:
-            click.echo(f"  connects {connection.start_after:g} s after the start")
-        if connection.keep_alive:
-            click.echo(clean(f"  every {connection.keep_alive.every:g} s: {connection.keep_alive.text or 'ping'}"))
-        if len(connection.subscriptions) > 1:
-            click.echo(f"  {len(connection.subscriptions)} messages, {connection.send_interval:g} s apart")
-        for subscription in connection.subscriptions:
-            click.echo(clean(f"  send {subscription.text}"))
+        _print_plan(connection)
     return None
 
 
@@ -177,13 +235,62 @@ def schema() -> None:
     _print_json(feed_schema())
 
 
+def _print_plan(connection: ConnectionPlan) -> None:
+    click.echo(clean(f"connection {connection.conn}: {_cut(connection.public_url)}"))
+    lines = [f"{len(connection.topics)} subscriptions, all sent {connection.covered_after:g} s after the start"]
+    if connection.headers:
+        lines.append(f"headers: {', '.join(sorted(connection.headers))}")
+    if connection.token:
+        lines.append(
+            f"first {connection.token.method} {mask_url(connection.token.url)} for a token, before each attempt"
+        )
+    if connection.start_after:
+        lines.append(f"connects {connection.start_after:g} s after the start")
+    if connection.wait:
+        lines.append(f"waits {connection.wait:g} s before the first message")
+    if connection.keep_alive:
+        lines.append(f"every {connection.keep_alive.every:g} s: {connection.keep_alive.text or 'ping'}")
+    lines += [f"answers {answer.path}: {answer.text}" for answer in connection.answers]
+    said = _said(connection)
+    if len(said) > 1:
+        lines.append(f"{len(said)} messages, {connection.send_interval:g} s apart")
+    for line in (*lines, *(f"send {_cut(text)}" for text in said)):
+        click.echo(clean(f"  {line}"))
+
+
+def _said(connection: ConnectionPlan) -> tuple[str, ...]:
+    return (*connection.first, *(subscription.text for subscription in connection.subscriptions))
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text that may list hundreds of topics; all of it is in the JSON."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
+def _busiest_second(connections: Sequence[ConnectionPlan]) -> int:
+    """Most messages that are sent within one second, on all connections together."""
+    times = sorted(
+        connection.start_after + connection.wait + nth * connection.send_interval
+        for connection in connections
+        for nth in range(len(_said(connection)))
+    )
+    first = most = 0
+    for last, time in enumerate(times):
+        while time - times[first] >= 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
 def _facts(feed: Feed) -> list[tuple[str, str]]:
     facts = [(feed.name, feed.description)]
     facts += [(f"socket {name}", mask_url(socket.url)) for name, socket in feed.sockets.items()]
     if feed.symbols:
         facts.append(("symbols", f"{feed.symbols.words}, as in {feed.symbols.example}"))
         facts.append(("default symbols", ", ".join(feed.default_symbols) or "none"))
-    if feed.limits:
+        if feed.symbols.listing:
+            facts.append(("all symbols", str(cached(feed) or f"not listed yet, from {feed.symbols.listing.url}")))
+    if feed.limits and feed.limits.streams_per_connection:
         facts.append(("limits", f"{feed.limits.streams_per_connection} streams a connection"))
     if feed.homepage:
         facts.append(("homepage", feed.homepage))

@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
+from wsrec.cli.completion import channel_names, feed_names, symbol_names
 from wsrec.cli.feeds import comma_list
-from wsrec.cli.types import CpusType, DurationType, RotateType, Rotation, SizeType, UntilType
+from wsrec.cli.types import CpusType, DurationType, RotateType, Rotation, ShardType, SizeType, UntilType
 from wsrec.feed.schema import ConfigError
+from wsrec.feed.shard import Shard
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.replay.demo import DemoError
@@ -57,7 +59,7 @@ class _RecordCommand(click.Command):
 
 
 @click.command(cls=_RecordCommand, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=feed_names)
 @click.option(
     "--out",
     "-o",
@@ -66,11 +68,20 @@ class _RecordCommand(click.Command):
     show_default=True,
     help="Folder to record into.",
 )
-@click.option("--symbols", multiple=True, callback=comma_list, metavar="SYM,...", help="Symbols. [default: the feed's]")
+@click.option(
+    "--symbols",
+    multiple=True,
+    callback=comma_list,
+    shell_complete=symbol_names,
+    metavar="SYM,...",
+    help="Symbols; all: every one that the exchange lists; @FILE: those in a file. [default: the feed's]",
+)
+@click.option("--shard", type=ShardType(), help="Take one of several equal, stable shares of the symbols: 3/16.")
 @click.option(
     "--channels",
     multiple=True,
     callback=comma_list,
+    shell_complete=channel_names,
     metavar="CH,...",
     help="trades, book, bbo, ticker or the exchange's names. [default: the feed's]",
 )
@@ -152,6 +163,7 @@ def record(
     targets: tuple[str, ...],
     out: Path,
     symbols: tuple[str, ...],
+    shard: Shard | None,
     channels: tuple[str, ...],
     subscribe: tuple[str, ...],
     duration: float | None,
@@ -183,6 +195,7 @@ def record(
     Examples:
       wsrec record demo --duration 10s
       wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2 --busy-poll
+      wsrec record binance --symbols all --channels book --shard 3/16
       wsrec record binance binance-usdm --until 17:30 --out /data/captures
       wsrec record binance --out /data/captures --takeover
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
@@ -218,7 +231,15 @@ def record(
         takeover=takeover,
     )
     try:
-        outcome = record_targets(targets, options, symbols=symbols, channels=channels, subscribe=subscribe, quiet=quiet)
+        outcome = record_targets(
+            targets,
+            options,
+            symbols=symbols,
+            channels=channels,
+            subscribe=subscribe,
+            shard=shard,
+            quiet=quiet,
+        )
     except ConfigError as error:
         _fail(str(error), ExitStatus.USAGE, as_json)
     except OutputLockedError as error:

@@ -1,4 +1,4 @@
-"""Option types: durations, times of day, sizes and lists of processors, as people write them."""
+"""Option types: durations, times of day, sizes, lists of processors and shares, as people write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from wsrec.feed.shard import Shard
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -135,3 +137,18 @@ class CpusType(_ParamType):
         if not all(part.isascii() and part.isdigit() for part in parts) or len(set(parts)) != len(parts):
             self.fail(f"{value!r}: write processor numbers, as in 2 or 2,3", param, ctx)
         return tuple(map(int, parts))
+
+
+class ShardType(_ParamType):
+    """One of several shares."""
+
+    name = "number/of"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        """Parse, or fail with what was expected."""
+        if isinstance(value, Shard):
+            return value
+        try:
+            return Shard.parse(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)

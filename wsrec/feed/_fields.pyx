@@ -7,11 +7,14 @@ With the quotes known beforehand a string costs the same at any length, and the 
 one before it begins with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
 
 What is not decided here is read by `wsrec.feed.message.MessageReader`, message by message: invalid JSON, a wanted key
-twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, integers of more than 19 digits, exponents of
-more than 4, nesting deeper than 64. What a name's text stands for is asked of Python once a distinct text.
+twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, wanted integers of more than 19 digits, numbers
+of more than 100, exponents of more than 4, nesting deeper than 64, an object where each element of an array is wanted.
+What a name's text stands for is asked of Python once a distinct text.
 """
 
 import os
+
+from wsrec.feed.paths import NotScannableError
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
@@ -29,16 +32,28 @@ cdef extern from *:
     #define WSREC_EIGHT 1  /* eight bytes as a word, the first in its lowest bits */
     #endif
 
-    enum { WSREC_OTHER, WSREC_TEXT, WSREC_ESCAPED, WSREC_INTEGER, WSREC_DECIMAL };
+    enum { WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED, WSREC_INTEGER, WSREC_DECIMAL, WSREC_LITERAL };
 
-    /* A key on the way to a wanted value, and the value, if `epoch` is the message's. */
-    struct wsrec_node {
-        uint64_t epoch;
+    struct wsrec_value {
         const uint8_t *start;
         uint32_t length;
         int32_t kind;
+    };
+
+    /* A key or an element on the way to a wanted value. There are values where `epoch` is the message's. */
+    struct wsrec_node {
+        uint64_t epoch;
+        struct wsrec_value first, last;  /* the same, but where an element of an array may be any */
+        uint64_t instance;  /* the object that is here now: each has its own number */
+        uint64_t owner;     /* the object that had this key last */
         int32_t *children;  /* by the first byte of their key; 0 for none */
-        int32_t sibling;    /* the next child of the same first byte; 0 for none */
+        int32_t items;      /* the first child that is an element at a position; 0 for none */
+        int32_t each;       /* the child that is any other element, or 0 */
+        int32_t left;       /* the child that Python looks for, or 0 */
+        int32_t also;       /* the node below an `each` that has the values of this one as well, or 0 */
+        int32_t sibling;    /* the next child of the same first byte, or the next of `items`; 0 for none */
+        int32_t parent;
+        uint32_t position;  /* of an element, as `items` */
         uint32_t key_length;
         const uint8_t *key;
     };
@@ -49,6 +64,8 @@ cdef extern from *:
         uint64_t *quotes;
         struct wsrec_node *nodes;
         uint64_t epoch;
+        uint64_t instance;  /* the number of the last object */
+        int32_t node_count;
         int escapes;
     };
 
@@ -202,12 +219,13 @@ cdef extern from *:
         if (*p == '-') p++;
         start = p;
         p = wsrec_past_digits(p, limit);
-        if (p == start || p - start > 19 || (*start == '0' && p - start > 1)) return NULL;
+        if (p == start || p - start > 100 || (*start == '0' && p - start > 1)) return NULL;
+        if (p - start > 19) *kind = WSREC_UNDECIDED;
         if (*p == '.') {
             *kind = WSREC_DECIMAL;
             start = ++p;
             p = wsrec_past_digits(p, limit);
-            if (p == start) return NULL;
+            if (p == start || p - start > 100) return NULL;
         }
         if ((*p | 32) == 'e') {
             *kind = WSREC_DECIMAL;
@@ -256,6 +274,43 @@ cdef extern from *:
         return NULL;
     }
 
+    /* The node of the element at a position of an array. */
+    static inline struct wsrec_node *wsrec_element(
+        const struct wsrec_message *m, const struct wsrec_node *array, uint32_t position
+    ) {
+        for (int32_t i = array->items; i; i = m->nodes[i].sibling)
+            if (m->nodes[i].position == position) return &m->nodes[i];
+        return array->each ? &m->nodes[array->each] : NULL;
+    }
+
+    static inline void wsrec_note(
+        const struct wsrec_message *m, struct wsrec_node *node, const uint8_t *start, const uint8_t *end, int32_t kind
+    ) {
+        struct wsrec_value value = {start, (uint32_t)(end - start), kind};
+        for (;;) {
+            if (node->epoch != m->epoch) {
+                node->epoch = m->epoch;
+                node->first = value;
+            }
+            node->last = value;
+            if (!node->also) return;
+            node = &m->nodes[node->also];
+        }
+    }
+
+    /* Python has to decide what is at this node and below it. */
+    static void wsrec_leave(const struct wsrec_message *m, int32_t top) {
+        for (int32_t i = top; i < m->node_count; i++) {
+            int32_t above = i;
+            while (above && above != top) above = m->nodes[above].parent;
+            if (!above) continue;
+            for (int32_t n = i; n; n = m->nodes[n].also) {
+                m->nodes[n].epoch = m->epoch;
+                m->nodes[n].first.kind = m->nodes[n].last.kind = WSREC_UNDECIDED;
+            }
+        }
+    }
+
     static inline int wsrec_is_space(uint8_t byte) {
         return byte <= ' ' && (byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t');
     }
@@ -265,10 +320,12 @@ cdef extern from *:
 
        The message begins and ends with a bracket. So what is no bracket is not its last byte, and the byte behind may
        be looked at without asking whether the message has ended. */
-    static int wsrec_walk(const struct wsrec_message *m) {
+    static int wsrec_walk(struct wsrec_message *m) {
         const uint8_t *p = m->start, *end = m->end, *base = m->start - 64, *open, *close;
         const uint64_t *quotes = m->quotes, *quotes_end = m->quotes + (m->end - m->start + 63) / 64;
-        struct wsrec_node *outer[64], *object = NULL, *node = m->nodes;  /* node: of the value; object: around it */
+        /* node: of the value; around: the object or array that it is in, where something of that is wanted */
+        struct wsrec_node *outer[64], *around = NULL, *node = m->nodes;
+        uint32_t outer_position[64], position = 0;  /* in the array around */
         uint64_t bits = 0, objects = 0;  /* a bit a level of nesting: whether it is an object */
         int depth = 0;
         int32_t kind;
@@ -287,40 +344,55 @@ cdef extern from *:
             NEXT_QUOTE(open)
             NEXT_QUOTE(close)
             if (node) {
-                node->start = open + 1;
-                node->length = (uint32_t)(close - node->start);
-                node->kind = m->escapes && memchr(node->start, '\\', node->length) ? WSREC_ESCAPED : WSREC_TEXT;
+                open++;
+                kind = m->escapes && memchr(open, '\\', (size_t)(close - open)) ? WSREC_UNDECIDED : WSREC_TEXT;
+                wsrec_note(m, node, open, close, kind);
             }
             p = close + 1;
         } else if ((uint8_t)(*p - '0') <= 9 || *p == '-') {
             open = p;
             p = wsrec_number(p, m->limit, &kind);
             if (!p) return 0;
-            if (node) {
-                node->start = open;
-                node->length = (uint32_t)(p - open);
-                node->kind = kind;
-            }
+            if (node) wsrec_note(m, node, open, p, kind);
         } else if (*p == '{') {
             if (depth == 64) return 0;
-            if (node) node->kind = WSREC_OTHER;
-            outer[depth++] = object;
+            outer_position[depth] = position;
+            outer[depth++] = around;
             objects = objects << 1 | 1;
-            object = node && node->children ? node : NULL;
+            around = NULL;
+            if (node) {
+                wsrec_note(m, node, p, p, WSREC_OTHER);
+                if (node->each) wsrec_leave(m, node->each);
+                if (node->left) wsrec_leave(m, node->left);
+                if (node->children) {
+                    around = node;
+                    around->instance = ++m->instance;
+                }
+            }
             p++;
             while (wsrec_is_space(*p)) p++;
             if (*p == '}') goto closed;
             goto key;
         } else if (*p == '[') {
             if (depth == 64) return 0;
-            if (node) node->kind = WSREC_OTHER;
-            node = NULL;
-            outer[depth++] = object;
+            outer_position[depth] = position;
+            outer[depth++] = around;
             objects <<= 1;
-            object = NULL;
+            around = NULL;
+            if (node) {
+                wsrec_note(m, node, p, p, WSREC_OTHER);
+                if (node->left) wsrec_leave(m, node->left);
+                if (node->each || node->items) around = node;
+            }
+            node = NULL;
             p++;
             while (wsrec_is_space(*p)) p++;
             if (*p == ']') goto closed;
+            if (around) {
+                position = 0;
+                node = wsrec_element(m, around, 0);
+                goto value;
+            }
             /* most of a book is arrays of strings: a price and a size */
             while (*p == '"') {
                 NEXT_QUOTE(open)
@@ -334,16 +406,20 @@ cdef extern from *:
             p++;
             goto value;
         } else {
-            if (node) node->kind = WSREC_OTHER;
-            if (end - p > 4 && (!memcmp(p, "null", 4) || !memcmp(p, "true", 4))) p += 4;
+            open = p;
+            if (end - p > 4 && !memcmp(p, "null", 4)) {
+                p += 4;
+                node = NULL;  /* what is null is not there */
+            } else if (end - p > 4 && !memcmp(p, "true", 4)) p += 4;
             else if (end - p > 5 && !memcmp(p, "false", 5)) p += 5;
             else return 0;
+            if (node) wsrec_note(m, node, open, p, WSREC_LITERAL);
         }
     after:
         if (*p == ',') {
             p++;
             if (objects & 1) goto key;
-            node = NULL;
+            node = around ? wsrec_element(m, around, ++position) : NULL;
             goto value;
         }
         if (*p != (objects & 1 ? '}' : ']')) {
@@ -353,7 +429,8 @@ cdef extern from *:
     closed:
         p++;
         objects >>= 1;
-        object = outer[--depth];
+        around = outer[--depth];
+        position = outer_position[depth];
         if (!depth || p == end) return !depth && p == end;
         goto after;
     key:
@@ -362,13 +439,13 @@ cdef extern from *:
         NEXT_QUOTE(open)
         NEXT_QUOTE(close)
         node = NULL;
-        if (object) {
+        if (around) {
             open++;
             if (m->escapes && memchr(open, '\\', (size_t)(close - open))) return 0;
-            node = wsrec_child(m, object, open, (uint32_t)(close - open));
+            node = wsrec_child(m, around, open, (uint32_t)(close - open));
             if (node) {
-                if (node->epoch == m->epoch) return 0;
-                node->epoch = m->epoch;
+                if (node->owner == around->instance) return 0;
+                node->owner = around->instance;
             }
         }
         p = close + 1;
@@ -409,15 +486,25 @@ cdef extern from *:
     }
     """
     enum:
-        WSREC_OTHER, WSREC_TEXT, WSREC_ESCAPED, WSREC_INTEGER, WSREC_DECIMAL
+        WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED, WSREC_INTEGER, WSREC_DECIMAL, WSREC_LITERAL
 
-    struct wsrec_node:
-        uint64_t epoch
+    struct wsrec_value:
         const uint8_t* start
         uint32_t length
         int32_t kind
+
+    struct wsrec_node:
+        uint64_t epoch
+        wsrec_value first
+        wsrec_value last
         int32_t* children
+        int32_t items
+        int32_t each
+        int32_t left
+        int32_t also
         int32_t sibling
+        int32_t parent
+        uint32_t position
         uint32_t key_length
         const uint8_t* key
 
@@ -428,6 +515,8 @@ cdef extern from *:
         uint64_t* quotes
         wsrec_node* nodes
         uint64_t epoch
+        uint64_t instance
+        int32_t node_count
 
     bint wsrec_is_message(wsrec_message* m) noexcept nogil
     bint wsrec_same(const uint8_t* a, const uint8_t* b, uint32_t length) noexcept nogil
@@ -437,11 +526,14 @@ cdef extern from *:
 
 
 ctypedef wsrec_node Node
+ctypedef wsrec_value Value
 ctypedef wsrec_message Message
 
 
 cdef enum:
     TEXT_MAX = 128  # bytes; a longer name is left to Python, which counts characters
+    PARTS_MAX = 16  # values that a name is made of
+    PART_SIZE = 2 + TEXT_MAX  # what one of them takes at most: what it is, its length, itself
     DIGITS_MAX = 19  # as many as always fit 64 bits unsigned
 
 cdef uint64_t[20] POWERS
@@ -478,15 +570,15 @@ cdef inline bint is_digit(uint8_t byte) noexcept nogil:
     return <uint8_t>(byte - c"0") <= 9
 
 
-cdef inline Verdict read_integer(const Node* node, int64_t* value) noexcept nogil:
+cdef inline Verdict read_integer(const Value* found, int64_t* value) noexcept nogil:
     """The integer, in quotes or not, that a place holds."""
-    cdef const uint8_t* p = node.start
-    cdef const uint8_t* end = p + node.length
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
     cdef uint64_t magnitude
     cdef bint negative
-    if node.kind == WSREC_ESCAPED:
+    if found.kind == WSREC_UNDECIDED:
         return UNDECIDED
-    if (node.kind != WSREC_INTEGER and node.kind != WSREC_TEXT) or p == end:
+    if (found.kind != WSREC_INTEGER and found.kind != WSREC_TEXT) or p == end:
         return ABSENT
     negative = p[0] == c"-"
     if not wsrec_digits(p + negative, end, &magnitude):
@@ -501,28 +593,28 @@ cdef inline Verdict signed(uint64_t magnitude, bint negative, int64_t* value) no
     return PRESENT
 
 
-cdef inline Verdict read_time(const Node* node, int exponent, int64_t* value) noexcept nogil:
+cdef inline Verdict read_time(const Value* found, int exponent, int64_t* value) noexcept nogil:
     """The time in ns at a place, where it is counted in units of 10**exponent ns, exactly and cut off towards zero."""
-    cdef const uint8_t* p = node.start
-    cdef const uint8_t* end = p + node.length
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
     cdef uint64_t magnitude
     cdef bint negative
-    if node.kind == WSREC_ESCAPED:
+    if found.kind == WSREC_UNDECIDED:
         return UNDECIDED
-    if node.kind == WSREC_OTHER or p == end:
+    if found.kind == WSREC_OTHER or found.kind == WSREC_LITERAL or p == end:
         return ABSENT
     negative = p[0] == c"-"
     if not wsrec_digits(p + negative, end, &magnitude):
-        return read_fraction(node, exponent, value)
+        return read_fraction(found, exponent, value)
     if not wsrec_times(magnitude, POWERS[exponent], &magnitude):
         return ABSENT
     return signed(magnitude, negative, value)
 
 
-cdef Verdict read_fraction(const Node* node, int exponent, int64_t* value) noexcept nogil:
+cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noexcept nogil:
     """The same, for what is not digits alone."""
-    cdef const uint8_t* p = node.start
-    cdef const uint8_t* end = p + node.length
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
     cdef uint64_t whole, fraction = 0
     cdef int decimals
     cdef bint negative = p[0] == c"-"
@@ -533,7 +625,7 @@ cdef Verdict read_fraction(const Node* node, int exponent, int64_t* value) noexc
         point += 1
     if point == end or point[0] != c".":
         # too many digits, or an exponent, or text that is no number
-        return ABSENT if node.kind == WSREC_TEXT and (point == p or point < end) else UNDECIDED
+        return ABSENT if found.kind == WSREC_TEXT and (point == p or point < end) else UNDECIDED
     if point == p or point + 1 == end:
         return ABSENT
     decimals = <int>min(end - point - 1, 99)
@@ -554,15 +646,15 @@ cdef inline int two(const uint8_t* p) noexcept nogil:
     return (p[0] - c"0") * 10 + (p[1] - c"0") if is_digit(p[0]) and is_digit(p[1]) else 10_000
 
 
-cdef Verdict read_iso(const Node* node, int64_t* value) noexcept nogil:
+cdef Verdict read_iso(const Value* found, int64_t* value) noexcept nogil:
     """The RFC 3339 time at a place, in ns; only UTC and the years 1700 to 2199 are decided here."""
-    cdef const uint8_t* p = node.start
-    cdef int length = <int>min(node.length, 64)
+    cdef const uint8_t* p = found.start
+    cdef int length = <int>min(found.length, 64)
     cdef int year, month, day, hour, minute, second, last, index
     cdef int64_t days, fraction = 0, scale = 1_000_000_000
-    if node.kind == WSREC_ESCAPED:
+    if found.kind == WSREC_UNDECIDED:
         return UNDECIDED
-    if node.kind != WSREC_TEXT:
+    if found.kind != WSREC_TEXT:
         return ABSENT
     if length > 19 and p[length - 1] == c"Z":
         length -= 1
@@ -601,14 +693,21 @@ cdef class Scanner:
     """Reads the messages of one feed by tables made from its field paths.
 
     Args:
-        paths: the places of values, each the keys that lead to it; other arguments name them by their index.
-        texts: the places of names (indices of `paths`); there is one a way of taking a name from a text.
+        paths: the places of values, each the steps that lead to it: keys (str), positions (int, from 0), each element
+            (None); other arguments name them by their index. At -1 Python goes on: messages that have an object or an
+            array there are left to it, if they are asked for what is at such a path.
+        texts: the places of names; there is one a way of taking a name. An index of `paths`, for a text; or a list (at
+            most `PARTS_MAX`) of pairs: an index of `paths`, and whether the value counts, or only that it is there.
         channel: the places of the channel's name (indices of `texts`), tried in this order.
-        plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time, sequence
-            number, first and previous one (indices of `paths`), and of what lets numbers begin anew (indices of
-            `texts`; where one has a code, they do). The first is for messages of no known channel.
-        exponent: exchange times count units of 10**exponent ns; -1: they are RFC 3339 text.
+        plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time (pairs:
+            index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text, -2: Python reads it),
+            sequence number, first
+            and previous one (indices of `paths`), and of what lets numbers begin anew (indices of `texts`; where one
+            has a code, they do). The first is for messages of no known channel. Of several values at a path the first
+            counts, but for the sequence number: the last.
         learn: what a text at a place of `texts` stands for: the name's code (-1: none) and, for a channel, its plan.
+            Several values come as one `bytes`: of each 0 (not there), 1 (there), 2 (a text) or 3 (a whole number, true
+            or false), and for the latter two its length (a byte) and itself.
         read: reads a whole message in place of this: codes of channel and symbol (-1: none), then the numbers or None.
 
     """
@@ -619,13 +718,15 @@ cdef class Scanner:
     cdef int32_t _node_count
     cdef list _keys  # keeps the memory of the keys
     cdef int32_t* _places  # node of each path
-    cdef int32_t* _texts  # node of each place of a name
+    cdef int32_t* _texts  # node of each place of a name; below 0 (-n) where there are several: from `_parts[n]` on
+    cdef int32_t* _parts  # the count of nodes, and each node and whether its value counts
     cdef int32_t* _plans  # each: six times the count of places and the places; a list of where each plan begins first
     cdef int32_t* _channel  # count, places
-    cdef int _exponent
+    cdef uint8_t _joined[PARTS_MAX * PART_SIZE]
     cdef object _learn_text
     cdef object _read_message
     cdef uint64_t _epoch
+    cdef uint64_t _instance
     cdef uint64_t _seed
     cdef Text* _table
     cdef uint64_t _table_mask
@@ -638,28 +739,42 @@ cdef class Scanner:
     cdef const uint8_t* _asked
     cdef uint32_t _asked_length
 
-    def __cinit__(self, paths, texts, channel, plans, int exponent, learn, read):
-        self._exponent = exponent
+    def __cinit__(self, paths, texts, channel, plans, learn, read):
         self._learn_text, self._read_message = learn, read
         self._seed = int.from_bytes(os.urandom(8), "little")
         self._keys = []
+        self._add_node(0)
         self._places = <int32_t*>allocate(len(paths), sizeof(int32_t))
-        for index, keys in enumerate(paths):
-            self._places[index] = self._node(keys)
+        for index, steps in enumerate(paths):
+            self._places[index] = self._node(steps)
+        index = 0
+        while index < self._node_count:  # there may be more of them afterwards
+            self._graft(index)
+            index += 1
         self._texts = <int32_t*>allocate(len(texts), sizeof(int32_t))
+        parts = [0]
         for index, place in enumerate(texts):
-            self._texts[index] = self._places[place]
-        self._channel = counted(channel)
+            if isinstance(place, int):
+                self._texts[index] = self._places[place]
+                continue
+            if len(place) > PARTS_MAX:
+                raise NotScannableError(f"a name of more than {PARTS_MAX} values")
+            self._texts[index] = -len(parts)
+            parts.append(len(place))
+            for path, counts in place:
+                parts += [self._places[path], counts]
+        self._parts = numbers_of(parts)
+        self._channel = numbers_of([len(channel), *channel])
         flat, starts = [], []
-        for symbol, *numbers, reset in plans:
+        for symbol, times, *numbers, reset in plans:
             starts.append(len(plans) + len(flat))
-            flat += [len(symbol), *symbol]
+            flat += [len(symbol), *symbol, 2 * len(times)]
+            for path, exponent in times:
+                flat += [self._places[path], exponent]
             for places in numbers:
                 flat += [len(places), *(self._places[place] for place in places)]
             flat += [len(reset), *reset]
-        self._plans = <int32_t*>allocate(len(starts) + len(flat), sizeof(int32_t))
-        for index, number in enumerate(starts + flat):
-            self._plans[index] = number
+        self._plans = numbers_of(starts + flat)
         self.forget()
 
     def __dealloc__(self):
@@ -670,6 +785,7 @@ cdef class Scanner:
         free(self._quotes)
         free(self._places)
         free(self._texts)
+        free(self._parts)
         free(self._plans)
         free(self._channel)
         free(self._table)
@@ -713,7 +829,8 @@ cdef class Scanner:
         cdef Message message
         cdef Row found
         message.limit = <const uint8_t*>limit
-        message.nodes = self._nodes
+        message.nodes, message.node_count = self._nodes, self._node_count
+        message.instance = self._instance
         while row < count:
             with nogil:
                 while row < count:
@@ -729,6 +846,7 @@ cdef class Scanner:
                             break
                         store(&found, row, count, stride, numbers, codes, valid)
                     row += 1
+            self._instance = message.instance
             if row == count:
                 return
             if verdict == NO_ROOM:
@@ -765,9 +883,14 @@ cdef class Scanner:
         verdict = self._name(m, program, &row.symbol, &plan)
         if verdict > PRESENT:
             return verdict
-        for column in range(4):
+        program += program[0] + 1
+        verdict = self._time(m, program, &row.numbers[0])
+        if verdict > PRESENT:
+            return verdict
+        row.known[0] = verdict == PRESENT
+        for column in range(1, 4):
             program += program[0] + 1
-            verdict = self._number(m, program, column == 0, &row.numbers[column])
+            verdict = self._number(m, program, column == 1, &row.numbers[column])
             if verdict > PRESENT:
                 return verdict
             row.known[column] = verdict == PRESENT
@@ -780,26 +903,67 @@ cdef class Scanner:
 
     cdef inline Verdict _name(self, Message* m, const int32_t* places, int32_t* code, int32_t* plan) noexcept nogil:
         """The name at the first of the places that has one; code -1 where none has."""
-        cdef int32_t index
+        cdef int32_t index, at
         cdef Node* node
+        cdef const uint8_t* start
+        cdef int32_t length
         cdef Text* text
         code[0] = -1
         for index in range(1, places[0] + 1):
-            node = &m.nodes[self._texts[places[index]]]
-            if node.epoch != m.epoch or node.kind == WSREC_INTEGER or node.kind == WSREC_DECIMAL or node.kind == WSREC_OTHER:
-                continue
-            if node.kind == WSREC_ESCAPED or node.length > TEXT_MAX:
-                return UNDECIDED
-            text = self._find(places[index], node.start, node.length)
+            at = self._texts[places[index]]
+            if at >= 0:
+                node = &m.nodes[at]
+                if node.epoch != m.epoch:
+                    continue
+                if node.first.kind != WSREC_TEXT:
+                    if node.first.kind == WSREC_UNDECIDED:
+                        return UNDECIDED
+                    continue
+                if node.first.length > TEXT_MAX:
+                    return UNDECIDED
+                start, length = node.first.start, <int32_t>node.first.length
+            else:
+                length = self._join(m, self._parts - at)
+                if length < 0:
+                    return UNDECIDED
+                start = self._joined
+            text = self._find(places[index], start, length)
             if text.place < 0:
-                self._asked_place, self._asked, self._asked_length = places[index], node.start, node.length
+                self._asked_place, self._asked, self._asked_length = places[index], start, length
                 return UNKNOWN
             if text.code >= 0:
                 code[0], plan[0] = text.code, text.plan
                 return PRESENT
         return ABSENT
 
-    cdef inline Verdict _number(self, Message* m, const int32_t* places, bint time, int64_t* value) noexcept nogil:
+    cdef int32_t _join(self, Message* m, const int32_t* parts) noexcept nogil:
+        """Put the values that a name is made of behind one another; the length, or -1 where Python has to decide."""
+        cdef uint8_t* end = self._joined
+        cdef const Value* value
+        cdef int32_t index
+        cdef Node* node
+        for index in range(1, 2 * parts[0], 2):
+            node = &m.nodes[parts[index]]
+            value = &node.first
+            if node.epoch != m.epoch:
+                end[0] = 0
+                end += 1
+            elif value.kind == WSREC_UNDECIDED:
+                return -1
+            elif not parts[index + 1] or value.kind == WSREC_OTHER or value.kind == WSREC_DECIMAL:
+                end[0] = 1
+                end += 1
+            elif value.length > TEXT_MAX or (value.kind == WSREC_INTEGER and value.start[0] == c"-"):
+                # what is written -0 is 0
+                return -1
+            else:
+                end[0] = 2 if value.kind == WSREC_TEXT else 3
+                end[1] = <uint8_t>value.length
+                memcpy(end + 2, value.start, value.length)
+                end += 2 + value.length
+        return <int32_t>(end - self._joined)
+
+    cdef inline Verdict _number(self, Message* m, const int32_t* places, bint last, int64_t* value) noexcept nogil:
         """The number at the first of the places that has one."""
         cdef int32_t index
         cdef Node* node
@@ -808,12 +972,26 @@ cdef class Scanner:
             node = &m.nodes[places[index]]
             if node.epoch != m.epoch:
                 continue
-            if not time:
-                verdict = read_integer(node, value)
-            elif self._exponent >= 0:
-                verdict = read_time(node, self._exponent, value)
+            verdict = read_integer(&node.last if last else &node.first, value)
+            if verdict != ABSENT:
+                return verdict
+        return ABSENT
+
+    cdef inline Verdict _time(self, Message* m, const int32_t* places, int64_t* value) noexcept nogil:
+        """The time at the first of the places that has one."""
+        cdef int32_t index
+        cdef Node* node
+        cdef Verdict verdict
+        for index in range(1, places[0], 2):
+            node = &m.nodes[places[index]]
+            if node.epoch != m.epoch:
+                continue
+            if places[index + 1] == -2:
+                return UNDECIDED
+            elif places[index + 1] >= 0:
+                verdict = read_time(&node.first, places[index + 1], value)
             else:
-                verdict = read_iso(node, value)
+                verdict = read_iso(&node.first, value)
             if verdict != ABSENT:
                 return verdict
         return ABSENT
@@ -840,7 +1018,7 @@ cdef class Scanner:
         cdef const uint8_t* start = self._asked
         cdef uint32_t length = self._asked_length
         cdef Text* text
-        code, plan = self._learn_text(place, start[:length].decode())
+        code, plan = self._learn_text(place, start[:length])
         if self._known * 2 > self._table_mask:
             self._grow()
         if self._arena_size + length > self._arena_room:
@@ -868,34 +1046,94 @@ cdef class Scanner:
         self._table, self._table_mask = table, size * 2 - 1
         free(old)
 
-    cdef int32_t _node(self, keys) except -1:
-        """The node that the keys lead to, made where there is none."""
-        cdef int32_t index = 0, child
-        cdef const uint8_t* start
-        if not self._node_count:
-            self._add_node(b"")
-        for key in keys:
-            key = key.encode()
-            start = key
-            if self._nodes[index].children == NULL:
-                self._nodes[index].children = <int32_t*>allocate(256, sizeof(int32_t))
-            child = self._nodes[index].children[start[0]]
-            while child and (self._nodes[child].key)[:self._nodes[child].key_length] != key:
-                child = self._nodes[child].sibling
-            if not child:
-                child = self._add_node(key)
-                self._nodes[child].sibling = self._nodes[index].children[start[0]]
-                self._nodes[index].children[start[0]] = child
-            index = child
+    cdef int32_t _node(self, steps) except -1:
+        """The node that the steps lead to, made where there is none."""
+        cdef int32_t index = 0
+        for step in steps:
+            if isinstance(step, str):
+                index = self._key(index, step.encode())
+            elif step is None:
+                index = self._each(index)
+            elif step < 0:
+                return self._left(index)
+            else:
+                index = self._item(index, step)
         return index
 
-    cdef int32_t _add_node(self, bytes key) except -1:
-        cdef Node* node
+    cdef int32_t _key(self, int32_t parent, bytes key) except -1:
+        cdef const uint8_t* start = key
+        cdef int32_t child
+        if self._nodes[parent].children == NULL:
+            self._nodes[parent].children = <int32_t*>allocate(256, sizeof(int32_t))
+        child = self._nodes[parent].children[start[0]]
+        while child and (self._nodes[child].key)[:self._nodes[child].key_length] != key:
+            child = self._nodes[child].sibling
+        if not child:
+            child = self._add_node(parent)
+            self._keys.append(key)
+            self._nodes[child].key, self._nodes[child].key_length = start, len(key)
+            self._nodes[child].sibling = self._nodes[parent].children[start[0]]
+            self._nodes[parent].children[start[0]] = child
+        return child
+
+    cdef int32_t _item(self, int32_t parent, uint32_t position) except -1:
+        cdef int32_t child = self._nodes[parent].items
+        while child and self._nodes[child].position != position:
+            child = self._nodes[child].sibling
+        if not child:
+            child = self._add_node(parent)
+            self._nodes[child].position = position
+            self._nodes[child].sibling = self._nodes[parent].items
+            self._nodes[parent].items = child
+        return child
+
+    cdef int32_t _each(self, int32_t parent) except -1:
+        cdef int32_t child = self._nodes[parent].each
+        if not child:
+            child = self._add_node(parent)
+            self._nodes[parent].each = child
+        return child
+
+    cdef int32_t _left(self, int32_t parent) except -1:
+        cdef int32_t child = self._nodes[parent].left
+        if not child:
+            child = self._add_node(parent)
+            self._nodes[parent].left = child
+        return child
+
+    cdef _graft(self, int32_t array):
+        """An element at a position that is wanted is one of each as well: let its values be noted there too."""
+        cdef int32_t item = self._nodes[array].items
+        while item and self._nodes[array].each:
+            self._follow(item, self._nodes[array].each)
+            item = self._nodes[item].sibling
+
+    cdef _follow(self, int32_t node, int32_t other):
+        """Let what is found at and below `node` be noted at and below `other`, as far as it is wanted there."""
+        cdef int32_t child
+        cdef int byte
+        if self._nodes[node].also and self._nodes[node].also != other:
+            raise NotScannableError("positions and each element of arrays in arrays")
+        self._nodes[node].also = other
+        if self._nodes[other].children != NULL:
+            for byte in range(256):
+                child = self._nodes[other].children[byte]
+                while child:
+                    self._follow(self._key(node, (self._nodes[child].key)[:self._nodes[child].key_length]), child)
+                    child = self._nodes[child].sibling
+        child = self._nodes[other].items
+        while child:
+            self._follow(self._item(node, self._nodes[child].position), child)
+            child = self._nodes[child].sibling
+        if self._nodes[other].each:
+            self._follow(self._each(node), self._nodes[other].each)
+        if self._nodes[other].left:
+            self._follow(self._left(node), self._nodes[other].left)
+
+    cdef int32_t _add_node(self, int32_t parent) except -1:
         self._nodes = <Node*>grown(self._nodes, (self._node_count + 1) * sizeof(Node))
-        node = &self._nodes[self._node_count]
-        memset(node, 0, sizeof(Node))
-        self._keys.append(key)
-        node.key, node.key_length = key, len(key)
+        memset(&self._nodes[self._node_count], 0, sizeof(Node))
+        self._nodes[self._node_count].parent = parent
         self._node_count += 1
         return self._node_count - 1
 
@@ -954,9 +1192,8 @@ cdef Text* empty_table(uint64_t size) except NULL:
     return table
 
 
-cdef int32_t* counted(places) except NULL:
-    places = [len(places), *places]
-    cdef int32_t* memory = <int32_t*>allocate(len(places), sizeof(int32_t))
-    for index, place in enumerate(places):
-        memory[index] = place
+cdef int32_t* numbers_of(values) except NULL:
+    cdef int32_t* memory = <int32_t*>allocate(len(values), sizeof(int32_t))
+    for index, value in enumerate(values):
+        memory[index] = value
     return memory

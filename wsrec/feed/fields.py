@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -25,12 +25,15 @@ from wsrec.feed.message import (
     NOTHING,
     SCALES,
     UNREADABLE,
+    Ids,
     MessageReader,
     RowPlaces,
     extract_of,
+    inflated,
     row_places,
 )
-from wsrec.feed.schema import Channel, Extract, Feed, Fields, Match, Places, TimeUnit
+from wsrec.feed.paths import Every, NotScannableError, steps
+from wsrec.feed.schema import Extract, Feed, Fields, Match, TimePlace, TimeUnit
 
 if TYPE_CHECKING:
     Scanner: Any
@@ -42,8 +45,12 @@ else:
 
 # A hostile peer can name channels and symbols without end; beyond this many the memory of them starts again.
 _KNOWN_MAX = 65_536
+_VALUE = 2  # from here on a scanner tells a value: of text 2, of a whole number, true or false 3
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+# what the binary messages of a batch may inflate to together
+_BATCH_MAX = 256 << 20
+Bools = npt.NDArray[np.bool_]
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
 
@@ -105,25 +112,162 @@ class CompiledFieldReader:
 
     def __init__(self, feed: Feed) -> None:
         self._nothing = _Nothing()
-        self._tables = _Tables(feed, feed.fields) if feed.fields else None
+        self._binary = feed.fields.binary if feed.fields else "json"
+        self._reader: _Tables | _Plain | None = None
+        if feed.fields:
+            try:
+                self._reader = _Tables(feed, feed.fields)
+            except NotScannableError:
+                self._reader = _Plain(feed)
 
-    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+    def read(
+        self,
+        payload: pa.Array,
+        readable: Bools,
+        conns: npt.NDArray[np.integer] | None = None,
+        binary: Bools | None = None,
+    ) -> FieldColumns:
         """The fields of each message, in order.
 
         Args:
             payload: `large_binary` array of the messages.
             readable: whether each message is to be read; where it is not, its values are null.
+            conns: the connection of each; all came on one where None.
+            binary: whether each was a binary message; none was where None.
 
         """
-        if self._tables is None or not len(payload):
+        if self._reader is None or not len(payload):
             return self._nothing.columns(len(payload))
-        return self._tables.read(payload, readable)
+        payload, readable = unpacked(self._binary, payload, readable, binary)
+        return self._reader.read(payload, readable, conns)
+
+    def disconnected(self, conn: int) -> None:
+        """Forget what was learned on a connection (`fields.ids`)."""
+        if isinstance(self._reader, _Plain):
+            self._reader.message.disconnected(conn)
+
+    @property
+    def ids(self) -> Ids:
+        """What was learned on connections."""
+        return self._reader.message.ids if isinstance(self._reader, _Plain) else {}
+
+    def restore(self, ids: Ids) -> None:
+        """Go on with what `ids` said before."""
+        if isinstance(self._reader, _Plain):
+            self._reader.message.restore(ids)
+
+
+def unpacked(kind: str, payload: pa.Array, readable: Bools, binary: Bools | None) -> tuple[pa.Array, Bools]:
+    """The JSON that is in binary messages of this kind (`fields.binary`), and which messages can be read."""
+    if binary is None or kind == "json" or not (wanted := readable & binary).any():
+        return payload, readable
+    readable = readable & ~wanted
+    if kind == "opaque":
+        return payload, readable
+    messages = [message if is_plain else b"" for message, is_plain in zip(_views(payload), readable, strict=True)]
+    left = _BATCH_MAX
+    for row, message in zip(np.flatnonzero(wanted).tolist(), _views(payload.filter(pa.array(wanted))), strict=True):
+        data = inflated(message) if left > 0 else None
+        if data is not None:
+            messages[row], readable[row] = data, True
+            left -= len(data)
+    return pa.array(messages, pa.large_binary()), readable
+
+
+class _Plain:
+    """Reads every message the plain way: what feeds need whose fields depend on what came before."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.message = MessageReader(feed)
+
+    def read(self, payload: pa.Array, readable: Bools, conns: npt.NDArray[np.integer] | None) -> FieldColumns:
+        """See `CompiledFieldReader.read`."""
+        each = itertools.repeat(0) if conns is None else conns.tolist()
+        return columns_of(
+            [
+                self.message.read(message, conn) if wanted else NOTHING
+                for message, wanted, conn in zip(_views(payload), readable.tolist(), each, strict=False)
+            ]
+        )
+
+
+def columns_of(rows: Sequence[tuple[Any, ...]]) -> FieldColumns:
+    """Rows as columns."""
+    channel, symbol, *numbers, reset = (list(column) for column in zip(*rows, strict=True))
+    names = [pa.array(column, pa.string()).dictionary_encode() for column in (channel, symbol)]
+    counted = [pa.array(column, pa.int64()) for column in numbers]
+    return FieldColumns._make([*names, *counted, pa.array(reset, pa.bool_())])
+
+
+class _Way:
+    """A way of taking a name from the values at some paths.
+
+    Args:
+        place: a place of a name, or a text that has to be there.
+        channel: whether it is the channel's name.
+
+    Attributes:
+        paths: the paths, each with whether its value counts, or only that it is there.
+        is_text: whether it takes a text from a single path, whatever else the message holds.
+
+    """
+
+    def __init__(self, place: Extract | Match, *, channel: bool = False) -> None:
+        self.is_channel = channel
+        self.place = place
+        if isinstance(place, Match):
+            self.paths, self.is_text = [(place.path, True)], True
+            return
+        self._sources = place.parts if place.path is None else (place.path,)
+        self.paths = [(path, False) for path in place.needs]
+        self.paths += [(path, True) for path in (*place.where, *self._sources)]
+        self.is_text = place.path is not None and len(self.paths) == 1
+
+    def name(self, found: bytes) -> str | None:
+        """The name, of what a `Scanner` found at the paths."""
+        place = self.place
+        if self.is_text:
+            text: str | None = found.decode()
+            if isinstance(place, Match):
+                return text if text == place.match else None
+        else:
+            assert isinstance(place, Extract)
+            text = self._joined(place, found)
+        return place.take(text) or None if text is not None and len(text) <= NAME_MAX else None
+
+    def _joined(self, place: Extract, found: bytes) -> str | None:
+        parts: list[tuple[int, str]] = []
+        at = 0
+        while at < len(found):
+            kind, length = found[at], found[at + 1] if found[at] >= _VALUE else -1
+            parts.append((kind, found[at + 2 : at + 2 + length].decode() if length >= 0 else ""))
+            at += 2 + length
+        needs, rest = parts[: len(place.needs)], parts[len(place.needs) :]
+        where, sources = rest[: len(place.where)], rest[len(place.where) :]
+        met = all(kind for kind, _ in needs) and all(
+            kind >= _VALUE and text in texts for (kind, text), texts in zip(where, place.where.values(), strict=True)
+        )
+        if not met:
+            return None
+        if place.path is not None:
+            kind, text = sources[0]
+            return text if kind == _VALUE else None
+        if place.join is not None:
+            return place.joined([text for _, text in sources]) if all(kind >= _VALUE for kind, _ in sources) else None
+        return place.value
 
 
 class _Tables:
-    """A feed's field paths as the tables of a `Scanner`, and the names that it has met."""
+    """A feed's field paths as the tables of a `Scanner`, and the names that it has met.
+
+    Raises:
+        NotScannableError: the paths, or what is wanted at them, are more than a scanner can do.
+
+    """
 
     def __init__(self, feed: Feed, fields: Fields) -> None:
+        if fields.ids is not None:
+            raise NotScannableError("ids have to be learned in the order of messages")
         self._message = MessageReader(feed)
         # Channels that are read alike share a plan; the first is for messages of no known channel.
         plans: dict[RowPlaces, int] = {row_places(feed, None): 0}
@@ -134,34 +278,34 @@ class _Tables:
         paths: dict[str, int] = {}
         ways: dict[tuple[bool, Extract | Match], int] = {}
 
-        def numbers(places: Places) -> list[int]:
-            return [paths.setdefault(extract_of(place).path, len(paths)) for place in places]
+        def path(text: str) -> int:
+            return paths.setdefault(text, len(paths))
 
-        def texts(places: Places, *, channel: bool = False) -> list[int]:
-            return [ways.setdefault((channel, extract_of(place)), len(ways)) for place in places]
-
-        def flags(places: tuple[Match, ...]) -> list[int]:
-            return [ways.setdefault((False, place), len(ways)) for place in places]
+        def texts(places: Iterable[str | Extract | Match], *, channel: bool = False) -> list[int]:
+            wanted = (place if isinstance(place, Match) else extract_of(place) for place in places)
+            return [ways.setdefault((channel, place), len(ways)) for place in wanted]
 
         channel = texts(fields.channel, channel=True)
         programs = [
-            (texts(plan.symbol), *map(numbers, (plan.time, plan.seq, plan.first, plan.previous)), flags(plan.reset))
+            (
+                texts(plan.symbol),
+                [(path(place.path), _exponent(place)) for place in plan.time],
+                *([path(place) for place in places] for places in (plan.seq, plan.first, plan.previous)),
+                texts(plan.reset),
+            )
             for plan in plans
         ]
-        self._ways = list(ways)
-        places = [paths.setdefault(way.path, len(paths)) for _, way in ways]
+        self._ways = [_Way(place, channel=is_channel) for is_channel, place in ways]
+        parts = [
+            path(way.paths[0][0]) if way.is_text else [(path(text), counts) for text, counts in way.paths]
+            for way in self._ways
+        ]
         self._scanner = Scanner(
-            [path.split(".") for path in paths],
-            places,
-            channel,
-            programs,
-            _EXPONENTS[fields.time_unit],
-            self._learn,
-            self._read_message,
+            [_scanned(text) for text in paths], parts, channel, programs, self._learn, self._read_message
         )
         self._forget()
 
-    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+    def read(self, payload: pa.Array, readable: Bools, conns: object) -> FieldColumns:
         """See `CompiledFieldReader.read`."""
         if max(self._scanner.known, len(self._channels), len(self._symbols)) > _KNOWN_MAX:
             self._forget()
@@ -189,20 +333,20 @@ class _Tables:
             for data, valid, names in zip(parts[4:6], parts[10:12], (self._channels, self._symbols), strict=True)
         )
         reset = pa.Array.from_buffers(pa.bool_(), count, [None, parts[12]])
-        return FieldColumns._make((channel, symbol, *numbers, reset))
+        return FieldColumns._make([channel, symbol, *numbers, reset])
 
     def _forget(self) -> None:
         self._scanner.forget()
         self._channels, self._symbols = _Names(), _Names()
 
-    def _learn(self, way: int, text: str) -> tuple[int, int]:
-        """What `text` stands for: the name's code, and for a channel its plan; for a `Match`, 0 where it fits."""
-        is_channel, extract = self._ways[way]
-        if isinstance(extract, Match):
-            return (0 if text == extract.match else -1), 0
-        name = extract.take(text) or None
-        if is_channel:
+    def _learn(self, way: int, found: bytes) -> tuple[int, int]:
+        """What was found stands for: the name's code, and for a channel its plan; 0 where a `Match` is met."""
+        taken = self._ways[way]
+        name = taken.name(found)
+        if taken.is_channel:
             return self._channels.code(name), self._plan_of.get(name, 0) if name else 0
+        if isinstance(taken.place, Match):
+            return 0 if name is not None else -1, 0
         return self._symbols.code(name), 0
 
     def _read_message(self, payload: bytes) -> tuple[int | None, ...]:
@@ -237,7 +381,9 @@ class _Reading(NamedTuple):
     channel: str | None
     decode: Callable[[Any], Any] | None
     """The fast way from the message's body to a Struct of a row, or None: always the plain way."""
-    reset: str | None
+    scale: int
+    """Nanoseconds in a unit of the row's time."""
+    reset: str | None = None
     """The text in the row's last member that lets numbers begin anew."""
 
 
@@ -259,87 +405,95 @@ class PythonFieldReader:
 
     def __init__(self, feed: Feed) -> None:
         self._nothing = _Nothing()
+        self._feed = feed
         self._fields = feed.fields
         self._channels = feed.channel_by_any_name
         self._known: dict[str, _Reading] = {}
-        self._feed = feed
         if feed.fields:
             self._message = MessageReader(feed)
             self._head, self._body_key = _head(feed, feed.fields)
 
-    def read(self, payload: pa.Array, readable: npt.NDArray[np.bool_]) -> FieldColumns:
+    def read(
+        self,
+        payload: pa.Array,
+        readable: Bools,
+        conns: npt.NDArray[np.integer] | None = None,
+        binary: Bools | None = None,
+    ) -> FieldColumns:
         """See `CompiledFieldReader.read`."""
         if self._fields is None or not len(payload):
             return self._nothing.columns(len(payload))
-        channels: list[str | None] = []
+        payload, readable = unpacked(self._fields.binary, payload, readable, binary)
         rows: list[tuple[Any, ...]] = []
-        plain_times: dict[int, int | None] = {}
         decode_head, nested, known = self._head, self._body_key is not None, self._known
-        for message, wanted in zip(_views(payload), readable.tolist(), strict=True):
+        each = itertools.repeat(0) if conns is None else conns.tolist()
+        for message, wanted, conn in zip(_views(payload), readable.tolist(), each, strict=False):
             try:
                 if decode_head is None or not wanted:
                     raise _NotFastError
                 str(message, "utf-8")  # what msgspec passes over it does not check
                 head = decode_head(message)
-                channel, decode, reset = known.get(head.text) or self._learn(self._fields, head.text)
+                channel, decode, scale, reset = known.get(head.text) or self._learn(self._fields, head.text)
                 if decode is None:
                     raise _NotFastError
-                *rest, text = astuple(decode(head.body if nested else message))
-                row = (*rest, reset is not None and text == reset)
+                symbol, time, *numbers, text = astuple(decode(head.body if nested else message))
+                resets = reset is not None and text == reset
+                rows.append((channel, symbol, None if time is None else time * scale, *numbers, resets))
             except UNREADABLE:
-                channel, *rest = self._message.read(message) if wanted else NOTHING
-                row = tuple(rest)
-                plain_times[len(rows)] = row[1]
-            channels.append(channel)
-            rows.append(row)
-        symbols, times, seq, first, previous, resets = map(list, zip(*rows, strict=True))
-        scale = SCALES.get(self._fields.time_unit, 1)
-        time: list[Any] = [None if value is None else value * scale for value in times]
-        for index, value in plain_times.items():
-            time[index] = value
-        return FieldColumns._make(
-            (
-                *(pa.array(column, pa.string()).dictionary_encode() for column in (channels, symbols)),
-                *(pa.array(column, pa.int64()) for column in (time, seq, first, previous)),
-                pa.array(resets, pa.bool_()),
-            )
-        )
+                rows.append(self._message.read(message, conn) if wanted else NOTHING)
+        return columns_of(rows)
+
+    def disconnected(self, conn: int) -> None:
+        """See `CompiledFieldReader.disconnected`."""
+        if self._fields is not None:
+            self._message.disconnected(conn)
+
+    @property
+    def ids(self) -> Ids:
+        """See `CompiledFieldReader.ids`."""
+        return self._message.ids if self._fields is not None else {}
+
+    def restore(self, ids: Ids) -> None:
+        """See `CompiledFieldReader.restore`."""
+        if self._fields is not None:
+            self._message.restore(ids)
 
     def _learn(self, fields: Fields, text: str) -> _Reading:
         """How to read the messages whose first channel place holds `text`."""
         name = extract_of(fields.channel[0]).take(text)
-        channel = self._channels.get(name) if name else None
-        matches = row_places(self._feed, channel).reset
-        reset = matches[0].match if matches else None
-        reading = _Reading(name, self._body_decoder(fields, channel) if name else None, reset)
+        reading = (
+            self._reading(name, row_places(self._feed, self._channels.get(name))) if name else _Reading(name, None, 1)
+        )
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
         self._known[text] = reading
         return reading
 
-    def _body_decoder(self, fields: Fields, channel: Channel | None) -> Callable[[Any], Any] | None:
-        """Decodes a body to a Struct of a row; None where the channel's first places do not allow it."""
-        scale = SCALES.get(fields.time_unit)
-        if scale is None or fields.time_unit is TimeUnit.S:  # seconds come with fractions
-            return None
+    def _reading(self, channel: str, wanted: RowPlaces) -> _Reading:
+        """Decodes a body to a Struct of a row, unless the channel's first places do not allow it."""
+        unit = wanted.time[0].unit if wanted.time else TimeUnit.NS
+        scale = SCALES.get(unit or TimeUnit.MS)
+        if scale is None or unit is TimeUnit.S:  # seconds come with fractions
+            return _Reading(channel, None, 1)
         integer = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
         time = Annotated[int, msgspec.Meta(ge=-(INT64_MAX // scale), le=INT64_MAX // scale)]
         types: tuple[Any, ...] = (_Name, time, integer, integer, integer, str | None)
         members: list[tuple[str, Any, Any]] = []
         keys: set[str] = set()
-        for member, kind, places in zip(RowPlaces._fields, types, row_places(self._feed, channel), strict=True):
+        for member, kind, places in zip(RowPlaces._fields, types, wanted, strict=True):
             if not places:
                 # Never found: a field has to have a name, and this one with its space can only hold a null.
                 members.append((member, None, msgspec.field(default=None, name=f"absent {member}")))
                 continue
+            if member == "reset" and len(places) > 1:
+                return _Reading(channel, None, 1)
             key = _flat_key(places[0], self._body_key)
-            # a second text that may match is looked for where the first one does not
-            if key is None or key in keys or (member == "reset" and len(places) > 1):
-                return None
+            if key is None or key in keys:
+                return _Reading(channel, None, 1)
             keys.add(key)
-            field = msgspec.field(name=key, default=None) if member == "reset" else msgspec.field(name=key)
-            members.append((member, kind, field))
-        return msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
+            members.append((member, kind, msgspec.field(name=key)))
+        decode = msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
+        return _Reading(channel, decode, scale, wanted.reset[0].match if wanted.reset else None)
 
 
 class _NotFastError(ValueError):
@@ -349,33 +503,61 @@ class _NotFastError(ValueError):
 def _head(feed: Feed, fields: Fields) -> tuple[Callable[[Any], Any] | None, str | None]:
     """The decoder of heads, and the key under which messages keep their body, if it is one key.
 
-    No decoder where the channel's name is not at the top of the message.
+    No decoder where the channel's name is not at the top of the message, or messages depend on others.
     """
-    if not fields.channel:
+    place = extract_of(fields.channel[0]) if fields.channel else None
+    if place is None or fields.ids is not None or not _is_plain(place):
         return None, None
-    place = extract_of(fields.channel[0])
+    name = _plain_keys(place.path or "")
     channels = [None, *feed.channel_by_any_name.values()]
-    wanted = [_path(places[0]) for channel in channels for places in row_places(feed, channel) if places]
-    outer = {path.partition(".")[0] for path in wanted if "." in path}
+    wanted = [places[0] for channel in channels for places in row_places(feed, channel) if places]
+    ways = [keys for each in wanted if (keys := _plain_keys(_path_of(each)))]
+    outer = {keys[0] for keys in ways if len(keys) > 1}
     body_key = outer.pop() if len(outer) == 1 else None
-    if "." in place.path or place.path == body_key:
+    if name is None or len(name) > 1 or name[0] == body_key:
         return None, None
-    members: list[tuple[str, Any, Any]] = [("text", _Name, msgspec.field(name=place.path))]
+    members: list[tuple[str, Any, Any]] = [("text", _Name, msgspec.field(name=name[0]))]
     if body_key is not None:
         members.append(("body", msgspec.Raw, msgspec.field(name=body_key)))
     return msgspec.json.Decoder(msgspec.defstruct("Head", members, gc=False)).decode, body_key
 
 
-def _path(place: str | Extract | Match) -> str:
-    return place if isinstance(place, str) else place.path
-
-
-def _flat_key(place: str | Extract | Match, body_key: str | None) -> str | None:
-    """The key in the body that is this place; None where it takes more than a key."""
+def _flat_key(place: Any, body_key: str | None) -> str | None:
+    """The key in the body that is this place (of any field); None where it takes more than a key."""
     if isinstance(place, Extract) and place != Extract(path=place.path):
         return None
-    outer, dot, key = _path(place).rpartition(".")
-    return key if (outer == body_key if dot else body_key is None) else None
+    keys = _plain_keys(_path_of(place))
+    if keys is None or len(keys) > 2:
+        return None
+    return keys[-1] if (keys[0] == body_key if len(keys) == 2 else body_key is None) else None
+
+
+def _path_of(place: str | Extract | TimePlace | Match) -> str:
+    return place if isinstance(place, str) else place.path or "$"
+
+
+def _plain_keys(path: str) -> list[str] | None:
+    """The keys of a path that has nothing else."""
+    keys = steps(path) if not path.startswith("$") else ()
+    return [key for key in keys if isinstance(key, str)] if keys and all(isinstance(key, str) for key in keys) else None
+
+
+def _is_plain(place: Extract) -> bool:
+    """Whether it takes its text from a path, whatever else the message holds."""
+    return place.path is not None and not place.needs and not place.where
+
+
+def _scanned(path: str) -> list[str | int | None]:
+    """The steps of a path as a `Scanner` takes them."""
+    way = steps(path) if not path.startswith("$") else ()
+    if not way:
+        raise NotScannableError(path)
+    return [-1 if step is Every.KEY else None if step is Every.ELEMENT else step for step in way]
+
+
+def _exponent(place: TimePlace) -> int:
+    """The power of ten of a time's unit in ns; -1 for RFC 3339 text, -2 for such text in a zone of its own."""
+    return -2 if place.offset is not None else _EXPONENTS[place.unit or TimeUnit.MS]
 
 
 def _views(payload: pa.Array) -> Iterator[memoryview]:

@@ -6,14 +6,28 @@ This is the plain way that says what is right; `wsrec.feed.fields` has faster on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import zlib
+from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
 
-from wsrec.feed.schema import Channel, Extract, Feed, Match, Places, TimeUnit
+from wsrec.feed.paths import scalar_text, steps, values
+from wsrec.feed.schema import (
+    Channel,
+    ChannelIds,
+    Extract,
+    Feed,
+    Fields,
+    Match,
+    NumberPlaces,
+    Places,
+    TimePlace,
+    TimeUnit,
+)
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -22,6 +36,11 @@ NAME_MAX = 128
 
 SCALES = {TimeUnit.NS: 1, TimeUnit.US: 1_000, TimeUnit.MS: 1_000_000, TimeUnit.S: 1_000_000_000}
 """Nanoseconds in a unit of time."""
+INFLATED_MAX = 16 << 20
+"""Bytes that a binary message may inflate to for its fields to be read."""
+_IDS_MAX = 4096
+_TEXT_MAX = 1000
+_NO_NAMES: Mapping[str, str] = {}
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, ArithmeticError)
 """What decoding a message may raise."""
 
@@ -31,6 +50,10 @@ _ISO = re.compile(
 )
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
+
+
+Ids = dict[int, dict[str, dict[str, str]]]
+"""By connection, then id: names and what they stand for."""
 
 
 class Row(NamedTuple):
@@ -60,18 +83,21 @@ NOTHING = Row(None, None, None, None, None, None, False)
 
 
 class RowPlaces(NamedTuple):
-    """Where the members of a `Row`, but for the channel, are in messages of one channel."""
+    """Where the members of a `Row`, but for the channel, are in messages of one channel; every time with its unit."""
 
-    symbol: Places
-    time: Places
-    seq: Places
-    first: Places
-    previous: Places
+    symbol: tuple[Extract, ...]
+    time: tuple[TimePlace, ...]
+    seq: NumberPlaces
+    first: NumberPlaces
+    previous: NumberPlaces
     reset: tuple[Match, ...]
 
 
 class MessageReader:
     """Reads a message by the field paths of one feed. Never raises, whatever the message holds.
+
+    What ids stand for (`fields.ids`) is learned from the messages, connection by connection: they have to be read in
+    the order in which they came.
 
     Args:
         feed: the feed; without `fields` every message says nothing.
@@ -79,32 +105,81 @@ class MessageReader:
     """
 
     def __init__(self, feed: Feed) -> None:
-        self._feed = feed
         self._fields = feed.fields
+        self._channel = _extracts(feed.fields.channel) if feed.fields else ()
         self._channels = feed.channel_by_any_name
+        self._places = {id(channel): row_places(feed, channel) for channel in self._channels.values()}
+        self._unknown = row_places(feed, None)
+        self._ids = _Ids(feed.fields.ids) if feed.fields and feed.fields.ids else None
         self._decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
-    def read(self, payload: memoryview | bytes) -> Row:
-        """The fields of a message."""
+    def read(self, payload: memoryview | bytes, conn: int = 0) -> Row:
+        """The fields of a message of JSON that came on a connection."""
         if self._fields is None:
             return NOTHING
         try:
             message = self._decode(payload)
         except UNREADABLE:
-            return NOTHING
-        channel = _first_text(message, self._fields.channel)
+            return self._read_text(self._fields, payload)
+        names = self._ids.names(message, conn) if self._ids else {}
+        channel = _first_text(message, self._channel, names)
         known = self._channels.get(channel) if channel else None
-        symbol, time, seq, first, previous, reset = row_places(self._feed, known)
-        unit = self._fields.time_unit
+        symbol, time, seq, first, previous, reset = self._unknown if known is None else self._places[id(known)]
         return Row(
             channel,
-            _first_text(message, symbol),
-            next((t for v in _found(message, time) if (t := _nanoseconds(v, unit)) is not None), None),
-            _first_integer(message, seq),
+            _first_text(message, symbol, names),
+            next((t for place in time if (t := _time(message, place)) is not None), None),
+            _first_integer(message, seq, last=True),
             _first_integer(message, first),
             _first_integer(message, previous),
-            any(walk(message, place.path) == place.match for place in reset),
+            any(_first(message, place.path, {}) == place.match for place in reset),
         )
+
+    def disconnected(self, conn: int) -> None:
+        """Forget what ids stand for on a connection."""
+        if self._ids is not None:
+            self._ids.forget(conn)
+
+    @property
+    def ids(self) -> Ids:
+        """What ids stand for, by connection and id."""
+        return self._ids.known if self._ids is not None else {}
+
+    def restore(self, ids: Ids) -> None:
+        """Go on with what `ids` said before."""
+        if self._ids is not None:
+            self._ids.known = ids
+
+    @staticmethod
+    def _read_text(fields: Fields, payload: memoryview | bytes) -> Row:
+        if not fields.texts or len(payload) > _TEXT_MAX:
+            return NOTHING
+        return NOTHING._replace(channel=fields.texts.get(bytes(payload).decode(errors="replace")))
+
+
+class _Ids:
+    """What ids stand for, connection by connection."""
+
+    def __init__(self, ids: ChannelIds) -> None:
+        self._model = ids
+        self._names = {name: _extracts(places) for name, places in ids.names.items()}
+        self.known: Ids = {}
+
+    def names(self, message: Any, conn: int) -> Mapping[str, str]:
+        """The names that the message's id stands for; learns them where the message announces one."""
+        ids = self._model
+        if not holds(message, ids.where):
+            key = _scalar(message, ids.at)
+            return self.known.get(conn, {}).get(key, {}) if key is not None else {}
+        key = _scalar(message, ids.id)
+        known = self.known.setdefault(conn, {})
+        if key is not None and len(key) <= NAME_MAX and (key in known or len(known) < _IDS_MAX):
+            found = {name: _first_text(message, places) for name, places in self._names.items()}
+            known[key] = {name: text for name, text in found.items() if text is not None}
+        return {}
+
+    def forget(self, conn: int) -> None:
+        self.known.pop(conn, None)
 
 
 def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
@@ -112,23 +187,23 @@ def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
     fields, counted = feed.fields, feed.sequence
     if fields is None:
         return RowPlaces((), (), (), (), (), ())
-    symbol, time = fields.symbol, fields.exchange_time
-    seq = counted.exchange_seq if counted else ()
+    symbol, time, unit = fields.symbol, fields.exchange_time, fields.time_unit
+    seq: NumberPlaces = counted.exchange_seq if counted else ()
+    first: NumberPlaces = ()
+    previous: NumberPlaces = ()
     resets = counted.resets if counted else None
-    if channel is None:
-        return RowPlaces(symbol, time, seq, (), (), resets.messages if resets else ())
-    resets = channel.resets or resets
-    return RowPlaces(
-        symbol if channel.symbol is None else channel.symbol,
-        time if channel.exchange_time is None else channel.exchange_time,
-        channel.exchange_seq or seq,
-        channel.seq_first,
-        channel.seq_previous,
-        resets.messages if resets else (),
-    )
+    if channel is not None:
+        symbol = symbol if channel.symbol is None else channel.symbol
+        time = time if channel.exchange_time is None else channel.exchange_time
+        unit = channel.time_unit or unit
+        seq, first, previous = channel.exchange_seq or seq, channel.seq_first, channel.seq_previous
+        resets = channel.resets or resets
+    full = [place if isinstance(place, TimePlace) else TimePlace(path=place) for place in time]
+    times = tuple(place if place.unit else place.model_copy(update={"unit": unit}) for place in full)
+    return RowPlaces(_extracts(symbol), times, seq, first, previous, resets.messages if resets else ())
 
 
-def integer_in(payload: bytes | memoryview, places: Places) -> int | None:
+def integer_in(payload: bytes | memoryview, places: NumberPlaces) -> int | None:
     """The integer at the first of the places of a message that has one; None where none has."""
     try:
         return _first_integer(msgspec.json.decode(payload), places)
@@ -141,30 +216,67 @@ def extract_of(place: str | Extract) -> Extract:
     return place if isinstance(place, Extract) else Extract(path=place)
 
 
-def walk(message: Any, path: str) -> Any:
-    """What lies under the dotted `path` in decoded JSON, or None."""
-    for key in path.split("."):
-        if not isinstance(message, dict):
-            return None
-        message = message.get(key)
-    return message
+def _extracts(places: Places) -> tuple[Extract, ...]:
+    return tuple(map(extract_of, places))
 
 
-def _found(message: Any, places: Places) -> Iterator[Any]:
-    return (walk(message, extract_of(place).path) for place in places)
+def inflated(payload: bytes | memoryview) -> bytes | None:
+    """The JSON in a binary message of gzip (RFC 1952); None where it is none, damaged, or more than `INFLATED_MAX`."""
+    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(payload, INFLATED_MAX)
+    except zlib.error:
+        return None
+    return data if inflater.eof and not inflater.unused_data else None
 
 
-def _first_text(message: Any, places: Places) -> str | None:
-    for place, value in zip(places, _found(message, places), strict=True):
-        if isinstance(value, str) and len(value) <= NAME_MAX:
-            taken = extract_of(place).take(value)
-            if taken:
-                return taken
+def _text(message: Any, place: Extract, names: Mapping[str, str]) -> str | None:
+    """The text that a place gives, or None. Of several values at a path the first counts."""
+    if (place.needs or place.where) and not counts(message, place, names):
+        return None
+    text: Any
+    if place.join is not None:
+        parts = [_scalar(message, path, names) for path in place.parts]
+        text = place.joined([part for part in parts if part is not None]) if None not in parts else None
+    else:
+        text = place.value if place.path is None else _first(message, place.path, names)
+    return place.take(text) or None if isinstance(text, str) and len(text) <= NAME_MAX else None
+
+
+def _first(message: Any, path: str, names: Mapping[str, str]) -> Any:
+    return names.get(path[1:]) if path.startswith("$") else next(values(message, steps(path)), None)
+
+
+def _scalar(message: Any, path: str, names: Mapping[str, str] | None = None) -> str | None:
+    return scalar_text(_first(message, path, names or {}))
+
+
+def counts(message: Any, place: Extract, names: Mapping[str, str] | None = None) -> bool:
+    """Whether the place's conditions hold."""
+    needed = all(_first(message, path, names or {}) is not None for path in place.needs)
+    return needed and holds(message, place.where, names)
+
+
+def holds(message: Any, where: Mapping[str, tuple[str, ...]], names: Mapping[str, str] | None = None) -> bool:
+    """Whether each path has one of the texts beside it."""
+    return all(_scalar(message, path, names) in texts for path, texts in where.items())
+
+
+def _first_text(message: Any, places: tuple[Extract, ...], names: Mapping[str, str] = _NO_NAMES) -> str | None:
+    for place in places:
+        text = _text(message, place, names)
+        if text is not None:
+            return text
     return None
 
 
-def _first_integer(message: Any, places: Places) -> int | None:
-    for value in _found(message, places):
+def _first_integer(message: Any, places: NumberPlaces, *, last: bool = False) -> int | None:
+    """The integer at the first place that has one: of several values there the first, or the last, counts."""
+    for path in places:
+        found = values(message, steps(path))
+        value = next(found, None)
+        if last:
+            value = next(iter(deque(found, 1)), value)
         if isinstance(value, str) and _INTEGER.fullmatch(value):
             value = int(value)
         if type(value) is int and INT64_MIN <= value <= INT64_MAX:
@@ -172,10 +284,16 @@ def _first_integer(message: Any, places: Places) -> int | None:
     return None
 
 
+def _time(message: Any, place: TimePlace) -> int | None:
+    """The time in ns since the epoch at a place, exactly; of several values there the first counts."""
+    value = next(values(message, steps(place.path)), None)
+    if place.unit is not TimeUnit.ISO:
+        return _nanoseconds(value, place.unit or TimeUnit.MS)
+    return _iso_nanoseconds(value, place.offset) if isinstance(value, str) else None
+
+
 def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:
     """An exchange's time in ns since the epoch, exactly; None where it is none or beyond int64."""
-    if unit is TimeUnit.ISO:
-        return _iso_nanoseconds(value) if isinstance(value, str) else None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = Decimal(value)
     if isinstance(value, Decimal):
@@ -188,14 +306,15 @@ def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:
     return time if INT64_MIN <= time <= INT64_MAX else None
 
 
-def _iso_nanoseconds(text: str) -> int | None:
+def _iso_nanoseconds(text: str, offset: str | None) -> int | None:
+    """RFC 3339 text in ns since the epoch; `offset` is the zone where the text names none."""
     found = _ISO.fullmatch(text)
     if found is None:
         return None
     date, clock, fraction, zone = found.groups()
     try:
         # datetime knows microseconds only, so the fraction goes beside it.
-        moment = datetime.fromisoformat(f"{date}T{clock}{(zone or 'Z').upper()}")
+        moment = datetime.fromisoformat(f"{date}T{clock}{(zone or offset or 'Z').upper()}")
         since = moment - _EPOCH
     except (ValueError, OverflowError):
         return None

@@ -5,11 +5,13 @@ These structs cross a process border as JSON, so they hold plain data only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+from wsrec.feed.asking import Ask, address, ask, messages
+from wsrec.feed.balance import TooMuchError, spread
 
 if TYPE_CHECKING:
     # Only for the type checker: receivers import this module, and have no use for YAML or pydantic.
@@ -20,10 +22,20 @@ ASK_AFTER, ANSWER_WITHIN = 20.0, 10.0
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to send after connecting, and the topics that it asks for."""
+    """One message to send after connecting.
+
+    Attributes:
+        text: the message.
+        topics: what it asks for.
+        keys: what the answer calls each topic; empty where it calls them as they are.
+        undo: a message to send before this one is sent once more.
+
+    """
 
     text: str
     topics: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    undo: str | None = None
 
 
 class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +43,25 @@ class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
 
     every: float
     text: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the exchange that has to be answered: see `wsrec.feed.schema.Answer`."""
+
+    path: str
+    text: str
+    match: str | None = None
+    value: str | None = None
+    max_bytes: int = 256
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to ask for before each connection: see `wsrec.feed.schema.Token`."""
+
+    url: str
+    method: Literal["GET", "POST"]
+    token: str
+    endpoint: str | None = None
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +81,16 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         conn: number of the connection in the session, from 0; the `conn` column.
         feed: name of the feed it belongs to.
-        url: `ws://` or `wss://`, with whatever secrets the feed puts there.
+        url: `ws://` or `wss://`, with whatever secrets the feed puts there; may hold `{token}` and `{uuid}`.
         public_url: the same without secrets, for events, metadata and logs.
         headers: added to the handshake request.
         compression: what the handshake offers.
+        token: how to get what `{token}` stands for.
+        asked_by_url: the topics that the URL asks for.
+        wait: time (s) between the opening handshake and the first message.
+        first: messages that go before the subscriptions.
         subscriptions: sent in this order once connected, and again after each reconnection.
+        answers: messages of the exchange that have to be answered.
         send_interval: least time (s) between two messages that we send, the exchange's limit.
         start_after: time (s) after the session's start to connect at, so that many connections stay within the
             exchange's limit of connection attempts.
@@ -74,7 +110,12 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     headers: dict[str, str] = {}
     compression: Literal["deflate"] | None = None
+    token: TokenRequest | None = None
+    asked_by_url: tuple[str, ...] = ()
+    wait: float = 0.0
+    first: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
+    answers: tuple[Answer, ...] = ()
     send_interval: float = 0.0
     keep_alive: KeepAlive | None = None
     start_after: float = 0.0
@@ -85,6 +126,17 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     quiet: float | None = None
     ask_after: float = ASK_AFTER
     answer_within: float = ANSWER_WITHIN
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic that is asked for on it."""
+        return (*self.asked_by_url, *(topic for said in self.subscriptions for topic in said.topics))
+
+    @property
+    def covered_after(self) -> float:
+        """Time (s) after the session's start at which its last subscription is sent, handshakes taken for nothing."""
+        said = len(self.first) + len(self.subscriptions)
+        return self.start_after + self.wait + max(said - 1, 0) * self.send_interval
 
 
 def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
@@ -104,85 +156,108 @@ def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]
         first_conn: number of the first connection.
 
     Raises:
-        ConfigError: a secret that a feed takes from the environment is not there.
+        ConfigError: it is more than an exchange allows, or a secret that a feed takes from the environment is missing.
 
     """
     plans: list[ConnectionPlan] = []
-    opened: dict[str, int] = {}
     for target in targets:
-        feed = target.feed
-        limits, keep_alive = feed.limits, feed.keep_alive
-        for socket, subscriptions, quiet in _connections(target):
-            nth = opened.get(feed.name, 0)
-            opened[feed.name] = nth + 1
-            plans.append(
-                ConnectionPlan(
-                    conn=first_conn + len(plans),
-                    feed=feed.name,
-                    url=socket.resolved_url(),
-                    public_url=socket.public().url,
-                    headers=socket.resolved_headers(),
-                    compression=socket.compression,
-                    subscriptions=subscriptions,
-                    send_interval=limits.spacing if limits else 0.0,
-                    keep_alive=KeepAlive(every=keep_alive.every, text=keep_alive.text)
-                    if keep_alive and keep_alive.every
-                    else None,
-                    start_after=_start_after(feed, nth),
-                    # half of what the exchange allows: a full bucket gives twice its size in the first interval
-                    pace=Pace(attempts=max(1, limits.connects // 2), interval=limits.connects_interval)
-                    if limits
-                    else None,
-                    replaceable=bool(quiet or feed.closing_notice or (limits and limits.lifetime)),
-                    lifetime=limits.lifetime if limits else None,
-                    quiet=quiet,
-                    ask_after=keep_alive.ask_after if keep_alive else ASK_AFTER,
-                    answer_within=keep_alive.answer_within if keep_alive else ANSWER_WITHIN,
-                )
-            )
+        connections = list(_connections(target))
+        _check_totals(target.feed, [asks for _, asks in connections])
+        for nth, (socket, asks) in enumerate(connections):
+            plans.append(_plan(target, socket, asks, (nth, len(connections)), first_conn + len(plans)))
     return plans
 
 
-def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Subscription, ...], float | None]]:
-    """Each connection of a target: its socket, what to send on it, and how long (s) it may be silent."""
+def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[int, int], conn: int) -> ConnectionPlan:
+    """One of the feed's connections: its place (from 0), and how many they are."""
     feed = target.feed
-    if not feed.channels or feed.limits is None or feed.subscribe is None:
-        said = tuple(Subscription(text=text, topics=()) for text in target.subscribe)
+    limits, keep_alive, opening, token = feed.limits, feed.keep_alive, feed.on_connect, socket.token
+    quiet = min((ask.quiet for ask in asks if ask.quiet is not None), default=None)
+    said = [Subscription(text=text, topics=()) for text in target.subscribe]
+    for text, asked, undo in messages(asks):
+        topics = tuple(one.topic for one in asked)
+        said.append(Subscription(text=text, topics=topics, keys=_keys(feed, asked), undo=undo))
+    return ConnectionPlan(
+        conn=conn,
+        feed=feed.name,
+        url=address(socket.resolved_url(), asks),
+        public_url=address(socket.public().url, asks),
+        headers=socket.resolved_headers(),
+        compression=socket.compression,
+        token=TokenRequest(**token.model_dump()) if token else None,
+        asked_by_url=tuple(ask.topic for ask in asks if ask.subscribe.url),
+        wait=opening.wait if opening else 0.0,
+        first=opening.send if opening else (),
+        subscriptions=tuple(said),
+        answers=tuple(Answer(**answer.model_dump()) for answer in keep_alive.answers) if keep_alive else (),
+        send_interval=limits.spacing(place[1]) if limits else 0.0,
+        keep_alive=KeepAlive(every=keep_alive.every, text=keep_alive.text) if keep_alive and keep_alive.every else None,
+        start_after=_start_after(feed, place[0]),
+        # half of what the exchange allows: a full bucket gives twice its size in the first interval
+        pace=Pace(attempts=max(1, limits.connects // 2), interval=limits.connects_interval) if limits else None,
+        replaceable=_replaceable(feed, quiet),
+        lifetime=limits.lifetime if limits else None,
+        quiet=quiet,
+        ask_after=keep_alive.ask_after if keep_alive else ASK_AFTER,
+        answer_within=keep_alive.answer_within if keep_alive else ANSWER_WITHIN,
+    )
+
+
+def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Ask, ...]]]:
+    """Each connection of a target: its socket, and the topics that it has to ask for."""
+    feed = target.feed
+    if not feed.channels or feed.limits is None:
         for socket in feed.sockets.values():
-            yield socket, said, None
+            yield socket, ()
         return
     for key, socket in feed.sockets.items():
-        topics = _topics(target, key)
-        if not topics:
-            continue
-        # Even shares rather than full connections and a rest: none is busier than it has to be.
-        connections = -(-len(topics) // feed.limits.streams_per_connection)
-        for share in _batches(tuple(topics), -(-len(topics) // connections)):
-            batches = _batches(share, feed.subscribe.batch)
-            said = tuple(
-                Subscription(text=_message(feed.subscribe.template, batch, number), topics=batch)
-                for number, batch in enumerate(batches, 1)
-            )
-            yield socket, said, min((quiet for topic in share if (quiet := topics[topic]) is not None), default=None)
+        beside = [ask(feed, name) for name in feed.constant_channels(key)]
+        asks = _asks(target, key)
+        try:
+            shares = spread([one for one in asks if one not in beside], beside, feed.limits, socket.url)
+        except TooMuchError as error:
+            raise _error(f"{feed.name}: {error}; that is more than its limits allow") from error
+        for share in shares or ([tuple(beside)] if asks else []):
+            yield socket, share
 
 
-def _topics(target: Target, socket: str) -> dict[str, float | None]:
-    """The topics on one of the feed's sockets, a symbol's together, and how long (s) each may be silent."""
+def _asks(target: Target, socket: str) -> list[Ask]:
+    """The topics on one of the feed's sockets, a symbol's together."""
     feed = target.feed
-    only = next(iter(feed.sockets))
-    channels = [feed.channel_table[name] for name in target.channels]
-    channels = [channel for channel in channels if (channel.socket or only) == socket]
-    topics = [(channel.topic, channel.quiet) for channel in channels if not channel.per_symbol]
+    channels = {name: feed.channel_table[name] for name in target.channels}
+    channels = {name: channel for name, channel in channels.items() if feed.carries(socket, channel)}
+    asks = [ask(feed, name) for name, channel in channels.items() if not channel.per_symbol]
+    per_symbol = [name for name, channel in channels.items() if channel.per_symbol]
     for symbol in target.symbols:
-        written = feed.symbols.topic_case.apply(symbol) if feed.symbols else symbol
-        topics += [(c.topic.replace("{symbol}", written), c.quiet) for c in channels if c.per_symbol]
-    return dict(topics)
+        if feed.sockets[socket].takes(symbol):
+            asks += [ask(feed, name, symbol) for name in per_symbol]
+    return list({one.topic: one for one in asks}.values())
 
 
-def _message(template: str, topics: tuple[str, ...], number: int) -> str:
-    # The id first: a topic may hold the text {id}, a number holds no {topics}.
-    array = json.dumps(topics, ensure_ascii=False, separators=(",", ":"))
-    return template.replace("{id}", str(number)).replace("{topics}", array)
+def _keys(feed: Feed, asks: tuple[Ask, ...]) -> tuple[str, ...]:
+    return tuple(ask.ack_key for ask in asks) if feed.ack and feed.ack.key else ()
+
+
+def _check_totals(feed: Feed, connections: Sequence[tuple[Ask, ...]]) -> None:
+    """Make sure that an exchange's totals for one address are kept."""
+    if feed.limits is None:
+        return
+    cure = "ask for fewer symbols or channels, or share them among machines with --shard"
+    streams = sum(map(len, connections))
+    if feed.limits.streams is not None and streams > feed.limits.streams:
+        allowed = f"{feed.name} allows {feed.limits.streams} from one address"
+        raise _error(f"{streams} subscriptions are needed, and {allowed}: {cure}")
+    quiet = min((ask.quiet for asks in connections for ask in asks if ask.quiet is not None), default=None)
+    if feed.limits.connections is not None:
+        most = max(1, feed.limits.connections - _replaceable(feed, quiet))
+        if len(connections) > most:
+            kept = "" if most == feed.limits.connections else ", of which one is kept for replacements"
+            allowed = f"{feed.name} allows {feed.limits.connections} from one address{kept}"
+            raise _error(f"{len(connections)} connections are needed, and {allowed}: {cure}")
+
+
+def _replaceable(feed: Feed, quiet: float | None) -> bool:
+    return bool(quiet or feed.closing_notice or (feed.limits and feed.limits.lifetime))
 
 
 def _start_after(feed: Feed, nth: int) -> float:
@@ -191,8 +266,13 @@ def _start_after(feed: Feed, nth: int) -> float:
         return 0.0
     # Half of what the exchange allows, so that reconnections have room beside it.
     at_once = max(1, feed.limits.connects // 2)
-    return nth // at_once * feed.limits.connects_interval
+    attempts = nth // at_once * feed.limits.connects_interval
+    together = feed.limits.messages_per_second_in_all
+    return attempts if together is None else max(attempts, nth / together)
 
 
-def _batches(topics: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
-    return [topics[start : start + size] for start in range(0, len(topics), size)]
+def _error(text: str) -> Exception:
+    # only here: receivers import this module, and have no use for YAML or pydantic
+    from wsrec.feed.schema import ConfigError
+
+    return ConfigError(text)

@@ -8,30 +8,38 @@ that its author did not write into it.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
+from wsrec.feed import template
+from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, scalar_text
 from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
 
 MASK = "***"
 _MAX_EXPANSION = 1000
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
+_MAX_URL = 4000
 _SECRET_NAME = re.compile(r"key|token|secret|sign|passw|credential|auth", re.IGNORECASE)
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]{0,63}$"
-KeyPath = Annotated[str, Field(pattern=r"^[^.\s\"\\]+(\.[^.\s\"\\]+)*$", max_length=200)]
+KeyPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=200)]
+TextPath = Annotated[str, Field(pattern=TEXT_PATH_PATTERN, max_length=200)]
 Regex = Annotated[str, Field(max_length=500)]
 Topic = Annotated[str, Field(min_length=1, max_length=200)]
+Template = Annotated[str, Field(min_length=1, max_length=4000)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class ConfigError(Exception):
@@ -112,6 +120,36 @@ class Case(StrEnum):
         return text.lower() if self is Case.LOWER else text.upper() if self is Case.UPPER else text
 
 
+def _json_of(text: str, values: dict[str, Any], key: str) -> str:
+    """`text` with `values` put in, which has to be JSON then."""
+    unknown = template.names(text) - values.keys() - template.WHEN_SENT
+    if unknown:
+        known = ", ".join(f"{{{name}}}" for name in sorted({*values, *template.WHEN_SENT}))
+        raise MisfitError((key,), f"found {{{min(unknown)}}}, expected one of {known}")
+    filled = template.fill_when_sent(template.fill(text, values))
+    try:
+        json.loads(filled)
+    except (ValueError, RecursionError) as error:
+        raise MisfitError((key,), f"found text that is no JSON once it is filled in ({error})") from error
+    return filled
+
+
+def _only_when_sent(text: str, key: str, more: set[str] | frozenset[str] = frozenset()) -> None:
+    known = {"id", *template.WHEN_SENT, *more}
+    unknown = template.names(text) - known
+    if unknown:
+        listed = ", ".join(f"{{{name}}}" for name in sorted(known))
+        raise MisfitError((key,), f"found {{{min(unknown)}}}, expected one of {listed}")
+
+
+def _check_https(url: str) -> str:
+    parts = urlsplit(url)
+    plain = url.isprintable() and not any(c.isspace() or c in "{}" for c in url)
+    if not plain or parts.scheme != "https" or not parts.hostname or parts.username or parts.fragment:
+        raise ValueError("expected https://HOST/PATH")
+    return url
+
+
 def _regex(text: str) -> str:
     try:
         re.compile(text)
@@ -124,38 +162,131 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Extract(_Model):
-    """A part of a text in the message."""
+def _texts(value: Any) -> Any:
+    """One text, number, true or false, or a list of them, as the texts that they are compared as."""
+    return tuple(scalar_text(each) or each for each in (value if isinstance(value, list | tuple) else (value,)))
 
-    path: KeyPath = Field(description="Keys from the top of the message, joined by dots: `data.s`.")
+
+Texts = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], BeforeValidator(_texts)]
+Where = dict[TextPath, Texts]
+
+
+class Extract(_Model):
+    """A text in the message, or a name for what a message is. One of `path`, `join` and `value` says which."""
+
+    path: TextPath | None = Field(default=None, description="Where it is: `data.s`, `data[0].s`, `data[].s`, `[2]`.")
+    join: str | None = Field(
+        default=None,
+        description="Several texts in one: `{arg.channel}.{arg.instId}`. No value where one of them is not there.",
+        max_length=300,
+    )
+    value: Name | None = Field(default=None, description="This text, where `needs` and `where` hold.")
+    needs: tuple[TextPath, ...] = Field(default=(), description="Counts only where all these are there and not null.")
+    where: Where = Field(
+        default={}, description="Counts only where each of these paths holds the text, or one of the texts, beside it."
+    )
     capture: Regex | None = Field(
         default=None,
-        description="Regular expression with one group: the part to take. The whole text where it does not match.",
+        description="Regular expression: what its groups take, joined. The whole text where it does not match.",
     )
-    case: Case = Field(default=Case.KEEP, description="Change the letters of what was taken.")
     optional: bool = Field(
         default=False,
         description="With `capture`: no value where it does not match, in place of the whole text.",
     )
+    map: dict[str, Name] | None = Field(
+        default=None, description="What the text stands for; a text that is not listed is no value."
+    )
+    case: Case = Field(default=Case.KEEP, description="Change the letters of what was taken.")
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.join, self.value, self.capture))
 
     @field_validator("capture")
     @classmethod
-    def _one_group(cls, text: str | None) -> str | None:
-        if text is not None and re.compile(_regex(text)).groups != 1:
-            raise ValueError("expected a regular expression with exactly one group, as in `^[^@]+@(.+)$`")
+    def _groups(cls, text: str | None) -> str | None:
+        if text is not None and not re.compile(_regex(text)).groups:
+            raise ValueError("expected a regular expression with a group, as in `^[^@]+@(.+)$`")
         return text
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Extract:
+        given = [key for key in ("path", "join", "value") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise MisfitError((given[0],) if given else (), f"found {found}, expected one of path, join and value")
+        if self.value is not None and not (self.needs or self.where):
+            raise MisfitError(("value",), "found it without a condition, expected needs or where beside it")
+        if self.join is not None and not self.parts:
+            raise MisfitError(("join",), f"found {self.join!r}, expected paths in braces, as in `{{channel}}.{{type}}`")
+        return self
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The paths that a `join` names."""
+        return tuple(_JOINED.findall(self.join)) if self.join else ()
+
+    def joined(self, parts: Sequence[str]) -> str:
+        """The text of a `join`, from the text at each of its paths."""
+        texts = iter(parts)
+        return _JOINED.sub(lambda _: next(texts), self.join or "")
+
     def take(self, text: str) -> str | None:
-        """The part of `text`, or None."""
+        """What `text` gives, or None."""
         if self.capture is not None:
             found = re.search(self.capture, text)
             if found is None and self.optional:
                 return None
-            text = (found and found.group(1)) or text
+            text = ("".join(part for part in found.groups() if part) if found else "") or text
+        if self.map is not None:
+            if text not in self.map:
+                return None
+            text = self.map[text]
         return self.case.apply(text)
 
 
-Places = tuple[KeyPath | Extract, ...]
+class TimePlace(_Model):
+    """A time in the message that is written otherwise than the feed's others."""
+
+    path: KeyPath = Field(description="Where it is: `tick.ts`.")
+    unit: TimeUnit | None = Field(default=None, description="In place of `time_unit`.")
+    offset: str | None = Field(
+        default=None,
+        description="With `iso`: the zone of texts that name none, as `+09:00`; by default UTC.",
+        pattern=r"^[+-][0-9]{2}:[0-5][0-9]$",
+    )
+
+
+Places = tuple[TextPath | Extract, ...]
+TimePlaces = tuple[KeyPath | TimePlace, ...]
+NumberPlaces = tuple[KeyPath, ...]
+
+
+class Condition(_Model):
+    """Something that a message holds."""
+
+    path: KeyPath = Field(description="Where it is. With nothing else: that it is there and not null.")
+    equals: Texts | None = Field(default=None, description="It is this text, number, true or false, or one of them.")
+    differs: Texts | None = Field(default=None, description="It is there, and none of these.")
+    at_least: int | None = Field(default=None, description="It is a number of at least this.")
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Condition:
+        given = [key for key in ("equals", "differs", "at_least") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise MisfitError((given[1],), f"found it beside {given[0]}, expected one of them")
+        return self
+
+
+class ChannelIds(_Model):
+    """Numbers that stand for a channel and symbol on one connection, as the exchange announced there."""
+
+    where: Where = Field(description="Which messages announce one: `{event: subscribed}`.", min_length=1)
+    id: KeyPath = Field(description="Where an announcement has the id: `chanId`.")
+    names: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], Places] = Field(
+        description="What is remembered of it by which name: `{channel: [channel]}`; places write it `$channel`.",
+        min_length=1,
+    )
+    at: KeyPath = Field(description="Where all other messages have the id: `[0]`.")
 
 
 class Match(_Model):
@@ -182,16 +313,41 @@ class Resets(_Model):
 class ConnectionSequence(_Model):
     """Numbers that go up by one from message to message of a connection, whatever channel they are of."""
 
-    exchange_seq: Places = Field(description="Where every message has its number.", min_length=1)
+    exchange_seq: NumberPlaces = Field(description="Where every message has its number.", min_length=1)
     resets: Resets | None = Field(default=None, description="Where the numbers may begin anew.")
+
+
+class Token(_Model):
+    """A request over HTTPS before each connection, reconnections too, whose answer has what the URL needs."""
+
+    url: str = Field(description="`https://`, asked before each connection. Never redirected.", max_length=2000)
+    method: Literal["GET", "POST"] = Field(default="POST", description="`GET` or `POST`; a `POST` has no body.")
+    token: KeyPath = Field(description="Where the answer has the token, which becomes `{token}` in the socket's `url`.")
+    endpoint: KeyPath | None = Field(
+        default=None,
+        description="Where the answer has the address to connect to, in place of all of `url` before its `?`: "
+        "`data.instanceServers[0].endpoint`.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, url: str) -> str:
+        return _check_https(url)
 
 
 class Socket(_Model):
     """An address to connect to."""
 
     url: str = Field(
-        description="`ws://` or `wss://`. `${NAME}` is replaced from the environment when connecting and never stored.",
+        description="`ws://` or `wss://`. `${NAME}` is replaced from the environment when connecting and never stored; "
+        "`{token}` is what `token` got, `{uuid}` a new random id.",
         max_length=2000,
+    )
+    token: Token | None = Field(default=None, description="How to get what `{token}` in `url` stands for.")
+    symbols: Regex | None = Field(
+        default=None,
+        description="Regular expression: only symbols that it fits as a whole are asked for here. For markets of one "
+        "feed with an address each.",
     )
     headers: dict[str, str] = Field(
         default={},
@@ -207,6 +363,20 @@ class Socket(_Model):
     def _websocket(cls, url: str) -> str:
         check_url(url)
         return url
+
+    @field_validator("symbols")
+    @classmethod
+    def _compiles(cls, text: str | None) -> str | None:
+        return text if text is None else _regex(text)
+
+    @model_validator(mode="after")
+    def _token_in_its_place(self) -> Socket:
+        unknown = template.names(_ENV.sub("", self.url)) - {"token", "uuid"}
+        if unknown:
+            raise MisfitError(("url",), f"found {{{min(unknown)}}}, expected {{token}} or {{uuid}}")
+        if ("token" in template.names(self.url)) != (self.token is not None):
+            raise MisfitError(("url",), "found one of {token} and the key token, expected both or neither")
+        return self
 
     @field_validator("headers")
     @classmethod
@@ -239,9 +409,48 @@ class Socket(_Model):
                 raise ConfigError(f"header {name}: the environment's value is not one line of printable text")
         return headers
 
+    def takes(self, symbol: str) -> bool:
+        """Whether a symbol, as the exchange's payload writes it, is asked for here."""
+        return self.symbols is None or re.fullmatch(self.symbols, symbol) is not None
+
     def public(self) -> Socket:
         """The same without secrets."""
-        return self.model_copy(update={"url": mask_url(self.url), "headers": dict.fromkeys(self.headers, MASK)})
+        token = self.token and self.token.model_copy(update={"url": mask_url(self.token.url)})
+        headers = dict.fromkeys(self.headers, MASK)
+        return self.model_copy(update={"url": mask_url(self.url), "headers": headers, "token": token})
+
+
+class Listing(_Model):
+    """The exchange's own list of its symbols, over HTTPS: for `--symbols all` and completion."""
+
+    url: str = Field(description="`https://`; what it answers is kept for a day. Never redirected.", max_length=2000)
+    body: str | None = Field(default=None, description="JSON to send with `POST`; without it, `GET`.", max_length=2000)
+    items: KeyPath | None = Field(
+        default=None,
+        description="Where the answer has the array, or the object whose values count; by default the answer is it.",
+    )
+    symbol: KeyPath | None = Field(default=None, description="Where an item has its symbol; by default the item is it.")
+    where: dict[KeyPath, Texts] = Field(
+        default={}, description="Only items that have this text, or one of these, there: `{status: TRADING}`."
+    )
+    write: str = Field(
+        default="{symbol}",
+        description="How the symbol is made of what is found there: `t{symbol}`. Pairs as users type them, such as "
+        "`BTC/USDT`, are translated as theirs are.",
+        max_length=64,
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, url: str) -> str:
+        return _check_https(url)
+
+    @field_validator("write")
+    @classmethod
+    def _holds_it(cls, text: str) -> str:
+        if template.names(text) != {"symbol"}:
+            raise ValueError("expected {symbol} in it, and no other placeholder")
+        return text
 
 
 class Symbols(_Model):
@@ -254,14 +463,37 @@ class Symbols(_Model):
     topic_case: Case = Field(default=Case.KEEP, description="Letters of `{symbol}` inside topics.")
     pair: str | None = Field(
         default=None,
-        description="How `BTC/USDT` is written here, from `{base}` and `{quote}`: `{base}{quote}`.",
+        description="How `BTC/USDT` is written here, from `{base}` and `{quote}`: `{base}{quote}`, `{quote}-{base}`.",
         max_length=64,
+    )
+    perpetual: str | None = Field(
+        default=None,
+        description="How `BTC/USDT:USDT`, the perpetual settled in what follows the colon, is written here, from "
+        "`{base}`, `{quote}` and `{settle}`: `{base}-{quote}-SWAP`.",
+        max_length=64,
+    )
+    currencies: dict[str, str] = Field(
+        default={}, description="What the exchange calls currencies in pairs and perpetuals: `{BTC: XBT}`."
+    )
+    names: dict[str, str] = Field(
+        default={}, description="Pairs and perpetuals that are written in another way: `{BTC/USD:BTC: XBTUSD}`."
+    )
+    listing: Listing | None = Field(
+        default=None, description="Where the exchange lists its symbols, for `--symbols all` and completion."
     )
 
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, text: str) -> str:
         return _regex(text)
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> Symbols:
+        for key, known in (("pair", {"base", "quote"}), ("perpetual", {"base", "quote", "settle"})):
+            unknown = template.names(getattr(self, key) or "") - known
+            if unknown:
+                raise MisfitError((key,), f"found {{{min(unknown)}}}, expected {', '.join(sorted(known))} in braces")
+        return self
 
     def normalise(self, text: str) -> str:
         """The exchange's symbol for what a user typed.
@@ -270,15 +502,127 @@ class Symbols(_Model):
             ConfigError: it does not look like one.
 
         """
-        symbol = text.strip()
-        if self.pair and symbol.count("/") == 1:
-            base, quoted = symbol.split("/")
-            symbol = self.pair.replace("{base}", base).replace("{quote}", quoted)
-        symbol = self.case.apply(symbol)
+        symbol = self.case.apply(self._translated(text.strip()))
         if not re.fullmatch(self.pattern, symbol):
-            also = " or BTC/USDT" if self.pair else ""
+            forms = (self.pair and "BTC/USDT", self.perpetual and "BTC/USDT:USDT")
+            also = "".join(f" or {form}" for form in forms if form)
             raise ConfigError(f"symbol {text!r}: expected {self.words}, as in {self.example}{also}")
         return symbol
+
+    def _translated(self, symbol: str) -> str:
+        """The symbol of a pair or perpetual in the notation of users; anything else stays."""
+        named = self.names.get(symbol) or self.names.get(symbol.upper())
+        if named:
+            return named
+        pair, colon, settle = symbol.partition(":")
+        written = self.perpetual if colon else self.pair
+        if not written or pair.count("/") != 1:
+            return symbol
+        base, quoted = pair.split("/")
+        parts = {"base": base, "quote": quoted, "settle": settle}
+        called = {key: self.currencies.get(part.upper(), part) for key, part in parts.items()}
+        return template.PLACEHOLDER.sub(lambda found: called[found[1]], written)
+
+
+class Subscribe(_Model):
+    """How topics are asked for: with a message (`message`), or with the address (`url`)."""
+
+    message: Template | None = Field(
+        default=None,
+        description="Text of a message, with placeholders (see above): `{topics}`, `{arguments}`, `{symbols}`, "
+        "`{channel}`, `{topic}`, `{symbol}`, `{id}`, `{time_ms}`, `{time_s}`, `{uuid}`.",
+    )
+    argument: Template | None = Field(
+        default=None,
+        description="JSON of each item of `{arguments}`, from `{topic}`, `{channel}`, `{symbol}`: one a topic; with "
+        "`{symbols}`: one a channel.",
+    )
+    batch: int | None = Field(
+        default=None, description="Most topics in one message; by default no limit.", ge=1, le=100_000
+    )
+    max_bytes: int | None = Field(
+        default=None,
+        description="Most bytes of a message; with `url`, of the whole address (4000 by default).",
+        ge=100,
+        le=10_000_000,
+    )
+    url: Template | None = Field(
+        default=None, description="In place of `message`: what follows the socket's `url`: `?streams={topics:/}`."
+    )
+    unsubscribe: Template | None = Field(
+        default=None,
+        description="A message to send before `message` is sent once more, with the same placeholders, for exchanges "
+        "that do not take a second subscription.",
+    )
+    replaces: bool = Field(
+        default=False,
+        description="Whether a message replaces the one before it: then one message has all topics of a connection.",
+    )
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether a message holds topics of one channel only."""
+        if self.message is None or self.by_topic:
+            return False
+        return bool(template.names(self.message) & {"channel", "symbols"})
+
+    @property
+    def by_topic(self) -> bool:
+        """Whether a message asks for one topic."""
+        if self.message is None:
+            return False
+        names = template.names(self.message)
+        return bool(names & {"topic", "symbol"}) or not names & {"topics", "arguments", "symbols"}
+
+    @property
+    def most(self) -> int | None:
+        """Most topics in one message."""
+        return 1 if self.by_topic else self.batch
+
+    @property
+    def longest(self) -> int | None:
+        """Most bytes of a message or an address."""
+        return self.max_bytes or (_MAX_URL if self.url else None)
+
+    @model_validator(mode="after")
+    def _asks(self) -> Subscribe:
+        if (self.message is None) == (self.url is None):
+            raise MisfitError((), "found both or none of message and url, expected one of them")
+        if self.url is not None:
+            if template.names(self.url) != {"topics"}:
+                raise MisfitError(("url",), "found other placeholders or none, expected {topics:/} or the like")
+            for key in ("argument", "batch", "unsubscribe", "replaces"):
+                if getattr(self, key):
+                    raise MisfitError((key,), "found it beside url, expected it with message only")
+            return self
+        if self.by_topic and (self.batch or 1) > 1:
+            raise MisfitError(("batch",), "found more than 1, expected none: the message asks for one topic")
+        if self.by_topic and self.replaces:
+            raise MisfitError(("replaces",), "found a message of one topic, expected one for many")
+        return self
+
+    def check(self, argument: str | None, parameters: frozenset[str]) -> None:
+        """Make sure that what comes of the templates is JSON.
+
+        Args:
+            argument: a channel's own, or this one's.
+            parameters: a channel's, which may stand in the templates too.
+
+        Raises:
+            MisfitError: it is not, or a placeholder is unknown; of the key of this model.
+
+        """
+        if self.message is None:
+            return
+        if "arguments" in template.names(self.message) and argument is None:
+            raise MisfitError(("message",), "found {arguments}, expected argument beside it")
+        texts = dict.fromkeys(("topic", "channel", "symbol", *parameters), "1")
+        lists = {"topics": ["1"], "symbols": ["1"]}
+        if argument is not None:
+            argument = _json_of(argument, {**texts, "symbols": ["1"]}, "argument")
+        arguments = {} if argument is None else {"arguments": [template.Raw(argument)]}
+        for key in ("message", "unsubscribe"):
+            _json_of(getattr(self, key) or "0", {**texts, **lists, **arguments, "id": 1}, key)
 
 
 class Snapshot(_Model):
@@ -292,7 +636,7 @@ class Snapshot(_Model):
     interval: float = Field(
         default=1.0, description="Least time (s) between a request and the feed's next one.", ge=0.05, le=3600
     )
-    exchange_seq: Places = Field(
+    exchange_seq: NumberPlaces = Field(
         default=(), description="Where it has the sequence number that it belongs to: `lastUpdateId`."
     )
 
@@ -322,7 +666,25 @@ class Snapshot(_Model):
 class Channel(_Model):
     """A kind of message that can be subscribed to."""
 
-    topic: Topic = Field(description="What to ask for; `{symbol}` and `{PARAMETER}` are replaced.")
+    topic: Topic = Field(
+        description="What to ask for; `{symbol}` and `{PARAMETER}` are replaced. Where `subscribe` does not send it, "
+        "a name for it in events and reports.",
+    )
+    argument: Template | None = Field(default=None, description="In place of `subscribe.argument`.")
+    asked_as: Topic | None = Field(
+        default=None, description="What `{channel}` in `subscribe` stands for; by default the channel's name."
+    )
+    subscribe: Subscribe | None = Field(default=None, description="In place of the feed's `subscribe`.")
+    always: bool = Field(
+        default=False,
+        description="Subscribed beside whatever is asked for; without `{symbol}` once a connection. For heartbeats.",
+    )
+    weight: float = Field(
+        default=1.0,
+        description="Messages that a topic brings, relative to other channels: connections get even shares of them.",
+        gt=0,
+        le=1e6,
+    )
     description: str = Field(default="", description="What it carries, for `wsrec feeds show`.", max_length=300)
     common: Literal["trades", "book", "bbo", "ticker"] | None = Field(
         default=None, description="The name that stands for this channel on every exchange."
@@ -335,16 +697,27 @@ class Channel(_Model):
         default={},
         description="Values of each `{PARAMETER}` in the channel's name and topic: one channel each.",
     )
+    ack_key: Topic | None = Field(
+        default=None,
+        description="What an answer calls the topic, from `{symbol}` and `{PARAMETER}`; by default the topic.",
+    )
     aliases: tuple[str, ...] = Field(
         default=(), description="Other names that its messages may carry as their channel."
     )
     symbol: Places | None = Field(default=None, description="In place of `fields.symbol`; `[]`: has none.")
-    exchange_time: Places | None = Field(
+    exchange_time: TimePlaces | None = Field(
         default=None, description="In place of `fields.exchange_time`; `[]`: has none."
     )
-    exchange_seq: Places = Field(default=(), description="Where the sequence number is (the last one, of a range).")
-    seq_first: Places = Field(default=(), description="Where the first number of a range is (rule `touching`).")
-    seq_previous: Places = Field(default=(), description="Where the previous message's number is (rule `previous`).")
+    time_unit: TimeUnit | None = Field(default=None, description="In place of `fields.time_unit`.")
+    exchange_seq: NumberPlaces = Field(
+        default=(), description="Where the sequence number is (the last one, of a range or of `[]`)."
+    )
+    seq_first: NumberPlaces = Field(
+        default=(), description="Where the first number of a range is (rule `touching`; the first one, of `[]`)."
+    )
+    seq_previous: NumberPlaces = Field(
+        default=(), description="Where the previous message's number is (rule `previous`)."
+    )
     sequence: SequenceRule = Field(
         default=SequenceRule.NONE,
         description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`.",
@@ -400,11 +773,23 @@ class Channel(_Model):
             raise MisfitError(("on_gap",), f"found {self.on_gap.value!r}, expected `sequence` beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
-        unknown = set(_PLACEHOLDER.findall(self.topic)) - {"symbol", *self.parameters}
-        if unknown:
-            found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
-            raise MisfitError(("topic",), found)
+        for key in ("topic", "asked_as", "ack_key"):
+            unknown = template.names(getattr(self, key) or "") - {"symbol", *self.parameters}
+            if unknown:
+                found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
+                raise MisfitError((key,), found)
         return self
+
+    def filled(self, parameters: dict[str, str]) -> Channel:
+        """The same with values for all of its parameters."""
+        subscribe = self.subscribe
+        if subscribe is not None:
+            texts = {
+                key: _with(parameters, getattr(subscribe, key)) for key in ("message", "argument", "unsubscribe", "url")
+            }
+            subscribe = subscribe.model_copy(update=texts)
+        texts = {key: _with(parameters, getattr(self, key)) for key in ("topic", "argument", "asked_as", "ack_key")}
+        return self.model_copy(update={**texts, "subscribe": subscribe, "parameters": {}})
 
     @property
     def per_symbol(self) -> bool:
@@ -412,33 +797,49 @@ class Channel(_Model):
         return "{symbol}" in self.topic
 
 
-class Subscribe(_Model):
-    """The message that asks for topics."""
-
-    template: str = Field(
-        description="Its text; `{topics}` becomes a JSON array of topics, `{id}` a number that counts up.",
-        max_length=2000,
-    )
-    batch: int = Field(description="Most topics in one message.", ge=1, le=100_000)
-
-    @field_validator("template")
-    @classmethod
-    def _asks(cls, text: str) -> str:
-        if "{topics}" not in text:
-            raise ValueError("expected {topics} somewhere in the text")
-        return text
-
-
 class Limits(_Model):
     """What the exchange allows, so that it neither closes nor bans."""
 
-    streams_per_connection: int = Field(description="Most topics on one connection.", ge=1, le=1_000_000)
-    messages_per_second: float = Field(description="Most messages that we may send on a connection.", gt=0, le=1e6)
+    streams_per_connection: int | None = Field(
+        default=None, description="Most topics on one connection; by default no limit is known.", ge=1, le=1_000_000
+    )
+    streams_per_channel: int | None = Field(
+        default=None, description="Most topics of one channel on one connection.", ge=1, le=1_000_000
+    )
+    streams: int | None = Field(
+        default=None, description="Most topics on all connections from one address together.", ge=1, le=10_000_000
+    )
+    connections: int | None = Field(
+        default=None,
+        description="Most connections from one address at a time; one is kept for replacements.",
+        ge=1,
+        le=1_000_000,
+    )
+    messages_per_second: float = Field(
+        default=4.0, description="Most messages that we may send on a connection.", gt=0, le=1e6
+    )
+    messages_per_second_in_all: float | None = Field(
+        default=None,
+        description="Most messages a second from one address, on all connections together: they begin one after "
+        "another, and each sends more seldom.",
+        gt=0,
+        le=1e6,
+    )
     send_interval: float | None = Field(
         default=None,
         description="Least time (s) between two messages that we send; by default from `messages_per_second`.",
         gt=0,
         le=3600,
+    )
+    messages_per_connection: int | None = Field(
+        default=None,
+        description="Most subscription messages on a connection within its first hour; more connections are opened "
+        "rather than more sent.",
+        ge=1,
+        le=1_000_000,
+    )
+    bytes_per_connection: int | None = Field(
+        default=None, description="Most bytes of all subscription messages on a connection.", ge=100, le=100_000_000
     )
     connects: int = Field(description="Most connection attempts within `connects_interval`.", ge=1, le=1_000_000)
     connects_interval: float = Field(description="Seconds in which `connects` are counted.", gt=0, le=86400)
@@ -449,21 +850,71 @@ class Limits(_Model):
         le=366 * 86400,
     )
 
-    @property
-    def spacing(self) -> float:
-        """Least time (s) between two messages that we send."""
-        return self.send_interval or 1 / self.messages_per_second
+    def spacing(self, connections: int) -> float:
+        """Least time (s) between two messages that we send on one of so many connections."""
+        alone = self.send_interval or 1 / self.messages_per_second
+        together = self.messages_per_second_in_all
+        return alone if together is None else max(alone, connections / together)
 
 
 class Ack(_Model):
-    """How the exchange answers a subscription, request and answer joined by an id."""
+    """How the exchange answers a subscription: by the request's id, by topics, or both."""
 
-    id: KeyPath = Field(description="Where request and answer carry their id.")
-    error_code: tuple[KeyPath, ...] = Field(description="Where a refusal's code may be; its presence makes it one.")
-    error_message: tuple[KeyPath, ...] = Field(description="Where a refusal's text may be.")
+    id: KeyPath | None = Field(default=None, description="Where request and answer carry their id.")
+    where: Where = Field(
+        default={}, description="Which messages are answers; by default all that have the id, or a topic's key."
+    )
+    key: Places = Field(
+        default=(),
+        description="Where an answer names its topic, as the channel's `ack_key` does. With `[]`: it names several.",
+    )
+    accepted: KeyPath | None = Field(
+        default=None,
+        description="With `id`: where the answer lists what it accepts; the rest of the request is refused.",
+    )
+    data: bool = Field(
+        default=False, description="Whether data is the answer: the first message that has the topic's key."
+    )
+    errors: tuple[Condition, ...] = Field(
+        default=(), description="What makes an answer a refusal, each by itself; by default that `error_code` is there."
+    )
+    error_code: NumberPlaces = Field(default=(), description="Where a refusal's code may be.")
+    error_message: NumberPlaces = Field(default=(), description="Where a refusal's text may be.")
     timeout: float = Field(
         default=10.0, description="Seconds after which a request counts as unanswered.", gt=0, le=3600
     )
+
+    @model_validator(mode="after")
+    def _matched(self) -> Ack:
+        if self.id is None and not self.key:
+            raise MisfitError((), "found neither id nor key, expected one of them")
+        if self.accepted is not None and self.id is None:
+            raise MisfitError(("accepted",), "found it without id, expected both")
+        if self.data and not self.key:
+            raise MisfitError(("data",), "found it without key, expected both")
+        return self
+
+
+class Answer(_Model):
+    """A message of the exchange that has to be answered, and the answer."""
+
+    path: KeyPath = Field(description="Where the message has what tells it from others: `ping`, `params.type`.")
+    match: str | None = Field(
+        default=None, description="The whole text that has to be there; by default anything.", max_length=200
+    )
+    text: Template = Field(
+        description="The answer; `{value}` is the message's own number or text as JSON, `{id}` a number that counts "
+        "up, `{time_ms}`, `{time_s}` and `{uuid}` as in `subscribe`.",
+    )
+    value: KeyPath | None = Field(default=None, description="Where the message has what `{value}` stands for.")
+    max_bytes: int = Field(
+        default=256, description="Longer messages (as they come, in bytes) are not looked at.", ge=2, le=65536
+    )
+
+    @model_validator(mode="after")
+    def _value_known(self) -> Answer:
+        _only_when_sent(self.text, "text", {"value"} if self.value else set())
+        return self
 
 
 class ClientKeepAlive(_Model):
@@ -476,7 +927,15 @@ class ClientKeepAlive(_Model):
         le=86400,
     )
     text: str | None = Field(
-        default=None, description="A text message to send; without it, a WebSocket ping.", max_length=2000
+        default=None,
+        description="A text message to send; without it, a WebSocket ping. `{id}`, `{time_ms}`, `{time_s}` and "
+        "`{uuid}` as in `subscribe`.",
+        max_length=2000,
+    )
+    answers: tuple[Answer, ...] = Field(
+        default=(),
+        description="Pings that the exchange sends as JSON (also in gzip), and how each is answered, within 0.1 s.",
+        max_length=16,
     )
     ask_after: float = Field(
         default=ASK_AFTER,
@@ -495,6 +954,25 @@ class ClientKeepAlive(_Model):
     def _told_when(self) -> ClientKeepAlive:
         if self.text is not None and self.every is None:
             raise MisfitError(("text",), "found no `every`, expected how often to send it")
+        _only_when_sent(self.text or "", "text")
+        return self
+
+
+class OnConnect(_Model):
+    """What comes before the first subscription on each connection."""
+
+    wait: float = Field(default=0.0, description="Seconds to wait first.", ge=0, le=60)
+    send: tuple[Template, ...] = Field(
+        default=(),
+        description="Messages to send then, spaced as `limits` say. `{id}`, `{time_ms}`, `{time_s}` and `{uuid}` as in "
+        "`subscribe`.",
+        max_length=16,
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> OnConnect:
+        for text in self.send:
+            _only_when_sent(text, "send")
         return self
 
 
@@ -513,12 +991,54 @@ class ClosingNotice(_Model):
 class Fields(_Model):
     """Where a message carries what. Places are tried in order; a channel may have its own."""
 
-    channel: Places = Field(description="The channel's name.")
+    channel: Places = Field(
+        description="The channel's name. A name that is no channel's is an answer's or a heartbeat's."
+    )
     symbol: Places = Field(default=(), description="The symbol.")
-    exchange_time: Places = Field(default=(), description="The exchange's event time.")
+    exchange_time: TimePlaces = Field(default=(), description="The exchange's event time.")
     time_unit: TimeUnit = Field(
         default=TimeUnit.MS, description="Unit of `exchange_time`: `s`, `ms`, `us`, `ns` or `iso`."
     )
+    ids: ChannelIds | None = Field(
+        default=None, description="Ids that stand for channels on a connection, learned from its messages."
+    )
+    texts: dict[str, Name] = Field(
+        default={}, description="Messages that are no JSON, whole: what channel they are of (`pong: pong`)."
+    )
+    binary: Literal["json", "gzip", "opaque"] = Field(
+        default="json",
+        description="What binary messages hold: `json`, `gzip` of JSON, or `opaque`: nothing is read of them. Text "
+        "messages are JSON.",
+    )
+    binary_schema: str | None = Field(
+        default=None,
+        description="Name of the schema that binary messages are written by, for those who decode what was stored.",
+        max_length=200,
+    )
+
+    @model_validator(mode="after")
+    def _remembered(self) -> Fields:
+        names = set(self.ids.names) if self.ids else set()
+        for name, places in self.ids.names.items() if self.ids else ():
+            for place in places:
+                check_names(place, set(), ("ids", "names", name))
+        for key in ("channel", "symbol"):
+            for place in getattr(self, key):
+                check_names(place, names, (key,))
+        return self
+
+
+def check_names(place: str | Extract, names: set[str], where: tuple[str, ...]) -> None:
+    """Make sure that a place names only what `fields.ids` remembers.
+
+    Raises:
+        MisfitError: it names something else.
+
+    """
+    paths = (place,) if isinstance(place, str) else (place.path or "", *place.parts, *place.needs, *place.where)
+    unknown = {path[1:] for path in paths if path.startswith("$")} - names
+    if unknown:
+        raise MisfitError(where, f"found ${min(unknown)}, expected one of fields.ids.names")
 
 
 class Feed(_Model):
@@ -533,7 +1053,12 @@ class Feed(_Model):
     channels: dict[str, Channel] = Field(
         default={}, description="What can be subscribed to, by the exchange's own names."
     )
-    subscribe: Subscribe | None = Field(default=None, description="How to ask for topics; needed with channels.")
+    on_connect: OnConnect | None = Field(
+        default=None, description="What comes before the first subscription on each connection."
+    )
+    subscribe: Subscribe | None = Field(
+        default=None, description="How to ask for topics; needed with channels, unless each has its own."
+    )
     limits: Limits | None = Field(default=None, description="What the exchange allows; needed with channels.")
     ack: Ack | None = Field(
         default=None, description="How subscriptions are answered; without it answers are not checked."
@@ -552,26 +1077,37 @@ class Feed(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Feed:
-        if self.channels:
-            for key in ("subscribe", "limits"):
-                if getattr(self, key) is None:
-                    raise MisfitError(("channels",), f"found channels without {key}, expected both")
+        if self.channels and self.limits is None:
+            raise MisfitError(("channels",), "found channels without limits, expected both")
+        if self.subscribe is not None:
+            _check_subscribe(self.subscribe, None, frozenset(), ("subscribe",))
         if any(channel.per_symbol for channel in self.channels.values()) and self.symbols is None:
             raise MisfitError(("channels",), "found topics with {symbol}, expected symbols beside them")
         if self.sequence is not None and self.fields is None:
             raise MisfitError(("sequence",), "found it without fields, expected them beside it")
         common: dict[str, str] = {}
+        topics: dict[str, str] = {}
         for name, channel in self.channels.items():
             where = ("channels", name)
             if self.sequence is not None and channel.exchange_seq:
                 raise MisfitError((*where, "exchange_seq"), "found it beside the feed's sequence, expected one of them")
-            if channel.socket is None and len(self.sockets) > 1:
+            self._check_asking(channel, where)
+            by_symbol = all(socket.symbols for socket in self.sockets.values())
+            anywhere = (by_symbol and channel.per_symbol) or (channel.always and not channel.per_symbol)
+            if channel.socket is None and len(self.sockets) > 1 and not anywhere:
                 raise MisfitError(where, f"found no socket, expected one of {', '.join(self.sockets)}")
             if channel.socket is not None and channel.socket not in self.sockets:
                 found = f"found {channel.socket!r}, expected one of {', '.join(self.sockets)}"
                 raise MisfitError((*where, "socket"), found)
-            if set(_PLACEHOLDER.findall(name)) != set(channel.parameters):
+            for place in channel.symbol or ():
+                check_names(
+                    place, set(self.fields.ids.names) if self.fields and self.fields.ids else set(), (*where, "symbol")
+                )
+            if template.names(name) != set(channel.parameters):
                 raise MisfitError(where, "found a name that does not hold each {PARAMETER} of parameters, and no other")
+            if topics.setdefault(channel.topic, name) != name:
+                found = f"found {channel.topic!r}, which is {topics[channel.topic]}'s already"
+                raise MisfitError((*where, "topic"), found)
             if channel.common and common.setdefault(channel.common, name) != name:
                 found = f"found {channel.common!r}, which is {common[channel.common]} already"
                 raise MisfitError((*where, "common"), found)
@@ -584,17 +1120,37 @@ class Feed(_Model):
                 raise MisfitError(("default_symbols",), f"found {error}") from error
         return self
 
+    def _check_asking(self, channel: Channel, where: tuple[str, ...]) -> None:
+        subscribe = channel.subscribe or self.subscribe
+        if subscribe is None:
+            raise MisfitError(where, "found no subscribe, neither the feed's nor the channel's, expected one")
+        if self.subscribe is not None and bool(subscribe.url) != bool(self.subscribe.url):
+            raise MisfitError((*where, "subscribe"), "found message here and url in the feed's, expected the same")
+        if channel.argument is not None and "arguments" not in template.names(subscribe.message or ""):
+            raise MisfitError((*where, "argument"), "found it without {arguments} in subscribe.message, expected that")
+        if channel.subscribe is not None:
+            parameters = frozenset(channel.parameters)
+            _check_subscribe(channel.subscribe, channel.argument, parameters, (*where, "subscribe"))
+        elif channel.argument is not None:
+            _check_subscribe(subscribe, channel.argument, frozenset(channel.parameters), where)
+        asked = f"{subscribe.message}{channel.argument or subscribe.argument}"
+        asks_for = {"topics", "topic", "symbols", "symbol"}
+        if channel.per_symbol and subscribe.url is None and not template.names(asked) & asks_for:
+            found = "found no symbol in what is sent, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
+            raise MisfitError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
+        if not channel.per_symbol and template.names(asked) & {"symbol", "symbols"}:
+            raise MisfitError(
+                (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's asks by symbol"
+            )
+
     @cached_property
     def channel_table(self) -> dict[str, Channel]:
         """Every channel by its full name, parameters filled in."""
         table: dict[str, Channel] = {}
-        for template, channel in self.channels.items():
+        for key, channel in self.channels.items():
             for values in itertools.product(*channel.parameters.values()):
-                name, topic = template, channel.topic
-                for key, value in zip(channel.parameters, values, strict=True):
-                    name = name.replace(f"{{{key}}}", value)
-                    topic = topic.replace(f"{{{key}}}", value)
-                table[name] = channel.model_copy(update={"topic": topic, "parameters": {}})
+                chosen = dict(zip(channel.parameters, values, strict=True))
+                table[_with(chosen, key)] = channel.filled(chosen)
         return table
 
     @cached_property
@@ -613,6 +1169,18 @@ class Feed(_Model):
         found = self.channel_by_any_name.get(channel) if channel else None
         return found.sequence if found else SequenceRule.NONE
 
+    def carries(self, socket: str, channel: Channel) -> bool:
+        """Whether a channel is asked for on one of the sockets; the socket may not take all of its symbols."""
+        return channel.socket == socket or (channel.socket is None and (len(self.sockets) == 1 or channel.per_symbol))
+
+    def constant_channels(self, socket: str) -> tuple[str, ...]:
+        """Full names of the channels that every connection of a socket has beside what is asked for."""
+        return tuple(
+            name
+            for name, channel in self.channel_table.items()
+            if channel.always and not channel.per_symbol and (channel.socket in (None, socket))
+        )
+
     @property
     def default_channels(self) -> tuple[str, ...]:
         """Full names of the channels that are recorded when none are asked for."""
@@ -627,6 +1195,24 @@ class Feed(_Model):
         return self.public().model_dump(mode="json", exclude_defaults=True)
 
 
+def _with(parameters: dict[str, str], text: Any) -> Any:
+    """A channel's text with its parameters put in."""
+    if text is None:
+        return None
+    for key, value in parameters.items():
+        text = text.replace(f"{{{key}}}", value)
+    return text
+
+
+def _check_subscribe(
+    subscribe: Subscribe, argument: str | None, parameters: frozenset[str], where: tuple[str, ...]
+) -> None:
+    try:
+        subscribe.check(argument or subscribe.argument, parameters)
+    except MisfitError as error:
+        raise MisfitError((*where, *error.where), str(error)) from error
+
+
 def check_url(url: str) -> None:
     """Make sure that `url` is an address for WebSocket.
 
@@ -636,7 +1222,7 @@ def check_url(url: str) -> None:
     """
     expected = "expected ws://HOST/PATH or wss://HOST/PATH, without a #fragment"
     # What the environment holds is filled in later; for the check any text does (a number, so that it may be a port).
-    url = _ENV.sub("1", url)
+    url = template.PLACEHOLDER.sub("1", _ENV.sub("1", url))
     if not url.isprintable() or any(c.isspace() for c in url):
         raise ValueError(expected)
     try:
@@ -657,7 +1243,8 @@ def mask_url(url: str) -> str:
     pairs = re.split(r"([&;])", parts.query)
     for index, pair in enumerate(pairs):
         name, equals, value = pair.partition("=")
-        if equals and value and not _ENV.fullmatch(value) and _SECRET_NAME.search(name):
+        told = _ENV.fullmatch(value) or template.PLACEHOLDER.fullmatch(value)
+        if equals and value and not told and _SECRET_NAME.search(name):
             pairs[index] = f"{name}={MASK}"
     return urlunsplit(parts._replace(netloc=netloc, query="".join(pairs)))
 

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from wsrec.feed.listing import Listed, all_symbols
 from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.schema import ConfigError, Feed, Socket, check_url, mask_url
+from wsrec.feed.shard import Shard
+
+ALL = "all"
+_FILE_MAX = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,7 @@ class Target:
         symbols: as the exchange writes them.
         channels: the exchange's own names, keys of `feed.channel_table`.
         subscribe: texts to send as they are, for a bare URL.
+        listed: the exchange's list, where all of its symbols were asked for.
 
     """
 
@@ -28,6 +34,7 @@ class Target:
     symbols: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
+    listed: Listed | None = None
 
 
 def resolve(
@@ -35,20 +42,24 @@ def resolve(
     symbols: Sequence[str] = (),
     channels: Sequence[str] = (),
     subscribe: Sequence[str] = (),
+    shard: Shard | None = None,
 ) -> Target:
     """Find the feed that `target` names and what is asked of it.
 
     Args:
         target: name of a catalogue feed, path of a YAML file, or a `ws://` or `wss://` URL.
-        symbols: as users type them; the feed's own by default.
+        symbols: as users type them, `all`, or `@FILE`; the feed's own by default.
         channels: common names (`trades`, `book`, `bbo`, `ticker`) or the exchange's; the feed's own by default.
         subscribe: texts to send after connecting to a bare URL.
+        shard: which share of the symbols to take, and of the channels that have none.
 
     Raises:
         ConfigError: any of it cannot be used; the text says what can.
 
     """
     if re.match(r"wss?://", target, re.IGNORECASE):
+        if shard is not None:
+            raise ConfigError("--shard needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")
         if symbols or channels:
             raise ConfigError(
                 "--symbols and --channels need a feed that knows them, not a bare URL: "
@@ -64,15 +75,22 @@ def resolve(
             f"--subscribe is for bare URLs; {feed.name} makes its own subscriptions: use --symbols and --channels"
         )
     if not feed.channels:
-        if symbols or channels:
-            raise ConfigError(f"{feed.name} declares no channels: --symbols and --channels cannot be used with it")
+        if symbols or channels or shard:
+            what = "--symbols, --channels and --shard"
+            raise ConfigError(f"{feed.name} declares no channels: {what} cannot be used with it")
         return Target(feed=feed)
     names = _channels(feed, channels)
-    chosen = _symbols(feed, symbols)
+    listed = all_symbols(feed) if ALL in symbols else None
+    chosen = _symbols(feed, symbols, listed)
     if not chosen and any(feed.channel_table[name].per_symbol for name in names):
         example = feed.symbols.example if feed.symbols else "SYMBOL"
         raise ConfigError(f"{feed.name} has no default symbols: say which, as in --symbols {example}")
-    return Target(feed=feed, symbols=chosen, channels=names)
+    if shard is not None:
+        chosen = tuple(symbol for symbol in chosen if shard.has(symbol))
+        names = tuple(name for name in names if feed.channel_table[name].per_symbol or shard.has(name))
+        if not names or (not chosen and all(feed.channel_table[name].per_symbol for name in names)):
+            raise ConfigError(f"{feed.name}: shard {shard} has none of the symbols: ask for more, or for fewer shards")
+    return Target(feed=feed, symbols=chosen, channels=names, listed=listed)
 
 
 def feed_of_url(url: str) -> Feed:
@@ -95,19 +113,50 @@ def _is_path(target: str) -> bool:
     return target.endswith((".yaml", ".yml")) or ("/" in target and Path(target).exists())
 
 
-def _symbols(feed: Feed, asked: Sequence[str]) -> tuple[str, ...]:
+def _symbols(feed: Feed, asked: Sequence[str], listed: Listed | None) -> tuple[str, ...]:
     if feed.symbols is None:
         if asked:
             raise ConfigError(f"{feed.name} has no symbols: leave --symbols out")
         return ()
-    return tuple(dict.fromkeys(feed.symbols.normalise(text) for text in asked or feed.default_symbols))
+    chosen: list[str] = []
+    for text in asked or feed.default_symbols:
+        if text == ALL and listed is not None:
+            chosen += listed.symbols
+        elif text.startswith("@"):
+            chosen += _symbols_of_file(feed, Path(text[1:]))
+        else:
+            chosen.append(feed.symbols.normalise(text))
+    return tuple(dict.fromkeys(chosen))
+
+
+def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
+    """The symbols in a text file, separated by commas, blanks or lines; what follows a # at a word's start is none."""
+    assert feed.symbols is not None
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            text = lines.read(_FILE_MAX + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--symbols @{file}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from error
+    if len(text) > _FILE_MAX:
+        raise ConfigError(f"--symbols @{file}: found more than {_FILE_MAX >> 20} MiB, expected a list of symbols")
+    chosen = []
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in re.sub(r"(^|\s)#.*", "", line).replace(",", " ").split():
+            try:
+                chosen.append(feed.symbols.normalise(word))
+            except ConfigError as error:
+                raise ConfigError(f"{file}:{number}: {error}") from error
+    if not chosen:
+        raise ConfigError(f"--symbols @{file}: found no symbol, expected some")
+    return chosen
 
 
 def _channels(feed: Feed, asked: Sequence[str]) -> tuple[str, ...]:
     table = feed.channel_table
     common = {channel.common: name for name, channel in table.items() if channel.common}
     names = []
-    for text in asked or feed.default_channels:
+    always = [name for name, channel in table.items() if channel.always and channel.per_symbol]
+    for text in (*(asked or feed.default_channels), *always):
         name = common.get(text.strip(), text.strip())  # type: ignore[call-overload]
         if name not in table:
             raise ConfigError(
@@ -115,6 +164,6 @@ def _channels(feed: Feed, asked: Sequence[str]) -> tuple[str, ...]:
                 f"that `wsrec feeds show {feed.name}` lists"
             )
         names.append(name)
-    if not names:
+    if len(names) == len(always):
         raise ConfigError(f"{feed.name} has no default channels: say which with --channels")
     return tuple(dict.fromkeys(names))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from websockets.frames import CloseCode
-from websockets.uri import parse_uri
 
 from wsrec import __version__, child
 from wsrec.feed.plan import ConnectionPlan
@@ -20,6 +19,7 @@ from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
 from wsrec.receive.speech import Speech
+from wsrec.receive.token import address as address_now
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.receive.watch import Quiet, Watch
@@ -53,6 +53,7 @@ class Connection:
 
     Attributes:
         plan: as given.
+        ring: as given.
         connected: whether the WebSocket is open now.
         stalls: how often a full ring stopped reading.
         discarded: bytes received that were no frame: of handshakes that failed, and of frames that never ended.
@@ -77,11 +78,11 @@ class Connection:
         self.stalls = 0
         self.discarded = 0
         self.opened_at = 0
-        self._uri = parse_uri(plan.url)
-        self._ring = ring
+        self.ring = ring
         self._producer = producer
         self._waiting = waiting
-        self._security = Security(plan.conn, self._uri, tls, producer)
+        self._context = tls.context
+        self._security = Security(plan.conn, tls, producer)
         self._quiet = quiet
         self._max_message = max_message
         self._on_silent = on_silent
@@ -103,7 +104,7 @@ class Connection:
 
     def publish_covered(self, covered: int) -> None:
         """Tell whoever may have to take over up to when nothing is missing (`ByteRing.covered`)."""
-        self._ring.covered.publish(covered)
+        self.ring.covered.publish(covered)
 
     def take_over(self, died: str) -> tuple[int, int, bool]:
         """Go on with the ring of a receiver that died.
@@ -112,11 +113,11 @@ class Connection:
             `ByteRing.covered`, the hand-off of the last slot (ns, 0 where unknown), and whether anything ever came.
 
         """
-        end, handoff = remains.of_connection(self._producer.slots, self._ring, self.plan.conn)
-        discarded = self._ring.head.read() - end
+        end, handoff = remains.of_connection(self._producer.slots, self.ring, self.plan.conn)
+        discarded = self.ring.head.read() - end
         self.discarded += discarded
-        self._ring.head.publish(end)
-        covered = self._ring.covered.read()
+        self.ring.head.publish(end)
+        covered = self.ring.covered.read()
         was_connected = end > 0 or 0 < covered < ENDED
         if was_connected and covered != ENDED:
             self._producer.event(
@@ -173,6 +174,14 @@ class Connection:
         if self._speech is not None:
             self._speech.ask_again(topics, reason)
 
+    def answer(self, text: str, value: str) -> None:
+        """Send the answer to a ping at once, with the JSON `value` in the place of `{value}`, if it is still open."""
+        if self._speech is not None and not self.ended:
+            try:
+                self._speech.answer(text, value)
+            except OSError as error:
+                self._on_end(error)
+
     def end(self, error: Exception) -> None:
         """End it, because of `error`."""
         self._on_end(error)
@@ -215,31 +224,32 @@ class Connection:
             self._on_end(error)
 
     async def _open(self, attempt: int) -> None:
-        uri, conn = self._uri, self.plan.conn
+        conn = self.plan.conn
+        url, uri = await address_now(self.plan, self._context)
         began = now()
         addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
         resolved = now()
         sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
         connected = now()
         try:
-            self._transport = await self._security.secure(sock, stamped)
+            self._transport = await self._security.secure(sock, uri, stamped)
         except KtlsRefused:
             # what refused it is remembered; another mode needs a connection of its own
             sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
-            self._transport = await self._security.secure(sock, stamped)
+            self._transport = await self._security.secure(sock, uri, stamped)
         secured = now()
         source = self._transport.source
         self._tell_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
 
         compression = deflate.offer(context_takeover=False) if self.plan.compression else None
         headers = {"User-Agent": f"wsrec/{__version__}", **self.plan.headers}
-        self._handshake = Handshake(self.plan.url, headers, compression)
+        self._handshake = Handshake(url, headers, compression)
         self._rules = MessageRules(self._max_message)
         self._opened = self._loop.create_future()
         self._ended = self._loop.create_future()
         self._hot = ChosenHotPath(
             conn,
-            self._ring,
+            self.ring,
             self._producer,
             self._transport,
             self._rules,
@@ -447,9 +457,9 @@ class Connection:
             # a connection that broke may have been dead since its last byte
             lost_since = lost_since if ended is None else hot.last_event
         if hot is not None:
-            received = self._ring.head.read()
+            received = self.ring.head.read()
             hot.discard()
-            self.discarded += received - self._ring.head.read()
+            self.discarded += received - self.ring.head.read()
         self._hot = self._transport = self._handshake = self._conversation = None
         self._opened = self._ended = self._speech = self._watch = None
         self._tasks = []

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
+from wsrec.receive.token import TokenError
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -16,8 +17,8 @@ class Failure(NamedTuple):
     """One failed attempt.
 
     Attributes:
-        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`, `limited` (HTTP
-            418 and 429), `protocol` or `lost`.
+        cause: `token`, `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`,
+            `limited` (HTTP 418 and 429), `protocol` or `lost`.
         message: what happened.
         cure: what to do about it.
         permanent: whether trying again cannot help.
@@ -55,6 +56,9 @@ def explain(error: Exception, host: str, port: int) -> Failure:
     match error:
         case HandshakeRefused():
             return _refused(error, where)
+        case TokenError():
+            cure = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
+            return Failure("token", f"{where}: {error}", cure, retry_after=error.retry_after)
         case CompressionRefused():
             cure = "take `compression` out of the feed: uncompressed messages are always to be had"
             return Failure("handshake", f"{where}: {error}", cure, permanent=True)

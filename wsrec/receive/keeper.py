@@ -19,6 +19,7 @@ from websockets.uri import parse_uri
 
 from wsrec import child
 from wsrec.feed.plan import ConnectionPlan
+from wsrec.receive.answers import Pinged
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.clock import now
 from wsrec.receive.connection import Connection
@@ -89,6 +90,7 @@ class Keeper:
         self.was_connected = False
         self.reconnects = 0
         self.failure: Failure | None = None
+        # a URL that needs a token is one without it too
         self._uri = parse_uri(self.plan.url)
         self._producer = producer
         self._gate = gates.of(self._uri.host, self.plan.pace)
@@ -159,6 +161,12 @@ class Keeper:
     def discarded(self) -> int:
         """Bytes received that were no frame."""
         return sum(side.discarded for side in self._sides)
+
+    @property
+    def pinged(self) -> dict[int, Pinged]:
+        """Its connections whose exchange pings with messages, by number."""
+        answers = self.plan.answers
+        return {side.plan.conn: Pinged(answers, side.ring, side.answer) for side in self._sides if answers}
 
     def has(self, conn: int) -> bool:
         """Whether the connection of this number is one of those that it keeps."""

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidURI
 
 from wsrec import child
 from wsrec.receive import privilege
+from wsrec.receive.answers import Answers
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
@@ -87,7 +88,10 @@ class Receiver:
         self._prepare()
         self._publish_status()
         self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+        pinged = {conn: one for connection in self._connections for conn, one in connection.pinged.items()}
+        answering = asyncio.ensure_future(Answers(self._producer, pinged).run())
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
+        answering.cancel()
         self._sample_anchor()
         deadline = now() + _LAST_WORDS_NS
         while not self._producer.flush() and now() < deadline:

@@ -55,22 +55,20 @@ class Security:
 
     Args:
         conn: number of the connection.
-        uri: where it goes.
         policy: what was asked for.
         producer: takes the event.
 
     """
 
-    def __init__(self, conn: int, uri: WebSocketURI, policy: TlsPolicy, producer: Producer) -> None:
+    def __init__(self, conn: int, policy: TlsPolicy, producer: Producer) -> None:
         self._conn = conn
-        self._uri = uri
         self._policy = policy
         self._producer = producer
         self._refusal: Refusal | None = None
         self._told: Refusal | None = None
 
-    async def secure(self, sock: socket.socket, stamped: bool) -> Transport:
-        """Make a transport of a connected socket, which is its own from now on.
+    async def secure(self, sock: socket.socket, uri: WebSocketURI, stamped: bool) -> Transport:
+        """Make a transport of a socket connected to `uri`, which is its own from now on.
 
         Raises:
             KtlsRefused: `ktls` was tried in vain and the socket is closed; with another one it will not be tried.
@@ -78,13 +76,13 @@ class Security:
             OSError: the connection broke.
 
         """
-        if not self._uri.secure:
+        if not uri.secure:
             return PlainTransport(sock, stamped=stamped)
         mode, refusal = self._choose(stamped)
         context = self._policy.kernel_context if mode is TlsMode.KTLS else self._policy.context
         assert context is not None
         try:
-            transport, details = await start_tls(sock, stamped=stamped, context=context, host=self._uri.host, mode=mode)
+            transport, details = await start_tls(sock, stamped=stamped, context=context, host=uri.host, mode=mode)
         except KtlsRefused as error:
             self._refusal = error.refusal
             raise

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 
 from wsrec.feed.plan import ConnectionPlan, Subscription
+from wsrec.feed.template import Raw, fill, fill_when_sent
 from wsrec.receive.producer import Producer
 from wsrec.ring.events import EventKind
 from wsrec.wire.conversation import Conversation, Sent
 
+# Ids of what is no subscription, whose answers are not waited for: above all that subscriptions have
+_FIRST_ID = 1_000_000
+
 
 class Speech:
-    """Sends the subscriptions, no faster than the exchange allows, and then whatever keeps the connection alive.
+    """Sends what is planned, no faster than the exchange allows, and then whatever keeps the connection alive.
 
     Args:
         plan: what to say.
@@ -37,6 +42,7 @@ class Speech:
         self._conversation = conversation
         self._producer = producer
         self._send = send
+        self._ids = itertools.count(_FIRST_ID)
         self._again: asyncio.Queue[tuple[Subscription, str]] = asyncio.Queue()
 
     def ask_again(self, topics: Sequence[str], reason: str) -> None:
@@ -46,6 +52,10 @@ class Speech:
             if wanted.intersection(subscription.topics):
                 self._again.put_nowait((subscription, reason))
 
+    def answer(self, text: str, value: str) -> None:
+        """Send a text at once, with the JSON `value` in the place of `{value}`."""
+        self._say(fill(text, {"value": Raw(value.replace("{", "\\u007b"))}))
+
     async def run(self) -> None:
         """Speak, until cancelled.
 
@@ -54,12 +64,19 @@ class Speech:
 
         """
         plan, loop = self._plan, asyncio.get_running_loop()
-        for index, subscription in enumerate(plan.subscriptions):
+        if plan.asked_by_url:
+            self._producer.event(EventKind.SUBSCRIBE, conn=plan.conn, topics=plan.asked_by_url)
+        await asyncio.sleep(plan.wait)
+        planned: tuple[str | Subscription, ...] = (*plan.first, *plan.subscriptions)
+        for index, said in enumerate(planned):
             if index:
                 await asyncio.sleep(plan.send_interval)
-            self._subscribe(subscription)
+            if isinstance(said, Subscription):
+                self._subscribe(said)
+            else:
+                self._say(said)
         self.said = True
-        last = loop.time() if plan.subscriptions else loop.time() - plan.send_interval
+        last = loop.time() if planned else loop.time() - plan.send_interval
         keep_alive = plan.keep_alive
         due = None if keep_alive is None else loop.time() + keep_alive.every
         while True:
@@ -67,10 +84,16 @@ class Speech:
             await asyncio.sleep(last + plan.send_interval - loop.time())
             last = loop.time()
             if again is not None:
+                if again[0].undo is not None:
+                    self._say(again[0].undo)
+                    await asyncio.sleep(plan.send_interval)
+                    last = loop.time()
                 self._subscribe(*again)
             elif keep_alive is not None:
-                text = keep_alive.text
-                self._send(self._conversation.ping(b"") if text is None else self._conversation.text(text))
+                if keep_alive.text is None:
+                    self._send(self._conversation.ping(b""))
+                else:
+                    self._say(keep_alive.text)
                 due = last + keep_alive.every
 
     async def _next(self, due: float | None) -> tuple[Subscription, str] | None:
@@ -84,4 +107,7 @@ class Speech:
     def _subscribe(self, subscription: Subscription, reason: str | None = None) -> None:
         said = {} if reason is None else {"reason": reason}
         self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, topics=subscription.topics, **said)
-        self._send(self._conversation.text(subscription.text))
+        self._send(self._conversation.text(fill_when_sent(subscription.text)))
+
+    def _say(self, text: str) -> None:
+        self._send(self._conversation.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import uvloop
 
+from wsrec.child import LogLine
 from wsrec.feed.plan import ConnectionPlan, plan
 from wsrec.feed.schema import ConfigError, Socket
+from wsrec.feed.shard import Shard
 from wsrec.feed.target import Target, resolve
 from wsrec.replay.demo import demo_exchange
 from wsrec.session.live import View
@@ -35,6 +37,7 @@ def record(
     symbols: Sequence[str] = (),
     channels: Sequence[str] = (),
     subscribe: Sequence[str] = (),
+    shard: Shard | None = None,
     quiet: bool = False,
 ) -> Outcome:
     """Record `targets` into `options.out` and return what it came to.
@@ -44,6 +47,7 @@ def record(
         options: how to record.
         symbols, channels: what to subscribe to, for feeds that know them.
         subscribe: messages to send after connecting, for bare URLs.
+        shard: which share of the symbols to record.
         quiet: show warnings and errors only.
 
     Raises:
@@ -60,13 +64,16 @@ def record(
         )
     if options.ca_file is not None and not options.ca_file.is_file():
         raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
-    with _resolved(targets, options, symbols, channels, subscribe) as (chosen, options):
+    with _resolved(targets, options, symbols, channels, subscribe, shard) as (chosen, options):
         plans = plan(chosen)
         check_names(chosen, plans)
         check_descriptors(plans, max(len(options.cpus), 1))
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
             view = View(quiet=quiet)
+            for target in chosen:
+                if target.listed is not None:
+                    view.log(LogLine(level="info", message=f"{target.feed.name}: {target.listed}"))
             if lock.held:
                 bring_home(options.out, view.log, [])
             return uvloop.run(_run(chosen, plans, options, view, lock))
@@ -75,7 +82,7 @@ def record(
 async def _run(
     chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: OutputLock
 ) -> Outcome:
-    names = tuple(dict.fromkeys(plan.public_url if not plan.subscriptions else plan.feed for plan in plans))
+    names = tuple(dict.fromkeys(plan.feed if plan.topics else plan.public_url for plan in plans))
     supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock.fds)
     beside = [asyncio.ensure_future(view.follow(supervisor))]
     if not lock.held:
@@ -97,14 +104,15 @@ def _resolved(
     symbols: Sequence[str],
     channels: Sequence[str],
     subscribe: Sequence[str],
+    shard: Shard | None,
 ) -> Iterator[tuple[list[Target], RecordOptions]]:
     """The targets, and for `demo` an exchange that runs meanwhile."""
     if DEMO not in targets:
-        yield [resolve(target, symbols, channels, subscribe) for target in targets], options
+        yield [resolve(target, symbols, channels, subscribe, shard) for target in targets], options
         return
     if len(targets) > 1 or options.ca_file is not None:
         raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
-    target = resolve(_DEMO_FEED, symbols, channels, subscribe)
+    target = resolve(_DEMO_FEED, symbols, channels, subscribe, shard)
     with demo_exchange() as endpoint:
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})

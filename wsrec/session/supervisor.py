@@ -154,9 +154,7 @@ class Pair:
         )
         names = {plan.feed for plan in plans}
         # the writer gets no secrets: what it stores it can only have from here
-        public = tuple(
-            replace(plan, url=plan.public_url, headers={}, subscriptions=plan.subscriptions) for plan in plans
-        )
+        public = tuple(replace(plan, url=plan.public_url, headers={}, token=None) for plan in plans)
         self._locks = tuple(locks)
         self._writer_job = WriterJob(
             session=self.session,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec import __version__, child
-from wsrec.child import Renew, Resubscribe
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldColumns, FieldReader
-from wsrec.feed.message import integer_in
+from wsrec.feed.message import Ids, integer_in
 from wsrec.feed.notice import NoticeReader
-from wsrec.feed.plan import ConnectionPlan
+from wsrec.feed.plan import ConnectionPlan, Subscription
 from wsrec.feed.remedies import LEAST_NS, Remedies
 from wsrec.feed.schema import Action, Feed, Snapshot
 from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
 from wsrec.feed.silence import SilenceTracker, Stream
+from wsrec.feed.template import WHEN_SENT, names, sent_pattern
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -47,7 +48,7 @@ _HOUR_NS = 3_600_000_000_000
 # How many silent subscriptions a line of the log names
 _NAMED = 5
 
-Ask = Callable[[Renew | Resubscribe | SnapshotRequest], None]
+Ask = Callable[[child.Renew | child.Resubscribe | SnapshotRequest], None]
 """Passes on what is to be done."""
 
 
@@ -122,13 +123,23 @@ class FeedWriter:
         self._ask = ask
         acts = any(channel.on_gap is not Action.NONE for channel in self._model.channels.values())
         self._helps_after_gaps = acts and ask is not None
-        self._topics = {
-            (plan.conn, subscription.text): subscription.topics
+        self._subscriptions = {
+            (plan.conn, subscription.text): subscription
             for plan in self._connections(job)
             for subscription in plan.subscriptions
         }
+        # what holds the time that it is sent at is known by what stays
+        self._patterns = [
+            (conn, re.compile(sent_pattern(text)), subscription)
+            for (conn, text), subscription in self._subscriptions.items()
+            if names(text) & WHEN_SENT
+        ]
         self._names = 0, 0
         self._begin()
+
+    def restore(self, ids: Ids) -> None:
+        """Go on with what ids stood for at the end of the file before (`wsrec.ids` of its metadata)."""
+        self._fields.restore(ids)
 
     def _connections(self, job: WriterJob) -> list[ConnectionPlan]:
         return [plan for plan in job.connections if plan.feed == self.name]
@@ -194,7 +205,7 @@ class FeedWriter:
         """
         count = len(slots)
         readable = when.received & (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _RSV1 == 0)
-        fields = self._fields.read(payload, readable)
+        fields = self._fields.read(payload, readable, slots["conn"], slots["opcode"] == frames.BINARY)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
         # a snapshot has its stream's, and is no message of the stream
@@ -280,6 +291,7 @@ class FeedWriter:
         elif kind is EventKind.DISCONNECT and conn is not None:
             self._sequences.reset(conn)
             self._acks.disconnected(conn)
+            self._fields.disconnected(conn)
             self._silence.disconnected(conn)
         elif conn is not None and kind is (EventKind.ACK if self._acks.checks else EventKind.SUBSCRIBE):
             for stream in self._silence.subscribed(conn, detail["topics"], time):
@@ -338,11 +350,11 @@ class FeedWriter:
             return
         conn = streams[0].conn
         if action is Action.RENEW and self._remedies.due((action, conn), now, least):
-            self._ask(Renew(conn=conn, reason=reason))
+            self._ask(child.Renew(conn=conn, reason=reason))
         elif action is Action.RESUBSCRIBE:
             due = [stream for stream in streams if self._remedies.due((action, stream), now, least)]
             if due:
-                self._ask(Resubscribe(conn=conn, topics=tuple(s.topic.topic for s in due), reason=reason))
+                self._ask(child.Resubscribe(conn=conn, topics=tuple(s.topic.topic for s in due), reason=reason))
         elif action is Action.SNAPSHOT:
             for stream in streams:
                 snapshot = self._channels[stream.topic.channel].snapshot
@@ -482,17 +494,24 @@ class FeedWriter:
             self._help(action, [stream], f"{stream.topic.topic} has a sequence gap", time)
 
     def _match_acks(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
-        if not self._acks.checks or not fields.channel.null_count:
+        if not self._acks.checks:
             return
-        unnamed = fields.channel.is_null().to_numpy(zero_copy_only=False) & (slots["opcode"] < frames.CLOSE)
-        unnamed &= slots["flags"] & _REST == 0
-        for row in np.flatnonzero(unnamed).tolist():
-            conn, time, data = int(slots["conn"][row]), int(when.handoff[row]), payload[row].as_py()
+        wanted = (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _REST == 0)
+        if not (self._acks.reads_data and (self._acks.waiting or not when.received.all())):
+            names = fields.channel.dictionary.to_pylist()
+            others = np.array([not self._acks.is_data(name) for name in [*names, None]])
+            wanted &= others[fields.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)]
+        for row in np.flatnonzero(wanted).tolist():
+            conn, time = int(slots["conn"][row]), int(when.handoff[row])
             if not when.received[row]:
-                text = data.decode()
-                self._acks.sent(conn, text, self._topics.get((conn, text), ()), time)
+                text = payload[row].as_py().decode()
+                asked = self._subscriptions.get((conn, text)) or self._dated(conn, text)
+                topics, keys = (asked.topics, asked.keys) if asked else ((), ())
+                self._acks.sent(conn, text, topics, time, keys)
                 continue
-            for outcome in self._acks.received(conn, data, time):
+            if conn not in self._acks.waiting and self._acks.is_data(fields.channel[row].as_py()):
+                continue
+            for outcome in self._acks.received(conn, payload[row].as_py(), time):
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
@@ -507,6 +526,10 @@ class FeedWriter:
             if word is not None:
                 self._ask(child.Renew(int(slots["conn"][row]), f"the exchange announced its end: {word}"))
 
+    def _dated(self, conn: int, text: str) -> Subscription | None:
+        found = (one for of, pattern, one in self._patterns if of == conn and pattern.fullmatch(text))
+        return next(found, None)
+
     def _metadata(
         self, shared: dict[str, Any], rows: int, gaps: int | None, next_slot: int | None, ledger: Ledger
     ) -> dict[str, str]:
@@ -518,6 +541,7 @@ class FeedWriter:
             "feed": self.name,
             "feed_config": self._config,
             "feed_config_sha256": hashlib.sha256(config).hexdigest(),
+            "ids": self._fields.ids,
             **shared,
             "connections": [c for c in shared["connections"] if c["feed"] == self.name],
             "stages": {key: histogram.to_json() for key, histogram in self._steps.items()},

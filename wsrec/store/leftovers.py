@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsrec.feed.message import Ids
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.store import manifest
@@ -166,6 +167,7 @@ class Leftovers:
             about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)
             if about is not None:
                 pipeline.describe(about)
+                pipeline.feeds[feed].restore(msgspec.convert(about.get("ids") or {}, Ids))
             own = sorted((line for line in self.lines if line.feed == feed), key=lambda line: line.number)
             _follow_sequences(self._out, own, pipeline, feed)
         offset = _landed_offset(self._out, self._done)

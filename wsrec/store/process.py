@@ -226,7 +226,10 @@ class Writer:
         self._folder = Path(job.out) / ".wsrec" / job.session
         self._folder.mkdir(parents=True, exist_ok=job.resume)
         self._status = StatusPage(job.status)
-        rings = {plan.conn: ByteRing(fd) for plan, fd in zip(job.connections, job.rings, strict=True)}
+        rings = {
+            plan.conn: ByteRing(fd, populate=plan.stands_for is None)
+            for plan, fd in zip(job.connections, job.rings, strict=True)
+        }
         self._slots, self._rings = SlotRing(job.slots), rings
         self._drain = Drain(self._slots, rings, ByteRing(job.notes))
         self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
@@ -381,7 +384,7 @@ class Writer:
         if isinstance(wish, SnapshotRequest):
             self._snapshots.ask(wish)
         else:
-            child.say(child.RequestLine(wish))
+            child.say(child.RequestLine(order=wish))
 
     def _check_threads(self) -> None:
         for thread in (self._parquet, self._sync):
@@ -411,11 +414,6 @@ class Writer:
             if silence > _SILENCE_NS:
                 return
             time.sleep(0.05)
-
-
-def _ask(order: child.Renew | child.Resubscribe) -> None:
-    """Ask the receiver for something, by way of the supervisor."""
-    child.say(child.RequestLine(order=order))
 
 
 def main() -> int:

@@ -83,6 +83,7 @@ METADATA_KEYS = {
     "feed": "the feed's name",
     "feed_config": "the feed's configuration as it was in force, secrets removed",
     "feed_config_sha256": "its hash",
+    "ids": "what ids stood for when the file ended, by connection and id (the feed's `fields.ids`)",
     "host": "host name, kernel, machine and processor model",
     "scheduling": "of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`",
     "connections": "each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "

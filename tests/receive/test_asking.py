@@ -1,0 +1,204 @@
+"""What a receiver says and answers, as exchanges want it: each is an exchange that closes on who does not."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+import time
+
+import pytest
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+from tests.receive.test_receiver import SECRET, TEXT, forever, plan, receive, subscriptions
+from wsrec import child
+from wsrec.feed.plan import Answer, KeepAlive, Subscription, TokenRequest
+from wsrec.ring.events import EventKind
+
+__all__ = ["receive"]
+
+
+class TestTokens:
+    def answer(self, url, token=SECRET):
+        return {"data": {"token": token, "servers": [{"endpoint": url.replace("/stream", "/endpoint")}]}}
+
+    def planned(self, server, https, **options):
+        host = server.url.partition("/stream")[0]
+        return plan(
+            f"{host}/?token={{token}}&connectId={{uuid}}",
+            token=TokenRequest(url=https.url, method="POST", token="data.token", endpoint="data.servers[0].endpoint"),
+            **options,
+        )
+
+    def test_a_new_one_for_every_connection(self, receive, exchange, https, ca_file):
+        seen = []
+
+        async def handler(connection):
+            seen.append(connection.request.path)
+            if len(seen) < 2:
+                await connection.close(1012)
+            await connection.wait_closed()
+
+        server = exchange(handler, tls=True)
+        tokens = iter(["a&b#", SECRET])
+        api = https(lambda path: self.answer(server.url, next(tokens)))
+        receiver = receive(self.planned(server, api), ca_file=str(ca_file))
+        receiver.event(EventKind.CONNECT, 2)
+        assert receiver.stop() == 0
+        pattern = r"/endpoint\?token={}&connectId=[0-9a-f-]{{36}}"
+        assert re.fullmatch(pattern.format(re.escape("a%26b%23")), seen[0])
+        assert re.fullmatch(pattern.format(SECRET), seen[1])
+        assert [method for method, _, _ in api.asked] == ["POST", "POST"]
+        told = receiver.output + receiver.errors + b"".join(slot.payload for slot in receiver.reader.taken)
+        assert SECRET.encode() not in told
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            ((500, {}, SECRET.encode()), "answered 500"),
+            ({"data": {"token": 5}}, "no text at data.token"),
+            ({"data": {"token": SECRET, "servers": []}}, "no wss:// address at"),
+            ({"data": {"token": SECRET, "servers": [{"endpoint": "ws://localhost/"}]}}, "no wss:// address at"),
+            ({"data": {"token": SECRET, "servers": [{"endpoint": "wss://u:p@h/"}]}}, "more than scheme, host"),
+            ((200, {}, b"<" + SECRET.encode()), "the answer is no JSON"),
+            ((200, {}, b"x" * (65 << 10)), "answered more than"),
+        ],
+    )
+    def test_none_is_a_failure_of_its_own_kind(self, receive, exchange, https, ca_file, answer, expected):
+        server = exchange(forever, tls=True)
+        receiver = receive(self.planned(server, https(lambda path: answer)), ca_file=str(ca_file))
+        failure = receiver.event(EventKind.CONNECT_FAILED)
+        assert failure["cause"] == "token"
+        assert expected in failure["message"]
+        receiver.stop()
+        assert SECRET not in str(receiver.reader.events())
+        assert SECRET.encode() not in receiver.output + receiver.errors
+
+    def test_a_certificate_that_is_not_to_be_trusted(self, receive, exchange, https):
+        receiver = receive(self.planned(exchange(forever, tls=True), https(lambda path: {})))
+        assert "certificate not verified" in receiver.event(EventKind.CONNECT_FAILED)["message"]
+
+
+def pings(encode, wanted, reply):
+    """An exchange that sends data and pings, and hangs up on who does not answer within a second."""
+
+    async def handler(connection):
+        for number in range(3):
+            for _ in range(20):
+                await connection.send(encode({"data": "x" * 500}))
+            await connection.send(encode(wanted(number)))
+            async with asyncio.timeout(1):
+                assert json.loads(await connection.recv()) == reply(number)
+        await connection.send(encode({"done": True}))
+        await connection.wait_closed()
+
+    return handler
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("answer", "encode", "wanted", "reply"),
+        [
+            (
+                Answer(path="ping", text='{"pong":{value}}', value="ping"),
+                lambda message: gzip.compress(json.dumps(message).encode()),
+                lambda number: {"ping": 10**20 + number},
+                lambda number: {"pong": 10**20 + number},
+            ),
+            (
+                Answer(
+                    path="method",
+                    match="public/heartbeat",
+                    value="id",
+                    text='{"id":{value},"method":"public/respond-heartbeat"}',
+                ),
+                json.dumps,
+                lambda number: {"id": number, "method": "public/heartbeat"},
+                lambda number: {"id": number, "method": "public/respond-heartbeat"},
+            ),
+            (
+                Answer(path="params.type", match="test_request", text='{"id":{id},"method":"public/test"}'),
+                json.dumps,
+                lambda number: {"method": "heartbeat", "params": {"type": "test_request"}},
+                lambda number: {"id": 1_000_000 + number, "method": "public/test"},
+            ),
+            (
+                Answer(path="op", match="ping", text='{"op":"pong","ts":{value}}', value="ts"),
+                json.dumps,
+                lambda number: {"op": "ping", "ts": 'a"{id}\\'},
+                lambda number: {"op": "pong", "ts": 'a"{id}\\'},
+            ),
+        ],
+        ids=["gzip", "id", "without value", "text"],
+    )
+    @pytest.mark.parametrize("compression", [None, "deflate"])
+    def test_who_answers_stays(self, receive, exchange, answer, encode, wanted, reply, compression):
+        factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True)
+        server = exchange(pings(encode, wanted, reply), extensions=[factory] if compression else None)
+        receiver = receive(plan(server.url, answers=(answer,), compression=compression))
+        receiver.until(lambda: len(receiver.reader.received()) == 64)
+        assert len(receiver.reader.sent()) == 3
+        assert receiver.stop() == 0
+        assert server.connections == 1
+
+    def test_other_messages_are_not_answered(self, receive, exchange):
+        async def handler(connection):
+            for message in ['{"ping":1', "ping", '{"x":{"ping":1}}', '["ping"]', b"\x1f\x8bping", "[" * 200 + '"ping"']:
+                await connection.send(message)
+            await connection.send(json.dumps({"ping": 1, "x": "x" * 300}))
+            await connection.send('{"ping":2}')
+            await connection.wait_closed()
+
+        receiver = receive(plan(exchange(handler).url, answers=(Answer(path="ping", text="{value}", value="ping"),)))
+        assert receiver.until(receiver.reader.sent) == [(TEXT, b"2")]
+
+
+class TestSpeech:
+    def test_what_comes_first(self, receive, exchange):
+        came = []
+
+        async def handler(connection):
+            began = time.monotonic()
+            async for message in connection:
+                came.append((time.monotonic() - began, message))
+
+        server = exchange(handler)
+        said = subscriptions("one", "two")
+        receiver = receive(
+            plan(server.url, wait=0.3, first=('{"id":{id},"conf":1}',), subscriptions=said, send_interval=0.1)
+        )
+        receiver.until(lambda: len(came) == 3)
+        assert [message for _, message in came] == ['{"id":1000000,"conf":1}', "one", "two"]
+        # not sooner; how much later is the machine's
+        assert all(moment >= due - 0.05 for (moment, _), due in zip(came, (0.3, 0.4, 0.5), strict=True))
+
+    def test_what_is_asked_once_more_is_undone_first(self, receive, exchange):
+        said = Subscription(text='{"sub":1}', topics=("t",), undo='{"unsub":{id}}')
+        receiver = receive(plan(exchange(forever).url, subscriptions=(said,)))
+        receiver.until(receiver.reader.sent)
+        order = child.Resubscribe(conn=0, topics=("t",), reason="a gap")
+        receiver.process.stdin.write(child.encode_order(order))
+        receiver.process.stdin.flush()
+        receiver.until(lambda: len(receiver.reader.sent()) == 3)
+        assert [text for _, text in receiver.reader.sent()] == [b'{"sub":1}', b'{"unsub":1000000}', b'{"sub":1}']
+
+    def test_time_is_that_of_sending(self, receive, exchange):
+        before = time.time_ns() // 1_000_000
+        said = (Subscription(text='{"nonce":{time_ms},"ticket":"{uuid}"}', topics=("t",)),)
+        receiver = receive(plan(exchange(forever).url, subscriptions=said))
+        ((_, payload),) = receiver.until(receiver.reader.sent)
+        message = json.loads(payload)
+        assert before <= message["nonce"] <= time.time_ns() // 1_000_000
+        assert len(message["ticket"]) == 36
+
+    def test_keep_alive_counts_up(self, receive, exchange):
+        receiver = receive(plan(exchange(forever).url, keep_alive=KeepAlive(every=0.05, text='{"ping":{id}}')))
+        sent = receiver.until(lambda: receiver.reader.sent()[1:])
+        assert receiver.reader.sent()[0] == (TEXT, b'{"ping":1000000}')
+        assert sent[0] == (TEXT, b'{"ping":1000001}')
+
+    def test_topics_of_the_address_are_told(self, receive, exchange):
+        receiver = receive(plan(f"{exchange(forever).url}?streams=a/b", asked_by_url=("a", "b")))
+        assert receiver.event(EventKind.SUBSCRIBE) == {"topics": ["a", "b"]}
+        assert receiver.reader.sent() == []

@@ -1,0 +1,64 @@
+"""What a shell offers after Tab: feeds, their channels, and symbols as far as they are known without asking anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from wsrec.feed.listing import cached
+from wsrec.feed.load import catalogue, find_feed, load_feed
+from wsrec.feed.schema import ConfigError, Feed
+from wsrec.feed.target import ALL
+
+# A shell shows hundreds at most, and a Tab must not take long
+_MOST = 500
+
+
+def feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the catalogue; files where none begins so."""
+    found = [name for name in catalogue() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="file")]
+
+
+def channel_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Channels of the feeds named so far, common names first."""
+    feeds = _feeds(ctx)
+    common = [channel.common for feed in feeds for channel in feed.channels.values() if channel.common]
+    return _listed(incomplete, (*common, *(name for feed in feeds for name in feed.channel_table)))
+
+
+def symbol_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Symbols of the feeds named so far: those that were listed before, else the defaults and the example."""
+    names: list[str] = []
+    for feed in _feeds(ctx):
+        listed = cached(feed)
+        if listed is not None:
+            names += listed.symbols
+        elif feed.symbols is not None:
+            names += (*feed.default_symbols, feed.symbols.example)
+        if feed.symbols is not None and feed.symbols.listing is not None:
+            names.append(ALL)
+    return _listed(incomplete, names)
+
+
+def _feeds(ctx: click.Context) -> list[Feed]:
+    # what stands before an option without its value is not parsed: it is among the rest
+    given: Any = ctx.params.get("targets") or ctx.params.get("target") or ctx.args
+    feeds = []
+    for name in (given,) if isinstance(given, str) else given:
+        try:
+            feeds.append(load_feed(Path(name)) if name.endswith((".yaml", ".yml")) else find_feed(name))
+        except ConfigError:
+            continue
+    return feeds
+
+
+def _listed(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
+    """The names that the last item of a comma list may become, each with the items before it."""
+    before, comma, begun = incomplete.rpartition(",")
+    found = [name for name in dict.fromkeys(names) if name.lower().startswith(begun.lower())]
+    return [CompletionItem(f"{before}{comma}{name}") for name in found[:_MOST]]

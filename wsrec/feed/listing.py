@@ -1,0 +1,140 @@
+"""All symbols of an exchange, from its own list over HTTPS, kept for a day in the user's cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import ssl
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wsrec.feed.https import HttpsError, fetch
+from wsrec.feed.paths import first, scalar_text
+from wsrec.feed.schema import ConfigError, Feed, Listing
+
+MAX_AGE = 86400.0
+MAX_SYMBOLS = 100_000
+_LIMIT = 64 << 20
+_TIMEOUT = 30.0
+
+
+class Listed(NamedTuple):
+    """Symbols of an exchange.
+
+    Attributes:
+        symbols: as its payload writes them, in its own order.
+        age: seconds since they were asked for.
+        trouble: why they are older than they should be; empty where they are not.
+
+    """
+
+    symbols: tuple[str, ...]
+    age: float
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        old = "just now" if self.age < 60 else f"{_duration(self.age)} ago"
+        trouble = f" ({self.trouble})" if self.trouble else ""
+        return f"{len(self.symbols):,} symbols, listed {old}{trouble}"
+
+
+def all_symbols(feed: Feed) -> Listed:
+    """Every symbol that the exchange lists; asked for where the cache has none of the last day.
+
+    Raises:
+        ConfigError: the feed has no listing, or there is neither an answer nor a cache; the text says what to do.
+
+    """
+    cure = "name symbols with --symbols A,B, or a file of them with --symbols @FILE"
+    if feed.symbols is None or feed.symbols.listing is None:
+        raise ConfigError(f"{feed.name} does not say where its exchange lists symbols (symbols.listing): {cure}")
+    kept = cached(feed)
+    if kept is not None and kept.age < MAX_AGE:
+        return kept
+    try:
+        symbols = _ask(feed, feed.symbols.listing)
+    except (HttpsError, ValueError) as error:
+        if kept is not None:
+            return kept._replace(trouble=str(error))
+        raise ConfigError(f"{feed.name}: the exchange's symbols cannot be listed: {error}; {cure}") from error
+    _keep(_file(feed, feed.symbols.listing), symbols)
+    return Listed(symbols, 0.0)
+
+
+def cached(feed: Feed) -> Listed | None:
+    """What was listed before, however old; None where nothing was. Asks nobody."""
+    if feed.symbols is None or feed.symbols.listing is None:
+        return None
+    try:
+        kept = json.loads(_file(feed, feed.symbols.listing).read_bytes())
+        return Listed(tuple(_fitting(feed, kept["symbols"])), max(time.time() - float(kept["time"]), 0.0))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _ask(feed: Feed, listing: Listing) -> tuple[str, ...]:
+    body = None if listing.body is None else listing.body.encode()
+    method = "GET" if body is None else "POST"
+    context = ssl.create_default_context()
+    data = fetch(listing.url, context=context, method=method, body=body, limit=_LIMIT, timeout=_TIMEOUT)
+    try:
+        answer = json.loads(data)
+    except RecursionError:
+        raise ValueError("the answer is no list of symbols") from None
+    found = tuple(dict.fromkeys(_fitting(feed, _written(listing, answer))))
+    if not found:
+        raise ValueError("the answer has no symbol that fits the feed's pattern: look at symbols.listing")
+    if len(found) > MAX_SYMBOLS:
+        raise ValueError(f"the answer has more than {MAX_SYMBOLS} symbols")
+    return found
+
+
+def _written(listing: Listing, answer: Any) -> Iterator[str]:
+    """The symbols in the listing's answer, as it wants them written."""
+    items = answer if listing.items is None else first(answer, listing.items)
+    if isinstance(items, dict):
+        items = list(items.values())
+    if not isinstance(items, list):
+        raise ValueError(f"the answer has no array at {listing.items or 'its top'}")
+    for item in items:
+        if all(scalar_text(first(item, path)) in texts for path, texts in listing.where.items()):
+            symbol = item if listing.symbol is None else first(item, listing.symbol)
+            if isinstance(symbol, str):
+                yield listing.write.replace("{symbol}", symbol)
+
+
+def _fitting(feed: Feed, symbols: Any) -> Iterator[str]:
+    assert feed.symbols is not None
+    for symbol in symbols:
+        with contextlib.suppress(ConfigError):
+            if isinstance(symbol, str):
+                yield feed.symbols.normalise(symbol)
+
+
+def _file(feed: Feed, listing: Listing) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    folder = base if base.is_absolute() else Path.home() / ".cache"
+    key = hashlib.sha256(listing.model_dump_json().encode()).hexdigest()[:12]
+    return folder / "wsrec" / "symbols" / f"{feed.name}-{key}.json"
+
+
+def _keep(file: Path, symbols: tuple[str, ...]) -> None:
+    # a home that cannot be written to is no reason not to record
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as new:
+            json.dump({"time": time.time(), "symbols": symbols}, new)
+        Path(new.name).replace(file)
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return f"{seconds:.0f} seconds"

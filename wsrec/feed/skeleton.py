@@ -1,0 +1,85 @@
+"""The beginning of a feed's YAML, for `wsrec feeds new`: it loads as it is, and says what to change."""
+
+from __future__ import annotations
+
+from string import Template
+
+_TEXT = Template("""\
+# yaml-language-server: $$schema=feed.schema.json
+#
+# A feed of wsrec. Every key is explained in docs/feeds.md, or by `wsrec feeds schema`. Write beside each value where it
+# is from, and "unverified" where nobody vouches for it. `wsrec feeds check FILE` finds mistakes, and
+# `wsrec feeds plan FILE` shows what would be sent.
+name: $name
+description: "$name: public market data"
+# homepage: https://example.com/docs
+
+sockets:
+  main:
+    url: wss://example.com/ws
+
+symbols:
+  # A whole symbol as the messages write it.
+  pattern: '[A-Z0-9]+-[A-Z0-9]+'
+  words: base and quote with a dash between them
+  example: BTC-USDT
+  case: upper
+  # How BTC/USDT is written.
+  pair: "{base}-{quote}"
+  # How BTC/USDT:USDT, a perpetual, is written.
+  # perpetual: "{base}-{quote}-SWAP"
+  # Where the exchange lists its symbols, for --symbols all.
+  # listing:
+  #   url: https://example.com/api/symbols
+  #   items: data
+  #   symbol: symbol
+  #   where: {status: [trading]}
+default_symbols: [BTC-USDT]
+
+# What to send first on each connection, and how long to wait before.
+# on_connect: {wait: 1.0, send: ['{"method":"hello","id":{id}}']}
+
+subscribe:
+  # {topics}: an array of topics. For other forms see docs/feeds.md.
+  message: '{"op":"subscribe","args":{topics},"id":{id}}'
+  batch: 50
+
+# What the exchange wants to hear now and then.
+# keep_alive: {every: 20, text: '{"op":"ping"}'}
+
+limits:
+  streams_per_connection: 200
+  messages_per_second: 2
+  # Connection attempts from one address.
+  connects: 10
+  connects_interval: 60
+
+# How the exchange answers subscriptions.
+# ack: {id: id, error_code: [code], error_message: [msg]}
+
+# Where a message has what.
+fields:
+  channel: [topic]
+  symbol: [data.symbol]
+  exchange_time: [ts]
+  time_unit: ms
+
+channels:
+  trades:
+    description: every trade
+    topic: "trades.{symbol}"
+    common: trades
+    default: true
+  book:
+    description: order book changes
+    topic: "book.{symbol}"
+    common: book
+    default: true
+    # It brings more than others: connections get even shares of messages.
+    weight: 5
+""")
+
+
+def skeleton(name: str) -> str:
+    """The YAML of a feed of this name."""
+    return _TEXT.substitute(name=name)

@@ -1,0 +1,92 @@
+"""Texts with `{placeholders}`, as feeds write them: what is put in can neither end a JSON string nor begin another one.
+
+Two ways to name one: `{topics}` stands for a JSON value, an array here; `{topics:/}` for the items joined by what
+follows the colon. What is known only when a message goes out (`{time_ms}` and its like) the receiver fills in then.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote
+
+PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}\"\\]*))?\}")
+
+_WHEN_SENT: dict[str, Callable[[], str]] = {
+    "time_ms": lambda: str(time.time_ns() // 1_000_000),
+    "time_s": lambda: str(time.time_ns() // 1_000_000_000),
+    "uuid": lambda: str(uuid.uuid4()),
+}
+WHEN_SENT = frozenset(_WHEN_SENT)
+_WHEN_SENT_LIKE = {"time_ms": r"\d+", "time_s": r"\d+", "uuid": "[0-9a-f-]{36}"}
+# legal in a path and in a query as they are (RFC 3986 section 3.3), and written so by exchanges
+_URL_SAFE = "@:!$'()*,;"
+
+
+class Raw(str):
+    """JSON text to be put in as it is."""
+
+    __slots__ = ()
+
+
+def names(template: str) -> set[str]:
+    """The placeholders of a template."""
+    return {found[1] for found in PLACEHOLDER.finditer(template)}
+
+
+def fill(template: str, values: Mapping[str, str | int | Raw | Sequence[str]]) -> str:
+    """`template` with what `values` has put in; other placeholders stay.
+
+    A text is escaped for the JSON string that the template has around the placeholder, a sequence becomes an array (of
+    `Raw` as they are), or its items joined. Braces are escaped too, so nothing put in is taken for a placeholder later.
+    """
+
+    def put(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            return found[0]
+        value = values[found[1]]
+        if isinstance(value, int | Raw):
+            return str(value)
+        if isinstance(value, str):
+            return escape(value)
+        if found[2] is not None:
+            return found[2].join(item if isinstance(item, Raw) else escape(item) for item in value)
+        return "[" + ",".join(item if isinstance(item, Raw) else f'"{escape(item)}"' for item in value) + "]"
+
+    return PLACEHOLDER.sub(put, template)
+
+
+def fill_url(template: str, values: Mapping[str, str | Sequence[str]]) -> str:
+    """The same for a part of a URL, escaped as that needs it."""
+
+    def put(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            return found[0]
+        value = values[found[1]]
+        items = [value] if isinstance(value, str) else value
+        return (found[2] or ",").join(quote(item, safe=_URL_SAFE) for item in items)
+
+    return PLACEHOLDER.sub(put, template)
+
+
+def escape(text: str) -> str:
+    """`text` as the inside of a JSON string, without `{`."""
+    return json.dumps(text, ensure_ascii=False)[1:-1].replace("{", "\\u007b")
+
+
+def fill_when_sent(text: str) -> str:
+    """`text` with time and chance of this moment."""
+    return PLACEHOLDER.sub(lambda found: _WHEN_SENT[found[1]]() if found[1] in _WHEN_SENT else found[0], text)
+
+
+def sent_pattern(text: str) -> str:
+    """Regular expression for everything that `fill_when_sent` may make of `text`."""
+    parts, at = [], 0
+    for found in PLACEHOLDER.finditer(text):
+        if found[1] in WHEN_SENT:
+            parts += [re.escape(text[at : found.start()]), _WHEN_SENT_LIKE[found[1]]]
+            at = found.end()
+    return "".join((*parts, re.escape(text[at:])))
