@@ -1,0 +1,108 @@
+"""Exchanges for the catalogue's tests: each speaks its venue's conversation, and is as strict as the venue is.
+
+A venue is a subclass of `Venue` in a file of its own. `local_copy` points a feed of the catalogue at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from wsrec.feed.load import catalogue
+
+Frame = str | bytes
+
+
+class Refusal(Exception):  # noqa: N818 (what an exchange does, not what went wrong here)
+    """The venue closes the connection with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Venue:
+    """One venue's conversation; a handler for `tests.exchange.Exchange`.
+
+    Attributes:
+        patience: seconds that a client may take for the next sign of life; None where the venue does not ask for any.
+        requests: what clients sent, in order.
+        dropped: clients that were cut off because they gave no sign of life.
+
+    """
+
+    patience: float | None = None
+
+    def __init__(self) -> None:
+        self.requests: list[Frame] = []
+        self.dropped = 0
+
+    def greeting(self) -> Iterator[Frame]:
+        """What it says first."""
+        yield from ()
+
+    def answer(self, request: Frame) -> Iterator[Frame]:
+        """What it says to a message: acknowledgements, errors, pongs, and the data of what was asked for.
+
+        Raises:
+            Refusal: the venue would close.
+
+        """
+        yield from ()
+
+    def is_life(self, request: Frame) -> bool:
+        """Whether a message keeps the connection open."""
+        return False
+
+    async def beside(self, connection: ServerConnection) -> None:
+        """What it does by itself meanwhile: its own pings, closing notices."""
+
+    async def __call__(self, connection: ServerConnection) -> None:
+        for frame in self.greeting():
+            await connection.send(frame)
+        beside = asyncio.ensure_future(self.beside(connection))
+        try:
+            await self._converse(connection)
+        except Refusal as refusal:
+            await connection.close(refusal.code, str(refusal))
+        finally:
+            beside.cancel()
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        loop = asyncio.get_running_loop()
+        alive = loop.time()
+        while True:
+            left = None if self.patience is None else alive + self.patience - loop.time()
+            try:
+                request = await asyncio.wait_for(connection.recv(), left)
+            except TimeoutError:
+                self.dropped += 1
+                raise Refusal(1008, "no sign of life") from None
+            except ConnectionClosed:
+                return
+            self.requests.append(request)
+            if self.is_life(request):
+                alive = loop.time()
+            with contextlib.suppress(ConnectionClosed):
+                for frame in self.answer(request):
+                    await connection.send(frame)
+
+
+def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
+    """A feed of the catalogue whose sockets are at `url`'s host, their paths kept; `changes` replace keys at its top."""
+    config: dict[str, Any] = yaml.safe_load(catalogue()[feed].read_text())
+    scheme, host, *_ = urlsplit(url)
+    for socket in config["sockets"].values():
+        _, _, path, query, _ = urlsplit(socket["url"])
+        socket["url"] = urlunsplit((scheme, host, path, query, ""))
+    path = folder / f"{feed}.yaml"
+    path.write_text(yaml.safe_dump({**config, **changes}, sort_keys=False, allow_unicode=True))
+    return path
