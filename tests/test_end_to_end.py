@@ -120,7 +120,7 @@ class TestCompression:
 name: packed
 description: A feed that asks for compression
 sockets: {{main: {{url: "{url}", compression: deflate}}}}
-subscribe: {{message: '{{{{"topics":{{topics}},"id":{{id}}}}}}', batch: 10}}
+subscribe: {{message: '{{"topics":{{topics}},"id":{{id}}}}', batch: 10}}
 limits: {{streams_per_connection: 10, messages_per_second: 10, connects: 10, connects_interval: 1}}
 channels: {{trade: {{topic: trade, default: true}}}}
 fields: {{channel: [e], symbol: [s]}}

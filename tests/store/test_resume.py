@@ -35,7 +35,7 @@ CHECKED = {
     "description": "",
     "sockets": {"main": {"url": "wss://host/"}},
     "fields": {"channel": ["c"]},
-    "subscribe": {"template": '{"topics":{topics},"id":{id}}', "batch": 100},
+    "subscribe": {"message": '{"topics":{topics},"id":{id}}', "batch": 100},
     "limits": {"streams_per_connection": 9, "messages_per_second": 9, "connects": 9, "connects_interval": 1},
     "channels": {"x": {"topic": "x", "exchange_seq": ["n"], "sequence": "next"}},
 }

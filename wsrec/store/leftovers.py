@@ -167,7 +167,7 @@ class Leftovers:
             about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)
             if about is not None:
                 pipeline.describe(about)
-                pipeline.feeds[feed].restore(msgspec.convert(about.get("ids") or {}, Ids))
+                pipeline.feeds[feed].restore(msgspec.convert(about.get("ids") or {}, Ids, strict=False))
             own = sorted((line for line in self.lines if line.feed == feed), key=lambda line: line.number)
             _follow_sequences(self._out, own, pipeline, feed)
         offset = _landed_offset(self._out, self._done)

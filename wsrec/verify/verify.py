@@ -460,7 +460,7 @@ class _SessionReading:
             "bytes": _bytes(path),
             "messages": rows.messages,
             "control": rows.control,
-            "sent": rows.rows - rows.messages - rows.control,
+            "sent": sum(count for (way, _), count in rows.opcodes.items() if way == "sent"),
             "payload_bytes": rows.payload_bytes,
             "stage1": rows.stage1(about.get("stage1")),
             "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
