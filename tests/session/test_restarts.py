@@ -86,7 +86,8 @@ class TestReceiver:
         incomplete = [i for s in session["streams"] for i in s["intervals"] if i["state"] == "incomplete"]
         (interval,) = incomplete
         # two receivers put their clocks onto UTC each by itself
-        assert lost["detail"]["from"] - 1_000_000 <= interval["from"] <= interval["to"] <= lost["detail"]["to"]
+        assert lost["detail"]["from"] - 1_000_000 <= interval["from"] < lost["detail"]["to"]
+        assert interval["reason"].endswith(lost["detail"]["reason"])
 
     def test_killed_again_and_again(self, recording):
         work = recording("--json")
