@@ -454,7 +454,9 @@ class TestRecords:
         async def run() -> list[str]:
             life = Life(server.url, str(ca_file), tls=TlsMode.KTLS)
             await life.until(lambda: life.connection.connected)
-            life.connection._on_end(KeysChangedError("the server changed its TLS keys"))
+            active = life.connection._active
+            assert active is not None
+            active.end(KeysChangedError("the server changed its TLS keys"))
             await life.until(lambda: len(life.events(EventKind.TLS)) == 2)
             await life.stop()
             assert "changed its TLS keys" in life.events(EventKind.CONNECT_FAILED)[0]["message"]

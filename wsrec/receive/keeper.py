@@ -35,8 +35,6 @@ from wsrec.ring.events import EventKind
 
 # A connection that lasted this long has proved itself: the next failure is a new one
 _PROVEN = 10.0
-# s; one that had is opened again within this, before any backoff
-_AT_ONCE = 0.1
 # How long an open successor may take to bring data, once it has subscribed; a market can be quiet
 _PATIENCE = 5.0
 _PATIENCE_POLL = 0.02
@@ -371,8 +369,8 @@ class Keeper:
         if trying:
             self._retry_in = 0.0
         elif proven and self.failure.cause != "limited" and self.failure.retry_after is None:
-            # every message until then is missing; how many connections of a host do so at once is the gate's to say
-            self._retry_in = random.uniform(0.0, _AT_ONCE)  # noqa: S311 (spreads load, guards nothing)
+            # how many connections to a host do so at once is the gate's to say
+            self._retry_in = self._backoff.at_once()
         else:
             self._retry_in = self._backoff.next(self.failure.retry_after, self.failure.cause)
         self._tell_failure(active.plan.conn, self.failure, self._retry_in, self._backoff.attempts)
