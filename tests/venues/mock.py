@@ -104,7 +104,7 @@ class Venue:
 
 
 def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
-    """A feed of the catalogue with its sockets at the host of `url`, their paths kept; `changes` replace keys at its top."""
+    """A feed of the catalogue with its sockets at the host of `url`, paths kept; `changes` replace keys at its top."""
     config = feed_keys(feed)
     scheme, host, *_ = urlsplit(url)
     for socket in config["sockets"].values():
