@@ -13,7 +13,6 @@ from websockets.asyncio.server import ServerConnection
 from tests.venues.mock import Frame, Refusal, Venue
 
 SYMBOLS = {"BTC_USDT", "BTCUSD-PERP"}
-PAUSE = 0.2
 BOOK = {"book_subscription_type": "SNAPSHOT_AND_UPDATE", "book_update_frequency": 10}
 
 
@@ -21,6 +20,7 @@ class CryptoCom(Venue):
     """Closes normally after two heartbeats and the book's second coming."""
 
     patience = 3.0
+    pause = 0.2
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class CryptoCom(Venue):
             await self.say(connection, json.dumps({"id": number, "method": "public/heartbeat", "code": 0}))
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        if not self.heartbeats and not self.taken and asyncio.get_running_loop().time() < self._connected + PAUSE:
+        if not self.heartbeats and not self.taken and asyncio.get_running_loop().time() < self._connected + self.pause:
             raise Refusal(1008, "too soon")
         asked = json.loads(request)
         number, method = asked["id"], asked["method"]

@@ -37,6 +37,12 @@ class Upbit(Venue):
 
     idle = 2.0
 
+    async def __call__(self, connection: ServerConnection) -> None:
+        # with this header only one handshake in 10 s
+        assert connection.request is not None
+        assert "Origin" not in connection.request.headers
+        await super().__call__(connection)
+
     async def beside(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Pinged)
         connection.pinged = asyncio.get_running_loop().time()
