@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from wsrec.cli.bench import bench
 from wsrec.cli.record import record
 from wsrec.client.consumer import Message
 from wsrec.feed.plan import plan
-from wsrec.feed.target import resolve
 from wsrec.session.outcome import ExitStatus
 from wsrec.verify.model import Kind, State, VerifyStatus
 
@@ -64,6 +64,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages' commands take for granted: a capture and a YAML file."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "my-exchange.yaml").write_text(FEED)
+    (folder / "run.yaml").write_text("feeds: [my-exchange.yaml]\n")
     run(["record", "demo", "--duration", "4s"], folder)
     return folder
 
@@ -107,11 +108,11 @@ class TestCommands:
 
     def would_record(self, words: list[str], folder: Path) -> None:
         """What needs the internet: its options are taken, its targets found and planned."""
-        with click.Context(main, auto_envvar_prefix="WSREC") as parent:
+        with contextlib.chdir(folder), click.Context(main, auto_envvar_prefix="WSREC") as parent:
             values = record.make_context("record", list(words), parent=parent).params
-        for target in values["targets"]:
-            name = str(folder / target) if target.endswith(".yaml") else target
-            assert plan([resolve(name, values["symbols"], values["channels"], values["subscribe"])])
+            for wanted in values["targets"]:
+                narrowed = {key: values[key] or getattr(wanted, key) for key in ("symbols", "channels", "subscribe")}
+                assert plan([replace(wanted, **narrowed).resolved(values["shard"])])
 
     def would_measure(self, words: list[str], folder: Path) -> None:
         """What takes minutes: its options are taken."""
