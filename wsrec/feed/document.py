@@ -21,6 +21,8 @@ from wsrec.feed.schema import ENVIRONMENT, ConfigError, MisfitError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
+# Complaints about one file: a feed's YAML taken for something else has one for every key
+_MOST_TOLD = 100
 
 Location = tuple[str | int, ...]
 _Lines = dict[Location, int]
@@ -107,7 +109,11 @@ class Document:
             line = self._lines.get(known, 1)
             complaint = self._complaint(problem, self._written.get(known))
             messages.append((line, f"{self.source}:{line}: {_printable(key)}: {complaint}"))
-        return [text for _, text in sorted(dict.fromkeys(messages), key=lambda message: message[0])]
+        found = sorted(dict.fromkeys(messages), key=lambda message: message[0])
+        told = [text for _, text in found[:_MOST_TOLD]]
+        if len(found) > len(told):
+            told.append(f"{self.source}:{found[_MOST_TOLD][0]}: found {len(found) - len(told)} more mistakes")
+        return told
 
     def _complaint(self, problem: Any, written: str | None) -> str:
         if problem["type"] == "missing":
