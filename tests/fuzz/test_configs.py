@@ -18,7 +18,8 @@ from wsrec.session.runfile import RunConfig, load_run
 
 RUNS = [
     b"feeds: [binance]\n",
-    b"out: x\nrotate: 15m,512MB\ncpu: [2, 3]\nfeeds:\n  - feed: binance\n    symbols: [BTC/USDT]\n    channels: trades,book\n",
+    b"out: x\nrotate: 15m,512MB\ncpu: [2, 3]\nfeeds:\n  - feed: binance\n    symbols: [BTC/USDT]\n"
+    b"    channels: trades,book\n",
     b"until: 17:30\nshard: 3/16\nring-size: 8MiB\ntls: auto\nquiet: true\nca-file: ${HOME}/ca.pem\nfeeds:\n"
     b'  - feed: wss://host/p?token=${TOKEN}\n    subscribe: \'{"op":"subscribe"}\'\n  - ./mine.yaml\n',
 ]
