@@ -44,7 +44,14 @@ FEED = """
 name: my-exchange
 description: A feed of one's own
 sockets: {main: {url: "wss://example.com/ws"}}
+symbols: {pattern: "[A-Z]+-[A-Z]+", words: letters, example: BTC-USDT}
+limits: {connects: 1, connects_interval: 1}
+subscribe: {message: '{"ask":{topics}}'}
+fields: {channel: [type], symbol: [s]}
+channels: {trade: {topic: "{symbol}", default: true}}
+default_symbols: [BTC-USDT]
 """
+README_RUN = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -64,7 +71,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages' commands take for granted: a capture and a YAML file."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "my-exchange.yaml").write_text(FEED)
-    (folder / "run.yaml").write_text("feeds: [my-exchange.yaml]\n")
+    (folder / "trade.json").write_text('{"type": "trade", "s": "BTC-USDT"}')
+    (folder / "symbols.txt").write_text("BTC-USDT\n")
+    (folder / "run.yaml").write_text(README_RUN)
     run(["record", "demo", "--duration", "4s"], folder)
     return folder
 
@@ -202,5 +211,6 @@ class TestCrontab:
         commands = [shlex.split(line.split(None, 5)[5]) for line in lines if re.match(r"[\d*]", line)]
         assert commands
         for words in commands:
+            words = ["run.yaml" if word == "/etc/wsrec/run.yaml" else word for word in words]
             assert words[:2] == ["wsrec", "record"]
             TestCommands().would_record(words[2:], workplace)
