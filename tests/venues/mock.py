@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import gzip
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+import pytest
 import yaml
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from tests.conftest import SHARED_DATA, Wsrec, events_of, messages_of, received
+from tests.exchange import Handler
 from wsrec.feed.load import catalogue
 
 Frame = str | bytes
@@ -35,6 +40,7 @@ class Venue:
     Attributes:
         patience: seconds that a client may take for the next sign of life; None where the venue does not ask for any.
         requests: what clients sent, in order.
+        sent: what it sent, in order.
         dropped: clients that were cut off because they gave no sign of life.
 
     """
@@ -43,6 +49,7 @@ class Venue:
 
     def __init__(self) -> None:
         self.requests: list[Frame] = []
+        self.sent: list[Frame] = []
         self.dropped = 0
 
     def greeting(self) -> Iterator[Frame]:
@@ -65,9 +72,13 @@ class Venue:
     async def beside(self, connection: ServerConnection) -> None:
         """What it does by itself meanwhile: its own pings, closing notices."""
 
+    async def say(self, connection: ServerConnection, frame: Frame) -> None:
+        self.sent.append(frame)
+        await connection.send(frame)
+
     async def __call__(self, connection: ServerConnection) -> None:
         for frame in self.greeting():
-            await connection.send(frame)
+            await self.say(connection, frame)
         beside = asyncio.ensure_future(self.beside(connection))
         try:
             await self._converse(connection)
@@ -93,11 +104,50 @@ class Venue:
                 alive = loop.time()
             with contextlib.suppress(ConnectionClosed):
                 for frame in self.answer(request):
-                    await connection.send(frame)
+                    await self.say(connection, frame)
+
+
+class Replayed(Venue):
+    """Sends what was received in a session of the past, once as many requests have come, and closes normally."""
+
+    def __init__(self, messages: Sequence[Frame], requests: int) -> None:
+        super().__init__()
+        self.messages, self.wanted = messages, requests
+
+    def answer(self, request: Frame) -> Iterator[Frame]:
+        if len(self.requests) == self.wanted:
+            yield from self.messages
+            raise Refusal(1000, "done")
+
+
+def by_path(venues: Mapping[str, Venue]) -> Handler:
+    """A handler for a venue with several addresses on one host; other paths are closed at once."""
+
+    async def handler(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        venue = venues.get(connection.request.path)
+        await (venue(connection) if venue else connection.close(1008, "no such path"))
+
+    return handler
+
+
+def of_today(name: str) -> list[str]:
+    """A real message (`okx/ws_trades`), as it is kept beside the project; none where it is not there."""
+    path = SHARED_DATA / "messages" / f"{name}.json"
+    return [path.read_text()] if path.exists() else []
+
+
+def received_in_session(name: str) -> list[str]:
+    """What an exchange sent in a recorded session, in order; skips the test where that is not beside the project."""
+    path = SHARED_DATA / "sessions" / f"{name}.txt.gz"
+    if not path.exists():
+        pytest.skip(f"real sessions are not beside the project: {path}")
+    with gzip.open(path, "rt") as lines:
+        return [found[1] for line in lines if (found := re.fullmatch(r"[\d.]+: (.*)\n", line))]
 
 
 def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
-    """A feed of the catalogue whose sockets are at `url`'s host, their paths kept; `changes` replace keys at its top."""
+    """A feed of the catalogue whose sockets are at the host of `url`, paths kept; `changes` replace keys at its top."""
     config: dict[str, Any] = yaml.safe_load(catalogue()[feed].read_text())
     scheme, host, *_ = urlsplit(url)
     for socket in config["sockets"].values():
@@ -106,3 +156,49 @@ def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
     path = folder / f"{feed}.yaml"
     path.write_text(yaml.safe_dump({**config, **changes}, sort_keys=False, allow_unicode=True))
     return path
+
+
+class Recording(NamedTuple):
+    """What `recorded` left behind.
+
+    Attributes:
+        status: the exit status.
+        payloads: of the messages that came, in order.
+        fields: channel, symbol, exchange_time (ns), exchange_seq of each of them.
+        acked: topics that the venue confirmed.
+        refused: topics that it refused and its words, in order.
+        events: every other event: its kind, topic or channel and symbol.
+
+    """
+
+    status: int
+    payloads: list[bytes]
+    fields: list[tuple[str | None, str | None, int | None, int | None]]
+    acked: set[str]
+    refused: list[tuple[list[str], str]]
+    events: list[dict[str, Any]]
+
+
+def recorded(wsrec: Wsrec, feed: Path, *options: object) -> Recording:
+    """Records `feed` beside its file until the venue closes normally."""
+    out = feed.parent / "out"
+    result = wsrec.run("record", feed, "--until-close", "--out", out, "--quiet", *options, timeout=30)
+    assert (out / "messages").is_dir(), result.stderr
+    table = messages_of(out)
+    came = table.filter(
+        [
+            way == "recv" and kind in ("text", "binary")
+            for way, kind in zip(table["direction"].to_pylist(), table["opcode"].to_pylist(), strict=True)
+        ]
+    )
+    names = ("channel", "symbol", "exchange_time", "exchange_seq")
+    columns = [came[name].cast("int64") if name == "exchange_time" else came[name] for name in names]
+    events = events_of(out)
+    return Recording(
+        status=result.returncode,
+        payloads=received(table),
+        fields=list(zip(*(column.to_pylist() for column in columns), strict=True)),
+        acked={topic for event in events if event["kind"] == "ack" for topic in event["detail"]["topics"]},
+        refused=[(e["detail"]["topics"], e["detail"]["message"]) for e in events if e["kind"] == "refused"],
+        events=events,
+    )
