@@ -1,4 +1,4 @@
-"""BitMEX: a welcome, an answer a topic, tables that begin with a partial; WebSocket pings of a client that hears nothing."""
+"""BitMEX: a welcome, an answer a topic, tables that begin with a partial; pings of a client that hears nothing."""
 
 from __future__ import annotations
 

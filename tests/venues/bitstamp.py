@@ -1,4 +1,4 @@
-"""Bitstamp: a message a channel, answers by channel, heartbeats that are echoed; unknown markets are confirmed and stay silent."""
+"""Bitstamp: a message a channel, answers by channel; unknown markets are confirmed and stay silent."""
 
 from __future__ import annotations
 
