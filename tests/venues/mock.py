@@ -110,7 +110,7 @@ class Venue:
 class Replayed(Venue):
     """Sends what was received in a session of the past, once as many requests have come, and closes normally."""
 
-    def __init__(self, messages: Sequence[str], requests: int) -> None:
+    def __init__(self, messages: Sequence[Frame], requests: int) -> None:
         super().__init__()
         self.messages, self.wanted = messages, requests
 

@@ -979,7 +979,7 @@ class OnConnect(_Model):
 class ClosingNotice(_Model):
     """How the exchange says in a message of no channel that it is about to close."""
 
-    path: KeyPath = Field(description="Where the message's word is.")
+    path: KeyPath = Field(description="Where the message's word is, a text or a number.")
     match: Regex = Field(description="Regular expression for the whole word that announces the end.")
 
     @field_validator("match")
