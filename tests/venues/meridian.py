@@ -24,7 +24,7 @@ class Meridian(Venue):
     """All connections of it; each has a `_Conversation` of its own.
 
     Attributes:
-        sent: data, in order.
+        data: data messages that it sent, in order.
         probes: pings that were answered in time.
         subscriptions: how often each stream was subscribed to.
         faults: what clients were closed for.
@@ -36,7 +36,7 @@ class Meridian(Venue):
         self.patience = patience
         self.answer_within = answer_within
         self.gap_in = gap_in
-        self.sent: list[str] = []
+        self.data: list[str] = []
         self.probes = 0
         self.subscriptions: Counter[str] = Counter()
         self.faults: list[str] = []
@@ -102,7 +102,7 @@ class _Conversation(Venue):
         self._streams.update(streams)
         for instrument in said["inst"]:
             for text in self._data(said["chan"], instrument):
-                self._venue.sent.append(text)
+                self._venue.data.append(text)
                 yield text
 
     def _refusal(self, said: dict[str, Any], streams: list[str]) -> tuple[int, str] | None:

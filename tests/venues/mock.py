@@ -148,7 +148,7 @@ def received_in_session(name: str) -> list[str]:
 
 def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
     """A feed of the catalogue whose sockets are at the host of `url`, paths kept; `changes` replace keys at its top."""
-    config: dict[str, Any] = yaml.safe_load(catalogue()[feed].read_text())
+    config = feed_keys(feed)
     scheme, host, *_ = urlsplit(url)
     for socket in config["sockets"].values():
         _, _, path, query, _ = urlsplit(socket["url"])
@@ -156,6 +156,12 @@ def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
     path = folder / f"{feed}.yaml"
     path.write_text(yaml.safe_dump({**config, **changes}, sort_keys=False, allow_unicode=True))
     return path
+
+
+def feed_keys(feed: str) -> dict[str, Any]:
+    """What stands in the file of a feed of the catalogue."""
+    config: dict[str, Any] = yaml.safe_load(catalogue()[feed].read_text())
+    return config
 
 
 class Recording(NamedTuple):

@@ -61,7 +61,7 @@ class TestRecorded:
         said, errors, out = recorded(venue, "--symbols", ",".join(INSTRUMENTS))
         assert said["status"] == 0, errors
         assert (venue.faults, venue.dropped) == ([], 0)
-        assert sorted(row["text"] for row in data(out)) == sorted(venue.sent)
+        assert sorted(row["text"] for row in data(out)) == sorted(venue.data)
         # 8 streams: two connections, each opened in the exchange's way
         assert len(events_of(out, "connect")) == 2
         assert venue.subscriptions == {f"{c}:{i}": 1 for c in ("depth", "deal") for i in INSTRUMENTS}
@@ -90,7 +90,7 @@ class TestRecorded:
         assert (gap["detail"]["expected"], gap["detail"]["found"], gap["detail"]["missing"]) == (104, 105, 1)
         assert venue.subscriptions["depth:ETH_EUR"] == 2
         assert venue.faults == []
-        assert sorted(row["text"] for row in data(out)) == sorted(venue.sent)
+        assert sorted(row["text"] for row in data(out)) == sorted(venue.data)
 
     def test_a_refusal_is_told_in_the_exchanges_words(self, recorded):
         said, errors, out = recorded(Meridian(), "--symbols", "BTC_EUR,XXX_EUR", "--channels", "trades")

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+from tests.venues.mexc import Futures, Spot
+from tests.venues.mock import feed_keys, local_copy, recorded
+
+
+def test_spot_is_recorded_raw(wsrec, exchange, tmp_path):
+    venue = Spot()
+    copy = local_copy(
+        "mexc",
+        exchange(venue).url,
+        tmp_path,
+        keep_alive={"every": 0.4, "text": '{"method":"PING"}'},
+        ack={**feed_keys("mexc")["ack"], "timeout": 0.1},
+    )
+    made = recorded(wsrec, copy, "--symbols", "BTCUSDT,NONE", "--channels", "trades,book,bbo,ticker")
+    assert made.payloads == [frame.encode() if isinstance(frame, str) else frame for frame in venue.sent]
+    assert venue.dropped == 0
+    topics = {
+        *(f"spot@public.aggre.{kind}.v3.api.pb@100ms@BTCUSDT" for kind in ("deals", "depth", "bookTicker")),
+        "spot@public.miniTicker.v3.api.pb@BTCUSDT@UTC+8",
+    }
+    assert made.acked == topics
+    # What it does not say in its code is no refusal, but an answer that did not come.
+    assert made.refused == []
+    unanswered = [
+        topic for event in made.events if event["kind"] == "unanswered" for topic in event["detail"]["topics"]
+    ]
+    assert sorted(unanswered) == sorted(topic.replace("BTCUSDT", "NONE") for topic in topics)
+    assert made.status == 4
+    raw = [row for row, frame in zip(made.fields, venue.sent, strict=True) if isinstance(frame, bytes)]
+    assert raw == [(None, None, None, None)] * 8
+    assert {row[0] for row in made.fields} == {None, "answer", "pong"}
+
+
+def test_spot_that_refuses_by_its_code(wsrec, exchange, tmp_path):
+    class Full(Spot):
+        def __init__(self):
+            super().__init__()
+            self.taken = set(map(str, range(30)))
+
+    venue = Full()
+    copy = local_copy("mexc", exchange(venue).url, tmp_path, keep_alive={"every": 0.3, "text": '{"method":"PING"}'})
+    made = recorded(wsrec, copy, "--symbols", "BTCUSDT", "--channels", "trades")
+    assert [text.partition(":")[0] for _, text in made.refused] == ["1"]
+    assert (made.status, made.acked) == (4, set())
+
+
+def test_futures_are_recorded(wsrec, exchange, tmp_path):
+    venue = Futures()
+    copy = local_copy(
+        "mexc-futures",
+        exchange(venue).url,
+        tmp_path,
+        keep_alive={"every": 0.9, "text": '{"method":"ping"}'},
+        limits={"connects": 10, "connects_interval": 1, "messages_per_second": 50},
+    )
+    channels = "trades,book,ticker,depth.full"
+    made = recorded(wsrec, copy, "--symbols", "BTC_USDT,NONE_USDT,BAD_USDT", "--channels", channels)
+    assert made.payloads == [frame.encode() for frame in venue.sent]
+    assert venue.dropped == 0
+    # A symbol that does not exist may be confirmed, and then silent.
+    assert made.acked >= {f"{c}:{s}" for c in ("deal", "depth", "ticker") for s in ("BTC_USDT", "NONE_USDT")}
+    assert made.refused == [([], "Contract [BAD_USDT] not exists")] * 4
+    assert made.status == 4
+    own = [row for row in made.fields if row[0] in ("deal", "depth", "depth.full", "ticker")]
+    assert sorted(own, key=str) == sorted(
+        [
+            ("deal", "BTC_USDT", 1755487578000000000, None),
+            ("depth.full", "BTC_USDT", 1755487578000000000, None),
+            ("ticker", "BTC_USDT", 1755487578000000000, None),
+            *(("depth", "BTC_USDT", 1755487578000000000 + n * 10**6, seq) for n, seq in enumerate([5, 9, 10, 15])),
+        ],
+        key=str,
+    )
+    (gap,) = [event["detail"] for event in made.events if event["kind"] == "gap"]
+    assert (gap["what"], gap["missing"]) == ("missing", 3)
+    full = [json.loads(request) for request in venue.requests if "depth.full" in request]
+    assert [request["param"]["limit"] for request in full] == [20, 20, 20]
