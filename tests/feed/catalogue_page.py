@@ -20,6 +20,34 @@ FEEDS_HEAD = (
 FILES_HEAD = "| message | read by | channel | what it does not give |\n" + "| --- " * 4 + "|\n"
 # columns of the first table that need the messages
 _COUNTED = 4
+_TABLES = {
+    "funding_rate": "funding",
+    "instrument": "instrument",
+    "instrument_index_update": "instrument",
+    "instrument_mark_update": "instrument",
+    "liquidation": "liquidation",
+    "orderbook_10": "orderBook10",
+    "orderbook_l2": "orderBookL2",
+    "quote": "quote",
+    "trade": "trade",
+    "trade_bin_1m": "tradeBin1m",
+}
+# Their keepers took these out of the messages, which name the channel: put back, as the exchange documents it
+ENVELOPES = {
+    "binance/kline_stream_closed": '{"stream":"btcusdt@kline_1m","data":%s}',
+    "binance/kline_stream_open": '{"stream":"btcusdt@kline_1m","data":%s}',
+    "binance/mark_price_stream": '{"stream":"btcusdt@markPrice","data":%s}',
+    **{f"bitmex/ws_{file}": f'{{"table":"{table}","action":"insert","data":[%s]}}' for file, table in _TABLES.items()},
+    "hyperliquid/ws_book_data": '{"channel":"l2Book","data":%s}',
+    "okx/ws_opt_summary": '{"arg":{"channel":"opt-summary","instFamily":"BTC-USD"},"data":%s}',
+}
+REASONS = {
+    "bybit/ws_public_trade": "its topic is not v5's `publicTrade.BTCUSDT`",
+    "deribit/ws_trades_option_combo": "`raw` needs an account",
+    **{f"kraken/ws_l3_{kind}": "level 3 needs an account" for kind in ("snapshot", "update_add", "update_delete")},
+    **{f"kraken/ws_l3_update_modify_{kind}": "level 3 needs an account" for kind in ("price", "qty")},
+    "kraken/ws_pong": "answer to our ping",
+}
 FIELDS = ("symbol", "exchange_time", "exchange_seq")
 
 
@@ -67,7 +95,12 @@ def files_table(page: str, read: list[File]) -> str:
     for file in read:
         by = ", ".join(f"`{name}`" for name in file.feeds) or "-"
         channel = _best(file)[1].channel or "-" if file.feeds else "-"
-        lines.append(_row([file.name, by, channel, file.reason or _absent(file)]))
+        remarks = [file.reason or _absent(file)]
+        if not file.feeds and file.name in REASONS:
+            remarks.append(REASONS[file.name])
+        if file.name in ENVELOPES:
+            remarks.append("kept without the message around it: put back for the reading")
+        lines.append(_row([file.name, by, channel, "; ".join(filter(None, remarks))]))
     return FILES_HEAD + "".join(lines)
 
 
@@ -81,8 +114,8 @@ def updated(page: str) -> str:
 
 def _file(path: Path, feeds: dict[str, Feed]) -> File:
     folder = path.parent.name
-    sample = Sample(path.name, path.read_bytes())
     name = f"{folder}/{path.stem}"
+    sample = Sample(path.name, (ENVELOPES.get(name, "%s") % path.read_text()).encode())
     related = {feed: feeds[feed] for feed in feeds if feed == folder or feed.startswith(f"{folder}-")}
     if not related:
         return File(name, {}, f"no feed of the catalogue is of {folder}")

@@ -44,7 +44,7 @@ def test_main_channels_give_symbols_and_the_numbers_of_their_rules(read):
         for name, reading in file.feeds.items():
             feed = find_feed(name)
             channel = feed.channel_by_any_name[reading.channel]
-            if channel.common:
+            if channel.common and channel.per_symbol:
                 assert reading.symbol is not None, (file.name, name)
             if channel.common and feed.sequence_rule(reading.channel) is not SequenceRule.NONE:
                 assert reading.exchange_seq is not None, (file.name, name)
