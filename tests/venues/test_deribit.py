@@ -77,6 +77,19 @@ def test_raw_is_refused_without_a_login(wsrec, exchange, tmp_path):
     assert (made.status, made.refused) == (4, [([f"book.{PERPETUAL}.raw"], said)])
 
 
+def test_answers_of_today(wsrec, exchange, tmp_path):
+    answers = [*of_today("deribit/ws_subscribe_response"), *of_today("deribit/ws_error")]
+    if not answers:
+        pytest.skip("real messages are not beside the project")
+    feed = local_copy("deribit", exchange(Replayed(answers, 2)).url, tmp_path, limits=FAST)
+    made = recorded(wsrec, feed, "--symbols", PERPETUAL, "--channels", "trades,book")
+    assert made.payloads == [text.encode() for text in answers]
+    assert [row[0] for row in made.fields] == ["answer", "answer"]
+    # both have the id 1: what the second refuses was confirmed before
+    assert made.acked == {f"trades.{PERPETUAL}.100ms", f"book.{PERPETUAL}.100ms"}
+    assert (made.status, made.refused) == (4, [([], "10028: too_many_requests")])
+
+
 def test_session_of_2021(wsrec, exchange, tmp_path):
     messages = received_in_session("deribit")
     topics = json.loads(messages[0])["result"]

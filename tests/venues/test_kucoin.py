@@ -29,8 +29,11 @@ def spot():
             message(
                 f"/market/level2:{symbol}",
                 "trade.l2update",
-                **{"changes": {"asks": [["0", "0", str(last)]], "bids": []}, "symbol": symbol, "time": AT},
-                **{"sequenceStart": first, "sequenceEnd": last},
+                changes={"asks": [["0", "0", str(last)]], "bids": []},
+                symbol=symbol,
+                time=AT,
+                sequenceStart=first,
+                sequenceEnd=last,
             )
             for first, last in ranges
         ],
@@ -47,7 +50,9 @@ def spot():
             message(
                 f"/market/candles:{symbol}_1min",
                 "trade.candles.update",
-                **{"symbol": symbol, "candles": ["1589968800"], "time": AT * 10**6},
+                symbol=symbol,
+                candles=["1589968800"],
+                time=AT * 10**6,
             )
         ],
     }
