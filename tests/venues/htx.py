@@ -19,23 +19,24 @@ def packed(message: Any) -> bytes:
 
 
 class Htx(Venue):
-    """One address; closes normally after three pongs.
+    """One address; closes normally after three pongs and `awaited` subscriptions.
 
     Args:
         topics: what each topic sends; others are refused.
         patience: how many pings may be without an answer (two on spot, five elsewhere).
+        awaited: see above.
 
     """
 
-    def __init__(self, topics: Mapping[str, Sequence[str]], patience: int) -> None:
+    def __init__(self, topics: Mapping[str, Sequence[str]], patience: int, awaited: int = 0) -> None:
         super().__init__()
-        self.topics, self.patient = topics, patience
+        self.topics, self.patient, self.awaited = topics, patience, awaited
         self.open: list[int] = []
-        self.pongs = 0
+        self.pongs = self.answered = 0
 
     async def beside(self, connection: ServerConnection) -> None:
         for number in range(1618678073643, 1618678073743):
-            if self.pongs == 3:
+            if self.pongs >= 3 and self.answered == self.awaited:
                 await connection.close(1000)
                 return
             if len(self.open) == self.patient:
@@ -44,7 +45,7 @@ class Htx(Venue):
                 return
             self.open.append(number)
             await self.say(connection, packed({"ping": number}))
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.4)
 
     def answer(self, request: Frame) -> Iterator[Frame]:
         assert isinstance(request, str)
@@ -61,6 +62,8 @@ class Htx(Venue):
         if topic not in self.topics:
             said = {"status": "error", "err-code": "bad-request", "err-msg": f"invalid topic {topic}"}
             yield packed({**said, "ts": 1618678070653})
+            self.answered += 1
             return
         yield packed({"id": asked["id"], "status": "ok", "subbed": topic, "ts": 1618678070653})
         yield from map(packed, self.topics[topic])
+        self.answered += 1

@@ -46,7 +46,8 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     channels = "trades,book,bbo,ticker,book.none.10.100ms,chart.trades.1,deribit_volatility_index"
     made = recorded(wsrec, feed, "--symbols", f"{PERPETUAL},btc_usd", "--channels", channels)
     assert made.payloads == [frame.encode() for frame in venue.sent]
-    assert (venue.dropped, venue.answered) == (0, 2)
+    assert venue.dropped == 0
+    assert venue.answered >= 2
     assert made.acked == TODAY.keys()
     # what the result leaves out was refused
     (refused,) = made.refused

@@ -39,12 +39,12 @@ def test_spot_is_recorded_at_two_addresses(wsrec, exchange, tmp_path):
         "market.btcusdt.depth.step0": [message("market.btcusdt.depth.step0", bids=[], asks=[], version=31, ts=AT)],
     }
     feed = {book: [message(book, seqNum=n, prevSeqNum=p, bids=[], asks=[[645.1, 26.7]]) for n, p in numbers]}
-    venues = {"/ws": Htx(ws, 2), "/feed": Htx(feed, 2)}
+    venues = {"/ws": Htx(ws, 2, 8), "/feed": Htx(feed, 2, 2)}
     copy = local_copy("htx", exchange(by_path(venues)).url, tmp_path, limits=FAST)
     symbols, channels = "BTC/USDT,nonesuch", "trades,book,bbo,ticker,depth.step0"
     made = recorded(wsrec, copy, "--symbols", symbols, "--channels", channels)
     assert sorted(made.payloads) == sorted(frame for venue in venues.values() for frame in venue.sent)
-    assert [(venue.dropped, venue.pongs) for venue in venues.values()] == [(0, 3)] * 2
+    assert [(venue.dropped, venue.pongs >= 3) for venue in venues.values()] == [(0, True)] * 2
     assert made.acked == {*ws, book}
     # the refusal does not say of what but in words
     assert {said for _, said in made.refused} == {
@@ -77,11 +77,12 @@ def test_derivatives_are_recorded(wsrec, exchange, tmp_path, name, path, symbol,
         f"market.{symbol}.bbo": [message(f"market.{symbol}.bbo", version=10, mrid=10, ts=AT)],
         f"market.{symbol}.detail": [message(f"market.{symbol}.detail", vol="1", id=1)],
     }
-    venue = Htx(topics, 5)
+    venue = Htx(topics, 5, 8)
     feed = local_copy(name, exchange(by_path({path: venue})).url, tmp_path, limits=FAST)
     made = recorded(wsrec, feed, "--symbols", f"{symbol},{unknown}", "--channels", "trades,book,bbo,ticker")
     assert made.payloads == venue.sent
-    assert (venue.dropped, venue.pongs) == (0, 3)
+    assert venue.dropped == 0
+    assert venue.pongs >= 3
     assert made.acked == topics.keys()
     assert (len(made.refused), made.status) == (4, 4)
     expected = [("trade.detail", None), ("bbo", 10), ("detail", None)]
