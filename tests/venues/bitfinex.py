@@ -17,29 +17,31 @@ BOOK = {"prec": {"P0", "P1", "P2", "P3", "P4", "R0"}, "freq": {"F0", "F1"}, "len
 
 
 class Bitfinex(Venue):
-    """Closes normally a while after the first subscription.
+    """Closes normally after `awaited` subscriptions, and a heartbeat on each channel.
 
     Args:
         symbols: those that exist, and the keys of `status`.
         bodies: what each channel sends, without number, sequence and time, to every symbol.
         lost: a sequence number that is passed over.
+        awaited: see above.
 
     """
 
-    def __init__(self, symbols: Sequence[str], bodies: Mapping[str, Sequence[list[Any]]], lost: int) -> None:
+    def __init__(
+        self, symbols: Sequence[str], bodies: Mapping[str, Sequence[list[Any]]], lost: int, awaited: int
+    ) -> None:
         super().__init__()
-        self.symbols, self.bodies, self.lost = symbols, bodies, lost
+        self.symbols, self.bodies, self.lost, self.awaited = symbols, bodies, lost, awaited
         self.sequence = itertools.count(1)
         self.channels: list[int] = []
-        self.flags = 0
+        self.flags = self.answered = 0
 
     def greeting(self) -> Iterator[Frame]:
         yield '{"event":"info","version":2,"serverId":"x","platform":{"status":1}}'
 
     async def beside(self, connection: ServerConnection) -> None:
-        while not self.channels:
+        while self.answered < self.awaited:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(0.7)
         for number in self.channels:
             await self.say(connection, self._data([number, "hb"]))
         await connection.close(1000)
@@ -57,12 +59,14 @@ class Bitfinex(Venue):
             right, code = False, 10305
         if not right:
             yield json.dumps({"event": "error", "code": code, "msg": "subscribe: invalid"})
+            self.answered += 1
             return
         number = 17082 + len(self.channels)
         self.channels.append(number)
         yield json.dumps({**asked, "event": "subscribed", "chanId": number})
         for body in self.bodies.get(asked["channel"], ()):
             yield self._data([number, *body])
+        self.answered += 1
 
     def _is_right(self, asked: dict[str, Any]) -> bool:
         keys = asked.keys() - {"event"}

@@ -11,18 +11,19 @@ KINDS = ("live_trades_", "diff_order_book_", "order_book_", "detail_order_book_"
 
 
 class Bitstamp(Venue):
-    """Closes normally after three heartbeats.
+    """Closes normally after three heartbeats and `awaited` subscriptions.
 
     Args:
         channels: what each channel sends.
+        awaited: see above.
 
     """
 
     patience = 2.0
 
-    def __init__(self, channels: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, channels: Mapping[str, Sequence[str]], awaited: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.awaited = channels, awaited
         self.heartbeats = 0
 
     def is_life(self, request: Frame) -> bool:
@@ -33,7 +34,7 @@ class Bitstamp(Venue):
         if self.is_life(request):
             self.heartbeats += 1
             yield '{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}'
-            if self.heartbeats == 3:
+            if self.heartbeats >= 3 and len(self.requests) - self.heartbeats == self.awaited:
                 raise Refusal(1000, "done")
             return
         assert asked.keys() == {"event", "data"}

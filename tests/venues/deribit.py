@@ -16,7 +16,7 @@ RAW = re.compile(r"(book|trades|ticker)\..+\.raw")
 
 
 class Deribit(Venue):
-    """Closes normally after two answers to its test requests.
+    """Closes normally after two answers to its test requests, and one subscription.
 
     Args:
         channels: what each channel sends; others are left out of the result.
@@ -29,14 +29,14 @@ class Deribit(Venue):
         super().__init__()
         self.channels = channels
         self.beating = asyncio.Event()
-        self.answered = 0
+        self.answered = self.subscribed = 0
 
     def is_life(self, request: Frame) -> bool:
         return json.loads(request)["method"] == "public/test"
 
     async def beside(self, connection: ServerConnection) -> None:
         await self.beating.wait()
-        while self.answered < 2:
+        while self.answered < 2 or not self.subscribed:
             for kind in ("heartbeat", "test_request"):
                 beat = {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": kind}}
                 await self.say(connection, json.dumps(beat))
@@ -57,6 +57,7 @@ class Deribit(Venue):
             yield self._answer(call, result="ok")
         elif call["method"] == "public/subscribe" and params.keys() == {"channels"} and len(params["channels"]) <= 500:
             yield from self._subscribe(call, params["channels"])
+            self.subscribed += 1
         else:
             yield self._answer(call, error={"code": -32602, "message": "Invalid params"})
 

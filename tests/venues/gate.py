@@ -12,20 +12,21 @@ from tests.venues.mock import Frame, Refusal, Venue
 
 
 class Gate(Venue):
-    """Closes normally after two pings.
+    """Closes normally after two pings and `awaited` subscriptions.
 
     Args:
         market: `spot` or `futures`.
         streams: what each channel and payload (`spot.trades BTC_USDT`, `spot.order_book_update BTC_USDT 100ms`) sends;
             payloads with symbols that are in none of them are refused.
+        awaited: see above.
 
     """
 
     patience = 2.0
 
-    def __init__(self, market: str, streams: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, market: str, streams: Mapping[str, Sequence[str]], awaited: int) -> None:
         super().__init__()
-        self.market, self.streams = market, streams
+        self.market, self.streams, self.awaited = market, streams, awaited
         self.symbols = set(re.findall(r"[A-Z0-9]+_[A-Z0-9]+", " ".join(streams)))
         self.taken: set[str] = set()
         self.pings = 0
@@ -41,7 +42,7 @@ class Gate(Venue):
             assert asked.keys() == {"time", "channel"}
             self.pings += 1
             yield self._envelope(f"{self.market}.pong", "", result=None)
-            if self.pings == 2:
+            if self.pings >= 2 and len(self.requests) - self.pings == self.awaited:
                 raise Refusal(1000, "done")
             return
         assert asked.keys() == {"time", "channel", "event", "payload"}

@@ -14,10 +14,11 @@ from tests.venues.mock import Frame, Refusal, Venue
 
 
 class Kucoin(Venue):
-    """One of its markets; closes normally after three pings.
+    """One of its markets; closes normally after three pings and `awaited` subscriptions.
 
     Args:
         topics: what each topic (`/market/match:BTC-USDT`) sends; others are refused.
+        awaited: see above.
 
     Attributes:
         token: what the address has to have.
@@ -28,9 +29,9 @@ class Kucoin(Venue):
     patience = 2.0
     token = "2neAiuYvAU61ZDXANAGAsiL4-iAExhsBXZxftpOeh"
 
-    def __init__(self, topics: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, topics: Mapping[str, Sequence[str]], awaited: int) -> None:
         super().__init__()
-        self.topics = topics
+        self.topics, self.awaited = topics, awaited
         self.ids: list[str] = []
         self.welcomed = False
         self.pings = 0
@@ -62,7 +63,7 @@ class Kucoin(Venue):
             assert asked.keys() == {"id", "type"}
             self.pings += 1
             yield json.dumps({"id": asked["id"], "type": "pong"})
-            if self.pings == 3:
+            if self.pings >= 3 and len(self.requests) - self.pings == self.awaited:
                 raise Refusal(1000, "done")
             return
         assert asked.keys() == {"id", "type", "topic", "privateChannel", "response"}

@@ -22,7 +22,7 @@ BODIES = {
 
 def test_is_recorded(wsrec, exchange, tmp_path):
     symbols = ["tBTCUSD", "tBTCF0:USTF0", "deriv:tBTCF0:USTF0", "liq:global"]
-    venue = Bitfinex(symbols, BODIES, lost=9)
+    venue = Bitfinex(symbols, BODIES, lost=9, awaited=16)
     feed = local_copy("bitfinex", exchange(venue).url, tmp_path, limits=FAST)
     asked = "tBTCUSD,BTC/USDT:USDT,tNONEUSD"
     made = recorded(wsrec, feed, "--symbols", asked, "--channels", "trades,book,book-R0-25,ticker,deriv,liq")

@@ -26,13 +26,14 @@ def change(time):
 
 def test_is_recorded(wsrec, exchange, tmp_path):
     times = [1641343691580748, 1641343691697531, 1641343691648492]
-    venue = Bitstamp({"live_trades_ethusd": [TRADE], "diff_order_book_ethusd": [change(time) for time in times]})
+    venue = Bitstamp({"live_trades_ethusd": [TRADE], "diff_order_book_ethusd": [change(time) for time in times]}, 6)
     channels = yaml.safe_load(catalogue()["bitstamp"].read_text())["channels"] | {"wrong": {"topic": "wrong_{symbol}"}}
     keep_alive = {"every": 0.3, "text": '{"event":"bts:heartbeat"}'}
     feed = local_copy("bitstamp", exchange(venue).url, tmp_path, limits=FAST, keep_alive=keep_alive, channels=channels)
     made = recorded(wsrec, feed, "--symbols", "ethusd,nonesuch", "--channels", "trades,book,wrong")
     assert made.payloads == [frame.encode() for frame in venue.sent]
-    assert (venue.dropped, venue.heartbeats) == (0, 3)
+    assert venue.dropped == 0
+    assert venue.heartbeats >= 3
     # an unknown market is confirmed too
     kinds = ("live_trades", "diff_order_book")
     assert made.acked == {f"{kind}_{symbol}" for kind in kinds for symbol in ("ethusd", "nonesuch")}

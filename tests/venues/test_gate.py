@@ -41,12 +41,14 @@ def test_spot_is_recorded(wsrec, exchange, tmp_path):
             "spot.tickers BTC_USDT": [message("spot.tickers", {**pair, "last": "19106.55"})],
             "spot.candlesticks 1m BTC_USDT": [message("spot.candlesticks", {"t": "1606292580", "n": "1m_BTC_USDT"})],
         },
+        12,
     )
     feed = local_copy("gateio", exchange(venue).url, tmp_path, limits=FAST, keep_alive=ping("spot"))
     channels = "trades,book,bbo,ticker,spot.obu.400,spot.candlesticks.1m"
     made = recorded(wsrec, feed, "--symbols", "BTC/USDT,NONE_USDT", "--channels", channels)
     assert made.payloads == [frame.encode() for frame in venue.sent]
-    assert (venue.dropped, venue.pings) == (0, 2)
+    assert venue.dropped == 0
+    assert venue.pings >= 2
     topics = {
         "spot.trades:{}",
         "spot.order_book_update:{}",
@@ -76,7 +78,7 @@ def test_spot_is_recorded(wsrec, exchange, tmp_path):
     assert (gap["channel"], gap["detail"]["expected"], gap["detail"]["found"]) == ("spot.order_book_update", 162, 165)
 
 
-def futures(symbol):
+def futures(symbol, awaited):
     trade = {"size": -108, "id": 27753479, "create_time_ms": 1545136464123, "price": "96.4", "contract": symbol}
     return Gate(
         "futures",
@@ -96,11 +98,12 @@ def futures(symbol):
                 message("futures.tickers", {"contract": symbol, "last": "118.5"}),
             ],
         },
+        awaited,
     )
 
 
 def test_futures_are_recorded_at_two_addresses(wsrec, exchange, tmp_path):
-    venues = {"/v4/ws/usdt": futures("BTC_USDT"), "/v4/ws/btc": futures("BTC_USD")}
+    venues = {"/v4/ws/usdt": futures("BTC_USDT", 12), "/v4/ws/btc": futures("BTC_USD", 6)}
     url = exchange(by_path(venues)).url
     feed = local_copy("gateio-futures", url, tmp_path, limits=FAST, keep_alive=ping("futures"))
     channels = "trades,book,bbo,ticker,futures.obu.50,futures.order_book"

@@ -29,8 +29,11 @@ def spot():
             message(
                 f"/market/level2:{symbol}",
                 "trade.l2update",
-                **{"changes": {"asks": [["0", "0", str(last)]], "bids": []}, "symbol": symbol, "time": AT},
-                **{"sequenceStart": first, "sequenceEnd": last},
+                changes={"asks": [["0", "0", str(last)]], "bids": []},
+                symbol=symbol,
+                time=AT,
+                sequenceStart=first,
+                sequenceEnd=last,
             )
             for first, last in ranges
         ],
@@ -47,7 +50,9 @@ def spot():
             message(
                 f"/market/candles:{symbol}_1min",
                 "trade.candles.update",
-                **{"symbol": symbol, "candles": ["1589968800"], "time": AT * 10**6},
+                symbol=symbol,
+                candles=["1589968800"],
+                time=AT * 10**6,
             )
         ],
     }
@@ -108,7 +113,7 @@ MARKETS = {
 @pytest.mark.parametrize("name", MARKETS)
 def test_is_recorded(wsrec, exchange, https, ca_file, tmp_path, monkeypatch, name):
     topics, (symbol, unknown), channels, read, gap = MARKETS[name]
-    venue = Kucoin(topics())
+    venue = Kucoin(topics(), 2 * len(topics()))
     host = exchange(venue, tls=True).url.removesuffix("/stream")
     api = https(lambda path: venue.bullet(f"{host}/") if path == "/api/v1/bullet-public" else (404, {}, b""))
     token = {"url": f"{api.url}/api/v1/bullet-public", "token": "data.token"}
@@ -122,7 +127,8 @@ def test_is_recorded(wsrec, exchange, https, ca_file, tmp_path, monkeypatch, nam
     assert made.payloads == [frame.encode() for frame in venue.sent]
     assert [asked[:2] for asked in api.asked] == [("POST", "/api/v1/bullet-public")]
     assert uuid.UUID(*venue.ids)
-    assert (venue.dropped, venue.pings) == (0, 3)
+    assert venue.dropped == 0
+    assert venue.pings >= 3
     assert made.acked == venue.topics.keys()
     assert {topics for (topics,), _ in made.refused} == {topic.replace(symbol, unknown) for topic in venue.topics}
     assert made.refused[0][1].startswith("404: topic ")
