@@ -38,13 +38,13 @@ class Dydx(Venue):
         self.messages, self.awaited = messages, awaited
         self.taken: list[tuple[str, str | None]] = []
         self.numbers = iter(range(1, 10_000))
-        self.pongs = 0
+        self.pongs = self.answered = 0
 
     def greeting(self) -> Iterator[Frame]:
         yield json.dumps({"type": "connected", "connection_id": "conn-abc123-def456-ghi789", "message_id": 0})
 
     async def beside(self, connection: ServerConnection) -> None:
-        while self.pongs < 2 or len(self.requests) < self.awaited:
+        while self.pongs < 2 or self.answered < self.awaited:
             try:
                 await asyncio.wait_for(await connection.ping(), 2)
             except TimeoutError:
@@ -65,6 +65,7 @@ class Dydx(Venue):
         known = of in IDS.get(channel, ()) and (channel, of) not in self.taken
         if not known or [name for name, _ in self.taken].count(channel) == MOST:
             yield json.dumps({**self.kept("error"), "message_id": number})
+            self.answered += 1
             return
         self.taken.append((channel, of))
         name = channel.removeprefix("v4_")
@@ -74,6 +75,7 @@ class Dydx(Venue):
         yield json.dumps({**self.kept(f"{name}_subscribed"), "message_id": number})
         for update in UPDATES.get(channel, ["update"]):
             yield json.dumps({**self.kept(f"{name}_{update}"), "message_id": next(self.numbers)})
+        self.answered += 1
 
     def kept(self, name: str) -> dict[str, Any]:
         message: dict[str, Any] = json.loads((self.messages / f"ws_{name}.json").read_text())

@@ -36,6 +36,7 @@ class Upbit(Venue):
     """Drops a client that does not ping for `idle` seconds; closes normally after two pings and a request."""
 
     idle = 2.0
+    answered = False
 
     async def __call__(self, connection: ServerConnection) -> None:
         # with this header only one handshake in 10 s
@@ -46,7 +47,7 @@ class Upbit(Venue):
     async def beside(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Pinged)
         connection.pinged = asyncio.get_running_loop().time()
-        while connection.pings < 2 or not self.sent:
+        while connection.pings < 2 or not self.answered:
             await asyncio.sleep(0.02)
             if asyncio.get_running_loop().time() > connection.pinged + self.idle:
                 self.dropped += 1
@@ -71,6 +72,7 @@ class Upbit(Venue):
                 for number, stream_type in enumerate(("SNAPSHOT", "REALTIME")):
                     own = {"type": each["type"], "code": code, "timestamp": 1760000000000 + number}
                     yield _binary({**own, **NUMBERS[each["type"]], "stream_type": stream_type})
+        self.answered = True
 
 
 def _binary(message: Any) -> bytes:
