@@ -145,7 +145,7 @@ class TestCompletion:
         return [item.value for item in ShellComplete(main, {}, "wsrec", "X").get_completions(before, incomplete)]
 
     def test_feeds(self):
-        assert self.complete("record", "binance-") == ["binance-usdm"]
+        assert self.complete("record", "binance-") == ["binance-coinm", "binance-us", "binance-usdm"]
         assert self.complete("feeds", "show", "binance") == ["binance", "binance-usdm"]
 
     def test_channels_of_the_feed_behind_a_comma(self):
