@@ -146,7 +146,7 @@ class TestCompletion:
 
     def test_feeds(self):
         assert self.complete("record", "binance-") == ["binance-coinm", "binance-us", "binance-usdm"]
-        assert self.complete("feeds", "show", "binance") == ["binance", "binance-usdm"]
+        assert self.complete("feeds", "show", "binance-us") == ["binance-us", "binance-usdm"]
 
     def test_channels_of_the_feed_behind_a_comma(self):
         assert self.complete("record", "binance", "--channels", "trades,aggT") == ["trades,aggTrade"]
