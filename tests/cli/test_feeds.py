@@ -217,8 +217,8 @@ class TestCompletion:
         return [item.value for item in ShellComplete(main, {}, "wsrec", "X").get_completions(before, incomplete)]
 
     def test_feeds(self):
-        assert self.complete("record", "binance-u") == ["binance-us", "binance-usdm"]
-        assert self.complete("feeds", "show", "binance")[:2] == ["binance", "binance-coinm"]
+        assert self.complete("record", "binance-") == ["binance-coinm", "binance-us", "binance-usdm"]
+        assert self.complete("feeds", "show", "binance-us") == ["binance-us", "binance-usdm"]
 
     def test_channels_of_the_feed_behind_a_comma(self):
         assert self.complete("record", "binance", "--channels", "trades,aggT") == ["trades,aggTrade"]

@@ -22,7 +22,7 @@ class Binance(Venue):
     Args:
         streams: what each stream of this path sends.
         per_second: messages that a client may send in a second; more of them close the connection.
-        says_so: whether it announces the end of the first connection; it closes none then.
+        says_so: whether it announces the end of the first connection, and waits for the client to replace it.
 
     """
 
@@ -30,7 +30,8 @@ class Binance(Venue):
         super().__init__()
         self.streams = streams
         self.per_second = per_second
-        self.says_so = self.stays = says_so
+        self.says_so = says_so
+        self.ending: ServerConnection | None = None
         self.pongs = 0
         self.came: deque[float] = deque(maxlen=per_second + 1)
 
@@ -55,9 +56,10 @@ class Binance(Venue):
             await asyncio.sleep(0.15)
             await asyncio.wait_for(await connection.ping(str(nth)), 5)
             self.pongs += 1
-        if self.says_so:
+        if self.ending is None and self.says_so:
+            self.ending = connection
             await self.say(connection, '{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1778200000000}}')
-            self.says_so = False
             return
-        if not self.stays:
-            await connection.close(1000, "done")
+        if self.ending is not None:
+            await self.ending.wait_closed()
+        await connection.close(1000, "done")

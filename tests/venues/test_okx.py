@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -107,18 +108,28 @@ def test_is_recorded(wsrec, exchange, tmp_path):
 
 def test_a_notice_replaces_the_connection(wsrec, exchange, tmp_path):
     class Announces(Okx):
-        """Closes a while after it said so, once."""
+        """Says so on the first connection, and ends the other one when the first is gone."""
+
+        first = None
 
         def answer(self, request):
-            yield from super().answer(request) if request != "ping" else ("pong",)
             if request == "ping":
-                self.pings += 1
-                if self.pings == 1:
-                    yield '{"event":"notice","code":"64008","msg":"The connection will soon be closed"}'
+                yield "pong"
+            else:
+                yield from super().answer(request)
+
+        async def beside(self, connection):
+            if self.first is None:
+                self.first = connection
+                await asyncio.sleep(0.2)
+                await connection.send('{"event":"notice","code":"64008","msg":"The connection will soon be closed"}')
+                return
+            await self.first.wait_closed()
+            await connection.close(1000, "done")
 
     venue = Announces({("trades", "ETH-USDT"): PUBLIC["trades", "ETH-USDT"]})
     copy = local_copy("okx", exchange(venue).url, tmp_path, keep_alive=PING)
-    made = recorded(wsrec, copy, "--channels", "trades", "--symbols", "ETH-USDT", "--duration", "2.6")
+    made = recorded(wsrec, copy, "--channels", "trades", "--symbols", "ETH-USDT")
     (replaced,) = [e["detail"] for e in made.events if e["kind"] == "replaced"]
     assert replaced["proved"]
     assert made.status == 0
