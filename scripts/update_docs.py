@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.feed import catalogue_page  # noqa: E402
 from tests.report.test_format_page import event_table, metadata_table, schema_table  # noqa: E402
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA  # noqa: E402
 
@@ -23,6 +24,7 @@ def main() -> None:
         head, first = "".join(rows[:2]), rows[2].split("|")[1]
         text = re.sub(re.escape(head) + r"\|" + re.escape(first) + r"\|.*\n(\|.*\n)*", lambda _, t=table: t, text)
     page.write_text(text)
+    catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from wsrec.cli.bench import bench
 from wsrec.cli.record import record
 from wsrec.client.consumer import Message
 from wsrec.feed.plan import plan
-from wsrec.feed.target import resolve
 from wsrec.session.outcome import ExitStatus
 from wsrec.verify.model import Kind, State, VerifyStatus
 
@@ -44,7 +44,14 @@ FEED = """
 name: my-exchange
 description: A feed of one's own
 sockets: {main: {url: "wss://example.com/ws"}}
+symbols: {pattern: "[A-Z]+-[A-Z]+", words: letters, example: BTC-USDT}
+limits: {connects: 1, connects_interval: 1}
+subscribe: {message: '{"ask":{topics}}'}
+fields: {channel: [type], symbol: [s]}
+channels: {trade: {topic: "{symbol}", default: true}}
+default_symbols: [BTC-USDT]
 """
+README_RUN = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -64,6 +71,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages' commands take for granted: a capture and a YAML file."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "my-exchange.yaml").write_text(FEED)
+    (folder / "trade.json").write_text('{"type": "trade", "s": "BTC-USDT"}')
+    (folder / "symbols.txt").write_text("BTC-USDT\n")
+    (folder / "run.yaml").write_text(README_RUN)
     run(["record", "demo", "--duration", "4s"], folder)
     return folder
 
@@ -107,11 +117,11 @@ class TestCommands:
 
     def would_record(self, words: list[str], folder: Path) -> None:
         """What needs the internet: its options are taken, its targets found and planned."""
-        with click.Context(main, auto_envvar_prefix="WSREC") as parent:
+        with contextlib.chdir(folder), click.Context(main, auto_envvar_prefix="WSREC") as parent:
             values = record.make_context("record", list(words), parent=parent).params
-        for target in values["targets"]:
-            name = str(folder / target) if target.endswith(".yaml") else target
-            assert plan([resolve(name, values["symbols"], values["channels"], values["subscribe"])])
+            for wanted in values["targets"]:
+                narrowed = {key: values[key] or getattr(wanted, key) for key in ("symbols", "channels", "subscribe")}
+                assert plan([replace(wanted, **narrowed).resolved(values["shard"])])
 
     def would_measure(self, words: list[str], folder: Path) -> None:
         """What takes minutes: its options are taken."""
@@ -201,5 +211,6 @@ class TestCrontab:
         commands = [shlex.split(line.split(None, 5)[5]) for line in lines if re.match(r"[\d*]", line)]
         assert commands
         for words in commands:
+            words = ["run.yaml" if word == "/etc/wsrec/run.yaml" else word for word in words]
             assert words[:2] == ["wsrec", "record"]
             TestCommands().would_record(words[2:], workplace)

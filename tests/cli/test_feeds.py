@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
@@ -13,6 +15,7 @@ from wsrec.feed import listing
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import feed_schema
 from wsrec.feed.skeleton import skeleton
+from wsrec.session.runfile import run_schema
 
 
 def run(*args, code=0):
@@ -67,6 +70,75 @@ class TestCheck:
         result = run("check", str(path), code=2)
         assert f"{path}:2: what: found an unknown key" in result.stderr
         assert result.stdout == ""
+
+
+class TestCheckMessages:
+    TRADE = '{"e":"trade","E":1700000000123,"s":"BTCUSDT","t":7}'
+
+    def check(self, tmp_path, *texts, code=0, options=()):
+        for number, text in enumerate(texts):
+            (tmp_path / f"{number}.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+        files = [str(tmp_path / f"{number}.json") for number in range(len(texts))]
+        return run("check", str(catalogue()["binance"]), *files, *options, code=code)
+
+    def test_a_document_a_file_or_a_line_a_message(self, tmp_path):
+        document = json.dumps(json.loads(self.TRADE), indent=2)
+        lines = self.TRADE + "\n\n" + self.TRADE.replace("7}", "8}") + "\n"
+        output = self.check(tmp_path, document, lines).stdout
+        assert [re.split(r"  +", line) for line in output.splitlines()[1:]] == [
+            ["message", "channel", "symbol", "exchange_time", "exchange_seq", "first", "previous"],
+            ["0.json", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "7", "-", "-"],
+            ["1.json:1", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "7", "-", "-"],
+            ["1.json:3", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "8", "-", "-"],
+        ]
+
+    def test_answers_are_told(self, tmp_path):
+        assert "(answer)" in self.check(tmp_path, '{"result":null,"id":1}').stdout
+
+    def test_json(self, tmp_path):
+        (found,) = json.loads(self.check(tmp_path, self.TRADE, options=["--json"]).stdout)["messages"]
+        assert found["exchange_time"] == 1700000000123000000
+        assert (found["channel"], found["symbol"], found["exchange_seq"]) == ("trade", "BTCUSDT", 7)
+
+    @pytest.mark.parametrize("text", ["nonsense", "[]", b"\xff\x00", '{"other":1}', "[" * 100_000])
+    def test_one_that_gives_nothing(self, tmp_path, text):
+        assert "1 of 1 messages gave nothing" in self.check(tmp_path, text, code=1).stderr
+
+    @pytest.mark.parametrize("text", ["", "\n", b"PAR1 but no more"])
+    def test_a_file_without_messages(self, tmp_path, text):
+        assert "0.json: " in self.check(tmp_path, text, code=2).stderr
+
+    def test_a_captures_parquet(self, tmp_path):
+        file = tmp_path / "x.parquet"
+        columns = {
+            "seq": [1, 2, 3],
+            "direction": ["sent", "recv", "recv"],
+            "opcode": ["text", "text", "ping"],
+            "text": ["{}", self.TRADE, None],
+            "data": [None, None, b"?"],
+        }
+        pq.write_table(pa.table(columns), file)
+        (found,) = json.loads(run("check", str(catalogue()["binance"]), str(file), "--json").stdout)["messages"]
+        assert (found["message"], found["exchange_seq"]) == ("x.parquet:2", 7)
+
+    def test_a_hostile_message_stays_text(self, tmp_path):
+        output = self.check(tmp_path, '{"e":"trade","s":"\\u001b[31m"}').stdout
+        assert "\x1b" not in output
+
+
+class TestCheckRun:
+    def test_good(self, tmp_path):
+        (tmp_path / "run.yaml").write_text("feeds: [binance, {feed: binance-usdm, symbols: all}, demo]\n")
+        assert "binance, binance-usdm, demo, no mistakes" in run("check", str(tmp_path / "run.yaml")).stdout
+
+    def test_bad_names_the_line(self, tmp_path):
+        (tmp_path / "run.yaml").write_text("feeds:\n  - binance\n  - feed: binance-usdm\n    channels: tradez\n")
+        result = run("check", str(tmp_path / "run.yaml"), code=2)
+        assert "run.yaml:3: feeds.1: binance-usdm has no channel 'tradez'" in result.stderr
+
+    def test_is_no_feed(self, tmp_path):
+        (tmp_path / "run.yaml").write_text("feeds: [demo]\n")
+        assert "run.yaml:1: feeds: found a run config" in run("show", str(tmp_path / "run.yaml"), code=2).stderr
 
 
 class TestPlan:
@@ -145,8 +217,8 @@ class TestCompletion:
         return [item.value for item in ShellComplete(main, {}, "wsrec", "X").get_completions(before, incomplete)]
 
     def test_feeds(self):
-        assert self.complete("record", "binance-") == ["binance-usdm"]
-        assert self.complete("feeds", "show", "binance") == ["binance", "binance-usdm"]
+        assert self.complete("record", "binance-") == ["binance-coinm", "binance-us", "binance-usdm"]
+        assert self.complete("feeds", "show", "binance-us") == ["binance-us", "binance-usdm"]
 
     def test_channels_of_the_feed_behind_a_comma(self):
         assert self.complete("record", "binance", "--channels", "trades,aggT") == ["trades,aggTrade"]
@@ -164,3 +236,4 @@ class TestCompletion:
 
 def test_schema():
     assert json.loads(run("schema").stdout) == feed_schema()
+    assert json.loads(run("schema", "--run").stdout) == run_schema()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.cli.types import CpusType, DurationType, RotateType, SizeType, UntilType, parse_duration, parse_size
+from wsrec.cli.types import CpusType, DurationType, RotateType, SizeType, UntilType
+from wsrec.session.settings import parse_duration, parse_size
 
 
 def convert(kind, text):

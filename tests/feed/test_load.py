@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.feed.load import MAX_BYTES, catalogue, find_feed, load_feed, parse_feed
+from wsrec.feed.document import MAX_BYTES
+from wsrec.feed.load import catalogue, find_feed, load_feed, parse_feed
 from wsrec.feed.schema import ConfigError, Feed
 
 BINANCE = catalogue()["binance"].read_bytes()

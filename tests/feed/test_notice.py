@@ -40,6 +40,9 @@ class TestRead:
     def test_the_word(self):
         assert NoticeReader(BINANCE).read(b'{"e":"serverShutdown","E":1}') == "serverShutdown"
 
+    def test_the_word_may_be_a_number(self):
+        assert NoticeReader(find_feed("bitfinex")).read(b'{"event":"info","code":20051,"msg":"x"}') == "20051"
+
     @pytest.mark.parametrize(
         "text", ["", "[]", "1", '{"e":1}', '{"e":"trade"}', '{"e":"serverShutdownX"}', '{"x":{"e":"serverShutdown"}}']
     )

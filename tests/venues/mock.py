@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import gzip
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+import pytest
 import yaml
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.conftest import Wsrec, events_of, messages_of, received
+from tests.conftest import SHARED_DATA, Wsrec, events_of, messages_of, received
+from tests.exchange import Handler
 from wsrec.feed.load import catalogue
 
 Frame = str | bytes
@@ -103,8 +107,47 @@ class Venue:
                     await self.say(connection, frame)
 
 
+class Replayed(Venue):
+    """Sends what was received in a session of the past, once as many requests have come, and closes normally."""
+
+    def __init__(self, messages: Sequence[Frame], requests: int) -> None:
+        super().__init__()
+        self.messages, self.wanted = messages, requests
+
+    def answer(self, request: Frame) -> Iterator[Frame]:
+        if len(self.requests) == self.wanted:
+            yield from self.messages
+            raise Refusal(1000, "done")
+
+
+def by_path(venues: Mapping[str, Venue]) -> Handler:
+    """A handler for a venue with several addresses on one host; other paths are closed at once."""
+
+    async def handler(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        venue = venues.get(connection.request.path)
+        await (venue(connection) if venue else connection.close(1008, "no such path"))
+
+    return handler
+
+
+def of_today(name: str) -> list[str]:
+    """A real message (`okx/ws_trades`), as it is kept beside the project; none where it is not there."""
+    path = SHARED_DATA / "messages" / f"{name}.json"
+    return [path.read_text()] if path.exists() else []
+
+
+def received_in_session(name: str) -> list[str]:
+    """What an exchange sent in a recorded session, in order; skips the test where that is not beside the project."""
+    path = SHARED_DATA / "sessions" / f"{name}.txt.gz"
+    if not path.exists():
+        pytest.skip(f"real sessions are not beside the project: {path}")
+    with gzip.open(path, "rt") as lines:
+        return [found[1] for line in lines if (found := re.fullmatch(r"[\d.]+: (.*)\n", line))]
+
+
 def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
-    """A feed of the catalogue with its sockets at the host of `url`, paths kept; `changes` replace keys at its top."""
+    """A feed of the catalogue whose sockets are at the host of `url`, paths kept; `changes` replace keys at its top."""
     config = feed_keys(feed)
     scheme, host, *_ = urlsplit(url)
     for socket in config["sockets"].values():

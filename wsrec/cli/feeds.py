@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,17 +21,22 @@ from wsrec.cli.types import ShardType
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.plan import ConnectionPlan, plan
+from wsrec.feed.samples import Reading, read_samples, samples_of
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema, mask_url
 from wsrec.feed.shard import Shard
 from wsrec.feed.skeleton import skeleton
-from wsrec.feed.target import resolve
-from wsrec.units import clean
+from wsrec.feed.target import ALL, Wanted, resolve
+from wsrec.session.record import DEMO
+from wsrec.session.runfile import load_run, run_schema
+from wsrec.units import clean, utc
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 # Characters of a message or an address that the text of a plan shows
 _SHOWN = 300
+# Messages that a table shows
+_MOST_READINGS = 1000
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -123,17 +129,42 @@ def show(name: str, as_json: bool) -> None:
 
 @feeds.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.argument("messages", nargs=-1, type=click.Path(path_type=Path), metavar="[MESSAGES]...")
 @_as_json
 @config_errors
-def check(file: Path, as_json: bool) -> None:
-    """Check a feed's YAML file; says file, line and key of every mistake.
+def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
+    """Check a feed's YAML file, or a run config; says file, line and key of every mistake.
 
+    MESSAGES are files of real messages, to show what the feed reads of them: a JSON document, a message a line, or a
+    capture's Parquet.
+
+    \b
     Example: wsrec feeds check my-exchange.yaml
+             wsrec feeds check my-exchange.yaml trade.json book.json
+
+    Exit status: 0 no mistakes; 1 a message of which nothing is read; 2 a mistake in the YAML.
     """
+    run = load_run(file)
+    if run is not None:
+        if messages:
+            raise ConfigError(f"{file}: found a run config, expected the YAML of a feed, to read messages with it")
+        names = [_loads(wanted) for wanted in run.wanted]
+        if as_json:
+            return _print_json({"file": str(file), "feeds": names})
+        return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))
     feed = load_feed(file)
+    readings = read_samples(feed, [sample for each in messages for sample in samples_of(each)]) if messages else []
     if as_json:
-        return _print_json({"file": str(file), "name": feed.name, "channels": list(feed.channel_table)})
-    return click.echo(clean(f"{file}: {feed.name}, {len(feed.channel_table)} channels, no mistakes"))
+        found = {"file": str(file), "name": feed.name, "channels": list(feed.channel_table)}
+        _print_json({**found, "messages": [reading._asdict() for reading in readings]} if messages else found)
+    else:
+        click.echo(clean(f"{file}: {feed.name}, {len(feed.channel_table)} channels, no mistakes"))
+        _print_readings(readings)
+    empty = sum(reading.empty for reading in readings)
+    if empty:
+        click.echo(f"{empty} of {len(readings)} messages gave nothing: see `fields` in docs/feeds.md", err=True)
+        raise click.exceptions.Exit(1)
+    return None
 
 
 @feeds.command()
@@ -227,12 +258,40 @@ def plan_(
 
 
 @feeds.command()
-def schema() -> None:
-    """Print the JSON Schema of feed YAML files, for editors.
+@click.option("--run", is_flag=True, help="Of run configs.")
+def schema(run: bool) -> None:
+    """Print the JSON Schema of feed YAML files, or of run configs, for editors.
 
     Example: wsrec feeds schema > feed.schema.json
     """
-    _print_json(feed_schema())
+    _print_json(run_schema() if run else feed_schema())
+
+
+def _loads(wanted: Wanted) -> str:
+    """The name of a run config's feed, if nothing is wrong with it; nobody is asked for lists of symbols."""
+    if wanted.target == DEMO:
+        return DEMO
+    return replace(wanted, symbols=tuple(symbol for symbol in wanted.symbols if symbol != ALL)).resolved().feed.name
+
+
+def _print_readings(readings: Sequence[Reading]) -> None:
+    """A line a message, as wide as it takes: a table that fits the terminal would break names and numbers."""
+    if not readings:
+        return
+    rows: list[tuple[str, ...]] = [
+        ("message", "channel", "symbol", "exchange_time", "exchange_seq", "first", "previous")
+    ]
+    for message, channel, symbol, time, last, begin, before, role in readings[:_MOST_READINGS]:
+        numbers = ("-" if number is None else str(number) for number in (last, begin, before))
+        told = "-" if time is None else utc(time)
+        rows.append(
+            (clean(message), clean(channel or (f"({role})" if role else "-")), clean(symbol or "-"), told, *numbers)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    if len(readings) > _MOST_READINGS:
+        click.echo(f"and {len(readings) - _MOST_READINGS} more; --json has them all")
 
 
 def _print_plan(connection: ConnectionPlan) -> None:

@@ -3,48 +3,76 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from wsrec.cli.completion import channel_names, feed_names, symbol_names
 from wsrec.cli.feeds import comma_list
-from wsrec.cli.types import CpusType, DurationType, RotateType, Rotation, ShardType, SizeType, UntilType
+from wsrec.cli.types import CpusType, DurationType, RotateType, ShardType, SizeType, UntilType
 from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
-from wsrec.receive.hotpath import MIN_RING
+from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode
 from wsrec.replay.demo import DemoError
-from wsrec.ring.bytering import check_capacity
 from wsrec.session.lock import OutputLockedError
 from wsrec.session.outcome import ExitStatus, describe
 from wsrec.session.record import record as record_targets
+from wsrec.session.runfile import load_run
+from wsrec.session.settings import Rotation, check_message_size, check_ring_size
 from wsrec.session.supervisor import RecordOptions
 from wsrec.units import clean
 
+_AS_JSON = "wsrec.json"
+
 
 def _ring_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    return _checked(check_ring_size, value)
+
+
+def _message_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    return _checked(check_message_size, value)
+
+
+def _checked(check: Callable[[int], int], value: int) -> int:
     try:
-        check_capacity(value)
+        return check(value)
     except ValueError as error:
-        raise click.BadParameter(f"{error}; write 8MiB or 64MiB") from error
-    if value < MIN_RING:
-        raise click.BadParameter(f"at least {MIN_RING >> 10}KiB")
-    return _below_1gib(ctx, param, value)
+        raise click.BadParameter(str(error)) from error
 
 
-def _below_1gib(ctx: click.Context, param: click.Parameter, value: int) -> int:
-    # Arrow's string columns hold 2 GiB a batch
-    if value > 1 << 30:
-        raise click.BadParameter("at most 1GiB")
-    return value
+def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Wanted, ...]:
+    """The targets; those of a run config, whose settings become the defaults of the options."""
+    if ctx.resilient_parsing:
+        # a shell completes: it wants the names
+        return value  # type: ignore[return-value]
+    try:
+        for target in value:
+            run = load_run(Path(target)) if target.endswith((".yaml", ".yml")) else None
+            if run is None:
+                continue
+            if len(value) > 1:
+                raise ConfigError(f"{target}: a run config is recorded alone; name the others under its `feeds`")
+            names = {option.lstrip("-"): each.name for each in ctx.command.params for option in each.opts}
+            ctx.default_map = {names[key]: setting for key, setting in run.settings.items()}
+            return run.wanted
+    except ConfigError as error:
+        _fail(str(error), ExitStatus.USAGE, ctx.meta[_AS_JSON])
+    return tuple(Wanted(target=target) for target in value)
 
 
 class _RecordCommand(click.Command):
     """Prints wrong usage as JSON too, where that is asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_AS_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -59,7 +87,16 @@ class _RecordCommand(click.Command):
 
 
 @click.command(cls=_RecordCommand, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=feed_names)
+@click.argument(
+    "targets",
+    nargs=-1,
+    required=True,
+    metavar="TARGET...",
+    shell_complete=feed_names,
+    # before the options: a run config has defaults for them
+    is_eager=True,
+    callback=_read_targets,
+)
 @click.option(
     "--out",
     "-o",
@@ -126,7 +163,7 @@ class _RecordCommand(click.Command):
     type=SizeType(),
     default="64MiB",
     show_default=True,
-    callback=_below_1gib,
+    callback=_message_size,
     help="Largest message accepted.",
 )
 @click.option(
@@ -160,7 +197,7 @@ class _RecordCommand(click.Command):
     help="Say nothing unless something is wrong; nothing at status 75 either, for crontabs.",
 )
 def record(
-    targets: tuple[str, ...],
+    targets: tuple[Wanted, ...],
     out: Path,
     symbols: tuple[str, ...],
     shard: Shard | None,
@@ -188,8 +225,9 @@ def record(
 ) -> None:
     """Record exchange feeds until stopped: every byte, six timestamps a frame, into Parquet.
 
-    TARGET is a feed of the catalogue (`wsrec feeds list`), a YAML file, a ws:// or wss:// URL, or the word demo: a
-    synthetic exchange on this machine.
+    TARGET is a feed of the catalogue (`wsrec feeds list`), a feed's YAML file, a ws:// or wss:// URL, or the word demo:
+    a synthetic exchange on this machine. Or it is one run config: a YAML file of feeds and options, each of which the
+    command line overrides.
 
     \b
     Examples:
@@ -198,6 +236,7 @@ def record(
       wsrec record binance --symbols all --channels book --shard 3/16
       wsrec record binance binance-usdm --until 17:30 --out /data/captures
       wsrec record binance --out /data/captures --takeover
+      wsrec record run.yaml --duration 10m
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
 
     Ctrl-C and SIGTERM finish the files. --takeover needs no pause: both record until the new one holds the folder, then
@@ -207,6 +246,8 @@ def record(
     Exit status: 0 clean and complete; 1 failed; 2 wrong usage or config; 3 nothing was received;
     4 recorded, but with gaps or a lost interval; 75 another recorder holds the output.
     """
+    if duration is not None and until is not None:
+        duration, until = _typed_end(duration, until)
     if duration is not None and until is not None:
         _fail("--duration and --until: give one of them", ExitStatus.USAGE, as_json)
     seconds = duration if until is None else (until - datetime.now(UTC)).total_seconds()
@@ -232,11 +273,8 @@ def record(
     )
     try:
         outcome = record_targets(
-            targets,
+            [_narrowed(each, symbols, channels, subscribe) for each in targets],
             options,
-            symbols=symbols,
-            channels=channels,
-            subscribe=subscribe,
             shard=shard,
             quiet=quiet,
         )
@@ -264,6 +302,28 @@ def record(
     elif not quiet:
         click.echo(describe(outcome))
     raise click.exceptions.Exit(outcome.status)
+
+
+def _typed_end(duration: float, until: datetime) -> tuple[float | None, datetime | None]:
+    """Both, or the one that was given where the other is only a run config's."""
+    source = click.get_current_context().get_parameter_source
+    if source("duration") is ParameterSource.DEFAULT_MAP:
+        return None, until
+    if source("until") is ParameterSource.DEFAULT_MAP:
+        return duration, None
+    return duration, until
+
+
+def _narrowed(
+    wanted: Wanted, symbols: tuple[str, ...], channels: tuple[str, ...], subscribe: tuple[str, ...]
+) -> Wanted:
+    """What is wanted of a target, with what the command line says in place of what the run config said."""
+    return replace(
+        wanted,
+        symbols=symbols or wanted.symbols,
+        channels=channels or wanted.channels,
+        subscribe=subscribe or wanted.subscribe,
+    )
 
 
 def _fail(message: str, status: ExitStatus, as_json: bool) -> NoReturn:

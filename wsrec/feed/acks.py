@@ -19,7 +19,7 @@ MESSAGE_MAX = 1000
 """Longest text (characters) that is kept of a refusal."""
 # a message can name as many topics as it has bytes
 _KEYS_MAX = 10_000
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 
 
 class AckOutcome(NamedTuple):
@@ -102,6 +102,20 @@ class AckTracker:
             waiting[:] = [request for request in waiting if key is None or request.id != key]
             waiting.append(_Request(key, named, deadline))
 
+    def is_answer(self, payload: bytes) -> bool:
+        """Whether a message looks like an answer, whatever was asked."""
+        message = self._message(payload)
+        if self._ack is None or not isinstance(message, dict | list):
+            return False
+        named = self._id_of(message) is not None or any(True for place in self._keys for _ in _keys(message, place))
+        return self._refusal(message) is not None or (holds(message, self._ack.where) and named)
+
+    def _message(self, payload: bytes | memoryview) -> Any:
+        return _decode(inflated(payload) if self._gzip and payload[:2] == GZIP else payload)
+
+    def _id_of(self, message: Any) -> str | None:
+        return None if self._ack is None or self._ack.id is None else scalar_text(first(message, self._ack.id))
+
     def received(self, conn: int, payload: bytes | memoryview, now_ns: int) -> list[AckOutcome]:
         """What a message says about requests; empty where it says nothing.
 
@@ -110,13 +124,13 @@ class AckTracker:
         ack = self._ack
         if ack is None:
             return []
-        message = _decode(inflated(payload) if self._gzip and payload[:2] == _GZIP else payload)
+        message = self._message(payload)
         if not isinstance(message, dict | list):
             return []
         refusal = self._refusal(message)
         if refusal is None and not holds(message, ack.where):
             return []
-        key = None if ack.id is None else scalar_text(first(message, ack.id))
+        key = self._id_of(message)
         waiting = self._waiting.get(conn, [])
         request = next((one for one in waiting if key is not None and one.id == key), None)
         named = {text for place in self._keys for text in _keys(message, place)}

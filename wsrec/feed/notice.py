@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.feed.paths import first
+from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import Feed
 
 _SHOWN = 100
@@ -48,7 +48,7 @@ class NoticeReader:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         for path, pattern in self._notices:
-            word = first(message, path) if isinstance(message, dict) else None
-            if isinstance(word, str) and len(word) <= _SHOWN and pattern.fullmatch(word):
+            word = scalar_text(first(message, path)) if isinstance(message, dict) else None
+            if word is not None and len(word) <= _SHOWN and pattern.fullmatch(word):
                 return word
         return None

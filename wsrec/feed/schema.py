@@ -28,7 +28,7 @@ from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
 
 MASK = "***"
 _MAX_EXPANSION = 1000
-_ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
 _MAX_URL = 4000
 _SECRET_NAME = re.compile(r"key|token|secret|sign|passw|credential|auth", re.IGNORECASE)
@@ -371,7 +371,7 @@ class Socket(_Model):
 
     @model_validator(mode="after")
     def _token_in_its_place(self) -> Socket:
-        unknown = template.names(_ENV.sub("", self.url)) - {"token", "uuid"}
+        unknown = template.names(ENVIRONMENT.sub("", self.url)) - {"token", "uuid"}
         if unknown:
             raise MisfitError(("url",), f"found {{{min(unknown)}}}, expected {{token}} or {{uuid}}")
         if ("token" in template.names(self.url)) != (self.token is not None):
@@ -393,7 +393,7 @@ class Socket(_Model):
             ConfigError: a variable is not set.
 
         """
-        return _ENV.sub(lambda found: quote(_environment(found[1]), safe=""), self.url)
+        return ENVIRONMENT.sub(lambda found: quote(_environment(found[1]), safe=""), self.url)
 
     def resolved_headers(self) -> dict[str, str]:
         """The headers with `${NAME}` replaced from the environment.
@@ -404,7 +404,7 @@ class Socket(_Model):
         """
         headers = {}
         for name, value in self.headers.items():
-            headers[name] = _ENV.sub(lambda found: _environment(found[1]), value)
+            headers[name] = ENVIRONMENT.sub(lambda found: _environment(found[1]), value)
             if not headers[name].isprintable():
                 raise ConfigError(f"header {name}: the environment's value is not one line of printable text")
         return headers
@@ -979,7 +979,7 @@ class OnConnect(_Model):
 class ClosingNotice(_Model):
     """How the exchange says in a message of no channel that it is about to close."""
 
-    path: KeyPath = Field(description="Where the message's word is.")
+    path: KeyPath = Field(description="Where the message's word is, a text or a number.")
     match: Regex = Field(description="Regular expression for the whole word that announces the end.")
 
     @field_validator("match")
@@ -1222,7 +1222,7 @@ def check_url(url: str) -> None:
     """
     expected = "expected ws://HOST/PATH or wss://HOST/PATH, without a #fragment"
     # What the environment holds is filled in later; for the check any text does (a number, so that it may be a port).
-    url = template.PLACEHOLDER.sub("1", _ENV.sub("1", url))
+    url = template.PLACEHOLDER.sub("1", ENVIRONMENT.sub("1", url))
     if not url.isprintable() or any(c.isspace() for c in url):
         raise ValueError(expected)
     try:
@@ -1243,7 +1243,7 @@ def mask_url(url: str) -> str:
     pairs = re.split(r"([&;])", parts.query)
     for index, pair in enumerate(pairs):
         name, equals, value = pair.partition("=")
-        told = _ENV.fullmatch(value) or template.PLACEHOLDER.fullmatch(value)
+        told = ENVIRONMENT.fullmatch(value) or template.PLACEHOLDER.fullmatch(value)
         if equals and value and not told and _SECRET_NAME.search(name):
             pairs[index] = f"{name}={MASK}"
     return urlunsplit(parts._replace(netloc=netloc, query="".join(pairs)))

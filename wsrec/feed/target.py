@@ -37,6 +37,36 @@ class Target:
     listed: Listed | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A target as a user names it, and what is asked of it; see `resolve`.
+
+    Attributes:
+        target: name of a catalogue feed, path of a YAML file, or URL.
+        symbols, channels, subscribe: as `resolve` takes them.
+        where: what complaints about it begin with: file, line and key of a run config.
+
+    """
+
+    target: str
+    symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    where: str = ""
+
+    def resolved(self, shard: Shard | None = None) -> Target:
+        """What `resolve` makes of it.
+
+        Raises:
+            ConfigError: as for `resolve`.
+
+        """
+        try:
+            return resolve(self.target, self.symbols, self.channels, self.subscribe, shard)
+        except ConfigError as error:
+            raise ConfigError("\n".join(f"{self.where}{line}" for line in str(error).split("\n"))) from error
+
+
 def resolve(
     target: str,
     symbols: Sequence[str] = (),

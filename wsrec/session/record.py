@@ -16,7 +16,7 @@ from wsrec.child import LogLine
 from wsrec.feed.plan import ConnectionPlan, plan
 from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.shard import Shard
-from wsrec.feed.target import Target, resolve
+from wsrec.feed.target import Target, Wanted
 from wsrec.replay.demo import demo_exchange
 from wsrec.session.live import View
 from wsrec.session.lock import OutputLock
@@ -31,22 +31,17 @@ _DESCRIPTORS_BESIDE = 64
 
 
 def record(
-    targets: Sequence[str],
+    wanted: Sequence[Wanted],
     options: RecordOptions,
     *,
-    symbols: Sequence[str] = (),
-    channels: Sequence[str] = (),
-    subscribe: Sequence[str] = (),
     shard: Shard | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """Record `targets` into `options.out` and return what it came to.
+    """Record what is `wanted` into `options.out` and return what it came to.
 
     Args:
-        targets: catalogue feeds, YAML files, URLs, or `demo`.
+        wanted: catalogue feeds, YAML files, URLs, or `demo`.
         options: how to record.
-        symbols, channels: what to subscribe to, for feeds that know them.
-        subscribe: messages to send after connecting, for bare URLs.
         shard: which share of the symbols to record.
         quiet: show warnings and errors only.
 
@@ -64,7 +59,7 @@ def record(
         )
     if options.ca_file is not None and not options.ca_file.is_file():
         raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
-    with _resolved(targets, options, symbols, channels, subscribe, shard) as (chosen, options):
+    with _resolved(wanted, options, shard) as (chosen, options):
         plans = plan(chosen)
         check_names(chosen, plans)
         check_descriptors(plans, max(len(options.cpus), 1))
@@ -99,20 +94,15 @@ async def _run(
 
 @contextlib.contextmanager
 def _resolved(
-    targets: Sequence[str],
-    options: RecordOptions,
-    symbols: Sequence[str],
-    channels: Sequence[str],
-    subscribe: Sequence[str],
-    shard: Shard | None,
+    wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None
 ) -> Iterator[tuple[list[Target], RecordOptions]]:
     """The targets, and for `demo` an exchange that runs meanwhile."""
-    if DEMO not in targets:
-        yield [resolve(target, symbols, channels, subscribe, shard) for target in targets], options
+    if all(each.target != DEMO for each in wanted):
+        yield [each.resolved(shard) for each in wanted], options
         return
-    if len(targets) > 1 or options.ca_file is not None:
+    if len(wanted) > 1 or options.ca_file is not None:
         raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
-    target = resolve(_DEMO_FEED, symbols, channels, subscribe, shard)
+    target = replace(wanted[0], target=_DEMO_FEED).resolved(shard)
     with demo_exchange() as endpoint:
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})

@@ -1,0 +1,50 @@
+"""docs/catalogue.md says what the catalogue reads of real messages, and leaves none of them out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.feed import catalogue_page
+from tests.feed.catalogue_page import FILES_HEAD, MESSAGES, PAGE, files, updated
+from wsrec.feed.load import catalogue, find_feed
+from wsrec.feed.schema import SequenceRule
+
+
+@pytest.fixture(scope="module")
+def read():
+    if not MESSAGES.exists():
+        pytest.skip(f"real messages are not beside the project: {MESSAGES}")
+    return files()
+
+
+def test_is_current():
+    assert PAGE.read_text() == updated(PAGE.read_text()), "run: python scripts/update_docs.py"
+
+
+def test_keeps_the_counts_where_there_are_no_messages(monkeypatch, tmp_path):
+    monkeypatch.setattr(catalogue_page, "MESSAGES", tmp_path / "none")
+    assert updated(PAGE.read_text()) == PAGE.read_text()
+
+
+def test_every_feed_has_a_row():
+    text = PAGE.read_text()
+    for name in catalogue():
+        assert text.count(f"\n| `{name}` | ") == 1, name
+
+
+def test_every_message_has_a_row_or_a_reason(read):
+    _, _, rows = PAGE.read_text().partition(FILES_HEAD)
+    for file in read:
+        assert rows.count(f"| {file.name} | ") == 1
+        assert file.feeds or file.reason
+
+
+def test_main_channels_give_symbols_and_the_numbers_of_their_rules(read):
+    for file in read:
+        for name, reading in file.feeds.items():
+            feed = find_feed(name)
+            channel = feed.channel_by_any_name[reading.channel]
+            if channel.common and channel.per_symbol:
+                assert reading.symbol is not None, (file.name, name)
+            if channel.common and feed.sequence_rule(reading.channel) is not SequenceRule.NONE:
+                assert reading.exchange_seq is not None, (file.name, name)

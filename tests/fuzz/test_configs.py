@@ -1,0 +1,97 @@
+"""YAML of strangers, feeds' and run configs: what it says, or a complaint with line and key; never a traceback."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.corpus import FIXED, malformed
+from wsrec.cli.main import main
+from wsrec.feed.load import catalogue, load_feed
+from wsrec.feed.schema import ConfigError, Feed
+from wsrec.session.runfile import RunConfig, load_run
+
+RUNS = [
+    b"feeds: [binance]\n",
+    b"out: x\nrotate: 15m,512MB\ncpu: [2, 3]\nfeeds:\n  - feed: binance\n    symbols: [BTC/USDT]\n"
+    b"    channels: trades,book\n",
+    b"until: 17:30\nshard: 3/16\nring-size: 8MiB\ntls: auto\nquiet: true\nca-file: ${HOME}/ca.pem\nfeeds:\n"
+    b'  - feed: wss://host/p?token=${TOKEN}\n    subscribe: \'{"op":"subscribe"}\'\n  - ./mine.yaml\n',
+]
+FEEDS = [file.read_bytes() for file in catalogue().values()]
+
+
+@pytest.fixture(scope="session")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz") / "mine.yaml"
+
+
+def read(file: Path, data: bytes) -> Feed | RunConfig | None:
+    """What `wsrec record` takes the file for, or None where it was refused as it should be."""
+    file.write_bytes(data)
+    try:
+        return load_run(file) or load_feed(file)
+    except ConfigError as error:
+        complained(str(error), file)
+        return None
+
+
+def complained(text: str, file: Path) -> None:
+    """Each line names file, line, and key or column, and what was expected."""
+    lines = text.split("\n")
+    assert lines
+    for line in lines:
+        assert re.match(rf"{re.escape(str(file))}:\d+: .", line), line[:300]
+        assert line.isprintable(), line[:300]
+
+
+class TestCorpus:
+    @settings(deadline=None, max_examples=150)
+    @given(data=malformed(FEEDS))
+    def test_feeds(self, file, data):
+        read(file, data)
+
+    @settings(deadline=None, max_examples=400)
+    @given(data=malformed(RUNS))
+    def test_runs(self, file, data):
+        read(file, data)
+
+    @settings(deadline=None, max_examples=100)
+    @given(st.data())
+    def test_a_feed_and_a_run_in_one(self, file, data):
+        lines = (RUNS[1] + data.draw(st.sampled_from(FEEDS))[:2000]).split(b"\n")
+        read(file, b"\n".join(data.draw(st.lists(st.sampled_from(lines), max_size=12))))
+
+    @pytest.mark.parametrize("name", FIXED)
+    def test_what_is_wrong_for_everybody(self, file, name):
+        assert read(file, FIXED[name]) is None
+
+
+class TestCommands:
+    @settings(deadline=None, max_examples=40)
+    @given(data=malformed([*RUNS[:2], FEEDS[0]]))
+    def test_check_says_it_or_finds_no_mistake(self, file, data):
+        file.write_bytes(data)
+        result = CliRunner().invoke(main, ["feeds", "check", str(file)])
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        if result.exit_code == 0:
+            assert "no mistakes" in result.stdout
+        else:
+            assert (result.exit_code, result.stdout) == (2, "")
+            complained(result.stderr.rstrip("\n"), file)
+
+    @pytest.mark.parametrize("name", ["empty", "NUL", "UTF-16", "binary", "10 MB", "deep", "a mixture", "huge sizes"])
+    @pytest.mark.parametrize("command", [["feeds", "check"], ["feeds", "show"], ["feeds", "plan"], ["record"]])
+    def test_a_real_process(self, wsrec, tmp_path, command, name):
+        path = tmp_path / "mine.yaml"
+        path.write_bytes(FIXED[name])
+        result = wsrec.run(*command, path, cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (2, "")
+        said = result.stderr.replace("wsrec record: ", "").rstrip("\n")
+        complained(said, path)
+        assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,69 @@
+"""Bybit v5: topics by name, an answer a request (for options: a list of topics), pings as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from tests.venues.mock import Frame, Refusal, Venue
+
+TOPIC = re.compile(r"(publicTrade|orderbook\.(1|25|50|100|200|1000|full)|tickers|kline\.\w+|allLiquidation)\.([\w-]+)")
+
+
+class Bybit(Venue):
+    """One category; closes normally after two pings.
+
+    Args:
+        category: `spot`, `linear`, `inverse` or `option`.
+        topics: what each topic sends; topics of other symbols are refused.
+
+    """
+
+    patience = 2.0
+
+    def __init__(self, category: str, topics: Mapping[str, Sequence[str]]) -> None:
+        super().__init__()
+        self.category = category
+        self.topics = topics
+        self.symbols = {topic.rpartition(".")[2] for topic in topics}
+        self.characters = self.pings = 0
+
+    def is_life(self, request: Frame) -> bool:
+        return json.loads(request)["op"] == "ping"
+
+    def answer(self, request: Frame) -> Iterator[Frame]:
+        asked = json.loads(request)
+        if asked["op"] == "ping":
+            assert asked == {"op": "ping"}
+            self.pings += 1
+            pong = {"op": "pong", "args": ["1675418560633"], "conn_id": "c"}
+            if self.category != "option":
+                pong = {"success": True, "ret_msg": "pong", "conn_id": "c", "req_id": "", "op": "ping"}
+            yield json.dumps(pong)
+            if self.pings == 2:
+                raise Refusal(1000, "done")
+            return
+        assert asked.keys() == {"req_id", "op", "args"}
+        assert asked["op"] == "subscribe"
+        self.characters += len("".join(asked["args"]))
+        assert self.characters <= 21_000
+        wrong = [topic for topic in asked["args"] if not self._exists(topic)]
+        said = f"Invalid topic: {wrong[0]}" if wrong else ""
+        if self.category == "spot" and len(asked["args"]) > 10:
+            wrong, said = asked["args"], "args size >10"
+        if self.category == "option":
+            right = [topic for topic in asked["args"] if topic not in wrong]
+            data = {"failTopics": wrong, "successTopics": right}
+            yield json.dumps({"success": bool(right), "conn_id": "c", "data": data, "type": "COMMAND_RESP"})
+            taken = right
+        else:
+            ok = {"ret_msg": said or ("subscribe" if self.category == "spot" else "")}
+            yield json.dumps({"success": not said, **ok, "conn_id": "c", "req_id": asked["req_id"], "op": "subscribe"})
+            taken = [] if said else asked["args"]
+        for topic in taken:
+            yield from self.topics.get(topic, ())
+
+    def _exists(self, topic: str) -> bool:
+        found = TOPIC.fullmatch(topic)
+        return found is not None and found[3] in self.symbols

@@ -1,0 +1,282 @@
+"""Plain YAML of strangers into a model: every complaint names its file, line and key.
+
+Files come from anywhere, so plain YAML only is taken: no tags, no aliases (which can expand without end), a bounded
+size and depth, no duplicate keys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from wsrec.feed.schema import ENVIRONMENT, ConfigError, MisfitError
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 20
+# Complaints about one file: a feed's YAML taken for something else has one for every key
+_MOST_TOLD = 100
+
+Location = tuple[str | int, ...]
+_Lines = dict[Location, int]
+_Model = TypeVar("_Model", bound=BaseModel)
+_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
+# 16:05 is a number to base 60 in YAML 1.1, and text in YAML 1.2 and to everybody
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+
+
+class Document:
+    """One YAML file, read but not yet understood.
+
+    Attributes:
+        source: what errors call the file.
+        keys: the mapping at its top.
+
+    """
+
+    def __init__(self, source: str, keys: dict[str, Any], lines: _Lines, schema: str) -> None:
+        self.source = source
+        self.keys = keys
+        self._lines = lines
+        self._schema = schema
+        self._written: dict[Location, str] = {}
+
+    def into(self, model: type[_Model]) -> _Model:
+        """The file as one of `model`.
+
+        Raises:
+            ConfigError: it is none; one line `FILE:LINE: KEY: found, expected` an error.
+
+        """
+        try:
+            return model.model_validate(self.keys)
+        except ValidationError as error:
+            raise ConfigError("\n".join(self._explain(error))) from error
+
+    def at(self, *where: str | int) -> str:
+        """`FILE:LINE: KEY`, of what is there or of the nearest around it."""
+        line = next(self._lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self._lines)
+        return f"{self.source}:{line}: {_printable('.'.join(map(str, where)) or 'file')}"
+
+    def fill_in(self, except_for: Callable[[Location, str], bool]) -> None:
+        """Replace `${NAME}` in all texts from the environment, but for those that `except_for` tells to leave.
+
+        Complaints show what was written, never what it stands for.
+
+        Raises:
+            ConfigError: the environment lacks one.
+
+        """
+        complaints: list[str] = []
+        self.keys = self._filled(self.keys, (), except_for, complaints)
+        if complaints:
+            raise ConfigError("\n".join(complaints))
+
+    def _filled(
+        self, value: Any, where: Location, except_for: Callable[[Location, str], bool], complaints: list[str]
+    ) -> Any:
+        if isinstance(value, dict):
+            return {key: self._filled(item, (*where, key), except_for, complaints) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._filled(item, (*where, n), except_for, complaints) for n, item in enumerate(value)]
+        if not isinstance(value, str) or not ENVIRONMENT.search(value) or except_for(where, value):
+            return value
+        missing = sorted({name for name in ENVIRONMENT.findall(value) if not os.environ.get(name)})
+        if missing:
+            complaints.append(f"{self.at(*where)}: found ${{{missing[0]}}}, expected {missing[0]} in the environment")
+            return value
+        self._written[where] = value
+        return ENVIRONMENT.sub(lambda found: os.environ[found[1]], value)
+
+    def _explain(self, error: ValidationError) -> list[str]:
+        messages: list[tuple[int, str]] = []
+        for problem in error.errors(include_url=False):
+            where: Location = problem["loc"]
+            cause = problem.get("ctx", {}).get("error")
+            if isinstance(cause, MisfitError):
+                where = (*where, *cause.where)
+            # pydantic adds names of its own (the branch of a union) to the keys of the file.
+            known = next((where[:n] for n in range(len(where), -1, -1) if where[:n] in self._lines), ())
+            missing = problem["type"] == "missing"
+            key = ".".join(map(str, where if missing else known)) or "file"
+            line = self._lines.get(known, 1)
+            complaint = self._complaint(problem, self._written.get(known))
+            messages.append((line, f"{self.source}:{line}: {_printable(key)}: {complaint}"))
+        found = sorted(dict.fromkeys(messages), key=lambda message: message[0])
+        told = [text for _, text in found[:_MOST_TOLD]]
+        if len(found) > len(told):
+            told.append(f"{self.source}:{found[_MOST_TOLD][0]}: found {len(found) - len(told)} more mistakes")
+        return told
+
+    def _complaint(self, problem: Any, written: str | None) -> str:
+        if problem["type"] == "missing":
+            return "found nothing, expected a value"
+        if problem["type"] == "extra_forbidden":
+            return f"found an unknown key, expected one that `{self._schema}` names"
+        # "Input should be greater than 0" and its like: what was expected, in our words.
+        message = problem["msg"].removeprefix("Value error, ")
+        message = re.sub(r"^\w+ should (be |have |(?=match ))", lambda m: f"expected {m[1] or 'to '}", message)
+        message = re.sub(r"^expected (be|have) ", "expected ", message)
+        message = re.sub(r"a valid dictionary( or instance of \w+)?", "keys and values", message)
+        if message.startswith("found"):
+            return _printable(message)
+        return f"found {_brief(problem['input'] if written is None else written)}, {message}"
+
+
+def read_document(path: Path | Traversable, what: str, schema: str) -> Document:
+    """Read a YAML file.
+
+    Args:
+        path: the file.
+        what: what it should be, for complaints: `a feed's YAML`.
+        schema: the command that prints its JSON Schema, for complaints.
+
+    Raises:
+        ConfigError: it cannot be read, or is not plain YAML.
+
+    """
+    try:
+        # looked at before it is opened: opening a FIFO waits for a writer, and a device may have no end
+        if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path}: found no regular file, expected {what}")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    return parse_document(data, str(path), what, schema)
+
+
+def parse_document(data: bytes, source: str, what: str, schema: str) -> Document:
+    """Read the bytes of a YAML file; `source` is what errors call it, the others are as for `read_document`.
+
+    Raises:
+        ConfigError: it is not plain YAML.
+
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{source}:1: found more than {MAX_BYTES >> 20} MiB, expected {what}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{source}:{line}: found bytes that are no UTF-8, expected text") from error
+    lines: _Lines = {}
+    try:
+        plain = _Plain(lines).read(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{source}:{line}: found a control character, expected text") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        problem = _printable(error.problem or error.context or "expected YAML")
+        raise ConfigError(f"{source}:{line}: column {column}: {problem}") from error
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{source}:1: found {_brief(plain)}, expected keys and values, as `{schema}` says")
+    return Document(source, plain, lines, schema)
+
+
+class _Plain:
+    """Composes one YAML document into dicts, lists and scalars, and keeps the line of each.
+
+    Args:
+        lines: filled with the line (from 1) of every value by its keys and indexes.
+
+    """
+
+    def __init__(self, lines: _Lines) -> None:
+        self._lines = lines
+        self._scalars = yaml.constructor.SafeConstructor()
+        self._resolver: Any = yaml.resolver.Resolver()  # its methods have no types
+
+    def read(self, text: str) -> Any:
+        """The document as plain data.
+
+        Raises:
+            yaml.MarkedYAMLError: it is no YAML, or more of it than is taken.
+            yaml.reader.ReaderError: it holds control characters.
+
+        """
+        # Events first, one by one: depth, aliases and tags are refused before anything recursive sees them.
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise _refuse("found an alias (*), expected the value written out", event)
+            if isinstance(event, yaml.NodeEvent):
+                self._check_tag(event)
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise _refuse(f"found more than {MAX_DEPTH} levels, expected a few", event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return None if node is None else self._value(node, ())
+
+    def _check_tag(self, event: yaml.NodeEvent) -> None:
+        """Refuse a tag, unless it says what is read without it: `!!map {}`, `!!str x`."""
+        tag = getattr(event, "tag", None)
+        if tag is None:
+            return
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.style is None
+            default = self._resolver.resolve(yaml.ScalarNode, event.value, (plain, not plain))
+        else:
+            kind = yaml.MappingNode if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceNode
+            default = self._resolver.resolve(kind, None, True)
+        if tag != default:
+            name = re.sub("^tag:yaml.org,2002:", "!!", tag)
+            raise _refuse(f"found the tag {_brief(name)}, expected the value without a tag", event)
+
+    def _value(self, node: yaml.Node, where: Location) -> Any:
+        self._lines.setdefault(where, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, where)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*where, index)) for index, item in enumerate(node.value)]
+        if node.tag not in _PLAIN:
+            raise _refuse(f"found {_brief(node.value)} (read as {node.tag.rpartition(':')[2]}), quote it", node)
+        if isinstance(node, yaml.ScalarNode) and node.style is None and _SEXAGESIMAL.fullmatch(node.value):
+            return node.value
+        try:
+            return self._scalars.construct_object(node)
+        except (ValueError, KeyError, IndexError, OverflowError) as error:
+            raise _refuse(f"found {_brief(node.value)}, expected a plain value, or quotes around it", node) from error
+
+    def _mapping(self, node: yaml.MappingNode, where: Location) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refuse("found a structure as a key, expected a name", key)
+            # As written: YAML 1.1 would make `on` and `no` of a key into booleans.
+            name = key.value
+            if name in mapping:
+                first = self._lines[(*where, name)]
+                raise _refuse(f"{name}: found twice, expected once (first in line {first})", key)
+            self._lines[(*where, name)] = key.start_mark.line + 1
+            mapping[name] = self._value(value, (*where, name))
+        return mapping
+
+
+def _refuse(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    """The error for a node or an event of the YAML."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+def _brief(value: Any) -> str:
+    kind = {dict: "keys and values", list: "a list", type(None): "nothing"}.get(type(value))
+    if kind:
+        return kind
+    text = repr(value if not isinstance(value, int) or abs(value) < 1 << 64 else "a huge number")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
