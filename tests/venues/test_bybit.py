@@ -50,6 +50,12 @@ def test_is_recorded(wsrec, exchange, tmp_path, category):
         f"orderbook.200.{symbol}": of_today("bybit/ws_orderbook_snapshot") + of_today("bybit/ws_orderbook_delta"),
         f"tickers.{symbol}": of_today("bybit/ws_ticker_linear"),
         f"kline.5.{symbol}": of_today("bybit/ws_kline"),
+        # Answers to somebody else's requests, and trades by a name that is no topic of today.
+        f"kline.15.{symbol}": [
+            *of_today("bybit/ws_subscription_ack"),
+            *of_today("bybit/ws_subscription_failure"),
+            *of_today("bybit/ws_public_trade"),
+        ],
     }
     venue = Bybit(category, topics)
     config = yaml.safe_load(catalogue()[f"bybit-{category}"].read_text())
@@ -61,7 +67,8 @@ def test_is_recorded(wsrec, exchange, tmp_path, category):
     assert (venue.dropped, venue.requests.count('{"op":"ping"}')) == (0, 2)
     right, wrong = [json.loads(request)["args"] for request in venue.requests[:2]]
     assert made.acked == set(right)
-    assert made.refused == [(wrong, "Invalid topic: publicTrade.WRONG")]
+    of_others = [([], "Invalid topic: invalid.topic.BTCUSDT")] if of_today("bybit/ws_subscription_failure") else []
+    assert made.refused == [*of_others, (wrong, "Invalid topic: publicTrade.WRONG")]
     assert made.status == 4
     assert config["subscribe"]["batch"] == (10 if category == "spot" else 50)
     assert [row for row in made.fields if row[0] in ("publicTrade", "orderbook.50")] == [
@@ -79,6 +86,7 @@ def test_is_recorded(wsrec, exchange, tmp_path, category):
             ("orderbook.1", "BTCUSDT", 1709891679500000000, 123456790),
             ("tickers", "BTCUSDT", 1673272861686000000, None if category == "spot" else 24987956059),
             ("kline.5", "BTCUSDT", 1672324988882000000, None),
+            ("trade.linear", "BTCUSDT", 1709891679005000000, None),
         }
 
 
