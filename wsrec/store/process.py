@@ -158,8 +158,14 @@ class ParquetThread(threading.Thread):
         """
         if self._leftovers is not None:
             self._resumed = time.time_ns()
+            wishes = self._pipeline.wishes
+            if wishes is not None:
+                # who left it has acted upon most of it
+                wishes.hold()
             self._leftovers.bring_home(self._pipeline, self._disk, self._rings_from)
             self._journals = self._leftovers.journals
+            if wishes is not None:
+                wishes.release()
 
     def _do(self, item: _Item) -> None:
         self._record_trouble()
