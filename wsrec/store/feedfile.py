@@ -71,7 +71,7 @@ class FeedWriter:
         messages, control, sent: messages and control frames received, and frames sent, since the session began.
         payload_bytes: of the messages received.
         gaps, lost_intervals, refused: what was found since the session began.
-        answered: subscriptions that were confirmed, refused, or waited for in vain.
+        answered: topics that were confirmed, refused, or waited for in vain.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -284,9 +284,9 @@ class FeedWriter:
             self._file_lost += 1
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self.refused += 1
-            self.answered += 1
+            self.answered += len(detail["topics"])
         elif kind is EventKind.ACK:
-            self.answered += 1
+            self.answered += len(detail["topics"])
             if conn is not None:
                 self._begun(conn, detail["topics"], time)
         elif kind is EventKind.GAP:
