@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from wsrec.feed.plan import ConnectionPlan, Pace, plan, standbys
+from wsrec.feed.schema import Action
 from wsrec.feed.target import resolve
 
 
@@ -72,6 +73,19 @@ class TestStandbys:
     def test_a_lifetime_is_enough(self):
         (connection,) = plan([limited(resolve("binance", ("BTCUSDT",), ("trades",)), lifetime=60)])
         assert (connection.replaceable, connection.lifetime, connection.quiet) == (True, 60, None)
+
+    @pytest.mark.parametrize(("action", "replaceable"), [("renew", True), ("resubscribe", False)])
+    def test_so_is_a_gap_after_which_the_connection_is_to_be_renewed(self, action, replaceable):
+        target = resolve("binance-usdm", ("BTCUSDT",), ("kline_1m",))
+        channels = {
+            name: channel.model_copy(update={"quiet": None, "on_gap": Action(action)})
+            for name, channel in target.feed.channels.items()
+        }
+        feed = target.feed.model_copy(update={"channels": channels, "closing_notice": None})
+        (connection,) = plan(
+            [limited(type(target)(feed=feed, symbols=target.symbols, channels=target.channels), lifetime=None)]
+        )
+        assert connection.replaceable is replaceable
 
 
 class TestQuiet:

@@ -502,6 +502,18 @@ class TestSecrets:
         assert b"403" in self.everything(receiver)
         assert SECRET.encode() not in self.everything(receiver)
 
+    def test_are_not_told_where_the_refusal_repeats_them(self, receive, exchange):
+        def refuse(connection, request):
+            key = request.headers["X-Key"]
+            return connection.respond(403, f"no such place: {request.path}, and no such key: {key}\n")
+
+        server = exchange(forever, process_request=refuse)
+        receiver = receive(plan(f"{server.url}?listenKey={SECRET}", headers={"X-Key": "an0ther-secret"}))
+        assert receiver.ended() == 1
+        assert b"HTTP 403" in self.everything(receiver)
+        assert SECRET.encode() not in self.everything(receiver)
+        assert b"an0ther" not in self.everything(receiver)
+
     def test_are_not_told_when_the_url_is_wrong(self, receive):
         receiver = receive(plan(f"http://localhost/?listenKey={SECRET}"))
         assert receiver.ended() == 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import resource
 
+from tests.store.rings import plan
+from wsrec.session.record import check_descriptors
+
 
 def limited(soft: int, hard: int):
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -18,6 +21,17 @@ class TestDescriptors:
         assert "ulimit -n 86" in result.stderr
         assert "LimitNOFILE=86" in result.stderr
         assert not out.exists()
+
+    def test_those_of_connections_that_stand_by_count(self, monkeypatch):
+        raised = []
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (100, resource.RLIM_INFINITY))
+        monkeypatch.setattr(resource, "setrlimit", lambda _, limits: raised.append(limits[0]))
+        for replaceable in (False, True):
+            plans = [plan(conn, replaceable=replaceable) for conn in range(1000)]
+            check_descriptors(plans, 1)
+        alone, with_spare = raised
+        # the receiver has each ring as it came and as it is mapped
+        assert with_spare == alone + 2 * 1000
 
     def test_the_soft_limit_is_raised(self, wsrec, exchange, tmp_path):
         server = exchange(lambda connection: connection.wait_closed())

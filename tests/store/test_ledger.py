@@ -107,6 +107,16 @@ class TestFile:
         assert (second.recv.carried_in, second.recv.carried_in_bytes, second.recv.joined) == (1, 2, 1)
         assert (second.first_slot, second.rings[0].first_byte) == (first.stop_slot, first.rings[0].stop_byte)
 
+    def test_what_a_file_without_slots_was_left_it_leaves(self, session):
+        one = session()
+        one.rings.put(b"be", opcode=TEXT, flags=Flag(0))
+        one.take()
+        first = one.finish()["f"]
+        one.pipeline.event(5, EventKind.SESSION_END)
+        second = one.finish()["f"]
+        assert balances(second)
+        assert second.recv.carried_in == second.recv.carried_out == first.recv.carried_out == 1
+
     def test_a_message_that_never_ends_is_discarded_with_its_connection(self, session):
         one = session()
         one.rings.put(b"be", opcode=TEXT, flags=Flag(0))

@@ -18,6 +18,20 @@ from wsrec.store.recovery import recover
 
 FEEDS = {name: {"name": name, "description": "", "sockets": {"main": {"url": "wss://host/"}}} for name in ("a", "b")}
 
+IDS = {
+    "name": "ids",
+    "description": "",
+    "sockets": {"main": {"url": "wss://host/"}},
+    "symbols": {"pattern": "[A-Z]+", "words": "letters", "example": "A"},
+    "subscribe": {"message": "{topics}", "batch": 1},
+    "limits": {"streams_per_connection": 9, "messages_per_second": 1, "connects": 1, "connects_interval": 1},
+    "fields": {
+        "channel": ["$channel"],
+        "ids": {"where": {"event": "subscribed"}, "id": "chanId", "names": {"channel": ["channel"]}, "at": "[0]"},
+    },
+    "channels": {"trades": {"topic": "trades"}},
+}
+
 
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Path:
@@ -84,6 +98,28 @@ class TestRecover:
         assert recovered.rows == 3
         assert payloads(interrupted, "a") == [b"a0", b"a1", b"a2"]
         assert payloads(interrupted, "b") == [b"b0", b"b1", b"b2"]
+
+    def test_ids_of_a_file_that_had_landed_with_its_journal_left_are_known(self, tmp_path):
+        rings = Rings()
+        job = writer_job(tmp_path, (plan(0, feed="ids"),), {"ids": IDS})
+        folder = tmp_path / ".wsrec" / job.session
+        folder.mkdir(parents=True)
+        clock = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns()}
+        rings.event(EventKind.ANCHOR, **clock, width_ns=100, clock="CLOCK_MONOTONIC", drift_ns=0)
+        drain = rings.drain()
+        for number, text in enumerate((b'{"event":"subscribed","chanId":7,"channel":"trades"}', b"[7,1]"), 1):
+            rings.put(text, handoff=time.monotonic_ns())
+            journal = Journal(journal_path(folder, number), number, msgspec.json.encode(job))
+            journal.append(drain.take())
+            journal.close()
+        rings.close()
+        kept = shutil.copytree(folder, tmp_path / "kept")
+        journal_path(folder, 2).unlink()
+        recover(tmp_path, fail)
+        # as if it had been killed before the first journal went
+        kept.rename(folder)
+        recover(tmp_path, fail)
+        assert messages_of(tmp_path).sort_by("seq")["channel"].to_pylist() == [None, "trades"]
 
     def test_the_interval_that_was_lost_is_an_event(self, interrupted):
         recover(interrupted, fail)

@@ -249,7 +249,9 @@ class TestKilledAnywhere:
         assert events_of(out, "gap") == []
         if lost is not None:
             assert len(events_of(out, "lost_interval")) == lost
-        assert not list((out / ".wsrec").rglob("journal-*"))
+        # recovery cannot know that the rings still had what a torn journal lacks: it keeps that aside
+        left = [path for path in (out / ".wsrec").rglob("journal-*") if lost is not None or path.parent.name != "aside"]
+        assert not left
 
 
 class TestSeam:

@@ -11,6 +11,7 @@ from tests.store.rings import plan, writer_job
 from tests.store.test_pipeline import BOOT, OFFSET, Session
 from wsrec.child import Renew, Resubscribe
 from wsrec.feed.plan import Subscription
+from wsrec.ring.events import EventKind
 from wsrec.store.pipeline import Pipeline
 
 S = 1_000_000_000
@@ -69,3 +70,16 @@ def test_a_gap_renews_the_connection_but_not_time_and_again(work):
     work.finish()
     assert len(events_of(work.out, "gap")) == 9
     assert work.orders == [Renew(conn=0, reason="book has a sequence gap")]
+
+
+def test_what_the_url_asks_for_is_watched_too(rings, tmp_path):
+    connections = (plan(feed="usdm", asked_by_url=("trade.A",)),)
+    feed = {**FEED, "ack": {"id": "id", "timeout": 5}}
+    session = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"usdm": feed})
+    session.pipeline.event(BOOT + OFFSET, EventKind.SUBSCRIBE, conn=0, topics=["trade.A"])
+    for at in range(1, 10):
+        session.put(b"{}", at=at * S)
+        session.take()
+    session.finish()
+    (silent,) = events_of(session.out, "silent")
+    assert (silent["symbol"], silent["detail"]["ever"]) == ("A", False)

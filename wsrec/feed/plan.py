@@ -257,7 +257,8 @@ def _check_totals(feed: Feed, connections: Sequence[tuple[Ask, ...]]) -> None:
 
 
 def _replaceable(feed: Feed, quiet: float | None) -> bool:
-    return bool(quiet or feed.closing_notice or (feed.limits and feed.limits.lifetime))
+    renewed = any("renew" in (channel.on_gap, channel.on_silence) for channel in feed.channels.values())
+    return bool(quiet or renewed or feed.closing_notice or (feed.limits and feed.limits.lifetime))
 
 
 def _start_after(feed: Feed, nth: int) -> float:

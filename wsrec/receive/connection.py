@@ -20,6 +20,7 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
 from wsrec.receive.speech import Speech
 from wsrec.receive.token import address as address_now
+from wsrec.receive.token import secrets_of
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.receive.watch import Quiet, Watch
@@ -29,7 +30,7 @@ from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
 from wsrec.wire import deflate
 from wsrec.wire.conversation import Conversation, Sent
-from wsrec.wire.errors import ProtocolError
+from wsrec.wire.errors import HandshakeRefused, ProtocolError
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
@@ -101,6 +102,7 @@ class Connection:
         self._ended: asyncio.Future[Exception | None] | None = None
         self._full_since = 0
         self._nic_told = False
+        self._secrets: frozenset[str] = frozenset()
 
     def publish_covered(self, covered: int) -> None:
         """Tell whoever may have to take over up to when nothing is missing (`ByteRing.covered`)."""
@@ -203,6 +205,8 @@ class Connection:
                     self._handshake.give_up()
                 raise
         except BaseException as error:
+            if isinstance(error, HandshakeRefused):
+                error.withhold(self._secrets)
             if isinstance(error, Exception):
                 self._security.learn(error)
             self.tear_down()
@@ -226,6 +230,7 @@ class Connection:
     async def _open(self, attempt: int) -> None:
         conn = self.plan.conn
         url, uri = await address_now(self.plan, self._context)
+        self._secrets = secrets_of(self.plan, url)
         began = now()
         addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
         resolved = now()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
@@ -21,6 +22,9 @@ from wsrec.feed.template import fill, fill_when_sent
 _LIMIT = 64 << 10
 _TIMEOUT = 8.0
 _TOKEN_MAX = 8192
+# what separates the parts of a URL; and a part that is shorter guards nothing
+_PARTS = re.compile(r"[/?&=#:@]+")
+_SECRET_MIN = 4
 
 
 class TokenError(Exception):
@@ -53,6 +57,14 @@ async def address(plan: ConnectionPlan, context: ssl.SSLContext) -> tuple[str, W
         return url, parse_uri(url)
     except (InvalidURI, ValueError):
         raise TokenError("the token's answer makes no WebSocket URL") from None
+
+
+def secrets_of(plan: ConnectionPlan, url: str) -> frozenset[str]:
+    """What of `url`, and of the plan's headers, nobody may read: a server that refuses may repeat it."""
+    public = set(_PARTS.split(plan.public_url))
+    parts = {part for part in _PARTS.split(url) if part not in public}
+    found = {*parts, *map(unquote, parts), *plan.headers.values()}
+    return frozenset(part for part in found if len(part) >= _SECRET_MIN)
 
 
 def _ask(url: str, request: TokenRequest, context: ssl.SSLContext) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from wsrec.child import LogLine
-from wsrec.feed.plan import ConnectionPlan, plan
+from wsrec.feed.plan import ConnectionPlan, plan, standbys
 from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Target, Wanted
@@ -134,9 +134,11 @@ def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
 
     """
     # each ring's memory is here twice, as it came and as it is mapped, and in the receiver there is the socket too,
-    # and another one while a connection is being replaced
-    here = 2 * len(plans) + 16 * receivers
-    in_receiver = 4 * -(-len(plans) // receivers)
+    # and another one while a connection is being replaced; what stands by has a ring of its own
+    spare = len(standbys(plans))
+    share = -(-len(plans) // receivers)
+    here = 2 * (len(plans) + spare) + 16 * receivers
+    in_receiver = 4 * share + 2 * min(spare, share)
     feeds = len({plan.feed for plan in plans})
     needed = _DESCRIPTORS_BESIDE + max(here, in_receiver) + 4 * feeds
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -352,7 +352,8 @@ class Supervisor:
     def is_answered(self) -> bool:
         """Whether every subscription had its answer, of feeds that say how one looks."""
         answering = {feed.name for feed in self._feeds if feed.ack is not None}
-        asked = sum(len(p.subscriptions) for pair in self.pairs for p in pair.plans if p.feed in answering)
+        plans = [plan for pair in self.pairs for plan in pair.plans if plan.feed in answering]
+        asked = sum(len(subscription.topics) for plan in plans for subscription in plan.subscriptions)
         return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
 
     async def _record(self, pair: Pair) -> None:

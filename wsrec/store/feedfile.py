@@ -71,7 +71,7 @@ class FeedWriter:
         messages, control, sent: messages and control frames received, and frames sent, since the session began.
         payload_bytes: of the messages received.
         gaps, lost_intervals, refused: what was found since the session began.
-        answered: subscriptions that were confirmed, refused, or waited for in vain.
+        answered: topics that were confirmed, refused, or waited for in vain.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -116,8 +116,10 @@ class FeedWriter:
         self._notices = NoticeReader(self._model)
         self._silence = SilenceTracker(
             self._model,
-            {plan.conn: [t for s in plan.subscriptions for t in s.topics] for plan in self._connections(job)},
+            {plan.conn: plan.topics for plan in self._connections(job)},
         )
+        # what the URL asks for nothing confirms
+        self._by_url = {plan.conn: frozenset(plan.asked_by_url) for plan in self._connections(job)}
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         self._ask = ask
@@ -282,9 +284,11 @@ class FeedWriter:
             self._file_lost += 1
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self.refused += 1
-            self.answered += 1
+            self.answered += len(detail["topics"])
         elif kind is EventKind.ACK:
-            self.answered += 1
+            self.answered += len(detail["topics"])
+            if conn is not None:
+                self._begun(conn, detail["topics"], time)
         elif kind is EventKind.GAP:
             self.gaps += 1
             self._file_gaps += 1
@@ -293,11 +297,9 @@ class FeedWriter:
             self._acks.disconnected(conn)
             self._fields.disconnected(conn)
             self._silence.disconnected(conn)
-        elif conn is not None and kind is (EventKind.ACK if self._acks.checks else EventKind.SUBSCRIBE):
-            for stream in self._silence.subscribed(conn, detail["topics"], time):
-                snapshot = self._channels[stream.topic.channel].snapshot
-                if snapshot is not None and snapshot.at_start:
-                    self._fetch(snapshot, stream, "the subscription began")
+        elif kind is EventKind.SUBSCRIBE and conn is not None:
+            topics = detail["topics"]
+            self._begun(conn, [t for t in topics if t in self._by_url[conn]] if self._acks.checks else topics, time)
         self._event_rows.append(
             {
                 "time": time,
@@ -308,6 +310,12 @@ class FeedWriter:
                 "detail": msgspec.json.encode(detail).decode(),
             }
         )
+
+    def _begun(self, conn: int, topics: Sequence[str], time: int) -> None:
+        for stream in self._silence.subscribed(conn, topics, time):
+            snapshot = self._channels[stream.topic.channel].snapshot
+            if snapshot is not None and snapshot.at_start:
+                self._fetch(snapshot, stream, "the subscription began")
 
     def expire_acks(self, time: int) -> None:
         """Tell which subscriptions nobody has answered (time: ns since the epoch)."""

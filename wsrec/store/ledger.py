@@ -236,6 +236,8 @@ class FeedLedger:
 
     def finish(self, unfinished: Mapping[Key, Parts]) -> Ledger:
         """The ledger of the file that ends here, with the parts of messages that have not ended."""
+        # where nothing came out of the rings, what was carried in is carried out
+        self.begin(unfinished)
         ledger = Ledger(
             first_slot=self._first_slot,
             stop_slot=self._slot,

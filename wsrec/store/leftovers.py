@@ -167,8 +167,10 @@ class Leftovers:
             about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)
             if about is not None:
                 pipeline.describe(about)
-                pipeline.feeds[feed].restore(msgspec.convert(about.get("ids") or {}, Ids, strict=False))
             own = sorted((line for line in self.lines if line.feed == feed), key=lambda line: line.number)
+            # also where its journal is still there: what has landed is not read from it once more
+            last = next((found for line in reversed(own) if (found := _about(self._out, line)) is not None), {})
+            pipeline.feeds[feed].restore(msgspec.convert(last.get("ids") or {}, Ids, strict=False))
             _follow_sequences(self._out, own, pipeline, feed)
         offset = _landed_offset(self._out, self._done)
         offset = _first_offset(self.journals) if offset is None else offset

@@ -25,6 +25,7 @@ from wsrec.store.joiner import Joiner
 from wsrec.store.ledger import Inflated, survey
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
+from wsrec.store.wishes import Wishes
 
 _EVENT = int(Flag.EVENT)
 _RSV1 = int(Flag.RSV1)
@@ -45,6 +46,7 @@ class Pipeline:
     Attributes:
         feeds: the writers of the feeds, by name.
         active: the names of those that write; recovery leaves out what has landed.
+        wishes: what they want done, on its way to `ask`; None where nothing is to be done.
         last_time: hand-off of the last slot that was taken, ns since the epoch; None before the first.
         lost_slots: how many slots were missing between batches.
 
@@ -60,6 +62,8 @@ class Pipeline:
     ) -> None:
         encoder = Encoder()
         live_steps = None if status is None else status.steps
+        self.wishes = None if ask is None else Wishes(ask)
+        ask = None if self.wishes is None else self.wishes.ask
         self.feeds = {feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, ask) for feed in job.feeds}
         self.active = set(self.feeds)
         self._disk = disk
@@ -284,6 +288,8 @@ class Pipeline:
         return offset
 
     def _event(self, time: int, offset: int, event: Event) -> None:
+        if self.wishes is not None:
+            self.wishes.happened(event)
         detail = dict(event.detail)
         if event.kind is EventKind.ANCHOR:
             self._anchors += 1

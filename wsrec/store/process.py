@@ -39,7 +39,7 @@ from wsrec.store.journal import Journal, JournalTail, Span, journal_path
 from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.leftovers import Leftovers
 from wsrec.store.pipeline import Pipeline
-from wsrec.store.snapshots import SnapshotRequest, SnapshotThread
+from wsrec.store.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
 
 _POLL_SECONDS = 0.002
@@ -158,8 +158,14 @@ class ParquetThread(threading.Thread):
         """
         if self._leftovers is not None:
             self._resumed = time.time_ns()
+            wishes = self._pipeline.wishes
+            if wishes is not None:
+                # who left it has acted upon most of it
+                wishes.hold()
             self._leftovers.bring_home(self._pipeline, self._disk, self._rings_from)
             self._journals = self._leftovers.journals
+            if wishes is not None:
+                wishes.release()
 
     def _do(self, item: _Item) -> None:
         self._record_trouble()
@@ -235,6 +241,8 @@ class Writer:
         self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         self._waiting_since: float | None = None
         self._lost: dict[int, int] = {}
+        # hand-off (ns on the stage clock) of the last slot that was journalled
+        self._written_until = 0
         self._snapshots = SnapshotThread(job.ca_file)
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         leftovers = Leftovers(Path(job.out), self._folder) if job.resume else None
@@ -299,8 +307,13 @@ class Writer:
             if stop > start:
                 self._write(batch.part(start, stop))
                 start = stop
-            self._write(fetched.popleft().batch(batch.first + start))
+            self._write_fetched(fetched.popleft(), batch.first + start)
         self._write(batch.part(start, len(batch.slots)))
+        self._written_until = int(batch.slots["handoff"][-1])
+
+    def _write_fetched(self, fetched: Fetched, following: int) -> None:
+        # it has its time a moment before it can be seen here, and rows come in order of time
+        self._write(fetched._replace(time=max(fetched.time, self._written_until)).batch(following))
 
     def _write(self, batch: Batch) -> None:
         """Journal a batch, cut where a file ends."""
@@ -357,7 +370,7 @@ class Writer:
         feeds = self._pipeline.feeds.values()
         self._snapshots.stop()
         while self._snapshots.done:
-            self._write(self._snapshots.done.popleft().batch(self._drain.next))
+            self._write_fetched(self._snapshots.done.popleft(), self._drain.next)
         self._sync.stop()
         self._parquet.end(self._lost, ring_counts(self._slots, self._rings, self._status))
         self._parquet.finish(self._journal.number, self._journal.path)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from websockets.frames import CloseCode
+
+# so much of a secret's beginning gives it away; what is shown of a body may end in its middle
+_TELLING = 8
 
 
 class ProtocolError(Exception):
@@ -40,3 +45,10 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
         self.retry_after = retry_after
         self.body = body
         self.location = location
+
+    def withhold(self, secrets: Collection[str]) -> None:
+        """Leave out the server's words where they have one of `secrets`, or its beginning, in them."""
+        heads = [secret[:_TELLING] for secret in secrets]
+        if any(head in text for head in heads for text in (str(self), self.body, self.location or "")):
+            self.args = (f"HTTP {self.status}",)
+            self.body, self.location = "", None
