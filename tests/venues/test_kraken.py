@@ -104,6 +104,15 @@ def test_a_lost_book_message_is_a_gap(wsrec, exchange, tmp_path, left_out):
     assert stream["state"] == ("incomplete" if left_out else "unbroken")
 
 
+def test_two_depths_of_a_symbol_are_not_told_apart_and_not_checked(wsrec, exchange, tmp_path):
+    books = {(f"book-{depth}", "ADA/USD"): book_of(40, {12}) for depth in (10, 25)}
+    copy = local_copy("kraken", exchange(Kraken(books)).url, tmp_path, keep_alive=PING, limits=FAST)
+    made = recorded(wsrec, copy, "--channels", "book10,book25", "--symbols", "ADA/USD")
+    assert not [event for event in made.events if event["kind"] == "gap"]
+    (capture,) = json.loads(wsrec.run("verify", tmp_path / "out", "--json").stdout)["captures"]
+    assert not [finding for finding in capture["findings"] if finding["kind"] == "contradiction"]
+
+
 def test_spot_drops_a_client_without_pings(exchange):
     venue = Kraken({})
     venue.patience = 0.3

@@ -70,7 +70,7 @@ _OK, _UNKNOWN = Checked(Verdict.OK), Checked(Verdict.UNKNOWN)
 class BookChecker:
     """Keeps the books of the channels that declare a `checksum`, by connection, channel and symbol.
 
-    What was asked for (`subscribed`) says how deep a book is, where the messages of several channels carry the same name.
+    What was asked for (`subscribed`) says how deep a book is, where messages of several channels carry the same name.
     After a break a book is not believed until its next snapshot: one break is told once.
 
     Args:
@@ -101,13 +101,17 @@ class BookChecker:
         """Learn what is asked for on a connection, in the exchange's words."""
         for text in topics if self.checks else ():
             topic = self._topics.read(text)
-            if topic is not None and topic.channel in self._rules:
-                self._asked.setdefault((conn, topic.symbol), set()).add(topic.channel)
+            if topic is None or topic.channel not in self._rules:
+                continue
+            asked = self._asked.setdefault((conn, topic.symbol), set())
+            if topic.channel not in asked:
+                asked.add(topic.channel)
+                # what is there may be of another depth
+                self._forget(conn, topic.symbol)
 
     def reset(self, conn: int) -> None:
         """Forget a connection's books: it was made anew, or messages of it are known to be missing."""
-        for key in [key for key in self._books if key[0] == conn]:
-            self._drop(key)
+        self._forget(conn)
 
     def gaps(
         self, conns: npt.NDArray[np.uint16], columns: FieldColumns, payload: pa.Array, received: npt.NDArray[np.bool_]
@@ -178,6 +182,10 @@ class BookChecker:
             return _OK
         self._drop(key)
         return _UNKNOWN if found is None else Checked(Verdict.BROKEN, expected, found)
+
+    def _forget(self, conn: int, symbol: str | None = None) -> None:
+        for key in [key for key in self._books if key[0] == conn and symbol in (None, key[2])]:
+            self._drop(key)
 
     def _drop(self, key: Key) -> None:
         book = self._books.pop(key, None)

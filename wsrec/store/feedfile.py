@@ -115,7 +115,7 @@ class FeedWriter:
         self._sequences = SequenceChecker(self._model)
         self._books = BookChecker(self._model)
         for plan in self._connections(job):
-            self._books.subscribed(plan.conn, (topic for asked in plan.subscriptions for topic in asked.topics))
+            self._books.subscribed(plan.conn, plan.topics)
         self._acks = AckTracker(self._model)
         self._notices = NoticeReader(self._model)
         self._silence = SilenceTracker(

@@ -177,6 +177,8 @@ class _SessionReading:
         self._meter.add(size / 2)
         self._open(about or beside)
         assert self._streams is not None
+        if beside is not None and events is not None:
+            self._learn_depths(events)
         expects_rows = messages is not None or (line is not None and line.path is not None)
         expects_events = events is not None or (line is not None and line.events_path is not None)
         self._file_gaps = self._file_lost = self._file_refused = 0
@@ -268,6 +270,20 @@ class _SessionReading:
             self._order_books = BookChecker(feed) if feed else None
         elif config != self._config:
             self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
+
+    def _learn_depths(self, events: Path) -> None:
+        """Tell the order books what a file's connections ask for: the writer knew it before their first message."""
+        if self._order_books is None or not self._order_books.checks:
+            return
+        try:
+            rows = pq.read_table(events, columns=["kind", "conn", "detail"], partitioning=None).to_pylist()
+            for row in rows:
+                if row["kind"] == EventKind.SUBSCRIBE and row["conn"] is not None and row["detail"]:
+                    detail = msgspec.json.decode(row["detail"])
+                    self._order_books.subscribed(row["conn"], topics_of(detail if isinstance(detail, dict) else {}))
+        except UNREADABLE:
+            # told when its events are read
+            return
 
     def _lose(self, reason: str, line: ManifestLine | None) -> None:
         """Rows of a file cannot be read: what came from the row before to the row after is not known."""
@@ -469,8 +485,6 @@ class _SessionReading:
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
         elif event.kind == EventKind.GAP:
             self._file_gaps += 1
-        elif event.kind == EventKind.SUBSCRIBE and event.conn is not None and self._order_books is not None:
-            self._order_books.subscribed(event.conn, topics_of(event.detail))
         elif event.kind == EventKind.DISCONNECT and event.conn is not None:
             for checker in (self._checker, self._order_books):
                 if checker is not None:
