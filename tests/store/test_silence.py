@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from zlib import crc32
 
 import pytest
 
 from tests.conftest import events_of
+from tests.feed.test_checksum import v2
 from tests.store.rings import plan, writer_job
 from tests.store.test_pipeline import BOOT, OFFSET, Session
+from tests.venues.mock import feed_keys
 from wsrec.child import Renew, Resubscribe
 from wsrec.feed.plan import Subscription
 from wsrec.ring.events import EventKind
@@ -61,6 +64,33 @@ def test_a_silent_subscription_is_told_and_asked_for_once_more(work, capsys):
     assert (resumed["symbol"], resumed["detail"]["duration_ns"]) == ("B", 9 * S)
     assert work.orders == [Resubscribe(conn=0, topics=("trade.B",), reason="trade.B is silent")]
     assert "no message for 5 s or longer: trade.B" in capsys.readouterr().out
+
+
+def test_a_book_with_another_checksum_is_asked_for_once_more(rings, tmp_path):
+    feed = feed_keys("kraken")
+    feed["channels"]["book10"]["on_gap"] = "resubscribe"
+    connections = (plan(feed="kraken", subscriptions=(Subscription(text="ask", topics=("book10:A/B",)),)),)
+    work = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"kraken": feed})
+    orders = []
+    work.pipeline = Pipeline(
+        writer_job(tmp_path, connections, {"kraken": feed}), work.folder, work.rings.status, ask=orders.append
+    )
+    work.put(v2("snapshot", [("1", "1")], [], crc32(b"11")), at=S)
+    for number in (2, 3):
+        work.put(v2("update", [("2", "1")], [], 7), at=number * S)
+    work.take()
+    work.finish()
+    (gap,) = events_of(work.out, "gap")
+    assert (gap["channel"], gap["symbol"]) == ("book", "A/B")
+    assert {key: gap["detail"][key] for key in ("what", "rule", "missing", "expected", "found", "seq")} == {
+        "what": "missing",
+        "rule": "checksum",
+        "missing": None,
+        "expected": crc32(b"1121"),
+        "found": 7,
+        "seq": 1,
+    }
+    assert orders == [Resubscribe(conn=0, topics=("book10:A/B",), reason="book10:A/B has a sequence gap")]
 
 
 def test_a_gap_renews_the_connection_but_not_time_and_again(work):

@@ -7,6 +7,7 @@ import yaml
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from tests.feed.test_checksum import PlainBook, v2
 from tests.venues.kraken import Kraken, KrakenFutures
 from tests.venues.mock import Replayed, local_copy, of_today, received_in_session, recorded
 from wsrec.feed.load import catalogue
@@ -70,6 +71,46 @@ def test_spot_is_recorded(wsrec, exchange, tmp_path):
             ("ohlc-1", "BTC/USD", 1696436700000000000, None),
             *(("level3", "BTC/USD", 1705320000000000000 + s * 10**9, None) for s in range(5)),
         }
+
+
+def book_of(changes, left_out=()):
+    """A made-up book of 10 levels: its messages, with the right checksums, without those left out."""
+    plain, messages = PlainBook(10), []
+    for number in range(changes):
+        asks = [(f"1.{20 + number % 7}", f"0.{number % 5}0500000")]
+        bids = [(f"1.{19 - number % 7}", "3.00000000")]
+        plain.apply(asks, bids)
+        messages.append(v2("update" if number else "snapshot", asks, bids, plain.crc(), "ADA/USD").decode())
+    return [message for number, message in enumerate(messages) if number not in left_out]
+
+
+@pytest.mark.parametrize("left_out", [(), (12,)])
+def test_a_lost_book_message_is_a_gap(wsrec, exchange, tmp_path, left_out):
+    venue = Kraken({("book-10", "ADA/USD"): book_of(40, left_out)})
+    copy = local_copy("kraken", exchange(venue).url, tmp_path, keep_alive=PING, limits=FAST)
+    made = recorded(wsrec, copy, "--channels", "book10", "--symbols", "ADA/USD")
+    gaps = [event for event in made.events if event["kind"] == "gap"]
+    assert [(gap["channel"], gap["symbol"], gap["detail"]["rule"]) for gap in gaps] == [
+        ("book", "ADA/USD", "checksum") for _ in left_out
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "out" / ".wsrec" / "manifest.jsonl").read_text().splitlines()]
+    assert [line["gaps"] for line in lines] == [len(left_out)]
+    # reads the messages again, and holds what it finds against the event
+    verified = json.loads(wsrec.run("verify", tmp_path / "out", "--json").stdout)
+    (capture,) = verified["captures"]
+    assert not [finding for finding in capture["findings"] if finding["kind"] == "contradiction"]
+    (stream,) = [each for each in capture["sessions"][0]["streams"] if each["channel"] == "book"]
+    assert (stream["rule"], stream["gaps"]) == ("checksum", len(left_out))
+    assert stream["state"] == ("incomplete" if left_out else "unbroken")
+
+
+def test_two_depths_of_a_symbol_are_not_told_apart_and_not_checked(wsrec, exchange, tmp_path):
+    books = {(f"book-{depth}", "ADA/USD"): book_of(40, {12}) for depth in (10, 25)}
+    copy = local_copy("kraken", exchange(Kraken(books)).url, tmp_path, keep_alive=PING, limits=FAST)
+    made = recorded(wsrec, copy, "--channels", "book10,book25", "--symbols", "ADA/USD")
+    assert not [event for event in made.events if event["kind"] == "gap"]
+    (capture,) = json.loads(wsrec.run("verify", tmp_path / "out", "--json").stdout)["captures"]
+    assert not [finding for finding in capture["findings"] if finding["kind"] == "contradiction"]
 
 
 def test_spot_drops_a_client_without_pings(exchange):

@@ -183,14 +183,15 @@ class AckTracker:
         """The exchange's words where the message is a refusal."""
         assert self._ack is not None
         codes = [code for path in self._ack.error_code if (code := first(message, path)) is not None]
-        if not (any(_fulfils(message, test) for test in self._ack.errors) if self._ack.errors else codes):
+        if not (any(fulfils(message, test) for test in self._ack.errors) if self._ack.errors else codes):
             return None
         texts = (first(message, path) for path in self._ack.error_message)
         said = next((text for text in texts if isinstance(text, str)), "without a reason")
         return (f"{codes[0]}: {said}" if codes else said)[:MESSAGE_MAX]
 
 
-def _fulfils(message: Any, test: Condition) -> bool:
+def fulfils(message: Any, test: Condition) -> bool:
+    """Whether a decoded message holds what is asked."""
     found = first(message, test.path)
     if found is None:
         return False

@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from wsrec.feed import template
-from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, scalar_text
+from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
 from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
 
 MASK = "***"
@@ -72,6 +72,8 @@ class SequenceRule(StrEnum):
     """`exchange_seq` equals the previous one plus one."""
     INCREASING = "increasing"
     """`exchange_seq` is above the previous one: shows disorder, not loss."""
+    CHECKSUM = "checksum"
+    """There are no numbers: the `checksum` of the order book is the one that its messages give."""
 
 
 class Action(StrEnum):
@@ -663,6 +665,39 @@ class Snapshot(_Model):
         return self.url.replace("{symbol}", quote(symbol or "", safe=""))
 
 
+class Checksum(_Model):
+    """An order book's checksum, in messages that carry no numbers: held against the book that the messages make."""
+
+    algorithm: Literal["kraken"] = Field(
+        description="`kraken`: CRC-32 of the best asks from the lowest price up, then the best bids from the highest "
+        "down; of each level price and size, without the decimal point and without zeros in front."
+    )
+    value: KeyPath = Field(description="Where a message has the checksum; one without it is applied and not checked.")
+    snapshot: Condition = Field(description="Which messages are the whole book, to begin anew with.")
+    asks: tuple[KeyPath, ...] = Field(
+        description="Where messages have arrays of asks, in snapshots and in changes: all that are there are applied.",
+        min_length=1,
+        max_length=8,
+    )
+    bids: tuple[KeyPath, ...] = Field(description="The same of bids.", min_length=1, max_length=8)
+    price: KeyPath = Field(default="price", description="Where a level has its price: a key, or a place as `[0]`.")
+    size: KeyPath = Field(default="size", description="Where a level has its size; a level of size 0 is taken away.")
+    levels: int = Field(default=10, description="How many levels of each side are in the checksum.", ge=1, le=1000)
+    depth: int = Field(
+        description="How many levels of each side are kept: the depth that is subscribed to.", ge=1, le=10_000
+    )
+
+    @model_validator(mode="after")
+    def _of_a_level(self) -> Checksum:
+        for key in ("price", "size"):
+            path = steps(getattr(self, key))
+            if len(path) != 1 or isinstance(path[0], Every):
+                raise MisfitError((key,), f"found {getattr(self, key)!r}, expected one key, or a place as [0]")
+        if self.levels > self.depth:
+            raise MisfitError(("levels",), f"found {self.levels}, expected no more than depth")
+        return self
+
+
 class Channel(_Model):
     """A kind of message that can be subscribed to."""
 
@@ -720,7 +755,11 @@ class Channel(_Model):
     )
     sequence: SequenceRule = Field(
         default=SequenceRule.NONE,
-        description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`.",
+        description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`; "
+        "`checksum`: there are none, see that key.",
+    )
+    checksum: Checksum | None = Field(
+        default=None, description="With the rule `checksum`: where the order book and its checksum are."
     )
     sequence_scope: Literal["symbol", "channel"] = Field(
         default="symbol",
@@ -756,14 +795,17 @@ class Channel(_Model):
     @model_validator(mode="after")
     def _operands(self) -> Channel:
         needs = {SequenceRule.PREVIOUS: "seq_previous", SequenceRule.TOUCHING: "seq_first"}.get(self.sequence)
-        if self.sequence is not SequenceRule.NONE and not self.exchange_seq:
+        checksum = self.sequence is SequenceRule.CHECKSUM
+        if checksum != (self.checksum is not None):
+            raise MisfitError(("checksum",), "found one of it and `sequence: checksum`, expected both or neither")
+        if self.sequence is not SequenceRule.NONE and not checksum and not self.exchange_seq:
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected exchange_seq beside it")
         if needs and not getattr(self, needs):
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
         if self.overlap and self.sequence is not SequenceRule.TOUCHING:
             raise MisfitError(("overlap",), "found it without ranges, expected `sequence: touching` beside it")
         for key in ("repeats", "resets"):
-            if getattr(self, key) and self.sequence is SequenceRule.NONE:
+            if getattr(self, key) and self.sequence in (SequenceRule.NONE, SequenceRule.CHECKSUM):
                 raise MisfitError((key,), "found it without a rule, expected `sequence` beside it")
         if self.on_silence is not Action.NONE and self.quiet is None:
             raise MisfitError(("on_silence",), f"found {self.on_silence.value!r}, expected `quiet` beside it")
@@ -1089,6 +1131,10 @@ class Feed(_Model):
         topics: dict[str, str] = {}
         for name, channel in self.channels.items():
             where = ("channels", name)
+            if channel.checksum is not None and (self.fields is None or self.fields.binary != "json"):
+                raise MisfitError((*where, "checksum"), "found it without fields of JSON, expected `fields` beside it")
+            if self.sequence is not None and channel.checksum is not None:
+                raise MisfitError((*where, "checksum"), "found it beside the feed's sequence, expected one of them")
             if self.sequence is not None and channel.exchange_seq:
                 raise MisfitError((*where, "exchange_seq"), "found it beside the feed's sequence, expected one of them")
             self._check_asking(channel, where)

@@ -49,7 +49,7 @@ class SequenceGap(msgspec.Struct, frozen=True):
         channel: its channel; None where the numbers run over the connection.
         symbol: its symbol; None where the numbers run over more than a symbol.
         rule: the rule that it breaks.
-        expected: the number that the rule asks for (`increasing`: the least one).
+        expected: the number that the rule asks for (`increasing`: the least one; `checksum`: the book's CRC).
         found: the number in its place.
         missing: how many numbers were passed over; None where the rule cannot tell, or where none were.
         what: how it does not follow.
@@ -98,7 +98,7 @@ class SequenceChecker:
         checked = {
             name: _checked(channel)
             for name, channel in feed.channel_by_any_name.items()
-            if channel.sequence is not SequenceRule.NONE
+            if channel.sequence not in (SequenceRule.NONE, SequenceRule.CHECKSUM)
         }
         numbers = {name: number for number, name in enumerate(checked, 1)}
         self._symbol_numbers: dict[str, int]

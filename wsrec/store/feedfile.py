@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from wsrec import __version__, child
 from wsrec.feed.acks import AckTracker
+from wsrec.feed.checksum import BookChecker
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.message import Ids, integer_in
 from wsrec.feed.notice import NoticeReader
@@ -36,7 +37,7 @@ from wsrec.store.joiner import Key, Parts
 from wsrec.store.ledger import FeedLedger, Ledger
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import Encoder, ParquetOutput
-from wsrec.store.rows import Int64s, Stamps, columns
+from wsrec.store.rows import Bools, Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
 from wsrec.store.snapshots import SnapshotRequest
 from wsrec.wire import frames
@@ -112,6 +113,9 @@ class FeedWriter:
         self._model = Feed.model_validate(feed.config)
         self._fields = FieldReader(self._model)
         self._sequences = SequenceChecker(self._model)
+        self._books = BookChecker(self._model)
+        for plan in self._connections(job):
+            self._books.subscribed(plan.conn, plan.topics)
         self._acks = AckTracker(self._model)
         self._notices = NoticeReader(self._model)
         self._silence = SilenceTracker(
@@ -237,6 +241,7 @@ class FeedWriter:
                     duration_ns=resumed.time - resumed.since,
                 )
         self._check_sequences(slots, when, fields)
+        self._check_books(slots, when, payload, fields, readable)
         self._match_acks(slots, when, payload, fields)
         self._read_notices(slots, when, payload, fields)
 
@@ -294,6 +299,7 @@ class FeedWriter:
             self._file_gaps += 1
         elif kind is EventKind.DISCONNECT and conn is not None:
             self._sequences.reset(conn)
+            self._books.reset(conn)
             self._acks.disconnected(conn)
             self._fields.disconnected(conn)
             self._silence.disconnected(conn)
@@ -400,7 +406,7 @@ class FeedWriter:
         name = place / f"{self._job.session}-{number:06d}.parquet"
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
-        gaps = self._file_gaps if self._sequences.checks else None
+        gaps = self._file_gaps if self._sequences.checks or self._books.checks else None
         ledger = self.ledger.finish(unfinished)
         metadata = self._metadata(shared, rows, gaps, next_slot, ledger)
         size, digest, events_digest = 0, None, None
@@ -476,7 +482,17 @@ class FeedWriter:
     def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
         if not self._sequences.checks:
             return
-        for gap in self._sequences.check(slots["conn"], fields):
+        self._tell_of(self._sequences.check(slots["conn"], fields), slots, when)
+
+    def _check_books(
+        self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns, readable: Bools
+    ) -> None:
+        if self._books.checks:
+            received = readable & (slots["flags"] & _REST == 0)
+            self._tell_of(self._books.gaps(slots["conn"], fields, payload, received), slots, when)
+
+    def _tell_of(self, gaps: Sequence[SequenceGap], slots: Slots, when: Stamps) -> None:
+        for gap in gaps:
             reset = gap.what is Break.RESET
             self.event(
                 int(when.recv_time[gap.index]),

@@ -136,13 +136,13 @@ class Streams:
             epoch = self._current(conn)
             epoch.opened = time if epoch.opened is None else epoch.opened
         elif kind == EventKind.SUBSCRIBE:
-            self._asked.setdefault(conn, {}).update(dict.fromkeys(_topics(detail)))
+            self._asked.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
         elif kind == EventKind.ACK:
-            self._current(conn).acked.update(dict.fromkeys(_topics(detail), time))
+            self._current(conn).acked.update(dict.fromkeys(topics_of(detail), time))
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             said = detail.get("message")
             reason = f"the exchange refused it: {said}" if kind == EventKind.REFUSED else "nobody answered the request"
-            self._current(conn).failed.update(dict.fromkeys(_topics(detail), reason))
+            self._current(conn).failed.update(dict.fromkeys(topics_of(detail), reason))
         elif kind == EventKind.CLOSE:
             epoch = self._current(conn)
             if epoch.end is None:
@@ -390,7 +390,8 @@ def _describe(gap: SequenceGap) -> str:
     return f"sequence gap ({gap.rule.value}): expected {gap.expected}, found {gap.found}{missing}"
 
 
-def _topics(detail: dict[str, Any]) -> list[str]:
+def topics_of(detail: dict[str, Any]) -> list[str]:
+    """The topics that an event names."""
     topics = detail.get("topics")
     return [topic for topic in topics if isinstance(topic, str)] if isinstance(topics, list) else []
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from wsrec.feed.checksum import BookChecker
 from wsrec.feed.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
@@ -32,7 +33,7 @@ from wsrec.verify.inventory import Inventory, Pair, roots, take
 from wsrec.verify.ledger import Books, read_ledger, together
 from wsrec.verify.model import Capture, Count, Finding, Kind, Session, Verification, worst
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
-from wsrec.verify.streams import Streams
+from wsrec.verify.streams import Streams, topics_of
 
 Progress = Callable[[int, int], None]
 
@@ -125,6 +126,7 @@ class _SessionReading:
         self._reader: CompiledFieldReader | PythonFieldReader | None = None
         self._learns = False
         self._checker: SequenceChecker | None = None
+        self._order_books: BookChecker | None = None
         self._streams: Streams | None = None
         self._gap_seqs: set[int] = set()
         self._conns: set[int] = set()
@@ -175,6 +177,8 @@ class _SessionReading:
         self._meter.add(size / 2)
         self._open(about or beside)
         assert self._streams is not None
+        if beside is not None and events is not None:
+            self._learn_depths(events)
         expects_rows = messages is not None or (line is not None and line.path is not None)
         expects_events = events is not None or (line is not None and line.events_path is not None)
         self._file_gaps = self._file_lost = self._file_refused = 0
@@ -263,8 +267,23 @@ class _SessionReading:
             self._reader = FieldReader(feed) if feed else None
             self._learns = feed is not None and feed.fields is not None and feed.fields.ids is not None
             self._checker = SequenceChecker(feed) if feed else None
+            self._order_books = BookChecker(feed) if feed else None
         elif config != self._config:
             self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
+
+    def _learn_depths(self, events: Path) -> None:
+        """Tell the order books what a file's connections ask for: the writer knew it before their first message."""
+        if self._order_books is None or not self._order_books.checks:
+            return
+        try:
+            rows = pq.read_table(events, columns=["kind", "conn", "detail"], partitioning=None).to_pylist()
+            for row in rows:
+                if row["kind"] == EventKind.SUBSCRIBE and row["conn"] is not None and row["detail"]:
+                    detail = msgspec.json.decode(row["detail"])
+                    self._order_books.subscribed(row["conn"], topics_of(detail if isinstance(detail, dict) else {}))
+        except UNREADABLE:
+            # told when its events are read
+            return
 
     def _lose(self, reason: str, line: ManifestLine | None) -> None:
         """Rows of a file cannot be read: what came from the row before to the row after is not known."""
@@ -325,7 +344,7 @@ class _SessionReading:
             stop = len(seq) if event is None else int(np.searchsorted(handoff, event.time, side="right"))
             cuts = event is None or event.kind == EventKind.DISCONNECT
             if cuts and stop > start:
-                gaps = self._gaps(conns, columns, seq, start, stop)
+                gaps = self._gaps(conns, columns, payload, carried, seq, start, stop)
                 span = slice(start, stop)
                 own = ((channels[0][span], channels[1]), (symbols[0][span], symbols[1]))
                 self._streams.rows(handoff[span], conns[span], *own, carried[span], gaps)
@@ -381,12 +400,33 @@ class _SessionReading:
         if self._checker is not None:
             for conn in self._conns:
                 self._checker.reset(conn)
+        if self._order_books is not None:
+            for conn in self._conns:
+                self._order_books.reset(conn)
 
-    def _gaps(self, conns: Any, columns: FieldColumns | None, seq: Any, start: int, stop: int) -> list[SequenceGap]:
-        if self._checker is None or columns is None or not self._checker.checks:
+    @property
+    def _checks_gaps(self) -> bool:
+        """Whether the feed declares any rule."""
+        checkers = (self._checker, self._order_books)
+        return any(checker is not None and checker.checks for checker in checkers)
+
+    def _gaps(
+        self,
+        conns: Any,
+        columns: FieldColumns | None,
+        payload: pa.Array,
+        carried: Bools,
+        seq: Any,
+        start: int,
+        stop: int,
+    ) -> list[SequenceGap]:
+        if self._checker is None or self._order_books is None or columns is None or not self._checks_gaps:
             return []
-        breaks = self._checker.check(conns[start:stop], FieldColumns._make(column[start:stop] for column in columns))
+        span = slice(start, stop)
+        within = FieldColumns._make(column[span] for column in columns)
+        breaks = self._checker.check(conns[span], within) if self._checker.checks else []
         gaps = [gap for gap in breaks if gap.what is not Break.RESET]
+        gaps += self._order_books.gaps(conns[span], within, payload[span], carried[span])
         self._gap_seqs |= {int(seq[start + gap.index]) for gap in gaps}
         return gaps
 
@@ -445,12 +485,13 @@ class _SessionReading:
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
         elif event.kind == EventKind.GAP:
             self._file_gaps += 1
-        elif event.kind == EventKind.DISCONNECT and event.conn is not None and self._checker is not None:
-            self._checker.reset(event.conn)
+        elif event.kind == EventKind.DISCONNECT and event.conn is not None:
+            for checker in (self._checker, self._order_books):
+                if checker is not None:
+                    checker.reset(event.conn)
 
     def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
         """Hold metadata and manifest against the rows of a file."""
-        checks = self._checker is not None and self._checker.checks
         read: dict[str, Any] = {
             "rows": rows.rows,
             "first_seq": rows.first_seq,
@@ -466,7 +507,7 @@ class _SessionReading:
             "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
         }
         if known:
-            read["gaps"] = self._file_gaps if checks else None
+            read["gaps"] = self._file_gaps if self._checks_gaps else None
         check_figures(path, about, pair.line, self._tell, **read)
         for what, count in rows.problems.items():
             self._tell(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
@@ -533,7 +574,7 @@ class _SessionReading:
                 counted = streams.ended.get(what)
                 if isinstance(counted, int):
                     self._sum(what, session_end=counted, read=0)
-        if whole and self._checker is not None and self._checker.checks:
+        if whole and self._checks_gaps:
             self._sum("gaps", read=len(self._gap_seqs), events=streams.gap_events)
             unrecorded = self._gap_seqs - streams.gap_rows
             unfounded = streams.gap_rows - self._gap_seqs
