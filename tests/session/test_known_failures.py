@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tests.conftest import received
-from tests.session.test_supervisor import Stream, finished, recording  # noqa: F401 (a fixture)
+from tests.session.conftest import Stream, finished
 from wsrec.receive.backoff import LONGEST, Backoff
 from wsrec.store import manifest
 from wsrec.verify.model import VerifyStatus
@@ -74,7 +74,7 @@ def test_backoff_never_grows_beyond_its_longest_wait_and_never_ends():
 def test_sigterm_is_an_end_and_no_kill(recording):  # noqa: F811
     """Elsewhere: SIGTERM ended it on the spot, the last buffer with it."""
     work = recording("--json")
-    sent = work.stream.sent
+    sent = len(work.stream.times)
     work.process.terminate()
     output, _ = work.end(0)
     (session,) = {line.session for line in manifest.read(work.out)}
