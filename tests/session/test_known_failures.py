@@ -42,7 +42,7 @@ def test_a_restart_on_the_same_day_overwrites_nothing(wsrec, exchange, tmp_path)
     assert verify([tmp_path]).status is VerifyStatus.HOLDS
 
 
-def test_after_a_kill_the_tail_and_all_that_comes_later_can_be_read(recording, wsrec, exchange):  # noqa: F811
+def test_after_a_kill_the_tail_and_all_that_comes_later_can_be_read(recording, wsrec, exchange):
     """Elsewhere: the compressed stream broke off, and what was appended to it after the restart was lost too."""
     work = recording()
     pids = work.children()
@@ -71,7 +71,7 @@ def test_backoff_never_grows_beyond_its_longest_wait_and_never_ends():
     assert all(wait >= LONGEST / 2 for wait in waits[20:])
 
 
-def test_sigterm_is_an_end_and_no_kill(recording):  # noqa: F811
+def test_sigterm_is_an_end_and_no_kill(recording):
     """Elsewhere: SIGTERM ended it on the spot, the last buffer with it."""
     work = recording("--json")
     sent = len(work.stream.times)
@@ -85,7 +85,7 @@ def test_sigterm_is_an_end_and_no_kill(recording):  # noqa: F811
     finished(work.out)
 
 
-def test_a_disk_error_is_no_success(recording):  # noqa: F811
+def test_a_disk_error_is_no_success(recording):
     """Elsewhere: the error was logged, and the exit status was 0."""
     work = recording("--json")
     shutil.rmtree(work.out, ignore_errors=True)
