@@ -275,7 +275,7 @@ class TestSilence:
             async def handler(connection: Any) -> None:
                 await connection.send("1")
                 while True:
-                    await connection.ping(b"")
+                    await connection.ping()
                     await asyncio.sleep(0.05)
 
             kept = Kept(plan(exchange(handler).url, replaceable=True, quiet=0.4, subscriptions=subscriptions("all")))
