@@ -453,7 +453,7 @@ class TestRecords:
 
         async def run() -> list[str]:
             life = Life(server.url, str(ca_file), tls=TlsMode.KTLS)
-            await life.until(lambda: life.connection.connected)
+            await life.until(lambda: life.connection._active is not None)
             active = life.connection._active
             assert active is not None
             active.end(KeysChangedError("the server changed its TLS keys"))
