@@ -44,10 +44,8 @@ def test_nothing_is_lost_beyond_the_bound(victim, phase):
     "phase",
     [
         "disk full",
-        # nothing is lost, but a writer that is started in such a folder may end with a traceback before it is tried again
-        pytest.param(
-            "forbidden", marks=pytest.mark.xfail(strict=False, reason="a traceback of a writer without access")
-        ),
+        # nothing is lost, but a writer that is started there may print a traceback before it is tried again
+        pytest.param("forbidden", marks=pytest.mark.xfail(strict=False, reason="a traceback without access")),
     ],
 )
 def test_nor_while_the_output_cannot_be_written(phase):
