@@ -31,11 +31,11 @@ from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused, KtlsTransport
 from wsrec.receive.security import TlsPolicy
-from wsrec.receive.tls import tls_context
 from wsrec.receive.transport import READ_MAX
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
 from wsrec.store.capture import message_files, metadata, open_messages
+from wsrec.trust import tls_context
 
 ROOT = Path(__file__).parents[2]
 UNABLE = ktls.unable()

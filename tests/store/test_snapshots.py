@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.conftest import events_of, messages_of
-from wsrec.receive.tls import tls_context
 from wsrec.store import snapshots
 from wsrec.store.snapshots import SnapshotError, fetch
+from wsrec.trust import tls_context
 
 FEED = """
 name: books

@@ -24,6 +24,7 @@ import wsrec
 from wsrec import child
 from wsrec.bench.contestants import BARE
 from wsrec.receive import privilege
+from wsrec.trust import tls_context
 
 ROW_GROUP = 1 << 16
 _MAX_MESSAGE = 1 << 26
@@ -82,7 +83,7 @@ class Meter:
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
     """A context that verifies against `ca_file`; None without one, for tcp."""
-    return ssl.create_default_context(cafile=ca_file) if ca_file else None
+    return tls_context(ca_file) if ca_file else None
 
 
 def _times(job: ClientJob) -> memoryview:

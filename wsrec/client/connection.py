@@ -29,11 +29,12 @@ from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
-from wsrec.receive.tls import TlsDetails, tls_context
+from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
 from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
+from wsrec.trust import tls_context
 from wsrec.wire import deflate, frames
 from wsrec.wire.conversation import Conversation, Sent
 from wsrec.wire.deflate import Inflater

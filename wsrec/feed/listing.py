@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import ssl
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from wsrec.feed.https import HttpsError, fetch
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import ConfigError, Feed, Listing
+from wsrec.trust import tls_context
 
 MAX_AGE = 86400.0
 MAX_SYMBOLS = 100_000
@@ -80,7 +80,7 @@ def cached(feed: Feed) -> Listed | None:
 def _ask(feed: Feed, listing: Listing) -> tuple[str, ...]:
     body = None if listing.body is None else listing.body.encode()
     method = "GET" if body is None else "POST"
-    context = ssl.create_default_context()
+    context = tls_context()
     data = fetch(listing.url, context=context, method=method, body=body, limit=_LIMIT, timeout=_TIMEOUT)
     try:
         answer = json.loads(data)

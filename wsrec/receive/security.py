@@ -14,9 +14,9 @@ from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused, Refusal
 from wsrec.receive.opening import start_tls
 from wsrec.receive.producer import Producer
-from wsrec.receive.tls import tls_context
 from wsrec.receive.transport import PlainTransport, Transport
 from wsrec.ring.events import EventKind
+from wsrec.trust import tls_context
 
 
 class TlsPolicy:

@@ -18,20 +18,6 @@ _CIPHERTEXT_MAX = 64 << 10
 RECORD_MAX = (16 << 10) + 5 + 2048
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that verifies certificates and host names, trusting the system's CAs and those in `ca_file` (PEM).
-
-    Raises:
-        OSError: the file cannot be read.
-        ssl.SSLError: it holds no certificate.
-
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    return context
-
-
 class TlsDetails(NamedTuple):
     """What was negotiated, and what of it the kernel itself says that it does (both None where it does nothing)."""
 

@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec import __version__, child
-from wsrec.receive.tls import tls_context
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.stages import StampSource
 from wsrec.store.batch import Batch
+from wsrec.trust import tls_context
 from wsrec.wire.frames import TEXT
 
 BODY_MAX = 16 << 20
