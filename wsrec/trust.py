@@ -14,6 +14,9 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
 
     """
     context = ssl.create_default_context()
+    # else OpenSSL takes the subject's common name where a certificate has no subject alternative name; no CA checks
+    # what stands there (RFC 9525 section 2)
+    context.hostname_checks_common_name = False
     if ca_file is not None:
         context.load_verify_locations(ca_file)
     return context
