@@ -156,6 +156,55 @@ class TestNames:
         assert one(feed, b"pong" * 10_000)[0] is None
 
 
+class TestSymbolsInRows:
+    """A message of several rows has a symbol only where they all have the same one."""
+
+    feed = feed_of(channel=["c"], symbol=["data[].s", "topic"])
+
+    @pytest.mark.parametrize(
+        ("rows_", "expected"),
+        [
+            ([{"s": "A"}], "A"),
+            ([{"s": "A"}, {"s": "A"}, {"s": "A"}], "A"),
+            ([{"s": "A"}, {}, {"s": None}, {"s": "A"}], "A"),
+            ([{"s": "A"}, {"s": "B"}], None),
+            ([{"s": "A"}, {"s": "B"}, {"s": "A"}], None),
+            ([{"s": "A"}, {"s": "AB"}], None),
+            ([{"s": "A"}, {"s": 1}], None),
+            ([{"s": "1"}, {"s": 1}], None),
+            ([{"s": "A"}, {"s": {}}], None),
+            ({"x": {"s": "A"}, "y": {"s": "A"}}, "A"),
+            ({"x": {"s": "A"}, "y": {"s": "B"}}, None),
+        ],
+    )
+    def test_differ_or_do_not(self, one, rows_, expected):
+        assert one(self.feed, {"c": "x", "data": rows_})[1] == expected
+
+    def test_where_they_differ_the_next_place_counts(self, one):
+        assert one(self.feed, {"c": "x", "data": [{"s": "A"}, {"s": "B"}], "topic": "T"})[1] == "T"
+
+    def test_an_escape_is_the_same_letter(self, one):
+        assert one(self.feed, b'{"c":"x","data":[{"s":"A/B"},{"s":"A\\/B"}]}')[1] == "A/B"
+
+    def test_each_message_is_judged_by_itself(self, field_reader):
+        payloads = [b'{"data":[{"s":"A"},{"s":"%c"}]}' % letter for letter in b"ABABAA"]
+        assert read(field_reader(self.feed), payloads).symbol.to_pylist() == ["A", None, "A", None, "A", "A"]
+
+    def test_keys_of_an_object(self, one):
+        feed = feed_of(channel=["c"], symbol=["markets.{}"])
+        assert one(feed, {"markets": {"A": {}}})[1] == "A"
+        assert one(feed, {"markets": {"A": {}, "B": {}}})[1] is None
+
+    def test_texts_that_are_joined(self, one):
+        feed = feed_of(channel=["c"], symbol=[{"join": "{d[].b}-{d[].n}"}])
+        assert one(feed, {"d": [{"b": "A", "n": 1}, {"b": "A", "n": 1}]})[1] == "A-1"
+        assert one(feed, {"d": [{"b": "A", "n": 1}, {"b": "A", "n": 2}]})[1] is None
+        assert one(feed, b'{"d":[{"b":"A","n":0},{"b":"A","n":-0}]}')[1] == "A-0"
+
+    def test_the_channel_is_the_first_rows(self, one):
+        assert one(feed_of(channel=["d[].c"], symbol=["d[].c"]), {"d": [{"c": "A"}, {"c": "B"}]})[:2] == ("A", None)
+
+
 class TestTimes:
     def test_units_of_channels_and_places(self, one):
         channels = {
@@ -291,7 +340,12 @@ MIXED = [
             {"path": "a[2]", "needs": ["n"]},
             {"value": "x", "where": {"t": "x"}},
         ],
-        symbol=[{"value": "S", "where": {"n": [1, "x", False], "d[].n": [2, "y"]}}, "a[].s", "d.s"],
+        symbol=[
+            {"value": "S", "where": {"n": [1, "x", False], "d[].n": [2, "y"]}},
+            {"join": "{d[].s}{d[].n}"},
+            "a[].s",
+            "d.s",
+        ],
         exchange_time=[{"path": "d.s[].t", "unit": "s"}, {"path": "d[].t", "unit": "iso"}],
         time_unit="ns",
     ),
