@@ -69,9 +69,9 @@ dydx/ws_block_height_update | v4_block_height | v4_block_height | 17040672010000
 dydx/ws_candles_subscribed | v4_candles | BTC-USD/1MIN | - | 1
 dydx/ws_candles_update | v4_candles | BTC-USD/1MIN | 1704067260000000000 | 4
 dydx/ws_error | error | - | - | 1
-dydx/ws_markets_status_update | v4_markets | BTC-USD | - | 10
-dydx/ws_markets_subscribed | v4_markets | BTC-USD | - | 1
-dydx/ws_markets_update | v4_markets | BTC-USD | 1704067260000000000 | 5
+dydx/ws_markets_status_update | v4_markets | - | - | 10
+dydx/ws_markets_subscribed | v4_markets | - | - | 1
+dydx/ws_markets_update | v4_markets | - | 1704067260000000000 | 5
 dydx/ws_orderbook_subscribed | v4_orderbook | BTC-USD | - | 1
 dydx/ws_orderbook_update | v4_orderbook | BTC-USD | - | 2
 dydx/ws_trades_subscribed | v4_trades | BTC-USD | 1704067200000000000 | 1
@@ -103,7 +103,7 @@ okx/ws_books_update | books | BTC-USDT | 1597026383085000000 | 123457
 okx/ws_candle | candle1D | BTC-USDT | 1597026383085000000 | -
 okx/ws_funding_rate | funding-rate | BTC-USDT-SWAP | 1744590349506000000 | -
 okx/ws_instruments | instruments | BTC-USDT-SWAP | - | -
-okx/ws_opt_summary | - | BTC-USD-250328-92000-C | 1711612800000000000 | -
+okx/ws_opt_summary | - | - | 1711612800000000000 | -
 okx/ws_tickers | tickers | BTC-USDT | 1597026383085000000 | -
 okx/ws_trades | trades | BTC-USD | 1630048897897000000 | -
 """

@@ -51,6 +51,8 @@ cdef extern from *:
         int32_t each;       /* the child that is any other element, or 0 */
         int32_t left;       /* the child that Python looks for, or 0 */
         int32_t also;       /* the node below an `each` that has the values of this one as well, or 0 */
+        int32_t alike;      /* whether it is asked if its values are all the same */
+        int32_t differs;    /* whether they are not: texts; anything else that differs leaves `first` undecided */
         int32_t sibling;    /* the next child of the same first byte, or the next of `items`; 0 for none */
         int32_t parent;
         uint32_t position;  /* of an element, as `items` */
@@ -291,6 +293,13 @@ cdef extern from *:
             if (node->epoch != m->epoch) {
                 node->epoch = m->epoch;
                 node->first = value;
+                node->differs = 0;
+            } else if (node->alike) {
+                if (value.kind != node->first.kind) node->first.kind = WSREC_UNDECIDED;
+                else if (value.length != node->first.length || !wsrec_same(value.start, node->first.start, value.length)) {
+                    if (kind == WSREC_TEXT) node->differs = 1;
+                    else node->first.kind = WSREC_UNDECIDED;
+                }
             }
             node->last = value;
             if (!node->also) return;
@@ -306,6 +315,7 @@ cdef extern from *:
             if (!above) continue;
             for (int32_t n = i; n; n = m->nodes[n].also) {
                 m->nodes[n].epoch = m->epoch;
+                m->nodes[n].differs = 0;
                 m->nodes[n].first.kind = m->nodes[n].last.kind = WSREC_UNDECIDED;
             }
         }
@@ -502,6 +512,8 @@ cdef extern from *:
         int32_t each
         int32_t left
         int32_t also
+        int32_t alike
+        int32_t differs
         int32_t sibling
         int32_t parent
         uint32_t position
@@ -533,6 +545,7 @@ ctypedef wsrec_message Message
 cdef enum:
     TEXT_MAX = 128  # bytes; a longer name is left to Python, which counts characters
     PARTS_MAX = 16  # values that a name is made of
+    ALIKE = 2  # of the values at a path the one that all are
     PART_SIZE = 2 + TEXT_MAX  # what one of them takes at most: what it is, its length, itself
     DIGITS_MAX = 19  # as many as always fit 64 bits unsigned
 
@@ -697,14 +710,15 @@ cdef class Scanner:
             (None); other arguments name them by their index. At -1 Python goes on: messages that have an object or an
             array there are left to it, if they are asked for what is at such a path.
         texts: the places of names; there is one a way of taking a name. An index of `paths`, for a text; or a list (at
-            most `PARTS_MAX`) of pairs: an index of `paths`, and whether the value counts, or only that it is there.
+            most `PARTS_MAX`) of pairs: an index of `paths`, and what counts there: 0 that there is a value, 1 the first one,
+            2 the one that all values there are.
         channel: the places of the channel's name (indices of `texts`), tried in this order.
         plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time (pairs:
             index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text, -2: Python reads it),
             sequence number, first
             and previous one (indices of `paths`), and of what lets numbers begin anew (indices of `texts`; where one
             has a code, they do). The first is for messages of no known channel. Of several values at a path the first
-            counts, but for the sequence number: the last.
+            counts, but for the sequence number: the last. There is no symbol where the values at its path differ.
         learn: what a text at a place of `texts` stands for: the name's code (-1: none) and, for a channel, its plan.
             Several values come as one `bytes`: of each 0 (not there), 1 (there), 2 (a text) or 3 (a whole number, true
             or false), and for the latter two its length (a byte) and itself.
@@ -763,10 +777,15 @@ cdef class Scanner:
             parts.append(len(place))
             for path, counts in place:
                 parts += [self._places[path], counts]
+                if counts == ALIKE:
+                    self._nodes[self._places[path]].alike = True
         self._parts = numbers_of(parts)
         self._channel = numbers_of([len(channel), *channel])
         flat, starts = [], []
         for symbol, times, *numbers, reset in plans:
+            for index in symbol:
+                if isinstance(texts[index], int):
+                    self._nodes[self._places[texts[index]]].alike = True
             starts.append(len(plans) + len(flat))
             flat += [len(symbol), *symbol, 2 * len(times)]
             for path, exponent in times:
@@ -876,11 +895,11 @@ cdef class Scanner:
         cdef int column
         if not wsrec_is_message(m):
             return UNDECIDED
-        verdict = self._name(m, self._channel, &row.channel, &plan)
+        verdict = self._name(m, self._channel, False, &row.channel, &plan)
         if verdict > PRESENT:
             return verdict
         program = self._plans + self._plans[plan]
-        verdict = self._name(m, program, &row.symbol, &plan)
+        verdict = self._name(m, program, True, &row.symbol, &plan)
         if verdict > PRESENT:
             return verdict
         program += program[0] + 1
@@ -895,14 +914,16 @@ cdef class Scanner:
                 return verdict
             row.known[column] = verdict == PRESENT
         program += program[0] + 1
-        verdict = self._name(m, program, &code, &plan)
+        verdict = self._name(m, program, False, &code, &plan)
         if verdict > PRESENT:
             return verdict
         row.reset = code >= 0
         return PRESENT
 
-    cdef inline Verdict _name(self, Message* m, const int32_t* places, int32_t* code, int32_t* plan) noexcept nogil:
-        """The name at the first of the places that has one; code -1 where none has."""
+    cdef inline Verdict _name(
+        self, Message* m, const int32_t* places, bint alike, int32_t* code, int32_t* plan
+    ) noexcept nogil:
+        """The name at the first of the places that has one; code -1 where none has. `alike`: if all there are the same."""
         cdef int32_t index, at
         cdef Node* node
         cdef const uint8_t* start
@@ -918,6 +939,8 @@ cdef class Scanner:
                 if node.first.kind != WSREC_TEXT:
                     if node.first.kind == WSREC_UNDECIDED:
                         return UNDECIDED
+                    continue
+                if alike and node.differs:
                     continue
                 if node.first.length > TEXT_MAX:
                     return UNDECIDED
@@ -950,6 +973,9 @@ cdef class Scanner:
                 end += 1
             elif value.kind == WSREC_UNDECIDED:
                 return -1
+            elif parts[index + 1] == ALIKE and node.differs:
+                end[0] = 0
+                end += 1
             elif not parts[index + 1] or value.kind == WSREC_OTHER or value.kind == WSREC_DECIMAL:
                 end[0] = 1
                 end += 1

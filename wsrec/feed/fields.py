@@ -46,6 +46,7 @@ else:
 # A hostile peer can name channels and symbols without end; beyond this many the memory of them starts again.
 _KNOWN_MAX = 65_536
 _VALUE = 2  # from here on a scanner tells a value: of text 2, of a whole number, true or false 3
+_THERE, _FIRST, _ALIKE = range(3)  # what counts of the values at a path, as a `Scanner` takes it
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 # what the binary messages of a batch may inflate to together
@@ -207,7 +208,7 @@ class _Way:
         channel: whether it is the channel's name.
 
     Attributes:
-        paths: the paths, each with whether its value counts, or only that it is there.
+        paths: the paths, each with what counts there: that there is a value, the first one, or the one that all are.
         is_text: whether it takes a text from a single path, whatever else the message holds.
 
     """
@@ -216,11 +217,12 @@ class _Way:
         self.is_channel = channel
         self.place = place
         if isinstance(place, Match):
-            self.paths, self.is_text = [(place.path, True)], True
+            self.paths, self.is_text = [(place.path, _FIRST)], True
             return
         self._sources = place.parts if place.path is None else (place.path,)
-        self.paths = [(path, False) for path in place.needs]
-        self.paths += [(path, True) for path in (*place.where, *self._sources)]
+        self.paths = [(path, _THERE) for path in place.needs]
+        self.paths += [(path, _FIRST) for path in place.where]
+        self.paths += [(path, _FIRST if channel else _ALIKE) for path in self._sources]
         self.is_text = place.path is not None and len(self.paths) == 1
 
     def name(self, found: bytes) -> str | None:

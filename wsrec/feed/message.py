@@ -127,7 +127,7 @@ class MessageReader:
         symbol, time, seq, first, previous, reset = self._unknown if known is None else self._places[id(known)]
         return Row(
             channel,
-            _first_text(message, symbol, names),
+            _first_text(message, symbol, names, alike=True),
             next((t for place in time if (t := _time(message, place)) is not None), None),
             _first_integer(message, seq, last=True),
             _first_integer(message, first),
@@ -230,21 +230,33 @@ def inflated(payload: bytes | memoryview) -> bytes | None:
     return data if inflater.eof and not inflater.unused_data else None
 
 
-def _text(message: Any, place: Extract, names: Mapping[str, str]) -> str | None:
-    """The text that a place gives, or None. Of several values at a path the first counts."""
+def _text(message: Any, place: Extract, names: Mapping[str, str], alike: bool) -> str | None:
+    """The text that a place gives, or None. Of several values at a path the first counts; `alike`: if all are the same."""
     if (place.needs or place.where) and not counts(message, place, names):
         return None
     text: Any
+    value = _same if alike else _first
     if place.join is not None:
-        parts = [_scalar(message, path, names) for path in place.parts]
+        parts = [scalar_text(value(message, path, names)) for path in place.parts]
         text = place.joined([part for part in parts if part is not None]) if None not in parts else None
     else:
-        text = place.value if place.path is None else _first(message, place.path, names)
+        text = place.value if place.path is None else value(message, place.path, names)
     return place.take(text) or None if isinstance(text, str) and len(text) <= NAME_MAX else None
 
 
 def _first(message: Any, path: str, names: Mapping[str, str]) -> Any:
     return names.get(path[1:]) if path.startswith("$") else next(values(message, steps(path)), None)
+
+
+def _same(message: Any, path: str, names: Mapping[str, str]) -> Any:
+    """The text or number that all values at a path are; None where they differ, or are neither."""
+    if path.startswith("$"):
+        return names.get(path[1:])
+    found = values(message, steps(path))
+    value = next(found, None)
+    if not isinstance(value, str | int):
+        return None
+    return value if all(type(other) is type(value) and other == value for other in found) else None
 
 
 def _scalar(message: Any, path: str, names: Mapping[str, str] | None = None) -> str | None:
@@ -262,9 +274,11 @@ def holds(message: Any, where: Mapping[str, tuple[str, ...]], names: Mapping[str
     return all(_scalar(message, path, names) in texts for path, texts in where.items())
 
 
-def _first_text(message: Any, places: tuple[Extract, ...], names: Mapping[str, str] = _NO_NAMES) -> str | None:
+def _first_text(
+    message: Any, places: tuple[Extract, ...], names: Mapping[str, str] = _NO_NAMES, *, alike: bool = False
+) -> str | None:
     for place in places:
-        text = _text(message, place, names)
+        text = _text(message, place, names, alike)
         if text is not None:
             return text
     return None

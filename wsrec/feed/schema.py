@@ -1036,7 +1036,7 @@ class Fields(_Model):
     channel: Places = Field(
         description="The channel's name. A name that is no channel's is an answer's or a heartbeat's."
     )
-    symbol: Places = Field(default=(), description="The symbol.")
+    symbol: Places = Field(default=(), description="The symbol; with `[]` the one that all rows have, else none.")
     exchange_time: TimePlaces = Field(default=(), description="The exchange's event time.")
     time_unit: TimeUnit = Field(
         default=TimeUnit.MS, description="Unit of `exchange_time`: `s`, `ms`, `us`, `ns` or `iso`."
