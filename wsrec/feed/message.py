@@ -231,7 +231,7 @@ def inflated(payload: bytes | memoryview) -> bytes | None:
 
 
 def _text(message: Any, place: Extract, names: Mapping[str, str], alike: bool) -> str | None:
-    """The text that a place gives, or None. Of several values at a path the first counts; `alike`: if all are the same."""
+    """The text that a place gives, or None. Of several values at a path the first counts; `alike`: if all are."""
     if (place.needs or place.where) and not counts(message, place, names):
         return None
     text: Any
