@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.feed.conftest import read
+from wsrec.feed.comparison import Link
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.message import INT64_MAX, INT64_MIN
 from wsrec.feed.schema import Channel, ConnectionSequence, Feed, Resets, SequenceRule, SequenceScope
-from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
+from wsrec.feed.sequence import Break, Checked, SequenceChecker, SequenceGap
 
 SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")
 
@@ -22,7 +23,7 @@ SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")
 def gaps(feed, messages, checker=None, conns=None):
     payloads = [m if isinstance(m, bytes) else json.dumps(m).encode() for m in messages]
     conns = np.array(conns or [0] * len(payloads), np.uint16)
-    return (checker or SequenceChecker(feed)).check(conns, read(FieldReader(feed), payloads))
+    return (checker or SequenceChecker(feed)).check(conns, read(FieldReader(feed), payloads)).gaps
 
 
 def message(name, **numbers):
@@ -249,20 +250,41 @@ class PlainChecker:
     def __init__(self, feed):
         self._feed = feed
         self._last = {}
+        # of each succession: whether its last message had a number, and its run
+        self._whole, self._run = {}, {}
+        self._runs = 0
+        self._names = {}
 
     def check(self, conns, columns):
-        gaps = []
+        gaps, links, runs = [], [], []
         values = zip(conns.tolist(), *(column.to_pylist() for column in columns), strict=True)
         for index, (conn, channel, symbol, _, seq, first, previous, fresh) in enumerate(values):
             about, counted = self._feed.channel_by_any_name.get(channel), self._feed.sequence
             rule = self._feed.sequence_rule(channel)
-            if rule is SequenceRule.NONE or seq is None:
+            links.append(Link.NONE)
+            runs.append(0)
+            if rule is SequenceRule.NONE or (counted and seq is None and channel is None):
                 continue
             scope = "connection" if counted else about.sequence_scope
             channel = None if scope == "connection" else channel
             symbol = symbol if scope == "symbol" else None
-            last = self._last.get((conn, channel, symbol))
-            self._last[conn, channel, symbol] = seq
+            key = (conn, channel, symbol)
+            if seq is None:
+                links[-1] = Link.UNNUMBERED
+                if key in self._last:
+                    self._whole[key] = False
+                continue
+            last, whole = self._last.get(key), self._whole.get(key, True)
+            self._last[key], self._whole[key] = seq, True
+            runs[-1] = self._run.get(key, 0)
+            links[-1] = Link.COMPARED if whole else Link.AFTER_UNNUMBERED
+            lacks = {SequenceRule.TOUCHING: first, SequenceRule.PREVIOUS: previous}.get(rule, seq) is None
+            if last is None:
+                links[-1] = Link.FIRST
+            elif lacks:
+                links[-1] = Link.UNLINKED
+            if links[-1] is not Link.COMPARED:
+                runs[-1] = self._next_run(key)
             if last is None or (about and about.repeats and seq == last):
                 continue
             found, expected = seq, last + 1
@@ -281,15 +303,31 @@ class PlainChecker:
             resets = counted.resets if counted else about.resets
             if fresh or (resets and found in resets.numbers):
                 what = Break.RESET
+            links[-1] = Link.RESET if what is Break.RESET else Link.COMPARED
+            runs[-1] = self._next_run(key)
             counts = rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and what is Break.MISSING
             missing = found - expected if counts else None
             gaps.append(
                 SequenceGap(index, conn, channel, symbol, rule, expected, found, missing, what, SequenceScope(scope))
             )
-        return gaps
+        return Checked(gaps, links, runs)
+
+    def _next_run(self, key):
+        self._runs += 1
+        self._run[key] = self._runs
+        return self._runs
+
+    def same_runs(self, found, expected):
+        """Whether these are the same runs, whatever their numbers."""
+        return all(
+            (one == 0) == (other == 0) and self._names.setdefault(one, other) == other
+            for one, other in zip(found, expected, strict=True)
+        )
 
     def reset(self, conn):
-        self._last = {key: seq for key, seq in self._last.items() if key[0] != conn}
+        for of in (self._last, self._whole, self._run):
+            for key in [key for key in of if key[0] == conn]:
+                del of[key]
 
 
 NUMBERS = st.none() | st.integers(0, 6) | st.sampled_from([INT64_MIN, INT64_MIN + 1, -1, INT64_MAX - 1, INT64_MAX])
@@ -369,11 +407,14 @@ class TestSameAsALoop:
     )
     @pytest.mark.parametrize("feed", [SPOT, USDM, MIXED, WHOLE], ids=["spot", "usdm", "mixed", "whole"])
     def test_any_messages(self, feed, batches):
-        checker, plain = SequenceChecker(feed), PlainChecker(feed)
+        checker, plain = SequenceChecker(feed, runs=True), PlainChecker(feed)
         for rows, names, reset, skipped in batches:
             conns, columns = batch(rows, names)
             conns, columns = conns[skipped:], FieldColumns._make(column[skipped:] for column in columns)
-            assert checker.check(conns, columns) == plain.check(conns, columns)
+            found, expected = checker.check(conns, columns), plain.check(conns, columns)
+            assert found.gaps == expected.gaps
+            assert found.links.tolist() == expected.links
+            assert plain.same_runs(found.runs.tolist(), expected.runs)
             if reset is not None:
                 checker.reset(reset)
                 plain.reset(reset)
@@ -387,8 +428,8 @@ class TestSameAsALoop:
             for who in random.integers(0, 700, size).tolist():
                 seqs[who] = seqs.get(who, 0) + (2 if random.random() < 0.01 else 1)
                 rows.append((who * 90, "trade", f"S{who % 300}", seqs[who], None, None, False))
-            found = checker.check(*batch(rows))
-            assert found == plain.check(*batch(rows))
+            found = checker.check(*batch(rows)).gaps
+            assert found == plain.check(*batch(rows)).gaps
         assert len(found) > 10
 
     def test_endless_symbols_are_forgotten(self, monkeypatch):
@@ -396,7 +437,7 @@ class TestSameAsALoop:
         checker = SequenceChecker(USDM)
         for start in range(0, 100, 5):
             rows = [(0, "trade", f"S{n}", 1, None, None, False) for n in range(start, start + 5)]
-            assert checker.check(*batch(rows)) == []
+            assert checker.check(*batch(rows)).gaps == []
         assert len(checker._keys) <= 20
 
 

@@ -54,5 +54,5 @@ class TestFields:
         for name in ("exchange_time", "exchange_seq", "seq_first", "seq_previous"):
             assert getattr(columns, name).type == pa.int64()
         conns = np.zeros(len(payloads), np.uint16)
-        for gap in SequenceChecker(feed).check(conns, columns):
+        for gap in SequenceChecker(feed).check(conns, columns).gaps:
             assert 0 <= gap.index < len(payloads)

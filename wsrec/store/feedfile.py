@@ -482,7 +482,7 @@ class FeedWriter:
     def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
         if not self._sequences.checks:
             return
-        self._tell_of(self._sequences.check(slots["conn"], fields), slots, when)
+        self._tell_of(self._sequences.check(slots["conn"], fields).gaps, slots, when)
 
     def _check_books(
         self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns, readable: Bools

@@ -424,7 +424,7 @@ class _SessionReading:
             return []
         span = slice(start, stop)
         within = FieldColumns._make(column[span] for column in columns)
-        breaks = self._checker.check(conns[span], within) if self._checker.checks else []
+        breaks = self._checker.check(conns[span], within).gaps if self._checker.checks else []
         gaps = [gap for gap in breaks if gap.what is not Break.RESET]
         gaps += self._order_books.gaps(conns[span], within, payload[span], carried[span])
         self._gap_seqs |= {int(seq[start + gap.index]) for gap in gaps}
