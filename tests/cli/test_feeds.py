@@ -37,6 +37,28 @@ class TestList:
     def test_table(self):
         assert "binance-usdm" in run("list").stdout
 
+    def test_marks_what_is_closed(self):
+        closed = {feed["name"]: feed["closed"] for feed in json.loads(run("list", "--json").stdout)}
+        assert {name: day for name, day in closed.items() if day} == {"bitmex": "2026-09-23"}
+        assert re.search(r"closed\s+2026-09-23", run("list").stdout)
+
+
+class TestClosed:
+    def test_is_shown_and_checked_and_not_planned(self):
+        assert "2026-09-23" in run("show", "bitmex").stdout
+        assert "no mistakes" in run("check", str(catalogue()["bitmex"])).stdout
+        result = run("plan", "bitmex", code=2)
+        assert result.stdout == ""
+        assert result.stderr.startswith("bitmex closed on 2026-09-23: ")
+
+    def test_is_not_offered_where_one_records(self):
+        shell = ShellComplete(main, {}, "wsrec", "_WSREC_COMPLETE")
+        offered = [
+            [item.value for item in shell.get_completions([*words], "bit")] for words in (["record"], ["feeds", "show"])
+        ]
+        assert "bitmex" not in offered[0]
+        assert "bitmex" in offered[1]
+
 
 class TestShow:
     def test_table(self):

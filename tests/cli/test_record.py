@@ -56,6 +56,7 @@ class TestWrongUsage:
         ("arguments", "words"),
         [
             (["binanse"], ["no feed 'binanse'", "did you mean binance", "wsrec feeds list"]),
+            (["bitmex"], ["bitmex closed on 2026-09-23: "]),
             (["https://h/p"], ["begins with ws:// or wss://"]),
             (["binance", "--symbols", "BTC$"], ["BTC$"]),
             (["binance", "--channels", "tradez"], ["no channel 'tradez'", "wsrec feeds show binance"]),

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from wsrec.feed.load import catalogue
-from wsrec.feed.schema import NAME_PATTERN, ConfigError
+from wsrec.feed.load import catalogue, find_feed
+from wsrec.feed.samples import Sample, read_samples
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed
 from wsrec.feed.target import resolve
 
 
@@ -26,6 +27,39 @@ class TestFeed:
     def test_subscribe_is_for_urls(self):
         with pytest.raises(ConfigError, match="use --symbols and --channels"):
             resolve("binance", subscribe=("x",))
+
+
+class TestClosed:
+    """A market that is no more: its captures are still read, and nothing is asked of it."""
+
+    @pytest.mark.parametrize("wanted", [{}, {"symbols": ("all",)}, {"channels": ("no such",)}])
+    def test_is_not_recorded(self, wanted):
+        with pytest.raises(ConfigError, match=r"^bitmex closed on 2026-09-23: .+bitmex\.com"):
+            resolve("bitmex", **wanted)
+
+    def test_nor_is_a_copy_that_says_so(self, tmp_path):
+        path = tmp_path / "my.yaml"
+        text = catalogue()["binance"].read_text()
+        path.write_text(f"{text}closed: {{date: '2026-01-31', reason: it was bought}}\n")
+        with pytest.raises(ConfigError, match=r"^binance closed on 2026-01-31: it was bought"):
+            resolve(str(path))
+
+    @pytest.mark.parametrize("closed", ["yesterday", "{date: '2026-13-01', reason: x}", "{date: '2026-01-31'}"])
+    def test_is_a_day_and_a_reason(self, tmp_path, closed):
+        path = tmp_path / "my.yaml"
+        path.write_text(f"{catalogue()['binance'].read_text()}closed: {closed}\n")
+        with pytest.raises(ConfigError, match=r"my\.yaml:\d+: closed"):
+            resolve(str(path))
+
+    def test_its_messages_are_still_read(self):
+        feed = find_feed("bitmex")
+        message = (
+            b'{"table":"trade","action":"insert","data":[{"symbol":"XBTUSD","timestamp":"2024-11-24T08:00:00.000Z"}]}'
+        )
+        (reading,) = read_samples(feed, [Sample("trade", message)])
+        assert (reading.channel, reading.symbol) == ("trade", "XBTUSD")
+        # as the metadata of a capture keep it
+        assert Feed.model_validate(feed.public_config()) == feed
 
 
 class TestFile:

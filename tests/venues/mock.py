@@ -149,6 +149,8 @@ def received_in_session(name: str) -> list[str]:
 def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
     """A feed of the catalogue whose sockets are at the host of `url`, paths kept; `changes` replace keys at its top."""
     config = feed_keys(feed)
+    # what its captures are of can be served here all the same
+    config.pop("closed", None)
     scheme, host, *_ = urlsplit(url)
     for socket in config["sockets"].values():
         _, _, path, query, _ = urlsplit(socket["url"])
