@@ -82,7 +82,8 @@ def feeds_table(page: str, read: list[File]) -> str:
         counts = [str(len(mine)), *(str(sum(getattr(r, field) is not None for r in mine)) for field in FIELDS)]
         if not MESSAGES.exists():
             counts = kept.get(f"`{name}`", ["-"] * _COUNTED)
-        cells = [f"`{name}`", feed.description, _channels(feed), _keep_alive(feed), _gaps(feed), *counts]
+        market = f"{feed.description} (closed {feed.closed.date})" if feed.closed else feed.description
+        cells = [f"`{name}`", market, _channels(feed), _keep_alive(feed), _gaps(feed), *counts]
         lines.append(_row(cells))
     return FEEDS_HEAD + "".join(lines)
 

@@ -21,7 +21,13 @@ _MOST = 500
 def feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of the catalogue; files where none begins so."""
     found = [name for name in catalogue() if name.startswith(incomplete)]
-    return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="file")]
+    return _or_files(found, incomplete)
+
+
+def open_feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The same without markets that are closed."""
+    found = [name for name in catalogue() if name.startswith(incomplete)]
+    return _or_files([name for name in found if find_feed(name).closed is None], incomplete)
 
 
 def channel_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -43,6 +49,10 @@ def symbol_names(ctx: click.Context, param: click.Parameter, incomplete: str) ->
         if feed.symbols is not None and feed.symbols.listing is not None:
             names.append(ALL)
     return _listed(incomplete, names)
+
+
+def _or_files(names: list[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
 def _feeds(ctx: click.Context) -> list[Feed]:

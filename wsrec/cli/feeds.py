@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsrec.cli.completion import channel_names, feed_names, symbol_names
+from wsrec.cli.completion import channel_names, feed_names, open_feed_names, symbol_names
 from wsrec.cli.types import ShardType
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
@@ -87,12 +87,21 @@ def list_(as_json: bool) -> None:
     """
     known = [find_feed(name) for name in catalogue()]
     if as_json:
-        rows = [{"name": feed.name, "description": feed.description, "homepage": feed.homepage} for feed in known]
+        rows = [
+            {
+                "name": feed.name,
+                "description": feed.description,
+                "homepage": feed.homepage,
+                "closed": feed.closed and str(feed.closed.date),
+            }
+            for feed in known
+        ]
         return _print_json(rows)
     table = _table("feed", "description", "common channels")
     for feed in known:
         common = sorted({channel.common for channel in feed.channels.values() if channel.common})
-        table.add_row(*_cells(feed.name, feed.description, ", ".join(common)))
+        channels = f"closed {feed.closed.date}" if feed.closed else ", ".join(common)
+        table.add_row(*_cells(feed.name, feed.description, channels))
     return Console().print(table)
 
 
@@ -188,7 +197,7 @@ def new(name: str, out: Path | None) -> None:
 
 
 @feeds.command("plan")
-@click.argument("target", shell_complete=feed_names)
+@click.argument("target", shell_complete=open_feed_names)
 @click.option(
     "--symbols",
     multiple=True,
@@ -343,6 +352,8 @@ def _busiest_second(connections: Sequence[ConnectionPlan]) -> int:
 
 def _facts(feed: Feed) -> list[tuple[str, str]]:
     facts = [(feed.name, feed.description)]
+    if feed.closed:
+        facts.append(("closed", f"{feed.closed.date}: {feed.closed.reason}"))
     facts += [(f"socket {name}", mask_url(socket.url)) for name, socket in feed.sockets.items()]
     if feed.symbols:
         facts.append(("symbols", f"{feed.symbols.words}, as in {feed.symbols.example}"))

@@ -13,7 +13,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from wsrec.cli.completion import channel_names, feed_names, symbol_names
+from wsrec.cli.completion import channel_names, open_feed_names, symbol_names
 from wsrec.cli.feeds import comma_list
 from wsrec.cli.types import CpusType, DurationType, RotateType, ShardType, SizeType, UntilType
 from wsrec.feed.schema import ConfigError
@@ -92,7 +92,7 @@ class _RecordCommand(click.Command):
     nargs=-1,
     required=True,
     metavar="TARGET...",
-    shell_complete=feed_names,
+    shell_complete=open_feed_names,
     # before the options: a run config has defaults for them
     is_eager=True,
     callback=_read_targets,

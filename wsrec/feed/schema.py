@@ -7,6 +7,7 @@ that its author did not write into it.
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import json
 import math
@@ -1083,12 +1084,22 @@ def check_names(place: str | Extract, names: set[str], where: tuple[str, ...]) -
         raise MisfitError(where, f"found ${min(unknown)}, expected one of fields.ids.names")
 
 
+class Closed(_Model):
+    """A market that is no more."""
+
+    date: datetime.date = Field(description='The day (UTC) on which it ended, in quotes: `"2026-09-23"`.')
+    reason: str = Field(description="What happened, and who says so.", min_length=1, max_length=500)
+
+
 class Feed(_Model):
     """One exchange market."""
 
     name: str = Field(description="Its name in paths and columns: a-z, 0-9, dots, dashes.", pattern=NAME_PATTERN)
     description: str = Field(description="One line for `wsrec feeds list`.", max_length=300)
     homepage: str | None = Field(default=None, description="The exchange's own documentation.", max_length=500)
+    closed: Closed | None = Field(
+        default=None, description="When and why it ended: it is not recorded any more, and its captures are still read."
+    )
     sockets: dict[str, Socket] = Field(description="Addresses by name.", min_length=1)
     symbols: Symbols | None = Field(default=None, description="What symbols look like.")
     default_symbols: tuple[str, ...] = Field(default=(), description="Recorded when no symbols are asked for.")
@@ -1231,6 +1242,17 @@ class Feed(_Model):
     def default_channels(self) -> tuple[str, ...]:
         """Full names of the channels that are recorded when none are asked for."""
         return tuple(name for name, channel in self.channel_table.items() if channel.default)
+
+    def check_open(self) -> None:
+        """Make sure that there is something to record.
+
+        Raises:
+            ConfigError: the market is closed.
+
+        """
+        if self.closed is not None:
+            kept = "its captures are still read, and nothing new can be recorded"
+            raise ConfigError(f"{self.name} closed on {self.closed.date}: {self.closed.reason}; {kept}")
 
     def public(self) -> Feed:
         """The same feed without secrets, to be stored or shown; still reads messages, no longer connects."""

@@ -100,6 +100,7 @@ def resolve(
         # Not repeated: it may hold a secret.
         raise ConfigError("expected a URL that begins with ws:// or wss://")
     feed = load_feed(Path(target)) if _is_path(target) else find_feed(target)
+    feed.check_open()
     if subscribe:
         raise ConfigError(
             f"--subscribe is for bare URLs; {feed.name} makes its own subscriptions: use --symbols and --channels"
