@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from wsrec.cli.completion import channel_names, open_feed_names, symbol_names
 from wsrec.cli.feeds import comma_list
-from wsrec.cli.types import CpusType, DurationType, RotateType, ShardType, SizeType, UntilType
+from wsrec.cli.types import CpusType, DurationType, FolderType, RotateType, ShardType, SizeType, UntilType
 from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted
@@ -100,7 +100,7 @@ class _RecordCommand(click.Command):
 @click.option(
     "--out",
     "-o",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FolderType(file_okay=False, path_type=Path),
     default="captures",
     show_default=True,
     help="Folder to record into.",

@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 import msgspec
 
+from wsrec.cli.types import FolderType
 from wsrec.session.lock import OutputLockedError
 from wsrec.session.outcome import ExitStatus
 from wsrec.session.recover import RecoveredSession, recover_folder
@@ -15,7 +16,7 @@ from wsrec.units import clean, duration, printable_json, utc
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@click.argument("out", type=FolderType(exists=True, file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print what was recovered, or why nothing, as one JSON object.")
 def recover(out: Path, as_json: bool) -> None:
     """Make files of what a killed recorder left in its journals. `wsrec record` does the same when it starts.

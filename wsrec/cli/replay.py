@@ -9,6 +9,7 @@ import sys
 import click
 import msgspec
 
+from wsrec.cli.types import SourceType
 from wsrec.replay.message import SourceError
 from wsrec.replay.run import DEMO, Endpoint, ReplayOptions, run
 from wsrec.replay.server import ServeError
@@ -31,7 +32,7 @@ def _speed(context: click.Context, option: click.Parameter, value: str | None) -
 
 
 @click.command(name="replay", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SourceType())
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--tls-self-signed", is_flag=True, help="Serve wss:// with a certificate made at start.")

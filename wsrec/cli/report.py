@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
+from wsrec.cli.types import SourceType
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress
 from wsrec.units import clean
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("sources", nargs=-1, required=True, metavar="FILE|DIR|GLOB...")
+@click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="FILE|DIR|GLOB...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 def report(sources: tuple[str, ...], as_json: bool) -> None:
     """Say what captures hold: rows, rates, gaps, completeness, and the time between the six stages of each frame.

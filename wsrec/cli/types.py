@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsrec.feed.shard import Shard
-from wsrec.session.settings import Rotation, parse_cpus, parse_duration, parse_rotation, parse_size, parse_until
+from wsrec.session.settings import (
+    Rotation,
+    check_folder,
+    parse_cpus,
+    parse_duration,
+    parse_rotation,
+    parse_size,
+    parse_until,
+    without_user,
+)
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -112,3 +121,32 @@ class ShardType(_ParamType):
             return Shard.parse(str(value))
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
+
+
+class FolderType(click.Path):
+    """A file or a folder of this machine; an address is refused. Arguments as of `click.Path`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check, or fail with what was expected."""
+        _local(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class SourceType(_ParamType):
+    """A file, a folder or a pattern of them, on this machine."""
+
+    name = "source"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check, or fail with what was expected."""
+        _local(self, value, param, ctx)
+        return str(value)
+
+
+def _local(kind: _ParamType, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    if not isinstance(value, str):
+        return
+    try:
+        check_folder(value)
+    except ValueError as error:
+        kind.fail(f"{without_user(value)!r}: {error}", param, ctx)

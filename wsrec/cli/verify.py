@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from wsrec.cli.types import FolderType
 from wsrec.report.terminal import reading_progress
 from wsrec.units import clean, printable_json
 from wsrec.verify.model import VerifyStatus
@@ -15,7 +16,7 @@ from wsrec.verify.verify import verify as verify_captures
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=FolderType(exists=True, path_type=Path), metavar="PATH...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing: the exit status is the answer.")
 def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:

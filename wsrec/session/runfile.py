@@ -21,6 +21,7 @@ from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode
 from wsrec.session.settings import (
     Rotation,
+    check_folder,
     check_message_size,
     check_ring_size,
     parse_cpus,
@@ -28,6 +29,7 @@ from wsrec.session.settings import (
     parse_rotation,
     parse_size,
     parse_until,
+    without_user,
 )
 
 
@@ -67,6 +69,13 @@ def _cpus(value: Any) -> Any:
     if cpus is None:
         raise ValueError("expected processor numbers, as in 2 or [2, 3]")
     return cpus
+
+
+def _folder(value: Any) -> Any:
+    try:
+        return check_folder(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"found {without_user(value)!r}, {error}") from error
 
 
 def _shard(value: Any) -> Any:
@@ -148,7 +157,9 @@ class Run(_Model):
     """A recording: its feeds, and the options of `wsrec record` by the same names."""
 
     feeds: tuple[_Feed, ...] = Field(description="What to record. A list.", max_length=1000)
-    out: Path | None = Field(default=None, description="Folder to record into.")
+    out: Annotated[Path, BeforeValidator(_folder, json_schema_input_type=Path)] | None = Field(
+        default=None, description="Folder to record into."
+    )
     shard: Annotated[Shard | None, BeforeValidator(_shard, json_schema_input_type=str)] = Field(
         default=None, description="Which of several equal shares of all feeds' symbols to take: `3/16`."
     )

@@ -16,6 +16,10 @@ _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmg]i?|)b?", re.IGNORECASE)
 
+# a scheme as RFC 3986 section 3.1 has it
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_USER = re.compile(r"//[^/]*@")
+
 
 class Rotation(NamedTuple):
     """When a file ends: after so many seconds, or so many bytes."""
@@ -74,6 +78,26 @@ def parse_cpus(text: str) -> tuple[int, ...] | None:
     if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts) or len(set(parts)) != len(parts):
         return None
     return tuple(map(int, parts))
+
+
+def check_folder(text: str) -> str:
+    """The same, where it can name a file or a folder of this machine.
+
+    Raises:
+        ValueError: it is an address, as `s3://bucket/x`; the text says what was expected.
+
+    """
+    if _ADDRESS.match(text):
+        raise ValueError(
+            "expected a folder of this machine: addresses are not supported, object stores included; "
+            "record into a folder, and copy the finished files there"
+        )
+    return text
+
+
+def without_user(text: str) -> str:
+    """An address without its user part, which may hold a secret."""
+    return _USER.sub("//", text)
 
 
 def check_message_size(size: int) -> int:
