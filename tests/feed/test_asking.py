@@ -147,7 +147,8 @@ channels: {spot.obu: {topic: "spot.obu:{symbol}"}}
 subscribe: {url: "?streams={topics:/}"}
 channels: {t: {topic: "{symbol}@trade"}}
 """)
-        assert connection.url == connection.public_url == "wss://h/ws?streams=A@trade/B@trade"
+        assert connection.url == "wss://h/ws?streams=A@trade/B@trade"
+        assert connection.public_url == "wss://h/***?streams=A@trade/B@trade"
         assert connection.subscriptions == ()
         assert connection.topics == ("A@trade", "B@trade")
 

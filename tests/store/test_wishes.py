@@ -11,7 +11,7 @@ from wsrec.store.wishes import Wishes
 
 
 def snapshot(symbol: str, stream: int = 0, conn: int = 0) -> SnapshotRequest:
-    return SnapshotRequest("f", conn, stream, "book", symbol, "https://h/", 1.0, "the subscription began")
+    return SnapshotRequest("f", conn, stream, "book", symbol, "https://h/", 1.0, "the subscription began", "https://h/")
 
 
 def fetched(symbol: str, kind: EventKind = EventKind.SNAPSHOT, conn: int = 0) -> Event:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from wsrec.child import FailedLine, Line, LogLine, SummaryLine, encode_job
+from wsrec.environment import worker_environment
 
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
@@ -130,7 +130,7 @@ def running(
         bufsize=0,
         pass_fds=tuple(descriptors),
         start_new_session=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment},
+        env={**worker_environment(), **environment},
     )
     process = Process(popen, warn)
     try:

@@ -156,7 +156,7 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
                 notes=notes,
                 status=status,
                 connections=connections,
-                feeds=(FeedJob(name=target.feed.name, config=target.feed.public_config()),),
+                feeds=(FeedJob.of(target.feed),),
             )
             stack.enter_context(running("wsrec.store", writer, setup.warn, descriptors))
         job = ReceiverJob(

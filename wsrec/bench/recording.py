@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.results import RecordingRound
 from wsrec.bench.sender import Served
 from wsrec.bench.setup import Setup
+from wsrec.environment import child_environment
 from wsrec.feed.load import find_feed
 from wsrec.session.outcome import ExitStatus
 from wsrec.stages import HANDOFF, PARSED
@@ -72,8 +72,7 @@ def _measure_ours(
     command = ["record", str(feed_file(folder, url)), "--symbols", _SYMBOLS, "--channels", _CHANNELS]
     command += ["--ca-file", setup.ca_file, "--until-close", "--out", str(out), "--json", "--quiet", *pinned]
     # every setting is as the bench says, not as the user's environment has it
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("WSREC_")}
-    with _recorder([sys.executable, "-P", "-m", "wsrec", *command], environment) as recorder:
+    with _recorder([sys.executable, "-P", "-m", "wsrec", *command], child_environment()) as recorder:
         try:
             output, _ = recorder.communicate(timeout=patience)
         except subprocess.TimeoutExpired:

@@ -22,7 +22,7 @@ from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.plan import ConnectionPlan, plan
 from wsrec.feed.samples import Reading, read_samples, samples_of
-from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema, mask_url
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema
 from wsrec.feed.shard import Shard
 from wsrec.feed.skeleton import skeleton
 from wsrec.feed.target import ALL, Wanted, resolve
@@ -249,7 +249,7 @@ def plan_(
                 **row,
                 "url": row["public_url"],
                 "headers": sorted(row["headers"]),
-                "token": row["token"] and {**row["token"], "url": mask_url(row["token"]["url"])},
+                "token": row["token"] and {**row["token"], "url": row["token"]["public_url"]},
             }
             for row in rows
         ]
@@ -309,9 +309,7 @@ def _print_plan(connection: ConnectionPlan) -> None:
     if connection.headers:
         lines.append(f"headers: {', '.join(sorted(connection.headers))}")
     if connection.token:
-        lines.append(
-            f"first {connection.token.method} {mask_url(connection.token.url)} for a token, before each attempt"
-        )
+        lines.append(f"first {connection.token.method} {connection.token.public_url} for a token, before each attempt")
     if connection.start_after:
         lines.append(f"connects {connection.start_after:g} s after the start")
     if connection.wait:
@@ -354,12 +352,13 @@ def _facts(feed: Feed) -> list[tuple[str, str]]:
     facts = [(feed.name, feed.description)]
     if feed.closed:
         facts.append(("closed", f"{feed.closed.date}: {feed.closed.reason}"))
-    facts += [(f"socket {name}", mask_url(socket.url)) for name, socket in feed.sockets.items()]
-    if feed.symbols:
-        facts.append(("symbols", f"{feed.symbols.words}, as in {feed.symbols.example}"))
+    public = feed.public()
+    facts += [(f"socket {name}", socket.url) for name, socket in public.sockets.items()]
+    if public.symbols:
+        facts.append(("symbols", f"{public.symbols.words}, as in {public.symbols.example}"))
         facts.append(("default symbols", ", ".join(feed.default_symbols) or "none"))
-        if feed.symbols.listing:
-            facts.append(("all symbols", str(cached(feed) or f"not listed yet, from {feed.symbols.listing.url}")))
+        if public.symbols.listing:
+            facts.append(("all symbols", str(cached(feed) or f"not listed yet, from {public.symbols.listing.url}")))
     if feed.limits and feed.limits.streams_per_connection:
         facts.append(("limits", f"{feed.limits.streams_per_connection} streams a connection"))
     if feed.homepage:

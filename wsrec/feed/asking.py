@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from wsrec.feed.masking import mask_tail, mask_url
 from wsrec.feed.template import Raw, fill, fill_url, names
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ def address(url: str, asks: Sequence[Ask]) -> str:
     """The URL of a connection whose address asks; the socket's own where messages do."""
     template = asks[0].subscribe.url if asks else None
     return url if template is None else url + fill_url(template, {"topics": [one.topic for one in asks]})
+
+
+def public_address(url: str, asks: Sequence[Ask], parts: Collection[str]) -> str:
+    """The same without what may be secret; `parts` are not (`wsrec.feed.masking`)."""
+    template = asks[0].subscribe.url if asks else None
+    tail = "" if template is None else fill_url(mask_tail(template, parts), {"topics": [one.topic for one in asks]})
+    return mask_url(url, parts) + tail
 
 
 class Message(NamedTuple):

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from wsrec.feed.schema import ENVIRONMENT, ConfigError, MisfitError
+from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
+from wsrec.feed.schema import ConfigError, MisfitError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -107,7 +108,7 @@ class Document:
             missing = problem["type"] == "missing"
             key = ".".join(map(str, where if missing else known)) or "file"
             line = self._lines.get(known, 1)
-            complaint = self._complaint(problem, self._written.get(known))
+            complaint = self._complaint(known, problem, self._written.get(known))
             messages.append((line, f"{self.source}:{line}: {_printable(key)}: {complaint}"))
         found = sorted(dict.fromkeys(messages), key=lambda message: message[0])
         told = [text for _, text in found[:_MOST_TOLD]]
@@ -115,7 +116,7 @@ class Document:
             told.append(f"{self.source}:{found[_MOST_TOLD][0]}: found {len(found) - len(told)} more mistakes")
         return told
 
-    def _complaint(self, problem: Any, written: str | None) -> str:
+    def _complaint(self, where: Location, problem: Any, written: str | None) -> str:
         if problem["type"] == "missing":
             return "found nothing, expected a value"
         if problem["type"] == "extra_forbidden":
@@ -127,7 +128,8 @@ class Document:
         message = re.sub(r"a valid dictionary( or instance of \w+)?", "keys and values", message)
         if message.startswith("found"):
             return _printable(message)
-        return f"found {_brief(problem['input'] if written is None else written)}, {message}"
+        value = problem["input"] if written is None else written
+        return f"found {_brief(_shown(where, value))}, {message}"
 
 
 def read_document(path: Path | Traversable, what: str, schema: str) -> Document:
@@ -268,6 +270,15 @@ class _Plain:
 def _refuse(problem: str, at: Any) -> yaml.MarkedYAMLError:
     """The error for a node or an event of the YAML."""
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+def _shown(where: Location, value: Any) -> Any:
+    """A value as a complaint may have it: in an address, whole or not, and in a header there may be secrets."""
+    if not isinstance(value, str):
+        return value
+    if "://" in value:
+        return mask_url(value)
+    return MASK if {"headers", "url", "token"} & set(where) else value
 
 
 def _brief(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from wsrec.feed.document import Document, parse_document, read_document
 from wsrec.feed.schema import ConfigError, Feed
 
+_LIKE_A_NAME = r"[\w. -]{1,64}"
 _WHAT, _SCHEMA = "a feed's YAML", "wsrec feeds schema"
 
 
@@ -47,7 +49,7 @@ def catalogue() -> dict[str, Traversable]:
 
 
 def find_feed(name: str) -> Feed:
-    """The feed called `name` in the catalogue.
+    """The feed called `name` in the catalogue; whatever its file has in addresses is public.
 
     Raises:
         ConfigError: there is none; names near matches.
@@ -57,5 +59,7 @@ def find_feed(name: str) -> Feed:
     if name not in feeds:
         near = difflib.get_close_matches(name.lower(), feeds, n=3, cutoff=0.5)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ConfigError(f"no feed {name!r}: {meant}`wsrec feeds list` shows them all; a path ends in .yaml")
-    return load_feed(feeds[name])
+        # what is no name at all may be an address with a secret in it
+        found = repr(name) if re.fullmatch(_LIKE_A_NAME, name) else "of that name"
+        raise ConfigError(f"no feed {found}: {meant}`wsrec feeds list` shows them all; a path ends in .yaml")
+    return load_feed(feeds[name]).open()

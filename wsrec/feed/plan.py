@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from wsrec.feed.asking import Ask, address, ask, messages
+from wsrec.feed.asking import Ask, address, ask, messages, public_address
 from wsrec.feed.balance import TooMuchError, spread
+from wsrec.feed.masking import MASK, mask_url
 
 if TYPE_CHECKING:
     # Only for the type checker: receivers import this module, and have no use for YAML or pydantic.
-    from wsrec.feed.schema import Feed, Socket
+    from wsrec.feed.schema import Feed, Socket, Token
     from wsrec.feed.target import Target
 
 ASK_AFTER, ANSWER_WITHIN = 20.0, 10.0
@@ -62,6 +63,7 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     method: Literal["GET", "POST"]
     token: str
     endpoint: str | None = None
+    public_url: str = MASK
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,10 +183,10 @@ def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[in
         conn=conn,
         feed=feed.name,
         url=address(socket.resolved_url(), asks),
-        public_url=address(socket.public().url, asks),
+        public_url=public_address(socket.url, asks, feed.public_url_parts),
         headers=socket.resolved_headers(),
         compression=socket.compression,
-        token=TokenRequest(**token.model_dump()) if token else None,
+        token=_token_request(token, feed) if token else None,
         asked_by_url=tuple(ask.topic for ask in asks if ask.subscribe.url),
         wait=opening.wait if opening else 0.0,
         first=opening.send if opening else (),
@@ -201,6 +203,10 @@ def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[in
         ask_after=keep_alive.ask_after if keep_alive else ASK_AFTER,
         answer_within=keep_alive.answer_within if keep_alive else ANSWER_WITHIN,
     )
+
+
+def _token_request(token: Token, feed: Feed) -> TokenRequest:
+    return TokenRequest(**token.model_dump(), public_url=mask_url(token.url, feed.public_url_parts))
 
 
 def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Ask, ...]]]:

@@ -13,26 +13,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from wsrec.feed import template
+from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, parts_of, parts_of_tail
 from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
 from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
 
-MASK = "***"
 _MAX_EXPANSION = 1000
-ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
 _MAX_URL = 4000
-_SECRET_NAME = re.compile(r"key|token|secret|sign|passw|credential|auth", re.IGNORECASE)
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]{0,63}$"
 KeyPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=200)]
@@ -416,11 +414,11 @@ class Socket(_Model):
         """Whether a symbol, as the exchange's payload writes it, is asked for here."""
         return self.symbols is None or re.fullmatch(self.symbols, symbol) is not None
 
-    def public(self) -> Socket:
-        """The same without secrets."""
-        token = self.token and self.token.model_copy(update={"url": mask_url(self.token.url)})
+    def public(self, parts: Collection[str]) -> Socket:
+        """The same without secrets; `parts` of its addresses are none."""
+        token = self.token and _masked(self.token, parts)
         headers = dict.fromkeys(self.headers, MASK)
-        return self.model_copy(update={"url": mask_url(self.url), "headers": headers, "token": token})
+        return _masked(self, parts).model_copy(update={"headers": headers, "token": token})
 
 
 class Listing(_Model):
@@ -527,6 +525,9 @@ class Symbols(_Model):
         return template.PLACEHOLDER.sub(lambda found: called[found[1]], written)
 
 
+_Addressed = TypeVar("_Addressed", Socket, Token, Listing, "Snapshot")
+
+
 class Subscribe(_Model):
     """How topics are asked for: with a message (`message`), or with the address (`url`)."""
 
@@ -561,6 +562,10 @@ class Subscribe(_Model):
         default=False,
         description="Whether a message replaces the one before it: then one message has all topics of a connection.",
     )
+
+    def public(self, parts: Collection[str]) -> Subscribe:
+        """The same without secrets; `parts` of its address are none."""
+        return self if self.url is None else self.model_copy(update={"url": mask_tail(self.url, parts)})
 
     @property
     def by_channel(self) -> bool:
@@ -632,7 +637,7 @@ class Snapshot(_Model):
     """Where the state that a stream changes can be had over HTTP, without a key: a row with direction `rest`."""
 
     url: str = Field(
-        description="`https://`; `{symbol}` is replaced by the symbol as in messages. Nothing secret may be in it.",
+        description="`https://`; `{symbol}` is replaced by the symbol as in messages.",
         max_length=2000,
     )
     at_start: bool = Field(default=False, description="Fetch one whenever a subscription begins.")
@@ -654,16 +659,16 @@ class Snapshot(_Model):
         except ValueError:
             usable = False
         plain = filled.isascii() and filled.isprintable() and not re.search(r"[\s{}#]", filled)
-        if not usable or not plain or _SECRET_NAME.search(parts.query):
+        if not usable or not plain:
             raise ValueError(expected)
         local = parts.hostname in ("localhost", "127.0.0.1", "::1")
         if parts.scheme != "https" and not (local and parts.scheme == "http"):
             raise ValueError(expected)
         return url
 
-    def filled(self, symbol: str | None) -> str:
-        """The URL of a symbol's snapshot."""
-        return self.url.replace("{symbol}", quote(symbol or "", safe=""))
+    def filled(self, symbol: str | None, url: str | None = None) -> str:
+        """The URL of a symbol's snapshot, or of `url` in place of this one."""
+        return (url or self.url).replace("{symbol}", quote(symbol or "", safe=""))
 
 
 class Checksum(_Model):
@@ -822,6 +827,12 @@ class Channel(_Model):
                 found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
                 raise MisfitError((key,), found)
         return self
+
+    def public(self, parts: Collection[str]) -> Channel:
+        """The same without secrets; `parts` of its addresses are none."""
+        snapshot = self.snapshot and _masked(self.snapshot, parts)
+        subscribe = self.subscribe and self.subscribe.public(parts)
+        return self.model_copy(update={"snapshot": snapshot, "subscribe": subscribe})
 
     def filled(self, parameters: dict[str, str]) -> Channel:
         """The same with values for all of its parameters."""
@@ -1101,6 +1112,11 @@ class Feed(_Model):
         default=None, description="When and why it ended: it is not recorded any more, and its captures are still read."
     )
     sockets: dict[str, Socket] = Field(description="Addresses by name.", min_length=1)
+    public_url_parts: Texts = Field(
+        default=(),
+        description="Parts of the paths of its addresses, and names of parameters of their queries, that are shown and "
+        "stored: `[ws, v5, streams]`. All others are shown and stored as `***`; of a feed of the catalogue none is.",
+    )
     symbols: Symbols | None = Field(default=None, description="What symbols look like.")
     default_symbols: tuple[str, ...] = Field(default=(), description="Recorded when no symbols are asked for.")
     channels: dict[str, Channel] = Field(
@@ -1256,11 +1272,40 @@ class Feed(_Model):
 
     def public(self) -> Feed:
         """The same feed without secrets, to be stored or shown; still reads messages, no longer connects."""
-        return self.model_copy(update={"sockets": {key: s.public() for key, s in self.sockets.items()}})
+        parts = self.public_url_parts
+        symbols, subscribe = self.symbols, self.subscribe
+        if symbols is not None and symbols.listing is not None:
+            symbols = symbols.model_copy(update={"listing": _masked(symbols.listing, parts)})
+        return self.model_copy(
+            update={
+                "sockets": {key: socket.public(parts) for key, socket in self.sockets.items()},
+                "symbols": symbols,
+                "subscribe": subscribe and subscribe.public(parts),
+                "channels": {key: channel.public(parts) for key, channel in self.channels.items()},
+            }
+        )
+
+    def open(self) -> Feed:
+        """The same feed, all text of whose addresses is public; what is filled in is not."""
+        parts = [*self.public_url_parts]
+        urls = [socket.url for socket in self.sockets.values()]
+        urls += [socket.token.url for socket in self.sockets.values() if socket.token is not None]
+        if self.symbols is not None and self.symbols.listing is not None:
+            urls.append(self.symbols.listing.url)
+        for channel in self.channels.values():
+            urls += [channel.snapshot.url] if channel.snapshot is not None else []
+        for subscribe in (self.subscribe, *(channel.subscribe for channel in self.channels.values())):
+            parts += parts_of_tail(subscribe.url) if subscribe is not None and subscribe.url is not None else ()
+        parts += (part for url in urls for part in parts_of(url))
+        return self.model_copy(update={"public_url_parts": tuple(dict.fromkeys(parts))})
 
     def public_config(self) -> dict[str, Any]:
         """`public()` as plain data; `Feed.model_validate` reads it back."""
         return self.public().model_dump(mode="json", exclude_defaults=True)
+
+
+def _masked(model: _Addressed, parts: Collection[str]) -> _Addressed:
+    return model.model_copy(update={"url": mask_url(model.url, parts)})
 
 
 def _with(parameters: dict[str, str], text: Any) -> Any:
@@ -1297,24 +1342,6 @@ def check_url(url: str) -> None:
         parse_uri(url)
     except (InvalidURI, ValueError, AssertionError) as error:
         raise ValueError(expected) from error
-
-
-def mask_url(url: str) -> str:
-    """`url` with the user's name and password and the values of secret-looking parameters replaced."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return MASK
-    userinfo, at, host = parts.netloc.rpartition("@")
-    netloc = f"{MASK}:{MASK}@{host}" if at and userinfo else host
-    # Kept as written, not decoded and encoded again: what is stored shall be what was sent.
-    pairs = re.split(r"([&;])", parts.query)
-    for index, pair in enumerate(pairs):
-        name, equals, value = pair.partition("=")
-        told = ENVIRONMENT.fullmatch(value) or template.PLACEHOLDER.fullmatch(value)
-        if equals and value and not told and _SECRET_NAME.search(name):
-            pairs[index] = f"{name}={MASK}"
-    return urlunsplit(parts._replace(netloc=netloc, query="".join(pairs)))
 
 
 def feed_schema() -> dict[str, Any]:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from wsrec.feed.listing import Listed, all_symbols
 from wsrec.feed.load import find_feed, load_feed
-from wsrec.feed.schema import ConfigError, Feed, Socket, check_url, mask_url
+from wsrec.feed.masking import mask_url
+from wsrec.feed.schema import ConfigError, Feed, Socket, check_url
 from wsrec.feed.shard import Shard
 
 ALL = "all"

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.child import encode_job
+from wsrec.environment import child_environment
 from wsrec.replay.run import DEMO, Endpoint, ReplayOptions
 
 _START_SECONDS = 30.0  # imports and two keys; a loaded machine is slow at both
@@ -48,6 +49,7 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
             stdout=subprocess.PIPE,
             bufsize=0,
             process_group=0,
+            env=child_environment(),
         )
         try:
             yield _start(process, options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -22,6 +21,7 @@ from wsrec.child import (
     encode_job,
     encode_order,
 )
+from wsrec.environment import worker_environment
 
 _LINE_MAX = 64 << 20
 
@@ -34,6 +34,7 @@ class Child:
         module: the module to run.
         on_log: called with each of its log lines.
         on_request: called with what it asks of its receiver.
+        connects: whether it talks to exchanges.
 
     Attributes:
         name: what to call it in messages.
@@ -50,6 +51,8 @@ class Child:
         module: str,
         on_log: Callable[[LogLine], None],
         on_request: Callable[[Renew | Resubscribe], None] | None = None,
+        *,
+        connects: bool = False,
     ) -> None:
         self.name = name
         self.how = ""
@@ -59,6 +62,7 @@ class Child:
         self._module = module
         self._on_log = on_log
         self._on_request = on_request
+        self._connects = connects
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -80,8 +84,7 @@ class Child:
             pass_fds=tuple(descriptors),
             # the terminal's Ctrl-C and hang-up are for the supervisor, also while the child still imports
             start_new_session=True,
-            # numpy's thread pools would be created in vain, and their memory locked
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env=worker_environment(connects=self._connects),
             limit=_LINE_MAX,
         )
         self._write(encode_job(job))

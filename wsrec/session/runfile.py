@@ -15,7 +15,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from wsrec.feed.document import Location, read_document
-from wsrec.feed.schema import ENVIRONMENT, ConfigError, Feed, MisfitError
+from wsrec.feed.masking import ENVIRONMENT
+from wsrec.feed.schema import ConfigError, Feed, MisfitError
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode

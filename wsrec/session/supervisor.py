@@ -106,7 +106,7 @@ class Pair:
         self.plans = plans
         self.standbys = standbys
         self.cpu = cpu
-        receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
+        receiver = Child(f"receiver{name}", "wsrec.receive", on_log, connects=True)
         writer = Child(f"writer{name}", "wsrec.store", on_log, receiver.order)
         self.receiver = Keeper(
             receiver,
@@ -164,7 +164,7 @@ class Pair:
             notes=notes,
             status=status,
             connections=public,
-            feeds=tuple(FeedJob(name=f.name, config=f.public_config()) for f in feeds if f.name in names),
+            feeds=tuple(FeedJob.of(f) for f in feeds if f.name in names),
             cpu=options.writer_cpu,
             rotate_seconds=options.rotate_seconds,
             rotate_bytes=options.rotate_bytes,

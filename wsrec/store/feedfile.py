@@ -104,6 +104,7 @@ class FeedWriter:
         self.last_time: int | None = None
         self.files: list[ManifestLine] = []
         self._config = feed.config
+        self._snapshots = feed.snapshots
         self._job = job
         self._folder = folder
         self._disk = disk
@@ -381,8 +382,12 @@ class FeedWriter:
         if self._ask is None or (topic.symbol is None and "{symbol}" in snapshot.url):
             return
         number = self._silence.streams.index(stream)
-        url = snapshot.filled(topic.symbol)
-        self._ask(SnapshotRequest(self.name, conn, number, topic.channel, topic.symbol, url, snapshot.interval, reason))
+        shown, url = snapshot.filled(topic.symbol), snapshot.filled(topic.symbol, self._snapshots[topic.channel])
+        self._ask(
+            SnapshotRequest(
+                self.name, conn, number, topic.channel, topic.symbol, url, snapshot.interval, reason, public_url=shown
+            )
+        )
 
     def finish(
         self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts], next_slot: int | None = None

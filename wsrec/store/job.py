@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from wsrec.feed.plan import ConnectionPlan
 
+if TYPE_CHECKING:
+    from wsrec.feed.schema import Feed
+
 
 class FeedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A feed as the writer needs it: its name and its configuration, secrets removed (`wsrec.feed.schema.Feed`)."""
+    """A feed as the writer needs it.
+
+    Attributes:
+        name: its name.
+        config: its configuration, secrets removed (`wsrec.feed.schema.Feed`).
+        snapshots: where each channel's snapshot is. The one thing that may be secret here: it is never stored.
+
+    """
 
     name: str
     config: dict[str, Any]
+    snapshots: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, feed: Feed) -> FeedJob:
+        """The job of a feed."""
+        table = feed.channel_table
+        urls = {name: channel.snapshot.url for name, channel in table.items() if channel.snapshot is not None}
+        return cls(name=feed.name, config=feed.public_config(), snapshots=urls)
 
 
 class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,3 +83,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     session_start: dict[str, Any] = {}
     resume: bool = False
     restart: dict[str, Any] = {}
+
+    def public(self) -> WriterJob:
+        """The same without secrets, to be stored."""
+        return replace(self, feeds=tuple(replace(feed, snapshots={}) for feed in self.feeds))

@@ -405,7 +405,7 @@ class Writer:
                 raise thread.failed
 
     def _new_journal(self, number: int) -> Journal:
-        job = msgspec.json.encode(self._job)
+        job = msgspec.json.encode(self._job.public())
         path = journal_path(self._folder, number)
         return self._disk.retry(lambda: Journal(path, number, job))
 

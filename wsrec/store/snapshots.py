@@ -52,6 +52,7 @@ class SnapshotRequest(NamedTuple):
         url: where it is.
         interval: least time (s) before the feed's next request.
         reason: why it is wanted.
+        public_url: `url` without what may be secret.
 
     """
 
@@ -63,6 +64,7 @@ class SnapshotRequest(NamedTuple):
     url: str
     interval: float
     reason: str
+    public_url: str
 
 
 class Fetched(NamedTuple):
@@ -167,7 +169,12 @@ class SnapshotThread(threading.Thread):
 
     def _fetch(self, due: _Due) -> None:
         request, began = due.request, time.monotonic_ns()
-        about = {"channel": request.channel, "symbol": request.symbol, "url": request.url, "reason": request.reason}
+        about = {
+            "channel": request.channel,
+            "symbol": request.symbol,
+            "url": request.public_url,
+            "reason": request.reason,
+        }
         wait: float | None = None
         pause = request.interval
         detail: dict[str, Any]
@@ -180,7 +187,7 @@ class SnapshotThread(threading.Thread):
                 wait = min(max(error.wait or 0.0, 2.0 ** (due.attempt - 1)), _RETRY_MOST)
             pause = max(pause, min(error.wait or 0.0, _RETRY_MOST))
             kind, found, detail = EventKind.SNAPSHOT_FAILED, None, {"message": str(error), "retry_s": wait}
-            child.warn(f"{request.feed}: no snapshot from {request.url}: {error}", conn=request.conn)
+            child.warn(f"{request.feed}: no snapshot from {request.public_url}: {error}", conn=request.conn)
         event = Event(kind, request.conn, detail={**about, **detail})
         self.done.append(Fetched(request, time.monotonic_ns(), event, found))
         with self._changed:
@@ -208,7 +215,8 @@ def fetch(url: str, context: ssl.SSLContext) -> bytes:
                 raise SnapshotError("it was moved to another host, which is not followed")
             url = target
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise SnapshotError(str(error) or type(error).__name__) from error
+        # what other errors say may have the address in it
+        raise SnapshotError((isinstance(error, OSError) and str(error)) or type(error).__name__) from None
     raise SnapshotError("too many redirects")
 
 

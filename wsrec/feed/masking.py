@@ -1,0 +1,110 @@
+"""What of an address may be seen: all that is not known to be public is `***`.
+
+No list of names tells what is secret: exchanges call it jwt, sid or passphrase, or put a listen key into the path. So
+an address shows its scheme, host and port, the names of its query's parameters, and what its feed declares
+(`public_url_parts`), which for a feed of the catalogue is the whole text of its file. What is filled in later,
+`${NAME}` and `{token}`, is shown by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+
+from wsrec.feed.template import PLACEHOLDER
+
+MASK = "***"
+ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)([^?#]*)([^#]*)(#?)", re.DOTALL)
+_HOST = re.compile(r"[\w.:\[\]%-]*")
+# stand for what is filled in, while an address is taken apart: it may have separators within
+_FIRST, _LAST = "\ue000", "\uf8ff"
+_SET_ASIDE = re.compile(f"[{_FIRST}-{_LAST}]")
+_LITERAL = re.compile(f"[^{_FIRST}-{_LAST}]+")
+_FILLED_IN = re.compile(rf"{ENVIRONMENT.pattern}|{PLACEHOLDER.pattern}")
+
+
+def mask_url(url: str, public: Collection[str] = ()) -> str:
+    """`url` without what may be secret.
+
+    Kept as it is written, not decoded and encoded again: what is stored shall be what was sent.
+
+    Args:
+        url: with `${NAME}` and placeholders not filled in yet.
+        public: parts of its path, and names of parameters of its query, that may be seen.
+
+    """
+    whole = _Set(url)
+    found = _URL.match(whole.text)
+    if found is None or whole.ambiguous:
+        return MASK
+    scheme, authority, path, query, fragment = found.groups()
+    user, at, host = authority.rpartition("@")
+    user = ":".join(_hidden(part) for part in user.split(":"))
+    host = host if _HOST.fullmatch(_SET_ASIDE.sub("", host)) else MASK
+    path = "".join(part if part == "/" or whole.back(part) in public else _hidden(part) for part in _split(path, "/"))
+    query = "".join(part if part in "?&;" else _parameter(part, whole, public) for part in _split(query, "?&;"))
+    return whole.back(f"{scheme}{user}{at}{host}{path}{query}{fragment and '#' + MASK}")
+
+
+def mask_tail(tail: str, public: Collection[str] = ()) -> str:
+    """The same for what follows an address: more of its path, or of its query."""
+    return mask_url(_start(tail) + tail, public).removeprefix(_start(tail))
+
+
+def parts_of_tail(tail: str) -> Iterator[str]:
+    """As `parts_of`, for what follows an address."""
+    return parts_of(_start(tail) + tail)
+
+
+def parts_of(url: str) -> Iterator[str]:
+    """What has to be public for all of a URL's path and query to be seen."""
+    whole = _Set(url)
+    found = _URL.match(whole.text)
+    if found is not None:
+        yield from (whole.back(part) for part in _split(found[3], "/") if part != "/")
+        yield from (whole.back(_name(part) or part) for part in _split(found[4], "?&;") if part not in "?&;")
+
+
+def _start(tail: str) -> str:
+    return {"?": "ws://h", "&": "ws://h?", ";": "ws://h?"}.get(tail[:1], "ws://h/")
+
+
+class _Set:
+    """An address, with what is filled in later set aside."""
+
+    def __init__(self, url: str) -> None:
+        self._aside: list[str] = []
+        self.ambiguous = _SET_ASIDE.search(url) is not None
+        self.text = _FILLED_IN.sub(self._take, url)
+
+    def _take(self, found: re.Match[str]) -> str:
+        self._aside.append(found[0])
+        return chr(ord(_FIRST) + len(self._aside) - 1)
+
+    def back(self, text: str) -> str:
+        """`text` with it."""
+        return _SET_ASIDE.sub(lambda found: self._aside[ord(found[0]) - ord(_FIRST)], text)
+
+
+def _split(text: str, separators: str) -> list[str]:
+    """The parts of a text and the separators between them, in order, without empty ones."""
+    return [part for part in re.split(f"([{separators}])", text) if part]
+
+
+def _hidden(text: str) -> str:
+    return _LITERAL.sub(MASK, text)
+
+
+def _name(parameter: str) -> str:
+    """The name of a parameter; empty where all of it is a value: an end of `=` may be the padding of one."""
+    name, _, value = parameter.partition("=")
+    return name if value.strip("=") else ""
+
+
+def _parameter(text: str, whole: _Set, public: Collection[str]) -> str:
+    name = _name(text)
+    if whole.back(name or text) in public:
+        return text
+    return f"{name}={_hidden(text[len(name) + 1 :])}" if name else _hidden(text)
