@@ -382,7 +382,7 @@ class FeedWriter:
         if self._ask is None or (topic.symbol is None and "{symbol}" in snapshot.url):
             return
         number = self._silence.streams.index(stream)
-        shown, url = snapshot.filled(topic.symbol), snapshot.filled(topic.symbol, self._snapshots[topic.channel])
+        shown, url = snapshot.filled(topic.symbol), snapshot.filled(topic.symbol, self._snapshots.get(topic.channel))
         self._ask(
             SnapshotRequest(
                 self.name, conn, number, topic.channel, topic.symbol, url, snapshot.interval, reason, public_url=shown
