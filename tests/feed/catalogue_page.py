@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ MESSAGES = ROOT.parent / "shared" / "data" / "messages"
 FEEDS_HEAD = (
     "| feed | market | channels | keep-alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"
 )
+RULES_HEAD = "| feed | channels | rule | successions held of seen, and source |\n" + "| --- " * 4 + "|\n"
 FILES_HEAD = "| message | read by | channel | what it does not give |\n" + "| --- " * 4 + "|\n"
 # columns of the first table that need the messages
 _COUNTED = 4
@@ -51,6 +53,9 @@ REASONS = {
 FIELDS = ("symbol", "exchange_time", "exchange_seq")
 
 
+feed_of = cache(find_feed)
+
+
 class File(NamedTuple):
     """A message of an exchange.
 
@@ -68,7 +73,7 @@ class File(NamedTuple):
 
 def files() -> list[File]:
     """Every message beside the project, read by all feeds that are named after its folder."""
-    feeds = {name: find_feed(name) for name in catalogue()}
+    feeds = {name: feed_of(name) for name in catalogue()}
     return [_file(path, feeds) for path in sorted(MESSAGES.rglob("*.json"))]
 
 
@@ -77,7 +82,7 @@ def feeds_table(page: str, read: list[File]) -> str:
     kept = {row[0]: row[-_COUNTED:] for row in _rows(page, FEEDS_HEAD)}
     lines = []
     for name in catalogue():
-        feed = find_feed(name)
+        feed = feed_of(name)
         mine = [file.feeds[name] for file in read if name in file.feeds]
         counts = [str(len(mine)), *(str(sum(getattr(r, field) is not None for r in mine)) for field in FIELDS)]
         if not MESSAGES.exists():
@@ -86,6 +91,22 @@ def feeds_table(page: str, read: list[File]) -> str:
         cells = [f"`{name}`", market, _channels(feed), _keep_alive(feed), _gaps(feed), *counts]
         lines.append(_row(cells))
     return FEEDS_HEAD + "".join(lines)
+
+
+def rules_table() -> str:
+    """A row for each sequence rule of a feed and what bears it out; channels that have both alike share it."""
+    lines = []
+    for name in catalogue():
+        feed = feed_of(name)
+        rules: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        if feed.sequence is not None:
+            rules[SequenceRule.NEXT.value, tuple(map(str, feed.sequence.evidence))] = ["all of a connection"]
+        for key, channel in feed.channels.items():
+            if channel.sequence is not SequenceRule.NONE:
+                rules.setdefault((channel.sequence.value, tuple(map(str, channel.evidence))), []).append(f"`{key}`")
+        for (rule, evidence), channels in rules.items():
+            lines.append(_row([f"`{name}`", ", ".join(channels), rule, "; ".join(evidence) or "unverified"]))
+    return RULES_HEAD + "".join(lines)
 
 
 def files_table(page: str, read: list[File]) -> str:
@@ -106,9 +127,10 @@ def files_table(page: str, read: list[File]) -> str:
 
 
 def updated(page: str) -> str:
-    """The page with both tables made anew."""
+    """The page with its tables made anew."""
     read = files() if MESSAGES.exists() else []
-    for head, table in ((FEEDS_HEAD, feeds_table(page, read)), (FILES_HEAD, files_table(page, read))):
+    tables = ((FEEDS_HEAD, feeds_table(page, read)), (RULES_HEAD, rules_table()), (FILES_HEAD, files_table(page, read)))
+    for head, table in tables:
         page = re.sub(re.escape(head) + r"(\|.*\n)*", lambda _, t=table: t, page)
     return page
 
@@ -135,7 +157,7 @@ def _absent(file: File) -> str:
     """What the reading is without, and whether the feed says where it should be."""
     found = []
     name, reading = _best(file)
-    feed = find_feed(name)
+    feed = feed_of(name)
     places = row_places(feed, feed.channel_by_any_name[reading.channel or ""])
     declared = {"symbol": places.symbol, "exchange_time": places.time, "exchange_seq": places.seq}
     for field in FIELDS:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.feed import catalogue_page
-from tests.feed.catalogue_page import FILES_HEAD, MESSAGES, PAGE, files, updated
-from wsrec.feed.load import catalogue, find_feed
+from tests.feed.catalogue_page import FEEDS_HEAD, FILES_HEAD, MESSAGES, PAGE, RULES_HEAD, feed_of, files, updated
+from wsrec.feed.load import catalogue
 from wsrec.feed.schema import SequenceRule
 
 
@@ -27,9 +27,21 @@ def test_keeps_the_counts_where_there_are_no_messages(monkeypatch, tmp_path):
 
 
 def test_every_feed_has_a_row():
-    text = PAGE.read_text()
+    _, _, table = PAGE.read_text().partition(FEEDS_HEAD)
+    table = "\n" + table.partition("\n\n")[0]
     for name in catalogue():
-        assert text.count(f"\n| `{name}` | ") == 1, name
+        assert table.count(f"\n| `{name}` | ") == 1, name
+
+
+def test_every_rule_has_a_row_with_its_evidence():
+    _, _, rows = PAGE.read_text().partition(RULES_HEAD)
+    rows, _, _ = rows.partition("\n\n")
+    for name in catalogue():
+        mine = [row for row in rows.splitlines() if row.startswith(f"| `{name}` |")]
+        for key, channel in feed_of(name).channels.items():
+            (row,) = [row for row in mine if f"`{key}`" in row] or [""]
+            assert bool(row) == (channel.sequence is not SequenceRule.NONE), (name, key)
+            assert all(str(each) in row for each in channel.evidence), (name, key)
 
 
 def test_every_message_has_a_row_or_a_reason(read):
@@ -42,7 +54,7 @@ def test_every_message_has_a_row_or_a_reason(read):
 def test_main_channels_give_symbols_and_the_numbers_of_their_rules(read):
     for file in read:
         for name, reading in file.feeds.items():
-            feed = find_feed(name)
+            feed = feed_of(name)
             channel = feed.channel_by_any_name[reading.channel]
             if channel.common and channel.per_symbol:
                 assert reading.symbol is not None, (file.name, name)

@@ -47,7 +47,7 @@ def test_exchange_is_recorded(wsrec, exchange, tmp_path):
     assert made.refused == [([], "NO-USD is not a valid product")] * 4
     assert made.status == 4
     assert [row for row in made.fields if row[0] in ("matches", "level2_batch", "ticker")] == [
-        *(("matches", "BTC-USD", TIME, number) for number in (50, 55, 60)),
+        *(("matches", "BTC-USD", TIME, number) for number in (10, 11, 12)),
         ("level2_batch", "BTC-USD", None, None),
         ("level2_batch", "BTC-USD", TIME, None),
         ("level2_batch", "BTC-USD", None, None),

@@ -311,11 +311,37 @@ class Resets(_Model):
     )
 
 
+class Evidence(_Model):
+    """What bears a sequence rule out."""
+
+    source: str = Field(
+        description="Who says so, or which recording it was counted in, and its date.", min_length=1, max_length=300
+    )
+    held: int | None = Field(
+        default=None, description="In how many successions of the recording the rule held.", ge=0, le=1 << 53
+    )
+    seen: int | None = Field(default=None, description="How many successions there were.", ge=1, le=1 << 53)
+
+    @model_validator(mode="after")
+    def _counted(self) -> Evidence:
+        if (self.held is None) != (self.seen is None):
+            raise MisfitError(
+                ("held",) if self.seen is None else ("seen",), "found one of held and seen, expected both"
+            )
+        if self.held is not None and self.seen is not None and self.held > self.seen:
+            raise MisfitError(("held",), f"found {self.held}, expected no more than seen")
+        return self
+
+    def __str__(self) -> str:
+        return self.source if self.held is None else f"{self.held:,} of {self.seen:,}: {self.source}"
+
+
 class ConnectionSequence(_Model):
     """Numbers that go up by one from message to message of a connection, whatever channel they are of."""
 
     exchange_seq: NumberPlaces = Field(description="Where every message has its number.", min_length=1)
     resets: Resets | None = Field(default=None, description="Where the numbers may begin anew.")
+    evidence: tuple[Evidence, ...] = Field(default=(), description="What bears it out.", max_length=16)
 
 
 class Token(_Model):
@@ -764,6 +790,11 @@ class Channel(_Model):
         description="How numbers follow one another: `none`, `previous`, `touching`, `next` or `increasing`; "
         "`checksum`: there are none, see that key.",
     )
+    evidence: tuple[Evidence, ...] = Field(
+        default=(),
+        description="What bears the rule out; for the catalogue's page. A rule without it counts as unverified.",
+        max_length=16,
+    )
     checksum: Checksum | None = Field(
         default=None, description="With the rule `checksum`: where the order book and its checksum are."
     )
@@ -810,6 +841,8 @@ class Channel(_Model):
             raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
         if self.overlap and self.sequence is not SequenceRule.TOUCHING:
             raise MisfitError(("overlap",), "found it without ranges, expected `sequence: touching` beside it")
+        if self.evidence and self.sequence is SequenceRule.NONE:
+            raise MisfitError(("evidence",), "found it without a rule, expected `sequence` beside it")
         for key in ("repeats", "resets"):
             if getattr(self, key) and self.sequence in (SequenceRule.NONE, SequenceRule.CHECKSUM):
                 raise MisfitError((key,), "found it without a rule, expected `sequence` beside it")
