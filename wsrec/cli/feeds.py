@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsrec.cli.completion import channel_names, feed_names, open_feed_names, symbol_names
-from wsrec.cli.types import ShardType
+from wsrec.cli.types import ShardType, comma_list
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.plan import ConnectionPlan, plan
@@ -38,20 +38,6 @@ _SHOWN = 300
 # Messages that a table shows
 _MOST_READINGS = 1000
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def comma_list(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Callback for a repeatable option whose values may each be several, separated by commas.
-
-    Raises:
-        click.BadParameter: the option is given without a single item.
-
-    """
-    given = [[item for item in map(str.strip, text.split(",")) if item] for text in value]
-    # an unset variable of a script ("$SYMBOLS") must not quietly become the feed's defaults, nor fewer symbols
-    if not all(given):
-        raise click.BadParameter("it is given but empty; name at least one, or leave the option out", ctx, param)
-    return tuple(item for items in given for item in items)
 
 
 def config_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:

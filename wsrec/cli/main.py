@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from wsrec import __version__
-from wsrec.cli.bench import bench
-from wsrec.cli.doctor import doctor
-from wsrec.cli.feeds import feeds
-from wsrec.cli.record import record
-from wsrec.cli.recover import recover
-from wsrec.cli.replay import replay
-from wsrec.cli.report import report
-from wsrec.cli.verify import verify
+
+_COMMANDS = ("record", "report", "verify", "recover", "replay", "feeds", "doctor", "bench")
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is called or listed: what one needs takes another half a second to import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of `--help`."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None where there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"wsrec.cli.{cmd_name}"), cmd_name)
+        return command
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WSREC", "max_content_width": 100}
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WSREC", "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="wsrec")
 def main() -> None:
@@ -30,13 +42,3 @@ def main() -> None:
     This machine:         wsrec doctor
     Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
-
-
-main.add_command(record)
-main.add_command(report)
-main.add_command(verify)
-main.add_command(recover)
-main.add_command(replay)
-main.add_command(feeds)
-main.add_command(doctor)
-main.add_command(bench)

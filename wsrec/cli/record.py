@@ -14,8 +14,7 @@ import msgspec
 from click.core import ParameterSource
 
 from wsrec.cli.completion import channel_names, open_feed_names, symbol_names
-from wsrec.cli.feeds import comma_list
-from wsrec.cli.types import CpusType, DurationType, FolderType, RotateType, ShardType, SizeType, UntilType
+from wsrec.cli.types import CpusType, DurationType, FolderType, RotateType, ShardType, SizeType, UntilType, comma_list
 from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted

@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from wsrec.cli.types import SourceType
+from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 from wsrec.replay.message import SourceError
-from wsrec.replay.run import DEMO, Endpoint, ReplayOptions, run
+from wsrec.replay.run import run
 from wsrec.replay.server import ServeError
 from wsrec.replay.tls import TlsError
 from wsrec.units import clean

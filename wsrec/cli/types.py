@@ -150,3 +150,17 @@ def _local(kind: _ParamType, value: Any, param: click.Parameter | None, ctx: cli
         check_folder(value)
     except ValueError as error:
         kind.fail(f"{without_user(value)!r}: {error}", param, ctx)
+
+
+def comma_list(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Callback for a repeatable option whose values may each be several, separated by commas.
+
+    Raises:
+        click.BadParameter: the option is given without a single item.
+
+    """
+    given = [[item for item in map(str.strip, text.split(",")) if item] for text in value]
+    # an unset variable of a script ("$SYMBOLS") must not quietly become the feed's defaults, nor fewer symbols
+    if not all(given):
+        raise click.BadParameter("it is given but empty; name at least one, or leave the option out", ctx, param)
+    return tuple(item for items in given for item in items)

@@ -7,8 +7,9 @@ import sys
 import msgspec
 
 from wsrec.child import read_job
+from wsrec.replay.job import Endpoint, ReplayOptions
 from wsrec.replay.message import SourceError
-from wsrec.replay.run import Endpoint, ReplayOptions, run
+from wsrec.replay.run import run
 from wsrec.replay.server import ServeError
 from wsrec.replay.tls import TlsError
 

@@ -14,7 +14,7 @@ import msgspec
 
 from wsrec.child import encode_job
 from wsrec.environment import child_environment
-from wsrec.replay.run import DEMO, Endpoint, ReplayOptions
+from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 
 _START_SECONDS = 30.0  # imports and two keys; a loaded machine is slow at both
 _STOP_SECONDS = 5.0

@@ -7,65 +7,18 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import uvloop
 
+from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 from wsrec.replay.live import MarketExchange
 from wsrec.replay.market import Market
-from wsrec.replay.recording import RecordingExchange
 from wsrec.replay.server import Exchange, serve
-from wsrec.replay.source import Source
 from wsrec.replay.tls import self_signed
 
-DEMO = "demo"
-
-
-class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What to serve and how.
-
-    Attributes:
-        sources: files, folders and globs; or `demo` alone for the synthetic market.
-        host: address to listen on.
-        port: 0 for a free one.
-        tls_self_signed: serve `wss://` with a certificate made at start.
-        ca_out: where to write its CA's certificate; None: a temporary folder, removed at the end.
-        speed: how many times the recorded pace; None: as fast as the clients read. Recordings only.
-        loop: start over at the end. Recordings only.
-        rate: mean messages a second. `demo` only.
-        seed: of the market's random numbers. `demo` only.
-        ping_interval: s between protocol pings; None: none.
-        wait_subscribe: start a client's stream at its first subscription.
-
-    """
-
-    sources: tuple[str, ...]
-    host: str = "127.0.0.1"
-    port: int = 0
-    tls_self_signed: bool = False
-    ca_out: str | None = None
-    speed: float | None = 1.0
-    loop: bool = False
-    rate: float = 1000.0
-    seed: int = 1
-    ping_interval: float | None = None
-    wait_subscribe: bool = False
-
-
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it is served.
-
-    Attributes:
-        source: what is served.
-        url: `ws://` or `wss://`, address and port; any path may follow.
-        ca_file: PEM file that a client has to trust; None without TLS.
-
-    """
-
-    source: str
-    url: str
-    ca_file: str | None
+if TYPE_CHECKING:
+    from wsrec.replay.source import Source
 
 
 def run(options: ReplayOptions, announce: Callable[[Endpoint], None], *, stop_on: int | None = None) -> None:
@@ -83,7 +36,12 @@ def run(options: ReplayOptions, announce: Callable[[Endpoint], None], *, stop_on
 
     """
     # the source is read before the event loop starts: opening a large capture takes a while
-    source = None if options.sources == (DEMO,) else Source(options.sources)
+    source = None
+    if options.sources != (DEMO,):
+        # only here: the market that a recording of `demo` begins with has no need of what reads captures
+        from wsrec.replay.source import Source
+
+        source = Source(options.sources)
     uvloop.run(_serve(options, source, announce, stop_on))
 
 
@@ -130,6 +88,8 @@ def _stop_reading(loop: asyncio.AbstractEventLoop, descriptor: int, stop: asynci
 @contextlib.asynccontextmanager
 async def _exchange(options: ReplayOptions, source: Source | None) -> AsyncIterator[Exchange]:
     if source is not None:
+        from wsrec.replay.recording import RecordingExchange
+
         yield RecordingExchange(source, speed=options.speed, loop=options.loop)
         return
     async with MarketExchange(Market(seed=options.seed, rate=options.rate)) as exchange:

@@ -31,7 +31,6 @@ from wsrec.ring.status import WRITER_FIELDS, StatusPage
 from wsrec.session.keeper import Death, Keeper
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
-from wsrec.store import manifest
 from wsrec.store.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
@@ -428,6 +427,9 @@ class Supervisor:
 
     def _summary_of(self, pair: Pair) -> SummaryLine:
         """What is known of a writer that had no last word: its counters, and the files that had landed."""
+        # only here: it brings pyarrow along, which takes long to import
+        from wsrec.store import manifest
+
         try:
             lines = [line for line in manifest.read(self.options.out) if line.session == pair.session]
         except OSError:
