@@ -204,7 +204,7 @@ class TestPages:
 
     def test_every_command_is_in_the_readme(self):
         text = (ROOT / "README.md").read_text()
-        for name in main.commands:
+        for name in main.list_commands(click.Context(main)):
             assert f"wsrec {name}" in text
 
 

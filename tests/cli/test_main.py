@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -11,7 +14,9 @@ from wsrec.cli.main import main
 
 
 def commands(group: click.Group, *path: str):
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         yield (*path, name)
         if isinstance(command, click.Group):
             yield from commands(command, *path, name)
@@ -36,6 +41,12 @@ class TestHelp:
 
 
 class TestCommand:
+    def test_one_does_not_import_what_the_others_need(self):
+        needless = ("pyarrow", "cryptography", "wsrec.verify", "wsrec.report", "wsrec.bench", "wsrec.replay.server")
+        script = f"import sys, wsrec.cli.record; print([name for name in {needless} if name in sys.modules])"
+        result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+        assert result.stdout == "[]\n"
+
     def test_version(self, wsrec):
         result = wsrec.run("--version")
         assert (result.returncode, result.stdout) == (0, f"wsrec, version {__version__}\n")
