@@ -21,7 +21,7 @@ from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode
 from wsrec.replay.demo import DemoError
 from wsrec.session.lock import OutputLockedError
-from wsrec.session.outcome import ExitStatus, describe
+from wsrec.session.outcome import ExitStatus, describe, reason
 from wsrec.session.record import record as record_targets
 from wsrec.session.runfile import load_run
 from wsrec.session.settings import Rotation, check_message_size, check_ring_size
@@ -293,9 +293,9 @@ def record(
         # one with a file's name is about the output, the others are about processes, descriptors and memory
         cure = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
         _fail(f"{error}; {cure}", ExitStatus.FAILED, as_json)
-    if outcome.error is not None:
-        cure = f"; {outcome.cure}" if outcome.cure else ""
-        click.secho(f"wsrec record: {clean(outcome.error + cure, 2000)}", fg="red", err=True)
+    why = reason(outcome)
+    if why is not None:
+        click.secho(f"wsrec record: {clean(why, 2000)}", fg="red", err=True)
     if as_json:
         click.echo(msgspec.json.encode(outcome).decode())
     elif not quiet:

@@ -91,6 +91,37 @@ def _counted(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
+def _missing(outcome: Outcome) -> list[str]:
+    """What is known to be missing, counted."""
+    return [
+        _counted(count, word)
+        for count, word in (
+            (outcome.gaps, "sequence gap"),
+            (outcome.lost_intervals, "lost interval"),
+            (outcome.refused, "refused or unanswered subscription"),
+        )
+        if count
+    ]
+
+
+def reason(outcome: Outcome) -> str | None:
+    """Why the exit status is not 0, in one line with what to do about it; None where it is."""
+    missing = ", ".join(_missing(outcome))
+    match outcome.status:
+        case ExitStatus.COMPLETE:
+            return None
+        case ExitStatus.NOTHING:
+            hint = "check symbols and channels with `wsrec feeds plan`, or what --subscribe sends"
+            beside = f" ({missing})" if missing else ""
+            return f"connected, but nothing was received in {duration(outcome.elapsed_ns)}{beside}; {hint}"
+        case ExitStatus.GAPS:
+            hint = f"`wsrec verify {outcome.out}` names each"
+            return f"recorded {outcome.messages:,} messages, but not all: {missing}; {hint}"
+        case _:
+            cure = f"; {outcome.cure}" if outcome.cure else ""
+            return f"{outcome.error or 'failed'}{cure}"
+
+
 def describe(outcome: Outcome) -> str:
     """The summary in a few lines for people."""
     lines = [
@@ -100,15 +131,7 @@ def describe(outcome: Outcome) -> str:
         span = max(outcome.last_recv_time - outcome.first_recv_time, 1)
         rate = f"  {outcome.messages / span * 1e9:,.0f} messages/s" if outcome.messages > 1 else ""
         lines.append(f"  from {utc(outcome.first_recv_time)} to {utc(outcome.last_recv_time)} UTC{rate}")
-    missing = [
-        _counted(count, word)
-        for count, word in (
-            (outcome.gaps, "sequence gap"),
-            (outcome.lost_intervals, "lost interval"),
-            (outcome.refused, "refused or unanswered subscription"),
-        )
-        if count
-    ]
+    missing = _missing(outcome)
     if not outcome.finished:
         missing.append("what was not finished (the next start recovers what was journalled)")
     lines.append(f"  missing: {', '.join(missing)}" if missing else "  nothing known to be missing")

@@ -10,6 +10,7 @@ import asyncio
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from wsrec.child import FailedLine, LogLine, Stop, SummaryLine
 from wsrec.feed.plan import ConnectionPlan, standbys
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
+from wsrec.receive.token import secrets_of
 from wsrec.ring import remains
 from wsrec.ring.bytering import DEFAULT_CAPACITY, ENDED, ByteRing
 from wsrec.ring.slotring import SlotRing
@@ -288,7 +290,7 @@ class Supervisor:
         self.began = time.monotonic()
         self._targets = targets
         self._feeds = feeds
-        self._on_log = on_log
+        self._on_log = on_log = _withholding(on_log, plans)
         self._locks = tuple(locks)
         cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
         # all receivers knock at the same hosts, from the same address
@@ -374,8 +376,8 @@ class Supervisor:
         name = keeper.child.name
         _, late = await asyncio.wait((ending,), timeout=_SILENT_PATIENCE)
         if late:
-            message = f"waiting for the {name} to finish; another Ctrl-C gives up what is not on disk by then"
-            self._on_log(LogLine(level="warning", message=message))
+            # nothing is wrong: where only that is to be said, nothing is
+            self._on_log(LogLine(level="info", message=_waiting_for(name)))
             _, late = await asyncio.wait((ending,), timeout=seconds)
         if late:
             self._on_log(LogLine(level="error", message=f"the {name} did not end in {seconds:.0f} s; killed"))
@@ -479,3 +481,23 @@ class Supervisor:
             last_recv_time=max(lasts, default=None),
             files=tuple(line for s in summaries for line in s.files),
         )
+
+
+def _waiting_for(name: str) -> str:
+    again = "Ctrl-C" if sys.stderr.isatty() else "SIGINT or SIGTERM"
+    return f"waiting for the {name} to finish; another {again} gives up what is not on disk by then"
+
+
+def _withholding(on_log: Callable[[LogLine], None], plans: Sequence[ConnectionPlan]) -> Callable[[LogLine], None]:
+    """`on_log` without the feeds' secrets: an exchange may repeat them, and the writer does not know them."""
+    secrets_of_plans = sorted(
+        {secret for plan in plans for secret in secrets_of(plan, plan.url)}, key=len, reverse=True
+    )
+
+    def log(line: LogLine) -> None:
+        message = line.message
+        for secret in secrets_of_plans:
+            message = message.replace(secret, "***")
+        on_log(line if message == line.message else replace(line, message=message))
+
+    return log

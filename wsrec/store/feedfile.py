@@ -23,8 +23,9 @@ from wsrec.feed.plan import ConnectionPlan, Subscription
 from wsrec.feed.remedies import LEAST_NS, Remedies
 from wsrec.feed.schema import Action, Feed, Snapshot
 from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
-from wsrec.feed.silence import SilenceTracker, Stream
+from wsrec.feed.silence import PATIENCE_NS, SilenceTracker, Stream
 from wsrec.feed.template import WHEN_SENT, names, sent_pattern
+from wsrec.folding import FoldedWarnings
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -40,14 +41,13 @@ from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Bools, Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
 from wsrec.store.snapshots import SnapshotRequest
+from wsrec.store.warnings import EventWarnings, named
 from wsrec.wire import frames
 
 _RSV1 = int(Flag.RSV1)
 _SENT = int(Flag.SENT)
 _REST = int(Flag.REST)
 _HOUR_NS = 3_600_000_000_000
-# How many silent subscriptions a line of the log names
-_NAMED = 5
 
 Ask = Callable[[child.Renew | child.Resubscribe | SnapshotRequest], None]
 """Passes on what is to be done."""
@@ -64,6 +64,7 @@ class FeedWriter:
         encoder: encodes the row groups; one of its own where None.
         live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
         ask: passes on what the feed wants done about silence and gaps; None where nothing is to be done any more.
+        folded: takes the warnings about what goes wrong; None where nobody is to be told any more.
 
     Attributes:
         begun: whether the session's start has been recorded.
@@ -87,6 +88,7 @@ class FeedWriter:
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
         ask: Ask | None = None,
+        folded: FoldedWarnings | None = None,
     ) -> None:
         self.name = feed.name
         self.conns = [plan.conn for plan in job.connections if plan.feed == feed.name]
@@ -128,6 +130,7 @@ class FeedWriter:
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         self._ask = ask
+        self._warnings = None if folded is None else EventWarnings(feed.name, folded)
         acts = any(channel.on_gap is not Action.NONE for channel in self._model.channels.values())
         self._helps_after_gaps = acts and ask is not None
         self._subscriptions = {
@@ -283,6 +286,8 @@ class FeedWriter:
         """
         if self._file_since is None:
             self._file_since = time
+        if self._warnings is not None:
+            self._warnings.event(kind, conn, detail)
         if kind is EventKind.SESSION_START:
             self.begun = True
         elif kind is EventKind.LOST_INTERVAL:
@@ -346,14 +351,16 @@ class FeedWriter:
                 quiet_s=found.quiet_ns / 1e9,
                 ever=found.ever,
             )
+        if self._warnings is not None:
+            told = [found for found in silent if found.expected]
+            if told:
+                self._warnings.silent([found.stream.topic.topic for found in told], told[0].quiet_ns / 1e9)
+            # where the feed does not say that there should be messages, there may be none
+            quiet = [found.stream.topic.topic for found in silent if not found.expected]
+            if quiet:
+                child.info(f"{self.name}: no message for {PATIENCE_NS / 1e9:g} s or longer: {named(quiet)}")
         if self._ask is None:
             return
-        for say, expected in ((child.warn, True), (child.info, False)):
-            told = [found for found in silent if found.expected is expected]
-            if told:
-                names = ", ".join(found.stream.topic.topic for found in told[:_NAMED])
-                more = f" and {len(told) - _NAMED:,} more" if len(told) > _NAMED else ""
-                say(f"{self.name}: no message for {told[0].quiet_ns / 1e9:g} s or longer: {names}{more}")
         for stream in self._silence.to_be_helped():
             channel = self._channels[stream.topic.channel]
             least = max(LEAST_NS, round((channel.quiet or 0) * 1e9))

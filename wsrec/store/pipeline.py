@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from wsrec.folding import FoldedWarnings
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
@@ -64,7 +65,10 @@ class Pipeline:
         live_steps = None if status is None else status.steps
         self.wishes = None if ask is None else Wishes(ask)
         ask = None if self.wishes is None else self.wishes.ask
-        self.feeds = {feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, ask) for feed in job.feeds}
+        self._folded = None if ask is None else FoldedWarnings()
+        self.feeds = {
+            feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, ask, self._folded) for feed in job.feeds
+        }
         self.active = set(self.feeds)
         self._disk = disk
         self.last_time: int | None = None
@@ -186,7 +190,14 @@ class Pipeline:
         for feed in self.feeds.values():
             feed.expire_acks(self.last_time)
             feed.look_for_silence(self.last_time)
+        if self._folded is not None:
+            self._folded.due()
         self._publish()
+
+    def end_warnings(self) -> None:
+        """Say what of the warnings was only counted so far: nothing comes after this."""
+        if self._folded is not None:
+            self._folded.flush()
 
     def remember(self, batch: Batch) -> None:
         """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""

@@ -207,6 +207,7 @@ class ParquetThread(threading.Thread):
             rings = item.rings.detail(feed.conns)
             counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
             feed.event(now, EventKind.SESSION_END, **counted, **rings)
+        self._pipeline.end_warnings()
 
     def _finish(self, item: _Finish) -> None:
         self._pipeline.finish(item.number)

@@ -1,0 +1,81 @@
+"""What of a feed's events the operator is told at once: whatever ends in an exit status other than 0.
+
+An exchange's words are a stranger's: control characters are spelled out and the length is bounded. What repeats is
+folded (`wsrec.folding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsrec.folding import FoldedWarnings
+from wsrec.ring.events import EventKind
+from wsrec.units import clean, duration
+
+NAMED = 5
+"""How many subscriptions a line names."""
+
+_WORDS_MAX = 300
+
+
+class EventWarnings:
+    """Warns of one feed's events.
+
+    Args:
+        feed: the feed's name.
+        folded: takes the warnings.
+
+    """
+
+    def __init__(self, feed: str, folded: FoldedWarnings) -> None:
+        self._feed = feed
+        self._folded = folded
+        self._words = {
+            EventKind.REFUSED: ("refused subscriptions", self._refused),
+            EventKind.UNANSWERED: ("unanswered subscriptions", self._unanswered),
+            EventKind.GAP: ("sequence gaps", _gap),
+            EventKind.LOST_INTERVAL: ("lost intervals", _lost),
+        }
+
+    def event(self, kind: EventKind, conn: int | None, detail: Mapping[str, Any]) -> None:
+        """Warn of an event, if it is one to warn of; `channel` and `symbol` are in the detail."""
+        words = self._words.get(kind)
+        if words is not None:
+            what, say = words
+            message, hint = say(detail)
+            self._folded.warn(self._feed, what, message, hint, conn=conn)
+
+    def silent(self, topics: Sequence[str], seconds: float) -> None:
+        """Subscriptions bring no messages, for so long already."""
+        message = f"no message for {seconds:g} s or longer: {named(topics)}"
+        self._folded.warn(self._feed, "silent subscriptions", message)
+
+    def _refused(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
+        said = clean(detail.get("message") or "without a reason", _WORDS_MAX)
+        if not detail["topics"]:
+            return f"the exchange refused a request, and does not say which: {said}", None
+        hint = f"leave it out, or look for its name with `wsrec feeds show {self._feed}`"
+        return f"the exchange refused {named(detail['topics'])}: {said}", hint
+
+    def _unanswered(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
+        hint = f"look for its name with `wsrec feeds show {self._feed}`"
+        return f"no answer to the subscription of {named(detail['topics'])}", hint
+
+
+def named(topics: Sequence[str]) -> str:
+    """Topics as a line of the log names them: the first few, and how many more."""
+    more = f" and {len(topics) - NAMED:,} more" if len(topics) > NAMED else ""
+    return ", ".join(clean(topic, 100) for topic in topics[:NAMED]) + more
+
+
+def _gap(detail: Mapping[str, Any]) -> tuple[str, str | None]:
+    channel, symbol, missing = detail.get("channel"), detail.get("symbol"), detail.get("missing")
+    where = " ".join(clean(name, 100) for name in (channel, symbol) if name) or "the connection"
+    count = f" ({missing:,} missing)" if missing else ""
+    return f"gap in {where}: expected {detail['expected']}, found {detail['found']}{count}", None
+
+
+def _lost(detail: Mapping[str, Any]) -> tuple[str, str | None]:
+    reason = clean(str(detail.get("reason") or ""), _WORDS_MAX)
+    return f"nothing was recorded for {duration(detail['duration_ns'])}: {reason}", None
