@@ -6,18 +6,32 @@ import asyncio
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import Wsrec
 from tests.exchange import Exchange
+from tests.store.rings import plan, slot, writer_job
+from wsrec.feed.schema import Feed
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.store import manifest
+from wsrec.store.batch import Batch
+from wsrec.store.feedfile import FeedWriter
+from wsrec.store.ledger import RingCounts
+from wsrec.store.pipeline import Pipeline
+from wsrec.wire.frames import TEXT
+
+BOOT = 1_000_000_000_000
+# 2026-11-22T13:20:00 UTC
+OFFSET = 1_795_353_600_000_000_000 - BOOT
 
 FEED = """
 name: mine
@@ -134,3 +148,45 @@ def forge(out: Path, path: Path, change: Callable[[pa.Table], pa.Table]) -> None
         elif line["events_path"] == str(path.relative_to(out)):
             line["events_sha256"], line["events"] = digest, len(table)
     write_lines(out, lines)
+
+
+def write_capture(
+    out: Path,
+    feed: Feed,
+    messages: Sequence[bytes],
+) -> FeedWriter:
+    """Write a capture of these messages of one connection with the real pipeline; what its writer counted."""
+    times = BOOT + 1_000_000 * np.arange(1, len(messages) + 3)
+    anchor = {"monotonic": BOOT, "realtime": BOOT + OFFSET, "width_ns": 50, "clock": "TSC", "drift_ns": 0}
+    events = [Event(EventKind.ANCHOR, None, detail=anchor), Event(EventKind.CONNECT, 0, detail={"url": "wss://h/s"})]
+    payloads = [*(event.encode() for event in events), *messages]
+    slots = np.zeros(len(payloads), SLOT_DTYPE)
+    head = 0
+    for row, payload in enumerate(payloads):
+        own = row < len(events)
+        head += 0 if own else len(payload) + 2
+        slots[row] = slot(
+            offset=0 if own else head - len(payload),
+            length=len(payload),
+            opcode=0 if own else TEXT,
+            flags=Flag.EVENT | Flag.FIN if own else Flag.FIN | Flag.LAST,
+            handoff=times[row],
+            event=0 if own else times[row] - 10,
+        )
+    folder = out / ".wsrec" / "s"
+    folder.mkdir(parents=True)
+    config = feed.public_config()
+    pipeline = Pipeline(writer_job(out, (plan(feed=feed.name),), {feed.name: config}), folder, ask=lambda _: None)
+    pipeline.begin_session(int(times[0]) + OFFSET)
+    for first in range(0, len(slots), 1000):
+        part = slice(first, first + 1000)
+        pipeline.take(Batch(slots[part], pa.array(payloads[part], pa.large_binary()), first), 1)
+    writer = pipeline.feeds[feed.name]
+    receiver = {"reads": len(messages), "frames": len(messages), "bytes": head, "discarded_bytes": 0, "stalls": 0}
+    rings = RingCounts(len(slots), {0: head}, {**receiver, "finished": True})
+    counted = {"messages": writer.messages, "payload_bytes": writer.payload_bytes}
+    end = int(times[-1]) + OFFSET + 1_000_000
+    writer.event(end, EventKind.SESSION_END, **counted, **rings.detail([0]))
+    pipeline.finish(1)
+    folder.rmdir()
+    return writer
