@@ -104,7 +104,7 @@ class Session:
 
     def __init__(self, chance: random.Random, *, acks: bool = True) -> None:
         self._chance = chance
-        self._acks = acks
+        self.acks = acks
         self._slots: list[Slot] = []
         self._recorded: set[tuple[str, int]] = set()
         self._order = 0
@@ -218,7 +218,7 @@ class Session:
 
     def record(self, out: Path) -> int:
         """Write it with the real pipeline; the exit status that `wsrec record` would have."""
-        feed = FEED | {"ack": ACK} if self._acks else FEED
+        feed = FEED | {"ack": ACK} if self.acks else FEED
         config = Feed.model_validate(feed).public_config()
         connections = []
         for line, topics in self._topics.items():
@@ -375,9 +375,9 @@ class _Line:
             if dice < 0.05:
                 since.update({} if chance.random() < 0.5 else dict.fromkeys(part, answered))
                 continue
-            refused = self._session._acks and dice < 0.1
+            refused = self._session.acks and dice < 0.1
             said = {"id": json.loads(text)["id"], **({"error": 7, "message": "no such topic"} if refused else {})}
-            if self._session._acks:
+            if self._session.acks:
                 self._answers.setdefault(side, []).append((answered, json.dumps(said).encode()))
             if not refused:
                 since.update(dict.fromkeys(part, answered))
@@ -529,7 +529,9 @@ def false_claims(session: Session, found: Verification) -> list[str]:
         for lost in missed.get(f"{stream.channel}.{stream.symbol}", []):
             for interval in stream.intervals:
                 proved = interval.state is State.PROVED
-                good = proved or (not lost.removed and interval.state in (State.UNBROKEN, State.SILENT))
+                # where nothing confirms subscriptions, silence claims nothing
+                claims_all = interval.state is State.UNBROKEN or (interval.state is State.SILENT and session.acks)
+                good = proved or (not lost.removed and claims_all)
                 if good and interval.start < lost.time < interval.end:
                     claims.append(
                         f"{stream.channel}.{stream.symbol} on connection {stream.conn}: a message of {lost.time} was "

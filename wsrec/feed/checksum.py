@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.feed.acks import fulfils
+from wsrec.feed.comparison import Link, Links
 from wsrec.feed.fields import FieldColumns
 from wsrec.feed.message import UNREADABLE
 from wsrec.feed.paths import first, steps, values
@@ -44,9 +45,24 @@ class Verdict(StrEnum):
     """What a message's checksum says."""
 
     OK = "ok"
+    NONE = "none"
+    """The message has no checksum."""
     BROKEN = "broken"
     UNKNOWN = "unknown"
     """There is no book to hold it against: no snapshot yet, none since a break, or the levels cannot be read."""
+
+
+class BooksChecked(NamedTuple):
+    """What the checksums of a batch of messages say.
+
+    Attributes:
+        gaps: the messages whose checksum is not their book's, in order.
+        links: how each message was held against its book.
+
+    """
+
+    gaps: list[SequenceGap]
+    links: Links
 
 
 class Checked(NamedTuple):
@@ -64,7 +80,13 @@ class Checked(NamedTuple):
     found: int | None = None
 
 
-_OK, _UNKNOWN = Checked(Verdict.OK), Checked(Verdict.UNKNOWN)
+_OK, _NONE, _UNKNOWN = Checked(Verdict.OK), Checked(Verdict.NONE), Checked(Verdict.UNKNOWN)
+_LINKS = {
+    Verdict.OK: Link.COMPARED,
+    Verdict.BROKEN: Link.COMPARED,
+    Verdict.NONE: Link.UNLINKED,
+    Verdict.UNKNOWN: Link.NO_BOOK,
+}
 
 
 class BookChecker:
@@ -113,10 +135,10 @@ class BookChecker:
         """Forget a connection's books: it was made anew, or messages of it are known to be missing."""
         self._forget(conn)
 
-    def gaps(
+    def check_batch(
         self, conns: npt.NDArray[np.uint16], columns: FieldColumns, payload: pa.Array, received: npt.NDArray[np.bool_]
-    ) -> list[SequenceGap]:
-        """The messages of a batch whose checksum is not their book's, in order.
+    ) -> BooksChecked:
+        """The messages of a batch whose checksum is not their book's, in order, and which have been held against one.
 
         Args:
             conns: the connection of each message.
@@ -125,20 +147,26 @@ class BookChecker:
             received: which of them are messages that were received.
 
         """
+        links = np.zeros(len(conns), np.uint8)
         if not self.checks:
-            return []
+            return BooksChecked([], links)
         names = columns.channel.dictionary.to_pylist()
         ours = np.array([name in self._carriers for name in [*names, None]])
         codes = columns.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
         found = []
         for row in np.flatnonzero(ours[codes] & received).tolist():
             conn, channel, symbol = int(conns[row]), names[codes[row]], columns.symbol[row].as_py()
-            checked = self.check(conn, channel, symbol, payload[row].as_buffer())
+            key = (conn, channel, symbol)
+            before = self._books.get(key)
+            checked = self.check(*key, payload[row].as_buffer())
+            # a snapshot's checksum tells nothing of what came before it
+            begins = checked.verdict is Verdict.OK and self._books.get(key) is not before
+            links[row] = Link.FIRST if begins else _LINKS[checked.verdict]
             if checked.expected is not None and checked.found is not None:
                 rule, what = SequenceRule.CHECKSUM, Break.MISSING
                 gap = SequenceGap(row, conn, channel, symbol, rule, checked.expected, checked.found, None, what)
                 found.append(gap)
-        return found
+        return BooksChecked(found, links)
 
     def check(self, conn: int, channel: str, symbol: str | None, payload: Any) -> Checked:
         """Apply a message to its book and hold its checksum against it.
@@ -160,7 +188,7 @@ class BookChecker:
         except UNREADABLE:
             self._drop(key)
             return _UNKNOWN
-        if fulfils(message, rule.snapshot):
+        if begins := fulfils(message, rule.snapshot):
             self._drop(key)
             if len(self._books) >= _BOOKS_MAX or self._levels >= _LEVELS_MAX:
                 return _UNKNOWN
@@ -175,7 +203,7 @@ class BookChecker:
             self._drop(key)
             return _UNKNOWN
         if said is None:
-            return _OK
+            return _OK if begins else _NONE
         found = _checksum(said)
         expected = book.checksum()
         if found == expected:

@@ -65,6 +65,11 @@ class Compared(NamedTuple):
         """How many should have been compared and were not."""
         return sum(self.skipped.values())
 
+    def describe(self, rule: str) -> str:
+        """It in words."""
+        why = ", ".join(f"{number:,} {words}" for words, number in self.skipped.items())
+        return f"the rule `{rule}` was applied to {self.compared:,} of {self.compared + self.missed:,} messages: {why}"
+
 
 def count(links: Iterable[tuple[int, int]]) -> Compared:
     """Sum up links, given as pairs of one and how often."""
@@ -76,9 +81,15 @@ def count(links: Iterable[tuple[int, int]]) -> Compared:
 
 
 class Comparison:
-    """Counts the links of messages by their channel."""
+    """Counts the links of messages by their channel.
+
+    Attributes:
+        skips: whether any should have been compared and was not.
+
+    """
 
     def __init__(self) -> None:
+        self.skips = False
         self._counts: dict[str | None, Counter[int]] = {}
 
     def add(self, channel: pa.DictionaryArray, links: Links) -> None:
@@ -90,6 +101,7 @@ class Comparison:
             code, link = divmod(place, len(Link))
             if link != Link.NONE:
                 self._counts.setdefault(names[code], Counter())[link] += int(found[place])
+                self.skips = self.skips or link in REASONS
 
     def skipped(self) -> dict[str | None, Compared]:
         """The channels with messages that should have been compared and were not."""

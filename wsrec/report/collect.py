@@ -36,6 +36,7 @@ from wsrec.report.model import (
     Session,
     Stage1,
     StageTable,
+    Unchecked,
 )
 from wsrec.report.signed import SignedHistogram
 from wsrec.ring.events import EventKind
@@ -260,6 +261,8 @@ class _Recording:
         }
         self.delays: dict[str | None, _Delays] = {}
         self.gaps: int | None = None
+        self.compared: Counter[str | None] = Counter()
+        self.skipped: dict[str | None, Counter[str]] = {}
         self.clocks: list[str] = []
         self.anchors: dict[str, int] = {}
         self.width: int | None = None
@@ -366,6 +369,11 @@ class _Recording:
             self.stalled += _count(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
             self.lost += max(_count(detail.get("to")) - _count(detail.get("from")), 0)
+        elif kind == EventKind.UNCHECKED:
+            self.compared[incident.channel] += _count(detail.get("compared"))
+            pairs = detail.get("skipped")
+            said = {str(reason): _count(count) for reason, count in pairs.items()} if isinstance(pairs, dict) else {}
+            self.skipped.setdefault(incident.channel, Counter()).update(said)
         elif kind == EventKind.CLOCK_STEP:
             self.clock_steps.append(_count(detail.get("step_ns")))
         if kind in INCIDENT_KINDS and self.events[kind] <= _INCIDENTS_A_KIND:
@@ -403,6 +411,10 @@ class _Recording:
             payload_bytes=self.payload_bytes,
             file_bytes=self.file_bytes,
             gaps=self.gaps,
+            unchecked=[
+                Unchecked(channel=channel, compared=self.compared[channel], skipped=dict(skipped))
+                for channel, skipped in self.skipped.items()
+            ],
             events=dict(sorted(self.events.items())),
             stalled=self.stalled,
             lost=self.lost,

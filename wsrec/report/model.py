@@ -131,6 +131,21 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     peak_time: int
 
 
+class Unchecked(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel whose gap rule could be applied to less than it should: what is missing there may not show.
+
+    Attributes:
+        channel: the `channel` column; null where the numbers run over the connection.
+        compared: messages that the rule was applied to, in the files that have such messages.
+        skipped: the others there, by the reason.
+
+    """
+
+    channel: str | None
+    compared: int
+    skipped: dict[str, int]
+
+
 class Stage1(msgspec.Struct, frozen=True, kw_only=True):
     """Where stage 1 of received rows comes from.
 
@@ -198,6 +213,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         payload_bytes: of all rows.
         file_bytes: of the message files on disk.
         gaps: sequence gaps by the files' metadata; null where no file's feed declares a rule.
+        unchecked: the channels whose rule could be applied to less than it should, by the files' events.
         events: events by kind, from the events files.
         stalled, lost: ns by the `stall` and `lost_interval` events.
         incidents: the first 20 events of each kind in `INCIDENT_KINDS`, by time.
@@ -221,6 +237,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes: int
     file_bytes: int
     gaps: int | None
+    unchecked: list[Unchecked]
     events: dict[str, int]
     stalled: int
     lost: int

@@ -18,7 +18,17 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from wsrec.report.model import INCIDENT_KINDS, Delay, Incident, Latency, Recording, Report, Session, StageTable
+from wsrec.report.model import (
+    INCIDENT_KINDS,
+    Delay,
+    Incident,
+    Latency,
+    Recording,
+    Report,
+    Session,
+    StageTable,
+    Unchecked,
+)
 from wsrec.ring.events import EventKind
 from wsrec.units import clean, duration, short_count, size, utc
 
@@ -154,9 +164,22 @@ def _sequence(session: Session, *, named: bool) -> Text:
 def _gaps(recording: Recording) -> Text:
     if recording.gaps is None:
         return Text("not known: the feed declares no sequence rule", style="dim")
+    if recording.unchecked:
+        found = f"{recording.gaps:,} among the messages that could be compared" if recording.gaps else "not known"
+        skipped = "; ".join(_unchecked(each) for each in recording.unchecked[:_SHOWN_CHANNELS])
+        return Text(
+            f"{found}, because the feed's sequence rule could not be applied to all of them: {skipped}", "yellow"
+        )
     if not recording.gaps:
         return Text.assemble(("none", "green"), " by the feed's sequence rule")
     return Text.assemble((f"{recording.gaps:,}", "bold red"), " by the feed's sequence rule")
+
+
+def _unchecked(unchecked: Unchecked) -> str:
+    missed = sum(unchecked.skipped.values())
+    why = ", ".join(f"{count:,} {clean(reason, 80)}" for reason, count in unchecked.skipped.items())
+    channel = "all channels" if unchecked.channel is None else clean(unchecked.channel, 40)
+    return f"{channel} {missed:,} of {unchecked.compared + missed:,} ({why})"
 
 
 def _events(recording: Recording) -> Text:

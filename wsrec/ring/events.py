@@ -55,6 +55,8 @@ class EventKind(StrEnum):
     """what (missing, repeated or back), scope, rule, expected, found, missing (count where the rule tells it), seq"""
     SEQUENCE_RESET = "sequence_reset"
     """scope, rule, expected, found, seq: numbers began anew, as the feed's `resets` says that they may; no gap"""
+    UNCHECKED = "unchecked"
+    """rule, compared (messages of this channel and file that it was applied to), skipped (by the reason: the others)"""
     SNAPSHOT = "snapshot"
     """url, reason, requested (ns since the epoch), duration_ns, bytes: a row `rest` has what was fetched over HTTP"""
     SNAPSHOT_FAILED = "snapshot_failed"

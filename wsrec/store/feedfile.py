@@ -16,6 +16,7 @@ import pyarrow as pa
 from wsrec import __version__, child
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.checksum import BookChecker
+from wsrec.feed.comparison import Comparison
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.message import Ids, integer_in
 from wsrec.feed.notice import NoticeReader
@@ -129,6 +130,8 @@ class FeedWriter:
         self._by_url = {plan.conn: frozenset(plan.asked_by_url) for plan in self._connections(job)}
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
+        # the channels whose rule cannot be applied to all messages, as far as that was said
+        self._skipping: set[str | None] = set()
         self._ask = ask
         self._warnings = None if folded is None else EventWarnings(feed.name, folded)
         acts = any(channel.on_gap is not Action.NONE for channel in self._model.channels.values())
@@ -163,6 +166,8 @@ class FeedWriter:
         self._file_first_seq = self._next_seq
         self._file_gaps = 0
         self._file_lost = 0
+        self._file_until = 0
+        self._compared = Comparison()
         self._file_before = self._counts()
         self._stage1: dict[str, int] = {}
         self._steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
@@ -246,6 +251,7 @@ class FeedWriter:
                 )
         self._check_sequences(slots, when, fields)
         self._check_books(slots, when, payload, fields, readable)
+        self._warn_of_skipped()
         self._match_acks(slots, when, payload, fields)
         self._read_notices(slots, when, payload, fields)
 
@@ -422,6 +428,7 @@ class FeedWriter:
         ledger = self.ledger.finish(unfinished)
         metadata = self._metadata(shared, rows, gaps, next_slot, ledger)
         size, digest, events_digest = 0, None, None
+        self._tell_of_skipped()
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
             # what the rows of a batch showed was found after the events of the same batch
@@ -467,6 +474,7 @@ class FeedWriter:
     def _count(self, slots: Slots, when: Stamps, lengths: Int64s) -> None:
         received = when.received
         times = when.recv_time
+        self._file_until = int(when.handoff[-1])
         self.ledger.rows(slots, when, lengths)
         if self._file_since is None:
             self._file_since = int(when.handoff[0])
@@ -492,16 +500,39 @@ class FeedWriter:
                 self._live_steps[row] += added
 
     def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
-        if not self._sequences.checks:
-            return
-        self._tell_of(self._sequences.check(slots["conn"], fields).gaps, slots, when)
+        if self._sequences.checks:
+            checked = self._sequences.check(slots["conn"], fields)
+            self._compared.add(fields.channel, checked.links)
+            self._tell_of(checked.gaps, slots, when)
 
     def _check_books(
         self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns, readable: Bools
     ) -> None:
         if self._books.checks:
             received = readable & (slots["flags"] & _REST == 0)
-            self._tell_of(self._books.gaps(slots["conn"], fields, payload, received), slots, when)
+            books = self._books.check_batch(slots["conn"], fields, payload, received)
+            self._compared.add(fields.channel, books.links)
+            self._tell_of(books.gaps, slots, when)
+
+    def _warn_of_skipped(self) -> None:
+        """Say at once which rules cannot be applied to all that comes, each once."""
+        if self._ask is None or not self._compared.skips:
+            return
+        for channel, of in self._compared.skipped().items():
+            if channel not in self._skipping:
+                self._skipping.add(channel)
+                said = of.describe(self._model.sequence_rule(channel).value)
+                child.warn(
+                    f"{self.name}: {channel or 'its messages'}: {said}; what is missing there does not show",
+                    "if the exchange changed its messages, mend exchange_seq, seq_first or seq_previous of the feed",
+                )
+
+    def _tell_of_skipped(self) -> None:
+        """Write down, for the file that ends, what its rules could not be applied to."""
+        for channel, of in self._compared.skipped().items():
+            rule = self._model.sequence_rule(channel).value
+            detail: dict[str, Any] = {"rule": rule, "compared": of.compared, "skipped": of.skipped}
+            self.event(self._file_until, EventKind.UNCHECKED, channel=channel, **detail)
 
     def _tell_of(self, gaps: Sequence[SequenceGap], slots: Slots, when: Stamps) -> None:
         for gap in gaps:

@@ -26,11 +26,11 @@ class State(StrEnum):
     """How complete an interval of a stream is, and by what proof. The comment below each is docs/verify.md's."""
 
     PROVED = "proved"
-    """the exchange's own numbers follow one another without a hole from the interval's first message to its last"""
+    """the exchange's own numbers were compared, and follow one another from the interval's first message to its last"""
     UNBROKEN = "unbroken"
     """the TCP connection was open and all that it brought is in the files; no number proves that nothing is missing"""
     SILENT = "silent"
-    """the subscription was confirmed and the connection was open, and not one message came"""
+    """the connection was open, the subscription confirmed (where the exchange does that), and not one message came"""
     INCOMPLETE = "incomplete"
     """something is missing, or nothing shows that it is not; the reason says what"""
 
@@ -44,6 +44,8 @@ class Kind(StrEnum):
     """two places that must say the same do not"""
     INCOMPLETE = "incomplete"
     """something was not recorded, or is not in the files yet"""
+    UNCHECKED = "unchecked"
+    """a gap rule could be applied to less than it should: what was not compared is not proved"""
     NOTE = "note"
     """worth knowing; nothing is wrong"""
 
@@ -95,7 +97,10 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
         state: the worst of its intervals; `proved` where the numbers prove all between first and last message.
         messages: received.
         gaps: breaks of the rule.
-        proved, unbroken, incomplete: ns in each state; `silent` time counts as unbroken.
+        compared: successions of two messages that the rule compared.
+        skipped: those that it should have compared and could not, by the reason.
+        resets: how often the numbers began anew, as the feed says that they may: nothing is proved across it.
+        proved, unbroken, silent, incomplete: ns in each state.
         intervals: in order of time; after the first 1,000 none are listed, but all are counted.
 
     """
@@ -108,8 +113,12 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     messages: int
     gaps: int
+    compared: int
+    skipped: dict[str, int]
+    resets: int
     proved: int
     unbroken: int
+    silent: int
     incomplete: int
     intervals: list[Interval]
 

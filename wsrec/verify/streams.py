@@ -3,19 +3,22 @@
 Rows and events come in order of time. A connection lives in epochs, from one `connect` to the next `disconnect`; within
 an epoch TCP brings everything in order or breaks. So the time of a stream is covered from its subscription's
 confirmation (its first message where nothing confirms) to the end of the epoch, and what lies between two covered
-intervals is incomplete. Within a covered interval the feed's rule decides: where it would show a loss, the messages
-from the first to the last prove themselves; before, behind and without such a rule only the connection speaks.
+intervals is incomplete, also where the next epoch is that of the connection which stands by for this one. Whatever a
+loss overlaps is incomplete, in every epoch. Within a covered interval the feed's rule decides: where it would show a
+loss, the successions that were compared prove themselves; all the rest only the connection speaks for.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from wsrec.feed.comparison import Link, Links, count
 from wsrec.feed.schema import Feed, SequenceRule, SequenceScope
 from wsrec.feed.sequence import SequenceGap
 from wsrec.feed.topics import Topic, TopicReader
@@ -40,19 +43,46 @@ class _Epoch:
         self.opened: int | None = None
         self.end: int | None = None
         self.reason = ""
-        self.handed_over = False
-        # until when nothing came any more that should have, where that is known
-        self.lost_until: int | None = None
+        # whether it took the place of one that was still open then
+        self.took_over = False
+        # its last message, and whether it ended in another way than in order
+        self.last_row = 0
+        self.broke = False
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
 
+class _Piece(NamedTuple):
+    """What lies between two messages of a stream, or between many of the same state."""
+
+    start: int
+    end: int
+    state: State
+    reason: str
+
+
+_WORST = (State.PROVED, State.UNBROKEN, State.INCOMPLETE)
+
+
 class _Span:
-    """A stream's messages in one epoch: the first, the last, and the breaks of the rule between them."""
+    """A stream's messages in one epoch: the first, the last, and what lies between them."""
 
     def __init__(self, first: int) -> None:
         self.first = self.last = first
-        self.breaks: list[tuple[int, int, str]] = []
+        self.run = 0
+        self.pieces: list[_Piece] = []
+
+    def add(self, piece: _Piece) -> None:
+        """Put one behind the last."""
+        if self.pieces:
+            last = self.pieces[-1]
+            same = last[2:] == piece[2:] and piece.state is not State.INCOMPLETE
+            if same or len(self.pieces) >= _LISTED:
+                # too many to tell apart: the worse of both
+                state, reason = max(last[2:], piece[2:], key=lambda each: _WORST.index(each[0]))
+                self.pieces[-1] = _Piece(last.start, piece.end, state, reason)
+                return
+        self.pieces.append(piece)
 
 
 class _Messages:
@@ -61,8 +91,24 @@ class _Messages:
     def __init__(self) -> None:
         self.count = 0
         self.gaps = 0
+        self.links: Counter[int] = Counter()
         self.spans: dict[int, _Span] = {}
         self.last = 0
+
+
+class Held(NamedTuple):
+    """What the feed's rules say of rows.
+
+    Attributes:
+        gaps: what breaks them, by the rows' places.
+        links: how each row was held against the one before it.
+        runs: the run of compared successions that each belongs to, 0 where to none.
+
+    """
+
+    gaps: Sequence[SequenceGap]
+    links: Links
+    runs: Int64s
 
 
 class Streams:
@@ -72,6 +118,7 @@ class Streams:
         feed: the feed as its files' metadata have it; None where they have none that can be read.
 
     Attributes:
+        stands_for: of a connection that stands by: the one that it takes turns with.
         losses: what could not be received, by time.
         gap_rows: `seq` of the rows whose gap the events files tell of.
         start, end: first and last moment of anything.
@@ -93,6 +140,7 @@ class Streams:
         # gaps of numbers that run over a channel (or a connection: None): each of its streams may miss the messages
         self._shared_gaps: dict[tuple[int, str | None], list[Loss]] = {}
         self._last_row: dict[int, int] = {}
+        self.stands_for: dict[int, int] = {}
         self.losses: list[Loss] = []
         self.gap_rows: set[int] = set()
         self.gap_events = 0
@@ -125,9 +173,10 @@ class Streams:
             self.stalls += 1
             self.stalled += _integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
-            self._lost(time, conn, detail)
+            start, end = _integer(detail.get("from"), time), _integer(detail.get("to"), time)
+            self.losses.append(Loss(conn=conn, start=start, end=end, reason=str(detail.get("reason", ""))))
         elif kind == EventKind.REPLACED:
-            self._replaced(_integer(detail.get("from_conn"), -1))
+            self._replaced(_integer(detail.get("to_conn"), -1))
         elif conn is not None:
             self._connection_event(time, kind, conn, detail)
 
@@ -150,24 +199,15 @@ class Streams:
         elif kind == EventKind.DISCONNECT:
             epoch = self._current(conn)
             epoch.end = time if epoch.end is None else min(epoch.end, time)
+            epoch.broke = bool(detail.get("message")) or detail.get("received_bytes") is None
             epoch.reason = str(detail.get("message") or epoch.reason or "the connection ended")
             self._epochs[conn].append(_Epoch())
 
-    def _lost(self, time: int, conn: int | None, detail: dict[str, Any]) -> None:
-        start, end = _integer(detail.get("from"), time), _integer(detail.get("to"), time)
-        reason = str(detail.get("reason", ""))
-        self.losses.append(Loss(conn=conn, start=start, end=end, reason=reason))
-        for number in self._epochs if conn is None else (conn,):
-            for epoch in self._epochs.get(number, [])[-2:]:
-                # a connection that broke may have been dead before that showed
-                if epoch.opened is not None and epoch.opened <= start and (epoch.end is None or epoch.end > start):
-                    epoch.end, epoch.reason, epoch.lost_until = start, epoch.reason or reason, end
-
     def _replaced(self, conn: int) -> None:
-        """Another connection has taken over before this one was closed: until its next turn it owes nothing."""
-        ended = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
-        if ended:
-            ended[-1].handed_over = True
+        """This connection has taken over from one that was still open."""
+        opened = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
+        if opened:
+            opened[-1].took_over = True
 
     def _current(self, conn: int) -> _Epoch:
         epochs = self._epochs.setdefault(conn, [])
@@ -186,9 +226,9 @@ class Streams:
         channels: tuple[npt.NDArray[np.integer], list[str | None]],
         symbols: tuple[npt.NDArray[np.integer], list[str | None]],
         carried: Bools,
-        gaps: Sequence[SequenceGap],
+        held: Held,
     ) -> None:
-        """Rows between two disconnects; `channels` and `symbols` as codes and words, `gaps` by their place in them."""
+        """Rows between two disconnects; `channels` and `symbols` as codes and words, `held` by their place in them."""
         if not len(handoff):
             return
         self.start = int(handoff[0]) if self.start is None else min(self.start, int(handoff[0]))
@@ -209,15 +249,17 @@ class Streams:
             key = (int(conns[first]), channels[1][int(channels[0][first])], symbols[1][int(symbols[0][first])])
             groups[key] = rows
         broken: dict[Key, list[SequenceGap]] = {}
-        for gap in gaps:
+        for gap in held.gaps:
             if gap.scope is SequenceScope.SYMBOL:
                 broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
             else:
                 self._share(gap, handoff, np.flatnonzero(carried & (conns == gap.conn)))
         for key, rows in groups.items():
-            self._add(key, handoff, rows, broken.get(key, ()))
+            self._add(key, handoff, rows, held, broken.get(key, ()))
         for conn in np.unique(conns[carried]).tolist():
-            self._last_row[conn] = int(handoff[np.flatnonzero(carried & (conns == conn))[-1]])
+            self._last_row[conn] = self._current(conn).last_row = int(
+                handoff[np.flatnonzero(carried & (conns == conn))[-1]]
+            )
 
     def _share(self, gap: SequenceGap, handoff: Int64s, rows: Int64s) -> None:
         """A gap that is not one stream's, `rows` being those of its connection."""
@@ -230,29 +272,46 @@ class Streams:
         else:
             shared[-1] = msgspec.structs.replace(shared[-1], end=after)
 
-    def _add(self, key: Key, handoff: Int64s, rows: Int64s, gaps: Sequence[SequenceGap]) -> None:
+    def _add(self, key: Key, handoff: Int64s, rows: Int64s, held: Held, gaps: Sequence[SequenceGap]) -> None:
         if key not in self._streams and len(self._streams) >= _STREAMS:
             key = (key[0], _OTHERS, None)
         stream = self._streams.setdefault(key, _Messages())
         epochs = self._epochs.setdefault(key[0], [])
         if not epochs:
             epochs.append(_Epoch())
-        first = int(handoff[rows[0]])
+        moments, runs = handoff[rows], held.runs[rows]
+        first = int(moments[0])
         if epochs[-1].opened is None:
             # in the files' part that was looked at the connection is there already, or came with this very read
             epochs[-1].opened = first
-        span = stream.spans.setdefault(len(epochs) - 1, _Span(first))
-        for gap in gaps:
-            at = int(np.searchsorted(rows, gap.index))
-            before = int(handoff[rows[at - 1]]) if at else (stream.last or first)
-            stream.gaps += 1
-            if len(span.breaks) < _LISTED:
-                span.breaks.append((before, int(handoff[gap.index]), _describe(gap)))
-            else:
-                # too many to tell apart: one that reaches from there to here
-                began, _, said = span.breaks[-1]
-                span.breaks[-1] = (began, int(handoff[gap.index]), said)
-        span.last = stream.last = int(handoff[rows[-1]])
+        span = stream.spans.get(len(epochs) - 1)
+        new = span is None
+        if span is None:
+            span = stream.spans[len(epochs) - 1] = _Span(first)
+        proved = runs == np.concatenate(([0 if new else span.run], runs[:-1]))
+        proved &= runs > 0
+        states = np.where(proved, 0, 1)
+        told: dict[int, SequenceGap] = {int(np.searchsorted(rows, gap.index)): gap for gap in gaps}
+        states[list(told)] = 2
+        before = np.concatenate(([span.last], moments[:-1]))
+        # a piece for each run of the same state, and for each gap
+        opens = np.flatnonzero((np.diff(states, prepend=-1) != 0) | (states == 2))
+        for begin, stop in zip(opens.tolist(), [*opens[1:].tolist(), len(rows)], strict=True):
+            if new and begin == 0:
+                # before the first message of an epoch there is none
+                begin += 1
+                if begin == stop:
+                    continue
+            state, reason = _WORST[int(states[begin])], ""
+            if state is State.INCOMPLETE:
+                reason = _describe(told[begin])
+            elif state is State.UNBROKEN and (held.links[rows[begin:stop]] != Link.NONE).any():
+                reason = "not compared"
+            span.add(_Piece(int(before[begin]), int(moments[stop - 1]), state, reason))
+        stream.gaps += len(gaps)
+        stream.links.update(dict(enumerate(np.bincount(held.links[rows]).tolist())))
+        span.run = int(runs[-1])
+        span.last = stream.last = int(moments[-1])
         stream.count += len(rows)
 
     def result(self) -> list[Stream]:
@@ -279,18 +338,21 @@ class Streams:
     def _stream(self, key: Key, messages: _Messages, topic: str | None) -> Stream:
         conn, channel, symbol = key
         rule = self._feed.sequence_rule(channel) if self._feed else SequenceRule.NONE
-        intervals = list(self._intervals(conn, messages, topic, proving=rule in _PROVING))
+        intervals = list(self._intervals(key, messages, topic))
+        if rule not in _PROVING:
+            intervals = list(_joined(each if each.state is not State.PROVED else _unbroken(each) for each in intervals))
         shared = [loss for key in ((conn, None), (conn, channel)) for loss in self._shared_gaps.get(key, ())]
-        for loss in [*(loss for loss in self.losses if loss.conn is None), *shared]:
+        for loss in [*(loss for loss in self.losses if loss.conn in (conn, None)), *shared]:
             intervals = list(_without(intervals, loss))
         time = {state: sum(i.duration for i in intervals if i.state is state) for state in State}
         states = {interval.state for interval in intervals}
+        compared = count(messages.links.items())
         if State.INCOMPLETE in states or messages.gaps or not intervals:
             state = State.INCOMPLETE
         elif not messages.count:
             state = State.SILENT
         else:
-            state = State.PROVED if rule in _PROVING else State.UNBROKEN
+            state = State.PROVED if self._all_proved(messages, rule) else State.UNBROKEN
         return Stream(
             conn=conn,
             channel=channel,
@@ -300,41 +362,102 @@ class Streams:
             state=state,
             messages=messages.count,
             gaps=messages.gaps,
+            compared=compared.compared,
+            skipped=compared.skipped,
+            resets=messages.links[Link.RESET],
             proved=time[State.PROVED],
-            unbroken=time[State.UNBROKEN] + time[State.SILENT],
+            unbroken=time[State.UNBROKEN],
+            silent=time[State.SILENT],
             incomplete=time[State.INCOMPLETE],
             intervals=intervals[:_LISTED],
         )
 
-    def _intervals(self, conn: int, messages: _Messages, topic: str | None, *, proving: bool) -> Iterator[Interval]:
-        """A stream's time from its first confirmation or message to the session's end."""
+    @staticmethod
+    def _all_proved(messages: _Messages, rule: SequenceRule) -> bool:
+        """Whether everything between the first and the last message of each epoch was compared, and there is any."""
+        pieces = [piece for span in messages.spans.values() for piece in span.pieces]
+        return rule in _PROVING and bool(pieces) and all(piece.state is State.PROVED for piece in pieces)
+
+    def _partners(self, conn: int) -> list[int]:
+        """The connections that it takes turns with."""
+        first = self.stands_for.get(conn, conn)
+        return [first, *(other for other, of in self.stands_for.items() if of == first)]
+
+    def _ends(self, key: Key, before: int) -> tuple[int, str] | None:
+        """Up to when a stream was covered by the lives of its connections that began before this moment, and why."""
+        _, channel, symbol = key
+        ends = []
+        for conn in self._partners(key[0]):
+            messages = self._streams.get((conn, channel, symbol))
+            for number, epoch in enumerate(self._epochs.get(conn, [])):
+                if epoch.opened is not None and epoch.opened < before:
+                    span = messages.spans.get(number) if messages else None
+                    ends.append((self._end(conn, epoch, span), epoch.reason))
+        return max(ends, default=None)
+
+    def _end(self, conn: int, epoch: _Epoch, span: _Span | None) -> int:
+        """Up to when an epoch covers a stream: a connection that is lost may have been dead before that showed."""
         assert self.end is not None
+        assert epoch.opened is not None
+        end = self.end if epoch.end is None else epoch.end
+        alive = max(epoch.last_row, epoch.opened)
+        cuts = [
+            max(loss.start, epoch.opened)
+            for loss in self.losses
+            if loss.conn == conn and loss.start < end and (loss.end >= end or alive <= loss.start)
+        ]
+        if not cuts and (epoch.broke or (epoch.end is None and self.ended is None)):
+            # who knew since when it was lost, or would have found out, did not live to tell
+            cuts = [alive]
+        return max(min([end, *cuts]), span.last if span else 0)
+
+    def _intervals(self, key: Key, messages: _Messages, topic: str | None) -> Iterator[Interval]:
+        """A stream's time on one connection, from its first confirmation or message to the session's end."""
+        conn = key[0]
         until: int | None = None
-        why = ""
-        handed_over = False
         for number, epoch in enumerate(self._epochs.get(conn, [])):
             if epoch.opened is None:
                 continue
+            before = self._ends(key, epoch.opened)
             span = messages.spans.get(number)
-            end = max(self.end if epoch.end is None else epoch.end, span.last if span else 0)
+            end = self._end(conn, epoch, span)
             start = epoch.acked.get(topic) if topic is not None else None
+            confirmed = start is not None
+            reason = None
             if start is None and span is not None:
                 start = span.first
+            if start is None and not self._confirms and topic is not None:
+                # nothing could confirm it
+                start = epoch.opened
             if start is None:
-                start = end if until is not None else epoch.opened
-                failed = epoch.failed.get(topic or "", "no message came, and nothing confirms the subscription")
-                yield Interval(start=start if until is None else until, end=end, state=State.INCOMPLETE, reason=failed)
-                until, why = end, epoch.reason
-                continue
-            if until is not None and start > until and not handed_over:
-                yield Interval(start=until, end=start, state=State.INCOMPLETE, reason=f"reconnected: {why}")
-            yield from _covered(start, end, span, proving=proving, silent=not messages.count)
-            until, why, handed_over = end, epoch.reason, epoch.handed_over
-            if handed_over and epoch.lost_until is not None and epoch.lost_until > end:
-                yield Interval(start=end, end=epoch.lost_until, state=State.INCOMPLETE, reason=why)
-        last = [loss for loss in self.losses if loss.conn in (conn, None) and until is not None and loss.end > until]
-        if last and until is not None and not handed_over:
-            yield Interval(start=until, end=last[-1].end, state=State.INCOMPLETE, reason=last[-1].reason)
+                start = end if before is not None else epoch.opened
+                reason = epoch.failed.get(topic or "", "no message came, and nothing confirms the subscription")
+            if until is None:
+                until = start if before is None else before[0]
+            if before is not None and start > before[0] and (confirmed or reason or not epoch.took_over):
+                why = reason or (
+                    "taken over before the exchange had confirmed it"
+                    if epoch.took_over
+                    else f"reconnected: {before[1]}"
+                )
+                yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=why)
+            if reason is None:
+                yield from _covered(start, end, span, silent=not (messages.count and confirmed), confirmed=confirmed)
+            elif before is None:
+                yield Interval(start=start, end=end, state=State.INCOMPLETE, reason=reason)
+            until = max(end, until)
+        for loss in self.losses:
+            # what was lost behind the last epoch; before it, and between two, the stream is not covered anyway
+            if loss.conn in (conn, None) and until is not None and loss.end > until:
+                covered = (self._ends(key, loss.start) or (until, ""))[0]
+                start = max(until, min(covered, loss.start))
+                yield Interval(start=start, end=loss.end, state=State.INCOMPLETE, reason=loss.reason)
+                until = loss.end
+
+    @property
+    def _confirms(self) -> bool:
+        """Whether the exchange answers subscriptions."""
+        return self._feed is not None and self._feed.ack is not None
 
     def _topics(self) -> dict[int, list[Topic]]:
         """What each connection asked for, as streams."""
@@ -347,28 +470,40 @@ class Streams:
         }
 
 
-def _covered(start: int, end: int, span: _Span | None, *, proving: bool, silent: bool) -> Iterator[Interval]:
+def _covered(start: int, end: int, span: _Span | None, *, silent: bool, confirmed: bool) -> Iterator[Interval]:
     """The time of one epoch in which the stream was subscribed to."""
     if span is None:
         state = State.SILENT if silent else State.UNBROKEN
-        yield Interval(start=start, end=max(start, end), state=state, reason="no message came")
+        reason = "no message came" if confirmed else "no message came, and nothing confirms subscriptions here"
+        yield Interval(start=start, end=max(start, end), state=state, reason=reason)
         return
-    first = max(span.first, start)
-    if first > start:
-        yield Interval(start=start, end=first, state=State.UNBROKEN, reason="before the first message")
-    at = first
-    state = State.PROVED if proving else State.UNBROKEN
-    for before, after, reason in span.breaks:
-        before, after = max(before, at), max(after, at)
-        if before > at:
-            yield Interval(start=at, end=before, state=state)
-        yield Interval(start=before, end=after, state=State.INCOMPLETE, reason=reason)
-        at = after
-    last = max(span.last, at)
-    if last > at or not span.breaks:
-        yield Interval(start=at, end=last, state=state)
-    if end > last:
-        yield Interval(start=last, end=end, state=State.UNBROKEN, reason="after the last message")
+    if span.first > start:
+        yield Interval(start=start, end=span.first, state=State.UNBROKEN, reason="before the first message")
+    for piece in span.pieces:
+        yield Interval(start=piece.start, end=piece.end, state=piece.state, reason=piece.reason)
+    if not span.pieces and end <= span.last:
+        yield Interval(start=span.first, end=span.last, state=State.UNBROKEN, reason="a single message")
+    if end > span.last:
+        reason = "after the last message" if span.pieces else "after a single message"
+        yield Interval(start=span.last, end=end, state=State.UNBROKEN, reason=reason)
+
+
+def _unbroken(interval: Interval) -> Interval:
+    return msgspec.structs.replace(interval, state=State.UNBROKEN)
+
+
+def _joined(intervals: Iterator[Interval]) -> Iterator[Interval]:
+    """The intervals, those of one state and reason that follow one another as one."""
+    last: Interval | None = None
+    for each in intervals:
+        if last is not None and (last.end, last.state, last.reason) == (each.start, each.state, each.reason):
+            last = msgspec.structs.replace(last, end=each.end)
+            continue
+        if last is not None:
+            yield last
+        last = each
+    if last is not None:
+        yield last
 
 
 def _without(intervals: list[Interval], loss: Loss) -> Iterator[Interval]:

@@ -26,6 +26,7 @@ _STYLES = {
     Kind.DAMAGED: "bold red",
     Kind.CONTRADICTION: "bold red",
     Kind.INCOMPLETE: "yellow",
+    Kind.UNCHECKED: "yellow",
     Kind.NOTE: "dim",
 }
 _VERDICTS = {

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from wsrec.feed.checksum import BookChecker
+from wsrec.feed.comparison import Compared, Link
 from wsrec.feed.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
@@ -31,9 +32,9 @@ from wsrec.store.schema import UTC_NS
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
 from wsrec.verify.ledger import Books, read_ledger, together
-from wsrec.verify.model import Capture, Count, Finding, Kind, Session, Verification, worst
+from wsrec.verify.model import Capture, Count, Finding, Kind, Session, Stream, Verification, worst
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
-from wsrec.verify.streams import Streams, topics_of
+from wsrec.verify.streams import Held, Streams, topics_of
 
 Progress = Callable[[int, int], None]
 
@@ -264,9 +265,16 @@ class _SessionReading:
                 self._tell(Kind.CONTRADICTION, self._session, what)
                 feed = None
             self._streams = Streams(feed)
+            for each in described if isinstance(described, list) else ():
+                if (
+                    isinstance(each, dict)
+                    and isinstance(each.get("conn"), int)
+                    and isinstance(each.get("stands_for"), int)
+                ):
+                    self._streams.stands_for[each["conn"]] = each["stands_for"]
             self._reader = FieldReader(feed) if feed else None
             self._learns = feed is not None and feed.fields is not None and feed.fields.ids is not None
-            self._checker = SequenceChecker(feed) if feed else None
+            self._checker = SequenceChecker(feed, runs=True) if feed else None
             self._order_books = BookChecker(feed) if feed else None
         elif config != self._config:
             self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
@@ -344,10 +352,10 @@ class _SessionReading:
             stop = len(seq) if event is None else int(np.searchsorted(handoff, event.time, side="right"))
             cuts = event is None or event.kind == EventKind.DISCONNECT
             if cuts and stop > start:
-                gaps = self._gaps(conns, columns, payload, carried, seq, start, stop)
+                held = self._hold(conns, columns, payload, carried, seq, start, stop)
                 span = slice(start, stop)
                 own = ((channels[0][span], channels[1]), (symbols[0][span], symbols[1]))
-                self._streams.rows(handoff[span], conns[span], *own, carried[span], gaps)
+                self._streams.rows(handoff[span], conns[span], *own, carried[span], held)
                 start = stop
             if event is not None:
                 self._apply(event)
@@ -410,7 +418,7 @@ class _SessionReading:
         checkers = (self._checker, self._order_books)
         return any(checker is not None and checker.checks for checker in checkers)
 
-    def _gaps(
+    def _hold(
         self,
         conns: Any,
         columns: FieldColumns | None,
@@ -419,16 +427,24 @@ class _SessionReading:
         seq: Any,
         start: int,
         stop: int,
-    ) -> list[SequenceGap]:
+    ) -> Held:
+        """Hold rows against the feed's rules."""
+        links, runs = np.zeros(stop - start, np.uint8), np.zeros(stop - start, np.int64)
         if self._checker is None or self._order_books is None or columns is None or not self._checks_gaps:
-            return []
+            return Held([], links, runs)
         span = slice(start, stop)
         within = FieldColumns._make(column[span] for column in columns)
-        breaks = self._checker.check(conns[span], within).gaps if self._checker.checks else []
-        gaps = [gap for gap in breaks if gap.what is not Break.RESET]
-        gaps += self._order_books.gaps(conns[span], within, payload[span], carried[span])
+        gaps: list[SequenceGap] = []
+        if self._checker.checks:
+            checked = self._checker.check(conns[span], within)
+            gaps += [gap for gap in checked.gaps if gap.what is not Break.RESET]
+            links, runs = checked.links, checked.runs
+        if self._order_books.checks:
+            books = self._order_books.check_batch(conns[span], within, payload[span], carried[span])
+            gaps += books.gaps
+            links = np.where(books.links == Link.NONE, links, books.links)
         self._gap_seqs |= {int(seq[start + gap.index]) for gap in gaps}
-        return gaps
+        return Held(gaps, links, runs)
 
     def _compare(self, batch: Any, columns: FieldColumns, rows: FileRows) -> None:
         """Hold the columns that came from the payload against the payload."""
@@ -537,6 +553,8 @@ class _SessionReading:
             recovered = "what was journalled was recovered" if streams.recovered else "its end is not in the files"
             self._tell(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
         self._settle(streams, name)
+        found = streams.result() if streams.end is not None else []
+        self._tell_of_skipped(found, name)
         for kind, count in self._told.items():
             if count > _FINDINGS:
                 what = f"{count:,} findings of the kind {kind} in this session, the first {_FINDINGS} are listed"
@@ -558,8 +576,20 @@ class _SessionReading:
             stalls=streams.stalls,
             stalled=streams.stalled,
             unattributed=streams.unattributed,
-            streams=streams.result() if streams.end is not None else [],
+            streams=found,
         )
+
+    def _tell_of_skipped(self, streams: list[Stream], name: str) -> None:
+        """Tell of each channel whose rule could be applied to less than it should."""
+        channels: dict[tuple[str | None, str], Counter[str]] = {}
+        compared: Counter[tuple[str | None, str]] = Counter()
+        for stream in streams:
+            channels.setdefault((stream.channel, stream.rule), Counter()).update(stream.skipped)
+            compared[stream.channel, stream.rule] += stream.compared
+        for (channel, rule), skipped in channels.items():
+            of = Compared(compared[channel, rule], dict(skipped))
+            if of.missed:
+                self._tell(Kind.UNCHECKED, name, f"{channel or 'its messages'}: {of.describe(rule)}")
 
     def _settle(self, streams: Streams, name: str) -> None:
         """Close the ledger: what the writer counted against what was read."""
