@@ -36,6 +36,7 @@ ELSEWHERE = (
     "pip install .",
     "scripts/bench",
     "scripts/demo",
+    "scripts/disk-faults",
     "scripts/faults",
     "scripts/kill-matrix",
     "scripts/soak",

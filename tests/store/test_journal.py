@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.store.rings import payloads
 from wsrec.store import journal as journal_module
@@ -36,7 +39,7 @@ def write(path, batches, *, close=True):
     for batch in batches:
         span = journal.append(batch)
         sizes.append(path.stat().st_size)
-        assert span == (*sizes[-2:], batch.first)
+        assert span == (*sizes[-2:], batch.first, batch.next, batch.checksum())
     if close:
         journal.close()
     return sizes
@@ -84,20 +87,53 @@ class TestJournal:
             reader = JournalReader(tmp_path / "bad")
             match content(reader):
                 case found if found == content(batches):  # padding between buffers says nothing
-                    assert (reader.damaged, reader.torn) == (0, False)
+                    assert (reader.torn, reader.skipped) == (False, 0)
                 case found if found == content([batches[0], batches[2]]):
                     assert (reader.damaged, reader.torn) == (1, False)
-                case found:  # the message's own length was hit: what follows is not found
-                    assert found in (content(batches[:1]), content(batches[:2]))
-                    assert reader.torn
+                case found:
+                    pytest.fail(f"byte {at}: {len(found)} batches")
 
     def test_zeros_in_the_middle_are_not_taken_for_the_end(self, tmp_path, batches):
         sizes = write(tmp_path / "j", batches)
         data = (tmp_path / "j").read_bytes()
         (tmp_path / "j").write_bytes(data[: sizes[1]] + bytes(sizes[2] - sizes[1]) + data[sizes[2] :])
         reader = JournalReader(tmp_path / "j")
-        assert content(reader) == content(batches[:1])
-        assert reader.torn
+        assert content(reader) == content([batches[0], batches[2]])
+        assert (reader.damaged, reader.torn, reader.skipped) == (1, False, sizes[2] - sizes[1])
+
+    @pytest.mark.parametrize("search", [1 << 20, 64], ids=["at once", "piece by piece"])
+    @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_what_stands_behind_anything_is_found(self, tmp_path, batches, monkeypatch, search, data):
+        """Garbage of any length between any batches, a part of a batch and markers of Arrow's in it."""
+        monkeypatch.setattr(journal_module, "_SEARCH_BYTES", search)
+        path = tmp_path / "j"
+        path.unlink(missing_ok=True)
+        sizes = write(path, batches)
+        whole = path.read_bytes()
+        pieces, garbage = [whole[: sizes[0]]], 0
+        for start, stop in itertools.pairwise(sizes):
+            # what pads a batch at its end says nothing
+            cut = data.draw(st.integers(0, stop - start - 65))
+            marker = st.sampled_from([b"\xff\xff\xff\xff", b"\xff\xff\xff\xff\x40\x01\x00\x00", b"\xff"])
+            noise = b"".join(data.draw(st.lists(st.binary(max_size=40) | marker, max_size=4)))
+            pieces += [whole[start : start + cut], noise, whole[start:stop]]
+            garbage += cut + len(noise)
+        path.write_bytes(b"".join(pieces))
+        reader = JournalReader(path)
+        assert content(reader) == content(batches)
+        assert (reader.torn, reader.skipped) == (False, garbage)
+
+    def test_a_batch_of_another_journal_is_not_believed(self, tmp_path, batches):
+        """As an exchange may send it, or as an old block of the disk may hold it."""
+        sizes = write(tmp_path / "other", batches)
+        other = (tmp_path / "other").read_bytes()[sizes[0] : sizes[1]]
+        sizes = write(tmp_path / "j", batches)
+        data = (tmp_path / "j").read_bytes()
+        (tmp_path / "j").write_bytes(data[: sizes[1]] + other + data[sizes[1] :])
+        reader = JournalReader(tmp_path / "j")
+        assert content(reader) == content(batches)
+        assert (reader.damaged, reader.skipped) == (1, len(other))
 
     def test_a_payload_that_changed_on_the_disk_is_not_believed(self, tmp_path, batches):
         sizes = write(tmp_path / "j", batches)

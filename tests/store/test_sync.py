@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.store.rings import Rings
+from tests.store.rings import Rings, payloads
 from wsrec.store.disk import GIVES_UP, PatientDisk
 from wsrec.store.journal import Journal, JournalReader
 from wsrec.store.sync import SyncThread
@@ -91,25 +91,42 @@ class TestSyncThread:
         thread.stop()
         assert [len(list(JournalReader(tmp_path / name))) for name in ("1", "2")] == [10, 1]
 
-    def test_a_disk_that_refuses_is_tried_again(self, tmp_path, batch, monkeypatch):
+    def test_after_a_sync_that_failed_all_since_the_last_good_one_is_written_anew(self, tmp_path, batch, monkeypatch):
+        """However often that fails, and never by calling the sync of a file again that failed."""
         monkeypatch.setattr("wsrec.store.disk._RETRY_SECONDS", 0.01)
-        left = [OSError(5, "Input/output error")] * 3
+        refused: list[int] = []
         real = os.fdatasync
 
         def refusing(fd: int) -> None:
-            if left:
-                raise left.pop()
+            file = os.fstat(fd).st_ino
+            assert file not in refused
+            if good and len(refused) < 3:
+                refused.append(file)
+                raise OSError(5, "Input/output error")
             real(fd)
+            good.append(file)
 
+        good: list[int] = []
         monkeypatch.setattr(os, "fdatasync", refusing)
         said: list[bool] = []
         disk = PatientDisk(said.append)
-        thread = SyncThread(Journal(tmp_path / "j", 1, JOB), 0.01, disk)
+        journal, following = (Journal(tmp_path / f"journal-00000{n}.arrows", n, JOB) for n in (1, 2))
+        thread = SyncThread(journal, 0.01, disk)
         thread.start()
-        until(lambda: not left and said and not said[-1])
+        until(lambda: journal.synced)
+        spans = [journal.append(batch) for _ in range(3)]
+        until(lambda: journal.doubtful)
+        assert not journal.usable
+        thread.change(following)
+        until(lambda: journal.moved)
         thread.stop()
         assert thread.failed is None
-        assert [trouble.message for trouble in disk.over] == ["[Errno 5] Input/output error"]
+        assert list(journal.moved) == [span.start for span in spans]
+        # as if the disk had never had it
+        os.truncate(journal.path, journal.synced)
+        assert [payloads(each) for each in JournalReader(journal.path)] == [[b"payload"]] * 3
+        assert "written anew" in disk.over[0].message
+        assert said[-1] is False
 
     def test_what_ends_it_is_kept_for_the_main_thread(self, tmp_path, monkeypatch):
         def gone(fd: int) -> None:

@@ -199,8 +199,14 @@ class TestChanged:
         write_lines(out, lines)
         assert status(out) is DAMAGED
 
-    def test_a_line_twice(self, out):
+    def test_a_line_twice_is_what_a_disk_leaves_that_refused_to_sync_it(self, out):
         write_lines(out, [*lines_of(out), lines_of(out)[0]])
+        assert "once more" in findings(out, Kind.NOTE)
+        assert status(out) is HOLDS
+
+    def test_two_lines_of_one_file(self, out):
+        lines = lines_of(out)
+        write_lines(out, [*lines, {**lines[0], "gaps": 7}])
         assert "lists already" in findings(out, Kind.CONTRADICTION)
 
     def test_a_torn_line_that_nothing_depends_on_is_a_note(self, out):

@@ -74,9 +74,9 @@ class EventKind(StrEnum):
     RESTART = "restart"
     """process (receiver or writer), how (it ended), pid (it had), after_ns (since its last heartbeat), restarts"""
     DISK = "disk"
-    """message, duration_ns: the output could not be written for a while; what came meanwhile waited in the rings"""
+    """message, duration_ns: the output refused for so long, and what came waited in the rings; 0: made good at once"""
     RECOVERED = "recovered"
-    """journal, torn (whether it ended in the middle of a batch), damaged (batches left out: not what was written)"""
+    """journal, torn (it ended in the middle of a batch), damaged (places that are not as written), skipped (bytes)"""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -21,6 +21,10 @@ T = TypeVar("T")
 _RETRY_SECONDS = 1.0
 
 
+class NotAsWrittenError(Exception):
+    """What stands in a file is not what was written there."""
+
+
 class Disk:
     """Gives every error on: for whoever can simply be called again, as recovery."""
 
@@ -36,6 +40,9 @@ class Disk:
 
         """
         return action()
+
+    def note(self, message: str) -> None:
+        """Something failed that costs nothing, or that was made good: say so."""
 
 
 GIVES_UP = Disk()
@@ -89,8 +96,12 @@ class NewFile(io.RawIOBase):
         self._size = size
 
     def sync(self) -> None:
-        """Have it on the disk (fdatasync(2))."""
-        self._disk.retry(lambda: os.fdatasync(self._fd))
+        """Have it on the disk (fdatasync(2)).
+
+        Not tried again after an error: Linux takes what it could not write for written from then on
+        (fsync(2), https://lwn.net/Articles/752063/), and says that all is well.
+        """
+        os.fdatasync(self._fd)
 
     def check_name(self) -> None:
         """Make sure that it still has a name.
@@ -110,7 +121,7 @@ class NewFile(io.RawIOBase):
 
 
 class Trouble(NamedTuple):
-    """A time in which the disk refused: its beginning and end (ns since the epoch), and the first error."""
+    """A time in which the disk refused, or a moment: beginning and end (ns since the epoch), and the first error."""
 
     began: int
     ended: int
@@ -143,6 +154,12 @@ class PatientDisk(Disk):
     def hurry(self, seconds: float) -> None:
         """From now on give a refusal up that lasts longer than this: somebody waits for the end."""
         self._hurried_at, self._patience = time.monotonic(), seconds
+
+    def note(self, message: str) -> None:
+        """Say it, and have it recorded."""
+        child.warn(message)
+        now = time.time_ns()
+        self.over.append(Trouble(now, now, message))
 
     def retry(self, action: Callable[[], T], grows: float = 0) -> T:
         """Do something that writes, as often as it takes.

@@ -8,8 +8,9 @@ in the way of a file is set aside under `.wsrec/aside`, and slots that stand in 
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from wsrec.store import manifest
 from wsrec.store.capture import metadata
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.job import WriterJob
-from wsrec.store.journal import JournalReader
+from wsrec.store.journal import JournalReader, delete, files_of, journals
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.pipeline import Pipeline
 
@@ -54,12 +55,14 @@ class Leftovers:
     def __init__(self, out: Path, folder: Path) -> None:
         self._out = out
         self._folder = folder
-        self.journals = sorted(folder.glob("journal-*.arrows"))
+        self.journals = journals(folder)
         self.lines = [line for line in manifest.read(out) if line.session == folder.name]
         present = {_number(path) for path in self.journals}
         # a journal goes only after every feed's files have landed
         self._done = [line for line in self.lines if line.number not in present]
         self._last = max(present | {line.number for line in self.lines}, default=0)
+        # a number's files are finished before the next one's are begun
+        self._landed_before = max((line.number for line in self.lines), default=0)
 
     @property
     def next_number(self) -> int:
@@ -99,6 +102,7 @@ class Leftovers:
         disk: Disk = GIVES_UP,
         rings_from: int | None = None,
         before_finish: Callable[[Path, JournalReader], None] = lambda _path, _reader: None,
+        done: DoneJournals | None = None,
     ) -> int:
         """Take every journal through a new pipeline, which can go on afterwards; then they are deleted.
 
@@ -109,6 +113,7 @@ class Leftovers:
             disk: what to do when the disk refuses.
             rings_from: the count of the first slot that the rings still had; None where they are gone.
             before_finish: called with each journal and its reader when its rows have been taken.
+            done: deletes the journals.
 
         Returns:
             How many rows came out of them.
@@ -117,6 +122,7 @@ class Leftovers:
             OSError: the disk is full or failed.
 
         """
+        done = done or DoneJournals(_raise)
         self.clear_way(disk)
         self._prepare(pipeline)
         landed = {(line.feed, line.number) for line in self.lines}
@@ -125,6 +131,10 @@ class Leftovers:
         doubtful: list[Path] = []
         for path in self.journals:
             number = _number(path)
+            if number < self._landed_before and (number + 1) in {line.number for line in self._done}:
+                # it could not be deleted when its files had landed, and nothing needs it
+                whole.append(path)
+                continue
             pipeline.skip_to(self._next_slot(number))
             try:
                 reader = JournalReader(path)
@@ -132,7 +142,8 @@ class Leftovers:
                 # killed or cut off before it had a beginning: nothing in it can be read
                 doubtful.append(path)
                 continue
-            pipeline.active = {name for name in pipeline.feeds if (name, number) not in landed}
+            finished = number < self._landed_before
+            pipeline.active = {name for name in pipeline.feeds if not finished and (name, number) not in landed}
             for batch in reader:
                 if pipeline.active:
                     pipeline.take(batch, number)
@@ -145,17 +156,19 @@ class Leftovers:
                 rows += sum(line.rows for line in pipeline.finish(number))
             (doubtful if reader.torn or reader.damaged else whole).append(path)
             if not pipeline.pending:
-                _unlink(whole)
+                done.delete(whole)
+                whole.clear()
         pipeline.active = set(pipeline.feeds)
         pipeline.skip_to(self._next_slot(self.next_number))
         if rings_from is not None:
             pipeline.expect(rings_from)
         if rings_from is None or pipeline.lost_slots:
             for path in doubtful:
-                disk.retry(lambda path=path: set_aside(self._out, path))  # type: ignore[misc]
+                disk.retry(lambda path=path: set_journal_aside(self._out, path))  # type: ignore[misc]
             doubtful = []
         if not pipeline.pending:
-            _unlink(doubtful)
+            done.delete(doubtful)
+            doubtful = []
         self.journals = sorted([*whole, *doubtful])
         return rows
 
@@ -197,17 +210,59 @@ def _number(journal: Path) -> int:
     return int(journal.stem.partition("-")[2])
 
 
-def _unlink(journals: list[Path]) -> None:
-    for path in journals:
-        path.unlink()
-    journals.clear()
+class DoneJournals:
+    """Journals all of which is in files that have landed: they are deleted, or where that fails tried again later.
+
+    Args:
+        on_stuck: told of each, once, that cannot be deleted now.
+
+    """
+
+    def __init__(self, on_stuck: Callable[[Path, OSError], None]) -> None:
+        self._on_stuck = on_stuck
+        self._left: list[Path] = []
+        self._told: set[Path] = set()
+
+    def add(self, journal: Path) -> None:
+        """Have it deleted with the next `delete`."""
+        self._left.append(journal)
+
+    def delete(self, more: Iterable[Path] = ()) -> None:
+        """Delete them, and those that were left before."""
+        self._left += more
+        left, self._left = self._left, []
+        for path in left:
+            try:
+                delete(path)
+            except OSError as error:
+                self._left.append(path)
+                if path not in self._told:
+                    self._told.add(path)
+                    self._on_stuck(path, error)
+
+
+def _raise(_path: Path, error: OSError) -> None:
+    raise error
 
 
 def set_aside(out: Path, path: Path) -> None:
-    """Move a file out of the way, to `.wsrec/aside`; nothing is deleted."""
-    aside = out / ".wsrec" / "aside" / f"{path.name}.{time.time_ns()}"
-    aside.parent.mkdir(exist_ok=True)
-    path.rename(aside)
+    """Move a file out of the way, to `.wsrec/aside`; nothing is deleted.
+
+    Raises:
+        OSError: it cannot be moved.
+
+    """
+    folder = out / ".wsrec" / "aside"
+    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link: wsrec sets files aside in a folder of its own", str(folder))
+    path.rename(folder / f"{path.name}.{time.time_ns()}")
+
+
+def set_journal_aside(out: Path, journal: Path) -> None:
+    """The same with all that a journal is in."""
+    for path in files_of(journal):
+        set_aside(out, path)
 
 
 def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:

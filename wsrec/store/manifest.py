@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.store.ledger import Ledger
+from wsrec.store.output import sync_folder
 
 
 class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,15 +64,19 @@ def manifest_path(out: Path) -> Path:
 def append(out: Path, line: ManifestLine) -> None:
     """Add a line, durably. Several writers may do so at once: one O_APPEND write a line.
 
+    Called again after an error it adds the line again: one that could not be synced may not be there.
+
     Raises:
         OSError: it cannot be written.
 
     """
     path = manifest_path(out)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         data = msgspec.json.encode(line) + b"\n"
         size = os.fstat(fd).st_size
+        if not size:
+            sync_folder(path.parent)
         if size and os.pread(fd, 1, size - 1) != b"\n":
             # a crash tore the last line; this one must not be torn with it
             data = b"\n" + data
@@ -83,7 +88,7 @@ def append(out: Path, line: ManifestLine) -> None:
 
 
 def read(out: Path) -> list[ManifestLine]:
-    """The lines of an output folder's manifest; a torn line, which a crash may leave, does not count.
+    """The lines of an output folder's manifest, each once; a torn line, which a crash may leave, does not count.
 
     Raises:
         OSError: it cannot be read.
@@ -94,7 +99,7 @@ def read(out: Path) -> list[ManifestLine]:
     if not path.exists():
         return []
     lines = []
-    for data in path.read_bytes().split(b"\n")[:-1]:
+    for data in dict.fromkeys(path.read_bytes().split(b"\n")[:-1]):
         try:
             lines.append(msgspec.json.decode(data, type=ManifestLine))
         except msgspec.ValidationError:

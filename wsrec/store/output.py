@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.store.disk import GIVES_UP, Disk, NewFile
+from wsrec.store.disk import GIVES_UP, Disk, NewFile, NotAsWrittenError
 
 # A row group ends at either; both bound what the writer holds in memory
 ROW_GROUP_ROWS = 1 << 16
@@ -133,6 +136,7 @@ class ParquetOutput:
 
         Raises:
             FileExistsError: a file has that name already; nothing is overwritten.
+            NotAsWrittenError: the disk lost what was written; the file is to be made anew from the journal.
             OSError: the disk is full or gone.
 
         """
@@ -141,10 +145,43 @@ class ParquetOutput:
         self._writer.add_key_value_metadata(metadata)
         self._writer.close()
         self._buffered.flush()
-        size, digest = self._file.finish()
+        size, digest = self._file.tell(), self._file.digest()
+        try:
+            self._file.sync()
+        except OSError as error:
+            self._disk.note(f"{self._partial.name} could not be synced ({error}): it is written anew")
+            self._disk.retry(lambda: self._copy(digest))
+        self._file.close()
         self._disk.retry(lambda: make_folder(final.parent))
         self._disk.retry(lambda: place(self._partial, final))
+        self._remove_partial()
         return size, digest
+
+    def _copy(self, digest: str) -> None:
+        """Write the file anew, from what the kernel still has of it; the digest tells whether that is all."""
+        copy = self._partial.with_name(f"{self._partial.name.removesuffix('.partial')}-{time.time_ns()}.partial")
+        file = _HashingFile(copy, self._disk)
+        try:
+            with self._partial.open("rb", buffering=0) as source:
+                while data := source.read(_WRITE_BYTES):
+                    file.write(data)
+            if file.digest() != digest:
+                raise NotAsWrittenError(f"{self._partial} is not what was written: it is made anew from its journal")
+            file.sync()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                copy.unlink()
+            raise
+        finally:
+            file.close()
+        self._remove_partial()
+        self._partial = copy
+
+    def _remove_partial(self) -> None:
+        try:
+            self._partial.unlink(missing_ok=True)
+        except OSError as error:
+            self._disk.note(f"{self._partial.name} cannot be deleted: {error}; it is not needed any more")
 
     def _write_row_group(self) -> None:
         if not self._held:
@@ -157,25 +194,52 @@ class ParquetOutput:
         self._writer.write_table(table, row_group_size=table.num_rows)
 
 
+# What link(2) says where there are no hard links
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
 def place(partial: Path, final: Path) -> None:
-    """Move a finished file to its name, durably, and never over another.
+    """Give a finished file its name, durably, and never that of another; the name that it had may stay beside it.
+
+    May be called again after an error.
 
     Raises:
         FileExistsError: the name is taken.
+        OSError: the disk failed.
 
     """
     try:
-        os.link(partial, final)
-        partial.unlink()
+        _name(partial, final)
     except FileExistsError:
-        raise
-    except OSError:
-        # a file system without hard links
-        if final.exists():
+        if not partial.exists() or not final.samefile(partial):
             raise FileExistsError(f"{final} exists and is not overwritten") from None
-        partial.rename(final)
-    for folder in {partial.parent, final.parent}:
-        sync_folder(folder)
+        # from a try before this one that could not be taken back
+        final.unlink()
+        _name(partial, final)
+    try:
+        sync_folder(final.parent)
+    except OSError:
+        # the name is made again then: of a sync after one that failed nothing is believed but what was changed since
+        if partial.exists():
+            final.unlink()
+        else:
+            final.rename(partial)
+        raise
+
+
+def _name(partial: Path, final: Path) -> None:
+    try:
+        os.link(partial, final)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # rename(2) would replace another file: this one is nobody else's
+        os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        try:
+            partial.rename(final)
+        except OSError:
+            final.unlink()
+            raise
 
 
 def make_folder(folder: Path) -> None:
@@ -189,7 +253,13 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    try:
+        sync_folder(folder.parent)
+    except OSError:
+        # made again, and then synced again
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -218,7 +288,5 @@ class _HashingFile(NewFile):
         self._hash.update(data)
         return super().write(data)
 
-    def finish(self) -> tuple[int, str]:
-        self.sync()
-        self.close()
-        return self.tell(), self._hash.hexdigest()
+    def digest(self) -> str:
+        return self._hash.hexdigest()

@@ -32,12 +32,12 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.store.batch import Batch, Drain
-from wsrec.store.disk import JOURNAL_RESERVE, PatientDisk
+from wsrec.store.disk import JOURNAL_RESERVE, NotAsWrittenError, PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
-from wsrec.store.journal import Journal, JournalTail, Span, journal_path
+from wsrec.store.journal import Journal, JournalReader, JournalTail, Span, journal_path, rewritten_path
 from wsrec.store.ledger import RingCounts, ring_counts
-from wsrec.store.leftovers import Leftovers
+from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
@@ -58,18 +58,16 @@ _FULL_PATIENCE = 60.0
 
 
 class _Batch(NamedTuple):
-    """A batch that stands in the journal of this number."""
+    """A batch that stands in this journal."""
 
-    number: int
-    journal: Path
+    journal: Journal
     span: Span
 
 
 class _Finish(NamedTuple):
-    """Finish the files of this number; its journal can go afterwards."""
+    """Finish the files of this journal, which can go afterwards."""
 
-    number: int
-    journal: Path
+    journal: Journal
 
 
 class _End(NamedTuple):
@@ -88,6 +86,7 @@ class ParquetThread(threading.Thread):
     Args:
         pipeline: what it runs.
         disk: what to do when the disk refuses.
+        out: the output folder.
         leftovers: what to bring home first; None in a new session.
         rings_from: the count of the first slot that the rings had when this writer came.
         restart: detail of the event that tells that it came in place of another.
@@ -101,6 +100,7 @@ class ParquetThread(threading.Thread):
         self,
         pipeline: Pipeline,
         disk: PatientDisk,
+        out: Path,
         leftovers: Leftovers | None = None,
         rings_from: int = 0,
         restart: dict[str, Any] | None = None,
@@ -108,23 +108,27 @@ class ParquetThread(threading.Thread):
         super().__init__(name="parquet", daemon=True)
         self.failed: Exception | None = None
         self._disk = disk
+        self._out = out
         self._pipeline = pipeline
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         self._tail: JournalTail | None = None
         self._journals: list[Path] = []
+        # those of which something could not be read
+        self._doubtful: set[Path] = set()
+        self._done = DoneJournals(self._on_stuck)
         self._leftovers = leftovers
         self._rings_from = rings_from
         self._restart = restart or {}
         # when this writer came, until that is recorded
         self._resumed: int | None = None
 
-    def put(self, number: int, journal: Path, span: Span) -> None:
+    def put(self, journal: Journal, span: Span) -> None:
         """Hand a batch over that was journalled."""
-        self._queue.put(_Batch(number, journal, span))
+        self._queue.put(_Batch(journal, span))
 
-    def finish(self, number: int, journal: Path) -> None:
-        """Have the files of this number finished after what was put before."""
-        self._queue.put(_Finish(number, journal))
+    def finish(self, journal: Journal) -> None:
+        """Have the files of this journal finished after what was put before."""
+        self._queue.put(_Finish(journal))
 
     def end(self, lost: dict[int, int], rings: RingCounts) -> None:
         """Have the session's end recorded, and what a receiver that died has left unsaid (`wsrec.child.Stop.lost`)."""
@@ -139,6 +143,7 @@ class ParquetThread(threading.Thread):
         if self.failed is None and self._journals:
             child.warn("a message had begun and never ended; what had come of it was discarded")
             self._drop_journals()
+        self._done.delete()
 
     def run(self) -> None:
         """Do what is queued, until stopped."""
@@ -162,10 +167,18 @@ class ParquetThread(threading.Thread):
             if wishes is not None:
                 # who left it has acted upon most of it
                 wishes.hold()
-            self._leftovers.bring_home(self._pipeline, self._disk, self._rings_from)
+            self._leftovers.bring_home(self._pipeline, self._disk, self._rings_from, self._tell_of_damage, self._done)
             self._journals = self._leftovers.journals
             if wishes is not None:
                 wishes.release()
+
+    def _tell_of_damage(self, path: Path, reader: JournalReader) -> None:
+        # a torn end is what a writer leaves that is killed while it writes: the rings have that still
+        if reader.damaged:
+            self._disk.note(f"{path.name}: {reader.skipped:,} bytes are not what was written; the rest of it was read")
+
+    def _on_stuck(self, path: Path, error: OSError) -> None:
+        self._disk.note(f"{path.name} cannot be deleted: {error}; all of it is in files, and it is tried again later")
 
     def _do(self, item: _Item) -> None:
         self._record_trouble()
@@ -179,10 +192,26 @@ class ParquetThread(threading.Thread):
             self._record_end(item)
 
     def _take(self, item: _Batch) -> None:
+        journal, span = item
+        try:
+            batch = self._disk.retry(lambda: self._read(journal, span))
+        except NotAsWrittenError as error:
+            # where its sync failed, and it was written anew in time
+            moved = journal.moved.get(span.start)
+            if moved is None:
+                self._disk.note(f"{journal.path.name}: {error}: {span.next - span.first:,} frames and events are lost")
+                self._doubtful.add(journal.path)
+                self._pipeline.expect(span.next)
+                return
+            tail = JournalTail(rewritten_path(journal.path))
+            batch = tail.read(moved)
+            tail.close()
+        self._pipeline.take(batch, journal.number)
+
+    def _read(self, journal: Journal, span: Span) -> Batch:
         if self._tail is None:
-            self._tail = JournalTail(item.journal)
-        tail = self._tail
-        self._pipeline.take(self._disk.retry(lambda: tail.read(item.span)), item.number)
+            self._tail = JournalTail(journal.path)
+        return self._tail.read(span, journal.synced)
 
     def _record_trouble(self) -> None:
         while self._disk.over:
@@ -210,19 +239,23 @@ class ParquetThread(threading.Thread):
         self._pipeline.end_warnings()
 
     def _finish(self, item: _Finish) -> None:
-        self._pipeline.finish(item.number)
+        self._pipeline.finish(item.journal.number)
         if self._tail is not None:
             self._tail.close()
             self._tail = None
-        self._journals.append(item.journal)
+        self._journals.append(item.journal.path)
         # the journal that holds the beginning of an unfinished message stays until the message's file has landed
         if not self._pipeline.pending:
             self._drop_journals()
 
     def _drop_journals(self) -> None:
-        for journal in self._journals:
-            journal.unlink()
+        for path in self._journals:
+            if path in self._doubtful:
+                self._disk.retry(lambda path=path: set_journal_aside(self._out, path))  # type: ignore[misc]
+            else:
+                self._done.add(path)
         self._journals.clear()
+        self._done.delete()
 
 
 class Writer:
@@ -247,8 +280,11 @@ class Writer:
         self._snapshots = SnapshotThread(job.ca_file)
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         leftovers = Leftovers(Path(job.out), self._folder) if job.resume else None
-        self._parquet = ParquetThread(self._pipeline, self._disk, leftovers, self._drain.next, job.restart)
-        self._journal = self._new_journal(1 if leftovers is None else leftovers.next_number)
+        self._parquet = ParquetThread(
+            self._pipeline, self._disk, Path(job.out), leftovers, self._drain.next, job.restart
+        )
+        self._number = 0 if leftovers is None else leftovers.next_number - 1
+        self._journal = self._disk.retry(self._begin_journal)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
         self._journal_bytes = 0
@@ -324,11 +360,15 @@ class Writer:
             if self._period is not None and (current > self._period or full):
                 self._rotate()
             self._period = max(current, self._period or 0)
-            append = partial(self._journal.append, part)
-            span = self._disk.retry(append, JOURNAL_RESERVE)
+            span = self._disk.retry(partial(self._append, part), JOURNAL_RESERVE)
             self._journal_bytes += int(part.slots["length"].sum())
             self._status.writer["journalled_bytes"] += span.stop - span.start
-            self._parquet.put(self._journal.number, self._journal.path, span)
+            self._parquet.put(self._journal, span)
+
+    def _append(self, batch: Batch) -> Span:
+        if not self._journal.usable:
+            self._go_on_anew()
+        return self._journal.append(batch)
 
     def _by_period(self, batch: Batch) -> list[tuple[Batch, int]]:
         """The batch cut where a file ends by the time, and the file's period of each part."""
@@ -342,17 +382,33 @@ class Writer:
         return [(batch.part(start, stop), int(periods[start])) for start, stop in itertools.pairwise(cuts)]
 
     def _rotate(self) -> None:
+        self._change(self._disk.retry(self._begin_journal))
+
+    def _go_on_anew(self) -> None:
+        """Go on in another journal, where what is appended to this one would not be kept.
+
+        Raises:
+            OSError: none can be begun.
+
+        """
         old = self._journal
-        self._journal = self._new_journal(old.number + 1)
+        self._change(self._begin_journal())
+        what = "a sync of it failed" if old.doubtful else "a part of a batch could not be taken back from its end"
+        self._disk.note(f"{old.path.name}: {what}; the recording goes on in a new journal, {self._journal.path.name}")
+
+    def _change(self, journal: Journal) -> None:
+        old, self._journal = self._journal, journal
         self._journal_bytes = 0
-        self._sync.change(self._journal)
-        self._parquet.finish(old.number, old.path)
+        self._sync.change(journal)
+        self._parquet.finish(old)
 
     def _look(self, now: float) -> None:
         """Look after what is not urgent, also where there is always something to write."""
         self._look_next = now + _LOOK_SECONDS
         self._beat()
         self._journal.check_name()
+        if not self._journal.usable:
+            self._disk.retry(self._go_on_anew)
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
         if self._period is not None and current > self._period and not self._drain.pending():
             self._rotate()
@@ -374,10 +430,15 @@ class Writer:
             self._write_fetched(self._snapshots.done.popleft(), self._drain.next)
         self._sync.stop()
         self._parquet.end(self._lost, ring_counts(self._slots, self._rings, self._status))
-        self._parquet.finish(self._journal.number, self._journal.path)
+        self._parquet.finish(self._journal)
         self._parquet.stop(self._beat)
         self._check_threads()
-        self._folder.rmdir()
+        try:
+            self._folder.rmdir()
+        except OSError as error:
+            child.warn(
+                f"{self._folder} cannot be deleted: {error}", "nothing in it is missed; the next start tries again"
+            )
         firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
         lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
         return child.SummaryLine(
@@ -405,10 +466,20 @@ class Writer:
             if thread.failed is not None:
                 raise thread.failed
 
-    def _new_journal(self, number: int) -> Journal:
-        job = msgspec.json.encode(self._job.public())
-        path = journal_path(self._folder, number)
-        return self._disk.retry(lambda: Journal(path, number, job))
+    def _begin_journal(self) -> Journal:
+        """The next journal.
+
+        Raises:
+            OSError: it cannot be created.
+
+        """
+        number = self._number + 1
+        while (path := journal_path(self._folder, number)).exists():
+            # one that could not be begun, nor deleted
+            number += 1
+        journal = Journal(path, number, msgspec.json.encode(self._job.public()))
+        self._number = number
+        return journal
 
     def _watch_stdin(self) -> None:
         reader = child.OrderReader()
@@ -453,6 +524,10 @@ def main() -> int:
         what = str(error) or "no more is to be had"
         cure = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
         child.say(child.FailedLine(message=f"the writer ran out of memory: {what}", cure=cure, again=True))
+        return 1
+    except NotAsWrittenError as error:
+        cure = "see to the disk: it lost what it had taken"
+        child.say(child.FailedLine(message=f"the writer failed: {error}", cure=cure, again=True))
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = Path(job.out) / ".wsrec" / job.session

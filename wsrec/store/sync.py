@@ -52,9 +52,9 @@ class SyncThread(threading.Thread):
                 self._wake.wait(self._seconds)
                 self._wake.clear()
                 self._close_done()
-                self._disk.retry(self._journal.sync)
+                self._sync(self._journal)
             self._close_done()
-            self._disk.retry(self._journal.close)
+            self._close(self._journal)
         except Exception as error:  # noqa: BLE001 (raised by the main thread)
             self.failed = error
 
@@ -62,4 +62,24 @@ class SyncThread(threading.Thread):
         with self._lock:
             done, self._done = self._done, []
         for journal in done:
-            self._disk.retry(journal.close)
+            self._close(journal)
+
+    def _sync(self, journal: Journal) -> None:
+        if journal.doubtful:
+            return
+        try:
+            journal.sync()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # who appends to it goes on in another one, and then it is closed
+            self._disk.note(f"{journal.path.name} could not be synced ({error}): what it got since is written anew")
+
+    def _close(self, journal: Journal) -> None:
+        """Have all of a journal on the disk to which nothing is appended any more."""
+        self._sync(journal)
+        if journal.doubtful:
+            lost = self._disk.retry(journal.rewrite)
+            if lost:
+                self._disk.note(f"{journal.path.name}: {lost:,} batches could not be written anew: the disk lost them")
+        journal.close()

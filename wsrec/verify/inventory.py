@@ -156,14 +156,17 @@ def _place(root: Path, path: Path) -> tuple[str, str, str, int] | None:
 
 def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding], *, whole: bool) -> None:
     manifest = manifest_path(root)
-    data = manifest.read_bytes()
-    for number, text in enumerate(data.split(b"\n"), 1):
+    seen: dict[bytes, int] = {}
+    for number, text in enumerate(manifest.read_bytes().split(b"\n"), 1):
         where = f"{manifest}:{number}"
 
         def tell(kind: Kind, what: str, where: str = where) -> None:
             findings.append(Finding(kind=kind, where=where, what=what))
 
         if not text:
+            continue
+        if (before := seen.setdefault(text, number)) != number:
+            tell(Kind.NOTE, f"is line {before} once more: the disk had refused to say that it has it")
             continue
         try:
             line = msgspec.json.decode(text, type=ManifestLine)
