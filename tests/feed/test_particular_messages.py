@@ -168,7 +168,8 @@ class TestTokenizedEquities:
     """Kraken spells them with a small x, and knows no other spelling."""
 
     @pytest.mark.parametrize(
-        ("typed", "symbol"), [("AAPLx/USD", "AAPLx/USD"), ("BRK.Bx/EUR", "BRK.Bx/EUR"), ("XBT/USD", "BTC/USD")]
+        ("typed", "symbol"),
+        [("AAPLx/USD", "AAPLx/USD"), ("BRK.Bx/EUR", "BRK.Bx/EUR"), ("XBT/USD", "BTC/USD"), ("eth/usd", "ETH/USD")],
     )
     def test_are_asked_for_as_written(self, typed, symbol):
         target = resolve("kraken", (typed,), ("book",))

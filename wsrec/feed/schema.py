@@ -486,7 +486,10 @@ class Symbols(_Model):
     pattern: Regex = Field(description="Regular expression for a whole symbol as the exchange's payload writes it.")
     words: str = Field(description="The pattern in words, for error messages.", max_length=300)
     example: str = Field(description="A symbol that exists.", max_length=64)
-    case: Case = Field(default=Case.UPPER, description="Letters of a symbol; users may type either.")
+    case: Case = Field(
+        default=Case.UPPER,
+        description="Letters of a symbol; users may type either. `keep`: as typed, in capitals where only that fits.",
+    )
     topic_case: Case = Field(default=Case.KEEP, description="Letters of `{symbol}` inside topics.")
     pair: str | None = Field(
         default=None,
@@ -530,6 +533,8 @@ class Symbols(_Model):
 
         """
         symbol = self.case.apply(self._translated(text.strip()))
+        if self.case is Case.KEEP and not re.fullmatch(self.pattern, symbol):
+            symbol = symbol.upper()
         if not re.fullmatch(self.pattern, symbol):
             forms = (self.pair and "BTC/USDT", self.perpetual and "BTC/USDT:USDT")
             also = "".join(f" or {form}" for form in forms if form)

@@ -330,7 +330,8 @@ class Streams:
             for text in asked:
                 silent = known.get(text)
                 if (conn, text) not in named and (silent is not None or not self._streams):
-                    channel = min(silent.channels, key=len) if silent else None
+                    # of names of the same length (depth@100ms, depthUpdate) always the same one
+                    channel = min(silent.channels, key=lambda name: (len(name), name)) if silent else None
                     key = (conn, channel, silent.symbol if silent else None)
                     streams.append(self._stream(key, _Messages(), text))
         return streams
