@@ -12,6 +12,8 @@ from tests.venues.mock import Frame, Refusal, Venue
 
 TIMES = {"time_in": "2023-09-25T09:04:31.742599Z", "time_out": "2023-09-25T09:04:31.742648Z"}
 DEPTHS = (10, 25, 100, 500, 1000)
+# what a request has beside its channel and symbols
+MORE = {"book": {"depth"}, "ohlc": {"interval"}, "instrument": {"include_tokenized_assets"}}
 
 
 class Kraken(Venue):
@@ -51,9 +53,9 @@ class Kraken(Venue):
         params = asked["params"]
         channel, symbols = params["channel"], params.get("symbol", [None])
         more = params.keys() - {"channel", "symbol"}
-        assert more == {"book": {"depth"}, "ohlc": {"interval"}}.get(channel, more & {"event_trigger"})
+        assert more == MORE.get(channel, more & {"event_trigger"})
         assert params.get("depth", 10) in DEPTHS
-        kind = "-".join([channel, *(str(params[key]) for key in more)])
+        kind = "-".join([channel, *(str(params[key]) for key in more - {"include_tokenized_assets"})])
         for symbol in symbols:
             answer = {"method": "subscribe", "req_id": asked["req_id"], **TIMES}
             if symbol is not None and symbol not in self.symbols:

@@ -110,7 +110,7 @@ def test_options_are_recorded(wsrec, exchange, tmp_path):
     assert venue.dropped == 0
     rows = [row for row in made.fields if row[1]]
     assert rows[:3] == [
-        ("publicTrade", "BTC", TIME, 4),
+        ("publicTrade", option, TIME, 4),
         ("orderbook.25", option, TIME, 3),
         ("orderbook.25", option, TIME, 4),
     ]
