@@ -108,9 +108,11 @@ class Session:
         self._slots: list[Slot] = []
         self._recorded: set[tuple[str, int]] = set()
         self._order = 0
+        # nothing happens to some: they must be found whole
+        self.calm = chance.random() < 0.25
         self.two_sided = chance.random() < 0.5
         self.lines = chance.choice([1, 1, 2])
-        self.killed = chance.random() < 0.15
+        self.killed = not self.calm and chance.random() < 0.15
         self._kills = self._plan_kills()
         self._topics: dict[int, list[str]] = {}
         self._sent: dict[str, list[Sent]] = {}
@@ -129,10 +131,10 @@ class Session:
     def _make_messages(self, channel: str, symbols: str) -> None:
         chance = self._chance
         quiet = chance.random() < 0.1
-        gap = chance.choice([20, 60, 300]) * 1_000_000
+        gap = chance.choice([50, 150, 500]) * 1_000_000
         numbers = dict.fromkeys(symbols, chance.randint(1, 5))
         unread = [sorted(chance.sample(range(100), 2)) for _ in range(chance.choice([0, 0, 0, 1, 2]))]
-        rare = chance.choice([0.0, 0.0, 0.01, 0.05])
+        rare = 0.0 if self.calm else chance.choice([0.0, 0.0, 0.01, 0.05])
         for symbol in symbols:
             self._sent[f"{channel}.{symbol}"] = []
         time = BOOT
@@ -157,7 +159,7 @@ class Session:
         """When a receiver is killed, up to when it has handed off, and when the next one begins."""
         kills = []
         time = BOOT
-        for _ in range(self._chance.choice([0, 0, 0, 1, 1, 2, 3, 4])):
+        for _ in range(0 if self.calm else self._chance.choice([0, 0, 0, 1, 1, 2, 3, 4])):
             time += self._chance.choice([self._chance.randint(1, SECOND // 2), self._chance.randint(1, 4 * SECOND)])
             again = time + self._chance.randint(1_000_000, SECOND)
             kills.append((time, time - self._chance.randint(0, SECOND // 10), again))
@@ -342,10 +344,11 @@ class _Line:
         if moment >= _END:
             self._time = _END
             return None
+        session = self._session
         side = self._last_side if self._chance.random() < 0.8 else self._chance.choice(self._sides)
-        if self._chance.random() < 0.2:
+        if not session.calm and self._chance.random() < 0.2:
             self._lost_since = BOOT if self._lost_since is None else self._lost_since
-            self._session._event(moment, EventKind.CONNECT_FAILED, side, cause="refused", attempt=1)
+            session._event(moment, EventKind.CONNECT_FAILED, side, cause="refused", attempt=1)
             self._time = moment
             return None
         self._open_side(side, moment)
@@ -370,8 +373,9 @@ class _Line:
             text = subscription(self._line, number, part).text
             session._put(asked, side, Flag.SENT | Flag.FIN, text.encode())
             session._event(asked, EventKind.SUBSCRIBE, side, topics=part)
-            answered = asked + chance.randint(1_000, chance.choice([1_000_000, 100_000_000, SECOND]))
-            dice = chance.random()
+            slowest = 1_000_000 if session.calm else chance.choice([1_000_000, 100_000_000, SECOND])
+            answered = asked + chance.randint(1_000, slowest)
+            dice = 1.0 if session.calm else chance.random()
             if dice < 0.05:
                 since.update({} if chance.random() < 0.5 else dict.fromkeys(part, answered))
                 continue
@@ -412,7 +416,10 @@ class _Line:
         if moment >= _END:
             self._time = _END
             return active
-        what = chance.choice(["drop", "drop", "silent", "renew", "renew"])
+        what = "renew" if session.calm else chance.choice(["drop", "drop", "silent", "renew", "renew"])
+        if session.calm and len(self._sides) == 1:
+            self._time = _END
+            return active
         if what == "renew" and len(self._sides) > 1:
             return self._replace(active, moment, None)
         if what == "silent":
@@ -454,7 +461,7 @@ class _Line:
             self._time = moment
             return active if silent is None else self._break(active, moment, silent, stopped)
         self._open_side(other, moment)
-        if silent is None and chance.random() < 0.2:
+        if silent is None and not session.calm and chance.random() < 0.2:
             # the old one breaks before it is replaced, or the new one does
             first = chance.randint(moment, over)
             self._lost_since = last = self._end(active, first)
