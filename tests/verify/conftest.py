@@ -186,7 +186,7 @@ def write_capture(
     rings = RingCounts(len(slots), {0: head}, {**receiver, "finished": True})
     counted = {"messages": writer.messages, "payload_bytes": writer.payload_bytes}
     end = int(times[-1]) + OFFSET + 1_000_000
-    writer.event(end, EventKind.SESSION_END, **counted, **rings.detail([0]))
+    writer.end_session(end, **counted, **rings.detail([0]))
     pipeline.finish(1)
     folder.rmdir()
     return writer

@@ -250,7 +250,7 @@ class Session:
             )
             pipeline.event(now, EventKind.RECOVERED, journal="j", torn=False, damaged=0)
         else:
-            feed_writer.event(now, EventKind.SESSION_END, **self._end(pipeline))
+            feed_writer.end_session(now, **self._end(pipeline))
         pipeline.finish(number)
         folder.rmdir()
         summary = SummaryLine(

@@ -163,6 +163,10 @@ class AckTracker:
                 del self._waiting[conn]
         return late
 
+    def open(self, conn: int) -> tuple[str, ...]:
+        """The topics of a connection that wait for their answer."""
+        return tuple(dict.fromkeys(topic for one in self._waiting.get(conn, ()) for topic in one.topics))
+
     def disconnected(self, conn: int) -> None:
         """Forget what was asked on `conn`: its end is an event of its own."""
         self._waiting.pop(conn, None)

@@ -114,6 +114,11 @@ class SilenceTracker:
         self._since[begun] = time
         return [self.streams[place] for place in begun]
 
+    def heard(self, conn: int, topic: str) -> bool:
+        """Whether a topic has brought a message since the connection began; False where that cannot be told."""
+        place = self._places.get((conn, topic))
+        return place is not None and bool(self._last[place] != _NEVER)
+
     def disconnected(self, conn: int) -> None:
         """The connection ended, which is an event of its own."""
         of = self._conns == conn

@@ -34,7 +34,7 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     """topics, message: what the exchange refused, in its words"""
     UNANSWERED = "unanswered"
-    """topics: asked for and neither confirmed nor refused in time"""
+    """topics: asked for and neither confirmed nor refused in time; message: why it was judged before the time was up"""
     CLOSE = "close"
     """code, reason, by (exchange or wsrec)"""
     DISCONNECT = "disconnect"

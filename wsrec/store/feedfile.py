@@ -309,7 +309,13 @@ class FeedWriter:
         elif kind is EventKind.GAP:
             self.gaps += 1
             self._file_gaps += 1
+        elif kind is EventKind.REPLACED and conn is not None:
+            # what the one before brought has ended, and what this one brings is not known to have begun
+            self._give_up_waiting(conn, time, "not confirmed when its connection took over")
         elif kind is EventKind.DISCONNECT and conn is not None:
+            if not detail.get("message") and detail.get("received_bytes") is not None:
+                # closed in order: no lost interval tells of it
+                self._give_up_waiting(conn, time, "not answered before the connection was closed")
             self._sequences.reset(conn)
             self._books.reset(conn)
             self._acks.disconnected(conn)
@@ -339,6 +345,24 @@ class FeedWriter:
         """Tell which subscriptions nobody has answered (time: ns since the epoch)."""
         for outcome in self._acks.expired(time):
             self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+
+    def end_session(self, time: int, **detail: Any) -> None:
+        """Record the session's end (ns since the epoch), and before it what is still open: judged now or never.
+
+        Args:
+            time: when it ended.
+            detail: what belongs to the event.
+
+        """
+        for conn in self.conns:
+            self._give_up_waiting(conn, time, "not answered before the session's end")
+        self.event(time, EventKind.SESSION_END, **detail)
+
+    def _give_up_waiting(self, conn: int, time: int, why: str) -> None:
+        """Tell which subscriptions of a connection nobody has answered yet, and nothing has come of."""
+        silent = [topic for topic in self._acks.open(conn) if not self._silence.heard(conn, topic)]
+        if silent:
+            self.event(time, EventKind.UNANSWERED, conn=conn, topics=silent, message=why)
 
     def look_for_silence(self, time: int) -> None:
         """Tell which subscriptions bring no messages, and act as the feed says (time: ns since the epoch)."""
@@ -515,17 +539,13 @@ class FeedWriter:
             self._tell_of(books.gaps, slots, when)
 
     def _warn_of_skipped(self) -> None:
-        """Say at once which rules cannot be applied to all that comes, each once."""
-        if self._ask is None or not self._compared.skips:
+        """Say at once which rules cannot be applied to all that comes."""
+        if self._warnings is None or not self._compared.skips:
             return
         for channel, of in self._compared.skipped().items():
             if channel not in self._skipping:
                 self._skipping.add(channel)
-                said = of.describe(self._model.sequence_rule(channel).value)
-                child.warn(
-                    f"{self.name}: {channel or 'its messages'}: {said}; what is missing there does not show",
-                    "if the exchange changed its messages, mend exchange_seq, seq_first or seq_previous of the feed",
-                )
+                self._warnings.unchecked(channel, of.describe(self._model.sequence_rule(channel).value))
 
     def _tell_of_skipped(self) -> None:
         """Write down, for the file that ends, what its rules could not be applied to."""

@@ -235,7 +235,7 @@ class ParquetThread(threading.Thread):
         for feed in self._pipeline.feeds.values():
             rings = item.rings.detail(feed.conns)
             counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
-            feed.event(now, EventKind.SESSION_END, **counted, **rings)
+            feed.end_session(now, **counted, **rings)
         self._pipeline.end_warnings()
 
     def _finish(self, item: _Finish) -> None:

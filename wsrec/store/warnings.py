@@ -46,6 +46,12 @@ class EventWarnings:
             message, hint = say(detail)
             self._folded.warn(self._feed, what, message, hint, conn=conn)
 
+    def unchecked(self, channel: str | None, said: str) -> None:
+        """A rule cannot be applied to all messages of a channel."""
+        message = f"{clean(channel or 'its messages', 100)}: {said}; what is missing there does not show"
+        hint = "if the exchange changed its messages, mend exchange_seq, seq_first or seq_previous of the feed"
+        self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
+
     def silent(self, topics: Sequence[str], seconds: float) -> None:
         """Subscriptions bring no messages, for so long already."""
         message = f"no message for {seconds:g} s or longer: {named(topics)}"
@@ -60,7 +66,8 @@ class EventWarnings:
 
     def _unanswered(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
         hint = f"look for its name with `wsrec feeds show {self._feed}`"
-        return f"no answer to the subscription of {named(detail['topics'])}", hint
+        why = f" ({detail['message']})" if detail.get("message") else ""
+        return f"no answer to the subscription of {named(detail['topics'])}{why}", hint
 
 
 def named(topics: Sequence[str]) -> str:

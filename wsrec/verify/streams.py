@@ -190,7 +190,8 @@ class Streams:
             self._current(conn).acked.update(dict.fromkeys(topics_of(detail), time))
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             said = detail.get("message")
-            reason = f"the exchange refused it: {said}" if kind == EventKind.REFUSED else "nobody answered the request"
+            answer = "nobody answered the request" + (f": {said}" if said else "")
+            reason = f"the exchange refused it: {said}" if kind == EventKind.REFUSED else answer
             self._current(conn).failed.update(dict.fromkeys(topics_of(detail), reason))
         elif kind == EventKind.CLOSE:
             epoch = self._current(conn)
@@ -427,12 +428,12 @@ class Streams:
             reason = None
             if start is None and span is not None:
                 start = span.first
-            if start is None and not self._confirms and topic is not None:
-                # nothing could confirm it
+            if start is None and not self._owes(epoch, topic):
+                # nothing came, and nothing was to say whether there was something to come
                 start = epoch.opened
             if start is None:
                 start = end if before is not None else epoch.opened
-                reason = epoch.failed.get(topic or "", "no message came, and nothing confirms the subscription")
+                reason = epoch.failed.get(topic or "", "the connection ended before the exchange confirmed it")
             if until is None:
                 until = start if before is None else before[0]
             if before is not None and start > before[0] and (confirmed or reason or not epoch.took_over):
@@ -455,10 +456,15 @@ class Streams:
                 yield Interval(start=start, end=loss.end, state=State.INCOMPLETE, reason=loss.reason)
                 until = loss.end
 
-    @property
-    def _confirms(self) -> bool:
-        """Whether the exchange answers subscriptions."""
-        return self._feed is not None and self._feed.ack is not None
+    def _owes(self, epoch: _Epoch, topic: str | None) -> bool:
+        """Whether a subscription that was not confirmed, and of which no message came, is known to have failed.
+
+        The writer has judged what waited for an answer when the connection was closed in order, or the session: what
+        it does not call unanswered nothing could confirm.
+        """
+        if topic is None or self._feed is None or self._feed.ack is None:
+            return False
+        return topic in epoch.failed or epoch.broke or self.ended is None
 
     def _topics(self) -> dict[int, list[Topic]]:
         """What each connection asked for, as streams."""
@@ -475,7 +481,7 @@ def _covered(start: int, end: int, span: _Span | None, *, silent: bool, confirme
     """The time of one epoch in which the stream was subscribed to."""
     if span is None:
         state = State.SILENT if silent else State.UNBROKEN
-        reason = "no message came" if confirmed else "no message came, and nothing confirms subscriptions here"
+        reason = "no message came" if confirmed else "no message came, and nothing confirms the subscription"
         yield Interval(start=start, end=max(start, end), state=state, reason=reason)
         return
     if span.first > start:
