@@ -60,7 +60,7 @@ def web():
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         server.url = f"http{'s' if context else ''}://localhost:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         return server
 
