@@ -84,7 +84,7 @@ class TestLinks:
     def test_manifest(self, tmp_path, victim):
         (tmp_path / ".wsrec").mkdir()
         manifest.manifest_path(tmp_path).symlink_to(victim)
-        with pytest.raises(OSError, match="symbolic link"):
+        with pytest.raises(OSError, match="symbolic links"):
             manifest.append(tmp_path, LINE)
 
     def test_the_folder_itself(self, tmp_path):

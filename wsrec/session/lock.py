@@ -7,6 +7,7 @@ nobody slips in between the two, and a writer that outlives its supervisor alway
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -59,10 +60,12 @@ class OutputLock:
 
     def __enter__(self) -> OutputLock:
         folder = self.out / ".wsrec"
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "is a symbolic link, which wsrec does not follow: remove it", str(folder))
         folder.mkdir(parents=True, exist_ok=True)
         try:
             for name in (_LOCK, _NEXT):
-                self.fds += (os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644),)
+                self.fds += (_open(folder / name, os.O_RDWR | os.O_CREAT),)
             place = self.fds[1]
             if not _taken(place, _STARTING):
                 raise OutputLockedError(self.out, _read_pid(place), "is being taken over by")
@@ -124,7 +127,7 @@ def is_held(out: Path) -> bool | None:
     """Whether a recorder holds an output folder or takes it over; None where that cannot be found out."""
     for name in (_LOCK, _NEXT):
         try:
-            fd = os.open(out / ".wsrec" / name, os.O_RDONLY | os.O_CLOEXEC)
+            fd = _open(out / ".wsrec" / name, os.O_RDONLY)
         except FileNotFoundError:
             continue
         except OSError:
@@ -138,6 +141,17 @@ def is_held(out: Path) -> bool | None:
         finally:
             os.close(fd)
     return False
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file that may stand where others can write, and nothing that it points to."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            what = "is a symbolic link, which wsrec does not follow: remove it"
+            raise OSError(error.errno, what, str(path)) from None
+        raise
 
 
 def _taken(fd: int, patience: float) -> bool:

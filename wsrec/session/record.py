@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,6 @@ def check_writable(out: Path) -> None:
         OSError: they cannot.
 
     """
-    probe = out / ".wsrec" / f"probe-{os.getpid()}"
-    probe.write_bytes(b"")
+    probe = out / ".wsrec" / f"probe-{secrets.token_hex(8)}"
+    probe.touch(exist_ok=False)
     probe.unlink()

@@ -7,6 +7,7 @@ A child that dies or hangs is started again (`keeper`) and goes on with the shar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -33,6 +34,7 @@ from wsrec.ring.status import WRITER_FIELDS, StatusPage
 from wsrec.session.keeper import Death, Keeper
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
+from wsrec.store import claim
 from wsrec.store.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
@@ -133,6 +135,8 @@ class Pair:
         self._receiver_job: ReceiverJob | None = None
         self._writer_job: WriterJob | None = None
         self._locks: tuple[int, ...] = ()
+        self._folder = Path()
+        self._claim: int | None = None
 
     async def start(
         self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], locks: Sequence[int] = ()
@@ -143,6 +147,9 @@ class Pair:
             OSError: no memory, no descriptors, or no process.
 
         """
+        # also while no writer runs
+        self._folder = options.out / ".wsrec" / self.session
+        self._claim = claim.hold(self._folder)
         slots = self._own(SlotRing.create("wsrec-slots"))
         notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))
         status = self._own(StatusPage.create("wsrec-status"))
@@ -231,7 +238,13 @@ class Pair:
         return lost
 
     def close(self) -> None:
-        """Let go of the shared memory."""
+        """Let go of the shared memory, and of the session."""
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+            with contextlib.suppress(OSError):
+                # where no writer came to do it
+                self._folder.rmdir()
         for fd in self.descriptors:
             os.close(fd)
         self.descriptors.clear()

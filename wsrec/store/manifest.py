@@ -71,6 +71,7 @@ def append(out: Path, line: ManifestLine) -> None:
 
     """
     path = manifest_path(out)
+    # a name that others may have put there is not followed
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         data = msgspec.json.encode(line) + b"\n"

@@ -31,6 +31,7 @@ from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
+from wsrec.store import claim
 from wsrec.store.batch import Batch, Drain
 from wsrec.store.disk import JOURNAL_RESERVE, NotAsWrittenError, PatientDisk
 from wsrec.store.feedfile import period
@@ -264,7 +265,10 @@ class Writer:
     def __init__(self, job: WriterJob) -> None:
         self._job = job
         self._folder = Path(job.out) / ".wsrec" / job.session
-        self._folder.mkdir(parents=True, exist_ok=job.resume)
+        if not job.resume and any(self._folder.glob("*")):
+            raise FileExistsError(f"{self._folder} is of another session: a name is never used again")
+        # for as long as this process lives
+        self._claim = claim.hold(self._folder)
         self._status = StatusPage(job.status)
         rings = {
             plan.conn: ByteRing(fd, populate=plan.stands_for is None)

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from wsrec.ring.events import EventKind
+from wsrec.store.claim import LiveSessionError, alone
 from wsrec.store.disk import NotAsWrittenError
 from wsrec.store.journal import JournalReader
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
@@ -52,8 +53,11 @@ def recover(out: Path, on_error: Callable[[str], None], own: Collection[str] = (
         if folder.name == "aside" or folder.name in own:
             continue
         try:
-            found = _recover_session(out, folder, on_error)
+            with alone(folder):
+                found = _recover_session(out, folder, on_error)
             recovered += [] if found is None else [found]
+        except LiveSessionError as error:
+            on_error(str(error))
         except _UNRECOVERABLE as error:
             on_error(f"session {folder.name} cannot be recovered now: {error}; its journals are kept in {folder}")
     return recovered

@@ -12,6 +12,7 @@ import msgspec
 
 from wsrec.report.columns import first_line
 from wsrec.session.lock import is_held
+from wsrec.store.claim import is_live
 from wsrec.store.manifest import ManifestLine, manifest_path
 from wsrec.verify.model import Finding, Kind
 
@@ -238,7 +239,7 @@ def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | 
     for session, (count, size) in journals.items():
         where = str(root / _OWN / session)
         kept = f"{count:,} journal{'' if count == 1 else 's'} of {size:,} bytes"
-        if held:
+        if held or is_live(root / _OWN / session):
             what = f"a recorder holds the folder: this session is still being recorded; {kept} so far"
         elif held is None:
             what = f"left behind or still being recorded (the lock cannot be read): {kept}"
