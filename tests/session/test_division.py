@@ -1,0 +1,103 @@
+"""One dead topic in a request that the exchange refuses whole: the others are recorded, also after a reconnection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.conftest import events_of, messages_of
+
+FEED = """
+name: strict
+description: an exchange that refuses a request for one dead topic in it
+sockets: {{main: {{url: "{url}"}}}}
+symbols: {{pattern: '[A-Z]+', words: letters, example: A}}
+default_symbols: [AA, BB, DEAD, CC, EE]
+subscribe: {{message: '{{"op":"sub","args":{{topics}},"req":{{id}}}}', batch: 50}}
+limits: {{streams_per_connection: 100, messages_per_second: 20, connects: 60, connects_interval: 1}}
+ack: {{id: req, errors: [{{path: ok, equals: false}}], error_message: [msg], timeout: 2}}
+fields: {{channel: [c], symbol: [s]}}
+channels: {{trade: {{topic: "trade.{{symbol}}", default: true}}}}
+"""
+GOOD = {"AA", "BB", "CC", "EE"}
+
+
+class Strict:
+    """Refuses a request with a dead topic, a topic that it has already, a number that it has had, and more than 20 a s.
+
+    Attributes:
+        asked: by connection, the topics of each request.
+
+    """
+
+    def __init__(self, words: str, lives: int = 1) -> None:
+        self.words, self.lives = words, lives
+        self.asked: list[list[list[str]]] = []
+        self.wrong: list[str] = []
+
+    async def __call__(self, connection) -> None:
+        mine: list[list[str]] = []
+        self.asked.append(mine)
+        topics: set[str] = set()
+        numbers: set[int] = set()
+        last = 0.0
+        loop = asyncio.get_running_loop()
+
+        async def read() -> None:
+            nonlocal last
+            async for text in connection:
+                request = json.loads(text)
+                mine.append(request["args"])
+                if request["req"] in numbers or topics & set(request["args"]) or loop.time() - last < 0.04:
+                    self.wrong.append(text)
+                numbers.add(request["req"])
+                last = loop.time()
+                dead = [topic for topic in request["args"] if "DEAD" in topic]
+                answer = {"req": request["req"], "ok": not dead}
+                if dead:
+                    answer["msg"] = self.words.format(topic=dead[0])
+                else:
+                    topics.update(request["args"])
+                await connection.send(json.dumps(answer))
+
+        reading = asyncio.ensure_future(read())
+        number = 0
+        while not reading.done():
+            number += 1
+            for topic in sorted(topics):
+                await connection.send(json.dumps({"c": "trade", "s": topic.partition(".")[2], "n": number}))
+            done = {topic.partition(".")[2] for topic in topics} == GOOD and number > 40
+            if done and len(self.asked) < self.lives:
+                connection.transport.abort()
+            elif done:
+                await connection.close()
+            await asyncio.sleep(0.05)
+        await asyncio.wait((reading,))
+
+
+@pytest.mark.parametrize(
+    ("words", "lives"),
+    [("handler not found, topic:{topic}", 1), ("something is invalid", 2)],
+    ids=["named", "by halves and after a reconnection"],
+)
+def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, lives):
+    server = Strict(words, lives)
+    feed = tmp_path / "strict.yaml"
+    feed.write_text(FEED.format(url=exchange(server).url))
+    out = tmp_path / "out"
+    result = wsrec.run("record", feed, "--out", out, "--until-close", "--duration", "40s", "--quiet")
+    assert result.returncode == 4, result.stderr
+    assert server.wrong == []
+    rows = messages_of(out, columns=["direction", "symbol", "seq"]).to_pylist()
+    assert {row["symbol"] for row in rows if row["direction"] == "recv" and row["symbol"]} == GOOD
+    (refused,) = events_of(out, "refused")
+    assert refused["detail"]["topics"] == ["trade.DEAD"]
+    (first, *_) = events_of(out, "split")
+    assert len(first["detail"]["topics"]) == 5
+    assert first["detail"]["message"] == words.format(topic="trade.DEAD")
+    assert "the exchange refused trade.DEAD" in result.stderr
+    assert "1 refused or unanswered subscription" in result.stderr
+    for asked in server.asked[1:]:
+        assert sorted(topic for topics in asked for topic in topics) == sorted(f"trade.{symbol}" for symbol in GOOD)
