@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrec.child import Order, OrderReader, Renew, Resubscribe, Stop, encode_order
+from wsrec.feed.plan import Subscription
 
 ORDERS: list[Order] = [
     Renew(3, "no message for 10 s"),
     Resubscribe(0, ("trades.BTC\n", "book\u2028"), "refused"),
+    Resubscribe(0, ("a", "b"), "refused", (Subscription(text="a {id}", topics=("a",)),)),
+    Resubscribe(0, ("b",), "refused", ()),
     Stop(),
     Stop(lost={0: 5, 7: 1 << 62}),
 ]

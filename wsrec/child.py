@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from wsrec.feed.plan import Subscription
+
 Job = TypeVar("Job", bound=msgspec.Struct)
 
 _LENGTH = struct.Struct("<Q")
@@ -80,12 +82,22 @@ class Renew(msgspec.Struct, frozen=True, tag="renew", tag_field="order"):
     reason: str
 
 
-class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="order"):
-    """For a receiver: ask for these topics of a connection once more, because of `reason`."""
+class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="order", omit_defaults=True):
+    """For a receiver: ask for topics of a connection once more.
+
+    Attributes:
+        conn: the connection.
+        topics: what is to be asked for: the messages that hold one of them are sent again.
+        reason: why.
+        parts: messages to send in their place, now and on every later connection; `{id}` in them is filled in. Topics
+            that are in none are not asked for again. None: the messages stay as they are.
+
+    """
 
     conn: int
     topics: tuple[str, ...]
     reason: str
+    parts: tuple[Subscription, ...] | None = None
 
 
 Order = Stop | Renew | Resubscribe

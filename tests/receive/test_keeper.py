@@ -15,6 +15,7 @@ import uvloop
 
 from tests.receive.conftest import Reader, messages
 from tests.receive.test_receiver import RawExchange, answer, plan, request, subscriptions
+from wsrec.child import Resubscribe
 from wsrec.feed.plan import ConnectionPlan, standbys
 from wsrec.receive import keeper as keeper_module
 from wsrec.receive import opening, watch
@@ -338,8 +339,8 @@ class TestResubscribe:
             market = Market()
             kept = Kept(plan(exchange(market).url, subscriptions=subscriptions("a", "b", "c"), send_interval=0.02))
             await kept.until(lambda: len(kept.events(EventKind.SUBSCRIBE)) == 3)
-            kept.keeper.resubscribe(0, ["topic of b", "topic of c", "unknown"], "silent")
-            kept.keeper.resubscribe(7, ["topic of a"], "not ours")
+            kept.keeper.resubscribe(Resubscribe(0, ("topic of b", "topic of c", "unknown"), "silent"))
+            kept.keeper.resubscribe(Resubscribe(7, ("topic of a",), "not ours"))
             await kept.until(lambda: len(market.heard) == 5)
             await kept.stop()
             assert market.heard == ["a", "b", "c", "b", "c"]

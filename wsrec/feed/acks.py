@@ -30,6 +30,7 @@ class AckOutcome(NamedTuple):
         conn: the connection.
         topics: what the request asked for; empty for a refusal that does not say of what.
         message: the exchange's words, for a refusal.
+        listed: of a refusal: whether the answer tells one topic of the request from another.
 
     """
 
@@ -37,6 +38,7 @@ class AckOutcome(NamedTuple):
     conn: int
     topics: tuple[str, ...]
     message: str | None = None
+    listed: bool = False
 
 
 class _Request(NamedTuple):
@@ -140,7 +142,7 @@ class AckTracker:
                 AckOutcome("ack", conn, tuple(t for t, name in request.topics.items() if name in accepted)),
                 AckOutcome("refused", conn, tuple(t for t, name in request.topics.items() if name not in accepted)),
             ]
-            left_out = outcomes[1]._replace(message="the answer does not list it")
+            left_out = outcomes[1]._replace(message="the answer does not list it", listed=True)
             self._forget(conn, tuple(request.topics), request)
             return [outcome for outcome in (outcomes[0], left_out) if outcome.topics]
         topics = tuple(t for one in waiting for t, name in one.topics.items() if name in named)

@@ -87,8 +87,12 @@ class Message(NamedTuple):
     undo: str | None
 
 
-def messages(asks: Sequence[Ask]) -> Iterator[Message]:
+def messages(asks: Sequence[Ask], *, numbered: bool = True) -> Iterator[Message]:
     """The messages that ask for topics, in an order that does not depend on chance.
+
+    Args:
+        asks: what is asked for.
+        numbered: whether `{id}` is filled in, from 1 on.
 
     Raises:
         ValueError: one topic alone is more than the exchange takes in a message.
@@ -104,12 +108,12 @@ def messages(asks: Sequence[Ask]) -> Iterator[Message]:
         while start < len(group):
             number += 1
             size = min(subscribe.most or len(group), len(group) - start)
-            text = _filled(subscribe.message, group[start : start + size], {"id": number})
+            text = _filled(subscribe.message, group[start : start + size], {"id": number} if numbered else {})
             while subscribe.longest is not None and len(text.encode()) > subscribe.longest:
                 if size == 1:
                     raise ValueError(f"{group[start].topic} alone takes more than {subscribe.longest} bytes")
                 size = (size + 1) // 2
-                text = _filled(subscribe.message, group[start : start + size], {"id": number})
+                text = _filled(subscribe.message, group[start : start + size], {"id": number} if numbered else {})
             part = tuple(group[start : start + size])
             yield Message(text, part, _filled(subscribe.unsubscribe, part, {}) if subscribe.unsubscribe else None)
             start += size

@@ -93,7 +93,7 @@ class Division:
         state.allowed = max(state.allowed, 2 * len(topics).bit_length() + _IN_A_ROW)
         if too_much:
             self._wait(state, now)
-            parts = (topics,)
+            parts: tuple[tuple[str, ...], ...] = (topics,)
         else:
             named = self._named(topics, words)
             if named:
@@ -115,6 +115,12 @@ class Division:
         state = self._connections.get(conn)
         if state is not None and any(topic in state.disputed for topic in topics):
             state.in_a_row, state.pause = 0, _PAUSE_NS
+            self._settle(state, topics)
+
+    def unanswered(self, conn: int, topics: Sequence[str]) -> None:
+        """Topics were neither confirmed nor refused in time, and are not waited for any more."""
+        state = self._connections.get(conn)
+        if state is not None:
             self._settle(state, topics)
 
     def due(self, now: int) -> list[Order]:

@@ -141,6 +141,18 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
         return self.start_after + self.wait + max(said - 1, 0) * self.send_interval
 
 
+def divided(plan: ConnectionPlan, topics: Sequence[str], parts: tuple[Subscription, ...]) -> ConnectionPlan:
+    """The plan with `parts` in the place of the subscriptions that ask for nothing but `topics`."""
+    whole = frozenset(topics)
+    said = plan.subscriptions
+    places = [place for place, one in enumerate(said) if one.topics and whole.issuperset(one.topics)]
+    if not places:
+        return plan
+    kept = [one for place, one in enumerate(said) if place not in places]
+    at = places[0]
+    return msgspec.structs.replace(plan, subscriptions=(*kept[:at], *parts, *kept[at:]))
+
+
 def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
     """The connections that stand by for `plans`, numbered behind the last of them."""
     first = max((plan.conn for plan in plans), default=-1) + 1

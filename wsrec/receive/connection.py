@@ -10,7 +10,7 @@ from contextlib import suppress
 from websockets.frames import CloseCode
 
 from wsrec import __version__, child
-from wsrec.feed.plan import ConnectionPlan
+from wsrec.feed.plan import ConnectionPlan, Subscription, divided
 from wsrec.receive import opening, timestamping
 from wsrec.receive.clock import now
 from wsrec.receive.hotpath import HotPath
@@ -53,7 +53,7 @@ class Connection:
         on_silent: told why it should be replaced, and since when it has been silent (monotonic, ns).
 
     Attributes:
-        plan: as given.
+        plan: as given, but for what `divide` has changed.
         ring: as given.
         connected: whether the WebSocket is open now.
         stalls: how often a full ring stopped reading.
@@ -175,6 +175,12 @@ class Connection:
         """Send the subscriptions that hold these topics once more."""
         if self._speech is not None:
             self._speech.ask_again(topics, reason)
+
+    def divide(self, topics: Sequence[str], parts: tuple[Subscription, ...], reason: str, *, send: bool) -> None:
+        """Ask for `parts` in the place of a request for `topics` from now on; `send` them now if it is open."""
+        self.plan = divided(self.plan, topics, parts)
+        if self._speech is not None and send:
+            self._speech.divide(self.plan, parts, reason)
 
     def answer(self, text: str, value: str) -> None:
         """Send the answer to a ping at once, with the JSON `value` in the place of `{value}`, if it is still open."""

@@ -214,11 +214,14 @@ class Keeper:
             self._silent_since = since
         self.renew(conn, reason)
 
-    def resubscribe(self, conn: int, topics: Sequence[str], reason: str) -> None:
-        """Have the connection of this number ask once more for what is in `topics`."""
+    def resubscribe(self, order: child.Resubscribe) -> None:
+        """Have a connection ask once more. What it asks for in other words holds for the one that stands by, too."""
         for side in self._sides:
-            if side.plan.conn == conn:
-                side.ask_again(topics, reason)
+            mine = side.plan.conn == order.conn
+            if order.parts is not None:
+                side.divide(order.topics, order.parts, order.reason, send=mine)
+            elif mine:
+                side.ask_again(order.topics, order.reason)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""

@@ -193,7 +193,7 @@ class Receiver:
             if connection is not None and isinstance(order, child.Renew):
                 connection.renew(order.conn, order.reason)
             elif connection is not None and isinstance(order, child.Resubscribe):
-                connection.resubscribe(order.conn, order.topics, order.reason)
+                connection.resubscribe(order)
 
 
 def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

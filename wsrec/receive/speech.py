@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from wsrec.feed.plan import ConnectionPlan, Subscription
 from wsrec.feed.template import Raw, fill, fill_when_sent
@@ -14,6 +15,16 @@ from wsrec.wire.conversation import Conversation, Sent
 
 # Ids of what is no subscription, whose answers are not waited for: above all that subscriptions have
 _FIRST_ID = 1_000_000
+# Ids of requests that came of a larger one, between those of the plan and those above
+_PART_ID = 500_000
+
+
+class _Again(NamedTuple):
+    """A subscription to send once more, because of `reason`, and what to send before it."""
+
+    subscription: Subscription
+    reason: str
+    undo: str | None
 
 
 class Speech:
@@ -43,14 +54,22 @@ class Speech:
         self._producer = producer
         self._send = send
         self._ids = itertools.count(_FIRST_ID)
-        self._again: asyncio.Queue[tuple[Subscription, str]] = asyncio.Queue()
+        self._part_ids = itertools.count(_PART_ID)
+        self._again: asyncio.Queue[_Again] = asyncio.Queue()
 
     def ask_again(self, topics: Sequence[str], reason: str) -> None:
         """Send the subscriptions that hold these topics once more, after what is to be sent before."""
         wanted = set(topics)
         for subscription in self._plan.subscriptions:
             if wanted.intersection(subscription.topics):
-                self._again.put_nowait((subscription, reason))
+                self._again.put_nowait(_Again(subscription, reason, subscription.undo))
+
+    def divide(self, plan: ConnectionPlan, parts: Sequence[Subscription], reason: str) -> None:
+        """Send `parts` in the place of what was refused, and go on by the plan that has them."""
+        self._plan = plan
+        for part in parts:
+            # what was refused needs no undoing
+            self._again.put_nowait(_Again(part, reason, None))
 
     def answer(self, text: str, value: str) -> None:
         """Send a text at once, with the JSON `value` in the place of `{value}`."""
@@ -84,11 +103,11 @@ class Speech:
             await asyncio.sleep(last + plan.send_interval - loop.time())
             last = loop.time()
             if again is not None:
-                if again[0].undo is not None:
-                    self._say(again[0].undo)
+                if again.undo is not None:
+                    self._say(again.undo)
                     await asyncio.sleep(plan.send_interval)
                     last = loop.time()
-                self._subscribe(*again)
+                self._subscribe(again.subscription, again.reason)
             elif keep_alive is not None:
                 if keep_alive.text is None:
                     self._send(self._conversation.ping(b""))
@@ -96,7 +115,7 @@ class Speech:
                     self._say(keep_alive.text)
                 due = last + keep_alive.every
 
-    async def _next(self, due: float | None) -> tuple[Subscription, str] | None:
+    async def _next(self, due: float | None) -> _Again | None:
         """The next subscription to send again; None once a keep-alive is due."""
         try:
             async with asyncio.timeout_at(due):
@@ -107,7 +126,10 @@ class Speech:
     def _subscribe(self, subscription: Subscription, reason: str | None = None) -> None:
         said = {} if reason is None else {"reason": reason}
         self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, topics=subscription.topics, **said)
-        self._send(self._conversation.text(fill_when_sent(subscription.text)))
+        text = (
+            fill(subscription.text, {"id": next(self._part_ids)}) if "{id}" in subscription.text else subscription.text
+        )
+        self._send(self._conversation.text(fill_when_sent(text)))
 
     def _say(self, text: str) -> None:
         self._send(self._conversation.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))

@@ -33,6 +33,8 @@ class EventKind(StrEnum):
     """topics: what the exchange confirmed"""
     REFUSED = "refused"
     """topics, message: what the exchange refused, in its words"""
+    SPLIT = "split"
+    """topics, message: refused together, in the exchange's words; parts: asked for now; none where it is too early"""
     UNANSWERED = "unanswered"
     """topics: asked for and neither confirmed nor refused in time; message: why it was judged before the time was up"""
     CLOSE = "close"

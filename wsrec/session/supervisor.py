@@ -22,8 +22,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from wsrec.child import FailedLine, LogLine, Stop, SummaryLine
-from wsrec.feed.plan import ConnectionPlan, standbys
+from wsrec.child import FailedLine, LogLine, Renew, Resubscribe, Stop, SummaryLine
+from wsrec.feed.plan import ConnectionPlan, divided, standbys
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
 from wsrec.receive.token import secrets_of
@@ -110,7 +110,7 @@ class Pair:
         self.standbys = standbys
         self.cpu = cpu
         receiver = Child(f"receiver{name}", "wsrec.receive", on_log, connects=True)
-        writer = Child(f"writer{name}", "wsrec.store", on_log, receiver.order)
+        writer = Child(f"writer{name}", "wsrec.store", on_log, self._pass_on)
         self.receiver = Keeper(
             receiver,
             self._start_receiver,
@@ -263,6 +263,18 @@ class Pair:
             job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **death._asdict()})
         # the output stays locked until its last writer has ended, also where the supervisor is killed
         await self.writer.child.start(job, [*self.descriptors, *self._locks])
+
+    def _pass_on(self, order: Renew | Resubscribe) -> None:
+        """An order of the writer's for its receiver; what holds for later connections holds for later receivers too."""
+        job = self._receiver_job
+        if isinstance(order, Resubscribe) and order.parts is not None and job is not None:
+            pairs = {plan.conn: plan.conn if plan.stands_for is None else plan.stands_for for plan in job.connections}
+            connections = tuple(
+                divided(plan, order.topics, order.parts) if pairs[plan.conn] == pairs.get(order.conn) else plan
+                for plan in job.connections
+            )
+            self._receiver_job = msgspec.structs.replace(job, connections=connections)
+        self.receiver.child.order(order)
 
     def _beat(self, who: str) -> int:
         return 0 if self.status is None else int(getattr(self.status, who)["heartbeat"])

@@ -14,9 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec import __version__, child
-from wsrec.feed.acks import AckTracker
+from wsrec.feed.acks import AckOutcome, AckTracker
+from wsrec.feed.asking import Ask as Asked
+from wsrec.feed.asking import ask, messages
 from wsrec.feed.checksum import BookChecker
 from wsrec.feed.comparison import Comparison
+from wsrec.feed.division import Division, Order
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.message import Ids, integer_in
 from wsrec.feed.notice import NoticeReader
@@ -26,6 +29,7 @@ from wsrec.feed.schema import Action, Feed, Snapshot
 from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
 from wsrec.feed.silence import PATIENCE_NS, SilenceTracker, Stream
 from wsrec.feed.template import WHEN_SENT, names, sent_pattern
+from wsrec.feed.topics import TopicReader
 from wsrec.folding import FoldedWarnings
 from wsrec.histogram import Histogram
 from wsrec.ring.events import EventKind
@@ -121,6 +125,12 @@ class FeedWriter:
         for plan in self._connections(job):
             self._books.subscribed(plan.conn, plan.topics)
         self._acks = AckTracker(self._model)
+        self._division = Division(self._names_of)
+        # refusals that do not say of what, since the requests that wait were sent: the last one's words, by connection
+        self._unattributed: dict[int, str] = {}
+        # what the next frame that is sent asks for, by connection
+        self._announced: dict[int, tuple[str, ...]] = {}
+        self._topics: TopicReader | None = None
         self._notices = NoticeReader(self._model)
         self._silence = SilenceTracker(
             self._model,
@@ -316,13 +326,18 @@ class FeedWriter:
             if not detail.get("message") and detail.get("received_bytes") is not None:
                 # closed in order: no lost interval tells of it
                 self._give_up_waiting(conn, time, "not answered before the connection was closed")
+                self._give_up_dividing(conn, time, "not settled before the connection was closed")
             self._sequences.reset(conn)
             self._books.reset(conn)
             self._acks.disconnected(conn)
+            self._division.disconnected(conn)
+            self._unattributed.pop(conn, None)
             self._fields.disconnected(conn)
             self._silence.disconnected(conn)
         elif kind is EventKind.SUBSCRIBE and conn is not None:
             topics = detail["topics"]
+            if not self._by_url[conn].issuperset(topics):
+                self._announced[conn] = tuple(topics)
             self._begun(conn, [t for t in topics if t in self._by_url[conn]] if self._acks.checks else topics, time)
         self._event_rows.append(
             {
@@ -344,7 +359,62 @@ class FeedWriter:
     def expire_acks(self, time: int) -> None:
         """Tell which subscriptions nobody has answered (time: ns since the epoch)."""
         for outcome in self._acks.expired(time):
-            self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+            # who refuses and does not say what has refused what he never answers
+            words = self._unattributed.get(outcome.conn)
+            if words is None or not self._divide(outcome._replace(message=words), time):
+                self._division.unanswered(outcome.conn, outcome.topics)
+                self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+        for order in self._division.due(time):
+            self._ask_apart(order, "it was refused, and the exchange wanted a pause")
+
+    def _divide(self, outcome: AckOutcome, time: int) -> bool:
+        """Ask for the topics of a refused request apart; whether they are, and not refused for good."""
+        conn, topics = outcome.conn, outcome.topics
+        if any(self._asked(topic) is None for topic in topics):
+            return False
+        words = outcome.message or "without a reason"
+        disputed = set(self._division.disputed(conn))
+        order = self._division.refused(conn, topics, words, time)
+        if order is None:
+            if disputed.issuperset(topics):
+                self._ask_apart(Order(conn, topics, ()), "refused")
+            return False
+        self.event(time, EventKind.SPLIT, conn=conn, topics=topics, message=words, parts=order.parts)
+        if order.parts:
+            self._ask_apart(order, f"refused together: {words[:100]}")
+        if self._warnings is not None:
+            self._warnings.split(topics, words, bool(order.parts))
+        return True
+
+    def _ask_apart(self, order: Order, reason: str) -> None:
+        if self._ask is None:
+            return
+        parts = []
+        for topics in order.parts:
+            asks = [asked for topic in topics if (asked := self._asked(topic)) is not None]
+            for text, some, undo in messages(asks, numbered=False):
+                named = tuple(one.topic for one in some)
+                parts.append(Subscription(text=text, topics=named, keys=self._keys(named), undo=undo))
+        self._ask(child.Resubscribe(order.conn, order.topics, reason, tuple(parts)))
+
+    def _asked(self, topic: str) -> Asked | None:
+        """How a topic is asked for; None where that cannot be told from its text."""
+        if self._topics is None:
+            self._topics = TopicReader(self._model)
+        found = self._topics.read(topic)
+        if found is None:
+            return None
+        asked = ask(self._model, found.channel, found.symbol or "")
+        return asked if asked.topic == topic and asked.subscribe.url is None else None
+
+    def _keys(self, topics: Sequence[str]) -> tuple[str, ...]:
+        if self._model.ack is None or not self._model.ack.key:
+            return ()
+        return tuple(topic if (asked := self._asked(topic)) is None else asked.ack_key for topic in topics)
+
+    def _names_of(self, topic: str) -> tuple[str, ...]:
+        asked = self._asked(topic)
+        return (topic,) if asked is None else (topic, asked.ack_key, asked.symbol)
 
     def end_session(self, time: int, **detail: Any) -> None:
         """Record the session's end (ns since the epoch), and before it what is still open: judged now or never.
@@ -356,6 +426,7 @@ class FeedWriter:
         """
         for conn in self.conns:
             self._give_up_waiting(conn, time, "not answered before the session's end")
+            self._give_up_dividing(conn, time, "not settled before the session's end")
         self.event(time, EventKind.SESSION_END, **detail)
 
     def _give_up_waiting(self, conn: int, time: int, why: str) -> None:
@@ -363,6 +434,14 @@ class FeedWriter:
         silent = [topic for topic in self._acks.open(conn) if not self._silence.heard(conn, topic)]
         if silent:
             self.event(time, EventKind.UNANSWERED, conn=conn, topics=silent, message=why)
+
+    def _give_up_dividing(self, conn: int, time: int, why: str) -> None:
+        """What was refused together with others, and was neither confirmed nor refused alone since, is refused."""
+        waiting = self._acks.open(conn)
+        topics = [topic for topic in self._division.disputed(conn) if topic not in waiting]
+        if topics:
+            message = f"refused together with others, {why}"
+            self.event(time, EventKind.REFUSED, conn=conn, topics=topics, message=message)
 
     def look_for_silence(self, time: int) -> None:
         """Tell which subscriptions bring no messages, and act as the feed says (time: ns since the epoch)."""
@@ -593,12 +672,19 @@ class FeedWriter:
             if not when.received[row]:
                 text = payload[row].as_py().decode()
                 asked = self._subscriptions.get((conn, text)) or self._dated(conn, text)
-                topics, keys = (asked.topics, asked.keys) if asked else ((), ())
+                announced = self._announced.pop(conn, ())
+                topics, keys = (asked.topics, asked.keys) if asked else (announced, self._keys(announced))
                 self._acks.sent(conn, text, topics, time, keys)
                 continue
             if conn not in self._acks.waiting and self._acks.is_data(fields.channel[row].as_py()):
                 continue
             for outcome in self._acks.received(conn, payload[row].as_py(), time):
+                if outcome.kind == "ack":
+                    self._division.accepted(conn, outcome.topics)
+                elif not outcome.topics:
+                    self._unattributed[conn] = outcome.message or ""
+                elif not outcome.listed and self._divide(outcome, time):
+                    continue
                 said = {} if outcome.message is None else {"message": outcome.message}
                 self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 

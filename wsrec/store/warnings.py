@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsrec import child
 from wsrec.folding import FoldedWarnings
 from wsrec.ring.events import EventKind
 from wsrec.units import clean, duration
@@ -51,6 +52,11 @@ class EventWarnings:
         message = f"{clean(channel or 'its messages', 100)}: {said}; what is missing there does not show"
         hint = "if the exchange changed its messages, mend exchange_seq, seq_first or seq_previous of the feed"
         self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
+
+    def split(self, topics: Sequence[str], words: str, now: bool) -> None:
+        """A request was refused whole, and is being divided; `now`, or after a pause."""
+        when = "each part is asked for apart" if now else "asked for again after a pause"
+        child.info(f"{self._feed}: the exchange refused {named(topics)} together: {clean(words, _WORDS_MAX)}; {when}")
 
     def silent(self, topics: Sequence[str], seconds: float) -> None:
         """Subscriptions bring no messages, for so long already."""
