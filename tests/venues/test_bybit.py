@@ -119,6 +119,10 @@ def test_options_are_recorded(wsrec, exchange, tmp_path):
     # A request of which nothing is right.
     assert [said for _, said in made.refused] == ["publicTrade.WRONG"]
     assert made.status == 4
+    # what came of the base's topic is not taken for silence of it
+    (capture,) = json.loads(wsrec.run("verify", tmp_path / "out", "--json").stdout)["captures"]
+    silent = {s["topic"] for session in capture["sessions"] for s in session["streams"] if s["state"] == "silent"}
+    assert silent == {"orderbook.25.BTC", "tickers.BTC"}
 
 
 def test_venue_drops_a_client_without_pings(exchange):
