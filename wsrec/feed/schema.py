@@ -777,6 +777,11 @@ class Channel(_Model):
         default=(), description="Other names that its messages may carry as their channel."
     )
     symbol: Places | None = Field(default=None, description="In place of `fields.symbol`; `[]`: has none.")
+    family: bool = Field(
+        default=False,
+        description="Whether `{symbol}` of the topic stands for all symbols that begin with it and a dash: "
+        "`publicTrade.BTC` brings trades of `BTC-26SEP25-60000-C`.",
+    )
     exchange_time: TimePlaces | None = Field(
         default=None, description="In place of `fields.exchange_time`; `[]`: has none."
     )

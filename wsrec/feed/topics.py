@@ -16,6 +16,7 @@ class Topic(NamedTuple):
         channel: the channel's full name.
         channels: the names that its messages may carry.
         symbol: as the exchange writes it in messages; None: any.
+        family: whether it stands for all symbols that begin with it and a dash.
 
     """
 
@@ -23,6 +24,19 @@ class Topic(NamedTuple):
     channel: str
     channels: frozenset[str]
     symbol: str | None
+    family: bool = False
+
+    @property
+    def name(self) -> str:
+        """The shortest name that its messages may carry; of several as short always the same one."""
+        return min(self.channels, key=lambda name: (len(name), name))
+
+    def carries(self, symbol: str | None) -> bool:
+        """Whether a message of one of its channels, with this symbol or none, may be the topic's."""
+        if self.symbol is None or symbol is None:
+            return self.symbol is None or self.family
+        asked, found = self.symbol.upper(), symbol.upper()
+        return found == asked or (self.family and found.startswith(f"{asked}-"))
 
 
 class TopicReader:
@@ -42,21 +56,21 @@ class TopicReader:
         self._patterns = []
         for name, channel in feed.channel_table.items():
             escaped = re.escape(channel.topic).replace(re.escape("{symbol}"), "(.+)")
-            self._patterns.append((re.compile(escaped, re.DOTALL), channel.per_symbol, name, frozenset(names[name])))
+            self._patterns.append((re.compile(escaped, re.DOTALL), channel, name, frozenset(names[name])))
 
     def read(self, topic: str) -> Topic | None:
         """What a topic stands for; None where no channel of the feed has such topics."""
         found = []
-        for pattern, per_symbol, name, names in self._patterns:
+        for pattern, channel, name, names in self._patterns:
             match = pattern.fullmatch(topic)
             if match is None:
                 continue
-            if not per_symbol:
+            if not channel.per_symbol:
                 return Topic(topic, name, names, None)
             try:
                 symbol = self._feed.symbols.normalise(match[1]) if self._feed.symbols else match[1]
             except ConfigError:
                 continue
-            found.append(Topic(topic, name, names, symbol))
+            found.append(Topic(topic, name, names, symbol, channel.family))
         # the pattern that leaves the least to the symbol says most
         return min(found, key=lambda each: len(each.symbol or ""), default=None)

@@ -322,17 +322,17 @@ class Streams:
         streams = []
         for key, messages in sorted(self._streams.items(), key=lambda item: tuple(map(_sortable, item[0]))):
             conn, channel, symbol = key
-            topic = next((t for t in topics.get(conn, ()) if channel in t.channels and _same(symbol, t.symbol)), None)
-            if topic is not None:
-                named.add((conn, topic.topic))
+            carry = [t for t in topics.get(conn, ()) if channel in t.channels and t.carries(symbol)]
+            topic = carry[0] if carry else None
+            # a message may be of its symbol's own topic and of its family's: neither was silent then
+            named.update((conn, t.topic) for t in carry if t is topic or t.family)
             streams.append(self._stream(key, messages, None if topic is None else topic.topic))
         for conn, asked in self._asked.items():
             known = {topic.topic: topic for topic in topics.get(conn, ())}
             for text in asked:
                 silent = known.get(text)
                 if (conn, text) not in named and (silent is not None or not self._streams):
-                    # of names of the same length (depth@100ms, depthUpdate) always the same one
-                    channel = min(silent.channels, key=lambda name: (len(name), name)) if silent else None
+                    channel = silent.name if silent else None
                     key = (conn, channel, silent.symbol if silent else None)
                     streams.append(self._stream(key, _Messages(), text))
         return streams
@@ -536,10 +536,6 @@ def topics_of(detail: dict[str, Any]) -> list[str]:
     """The topics that an event names."""
     topics = detail.get("topics")
     return [topic for topic in topics if isinstance(topic, str)] if isinstance(topics, list) else []
-
-
-def _same(symbol: str | None, asked: str | None) -> bool:
-    return asked is None or (symbol is not None and symbol.upper() == asked.upper())
 
 
 def _sortable(value: int | str | None) -> tuple[bool, int, str]:
