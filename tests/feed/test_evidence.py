@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from tests.feed.conftest import DATA
 from wsrec.feed.fields import FieldReader
-from wsrec.feed.load import catalogue, find_feed
+from wsrec.feed.load import catalogue
+from wsrec.feed.load import find_feed as load
 from wsrec.feed.schema import Channel, Evidence, SequenceRule
 from wsrec.feed.sequence import Break, SequenceChecker
 
@@ -37,6 +38,7 @@ COUNTED = {
 # The other Binance markets speak the same language: the trades of the recording, read by their feeds
 SAME_WORDS = [(feed, "trade", USDM) for feed in ("binance", "binance-us", "binance-coinm")]
 MOST = 9_757
+find_feed = cache(load)
 COUNTING = (SequenceRule.NEXT, SequenceRule.TOUCHING)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 
 from tests.feed.conftest import DATA, read, rows
 from wsrec.feed.fields import FieldReader
-from wsrec.feed.load import catalogue, find_feed
+from wsrec.feed.load import catalogue
+from wsrec.feed.load import find_feed as load
 from wsrec.feed.plan import plan
 from wsrec.feed.samples import Sample, read_samples
 from wsrec.feed.sequence import SequenceChecker
@@ -23,6 +25,7 @@ from wsrec.feed.target import resolve
 
 CASES = DATA.parent / "cases" / "messages"
 MORE = DATA.parent / "reference" / "more-feeds-messages"
+find_feed = cache(load)
 
 
 def lines(path: Path) -> list[bytes]:
