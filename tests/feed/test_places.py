@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tests.feed.conftest import read, rows
 from wsrec.feed.fields import CompiledFieldReader, Scanner
-from wsrec.feed.message import INFLATED_MAX, MessageReader
+from wsrec.feed.message import INFLATED_MAX, INT64_MIN, MessageReader
 from wsrec.feed.schema import Feed
 
 ASKING = {
@@ -217,7 +217,7 @@ class TestTimes:
         assert one(feed, {"c": "ns", "t": "1633998512063356901"})[2] == 1633998512063356901
         assert one(feed, {"c": "place", "y": 5})[2] == 5_000
         assert one(feed, {"c": "iso", "i": "2021-10-12T00:28:32.063356901Z"})[2] == 1633998512063356901
-        assert one(feed, {"c": "iso", "i": "0001-01-01T00:00:00.000000Z"})[2] is None
+        assert one(feed, {"c": "iso", "i": "0001-01-01T00:00:00.000000Z"})[2] == INT64_MIN
 
     def test_text_without_a_zone_is_of_the_places(self, one):
         feed = feed_of(channel=["c"], exchange_time=[{"path": "list[].t", "unit": "iso", "offset": "+09:00"}])

@@ -13,7 +13,7 @@ from tests.feed.conftest import read
 from wsrec.feed.comparison import Link
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.load import find_feed
-from wsrec.feed.message import INT64_MAX, INT64_MIN
+from wsrec.feed.message import INT64_MAX, INT64_MIN, UINT64_MAX
 from wsrec.feed.schema import Channel, ConnectionSequence, Feed, Resets, SequenceRule, SequenceScope
 from wsrec.feed.sequence import Break, Checked, SequenceChecker, SequenceGap
 
@@ -128,6 +128,64 @@ class TestResets:
         feed = feed_of(sequence="next", resets={"messages": [{"path": "type", "match": "snapshot"}]})
         messages = numbered(7) + numbered(3, 4, type="snapshot") + numbered(5) + numbered(8, type="delta")
         assert told(gaps(feed, messages)) == [(1, "reset", None), (4, "missing", 2)]
+
+    def test_one_that_replaces_the_book_and_names_nothing_before_it_is_told(self):
+        """Gate's `full`: it has no first number, and what was passed over before it nobody can tell."""
+        resets = {"messages": [{"path": "full", "match": True}]}
+        feed = feed_of(sequence="touching", resets=resets)
+        messages = [
+            {"c": "book", "s": "X", "n": 10, "full": True},
+            {"c": "book", "s": "X", "f": 11, "n": 12},
+            {"c": "book", "s": "X", "n": 62, "full": True},
+            {"c": "book", "s": "X", "f": 63, "n": 64, "full": False},
+            {"c": "book", "s": "X", "f": 66, "n": 66},
+        ]
+        found = gaps(feed, messages)
+        assert told(found) == [(2, "reset", None), (4, "missing", 1)]
+        assert (found[0].expected, found[0].found) == (13, 62)
+
+    def test_after_the_number_before_the_first_one_means_none(self):
+        """As OKX, whose snapshot says -1 for what was before it."""
+        feed = feed_of(sequence="previous", seq_previous=["p"], resets={"numbers": [-1]})
+        messages = [{"c": "book", "n": n, "p": p} for n, p in [(5, -1), (9, 5), (20, -1), (21, 19)]]
+        found = gaps(feed, messages)
+        assert [(gap.index, gap.what, gap.found) for gap in found] == [(2, "reset", -1), (3, "back", 19)]
+
+
+class TestWholeRange:
+    """Numbers of 64 bits unsigned, as many exchanges have them in their own code."""
+
+    BEYOND = (1 << 63) - 2
+
+    def test_next_goes_on_past_the_largest_signed_number(self):
+        feed = feed_of(sequence="next")
+        numbers = [self.BEYOND + n for n in (0, 1, 2, 3, 7)]
+        assert told(gaps(feed, numbered(*numbers))) == [(4, "missing", 3)]
+
+    def test_numbers_in_quotes_and_with_a_fraction_of_nothing_are_the_same(self):
+        feed = feed_of(sequence="next")
+        payloads = [b'{"c":"book","s":"X","n":%b}' % n for n in (b'"18446744073709551613"', b"18446744073709551614.0")]
+        assert gaps(feed, payloads) == []
+        assert told(gaps(feed, [*payloads[:1], b'{"c":"book","s":"X","n":18446744073709551615}'])) == [
+            (1, "missing", 1)
+        ]
+
+    @pytest.mark.parametrize(("rule", "operand"), [("touching", "seq_first"), ("previous", "seq_previous")])
+    def test_the_other_rules_too(self, rule, operand):
+        feed = feed_of(sequence=rule, **{operand: ["f"]})
+        step = 1 if rule == "touching" else 0
+        ends = [self.BEYOND + 10 * n for n in range(4)]
+        messages = [
+            {"c": "book", "s": "X", "f": before + step, "n": end}
+            for before, end in zip([self.BEYOND - 5, *ends], ends, strict=False)
+        ]
+        assert gaps(feed, messages) == []
+        messages[2]["f"] += 2
+        (gap,) = gaps(feed, messages)
+        assert (gap.index, gap.what, gap.expected, gap.found) == (2, "missing", ends[1] + step, ends[1] + step + 2)
+
+    def test_after_the_largest_number_there_is_none(self):
+        assert told(gaps(feed_of(sequence="next"), numbered(UINT64_MAX, 0, 1))) == [(1, "back", None)]
 
 
 class TestScope:
@@ -295,6 +353,14 @@ class PlainChecker:
                 found = first
             elif rule is SequenceRule.PREVIOUS:
                 found, expected = previous, last
+            if found is None and fresh:
+                # it begins anew, and names nothing that could be held against what was before
+                gaps.append(
+                    SequenceGap(
+                        index, conn, channel, symbol, rule, expected, seq, None, Break.RESET, SequenceScope(scope)
+                    )
+                )
+                continue
             if found is None or found == expected:
                 continue
             if about and about.overlap and found <= expected <= seq:
@@ -330,15 +396,17 @@ class PlainChecker:
                 del of[key]
 
 
-NUMBERS = st.none() | st.integers(0, 6) | st.sampled_from([INT64_MIN, INT64_MIN + 1, -1, INT64_MAX - 1, INT64_MAX])
+LARGE = [INT64_MAX - 1, INT64_MAX, INT64_MAX + 1, INT64_MAX + 2, UINT64_MAX - 1, UINT64_MAX]
+NUMBERS = st.none() | st.integers(0, 6) | st.sampled_from(LARGE)
+SIGNED = NUMBERS | st.sampled_from([INT64_MIN, INT64_MIN + 1, -1])
 ROWS = st.lists(
     st.tuples(
         st.sampled_from([0, 1, 2, 65535]),
         st.none() | st.sampled_from(["trade", "bookTicker", "depth", "depth@0ms", "depthUpdate", "ticker", "unheard"]),
         st.none() | st.sampled_from(["A", "B", "C"]),
         NUMBERS,
-        NUMBERS,
-        NUMBERS,
+        SIGNED,
+        SIGNED,
         st.booleans(),
     ),
     max_size=40,
@@ -354,7 +422,8 @@ def batch(rows, names=()):
         codes = pa.array([None if value is None else known.index(value) for value in values], pa.int32())
         return pa.DictionaryArray.from_arrays(codes, pa.array(known, pa.string()))
 
-    seq, first, previous = (pa.array(values, pa.int64()) for values in numbers)
+    kinds = (pa.uint64(), pa.decimal128(20), pa.decimal128(20))
+    seq, first, previous = (pa.array(values, kind) for values, kind in zip(numbers, kinds, strict=True))
     time = pa.nulls(len(rows), pa.int64())
     resets = pa.array(fresh, pa.bool_())
     columns = FieldColumns(encoded(channels), encoded(symbols), time, seq, first, previous, resets)

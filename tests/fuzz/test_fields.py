@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 
 from wsrec.feed.fields import FieldReader
 from wsrec.feed.load import find_feed
-from wsrec.feed.message import INT64_MAX, INT64_MIN, NAME_MAX
+from wsrec.feed.message import INT64_MAX, INT64_MIN, NAME_MAX, UINT64_MAX
 from wsrec.feed.sequence import SequenceChecker
 
 FEEDS = [find_feed(name) for name in ("binance", "binance-usdm")]
-numbers = st.integers() | st.floats() | st.sampled_from([INT64_MAX, INT64_MIN, INT64_MAX + 1, 10**400])
+numbers = (
+    st.integers()
+    | st.floats()
+    | st.sampled_from([INT64_MAX, INT64_MIN, INT64_MAX + 1, UINT64_MAX, 3.0, 1e300, 10**400])
+)
 hostile = st.sampled_from(
     ["../../etc/passwd", "\x1b[2J", "\0", "<script>", "a" * NAME_MAX, "a" * (NAME_MAX + 1), "\ud800"]
 )
@@ -51,8 +55,9 @@ class TestFields:
         for name in ("channel", "symbol"):
             for value in getattr(columns, name).cast(pa.string()).to_pylist():
                 assert value is None or 0 < len(value) <= NAME_MAX
-        for name in ("exchange_time", "exchange_seq", "seq_first", "seq_previous"):
-            assert getattr(columns, name).type == pa.int64()
+        kinds = (pa.int64(), pa.uint64(), pa.decimal128(20), pa.decimal128(20))
+        for name, kind in zip(("exchange_time", "exchange_seq", "seq_first", "seq_previous"), kinds, strict=True):
+            assert getattr(columns, name).type == kind
         conns = np.zeros(len(payloads), np.uint16)
         for gap in SequenceChecker(feed).check(conns, columns).gaps:
             assert 0 <= gap.index < len(payloads)

@@ -29,7 +29,7 @@ def expected(message):
     if key == ("v4_markets", "channel_data"):
         time = 1704067260000000000 if "oraclePrices" in message["contents"] else None
         return ("v4_markets", None, time, message["message_id"])
-    return (*FOUND[key], message["message_id"]) if key in FOUND else (message["type"], None, None, None)
+    return (*FOUND.get(key, (message["type"], None, None)), message["message_id"])
 
 
 def test_is_recorded(wsrec, exchange, tmp_path):

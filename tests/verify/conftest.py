@@ -42,7 +42,7 @@ default_symbols: [AB, CD]
 subscribe: {{message: '{{"topics":{{topics}},"id":{{id}}}}', batch: 100}}
 limits: {{streams_per_connection: 100, messages_per_second: 100, connects: 100, connects_interval: 1}}
 ack: {{id: id, error_code: [error], error_message: [message], timeout: 1}}
-fields: {{channel: [c], symbol: [s], exchange_time: [t]}}
+fields: {{channel: [c], symbol: [s], exchange_time: [t], time_tolerance: 3e9}}
 channels:
   trade: {{topic: "trade.{{symbol}}", default: true, exchange_seq: [n], sequence: next}}
   book: {{topic: "book.{{symbol}}", default: true}}
