@@ -51,7 +51,7 @@ def check(feed, payloads, sizes, conns=None, ends=True):
         payload = pa.array(payloads[start:stop], pa.large_binary())
         columns = reader.read(payload, np.ones(stop - start, np.bool_))
         rows = Rows(start, np.arange(start, stop) * 10, payload)
-        gaps = checker.check(conns[start:stop], columns, rows)
+        gaps = checker.check(conns[start:stop], columns, rows).gaps
         found += [(gap, start) for gap in gaps]
         assert all(0 <= gap.at < stop - start for gap in gaps)
         start = stop

@@ -340,9 +340,18 @@ class PlainChecker:
             if last is None:
                 links[-1] = Link.FIRST
             elif lacks:
-                links[-1] = Link.UNLINKED
+                links[-1] = Link.RESET if fresh else Link.UNLINKED
             if links[-1] is not Link.COMPARED:
                 runs[-1] = self._next_run(key)
+            if last is not None and lacks and fresh:
+                # it begins anew, and names nothing that could be held against what was before
+                expected = last if rule is SequenceRule.PREVIOUS else last + 1
+                gaps.append(
+                    SequenceGap(
+                        index, conn, channel, symbol, rule, expected, seq, None, Break.RESET, SequenceScope(scope)
+                    )
+                )
+                continue
             if last is None or (about and about.repeats and seq == last):
                 continue
             found, expected = seq, last + 1
@@ -353,14 +362,6 @@ class PlainChecker:
                 found = first
             elif rule is SequenceRule.PREVIOUS:
                 found, expected = previous, last
-            if found is None and fresh:
-                # it begins anew, and names nothing that could be held against what was before
-                gaps.append(
-                    SequenceGap(
-                        index, conn, channel, symbol, rule, expected, seq, None, Break.RESET, SequenceScope(scope)
-                    )
-                )
-                continue
             if found is None or found == expected:
                 continue
             if about and about.overlap and found <= expected <= seq:

@@ -242,7 +242,7 @@ async def picows_fields_recording(job: ClientJob) -> Measured:
         "channel": pa.string(),
         "symbol": pa.string(),
         "exchange_time": pa.timestamp("ns"),
-        "exchange_seq": pa.int64(),
+        "exchange_seq": pa.uint64(),
     }
     return await _picows_recording(job, kinds, fields)
 

@@ -7,8 +7,8 @@ With the quotes known beforehand a string costs the same at any length, and the 
 one before it begins with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
 
 What is not decided here is read by `wsrec.feed.message.MessageReader`, message by message: invalid JSON, a wanted key
-twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, wanted integers of more than 19 digits, numbers
-of more than 100, exponents of more than 4, nesting deeper than 64, an object where each element of an array is wanted.
+twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, wanted integers of more than 19 digits or with an
+exponent, numbers of more than 100, exponents of more than 4, nesting deeper than 64, an object where each element of an array is wanted.
 What a name's text stands for is asked of Python once a distinct text.
 """
 
@@ -16,7 +16,7 @@ import os
 
 from wsrec.feed.paths import NotScannableError
 
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
@@ -549,6 +549,8 @@ cdef enum:
     PART_SIZE = 2 + TEXT_MAX  # what one of them takes at most: what it is, its length, itself
     DIGITS_MAX = 19  # as many as always fit 64 bits unsigned
 
+# `wsrec.feed.message.EARLIEST`
+cdef int64_t EARLIEST = 946_684_800_000_000_000
 cdef uint64_t[20] POWERS
 POWERS[:] = [10**n for n in range(20)]
 
@@ -559,6 +561,11 @@ cdef enum Verdict:
     UNKNOWN = 2  # a text that Python has to be asked about
     UNDECIDED = 3  # a message that Python has to read
     NO_ROOM = 4  # a message larger than any before
+
+
+# the widest text that is read as a number (`wsrec.feed.message.NUMERAL_MAX`)
+cdef enum:
+    NUMERAL_MAX = 100
 
 
 cdef struct Text:
@@ -574,7 +581,8 @@ cdef struct Text:
 cdef struct Row:
     int32_t channel
     int32_t symbol
-    int64_t numbers[4]
+    int64_t numbers[4]  # the lower halves of those that have two
+    bint negative[4]
     bint known[4]
     bint reset
 
@@ -583,31 +591,73 @@ cdef inline bint is_digit(uint8_t byte) noexcept nogil:
     return <uint8_t>(byte - c"0") <= 9
 
 
-cdef inline Verdict read_integer(const Value* found, int64_t* value) noexcept nogil:
-    """The integer, in quotes or not, that a place holds."""
+cdef inline Verdict read_integer(const Value* found, int64_t* value, bint* negative) noexcept nogil:
+    """The integer of -2**63 to 2**64-1, in quotes or not, that a place holds; `value` is its lower 64 bits."""
     cdef const uint8_t* p = found.start
     cdef const uint8_t* end = p + found.length
     cdef uint64_t magnitude
-    cdef bint negative
     if found.kind == WSREC_UNDECIDED:
         return UNDECIDED
-    if (found.kind != WSREC_INTEGER and found.kind != WSREC_TEXT) or p == end:
+    if found.kind == WSREC_OTHER or found.kind == WSREC_LITERAL or p == end:
         return ABSENT
-    negative = p[0] == c"-"
-    if not wsrec_digits(p + negative, end, &magnitude):
+    negative[0] = p[0] == c"-"
+    if not wsrec_digits(p + negative[0], end, &magnitude):
+        return read_numeral(found, value, negative)
+    return halved(magnitude, value, negative)
+
+
+cdef inline Verdict halved(uint64_t magnitude, int64_t* value, bint* negative) noexcept nogil:
+    if negative[0]:
+        if magnitude > <uint64_t>INT64_MAX + 1:
+            return ABSENT
+        negative[0] = magnitude != 0
+        magnitude = 0 - magnitude
+    value[0] = <int64_t>magnitude
+    return PRESENT
+
+
+cdef Verdict read_numeral(const Value* found, int64_t* value, bint* negative) noexcept nogil:
+    """The same, for what is not digits alone."""
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
+    cdef const uint8_t* point
+    cdef uint64_t magnitude
+    p += negative[0]
+    point = p
+    while point < end and is_digit(point[0]):
+        point += 1
+    if point == p or found.length > NUMERAL_MAX:
+        return ABSENT if found.kind == WSREC_TEXT else UNDECIDED
+    if point < end and point[0] != c"." and point[0] != c"e" and point[0] != c"E":
         return ABSENT
-    return signed(magnitude, negative, value)
+    if point == end or point[0] != c"." or point + 1 == end or not wsrec_digits(p, point, &magnitude):
+        # too many digits, or an exponent
+        return UNDECIDED
+    point += 1
+    while point < end and point[0] == c"0":
+        point += 1
+    if point == end:
+        return halved(magnitude, value, negative)
+    while point < end and is_digit(point[0]):
+        point += 1
+    # a fraction, unless an exponent makes it whole; or a text that is no number
+    return ABSENT if point == end or (point[0] != c"e" and point[0] != c"E") else UNDECIDED
 
 
 cdef inline Verdict signed(uint64_t magnitude, bint negative, int64_t* value) noexcept nogil:
+    """A time; beyond int64 the nearest one."""
     if magnitude > <uint64_t>INT64_MAX + negative:
-        return ABSENT
-    value[0] = <int64_t>(0 - magnitude) if negative else <int64_t>magnitude
+        value[0] = INT64_MIN if negative else INT64_MAX
+    else:
+        value[0] = <int64_t>(0 - magnitude) if negative else <int64_t>magnitude
     return PRESENT
 
 
 cdef inline Verdict read_time(const Value* found, int exponent, int64_t* value) noexcept nogil:
-    """The time in ns at a place, where it is counted in units of 10**exponent ns, exactly and cut off towards zero."""
+    """The time in ns at a place, where it is counted in units of 10**exponent ns, exactly and cut off towards zero.
+
+    Beyond int64 it is the nearest one.
+    """
     cdef const uint8_t* p = found.start
     cdef const uint8_t* end = p + found.length
     cdef uint64_t magnitude
@@ -620,7 +670,7 @@ cdef inline Verdict read_time(const Value* found, int exponent, int64_t* value) 
     if not wsrec_digits(p + negative, end, &magnitude):
         return read_fraction(found, exponent, value)
     if not wsrec_times(magnitude, POWERS[exponent], &magnitude):
-        return ABSENT
+        magnitude = <uint64_t>-1
     return signed(magnitude, negative, value)
 
 
@@ -650,7 +700,7 @@ cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noe
     else:
         fraction *= POWERS[exponent - decimals]
     if not wsrec_times(whole, POWERS[exponent], &whole) or whole + fraction < whole:
-        return ABSENT
+        whole, fraction = <uint64_t>-1, 0
     return signed(whole + fraction, negative, value)
 
 
@@ -715,8 +765,8 @@ cdef class Scanner:
         channel: the places of the channel's name (indices of `texts`), tried in this order.
         plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time (pairs:
             index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text, -2: Python reads it),
-            sequence number, first
-            and previous one (indices of `paths`), and of what lets numbers begin anew (indices of `texts`; where one
+            sequence number, first and
+            previous one (indices of `paths`), and of what lets numbers begin anew (indices of `texts`; where one
             has a code, they do). The first is for messages of no known channel. Of several values at a path the first
             counts, but for the sequence number: the last. There is no symbol where the values at its path differ.
         learn: what a text at a place of `texts` stands for: the name's code (-1: none) and, for a channel, its plan.
@@ -840,7 +890,7 @@ cdef class Scanner:
         cdef const int64_t* starts = <const int64_t*>offsets
         cdef const uint8_t* wanted = <const uint8_t*>readable
         cdef int64_t* numbers = <int64_t*>into
-        cdef int32_t* codes = <int32_t*>(numbers + 4 * count)
+        cdef int32_t* codes = <int32_t*>(numbers + 6 * count)
         cdef uint8_t* valid = <uint8_t*>(codes + 2 * count)
         cdef Py_ssize_t stride = (count + 7) // 8
         cdef Py_ssize_t row = 0
@@ -882,10 +932,11 @@ cdef class Scanner:
     def room(Py_ssize_t count):
         """Bytes that the columns of `count` messages take.
 
-        Four columns of int64 (exchange time, sequence number, first, previous), two of int32 (channel, symbol), the
-        validity bitmaps of all six in this order, and a bitmap of those whose numbers begin anew, one behind the other.
+        Two columns of 64 bits (exchange time, sequence number), two of 128 (first, previous), two of int32 (channel,
+        symbol), the validity bitmaps of all six in this order, and a bitmap of those whose numbers begin anew, one behind
+        the other.
         """
-        return count * (4 * sizeof(int64_t) + 2 * sizeof(int32_t)) + 7 * ((count + 7) // 8)
+        return count * (6 * sizeof(int64_t) + 2 * sizeof(int32_t)) + 7 * ((count + 7) // 8)
 
     cdef Verdict _row(self, Message* m, Row* row) noexcept nogil:
         cdef const int32_t* program
@@ -909,7 +960,7 @@ cdef class Scanner:
         row.known[0] = verdict == PRESENT
         for column in range(1, 4):
             program += program[0] + 1
-            verdict = self._number(m, program, column == 1, &row.numbers[column])
+            verdict = self._number(m, program, column == 1, &row.numbers[column], &row.negative[column])
             if verdict > PRESENT:
                 return verdict
             row.known[column] = verdict == PRESENT
@@ -989,8 +1040,10 @@ cdef class Scanner:
                 end += 2 + value.length
         return <int32_t>(end - self._joined)
 
-    cdef inline Verdict _number(self, Message* m, const int32_t* places, bint last, int64_t* value) noexcept nogil:
-        """The number at the first of the places that has one."""
+    cdef inline Verdict _number(
+        self, Message* m, const int32_t* places, bint last, int64_t* value, bint* negative
+    ) noexcept nogil:
+        """The number at the first of the places that has one; below 0 only where it is not the `last` that counts."""
         cdef int32_t index
         cdef Node* node
         cdef Verdict verdict
@@ -998,16 +1051,17 @@ cdef class Scanner:
             node = &m.nodes[places[index]]
             if node.epoch != m.epoch:
                 continue
-            verdict = read_integer(&node.last if last else &node.first, value)
-            if verdict != ABSENT:
+            verdict = read_integer(&node.last if last else &node.first, value, negative)
+            if verdict != ABSENT and not (last and verdict == PRESENT and negative[0]):
                 return verdict
         return ABSENT
 
     cdef inline Verdict _time(self, Message* m, const int32_t* places, int64_t* value) noexcept nogil:
-        """The time at the first of the places that has one."""
+        """The time at the first place that has one after 2000 and within int64; else what the first has."""
         cdef int32_t index
+        cdef int64_t beyond = 0
         cdef Node* node
-        cdef Verdict verdict
+        cdef Verdict verdict, last = ABSENT
         for index in range(1, places[0], 2):
             node = &m.nodes[places[index]]
             if node.epoch != m.epoch:
@@ -1018,9 +1072,12 @@ cdef class Scanner:
                 verdict = read_time(&node.first, places[index + 1], value)
             else:
                 verdict = read_iso(&node.first, value)
-            if verdict != ABSENT:
+            if verdict == UNDECIDED or (verdict == PRESENT and EARLIEST < value[0] < INT64_MAX):
                 return verdict
-        return ABSENT
+            if verdict == PRESENT and last == ABSENT:
+                beyond, last = value[0], PRESENT
+        value[0] = beyond
+        return last
 
     cdef inline Text* _find(self, int32_t place, const uint8_t* start, uint32_t length) noexcept nogil:
         """The entry of a text, or the empty one that it would have."""
@@ -1173,7 +1230,11 @@ cdef inline void store(
     valid += row >> 3
     for column in range(4):
         if found.known[column]:
-            numbers[column * count + row] = found.numbers[column]
+            if column < 2:
+                numbers[column * count + row] = found.numbers[column]
+            else:
+                numbers[(2 * column - 2) * count + 2 * row] = found.numbers[column]
+                numbers[(2 * column - 2) * count + 2 * row + 1] = -found.negative[column]
             valid[column * stride] |= bit
     if found.channel >= 0:
         codes[row] = found.channel
@@ -1190,8 +1251,9 @@ cdef Row row_of(values):
     cdef int column
     row.channel, row.symbol = values[0], values[1]
     for column in range(4):
-        row.known[column] = values[2 + column] is not None
-        row.numbers[column] = values[2 + column] if row.known[column] else 0
+        value = values[2 + column]
+        row.known[column], row.negative[column] = value is not None, value is not None and value < 0
+        row.numbers[column] = <int64_t><uint64_t>((value or 0) & 0xFFFFFFFFFFFFFFFF)
     row.reset = values[6]
     return row
 

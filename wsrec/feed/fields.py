@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 from msgspec.structs import astuple
 
 from wsrec.feed.message import (
+    EARLIEST,
     INT64_MAX,
     INT64_MIN,
     NAME_MAX,
@@ -32,7 +34,7 @@ from wsrec.feed.message import (
     inflated,
     row_places,
 )
-from wsrec.feed.paths import Every, NotScannableError, steps
+from wsrec.feed.paths import Every, NotScannableError, scalar_text, steps
 from wsrec.feed.schema import Extract, Feed, Fields, Match, TimePlace, TimeUnit
 
 if TYPE_CHECKING:
@@ -45,10 +47,13 @@ else:
 
 # A hostile peer can name channels and symbols without end; beyond this many the memory of them starts again.
 _KNOWN_MAX = 65_536
+_SCALAR = re.compile(r"true|false|-?[0-9]+")
 _VALUE = 2  # from here on a scanner tells a value: of text 2, of a whole number, true or false 3
 _THERE, _FIRST, _ALIKE = range(3)  # what counts of the values at a path, as a `Scanner` takes it
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+_SIGNED = pa.decimal128(20)
+_NUMBERS = (pa.int64(), pa.uint64(), _SIGNED, _SIGNED)
 # what the binary messages of a batch may inflate to together
 _BATCH_MAX = 256 << 20
 Bools = npt.NDArray[np.bool_]
@@ -62,10 +67,10 @@ class FieldColumns(NamedTuple):
     Attributes:
         channel: dictionary (int32) of string, the exchange's name of the channel.
         symbol: dictionary (int32) of string, as the exchange writes it.
-        exchange_time: int64, ns since the epoch.
-        exchange_seq: int64, the sequence number, the last one where a message covers a range.
-        seq_first: int64, the first number of such a range.
-        seq_previous: int64, the number of the message before, where messages name it.
+        exchange_time: int64, ns since the epoch; also one that is not to be believed (`wsrec.feed.message.Row`).
+        exchange_seq: uint64, the sequence number, the last one where a message covers a range.
+        seq_first: decimal of 20 digits (-2**63 to 2**64-1), the first number of such a range.
+        seq_previous: the same, the number of the message before, where messages name it.
         seq_reset: bool, never null: whether the message says that its numbers begin anew.
 
     A dictionary may hold names that no message of the batch has.
@@ -90,11 +95,11 @@ class _Nothing:
     def columns(self, count: int) -> FieldColumns:
         if count > len(self._texts):
             self._make(2 * count)
-        text, number = self._texts[:count], self._numbers[:count]
-        return FieldColumns(text, text, number, number, number, number, self._flags[:count])
+        text = self._texts[:count]
+        return FieldColumns._make([text, text, *(number[:count] for number in self._numbers), self._flags[:count]])
 
     def _make(self, count: int) -> None:
-        self._texts, self._numbers = pa.nulls(count, _TEXT), pa.nulls(count, pa.int64())
+        self._texts, self._numbers = pa.nulls(count, _TEXT), [pa.nulls(count, kind) for kind in _NUMBERS]
         self._flags = pa.array(np.zeros(count, np.bool_))
 
 
@@ -196,7 +201,7 @@ def columns_of(rows: Sequence[tuple[Any, ...]]) -> FieldColumns:
     """Rows as columns."""
     channel, symbol, *numbers, reset = (list(column) for column in zip(*rows, strict=True))
     names = [pa.array(column, pa.string()).dictionary_encode() for column in (channel, symbol)]
-    counted = [pa.array(column, pa.int64()) for column in numbers]
+    counted = [pa.array(column, kind) for column, kind in zip(numbers, _NUMBERS, strict=True)]
     return FieldColumns._make([*names, *counted, pa.array(reset, pa.bool_())])
 
 
@@ -217,7 +222,8 @@ class _Way:
         self.is_channel = channel
         self.place = place
         if isinstance(place, Match):
-            self.paths, self.is_text = [(place.path, _FIRST)], True
+            # what may be a number, true or false as well is not a text alone
+            self.paths, self.is_text = [(place.path, _FIRST)], not _SCALAR.fullmatch(place.match)
             return
         self._sources = place.parts if place.path is None else (place.path,)
         self.paths = [(path, _THERE) for path in place.needs]
@@ -230,11 +236,12 @@ class _Way:
         place = self.place
         if self.is_text:
             text: str | None = found.decode()
-            if isinstance(place, Match):
-                return text if text == place.match else None
+        elif isinstance(place, Match):
+            text = found[2:].decode() if found[0] >= _VALUE else None
         else:
-            assert isinstance(place, Extract)
             text = self._joined(place, found)
+        if isinstance(place, Match):
+            return text if text == place.match else None
         return place.take(text) or None if text is not None and len(text) <= NAME_MAX else None
 
     def _joined(self, place: Extract, found: bytes) -> str | None:
@@ -323,12 +330,12 @@ class _Tables:
 
     def _columns(self, memory: pa.Buffer, count: int) -> FieldColumns:
         """The columns in the memory that the scanner wrote (`Scanner.room`)."""
-        sizes = [count * 8] * 4 + [count * 4] * 2 + [(count + 7) // 8] * 7
+        sizes = [count * 8] * 2 + [count * 16] * 2 + [count * 4] * 2 + [(count + 7) // 8] * 7
         starts = itertools.accumulate(sizes, initial=0)
         parts = [memory.slice(start, size) for start, size in zip(starts, sizes, strict=False)]
         numbers = [
-            pa.Array.from_buffers(pa.int64(), count, [valid, data])
-            for data, valid in zip(parts[:4], parts[6:10], strict=True)
+            pa.Array.from_buffers(kind, count, [valid, data])
+            for kind, data, valid in zip(_NUMBERS, parts[:4], parts[6:10], strict=True)
         ]
         channel, symbol = (
             pa.DictionaryArray.from_buffers(_TEXT, count, [valid, data], names.array())
@@ -439,7 +446,7 @@ class PythonFieldReader:
                 if decode is None:
                     raise _NotFastError
                 symbol, time, *numbers, text = astuple(decode(head.body if nested else message))
-                resets = reset is not None and text == reset
+                resets = reset is not None and scalar_text(text) == reset
                 rows.append((channel, symbol, None if time is None else time * scale, *numbers, resets))
             except UNREADABLE:
                 rows.append(self._message.read(message, conn) if wanted else NOTHING)
@@ -477,9 +484,10 @@ class PythonFieldReader:
         scale = SCALES.get(unit or TimeUnit.MS)
         if scale is None or unit is TimeUnit.S:  # seconds come with fractions
             return _Reading(channel, None, 1)
+        number = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
         integer = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
-        time = Annotated[int, msgspec.Meta(ge=-(INT64_MAX // scale), le=INT64_MAX // scale)]
-        types: tuple[Any, ...] = (_Name, time, integer, integer, integer, str | None)
+        time = Annotated[int, msgspec.Meta(ge=EARLIEST // scale + 1, le=INT64_MAX // scale - 1)]
+        types: tuple[Any, ...] = (_Name, time, number, integer, integer, str | bool | int | None)
         members: list[tuple[str, Any, Any]] = []
         keys: set[str] = set()
         for member, kind, places in zip(RowPlaces._fields, types, wanted, strict=True):
@@ -493,7 +501,8 @@ class PythonFieldReader:
             if key is None or key in keys:
                 return _Reading(channel, None, 1)
             keys.add(key)
-            members.append((member, kind, msgspec.field(name=key)))
+            optional = {"default": None} if member == "reset" else {}
+            members.append((member, kind, msgspec.field(name=key, **optional)))
         decode = msgspec.json.Decoder(msgspec.defstruct("Body", members, kw_only=True, gc=False)).decode
         return _Reading(channel, decode, scale, wanted.reset[0].match if wanted.reset else None)
 

@@ -31,6 +31,7 @@ from wsrec.feed.schema import (
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
+UINT64_MAX = (1 << 64) - 1
 NAME_MAX = 128
 """Longest channel or symbol (characters) that is believed; a longer one is read as none."""
 
@@ -44,16 +45,31 @@ _NO_NAMES: Mapping[str, str] = {}
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, ArithmeticError)
 """What decoding a message may raise."""
 
+EARLIEST = 946_684_800_000_000_000
+"""2000 (ns since the epoch): an earlier time is none of an exchange's."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
 )
-_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_NUMERAL = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
+NUMERAL_MAX = 100
+"""Longest text (characters) that is read as a number."""
 _NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
 
 
 Ids = dict[int, dict[str, dict[str, str]]]
 """By connection, then id: names and what they stand for."""
+
+
+def _decimal(text: str) -> Decimal | None:
+    """A decimal; None for one whose exponent is beyond all measure."""
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return None
+
+
+_DECODE = msgspec.json.Decoder(float_hook=_decimal).decode
 
 
 class Row(NamedTuple):
@@ -62,10 +78,11 @@ class Row(NamedTuple):
     Attributes:
         channel: the exchange's name of the channel.
         symbol: as the exchange writes it.
-        time: ns since the epoch.
-        seq: the sequence number, the last one where a message covers a range.
-        first: the first number of such a range.
-        previous: the number of the message before, where messages name it.
+        time: ns since the epoch. One before `EARLIEST`, or beyond int64 (the nearest one then), is there only where no
+            other place has one: it is to be told of and not believed.
+        seq: the sequence number, the last one where a message covers a range: 0 to 2**64-1.
+        first: the first number of such a range: -2**63 to 2**64-1.
+        previous: the number of the message before, where messages name it: -2**63 to 2**64-1 (-1 stands for none).
         reset: whether its numbers may begin anew with it.
 
     """
@@ -111,16 +128,17 @@ class MessageReader:
         self._places = {id(channel): row_places(feed, channel) for channel in self._channels.values()}
         self._unknown = row_places(feed, None)
         self._ids = _Ids(feed.fields.ids) if feed.fields and feed.fields.ids else None
-        self._decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
     def read(self, payload: memoryview | bytes, conn: int = 0) -> Row:
         """The fields of a message of JSON that came on a connection."""
         if self._fields is None:
             return NOTHING
         try:
-            message = self._decode(payload)
+            message = _DECODE(payload)
         except UNREADABLE:
-            return self._read_text(self._fields, payload)
+            message = decoded(payload)
+            if message is None:
+                return self._read_text(self._fields, payload)
         names = self._ids.names(message, conn) if self._ids else {}
         channel = _first_text(message, self._channel, names)
         known = self._channels.get(channel) if channel else None
@@ -128,11 +146,11 @@ class MessageReader:
         return Row(
             channel,
             _first_text(message, symbol, names, alike=True),
-            next((t for place in time if (t := _time(message, place)) is not None), None),
-            _first_integer(message, seq, last=True),
+            _first_time(message, time),
+            _first_integer(message, seq, 0, last=True),
             _first_integer(message, first),
             _first_integer(message, previous),
-            any(_first(message, place.path, {}) == place.match for place in reset),
+            any(_scalar(message, place.path) == place.match for place in reset),
         )
 
     def disconnected(self, conn: int) -> None:
@@ -204,11 +222,72 @@ def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
 
 
 def integer_in(payload: bytes | memoryview, places: NumberPlaces) -> int | None:
-    """The integer at the first of the places of a message that has one; None where none has."""
+    """The integer (0 to 2**64-1) at the first of the places of a message that has one; None where none has."""
+    message = decoded(payload)
+    return _first_integer(message, places, 0) if message is not None else None
+
+
+def says(payload: bytes | memoryview, where: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether each path of a message has one of the texts beside it."""
+    message = decoded(payload)
+    return message is not None and holds(message, where)
+
+
+def decoded(payload: bytes | memoryview) -> Any:
+    """The message, decimals exact; None where it is no JSON."""
     try:
-        return _first_integer(msgspec.json.decode(payload), places)
+        return _DECODE(payload)
+    except UNREADABLE:
+        pass
+    try:
+        return _DECODE(mended(payload))
     except UNREADABLE:
         return None
+
+
+_TOKEN = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)(\s*:)?|-?\b(?:NaN|Infinity|\d{1000,})\b', re.DOTALL)
+_ESCAPED = re.compile(rb"(?:[^\\]++|\\[^u]|\\u[0-9a-fA-F]{4})*+", re.DOTALL)
+_PAIRED = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])....|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*+",
+    re.DOTALL,
+)
+
+
+def mended(payload: bytes | memoryview) -> bytes:
+    """A message that cannot be decoded for some of its values, with null in their place: they cost only themselves.
+
+    They are NaN and Infinity, which writers of other languages let through; halves of UTF-16 pairs, which the grammar
+    of JSON allows (RFC 8259, section 8.2); and integers of more than 1000 digits.
+
+    Raises:
+        ValueError: there is nothing of the kind in it.
+
+    """
+    text, count = bytes(payload), 0
+
+    def replaced(found: re.Match[bytes]) -> bytes:
+        nonlocal count
+        string, colon = found[1], found[2] or b""
+        if string is None:
+            count += 1
+            return b"null"
+        if b"\\u" not in string or not _is_split(string):
+            return found[0]
+        count += 1
+        # a key has to stay a text, and is none that anybody looks for
+        return b'"\\ufffd"' + colon if colon else b"null"
+
+    if text.lstrip()[:1] not in (b"{", b"["):
+        raise ValueError("no JSON object or array")
+    text = _TOKEN.sub(replaced, text)
+    if not count:
+        raise ValueError("nothing to mend")
+    return text
+
+
+def _is_split(string: bytes) -> bool:
+    """Whether an escaped half of a UTF-16 pair is without its other half."""
+    return bool(_ESCAPED.fullmatch(string)) and not _PAIRED.fullmatch(string)
 
 
 def extract_of(place: str | Extract) -> Extract:
@@ -284,22 +363,48 @@ def _first_text(
     return None
 
 
-def _first_integer(message: Any, places: NumberPlaces, *, last: bool = False) -> int | None:
+def _first_integer(message: Any, places: NumberPlaces, least: int = INT64_MIN, *, last: bool = False) -> int | None:
     """The integer at the first place that has one: of several values there the first, or the last, counts."""
     for path in places:
         found = values(message, steps(path))
         value = next(found, None)
         if last:
             value = next(iter(deque(found, 1)), value)
-        if isinstance(value, str) and _INTEGER.fullmatch(value):
-            value = int(value)
-        if type(value) is int and INT64_MIN <= value <= INT64_MAX:
-            return value
+        number = _integer(value)
+        if number is not None and least <= number <= UINT64_MAX:
+            return number
     return None
 
 
+def _integer(value: Any) -> int | None:
+    """The integer that a number is, in quotes or not, however it is written: `3`, `3.0`, `3e0`."""
+    if isinstance(value, str):
+        if len(value) > NUMERAL_MAX or not _NUMERAL.fullmatch(value):
+            return None
+        value = _decimal(value)
+    if isinstance(value, Decimal):
+        # before it is multiplied out: 1e9999 would be a number of ten thousand digits
+        if not value.is_finite() or value.adjusted() > 20 or value != value.to_integral_value():
+            return None
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _first_time(message: Any, places: tuple[TimePlace, ...]) -> int | None:
+    """The time at the first place that has one after `EARLIEST` and within int64; else what the first has."""
+    beyond: int | None = None
+    for place in places:
+        time = _time(message, place)
+        if time is None:
+            continue
+        if EARLIEST < time < INT64_MAX:
+            return time
+        beyond = time if beyond is None else beyond
+    return beyond
+
+
 def _time(message: Any, place: TimePlace) -> int | None:
-    """The time in ns since the epoch at a place, exactly; of several values there the first counts."""
+    """The time in ns since the epoch at a place, exactly, or the nearest int64; of several values the first counts."""
     value = next(values(message, steps(place.path)), None)
     if place.unit is not TimeUnit.ISO:
         return _nanoseconds(value, place.unit or TimeUnit.MS)
@@ -307,17 +412,22 @@ def _time(message: Any, place: TimePlace) -> int | None:
 
 
 def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:
-    """An exchange's time in ns since the epoch, exactly; None where it is none or beyond int64."""
+    """An exchange's time in ns since the epoch, exactly, or the nearest int64; None where it is none."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = Decimal(value)
     if isinstance(value, Decimal):
-        # Before it is multiplied out: 1e999999 would be a number of a million digits.
-        if not value.is_finite() or value.adjusted() > 20:
+        if not value.is_finite():
             return None
+        # Before it is multiplied out: 1e999999 would be a number of a million digits.
+        if value.adjusted() > 20:
+            return INT64_MAX if value > 0 else INT64_MIN
     elif type(value) is not int:
         return None
-    time = int(value * SCALES[unit])
-    return time if INT64_MIN <= time <= INT64_MAX else None
+    return _within(int(value * SCALES[unit]))
+
+
+def _within(time: int) -> int:
+    return min(max(time, INT64_MIN), INT64_MAX)
 
 
 def _iso_nanoseconds(text: str, offset: str | None) -> int | None:
@@ -332,5 +442,27 @@ def _iso_nanoseconds(text: str, offset: str | None) -> int | None:
         since = moment - _EPOCH
     except (ValueError, OverflowError):
         return None
-    time = (since.days * 86_400 + since.seconds) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
-    return time if INT64_MIN <= time <= INT64_MAX else None
+    return _within((since.days * 86_400 + since.seconds) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")))
+
+
+def fitting_unit(
+    payload: bytes | memoryview, places: tuple[TimePlace, ...], time: int, tolerance: int
+) -> TimeUnit | None:
+    """The unit in which a message's time would lie near a moment; None where none would.
+
+    Args:
+        payload: the message, JSON.
+        places: where its time is.
+        time: the moment (ns since the epoch).
+        tolerance: how near (ns).
+
+    """
+    message = decoded(payload)
+    if message is None:
+        return None
+    for place in places:
+        for unit in TimeUnit:
+            found = _time(message, place.model_copy(update={"unit": unit}))
+            if found is not None and abs(found - time) <= tolerance:
+                return unit
+    return None

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from wsrec.feed.acks import GZIP, AckTracker
 from wsrec.feed.fields import FieldReader
-from wsrec.feed.message import inflated
+from wsrec.feed.message import EARLIEST, INT64_MAX, inflated
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import ConfigError, Feed
 
@@ -94,7 +94,11 @@ def read_samples(feed: Feed, samples: Sequence[Sample]) -> list[Reading]:
         np.array([sample.binary for sample in samples], np.bool_),
     )
     # the last column, whether numbers begin anew, is never null
-    values = zip(*(column.to_pylist() for column in columns[:-1]), strict=True)
+    channel, symbol, times, *numbers, _ = (column.to_pylist() for column in columns)
+    # a time before 2000 or beyond int64 is none, whenever the message came
+    times = [time if time is not None and EARLIEST < time < INT64_MAX else None for time in times]
+    counted = [[None if number is None else int(number) for number in each] for each in numbers]
+    values = zip(channel, symbol, times, *counted, strict=True)
     acks = AckTracker(feed)
     return [
         Reading._make((sample.name, *row, _role(feed, acks, row[0], sample.payload)))

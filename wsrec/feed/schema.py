@@ -290,11 +290,20 @@ class ChannelIds(_Model):
     at: KeyPath = Field(description="Where all other messages have the id: `[0]`.")
 
 
+def _text(value: Any) -> Any:
+    """A text, number, true or false as the text that it is compared as."""
+    return scalar_text(value) or value
+
+
 class Match(_Model):
-    """A text in the message that has to be this one."""
+    """A text, number, true or false in the message that has to be this one."""
 
     path: KeyPath = Field(description="Keys from the top of the message, joined by dots: `type`.")
-    match: str = Field(description="The whole text there: `snapshot`.", min_length=1, max_length=100)
+    match: Annotated[str, BeforeValidator(_text)] = Field(
+        description="The whole text there, or the whole number, true or false: `snapshot`, `true`.",
+        min_length=1,
+        max_length=100,
+    )
 
 
 class Resets(_Model):
@@ -307,7 +316,26 @@ class Resets(_Model):
         max_length=16,
     )
     messages: tuple[Match, ...] = Field(
-        default=(), description="Texts of which one makes a message the first of a new succession.", max_length=16
+        default=(),
+        description="Texts of which one makes a message the first of a new succession. Where such a message does not "
+        "name what the rule looks at, nothing is held against it, and an event `sequence_reset` says so.",
+        max_length=16,
+    )
+
+
+class Late(_Model):
+    """Messages of a connection that took their number early and come after higher ones."""
+
+    where: Where = Field(
+        description="Which messages: each path holds the text, or one of the texts, beside it: `{type: subscribed}`.",
+        min_length=1,
+    )
+    within: int = Field(
+        default=1000,
+        description="How far the numbers go on before one that was passed over is missing. The end of the connection "
+        "decides too.",
+        ge=1,
+        le=100_000,
     )
 
 
@@ -341,6 +369,11 @@ class ConnectionSequence(_Model):
 
     exchange_seq: NumberPlaces = Field(description="Where every message has its number.", min_length=1)
     resets: Resets | None = Field(default=None, description="Where the numbers may begin anew.")
+    late: Late | None = Field(
+        default=None,
+        description="Which messages may come late, as they took their number when they were asked for. What is passed "
+        "over waits for them, and is a gap only then.",
+    )
     evidence: tuple[Evidence, ...] = Field(default=(), description="What bears it out.", max_length=16)
 
 
@@ -1096,6 +1129,13 @@ class Fields(_Model):
     time_unit: TimeUnit = Field(
         default=TimeUnit.MS, description="Unit of `exchange_time`: `s`, `ms`, `us`, `ns` or `iso`."
     )
+    time_tolerance: float = Field(
+        default=86400.0,
+        description="Seconds that `exchange_time` may lie before or after the arrival. One that lies farther off is "
+        "null, with a warning and an event `exchange_time_off`.",
+        ge=1,
+        le=3.2e9,
+    )
     ids: ChannelIds | None = Field(
         default=None, description="Ids that stand for channels on a connection, learned from its messages."
     )
@@ -1197,6 +1237,9 @@ class Feed(_Model):
             raise MisfitError(("channels",), "found topics with {symbol}, expected symbols beside them")
         if self.sequence is not None and self.fields is None:
             raise MisfitError(("sequence",), "found it without fields, expected them beside it")
+        if self.sequence is not None and self.sequence.late and self.fields and self.fields.binary != "json":
+            found = f"found it with fields.binary: {self.fields.binary}, expected json: messages are read anew for it"
+            raise MisfitError(("sequence", "late"), found)
         common: dict[str, str] = {}
         topics: dict[str, str] = {}
         for name, channel in self.channels.items():

@@ -59,6 +59,8 @@ class EventKind(StrEnum):
     """scope, rule, expected, found, seq: numbers began anew, as the feed's `resets` says that they may; no gap"""
     UNCHECKED = "unchecked"
     """rule, compared (messages of this channel and file that it was applied to), skipped (by the reason: the others)"""
+    EXCHANGE_TIME_OFF = "exchange_time_off"
+    """count (of the channel in this file; all are null), unit (in which the first would fit, or null), said_ns, seq"""
     SNAPSHOT = "snapshot"
     """url, reason, requested (ns since the epoch), duration_ns, bytes: a row `rest` has what was fetched over HTTP"""
     SNAPSHOT_FAILED = "snapshot_failed"

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wsrec import __version__, child
 from wsrec.feed.acks import AckOutcome, AckTracker
@@ -26,9 +27,10 @@ from wsrec.feed.notice import NoticeReader
 from wsrec.feed.plan import ConnectionPlan, Subscription
 from wsrec.feed.remedies import LEAST_NS, Remedies
 from wsrec.feed.schema import Action, Feed, Snapshot
-from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
+from wsrec.feed.sequence import Break, Rows, SequenceChecker, SequenceGap
 from wsrec.feed.silence import PATIENCE_NS, SilenceTracker, Stream
 from wsrec.feed.template import WHEN_SENT, names, sent_pattern
+from wsrec.feed.times import TimeChecker
 from wsrec.feed.topics import TopicReader
 from wsrec.folding import FoldedWarnings
 from wsrec.histogram import Histogram
@@ -120,6 +122,7 @@ class FeedWriter:
         self._next_seq = 0
         self._model = Feed.model_validate(feed.config)
         self._fields = FieldReader(self._model)
+        self._times = TimeChecker(self._model)
         self._sequences = SequenceChecker(self._model)
         self._books = BookChecker(self._model)
         for plan in self._connections(job):
@@ -210,12 +213,10 @@ class FeedWriter:
         self.last_time = max((line.last_time for line in with_rows if line.last_time is not None), default=None)
         self._begin()
 
-    def follow(
-        self, conns: pa.Array, channel: pa.DictionaryArray, symbol: pa.DictionaryArray, exchange_seq: pa.Array
-    ) -> None:
-        """Hold the next messages against these, which are in a file that has landed."""
+    def follow(self, rows: pa.RecordBatch) -> None:
+        """Hold the next messages against these, which are in a file that has landed (`SequenceChecker.seed`)."""
         if self._sequences.checks:
-            self._sequences.seed(conns.to_numpy(), channel, symbol, exchange_seq)
+            self._sequences.seed(rows)
 
     def forget_requests(self) -> None:
         """Do not wait for answers: they may be among what was lost."""
@@ -230,7 +231,9 @@ class FeedWriter:
         """
         count = len(slots)
         readable = when.received & (slots["opcode"] < frames.CLOSE) & (slots["flags"] & _RSV1 == 0)
-        fields = self._fields.read(payload, readable, slots["conn"], slots["opcode"] == frames.BINARY)
+        binary = slots["opcode"] == frames.BINARY
+        fields = self._fields.read(payload, readable, slots["conn"], binary)
+        fields = self._believed(fields, when.recv_time, payload, binary)
         table = columns(slots, when, payload)
         table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
         # a snapshot has its stream's, and is no message of the stream
@@ -259,11 +262,25 @@ class FeedWriter:
                     since=resumed.since,
                     duration_ns=resumed.time - resumed.since,
                 )
-        self._check_sequences(slots, when, fields)
+        self._check_sequences(slots, when, payload, fields)
         self._check_books(slots, when, payload, fields, readable)
         self._warn_of_skipped()
         self._match_acks(slots, when, payload, fields)
         self._read_notices(slots, when, payload, fields)
+
+    def _believed(self, fields: FieldColumns, arrival: Int64s, payload: pa.Array, binary: Bools) -> FieldColumns:
+        """The fields without times that lie too far from the arrival; warns of each channel that has some, once."""
+        odd = self._times.odd(fields.exchange_time, arrival)
+        if odd is None:
+            return fields
+        for found in self._times.count(odd, fields, arrival, self._next_seq, payload, binary):
+            fits = f"; as {found.unit} it would fit" if found.unit else ""
+            child.warn(
+                f"{self.name}: {found.channel or 'a message of no channel'} says a time that is not within "
+                f"{self._times.tolerance} s of its arrival{fits}: exchange_time is null "
+                "(see fields.time_unit and fields.time_tolerance of the feed)"
+            )
+        return fields._replace(exchange_time=pc.if_else(pa.array(~odd), fields.exchange_time, None))
 
     def _of_streams(self, slots: Slots, payload: pa.Array, fields: FieldColumns) -> FieldColumns:
         """The fields with those of the snapshots among the rows: of the stream that each was fetched for."""
@@ -279,7 +296,7 @@ class FeedWriter:
         return fields._replace(
             channel=pa.array(channels, pa.string()).dictionary_encode(),
             symbol=pa.array(symbols, pa.string()).dictionary_encode(),
-            exchange_seq=pa.array(seqs, pa.int64()),
+            exchange_seq=pa.array(seqs, pa.uint64()),
         )
 
     def _new_names(self, fields: FieldColumns) -> int:
@@ -306,6 +323,9 @@ class FeedWriter:
             self._warnings.event(kind, conn, detail)
         if kind is EventKind.SESSION_START:
             self.begun = True
+        elif kind is EventKind.SESSION_END:
+            for ended in self.conns:
+                self._end_numbers(ended, time)
         elif kind is EventKind.LOST_INTERVAL:
             self.lost_intervals += 1
             self._file_lost += 1
@@ -327,7 +347,7 @@ class FeedWriter:
                 # closed in order: no lost interval tells of it
                 self._give_up_waiting(conn, time, "not answered before the connection was closed")
                 self._give_up_dividing(conn, time, "not settled before the connection was closed")
-            self._sequences.reset(conn)
+            self._end_numbers(conn, time)
             self._books.reset(conn)
             self._acks.disconnected(conn)
             self._division.disconnected(conn)
@@ -528,6 +548,16 @@ class FeedWriter:
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
         gaps = self._file_gaps if self._sequences.checks or self._books.checks else None
+        for odd in self._times.take():
+            self.event(
+                odd.time,
+                EventKind.EXCHANGE_TIME_OFF,
+                channel=odd.channel,
+                count=odd.messages,
+                unit=odd.unit,
+                said_ns=odd.said,
+                seq=odd.row,
+            )
         ledger = self.ledger.finish(unfinished)
         metadata = self._metadata(shared, rows, gaps, next_slot, ledger)
         size, digest, events_digest = 0, None, None
@@ -602,11 +632,17 @@ class FeedWriter:
             if self._live_steps is not None:
                 self._live_steps[row] += added
 
-    def _check_sequences(self, slots: Slots, when: Stamps, fields: FieldColumns) -> None:
+    def _check_sequences(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         if self._sequences.checks:
-            checked = self._sequences.check(slots["conn"], fields)
+            where = Rows(self._next_seq - len(slots), when.handoff, payload)
+            checked = self._sequences.check(slots["conn"], fields, where)
             self._compared.add(fields.channel, checked.links)
-            self._tell_of(checked.gaps, slots, when)
+            self._tell_of(checked.gaps, where.first, when.recv_time)
+
+    def _end_numbers(self, conn: int, time: int) -> None:
+        """Tell what a connection that ends at `time` passed over and has not brought; its next life counts anew."""
+        for gap in self._sequences.reset(conn):
+            self._tell(gap, gap.index, time)
 
     def _check_books(
         self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns, readable: Bools
@@ -615,7 +651,7 @@ class FeedWriter:
             received = readable & (slots["flags"] & _REST == 0)
             books = self._books.check_batch(slots["conn"], fields, payload, received)
             self._compared.add(fields.channel, books.links)
-            self._tell_of(books.gaps, slots, when)
+            self._tell_of(books.gaps, self._next_seq - len(slots), when.recv_time)
 
     def _warn_of_skipped(self) -> None:
         """Say at once which rules cannot be applied to all that comes."""
@@ -633,24 +669,28 @@ class FeedWriter:
             detail: dict[str, Any] = {"rule": rule, "compared": of.compared, "skipped": of.skipped}
             self.event(self._file_until, EventKind.UNCHECKED, channel=channel, **detail)
 
-    def _tell_of(self, gaps: Sequence[SequenceGap], slots: Slots, when: Stamps) -> None:
+    def _tell_of(self, gaps: Sequence[SequenceGap], first: int, times: Int64s) -> None:
+        """Tell of gaps in a batch of rows: the `seq` of its first one, and when each came."""
         for gap in gaps:
-            reset = gap.what is Break.RESET
-            self.event(
-                int(when.recv_time[gap.index]),
-                EventKind.SEQUENCE_RESET if reset else EventKind.GAP,
-                conn=gap.conn,
-                channel=gap.channel,
-                symbol=gap.symbol,
-                **({} if reset else {"what": gap.what, "missing": gap.missing}),
-                scope=gap.scope,
-                rule=gap.rule,
-                expected=gap.expected,
-                found=gap.found,
-                seq=self._next_seq - len(slots) + gap.index,
-            )
-            if not reset:
-                self._help_after(gap, int(when.recv_time[gap.index]))
+            self._tell(gap, first + gap.index, int(times[gap.at]))
+
+    def _tell(self, gap: SequenceGap, seq: int, time: int) -> None:
+        reset = gap.what is Break.RESET
+        self.event(
+            time,
+            EventKind.SEQUENCE_RESET if reset else EventKind.GAP,
+            conn=gap.conn,
+            channel=gap.channel,
+            symbol=gap.symbol,
+            **({} if reset else {"what": gap.what, "missing": gap.missing}),
+            scope=gap.scope,
+            rule=gap.rule,
+            expected=gap.expected,
+            found=gap.found,
+            seq=seq,
+        )
+        if not reset:
+            self._help_after(gap, time)
 
     def _help_after(self, gap: SequenceGap, time: int) -> None:
         if not self._helps_after_gaps:

@@ -31,7 +31,7 @@ from wsrec.store.manifest import ManifestLine
 from wsrec.store.pipeline import Pipeline
 
 _WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
-_FOLLOWED = ("conn", "handoff_time", "channel", "symbol", "exchange_seq")
+_FOLLOWED = ("seq", "conn", "handoff_time", "channel", "symbol", "exchange_seq")
 
 
 class Leftovers:
@@ -294,7 +294,7 @@ def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, 
                     since = np.zeros(1 << 16, np.int64)
                     since[list(ended)] = list(ended.values())
                     kept = batch.filter(pa.array(batch.column("handoff_time").cast("int64").to_numpy() > since[conns]))
-                    pipeline.feeds[feed].follow(*(kept.column(name) for name in _FOLLOWED if name != "handoff_time"))
+                    pipeline.feeds[feed].follow(kept)
         except (OSError, ValueError):
             # gone or damaged, which `wsrec verify` tells: then a gap between it and what follows is not found
             pass

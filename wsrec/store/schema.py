@@ -58,7 +58,7 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field("channel", _DICTIONARY, "by the feed's field paths"),
         _field("symbol", _DICTIONARY, "by the feed's field paths, as the exchange writes it"),
         _field("exchange_time", UTC_NS, "the exchange's own event time"),
-        _field("exchange_seq", pa.int64(), "the sequence number that the feed's gap rule uses"),
+        _field("exchange_seq", pa.uint64(), "the sequence number that the feed's gap rule uses"),
         _field("text", pa.string(), "the payload, byte for byte, of a text message that is valid UTF-8"),
         _field("data", pa.binary(), "the payload, byte for byte, of any other message"),
     ]

@@ -264,9 +264,16 @@ class Streams:
 
     def _share(self, gap: SequenceGap, handoff: Int64s, rows: Int64s) -> None:
         """A gap that is not one stream's, `rows` being those of its connection."""
-        after = int(handoff[gap.index])
-        at = int(np.searchsorted(rows, gap.index))
+        after = int(handoff[gap.at])
+        at = int(np.searchsorted(rows, gap.at))
         before = int(handoff[rows[at - 1]]) if at else self._last_row.get(gap.conn, after)
+        self._share_between(gap, before if gap.since is None else gap.since, after)
+
+    def passed_over(self, gap: SequenceGap, end: int) -> None:
+        """Numbers that had not come when their connection ended (ns since the epoch)."""
+        self._share_between(gap, end if gap.since is None else gap.since, end)
+
+    def _share_between(self, gap: SequenceGap, before: int, after: int) -> None:
         shared = self._shared_gaps.setdefault((gap.conn, gap.channel), [])
         if len(shared) < _LISTED:
             shared.append(Loss(conn=gap.conn, start=before, end=after, reason=_describe(gap)))

@@ -23,7 +23,8 @@ from wsrec.feed.checksum import BookChecker
 from wsrec.feed.comparison import Compared, Link
 from wsrec.feed.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
 from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import Break, SequenceChecker, SequenceGap
+from wsrec.feed.sequence import Break, Rows, SequenceChecker, SequenceGap
+from wsrec.feed.times import TimeChecker
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.ring.events import EventKind
@@ -106,6 +107,7 @@ class _EventRow(NamedTuple):
     kind: str
     conn: int | None
     detail: dict[str, Any]
+    channel: str | None = None
 
 
 class _SessionReading:
@@ -127,6 +129,7 @@ class _SessionReading:
         self._reader: CompiledFieldReader | PythonFieldReader | None = None
         self._learns = False
         self._checker: SequenceChecker | None = None
+        self._times: TimeChecker | None = None
         self._order_books: BookChecker | None = None
         self._streams: Streams | None = None
         self._gap_seqs: set[int] = set()
@@ -275,6 +278,7 @@ class _SessionReading:
             self._reader = FieldReader(feed) if feed else None
             self._learns = feed is not None and feed.fields is not None and feed.fields.ids is not None
             self._checker = SequenceChecker(feed, runs=True) if feed else None
+            self._times = TimeChecker(feed) if feed else None
             self._order_books = BookChecker(feed) if feed else None
         elif config != self._config:
             self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
@@ -352,7 +356,7 @@ class _SessionReading:
             stop = len(seq) if event is None else int(np.searchsorted(handoff, event.time, side="right"))
             cuts = event is None or event.kind == EventKind.DISCONNECT
             if cuts and stop > start:
-                held = self._hold(conns, columns, payload, carried, seq, start, stop)
+                held = self._hold(conns, columns, payload, carried, seq, handoff, start, stop)
                 span = slice(start, stop)
                 own = ((channels[0][span], channels[1]), (symbols[0][span], symbols[1]))
                 self._streams.rows(handoff[span], conns[span], *own, carried[span], held)
@@ -405,9 +409,11 @@ class _SessionReading:
         self._seen = int(handoff[-1])
 
     def _forget_numbers(self) -> None:
-        if self._checker is not None:
-            for conn in self._conns:
-                self._checker.reset(conn)
+        if self._checker is not None and self._streams is not None:
+            for conn in sorted(self._conns):
+                for gap in self._checker.reset(conn):
+                    # whether it came is in rows that are not there
+                    self._streams.passed_over(gap, self._seen or 0)
         if self._order_books is not None:
             for conn in self._conns:
                 self._order_books.reset(conn)
@@ -425,6 +431,7 @@ class _SessionReading:
         payload: pa.Array,
         carried: Bools,
         seq: Any,
+        handoff: Any,
         start: int,
         stop: int,
     ) -> Held:
@@ -435,23 +442,35 @@ class _SessionReading:
         span = slice(start, stop)
         within = FieldColumns._make(column[span] for column in columns)
         gaps: list[SequenceGap] = []
+        first = int(seq[start])
         if self._checker.checks:
-            checked = self._checker.check(conns[span], within)
+            checked = self._checker.check(conns[span], within, Rows(first, handoff[span], payload[span]))
             gaps += [gap for gap in checked.gaps if gap.what is not Break.RESET]
             links, runs = checked.links, checked.runs
         if self._order_books.checks:
             books = self._order_books.check_batch(conns[span], within, payload[span], carried[span])
             gaps += books.gaps
             links = np.where(books.links == Link.NONE, links, books.links)
-        self._gap_seqs |= {int(seq[start + gap.index]) for gap in gaps}
+        self._gap_seqs |= {first + gap.index for gap in gaps}
         return Held(gaps, links, runs)
+
+    def _end_numbers(self, conn: int, time: int) -> None:
+        """A connection ended: what it passed over and has not brought is missing."""
+        assert self._streams is not None
+        for gap in self._checker.reset(conn) if self._checker is not None else ():
+            self._gap_seqs.add(gap.index)
+            self._streams.passed_over(gap, time)
 
     def _compare(self, batch: Any, columns: FieldColumns, rows: FileRows) -> None:
         """Hold the columns that came from the payload against the payload."""
-        for name, kind in (("channel", pa.string()), ("symbol", pa.string()), ("exchange_seq", pa.int64())):
+        for name, kind in (("channel", pa.string()), ("symbol", pa.string()), ("exchange_seq", pa.uint64())):
             self._same(name, batch.column(name).cast(kind), getattr(columns, name).cast(kind), rows)
         stored = batch.column("exchange_time").cast(UTC_NS).cast(pa.int64())
-        self._same("exchange_time", stored, columns.exchange_time, rows)
+        read = columns.exchange_time
+        odd = self._times.odd(read, times(batch, "recv_time")[0]) if self._times is not None else None
+        if odd is not None:
+            read = pc.if_else(pa.array(~odd), read, None)
+        self._same("exchange_time", stored, read, rows)
 
     def _same(self, name: str, stored: pa.Array, read: pa.Array, rows: FileRows) -> None:
         if stored.equals(read):
@@ -471,14 +490,15 @@ class _SessionReading:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches():
                     moments, _ = times(batch, "time")
-                    rows = batch.select(["kind", "conn", "detail"]).to_pylist()
+                    rows = batch.select(["kind", "conn", "detail", "channel"]).to_pylist()
                     for time, row in zip(moments.tolist(), rows, strict=True):
                         detail = msgspec.json.decode("null" if row["detail"] is None else row["detail"])
                         if time < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
                             self._tell(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
                         before = time
                         self._sum("events", read=1)
-                        yield _EventRow(time, row["kind"], row["conn"], detail if isinstance(detail, dict) else {})
+                        detail = detail if isinstance(detail, dict) else {}
+                        yield _EventRow(time, row["kind"], row["conn"], detail, row["channel"])
         except UNREADABLE as error:
             self._tell(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
 
@@ -501,10 +521,18 @@ class _SessionReading:
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
         elif event.kind == EventKind.GAP:
             self._file_gaps += 1
+        elif event.kind == EventKind.EXCHANGE_TIME_OFF:
+            count, unit = event.detail.get("count"), event.detail.get("unit")
+            fits = f"; the first would fit as {unit}" if unit else ""
+            what = f"{count} messages of {event.channel or 'no channel'} say a time too far from their arrival"
+            self._tell(Kind.NOTE, self._name, f"{what}: their exchange_time is null{fits}")
+        elif event.kind == EventKind.SESSION_END:
+            for conn in sorted(self._conns):
+                self._end_numbers(conn, event.time)
         elif event.kind == EventKind.DISCONNECT and event.conn is not None:
-            for checker in (self._checker, self._order_books):
-                if checker is not None:
-                    checker.reset(event.conn)
+            self._end_numbers(event.conn, event.time)
+            if self._order_books is not None:
+                self._order_books.reset(event.conn)
 
     def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
         """Hold metadata and manifest against the rows of a file."""
