@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
 import socket
 import ssl
+import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.exchange import sends
-from tests.receive.conftest import Reader, frame, text
+from tests.receive.conftest import OWN_WORDS, Reader, frame, text
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec.feed.plan import Pace
 from wsrec.receive import backoff, connection, keeper, opening, pacing, transport
@@ -191,6 +194,107 @@ class TestStall:
             assert len(life.events(EventKind.STALL)) == life.connection.stalls == 1
 
         asyncio.run(run())
+
+
+class TestEndBehind:
+    """An end that is asked for while the receiver is behind: the ring is full, and more waits in the socket."""
+
+    SENT = tuple(f"{n:06d}" * 100 for n in range(2000))
+
+    @pytest.fixture
+    def behind(self, monkeypatch, ca_file):
+        """Runs a test with an exchange whose ring is full, and which has the rest of what it sends in its queue."""
+        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.2)
+
+        def serve(sock: socket.socket) -> None:
+            answer(sock, b"".join(map(text, self.SENT)))
+            # the client's close frame, and its echo behind all that was in the queue
+            with contextlib.suppress(OSError):
+                sock.recv(1 << 16)
+                sock.sendall(b"\x88\x02\x03\xe8")
+                sock.recv(1 << 16)
+
+        def go(test: Callable[[Life], Any]) -> None:
+            async def run() -> None:
+                life = Life(server.url, until_close=False)
+                await life.until(lambda: life.connection.stalls, take=False)
+                life.stopping.set()
+                await test(life)
+                assert life.task.done()
+
+            with RawExchange(serve) as server:
+                asyncio.run(run())
+
+        return go
+
+    def test_it_reads_on_until_the_backlog_is_empty(self, behind):
+        async def test(life: Life) -> None:
+            # for longer than a close frame is waited for the writer takes nothing
+            await asyncio.sleep(0.5)
+            await life.stop()
+            assert [payload.decode() for opcode, payload in life.reader.received() if opcode == 1] == list(self.SENT)
+            assert life.events(EventKind.LOST_INTERVAL) == []
+
+        behind(test)
+
+    def test_what_is_still_unread_after_the_bound_is_a_lost_interval(self, behind, monkeypatch):
+        monkeypatch.setattr(connection, "BACKLOG_TIMEOUT", 0.5, raising=False)
+
+        async def test(life: Life) -> None:
+            async with asyncio.timeout(10):
+                await life.task
+            life.reader.take()
+            assert len([1 for opcode, _ in life.reader.received() if opcode == 1]) < len(self.SENT)
+            (lost,) = life.events(EventKind.LOST_INTERVAL)
+            last = max(slot.event for slot in life.reader.taken if not slot.flags & OWN_WORDS)
+            assert lost["monotonic_from"] == last
+            assert lost["monotonic_to"] - last > 0.4e9
+            assert (lost["from_evidence"], lost["to_evidence"]) == ("last byte read", "connection closed unread")
+            assert lost["bound"] == "exact"
+
+        behind(test)
+
+    @pytest.mark.parametrize("tls", [None, *TlsMode])
+    def test_a_server_that_ignores_the_close_and_sends_on_is_no_backlog(self, exchange, ca_file, monkeypatch, tls):
+        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.2)
+
+        async def deaf(ws: Any) -> None:
+            ws.transport.pause_reading()
+            while not ws.transport.is_closing():
+                ws.transport.write(text("x" * 100) * 20)
+                await asyncio.sleep(0.001)
+
+        async def run() -> None:
+            server = exchange(deaf, tls=tls is not None, close_timeout=0.1)
+            life = Life(server.url, str(ca_file), tls=tls or TlsMode.STAMPED, until_close=False)
+            await life.until(life.reader.received)
+            await life.stop()
+            assert life.events(EventKind.LOST_INTERVAL) == []
+
+        asyncio.run(run())
+
+    def test_a_connection_that_breaks_at_the_very_end_is_lost_from_its_last_byte(self, monkeypatch):
+        """The error and the order to stop come together: nobody connects again, and nothing else tells of it."""
+        broken = threading.Event()
+
+        def serve(sock: socket.socket) -> None:
+            answer(sock, text("last"))
+            broken.wait(10)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        async def run() -> None:
+            life = Life(server.url, until_close=False)
+            await life.until(life.reader.received)
+            active = await life.until(lambda: life.connection._active)
+            active.end(ConnectionResetError("broken"))
+            await life.stop()
+            (lost,) = life.events(EventKind.LOST_INTERVAL)
+            (slot,) = [slot for slot in life.reader.taken if not slot.flags & OWN_WORDS]
+            assert lost["monotonic_from"] == slot.event
+            broken.set()
+
+        with RawExchange(serve) as server:
+            asyncio.run(run())
 
 
 class TestAddress:

@@ -21,14 +21,15 @@ from wsrec.store.journal import JournalReader
 class Stream:
     """An endless exchange: numbered messages, a thousand a second; remembers when (ns since the epoch) it sent each."""
 
-    def __init__(self) -> None:
+    def __init__(self, padding: int = 0) -> None:
         self.times: list[int] = []
+        self._padding = f" {'x' * padding}" if padding else ""
 
     async def __call__(self, connection) -> None:
         while True:
             for _ in range(10):
                 self.times.append(time.time_ns())
-                await connection.send(f"message {len(self.times) - 1}")
+                await connection.send(f"message {len(self.times) - 1}{self._padding}")
             await asyncio.sleep(0.01)
 
 

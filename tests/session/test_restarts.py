@@ -234,6 +234,28 @@ class TestWriter:
         numbered(work.out)
         finished(work.out)
 
+    def test_stopped_while_the_end_is_asked_for(self, wsrec, exchange, tmp_path):
+        """Its ring is full and the rest waits in the socket: what the exchange had sent by then is read all the same."""
+        stream = Stream(padding=1000)
+        process = wsrec.start("record", exchange(stream).url, "--out", tmp_path, "--ring-size", "64KiB")
+        work = Recording(process, tmp_path, stream)
+        try:
+            work.until(lambda: len(work.journalled()) > 100)
+            pid = work.child(WRITER)
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(1)
+            process.terminate()
+            # longer than the answer to a close frame is waited for
+            time.sleep(3)
+            os.kill(pid, signal.SIGCONT)
+            work.end(0)
+        finally:
+            process.kill()
+            process.communicate()
+        # the last one may have been too late
+        assert len(received(messages_of(tmp_path))) >= len(stream.times) - 1
+        assert events_of(tmp_path, "lost_interval") == []
+
     def test_killed_while_it_finishes(self, recording):
         work = recording()
         pid = work.child(WRITER)
