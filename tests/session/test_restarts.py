@@ -235,7 +235,7 @@ class TestWriter:
         finished(work.out)
 
     def test_stopped_while_the_end_is_asked_for(self, wsrec, exchange, tmp_path):
-        """Its ring is full and the rest waits in the socket: what the exchange had sent by then is read all the same."""
+        """Its ring is full and the rest waits in the socket: what the exchange sent by then is read."""
         stream = Stream(padding=1000)
         process = wsrec.start("record", exchange(stream).url, "--out", tmp_path, "--ring-size", "64KiB")
         work = Recording(process, tmp_path, stream)

@@ -143,6 +143,31 @@ class TestKilled:
         assert events_of(work.out, "close")
         finished(work.out)
 
+    def test_with_its_receiver_the_writer_books_what_is_lost_and_the_next_start_says_so(
+        self, recording, wsrec, exchange
+    ):
+        work = recording("--quiet")
+        writer, receiver = work.child("wsrec.store"), work.child("wsrec.receive")
+        work.process.send_signal(signal.SIGSTOP)
+        for pid in (receiver, work.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        killed = time.time_ns()
+        work.until(lambda: gone(writer))
+        (lost,) = events_of(work.out, "lost_interval")
+        assert lost["conn"] == 0
+        detail = lost["detail"]
+        last = messages_of(work.out)["recv_time"].cast("int64").to_pylist()[-1]
+        assert last <= detail["from"] <= killed <= detail["to"] <= time.time_ns()
+        assert detail["reason"] == "the receiver ended without its last word"
+        assert (detail["from_evidence"], detail["bound"]) == ("last frame handed over", "exact")
+        finished(work.out)
+        assert wsrec.run("verify", work.out).returncode == 4
+
+        for heard in (True, False):
+            result = wsrec.run("record", exchange(Stream()).url, "--out", work.out, "--duration", "1s", "--quiet")
+            assert result.returncode == 0
+            assert ("ended without its supervisor" in result.stderr and "lost" in result.stderr) is heard
+
     def test_the_output_stays_locked_until_the_writer_has_ended(self, recording):
         work = recording()
         writer = work.child("wsrec.store")

@@ -21,6 +21,7 @@ from tests.conftest import events_of, messages_of, received
 from tests.store.rings import Rings, payloads, plan, writer_job
 from wsrec.child import FailedLine, Line, LogLine, Stop, SummaryLine, encode_job, encode_order
 from wsrec.feed.target import feed_of_url
+from wsrec.ring.bytering import ENDED
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
 from wsrec.store.journal import JournalReader
@@ -190,6 +191,43 @@ class TestSupervisorGone:
         assert work.process.returncode == 0
         assert received(messages_of(tmp_path)) == [b"before", b"after"]
         check_files(tmp_path, 2)
+
+
+class TestReceiverGone:
+    """Whoever gives the order: a receiver that did not say that it was finished has lost what came at the end."""
+
+    def test_each_connection_is_lost_from_its_last_frame(self, writer, tmp_path):
+        work = writer(conns=3)
+        work.put(b"first", 0)
+        read = time.monotonic_ns()
+        work.rings.put(b"last", 1, event=read, handoff=read)
+        # one that has come to its end misses nothing
+        work.rings.rings[2].covered.publish(ENDED)
+        work.journalled()
+        work.stop()
+        assert work.process.returncode == 0
+        lost = {row["conn"]: row["detail"] for row in events_of(tmp_path, "lost_interval")}
+        assert set(lost) == {0, 1}
+        offset = time.time_ns() - time.monotonic_ns()
+        assert abs(lost[1]["from"] - read - offset) < 50_000_000
+        assert lost[1]["from_evidence"] == "last frame handed over"
+        assert lost[1]["to_evidence"] == "session's end"
+
+    def test_one_that_was_never_open_is_lost_from_the_start(self, writer, tmp_path):
+        work = writer(conns=2)
+        work.put(b"x", 0)
+        work.journalled()
+        work.stop()
+        lost = {row["conn"]: row["detail"] for row in events_of(tmp_path, "lost_interval")}
+        assert lost[1]["from_evidence"] == "connection first wanted"
+        assert lost[1]["from"] < lost[0]["from"]
+
+    def test_one_that_was_finished_has_lost_nothing(self, writer, tmp_path):
+        work = writer()
+        work.put(b"x")
+        work.rings.status.receiver["finished"] = True
+        work.stop()
+        assert events_of(tmp_path, "lost_interval") == []
 
 
 class TestRotation:
