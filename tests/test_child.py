@@ -19,7 +19,7 @@ ORDERS: list[Order] = [
     Resubscribe(0, ("a", "b"), "refused", (Subscription(text="a {id}", topics=("a",)),)),
     Resubscribe(0, ("b",), "refused", ()),
     Stop(),
-    Stop(lost={0: 5, 7: 1 << 62}),
+    Stop(orphaned=True),
 ]
 
 

@@ -65,13 +65,10 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="order", omit_defa
     """Finish what was begun, and end.
 
     Attributes:
-        lost: for a writer whose receiver died and was not started again: by connection, up to when nothing of it is
-            missing (ns on the monotonic clock).
         orphaned: whether nobody gave the order: the supervisor is gone.
 
     """
 
-    lost: dict[int, int] = {}
     orphaned: bool = False
 
 

@@ -184,6 +184,7 @@ class TestStall:
 
     def test_a_stall_that_the_end_cut_short_is_told_too(self, exchange, monkeypatch):
         monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.05)
+        monkeypatch.setattr(connection, "BACKLOG_TIMEOUT", 0.05)
 
         async def run() -> None:
             life = Life(exchange(sends(["x" * 1000] * 2000), close_timeout=0.1).url)

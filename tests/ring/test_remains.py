@@ -18,15 +18,15 @@ def rings(slots: int = 64, size: int = PAGE) -> tuple[SlotRing, ByteRing]:
     return made
 
 
-def publish(slots: SlotRing, offset: int, length: int, conn: int, flags: Flag = Flag.FIN, handoff: int = 7) -> None:
+def publish(slots: SlotRing, offset: int, length: int, conn: int, flags: Flag = Flag.FIN, event: int = 7) -> None:
     count = slots.published.read()
-    write(slots, count, offset, length, conn, flags, handoff)
+    write(slots, count, offset, length, conn, flags, event)
     slots.published.publish(count + 1)
 
 
-def write(slots: SlotRing, count: int, offset: int, length: int, conn: int, flags: Flag, handoff: int) -> None:
+def write(slots: SlotRing, count: int, offset: int, length: int, conn: int, flags: Flag, event: int) -> None:
     slot = slots.run(count, count + 1)
-    slot["offset"], slot["length"], slot["conn"], slot["flags"], slot["handoff"] = offset, length, conn, flags, handoff
+    slot["offset"], slot["length"], slot["conn"], slot["flags"], slot["event"] = offset, length, conn, flags, event
 
 
 class TestOfConnection:
@@ -38,10 +38,10 @@ class TestOfConnection:
     def test_the_end_of_the_last_slot_of_that_connection(self):
         slots, ring = rings()
         ring.head.publish(500)
-        publish(slots, 100, 50, conn=3, handoff=1)
-        publish(slots, 160, 20, conn=3, handoff=2)
-        publish(slots, 900, 5, conn=4, handoff=3)
-        publish(slots, 400, 9, conn=3, flags=Flag.SENT | Flag.FIN, handoff=4)
+        publish(slots, 100, 50, conn=3, event=1)
+        publish(slots, 160, 20, conn=3, event=2)
+        publish(slots, 900, 5, conn=4, event=3)
+        publish(slots, 400, 9, conn=3, flags=Flag.SENT | Flag.FIN, event=4)
         assert remains.of_connection(slots, ring, 3) == (180, 2)
         assert remains.of_connection(slots, ring, 5) == (0, 0)
         assert remains.of_notes(slots, ring) == (409, 4)

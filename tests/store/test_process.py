@@ -90,7 +90,9 @@ class WriterProcess:
         self.process.stdin.write(encode_order(Stop()))
         self.process.stdin.flush()
 
-    def stop(self) -> list[Line]:
+    def stop(self, *, finished: bool = True) -> list[Line]:
+        """Ask it to end, as after a receiver that was finished, or that died."""
+        self.rings.status.receiver["finished"] = finished
         self.order()
         return self.end()
 
@@ -187,6 +189,7 @@ class TestSupervisorGone:
         work.journalled()
         time.sleep(0.3)  # longer than a writer needs to end, less than a receiver's silence
         work.put(b"after")
+        work.rings.status.receiver["finished"] = True
         work.end()
         assert work.process.returncode == 0
         assert received(messages_of(tmp_path)) == [b"before", b"after"]
@@ -204,7 +207,7 @@ class TestReceiverGone:
         # one that has come to its end misses nothing
         work.rings.rings[2].covered.publish(ENDED)
         work.journalled()
-        work.stop()
+        work.stop(finished=False)
         assert work.process.returncode == 0
         lost = {row["conn"]: row["detail"] for row in events_of(tmp_path, "lost_interval")}
         assert set(lost) == {0, 1}
@@ -217,7 +220,7 @@ class TestReceiverGone:
         work = writer(conns=2)
         work.put(b"x", 0)
         work.journalled()
-        work.stop()
+        work.stop(finished=False)
         lost = {row["conn"]: row["detail"] for row in events_of(tmp_path, "lost_interval")}
         assert lost[1]["from_evidence"] == "connection first wanted"
         assert lost[1]["from"] < lost[0]["from"]
@@ -225,7 +228,6 @@ class TestReceiverGone:
     def test_one_that_was_finished_has_lost_nothing(self, writer, tmp_path):
         work = writer()
         work.put(b"x")
-        work.rings.status.receiver["finished"] = True
         work.stop()
         assert events_of(tmp_path, "lost_interval") == []
 
@@ -526,6 +528,7 @@ class TestDiskTrouble:
 
     def test_a_stop_while_the_disk_is_full_waits_for_space(self, writer, small_disk):
         work, ballast = fill(writer, small_disk)
+        work.rings.status.receiver["finished"] = True
         work.order()
         time.sleep(0.5)
         assert work.process.poll() is None

@@ -35,8 +35,14 @@ from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
 CLOSE_TIMEOUT = 2.0
+# How long an end waits for rings that are full, to read what the exchange had sent by then
+BACKLOG_TIMEOUT = 20.0
+# So many reads one after the other are more than comes meanwhile: what is there behind them is a backlog
+_LAST_READS = 64
 # Each look costs a wake-up, and a writer that is behind gives back megabytes at a time
 _FULL_POLL = 0.005
+# How often an end looks whether there is still something to wait for
+_END_POLL = 0.1
 
 
 class Connection:
@@ -101,6 +107,8 @@ class Connection:
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
         self._full_since = 0
+        # when the last stall ended, on the loop's clock
+        self._went_on_at = 0.0
         self._nic_told = False
         self._secrets: frozenset[str] = frozenset()
 
@@ -112,10 +120,10 @@ class Connection:
         """Go on with the ring of a receiver that died.
 
         Returns:
-            `ByteRing.covered`, the hand-off of the last slot (ns, 0 where unknown), and whether anything ever came.
+            `ByteRing.covered`, the read of the last frame (ns, 0 where unknown), and whether anything ever came.
 
         """
-        end, handoff = remains.of_connection(self._producer.slots, self.ring, self.plan.conn)
+        end, event = remains.of_connection(self._producer.slots, self.ring, self.plan.conn)
         discarded = self.ring.head.read() - end
         self.discarded += discarded
         self.ring.head.publish(end)
@@ -129,7 +137,7 @@ class Connection:
                 received_bytes=None,
                 discarded_bytes=discarded,
             )
-        return covered, handoff, was_connected
+        return covered, event, was_connected
 
     @property
     def reads(self) -> int:
@@ -400,8 +408,14 @@ class Connection:
     def _tell_stall(self) -> None:
         self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
         self._full_since = 0
+        self._went_on_at = self._loop.time()
         if self._watch is not None:
             self._watch.stalled = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the open connection ended by an error: it may have been dead since its last byte."""
+        return self._ended is not None and self._ended.done() and self._ended.result() is not None
 
     @property
     def closed_normally(self) -> bool:
@@ -421,15 +435,55 @@ class Connection:
             return ConnectionResetError(f"the exchange closed the connection: {code} {received.reason}".rstrip())
         return ConnectionResetError("the connection ended without a closing handshake")
 
-    async def close(self) -> None:
-        """The closing handshake, begun by us; what still arrives before the answer is recorded."""
+    async def close(self, patience: float | None = None) -> int | None:
+        """The closing handshake, begun by us; what still arrives before the answer is recorded, and then nothing more.
+
+        The answer comes behind all that the exchange had sent before it. So while a ring is full that is waited for,
+        at most `patience` seconds, or `BACKLOG_TIMEOUT`.
+
+        Returns:
+            The monotonic time (ns) of the last byte read, where something was left unread; else None.
+
+        """
         assert self._conversation is not None
         assert self._ended is not None
-        self._tasks[0].cancel()
+        assert self._hot is not None
+        for task in self._tasks:
+            task.cancel()
         self._producer.event(EventKind.CLOSE, conn=self.plan.conn, code=1000, reason="", by="wsrec")
         with suppress(OSError):
             self._send(self._conversation.close(CloseCode.NORMAL_CLOSURE, ""))
-            await asyncio.wait((self._ended,), timeout=CLOSE_TIMEOUT)
+        began, stalls = self._loop.time(), self.stalls
+        limit = began + (BACKLOG_TIMEOUT if patience is None else patience)
+        was_full, left = bool(self._full_since), False
+        while not self.ended:
+            until = limit if self._full_since else min(limit, max(began, self._went_on_at) + CLOSE_TIMEOUT)
+            if (wait := until - self._loop.time()) > 0:
+                await asyncio.wait((self._ended,), timeout=min(wait, _END_POLL))
+                continue
+            left = self._leave_unread()
+            if not self._full_since or self._loop.time() >= limit:
+                break
+        if self.ended:
+            # what was behind an error in the socket has gone with it
+            left = self.failed and (was_full or self.stalls > stalls)
+        self._on_end(None)
+        return self._hot.last_event if left else None
+
+    def _leave_unread(self) -> bool:
+        """Read what is in the socket, without waiting for more; whether something is left there all the same."""
+        assert self._hot is not None
+        assert self._transport is not None
+        self._waiting.unwatch(self._transport.fileno)
+        for _ in range(_LAST_READS):
+            reads = self._hot.reads
+            if not self._full_since:
+                self._hot.on_readable()
+            if self._full_since or self.ended:
+                break
+            if self._hot.reads == reads:
+                return False
+        return not self.ended and self._transport.unread > 0
 
     def learn(self, error: Exception) -> None:
         """Remember of what ended it what would end the next one too."""

@@ -30,8 +30,10 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import Waiting
 from wsrec.receive.watch import Quiet
+from wsrec.ring import loss
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
+from wsrec.ring.loss import Since, since_death
 
 # A connection that lasted this long has proved itself: the next failure is a new one
 _PROVEN = 10.0
@@ -40,6 +42,8 @@ _PATIENCE = 5.0
 _PATIENCE_POLL = 0.02
 # How long both go on once it has: one of an exchange's servers may be behind another
 _OVERLAP = 1.0
+# How long the old one, where it is behind, is read on
+_OLD_PATIENCE = 5.0
 # A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
 _LIFETIME_LEFT = 0.05
 
@@ -69,6 +73,7 @@ class Keeper:
         was_connected: whether it ever was.
         reconnects: how often it was opened again after it had ended.
         failure: the last failure, None after a success.
+        wanted_since: monotonic time (ns) since which it is to be open; 0 before `run`.
 
     """
 
@@ -111,8 +116,8 @@ class Keeper:
         self._active: Connection | None = None
         self._last_active = self._sides[0]
         self._backoff = Backoff()
-        self._wanted_since = 0
-        self._lost_since: int | None = None
+        self.wanted_since = 0
+        self._lost_since: Since | None = None
         self._opened_since = 0.0
         self._proved_at = 0
         self._retry_in = 0.0
@@ -175,7 +180,7 @@ class Keeper:
         if self._finished:
             covered = ENDED
         elif self._lost_since is not None:
-            covered = self._lost_since if self.was_connected else 0
+            covered = self._lost_since.time if self.was_connected else 0
         else:
             covered = self._active.last_event if self._active is not None else 0
         for side in self._sides:
@@ -186,11 +191,11 @@ class Keeper:
         self._died = f"the receiver {resumed.how}"
         left = [(side.take_over(self._died), side) for side in self._sides]
         self.was_connected = any(was_connected for (_, _, was_connected), _ in left)
-        (covered, handoff, _), self._last_active = max(left, key=lambda one: one[0][:2])
+        (covered, event, _), self._last_active = max(left, key=lambda one: one[0][:2])
         if covered == ENDED:
             self._finished = True
             return
-        self._lost_since = max(covered, handoff) or resumed.began
+        self._lost_since = since_death(covered, event, resumed.began)
 
     def never_open(self) -> Failure:
         """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
@@ -226,7 +231,7 @@ class Keeper:
     async def run(self, stopping: asyncio.Event) -> None:
         """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
         stop = asyncio.ensure_future(stopping.wait())
-        self._wanted_since = now()
+        self.wanted_since = now()
         try:
             await self._first(stop, asyncio.sleep(self.plan.start_after))
             while not stopping.is_set() and not self._finished:
@@ -237,13 +242,25 @@ class Keeper:
         finally:
             stop.cancel()
             self._forget_wish()
-            open_sides = [side for side in self._sides if side.connected and not side.ended]
-            if open_sides:
-                await asyncio.gather(*(side.close() for side in open_sides))
-            for side in self._sides:
-                side.tear_down(final=side in open_sides)
-            if self._lost_since is not None:
-                self._lost(self._last_active, self._lost_since, now(), "not connected before the session's end")
+            await self._end()
+
+    async def _end(self) -> None:
+        """Close what is open, and say what is lost at the end."""
+        open_sides = [side for side in self._sides if side.connected and not side.ended]
+        unread = dict(zip(open_sides, await asyncio.gather(*(side.close() for side in open_sides)), strict=True))
+        for side in self._sides:
+            broken = side is self._active and side not in unread and side.ended and side.failed
+            since = side.tear_down(final=side in unread)
+            if broken:
+                self._lost_since = Since(since, loss.LAST_BYTE)
+            # of two that are open, the one that stood by owes nothing yet
+            elif side is self._active or self._active is None:
+                self._lost_unread(side, unread.get(side), loss.CLOSED_UNREAD, now())
+        if self._active is None and self._lost_since is None and not self._finished and not open_sides:
+            self._lost_since = Since(self.wanted_since, loss.WANTED)
+        if self._lost_since is not None:
+            reason = "not connected before the session's end"
+            self._lost(self._last_active, self._lost_since, reason, loss.SESSION_END, now())
 
     async def _keep(self, stop: asyncio.Future[Any], active: Connection) -> None:
         """Record until the connection ends, is replaced, or has to stop."""
@@ -277,7 +294,7 @@ class Keeper:
                 return
             self.failure = failure
             if self._active is None and self._lost_since is None:
-                self._lost_since = self._wanted_since
+                self._lost_since = Since(self.wanted_since, loss.WANTED)
             # what worked before can work again: a firewall's 403 in a maintenance window is not the end
             in_vain = failure.permanent and not self.was_connected
             wait = None if in_vain else backoff.next(failure.retry_after, failure.cause)
@@ -331,19 +348,22 @@ class Keeper:
         if old is None:
             self.reconnects += self.was_connected
             self.was_connected = True
-            since, self._lost_since = self._lost_since, None
-            if since is not None and new.opened_at > since:
-                self._lost(before, since, new.opened_at, self._died or "not connected")
-            elif since is not None:
-                self._tell_replaced(before, new, reason, new.opened_at, since)
+            lost, self._lost_since = self._lost_since, None
+            if lost is not None and new.opened_at > lost.time:
+                self._lost(before, lost, self._died or "not connected", loss.OPENED, new.opened_at)
+            elif lost is not None:
+                self._tell_replaced(before, new, reason, new.opened_at, lost.time)
         else:
             since = self._proved_at or new.opened_at
             if self._silent_since is not None and self._proved_at:
                 # another one brings messages: this one should have
-                self._lost(old, self._silent_since, since, f"silent: {reason}")
+                silent = Since(self._silent_since, loss.LAST_MESSAGE)
+                self._lost(old, silent, f"silent: {reason}", loss.REPLACED, since)
             self._silent_since = None
-            if not old.ended:
-                await old.close()
+            unread = None if old.ended else await old.close(_OLD_PATIENCE)
+            if unread is not None and unread < since:
+                # it was behind when the other one came
+                self._lost_unread(old, unread, loss.REPLACED, since)
             last = old.last_event
             old.tear_down()
             self._tell_replaced(old, new, reason, since, last)
@@ -363,8 +383,10 @@ class Keeper:
         error = active.reason_of_end()
         active.learn(error)
         self.failure = explain(error, self._uri.host, self._uri.port)
-        ended = active.tear_down()
-        self._lost_since = ended if self._silent_since is None else min(ended, self._silent_since)
+        known = loss.LAST_BYTE if active.failed else loss.ENDED
+        self._lost_since = Since(active.tear_down(), known)
+        if self._silent_since is not None and self._silent_since < self._lost_since.time:
+            self._lost_since = Since(self._silent_since, loss.LAST_MESSAGE)
         self._silent_since = None
         proven = time.monotonic() - self._opened_since > _PROVEN
         if proven:
@@ -447,9 +469,21 @@ class Keeper:
         )
         child.info(f"connection {old.plan.conn} was replaced: {reason}", conn=new.plan.conn)
 
-    def _lost(self, lost: Connection, since: int, until: int, reason: str) -> None:
+    def _lost_unread(self, lost: Connection, since: int | None, known_to: str, until: int) -> None:
+        if since is not None:
+            reason = "closed before all that had come was read"
+            self._lost(lost, Since(since, loss.LAST_BYTE), reason, known_to, until)
+
+    def _lost(self, lost: Connection, since: Since, reason: str, known_to: str, until: int) -> None:
         self._producer.event(
-            EventKind.LOST_INTERVAL, conn=lost.plan.conn, monotonic_from=since, monotonic_to=until, reason=reason
+            EventKind.LOST_INTERVAL,
+            conn=lost.plan.conn,
+            monotonic_from=since.time,
+            monotonic_to=until,
+            reason=reason,
+            from_evidence=since.evidence,
+            to_evidence=known_to,
+            bound=since.bound,
         )
 
     def _tell_failure(self, conn: int, failure: Failure, wait: float | None, attempt: int) -> None:

@@ -47,6 +47,7 @@ class Receiver:
         # the stage clock comes first: what is taken over is told on it
         self._clock = StageClock()
         self._status = StatusPage(job.status)
+        self._status.receiver["finished"] = False
         self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
         if (resumed := job.resumed) is not None:
             detail: dict[str, Any] = msgspec.structs.asdict(resumed)
@@ -94,10 +95,11 @@ class Receiver:
         answering.cancel()
         self._sample_anchor()
         deadline = now() + _LAST_WORDS_NS
-        while not self._producer.flush() and now() < deadline:
+        while not (written := self._producer.flush()) and now() < deadline:
             await asyncio.sleep(0.001)
         self._publish_status()
-        self._status.receiver["finished"] = True
+        # else the writer says what is lost
+        self._status.receiver["finished"] = written
 
     def failure(self) -> child.FailedLine | None:
         """What to tell the supervisor where no connection was ever made."""

@@ -63,6 +63,11 @@ class StampedTlsTransport(TlsTransport):
         self._closed = False
         self._broken: ssl.SSLError | None = None
 
+    @property
+    def unread(self) -> int:
+        """See `Transport.unread`."""
+        return super().unread + self._incoming.pending + self._tls.pending()
+
     async def handshake(self) -> TlsDetails:
         """See `TlsTransport.handshake`."""
         while True:
@@ -160,6 +165,11 @@ class OpensslTransport(TlsTransport):
     def __init__(self, sock: socket.socket, *, context: ssl.SSLContext, host: str) -> None:
         super().__init__(context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False), stamped=False)
         self.source = StampSource.NONE_OPENSSL
+
+    @property
+    def unread(self) -> int:
+        """See `Transport.unread`."""
+        return super().unread + self._sock.pending()
 
     async def handshake(self) -> TlsDetails:
         """See `TlsTransport.handshake`."""

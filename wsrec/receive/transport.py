@@ -7,8 +7,11 @@ and how many bytes it took off the socket. Sockets are non-blocking throughout.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from abc import ABC, abstractmethod
 
 from wsrec.receive import tcpinfo
@@ -55,6 +58,11 @@ class Transport(ABC):
     def unsent(self) -> int:
         """Bytes that wait for the socket."""
         return len(self._unsent)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that came and were not read: in the socket (SIOCINQ, tcp(7)), and of TLS in OpenSSL."""
+        return int.from_bytes(fcntl.ioctl(self._sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def tcp_info(self) -> TcpSample | None:
         """What the kernel knows of the connection; None where it does not tell."""

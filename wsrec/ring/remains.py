@@ -22,12 +22,12 @@ class Remains(NamedTuple):
 
     Attributes:
         end: count in the byte ring of the first byte that no slot refers to.
-        handoff: hand-off of the last slot, ns on the stage clock; 0 where the writer has released it.
+        event: when the read of the last slot began, ns on the stage clock; 0 where the writer has released it.
 
     """
 
     end: int
-    handoff: int
+    event: int
 
 
 def of_connection(slots: SlotRing, ring: ByteRing, conn: int) -> Remains:
@@ -61,4 +61,4 @@ def _remains(slots: SlotRing, ring: ByteRing, conn: int | None) -> Remains:
         # the writer frees a byte ring up to the end of the last slot that it releases
         return Remains(ring.tail.read(), 0)
     last = run[found[-1]]
-    return Remains(int(last["offset"]) + int(last["length"]), int(last["handoff"]))
+    return Remains(int(last["offset"]) + int(last["length"]), int(last["event"]))

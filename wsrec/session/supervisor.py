@@ -27,8 +27,7 @@ from wsrec.feed.plan import ConnectionPlan, divided, standbys
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
 from wsrec.receive.token import secrets_of
-from wsrec.ring import remains
-from wsrec.ring.bytering import DEFAULT_CAPACITY, ENDED, ByteRing
+from wsrec.ring.bytering import DEFAULT_CAPACITY, ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import WRITER_FIELDS, StatusPage
 from wsrec.session.keeper import Death, Keeper
@@ -38,9 +37,9 @@ from wsrec.store import claim
 from wsrec.store.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
-# A receiver closes its connections within 2 s, and then its last words may wait for a writer that is started again. A
-# writer may have to bring home what one that died has left. One that hangs meanwhile is noticed long before
-RECEIVER_PATIENCE = 75.0
+# A receiver closes its connections within 2 s, or 20 where it is behind, and then its last words may wait for a writer
+# that is started again. A writer may have to bring home what one that died has left. One that hangs is noticed before
+RECEIVER_PATIENCE = 95.0
 WRITER_PATIENCE = 900.0
 # after this the operator is told what is waited for
 _SILENT_PATIENCE = 5.0
@@ -164,6 +163,7 @@ class Pair:
         # the writer gets no secrets: what it stores it can only have from here
         public = tuple(replace(plan, url=plan.public_url, headers={}, token=None) for plan in plans)
         self._locks = tuple(locks)
+        self._began = time.monotonic_ns()
         self._writer_job = WriterJob(
             session=self.session,
             out=str(options.out),
@@ -183,6 +183,7 @@ class Pair:
             max_message=options.max_message,
             ca_file=str(options.ca_file) if options.ca_file else None,
             session_start=start,
+            began=self._began,
         )
         self._receiver_job = ReceiverJob(
             slots=slots,
@@ -198,7 +199,6 @@ class Pair:
             max_message=options.max_message,
             until_close=options.until_close,
         )
-        self._began = time.monotonic_ns()
         await self.writer.start()
         await self.receiver.start()
 
@@ -219,23 +219,6 @@ class Pair:
     def waiting(self) -> int:
         """Slots that were published and not yet journalled."""
         return self.slots.published.read() - self.slots.released.read() if self.slots is not None else 0
-
-    def unsaid(self) -> dict[int, int]:
-        """By connection, up to when (ns, monotonic) nothing is missing, where the receiver died and cannot say so."""
-        if not self.receiver.died or self.slots is None:
-            return {}
-        lost = {}
-        kept = list(zip([*self.plans, *self.standbys], self.rings, strict=True))
-        # of two connections that take turns, the one that was active is marked
-        marked = {plan.stands_for for plan, ring in kept if plan.stands_for is not None and ring.covered.read()}
-        for plan, ring in kept:
-            covered = ring.covered.read()
-            if plan.conn in marked or (plan.stands_for is not None and not covered):
-                continue
-            if covered != ENDED:
-                handoff = remains.of_connection(self.slots, ring, plan.conn).handoff
-                lost[plan.conn] = max(covered, handoff) or self._began
-        return lost
 
     def close(self) -> None:
         """Let go of the shared memory, and of the session."""
@@ -394,7 +377,7 @@ class Supervisor:
         pair.receiver.finish(Stop(), again=False)
         await self._within(receiver, RECEIVER_PATIENCE, pair.receiver)
         self._receiver_ended(pair)
-        pair.writer.finish(Stop(lost=pair.unsaid()), again=True)
+        pair.writer.finish(Stop(), again=True)
         await self._within(writer, WRITER_PATIENCE, pair.writer)
 
     async def _within(self, ending: asyncio.Future[None], seconds: float, keeper: Keeper) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from wsrec.child import LogLine
 from wsrec.session.lock import OutputLock
 from wsrec.session.supervisor import RECEIVER_PATIENCE, WRITER_PATIENCE, Supervisor
+from wsrec.store.orphan import take
 
 _LOOK = 0.05
 # connected and answered is what the exchange says; what it then sends may take a moment
@@ -47,7 +48,9 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
 
 
 def bring_home(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
-    """Recover what was interrupted in a folder whose lock is held, but for our `own` sessions, and say so."""
+    """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost."""
+    for orphan in take(out):
+        on_log(LogLine(level="warning", message=orphan.text))
     if not any(folder.name not in own for folder in (out / ".wsrec").glob("*/")):
         return
     # only here: what recovers is most of the writer, and takes as long to import; a start without that is the rule

@@ -59,6 +59,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         ca_file: PEM file trusted besides the system's certificates, for snapshots.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
         resume: whether it takes over from a writer of the same session that died, on its rings and in its folder.
+        began: when the first receiver was started, ns on the monotonic clock.
         restart: detail of the event that tells how that one died (`wsrec.ring.events.EventKind.RESTART`).
 
     """
@@ -82,6 +83,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str | None = None
     session_start: dict[str, Any] = {}
     resume: bool = False
+    began: int = 0
     restart: dict[str, Any] = {}
 
     def public(self) -> WriterJob:

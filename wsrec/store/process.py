@@ -27,8 +27,10 @@ import pyarrow as pa
 
 from wsrec import child
 from wsrec.receive import privilege
+from wsrec.ring import loss
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
+from wsrec.ring.loss import Since
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.store import claim
@@ -39,9 +41,11 @@ from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, JournalReader, JournalTail, Span, journal_path, rewritten_path
 from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
+from wsrec.store.orphan import Orphan, leave
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
+from wsrec.store.unsaid import LastFrames, unsaid
 
 _POLL_SECONDS = 0.002
 # How often it looks after what is not urgent: looking costs more than asking whether something was published
@@ -51,9 +55,9 @@ _SWITCH_SECONDS = 0.0005
 # A ring this full is drained without waiting for the batch's time
 _URGENT = 0.125
 _GRACE_NS = 1_000_000_000
-# A receiver tells of itself ten times a second, and closes its connections within a few
-_SILENCE_NS = 1_500_000_000
-_ORPHAN_SECONDS = 15.0
+# A receiver tells of itself ten times a second, and when it is finished; it may have to read a backlog before
+_SILENCE_NS = 3_000_000_000
+_ORPHAN_SECONDS = 95.0
 # How long a stop waits for a disk that refuses; systemd kills after 90 s
 _FULL_PATIENCE = 60.0
 
@@ -74,7 +78,7 @@ class _Finish(NamedTuple):
 class _End(NamedTuple):
     """Nothing comes after what was put before."""
 
-    lost: dict[int, int]
+    lost: dict[int, Since]
     rings: RingCounts
 
 
@@ -94,6 +98,7 @@ class ParquetThread(threading.Thread):
 
     Attributes:
         failed: the exception that ended it.
+        lost_from, lost_to: what its receiver has left unsaid, ns since the epoch; None where it has not.
 
     """
 
@@ -108,6 +113,8 @@ class ParquetThread(threading.Thread):
     ) -> None:
         super().__init__(name="parquet", daemon=True)
         self.failed: Exception | None = None
+        self.lost_from: int | None = None
+        self.lost_to: int | None = None
         self._disk = disk
         self._out = out
         self._pipeline = pipeline
@@ -131,8 +138,8 @@ class ParquetThread(threading.Thread):
         """Have the files of this journal finished after what was put before."""
         self._queue.put(_Finish(journal))
 
-    def end(self, lost: dict[int, int], rings: RingCounts) -> None:
-        """Have the session's end recorded, and what a receiver that died has left unsaid (`wsrec.child.Stop.lost`)."""
+    def end(self, lost: dict[int, Since], rings: RingCounts) -> None:
+        """Have the session's end recorded, and what a receiver that died has left unsaid (`unsaid`)."""
         self._queue.put(_End(lost, rings))
 
     def stop(self, meanwhile: Callable[[], None]) -> None:
@@ -230,9 +237,19 @@ class ParquetThread(threading.Thread):
         now = time.time_ns()
         self._pipeline.tell_lost(now)
         for conn, since in item.lost.items():
-            duration = time.monotonic_ns() - since
-            detail = {"from": now - duration, "to": now, "duration_ns": duration, "reason": "the receiver died"}
-            self._pipeline.event(now, EventKind.LOST_INTERVAL, conn=conn, **detail)
+            duration = time.monotonic_ns() - since.time
+            self.lost_from, self.lost_to = now - duration, now
+            self._pipeline.event(
+                now,
+                EventKind.LOST_INTERVAL,
+                conn=conn,
+                **{"from": now - duration, "to": now},
+                duration_ns=duration,
+                reason="the receiver ended without its last word",
+                from_evidence=since.evidence,
+                to_evidence=loss.SESSION_END,
+                bound=since.bound,
+            )
         for feed in self._pipeline.feeds.values():
             rings = item.rings.detail(feed.conns)
             counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
@@ -278,7 +295,9 @@ class Writer:
         self._drain = Drain(self._slots, rings, ByteRing(job.notes))
         self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         self._waiting_since: float | None = None
-        self._lost: dict[int, int] = {}
+        self._orphaned = False
+        self._began = job.began or time.monotonic_ns()
+        self._frames = LastFrames()
         # hand-off (ns on the stage clock) of the last slot that was journalled
         self._written_until = 0
         self._snapshots = SnapshotThread(job.ca_file)
@@ -350,6 +369,7 @@ class Writer:
                 start = stop
             self._write_fetched(fetched.popleft(), batch.first + start)
         self._write(batch.part(start, len(batch.slots)))
+        self._frames.take(batch.slots)
         self._written_until = int(batch.slots["handoff"][-1])
 
     def _write_fetched(self, fetched: Fetched, following: int) -> None:
@@ -433,6 +453,7 @@ class Writer:
         while self._snapshots.done:
             self._write_fetched(self._snapshots.done.popleft(), self._drain.next)
         self._sync.stop()
+<<<<<<< HEAD
         self._parquet.end(self._lost, ring_counts(self._slots, self._rings, self._status))
         self._parquet.finish(self._journal)
         self._parquet.stop(self._beat)
@@ -443,6 +464,24 @@ class Writer:
             child.warn(
                 f"{self._folder} cannot be deleted: {error}", "nothing in it is missed; the next start tries again"
             )
+=======
+        finished = bool(self._status.receiver["finished"])
+        lost = {} if finished else unsaid(self._job.connections, self._rings, self._frames, self._began)
+        self._parquet.end(lost, ring_counts(self._slots, self._rings, self._status))
+        self._parquet.finish(self._journal.number, self._journal.path)
+        self._parquet.stop(self._beat)
+        self._check_threads()
+        self._folder.rmdir()
+        lost_intervals = sum(feed.lost_intervals for feed in feeds)
+        if self._orphaned and lost_intervals:
+            note = Orphan(
+                session=self._job.session,
+                lost_intervals=lost_intervals,
+                lost_from=self._parquet.lost_from,
+                lost_to=self._parquet.lost_to,
+            )
+            self._disk.retry(lambda: leave(Path(self._job.out), note))
+>>>>>>> 4f9f81b (Ends: a backlog is read on, and what nobody said is booked by the writer)
         firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
         lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
         return child.SummaryLine(
@@ -453,7 +492,7 @@ class Writer:
             sent=sum(feed.sent for feed in feeds),
             files=[msgspec.to_builtins(line) for feed in feeds for line in feed.files],
             gaps=sum(feed.gaps for feed in feeds),
-            lost_intervals=sum(feed.lost_intervals for feed in feeds),
+            lost_intervals=lost_intervals,
             refused=sum(feed.refused for feed in feeds),
             first_recv_time=min(firsts, default=None),
             last_recv_time=max(lasts, default=None),
@@ -489,16 +528,16 @@ class Writer:
         reader = child.OrderReader()
         while (order := next((one for one in reader.read() if isinstance(one, child.Stop)), None)) is None:
             pass
-        self._lost = order.lost
+        self._orphaned = order.orphaned
         if order.orphaned:
             self._outlast_receiver()
         self._disk.hurry(_FULL_PATIENCE)
         self._stopping = True
 
     def _outlast_receiver(self) -> None:
-        """The supervisor is gone, which else would tell us once the receiver has ended: wait until its heart stops."""
+        """Without a supervisor that would tell us once the receiver has ended: wait for its last word, or its death."""
         deadline = time.monotonic() + _ORPHAN_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._status.receiver["finished"]:
             silence = time.monotonic_ns() - int(self._status.receiver["heartbeat"])
             if silence > _SILENCE_NS:
                 return

@@ -1,0 +1,53 @@
+"""What the ends of a lost interval are known from: the words of its event's `from_evidence`, `to_evidence`, `bound`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EXACT = "exact"
+"""both ends were seen when they happened"""
+UPPER = "upper"
+"""an end was not seen: the interval reaches as far as it can have lasted"""
+
+LAST_BYTE = "last byte read"
+LAST_FRAME = "last frame handed over"
+LAST_MESSAGE = "last message"
+LAST_WORD = "receiver's last word"
+WANTED = "connection first wanted"
+ENDED = "connection ended"
+OPENED = "connection opened"
+CLOSED_UNREAD = "connection closed unread"
+REPLACED = "first message of another connection"
+SESSION_END = "session's end"
+
+
+class Since(NamedTuple):
+    """Since when something is lost.
+
+    Attributes:
+        time: ns on the stage clock.
+        evidence: what that is known from.
+        bound: `EXACT`, or `UPPER` where it may be later.
+
+    """
+
+    time: int
+    evidence: str
+    bound: str = EXACT
+
+
+def since_death(covered: int, event: int, began: int) -> Since:
+    """Since when a connection is lost whose receiver died (all ns on the stage clock).
+
+    Args:
+        covered: what the receiver said last (`ByteRing.covered`); 0 before the connection was open.
+        event: the read of the last frame that it handed over; 0 where that is not known.
+        began: when the first receiver was started.
+
+    """
+    if event and event >= covered:
+        return Since(event, LAST_FRAME)
+    if covered:
+        # it is said ten times a second
+        return Since(covered, LAST_WORD, UPPER)
+    return Since(began, WANTED)
