@@ -13,11 +13,15 @@ import pyarrow.parquet as pq
 
 from tests.endurance.pulse import SYMBOLS, PulseExchange, payload
 
-_COLUMNS = ["conn", "direction", "opcode", "symbol", "exchange_seq", "recv_time", "text"]
+_COLUMNS = ["conn", "direction", "opcode", "symbol", "exchange_seq", "handoff_time", "text"]
+
+
+# what was read together is handed off within it, and two receivers put their clocks onto UTC each by itself
+SLACK_NS = 20_000_000
 
 
 class Run(NamedTuple):
-    """Numbers without a row, from `first` to `last`, and when their neighbours came (ns since the epoch)."""
+    """Numbers without a row, from `first` to `last`, and the hand-off of their neighbours (ns since the epoch)."""
 
     first: int
     last: int
@@ -34,7 +38,9 @@ class Account(NamedTuple):
         twice: rows beyond that: messages that two connections brought.
         missing: what lies between first and last and is not there.
         wrong: rows whose payload is not what the exchange sent.
-        claimed: missing runs within an interval that verify calls complete.
+        claimed: missing runs that reach into an interval that verify calls complete.
+        named: intervals that verify calls lost or incomplete, merged (ns since the epoch).
+        recorded_in: from the first subscription to the last moment of each session.
         verdict: what `wsrec verify --json` said.
 
     """
@@ -46,11 +52,36 @@ class Account(NamedTuple):
     missing: list[Run]
     wrong: int
     claimed: list[Run]
+    named: list[tuple[int, int]]
+    recorded_in: list[tuple[int, int]]
     verdict: dict[str, Any]
 
     @property
     def lost(self) -> int:
         return sum(run.last - run.first + 1 for run in self.missing)
+
+    def silent(self, exchange: PulseExchange, cut: int) -> int:
+        """How many messages are missing without a word of verify.
+
+        What was sent before `cut` (ns since the epoch) must be in an interval that verify names, what was sent later
+        there or outside of every session.
+
+        """
+        return sum(self._silent(run, exchange.number_at(cut), cut) for run in self.missing)
+
+    def _silent(self, run: Run, first_after: int, cut: int) -> int:
+        before = max(min(run.last + 1, first_after) - run.first, 0)
+        later = run.last + 1 - run.first - before
+        told = not before or any(
+            start <= run.before + SLACK_NS and end >= min(run.after, cut) - 1_000_000 for start, end in self.named
+        )
+        since = max(run.before, cut) if before else run.before
+        left = without(without([(since, run.after)], self.named), self._between())
+        return (0 if told else before) + (later if any(end - start > SLACK_NS for start, end in left) else 0)
+
+    def _between(self) -> list[tuple[int, int]]:
+        """The time outside of every session."""
+        return without([(0, 1 << 63)], self.recorded_in)
 
     @property
     def unsound(self) -> list[str]:
@@ -75,7 +106,7 @@ def account(out: Path, exchange: PulseExchange, *, payloads: bool = True) -> Acc
     numbers, times, wrong = _rows(out, exchange, payloads)
     verdict = verify(out)
     if not len(numbers):
-        return Account(0, -1, 0, 0, [], wrong, [], verdict)
+        return Account(0, -1, 0, 0, [], wrong, [], [], [], verdict)
     order = np.lexsort((times, numbers))
     numbers, times = numbers[order], times[order]
     different = np.concatenate(([True], np.diff(numbers) > 0))
@@ -84,19 +115,61 @@ def account(out: Path, exchange: PulseExchange, *, payloads: bool = True) -> Acc
     missing = [
         Run(int(unique[hole]) + 1, int(unique[hole + 1]) - 1, int(came[hole]), int(came[hole + 1])) for hole in holes
     ]
-    sound = [
-        (interval["from"], interval["to"])
-        for capture in verdict["captures"]
-        for session in capture["sessions"]
-        for stream in session["streams"]
-        if stream["channel"] == "trade"
-        for interval in stream["intervals"]
-        if interval["state"] in ("proved", "unbroken")
+    sessions = [session for capture in verdict["captures"] for session in capture["sessions"]]
+    intervals = [
+        i for s in sessions for stream in s["streams"] if stream["channel"] == "trade" for i in stream["intervals"]
     ]
-    claimed = [run for run in missing if any(start <= run.before and run.after <= end for start, end in sound)]
+    sound = [(i["from"], i["to"]) for i in intervals if i["state"] in ("proved", "unbroken")]
+    claimed = [
+        run
+        for run in missing
+        if any(
+            (start <= run.before and run.after <= end) or min(end, run.after) - max(start, run.before) > SLACK_NS
+            for start, end in sound
+        )
+    ]
+    lost = [(loss["from"], loss["to"]) for session in sessions for loss in session["losses"]]
+    named = merged([*lost, *((i["from"], i["to"]) for i in intervals if i["state"] == "incomplete")])
+    # before its first subscription is answered a session promises nothing
+    begins = [
+        min((i["from"] for stream in s["streams"] for i in stream["intervals"]), default=s["end"]) for s in sessions
+    ]
+    recorded_in = merged([(begin, s["end"]) for begin, s in zip(begins, sessions, strict=True) if begin is not None])
     return Account(
-        int(unique[0]), int(unique[-1]), len(unique), len(numbers) - len(unique), missing, wrong, claimed, verdict
+        int(unique[0]),
+        int(unique[-1]),
+        len(unique),
+        len(numbers) - len(unique),
+        missing,
+        wrong,
+        claimed,
+        named,
+        recorded_in,
+        verdict,
     )
+
+
+def merged(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Their union."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(intervals):
+        if found and start <= found[-1][1] + SLACK_NS:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
+
+
+def without(intervals: list[tuple[int, int]], taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is left of them."""
+    for begin, stop in taken:
+        intervals = [
+            (start, end)
+            for first, last in intervals
+            for start, end in ((first, min(last, begin)), (max(first, stop), last))
+            if start < end
+        ]
+    return intervals
 
 
 def verify(out: Path) -> dict[str, Any]:
@@ -121,7 +194,7 @@ def _rows(out: Path, exchange: PulseExchange, payloads: bool) -> tuple[Any, Any,
             symbols = taken["symbol"].dictionary_decode().to_pylist()
             found = taken["exchange_seq"].to_numpy() * len(SYMBOLS) + np.array([place[s] for s in symbols])
             numbers.append(found)
-            times.append(taken["recv_time"].cast("int64").to_numpy())
+            times.append(taken["handoff_time"].cast("int64").to_numpy())
             if payloads:
                 texts = taken["text"].to_pylist()
                 wrong += sum(

@@ -7,6 +7,7 @@ what is in the files against what was sent. The rules:
 
 - No file may be unreadable, nothing damaged or contradictory (`wsrec verify`).
 - No byte of a row may be another than what was sent, and no interval that `verify` calls complete may have a hole.
+- Every message that is missing is in an interval that `verify` names, or was sent when nothing recorded.
 - A killed writer loses nothing: not one number may be missing.
 - A killed receiver loses what it had not handed off; of what it had handed off, nothing (the ledger shows it).
 - All killed at once: of what was sent before the kill, at most one journal batch.
@@ -32,7 +33,15 @@ from typing import Any, NamedTuple
 from tests.endurance.accounting import Account, account
 from tests.endurance.pulse import PulseExchange
 
-VICTIMS = ("receiver", "writer", "supervisor", "all")
+VICTIMS = (
+    "receiver",
+    "writer",
+    "supervisor",
+    "receiver+writer",
+    "supervisor+receiver",
+    "supervisor+writer",
+    "all",
+)
 PHASES = ("connecting", "streaming", "rotating", "finishing", "recovering")
 # the same while the output cannot be written: they need root, who may mount and drop capabilities
 DISK_PHASES = ("disk full", "forbidden")
@@ -59,6 +68,8 @@ class Round(NamedTuple):
         down: missing ones that were sent after the kill, when nobody received.
         lost: missing ones that were sent before the kill.
         bound: how many those may be.
+        silent: missing ones that `verify` has no word of.
+        claimed: holes in what `verify` calls proved or unbroken.
         incomplete_ms: time that the files themselves call incomplete.
         statuses: exit statuses of the commands.
         faults: what is against the rules; empty for a good round.
@@ -73,6 +84,8 @@ class Round(NamedTuple):
     down: int
     lost: int
     bound: int
+    silent: int
+    claimed: int
     incomplete_ms: int
     statuses: tuple[int, ...]
     faults: tuple[str, ...]
@@ -102,6 +115,8 @@ class Recorder:
         children = self.children()
         if victim == "all":
             return [*self.named("supervisor"), *children]
+        if "+" in victim:
+            return [pid for one in victim.split("+") for pid in self.named(one)]
         return [pid for pid in children if _MODULES[victim] in _command(pid)]
 
     def kill(self, victim: str) -> int:
@@ -119,6 +134,16 @@ class Recorder:
         _, log = self.process.communicate(timeout=_PATIENCE)
         until(lambda: not self.children())
         return self.process.returncode, log
+
+
+def _ends(victim: str) -> bool:
+    """Whether its death ends the recording."""
+    return victim == "all" or "supervisor" in victim
+
+
+def _count(victim: str) -> int:
+    """How many processes it is."""
+    return 3 if victim == "all" else victim.count("+") + 1
 
 
 def _alive(pid: int) -> bool:
@@ -187,12 +212,19 @@ class Kill:
         self._log = ""
         self._killed_at = 0
         self._prefix: Sequence[str] = ()
+        self._recorders: list[Recorder] = []
+
+    def give_up(self) -> None:
+        """Kill what still runs."""
+        for recorder in self._recorders:
+            recorder.kill("all")
+            recorder.process.communicate()
 
     def run(self, victim: str, phase: str) -> Round:
         self._prefix = _POWERLESS if phase == "forbidden" else ()
         recorder = self._record("1s" if phase in ("rotating", "forbidden") else "1h")
         killed = getattr(self, f"_{phase.replace(' ', '_')}")(recorder, victim)
-        if victim in ("supervisor", "all") or phase == "finishing":
+        if _ends(victim) or phase == "finishing":
             self._ended(recorder, stop=False)
             # a new start brings home what was left, and goes on
             recorder = self._record("1h")
@@ -202,7 +234,11 @@ class Kill:
 
     def _record(self, rotate: str) -> Recorder:
         sizes = ("--batch-size", _BATCH_BYTES, "--rotate", rotate)
-        return Recorder("record", self._feed, "--out", self._out, *sizes, prefix=self._prefix)
+        return self._start("record", self._feed, "--out", self._out, *sizes)
+
+    def _start(self, *arguments: object) -> Recorder:
+        self._recorders.append(Recorder(*arguments, prefix=self._prefix if arguments[0] == "record" else ()))
+        return self._recorders[-1]
 
     def _kill(self, recorder: Recorder, victim: str) -> int:
         self._killed_at = time.time_ns()
@@ -211,7 +247,7 @@ class Kill:
     def _connecting(self, recorder: Recorder, victim: str) -> int:
         # from before the children are there to after the first messages
         until(lambda: recorder.children() or recorder.process.poll() is not None)
-        until(lambda: recorder.named(victim) or recorder.process.poll() is not None)
+        until(lambda: len(recorder.named(victim)) >= _count(victim) or recorder.process.poll() is not None)
         time.sleep(self._chance.uniform(0, 1.0))
         return self._kill(recorder, victim)
 
@@ -267,13 +303,13 @@ class Kill:
         self._stream(recorder, self._chance.uniform(0.5, 1.5))
         killed = self._kill(recorder, victim)
         first = self._killed_at
-        if victim in ("receiver", "writer"):
+        if not _ends(victim):
             # again, while its successor takes over
-            until(lambda: recorder.named(victim))
+            until(lambda: len(recorder.named(victim)) >= _count(victim))
             time.sleep(self._chance.uniform(0, 0.8))
             return killed + recorder.kill(victim)
         self._ended(recorder, stop=False)
-        again = Recorder("recover", self._out)
+        again = self._start("recover", self._out)
         until(lambda: list((self._out / ".wsrec").glob("*/*.partial")) or again.process.poll() is not None)
         time.sleep(self._chance.uniform(0, 0.15))
         killed += again.kill("all")
@@ -308,6 +344,9 @@ class Kill:
         )
         faults = [f"unsound: {what}" for what in found.unsound]
         faults += [f"a hole in a complete interval: {run}" for run in found.claimed[:3]]
+        silent = found.silent(self._exchange, self._killed_at)
+        if silent:
+            faults.append(f"{silent} missing without a word: {found.missing[:3]}, named {found.named}")
         if found.wrong:
             faults.append(f"{found.wrong} payloads differ")
         if lost > bound:
@@ -335,6 +374,8 @@ class Kill:
             found.lost - lost,
             lost,
             bound,
+            silent,
+            len(found.claimed),
             incomplete // 1_000_000,
             tuple(self._statuses),
             tuple(faults),
@@ -362,11 +403,12 @@ def run(
                 victim, phase = cases[number % len(cases)]
                 out = Path(folder) / f"{number:03d}"
                 with small_disk(out) if phase == "disk full" else contextlib.nullcontext():
+                    kill = Kill(exchange, feed, out, chance)
                     try:
-                        result = Kill(exchange, feed, out, chance).run(victim, phase)
+                        result = kill.run(victim, phase)
                     except (TimeoutError, subprocess.TimeoutExpired) as error:
-                        result = Round(victim, phase, 0, 0, 0, 0, 0, 0, 0, (), (f"did not end: {error!r}",))
-                        subprocess.run(["pkill", "-9", "-f", str(out)], check=False)
+                        result = Round(victim, phase, 0, 0, 0, 0, 0, 0, 0, 0, 0, (), (f"did not end: {error!r}",))
+                        kill.give_up()
                     if result.faults and keep is not None:
                         shutil.copytree(out, keep / out.name, dirs_exist_ok=True)
                 shutil.rmtree(out, ignore_errors=True)
@@ -377,7 +419,7 @@ def run(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=70)
     parser.add_argument("--rate", type=int, default=5000, help="messages a second")
     parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS)
     parser.add_argument("--phases", nargs="+", choices=(*PHASES, *DISK_PHASES), default=PHASES)
@@ -386,7 +428,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="copy the folders of bad rounds there")
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.rate:,} messages/s")
-    columns = "{:>3}  {:<10} {:<10} {:>6} {:>7} {:>8} {:>6} {:>5} {:>6} {:>10} {:<12} {}"
+    columns = "{:>3}  {:<19} {:<10} {:>4} {:>7} {:>8} {:>6} {:>5} {:>6} {:>6} {:>7} {:>10} {:<12} {}"
     heads = (
         "#",
         "killed",
@@ -397,6 +439,8 @@ def main() -> int:
         "down",
         "lost",
         "bound",
+        "silent",
+        "claimed",
         "incomplete",
         "status",
         "verdict",
@@ -413,11 +457,16 @@ def main() -> int:
     )
     for number, one in enumerate(played, 1):
         rounds.append(one._asdict())
-        row = [number, *one[:8], f"{one.incomplete_ms} ms", ",".join(map(str, one.statuses))]
+        row = [number, *one[:10], f"{one.incomplete_ms} ms", ",".join(map(str, one.statuses))]
         print(columns.format(*row, "; ".join(one.faults) or "good"), flush=True)
     bad = [one for one in rounds if one["faults"]]
     beyond = sum(max(one["lost"] - one["bound"], 0) for one in rounds)
-    print(f"{len(rounds)} rounds, {len(bad)} bad, lost beyond the bound: {beyond}")
+    silent, claimed = (sum(one[key] for one in rounds) for key in ("silent", "claimed"))
+    print(
+        f"{len(rounds)} rounds, {len(bad)} bad; lost beyond the bound: {beyond}; missing without a word: {silent}; ",
+        end="",
+    )
+    print(f"holes in what is called proved or unbroken: {claimed}")
     if options.json is not None:
         options.json.write_text(json.dumps(rounds, indent=1))
     return 1 if bad else 0

@@ -24,8 +24,8 @@ def may_mount() -> bool:
     ("victim", "phase"),
     [
         ("receiver", "streaming"),
-        ("writer", "streaming"),
-        ("supervisor", "finishing"),
+        ("supervisor+receiver", "streaming"),
+        ("supervisor+writer", "finishing"),
         ("all", "recovering"),
         ("writer", "rotating"),
         ("writer", "finishing"),

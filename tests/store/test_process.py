@@ -217,7 +217,7 @@ class TestReceiverGone:
         assert lost[1]["to_evidence"] == "session's end"
 
     def test_one_that_was_never_open_is_lost_from_the_start(self, writer, tmp_path):
-        work = writer(conns=2)
+        work = writer(conns=2, began=time.monotonic_ns())
         work.put(b"x", 0)
         work.journalled()
         work.stop(finished=False)

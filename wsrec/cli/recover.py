@@ -59,7 +59,10 @@ def _describe(session: RecoveredSession, out: Path) -> str:
     lines += [f"  {journal} ended in the middle of a batch: the rest of it is set aside" for journal in session.torn]
     if session.lost is not None:
         start, end = session.lost.start, session.lost.end
-        lines.append(f"  not recorded: {utc(start)} to {utc(end)} UTC, {duration(end - start)}")
+        lines.append(
+            f"  not recorded: {utc(start)} to {utc(end)} UTC, {duration(end - start)}"
+            f" ({session.lost.from_evidence} to {session.lost.to_evidence})"
+        )
     return "\n".join(lines)
 
 

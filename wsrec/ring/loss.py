@@ -19,6 +19,8 @@ OPENED = "connection opened"
 CLOSED_UNREAD = "connection closed unread"
 REPLACED = "first message of another connection"
 SESSION_END = "session's end"
+LAST_ROW = "last journalled row"
+NEXT_ROW = "next journalled row"
 
 
 class Since(NamedTuple):
@@ -34,6 +36,19 @@ class Since(NamedTuple):
     time: int
     evidence: str
     bound: str = EXACT
+
+
+class Until(NamedTuple):
+    """Until when something is lost at most.
+
+    Attributes:
+        time: ns since the epoch.
+        evidence: what that is known from.
+
+    """
+
+    time: int
+    evidence: str
 
 
 def since_death(covered: int, event: int, began: int) -> Since:

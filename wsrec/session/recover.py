@@ -15,10 +15,20 @@ from wsrec.store.recovery import recover
 
 
 class LostInterval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
-    """Time in which nothing was recorded (ns since the epoch)."""
+    """Time in which nothing was recorded.
+
+    Attributes:
+        start, end: ns since the epoch.
+        from_evidence, to_evidence: what they are known from.
+        bound: `exact`, or `upper` where it may have been shorter.
+
+    """
 
     start: int
     end: int
+    from_evidence: str
+    to_evidence: str
+    bound: str
 
 
 class RecoveredSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +38,7 @@ class RecoveredSession(msgspec.Struct, frozen=True, kw_only=True):
         session: its id.
         rows: that came out of its journals.
         torn: journals that ended in the middle of a batch; what of them could not be read is set aside.
-        lost: from the last message that was journalled until now; null where this was found out before.
+        lost: from the last message that was journalled until the recorder had ended; null where found out before.
         files: the manifest's lines of the files that were made.
 
     """
@@ -80,13 +90,23 @@ def recover_folder(out: Path) -> Recovery:
         told = [event for line in files for event in _told(out, line)]
         torn = {detail["journal"] for kind, detail in told if kind == EventKind.RECOVERED and detail["torn"]}
         lost = [detail for kind, detail in told if kind == EventKind.LOST_INTERVAL and "duration_ns" in detail]
-        interval = LostInterval(start=lost[-1]["from"], end=lost[-1]["to"]) if lost else None
+        interval = _interval(lost[-1]) if lost else None
         sessions.append(
             RecoveredSession(
                 session=session.session, rows=session.rows, torn=tuple(sorted(torn)), lost=interval, files=files
             )
         )
     return Recovery(status=1 if failures else 0, out=str(out), sessions=tuple(sessions), failures=tuple(failures))
+
+
+def _interval(detail: dict[str, Any]) -> LostInterval:
+    return LostInterval(
+        start=detail["from"],
+        end=detail["to"],
+        from_evidence=detail["from_evidence"],
+        to_evidence=detail["to_evidence"],
+        bound=detail["bound"],
+    )
 
 
 def _told(out: Path, line: manifest.ManifestLine) -> list[tuple[str, dict[str, Any]]]:

@@ -34,6 +34,7 @@ from wsrec.session.keeper import Death, Keeper
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
 from wsrec.store import claim
+from wsrec.store.alive import Heartbeat
 from wsrec.store.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
@@ -136,6 +137,7 @@ class Pair:
         self._locks: tuple[int, ...] = ()
         self._folder = Path()
         self._claim: int | None = None
+        self._alive: Heartbeat | None = None
 
     async def start(
         self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], locks: Sequence[int] = ()
@@ -199,6 +201,8 @@ class Pair:
             max_message=options.max_message,
             until_close=options.until_close,
         )
+        self._alive = Heartbeat(options.out / ".wsrec" / self.session)
+        self._alive.start()
         await self.writer.start()
         await self.receiver.start()
 
@@ -222,6 +226,8 @@ class Pair:
 
     def close(self) -> None:
         """Let go of the shared memory, and of the session."""
+        if self._alive is not None:
+            self._alive.stop()
         if self._claim is not None:
             os.close(self._claim)
             self._claim = None

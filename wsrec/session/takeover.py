@@ -57,8 +57,7 @@ def bring_home(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> 
     from wsrec.store.recovery import recover
 
     for session in recover(out, lambda text: on_log(LogLine(level="error", message=text)), own):
-        text = f"an interrupted session was recovered: {session.session}, {session.rows:,} rows"
-        on_log(LogLine(level="warning", message=text))
+        on_log(LogLine(level="warning", message=session.text))
 
 
 async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec.folding import FoldedWarnings
+from wsrec.ring import loss
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
@@ -219,7 +220,12 @@ class Pipeline:
             since = time if self.last_time is None else self.last_time
             detail = {"from": since, "to": time, "duration_ns": time - since, "slots": self._untold}
             reason = "a part of the journal could not be read"
-            self.event(time, EventKind.LOST_INTERVAL, **detail, reason=reason)
+            known: dict[str, Any] = {
+                "from_evidence": loss.LAST_ROW,
+                "to_evidence": loss.NEXT_ROW,
+                "bound": loss.EXACT,
+            }
+            self.event(time, EventKind.LOST_INTERVAL, **detail, reason=reason, **known)
             self._untold = 0
 
     def finish(self, number: int) -> list[manifest.ManifestLine]:

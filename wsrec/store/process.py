@@ -33,7 +33,7 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.loss import Since
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
-from wsrec.store import claim
+from wsrec.store import alive, claim
 from wsrec.store.batch import Batch, Drain
 from wsrec.store.disk import JOURNAL_RESERVE, NotAsWrittenError, PatientDisk
 from wsrec.store.feedfile import period
@@ -286,6 +286,7 @@ class Writer:
             raise FileExistsError(f"{self._folder} is of another session: a name is never used again")
         # for as long as this process lives
         self._claim = claim.hold(self._folder)
+        alive.begin(self._folder)
         self._status = StatusPage(job.status)
         rings = {
             plan.conn: ByteRing(fd, populate=plan.stands_for is None)
@@ -453,25 +454,19 @@ class Writer:
         while self._snapshots.done:
             self._write_fetched(self._snapshots.done.popleft(), self._drain.next)
         self._sync.stop()
-<<<<<<< HEAD
-        self._parquet.end(self._lost, ring_counts(self._slots, self._rings, self._status))
+        finished = bool(self._status.receiver["finished"])
+        lost = {} if finished else unsaid(self._job.connections, self._rings, self._frames, self._began)
+        self._parquet.end(lost, ring_counts(self._slots, self._rings, self._status))
         self._parquet.finish(self._journal)
         self._parquet.stop(self._beat)
         self._check_threads()
         try:
+            alive.end(self._folder)
             self._folder.rmdir()
         except OSError as error:
             child.warn(
                 f"{self._folder} cannot be deleted: {error}", "nothing in it is missed; the next start tries again"
             )
-=======
-        finished = bool(self._status.receiver["finished"])
-        lost = {} if finished else unsaid(self._job.connections, self._rings, self._frames, self._began)
-        self._parquet.end(lost, ring_counts(self._slots, self._rings, self._status))
-        self._parquet.finish(self._journal.number, self._journal.path)
-        self._parquet.stop(self._beat)
-        self._check_threads()
-        self._folder.rmdir()
         lost_intervals = sum(feed.lost_intervals for feed in feeds)
         if self._orphaned and lost_intervals:
             note = Orphan(
@@ -481,7 +476,6 @@ class Writer:
                 lost_to=self._parquet.lost_to,
             )
             self._disk.retry(lambda: leave(Path(self._job.out), note))
->>>>>>> 4f9f81b (Ends: a backlog is read on, and what nobody said is booked by the writer)
         firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
         lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
         return child.SummaryLine(

@@ -8,17 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
 
+from wsrec.ring import loss
 from wsrec.ring.events import EventKind
+from wsrec.store import alive
 from wsrec.store.claim import LiveSessionError, alone
 from wsrec.store.disk import NotAsWrittenError
 from wsrec.store.journal import JournalReader
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.pipeline import Pipeline
+from wsrec.units import utc
 
 # also what a damaged journal makes of events, of the job and of the feed in it
 _UNRECOVERABLE = (
@@ -33,10 +36,27 @@ _UNRECOVERABLE = (
 
 
 class Recovered(NamedTuple):
-    """One session that was recovered: its id, and how many rows came out of its journals."""
+    """One session that was recovered.
+
+    Attributes:
+        session: its id.
+        rows: how many came out of its journals.
+        lost_from, lost_to: when nothing was recorded, ns since the epoch; null where that was found out before.
+
+    """
 
     session: str
     rows: int
+    lost_from: int | None
+    lost_to: int | None
+
+    @property
+    def text(self) -> str:
+        """In words for the operator."""
+        what = f"an interrupted session was recovered: {self.session}, {self.rows:,} rows"
+        if self.lost_from is None or self.lost_to is None:
+            return what
+        return f"{what}; lost from {utc(self.lost_from)} to {utc(self.lost_to)} UTC at most"
 
 
 def recover(out: Path, on_error: Callable[[str], None], own: Collection[str] = ()) -> list[Recovered]:
@@ -70,6 +90,7 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
     rows = told = 0
     stuck = DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; all of it is in files"))
     journals = list(leftovers.journals)
+    lost: list[tuple[int, int]] = []
     if job is not None:
         pipeline = Pipeline(job, folder)
         last = leftovers.last_readable()
@@ -79,9 +100,19 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
             told += 1
             now = time.time_ns()
             if path == last:
-                since = pipeline.last_time or now
-                detail: dict[str, Any] = {"from": since, "to": now, "duration_ns": now - since}
-                pipeline.event(now, EventKind.LOST_INTERVAL, **detail, reason="the recorder was interrupted")
+                until = alive.ended(folder, pipeline.last_time or 0, now)
+                since = until.time if pipeline.last_time is None else pipeline.last_time
+                lost.append((since, until.time))
+                pipeline.event(
+                    now,
+                    EventKind.LOST_INTERVAL,
+                    **{"from": since, "to": until.time},
+                    duration_ns=until.time - since,
+                    reason="the recorder was interrupted",
+                    from_evidence=loss.LAST_ROW,
+                    to_evidence=until.evidence,
+                    bound=loss.UPPER,
+                )
             about = {"torn": reader.torn, "damaged": reader.damaged, "skipped": reader.skipped}
             pipeline.event(now, EventKind.RECOVERED, journal=path.name, **about)
 
@@ -92,7 +123,9 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
         for path in leftovers.journals:
             set_journal_aside(out, path)
     try:
+        alive.end(folder)
         folder.rmdir()
     except OSError as error:
         on_error(f"{folder} cannot be deleted: {error}; nothing in it is missed")
-    return Recovered(folder.name, rows) if told or (job is None and journals) else None
+    found = Recovered(folder.name, rows, *(lost[-1] if lost else (None, None)))
+    return found if told or (job is None and journals) else None
