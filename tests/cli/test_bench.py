@@ -73,7 +73,14 @@ class TestRefusals:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")
 class TestInterrupt:
     @pytest.mark.parametrize(
-        ("number", "measure"), [(signal.SIGINT, "recording"), (signal.SIGTERM, "saturated")], ids=["SIGINT", "SIGTERM"]
+        ("number", "measure"),
+        [
+            (signal.SIGINT, "recording"),
+            (signal.SIGTERM, "saturated"),
+            (signal.SIGKILL, "recording"),
+            (signal.SIGKILL, "saturated"),
+        ],
+        ids=lambda value: getattr(value, "name", value),
     )
     def test_leaves_nothing_behind(self, wsrec, tmp_path: Path, number: signal.Signals, measure: str):
         options = (measure, "--messages", 10**9, "--seconds", 600, "--only", "wsrec", "--only", "wsrec-python-writer")
@@ -95,4 +102,19 @@ class TestInterrupt:
         while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
-        assert list(tmp_path.iterdir()) == []
+        if number != signal.SIGKILL:
+            assert list(tmp_path.iterdir()) == []
+
+    def test_nor_does_a_recording_of_the_demo_that_is_killed(self, wsrec, tmp_path: Path):
+        """Receiver and writer finish the files, and the exchange that was started for them ends too."""
+        with wsrec.start("record", "demo", "--out", tmp_path) as process:
+            deadline = time.monotonic() + 30
+            while len(below := children_of(process.pid)) < 3 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert len(below) == 3
+            process.kill()
+            process.communicate(timeout=60)
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []

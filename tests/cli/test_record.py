@@ -8,6 +8,7 @@ import http
 import json
 import os
 import pty
+import re
 import socket
 import stat
 import subprocess
@@ -49,6 +50,12 @@ def closed_port() -> int:
 
 async def wait(connection):
     await connection.wait_closed()
+
+
+async def every_10_ms(connection):
+    while True:
+        await connection.send("x")
+        await asyncio.sleep(0.01)
 
 
 class TestWrongUsage:
@@ -197,11 +204,41 @@ class TestUnreachable:
         assert received(messages_of(tmp_path)) == [b"at last"]
         assert len(events_of(tmp_path, "connect_failed")) == len(events_of(tmp_path, "lost_interval")) == 1
 
+    def test_beside_one_that_works_a_403_is_lost_until_the_end_and_no_page_is_printed(self, wsrec, exchange, tmp_path):
+        page = "<html><head><title>blocked</title></head><body>" + "x" * 3000 + "</body></html>"
+        bad = exchange(wait, process_request=lambda c, _: c.respond(http.HTTPStatus.FORBIDDEN, page)).url
+        good = exchange(every_10_ms).url.replace("localhost", "127.0.0.1")
+        result = ok(wsrec.run("record", bad, good, "--duration", "2s", "--out", tmp_path), 4)
+        assert "blocked" in result.stderr
+        assert "xxx" not in result.stderr
+        (lost,) = events_of(tmp_path, "lost_interval")
+        assert lost["detail"]["duration_ns"] > 1.5e9
+        assert lost["detail"]["to"] > messages_of(tmp_path)["handoff_time"].cast("int64").to_pylist()[-10]
+
     def test_one_of_two_targets_never_came(self, wsrec, exchange, tmp_path):
         bad = f"ws://127.0.0.1:{closed_port()}/"
         good = exchange(sends(["x"])).url
         result = ok(wsrec.run("record", good, bad, "--duration", "1s", "--out", tmp_path), 4)
         assert "refused" in result.stderr
+
+
+class TestDuration:
+    def test_counts_from_the_first_connection_that_is_open(self, wsrec, exchange, tmp_path):
+        """An exchange that takes its time takes nothing of the recording's."""
+
+        async def slowly(connection, request):
+            await asyncio.sleep(2)
+
+        server = exchange(every_10_ms, process_request=slowly)
+        ok(wsrec.run("record", server.url, "--duration", "2500ms", "--out", tmp_path))
+        times = messages_of(tmp_path)["recv_time"].cast("int64").to_pylist()
+        assert times[-1] - times[0] > 2e9
+
+    def test_where_none_opens_it_ends_and_says_how_long_it_tried(self, wsrec, tmp_path):
+        result = ok(wsrec.run("record", f"ws://127.0.0.1:{closed_port()}/", "--duration", "1s", "--out", tmp_path), 1)
+        assert re.search(
+            r"not connected before the end: .* refused the connection \(tried for 1\.\d+ s\)", result.stderr
+        )
 
 
 class TestOutput:

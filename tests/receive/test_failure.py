@@ -93,5 +93,13 @@ class TestHttp:
         assert failure.message == "x.test:443 answered HTTP 403 Forbidden: restricted location"
         assert "region" in failure.cure
 
+    @pytest.mark.parametrize("head", ["<!DOCTYPE html>", " <HTML lang=en>", "<?xml version='1.0'?><html>"])
+    def test_of_a_page_only_its_title_is_told(self, head):
+        page = f"{head}<head><title> Access  denied </title></head><body>{'x' * 900}"
+        failure = explain(HandshakeRefused(403, "Forbidden", None, page), "x.test", 443)
+        assert failure.message == "x.test:443 answered HTTP 403 Forbidden: a page, Access denied"
+        bare = explain(HandshakeRefused(403, "Forbidden", None, head + "<body>" + "x" * 900), "x.test", 443)
+        assert bare.message == "x.test:443 answered HTTP 403 Forbidden: a page"
+
     def test_hands_on_how_long_to_wait(self):
         assert explain(HandshakeRefused(429, "Slow Down", 30.0, ""), "x.test", 443).retry_after == 30.0

@@ -17,10 +17,10 @@ from tests.receive.conftest import Reader, messages
 from tests.receive.test_receiver import RawExchange, answer, plan, request, subscriptions
 from wsrec.child import Resubscribe
 from wsrec.feed.plan import ConnectionPlan, standbys
+from wsrec.receive import backoff, opening, watch
 from wsrec.receive import keeper as keeper_module
-from wsrec.receive import opening, watch
 from wsrec.receive.job import TlsMode
-from wsrec.receive.keeper import Keeper, Side
+from wsrec.receive.keeper import Keeper, Prospects, Side
 from wsrec.receive.pacing import Gates
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
@@ -329,6 +329,50 @@ class TestNobodyThere:
             await kept.until(lambda: len(kept.reader.sent()) >= 5)
             await kept.stop()
             assert kept.events(EventKind.CONNECT_FAILED) == []
+
+        run(test())
+
+
+class TestRefused:
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch):
+        monkeypatch.setattr(backoff, "REFUSED", 0.05, raising=False)
+
+    def test_is_tried_again_until_it_is_let_in(self, exchange):
+        asked: list[int] = []
+
+        def refuse(connection: Any, request: Any) -> Any:
+            asked.append(1)
+            return connection.respond((403, 451, 302)[len(asked) - 1], "no") if len(asked) < 4 else None
+
+        async def test() -> None:
+            prospects = Prospects()
+            good = Kept(plan(exchange(Market()).url), prospects=prospects)
+            market = Market()
+            kept = Kept(plan(exchange(market, process_request=refuse).url), prospects=prospects)
+            await kept.event(EventKind.CONNECT)
+            assert len(kept.events(EventKind.CONNECT_FAILED)) == 3
+            lost = await kept.event(EventKind.LOST_INTERVAL)
+            assert lost["to_evidence"] == "connection opened"
+            await kept.stop()
+            await good.stop()
+
+        run(test())
+
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_where_all_are_refused_it_is_the_end_unless_others_record(self, exchange, alone):
+        async def test() -> None:
+            prospects = Prospects(alone=alone)
+            servers = [exchange(Market(), process_request=lambda c, _: c.respond(403, "no")) for _ in range(2)]
+            both = [Kept(plan(server.url), prospects=prospects) for server in servers]
+            if alone:
+                async with asyncio.timeout(10):
+                    await asyncio.gather(*(kept.task for kept in both))
+            else:
+                for kept in both:
+                    await kept.event(EventKind.CONNECT_FAILED, 3)
+                    await kept.stop()
+            assert prospects.vain
 
         run(test())
 

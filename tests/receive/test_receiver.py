@@ -476,6 +476,19 @@ class TestRefused:
         assert "--ca-file" in failed.cure
         assert receiver.errors == b""
 
+    def test_beside_one_that_works_it_is_tried_again_and_lost_until_the_end(self, receive, exchange):
+        good, bad = exchange(forever), exchange(forever, process_request=self.refuse)
+        receiver = receive(plan(bad.url), plan(good.url, conn=1))
+        receiver.event(EventKind.CONNECT)
+        failed = receiver.event(EventKind.CONNECT_FAILED)
+        assert 60 <= failed["retry_s"] <= 600
+        time.sleep(0.5)
+        before = time.monotonic_ns()
+        assert receiver.stop() == 0
+        (lost,) = receiver.events(EventKind.LOST_INTERVAL)
+        assert lost["monotonic_to"] >= before
+        assert (lost["from_evidence"], lost["to_evidence"]) == ("connection first wanted", "session's end")
+
     def test_one_of_two_does_not_end_the_other(self, receive, exchange):
         good, bad = exchange(sends(["x"] * 10)), exchange(forever, process_request=self.refuse)
         receiver = receive(plan(bad.url), plan(good.url, conn=1), until_close=True)
