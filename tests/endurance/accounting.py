@@ -21,12 +21,24 @@ SLACK_NS = 20_000_000
 
 
 class Run(NamedTuple):
-    """Numbers without a row, from `first` to `last`, and the hand-off of their neighbours (ns since the epoch)."""
+    """Numbers without a row, from `first` to `last`.
+
+    Attributes:
+        before, after: hand-off of their neighbours, ns since the epoch.
+        due: when the last of them was due.
+
+    """
 
     first: int
     last: int
     before: int
     after: int
+    due: int
+
+    @property
+    def until(self) -> int:
+        """Until when they were sent: whoever subscribes gets what is due from then on."""
+        return min(self.after, max(self.before, self.due))
 
 
 class Account(NamedTuple):
@@ -40,7 +52,7 @@ class Account(NamedTuple):
         wrong: rows whose payload is not what the exchange sent.
         claimed: missing runs that reach into an interval that verify calls complete.
         named: intervals that verify calls lost or incomplete, merged (ns since the epoch).
-        recorded_in: from the first subscription to the last moment of each session.
+        recorded_in: the time of which verify says anything, merged.
         verdict: what `wsrec verify --json` said.
 
     """
@@ -73,14 +85,14 @@ class Account(NamedTuple):
         before = max(min(run.last + 1, first_after) - run.first, 0)
         later = run.last + 1 - run.first - before
         told = not before or any(
-            start <= run.before + SLACK_NS and end >= min(run.after, cut) - 1_000_000 for start, end in self.named
+            start <= run.before + SLACK_NS and end >= min(run.until, cut) - 1_000_000 for start, end in self.named
         )
         since = max(run.before, cut) if before else run.before
-        left = without(without([(since, run.after)], self.named), self._between())
+        left = without(without([(since, run.until)], self.named), self._between())
         return (0 if told else before) + (later if any(end - start > SLACK_NS for start, end in left) else 0)
 
     def _between(self) -> list[tuple[int, int]]:
-        """The time outside of every session."""
+        """The time of which verify says nothing: nothing recorded."""
         return without([(0, 1 << 63)], self.recorded_in)
 
     @property
@@ -113,7 +125,14 @@ def account(out: Path, exchange: PulseExchange, *, payloads: bool = True) -> Acc
     unique, came = numbers[different], times[different]
     holes = np.flatnonzero(np.diff(unique) > 1)
     missing = [
-        Run(int(unique[hole]) + 1, int(unique[hole + 1]) - 1, int(came[hole]), int(came[hole + 1])) for hole in holes
+        Run(
+            int(unique[hole]) + 1,
+            int(unique[hole + 1]) - 1,
+            int(came[hole]),
+            int(came[hole + 1]),
+            exchange.began + (int(unique[hole + 1]) - 1) * 1_000_000_000 // exchange.rate,
+        )
+        for hole in holes
     ]
     sessions = [session for capture in verdict["captures"] for session in capture["sessions"]]
     intervals = [
@@ -124,17 +143,14 @@ def account(out: Path, exchange: PulseExchange, *, payloads: bool = True) -> Acc
         run
         for run in missing
         if any(
-            (start <= run.before and run.after <= end) or min(end, run.after) - max(start, run.before) > SLACK_NS
+            (start <= run.before and run.after <= end) or min(end, run.until) - max(start, run.before) > SLACK_NS
             for start, end in sound
         )
     ]
     lost = [(loss["from"], loss["to"]) for session in sessions for loss in session["losses"]]
     named = merged([*lost, *((i["from"], i["to"]) for i in intervals if i["state"] == "incomplete")])
-    # before its first subscription is answered a session promises nothing
-    begins = [
-        min((i["from"] for stream in s["streams"] for i in stream["intervals"]), default=s["end"]) for s in sessions
-    ]
-    recorded_in = merged([(begin, s["end"]) for begin, s in zip(begins, sessions, strict=True) if begin is not None])
+    # before its first subscription is answered and after its last connection has ended a session promises nothing
+    recorded_in = merged([(i["from"], i["to"]) for i in intervals])
     return Account(
         int(unique[0]),
         int(unique[-1]),

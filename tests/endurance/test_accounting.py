@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 from tests.endurance.accounting import Account, Run, merged, without
 
@@ -23,8 +24,8 @@ def test_union_and_difference():
 
 
 class TestSilent:
-    HOLE = Run(100, 199, 99 * MS, 200 * MS)
-    ALL = [(0, 10_000 * MS)]
+    HOLE = Run(100, 199, 99 * MS, 200 * MS, 199 * MS)
+    ALL: ClassVar = [(0, 10_000 * MS)]
 
     def test_what_is_named(self):
         assert silent(self.HOLE, [(98 * MS, 201 * MS)], 150, self.ALL) == 0
@@ -36,7 +37,7 @@ class TestSilent:
         assert silent(self.HOLE, [(98 * MS, 160 * MS)], 150, self.ALL) == 50
 
     def test_a_few_at_the_kill_when_the_session_ends_with_its_last_row(self):
-        few = Run(100, 105, 99 * MS, 2000 * MS)
+        few = Run(100, 105, 99 * MS, 2000 * MS, 105 * MS)
         assert silent(few, [], 106, [(0, 99 * MS), (2000 * MS, 3000 * MS)]) == 6
         assert silent(few, [(99 * MS, 1000 * MS)], 106, [(0, 99 * MS), (2000 * MS, 3000 * MS)]) == 0
 
