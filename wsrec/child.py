@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from wsrec import leash
 from wsrec.feed.plan import Subscription
 
 Job = TypeVar("Job", bound=msgspec.Struct)
@@ -122,6 +123,7 @@ def read_job(kind: type[Job]) -> Job:
         msgspec.DecodeError: standard input holds no such job.
 
     """
+    leash.hold()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     header = _read_exactly(_LENGTH.size)

@@ -32,7 +32,7 @@ def supervisor(feeds: list[str], elapsed: float, left: float | None) -> Any:
     now = time.monotonic()
     return SimpleNamespace(
         began=now - elapsed,
-        options=SimpleNamespace(until=None if left is None else now + left),
+        until=None if left is None else now + left,
         pairs=[SimpleNamespace(plans=[SimpleNamespace(feed=feed) for feed in feeds])],
     )
 

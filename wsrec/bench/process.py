@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from wsrec import leash
 from wsrec.child import FailedLine, Line, LogLine, SummaryLine, encode_job
 from wsrec.environment import worker_environment
 
@@ -130,7 +131,7 @@ def running(
         bufsize=0,
         pass_fds=tuple(descriptors),
         start_new_session=True,
-        env={**worker_environment(), **environment},
+        env={**leash.leashed(worker_environment()), **environment},
     )
     process = Process(popen, warn)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from wsrec import leash
 from wsrec.bench.clients import ClientJob, Measure, Measured
 from wsrec.bench.contestants import Client, Contestant
 from wsrec.bench.paced import quantiles
@@ -197,23 +197,30 @@ def _received(files: Sequence[Path]) -> Iterator[pa.Table]:
 
 @contextlib.contextmanager
 def _recorder(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `wsrec record`; where the context ends before it, it is made to give up, and its children with it."""
+    """Run `wsrec record`; where the context ends before it, it is killed, and its children with it."""
     recorder = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdout=subprocess.PIPE, env=environment, start_new_session=True
+        command, stdout=subprocess.PIPE, env=leash.leashed(environment), start_new_session=True
     )
     try:
         yield recorder
     finally:
-        # the first asks it to finish, the second to give up
-        for _ in range(2):
-            if recorder.poll() is None:
-                recorder.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    recorder.wait(_GIVE_UP_SECONDS)
+        below = _children(recorder.pid)
         recorder.kill()
         recorder.wait()
         assert recorder.stdout is not None
         recorder.stdout.close()
+        # they write into a folder that is about to go
+        deadline = time.monotonic() + _GIVE_UP_SECONDS
+        while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process has started; none where it has ended, or the system does not tell."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _ns(times: pa.ChunkedArray) -> Int64s:

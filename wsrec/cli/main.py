@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from wsrec import __version__
+from wsrec import __version__, leash
 
 _COMMANDS = ("record", "report", "verify", "recover", "replay", "feeds", "doctor", "bench")
 
@@ -42,3 +42,4 @@ def main() -> None:
     This machine:         wsrec doctor
     Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
+    leash.hold()

@@ -122,7 +122,7 @@ class _RecordCommand(click.Command):
     help="trades, book, bbo, ticker or the exchange's names. [default: the feed's]",
 )
 @click.option("--subscribe", multiple=True, metavar="TEXT", help="URL targets: send this once connected. Repeatable.")
-@click.option("--duration", type=DurationType(), help="Stop after this time: 30s, 10m, 1h30m.")
+@click.option("--duration", type=DurationType(), help="Stop this long after the first connection opened: 30s, 1h30m.")
 @click.option("--until", type=UntilType(), help="Stop at this time: 17:30, 2026-11-22T17:30:00Z. UTC.")
 @click.option("--until-close", is_flag=True, help="Stop when the exchange closes normally (code 1000), as replays do.")
 @click.option(
@@ -249,10 +249,11 @@ def record(
         duration, until = _typed_end(duration, until)
     if duration is not None and until is not None:
         _fail("--duration and --until: give one of them", ExitStatus.USAGE, as_json)
-    seconds = duration if until is None else (until - datetime.now(UTC)).total_seconds()
+    seconds = None if until is None else (until - datetime.now(UTC)).total_seconds()
     options = RecordOptions(
         out=out,
         until=None if seconds is None else time.monotonic() + seconds,
+        duration=duration,
         cpus=cpus,
         writer_cpu=writer_cpu,
         rt_priority=rt_priority,

@@ -7,6 +7,8 @@ import random
 FIRST = 0.5
 LONGEST = 30.0
 AT_ONCE = 0.1
+# What was refused for good (HTTP 403, a certificate) may be let in later, while others are recorded
+REFUSED = 180.0
 # By cause (`Failure.cause`): who says that we come too often is not asked again within a minute, and a certificate that
 # has become invalid is not renewed within seconds
 _BOUNDS = {"limited": (120.0, 3600.0), "certificate": (300.0, 600.0)}
@@ -42,6 +44,11 @@ class Backoff:
         """The wait (s) before the first attempt after a connection that had proved itself: every message is missed."""
         self.attempts += 1
         return self._chance.uniform(0.0, AT_ONCE)
+
+    def refused(self, at_least: float | None = None) -> float:
+        """The wait (s) before what was refused for good is tried again: always as long, a half of it at random."""
+        self.attempts += 1
+        return max(REFUSED * self._chance.uniform(0.5, 1.0), at_least or 0.0)
 
     def reset(self) -> None:
         """Begin anew, once a connection has proved itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from typing import NamedTuple
@@ -106,9 +107,19 @@ def explain(error: Exception, host: str, port: int) -> Failure:
             return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report it with this line")
 
 
+def _words(body: str) -> str:
+    """What a body says for a terminal: of a page of HTML its title, if that has come."""
+    body = body.strip()
+    if not body.startswith("<"):
+        return body
+    title = re.search(r"<title[^>]*>([^<]+)<", body, re.IGNORECASE)
+    return f"a page, {' '.join(title[1].split())}" if title else "a page"
+
+
 def _refused(error: HandshakeRefused, where: str) -> Failure:
     """What an answer other than 101 means."""
-    body = f": {error.body.strip()}" if error.body.strip() else ""
+    said = _words(error.body)
+    body = f": {said}" if said else ""
     message = f"{where} answered {error}{body}"
     later = error.status in _LATER or error.status >= 500
     cure = _HTTP_CURES.get(error.status, "the server is in trouble; it is tried again" if later else "check the URL")

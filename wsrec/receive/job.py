@@ -53,6 +53,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         busy_poll: whether to try and read all the time, instead of waiting for the kernel's word.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends its connection for good.
+        alone: whether it is the only receiver, which ends where all its connections are refused for good.
         resumed: what it takes over; None for the first receiver.
 
     """
@@ -69,4 +70,5 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     busy_poll: bool = False
     max_message: int = 64 << 20
     until_close: bool = False
+    alone: bool = True
     resumed: Resumed | None = None

@@ -8,6 +8,7 @@ message comes twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import random
@@ -55,6 +56,47 @@ class Side(NamedTuple):
     ring: ByteRing
 
 
+class Prospects:
+    """Whether anything can come of the connections of a receiver: it ends only once all were refused for good.
+
+    Args:
+        alone: whether there is no other receiver that may record meanwhile.
+
+    """
+
+    def __init__(self, *, alone: bool = True) -> None:
+        self._alone = alone
+        self._hopeful: set[Keeper] = set()
+        self._over = asyncio.Event()
+
+    @property
+    def vain(self) -> bool:
+        """Whether each of them was refused, or has come to its end."""
+        return not self._hopeful
+
+    @property
+    def over(self) -> bool:
+        """Whether trying again is of no use."""
+        return self._over.is_set()
+
+    def hope(self, keeper: Keeper) -> None:
+        """Something may come of this one."""
+        self._hopeful.add(keeper)
+
+    def give_up(self, keeper: Keeper) -> bool:
+        """Nothing comes of this one; whether that is so of all."""
+        self._hopeful.discard(keeper)
+        if self._alone and self.vain:
+            self._over.set()
+        return self.over
+
+    async def wait(self, seconds: float) -> None:
+        """Wait, or until trying again is of no use."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+
+
 class Keeper:
     """Keeps one planned connection open until told to stop.
 
@@ -66,6 +108,7 @@ class Keeper:
         tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
+        prospects: what it shares with the other keepers of its receiver; None where it is the only one.
         resumed: a receiver that died, whose rings these are.
 
     Attributes:
@@ -87,8 +130,11 @@ class Keeper:
         tls: TlsPolicy,
         max_message: int,
         until_close: bool,
+        prospects: Prospects | None = None,
         resumed: Resumed | None = None,
     ) -> None:
+        self._prospects = prospects or Prospects()
+        self._prospects.hope(self)
         self.plan = sides[0].plan
         self.was_connected = False
         self.reconnects = 0
@@ -242,6 +288,7 @@ class Keeper:
         finally:
             stop.cancel()
             self._forget_wish()
+            self._prospects.give_up(self)
             await self._end()
 
     async def _end(self) -> None:
@@ -296,8 +343,15 @@ class Keeper:
             if self._active is None and self._lost_since is None:
                 self._lost_since = Since(self.wanted_since, loss.WANTED)
             # what worked before can work again: a firewall's 403 in a maintenance window is not the end
-            in_vain = failure.permanent and not self.was_connected
-            wait = None if in_vain else backoff.next(failure.retry_after, failure.cause)
+            refused = failure.permanent and not self.was_connected
+            wait: float | None
+            if not refused:
+                self._prospects.hope(self)
+                wait = backoff.next(failure.retry_after, failure.cause)
+            elif self._prospects.give_up(self):
+                wait = None
+            else:
+                wait = backoff.refused(failure.retry_after)
             if failure.cause == "limited" and wait is not None:
                 self._gate.shut(wait)
             self._tell_failure(new.plan.conn, failure, wait, backoff.attempts)
@@ -307,9 +361,15 @@ class Keeper:
                 self._finished = True
                 return
             # without any connection the next attempt has its own, shorter wait
-            await self._beside(stop, asyncio.sleep(wait), until_lost=True)
+            await self._beside(stop, self._wait(wait), until_lost=True)
+            if refused and self._prospects.over:
+                self._finished = True
+                return
             if self._active is None:
                 backoff = self._backoff
+
+    async def _wait(self, seconds: float) -> None:
+        await self._prospects.wait(seconds)
 
     async def _attempt(self, new: Connection, attempt: int) -> Failure | None:
         """Try once to open it; why that failed, None where it did not."""
@@ -348,6 +408,7 @@ class Keeper:
         if old is None:
             self.reconnects += self.was_connected
             self.was_connected = True
+            self._prospects.hope(self)
             lost, self._lost_since = self._lost_since, None
             if lost is not None and new.opened_at > lost.time:
                 self._lost(before, lost, self._died or "not connected", loss.OPENED, new.opened_at)

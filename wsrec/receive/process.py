@@ -19,7 +19,7 @@ from wsrec.receive.answers import Answers
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
-from wsrec.receive.keeper import Keeper, Side
+from wsrec.receive.keeper import Keeper, Prospects, Side
 from wsrec.receive.pacing import Gates
 from wsrec.receive.processor import clock_source, processor, troubles
 from wsrec.receive.producer import Producer
@@ -29,6 +29,7 @@ from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
+from wsrec.units import duration
 
 _MEMORY_CURE = "give the machine or the cgroup more memory, or choose a smaller --ring-size or --max-message"
 ANCHOR_INTERVAL = 1.0
@@ -62,6 +63,7 @@ class Receiver:
         ]
         standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}
         gates = Gates()
+        self._prospects = Prospects(alone=job.alone)
         self._connections = [
             Keeper(
                 [side, *([standby[side.plan.conn]] if side.plan.conn in standby else [])],
@@ -71,6 +73,7 @@ class Receiver:
                 tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
+                prospects=self._prospects,
                 resumed=job.resumed,
             )
             for side in sides
@@ -110,8 +113,10 @@ class Receiver:
         # one that failed says more than one that still waits for an answer
         told = next((connection for connection in self._connections if connection.failure), self._connections[0])
         failure = told.never_open()
-        when = "not connected before the end: " if self._stopping.is_set() else ""
-        return child.FailedLine(message=f"{when}{failure.message}", cure=failure.cure)
+        message = failure.message
+        if self._stopping.is_set():
+            message = f"not connected before the end: {message} (tried for {duration(now() - told.wanted_since)})"
+        return child.FailedLine(message=message, cure=failure.cure)
 
     def _prepare(self) -> None:
         job = self._job
@@ -173,6 +178,7 @@ class Receiver:
             connection.publish_covered()
         status["heartbeat"] = now()
         status["connections"] = len(connections)
+        status["vain"] = self._prospects.vain
         status["connected"] = sum(connection.connected for connection in connections)
         for name, counts in (
             ("reads", (connection.reads for connection in connections)),

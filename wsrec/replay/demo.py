@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from wsrec import leash
 from wsrec.child import encode_job
 from wsrec.environment import child_environment
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
@@ -49,7 +50,7 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
             stdout=subprocess.PIPE,
             bufsize=0,
             process_group=0,
-            env=child_environment(),
+            env=leash.leashed(child_environment()),
         )
         try:
             yield _start(process, options)

@@ -29,6 +29,8 @@ RECEIVER_FIELDS = (
     "stalls",
     "reconnects",
     "finished",
+    # nothing comes of any of its connections: each was refused for good, or has ended
+    "vain",
 )
 WRITER_FIELDS = (
     "heartbeat",

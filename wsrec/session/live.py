@@ -169,7 +169,7 @@ def _title(supervisor: Supervisor) -> RenderableType:
         Text(f"recording {clean(names, 60)}", style="bold", no_wrap=True, overflow="ellipsis"),
         duration(elapsed * 1e9),
     ]
-    until = supervisor.options.until
+    until = supervisor.until
     if until is not None:
         left = max(until - time.monotonic(), 0.0)
         bar = ProgressBar(total=elapsed + left, completed=elapsed, width=_BAR)

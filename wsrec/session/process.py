@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from wsrec import leash
 from wsrec.child import (
     FailedLine,
     Line,
@@ -74,6 +75,7 @@ class Child:
 
         """
         self.how, self.failed, self.died, self.summary = "", None, False, None
+        environment = worker_environment(connects=self._connects)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -84,7 +86,7 @@ class Child:
             pass_fds=tuple(descriptors),
             # the terminal's Ctrl-C and hang-up are for the supervisor, also while the child still imports
             start_new_session=True,
-            env=worker_environment(connects=self._connects),
+            env=leash.leashed(environment) if leash.is_leashed() else environment,
             limit=_LINE_MAX,
         )
         self._write(encode_job(job))

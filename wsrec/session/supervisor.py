@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -36,6 +37,7 @@ from wsrec.session.process import Child
 from wsrec.store import claim
 from wsrec.store.alive import Heartbeat
 from wsrec.store.job import FeedJob, WriterJob
+from wsrec.units import duration
 
 NOTES_CAPACITY = 1 << 20
 # A receiver closes its connections within 2 s, or 20 where it is behind, and then its last words may wait for a writer
@@ -47,6 +49,7 @@ _SILENT_PATIENCE = 5.0
 # A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this it is
 # the same wish
 _SAME_WISH = 1.0
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class RecordOptions:
     Attributes:
         out: output folder.
         until: monotonic time (s) at which to stop, None for never.
+        duration: seconds to record, from the first connection that is open; where none opens, to try.
         cpus: processors of the receivers, one receiver each; empty for one receiver on any.
         writer_cpu: processor of the writers.
         rt_priority: SCHED_FIFO priority of the receivers.
@@ -75,6 +79,7 @@ class RecordOptions:
 
     out: Path
     until: float | None = None
+    duration: float | None = None
     cpus: tuple[int, ...] = ()
     writer_cpu: int | None = None
     rt_priority: int | None = None
@@ -140,9 +145,15 @@ class Pair:
         self._alive: Heartbeat | None = None
 
     async def start(
-        self, options: RecordOptions, feeds: list[Feed], start: dict[str, Any], locks: Sequence[int] = ()
+        self,
+        options: RecordOptions,
+        feeds: list[Feed],
+        start: dict[str, Any],
+        locks: Sequence[int] = (),
+        *,
+        alone: bool = True,
     ) -> None:
-        """Make the shared memory and start both processes.
+        """Make the shared memory and start both processes; `alone` where there is no other pair.
 
         Raises:
             OSError: no memory, no descriptors, or no process.
@@ -200,6 +211,7 @@ class Pair:
             busy_poll=options.busy_poll,
             max_message=options.max_message,
             until_close=options.until_close,
+            alone=alone,
         )
         self._alive = Heartbeat(options.out / ".wsrec" / self.session)
         self._alive.start()
@@ -288,6 +300,7 @@ class Supervisor:
         pairs: receivers and writers, one pair a processor.
         options: how it records.
         began: monotonic time (s) of the start.
+        until: monotonic time (s) at which it ends; None where that is not known (yet).
 
     """
 
@@ -302,6 +315,7 @@ class Supervisor:
     ) -> None:
         self.options = options
         self.began = time.monotonic()
+        self.until: float | None = None
         self._targets = targets
         self._feeds = feeds
         self._on_log = on_log = _withholding(on_log, plans)
@@ -341,14 +355,21 @@ class Supervisor:
         for number in handled:
             loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         if self.options.until is not None:
-            loop.call_later(max(self.options.until - time.monotonic(), 0), self._stop, "the time was up")
+            self._end_at(self.options.until)
+        looking: list[asyncio.Task[None]] = []
         start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
         try:
             for pair in self.pairs:
-                await pair.start(self.options, self._feeds, start, self._locks)
+                await pair.start(self.options, self._feeds, start, self._locks, alone=len(self.pairs) == 1)
+            if self.options.duration is not None:
+                looking.append(asyncio.ensure_future(self._look_for_begin(self.options.duration)))
+            if len(self.pairs) > 1:
+                looking.append(asyncio.ensure_future(self._look_for_hope()))
             await asyncio.gather(*(self._record(pair) for pair in self.pairs))
         finally:
             self._abandon()
+            for task in looking:
+                task.cancel()
             for number in handled:
                 loop.remove_signal_handler(number)
         keepers = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
@@ -359,7 +380,7 @@ class Supervisor:
 
     def is_open(self) -> bool:
         """Whether every connection is open now, and what comes reaches the disk."""
-        pages = [pair.status for pair in self.pairs if pair.status is not None]
+        pages = self._pages()
         planned = sum(len(pair.plans) for pair in self.pairs)
         trouble = any(page.writer["disk_trouble"] or not page.writer["heartbeat"] for page in pages)
         return sum(int(page.receiver["connected"]) for page in pages) == planned and not trouble
@@ -370,6 +391,34 @@ class Supervisor:
         plans = [plan for pair in self.pairs for plan in pair.plans if plan.feed in answering]
         asked = sum(len(subscription.topics) for plan in plans for subscription in plan.subscriptions)
         return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
+
+    def _end_at(self, moment: float) -> None:
+        """End at this monotonic time (s)."""
+        self.until = moment
+        asyncio.get_running_loop().call_later(
+            max(moment - time.monotonic(), 0), functools.partial(self._stop, "the time was up")
+        )
+
+    async def _look_for_begin(self, seconds: float) -> None:
+        """Have it end that long after the first connection was open; where none is, after as long of trying."""
+        while not any(page.receiver["heartbeat"] for page in self._pages()):
+            await asyncio.sleep(_LOOK_SECONDS)
+        tried_since = time.monotonic()
+        while not any(page.receiver["connected"] or page.receiver["frames"] for page in self._pages()):
+            if time.monotonic() - tried_since >= seconds:
+                self._stop(f"no connection was open within {duration(int(seconds * 1e9))}")
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._end_at(time.monotonic() + seconds)
+
+    async def _look_for_hope(self) -> None:
+        """Have it end once every receiver's connections were refused for good."""
+        while not all(page.receiver["vain"] for page in self._pages()):
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._stop("every connection was refused")
+
+    def _pages(self) -> list[StatusPage]:
+        return [pair.status for pair in self.pairs if pair.status is not None]
 
     async def _record(self, pair: Pair) -> None:
         """One pair's part from its start to its end: the receiver's comes first, and then the writer's."""
