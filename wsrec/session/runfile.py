@@ -164,7 +164,9 @@ class Run(_Model):
     shard: Annotated[Shard | None, BeforeValidator(_shard, json_schema_input_type=str)] = Field(
         default=None, description="Which of several equal shares of all feeds' symbols to take: `3/16`."
     )
-    duration: _Duration | None = Field(default=None, description="Stop this long after the first connection opened: `10m`. Or `until`.")
+    duration: _Duration | None = Field(
+        default=None, description="Stop this long after the first connection opened: `10m`. Or `until`."
+    )
     until: Annotated[datetime | None, BeforeValidator(_until, json_schema_input_type=str)] = Field(
         default=None, description='Stop at this time, UTC: `17:30`, `"2026-11-22T17:30:00Z"` (in quotes).'
     )
