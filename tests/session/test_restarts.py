@@ -84,10 +84,12 @@ class TestReceiver:
         (capture,) = verified(work, wsrec, 4)["captures"]
         (session,) = capture["sessions"]
         incomplete = [i for s in session["streams"] for i in s["intervals"] if i["state"] == "incomplete"]
-        (interval,) = incomplete
+        # what the last read brought was handed off a little later
+        assert len(incomplete) <= 2
+        assert incomplete[0]["to"] == incomplete[-1]["from"] or len(incomplete) == 1
         # two receivers put their clocks onto UTC each by itself
-        assert lost["detail"]["from"] - 1_000_000 <= interval["from"] < lost["detail"]["to"]
-        assert interval["reason"].endswith(lost["detail"]["reason"])
+        assert lost["detail"]["from"] - 1_000_000 <= incomplete[0]["from"] < lost["detail"]["to"]
+        assert all(interval["reason"].endswith(lost["detail"]["reason"]) for interval in incomplete)
 
     def test_killed_again_and_again(self, recording):
         work = recording("--json")
