@@ -28,10 +28,11 @@ class LastFrames:
 
     def take(self, slots: Slots) -> None:
         """Note the next slots, in order."""
-        own = slots["flags"] & _OWN_WORDS != 0
-        if own.any():
-            slots = slots[~own]
-        self._events[slots["conn"]] = slots["event"]
+        conns, events = slots["conn"], slots["event"]
+        received = slots["flags"] & _OWN_WORDS == 0
+        if not received.all():
+            conns, events = conns[received], events[received]
+        self._events[conns] = events
 
     def __getitem__(self, conn: int) -> int:
         return int(self._events[conn])
