@@ -72,6 +72,11 @@ class SilenceTracker:
         feed: the feed; without `fields` messages do not tell their channel, and nothing is watched.
         topics: what each connection asks for.
 
+    Attributes:
+        streams: the subscriptions.
+        begun: those that began with the messages that were `seen` last, before anything had confirmed them.
+        found: the numbers of the streams of these messages, and which of the messages they are.
+
     """
 
     def __init__(self, feed: Feed, topics: Mapping[int, Iterable[str]]) -> None:
@@ -101,6 +106,8 @@ class SilenceTracker:
         self._last = np.full(len(self.streams), _NEVER, np.int64)
         self._silent = np.zeros(len(self.streams), np.bool_)
         self._look = 0
+        self.begun: list[Stream] = []
+        self.found: tuple[Any, Int64s] = (np.empty(0, np.int64), np.empty(0, np.int64))
 
     @property
     def watches(self) -> bool:
@@ -129,6 +136,7 @@ class SilenceTracker:
         """Messages came, in order of their time; the streams whose silence they end are returned."""
         channels = self._channels.of(columns.channel)
         rows = np.flatnonzero(channels)
+        self.begun, self.found = [], (rows[:0], rows[:0])
         if not rows.size:
             return []
         of_conn, channels, symbols = conns[rows].astype(np.int64), channels[rows], self._symbols.of(columns.symbol)
@@ -140,7 +148,10 @@ class SilenceTracker:
             unnamed = ~known(columns.symbol.indices)[rows]
             places, at = _joined((places, at), self._find_all(of_conn[unnamed], channels[unnamed], rows[unnamed]))
         when = time[at]
+        self.found = places, at
         begun = self._since[places] == _NEVER
+        if begun.any():
+            self.begun = [self.streams[n] for n in np.unique(places[begun]).tolist()]
         # the first message where several are given: what is written last stays
         self._since[places[begun][::-1]] = when[begun][::-1]
         resumed = self._resumed(places, when) if self._silent.any() else []

@@ -42,6 +42,7 @@ from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.store.joiner import Key, Parts
+from wsrec.store.joins import JoinChecker
 from wsrec.store.ledger import FeedLedger, Ledger
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.output import Encoder, ParquetOutput
@@ -141,6 +142,8 @@ class FeedWriter:
         )
         # what the URL asks for nothing confirms
         self._by_url = {plan.conn: frozenset(plan.asked_by_url) for plan in self._connections(job)}
+        numbered = any(one.snapshot and one.snapshot.exchange_seq for one in self._model.channels.values())
+        self._joins = JoinChecker() if numbered else None
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         # the channels whose rule cannot be applied to all messages, as far as that was said
@@ -251,7 +254,10 @@ class FeedWriter:
         self._next_seq += count
         self._count(slots, when, np.diff(offsets))
         if self._silence.watches:
-            for resumed in self._silence.seen(slots["conn"], fields, when.handoff):
+            resumed_streams = self._silence.seen(slots["conn"], fields, when.handoff)
+            for stream in self._silence.begun:
+                self._fetch_first(stream)
+            for resumed in resumed_streams:
                 conn, topic = resumed.stream
                 self.event(
                     resumed.time,
@@ -262,7 +268,9 @@ class FeedWriter:
                     since=resumed.since,
                     duration_ns=resumed.time - resumed.since,
                 )
+        self._hold_against_snapshots(slots, when, fields, named)
         self._check_sequences(slots, when, payload, fields)
+        self._judge_snapshots(int(when.handoff[-1]))
         self._check_books(slots, when, payload, fields, readable)
         self._warn_of_skipped()
         self._match_acks(slots, when, payload, fields)
@@ -349,6 +357,10 @@ class FeedWriter:
                 self._give_up_dividing(conn, time, "not settled before the connection was closed")
             self._end_numbers(conn, time)
             self._books.reset(conn)
+            if self._joins is not None:
+                for number, stream in enumerate(self._silence.streams):
+                    if stream.conn == conn:
+                        self._joins.ended(number)
             self._acks.disconnected(conn)
             self._division.disconnected(conn)
             self._unattributed.pop(conn, None)
@@ -372,9 +384,13 @@ class FeedWriter:
 
     def _begun(self, conn: int, topics: Sequence[str], time: int) -> None:
         for stream in self._silence.subscribed(conn, topics, time):
-            snapshot = self._channels[stream.topic.channel].snapshot
-            if snapshot is not None and snapshot.at_start:
-                self._fetch(snapshot, stream, "the subscription began")
+            self._fetch_first(stream)
+
+    def _fetch_first(self, stream: Stream) -> None:
+        """The first sign of a stream, its confirmation or a message: what it begins with is fetched, if it is to be."""
+        snapshot = self._channels[stream.topic.channel].snapshot
+        if snapshot is not None and snapshot.at_start:
+            self._fetch(snapshot, stream, "the subscription began")
 
     def expire_acks(self, time: int) -> None:
         """Tell which subscriptions nobody has answered (time: ns since the epoch)."""
@@ -512,7 +528,7 @@ class FeedWriter:
                 if snapshot is not None and self._remedies.due((action, stream), now, least):
                     self._fetch(snapshot, stream, reason)
 
-    def _fetch(self, snapshot: Snapshot, stream: Stream, reason: str) -> None:
+    def _fetch(self, snapshot: Snapshot, stream: Stream, reason: str, wait: float = 0.0) -> None:
         conn, topic = stream
         # a snapshot is of one symbol, and what such a topic stands for is not
         if self._ask is None or (topic.symbol is None and "{symbol}" in snapshot.url):
@@ -521,9 +537,67 @@ class FeedWriter:
         shown, url = snapshot.filled(topic.symbol), snapshot.filled(topic.symbol, self._snapshots.get(topic.channel))
         self._ask(
             SnapshotRequest(
-                self.name, conn, number, topic.channel, topic.symbol, url, snapshot.interval, reason, public_url=shown
+                self.name,
+                conn,
+                number,
+                topic.channel,
+                topic.symbol,
+                url,
+                snapshot.interval,
+                reason,
+                public_url=shown,
+                wait=wait,
             )
         )
+
+    def _hold_against_snapshots(self, slots: Slots, when: Stamps, fields: FieldColumns, named: FieldColumns) -> None:
+        """Remember up to where each stream's numbers have come, and the numbers of the snapshots among the rows."""
+        if self._joins is None:
+            return
+        if named is not fields:
+            for row in np.flatnonzero(slots["flags"] & _REST).tolist():
+                stream = int(slots["offset"][row])
+                if self._snapshot_of(stream).exchange_seq:
+                    self._joins.fetched(stream, named.exchange_seq[row].as_py(), int(when.handoff[row]))
+            return
+        places, rows = self._silence.found
+        for stream in np.unique(places).tolist():
+            snapshot = self._channels[self._silence.streams[stream].topic.channel].snapshot
+            if snapshot is None or not snapshot.exchange_seq:
+                continue
+            mine = rows[places == stream]
+            mine = mine[fields.exchange_seq.is_valid().to_numpy(zero_copy_only=False)[mine]]
+            if len(mine):
+                first, last = int(mine[0]), int(mine[-1])
+                before, time = _number_before(fields, first), int(when.handoff[last])
+                self._joins.messages(stream, before, fields.exchange_seq[last].as_py(), time)
+
+    def _break_runs(self, gap: SequenceGap, fields: FieldColumns) -> None:
+        assert self._joins is not None
+        for stream in self._silence.topic(gap.conn, gap.channel, gap.symbol):
+            self._joins.broke(
+                self._silence.streams.index(stream), _number_before(fields, gap.index if gap.index >= 0 else gap.at)
+            )
+
+    def _snapshot_of(self, stream: int) -> Snapshot:
+        snapshot = self._channels[self._silence.streams[stream].topic.channel].snapshot
+        assert snapshot is not None
+        return snapshot
+
+    def _judge_snapshots(self, time: int) -> None:
+        """Tell which snapshots join their streams, and have those fetched again that do not."""
+        for found in () if self._joins is None else self._joins.judge():
+            stream = self._silence.streams[found.stream]
+            conn, topic = stream
+            about = {"channel": topic.channel, "symbol": topic.symbol}
+            numbers = {"number": found.number, "first": found.first, "last": found.last}
+            if found.why is None:
+                self.event(time, EventKind.SNAPSHOT_JOINED, conn=conn, **about, **numbers)
+                continue
+            missed = {"why": found.why, "retry_s": found.wait}
+            self.event(time, EventKind.SNAPSHOT_MISSED, conn=conn, **about, **numbers, **missed)
+            if found.wait is not None:
+                self._fetch(self._snapshot_of(found.stream), stream, f"the last one missed: {found.why}", found.wait)
 
     def finish(
         self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts], next_slot: int | None = None
@@ -637,6 +711,8 @@ class FeedWriter:
             where = Rows(self._next_seq - len(slots), when.handoff, payload)
             checked = self._sequences.check(slots["conn"], fields, where)
             self._compared.add(fields.channel, checked.links)
+            for gap in checked.gaps if self._joins is not None else ():
+                self._break_runs(gap, fields)
             self._tell_of(checked.gaps, where.first, when.recv_time)
 
     def _end_numbers(self, conn: int, time: int) -> None:
@@ -767,6 +843,14 @@ class FeedWriter:
             "ledger": ledger,
         }
         return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
+
+
+def _number_before(fields: FieldColumns, row: int) -> int:
+    """The number that a message follows: as it says itself, else the one before its first."""
+    previous, first = fields.seq_previous[row].as_py(), fields.seq_first[row].as_py()
+    if previous is not None:
+        return int(previous)
+    return int(fields.exchange_seq[row].as_py() if first is None else first) - 1
 
 
 def step_durations(when: Stamps) -> list[tuple[Step, Any]]:

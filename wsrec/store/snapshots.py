@@ -53,6 +53,7 @@ class SnapshotRequest(NamedTuple):
         interval: least time (s) before the feed's next request.
         reason: why it is wanted.
         public_url: `url` without what may be secret.
+        wait: time (s) before it is fetched.
 
     """
 
@@ -65,6 +66,7 @@ class SnapshotRequest(NamedTuple):
     interval: float
     reason: str
     public_url: str
+    wait: float = 0.0
 
 
 class Fetched(NamedTuple):
@@ -140,7 +142,7 @@ class SnapshotThread(threading.Thread):
     def ask(self, request: SnapshotRequest) -> None:
         """Have a snapshot fetched; one that is waited for already is not asked for twice."""
         with self._changed:
-            self._waiting.setdefault((request.conn, request.stream), _Due(request, time.monotonic(), 1))
+            self._waiting.setdefault((request.conn, request.stream), _Due(request, time.monotonic() + request.wait, 1))
             self._changed.notify()
 
     def stop(self) -> None:

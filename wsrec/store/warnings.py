@@ -36,6 +36,7 @@ class EventWarnings:
             EventKind.REFUSED: ("refused subscriptions", self._refused),
             EventKind.UNANSWERED: ("unanswered subscriptions", self._unanswered),
             EventKind.GAP: ("sequence gaps", _gap),
+            EventKind.SNAPSHOT_MISSED: ("snapshots that do not join", _missed),
             EventKind.LOST_INTERVAL: ("lost intervals", _lost),
         }
 
@@ -92,3 +93,9 @@ def _gap(detail: Mapping[str, Any]) -> tuple[str, str | None]:
 def _lost(detail: Mapping[str, Any]) -> tuple[str, str | None]:
     reason = clean(str(detail.get("reason") or ""), _WORDS_MAX)
     return f"nothing was recorded for {duration(detail['duration_ns'])}: {reason}", None
+
+
+def _missed(detail: Mapping[str, Any]) -> tuple[str, str | None]:
+    where = " ".join(clean(name, 100) for name in (detail.get("channel"), detail.get("symbol")) if name)
+    again = "another is fetched" if detail["retry_s"] is not None else "none is fetched any more"
+    return f"the snapshot of {where} does not join its stream: {detail['why']}; {again}", None
