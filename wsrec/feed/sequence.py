@@ -230,14 +230,18 @@ class SequenceChecker:
             if rule is not SequenceRule.NEXT:
                 column = columns.seq_first if rule is SequenceRule.TOUCHING else columns.seq_previous
                 places = rows[chosen]
-                there = known(column)[places]
-                # one that begins anew and names nothing before it: what was before cannot be held against it
-                anew = ~there & columns.seq_reset.to_numpy(zero_copy_only=False)[places]
-                found[chosen] = np.where(anew, seq[chosen], _bits(column)[places])
-                below[chosen] = there & _below(column)[places]
-                link[chosen[follows[chosen] & ~there & ~anew]] = Link.UNLINKED
-                follows[chosen] &= there | anew
-                begun[chosen] = anew
+                there, numbers = known(column)[places], _bits(column)[places]
+                if columns.seq_reset.true_count:
+                    # one that begins anew and names nothing before it: what was before cannot be held against it
+                    begun[chosen] = ~there & columns.seq_reset.to_numpy(zero_copy_only=False)[places]
+                    numbers = np.where(begun[chosen], seq[chosen], numbers)
+                    there |= begun[chosen]
+                found[chosen] = numbers
+                if (negative := _below(column)).any():
+                    below[chosen] = known(column)[places] & negative[places]
+                if not there.all():
+                    link[chosen[follows[chosen] & ~there]] = Link.UNLINKED
+                    follows[chosen] &= there
             if rule is SequenceRule.PREVIOUS:
                 broken[chosen] = (found[chosen] != before) | below[chosen]
                 continue

@@ -232,7 +232,7 @@ def _incidents(recording: Recording) -> Table:
     grid.add_column(overflow="fold")
     shown = recording.incidents[:_SHOWN_INCIDENTS]
     for incident in shown:
-        grid.add_row(utc(incident.time), Text(clean(incident.kind, 16), style="yellow"), _incident(incident))
+        grid.add_row(utc(incident.time), Text(clean(incident.kind, 20), style="yellow"), _incident(incident))
     rest = sum(recording.events[kind] for kind in {i.kind for i in recording.incidents}) - len(shown)
     if rest > 0:
         grid.add_row(f"and {rest:,} more", "", "")

@@ -629,7 +629,7 @@ class FeedWriter:
                 channel=odd.channel,
                 count=odd.messages,
                 unit=odd.unit,
-                said_ns=odd.said,
+                said=odd.said,
                 seq=odd.row,
             )
         ledger = self.ledger.finish(unfinished)
