@@ -10,7 +10,8 @@ import pytest
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
-from wsrec.receive.failure import NobodyThereError, explain
+from wsrec.receive.backoff import Backoff
+from wsrec.receive.failure import ClosedByExchangeError, NobodyThereError, explain
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -103,3 +104,20 @@ class TestHttp:
 
     def test_hands_on_how_long_to_wait(self):
         assert explain(HandshakeRefused(429, "Slow Down", 30.0, ""), "x.test", 443).retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "cause"),
+    [
+        (1008, "Too many requests", "limited"),
+        (1013, "rate limit", "limited"),
+        (4029, "throttled", "limited"),
+        (1008, "policy violation", "lost"),
+        (1001, "", "lost"),
+    ],
+)
+def test_a_close_that_says_that_we_come_too_often_is_limited(code, words, cause):
+    failure = explain(ClosedByExchangeError(code, words), "x.test", 443)
+    assert failure.cause == cause
+    assert f"{code} {words}".rstrip() in failure.message
+    assert Backoff().next(failure.retry_after, failure.cause) >= (60 if cause == "limited" else 0)

@@ -87,7 +87,7 @@ class TestWhileRecording:
 
         def answer(topic, number):
             if topic == "trade.BAD":
-                words = f"no such \x1b[31mthing\u202e {KEY} " + "x" * 5000
+                words = f"no such stream of /ws \x1b[31mthing\u202e {KEY} " + "x" * 5000
                 yield {"id": number, "code": 7, "msg": words}
             elif topic == "trade.A":
                 yield {"id": number}
@@ -96,7 +96,7 @@ class TestWhileRecording:
 
         log = curt(answer, "--symbols", "A,BAD,MUTE")
         log.wait_for("curt: gap in trade A", "expected 2, found 3")
-        refused = log.wait_for("curt", "trade.BAD", "7: no such")
+        refused = log.wait_for("curt", "trade.BAD", "7: no such stream of /ws")
         log.wait_for("curt", "trade.MUTE", "no answer")
         assert "\x1b" not in refused
         assert "\u202e" not in refused
