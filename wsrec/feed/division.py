@@ -14,13 +14,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from wsrec.feed.limited import is_limited
+
 _PAUSE_NS = 60_000_000_000
 _PAUSE_MAX_NS = 3_600_000_000_000
 # Refusals in a row beside those that it takes to find one culprit among all (two each time it is halved)
 _IN_A_ROW = 4
-_TOO_MUCH = re.compile(
-    r"too many|too much|too fast|rate.?limit|limit exceeded|throttl|frequen|\b(429|418)\b", re.IGNORECASE
-)
 
 
 class Order(NamedTuple):
@@ -84,7 +83,7 @@ class Division:
         if len(topics) < 2 and not disputed:
             return None
         state = self._connections.setdefault(conn, _Connection())
-        too_much = _TOO_MUCH.search(words) is not None
+        too_much = is_limited(words)
         if not too_much and len(topics) == 1:
             self._count(state, topics, now)
             self._settle(state, topics)

@@ -13,6 +13,7 @@ from wsrec import __version__, child
 from wsrec.feed.plan import ConnectionPlan, Subscription, divided
 from wsrec.receive import opening, timestamping
 from wsrec.receive.clock import now
+from wsrec.receive.failure import ClosedByExchangeError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
@@ -431,8 +432,7 @@ class Connection:
             return error
         received = self._conversation.close_received if self._conversation else None
         if received is not None:
-            code = int(received.code)
-            return ConnectionResetError(f"the exchange closed the connection: {code} {received.reason}".rstrip())
+            return ClosedByExchangeError(int(received.code), received.reason)
         return ConnectionResetError("the connection ended without a closing handshake")
 
     async def close(self, patience: float | None = None) -> int | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
+from wsrec.feed.limited import is_limited
 from wsrec.receive.token import TokenError
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, ProtocolError
 
@@ -19,7 +20,7 @@ class Failure(NamedTuple):
 
     Attributes:
         cause: `token`, `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`,
-            `limited` (HTTP 418 and 429), `protocol` or `lost`.
+            `limited` (HTTP 418 and 429, or a close that says so), `protocol` or `lost`.
         message: what happened.
         cure: what to do about it.
         permanent: whether trying again cannot help.
@@ -32,6 +33,14 @@ class Failure(NamedTuple):
     cure: str
     permanent: bool = False
     retry_after: float | None = None
+
+
+class ClosedByExchangeError(ConnectionResetError):
+    """The exchange closed an open connection, with a code and its words (RFC 6455 section 7.4)."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(f"the exchange closed the connection: {code} {words}".rstrip())
+        self.limited = is_limited(words)
 
 
 class NobodyThereError(TimeoutError):
@@ -97,6 +106,8 @@ def explain(error: Exception, host: str, port: int) -> Failure:
             return Failure(
                 "timeout", f"{where} did not answer in time", "check the network, a firewall or a proxy between"
             )
+        case ClosedByExchangeError(limited=True):
+            return Failure("limited", f"{where}: {error}", "open fewer connections, ask for less on each, or wait")
         case ConnectionError():
             return Failure(
                 "lost", f"{where}: {error.strerror or error}", "nothing to do if it is rare; else check the network"

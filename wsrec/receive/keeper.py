@@ -459,6 +459,8 @@ class Keeper:
             self._retry_in = self._backoff.at_once()
         else:
             self._retry_in = self._backoff.next(self.failure.retry_after, self.failure.cause)
+        if self.failure.cause == "limited" and not trying:
+            self._gate.shut(self._retry_in)
         self._tell_failure(active.plan.conn, self.failure, self._retry_in, self._backoff.attempts)
         gc.collect()
 

@@ -14,11 +14,12 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -27,7 +28,6 @@ from wsrec.child import FailedLine, LogLine, Renew, Resubscribe, Stop, SummaryLi
 from wsrec.feed.plan import ConnectionPlan, divided, standbys
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
-from wsrec.receive.token import secrets_of
 from wsrec.ring.bytering import DEFAULT_CAPACITY, ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import WRITER_FIELDS, StatusPage
@@ -49,6 +49,9 @@ _SILENT_PATIENCE = 5.0
 # A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this it is
 # the same wish
 _SAME_WISH = 1.0
+# characters of what is taken out of log lines as a secret, and of a key that stands in an address's path
+_SECRET_LEAST = 8
+_KEY_IN_PATH = 16
 _LOOK_SECONDS = 0.05
 
 
@@ -553,9 +556,7 @@ def _waiting_for(name: str) -> str:
 
 def _withholding(on_log: Callable[[LogLine], None], plans: Sequence[ConnectionPlan]) -> Callable[[LogLine], None]:
     """`on_log` without the feeds' secrets: an exchange may repeat them, and the writer does not know them."""
-    secrets_of_plans = sorted(
-        {secret for plan in plans for secret in secrets_of(plan, plan.url)}, key=len, reverse=True
-    )
+    secrets_of_plans = sorted({secret for plan in plans for secret in _telling(plan)}, key=len, reverse=True)
 
     def log(line: LogLine) -> None:
         message = line.message
@@ -564,3 +565,14 @@ def _withholding(on_log: Callable[[LogLine], None], plans: Sequence[ConnectionPl
         on_log(line if message == line.message else replace(line, message=message))
 
     return log
+
+
+def _telling(plan: ConnectionPlan) -> Iterator[str]:
+    """What of a plan is secret and stands for nothing else: a word of an address that is one of the language is not."""
+    parts = urlsplit(plan.url)
+    raw = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    keys = [part for part in parts.path.split("/") if len(part) >= _KEY_IN_PATH and any(map(str.isdigit, part))]
+    for text in (*raw, *keys, parts.username or "", parts.password or "", *plan.headers.values()):
+        for secret in (text, unquote(text)):
+            if len(secret) >= _SECRET_LEAST and "{" not in secret and secret not in plan.public_url:
+                yield secret
