@@ -154,10 +154,12 @@ class AckTracker:
         topics = tuple(dict.fromkeys(topics))
         return [AckOutcome("ack", conn, topics) if refusal is None else AckOutcome("refused", conn, topics, refusal)]
 
-    def expired(self, now_ns: int) -> list[AckOutcome]:
-        """Requests whose time is over, each reported once."""
+    def expired(self, now_ns: int, only: int | None = None) -> list[AckOutcome]:
+        """Requests whose time is over, each reported once; those of one connection where `only` names it."""
         late = []
         for conn, requests in list(self._waiting.items()):
+            if only not in (None, conn):
+                continue
             for request in [request for request in requests if request.deadline_ns <= now_ns]:
                 late.append(AckOutcome("unanswered", conn, tuple(request.topics)))
                 requests.remove(request)
@@ -172,6 +174,10 @@ class AckTracker:
     def disconnected(self, conn: int) -> None:
         """Forget what was asked on `conn`: its end is an event of its own."""
         self._waiting.pop(conn, None)
+
+    def forget(self) -> None:
+        """Forget all that was asked: the answers may be among what was lost."""
+        self._waiting.clear()
 
     def _forget(self, conn: int, topics: Sequence[str], answered: _Request | None = None) -> None:
         """These topics are answered, on whatever request; `answered` is over where none of its topics is left."""

@@ -126,6 +126,11 @@ class SilenceTracker:
         place = self._places.get((conn, topic))
         return place is not None and bool(self._last[place] != _NEVER)
 
+    def since(self, conn: int, topic: str) -> int | None:
+        """When a topic was confirmed on a connection, or had its first message, whichever came first."""
+        place = self._places.get((conn, topic))
+        return None if place is None or self._since[place] == _NEVER else int(self._since[place])
+
     def disconnected(self, conn: int) -> None:
         """The connection ended, which is an event of its own."""
         of = self._conns == conn

@@ -20,6 +20,7 @@ from wsrec.feed.asking import Ask as Asked
 from wsrec.feed.asking import ask, messages
 from wsrec.feed.checksum import BookChecker
 from wsrec.feed.comparison import Comparison
+from wsrec.feed.confirmations import Confirmations
 from wsrec.feed.division import Division, Order
 from wsrec.feed.fields import FieldColumns, FieldReader
 from wsrec.feed.message import Ids, integer_in
@@ -144,6 +145,11 @@ class FeedWriter:
         self._by_url = {plan.conn: frozenset(plan.asked_by_url) for plan in self._connections(job)}
         numbered = any(one.snapshot and one.snapshot.exchange_seq for one in self._model.channels.values())
         self._joins = JoinChecker() if numbered else None
+        asked = {
+            plan.conn: [topic for said in plan.subscriptions for topic in said.topics]
+            for plan in self._connections(job)
+        }
+        self._confirmations = Confirmations(self._acks, self._silence, asked)
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         # the channels whose rule cannot be applied to all messages, as far as that was said
@@ -223,7 +229,7 @@ class FeedWriter:
 
     def forget_requests(self) -> None:
         """Do not wait for answers: they may be among what was lost."""
-        self._acks = AckTracker(self._model)
+        self._acks.forget()
 
     def add(self, slots: Slots, when: Stamps, payload: pa.Array, number: int) -> None:
         """Write rows to the pair of files of this number.
@@ -343,17 +349,26 @@ class FeedWriter:
         elif kind is EventKind.ACK:
             self.answered += len(detail["topics"])
             if conn is not None:
+                self._confirmations.confirmed(conn, detail["topics"], time)
                 self._begun(conn, detail["topics"], time)
         elif kind is EventKind.GAP:
             self.gaps += 1
             self._file_gaps += 1
+        elif kind is EventKind.CONNECT and conn is not None:
+            self._confirmations.connected(conn)
         elif kind is EventKind.REPLACED and conn is not None:
-            # what the one before brought has ended, and what this one brings is not known to have begun
-            self._give_up_waiting(conn, time, "not confirmed when its connection took over")
+            for who, topics, why in self._confirmations.replaced(detail["from_conn"], conn, detail["to"]):
+                self.event(time, EventKind.UNANSWERED, conn=who, topics=topics, message=why)
         elif kind is EventKind.DISCONNECT and conn is not None:
-            if not detail.get("message") and detail.get("received_bytes") is not None:
-                # closed in order: no lost interval tells of it
-                self._give_up_waiting(conn, time, "not answered before the connection was closed")
+            for outcome in self._acks.expired(time, conn):
+                self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics)
+            in_order = not detail.get("message") and detail.get("received_bytes") is not None
+            left = self._confirmations.ended(conn, time if in_order else None)
+            if in_order:
+                # no lost interval tells of it
+                if left:
+                    why = "not answered before the connection was closed"
+                    self.event(time, EventKind.UNANSWERED, conn=conn, topics=left, message=why)
                 self._give_up_dividing(conn, time, "not settled before the connection was closed")
             self._end_numbers(conn, time)
             self._books.reset(conn)
@@ -461,15 +476,12 @@ class FeedWriter:
 
         """
         for conn in self.conns:
-            self._give_up_waiting(conn, time, "not answered before the session's end")
+            left = self._confirmations.waiting(conn)
+            if left:
+                why = "not answered before the session's end"
+                self.event(time, EventKind.UNANSWERED, conn=conn, topics=left, message=why)
             self._give_up_dividing(conn, time, "not settled before the session's end")
         self.event(time, EventKind.SESSION_END, **detail)
-
-    def _give_up_waiting(self, conn: int, time: int, why: str) -> None:
-        """Tell which subscriptions of a connection nobody has answered yet, and nothing has come of."""
-        silent = [topic for topic in self._acks.open(conn) if not self._silence.heard(conn, topic)]
-        if silent:
-            self.event(time, EventKind.UNANSWERED, conn=conn, topics=silent, message=why)
 
     def _give_up_dividing(self, conn: int, time: int, why: str) -> None:
         """What was refused together with others, and was neither confirmed nor refused alone since, is refused."""

@@ -48,6 +48,8 @@ class _Epoch:
         # its last message, and whether it ended in another way than in order
         self.last_row = 0
         self.broke = False
+        # where another one took over: its last data of any kind
+        self.alive_until = 0
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
@@ -176,7 +178,7 @@ class Streams:
             start, end = _integer(detail.get("from"), time), _integer(detail.get("to"), time)
             self.losses.append(Loss(conn=conn, start=start, end=end, reason=str(detail.get("reason", ""))))
         elif kind == EventKind.REPLACED:
-            self._replaced(_integer(detail.get("to_conn"), -1))
+            self._replaced(_integer(detail.get("from_conn"), -1), _integer(detail.get("to_conn"), -1), detail.get("to"))
         elif conn is not None:
             self._connection_event(time, kind, conn, detail)
 
@@ -199,16 +201,20 @@ class Streams:
                 epoch.end, epoch.reason = time, f"closed by {detail.get('by')}"
         elif kind == EventKind.DISCONNECT:
             epoch = self._current(conn)
-            epoch.end = time if epoch.end is None else min(epoch.end, time)
+            # what we close goes on to bring messages until it is closed
+            epoch.end = time
             epoch.broke = bool(detail.get("message")) or detail.get("received_bytes") is None
             epoch.reason = str(detail.get("message") or epoch.reason or "the connection ended")
             self._epochs[conn].append(_Epoch())
 
-    def _replaced(self, conn: int) -> None:
-        """This connection has taken over from one that was still open."""
-        opened = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
-        if opened:
-            opened[-1].took_over = True
+    def _replaced(self, old: int, new: int, until: Any) -> None:
+        """A connection has taken over from one that was still open, and had its last data then."""
+        for conn in (old, new):
+            opened = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
+            if opened and conn == new:
+                opened[-1].took_over = True
+            elif opened:
+                opened[-1].alive_until = _integer(until)
 
     def _current(self, conn: int) -> _Epoch:
         epochs = self._epochs.setdefault(conn, [])
@@ -409,7 +415,7 @@ class Streams:
         assert self.end is not None
         assert epoch.opened is not None
         end = self.end if epoch.end is None else epoch.end
-        alive = max(epoch.last_row, epoch.opened)
+        alive = max(epoch.last_row, epoch.alive_until, epoch.opened)
         cuts = [
             max(loss.start, epoch.opened)
             for loss in self.losses
@@ -433,8 +439,9 @@ class Streams:
             start = epoch.acked.get(topic) if topic is not None else None
             confirmed = start is not None
             reason = None
-            if start is None and span is not None:
-                start = span.first
+            if span is not None:
+                # a message shows it too
+                start = span.first if start is None else min(start, span.first)
             if start is None and not self._owes(epoch, topic):
                 # nothing came, and nothing was to say whether there was something to come
                 start = epoch.opened

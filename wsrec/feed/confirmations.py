@@ -1,0 +1,75 @@
+"""Which subscriptions count as never answered, although the time that their answers may take is not over.
+
+A connection that is closed in order, or whose place another one takes, leaves no lost interval behind. What was asked
+of it and neither confirmed nor heard of by then may have been missed all the same, and so may what the new one had not
+confirmed when the old one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from wsrec.feed.acks import AckTracker
+from wsrec.feed.silence import SilenceTracker
+
+
+class Confirmations:
+    """What each connection was asked for, and what of it is known to have begun.
+
+    Args:
+        acks: the requests that wait.
+        silence: when each subscription had its messages.
+        asked: the topics that messages ask for, by connection; what a URL asks for nothing confirms.
+
+    """
+
+    def __init__(self, acks: AckTracker, silence: SilenceTracker, asked: Mapping[int, Sequence[str]]) -> None:
+        self._acks, self._silence, self._asked = acks, silence, asked
+        self._confirmed: dict[int, dict[str, int]] = {}
+        self._closed: dict[int, int] = {}
+        self._left: dict[int, list[str]] = {}
+
+    def waiting(self, conn: int) -> list[str]:
+        """The topics that wait for an answer, and of which nothing has come."""
+        return [topic for topic in self._acks.open(conn) if not self._silence.heard(conn, topic)]
+
+    def confirmed(self, conn: int, topics: Sequence[str], time: int) -> None:
+        """The exchange has confirmed topics (time: ns since the epoch)."""
+        self._confirmed.setdefault(conn, {}).update(dict.fromkeys(topics, time))
+
+    def connected(self, conn: int) -> None:
+        """A connection begins."""
+        for of in (self._confirmed, self._closed, self._left):
+            of.pop(conn, None)
+
+    def ended(self, conn: int, closed: int | None) -> list[str]:
+        """A connection has ended, in order at `closed` (ns since the epoch) or by itself; the topics that waited."""
+        self._confirmed.pop(conn, None)
+        self._left[conn] = self.waiting(conn)
+        if closed is not None:
+            self._closed[conn] = closed
+        return self._left[conn]
+
+    def replaced(self, old: int, new: int, until: int) -> Iterator[tuple[int, list[str], str]]:
+        """Another connection has taken the place of one that was open until then: what is not known to go on.
+
+        Args:
+            old, new: the connections.
+            until: when the old one had its last data (ns since the epoch), for where it was not closed in order.
+
+        """
+        if not self._acks.checks:
+            return
+        if old not in self._closed and (left := self._left.pop(old, None)):
+            yield old, left, "not answered before the connection ended"
+        end = self._closed.get(old, until)
+        late = [topic for topic in self._asked.get(new, ()) if self._late(new, topic, end)]
+        if late:
+            yield new, late, "not confirmed when the connection before it ended"
+
+    def _late(self, conn: int, topic: str, end: int) -> bool:
+        confirmed = self._confirmed.get(conn, {}).get(topic)
+        if confirmed is None:
+            return not self._silence.heard(conn, topic)
+        since = self._silence.since(conn, topic)
+        return min(confirmed, confirmed if since is None else since) > end
