@@ -1,0 +1,129 @@
+"""What cannot be read is neither damaged nor lost, and what was not read is not praised."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.verify.conftest import message_paths
+from wsrec.verify.model import Kind, VerifyStatus
+from wsrec.verify.verify import verify
+
+# root reads everything, unless it may not override permissions (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH)
+POWERLESS = (
+    "import ctypes, os, sys; prctl = ctypes.CDLL(None).prctl; prctl(24, 1, 0, 0, 0); prctl(24, 2, 0, 0, 0); "
+    "os.execv(sys.executable, [sys.executable, '-P', '-m', 'wsrec', *sys.argv[1:]])"
+)
+UNREADABLE = 66
+
+
+def powerless(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", POWERLESS, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def locked(out):
+    """Takes the permission to read away, and gives it back in the end."""
+    taken = []
+
+    def lock(path: Path) -> Path:
+        taken.append((path, path.stat().st_mode))
+        path.chmod(0)
+        return path
+
+    yield lock
+    for path, mode in taken:
+        path.chmod(mode)
+
+
+def places(out: Path) -> dict[str, Path]:
+    return {
+        "message file": message_paths(out)[1],
+        "events file": sorted((out / "events").rglob("*.parquet"))[0],
+        "folder": out / "messages",
+        "hour": message_paths(out)[0].parent,
+        "manifest": out / ".wsrec" / "manifest.jsonl",
+        "own folder": out / ".wsrec",
+        "capture": out,
+    }
+
+
+@pytest.mark.parametrize("what", ["message file", "events file", "folder", "hour", "manifest", "own folder", "capture"])
+def test_no_permission_is_a_status_of_its_own(out, locked, what):
+    path = locked(places(out)[what])
+    result = powerless("verify", out)
+    said = " ".join((result.stdout + result.stderr).split())
+    assert (result.returncode, "annot be read: Permission denied" in said) == (UNREADABLE, True), said
+    assert path.name in said
+    for word in ("damaged", "DAMAGED", "is gone", "lost", "balanced", "none missing", "contradiction"):
+        assert word not in said, said
+
+
+@pytest.mark.parametrize("what", ["message file", "folder", "hour", "capture"])
+@pytest.mark.parametrize("command", ["report", "replay"])
+def test_the_same_in_every_command_that_reads(out, locked, command, what):
+    locked(places(out)[what])
+    result = powerless(command, out, *(() if command == "report" else ("--port", "0")))
+    assert result.returncode == UNREADABLE, result.stderr
+    assert "cannot be read: Permission denied" in result.stderr
+    assert "damaged" not in result.stderr
+    assert "set the file aside" not in result.stderr
+
+
+def test_recovery_that_cannot_read_says_so(out, locked):
+    locked(out / ".wsrec")
+    result = powerless("recover", out)
+    assert (result.returncode, "cannot be read: Permission denied" in result.stderr) == (UNREADABLE, True), (
+        result.stderr
+    )
+
+
+class TestDamaged:
+    @pytest.mark.parametrize(
+        ("content", "cause"),
+        [
+            (lambda data: b"", "is empty"),
+            (lambda data: data[: len(data) // 2], "is cut off at byte {half:,} of {size:,}"),
+            (lambda data: b"a letter to my aunt" * 50, "is no Parquet file: another program wrote it"),
+            (lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], "its SHA-256 is not the manifest's"),
+        ],
+        ids=["empty", "cut", "foreign", "flipped"],
+    )
+    @pytest.mark.parametrize("kind", ["messages", "events"])
+    def test_the_cause_is_named_and_nothing_is_praised(self, out, wsrec, kind, content, cause):
+        path = sorted((out / kind).rglob("*.parquet"))[0]
+        data = path.read_bytes()
+        path.write_bytes(content(data))
+        (capture,) = verify([out]).captures
+        assert capture.status is VerifyStatus.DAMAGED
+        (finding,) = [each for each in capture.findings if each.kind is Kind.DAMAGED]
+        expected = cause.format(half=len(data) // 2, size=len(data))
+        if kind == "events":
+            expected = expected.partition(" of ")[0]
+        assert expected in finding.what
+        (session,) = capture.sessions
+        assert (session.unread, session.balance) == (1, None)
+        said = " ".join(wsrec.run("verify", out).stdout.split())
+        assert "1 not read" in said
+        for word in ("none missing", "balanced", " = "):
+            assert word not in said, said
+
+    def test_a_file_that_is_gone(self, out, wsrec):
+        message_paths(out)[0].unlink()
+        said = " ".join(wsrec.run("verify", out).stdout.split())
+        assert "the file is gone" in said
+        assert "balanced" not in said
+
+
+def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, wsrec):
+    out = Path(shutil.copytree(untouched, tmp_path / "out"))
+    shutil.rmtree(out / "messages")
+    result = wsrec.run("report", out)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "0 received" in result.stdout
+    assert "mine on" in result.stdout
