@@ -415,7 +415,7 @@ class Streams:
         assert self.end is not None
         assert epoch.opened is not None
         end = self.end if epoch.end is None else epoch.end
-        alive = max(epoch.last_row, epoch.alive_until, epoch.opened)
+        alive = max(epoch.last_row, epoch.opened)
         cuts = [
             max(loss.start, epoch.opened)
             for loss in self.losses
@@ -423,7 +423,7 @@ class Streams:
         ]
         if not cuts and (epoch.broke or (epoch.end is None and self.ended is None)):
             # who knew since when it was lost, or would have found out, did not live to tell
-            cuts = [alive]
+            cuts = [max(alive, epoch.alive_until)]
         return max(min([end, *cuts]), span.last if span else 0)
 
     def _intervals(self, key: Key, messages: _Messages, topic: str | None) -> Iterator[Interval]:
