@@ -12,6 +12,7 @@ from wsrec.cli.types import FolderType
 from wsrec.session.lock import OutputLockedError
 from wsrec.session.outcome import ExitStatus
 from wsrec.session.recover import RecoveredSession, recover_folder
+from wsrec.store.capture import EXIT_UNREADABLE, UnreadableError
 from wsrec.units import clean, duration, printable_json, utc
 
 
@@ -31,7 +32,7 @@ def recover(out: Path, as_json: bool) -> None:
 
     \b
     Exit status: 0 recovered, or nothing to recover; 1 something could not be recovered and is kept;
-    2 wrong usage; 75 a recorder holds the folder.
+    2 wrong usage; 66 it cannot be read; 75 a recorder holds the folder.
     """
     try:
         result = recover_folder(out)
@@ -39,6 +40,8 @@ def recover(out: Path, as_json: bool) -> None:
         _fail(f"{error}: it recovers on its own what was left before it", ExitStatus.LOCKED, as_json)
     except FileNotFoundError as error:
         _fail(str(error), ExitStatus.USAGE, as_json)
+    except UnreadableError as error:
+        _fail(str(error), EXIT_UNREADABLE, as_json)
     except (OSError, msgspec.ValidationError) as error:
         _fail(f"{error}; what was journalled is kept", ExitStatus.FAILED, as_json)
     for failure in result.failures:
@@ -66,7 +69,7 @@ def _describe(session: RecoveredSession, out: Path) -> str:
     return "\n".join(lines)
 
 
-def _fail(message: str, status: ExitStatus, as_json: bool) -> NoReturn:
+def _fail(message: str, status: int, as_json: bool) -> NoReturn:
     text = clean(message, 2000)
     click.secho(f"wsrec recover: {text}", fg="red", err=True)
     if as_json:

@@ -11,10 +11,11 @@ import msgspec
 
 from wsrec.cli.types import SourceType
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
-from wsrec.replay.message import SourceError
+from wsrec.replay.message import SourceError, UnreadableSourceError
 from wsrec.replay.run import run
 from wsrec.replay.server import ServeError
 from wsrec.replay.tls import TlsError
+from wsrec.store.capture import EXIT_UNREADABLE
 from wsrec.units import clean
 
 
@@ -128,4 +129,5 @@ def replay(
     except (SourceError, ServeError, TlsError) as error:
         for line in str(error).split("\n"):
             click.secho(f"wsrec replay: {clean(line, 2000)}", fg="red", err=True)
-        raise click.exceptions.Exit(1) from error
+        unreadable = isinstance(error, UnreadableSourceError)
+        raise click.exceptions.Exit(EXIT_UNREADABLE if unreadable else 1) from error

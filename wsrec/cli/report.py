@@ -8,6 +8,7 @@ from rich.console import Console
 from wsrec.cli.types import SourceType
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress
+from wsrec.store.capture import EXIT_UNREADABLE
 from wsrec.units import clean
 
 
@@ -25,7 +26,7 @@ def report(sources: tuple[str, ...], as_json: bool) -> None:
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
 
     Nothing on disk is changed. A file that cannot be read is named on standard error, the others are reported, and the
-    exit status is 1. docs/stages.md explains the stages.
+    exit status is 1; where the system does not let something be read it is 66. docs/stages.md explains the stages.
     """
     with reading_progress(Console(stderr=True)) as progress:
         result = collect(sources, progress)
@@ -33,7 +34,9 @@ def report(sources: tuple[str, ...], as_json: bool) -> None:
         click.echo(result.to_json())
     else:
         print_report(result, Console(highlight=False))
-    for error in result.errors:
+    for error in [*result.errors, *result.unreadable]:
         click.secho(f"wsrec report: {clean(error, 1000)}", fg="red", err=True)
     if result.errors:
         raise click.exceptions.Exit(1)
+    if result.unreadable:
+        raise click.exceptions.Exit(EXIT_UNREADABLE)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from wsrec.cli.types import FolderType
 from wsrec.report.terminal import reading_progress
+from wsrec.store.capture import cannot_read
 from wsrec.units import clean, printable_json
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.terminal import print_verification
@@ -16,7 +17,9 @@ from wsrec.verify.verify import verify as verify_captures
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("paths", nargs=-1, required=True, type=FolderType(exists=True, path_type=Path), metavar="PATH...")
+@click.argument(
+    "paths", nargs=-1, required=True, type=FolderType(exists=True, readable=False, path_type=Path), metavar="PATH..."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing: the exit status is the answer.")
 def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
@@ -35,14 +38,16 @@ def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
 
     \b
     Exit status: 0 everything holds; 1 damaged or contradictory; 2 wrong usage; 3 nothing there;
-    4 sound, but with intervals that are incomplete, or a session not ended or not recovered.
+    4 sound, but with intervals that are incomplete, or a session not ended or not recovered;
+    66 something cannot be read.
     """
     try:
         with reading_progress(Console(stderr=True)) as progress:
             result = verify_captures(paths, progress)
     except OSError as error:
-        click.secho(f"wsrec verify: {clean(str(error), 1000)}", fg="red", err=True)
-        raise click.exceptions.Exit(int(VerifyStatus.DAMAGED)) from None
+        where = f"{error.filename}: " if error.filename else ""
+        click.secho(f"wsrec verify: {clean(where + cannot_read(error), 1000)}", fg="red", err=True)
+        raise click.exceptions.Exit(int(VerifyStatus.UNREADABLE)) from None
     if as_json:
         click.echo(printable_json(result))
     elif not quiet:

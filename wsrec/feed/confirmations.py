@@ -20,17 +20,30 @@ class Confirmations:
         acks: the requests that wait.
         silence: when each subscription had its messages.
         asked: the topics that messages ask for, by connection; what a URL asks for nothing confirms.
+        stands_for: of each connection that stands by, the one that it takes turns with.
 
     """
 
-    def __init__(self, acks: AckTracker, silence: SilenceTracker, asked: Mapping[int, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        acks: AckTracker,
+        silence: SilenceTracker,
+        asked: Mapping[int, Sequence[str]],
+        stands_for: Mapping[int, int],
+    ) -> None:
         self._acks, self._silence, self._asked = acks, silence, asked
+        self._partners = {**stands_for, **{of: conn for conn, of in stands_for.items()}}
+        # those that are open, and of them those that are not yet to take the place of the other
+        self._open: set[int] = set()
+        self._waiting: set[int] = set()
         self._confirmed: dict[int, dict[str, int]] = {}
         self._closed: dict[int, int] = {}
         self._left: dict[int, list[str]] = {}
 
     def waiting(self, conn: int) -> list[str]:
-        """The topics that wait for an answer, and of which nothing has come."""
+        """The topics that wait for an answer, and of which nothing has come; none where another one brings them."""
+        if conn in self._waiting:
+            return []
         return [topic for topic in self._acks.open(conn) if not self._silence.heard(conn, topic)]
 
     def confirmed(self, conn: int, topics: Sequence[str], time: int) -> None:
@@ -41,11 +54,16 @@ class Confirmations:
         """A connection begins."""
         for of in (self._confirmed, self._closed, self._left):
             of.pop(conn, None)
+        self._open.add(conn)
+        if self._partners.get(conn) in self._open:
+            self._waiting.add(conn)
 
     def ended(self, conn: int, closed: int | None) -> list[str]:
         """A connection has ended, in order at `closed` (ns since the epoch) or by itself; the topics that waited."""
         self._confirmed.pop(conn, None)
         self._left[conn] = self.waiting(conn)
+        self._open.discard(conn)
+        self._waiting -= {conn, self._partners.get(conn, conn)}
         if closed is not None:
             self._closed[conn] = closed
         return self._left[conn]

@@ -11,6 +11,10 @@ class SourceError(Exception):
     """A source is missing, damaged or of no known form; the message names the file (and line) and the cure."""
 
 
+class UnreadableSourceError(SourceError):
+    """The system does not let a source be read: nothing is known of it."""
+
+
 class Message(NamedTuple):
     """One recorded message.
 

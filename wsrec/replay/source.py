@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.replay import text
-from wsrec.replay.message import Message, SourceError
-from wsrec.store.capture import CaptureError, message_files, metadata, open_messages
+from wsrec.replay.message import Message, SourceError, UnreadableSourceError
+from wsrec.store.capture import CaptureError, UnreadableError, cannot_read, message_files, metadata, open_messages
 
 Item = TypeVar("Item")
 Part = tuple[int, Callable[[], Iterator[Item]]]
@@ -98,6 +98,8 @@ def _parts(sources: Sequence[str | Path]) -> list[Part[Message]]:
 def _files(sources: Sequence[str | Path]) -> list[Path]:
     try:
         return message_files(sources)
+    except UnreadableError as error:
+        raise UnreadableSourceError(str(error)) from error
     except CaptureError as error:
         raise SourceError(str(error)) from error
 
@@ -107,7 +109,7 @@ def _is_parquet(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(4) == b"PAR1"
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UnreadableSourceError(f"{path}: {cannot_read(error)}") from error
 
 
 def _time(message: Message) -> int:
@@ -146,6 +148,8 @@ class _CaptureFile:
     def _opened(self) -> Any:
         try:
             return open_messages(self.path)
+        except UnreadableError as error:
+            raise UnreadableSourceError(str(error)) from error
         except CaptureError as error:
             raise SourceError(str(error)) from error
 

@@ -41,7 +41,16 @@ from wsrec.report.model import (
 from wsrec.report.signed import SignedHistogram
 from wsrec.ring.events import EventKind
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL, Step
-from wsrec.store.capture import CaptureError, events_beside, message_files, metadata, open_messages
+from wsrec.store.capture import (
+    CaptureError,
+    UnreadableError,
+    check_readable,
+    events_beside,
+    message_files,
+    metadata,
+    open_messages,
+    parquet_files,
+)
 from wsrec.units import duration
 
 TOTAL_WITHOUT_NIC = Step("event_to_handoff", EVENT, HANDOFF)
@@ -79,7 +88,8 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
     """
     sources = list(sources)
     errors: list[str] = []
-    files = _plan(sources, errors)
+    unreadable: list[str] = []
+    files = _plan(sources, errors, unreadable)
     recordings: dict[tuple[str, str], _Recording] = {}
     total, done = sum(file.rows for file in files), 0
     for file in files:
@@ -100,13 +110,18 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
         done += file.rows
     for path, owner in _events_files(sources, files):
         try:
+            check_readable(path)
             _read_events(path, owner, recordings)
+        except UnreadableError as error:
+            unreadable.append(str(error))
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             errors.append(
                 f"{path}: events not readable ({first_line(error)}); the report lacks them; "
                 "nothing was changed: set the file aside"
             )
-    return Report(recordings=[recordings[key].result() for key in sorted(recordings)], errors=errors)
+    return Report(
+        recordings=[recordings[key].result() for key in sorted(recordings)], errors=errors, unreadable=unreadable
+    )
 
 
 class _File(NamedTuple):
@@ -120,18 +135,24 @@ class _File(NamedTuple):
     about: dict[str, Any]
 
 
-def _plan(sources: Iterable[str | Path], errors: list[str]) -> list[_File]:
+def _plan(sources: Iterable[str | Path], errors: list[str], unreadable: list[str]) -> list[_File]:
     """All files by their first `recv_time`; a source or file that cannot be opened goes to `errors`."""
     files: dict[Path, _File] = {}
     for source in sources:
         try:
-            paths = message_files([source])
+            paths = message_files([source], lambda error: unreadable.append(str(error)))
+        except UnreadableError as error:
+            unreadable.append(str(error))
+            continue
         except CaptureError as error:
-            errors.append(str(error))
+            if not _events_below(Path(source)):
+                errors.append(str(error))
             continue
         for path in paths:
             try:
                 files[path.resolve()] = _describe(path)
+            except UnreadableError as error:
+                unreadable.append(str(error))
             except CaptureError as error:
                 errors.append(str(error))
             except (pa.ArrowException, OSError, ValueError) as error:
@@ -555,11 +576,18 @@ def _events_files(sources: Iterable[str | Path], files: list[_File]) -> list[tup
         if beside is not None:
             found[beside.resolve()] = (beside, file)
     for source in map(Path, sources):
-        if source.is_dir():
-            for path in sorted(source.rglob("events/**/*.parquet")):
-                if not any(part.startswith(".") for part in path.relative_to(source).parts):
-                    found.setdefault(path.resolve(), (path, None))
+        for path in _events_below(source):
+            found.setdefault(path.resolve(), (path, None))
     return [found[path] for path in sorted(found)]
+
+
+def _events_below(folder: Path) -> list[Path]:
+    """The events files below a folder; what cannot be read of it was told when its message files were looked for."""
+    return [
+        path
+        for path in (parquet_files(folder, lambda _: None) if folder.is_dir() else ())
+        if "events" in (parts := path.relative_to(folder).parts)[:-1] and not any(p.startswith(".") for p in parts)
+    ]
 
 
 def _read_events(path: Path, owner: _File | None, recordings: dict[tuple[str, str], _Recording]) -> None:
@@ -568,9 +596,8 @@ def _read_events(path: Path, owner: _File | None, recordings: dict[tuple[str, st
         feed, host, session = _word(about.get("feed"), ""), _host(about.get("host")), _word(about.get("session"), "")
         if owner is not None:
             feed, host, session = owner.feed, owner.host, owner.session
-        recording = recordings.get((feed, host))
-        if recording is None:
-            raise ValueError(f"its feed `{feed}` of host `{host}` has no messages here")
+        # also of a feed that brought nothing
+        recording = recordings.setdefault((feed, host), _Recording(feed, host))
         for batch in file.iter_batches():
             moments, _ = times(batch, "time")
             rows = batch.select(["kind", "conn", "channel", "symbol", "detail"]).to_pylist()

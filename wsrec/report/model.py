@@ -260,12 +260,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         recordings: by feed and host.
-        errors: each file or source that could not be read, or not to its end, with its cure.
+        errors: each file or source that is damaged or none, with its cure.
+        unreadable: what the system does not let be read; nothing is known of it.
 
     """
 
     recordings: list[Recording]
     errors: list[str]
+    unreadable: list[str]
 
     def to_json(self) -> str:
         """The report as one JSON object, which a terminal can show: control characters are escaped."""

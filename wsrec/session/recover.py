@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from wsrec.ring.events import EventKind
 from wsrec.session.lock import OutputLock
 from wsrec.store import manifest
+from wsrec.store.capture import UnreadableError
 from wsrec.store.recovery import recover
 
 
@@ -73,12 +74,17 @@ def recover_folder(out: Path) -> Recovery:
     Raises:
         OutputLockedError: a recorder holds the folder.
         FileNotFoundError: nothing was ever recorded there.
+        UnreadableError: it cannot be read.
         OSError: it cannot be written.
         msgspec.ValidationError: the manifest has a line of another version.
 
     """
     if not (out / ".wsrec").is_dir():
         raise FileNotFoundError(f"{out}: nothing was recorded into this folder (it has no .wsrec)")
+    try:
+        next((out / ".wsrec").iterdir(), None)
+    except OSError as error:
+        raise UnreadableError(out / ".wsrec", error) from error
     failures: list[str] = []
     with OutputLock(out):
         before = len(manifest.read(out))

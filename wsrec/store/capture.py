@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,72 @@ import pyarrow.parquet as pq
 
 from wsrec.store.schema import MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
 
+EXIT_UNREADABLE = 66
+"""Exit status of every command that reads, where something cannot be read: nothing is known of it (EX_NOINPUT)."""
+
+_MAGIC = b"PAR1"
+
 
 class CaptureError(Exception):
     """A file or folder cannot be read as a capture; the message names it and the cure."""
 
 
-def message_files(sources: Iterable[str | Path]) -> list[Path]:
+class UnreadableError(CaptureError):
+    """The system does not let a file or folder be read: no permission, a disk that fails. Nothing is known of it."""
+
+    def __init__(self, path: str | Path, error: OSError) -> None:
+        super().__init__(f"{path}: {cannot_read(error)}")
+
+
+def cannot_read(error: OSError) -> str:
+    """The words for it: they are never those for what is damaged."""
+    return f"cannot be read: {error.strerror or error}"
+
+
+def parquet_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
+    """All Parquet files below a folder, in order of their names; `on_error` is told of folders that cannot be read."""
+    found = []
+    for name, folders, files in os.walk(folder, onerror=on_error):
+        folders.sort()
+        found += [Path(name, file) for file in files if file.endswith(".parquet")]
+    return sorted(found)
+
+
+def message_files(
+    sources: Iterable[str | Path], on_error: Callable[[UnreadableError], None] | None = None
+) -> list[Path]:
     """The message files that files, folders and globs name, in order of their names.
 
     A folder is searched at any depth; what is below `events` or `.wsrec` does not count.
 
+    Args:
+        sources: what to look through.
+        on_error: told of each folder that cannot be read; where None, the first ends the search.
+
     Raises:
         CaptureError: a source does not exist or holds no message file.
+        UnreadableError: a source, or without `on_error` a folder within one, cannot be read.
 
     """
     found: set[Path] = set()
     for source in sources:
         path = Path(source)
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            pass
+        except OSError as error:
+            raise UnreadableError(path, error) from error
         if path.is_dir():
-            files = [file for file in path.rglob("*.parquet") if not _aside(file.relative_to(path))]
-            if not files:
+            refused: list[OSError] = []
+            within = parquet_files(path, refused.append)
+            files = [file for file in within if not _aside(file.relative_to(path))]
+            for refusal in refused:
+                unreadable = UnreadableError(refusal.filename, refusal)
+                if on_error is None:
+                    raise unreadable
+                on_error(unreadable)
+            if not files and not refused:
                 raise CaptureError(f"{path}: no Parquet files of messages below this folder {_why_none(path)}")
         elif path.exists():
             files = [path]
@@ -63,13 +110,15 @@ def open_messages(path: Path) -> pq.ParquetFile:
 
     Raises:
         CaptureError: it is damaged, or no message file of wsrec, or of a later format.
+        UnreadableError: the system does not let it be read.
 
     """
+    check_readable(path)
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CaptureError(
-            f"{path}: not readable as Parquet ({_first_line(error)}); "
+            f"{path}: not readable as Parquet ({damage(path) or _first_line(error)}); "
             "nothing was changed: set the file aside and read the others"
         ) from error
     try:
@@ -88,6 +137,50 @@ def open_messages(path: Path) -> pq.ParquetFile:
             f"{path}: schema version {version}, this wsrec reads {SCHEMA_VERSION}; install the wsrec that wrote it"
         )
     return file
+
+
+def check_readable(path: Path) -> None:
+    """Look whether a file may be read.
+
+    Raises:
+        UnreadableError: it may not.
+
+    """
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise UnreadableError(path, error) from error
+
+
+def damage(path: Path, size: int | None = None) -> str | None:
+    """What is wrong with a file's bytes as such, before anything of it is believed; None where nothing is.
+
+    Args:
+        path: the file.
+        size: how many bytes the manifest says that it has; None where it says nothing.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    with path.open("rb") as file:
+        found = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        begin = file.read(len(_MAGIC))
+        file.seek(max(found - len(_MAGIC), 0))
+        end = file.read()
+    if not found:
+        return "it is empty"
+    if not _MAGIC.startswith(begin) and begin != _MAGIC:
+        return "it is no Parquet file: another program wrote it, or over it"
+    if size is not None and found < size:
+        return f"it is cut off at byte {found:,} of {size:,}"
+    if end != _MAGIC or found < 3 * len(_MAGIC):
+        return f"it is cut off at byte {found:,}"
+    if size is not None and found > size:
+        return f"it has {found:,} bytes, and had {size:,} when it was written"
+    return None
 
 
 def metadata(file: pq.ParquetFile) -> dict[str, Any]:

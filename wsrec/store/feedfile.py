@@ -149,7 +149,8 @@ class FeedWriter:
             plan.conn: [topic for said in plan.subscriptions for topic in said.topics]
             for plan in self._connections(job)
         }
-        self._confirmations = Confirmations(self._acks, self._silence, asked)
+        stands_for = {plan.conn: plan.stands_for for plan in self._connections(job) if plan.stands_for is not None}
+        self._confirmations = Confirmations(self._acks, self._silence, asked, stands_for)
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         # the channels whose rule cannot be applied to all messages, as far as that was said

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.report.columns import first_line
-from wsrec.store.capture import CaptureError, metadata, open_messages
+from wsrec.store.capture import CaptureError, UnreadableError, cannot_read, damage, metadata, open_messages
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_ADDED, METADATA_KEYS, SCHEMA_VERSION
 from wsrec.verify.inventory import Pair, is_file
@@ -36,24 +36,31 @@ UNREADABLE = (
 )
 
 
-def sound(path: Path, digest: str | None, tell: Tell) -> bool:
+def sound(path: Path, digest: str | None, size: int | None, tell: Tell) -> bool:
     """Whether the bytes of a file are those that its manifest line vouches for; what it finds else it tells.
 
     A file without a line is taken as it is: that nothing vouches for it is a finding of its own.
+
+    Args:
+        path: the file.
+        digest: its SHA-256 by the manifest; None where it has no line.
+        size: its bytes by the manifest, None where that says nothing.
+        tell: told of what is wrong.
+
     """
-    if not is_file(path):
-        tell(Kind.DAMAGED, path, "the file is gone, or is no regular file")
-        return False
-    if digest is None:
-        return True
     try:
+        if not is_file(path):
+            tell(Kind.DAMAGED, path, "the file is gone, or is no regular file")
+            return False
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None
+        if found != digest:
+            why = damage(path, size)
+            changed = "its SHA-256 is not the manifest's: the file was changed after it was written"
+            tell(Kind.DAMAGED, path, why or changed)
+            return False
     except OSError as error:
-        tell(Kind.DAMAGED, path, f"cannot be read: {error}")
-        return False
-    if found != digest:
-        tell(Kind.DAMAGED, path, "its SHA-256 is not the manifest's: the file was changed after it was written")
+        tell(Kind.UNREADABLE, path, cannot_read(error))
         return False
     return True
 
@@ -63,6 +70,9 @@ def about_messages(path: Path, pair: Pair, tell: Tell) -> dict[str, Any] | None:
     try:
         with open_messages(path) as file:
             return _about(file, MESSAGE_SCHEMA, path, pair, tell)
+    except UnreadableError as error:
+        tell(Kind.UNREADABLE, path, str(error).removeprefix(f"{path}: "))
+        return None
     except UNREADABLE as error:
         tell(Kind.DAMAGED, path, f"cannot be read: {first_line(error)}")
         return None

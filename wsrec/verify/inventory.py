@@ -12,6 +12,7 @@ import msgspec
 
 from wsrec.report.columns import first_line
 from wsrec.session.lock import is_held
+from wsrec.store.capture import cannot_read, parquet_files
 from wsrec.store.claim import is_live
 from wsrec.store.manifest import ManifestLine, manifest_path
 from wsrec.verify.model import Finding, Kind
@@ -29,6 +30,7 @@ class Pair:
         messages, events: their paths; None where there is none.
         line: their line in the manifest.
         where: the manifest and the line's number, for findings.
+        unreadable: which of the two are listed and stand where nothing can be read.
 
     """
 
@@ -38,6 +40,7 @@ class Pair:
         self.events: Path | None = None
         self.line: ManifestLine | None = None
         self.where = ""
+        self.unreadable: set[str] = set()
 
 
 class Inventory(NamedTuple):
@@ -75,6 +78,11 @@ def roots(paths: Iterable[Path]) -> dict[Path, list[Path] | None]:
 
     for given in paths:
         path = given.resolve()
+        try:
+            (path / _OWN).exists()
+        except PermissionError:
+            add(path, None)
+            continue
         if path.is_dir() and any((path / name).is_dir() for name in (_OWN, *_KINDS)):
             add(path, None)
         elif (above := next((p for p in path.parents if (p / _OWN).is_dir()), None)) is not None:
@@ -95,8 +103,19 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
 
     """
     findings: list[Finding] = []
+
+    def refused(error: OSError) -> None:
+        findings.append(Finding(kind=Kind.UNREADABLE, where=str(error.filename), what=cannot_read(error)))
+
     # before the manifest: a file that lands in between is then looked for by its line, and not called unlisted
-    files = sorted(p for kind in _KINDS for p in (root / kind).rglob("*.parquet")) if only is None else _named(only)
+    if only is None:
+        # a folder that is not there holds nothing; one that cannot be read is told of
+        there = [root / kind for kind in _KINDS if (root / kind).exists()]
+        files = sorted(path for folder in there for path in parquet_files(folder, refused))
+    else:
+        files = _named(only)
+    if (root / _OWN).exists():
+        next((root / _OWN).iterdir(), None)
     journals = _journals(root)
     held = is_held(root) if journals else False
     listed = manifest_path(root).exists()
@@ -205,7 +224,14 @@ def _match(path: Path, kind: str, pair: Pair, tell: Callable[[Kind, str], None])
         return
     if found is not None:
         tell(Kind.CONTRADICTION, f"names {path}, but {found} has this session and number")
-    elif is_file(path):
+        return
+    try:
+        there = is_file(path)
+    except OSError:
+        # its folder is told of
+        pair.unreadable.add(kind)
+        return
+    if there:
         # it landed after the folder was looked through
         setattr(pair, kind, path)
     else:
@@ -213,10 +239,15 @@ def _match(path: Path, kind: str, pair: Pair, tell: Callable[[Kind, str], None])
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a regular file: opening anything else may wait for ever."""
+    """Whether it is a regular file: opening anything else may wait for ever.
+
+    Raises:
+        OSError: that cannot be found out.
+
+    """
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
 
 

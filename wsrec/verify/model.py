@@ -6,6 +6,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
+from wsrec.store.capture import EXIT_UNREADABLE
+
 
 class VerifyStatus(IntEnum):
     """Exit status of `wsrec verify`. The comment below each is what docs/verify.md says of it."""
@@ -20,6 +22,8 @@ class VerifyStatus(IntEnum):
     """no capture there, or nothing in it yet"""
     INCOMPLETE = 4
     """sound, but with intervals that are incomplete, or a session that is not ended or not recovered"""
+    UNREADABLE = EXIT_UNREADABLE
+    """something cannot be read (no permission, a disk that fails): nothing is known of it; the rest is not damaged"""
 
 
 class State(StrEnum):
@@ -39,9 +43,11 @@ class Kind(StrEnum):
     """How grave a finding is. The comment below each is docs/verify.md's."""
 
     DAMAGED = "damaged"
-    """a file that is gone, cannot be read, or is not the one that was written"""
+    """a file that is gone, or is not the one that was written: empty, cut off, another program's, changed"""
     CONTRADICTION = "contradiction"
     """two places that must say the same do not"""
+    UNREADABLE = "unreadable"
+    """the system does not let it be read: nothing is known of it, neither damage nor loss"""
     INCOMPLETE = "incomplete"
     """something was not recorded, or is not in the files yet"""
     UNCHECKED = "unchecked"
@@ -196,14 +202,16 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         session, feed: its names.
         state: `ended`; `interrupted` (killed; what was journalled has been recovered, or its end is not in the files);
-            `unrecovered` (journals wait for `wsrec recover`); `recording`; `part` (not all its files were looked at).
-        files, bytes: message and events files read, and their size.
+            `unrecovered` (journals wait for `wsrec recover`); `recording`; `part` (not all its files were looked at, or
+            could be).
+        files, bytes: message and events files, and their size.
+        unread: how many of them could not be read, whatever the cause: no figure here counts what is in them.
         start, end: first and last moment that the files tell of (ns since the epoch); null without any.
         rows: read.
         missing: how many `seq` are in no row.
         duplicates: rows whose `seq` another row has already.
         ledger: the counts, by the places that have them.
-        balance: what came out of the rings and what became of it; null where no file has a ledger.
+        balance: what came out of the rings and what became of it; null where no file has a ledger, or one is not read.
         losses: what was lost, by time; after the first 1,000 none are listed.
         stalls, stalled: how often a full ring paused a connection, and for how long (ns). Nothing is lost by it.
         unattributed: received messages that name no channel: answers, errors, heartbeats.
@@ -215,6 +223,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     feed: str
     state: str
     files: int
+    unread: int
     bytes: int
     start: int | None
     end: int | None
@@ -252,6 +261,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
         kinds = {finding.kind for finding in self.findings}
         if kinds & {Kind.DAMAGED, Kind.CONTRADICTION}:
             return VerifyStatus.DAMAGED
+        if Kind.UNREADABLE in kinds:
+            return VerifyStatus.UNREADABLE
         if not any(session.rows for session in self.sessions) and Kind.INCOMPLETE not in kinds:
             return VerifyStatus.NOTHING
         partial = any(s.losses or any(t.state is State.INCOMPLETE for t in s.streams) for s in self.sessions)
@@ -274,5 +285,5 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 def worst(captures: list[Capture]) -> VerifyStatus:
     """The exit status of several captures: the gravest, and nothing only where there is nothing anywhere."""
     found = {capture.status for capture in captures}
-    order = (VerifyStatus.DAMAGED, VerifyStatus.INCOMPLETE, VerifyStatus.HOLDS)
+    order = (VerifyStatus.DAMAGED, VerifyStatus.UNREADABLE, VerifyStatus.INCOMPLETE, VerifyStatus.HOLDS)
     return next((status for status in order if status in found), VerifyStatus.NOTHING)

@@ -50,6 +50,7 @@ class _Epoch:
         self.broke = False
         # where another one took over: its last data of any kind
         self.alive_until = 0
+        self.asked: set[str] = set()
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
@@ -144,6 +145,7 @@ class Streams:
         self._last_row: dict[int, int] = {}
         self.stands_for: dict[int, int] = {}
         self.losses: list[Loss] = []
+        self._unread: list[Loss] = []
         self.gap_rows: set[int] = set()
         self.gap_events = 0
         self.start: int | None = None
@@ -188,6 +190,7 @@ class Streams:
             epoch.opened = time if epoch.opened is None else epoch.opened
         elif kind == EventKind.SUBSCRIBE:
             self._asked.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
+            self._current(conn).asked.update(topics_of(detail))
         elif kind == EventKind.ACK:
             self._current(conn).acked.update(dict.fromkeys(topics_of(detail), time))
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
@@ -222,9 +225,10 @@ class Streams:
             epochs.append(_Epoch())
         return epochs[-1]
 
-    def missing(self, start: int, end: int, reason: str) -> None:
-        """What happened between two moments is not known: rows or events are missing."""
-        self.losses.append(Loss(conn=None, start=start, end=end, reason=reason))
+    def missing(self, start: int, end: int, reason: str, *, unread: bool = False) -> None:
+        """What happened between two moments is not known: rows or events are missing, or (`unread`) cannot be read."""
+        of = self._unread if unread else self.losses
+        of.append(Loss(conn=None, start=start, end=end, reason=reason))
 
     def rows(
         self,
@@ -357,7 +361,8 @@ class Streams:
         if rule not in _PROVING:
             intervals = list(_joined(each if each.state is not State.PROVED else _unbroken(each) for each in intervals))
         shared = [loss for key in ((conn, None), (conn, channel)) for loss in self._shared_gaps.get(key, ())]
-        for loss in [*(loss for loss in self.losses if loss.conn in (conn, None)), *shared]:
+        lost = [*(loss for loss in self.losses if loss.conn in (conn, None)), *self._unread, *shared]
+        for loss in lost:
             intervals = list(_without(intervals, loss))
         time = {state: sum(i.duration for i in intervals if i.state is state) for state in State}
         states = {interval.state for interval in intervals}
@@ -478,7 +483,7 @@ class Streams:
         """
         if topic is None or self._feed is None or self._feed.ack is None:
             return False
-        return topic in epoch.failed or epoch.broke or self.ended is None
+        return topic in epoch.failed or topic not in epoch.asked or epoch.broke or self.ended is None
 
     def _topics(self) -> dict[int, list[Topic]]:
         """What each connection asked for, as streams."""

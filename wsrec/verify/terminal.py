@@ -26,12 +26,14 @@ _STYLES = {
     Kind.DAMAGED: "bold red",
     Kind.CONTRADICTION: "bold red",
     Kind.INCOMPLETE: "yellow",
+    Kind.UNREADABLE: "bold yellow",
     Kind.UNCHECKED: "yellow",
     Kind.NOTE: "dim",
 }
 _VERDICTS = {
     VerifyStatus.HOLDS: ("holds", "green", "nothing damaged, nothing contradictory, no interval incomplete"),
     VerifyStatus.DAMAGED: ("DAMAGED", "bold red", "damaged or contradictory, see above"),
+    VerifyStatus.UNREADABLE: ("not readable", "yellow", "see above for what cannot be read: nothing is known of it"),
     VerifyStatus.NOTHING: ("nothing there", "yellow", "no rows in any file"),
     VerifyStatus.INCOMPLETE: ("incomplete", "yellow", "what is there is sound, see above for what is missing"),
 }
@@ -76,16 +78,9 @@ def _session(session: Session, console: Console) -> None:
     if session.start is not None and session.end is not None:
         span = f"{utc(session.start)} to {utc(session.end)} UTC, {duration(session.end - session.start)}"
         grid.add_row("time", Text(span))
-    grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {session.rows:,} rows"))
-    holes = f"{session.missing:,} missing, {session.duplicates:,} there twice"
-    whole = not session.missing and not session.duplicates
-    grid.add_row("seq", Text("none missing" if whole else holes, style="green" if whole else "bold red"))
-    for index, count in enumerate(session.ledger):
-        said = ", ".join(f"{source} {value:,}" for source, value in count.sources.items())
-        mark = Text("= ", "green") if count.agrees else Text("! ", "bold red")
-        grid.add_row("" if index else "ledger", Text.assemble(mark, f"{count.what.replace('_', ' ')}: {said}"))
-    if session.balance is not None:
-        grid.add_row("balance", _balance(session.balance))
+    unread = f", {session.unread:,} not read: what follows is without them" if session.unread else ""
+    grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {session.rows:,} rows{unread}"))
+    _counts(session, grid)
     if session.stalls:
         paused = (
             f"{session.stalls:,}, {duration(session.stalled)} in all: a ring was full, TCP pushed back, nothing lost"
@@ -104,6 +99,25 @@ def _session(session: Session, console: Console) -> None:
     if session.streams:
         console.print(_streams(session.streams))
         _missing(session.streams, console)
+
+
+def _counts(session: Session, grid: Table) -> None:
+    """Whether the counts agree: nothing is said in praise of what was not read."""
+    holes = f"{session.missing:,} missing, {session.duplicates:,} there twice"
+    if session.missing or session.duplicates:
+        grid.add_row("seq", Text(holes, style="bold red"))
+    elif session.unread:
+        grid.add_row("seq", Text("not known: not all files were read", style="yellow"))
+    else:
+        grid.add_row("seq", Text("none missing", style="green"))
+    for index, count in enumerate(session.ledger):
+        said = ", ".join(f"{source} {value:,}" for source, value in count.sources.items())
+        mark = Text("= ", "green") if count.agrees else Text("! ", "bold red")
+        if session.unread:
+            mark = Text("? ", "yellow")
+        grid.add_row("" if index else "ledger", Text.assemble(mark, f"{count.what.replace('_', ' ')}: {said}"))
+    if session.balance is not None:
+        grid.add_row("balance", _balance(session.balance))
 
 
 def _balance(balance: Balance) -> Text:

@@ -28,6 +28,7 @@ from wsrec.feed.times import TimeChecker
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.ring.events import EventKind
+from wsrec.store.capture import cannot_read
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
@@ -57,10 +58,20 @@ def verify(paths: Iterable[Path], progress: Progress | None = None) -> Verificat
         OSError: a folder cannot be read.
 
     """
-    inventories = [take(root, only) for root, only in sorted(roots(paths).items())]
-    meter = _Meter(sum(map(_size, inventories)), progress)
-    captures = [_capture(inventory, meter) for inventory in inventories]
+    inventories = [_take(root, only) for root, only in sorted(roots(paths).items())]
+    meter = _Meter(sum(_size(each) for each in inventories if isinstance(each, Inventory)), progress)
+    captures = [_capture(each, meter) if isinstance(each, Inventory) else each for each in inventories]
     return Verification(status=worst(captures), captures=captures)
+
+
+def _take(root: Path, only: list[Path] | None) -> Inventory | Capture:
+    """What lies in an output folder; a capture of which nothing is known where that cannot be read."""
+    try:
+        return take(root, only)
+    except OSError as error:
+        where = str(error.filename or root)
+        finding = Finding(kind=Kind.UNREADABLE, where=where, what=cannot_read(error))
+        return Capture(path=str(root), whole=only is None, sessions=[], findings=[finding])
 
 
 class _Meter:
@@ -135,6 +146,8 @@ class _SessionReading:
         self._gap_seqs: set[int] = set()
         self._conns: set[int] = set()
         self._hole: str | None = None
+        self._unread_hole = False
+        self._unread = 0
         self._ledger: dict[str, dict[str, int]] = {}
         self.books = Books(self._tell, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
@@ -166,7 +179,7 @@ class _SessionReading:
     def _pair(self, pair: Pair) -> None:
         """Read a message file and the events file beside it."""
         size = _bytes(pair.messages) + _bytes(pair.events)
-        self._files += (pair.messages is not None) + (pair.events is not None)
+        self._files += (pair.messages is not None) + (pair.events is not None) + len(pair.unreadable)
         self._bytes += size
         line = pair.line
         messages, events = pair.messages, pair.events
@@ -174,10 +187,17 @@ class _SessionReading:
         beside: dict[str, Any] | None = None
         if line is not None:
             self._check_line(pair, line)
-        if messages is not None and sound(messages, line.sha256 if line else None, self._tell):
-            about = about_messages(messages, pair, self._tell)
-        if events is not None and sound(events, line.events_sha256 if line else None, self._tell):
-            beside = about_events(events, pair, self._tell)
+        refused = {"messages", "events"} & pair.unreadable
+        if messages is not None:
+            before = self._told[Kind.UNREADABLE]
+            if sound(messages, line.sha256 if line else None, line.bytes if line else None, self._tell):
+                about = about_messages(messages, pair, self._tell)
+            refused |= {"messages"} if self._told[Kind.UNREADABLE] > before else set()
+        if events is not None:
+            before = self._told[Kind.UNREADABLE]
+            if sound(events, line.events_sha256 if line else None, None, self._tell):
+                beside = about_events(events, pair, self._tell)
+            refused |= {"events"} if self._told[Kind.UNREADABLE] > before else set()
         self._meter.add(size / 2)
         self._open(about or beside)
         assert self._streams is not None
@@ -192,13 +212,17 @@ class _SessionReading:
         elif beside is not None and events is not None:
             for event in self._events_of(events):
                 self._apply(event)
+        self._unread += (expects_rows and rows is None) + (expects_events and beside is None)
         if expects_rows and rows is None:
-            self._lose(f"the message file of number {pair.number} is damaged or gone", line)
+            self._unread_hole = "messages" in refused
+            why = "cannot be read" if self._unread_hole else "is damaged or gone"
+            self._lose(f"the message file of number {pair.number} {why}", line)
         elif expects_events and beside is None and rows is not None:
             first, last = rows.first_handoff, rows.last_handoff
             if first is not None and last is not None:
-                reason = f"the events file of number {pair.number} is damaged or gone: what happened is not known"
-                self._streams.missing(first, last, reason)
+                why = "cannot be read" if "events" in refused else "is damaged or gone"
+                reason = f"the events file of number {pair.number} {why}: what happened is not known"
+                self._streams.missing(first, last, reason, unread="events" in refused)
             self._complete = False
         if rows is not None and about is not None and messages is not None:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
@@ -401,7 +425,8 @@ class _SessionReading:
                 self._tell(Kind.CONTRADICTION, path, reason)
             before = int(handoff[row - 1]) if row else self._seen
             after = int(handoff[row])
-            self._streams.missing(after if before is None else min(before, after), after, reason)
+            unread = self._unread_hole and reason == self._hole
+            self._streams.missing(after if before is None else min(before, after), after, reason, unread=unread)
             self._complete = False
             self._forget_numbers()
         self._hole = None
@@ -570,10 +595,11 @@ class _SessionReading:
         streams = self._streams or Streams(None)
         name = self._name
         if self._hole is not None and streams.end is not None:
-            streams.missing(min(self._seen or streams.end, streams.end), streams.end, self._hole)
+            since = min(self._seen or streams.end, streams.end)
+            streams.missing(since, streams.end, self._hole, unread=self._unread_hole)
         whole = self._inventory.whole
         state = "ended" if streams.ended is not None else "interrupted"
-        if not whole and state != "ended":
+        if (not whole or self._unread) and state != "ended":
             state = "part"
         if left and streams.ended is None:
             state = "recording" if self._inventory.held else "unrecovered"
@@ -592,13 +618,14 @@ class _SessionReading:
             feed=self._feed,
             state=state,
             files=self._files,
+            unread=self._unread,
             bytes=self._bytes,
             start=streams.start,
             end=streams.end,
             rows=self._rows,
             missing=self._seq.missing,
             duplicates=self._seq.duplicates,
-            balance=self.books.result(),
+            balance=None if self._unread else self.books.result(),
             ledger=[Count(what=what, sources=sources) for what, sources in self._ledger.items()],
             losses=sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES],
             stalls=streams.stalls,
@@ -622,7 +649,7 @@ class _SessionReading:
     def _settle(self, streams: Streams, name: str) -> None:
         """Close the ledger: what the writer counted against what was read."""
         whole = self._complete and self._inventory.whole
-        if self.books.missing:
+        if self.books.missing and not self._unread:
             what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
             self._tell(Kind.INCOMPLETE if streams.recovered else Kind.CONTRADICTION, name, what)
         if streams.ended is not None and self._inventory.whole:
