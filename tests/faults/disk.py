@@ -278,10 +278,10 @@ def run(library: Path, folder: Path, *faults: str) -> Found:
     events = events_of(disk.folder, "disk") if (disk.folder / "events").exists() else []
     status = verify([disk.folder]).status if rows else VerifyStatus.HOLDS
     paths = [path.read_text().rsplit(" ", 2)[0] for path in sorted(disk.state.iterdir()) if path.name != "log"]
-    left = sorted(p.name for p in (disk.folder / ".wsrec").iterdir() if p.is_dir() and p.name != "aside")
+    left = sorted(p.parent.name for p in disk.folder.glob(".wsrec/*/*") if p.parent.name != "aside")
     wrong = []
-    if not paths:
-        wrong.append("no such call")
+    # syncs go by time: there may be one less
+    quiet = not paths or all(order.endswith((":short", f":{errno.EPERM}")) for order in faults)
     if lost:
         wrong.append(f"{lost} of {len(sent)} lost")
     if twice:
@@ -292,7 +292,8 @@ def run(library: Path, folder: Path, *faults: str) -> Found:
         wrong.append("crashed")
     if not writer.said or (ended != "summary" and not isinstance(writer.said[-1], FailedLine)):
         wrong.append("died without a word")
-    if paths and not writer.words and not any(fault.endswith("short") for fault in faults):
+    # a short write is gone on with, and a file system may have no hard links
+    if not writer.words and not quiet:
         wrong.append("silent")
     if status not in (VerifyStatus.HOLDS, VerifyStatus.INCOMPLETE):
         wrong.append(f"verify says {status.name}")

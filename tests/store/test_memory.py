@@ -1,0 +1,169 @@
+"""The largest message that is allowed, and what inflates to more: a writer's memory stays within what is promised.
+
+docs/durability.md, "Memory": 250 MB and six times --max-message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import events_of, messages_of, received
+from tests.store.test_process import WriterProcess
+from wsrec.ring.slotring import Flag
+from wsrec.store.recovery import recover
+from wsrec.verify.model import VerifyStatus
+from wsrec.verify.verify import verify
+
+LARGEST = 16 << 20
+RING = 8 << 20
+ALLOWED = 250_000_000 + 6 * LARGEST
+
+
+@pytest.fixture
+def writer(rings, tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def start(out=tmp_path / "out", **options) -> WriterProcess:
+            started = WriterProcess(out, rings(1, RING, 4096), max_message=LARGEST, **options)
+            stack.callback(started.close)
+            return started
+
+        yield start
+
+
+def put(work: WriterProcess, payload: bytes, flags: int = 0) -> None:
+    """A message, in parts where it is larger than half the ring, as the hot path puts it."""
+    for at in range(0, len(payload), RING // 2):
+        part, last = payload[at : at + RING // 2], at + RING // 2 >= len(payload)
+        work.until(lambda part=part: work.rings.room(0) >= len(part))
+        now = time.monotonic_ns()
+        bits = (Flag.FIN if last else 0) | (0 if at else flags)
+        work.rings.put(part, opcode=0 if at else 1, flags=bits, event=now, handoff=now)
+
+
+def deflated(size: int) -> bytes:
+    stream = zlib.compressobj(9, wbits=-15)
+    parts = [stream.compress(b"[" + bytes([49]) * (size - 2) + b"]"), stream.flush(zlib.Z_SYNC_FLUSH)]
+    return b"".join(parts)[:-4]
+
+
+def peak(pid: int) -> int:
+    """Largest memory of a process so far (bytes)."""
+    (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(kib) << 10
+
+
+def taken(work: WriterProcess, count: int) -> None:
+    work.journalled()
+    work.until(lambda: int(work.rings.status.writer["messages"]) >= count)
+
+
+class TestBound:
+    def test_the_largest_message(self, writer, tmp_path):
+        work = writer()
+        message = b'{"a": "' + bytes([97]) * (LARGEST - 9) + b'"}'
+        for _ in range(3):
+            put(work, message)
+        taken(work, 3)
+        assert peak(work.process.pid) < ALLOWED
+        work.stop()
+        assert [hashlib.sha256(each).digest() for each in received(messages_of(tmp_path / "out"))] == [
+            hashlib.sha256(message).digest()
+        ] * 3
+
+    def test_many_small_ones_that_inflate_to_it(self, writer, tmp_path):
+        work = writer()
+        for _ in range(40):
+            put(work, deflated(LARGEST - 1), Flag.RSV1)
+        taken(work, 40)
+        assert peak(work.process.pid) < ALLOWED
+        work.stop()
+        assert [len(each) for each in received(messages_of(tmp_path / "out"))] == [LARGEST - 1] * 40
+        assert not events_of(tmp_path / "out", "not_inflated")
+
+    def test_a_bomb_stays_as_it_came_with_the_limit_that_it_broke(self, writer, tmp_path):
+        work = writer()
+        bomb = deflated(300 * LARGEST // 16)
+        put(work, bomb, Flag.RSV1)
+        taken(work, 1)
+        assert peak(work.process.pid) < ALLOWED
+        work.stop()
+        assert received(messages_of(tmp_path / "out")) == [bomb]
+        (event,) = events_of(tmp_path / "out", "not_inflated")
+        assert f"more than {LARGEST} bytes when inflated (raise --max-message)" in event["detail"]["message"]
+
+
+# a writer, or a recovery, that is killed at once by a message with this in it
+DIES = """
+import os, signal, sys
+from wsrec.store import feedfile
+add = feedfile.FeedWriter.add
+def deadly(self, slots, when, payload, number):
+    if any(b"poison" in (data.as_py() or b"") for data in payload):
+        os.kill(os.getpid(), signal.SIGKILL)
+    add(self, slots, when, payload, number)
+feedfile.FeedWriter.add = deadly
+"""
+WRITER = DIES + "from wsrec.store import process\nsys.exit(process.main())\n"
+RECOVERY = (
+    DIES
+    + "from pathlib import Path\nfrom wsrec.store.recovery import recover\nprint(recover(Path(sys.argv[1]), print))\n"
+)
+
+
+def check(out: Path) -> None:
+    """Everything is there but for the message, whose bytes stand beside."""
+    assert received(messages_of(out)) == [b"0", b"1", b"2", b"", b"4", b"5"]
+    (event,) = events_of(out, "set_aside")
+    file = out / event["detail"]["file"]
+    assert file.read_bytes() == b"a poison pill"
+    assert event["detail"]["bytes"] == 13
+    assert event["detail"]["sha256"] == hashlib.sha256(b"a poison pill").hexdigest()
+    assert verify([out]).status is not VerifyStatus.DAMAGED
+    assert [session.balance.balanced for capture in verify([out]).captures for session in capture.sessions] == [True]
+
+
+class TestPoison:
+    MESSAGES = (b"0", b"1", b"2", b"a poison pill", b"4", b"5")
+
+    def test_a_message_that_kills_every_writer_is_set_aside(self, writer, tmp_path):
+        out = tmp_path / "out"
+        work = writer(program=("-c", WRITER), batch_seconds=0.2)
+        for message in self.MESSAGES:
+            put(work, message)
+        # the supervisor gives up after the sixth death
+        for _ in range(5):
+            deadline = time.monotonic() + 60
+            while work.process.poll() is None and time.monotonic() < deadline:
+                if int(work.rings.status.writer["messages"]) >= 6:
+                    break
+                time.sleep(0.01)
+            if work.process.poll() is None:
+                break
+            work.resume(program=("-c", WRITER))
+        work.stop()
+        assert work.process.returncode == 0
+        check(out)
+
+    def test_also_by_recovery(self, writer, tmp_path):
+        out = tmp_path / "out"
+        work = writer(program=("-c", WRITER), batch_seconds=0.2)
+        for message in self.MESSAGES:
+            put(work, message)
+        work.process.wait(60)
+        for _ in range(5):
+            result = subprocess.run([sys.executable, "-c", RECOVERY, out], capture_output=True, text=True, check=False)
+            if result.returncode == 0:
+                break
+        assert result.returncode == 0, result
+        assert recover(out, pytest.fail) == []
+        check(out)
