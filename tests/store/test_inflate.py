@@ -29,8 +29,12 @@ def inflated(*messages: tuple[bytes, int], limit: int = 1 << 20) -> tuple[list[b
     """Payloads and flags after inflation, and the rows that were refused."""
     slots = np.array([slot(length=len(data), flags=flags) for data, flags in messages], SLOT_DTYPE)
     payload = pa.array([data for data, _ in messages], pa.large_binary())
-    slots, payload, refused = inflate(slots, payload, limit)
-    return payload.to_pylist(), slots["flags"].tolist(), [row for row, _ in refused]
+    found, flags_found, refused = [], [], []
+    for piece in inflate(slots, payload, limit):
+        refused += [len(found) + row for row, _ in piece.refused]
+        found += piece.payload.to_pylist()
+        flags_found += piece.slots["flags"].tolist()
+    return found, flags_found, refused
 
 
 class TestInflate:
@@ -42,10 +46,10 @@ class TestInflate:
     def test_nothing_is_touched_where_nothing_is_compressed(self):
         slots = np.array([slot(length=1, flags=FIN)], SLOT_DTYPE)
         payload = pa.array([b"a"], pa.large_binary())
-        same_slots, same_payload, refused = inflate(slots, payload, 100)
-        assert same_slots is slots
-        assert same_payload is payload
-        assert not refused
+        (piece,) = inflate(slots, payload, 100)
+        assert piece.slots is slots
+        assert piece.payload is payload
+        assert not piece.refused
 
     def test_the_rfcs_own_messages(self):
         """RFC 7692 section 7.2.3: one block, no compression, BFINAL set, two blocks."""
@@ -72,7 +76,14 @@ class TestInflate:
         assert inflated((bomb, COMPRESSED), limit=1 << 20) == ([bomb], [COMPRESSED], [0])
         assert inflated((bomb, COMPRESSED), limit=1 << 24)[0] == [bytes(1 << 24)]
 
-    def test_many_bombs_share_what_a_batch_may_take(self, monkeypatch):
-        monkeypatch.setattr(module, "_BATCH_LIMIT", 1 << 20)
-        bomb = deflated(bytes(400_000))
-        assert inflated(*[(bomb, COMPRESSED)] * 4, limit=500_000)[2] == [2, 3]
+    @pytest.mark.parametrize("piece", [1, 500_000, 1 << 30])
+    def test_many_that_grow_come_in_pieces(self, monkeypatch, piece: int):
+        monkeypatch.setattr(module, "_PIECE_BYTES", piece)
+        bomb, word = deflated(bytes(400_000)), deflated(b"word")
+        messages = [(bomb, COMPRESSED), (b"plain", FIN), (b"none", COMPRESSED), (word, COMPRESSED), (bomb, COMPRESSED)]
+        whole = bytes(400_000)
+        assert inflated(*messages, limit=500_000) == (
+            [whole, b"plain", b"none", b"word", whole],
+            [FIN, FIN, COMPRESSED, FIN, FIN],
+            [2],
+        )

@@ -82,12 +82,12 @@ class TestBound:
 
     def test_many_small_ones_that_inflate_to_it(self, writer, tmp_path):
         work = writer()
-        for _ in range(40):
+        for _ in range(12):
             put(work, deflated(LARGEST - 1), Flag.RSV1)
-        taken(work, 40)
+        taken(work, 12)
         assert peak(work.process.pid) < ALLOWED
         work.stop()
-        assert [len(each) for each in received(messages_of(tmp_path / "out"))] == [LARGEST - 1] * 40
+        assert [len(each) for each in received(messages_of(tmp_path / "out"))] == [LARGEST - 1] * 12
         assert not events_of(tmp_path / "out", "not_inflated")
 
     def test_a_bomb_stays_as_it_came_with_the_limit_that_it_broke(self, writer, tmp_path):

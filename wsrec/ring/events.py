@@ -71,6 +71,8 @@ class EventKind(StrEnum):
     """url, reason, message, retry_s (null: not tried again)"""
     NOT_INFLATED = "not_inflated"
     """message, bytes: a compressed message that cannot be inflated; its row has the bytes that came, in `data`"""
+    SET_ASIDE = "set_aside"
+    """file, bytes, sha256, compressed: a message that the writer died of more than once; its row has no payload"""
     ANCHOR = "anchor"
     """monotonic (stage clock), realtime (ns), width_ns: one moment on both; clock, drift_ns (from CLOCK_MONOTONIC)"""
     CLOCK_STEP = "clock_step"

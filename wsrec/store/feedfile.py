@@ -297,6 +297,16 @@ class FeedWriter:
             )
         return fields._replace(exchange_time=pc.if_else(pa.array(~odd), fields.exchange_time, None))
 
+    def settle(self) -> None:
+        """Have all rows encoded that there are.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        if self._messages is not None:
+            self._messages.settle()
+
     def _of_streams(self, slots: Slots, payload: pa.Array, fields: FieldColumns) -> FieldColumns:
         """The fields with those of the snapshots among the rows: of the stream that each was fetched for."""
         channels, symbols, seqs = (

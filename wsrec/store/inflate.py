@@ -6,21 +6,22 @@ connection, and after a loss.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from wsrec.ring.slotring import Flag
-from wsrec.store.batch import payload_list
+from wsrec.store.batch import binary_array, payload_list
 from wsrec.store.gather import Slots
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 
 _RSV1 = np.uint8(Flag.RSV1)
-# what the messages of a batch may inflate to together, where the largest message does not take more: a few bytes can
-# become a thousand times as many, and a batch has many messages
-_BATCH_LIMIT = 256 << 20
+# What the messages of a piece inflate to together, but for the last of them: a few bytes can become a thousand times as
+# many, and a batch has many messages
+_PIECE_BYTES = 8 << 20
 
 
 class Refused(NamedTuple):
@@ -30,34 +31,55 @@ class Refused(NamedTuple):
     message: str
 
 
-def inflate(slots: Slots, payload: pa.Array, max_message: int) -> tuple[Slots, pa.Array, list[Refused]]:
-    """Replace what is compressed by what it inflates to, its RSV1 flag taken away.
+class Piece(NamedTuple):
+    """Some messages in a row, inflated.
+
+    Attributes:
+        before: their slots and payloads as they came.
+        slots, payload: the same, with what was inflated in place of it; nothing is copied where nothing was compressed.
+        refused: those that stay compressed.
+
+    """
+
+    before: tuple[Slots, pa.Array]
+    slots: Slots
+    payload: pa.Array
+    refused: list[Refused]
+
+
+def inflate(slots: Slots, payload: pa.Array, max_message: int) -> Iterator[Piece]:
+    """Replace what is compressed by what it inflates to, its RSV1 flag taken away, in pieces of a bounded size.
 
     Args:
         slots: of whole messages.
         payload: their payloads (`large_binary`).
-        max_message: bytes that a message may inflate to.
-
-    Returns:
-        The same slots and payloads where nothing is compressed. A message that does not inflate keeps its bytes and its
-        flag, and is told.
+        max_message: bytes that a message may inflate to. One that does not inflate keeps its bytes and its flag.
 
     """
     compressed = np.flatnonzero(slots["flags"] & _RSV1)
     if not len(compressed):
-        return slots, payload, []
+        yield Piece((slots, payload), slots, payload, [])
+        return
     inflater = Inflater(context_takeover=False)
-    slots = slots.copy()
-    payloads: list[bytes | memoryview] = list(payload_list(payload))
+    payloads: list[bytes | memoryview] = []
     refused: list[Refused] = []
-    left = max(_BATCH_LIMIT, max_message)
-    for row in compressed.tolist():
-        try:
-            message = inflater.inflate(payloads[row], min(left, max_message))
-        except ProtocolError as error:
-            refused.append(Refused(row, str(error)))
-            continue
-        left -= len(message)
-        payloads[row] = message
-        slots["flags"][row] &= ~_RSV1
-    return slots, pa.array(payloads, pa.large_binary()), refused
+    flags = slots["flags"].copy()
+    start = size = 0
+    marked = set(compressed.tolist())
+    for row, data in enumerate(payload_list(payload)):
+        message: bytes | memoryview = data
+        if row in marked:
+            try:
+                message = inflater.inflate(data, max_message)
+                flags[row] &= ~_RSV1
+            except ProtocolError as error:
+                refused.append(Refused(row - start, str(error)))
+        size += len(message)
+        payloads.append(message)
+        if size >= _PIECE_BYTES or row == len(slots) - 1:
+            made = slots[start : row + 1].copy()
+            made["flags"] = flags[start : row + 1]
+            before = slots[start : row + 1], payload[start : row + 1]
+            del message
+            yield Piece(before, made, binary_array(payloads), refused)
+            payloads, refused, start, size = [], [], row + 1, 0

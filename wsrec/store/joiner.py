@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
-from wsrec.store.batch import Batch, payload_list
+from wsrec.store.batch import Batch, binary_array, payload_list
 from wsrec.store.gather import Slots
 
 _FIN = int(Flag.FIN)
@@ -35,11 +35,11 @@ class _Open:
     opcode: int
     flags: int
     slots: int
-    # those with a payload: empty ones could come without end
-    parts: list[bytes]
+    # one that grows: parts that are joined in the end would be there twice
+    data: bytearray
 
     def counted(self) -> Parts:
-        return Parts(self.slots, sum(map(len, self.parts)))
+        return Parts(self.slots, len(self.data))
 
 
 class Joiner:
@@ -88,15 +88,14 @@ class Joiner:
             begun = None if opcode >= _FIRST_CONTROL else self._open.get(key)
             if not flag & _FIN:
                 if begun is None:
-                    self._open[key] = begun = _Open(opcode, flag & _RSV1, 0, [])
+                    self._open[key] = begun = _Open(opcode, flag & _RSV1, 0, bytearray())
                 begun.slots += 1
-                if len(payload):
-                    begun.parts.append(bytes(payload))
+                begun.data += payload
                 continue
             if begun is not None:
                 _add(self.joined, key, begun.counted())
-                begun.parts.append(bytes(payload))
-                payload = memoryview(b"".join(begun.parts))
+                begun.data += payload
+                payload = memoryview(begun.data).toreadonly()
                 slots["opcode"][row] = begun.opcode
                 slots["flags"][row] |= begun.flags
                 del self._open[key]
@@ -104,7 +103,7 @@ class Joiner:
                 self._discard((event.conn or 0, 0))
             kept.append(row)
             payloads.append(payload)
-        return slots[kept], pa.array(payloads, pa.large_binary())
+        return slots[kept], binary_array(payloads)
 
     def _discard(self, key: Key) -> None:
         left = self._open.pop(key, None)

@@ -29,6 +29,7 @@ from wsrec.store.job import WriterJob
 from wsrec.store.journal import JournalReader, delete, files_of, journals
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.progress import Progress
 
 _WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
 _FOLLOWED = ("seq", "conn", "handoff_time", "channel", "symbol", "exchange_seq")
@@ -103,6 +104,7 @@ class Leftovers:
         rings_from: int | None = None,
         before_finish: Callable[[Path, JournalReader], None] = lambda _path, _reader: None,
         done: DoneJournals | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Take every journal through a new pipeline, which can go on afterwards; then they are deleted.
 
@@ -114,6 +116,7 @@ class Leftovers:
             rings_from: the count of the first slot that the rings still had; None where they are gone.
             before_finish: called with each journal and its reader when its rows have been taken.
             done: deletes the journals.
+            progress: knows what the one before died of.
 
         Returns:
             How many rows came out of them.
@@ -123,6 +126,7 @@ class Leftovers:
 
         """
         done = done or DoneJournals(_raise)
+        progress = progress or Progress(self._folder)
         self.clear_way(disk)
         self._prepare(pipeline)
         landed = {(line.feed, line.number) for line in self.lines}
@@ -146,7 +150,7 @@ class Leftovers:
             pipeline.active = {name for name in pipeline.feeds if not finished and (name, number) not in landed}
             for batch in reader:
                 if pipeline.active:
-                    pipeline.take(batch, number)
+                    progress.take(pipeline, batch, number)
                 else:
                     # for the beginning of a message that the next journal ends
                     pipeline.remember(batch)

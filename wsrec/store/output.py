@@ -128,6 +128,16 @@ class ParquetOutput:
         if self._held_rows >= ROW_GROUP_ROWS or self._held_bytes >= ROW_GROUP_BYTES:
             self._write_row_group()
 
+    def settle(self) -> None:
+        """Write what there is as a row group, and wait for it.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        self._write_row_group()
+        self._encoder.wait()
+
     def finish(self, final: Path, metadata: dict[str, str]) -> tuple[int, str]:
         """Write the rest and the metadata, make it durable and move it to its name.
 

@@ -17,11 +17,12 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
-from wsrec.store.batch import Batch, payload_list, payload_offsets
+from wsrec.store.aside import keep_aside
+from wsrec.store.batch import Batch, binary_array, payload_list, payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import Ask, FeedWriter
 from wsrec.store.gather import Slots
-from wsrec.store.inflate import inflate
+from wsrec.store.inflate import Refused, inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
 from wsrec.store.ledger import Inflated, survey
@@ -31,6 +32,8 @@ from wsrec.store.wishes import Wishes
 
 _EVENT = int(Flag.EVENT)
 _RSV1 = int(Flag.RSV1)
+# A message of this size (bytes) goes to its file at once
+_LARGE = 4 << 20
 # from the receiver on the monotonic clock, in the events file on UTC
 _MONOTONIC = "monotonic_"
 
@@ -143,11 +146,16 @@ class Pipeline:
             if moment is not None and not feed.begun:
                 feed.event(moment, EventKind.SESSION_START, **self._job.session_start)
 
-    def take(self, batch: Batch, number: int) -> None:
+    def take(self, batch: Batch, number: int, *, aside: bool = False) -> None:
         """Write a batch to the files of this number.
 
         Slots that were taken before are left out: a writer that was killed before it gave them back to the receiver
         has them in its journal, and the next writer finds them in the rings. Slots that are missing are an event.
+
+        Args:
+            batch: the batch.
+            number: the number of the files.
+            aside: whether the message that it ends is set aside: its row has no payload, which is in a file beside.
 
         Raises:
             OSError: the disk is full or gone.
@@ -166,12 +174,44 @@ class Pipeline:
             feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
         if not len(slots):
             return
-        joined = slots, payload
-        slots, payload, compressed = inflate(slots, payload, self._job.max_message)
-        if slots is not joined[0]:
-            inflated = _inflated(joined, (slots, payload))
-            for feed in writing:
-                feed.ledger.inflated(inflated)
+        if aside and not slots["flags"][0] & _EVENT:
+            self._set_aside(slots, payload, number)
+        else:
+            for piece in inflate(slots, payload, self._job.max_message):
+                if piece.slots is not slots:
+                    self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
+                self._take_messages(piece.slots, piece.payload, number, piece.refused)
+        if self.last_time is not None:
+            for each in self.feeds.values():
+                each.expire_acks(self.last_time)
+                each.look_for_silence(self.last_time)
+        if self._folded is not None:
+            self._folded.due()
+        self._publish()
+
+    def _enter(self, inflated: Inflated) -> None:
+        for feed in self._writing():
+            feed.ledger.inflated(inflated)
+
+    def _set_aside(self, slots: Slots, payload: pa.Array, number: int) -> None:
+        """Write a row without its payload, and the payload to a file of its own, byte for byte."""
+        (data,) = payload_list(payload)
+        file, digest = self._disk.retry(lambda: keep_aside(Path(self._job.out), self._job.session, data))
+        made = slots.copy()
+        made["flags"] &= ~np.uint8(_RSV1)
+        self._enter(Inflated(made["conn"], np.array([len(data)]), np.array([0])))
+        conn = int(made["conn"][0])
+        detail = {"file": file, "bytes": len(data), "sha256": digest, "compressed": bool(slots["flags"][0] & _RSV1)}
+        self._disk.note(
+            f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
+        )
+        self._take_messages(made, binary_array([b""]), number, [])
+        assert self.last_time is not None
+        self.event(self.last_time, EventKind.SET_ASIDE, conn=conn, **detail)
+
+    def _take_messages(self, slots: Slots, payload: pa.Array, number: int, compressed: list[Refused]) -> None:
+        """Write whole messages, inflated, and what they are in between."""
+        large = payload.nbytes >= _LARGE and int(np.diff(payload_offsets(payload)).max()) >= _LARGE
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         offset = self._offsets(len(slots), rows, events)
@@ -188,12 +228,11 @@ class Pipeline:
             event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
             self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
         self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
-        for feed in self.feeds.values():
-            feed.expire_acks(self.last_time)
-            feed.look_for_silence(self.last_time)
-        if self._folded is not None:
-            self._folded.due()
-        self._publish()
+        if large:
+            # so that not two of them are held, and who dies of it dies while it is taken
+            for feed in self._writing():
+                feed.settle()
+            pa.default_memory_pool().release_unused()
 
     def end_warnings(self) -> None:
         """Say what of the warnings was only counted so far: nothing comes after this."""

@@ -43,6 +43,7 @@ from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.orphan import Orphan, leave
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.progress import Progress
 from wsrec.store.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
 from wsrec.store.unsaid import LastFrames, unsaid
@@ -92,6 +93,7 @@ class ParquetThread(threading.Thread):
         pipeline: what it runs.
         disk: what to do when the disk refuses.
         out: the output folder.
+        progress: knows what the one before died of.
         leftovers: what to bring home first; None in a new session.
         rings_from: the count of the first slot that the rings had when this writer came.
         restart: detail of the event that tells that it came in place of another.
@@ -107,6 +109,7 @@ class ParquetThread(threading.Thread):
         pipeline: Pipeline,
         disk: PatientDisk,
         out: Path,
+        progress: Progress,
         leftovers: Leftovers | None = None,
         rings_from: int = 0,
         restart: dict[str, Any] | None = None,
@@ -124,6 +127,7 @@ class ParquetThread(threading.Thread):
         # those of which something could not be read
         self._doubtful: set[Path] = set()
         self._done = DoneJournals(self._on_stuck)
+        self._progress = progress
         self._leftovers = leftovers
         self._rings_from = rings_from
         self._restart = restart or {}
@@ -152,6 +156,8 @@ class ParquetThread(threading.Thread):
             child.warn("a message had begun and never ended; what had come of it was discarded")
             self._drop_journals()
         self._done.delete()
+        if self.failed is None:
+            self._progress.end()
 
     def run(self) -> None:
         """Do what is queued, until stopped."""
@@ -175,7 +181,9 @@ class ParquetThread(threading.Thread):
             if wishes is not None:
                 # who left it has acted upon most of it
                 wishes.hold()
-            self._leftovers.bring_home(self._pipeline, self._disk, self._rings_from, self._tell_of_damage, self._done)
+            self._leftovers.bring_home(
+                self._pipeline, self._disk, self._rings_from, self._tell_of_damage, self._done, self._progress
+            )
             self._journals = self._leftovers.journals
             if wishes is not None:
                 wishes.release()
@@ -214,7 +222,7 @@ class ParquetThread(threading.Thread):
             tail = JournalTail(rewritten_path(journal.path))
             batch = tail.read(moved)
             tail.close()
-        self._pipeline.take(batch, journal.number)
+        self._progress.take(self._pipeline, batch, journal.number)
 
     def _read(self, journal: Journal, span: Span) -> Batch:
         if self._tail is None:
@@ -284,18 +292,18 @@ class Writer:
         self._folder = Path(job.out) / ".wsrec" / job.session
         if not job.resume and any(self._folder.glob("*")):
             raise FileExistsError(f"{self._folder} is of another session: a name is never used again")
-        # for as long as this process lives
-        self._claim = claim.hold(self._folder)
-        alive.begin(self._folder)
         self._status = StatusPage(job.status)
+        self._waiting_since: float | None = None
+        self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
+        # for as long as this process lives
+        self._claim = self._disk.retry(lambda: claim.hold(self._folder))
+        alive.begin(self._folder)
         rings = {
             plan.conn: ByteRing(fd, populate=plan.stands_for is None)
             for plan, fd in zip(job.connections, job.rings, strict=True)
         }
         self._slots, self._rings = SlotRing(job.slots), rings
         self._drain = Drain(self._slots, rings, ByteRing(job.notes))
-        self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
-        self._waiting_since: float | None = None
         self._orphaned = False
         self._began = job.began or time.monotonic_ns()
         self._frames = LastFrames()
@@ -305,7 +313,7 @@ class Writer:
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         leftovers = Leftovers(Path(job.out), self._folder) if job.resume else None
         self._parquet = ParquetThread(
-            self._pipeline, self._disk, Path(job.out), leftovers, self._drain.next, job.restart
+            self._pipeline, self._disk, Path(job.out), Progress(self._folder), leftovers, self._drain.next, job.restart
         )
         self._number = 0 if leftovers is None else leftovers.next_number - 1
         self._journal = self._disk.retry(self._begin_journal)

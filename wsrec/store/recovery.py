@@ -21,6 +21,7 @@ from wsrec.store.disk import NotAsWrittenError
 from wsrec.store.journal import JournalReader
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.progress import Progress
 from wsrec.units import utc
 
 # also what a damaged journal makes of events, of the job and of the feed in it
@@ -116,7 +117,9 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
             about = {"torn": reader.torn, "damaged": reader.damaged, "skipped": reader.skipped}
             pipeline.event(now, EventKind.RECOVERED, journal=path.name, **about)
 
-        rows = leftovers.bring_home(pipeline, before_finish=tell, done=stuck)
+        progress = Progress(folder)
+        rows = leftovers.bring_home(pipeline, before_finish=tell, done=stuck, progress=progress)
+        progress.end()
         stuck.delete(leftovers.journals)
     else:
         leftovers.clear_way()

@@ -6,7 +6,9 @@ is inflated here, whole messages only, and never to more than the caller allows.
 
 from __future__ import annotations
 
+import itertools
 import zlib
+from collections.abc import Iterator
 
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
@@ -19,6 +21,8 @@ _TAIL = b"\x00\x00\xff\xff"
 # a last block without content: after a message that is whole, the stream ends here and nowhere else
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 _WINDOW = 1 << 15
+# What is given to zlib and taken from it at once: it keeps a copy of what it did not come to
+_PIECE = 1 << 16
 
 
 def offer(*, context_takeover: bool) -> ClientPerMessageDeflateFactory:
@@ -82,10 +86,9 @@ class Inflater:
         if not self._context_takeover:
             self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
         stream = self._stream
-        rest = b"".join((data, self._added))
         try:
             # a byte more than allowed, so that all output was seen when it stops short of that
-            message = stream.decompress(rest, limit + 1)
+            message = _decompressed(stream, data, self._added, limit + 1)
         except zlib.error as error:
             raise ProtocolError(
                 CloseCode.INVALID_DATA, f"a compressed message that does not inflate: {error}"
@@ -104,3 +107,38 @@ class Inflater:
         elif not stream.eof:
             raise ProtocolError(CloseCode.INVALID_DATA, "a compressed message that was cut off")
         return message
+
+
+def _decompressed(stream: zlib._Decompress, data: bytes | memoryview, added: bytes, limit: int) -> bytes:
+    """What compressed data and what is added to it become, up to `limit` bytes, with little memory besides.
+
+    Raises:
+        zlib.error: it is not compressed so.
+
+    """
+    if len(data) < _PIECE:
+        message = stream.decompress(b"".join((data, added)), min(limit, _PIECE))
+        if len(message) < _PIECE:
+            return message
+        pieces: Iterator[bytes] = iter(())
+        whole = bytearray(message)
+    else:
+        starts = range(0, len(data), _PIECE)
+        pieces = itertools.chain((bytes(data[at : at + _PIECE]) for at in starts), (added,))
+        whole = bytearray()
+    rest = stream.unconsumed_tail
+    while len(whole) < limit:
+        piece = stream.decompress(rest, min(limit - len(whole), _PIECE))
+        whole += piece
+        rest = stream.unconsumed_tail
+        if rest or piece:
+            continue
+        if stream.eof:
+            # what is behind the last block
+            stream.decompress(b"".join(pieces), 1)
+            break
+        following = next(pieces, None)
+        if following is None:
+            break
+        rest = following
+    return bytes(whole)
