@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.receive.conftest import Reader, Slot
+from wsrec.receive.clock import now
 from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
@@ -66,7 +67,7 @@ class TestWords:
         slots = drain(producer, reader)
         assert [slot.opcode for slot in slots] == [1] + [0] * (len(slots) - 2) + [2]
         assert [slot.fin for slot in slots] == [False] * (len(slots) - 2) + [True, True]
-        assert len({slot.handoff for slot in slots[:-1]}) == 1
+        assert len({slot.event for slot in slots[:-1]}) == 1
         assert reader.sent() == [(1, payload), (2, b"next")]
 
 
@@ -96,9 +97,13 @@ class TestFull:
         producer, reader = make()
         for _ in range(200):
             producer.sent(0, 1, b"")
-        times = [slot.handoff for slot in drain(producer, reader)]
-        assert times == sorted(times)
-        assert len(times) == 200
+        waited = now()
+        slots = drain(producer, reader)
+        said, handed_off = [slot.event for slot in slots], [slot.handoff for slot in slots]
+        assert (said, handed_off) == (sorted(said), sorted(handed_off))
+        assert len(said) == 200
+        # they were said before there was room, and handed off after
+        assert said[-1] < waited < handed_off[-1]
 
     @given(st.lists(st.binary(max_size=3 * PAGE), max_size=30), st.lists(st.booleans(), max_size=30))
     @settings(deadline=None, max_examples=50)

@@ -21,17 +21,19 @@ needs_shared = pytest.mark.skipif(not RECORDING.exists(), reason=f"no shared rec
 SECOND = 1_000_000_000
 
 
-def write_capture(path, rows, *, session="s1"):
-    """Rows are (seq, time in ns, direction, opcode, payload)."""
+def write_capture(path, rows, *, session="s1", stages=None):
+    """Rows are (seq, time in ns, direction, opcode, payload); `stages` their hand-off on the stage clock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: [] for name in MESSAGE_SCHEMA.names}
     for seq, time, direction, opcode, payload in rows:
         row = dict.fromkeys(MESSAGE_SCHEMA.names)
-        row |= {"seq": seq, "conn": 3, "recv_time": time, "handoff_time": time, "recv_source": "kernel"}
+        row |= {"seq": seq, "conn": 3, "recv_time": time, "handoff_time": time, "handoff_monotonic": time}
+        row |= {"recv_source": "kernel"}
         row |= {"frame_in_read": 0, "frames_in_read": 1, "read_bytes": 10, "direction": direction, "opcode": opcode}
         row["text" if opcode == "text" else "data"] = payload
         for name, value in row.items():
             columns[name].append(value)
+    columns["handoff_monotonic"] = stages or columns["handoff_monotonic"]
     metadata = {"wsrec.schema_version": json.dumps(SCHEMA_VERSION), "wsrec.session": json.dumps(session)}
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in MESSAGE_SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=MESSAGE_SCHEMA).replace_schema_metadata(metadata)
@@ -69,6 +71,11 @@ class TestCapture:
         write_capture(folder / "feed=b" / "s1-2.parquet", [(n, 100 - n, "recv", "text", b"%d" % n) for n in (6, 7)])
         assert payloads(tmp_path / "out") == [b"%d" % n for n in range(8)]
         assert payloads(str(folder / "feed=*" / "*.parquet")) == [b"%d" % n for n in range(8)]
+
+    def test_a_clock_that_is_set_does_not_change_the_pace(self, tmp_path):
+        rows = [(0, 1_000, "recv", "text", b"a"), (1, 9_000_000, "recv", "text", b"b"), (2, 7, "recv", "text", b"c")]
+        path = write_capture(tmp_path / "a.parquet", rows, stages=(40, 60, 65))
+        assert [message.time_ns for message in Source([path])] == [1_000, 1_020, 1_025]
 
     def test_sessions_are_joined_by_handoff_time(self, tmp_path):
         write_capture(tmp_path / "a.parquet", [(n, t, "recv", "text", b"%d" % t) for n, t in enumerate((10, 30, 50))])

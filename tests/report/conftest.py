@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
 
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC
 STAMPS = ("nic_time", "event_time", "recv_start_time", "recv_end_time", "parsed_time", "handoff_time")
@@ -35,6 +35,7 @@ def message_columns(rows: int, *, seed: int = 1, start: int = START, first_seq: 
         "recv_time": nic,
         "recv_source": ["kernel"] * rows,
         **dict(zip(STAMPS, stamps, strict=True)),
+        "handoff_monotonic": stamps[-1] - start,
         "frame_in_read": behind,
         "frames_in_read": behind + 1,
         "read_bytes": np.full(rows, 200, np.uint32),
@@ -75,7 +76,7 @@ class Capture:
         place = f"feed={folder}/date=2026-11-22/hour=13/{session}-{self.written:06}.parquet"
         arrays = [pa.array(columns[f.name]).cast(f.type) for f in MESSAGE_SCHEMA]
         about = {
-            "schema_version": "1",
+            "schema_version": SCHEMA_VERSION,
             "session": session,
             "feed": feed,
             "host": {"name": host},
@@ -91,7 +92,7 @@ class Capture:
         pq.write_table(table, path, compression="zstd", row_group_size=row_group_size)
         if events is not None:
             rows = [
-                {"conn": None, "channel": None, "symbol": None, **event, "detail": json.dumps(event.get("detail", {}))}
+                {**dict.fromkeys(EVENT_SCHEMA.names), **event, "detail": json.dumps(event.get("detail", {}))}
                 for event in events
             ]
             beside = self.out / "events" / place

@@ -71,7 +71,7 @@ class TestOpenMessages:
         path = write(tmp_path / "a.parquet", feed="binance", gaps=None, host={"name": "tokyo1"})
         with open_messages(path) as file:
             about = metadata(file)
-        assert about == {"schema_version": "1", "feed": "binance", "gaps": None, "host": {"name": "tokyo1"}}
+        assert about == {"schema_version": SCHEMA_VERSION, "feed": "binance", "gaps": None, "host": {"name": "tokyo1"}}
 
     @pytest.mark.parametrize("keep", [0, 3, 200, -1])
     def test_a_damaged_file_is_named_with_the_cure(self, tmp_path: Path, keep: int) -> None:

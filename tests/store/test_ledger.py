@@ -15,6 +15,7 @@ from wsrec.feed.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.store.ledger import Ledger
+from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
 
@@ -112,7 +113,7 @@ class TestFile:
         one.rings.put(b"be", opcode=TEXT, flags=Flag(0))
         one.take()
         first = one.finish()["f"]
-        one.pipeline.event(5, EventKind.SESSION_END)
+        one.pipeline.event(Moment(5, 5), EventKind.SESSION_END)
         second = one.finish()["f"]
         assert balances(second)
         assert second.recv.carried_in == second.recv.carried_out == first.recv.carried_out == 1

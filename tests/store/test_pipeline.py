@@ -340,7 +340,7 @@ class TestAcks:
     def test_unanswered(self, work):
         work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode())
         work.take()
-        sent = work.pipeline.last_time - OFFSET - BOOT
+        sent = work.pipeline.last.stage - BOOT
         work.put(b"{}", at=sent + HOUR)
         work.take()
         work.finish()
@@ -373,7 +373,8 @@ class TestClock:
         work.take()
         (line,) = work.finish()
         (lost,) = events_of(work.out, "lost_interval")
-        assert lost["detail"] == {"reason": "lost", "from": START + 1, "to": START + 9, "duration_ns": 8}
+        stages = {"monotonic_from": BOOT + 1, "monotonic_to": BOOT + 9}
+        assert lost["detail"] == {"reason": "lost", "from": START + 1, "to": START + 9, "duration_ns": 8, **stages}
         assert (line.lost_intervals, work.pipeline.feeds["usdm"].lost_intervals) == (1, 1)
 
 

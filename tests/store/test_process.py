@@ -249,6 +249,38 @@ class TestRotation:
             times = pq.ParquetFile(tmp_path / line.path).read()["handoff_time"].cast("int64").to_pylist()
             assert max(times) - min(times) <= 300_000_000
 
+    def test_by_time_while_the_clock_is_set_back_and_forth(self, writer, tmp_path):
+        hour = 3_600_000_000_000
+        told = tmp_path / "set_by"
+        told.write_text("0")
+        program = (
+            f"import pathlib, sys, time; real, told = time.time_ns, pathlib.Path({str(told)!r})\n"
+            "time.time_ns = lambda: real() + int(told.read_text() or 0)\n"
+            "from wsrec.store.process import main; sys.exit(main())"
+        )
+        out = tmp_path / "out"
+        work = writer(out=out, rotate_seconds=0.3, program=("-c", program))
+        count = 0
+        for set_by in (0, -hour, 2 * hour):
+            (tmp_path / "next").write_text(str(set_by))
+            (tmp_path / "next").rename(told)
+            clocks = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns() + set_by}
+            work.rings.event(EventKind.ANCHOR, **clocks, width_ns=1, clock="CLOCK_MONOTONIC", drift_ns=0)
+            before, began = len(manifest.read(out)), time.monotonic()
+            # files of this time are finished while it lasts
+            while time.monotonic() - began < 0.7 or len(manifest.read(out)) < before + 4:
+                assert time.monotonic() - began < 15, "no file ends"
+                work.put(b"%d" % count)
+                count += 1
+                time.sleep(0.002)
+        work.stop()
+        lines = manifest.read(out)
+        assert sorted(messages_of(out)["seq"].to_pylist()) == list(range(count))
+        assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+        assert len({Path(line.path).name for line in lines}) == len(lines)
+        hours = [line.path.partition("hour=")[2][:2] for line in lines if line.path]
+        assert len({*hours}) >= 3
+
     def test_by_size(self, writer, tmp_path):
         work = writer(rotate_bytes=100_000)
         for _ in range(10):

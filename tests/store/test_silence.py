@@ -15,6 +15,7 @@ from tests.venues.mock import feed_keys
 from wsrec.child import Renew, Resubscribe
 from wsrec.feed.plan import Subscription
 from wsrec.ring.events import EventKind
+from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline
 
 S = 1_000_000_000
@@ -106,7 +107,7 @@ def test_what_the_url_asks_for_is_watched_too(rings, tmp_path):
     connections = (plan(feed="usdm", asked_by_url=("trade.A",)),)
     feed = {**FEED, "ack": {"id": "id", "timeout": 5}}
     session = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"usdm": feed})
-    session.pipeline.event(BOOT + OFFSET, EventKind.SUBSCRIBE, conn=0, topics=["trade.A"])
+    session.pipeline.event(Moment(BOOT + OFFSET, BOOT), EventKind.SUBSCRIBE, conn=0, topics=["trade.A"])
     for at in range(1, 10):
         session.put(b"{}", at=at * S)
         session.take()

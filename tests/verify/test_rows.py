@@ -1,57 +1,69 @@
-"""wsrec.verify.rows: what may make `handoff_time` go back, and what may not."""
+"""wsrec.verify.rows and utc: what UTC is held against, and what may make the stage clock go back."""
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrec.verify.rows import Anchors
+from wsrec.verify.utc import Utc
 
 SECOND = 1_000_000_000
+EPOCH = 1_795_000_000_000_000_000
 
 
 def anchors(*offsets: int) -> Anchors:
     """Anchors a second apart on the stage clock, whose UTC is ahead of it by these offsets (ns)."""
     made = Anchors()
     for number, offset in enumerate(offsets):
-        made.add(number * SECOND + offset, number * SECOND, number * SECOND + offset)
+        made.add(number * SECOND, number * SECOND + offset)
     return made
 
 
+def astray(of: Anchors, *rows: tuple[int, int]) -> list[bool]:
+    stages, offsets = (np.array(column) for column in zip(*rows, strict=True))
+    return of.astray(stages, stages + offsets).tolist()
+
+
 class TestAnchors:
-    def test_a_step_of_the_clock_explains_what_it_moved(self):
-        stepped = anchors(100, 100, 40, 40)
-        # 5 ns before the third anchor and 3 ns behind it, on the stage clock
-        assert stepped.explain(2 * SECOND - 5 + 100, 2 * SECOND + 3 + 40)
+    def test_utc_between_two_anchors_lies_between_theirs(self):
+        stepped = anchors(EPOCH, EPOCH, EPOCH - 3600 * SECOND)
+        half = SECOND // 2
+        rows = [(half, EPOCH), (half, EPOCH - SECOND), (SECOND + half, EPOCH), (SECOND + half, EPOCH - 3600 * SECOND)]
+        assert astray(stepped, *rows, (SECOND + half, EPOCH + SECOND)) == [False, True, False, False, True]
 
-    def test_no_more_than_it_moved(self):
-        assert not anchors(100, 100, 40, 40).explain(2 * SECOND + 100, 2 * SECOND + 39)
+    def test_what_lies_outside_of_all_anchors_is_not_judged(self):
+        assert astray(anchors(EPOCH, EPOCH), (-5, 0), (SECOND + 5, 0)) == [False, False]
+        assert astray(Anchors(), (5, 7)) == [False]
 
-    def test_not_elsewhere(self):
-        assert not anchors(100, 100, 40, 40).explain(3 * SECOND + 60, 3 * SECOND + 40)
-        assert not anchors(100, 100, 40, 40).explain(SECOND // 2 + 60, SECOND // 2)
-
-    def test_a_clock_that_was_not_set_back_explains_nothing(self):
+    def test_a_stage_clock_that_goes_back_is_not_explained(self):
         assert not anchors(0, 10, 20).explain(SECOND + 1, SECOND)
         assert not Anchors().explain(1, 0)
 
     def test_a_counter_that_was_ahead_when_it_was_given_up_explains_by_how_much(self):
         made = Anchors()
-        made.add(0, 0, 0, "TSC", 0)
-        made.add(SECOND, SECOND, SECOND, "CLOCK_MONOTONIC", 2_000_000)
-        made.add(2 * SECOND, 2 * SECOND, 2 * SECOND, "CLOCK_MONOTONIC", 0)
+        made.add(0, 0, "TSC", 0)
+        made.add(SECOND, SECOND, "CLOCK_MONOTONIC", 2_000_000)
+        made.add(2 * SECOND, 2 * SECOND, "CLOCK_MONOTONIC", 0)
         assert made.explain(SECOND + 1_900_000, SECOND)
         assert not made.explain(SECOND + 2_100_000, SECOND)
         assert not made.explain(2 * SECOND + 1, 2 * SECOND)
 
-    @given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=10), st.data())
-    def test_rows_in_order_on_the_stage_clock_are_always_explained(self, offsets, data):
-        moments = st.integers(0, len(offsets) * SECOND - 1)
-        first, second = sorted((data.draw(moments), data.draw(moments)))
-        before, after = (moment + offsets[moment // SECOND] for moment in (first, second))
-        assert after >= before or anchors(*offsets).explain(before, after)
-
     def test_what_is_forgotten_is_not_missed(self):
-        many = anchors(*range(10_000, 0, -10))
+        many = anchors(*range(EPOCH, EPOCH + 10_000, 10))
         many.forget_before(900 * SECOND)
-        assert many.explain(950 * SECOND - 1 + 510, 950 * SECOND + 500)
+        assert astray(many, (950 * SECOND + 5, EPOCH), (950 * SECOND + 5, 0)) == [False, True]
+
+
+class TestUtc:
+    @given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=20), st.integers(1, 5))
+    def test_what_was_learned_comes_back_to_a_microsecond(self, offsets, size):
+        stages = np.arange(1, len(offsets) + 1) * SECOND
+        utc = stages + EPOCH + np.array(offsets)
+        learned = Utc()
+        for start in range(0, len(stages), size):
+            learned.learn(stages[start : start + size], utc[start : start + size])
+        for stage, expected in zip(stages.tolist(), utc.tolist(), strict=True):
+            assert abs(learned.of(stage) - expected) <= 1_000
+        assert learned.back(learned.of(int(stages[-1]) + 5)) == int(stages[-1]) + 5

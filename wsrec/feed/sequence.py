@@ -278,14 +278,14 @@ class SequenceChecker:
         """Remember the numbers of messages that were checked before, in order: the next ones follow them.
 
         Args:
-            rows: their `seq`, `conn`, `handoff_time`, `channel`, `symbol` and `exchange_seq`.
+            rows: their `seq`, `conn`, `handoff_monotonic`, `channel`, `symbol` and `exchange_seq`.
 
         """
         conns, seq = rows.column("conn").to_numpy(), rows.column("exchange_seq")
         channels, symbols = self._members_of(rows.column("channel"), rows.column("symbol"))
         counted = np.flatnonzero((channels > 0) & known(seq))
         if self._late_rule is not None:
-            places = rows.column("seq").to_numpy(), rows.column("handoff_time").cast("int64").to_numpy()
+            places = rows.column("seq").to_numpy(), rows.column("handoff_monotonic").to_numpy()
             for index in counted.tolist():
                 # which of them came late is not known any more: each may have
                 state = self._late_of(int(conns[index]))

@@ -2,7 +2,8 @@
 
 What the receiver itself has to say, events and the frames that it sent, takes slots too, so it keeps its place among
 the frames; the payload lies in a byte ring of the receiver's own. Where that ring is full the words wait here, in
-order, and are written when there is room: nothing is dropped.
+order, and are written when there is room: nothing is dropped. Their slot has both times: `event` is when it happened,
+and `handoff` when the slot was published, so that slots are in the order of their hand-off whatever had to wait.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ class Producer:
             (self.count & self.slots.mask) * SLOT_SIZE,
             self._head,
             0,
-            0,
             words.time,
+            now(),
             0,
             0,
             0,

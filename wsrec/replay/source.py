@@ -10,8 +10,9 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,8 @@ Item = TypeVar("Item")
 Part = tuple[int, Callable[[], Iterator[Item]]]
 
 _BATCH_ROWS = 4096
-_COLUMNS = ["seq", "conn", "handoff_time", "direction", "opcode", "text", "data"]
+_HANDOFF = ("handoff_time", "handoff_monotonic")
+_COLUMNS = ["seq", "conn", "handoff_monotonic", "direction", "opcode", "text", "data"]
 
 
 class Source:
@@ -122,25 +124,41 @@ def _seq(row: tuple[int, Message]) -> int:
 
 def _session(files: list[_CaptureFile]) -> Part[Message]:
     """One session's files as a part: a session writes several at once (one a feed), so they merge by `seq`."""
-    parts = [(file.start[0], file.rows) for file in files if file.start]
+    first = min((file.start for file in files if file.start), key=_first_seq)
+    # the pace is that of the clock that nobody sets
+    ahead = first.utc - first.stage
+    parts = [(file.start.seq, partial(file.rows, ahead)) for file in files if file.start]
 
     def read() -> Iterator[Message]:
         return (message for _, message in merge(parts, key=_seq))
 
-    return min(file.start[1] for file in files if file.start), read
+    return first.utc, read
+
+
+class _Start(NamedTuple):
+    """A file's first row: its `seq`, and its hand-off on UTC and on the stage clock (ns)."""
+
+    seq: int
+    utc: int
+    stage: int
+
+
+def _first_seq(start: _Start) -> int:
+    return start.seq
 
 
 class _CaptureFile:
-    """One message file of a capture; `start` is `seq` and hand-off time (ns) of its first row, None if it has none."""
+    """One message file of a capture; `start` is None if it has no row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.start: tuple[int, int] | None = None
+        self.start: _Start | None = None
         with self._opened() as file:
             try:
                 self.session = str(metadata(file).get("session", path))
-                for batch in file.iter_batches(batch_size=1, columns=["seq", "handoff_time"]):
-                    self.start = (batch["seq"][0].as_py(), batch["handoff_time"][0].value)
+                for batch in file.iter_batches(batch_size=1, columns=["seq", *_HANDOFF]):
+                    utc, stage = (batch[name][0].cast(pa.int64()).as_py() for name in _HANDOFF)
+                    self.start = _Start(batch["seq"][0].as_py(), utc, stage)
                     break
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise self._damaged() from error
@@ -156,30 +174,30 @@ class _CaptureFile:
     def _damaged(self) -> SourceError:
         return SourceError(f"{self.path}: damaged; set the file aside and replay the others")
 
-    def rows(self) -> Iterator[tuple[int, Message]]:
-        """`seq` and message of each received text or binary row."""
+    def rows(self, ahead: int) -> Iterator[tuple[int, Message]]:
+        """`seq` and message of each received text or binary row, UTC being `ahead` (ns) of the stage clock."""
         with self._opened() as file:
             try:
                 for group in range(file.num_row_groups):
                     # in small batches, so that decoding a row group does not hold up the pace of other clients
                     for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=_COLUMNS):
-                        yield from self._messages(batch)
+                        yield from self._messages(batch, ahead)
             except (pa.ArrowException, OSError) as error:
                 raise self._damaged() from error
 
-    def _messages(self, batch: Any) -> Iterator[tuple[int, Message]]:
+    def _messages(self, batch: Any, ahead: int) -> Iterator[tuple[int, Message]]:
         data_frames = pc.is_in(batch["opcode"].cast(pa.string()), value_set=pa.array(["text", "binary"]))
         batch = batch.filter(pc.and_(pc.equal(batch["direction"].cast(pa.string()), "recv"), data_frames))
         columns = [
             batch["seq"],
-            batch["handoff_time"].cast(pa.int64()),
+            batch["handoff_monotonic"],
             batch["opcode"],
             batch["text"].cast(pa.binary()),  # the same bytes, without decoding them to str and back
             batch["data"],
             batch["conn"],
         ]
-        for seq, time_ns, opcode, utf8, data, conn in zip(*(column.to_pylist() for column in columns), strict=True):
+        for seq, stage, opcode, utf8, data, conn in zip(*(column.to_pylist() for column in columns), strict=True):
             payload = data if utf8 is None else utf8
             if payload is None:
                 raise SourceError(f"{self.path}: row with seq {seq} has no payload; the file was not written by wsrec")
-            yield seq, Message(time_ns, opcode, payload, conn)
+            yield seq, Message(stage + ahead, opcode, payload, conn)

@@ -42,7 +42,7 @@ class EventKind(StrEnum):
     DISCONNECT = "disconnect"
     """message, received_bytes (null where the receiver died), discarded_bytes (of a frame that never ended)"""
     LOST_INTERVAL = "lost_interval"
-    """from, to (ns since the epoch), duration_ns, reason, slots (of a journal), from_evidence, to_evidence, bound"""
+    """from, to, monotonic_from, monotonic_to, duration_ns, reason, slots (lost), from_evidence, to_evidence, bound"""
     REPLACED = "replaced"
     """from_conn, to_conn, reason, from, to (ns since the epoch: both were open); proved: whether to_conn had data"""
     TCP = "tcp"

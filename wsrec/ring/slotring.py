@@ -14,7 +14,7 @@ A slot, little-endian:
 
     offset          u64  count in the byte ring of the payload's first byte
     nic             u64  stage 1, ns since the epoch; 0 where there is none
-    event           u64  stage 2, ns on the monotonic clock
+    event           u64  stage 2, ns on the monotonic clock; of our own words: when it was said or sent
     handoff         u64  stage 6, ns on the monotonic clock
     recv_start      u32  stage 3, ns after stage 2
     recv_end        u32  stage 4, ns after stage 3

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from wsrec import child
+from wsrec.store.moment import Moment
 from wsrec.units import size
 
 T = TypeVar("T")
@@ -121,10 +122,10 @@ class NewFile(io.RawIOBase):
 
 
 class Trouble(NamedTuple):
-    """A time in which the disk refused, or a moment: beginning and end (ns since the epoch), and the first error."""
+    """A time in which the disk refused, or a moment: its end, how long it was, and the first error."""
 
-    began: int
-    ended: int
+    ended: Moment
+    duration_ns: int
     message: str
 
 
@@ -158,8 +159,7 @@ class PatientDisk(Disk):
     def note(self, message: str) -> None:
         """Say it, and have it recorded."""
         child.warn(message)
-        now = time.time_ns()
-        self.over.append(Trouble(now, now, message))
+        self.over.append(Trouble(Moment.now(), 0, message))
 
     def retry(self, action: Callable[[], T], grows: float = 0) -> T:
         """Do something that writes, as often as it takes.
@@ -171,7 +171,7 @@ class PatientDisk(Disk):
             OSError: the disk still refused at the end of the patience that `hurry` left.
 
         """
-        began, since, message = 0, 0.0, ""
+        since, message = 0.0, ""
         while True:
             try:
                 self._check_reserve(grows)
@@ -181,8 +181,8 @@ class PatientDisk(Disk):
             except OSError as error:
                 if error.errno == errno.ENOMEM:
                     raise MemoryError(str(error)) from error
-                if not began:
-                    began, since, message = time.time_ns(), time.monotonic(), str(error)
+                if not message:
+                    since, message = time.monotonic(), str(error)
                     cure = "make room, or give access to the output folder: it is tried again every second"
                     child.error(f"the output cannot be written: {error}", cure)
                 if time.monotonic() - max(since, self._hurried_at) > self._patience:
@@ -191,11 +191,11 @@ class PatientDisk(Disk):
                 self._on_wait(True)
                 time.sleep(_RETRY_SECONDS)
                 continue
-            if began:
+            if message:
                 self.waiting.discard(threading.get_ident())
                 # another thread may still wait
                 self._on_wait(bool(self.waiting))
-                self.over.append(Trouble(began, time.time_ns(), message))
+                self.over.append(Trouble(Moment.now(), int((time.monotonic() - since) * 1e9), message))
                 child.info("the output can be written again")
             return result
 

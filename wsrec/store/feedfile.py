@@ -46,6 +46,7 @@ from wsrec.store.joiner import Key, Parts
 from wsrec.store.joins import JoinChecker
 from wsrec.store.ledger import FeedLedger, Ledger
 from wsrec.store.manifest import ManifestLine
+from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Bools, Int64s, Stamps, columns
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
@@ -184,20 +185,20 @@ class FeedWriter:
         self._messages: ParquetOutput | None = None
         self._events: ParquetOutput | None = None
         self._event_rows: list[dict[str, Any]] = []
-        self._file_since: int | None = None
+        self._file_since: Moment | None = None
         self._file_times: tuple[int, int] | None = None
         self._file_first_seq = self._next_seq
         self._file_gaps = 0
         self._file_lost = 0
-        self._file_until = 0
+        self._file_until = Moment(0, 0)
         self._compared = Comparison()
         self._file_before = self._counts()
         self._stage1: dict[str, int] = {}
         self._steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
 
     @property
-    def since(self) -> int | None:
-        """When the pair of files begins that is being written, by its first row or event (ns since the epoch)."""
+    def since(self) -> Moment | None:
+        """When the pair of files begins that is being written, by its first row or event."""
         return self._file_since
 
     def go_on(self, lines: Sequence[ManifestLine]) -> None:
@@ -261,23 +262,24 @@ class FeedWriter:
         self._next_seq += count
         self._count(slots, when, np.diff(offsets))
         if self._silence.watches:
-            resumed_streams = self._silence.seen(slots["conn"], fields, when.handoff)
+            resumed_streams = self._silence.seen(slots["conn"], fields, when.stage)
             for stream in self._silence.begun:
                 self._fetch_first(stream)
             for resumed in resumed_streams:
                 conn, topic = resumed.stream
+                moment = when.moment(int(np.flatnonzero(when.stage == resumed.time)[0]))
                 self.event(
-                    resumed.time,
+                    moment,
                     EventKind.RESUMED,
                     conn=conn,
                     channel=topic.channel,
                     symbol=topic.symbol,
-                    since=resumed.since,
+                    since=moment.before(resumed.since),
                     duration_ns=resumed.time - resumed.since,
                 )
         self._hold_against_snapshots(slots, when, fields, named)
         self._check_sequences(slots, when, payload, fields)
-        self._judge_snapshots(int(when.handoff[-1]))
+        self._judge_snapshots(when.moment(-1))
         self._check_books(slots, when, payload, fields, readable)
         self._warn_of_skipped()
         self._match_acks(slots, when, payload, fields)
@@ -332,25 +334,25 @@ class FeedWriter:
         self._names = known
         return int(fields.channel.dictionary.nbytes + fields.symbol.dictionary.nbytes)
 
-    def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
+    def event(self, moment: Moment, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Write an event; `channel` and `symbol` in the detail go into their columns.
 
         Args:
-            time: ns since the epoch.
+            moment: when it happened.
             kind: what happened.
             conn: the connection it is about.
             detail: what belongs to it.
 
         """
         if self._file_since is None:
-            self._file_since = time
+            self._file_since = moment
         if self._warnings is not None:
             self._warnings.event(kind, conn, detail)
         if kind is EventKind.SESSION_START:
             self.begun = True
         elif kind is EventKind.SESSION_END:
             for ended in self.conns:
-                self._end_numbers(ended, time)
+                self._end_numbers(ended, moment)
         elif kind is EventKind.LOST_INTERVAL:
             self.lost_intervals += 1
             self._file_lost += 1
@@ -360,28 +362,28 @@ class FeedWriter:
         elif kind is EventKind.ACK:
             self.answered += len(detail["topics"])
             if conn is not None:
-                self._confirmations.confirmed(conn, detail["topics"], time)
-                self._begun(conn, detail["topics"], time)
+                self._confirmations.confirmed(conn, detail["topics"], moment.stage or 0)
+                self._begun(conn, detail["topics"], moment)
         elif kind is EventKind.GAP:
             self.gaps += 1
             self._file_gaps += 1
         elif kind is EventKind.CONNECT and conn is not None:
             self._confirmations.connected(conn)
         elif kind is EventKind.REPLACED and conn is not None:
-            for who, topics, why in self._confirmations.replaced(detail["from_conn"], conn, detail["to"]):
-                self.event(time, EventKind.UNANSWERED, conn=who, topics=topics, message=why)
+            for who, topics, why in self._confirmations.replaced(detail["from_conn"], conn, detail["monotonic_to"]):
+                self.event(moment, EventKind.UNANSWERED, conn=who, topics=topics, message=why)
         elif kind is EventKind.DISCONNECT and conn is not None:
-            for outcome in self._acks.expired(time, conn):
-                self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics)
+            for outcome in self._acks.expired(moment.stage or 0, conn):
+                self.event(moment, EventKind(outcome.kind), conn=conn, topics=outcome.topics)
             in_order = not detail.get("message") and detail.get("received_bytes") is not None
-            left = self._confirmations.ended(conn, time if in_order else None)
+            left = self._confirmations.ended(conn, (moment.stage or 0) if in_order else None)
             if in_order:
                 # no lost interval tells of it
                 if left:
                     why = "not answered before the connection was closed"
-                    self.event(time, EventKind.UNANSWERED, conn=conn, topics=left, message=why)
-                self._give_up_dividing(conn, time, "not settled before the connection was closed")
-            self._end_numbers(conn, time)
+                    self.event(moment, EventKind.UNANSWERED, conn=conn, topics=left, message=why)
+                self._give_up_dividing(conn, moment, "not settled before the connection was closed")
+            self._end_numbers(conn, moment)
             self._books.reset(conn)
             if self._joins is not None:
                 for number, stream in enumerate(self._silence.streams):
@@ -396,10 +398,11 @@ class FeedWriter:
             topics = detail["topics"]
             if not self._by_url[conn].issuperset(topics):
                 self._announced[conn] = tuple(topics)
-            self._begun(conn, [t for t in topics if t in self._by_url[conn]] if self._acks.checks else topics, time)
+            self._begun(conn, [t for t in topics if t in self._by_url[conn]] if self._acks.checks else topics, moment)
         self._event_rows.append(
             {
-                "time": time,
+                "time": moment.utc,
+                "monotonic": moment.stage,
                 "kind": kind.value,
                 "conn": conn,
                 "channel": detail.pop("channel", None),
@@ -408,8 +411,10 @@ class FeedWriter:
             }
         )
 
-    def _begun(self, conn: int, topics: Sequence[str], time: int) -> None:
-        for stream in self._silence.subscribed(conn, topics, time):
+    def _begun(self, conn: int, topics: Sequence[str], moment: Moment) -> None:
+        if moment.stage is None:
+            return
+        for stream in self._silence.subscribed(conn, topics, moment.stage):
             self._fetch_first(stream)
 
     def _fetch_first(self, stream: Stream) -> None:
@@ -418,30 +423,31 @@ class FeedWriter:
         if snapshot is not None and snapshot.at_start:
             self._fetch(snapshot, stream, "the subscription began")
 
-    def expire_acks(self, time: int) -> None:
-        """Tell which subscriptions nobody has answered (time: ns since the epoch)."""
+    def expire_acks(self, moment: Moment) -> None:
+        """Tell which subscriptions nobody has answered; times are held against one another on the stage clock."""
+        time = moment.stage or 0
         for outcome in self._acks.expired(time):
             # who refuses and does not say what has refused what he never answers
             words = self._unattributed.get(outcome.conn)
-            if words is None or not self._divide(outcome._replace(message=words), time):
+            if words is None or not self._divide(outcome._replace(message=words), moment):
                 self._division.unanswered(outcome.conn, outcome.topics)
-                self.event(time, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+                self.event(moment, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
         for order in self._division.due(time):
             self._ask_apart(order, "it was refused, and the exchange wanted a pause")
 
-    def _divide(self, outcome: AckOutcome, time: int) -> bool:
+    def _divide(self, outcome: AckOutcome, moment: Moment) -> bool:
         """Ask for the topics of a refused request apart; whether they are, and not refused for good."""
         conn, topics = outcome.conn, outcome.topics
         if any(self._asked(topic) is None for topic in topics):
             return False
         words = outcome.message or "without a reason"
         disputed = set(self._division.disputed(conn))
-        order = self._division.refused(conn, topics, words, time)
+        order = self._division.refused(conn, topics, words, moment.stage or 0)
         if order is None:
             if disputed.issuperset(topics):
                 self._ask_apart(Order(conn, topics, ()), "refused")
             return False
-        self.event(time, EventKind.SPLIT, conn=conn, topics=topics, message=words, parts=order.parts)
+        self.event(moment, EventKind.SPLIT, conn=conn, topics=topics, message=words, parts=order.parts)
         if order.parts:
             self._ask_apart(order, f"refused together: {words[:100]}")
         if self._warnings is not None:
@@ -478,11 +484,11 @@ class FeedWriter:
         asked = self._asked(topic)
         return (topic,) if asked is None else (topic, asked.ack_key, asked.symbol)
 
-    def end_session(self, time: int, **detail: Any) -> None:
-        """Record the session's end (ns since the epoch), and before it what is still open: judged now or never.
+    def end_session(self, moment: Moment, **detail: Any) -> None:
+        """Record the session's end and before it what is still open: judged now or never.
 
         Args:
-            time: when it ended.
+            moment: when it ended.
             detail: what belongs to the event.
 
         """
@@ -490,32 +496,33 @@ class FeedWriter:
             left = self._confirmations.waiting(conn)
             if left:
                 why = "not answered before the session's end"
-                self.event(time, EventKind.UNANSWERED, conn=conn, topics=left, message=why)
-            self._give_up_dividing(conn, time, "not settled before the session's end")
-        self.event(time, EventKind.SESSION_END, **detail)
+                self.event(moment, EventKind.UNANSWERED, conn=conn, topics=left, message=why)
+            self._give_up_dividing(conn, moment, "not settled before the session's end")
+        self.event(moment, EventKind.SESSION_END, **detail)
 
-    def _give_up_dividing(self, conn: int, time: int, why: str) -> None:
+    def _give_up_dividing(self, conn: int, moment: Moment, why: str) -> None:
         """What was refused together with others, and was neither confirmed nor refused alone since, is refused."""
         waiting = self._acks.open(conn)
         topics = [topic for topic in self._division.disputed(conn) if topic not in waiting]
         if topics:
             message = f"refused together with others, {why}"
-            self.event(time, EventKind.REFUSED, conn=conn, topics=topics, message=message)
+            self.event(moment, EventKind.REFUSED, conn=conn, topics=topics, message=message)
 
-    def look_for_silence(self, time: int) -> None:
-        """Tell which subscriptions bring no messages, and act as the feed says (time: ns since the epoch)."""
+    def look_for_silence(self, moment: Moment) -> None:
+        """Tell which subscriptions bring no messages, and act as the feed says."""
         if not self._silence.watches:
             return
+        time = moment.stage or 0
         silent = self._silence.expired(time)
         for found in silent:
             conn, topic = found.stream
             self.event(
-                time,
+                moment,
                 EventKind.SILENT,
                 conn=conn,
                 channel=topic.channel,
                 symbol=topic.symbol,
-                since=found.since,
+                since=moment.before(found.since),
                 quiet_s=found.quiet_ns / 1e9,
                 ever=found.ever,
             )
@@ -581,7 +588,7 @@ class FeedWriter:
             for row in np.flatnonzero(slots["flags"] & _REST).tolist():
                 stream = int(slots["offset"][row])
                 if self._snapshot_of(stream).exchange_seq:
-                    self._joins.fetched(stream, named.exchange_seq[row].as_py(), int(when.handoff[row]))
+                    self._joins.fetched(stream, named.exchange_seq[row].as_py(), int(when.stage[row]))
             return
         places, rows = self._silence.found
         for stream in np.unique(places).tolist():
@@ -592,7 +599,7 @@ class FeedWriter:
             mine = mine[fields.exchange_seq.is_valid().to_numpy(zero_copy_only=False)[mine]]
             if len(mine):
                 first, last = int(mine[0]), int(mine[-1])
-                before, time = _number_before(fields, first), int(when.handoff[last])
+                before, time = _number_before(fields, first), int(when.stage[last])
                 self._joins.messages(stream, before, fields.exchange_seq[last].as_py(), time)
 
     def _break_runs(self, gap: SequenceGap, fields: FieldColumns) -> None:
@@ -607,7 +614,7 @@ class FeedWriter:
         assert snapshot is not None
         return snapshot
 
-    def _judge_snapshots(self, time: int) -> None:
+    def _judge_snapshots(self, moment: Moment) -> None:
         """Tell which snapshots join their streams, and have those fetched again that do not."""
         for found in () if self._joins is None else self._joins.judge():
             stream = self._silence.streams[found.stream]
@@ -615,10 +622,10 @@ class FeedWriter:
             about = {"channel": topic.channel, "symbol": topic.symbol}
             numbers = {"number": found.number, "first": found.first, "last": found.last}
             if found.why is None:
-                self.event(time, EventKind.SNAPSHOT_JOINED, conn=conn, **about, **numbers)
+                self.event(moment, EventKind.SNAPSHOT_JOINED, conn=conn, **about, **numbers)
                 continue
             missed = {"why": found.why, "retry_s": found.wait}
-            self.event(time, EventKind.SNAPSHOT_MISSED, conn=conn, **about, **numbers, **missed)
+            self.event(moment, EventKind.SNAPSHOT_MISSED, conn=conn, **about, **numbers, **missed)
             if found.wait is not None:
                 self._fetch(self._snapshot_of(found.stream), stream, f"the last one missed: {found.why}", found.wait)
 
@@ -639,7 +646,7 @@ class FeedWriter:
         """
         if self._file_since is None:
             return None
-        moment = datetime.fromtimestamp(self._file_since // 1_000_000_000, UTC)
+        moment = datetime.fromtimestamp(self._file_since.utc // 1_000_000_000, UTC)
         place = Path(f"feed={self.name}") / f"date={moment:%Y-%m-%d}" / f"hour={moment:%H}"
         name = place / f"{self._job.session}-{number:06d}.parquet"
         out = Path(self._job.out)
@@ -647,7 +654,7 @@ class FeedWriter:
         gaps = self._file_gaps if self._sequences.checks or self._books.checks else None
         for odd in self._times.take():
             self.event(
-                odd.time,
+                Moment(odd.time, self._file_until.stage),
                 EventKind.EXCHANGE_TIME_OFF,
                 channel=odd.channel,
                 count=odd.messages,
@@ -662,7 +669,7 @@ class FeedWriter:
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
             # what the rows of a batch showed was found after the events of the same batch
-            self._event_rows.sort(key=lambda row: row["time"])
+            self._event_rows.sort(key=lambda row: Moment(row["time"], row["monotonic"]).order)
             table = pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA)
             events.append(table, table.nbytes)
             _, events_digest = events.finish(out / "events" / name, metadata)
@@ -704,10 +711,10 @@ class FeedWriter:
     def _count(self, slots: Slots, when: Stamps, lengths: Int64s) -> None:
         received = when.received
         times = when.recv_time
-        self._file_until = int(when.handoff[-1])
+        self._file_until = when.moment(-1)
         self.ledger.rows(slots, when, lengths)
         if self._file_since is None:
-            self._file_since = int(when.handoff[0])
+            self._file_since = Moment(int(when.handoff[0]), int(when.stage[0]))
         self._file_times = (self._file_times[0] if self._file_times else int(times[0]), int(times[-1]))
         carried = received & (slots["opcode"] < frames.CLOSE)
         arrived, messages = int(np.count_nonzero(received)), int(np.count_nonzero(carried))
@@ -731,17 +738,17 @@ class FeedWriter:
 
     def _check_sequences(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         if self._sequences.checks:
-            where = Rows(self._next_seq - len(slots), when.handoff, payload)
+            where = Rows(self._next_seq - len(slots), when.stage, payload)
             checked = self._sequences.check(slots["conn"], fields, where)
             self._compared.add(fields.channel, checked.links)
             for gap in checked.gaps if self._joins is not None else ():
                 self._break_runs(gap, fields)
-            self._tell_of(checked.gaps, where.first, when.recv_time)
+            self._tell_of(checked.gaps, where.first, when)
 
-    def _end_numbers(self, conn: int, time: int) -> None:
-        """Tell what a connection that ends at `time` passed over and has not brought; its next life counts anew."""
+    def _end_numbers(self, conn: int, moment: Moment) -> None:
+        """Tell what a connection that ends at `moment` passed over and has not brought; its next life counts anew."""
         for gap in self._sequences.reset(conn):
-            self._tell(gap, gap.index, time)
+            self._tell(gap, gap.index, moment)
 
     def _check_books(
         self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns, readable: Bools
@@ -750,7 +757,7 @@ class FeedWriter:
             received = readable & (slots["flags"] & _REST == 0)
             books = self._books.check_batch(slots["conn"], fields, payload, received)
             self._compared.add(fields.channel, books.links)
-            self._tell_of(books.gaps, self._next_seq - len(slots), when.recv_time)
+            self._tell_of(books.gaps, self._next_seq - len(slots), when)
 
     def _warn_of_skipped(self) -> None:
         """Say at once which rules cannot be applied to all that comes."""
@@ -768,15 +775,15 @@ class FeedWriter:
             detail: dict[str, Any] = {"rule": rule, "compared": of.compared, "skipped": of.skipped}
             self.event(self._file_until, EventKind.UNCHECKED, channel=channel, **detail)
 
-    def _tell_of(self, gaps: Sequence[SequenceGap], first: int, times: Int64s) -> None:
+    def _tell_of(self, gaps: Sequence[SequenceGap], first: int, when: Stamps) -> None:
         """Tell of gaps in a batch of rows: the `seq` of its first one, and when each came."""
         for gap in gaps:
-            self._tell(gap, first + gap.index, int(times[gap.at]))
+            self._tell(gap, first + gap.index, Moment(int(when.recv_time[gap.at]), int(when.stage[gap.at])))
 
-    def _tell(self, gap: SequenceGap, seq: int, time: int) -> None:
+    def _tell(self, gap: SequenceGap, seq: int, moment: Moment) -> None:
         reset = gap.what is Break.RESET
         self.event(
-            time,
+            moment,
             EventKind.SEQUENCE_RESET if reset else EventKind.GAP,
             conn=gap.conn,
             channel=gap.channel,
@@ -789,7 +796,7 @@ class FeedWriter:
             seq=seq,
         )
         if not reset:
-            self._help_after(gap, time)
+            self._help_after(gap, moment.stage or 0)
 
     def _help_after(self, gap: SequenceGap, time: int) -> None:
         if not self._helps_after_gaps:
@@ -807,7 +814,8 @@ class FeedWriter:
             others = np.array([not self._acks.is_data(name) for name in [*names, None]])
             wanted &= others[fields.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)]
         for row in np.flatnonzero(wanted).tolist():
-            conn, time = int(slots["conn"][row]), int(when.handoff[row])
+            conn, moment = int(slots["conn"][row]), when.moment(row)
+            time = int(when.stage[row])
             if not when.received[row]:
                 text = payload[row].as_py().decode()
                 asked = self._subscriptions.get((conn, text)) or self._dated(conn, text)
@@ -822,10 +830,10 @@ class FeedWriter:
                     self._division.accepted(conn, outcome.topics)
                 elif not outcome.topics:
                     self._unattributed[conn] = outcome.message or ""
-                elif not outcome.listed and self._divide(outcome, time):
+                elif not outcome.listed and self._divide(outcome, moment):
                     continue
                 said = {} if outcome.message is None else {"message": outcome.message}
-                self.event(time, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
+                self.event(moment, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
 
     def _read_notices(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         """Have a connection replaced that the exchange says it will close."""

@@ -32,7 +32,8 @@ from wsrec.store.pipeline import Pipeline
 from wsrec.store.progress import Progress
 
 _WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
-_FOLLOWED = ("seq", "conn", "handoff_time", "channel", "symbol", "exchange_seq")
+_HANDOFF = "handoff_monotonic"
+_FOLLOWED = ("seq", "conn", _HANDOFF, "channel", "symbol", "exchange_seq")
 
 
 class Leftovers:
@@ -285,10 +286,10 @@ def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, 
     for line in reversed(lines):
         try:
             if line.events_path is not None:
-                rows = pq.ParquetFile(out / line.events_path).read(["time", "kind", "conn"])
+                rows = pq.ParquetFile(out / line.events_path).read(["monotonic", "kind", "conn"])
                 kinds, conns = rows["kind"].to_pylist(), rows["conn"].to_pylist()
-                for moment, kind, conn in zip(rows["time"].cast("int64").to_pylist(), kinds, conns, strict=True):
-                    if kind == EventKind.DISCONNECT:
+                for moment, kind, conn in zip(rows["monotonic"].to_pylist(), kinds, conns, strict=True):
+                    if kind == EventKind.DISCONNECT and moment is not None:
                         ended[conn] = max(moment, ended.get(conn, moment))
             if line.path is None:
                 continue
@@ -297,7 +298,7 @@ def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, 
                     conns = batch.column("conn").to_numpy()
                     since = np.zeros(1 << 16, np.int64)
                     since[list(ended)] = list(ended.values())
-                    kept = batch.filter(pa.array(batch.column("handoff_time").cast("int64").to_numpy() > since[conns]))
+                    kept = batch.filter(pa.array(batch.column(_HANDOFF).to_numpy() > since[conns]))
                     pipeline.feeds[feed].follow(kept)
         except (OSError, ValueError):
             # gone or damaged, which `wsrec verify` tells: then a gap between it and what follows is not found

@@ -26,6 +26,7 @@ from wsrec.store.inflate import Refused, inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
 from wsrec.store.ledger import Inflated, survey
+from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
 from wsrec.store.wishes import Wishes
@@ -34,7 +35,7 @@ _EVENT = int(Flag.EVENT)
 _RSV1 = int(Flag.RSV1)
 # A message of this size (bytes) goes to its file at once
 _LARGE = 4 << 20
-# from the receiver on the monotonic clock, in the events file on UTC
+# from the receiver on the stage clock; in the events file on UTC too
 _MONOTONIC = "monotonic_"
 
 
@@ -52,7 +53,7 @@ class Pipeline:
         feeds: the writers of the feeds, by name.
         active: the names of those that write; recovery leaves out what has landed.
         wishes: what they want done, on its way to `ask`; None where nothing is to be done.
-        last_time: hand-off of the last slot that was taken, ns since the epoch; None before the first.
+        last: hand-off of the last slot that was taken; None before the first.
         lost_slots: how many slots were missing between batches.
 
     """
@@ -75,7 +76,7 @@ class Pipeline:
         }
         self.active = set(self.feeds)
         self._disk = disk
-        self.last_time: int | None = None
+        self.last: Moment | None = None
         self.lost_slots = 0
         self._next_slot: int | None = None
         self._untold = 0
@@ -103,7 +104,8 @@ class Pipeline:
         """Go on where these files of the same session end, which a writer before this one finished."""
         for feed in self.feeds.values():
             feed.go_on([line for line in lines if line.feed == feed.name])
-        self.last_time = max((line.last_time for line in lines if line.last_time is not None), default=None)
+        last_time = max((line.last_time for line in lines if line.last_time is not None), default=None)
+        self.last = None if last_time is None else Moment(last_time, None)
         if self._status is not None:
             self._status.writer["files"] = len(lines)
 
@@ -139,12 +141,12 @@ class Pipeline:
                 feed.forget_requests()
         self._next_slot = max(slot, self._next_slot or 0)
 
-    def begin_session(self, time: int | None = None) -> None:
-        """Record the session's start in each feed that has not: at this time (ns), or where its files begin."""
+    def begin_session(self, moment: Moment | None = None) -> None:
+        """Record the session's start in each feed that has not: at this moment, or where its files begin."""
         for feed in self._writing():
-            moment = feed.since if time is None else time
-            if moment is not None and not feed.begun:
-                feed.event(moment, EventKind.SESSION_START, **self._job.session_start)
+            begin = feed.since if moment is None else moment
+            if begin is not None and not feed.begun:
+                feed.event(begin, EventKind.SESSION_START, **self._job.session_start)
 
     def take(self, batch: Batch, number: int, *, aside: bool = False) -> None:
         """Write a batch to the files of this number.
@@ -181,10 +183,10 @@ class Pipeline:
                 if piece.slots is not slots:
                     self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
                 self._take_messages(piece.slots, piece.payload, number, piece.refused)
-        if self.last_time is not None:
+        if self.last is not None:
             for each in self.feeds.values():
-                each.expire_acks(self.last_time)
-                each.look_for_silence(self.last_time)
+                each.expire_acks(self.last)
+                each.look_for_silence(self.last)
         if self._folded is not None:
             self._folded.due()
         self._publish()
@@ -206,8 +208,8 @@ class Pipeline:
             f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
         )
         self._take_messages(made, binary_array([b""]), number, [])
-        assert self.last_time is not None
-        self.event(self.last_time, EventKind.SET_ASIDE, conn=conn, **detail)
+        assert self.last is not None
+        self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
 
     def _take_messages(self, slots: Slots, payload: pa.Array, number: int, compressed: list[Refused]) -> None:
         """Write whole messages, inflated, and what they are in between."""
@@ -215,19 +217,19 @@ class Pipeline:
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         offset = self._offsets(len(slots), rows, events)
-        self.tell_lost(int(slots["handoff"][0]) + int(offset[0]))
+        self.tell_lost(_moment(slots, offset, 0))
         # from event to event, as slices: messages with the events taken out from among them would be a copy
         start = 0
         for row, event in zip(rows.tolist(), events, strict=True):
             self._add(slots[start:row], offset[start:row], payload[start:row], number)
-            self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
+            self._event(_moment(slots, offset, row), int(offset[row]), event)
             start = row + 1
         self._add(slots[start:], offset[start:], payload[start:], number)
         for row, message in compressed:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
             event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
-            self._event(int(slots["handoff"][row]) + int(offset[row]), int(offset[row]), event)
-        self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
+            self._event(_moment(slots, offset, row), int(offset[row]), event)
+        self.last = _handed_off(slots, offset, -1)
         if large:
             # so that not two of them are held, and who dies of it dies while it is taken
             for feed in self._writing():
@@ -247,24 +249,23 @@ class Pipeline:
         if len(slots):
             rows = np.flatnonzero(slots["flags"] & _EVENT)
             offset = self._offsets(len(slots), rows, _events(payload, rows))
-            self.last_time = int(slots["handoff"][-1]) + int(offset[-1])
+            self.last = _handed_off(slots, offset, -1)
 
     def follow_clock(self, offset: int) -> None:
         """Map stages 2 to 6 onto UTC by this offset (ns) until the first anchor: where what came before has gone."""
         self._offset = offset
 
-    def tell_lost(self, time: int) -> None:
-        """Record an interval that ends at `time` (ns since the epoch) where slots are missing and were not told of."""
+    def tell_lost(self, moment: Moment) -> None:
+        """Record an interval that ends at this moment where slots are missing and were not told of."""
         if self._untold:
-            since = time if self.last_time is None else self.last_time
-            detail = {"from": since, "to": time, "duration_ns": time - since, "slots": self._untold}
+            detail = interval(self.last or moment, moment)
             reason = "a part of the journal could not be read"
             known: dict[str, Any] = {
                 "from_evidence": loss.LAST_ROW,
                 "to_evidence": loss.NEXT_ROW,
                 "bound": loss.EXACT,
             }
-            self.event(time, EventKind.LOST_INTERVAL, **detail, reason=reason, **known)
+            self.event(moment, EventKind.LOST_INTERVAL, **detail, slots=self._untold, reason=reason, **known)
             self._untold = 0
 
     def finish(self, number: int) -> list[manifest.ManifestLine]:
@@ -297,11 +298,11 @@ class Pipeline:
         self._publish()
         return lines
 
-    def event(self, time: int, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
-        """Write an event of the writer's own (time: ns since the epoch) to the connection's feed, or to every one."""
+    def event(self, moment: Moment, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
+        """Write an event of the writer's own to the connection's feed, or to every one."""
         for feed in self._writing():
             if conn is None or conn in feed.conns:
-                feed.event(time, kind, conn=conn, **dict(detail))
+                feed.event(moment, kind, conn=conn, **dict(detail))
 
     def _unseen(self, batch: Batch) -> Batch:
         """What of a batch was not taken before."""
@@ -343,7 +344,7 @@ class Pipeline:
         offset: Int64s = np.array([value for _, value in marks], np.int64)[np.maximum(at, 0)]
         return offset
 
-    def _event(self, time: int, offset: int, event: Event) -> None:
+    def _event(self, moment: Moment, offset: int, event: Event) -> None:
         if self.wishes is not None:
             self.wishes.happened(event)
         detail = dict(event.detail)
@@ -362,12 +363,12 @@ class Pipeline:
         elif event.kind is EventKind.CONNECT and event.conn is not None:
             self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
-            detail[key.removeprefix(_MONOTONIC)] = detail.pop(key) + offset
+            detail[key.removeprefix(_MONOTONIC)] = detail[key] + offset
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
-            detail["duration_ns"] = detail["to"] - detail["from"]
+            detail["duration_ns"] = detail["monotonic_to"] - detail["monotonic_from"]
         for feed in self._writing():
             if event.conn is None or event.conn in feed.conns:
-                feed.event(time, event.kind, conn=event.conn, **dict(detail))
+                feed.event(moment, event.kind, conn=event.conn, **dict(detail))
 
     def _publish(self) -> None:
         if self._status is None:
@@ -376,6 +377,27 @@ class Pipeline:
         for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "answered"):
             # a writer that takes the session up again begins with what has landed: less than was shown before
             writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
+
+
+def interval(start: Moment, end: Moment) -> dict[str, int]:
+    """What an event's detail says of an interval: on UTC, and on the stage clock where its moments are known there."""
+    detail = {"from": start.utc, "to": end.utc, "duration_ns": end.utc - start.utc}
+    if start.stage is not None:
+        detail["monotonic_from"] = start.stage
+        if end.stage is not None:
+            detail |= {"monotonic_to": end.stage, "duration_ns": end.stage - start.stage}
+    return detail
+
+
+def _handed_off(slots: Slots, offset: Int64s, row: int) -> Moment:
+    stage = int(slots["handoff"][row])
+    return Moment(stage + int(offset[row]), stage)
+
+
+def _moment(slots: Slots, offset: Int64s, row: int) -> Moment:
+    """When an event happened, and its place in the order of hand-off: it may have waited."""
+    stage = int(slots["handoff"][row])
+    return Moment((int(slots["event"][row]) or stage) + int(offset[row]), stage)
 
 
 def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:

@@ -41,8 +41,9 @@ from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal, JournalReader, JournalTail, Span, journal_path, rewritten_path
 from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
+from wsrec.store.moment import Moment
 from wsrec.store.orphan import Orphan, leave
-from wsrec.store.pipeline import Pipeline
+from wsrec.store.pipeline import Pipeline, interval
 from wsrec.store.progress import Progress
 from wsrec.store.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
@@ -56,6 +57,10 @@ _SWITCH_SECONDS = 0.0005
 # A ring this full is drained without waiting for the batch's time
 _URGENT = 0.125
 _GRACE_NS = 1_000_000_000
+# UTC and CLOCK_MONOTONIC are slewed together: a difference that changed by more than it takes to read them was set, and
+# by more than this it ends the file
+_NOISE_NS = 1_000_000
+_STEP_NS = 500_000_000
 # A receiver tells of itself ten times a second, and when it is finished; it may have to read a backlog before
 _SILENCE_NS = 3_000_000_000
 _ORPHAN_SECONDS = 95.0
@@ -132,7 +137,7 @@ class ParquetThread(threading.Thread):
         self._rings_from = rings_from
         self._restart = restart or {}
         # when this writer came, until that is recorded
-        self._resumed: int | None = None
+        self._resumed: Moment | None = None
 
     def put(self, journal: Journal, span: Span) -> None:
         """Hand a batch over that was journalled."""
@@ -176,7 +181,7 @@ class ParquetThread(threading.Thread):
 
         """
         if self._leftovers is not None:
-            self._resumed = time.time_ns()
+            self._resumed = Moment.now()
             wishes = self._pipeline.wishes
             if wishes is not None:
                 # who left it has acted upon most of it
@@ -231,8 +236,8 @@ class ParquetThread(threading.Thread):
 
     def _record_trouble(self) -> None:
         while self._disk.over:
-            began, ended, message = self._disk.over.popleft()
-            self._pipeline.event(ended, EventKind.DISK, message=message, duration_ns=ended - began)
+            ended, duration, message = self._disk.over.popleft()
+            self._pipeline.event(ended, EventKind.DISK, message=message, duration_ns=duration)
 
     def _record_resumption(self) -> None:
         if self._resumed is not None:
@@ -242,17 +247,15 @@ class ParquetThread(threading.Thread):
             self._resumed = None
 
     def _record_end(self, item: _End) -> None:
-        now = time.time_ns()
+        now = Moment.now()
         self._pipeline.tell_lost(now)
         for conn, since in item.lost.items():
-            duration = time.monotonic_ns() - since.time
-            self.lost_from, self.lost_to = now - duration, now
+            self.lost_from, self.lost_to = now.before(since.time), now.utc
             self._pipeline.event(
                 now,
                 EventKind.LOST_INTERVAL,
                 conn=conn,
-                **{"from": now - duration, "to": now},
-                duration_ns=duration,
+                **interval(Moment(now.before(since.time), since.time), now),
                 reason="the receiver ended without its last word",
                 from_evidence=since.evidence,
                 to_evidence=loss.SESSION_END,
@@ -319,6 +322,8 @@ class Writer:
         self._journal = self._disk.retry(self._begin_journal)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
+        # what turns the stage clock into the time by which files end
+        self._ahead = time.time_ns() - time.monotonic_ns()
         self._journal_bytes = 0
         self._look_next = 0.0
         self._stopping = False
@@ -336,8 +341,8 @@ class Writer:
 
         """
         if not self._job.resume:
-            self._pipeline.begin_session(time.time_ns())
-            self._pipeline.event(time.time_ns(), EventKind.SCHEDULING, process="writer", **privilege.in_force())
+            self._pipeline.begin_session(Moment.now())
+            self._pipeline.event(Moment.now(), EventKind.SCHEDULING, process="writer", **privilege.in_force())
         threading.Thread(target=self._watch_stdin, daemon=True).start()
         self._parquet.start()
         self._sync.start()
@@ -405,7 +410,8 @@ class Writer:
 
     def _by_period(self, batch: Batch) -> list[tuple[Batch, int]]:
         """The batch cut where a file ends by the time, and the file's period of each part."""
-        times = batch.slots["handoff"].astype(np.int64) + (time.time_ns() - time.monotonic_ns())
+        self._follow_clock()
+        times = batch.slots["handoff"].astype(np.int64) + self._ahead
         seconds = self._job.rotate_seconds
         first, last = (int(period(edge, seconds)) for edge in (times.min(), times.max()))
         if first == last:
@@ -413,6 +419,17 @@ class Writer:
         periods = period(times, seconds)
         cuts = [0, *(np.flatnonzero(np.diff(periods)) + 1).tolist(), len(batch.slots)]
         return [(batch.part(start, stop), int(periods[start])) for start, stop in itertools.pairwise(cuts)]
+
+    def _follow_clock(self) -> None:
+        """End the file where the clock was set: what follows is of another time, be it an earlier one."""
+        ahead = time.time_ns() - time.monotonic_ns()
+        moved = abs(ahead - self._ahead)
+        if moved < _NOISE_NS:
+            return
+        self._ahead = ahead
+        if moved >= _STEP_NS and self._period is not None:
+            self._rotate()
+            self._period = None
 
     def _rotate(self) -> None:
         self._change(self._disk.retry(self._begin_journal))
@@ -442,6 +459,7 @@ class Writer:
         self._journal.check_name()
         if not self._journal.usable:
             self._disk.retry(self._go_on_anew)
+        self._follow_clock()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
         if self._period is not None and current > self._period and not self._drain.pending():
             self._rotate()

@@ -5,7 +5,6 @@ Call it with the output locked. It may be interrupted and called again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,8 @@ from wsrec.store.claim import LiveSessionError, alone
 from wsrec.store.disk import NotAsWrittenError
 from wsrec.store.journal import JournalReader
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
-from wsrec.store.pipeline import Pipeline
+from wsrec.store.moment import Moment
+from wsrec.store.pipeline import Pipeline, interval
 from wsrec.store.progress import Progress
 from wsrec.units import utc
 
@@ -99,16 +99,16 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
         def tell(path: Path, reader: JournalReader) -> None:
             nonlocal told
             told += 1
-            now = time.time_ns()
+            now = Moment.afterwards()
             if path == last:
-                until = alive.ended(folder, pipeline.last_time or 0, now)
-                since = until.time if pipeline.last_time is None else pipeline.last_time
-                lost.append((since, until.time))
+                until = alive.ended(folder, pipeline.last.utc if pipeline.last else 0, now.utc)
+                end = Moment(until.time, None)
+                since = pipeline.last or end
+                lost.append((since.utc, until.time))
                 pipeline.event(
                     now,
                     EventKind.LOST_INTERVAL,
-                    **{"from": since, "to": until.time},
-                    duration_ns=until.time - since,
+                    **interval(since, end),
                     reason="the recorder was interrupted",
                     from_evidence=loss.LAST_ROW,
                     to_evidence=until.evidence,

@@ -13,6 +13,7 @@ from wsrec.ring.slotring import COARSE_SHIFT, Flag
 from wsrec.stages import StampSource
 from wsrec.store.batch import payload_offsets
 from wsrec.store.gather import Slots
+from wsrec.store.moment import Moment
 from wsrec.store.schema import UTC_NS
 from wsrec.wire import frames
 
@@ -48,7 +49,7 @@ class Stamps(NamedTuple):
     """The stamps of some slots on UTC (int64 ns since the epoch), and which of them exist.
 
     `received` is where stages 2 to 5 exist, `stamped` where stage 1 does. `recv_time` is the best arrival time: stage
-    1, else stage 4; of what we sent or fetched, when that was done.
+    1, else stage 4; of what we sent or fetched, when that was done. `stage` is the hand-off on the stage clock.
     """
 
     recv_time: Int64s
@@ -58,8 +59,13 @@ class Stamps(NamedTuple):
     recv_end: Int64s
     parsed: Int64s
     handoff: Int64s
+    stage: Int64s
     received: Bools
     stamped: Bools
+
+    def moment(self, row: int) -> Moment:
+        """When a row was handed off."""
+        return Moment(int(self.handoff[row]), int(self.stage[row]))
 
     def select(self, rows: Any) -> Stamps:
         """The stamps of some rows."""
@@ -75,13 +81,17 @@ def stamps(slots: Slots, offset: Int64s) -> Stamps:
         for difference in (waited, took, parse):
             difference[coarse] <<= COARSE_SHIFT
     nic = slots["nic"].astype(np.int64)
-    event = slots["event"].astype(np.int64) + offset
+    stage = slots["handoff"].astype(np.int64)
+    event = slots["event"].astype(np.int64)
+    handoff = stage + offset
+    received, stamped = flags & _NOT_RECEIVED == 0, nic != 0
+    # what was fetched has no time but its hand-off
+    own = None if stamped.all() else np.where(event != 0, event + offset, handoff)
+    event += offset
     recv_start = event + waited
     recv_end = recv_start + took
-    handoff = slots["handoff"].astype(np.int64) + offset
-    received, stamped = flags & _NOT_RECEIVED == 0, nic != 0
-    arrived = nic if stamped.all() else np.where(stamped, nic, np.where(received, recv_end, handoff))
-    return Stamps(arrived, nic, event, recv_start, recv_end, recv_end + parse, handoff, received, stamped)
+    arrived = nic if own is None else np.where(stamped, nic, np.where(received, recv_end, own))
+    return Stamps(arrived, nic, event, recv_start, recv_end, recv_end + parse, handoff, stage, received, stamped)
 
 
 def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array]:
@@ -99,6 +109,7 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
         "recv_end_time": _times(when.recv_end, received),
         "parsed_time": _times(when.parsed, received),
         "handoff_time": _times(when.handoff),
+        "handoff_monotonic": pa.array(when.stage),
         "frame_in_read": pa.array(slots["frame_in_read"]),
         "frames_in_read": pa.array(slots["frames_in_read"]),
         "read_bytes": pa.array(slots["read_bytes"]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 UTC_NS = pa.timestamp("ns", tz="UTC")
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -41,6 +41,12 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field("parsed_time", UTC_NS, "stage 5: this frame's header parsed and its payload complete"),
         _field("handoff_time", UTC_NS, "stage 6: just before the frame's slot was published", nullable=False),
         _field(
+            "handoff_monotonic",
+            pa.int64(),
+            "stage 6 in ns on the stage clock, which nobody sets: the order of rows and events",
+            nullable=False,
+        ),
+        _field(
             "frame_in_read",
             pa.uint16(),
             "position among the frames that the same read completed, from 0",
@@ -67,6 +73,7 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
 EVENT_SCHEMA: pa.Schema = pa.schema(
     [
         _field("time", UTC_NS, "when it happened", nullable=False),
+        _field("monotonic", pa.int64(), "its place among the rows, in ns on the stage clock; null: found by recovery"),
         _field("kind", _DICTIONARY, "what happened: docs/format.md lists the kinds", nullable=False),
         _field("conn", pa.uint16(), "the connection it is about"),
         _field("channel", pa.string(), "the channel it is about"),

@@ -22,6 +22,7 @@ COLUMNS = (
     "recv_time",
     "recv_source",
     *(stage.column for stage in STAGES),
+    "handoff_monotonic",
     "direction",
     "opcode",
     "channel",
@@ -35,42 +36,48 @@ _MONOTONIC = STAGES[1:]
 _DIRECTIONS = {"recv", "sent", "rest"}
 _OPCODES = {"text", "binary", "ping", "pong", "close"}
 _SOURCES = {"nic", "kernel", "user"}
-# An anchor moves UTC by little; how many of them may lie between two rows and still be looked at
-_ANCHORS_BETWEEN = 16
+# What UTC may lie beside that of the anchors around a row: the clock's rate may change between them
+_SLACK_NS = 1_000_000
 
 
 class Anchors:
-    """How the mapping of stages 2 to 6 onto UTC moved: what may make `handoff_time` go back without disorder."""
+    """The anchors that tie the stage clock to UTC: what `handoff_time` is held against."""
 
     def __init__(self) -> None:
-        self._times: list[int] = []
-        self._drops: list[int] = []
-        self._offset: int | None = None
+        self._stages: list[int] = []
+        self._offsets: list[int] = []
+        self._given_up: list[tuple[int, int]] = []
         self._clock: str | None = None
 
-    def add(self, time: int, monotonic: int, realtime: int, clock: str | None = None, drift: int = 0) -> None:
-        """An anchor (ns), in order of the file; where its clock is another, the one before was ahead by `drift`."""
-        offset = realtime - monotonic
-        given_up = self._clock is not None and clock != self._clock
-        drop = 0 if self._offset is None else max(self._offset - offset, 0)
-        self._times.append(time)
-        self._drops.append(drop + max(drift, 0) if given_up else drop)
-        self._offset, self._clock = offset, clock
+    def add(self, stage: int, realtime: int, clock: str | None = None, drift: int = 0) -> None:
+        """An anchor (ns), in order of happening; where its clock is another, the one before was ahead by `drift`."""
+        if self._clock is not None and clock != self._clock:
+            self._given_up.append((stage, max(drift, 0)))
+        self._clock = clock
+        if not self._stages or stage > self._stages[-1]:
+            self._stages.append(stage)
+            self._offsets.append(realtime - stage)
 
-    def forget_before(self, time: int) -> None:
-        """No row before this time will be asked for any more."""
-        keep = max(bisect_right(self._times, time) - _ANCHORS_BETWEEN, 0)
-        del self._times[:keep], self._drops[:keep]
+    def forget_before(self, stage: int) -> None:
+        """No row before this hand-off will be asked for any more."""
+        keep = max(bisect_right(self._stages, stage) - 2, 0)
+        del self._stages[:keep], self._offsets[:keep]
 
     def explain(self, before: int, after: int) -> bool:
-        """Whether anchors between two rows moved UTC back from `before` to `after` (ns) or farther."""
-        drop = 0
-        last = bisect_right(self._times, after) - 1
-        for at in range(last, max(last - _ANCHORS_BETWEEN, -1), -1):
-            drop += self._drops[at]
-            if drop >= before - after:
-                return before - drop <= self._times[at]
-        return False
+        """Whether the stage clock may have gone back from `before` to `after`: its counter was ahead and given up."""
+        return any(after >= stage - ahead and before <= stage + ahead for stage, ahead in self._given_up)
+
+    def astray(self, stage: Int64s, utc: Int64s) -> Bools:
+        """Which rows have another UTC than the anchors before and after them; those outside all anchors have none."""
+        if len(self._stages) < 2:
+            return np.zeros(len(stage), np.bool_)
+        offsets = np.array(self._offsets)
+        after = np.searchsorted(self._stages, stage)
+        inside = (after > 0) & (after < len(offsets))
+        around = offsets[np.clip(after - 1, 0, None)], offsets[np.clip(after, None, len(offsets) - 1)]
+        found = utc - stage
+        wrong: Bools = inside & ((found < np.minimum(*around) - _SLACK_NS) | (found > np.maximum(*around) + _SLACK_NS))
+        return wrong
 
 
 class FileRows:
@@ -79,7 +86,7 @@ class FileRows:
     Attributes:
         rows: how many.
         first_seq, last_seq, first_time, last_time: of the first and the last row (`recv_time`).
-        first_handoff, last_handoff: their hand-offs (ns since the epoch).
+        first_handoff, last_handoff: their hand-offs (ns on the stage clock).
         opcodes: rows by direction and opcode.
         bytes: their payload by direction.
         problems: what rows are not as they must be, with how many of them.
@@ -159,13 +166,15 @@ class FileRows:
     def _check_stages(self, batch: Any, recv_time: Int64s) -> None:
         stamps = {stage: times(batch, stage.column) for stage in STAGES}
         handoff = stamps[HANDOFF][0]
-        previous = np.concatenate(([handoff[0] if self._before is None else self._before], handoff[:-1]))
-        for row in np.flatnonzero(handoff < previous).tolist():
-            if not self._anchors.explain(int(previous[row]), int(handoff[row])):
-                self.problems["handoff_time is before that of the row before"] += 1
-        self._before = self.last_handoff = int(handoff[-1])
+        order = batch.column("handoff_monotonic").to_numpy()
+        previous = np.concatenate(([order[0] if self._before is None else self._before], order[:-1]))
+        for row in np.flatnonzero(order < previous).tolist():
+            if not self._anchors.explain(int(previous[row]), int(order[row])):
+                self.problems["handoff_monotonic is before that of the row before"] += 1
+        self._count(self._anchors.astray(order, handoff), "handoff_time is not what the anchors around it say")
+        self._before = self.last_handoff = int(order[-1])
         if self.first_handoff is None:
-            self.first_handoff = int(handoff[0])
+            self.first_handoff = int(order[0])
         codes, names = words(batch, "direction")
         received = np.array([name == "recv" for name in names])[codes]
         decreasing = np.zeros(len(handoff), np.bool_)
@@ -178,7 +187,9 @@ class FileRows:
         self._count(~same | (has_event != received), "stages 2 to 5 are not there as the direction asks")
         nic, stamped = stamps[NIC]
         best = np.where(stamped, nic, np.where(has_event, stamps[RECV_END][0], handoff))
-        self._count(best != recv_time, "recv_time is not the best arrival time")
+        # what wsrec sent may have waited before it was handed off
+        own = ~received & ~stamped
+        self._count(np.where(own, recv_time > handoff, best != recv_time), "recv_time is not the best arrival time")
         source, sources = words(batch, "recv_source")
         user = np.array([name == "user" for name in sources])[source]
         self._count(user == stamped, "recv_source does not fit stage 1")

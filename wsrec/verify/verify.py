@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,17 +34,22 @@ from wsrec.store.schema import UTC_NS
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
 from wsrec.verify.ledger import Books, read_ledger, together
-from wsrec.verify.model import Capture, Count, Finding, Kind, Session, Stream, Verification, worst
+from wsrec.verify.model import Capture, Count, Finding, Interval, Kind, Loss, Session, Stream, Verification, worst
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
 from wsrec.verify.streams import Held, Streams, topics_of
+from wsrec.verify.utc import Utc
 
 Progress = Callable[[int, int], None]
+_Span = TypeVar("_Span", Interval, Loss)
 
 _KINDS = frozenset(kind.value for kind in EventKind)
 # findings of one kind that are listed of one session; the rest are counted
 _FINDINGS = 100
 _LOSSES = 1_000
 _GRAVEST = list(Kind)
+# their details have two moments
+_INTERVALS = (EventKind.LOST_INTERVAL, EventKind.REPLACED)
+_AFTERWARDS = int(np.iinfo(np.int64).max)
 
 
 def verify(paths: Iterable[Path], progress: Progress | None = None) -> Verification:
@@ -115,6 +120,8 @@ def _capture(inventory: Inventory, meter: _Meter) -> Capture:
 
 class _EventRow(NamedTuple):
     time: int
+    # its place among the rows; what recovery found comes after all of them
+    order: int
     kind: str
     conn: int | None
     detail: dict[str, Any]
@@ -133,6 +140,8 @@ class _SessionReading:
         self._meter = meter
         self._seq = Contiguity()
         self._anchors = Anchors()
+        # rows, events and intervals are ordered and measured on the stage clock, and told on UTC
+        self._utc = Utc()
         self._handoff: int | None = None
         self._seen: int | None = None
         self._next_seq = 0
@@ -211,6 +220,7 @@ class _SessionReading:
             rows = self._read_rows(messages, about, events if beside is not None else None)
         elif beside is not None and events is not None:
             for event in self._events_of(events):
+                self._note_anchor(event)
                 self._apply(event)
         self._unread += (expects_rows and rows is None) + (expects_events and beside is None)
         if expects_rows and rows is None:
@@ -325,10 +335,10 @@ class _SessionReading:
         """Rows of a file cannot be read: what came from the row before to the row after is not known."""
         self._complete = False
         self._hole = reason
-        if self._seen is None and line is not None:
-            self._seen = line.first_time
+        if self._seen is None and line is not None and line.first_time is not None:
+            self._seen = self._utc.back(line.first_time)
         if line is not None and line.last_time is not None and self._streams is not None:
-            self._streams.end = max(self._streams.end or 0, line.last_time)
+            self._streams.end = max(self._streams.end or 0, self._utc.back(line.last_time))
 
     def _read_rows(self, path: Path, about: dict[str, Any], events: Path | None) -> FileRows | None:
         """Go through rows and events in order of time; None where the file cannot be read to its end."""
@@ -340,14 +350,15 @@ class _SessionReading:
             for batch in batches(path, COLUMNS):
                 if not batch.num_rows:
                     continue
-                handoff, _ = times(batch, "handoff_time")
+                order = batch.column("handoff_monotonic").to_numpy()
+                self._utc.learn(order, times(batch, "handoff_time")[0])
                 ahead = []
                 # every event up to this batch's last row; the anchors among them explain its order
-                while upcoming is not None and upcoming.time <= handoff[-1]:
+                while upcoming is not None and upcoming.order <= order[-1]:
                     ahead.append(upcoming)
                     self._note_anchor(upcoming)
                     upcoming = next(waiting, None)
-                self._batch(path, batch, handoff, rows, ahead)
+                self._batch(path, batch, order, rows, ahead)
         except UNREADABLE as error:
             self._tell(Kind.DAMAGED, path, f"cannot be read after {rows.rows:,} rows: {first_line(error)}")
             return None
@@ -359,17 +370,17 @@ class _SessionReading:
             self._anchors.forget_before(rows.last_handoff)
         return rows
 
-    def _batch(self, path: Path, batch: Any, handoff: Any, rows: FileRows, events: list[_EventRow]) -> None:
+    def _batch(self, path: Path, batch: Any, order: Any, rows: FileRows, events: list[_EventRow]) -> None:
         assert self._streams is not None
         seq = batch.column("seq").to_numpy(zero_copy_only=False)
-        self._follow(path, seq, handoff)
+        self._follow(path, seq, order)
         direction, opcode = (words(batch, name) for name in ("direction", "opcode"))
         carried = _among(direction, {"recv"}) & _among(opcode, {"text", "binary"})
         payload = pc.coalesce(batch.column("text").cast(pa.binary()), batch.column("data")).cast(pa.large_binary())
         rows.add(batch, payload, carried, _among(direction, {"recv"}))
         conns = batch.column("conn").to_numpy(zero_copy_only=False)
         ends = [event for event in events if event.kind == EventKind.DISCONNECT and event.conn is not None]
-        columns = self._fields(payload, carried, conns, _among(opcode, {"binary"}), handoff, ends)
+        columns = self._fields(payload, carried, conns, _among(opcode, {"binary"}), order, ends)
         if columns is not None:
             # what a snapshot is of is not in its payload
             own = pa.array(~_among(direction, {"rest"}))
@@ -377,19 +388,19 @@ class _SessionReading:
         channels, symbols = words(batch, "channel"), words(batch, "symbol")
         start = 0
         for event in [*events, None]:
-            stop = len(seq) if event is None else int(np.searchsorted(handoff, event.time, side="right"))
+            stop = len(seq) if event is None else int(np.searchsorted(order, event.order, side="right"))
             cuts = event is None or event.kind == EventKind.DISCONNECT
             if cuts and stop > start:
-                held = self._hold(conns, columns, payload, carried, seq, handoff, start, stop)
+                held = self._hold(conns, columns, payload, carried, seq, order, start, stop)
                 span = slice(start, stop)
                 own = ((channels[0][span], channels[1]), (symbols[0][span], symbols[1]))
-                self._streams.rows(handoff[span], conns[span], *own, carried[span], held)
+                self._streams.rows(order[span], conns[span], *own, carried[span], held)
                 start = stop
             if event is not None:
                 self._apply(event)
 
     def _fields(
-        self, payload: pa.Array, carried: Any, conns: Any, binary: Any, handoff: Any, ends: list[_EventRow]
+        self, payload: pa.Array, carried: Any, conns: Any, binary: Any, order: Any, ends: list[_EventRow]
     ) -> FieldColumns | None:
         """What the payloads say; what was learned on a connection (`fields.ids`) is forgotten where it `ends`."""
         if self._reader is None:
@@ -399,7 +410,7 @@ class _SessionReading:
         parts = []
         start = 0
         for event in [*ends, None]:
-            stop = len(carried) if event is None else int(np.searchsorted(handoff, event.time, side="right"))
+            stop = len(carried) if event is None else int(np.searchsorted(order, event.order, side="right"))
             if stop > start:
                 span = slice(start, stop)
                 parts.append(self._reader.read(payload[span], carried[span], conns[span], binary[span]))
@@ -410,7 +421,7 @@ class _SessionReading:
             pa.chunked_array(each).unify_dictionaries().combine_chunks() for each in zip(*parts, strict=True)
         )
 
-    def _follow(self, path: Path, seq: Any, handoff: Any) -> None:
+    def _follow(self, path: Path, seq: Any, order: Any) -> None:
         """Hold `seq` against what came before: it goes on by one, from file to file."""
         assert self._streams is not None
         if not self._seq.count and not self._inventory.whole and self._hole is None and seq[0]:
@@ -423,15 +434,15 @@ class _SessionReading:
             if reason is None:
                 reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
                 self._tell(Kind.CONTRADICTION, path, reason)
-            before = int(handoff[row - 1]) if row else self._seen
-            after = int(handoff[row])
+            before = int(order[row - 1]) if row else self._seen
+            after = int(order[row])
             unread = self._unread_hole and reason == self._hole
             self._streams.missing(after if before is None else min(before, after), after, reason, unread=unread)
             self._complete = False
             self._forget_numbers()
         self._hole = None
         self._next_seq = int(seq[-1]) + 1
-        self._seen = int(handoff[-1])
+        self._seen = int(order[-1])
 
     def _forget_numbers(self) -> None:
         if self._checker is not None and self._streams is not None:
@@ -456,7 +467,7 @@ class _SessionReading:
         payload: pa.Array,
         carried: Bools,
         seq: Any,
-        handoff: Any,
+        order: Any,
         start: int,
         stop: int,
     ) -> Held:
@@ -469,7 +480,7 @@ class _SessionReading:
         gaps: list[SequenceGap] = []
         first = int(seq[start])
         if self._checker.checks:
-            checked = self._checker.check(conns[span], within, Rows(first, handoff[span], payload[span]))
+            checked = self._checker.check(conns[span], within, Rows(first, order[span], payload[span]))
             gaps += [gap for gap in checked.gaps if gap.what is not Break.RESET]
             links, runs = checked.links, checked.runs
         if self._order_books.checks:
@@ -509,21 +520,22 @@ class _SessionReading:
         rows.problems[f"{name} is not what the payload says"] += pc.sum(differing).as_py()
 
     def _events_of(self, path: Path) -> Iterator[_EventRow]:
-        """The events of a file, in order of time."""
+        """The events of a file, in the order of their happening."""
         before = 0
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches():
                     moments, _ = times(batch, "time")
+                    orders = batch.column("monotonic").fill_null(_AFTERWARDS).to_pylist()
                     rows = batch.select(["kind", "conn", "detail", "channel"]).to_pylist()
-                    for time, row in zip(moments.tolist(), rows, strict=True):
+                    for time, order, row in zip(moments.tolist(), orders, rows, strict=True):
                         detail = msgspec.json.decode("null" if row["detail"] is None else row["detail"])
-                        if time < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
+                        if order < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
                             self._tell(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
-                        before = time
+                        before = order
                         self._sum("events", read=1)
                         detail = detail if isinstance(detail, dict) else {}
-                        yield _EventRow(time, row["kind"], row["conn"], detail, row["channel"])
+                        yield _EventRow(time, order, row["kind"], row["conn"], detail, row["channel"])
         except UNREADABLE as error:
             self._tell(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
 
@@ -532,11 +544,15 @@ class _SessionReading:
             monotonic, realtime = event.detail.get("monotonic"), event.detail.get("realtime")
             if isinstance(monotonic, int) and isinstance(realtime, int):
                 clock, drift = event.detail.get("clock"), event.detail.get("drift_ns")
-                self._anchors.add(event.time, monotonic, realtime, clock, drift if isinstance(drift, int) else 0)
+                if abs(realtime) < _AFTERWARDS > abs(monotonic):
+                    self._utc.learn(np.array([monotonic]), np.array([realtime]))
+                self._anchors.add(monotonic, realtime, clock, drift if isinstance(drift, int) else 0)
 
     def _apply(self, event: _EventRow) -> None:
         assert self._streams is not None
-        self._streams.event(event.time, event.kind, event.conn, event.detail)
+        moment = event.order if event.order != _AFTERWARDS else self._utc.back(event.time)
+        detail = self._on_stage_clock(event.detail) if event.kind in _INTERVALS else event.detail
+        self._streams.event(moment, event.kind, event.conn, detail)
         name = self._name if event.conn is None else f"{self._name}, connection {event.conn}"
         if event.kind == EventKind.LOST_INTERVAL:
             self._file_lost += 1
@@ -553,11 +569,24 @@ class _SessionReading:
             self._tell(Kind.NOTE, self._name, f"{what}: their exchange_time is null{fits}")
         elif event.kind == EventKind.SESSION_END:
             for conn in sorted(self._conns):
-                self._end_numbers(conn, event.time)
+                self._end_numbers(conn, moment)
         elif event.kind == EventKind.DISCONNECT and event.conn is not None:
-            self._end_numbers(event.conn, event.time)
+            self._end_numbers(event.conn, moment)
             if self._order_books is not None:
                 self._order_books.reset(event.conn)
+
+    def _on_stage_clock(self, detail: dict[str, Any]) -> dict[str, Any]:
+        """The detail of an interval with its ends on the clock that nobody sets."""
+        start, end, length = (detail.get(key) for key in ("from", "to", "duration_ns"))
+        if not isinstance(start, int) or not isinstance(end, int):
+            return detail
+        known = detail.get("monotonic_from"), detail.get("monotonic_to")
+        start = known[0] if isinstance(known[0], int) else self._utc.back(start)
+        if isinstance(known[1], int):
+            end = known[1]
+        else:
+            end = start + length if isinstance(length, int) else self._utc.back(end)
+        return {**detail, "from": start, "to": end}
 
     def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
         """Hold metadata and manifest against the rows of a file."""
@@ -620,19 +649,25 @@ class _SessionReading:
             files=self._files,
             unread=self._unread,
             bytes=self._bytes,
-            start=streams.start,
-            end=streams.end,
+            start=None if streams.start is None else self._utc.of(streams.start),
+            end=None if streams.end is None else self._utc.of(streams.end),
             rows=self._rows,
             missing=self._seq.missing,
             duplicates=self._seq.duplicates,
             balance=None if self._unread else self.books.result(),
             ledger=[Count(what=what, sources=sources) for what, sources in self._ledger.items()],
-            losses=sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES],
+            losses=[self._on_utc(loss) for loss in sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES]],
             stalls=streams.stalls,
             stalled=streams.stalled,
             unattributed=streams.unattributed,
-            streams=found,
+            streams=[
+                msgspec.structs.replace(stream, intervals=[self._on_utc(each) for each in stream.intervals])
+                for stream in found
+            ],
         )
+
+    def _on_utc(self, span: _Span) -> _Span:
+        return msgspec.structs.replace(span, start=self._utc.of(span.start), end=self._utc.of(span.end))
 
     def _tell_of_skipped(self, streams: list[Stream], name: str) -> None:
         """Tell of each channel whose rule could be applied to less than it should."""

@@ -1,0 +1,38 @@
+"""When something happened: on the clock of the world, which may be set, and on the one that gives the order."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+
+class Moment(NamedTuple):
+    """One moment.
+
+    Attributes:
+        utc: ns since the epoch.
+        stage: ns on the session's stage clock, which nobody sets; None where it was found out after the session.
+
+    """
+
+    utc: int
+    stage: int | None
+
+    @classmethod
+    def now(cls) -> Moment:
+        """This moment, in a process of the session: the stage clock is, or follows, CLOCK_MONOTONIC."""
+        return cls(time.time_ns(), time.monotonic_ns())
+
+    @classmethod
+    def afterwards(cls) -> Moment:
+        """This moment, in a process that was not there: the machine may have been started anew since."""
+        return cls(time.time_ns(), None)
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """What sorts moments by their happening; those after the session come last."""
+        return self.stage is None, self.stage or 0
+
+    def before(self, stage: int) -> int:
+        """The ns since the epoch of an earlier moment of the stage clock."""
+        return self.utc if self.stage is None else self.utc - (self.stage - stage)
