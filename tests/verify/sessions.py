@@ -27,7 +27,9 @@ from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.session.outcome import exit_status
 from wsrec.store.batch import Batch
 from wsrec.store.ledger import RingCounts
+from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.pipeline import interval as between
 from wsrec.verify.model import State, Verification
 from wsrec.wire.frames import TEXT
 
@@ -232,7 +234,7 @@ class Session:
         folder = out / ".wsrec" / "s"
         folder.mkdir(parents=True)
         pipeline = Pipeline(writer_job(out, tuple(connections), {"model": config}), folder)
-        pipeline.begin_session(BOOT + OFFSET - 1)
+        pipeline.begin_session(Moment(BOOT + OFFSET - 1, BOOT - 1))
         batches = list(self._batches())
         files = sorted(self._chance.sample(range(1, 4), self._chance.randint(1, 3)))
         number = 1
@@ -242,12 +244,9 @@ class Session:
                 pipeline.finish(number)
                 number += 1
         feed_writer = pipeline.feeds["model"]
-        now = _END + OFFSET + SECOND // 100
+        now = Moment(_END + OFFSET + SECOND // 100, None if self.killed else _END + SECOND // 100)
         if self.killed:
-            since = pipeline.last_time or now
-            pipeline.event(
-                now, EventKind.LOST_INTERVAL, **{"from": since, "to": now, "duration_ns": now - since}, reason="killed"
-            )
+            pipeline.event(now, EventKind.LOST_INTERVAL, **between(pipeline.last or now, now), reason="killed")
             pipeline.event(now, EventKind.RECOVERED, journal="j", torn=False, damaged=0)
         else:
             feed_writer.end_session(now, **self._end(pipeline))
