@@ -245,7 +245,8 @@ class TestRotation:
         lines = check_files(tmp_path, count)
         assert 4 <= len(lines) <= 6
         assert [line.number for line in lines] == list(range(1, len(lines) + 1))
-        for line in lines:
+        # on a busy machine a file's time may pass with events alone
+        for line in (line for line in lines if line.path):
             times = pq.ParquetFile(tmp_path / line.path).read()["handoff_time"].cast("int64").to_pylist()
             assert max(times) - min(times) <= 300_000_000
 
@@ -277,7 +278,7 @@ class TestRotation:
         lines = manifest.read(out)
         assert sorted(messages_of(out)["seq"].to_pylist()) == list(range(count))
         assert [line.number for line in lines] == list(range(1, len(lines) + 1))
-        assert len({Path(line.path).name for line in lines}) == len(lines)
+        assert len({Path(line.path or line.events_path).name for line in lines}) == len(lines)
         hours = [line.path.partition("hour=")[2][:2] for line in lines if line.path]
         assert len({*hours}) >= 3
 
