@@ -150,6 +150,9 @@ class TestPoison:
             if work.process.poll() is None:
                 break
             work.resume(program=("-c", WRITER))
+        # what a receiver counts
+        said = work.rings.status.receiver
+        said["frames"], said["bytes"] = len(self.MESSAGES), work.rings.rings[0].head.read()
         work.stop()
         assert work.process.returncode == 0
         check(out)
