@@ -187,6 +187,8 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "
         conn: the connection; null where it concerns all of the session.
         start, end: ns since the epoch.
         reason: why.
+        from_evidence, to_evidence: where each end is known from; empty where the event does not say.
+        bound: `exact`, or `upper` where it may have been shorter; empty where the event does not say.
 
     """
 
@@ -194,6 +196,9 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "
     start: int
     end: int
     reason: str
+    from_evidence: str = ""
+    to_evidence: str = ""
+    bound: str = ""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

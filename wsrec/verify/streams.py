@@ -178,7 +178,8 @@ class Streams:
             self.stalled += _integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
             start, end = _integer(detail.get("from"), time), _integer(detail.get("to"), time)
-            self.losses.append(Loss(conn=conn, start=start, end=end, reason=str(detail.get("reason", ""))))
+            said = {key: str(detail.get(key) or "") for key in ("reason", "from_evidence", "to_evidence", "bound")}
+            self.losses.append(Loss(conn=conn, start=start, end=end, **said))
         elif kind == EventKind.REPLACED:
             self._replaced(_integer(detail.get("from_conn"), -1), _integer(detail.get("to_conn"), -1), detail.get("to"))
         elif conn is not None:

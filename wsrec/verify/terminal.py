@@ -90,7 +90,10 @@ def _session(session: Session, console: Console) -> None:
         grid.add_row("other", Text(f"{session.unattributed:,} received without a channel: answers, heartbeats"))
     for index, loss in enumerate(session.losses[:_SHOWN_INTERVALS]):
         conn = "" if loss.conn is None else f"connection {loss.conn}: "
-        lost = f"{conn}{_span(loss.start, loss.end)}: {clean(loss.reason, 200)}"
+        most = "at most " if loss.bound == "upper" else ""
+        known = " to ".join(clean(each, 100) for each in (loss.from_evidence, loss.to_evidence) if each)
+        span = f"{utc(loss.start)}, {most}{duration(loss.end - loss.start)}"
+        lost = f"{conn}{span}: {clean(loss.reason, 200)}{f' ({known})' if known else ''}"
         grid.add_row("" if index else "lost", Text(lost, style="yellow"))
     if len(session.losses) > _SHOWN_INTERVALS:
         grid.add_row("", Text(f"and {len(session.losses) - _SHOWN_INTERVALS:,} more", style="dim"))

@@ -1,0 +1,15 @@
+"""What is known of a lost interval is said: by what each end is known, and whether it may have been shorter."""
+
+from __future__ import annotations
+
+from wsrec.ring.events import EventKind
+from wsrec.verify.streams import Streams
+
+
+def test_the_evidence_of_a_loss_is_kept():
+    streams = Streams(None)
+    said = {"from_evidence": "the last row", "to_evidence": "the heartbeat", "bound": "upper"}
+    streams.event(5, EventKind.LOST_INTERVAL, None, {"from": 1, "to": 4, "reason": "killed", **said})
+    (loss,) = streams.losses
+    assert (loss.start, loss.end, loss.bound) == (1, 4, "upper")
+    assert (loss.from_evidence, loss.to_evidence) == ("the last row", "the heartbeat")
