@@ -67,7 +67,7 @@ class TestShow:
         assert "wss://stream.binance.com:9443/stream" in output
 
     def test_json_is_the_feed(self):
-        assert json.loads(run("show", "binance", "--json").stdout)["channels"]["trade"]["sequence"] == "increasing"
+        assert json.loads(run("show", "binance", "--json").stdout)["channels"]["trade"]["sequence"] == "next"
 
     def test_unknown(self):
         assert "did you mean binance" in run("show", "binanc", code=2).stderr
