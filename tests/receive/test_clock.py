@@ -26,6 +26,7 @@ class TestAnchor:
     def test_the_narrowest_of_some_tries_is_taken(self, monkeypatch):
         reads = iter([0, 900, 1000, 1050, 2000, 2700, 3000, 3600, 4000, 4500])
         monkeypatch.setattr(clock, "now", lambda: next(reads))
+        monkeypatch.setattr(clock, "counter", None)
         found = anchor()
         assert (found.stage, found.width) == (1025, 50)
 
@@ -52,18 +53,20 @@ class FakeCounter:
 
     def __init__(self) -> None:
         self.ns = 10**15
+        self.raw = 3 * 10**15
         self.ticks = 7 * 10**15
         self.base = (0, 0, 0)
 
-    def pass_time(self, ns: int, ticks: int | None = None) -> None:
+    def pass_time(self, ns: int, ticks: int | None = None, raw: int | None = None) -> None:
         self.ns += ns
+        self.raw += ns if raw is None else raw
         self.ticks += 2 * ns if ticks is None else ticks
 
     def invariant(self) -> bool:
         return True
 
     def sample(self) -> tuple[int, int, int]:
-        return self.ticks, self.ns, 0
+        return self.ticks, self.ns, self.raw
 
     def at(self, ticks: int) -> int:
         base_ticks, base_ns, rate = self.base
@@ -142,6 +145,17 @@ class TestStageClock:
         counter.pass_time(3_600_000_000_000, ticks=2 * 3_600_010_000_000)
         assert kept.check() == pytest.approx(10_000_000, abs=10_000)
         assert kept.name == TSC
+
+    @pytest.mark.parametrize("slew", [-100_000, -2_000, 500, 10_000, 83_333, 100_000])
+    def test_a_clock_that_is_slewed_is_no_fault_of_the_counter(self, counter, slew):
+        kept = StageClock()
+        for tenth in range(100):
+            # there for three seconds, and back
+            rate = slew if tenth // 30 % 2 else 0
+            counter.pass_time(100_000_000 + rate * 100, ticks=200_000_000, raw=100_000_000)
+            kept.check()
+            assert kept.name == TSC
+        assert abs(counter.off) < 100
 
     @pytest.mark.parametrize("ticks", [0, 2 * 1_002_000_000, 10**13])
     def test_a_counter_that_stopped_or_jumped_is_given_up(self, counter, ticks):

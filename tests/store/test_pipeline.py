@@ -237,6 +237,8 @@ class TestMetadata:
             "widest_bracket_ns": 900,
             "largest_drift_ns": 450,
             "steps": 1,
+            # the 5 ns that UTC was set by, and both brackets
+            "utc_bound_ns": 5 + 900 + 70,
         }
 
 

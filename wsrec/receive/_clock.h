@@ -22,6 +22,23 @@ static inline uint64_t wsrec_monotonic(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static inline uint64_t wsrec_realtime(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* the clock that nothing slews, where the system has one */
+static inline uint64_t wsrec_raw(void) {
+#ifdef CLOCK_MONOTONIC_RAW
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_RAW, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+#else
+    return wsrec_monotonic();
+#endif
+}
+
 #if defined(__x86_64__)
 static inline uint64_t wsrec_ticks(void) { return __rdtsc(); }
 

@@ -6,6 +6,8 @@ from libc.stdint cimport uint64_t
 
 cdef extern from "_clock.h":
     uint64_t wsrec_monotonic() noexcept nogil
+    uint64_t wsrec_realtime() noexcept nogil
+    uint64_t wsrec_raw() noexcept nogil
     uint64_t wsrec_ticks() noexcept nogil
     uint64_t wsrec_map(const Mapping *clock, uint64_t ticks) noexcept nogil
     bint wsrec_invariant() noexcept nogil
@@ -30,18 +32,41 @@ def invariant():
 
 
 def sample(int tries=8):
-    """Counter and CLOCK_MONOTONIC (ns) at one moment, and within how many ticks: the narrowest of some tries."""
-    cdef uint64_t before, after, ns, ticks = 0, monotonic = 0, width = ~<uint64_t>0
+    """Counter, CLOCK_MONOTONIC and CLOCK_MONOTONIC_RAW (ns) at one moment: the narrowest of some tries."""
+    cdef uint64_t before, between, after, ns, raw_ns, ticks = 0, monotonic = 0, raw = 0, width = ~<uint64_t>0
     cdef int number
+    # one after another lie a read of the clock apart, which is no more than some tens of ns
     for number in range(tries):
         before = wsrec_ticks()
         ns = wsrec_monotonic()
+        between = wsrec_ticks()
+        raw_ns = wsrec_raw()
         after = wsrec_ticks()
         if after - before < width:
             width = after - before
-            ticks = before + width // 2
+            ticks = before + (between - before) // 2
             monotonic = ns
-    return ticks, monotonic, width
+            raw = raw_ns
+    return ticks, monotonic, raw
+
+
+def anchor(int tries=8):
+    """Stage clock, CLOCK_MONOTONIC and CLOCK_REALTIME at one moment, and within how many ns: the best of some tries."""
+    cdef uint64_t before, between, after, utc, ns, stage = 0, monotonic = 0, realtime = 0, width = ~<uint64_t>0
+    cdef int number
+    for number in range(tries):
+        before = wsrec_now(&_mapping)
+        utc = wsrec_realtime()
+        between = wsrec_now(&_mapping)
+        ns = wsrec_monotonic()
+        after = wsrec_now(&_mapping)
+        if between - before < width:
+            width = between - before
+            stage = before + width // 2
+            realtime = utc
+            # taken back to the moment of the other
+            monotonic = ns - ((between + after) // 2 - stage)
+    return stage, monotonic, realtime, width
 
 
 def at(uint64_t ticks):

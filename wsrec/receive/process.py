@@ -32,7 +32,8 @@ from wsrec.ring.status import StatusPage
 from wsrec.units import duration
 
 _MEMORY_CURE = "give the machine or the cgroup more memory, or choose a smaller --ring-size or --max-message"
-ANCHOR_INTERVAL = 1.0
+# UTC is held from one anchor to the next: a clock that is slewed moves by a tenth of its rate a second meanwhile
+ANCHOR_INTERVAL = 0.1
 _STATUS_INTERVAL = 0.1
 # how long the last words wait for a writer that may have to be started again first
 _LAST_WORDS_NS = 60_000_000_000

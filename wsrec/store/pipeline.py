@@ -29,6 +29,7 @@ from wsrec.store.ledger import Inflated, survey
 from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
+from wsrec.store.utcbound import UtcBound
 from wsrec.store.wishes import Wishes
 
 _EVENT = int(Flag.EVENT)
@@ -37,6 +38,9 @@ _RSV1 = int(Flag.RSV1)
 _LARGE = 4 << 20
 # from the receiver on the stage clock; in the events file on UTC too
 _MONOTONIC = "monotonic_"
+# An anchor a second is in the events file, and every one that UTC moved by more before
+_TOLD_EVERY_NS = 950_000_000
+_TOLD_MOVED_NS = 100_000
 
 
 class Pipeline:
@@ -87,6 +91,10 @@ class Pipeline:
         self._anchors = 0
         self._clock: str | None = None
         self._widest = 0
+        self._bound = UtcBound()
+        # by how much UTC may be off, in this file and since the last anchor that was told
+        self._file_bound = self._bound_since = 0
+        self._told_anchor: int | None = None
         self._drift = 0
         self._steps = 0
         self._scheduling: dict[str, Any] = {}
@@ -285,8 +293,10 @@ class Pipeline:
                 "widest_bracket_ns": self._widest,
                 "largest_drift_ns": self._drift,
                 "steps": self._steps,
+                "utc_bound_ns": self._file_bound,
             },
         }
+        self._file_bound = 0
         lines = []
         for feed in self._writing():
             line = feed.finish(number, shared, self._joiner.unfinished, self._next_slot)
@@ -353,6 +363,8 @@ class Pipeline:
             self._clock = detail["clock"]
             self._widest = max(self._widest, detail["width_ns"])
             self._drift = max(self._drift, abs(detail["drift_ns"]))
+            if not self._tells(detail):
+                return
         elif event.kind is EventKind.CLOCK_STEP:
             self._steps += 1
         elif event.kind is EventKind.SCHEDULING:
@@ -369,6 +381,18 @@ class Pipeline:
         for feed in self._writing():
             if event.conn is None or event.conn in feed.conns:
                 feed.event(moment, event.kind, conn=event.conn, **dict(detail))
+
+    def _tells(self, detail: dict[str, Any]) -> bool:
+        """Whether an anchor goes into the events file, with the bound of the time since the one before it there."""
+        moved, bound = self._bound.add(detail["monotonic"], detail["realtime"], detail["width_ns"])
+        self._file_bound = max(self._file_bound, bound)
+        self._bound_since = max(self._bound_since, bound)
+        told, stage = self._told_anchor, detail["monotonic"]
+        if told is not None and 0 <= stage - told < _TOLD_EVERY_NS and moved < _TOLD_MOVED_NS:
+            return False
+        self._told_anchor = stage
+        detail["utc_bound_ns"], self._bound_since = self._bound_since, 0
+        return True
 
     def _publish(self) -> None:
         if self._status is None:

@@ -96,7 +96,7 @@ METADATA_KEYS = {
     "connections": "each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
     "compression, stands_for",
     "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
-    "`largest_drift_ns`, `steps`",
+    "`largest_drift_ns`, `steps`; `utc_bound_ns`: by how much the UTC of this file's stages 2 to 6 may be off",
     "stages": "a latency histogram for each step between two stages, of this file's received rows",
     "stage1": "rows by source of stage 1, and by the reason why it is null",
     "rows": "rows in this file",
