@@ -132,7 +132,7 @@ class Writer:
             self.out, (plan(0),), {"f": FEED}, slots=slots, notes=notes, status=status, rings=tuple(byte_rings), **job
         )
         self.said: list[Line] = []
-        self.lives = 0
+        self.lives = self.frames = 0
         clock = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns()}
         self.rings.event(EventKind.ANCHOR, **clock, width_ns=1, clock="TSC", drift_ns=0)
         self._start()
@@ -183,6 +183,7 @@ class Writer:
             return False
         now = time.monotonic_ns()
         self.rings.put(payload, 0, event=now, handoff=now)
+        self.frames += 1
         return True
 
     def journalled(self) -> bool:
@@ -190,7 +191,9 @@ class Writer:
         return self.until(lambda: self.rings.slots.released.read() == self.rings.slots.published.read())
 
     def stop(self) -> None:
-        """Have it finish."""
+        """Have it finish, as after a receiver that was finished."""
+        receiver = self.rings.status.receiver
+        receiver["frames"], receiver["bytes"], receiver["finished"] = self.frames, self.rings.rings[0].head.read(), True
         while self.process.returncode is None:
             life = self.lives
             with suppress(OSError, ValueError):
