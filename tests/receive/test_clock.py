@@ -33,16 +33,16 @@ class TestAnchor:
 
 
 class TestStep:
-    FIRST = Anchor(stage=0, monotonic=1_000_000, realtime=5_000_000_000, width=100)
+    FIRST = Anchor(stage=0, monotonic=1_000_000, realtime=5_000_000_000, width=50, span=100)
 
     @pytest.mark.parametrize("change", [-1_300, -1, 0, 1, 1_300])
     def test_a_difference_that_the_brackets_explain_is_none(self, change):
-        later = Anchor(7, 2_000_000, 5_001_000_000 + change, width=200)
+        later = Anchor(7, 2_000_000, 5_001_000_000 + change, width=50, span=200)
         assert step(self.FIRST, later) == 0
 
     @pytest.mark.parametrize("change", [-10_000_000_000, -1_301, 1_301, 3_600_000_000_000])
     def test_a_larger_one_is_how_far_the_clock_was_set(self, change):
-        later = Anchor(7, 2_000_000, 5_001_000_000 + change, width=200)
+        later = Anchor(7, 2_000_000, 5_001_000_000 + change, width=50, span=200)
         assert step(self.FIRST, later) == change
 
     def test_no_two_real_anchors_are_a_step_whatever_interrupts_them(self):

@@ -51,8 +51,12 @@ def sample(int tries=8):
 
 
 def anchor(int tries=8):
-    """Stage clock, CLOCK_MONOTONIC and CLOCK_REALTIME at one moment, and within how many ns: the best of some tries."""
-    cdef uint64_t before, between, after, utc, ns, stage = 0, monotonic = 0, realtime = 0, width = ~<uint64_t>0
+    """Stage clock, CLOCK_MONOTONIC and CLOCK_REALTIME at one moment: the best of some tries.
+
+    Then within how many ns the first and the last were read, and within how many all three.
+    """
+    cdef uint64_t before, between, after, utc, ns, stage = 0, monotonic = 0, realtime = 0, width = 0
+    cdef uint64_t span = ~<uint64_t>0
     cdef int number
     for number in range(tries):
         before = wsrec_now(&_mapping)
@@ -60,13 +64,15 @@ def anchor(int tries=8):
         between = wsrec_now(&_mapping)
         ns = wsrec_monotonic()
         after = wsrec_now(&_mapping)
-        if between - before < width:
+        # the whole: what interrupts between the last two reads makes of the clocks' difference what it is not
+        if after - before < span:
+            span = after - before
             width = between - before
             stage = before + width // 2
             realtime = utc
             # taken back to the moment of the other
             monotonic = ns - ((between + after) // 2 - stage)
-    return stage, monotonic, realtime, width
+    return stage, monotonic, realtime, width, span
 
 
 def at(uint64_t ticks):

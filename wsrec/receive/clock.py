@@ -48,12 +48,13 @@ _DIFFERENCE_MAX = 2_000
 
 
 class Anchor(NamedTuple):
-    """One moment on the clocks (ns); `stage` and `monotonic` lie within `width` around that of `realtime`."""
+    """One moment on the clocks (ns): `stage` and `realtime` were read within `width`, all three within `span`."""
 
     stage: int
     monotonic: int
     realtime: int
     width: int
+    span: int
 
     @property
     def offset(self) -> int:
@@ -73,15 +74,15 @@ def anchor() -> Anchor:
         if best is None or width < best.width:
             # the stage clock of the Python core is CLOCK_MONOTONIC
             stage = before + width // 2
-            best = Anchor(stage, stage, realtime, width)
+            best = Anchor(stage, stage, realtime, width, width)
     assert best is not None
     return best
 
 
 def step(previous: Anchor, current: Anchor) -> int:
-    """How far (ns) the realtime clock was set between two anchors; 0 where the brackets explain the difference."""
+    """How far (ns) the realtime clock was set between two anchors; 0 where the reads' spans explain the difference."""
     change = (current.realtime - current.monotonic) - (previous.realtime - previous.monotonic)
-    return change if abs(change) > previous.width + current.width + _STEP_MIN_NS else 0
+    return change if abs(change) > previous.span + current.span + _STEP_MIN_NS else 0
 
 
 class StageClock:
