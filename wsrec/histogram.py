@@ -21,6 +21,8 @@ _DOUBLE_SHIFT = 52 - SUB_BUCKET_BITS
 _DOUBLE_START = (1023 + SUB_BUCKET_BITS - 1) << SUB_BUCKET_BITS
 _LINEAR = 1 << SUB_BUCKET_BITS
 _INT64_MAX = (1 << 63) - 1
+# so many durations are counted one by one: to add up all buckets costs as much
+_FEW = 1 << 12
 
 Int64s = npt.NDArray[np.int64]
 
@@ -65,13 +67,14 @@ class Histogram:
         self.max: int | None = None
         self.negative = 0
 
-    def add(self, ns: Int64s) -> Int64s:
-        """Count each duration of an array (ns), and return what that added to each bucket."""
-        added = bucket_counts(ns)
-        if not len(ns):
-            return added
-        self.counts += added
-        low, high = int(ns.min()), int(ns.max())
+    def add(self, ns: Int64s) -> None:
+        """Count each duration of an array (ns)."""
+        if len(ns):
+            self.counts += bucket_counts(ns)
+            self.sum_up(ns, int(ns.min()), int(ns.max()))
+
+    def sum_up(self, ns: Int64s, low: int, high: int) -> None:
+        """Enter all but the counts of durations (ns): at least one, from `low` to `high`."""
         if max(-low, high) <= _INT64_MAX // len(ns):
             self.sum += int(ns.sum())
         else:
@@ -81,7 +84,6 @@ class Histogram:
         self.max = high if self.max is None else max(self.max, high)
         if low < 0:
             self.negative += int(np.count_nonzero(ns < 0))
-        return added
 
     def merge(self, other: Histogram) -> None:
         """Add what another histogram counted."""
@@ -142,6 +144,42 @@ class Histogram:
         histogram.sum, histogram.min, histogram.max = value["sum"], value["min"], value["max"]
         histogram.negative = value["negative"]
         return histogram
+
+
+class Histograms:
+    """Histograms that are filled together: for few durations a call of numpy's costs more than what it counts.
+
+    Args:
+        size: how many.
+        shared: int64 array of `size` times `BUCKETS` to count in as well (shared memory); None where nobody looks.
+
+    Attributes:
+        each: the histograms.
+
+    """
+
+    def __init__(self, size: int, shared: Int64s | None = None) -> None:
+        counts: Int64s = np.zeros((size, BUCKETS), np.int64)
+        self.each = [Histogram(of) for of in counts]
+        self._tables = [counts] if shared is None else [counts, shared]
+        self._begins = np.arange(0, size * BUCKETS, BUCKETS)[:, np.newaxis]
+
+    def add(self, rows: slice, ns: Int64s) -> None:
+        """Count the durations (ns) in the first row of `ns` in the first histogram of `rows`, and so on."""
+        if not ns.size:
+            return
+        lows, highs = ns.min(axis=1).tolist(), ns.max(axis=1).tolist()
+        for histogram, of, low, high in zip(self.each[rows], ns, lows, highs, strict=True):
+            histogram.sum_up(of, low, high)
+        if ns.size <= _FEW:
+            index = (bucket_index(ns) + self._begins[rows]).ravel()
+            for counts in self._tables:
+                np.add.at(counts.reshape(-1), index, 1)
+            return
+        for row, of in zip(range(len(self.each))[rows], ns, strict=True):
+            added = bucket_counts(of)
+            for counts in self._tables:
+                counts[row] += added
 
 
 def quantile(counts: Int64s, q: float) -> int | None:

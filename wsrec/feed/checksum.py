@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.feed.acks import fulfils
+from wsrec.feed.arrays import codes
 from wsrec.feed.comparison import Link, Links
 from wsrec.feed.fields import FieldColumns
 from wsrec.feed.message import UNREADABLE
@@ -152,10 +153,10 @@ class BookChecker:
             return BooksChecked([], links)
         names = columns.channel.dictionary.to_pylist()
         ours = np.array([name in self._carriers for name in [*names, None]])
-        codes = columns.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+        channels = codes(columns.channel, len(names))
         found = []
-        for row in np.flatnonzero(ours[codes] & received).tolist():
-            conn, channel, symbol = int(conns[row]), names[codes[row]], columns.symbol[row].as_py()
+        for row in np.flatnonzero(ours[channels] & received).tolist():
+            conn, channel, symbol = int(conns[row]), names[channels[row]], columns.symbol[row].as_py()
             key = (conn, channel, symbol)
             before = self._books.get(key)
             checked = self.check(*key, payload[row].as_buffer())

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from wsrec.feed.arrays import codes
+
 
 class Link(IntEnum):
     """How a message was held against the one before it, by the rule of its channel."""
@@ -46,6 +48,8 @@ REASONS = {
 """Why a message that should have been compared was not; `Link.FIRST` and `Link.RESET` are as they should be."""
 
 Links = npt.NDArray[np.uint8]
+# as plain integers: an operation on an enum's member costs more than counting a hundred messages
+_LINKS, _NONE, _SKIPPED = len(Link), int(Link.NONE), frozenset(int(link) for link in REASONS)
 
 
 class Compared(NamedTuple):
@@ -94,14 +98,14 @@ class Comparison:
 
     def add(self, channel: pa.DictionaryArray, links: Links) -> None:
         """Count a batch."""
-        names = [*channel.dictionary.to_pylist(), None]
-        codes = channel.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
-        found = np.bincount(codes.astype(np.int64) * len(Link) + links)
+        names = channel.dictionary
+        found = np.bincount(np.multiply(codes(channel, len(names)), _LINKS, dtype=np.int64) + links)
         for place in np.flatnonzero(found).tolist():
-            code, link = divmod(place, len(Link))
-            if link != Link.NONE:
-                self._counts.setdefault(names[code], Counter())[link] += int(found[place])
-                self.skips = self.skips or link in REASONS
+            code, link = divmod(place, _LINKS)
+            if link != _NONE:
+                name = names[code].as_py() if code < len(names) else None
+                self._counts.setdefault(name, Counter())[link] += int(found[place])
+                self.skips = self.skips or link in _SKIPPED
 
     def skipped(self) -> dict[str | None, Compared]:
         """The channels with messages that should have been compared and were not."""

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from wsrec.feed.arrays import codes
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import Feed
 
@@ -26,7 +26,10 @@ class NoticeReader:
 
     def __init__(self, feed: Feed) -> None:
         self._notices = [(notice.path, re.compile(notice.match)) for notice in feed.closing_notice]
-        self._channels = pa.array(sorted(feed.channel_by_any_name), pa.string())
+        self._channels = feed.channel_by_any_name
+        # which names of the last batch's dictionary are none of them, and at the end: null is none
+        self._dictionary = pa.array([], pa.string())
+        self._others = np.array([True])
 
     @property
     def looks(self) -> bool:
@@ -34,12 +37,13 @@ class NoticeReader:
         return bool(self._notices)
 
     def candidates(self, channel: pa.DictionaryArray) -> npt.NDArray[np.intp]:
-        """Rows that may be a notice: those of no channel that the feed has. Market data costs one look-up a batch."""
-        known = np.asarray(pc.is_in(channel.dictionary, self._channels).to_numpy(zero_copy_only=False), bool)
-        if not channel.null_count and known.all():
+        """Rows that may be a notice: those of no channel that the feed has. Market data costs no look at a message."""
+        if not channel.dictionary.equals(self._dictionary):
+            self._dictionary = channel.dictionary
+            self._others = np.array([name not in self._channels for name in self._dictionary.to_pylist()] + [True])
+        if not channel.null_count and not self._others[:-1].any():
             return np.empty(0, np.intp)
-        codes = channel.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
-        return np.flatnonzero(~np.append(known, False)[codes])
+        return np.flatnonzero(self._others[codes(channel, len(self._dictionary))])
 
     def read(self, payload: bytes | memoryview) -> str | None:
         """The word that announces the end, shortened; None where the message is something else."""

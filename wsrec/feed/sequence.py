@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from wsrec.feed.arrays import codes, known, values
 from wsrec.feed.comparison import Link, Links
 from wsrec.feed.fields import FieldColumns
 from wsrec.feed.late import LateSequence, Miss
@@ -22,6 +23,7 @@ Int64s = npt.NDArray[np.int64]
 Uint64s = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
 _ONE = np.uint64(1)
+_COMPARED = np.uint8(Link.COMPARED)
 
 # Messages follow one another within a connection, channel and symbol: 16, 15 and 32 bits of an int64, their key; where
 # the numbers of a channel or a connection run over all of it, the rest is the same for all its messages
@@ -220,7 +222,8 @@ class SequenceChecker:
 
         found, below, broken = seq.copy(), np.zeros(len(seq), np.bool_), np.zeros(len(seq), np.bool_)
         begun = np.zeros(len(seq), np.bool_)
-        link = np.where(follows, np.uint8(Link.COMPARED), np.uint8(Link.FIRST))
+        link = np.full(len(seq), _COMPARED, np.uint8)
+        link[~follows] = Link.FIRST
         for rule, members in self._members.items():
             chosen = np.flatnonzero(members[channels])
             before = last[chosen]
@@ -237,8 +240,8 @@ class SequenceChecker:
                     numbers = np.where(begun[chosen], seq[chosen], numbers)
                     there |= begun[chosen]
                 found[chosen] = numbers
-                if (negative := _below(column)).any():
-                    below[chosen] = known(column)[places] & negative[places]
+                if (negative := _below(column, places)).any():
+                    below[chosen] = known(column)[places] & negative
                 if not there.all():
                     link[chosen[follows[chosen] & ~there]] = Link.UNLINKED
                     follows[chosen] &= there
@@ -258,17 +261,17 @@ class SequenceChecker:
         if direct is not None:
             link[(link == Link.COMPARED) & ~direct] = Link.AFTER_UNNUMBERED
 
-        gaps = np.flatnonzero(broken)
-        gaps = gaps[np.argsort(rows[gaps])]
-        signed = [
-            number - (1 << 64) if negative else number
-            for number, negative in zip(found[gaps].tolist(), below[gaps].tolist(), strict=True)
-        ]
-        told = [
-            self._gap(columns, index, int(conns[index]), *numbers)
-            for index, *numbers in zip(*(of[gaps].tolist() for of in (rows, channels, last, seq)), signed, strict=True)
-        ]
-        link[gaps] = [Link.RESET if gap.what is Break.RESET else Link.COMPARED for gap in told]
+        told: list[SequenceGap] = []
+        if broken.any():
+            gaps = np.flatnonzero(broken)
+            gaps = gaps[np.argsort(rows[gaps])]
+            signed = [
+                number - (1 << 64) if negative else number
+                for number, negative in zip(found[gaps].tolist(), below[gaps].tolist(), strict=True)
+            ]
+            of_each = zip(*(of[gaps].tolist() for of in (rows, channels, last, seq)), signed, strict=True)
+            told = [self._gap(columns, index, int(conns[index]), *numbers) for index, *numbers in of_each]
+            link[gaps] = [Link.RESET if gap.what is Break.RESET else Link.COMPARED for gap in told]
         links[rows] = link
         if self._tells_runs:
             runs[rows] = self._numbered_runs(keys, (link != Link.COMPARED) | broken)
@@ -532,29 +535,21 @@ class Numbers:
             new = [self._number(name) for name in dictionary[same:].to_pylist()]
             self._numbers = np.concatenate((self._numbers[:same], np.array([*new, 0], np.int64)))
             self._dictionary = dictionary
-        codes = _values(column.indices)
-        if column.null_count:
-            codes = np.where(known(column.indices), codes, -1)
-        numbers: Int64s = self._numbers[codes]
+        # a code is never out of bounds: what wraps around is that of null
+        numbers: Int64s = self._numbers.take(codes(column, -1), mode="wrap")
         return numbers
-
-
-def _values(column: pa.Array) -> npt.NDArray[Any]:
-    """The integers where the column keeps them; anything where it has null."""
-    kind = column.type.to_pandas_dtype()
-    return np.frombuffer(column.buffers()[1], kind, column.offset + len(column))[column.offset :]
 
 
 def _bits(column: pa.Array) -> Uint64s:
     """The lower 64 bits of numbers (two's complement), where they are unsigned or decimals; anything where null."""
     if pa.types.is_decimal(column.type):
         return _halves(column)[:, 0]
-    return _values(column)
+    return values(column)
 
 
-def _below(column: pa.Array) -> Flags:
-    """Which of the decimals are below 0."""
-    below: Flags = _halves(column)[:, 1].view(np.int64) < 0
+def _below(column: pa.Array, places: npt.NDArray[np.intp]) -> Flags:
+    """Which of the decimals at some places are below 0."""
+    below: Flags = _halves(column)[places, 1].view(np.int64) < 0
     return below
 
 
@@ -562,12 +557,3 @@ def _halves(column: pa.Array) -> Uint64s:
     """Decimals of 128 bits as their lower and upper half."""
     flat = np.frombuffer(column.buffers()[1], np.uint64, 2 * (column.offset + len(column)))
     return flat.reshape(-1, 2)[column.offset :]
-
-
-def known(column: pa.Array) -> Flags:
-    """Whether each value is not null."""
-    bitmap = column.buffers()[0]
-    if bitmap is None:
-        return np.ones(len(column), np.bool_)
-    bits = np.unpackbits(np.frombuffer(bitmap, np.uint8), count=column.offset + len(column), bitorder="little")
-    return bits[column.offset :].view(np.bool_)

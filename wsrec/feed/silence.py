@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from wsrec.feed.arrays import known
 from wsrec.feed.fields import FieldColumns
 from wsrec.feed.schema import Action, Feed
-from wsrec.feed.sequence import Int64s, Numbers, known, stream_keys
+from wsrec.feed.sequence import Int64s, Numbers, stream_keys
 from wsrec.feed.topics import Topic, TopicReader
 
 PATIENCE_NS = 60_000_000_000

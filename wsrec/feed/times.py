@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from wsrec.feed.arrays import codes, known, values
 from wsrec.feed.fields import Bools, FieldColumns, unpacked
 from wsrec.feed.message import fitting_unit, row_places
 from wsrec.feed.schema import Feed, TimeUnit
@@ -60,6 +61,7 @@ class TimeChecker:
         seconds = feed.fields.time_tolerance if feed.fields else 0.0
         self.tolerance = f"{seconds:,.10g}"
         self._tolerance = round(seconds * 1e9)
+        self._span = np.uint64(2 * self._tolerance)
         self._channels = feed.channel_by_any_name
         self._found: dict[str | None, OddTime] = {}
         self._known: set[str | None] = set()
@@ -68,10 +70,12 @@ class TimeChecker:
         """Which of the times lie too far from the arrival of their message; None where none does."""
         if times.null_count == len(times):
             return None
-        values = np.frombuffer(times.buffers()[1], np.int64, times.offset + len(times))[times.offset :]
-        far: Bools = (values < arrival - self._tolerance) | (values > arrival + self._tolerance)
+        # from the earliest that is believed, which wraps around for those before it: one comparison for both ends
+        after = values(times) - arrival
+        after += self._tolerance
+        far: Bools = after.view(np.uint64) > self._span
         if times.null_count and far.any():
-            far &= times.is_valid().to_numpy(zero_copy_only=False)
+            far &= known(times)
         return far if far.any() else None
 
     def count(
@@ -100,8 +104,8 @@ class TimeChecker:
         new = []
         rows = np.flatnonzero(far)
         names = columns.channel.dictionary.to_pylist()
-        codes = columns.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)[rows]
-        for code, begin, count in zip(*np.unique(codes, return_index=True, return_counts=True), strict=True):
+        channels = codes(columns.channel, len(names))[rows]
+        for code, begin, count in zip(*np.unique(channels, return_index=True, return_counts=True), strict=True):
             channel = [*names, None][int(code)]
             if channel not in self._found and len(self._found) >= _CHANNELS:
                 channel = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 from wsrec import __version__, child
 from wsrec.feed.acks import AckOutcome, AckTracker
+from wsrec.feed.arrays import codes, known
 from wsrec.feed.asking import Ask as Asked
 from wsrec.feed.asking import ask, messages
 from wsrec.feed.checksum import BookChecker
@@ -34,10 +36,10 @@ from wsrec.feed.template import WHEN_SENT, names, sent_pattern
 from wsrec.feed.times import TimeChecker
 from wsrec.feed.topics import TopicReader
 from wsrec.folding import FoldedWarnings
-from wsrec.histogram import Histogram
+from wsrec.histogram import Histograms
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
-from wsrec.stages import STEPS, TOTAL, StampSource, Step
+from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.store.batch import payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.gather import Slots
@@ -194,7 +196,7 @@ class FeedWriter:
         self._compared = Comparison()
         self._file_before = self._counts()
         self._stage1: dict[str, int] = {}
-        self._steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
+        self._steps = Histograms(len(_ALL_STEPS), self._live_steps)
 
     @property
     def since(self) -> Moment | None:
@@ -596,7 +598,7 @@ class FeedWriter:
             if snapshot is None or not snapshot.exchange_seq:
                 continue
             mine = rows[places == stream]
-            mine = mine[fields.exchange_seq.is_valid().to_numpy(zero_copy_only=False)[mine]]
+            mine = mine[known(fields.exchange_seq)[mine]]
             if len(mine):
                 first, last = int(mine[0]), int(mine[-1])
                 before, time = _number_before(fields, first), int(when.stage[last])
@@ -731,10 +733,8 @@ class FeedWriter:
         for source in np.flatnonzero(sources).tolist():
             word = _stage1_word(StampSource(source))
             self._stage1[word] = self._stage1.get(word, 0) + int(sources[source])
-        for row, (step, durations) in enumerate(step_durations(when)):
-            added = self._steps[step.key].add(durations)
-            if self._live_steps is not None:
-                self._live_steps[row] += added
+        for steps, durations in step_durations(when):
+            self._steps.add(steps, durations)
 
     def _check_sequences(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         if self._sequences.checks:
@@ -812,7 +812,7 @@ class FeedWriter:
         if not (self._acks.reads_data and (self._acks.waiting or not when.received.all())):
             names = fields.channel.dictionary.to_pylist()
             others = np.array([not self._acks.is_data(name) for name in [*names, None]])
-            wanted &= others[fields.channel.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)]
+            wanted &= others[codes(fields.channel, len(names))]
         for row in np.flatnonzero(wanted).tolist():
             conn, moment = int(slots["conn"][row]), when.moment(row)
             time = int(when.stage[row])
@@ -864,7 +864,9 @@ class FeedWriter:
             "ids": self._fields.ids,
             **shared,
             "connections": [c for c in shared["connections"] if c["feed"] == self.name],
-            "stages": {key: histogram.to_json() for key, histogram in self._steps.items()},
+            "stages": {
+                step.key: histogram.to_json() for step, histogram in zip(_ALL_STEPS, self._steps.each, strict=True)
+            },
             "stage1": self._stage1,
             "rows": rows,
             "first_seq": self._file_first_seq if rows else None,
@@ -884,19 +886,19 @@ def _number_before(fields: FieldColumns, row: int) -> int:
     return int(fields.exchange_seq[row].as_py() if first is None else first) - 1
 
 
-def step_durations(when: Stamps) -> list[tuple[Step, Any]]:
-    """The durations (int64 ns) of each step of the received rows, and of the whole way of those that have stage 1."""
+_ALL_STEPS = (*STEPS, TOTAL)
+# of them, what begins with stage 1, and the rest
+_FROM_NIC, _FROM_EVENT = slice(0, len(_ALL_STEPS), len(STEPS)), slice(1, len(STEPS))
+
+
+def step_durations(when: Stamps) -> list[tuple[slice, Int64s]]:
+    """The durations (ns), a row a step: of the steps of received rows, and of those that begin with stage 1."""
     received = when if when.received.all() else when.select(when.received)
+    stages = received.event, received.recv_start, received.recv_end, received.parsed, received.handoff
+    own = np.array([end - start for start, end in itertools.pairwise(stages)])
     stamped = received if received.stamped.all() else received.select(received.stamped)
-    pairs = [
-        (stamped.nic, stamped.event),
-        (received.event, received.recv_start),
-        (received.recv_start, received.recv_end),
-        (received.recv_end, received.parsed),
-        (received.parsed, received.handoff),
-        (stamped.nic, stamped.handoff),
-    ]
-    return [(step, end - start) for step, (start, end) in zip((*STEPS, TOTAL), pairs, strict=True)]
+    from_nic = np.array([stamped.event - stamped.nic, stamped.handoff - stamped.nic])
+    return [(_FROM_EVENT, own), (_FROM_NIC, from_nic)]
 
 
 def period(handoff: Any, rotate_seconds: float) -> Any:

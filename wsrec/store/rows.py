@@ -122,8 +122,12 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
 
 def count_opcodes(slots: Slots) -> dict[str, int]:
     """How many slots have each opcode, by the words of the column."""
-    counts = np.bincount(_OPCODE_INDEX[slots["opcode"] & 0x0F])
-    return {list(_OPCODES.values())[index]: int(counts[index]) for index in np.flatnonzero(counts)}
+    counted: dict[str, int] = {}
+    counts = np.bincount(slots["opcode"])
+    for opcode in np.flatnonzero(counts).tolist():
+        word = _OPCODES.get(opcode & 0x0F, _OPCODES[frames.TEXT])
+        counted[word] = counted.get(word, 0) + int(counts[opcode])
+    return counted
 
 
 def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
