@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,10 +22,12 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.store import manifest, output
+from wsrec.store.batch import Batch
 from wsrec.store.capture import metadata
 from wsrec.store.feedfile import period
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.schema import METADATA_KEYS
+from wsrec.store.utcline import first_anchor
 from wsrec.wire.frames import PING, TEXT
 
 HOUR = 3_600_000_000_000
@@ -52,10 +55,11 @@ class Session:
         self._drain = rings.drain()
         self.anchor()
 
-    def anchor(self, offset: int = OFFSET, width: int = 70) -> None:
-        self.rings.event(
-            EventKind.ANCHOR, monotonic=BOOT, realtime=BOOT + offset, width_ns=width, clock="TSC", drift_ns=-width // 2
-        )
+    def anchor(self, offset: int = OFFSET, width: int = 70, at: int = 0, **detail) -> None:
+        """An anchor `at` ns after the start."""
+        stage, drift = BOOT + at, -width // 2
+        detail = {"width_ns": width, "clock": "TSC", "drift_ns": drift, **detail}
+        self.rings.event(EventKind.ANCHOR, monotonic=stage, realtime=stage + offset, **detail)
 
     def put(self, payload: bytes, conn: int = 0, at: int = 0, **fields) -> None:
         """A frame whose stages are 10, 200, 30, 4 and 5 ns apart, handed off `at` ns after the start."""
@@ -68,6 +72,13 @@ class Session:
         batch = self._drain.take()
         self.pipeline.take(batch, number)
         self._drain.release()
+
+    def batch(self) -> Batch:
+        """What there is, as it comes back from a journal."""
+        batch = self._drain.take()
+        kept = Batch(batch.slots.copy(), pa.array(batch.payload.to_pylist(), pa.large_binary()), batch.first)
+        self._drain.release()
+        return kept
 
     def finish(self, number: int = 1) -> list[manifest.ManifestLine]:
         return self.pipeline.finish(number)
@@ -350,16 +361,70 @@ class TestAcks:
 
 
 class TestClock:
-    def test_each_anchor_holds_from_its_place_on(self, session):
+    def times(self, work) -> list[int]:
+        """By how much the UTC of each row is more than its time on the stage clock since the start (ns)."""
+        rows = messages_of(work.out)
+        stages = rows["handoff_monotonic"].to_pylist()
+        return [
+            time.value - START - (stage - BOOT) for time, stage in zip(rows["handoff_time"], stages, strict=True)
+        ]
+
+    def test_a_row_lies_on_the_line_between_the_anchors_around_it(self, session):
         work = session()
-        work.put(b"a")
-        work.anchor(OFFSET + 1000)
-        work.put(b"b")
-        work.take()
-        work.put(b"c")
+        for at in (0, 25_000_000, 50_000_000, 100_000_000):
+            work.put(b"{}", at=at)
+        work.anchor(OFFSET + 1000, at=100_000_000)
+        work.put(b"{}", at=150_000_000)
         work.take()
         work.finish()
-        assert [time.value - START for time in messages_of(work.out)["handoff_time"]] == [0, 1000, 1000]
+        assert self.times(work) == [0, 250, 500, 1000, 1000]
+
+    def test_the_anchor_after_it_may_come_in_a_later_batch(self, session):
+        work = session()
+        work.put(b"{}", at=50_000_000)
+        batch = work.batch()
+        work.anchor(OFFSET + 1000, at=100_000_000)
+        work.put(b"{}", at=150_000_000)
+        later = work.batch()
+        work.pipeline.take(batch, 1, first_anchor(later))
+        work.finish(1)
+        work.pipeline.take(later, 2)
+        (line,) = work.finish(2)
+        assert self.times(work) == [500, 1000]
+        # the first file's rows are off by no more than the second anchor shows, though that is in the next file
+        first, *_ = manifest.read(work.out)
+        assert work.about(first)["clock"]["utc_bound_ns"] == 1000 + 70 + 70
+        # behind the last anchor UTC may be slewed as fast as the kernel does
+        assert work.about(line)["clock"]["utc_bound_ns"] >= 1000 + 70 + 50_000_000 // 10
+
+    def test_a_step_is_not_spread_over_the_rows_before_it(self, session):
+        work = session()
+        work.put(b"{}", at=50_000_000)
+        work.anchor(OFFSET - HOUR + 1000, at=100_000_000, step_ns=-HOUR)
+        work.put(b"{}", at=100_000_000)
+        work.take()
+        work.finish()
+        assert self.times(work) == [500, 1000 - HOUR]
+        (line,) = manifest.read(work.out)
+        assert work.about(line)["clock"]["utc_bound_ns"] >= HOUR - 1000
+
+    def test_where_nothing_tells_of_a_step_that_was_one(self, session):
+        """A receiver that was started again has no anchor before its first."""
+        work = session()
+        work.put(b"{}", at=50_000_000)
+        work.anchor(OFFSET + HOUR, at=100_000_000)
+        work.take()
+        work.finish()
+        assert self.times(work) == [0]
+
+    def test_a_stage_clock_that_was_given_up_ends_its_line(self, session):
+        work = session()
+        work.put(b"{}", at=50_000_000)
+        work.anchor(OFFSET + 2_000_000, at=98_000_000, clock="CLOCK_MONOTONIC")
+        work.put(b"{}", at=99_000_000)
+        work.take()
+        work.finish()
+        assert self.times(work) == [0, 2_000_000]
 
     def test_rows_before_the_first_anchor_take_it(self, rings, tmp_path):
         ends = rings(1, 64 * 4096, 4096)
