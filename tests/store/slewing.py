@@ -6,10 +6,12 @@ import random
 import sys
 from typing import NamedTuple
 
+import numpy as np
+
 from wsrec.receive import clock
 from wsrec.receive.clock import StageClock
 from wsrec.receive.process import ANCHOR_INTERVAL
-from wsrec.store.utcbound import UtcBound
+from wsrec.store.utcline import StoredAnchor, UtcBound, offsets
 
 SECOND = 1_000_000_000
 EPOCH = 1_795_000_000_000_000_000
@@ -69,11 +71,16 @@ def run(ppm: float, *, tsc: bool, steps: tuple[int, ...] = (), seed: int = 1, se
         clock.refusal = lambda: None
         kept = StageClock()
     bounds = UtcBound()
-    changes = sorted(chance.sample(range(5, seconds * 2), 6))
+    # anywhere between two anchors, but not there and back between the same two: that would not be seen
+    changes = set()
+    tick = 2 * SECOND // _TICK
+    while (tick := tick + chance.randrange(150, 600)) < seconds * SECOND // _TICK:
+        changes.add(tick)
     when = {chance.randrange(SECOND, seconds * SECOND) // _TICK: step for step in steps}
     rows: list[tuple[int, int]] = []
     worst = stated = broken = 0
-    offset = None
+    before = None
+    stepped = 0
     interval = int(ANCHOR_INTERVAL * SECOND) // _TICK
     for tick in range(seconds * SECOND // _TICK):
         if tick % interval == 0:
@@ -82,19 +89,23 @@ def run(ppm: float, *, tsc: bool, steps: tuple[int, ...] = (), seed: int = 1, se
                 assert kept.name == clock.TSC, kept.refusal
             # a reading lies anywhere within its bracket
             stage, realtime = machine.stage, machine.monotonic + machine.ahead + chance.randint(-_WIDTH, _WIDTH) // 2
-            _, bound = bounds.add(stage, realtime, _WIDTH)
-            for row, true in rows if offset is not None else ():
-                error = abs(row + offset - true)
-                worst, broken = max(worst, error), broken + (error > bound)
-            stated = max(stated, bound)
-            rows, offset = [], realtime - stage
+            after = StoredAnchor(stage, realtime, _WIDTH, clock.TSC if tsc else clock.MONOTONIC, stepped)
+            if before is not None:
+                _, bound = bounds.add(after)
+                mapped, true = np.array(rows).T
+                error = np.abs(mapped + offsets(before, after, mapped) - true)
+                worst, broken = max(worst, int(error.max())), broken + int(np.count_nonzero(error > bound))
+                stated = max(stated, bound)
+            else:
+                bounds.add(after)
+            rows, before, stepped = [], after, 0
         machine.pass_time(chance.randrange(_TICK))
         rows.append((machine.stage, machine.monotonic + machine.ahead))
         machine.pass_time(_TICK // 2)
-        if tick * _TICK * 2 // SECOND in changes:
-            changes.remove(tick * _TICK * 2 // SECOND)
+        if tick in changes:
             machine.rate = 0.0 if machine.rate else chance.choice((-1, 1)) * ppm
         machine.ahead += when.get(tick, 0)
+        stepped += when.get(tick, 0)
     return Result(worst, stated, broken)
 
 

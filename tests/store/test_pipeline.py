@@ -365,9 +365,7 @@ class TestClock:
         """By how much the UTC of each row is more than its time on the stage clock since the start (ns)."""
         rows = messages_of(work.out)
         stages = rows["handoff_monotonic"].to_pylist()
-        return [
-            time.value - START - (stage - BOOT) for time, stage in zip(rows["handoff_time"], stages, strict=True)
-        ]
+        return [time.value - START - (stage - BOOT) for time, stage in zip(rows["handoff_time"], stages, strict=True)]
 
     def test_a_row_lies_on_the_line_between_the_anchors_around_it(self, session):
         work = session()

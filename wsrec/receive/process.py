@@ -32,7 +32,7 @@ from wsrec.ring.status import StatusPage
 from wsrec.units import duration
 
 _MEMORY_CURE = "give the machine or the cgroup more memory, or choose a smaller --ring-size or --max-message"
-# UTC is held from one anchor to the next: a clock that is slewed moves by a tenth of its rate a second meanwhile
+# What a change of the clock's rate puts UTC wrong by, until the next anchor shows it, goes with this (seconds)
 ANCHOR_INTERVAL = 0.1
 _STATUS_INTERVAL = 0.1
 # how long the last words wait for a writer that may have to be started again first
@@ -157,6 +157,7 @@ class Receiver:
         if self._clock.name != was:
             child.warn(f"stages 2 to 6 go on with {self._clock.name}: {self._clock.refusal}")
         previous, self._anchor = self._anchor, anchor()
+        stepped = 0 if previous is None else step(previous, self._anchor)
         self._producer.event(
             EventKind.ANCHOR,
             monotonic=self._anchor.stage,
@@ -164,8 +165,9 @@ class Receiver:
             width_ns=self._anchor.width,
             clock=self._clock.name,
             drift_ns=drift,
+            step_ns=stepped,
         )
-        if previous is not None and (stepped := step(previous, self._anchor)):
+        if stepped:
             self._producer.event(EventKind.CLOCK_STEP, step_ns=stepped)
             child.warn(f"the system clock was set by {stepped / 1e9:+.6f} s", "run chrony or PTP, which slew the clock")
         for connection in self._connections:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ import pyarrow.parquet as pq
 
 from wsrec.feed.message import Ids
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import Flag
 from wsrec.store import manifest
+from wsrec.store.batch import Batch
 from wsrec.store.capture import metadata
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.job import WriterJob
@@ -30,8 +31,8 @@ from wsrec.store.journal import JournalReader, delete, files_of, journals
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.progress import Progress
+from wsrec.store.utcline import StoredAnchor, first_anchor
 
-_WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
 _HANDOFF = "handoff_monotonic"
 _FOLLOWED = ("seq", "conn", _HANDOFF, "channel", "symbol", "exchange_seq")
 
@@ -129,7 +130,8 @@ class Leftovers:
         done = done or DoneJournals(_raise)
         progress = progress or Progress(self._folder)
         self.clear_way(disk)
-        self._prepare(pipeline)
+        anchors = _anchors(self.journals)
+        self._prepare(pipeline, anchors)
         landed = {(line.feed, line.number) for line in self.lines}
         rows = 0
         whole: list[Path] = []
@@ -151,7 +153,7 @@ class Leftovers:
             pipeline.active = {name for name in pipeline.feeds if not finished and (name, number) not in landed}
             for batch in reader:
                 if pipeline.active:
-                    progress.take(pipeline, batch, number)
+                    progress.take(pipeline, batch, number, _behind(anchors, batch))
                 else:
                     # for the beginning of a message that the next journal ends
                     pipeline.remember(batch)
@@ -177,7 +179,7 @@ class Leftovers:
         self.journals = sorted([*whole, *doubtful])
         return rows
 
-    def _prepare(self, pipeline: Pipeline) -> None:
+    def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
         """Have the pipeline begin where the files end that have landed."""
         pipeline.go_on(self.lines)
         for feed in pipeline.feeds:
@@ -190,10 +192,12 @@ class Leftovers:
             last = next((found for line in reversed(own) if (found := _about(self._out, line)) is not None), {})
             pipeline.feeds[feed].restore(msgspec.convert(last.get("ids") or {}, Ids, strict=False))
             _follow_sequences(self._out, own, pipeline, feed)
-        offset = _landed_offset(self._out, self._done)
-        offset = _first_offset(self.journals) if offset is None else offset
-        if offset is not None:
-            pipeline.follow_clock(offset)
+        landed = _landed_anchor(self._out, self._done)
+        if landed is not None:
+            pipeline.follow_clock(landed)
+        elif anchors:
+            # the best there is for what comes before it
+            pipeline.follow_clock(anchors[0][1])
 
     def _next_slot(self, number: int) -> int | None:
         """The count of the first slot that is not in the files before this number whose journals have gone."""
@@ -306,29 +310,34 @@ def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, 
         return
 
 
-def _landed_offset(out: Path, lines: list[ManifestLine]) -> int | None:
-    """What turned the stage clock into UTC (ns) by the last anchor in the files that have landed."""
+def _landed_anchor(out: Path, lines: list[ManifestLine]) -> StoredAnchor | None:
+    """The last anchor in the files that have landed."""
     for line in sorted(lines, key=lambda line: line.number, reverse=True):
         if line.events_path is None or not (out / line.events_path).exists():
             continue
         table = pq.ParquetFile(out / line.events_path).read(["kind", "detail"])
         anchors = [row["detail"] for row in table.to_pylist() if row["kind"] == EventKind.ANCHOR]
         if anchors:
-            anchor = msgspec.json.decode(anchors[-1])
-            return int(anchor["realtime"] - anchor["monotonic"])
+            return StoredAnchor.of(Event(EventKind.ANCHOR, detail=msgspec.json.decode(anchors[-1])))
     return None
 
 
-def _first_offset(journals: list[Path]) -> int | None:
-    """The same by the first anchor in the journals: the best there is where no file tells."""
+def _anchors(journals: list[Path]) -> list[tuple[int, StoredAnchor]]:
+    """The first anchor of each batch in the journals that has one, with the count of the batch's first slot."""
+    found = []
     for path in journals:
         try:
             for batch in JournalReader(path):
-                for row in np.flatnonzero(batch.slots["flags"] & _WHOLE_EVENT == _WHOLE_EVENT).tolist():
-                    event = Event.decode(batch.payload[row].as_py())
-                    if event.kind is EventKind.ANCHOR:
-                        return int(event.detail["realtime"] - event.detail["monotonic"])
-        except (pa.ArrowInvalid, msgspec.DecodeError):
-            # damaged, or the end of an event in parts
+                anchor = first_anchor(batch)
+                if anchor is not None:
+                    found.append((batch.first, anchor))
+        except (pa.ArrowInvalid, msgspec.DecodeError, LookupError):
+            # damaged: its rows are mapped by the anchors that are there
             continue
-    return None
+    return found
+
+
+def _behind(anchors: list[tuple[int, StoredAnchor]], batch: Batch) -> StoredAnchor | None:
+    """The first anchor in the batches behind this one."""
+    at = bisect_left(anchors, batch.next, key=lambda anchor: anchor[0])
+    return anchors[at][1] if at < len(anchors) else None

@@ -29,7 +29,7 @@ from wsrec.store.ledger import Inflated, survey
 from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
-from wsrec.store.utcbound import UtcBound
+from wsrec.store.utcline import StoredAnchor, UtcBound, offsets
 from wsrec.store.wishes import Wishes
 
 _EVENT = int(Flag.EVENT)
@@ -87,7 +87,7 @@ class Pipeline:
         self._job = job
         self._status = status
         self._joiner = Joiner()
-        self._offset: int | None = None
+        self._anchor: StoredAnchor | None = None
         self._anchors = 0
         self._clock: str | None = None
         self._widest = 0
@@ -156,7 +156,7 @@ class Pipeline:
             if begin is not None and not feed.begun:
                 feed.event(begin, EventKind.SESSION_START, **self._job.session_start)
 
-    def take(self, batch: Batch, number: int, *, aside: bool = False) -> None:
+    def take(self, batch: Batch, number: int, ahead: StoredAnchor | None = None, *, aside: bool = False) -> None:
         """Write a batch to the files of this number.
 
         Slots that were taken before are left out: a writer that was killed before it gave them back to the receiver
@@ -165,6 +165,7 @@ class Pipeline:
         Args:
             batch: the batch.
             number: the number of the files.
+            ahead: the first anchor behind the batch; None where there is none, or none is known.
             aside: whether the message that it ends is set aside: its row has no payload, which is in a file beside.
 
         Raises:
@@ -184,13 +185,16 @@ class Pipeline:
             feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
         if not len(slots):
             return
+        offset = self._offsets(slots, payload, ahead)
         if aside and not slots["flags"][0] & _EVENT:
-            self._set_aside(slots, payload, number)
+            self._set_aside(slots, offset, payload, number)
         else:
             for piece in inflate(slots, payload, self._job.max_message):
                 if piece.slots is not slots:
                     self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
-                self._take_messages(piece.slots, piece.payload, number, piece.refused)
+                part, offset = offset[: len(piece.slots)], offset[len(piece.slots) :]
+                self._take_messages(piece.slots, part, piece.payload, number, piece.refused)
+        self._state_bound(int(slots["handoff"][-1]), ahead)
         if self.last is not None:
             for each in self.feeds.values():
                 each.expire_acks(self.last)
@@ -203,7 +207,7 @@ class Pipeline:
         for feed in self._writing():
             feed.ledger.inflated(inflated)
 
-    def _set_aside(self, slots: Slots, payload: pa.Array, number: int) -> None:
+    def _set_aside(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
         """Write a row without its payload, and the payload to a file of its own, byte for byte."""
         (data,) = payload_list(payload)
         file, digest = self._disk.retry(lambda: keep_aside(Path(self._job.out), self._job.session, data))
@@ -215,16 +219,17 @@ class Pipeline:
         self._disk.note(
             f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
         )
-        self._take_messages(made, binary_array([b""]), number, [])
+        self._take_messages(made, offset, binary_array([b""]), number, [])
         assert self.last is not None
         self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
 
-    def _take_messages(self, slots: Slots, payload: pa.Array, number: int, compressed: list[Refused]) -> None:
+    def _take_messages(
+        self, slots: Slots, offset: Int64s, payload: pa.Array, number: int, compressed: list[Refused]
+    ) -> None:
         """Write whole messages, inflated, and what they are in between."""
         large = payload.nbytes >= _LARGE and int(np.diff(payload_offsets(payload)).max()) >= _LARGE
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
-        offset = self._offsets(len(slots), rows, events)
         self.tell_lost(_moment(slots, offset, 0))
         # from event to event, as slices: messages with the events taken out from among them would be a copy
         start = 0
@@ -255,13 +260,11 @@ class Pipeline:
         # its files tell of it
         self._untold = 0
         if len(slots):
-            rows = np.flatnonzero(slots["flags"] & _EVENT)
-            offset = self._offsets(len(slots), rows, _events(payload, rows))
-            self.last = _handed_off(slots, offset, -1)
+            self.last = _handed_off(slots, self._offsets(slots, payload, None), -1)
 
-    def follow_clock(self, offset: int) -> None:
-        """Map stages 2 to 6 onto UTC by this offset (ns) until the first anchor: where what came before has gone."""
-        self._offset = offset
+    def follow_clock(self, anchor: StoredAnchor) -> None:
+        """Map stages 2 to 6 onto UTC by this anchor until the next: where what came before has gone."""
+        self._anchor = anchor
 
     def tell_lost(self, moment: Moment) -> None:
         """Record an interval that ends at this moment where slots are missing and were not told of."""
@@ -340,19 +343,27 @@ class Pipeline:
     def _writing(self) -> list[FeedWriter]:
         return [feed for name, feed in self.feeds.items() if name in self.active]
 
-    def _offsets(self, count: int, rows: Int64s, events: list[Event]) -> Int64s:
-        """What turns each slot's monotonic stamps into UTC, by the last anchor (of the events, at `rows`) before it."""
-        marks = [(-1, self._offset)] if self._offset is not None else []
-        for row, event in zip(rows, events, strict=True):
-            if event.kind is EventKind.ANCHOR:
-                # a journal's rows before its first anchor have no better one
-                marks.append((int(row) if marks else -1, event.detail["realtime"] - event.detail["monotonic"]))
-        self._offset = marks[-1][1] if marks else None
-        if len(marks) < 2:
-            return np.full(count, self._offset or 0, np.int64)
-        at = np.searchsorted([row for row, _ in marks], np.arange(count), side="right") - 1
-        offset: Int64s = np.array([value for _, value in marks], np.int64)[np.maximum(at, 0)]
-        return offset
+    def _offsets(self, slots: Slots, payload: pa.Array, ahead: StoredAnchor | None) -> Int64s:
+        """What turns each slot's monotonic stamps into UTC, by the anchors before and after it."""
+        rows = np.flatnonzero(slots["flags"] & _EVENT)
+        anchors = [
+            (row, StoredAnchor.of(event))
+            for row, event in zip(rows.tolist(), _events(payload, rows), strict=True)
+            if event.kind is EventKind.ANCHOR
+        ]
+        stage = slots["handoff"].astype(np.int64)
+        parts, start = [], 0
+        for row, anchor in anchors:
+            parts.append(offsets(self._anchor, anchor, stage[start:row]))
+            self._anchor, start = anchor, row
+        parts.append(offsets(self._anchor, ahead, stage[start:]))
+        return np.concatenate(parts)
+
+    def _state_bound(self, stage: int, ahead: StoredAnchor | None) -> None:
+        """Have the bound cover what was taken since the last anchor: its file may end before the next one comes."""
+        bound = self._bound.beyond(stage) if ahead is None else self._bound.before(ahead)
+        self._file_bound = max(self._file_bound, bound)
+        self._bound_since = max(self._bound_since, bound)
 
     def _event(self, moment: Moment, offset: int, event: Event) -> None:
         if self.wishes is not None:
@@ -363,7 +374,7 @@ class Pipeline:
             self._clock = detail["clock"]
             self._widest = max(self._widest, detail["width_ns"])
             self._drift = max(self._drift, abs(detail["drift_ns"]))
-            if not self._tells(detail):
+            if not self._tells(StoredAnchor.of(event), detail):
                 return
         elif event.kind is EventKind.CLOCK_STEP:
             self._steps += 1
@@ -382,12 +393,12 @@ class Pipeline:
             if event.conn is None or event.conn in feed.conns:
                 feed.event(moment, event.kind, conn=event.conn, **dict(detail))
 
-    def _tells(self, detail: dict[str, Any]) -> bool:
+    def _tells(self, anchor: StoredAnchor, detail: dict[str, Any]) -> bool:
         """Whether an anchor goes into the events file, with the bound of the time since the one before it there."""
-        moved, bound = self._bound.add(detail["monotonic"], detail["realtime"], detail["width_ns"])
+        moved, bound = self._bound.add(anchor)
         self._file_bound = max(self._file_bound, bound)
         self._bound_since = max(self._bound_since, bound)
-        told, stage = self._told_anchor, detail["monotonic"]
+        told, stage = self._told_anchor, anchor.stage
         if told is not None and 0 <= stage - told < _TOLD_EVERY_NS and moved < _TOLD_MOVED_NS:
             return False
         self._told_anchor = stage

@@ -11,14 +11,17 @@ journal of its own. Its second thread brings home what that one left (`leftovers
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,6 +51,7 @@ from wsrec.store.progress import Progress
 from wsrec.store.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.store.sync import SyncThread
 from wsrec.store.unsaid import LastFrames, unsaid
+from wsrec.store.utcline import StoredAnchor, first_anchor
 
 _POLL_SECONDS = 0.002
 # How often it looks after what is not urgent: looking costs more than asking whether something was published
@@ -64,15 +68,18 @@ _STEP_NS = 500_000_000
 # A receiver tells of itself ten times a second, and when it is finished; it may have to read a backlog before
 _SILENCE_NS = 3_000_000_000
 _ORPHAN_SECONDS = 95.0
+# How long a batch waits for the anchor behind it, which comes ten times a second
+_ANCHOR_PATIENCE = 1.0
 # How long a stop waits for a disk that refuses; systemd kills after 90 s
 _FULL_PATIENCE = 60.0
 
 
 class _Batch(NamedTuple):
-    """A batch that stands in this journal."""
+    """A batch that stands in this journal, and its first anchor."""
 
     journal: Journal
     span: Span
+    anchor: StoredAnchor | None
 
 
 class _Finish(NamedTuple):
@@ -139,9 +146,9 @@ class ParquetThread(threading.Thread):
         # when this writer came, until that is recorded
         self._resumed: Moment | None = None
 
-    def put(self, journal: Journal, span: Span) -> None:
-        """Hand a batch over that was journalled."""
-        self._queue.put(_Batch(journal, span))
+    def put(self, journal: Journal, span: Span, anchor: StoredAnchor | None = None) -> None:
+        """Hand a batch over that was journalled, with the first anchor in it."""
+        self._queue.put(_Batch(journal, span, anchor))
 
     def finish(self, journal: Journal) -> None:
         """Have the files of this journal finished after what was put before."""
@@ -168,8 +175,8 @@ class ParquetThread(threading.Thread):
         """Do what is queued, until stopped."""
         try:
             self.bring_home()
-            while (item := self._queue.get()) is not None:
-                self._do(item)
+            for item, ahead in self._items():
+                self._do(item, ahead)
         except Exception as error:  # noqa: BLE001 (told to the operator by the main thread; the journal has everything)
             self.failed = error
 
@@ -201,10 +208,36 @@ class ParquetThread(threading.Thread):
     def _on_stuck(self, path: Path, error: OSError) -> None:
         self._disk.note(f"{path.name} cannot be deleted: {error}; all of it is in files, and it is tried again later")
 
-    def _do(self, item: _Item) -> None:
+    def _items(self) -> Iterator[tuple[_Item, StoredAnchor | None]]:
+        """What is queued, in order; a batch waits until the anchor behind it is known, which comes with it."""
+        held: deque[_Item] = deque()
+        until = math.inf
+        while True:
+            item, anchor, ended = None, None, False
+            # who waits in vain has a receiver that is dead or hangs
+            if (left := until - time.monotonic()) > 0:
+                with contextlib.suppress(Empty):
+                    item = self._queue.get(timeout=None if math.isinf(left) else left)
+                    ended = item is None
+            if isinstance(item, _Batch):
+                anchor = item.anchor
+            if item is None or anchor is not None or isinstance(item, _End):
+                while held:
+                    yield held.popleft(), anchor
+                until = math.inf
+            if ended:
+                return
+            if isinstance(item, _Batch) and not held:
+                until = time.monotonic() + _ANCHOR_PATIENCE
+            if item is not None:
+                held.append(item)
+            while held and not isinstance(held[0], _Batch):
+                yield held.popleft(), None
+
+    def _do(self, item: _Item, ahead: StoredAnchor | None) -> None:
         self._record_trouble()
         if isinstance(item, _Batch):
-            self._take(item)
+            self._take(item, ahead)
         # not before the first rows: they say which hour's file this is
         self._record_resumption()
         if isinstance(item, _Finish):
@@ -212,8 +245,8 @@ class ParquetThread(threading.Thread):
         elif isinstance(item, _End):
             self._record_end(item)
 
-    def _take(self, item: _Batch) -> None:
-        journal, span = item
+    def _take(self, item: _Batch, ahead: StoredAnchor | None) -> None:
+        journal, span, _ = item
         try:
             batch = self._disk.retry(lambda: self._read(journal, span))
         except NotAsWrittenError as error:
@@ -227,7 +260,7 @@ class ParquetThread(threading.Thread):
             tail = JournalTail(rewritten_path(journal.path))
             batch = tail.read(moved)
             tail.close()
-        self._progress.take(self._pipeline, batch, journal.number)
+        self._progress.take(self._pipeline, batch, journal.number, ahead)
 
     def _read(self, journal: Journal, span: Span) -> Batch:
         if self._tail is None:
@@ -300,7 +333,7 @@ class Writer:
         self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         # for as long as this process lives
         self._claim = self._disk.retry(lambda: claim.hold(self._folder))
-        alive.begin(self._folder)
+        self._disk.retry(lambda: alive.begin(self._folder))
         rings = {
             plan.conn: ByteRing(fd, populate=plan.stands_for is None)
             for plan, fd in zip(job.connections, job.rings, strict=True)
@@ -401,7 +434,7 @@ class Writer:
             span = self._disk.retry(partial(self._append, part), JOURNAL_RESERVE)
             self._journal_bytes += int(part.slots["length"].sum())
             self._status.writer["journalled_bytes"] += span.stop - span.start
-            self._parquet.put(self._journal, span)
+            self._parquet.put(self._journal, span, first_anchor(part))
 
     def _append(self, batch: Batch) -> Span:
         if not self._journal.usable:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wsrec.store.batch import Batch
 from wsrec.store.pipeline import Pipeline
+from wsrec.store.utcline import StoredAnchor
 
 # the journal's number, the batch's first slot and the one that follows, deaths so far; whether it was a slot of its own
 _MARK = struct.Struct("<QQQII")
@@ -40,8 +41,8 @@ class Progress:
         # nothing is being taken where there is no number: what died, died of something else
         self._deaths += self._number > 0
 
-    def take(self, pipeline: Pipeline, batch: Batch, number: int) -> None:
-        """Write a batch to the files of this number (`Pipeline.take`).
+    def take(self, pipeline: Pipeline, batch: Batch, number: int, ahead: StoredAnchor | None = None) -> None:
+        """Write a batch to the files of this number, `ahead` being the first anchor behind it (`Pipeline.take`).
 
         Raises:
             OSError: the disk is full or gone.
@@ -49,21 +50,30 @@ class Progress:
         """
         suspect = self._number == number and batch.first <= self._first < max(batch.next, batch.first + 1)
         if not suspect or batch.fetched or (self._deaths < _DEATHS and not self._alone):
-            self._take(pipeline, batch, number, self._deaths if suspect else 0)
+            self._take(pipeline, batch, number, ahead, self._deaths if suspect else 0)
             return
         alone, culprit = bool(self._alone) or len(batch.slots) == 1, self._first
         for row in range(len(batch.slots)):
             part = batch.part(row, row + 1)
             if alone and part.first == culprit:
                 self._mark(number, part, 0, alone=True)
-                pipeline.take(part, number, aside=True)
+                pipeline.take(part, number, ahead, aside=True)
             else:
-                self._take(pipeline, part, number, 0, alone=True)
+                self._take(pipeline, part, number, ahead, 0, alone=True)
         self._number = 0
 
-    def _take(self, pipeline: Pipeline, batch: Batch, number: int, deaths: int, *, alone: bool = False) -> None:
+    def _take(
+        self,
+        pipeline: Pipeline,
+        batch: Batch,
+        number: int,
+        ahead: StoredAnchor | None,
+        deaths: int,
+        *,
+        alone: bool = False,
+    ) -> None:
         self._mark(number, batch, deaths, alone=alone)
-        pipeline.take(batch, number)
+        pipeline.take(batch, number, ahead)
         self._write(bytes(_MARK.size))
 
     def _mark(self, number: int, batch: Batch, deaths: int, *, alone: bool) -> None:

@@ -1,4 +1,4 @@
-"""wsrec.store.utcbound: UTC is never off by more than is stated, however the clocks are slewed and set."""
+"""wsrec.store.utcline: UTC is never off by more than is stated, however the clocks are slewed and set."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def test_the_bound_holds_while_the_clock_is_slewed(ppm, tsc):
     assert result.broken == 0
     # it is a bound, and no excuse: a tenth of the rate a second, the intervals beside it, and the brackets
     assert result.bound <= 300 + (6 * ppm * 100 if tsc else 0)
+    # and the line between two anchors is off only where the rate changed in between: by a quarter of what it moved
+    assert result.error <= 100 + (0.3 * ppm * 100 if tsc else 0)
 
 
 @pytest.mark.parametrize("step", [-3_600 * slewing.SECOND, 1_000_000])

@@ -1,0 +1,122 @@
+"""The UTC of stages 2 to 6: each row lies on the line between the anchors before and after it, within a stated bound.
+
+An anchor ties the stage clock to UTC at one moment (`wsrec.receive.clock`). Between two of them UTC moves against the
+stage clock where the kernel slews its clocks: the stage clock follows one anchor later. One offset held from anchor to
+anchor is wrong by all of that; the line is wrong only by how much the rate changed in between.
+
+The next anchor shows by how much UTC had moved until then. No row between the two is off by more, as long as UTC moved
+one way. What moved in the two intervals before is added: the stage clock may be taking back the beginning of one slew
+while another begins. Rows behind the last anchor have no line: for them the bound grows with the fastest slew there is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import Flag
+from wsrec.store.batch import Batch, payload_list
+from wsrec.store.rows import Int64s
+
+_WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
+# adjtimex(2): the tick may be off by a tenth, and the frequency by 500 ppm
+_FASTEST_SLEW = 0.1005
+# UTC that moved by more of the time between two anchors was set, also where no event tells of it
+_STEP_SHARE = 4
+
+
+class StoredAnchor(NamedTuple):
+    """An anchor as its event has it (ns): the stage clock, UTC, the bracket's width, and a step just before it."""
+
+    stage: int
+    realtime: int
+    width: int
+    clock: str
+    step: int
+
+    @property
+    def offset(self) -> int:
+        """What turns a stamp of the stage clock into ns since the epoch."""
+        return self.realtime - self.stage
+
+    @classmethod
+    def of(cls, event: Event) -> StoredAnchor:
+        """Read the detail of an `anchor` event.
+
+        Raises:
+            LookupError: it has not what an anchor has.
+
+        """
+        about = event.detail
+        return cls(about["monotonic"], about["realtime"], about["width_ns"], about["clock"], about.get("step_ns", 0))
+
+
+def first_anchor(batch: Batch) -> StoredAnchor | None:
+    """The first anchor among a batch's events.
+
+    Raises:
+        msgspec.DecodeError: an event is damaged.
+
+    """
+    rows = np.flatnonzero(batch.slots["flags"] & _WHOLE_EVENT == _WHOLE_EVENT)
+    for row in rows.tolist():
+        event = Event.decode(payload_list(batch.payload[row : row + 1])[0])
+        if event.kind is EventKind.ANCHOR:
+            return StoredAnchor.of(event)
+    return None
+
+
+def offsets(before: StoredAnchor | None, after: StoredAnchor | None, stage: Int64s) -> Int64s:
+    """What turns stamps of the stage clock (ns) between two anchors into UTC; None where there is no such anchor."""
+    if before is None or after is None:
+        known = before or after
+        return np.full(len(stage), known.offset if known is not None else 0, np.int64)
+    apart, moved = after.stage - before.stage, after.offset - after.step - before.offset
+    # another stage clock, or a step that the anchor does not know of: there is no line from the one to the other
+    torn = apart <= 0 or after.clock != before.clock or abs(moved) > apart // _STEP_SHARE + before.width + after.width
+    if torn or not moved:
+        return np.full(len(stage), before.offset, np.int64)
+    along = np.clip((stage - before.stage) / apart, 0.0, 1.0)
+    line: Int64s = before.offset + np.rint(along * moved).astype(np.int64)
+    return line
+
+
+class UtcBound:
+    """By how much the UTC of rows may be off: of each interval between two anchors, and of what lies outside them."""
+
+    def __init__(self) -> None:
+        self._before: StoredAnchor | None = None
+        # in the interval before the last anchor, and in the one before that
+        self._moved = (0, 0)
+
+    def add(self, anchor: StoredAnchor) -> tuple[int, int]:
+        """An anchor, in order of happening.
+
+        Returns:
+            How far UTC was moved against the stage clock since the anchor before, and by how much the UTC of the rows
+            since then may be off (ns).
+
+        """
+        moved, bound = self._until(anchor)
+        self._before, self._moved = anchor, (moved, self._moved[0])
+        return moved, bound
+
+    def before(self, anchor: StoredAnchor) -> int:
+        """By how much the UTC of the rows since the last anchor may be off, where this one comes next (ns)."""
+        return self._until(anchor)[1]
+
+    def beyond(self, stage: int) -> int:
+        """By how much the UTC of rows up to this stamp may be off, where no anchor comes after them (ns)."""
+        if self._before is None:
+            return 0
+        since = max(stage - self._before.stage, 0)
+        return sum(self._moved) + self._before.width + round(since * _FASTEST_SLEW)
+
+    def _until(self, anchor: StoredAnchor) -> tuple[int, int]:
+        if self._before is None:
+            # rows before the first anchor are mapped by it
+            return 0, anchor.width
+        moved = abs(anchor.offset - self._before.offset)
+        return moved, moved + sum(self._moved) + anchor.width + self._before.width
