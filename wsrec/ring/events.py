@@ -74,7 +74,7 @@ class EventKind(StrEnum):
     SET_ASIDE = "set_aside"
     """file, bytes, sha256, compressed: a message that the writer died of more than once; its row has no payload"""
     ANCHOR = "anchor"
-    """monotonic (stage clock), realtime, width_ns, clock, drift_ns, step_ns; utc_bound_ns: of rows since the last one here"""
+    """monotonic (stage clock), realtime, width_ns, clock, drift_ns, step_ns; utc_bound_ns: since the last one here"""
     CLOCK_STEP = "clock_step"
     """step_ns: the realtime clock was set"""
     SCHEDULING = "scheduling"
