@@ -180,7 +180,7 @@ class TestTopics:
         said = answers(DERIBIT, {"id": 3, "result": ["books:BTC-USDT"]}, text='{"id":3}')
         assert said == [
             AckOutcome("ack", 0, ("books:BTC-USDT",)),
-            AckOutcome("refused", 0, ("trades:BTC-USDT",), "the answer does not list it"),
+            AckOutcome("refused", 0, ("trades:BTC-USDT",), "the answer does not list it", listed=True),
         ]
 
     def test_the_first_data(self):

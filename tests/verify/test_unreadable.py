@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,54 @@ from tests.verify.conftest import message_paths
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
 
-# root reads everything, unless it may not override permissions (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH)
-POWERLESS = (
-    "import ctypes, os, sys; prctl = ctypes.CDLL(None).prctl; prctl(24, 1, 0, 0, 0); prctl(24, 2, 0, 0, 0); "
-    "os.execv(sys.executable, [sys.executable, '-P', '-m', 'wsrec', *sys.argv[1:]])"
-)
 UNREADABLE = 66
-WIDE = {**os.environ, "COLUMNS": "400"}
+# The command without the power of root to read what it has no permission for (CAP_DAC_OVERRIDE,
+# CAP_DAC_READ_SEARCH): a process that gave it up and imported everything once, and a child of it for each command.
+POWERLESS = """
+import ctypes, json, os, sys
+prctl = ctypes.CDLL(None).prctl
+prctl(24, 1, 0, 0, 0)
+prctl(24, 2, 0, 0, 0)
+if len(sys.argv) == 1:
+    os.execv(sys.executable, [sys.executable, "-P", "-c", sys.orig_argv[-1], "again"])
+from wsrec.cli import main, recover, replay, report, verify
+for line in sys.stdin:
+    arguments, output, errors = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        for number, path in ((1, output), (2, errors)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        main.main(arguments, prog_name="wsrec")
+    _, status = os.waitpid(child, 0)
+    os.write(1, b"%d\\n" % os.waitstatus_to_exitcode(status))
+"""
+Powerless = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def powerless(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", POWERLESS, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=WIDE)
+@pytest.fixture(scope="module")
+def powerless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Powerless]:
+    """Runs a command."""
+    folder = tmp_path_factory.mktemp("said")
+    output, errors = folder / "stdout", folder / "stderr"
+    server = subprocess.Popen(
+        [sys.executable, "-P", "-c", POWERLESS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "400"},
+    )
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*map(str, arguments)]
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps([command, str(output), str(errors)]) + "\n")
+        server.stdin.flush()
+        status = int(server.stdout.readline())
+        return subprocess.CompletedProcess(command, status, output.read_text(), errors.read_text())
+
+    yield run
+    server.communicate()
 
 
 @pytest.fixture
@@ -57,7 +95,7 @@ def places(out: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("what", ["message file", "events file", "folder", "manifest", "own folder", "capture"])
-def test_no_permission_is_a_status_of_its_own(out, locked, what):
+def test_no_permission_is_a_status_of_its_own(out, locked, powerless, what):
     path = locked(places(out)[what])
     result = powerless("verify", out)
     said = " ".join((result.stdout + result.stderr).split())
@@ -69,7 +107,7 @@ def test_no_permission_is_a_status_of_its_own(out, locked, what):
 
 @pytest.mark.parametrize("what", ["message file", "hour", "capture"])
 @pytest.mark.parametrize("command", ["report", "replay"])
-def test_the_same_in_every_command_that_reads(out, locked, command, what):
+def test_the_same_in_every_command_that_reads(out, locked, powerless, command, what):
     locked(places(out)[what])
     result = powerless(command, out, *(() if command == "report" else ("--port", "0")))
     assert result.returncode == UNREADABLE, result.stderr
@@ -78,7 +116,7 @@ def test_the_same_in_every_command_that_reads(out, locked, command, what):
     assert "set the file aside" not in result.stderr
 
 
-def test_recovery_that_cannot_read_says_so(out, locked):
+def test_recovery_that_cannot_read_says_so(out, locked, powerless):
     locked(out / ".wsrec")
     result = powerless("recover", out)
     assert (result.returncode, "cannot be read: Permission denied" in result.stderr) == (UNREADABLE, True), (
@@ -98,7 +136,7 @@ class TestDamaged:
         ids=["empty", "cut", "foreign", "flipped"],
     )
     @pytest.mark.parametrize("kind", ["messages", "events"])
-    def test_the_cause_is_named_and_nothing_is_praised(self, out, wsrec, kind, content, cause):
+    def test_the_cause_is_named_and_nothing_is_praised(self, out, powerless, kind, content, cause):
         path = sorted((out / kind).rglob("*.parquet"))[0]
         data = path.read_bytes()
         path.write_bytes(content(data))
@@ -111,22 +149,22 @@ class TestDamaged:
         assert expected in finding.what
         (session,) = capture.sessions
         assert (session.unread, session.balance) == (1, None)
-        said = " ".join(wsrec.run("verify", out).stdout.split())
+        said = " ".join(powerless("verify", out).stdout.split())
         assert "1 not read" in said
         for word in ("none missing", "balanced", " = "):
             assert word not in said, said
 
-    def test_a_file_that_is_gone(self, out, wsrec):
+    def test_a_file_that_is_gone(self, out, powerless):
         message_paths(out)[0].unlink()
-        said = " ".join(wsrec.run("verify", out).stdout.split())
+        said = " ".join(powerless("verify", out).stdout.split())
         assert "the file is gone" in said
         assert "balanced" not in said
 
 
-def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, wsrec):
+def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, powerless):
     out = Path(shutil.copytree(untouched, tmp_path / "out"))
     shutil.rmtree(out / "messages")
-    result = wsrec.run("report", out)
+    result = powerless("report", out)
     assert (result.returncode, result.stderr) == (0, "")
     assert "0 received" in result.stdout
     assert "mine on" in result.stdout
