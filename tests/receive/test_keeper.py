@@ -266,6 +266,29 @@ class TestReplacement:
 
         run(test())
 
+    @pytest.mark.parametrize("refusals", [0, 1])
+    def test_a_stop_right_after_it_opened_is_not_taken_for_one_that_never_did(self, exchange, refusals):
+        asked: list[int] = []
+
+        def refuse(connection: Any, request: Any) -> Any:
+            asked.append(1)
+            return connection.respond(503, "later") if len(asked) <= refusals else None
+
+        async def test() -> None:
+            kept = Kept(plan(exchange(Market(), process_request=refuse).url))
+            async with asyncio.timeout(15):
+                while not kept.events(EventKind.CONNECT):
+                    await asyncio.sleep(0)
+                    kept.reader.take()
+            await kept.stop()
+            assert kept.keeper.was_connected
+            assert kept.keeper.failure is None
+            assert [lost["to_evidence"] for lost in kept.events(EventKind.LOST_INTERVAL)] == (
+                ["connection opened"] * refusals
+            )
+
+        run(test())
+
 
 class TestSilence:
     def test_pings_are_no_data(self, exchange, monkeypatch):
