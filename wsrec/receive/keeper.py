@@ -334,7 +334,9 @@ class Keeper:
             failure = await self._beside(stop, self._attempt(new, backoff.attempts))
             if failure is None and new.connected and self._active is not None:
                 failure = await self._beside(stop, self._prove(new), until_lost=True)
-            if stop.done() or self._finished:
+            # where nothing else is open that holds also for one that is to stop at once: it did open
+            opened = failure is None and new.connected and self._active is None
+            if self._finished or (stop.done() and not opened):
                 return
             if failure is None:
                 await self._hand_over(new, reason)
