@@ -43,7 +43,7 @@ class Wsrec:
 
 # those that take longest, by a run of each: they begin first, so that none runs on when all others are done
 LONG_FILES = (
-    "receive/test_ktls.py",
+    "receive/test_machine.py",
     "endurance/test_endurance.py",
     "session/test_restarts.py",
     "test_docs.py",

@@ -1,0 +1,117 @@
+"""What needs a kernel that this machine has not, or a clock that nobody may set: run in one emulated machine.
+
+TLS that the kernel decrypts, where this machine's kernel does not; and recordings while the clock is slewed and set.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import events_of
+from tests.receive.clock_in_machine import HOUR
+from tests.receive.machine_files import Recording, table
+from wsrec.receive import ktls
+from wsrec.receive.clock import counter
+from wsrec.store.capture import message_files
+
+ROOT = Path(__file__).parents[2]
+MACHINE = ROOT / "scripts" / "kernel-vm"
+HERE = Path(__file__).parent.relative_to(ROOT)
+# it is several times slower than this machine, which may have much else to do
+LIMIT = 900
+SECOND = 1_000_000_000
+# only the compiled core reads the counter
+CLOCK = "CLOCK_MONOTONIC" if counter is None else "TSC"
+
+pytestmark = pytest.mark.timeout(LIMIT + 60)
+
+
+class Done(NamedTuple):
+    """What the machine left, and what was said in it."""
+
+    out: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    able = subprocess.run([MACHINE, "--check"], capture_output=True, text=True, check=False)
+    if able.returncode:
+        pytest.skip(able.stderr.strip())
+    out = tmp_path_factory.mktemp("machine")
+    # neither can write where the machine sees this one's files
+    plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    tests = [f"{HERE}/test_ktls.py::{name}" for name in ("TestKernel", "TestRecords")]
+    tests_of_ktls = shlex.join([sys.executable, "-m", "pytest", "-q", *plugins, *tests])
+    clock = shlex.join([sys.executable, str(HERE / "clock_in_machine.py")])
+    command = f'{clock} "$OUT" {CLOCK}'
+    if ktls.unable() is not None:
+        command = f'{tests_of_ktls} > "$OUT/ktls" 2>&1; echo "status $?" >> "$OUT/ktls"; {command}'
+    done = subprocess.run(
+        [MACHINE, "--timeout", str(LIMIT), "--out", out, "--", "sh", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    return Done(out, done.stdout + done.stderr)
+
+
+@pytest.fixture
+def recording(machine: Done) -> Recording:
+    assert (machine.out / f"{CLOCK}.json").exists(), machine.said
+    found = Recording(machine.out, CLOCK)
+    assert found.status == 0, found.told
+    return found
+
+
+@pytest.mark.skipif(ktls.unable() is None, reason="this machine's kernel does decrypt TLS")
+def test_the_kernel_decrypts(machine):
+    said = (machine.out / "ktls").read_text() if (machine.out / "ktls").exists() else machine.said
+    assert said.endswith("status 0\n"), said
+    assert "skipped" not in said
+
+
+class TestClock:
+    def test_utc_is_within_its_bound_while_the_clock_is_slewed(self, recording):
+        phases = recording.phases()
+        assert {clock["clock"] for clock in recording.clocks} == {CLOCK}
+        assert sum(phase.beyond for phase in phases) == 0, table(recording)
+        # and the bound is one: far less than what the clock was set by
+        still = next(phase for phase in phases if phase.name == "0 ppm")
+        assert still.rows > 0
+        assert still.bound < 10_000_000, table(recording)
+
+    def test_the_bound_of_a_file_is_the_largest_of_its_time(self, recording):
+        largest = max(anchor["utc_bound_ns"] for anchor in recording.anchors)
+        assert max(clock["utc_bound_ns"] for clock in recording.clocks) >= largest > (HOUR - 60) * SECOND
+
+    def test_every_message_is_there_in_order_though_the_clock_was_set(self, recording):
+        assert recording.numbers == list(range(len(recording.sent)))
+        times = recording.table.sort_by("handoff_monotonic")["handoff_time"].cast("int64").to_pylist()
+        back = [there - here for here, there in pairwise(times) if there < here]
+        assert len(back) >= 1
+        assert min(back) < -(HOUR - 60) * SECOND
+
+    def test_the_steps_are_told_and_nothing_else_is_one(self, recording):
+        steps = [event["detail"]["step_ns"] / SECOND for event in events_of(recording.out, "clock_step")]
+        assert sorted(round(step / 60) for step in steps) == [-60, 60], steps
+
+    def test_files_go_on_rotating_and_are_distinct(self, recording):
+        files = message_files([recording.out])
+        by_hour = [file.parent.name for file in sorted(files, key=lambda file: file.name)]
+        changes = [here for here, there in pairwise([*by_hour, ""]) if here != there]
+        # there and an hour before; there again is in that file where the writer was behind, in so slow a machine
+        assert len(changes) >= 2, by_hour
+        assert len({file.name for file in files}) == len(files) > len(changes)
+
+    def test_verify_finds_it_sound(self, recording, wsrec):
+        done = wsrec.run("verify", recording.out)
+        assert done.returncode == 0, done.stdout
