@@ -377,6 +377,37 @@ class TestClock:
         work.finish()
         assert self.times(work) == [0, 250, 500, 1000, 1000]
 
+    def test_messages_around_anchors_keep_their_place_among_the_events(self, session):
+        """One batch: anchors at its ends, beside one another and beside a disconnect, which lets numbers begin anew."""
+        work = session()
+        work.put(depth(1, 0))
+        work.pipeline.take(work.batch(), 1)
+        work.anchor(at=1_000)
+        work.put(depth(2, 1), at=2_000)
+        work.anchor(at=3_000)
+        work.anchor(at=4_000)
+        work.put(depth(3, 2), at=5_000)
+        work.anchor(at=6_000)
+        work.rings.event(EventKind.DISCONNECT, 0, message="")
+        work.anchor(at=7_000)
+        work.put(depth(90, 89), at=8_000)
+        work.anchor(at=9_000)
+        work.put(depth(99, 98), at=10_000)
+        work.anchor(at=11_000)
+        work.pipeline.take(work.batch(), 1)
+        (line,) = work.finish()
+        rows = messages_of(work.out)
+        assert rows["exchange_seq"].to_pylist() == [1, 2, 3, 90, 99]
+        assert rows["seq"].to_pylist() == list(range(5))
+        assert rows["text"].to_pylist() == [
+            depth(u, p).decode() for u, p in ((1, 0), (2, 1), (3, 2), (90, 89), (99, 98))
+        ]
+        handed = rows["handoff_time"].cast("int64").to_pylist()
+        assert handed == [START + at for at in (0, 2_000, 5_000, 8_000, 10_000)]
+        (gap,) = (event for event in events_of(work.out) if event["kind"] == "gap")
+        assert (json.loads(gap["detail"])["seq"], line.gaps) == (4, 1)
+        assert line.ledger.events == line.ledger.stop_slot - 5
+
     def test_the_anchor_after_it_may_come_in_a_later_batch(self, session):
         work = session()
         work.put(b"{}", at=50_000_000)

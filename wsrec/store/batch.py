@@ -29,7 +29,7 @@ JOURNAL_SCHEMA: pa.Schema = pa.schema(
 
 _REST = int(Flag.REST)
 # as such a slot is copied whole, and not field by field
-_BYTES = np.dtype((np.void, SLOT_SIZE))
+SLOT_BYTES = np.dtype((np.void, SLOT_SIZE))
 # A batch ends with the payload that reaches this: it bounds what is copied at once
 BATCH_BYTES = 16 << 20
 
@@ -142,7 +142,7 @@ class Drain:
         """
         published = self.pending()
         slots = self._slot_memory[:published]
-        slots.view(_BYTES)[:] = self._slots.run(self._taken, self._taken + published).view(_BYTES)
+        slots.view(SLOT_BYTES)[:] = self._slots.run(self._taken, self._taken + published).view(SLOT_BYTES)
         count = count_reads(slots, final=final)
         if not count:
             return None

@@ -18,7 +18,7 @@ from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.aside import keep_aside
-from wsrec.store.batch import Batch, binary_array, payload_list, payload_offsets
+from wsrec.store.batch import SLOT_BYTES, Batch, binary_array, payload_list, payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import Ask, FeedWriter
 from wsrec.store.gather import Slots
@@ -34,6 +34,8 @@ from wsrec.store.wishes import Wishes
 
 _EVENT = int(Flag.EVENT)
 _RSV1 = int(Flag.RSV1)
+# Up to so many bytes of messages are copied to keep them together
+_COPIED = 1 << 20
 # A message of this size (bytes) goes to its file at once
 _LARGE = 4 << 20
 # from the receiver on the stage clock; in the events file on UTC too
@@ -231,13 +233,19 @@ class Pipeline:
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         self.tell_lost(_moment(slots, offset, 0))
-        # from event to event, as slices: messages with the events taken out from among them would be a copy
-        start = 0
+        # From event to event, as slices: messages with the events taken out from among them would be a copy. Of a few
+        # messages that costs less than to begin anew behind each anchor, which changes nothing for them.
+        ends = payload_offsets(payload)
+        few = ends[-1] - ends[0] <= _COPIED and all(feed.since is not None for feed in self._writing())
+        start, anchors = 0, list[int]()
         for row, event in zip(rows.tolist(), events, strict=True):
-            self._add(slots[start:row], offset[start:row], payload[start:row], number)
+            if few and event.kind is EventKind.ANCHOR:
+                anchors.append(row)
+            else:
+                self._add(*_between(slots, offset, payload, [*anchors, row], start), number)
+                start, anchors = row + 1, []
             self._event(_moment(slots, offset, row), int(offset[row]), event)
-            start = row + 1
-        self._add(slots[start:], offset[start:], payload[start:], number)
+        self._add(*_between(slots, offset, payload, [*anchors, len(slots)], start), number)
         for row, message in compressed:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
             event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
@@ -412,6 +420,22 @@ class Pipeline:
         for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "answered"):
             # a writer that takes the session up again begins with what has landed: less than was shown before
             writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
+
+
+def _between(
+    slots: Slots, offset: Int64s, payload: pa.Array, stops: list[int], start: int
+) -> tuple[Slots, Int64s, pa.Array]:
+    """What lies from `start` to the last of the stops, without the slots at the others."""
+    edges = zip([start, *(stop + 1 for stop in stops[:-1])], stops, strict=True)
+    parts = [slice(begin, end) for begin, end in edges if end > begin] or [slice(start, start)]
+    if len(parts) == 1:
+        return slots[parts[0]], offset[parts[0]], payload[parts[0]]
+    whole = slots.view(SLOT_BYTES)
+    return (
+        np.concatenate([whole[part] for part in parts]).view(slots.dtype),
+        np.concatenate([offset[part] for part in parts]),
+        pa.concat_arrays([payload[part] for part in parts]),
+    )
 
 
 def interval(start: Moment, end: Moment) -> dict[str, int]:
