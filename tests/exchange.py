@@ -45,7 +45,7 @@ class Exchange:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(60)
 
     def stop(self) -> None:
         assert self._loop is not None

@@ -165,7 +165,7 @@ async def readable(transport: Transport) -> None:
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(transport.fileno, ready.set)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ready.wait()
     finally:
         loop.remove_reader(transport.fileno)

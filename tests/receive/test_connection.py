@@ -75,7 +75,7 @@ class Life:
         self.task = asyncio.ensure_future(self.connection.run(self.stopping))
 
     async def until(self, found: Callable[[], Any], *, take: bool = True) -> Any:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 if take:
                     self.reader.take()
@@ -85,7 +85,7 @@ class Life:
 
     async def stop(self) -> None:
         self.stopping.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not self.task.done():
                 self.reader.take()
                 await asyncio.sleep(0.001)
@@ -242,7 +242,7 @@ class TestEndBehind:
         monkeypatch.setattr(connection, "BACKLOG_TIMEOUT", 0.5, raising=False)
 
         async def test(life: Life) -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await life.task
             life.reader.take()
             assert len([1 for opcode, _ in life.reader.received() if opcode == 1]) < len(self.SENT)

@@ -69,7 +69,7 @@ class Kept:
         self.task = asyncio.ensure_future(self.keeper.run(self.stopping))
 
     async def until(self, found: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 self.reader.take()
                 if value := found():
@@ -90,7 +90,7 @@ class Kept:
 
     async def stop(self) -> None:
         self.stopping.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not self.task.done():
                 self.reader.take()
                 await asyncio.sleep(0.001)
@@ -276,7 +276,7 @@ class TestReplacement:
 
         async def test() -> None:
             kept = Kept(plan(exchange(Market(), process_request=refuse).url))
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while not kept.events(EventKind.CONNECT):
                     await asyncio.sleep(0)
                     kept.reader.take()
@@ -389,7 +389,7 @@ class TestRefused:
             servers = [exchange(Market(), process_request=lambda c, _: c.respond(403, "no")) for _ in range(2)]
             both = [Kept(plan(server.url), prospects=prospects) for server in servers]
             if alone:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await asyncio.gather(*(kept.task for kept in both))
             else:
                 for kept in both:

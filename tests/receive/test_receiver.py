@@ -61,7 +61,7 @@ class Receiver:
         self.output = b""
         self.errors = b""
 
-    def until(self, found: Callable[[], Value], timeout: float = 15) -> Value:
+    def until(self, found: Callable[[], Value], timeout: float = 60) -> Value:
         """Take slots until `found` finds something."""
         deadline = time.monotonic() + timeout
         while True:
@@ -87,8 +87,8 @@ class Receiver:
 
     def ended(self) -> int:
         """Wait for its end, without asking for it, and take what is left."""
-        self.until(lambda: self.process.poll() is not None, timeout=20)
-        output, errors = self.process.communicate(timeout=20)
+        self.until(lambda: self.process.poll() is not None, timeout=60)
+        output, errors = self.process.communicate(timeout=60)
         self.output += output
         self.errors += errors
         self.reader.take()
@@ -365,7 +365,7 @@ class TestEnd:
 
     def test_without_a_job_it_says_so(self):
         result = subprocess.run(
-            [sys.executable, "-P", "-m", "wsrec.receive"], input=b"", capture_output=True, timeout=20, check=False
+            [sys.executable, "-P", "-m", "wsrec.receive"], input=b"", capture_output=True, timeout=60, check=False
         )
         assert result.returncode == 1
         line = msgspec.json.decode(result.stdout, type=child.Line)
@@ -386,7 +386,7 @@ class TestReconnection:
         server = exchange(handler)
         receiver = receive(plan(server.url, subscriptions=subscriptions("hello")))
         lost = receiver.event(EventKind.LOST_INTERVAL)
-        assert 0.2e9 < lost["monotonic_to"] - lost["monotonic_from"] < 5e9
+        assert 0.2e9 < lost["monotonic_to"] - lost["monotonic_from"] < 60e9
         receiver.until(lambda: receiver.reader.received() == [(TEXT, b"got hello")] * 2)
         assert receiver.reader.sent() == [(TEXT, b"hello")] * 2
         assert len(receiver.events(EventKind.DISCONNECT)) == 1

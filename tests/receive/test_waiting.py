@@ -27,7 +27,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
 
 def run_with(kind: type[Waiting], test: Test) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await test(kind())
 
     uvloop.run(whole())
