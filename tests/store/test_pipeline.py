@@ -405,7 +405,7 @@ class TestClock:
         handed = rows["handoff_time"].cast("int64").to_pylist()
         assert handed == [START + at for at in (0, 2_000, 5_000, 8_000, 10_000)]
         (gap,) = (event for event in events_of(work.out) if event["kind"] == "gap")
-        assert (json.loads(gap["detail"])["seq"], line.gaps) == (4, 1)
+        assert (gap["detail"]["seq"], line.gaps) == (4, 1)
         assert line.ledger.events == line.ledger.stop_slot - 5
 
     def test_the_anchor_after_it_may_come_in_a_later_batch(self, session):
