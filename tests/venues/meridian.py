@@ -45,10 +45,7 @@ class Meridian(Venue):
         conversation = _Conversation(self)
         conversation.patience = self.patience
         conversation.requests = self.requests
-        try:
-            await conversation(connection)
-        finally:
-            self.dropped += conversation.dropped
+        await conversation(connection)
 
 
 class _Conversation(Venue):
@@ -59,6 +56,9 @@ class _Conversation(Venue):
         self._streams: set[str] = set()
         self._times: deque[float] = deque(maxlen=_RATE + 1)
         self._nonces: set[int] = set()
+
+    def drop(self) -> None:
+        self._venue.drop()
 
     def is_life(self, request: Frame) -> bool:
         return json.loads(request).get("cmd") == "beat"

@@ -69,6 +69,10 @@ class Venue:
         """Whether a message keeps the connection open."""
         return False
 
+    def drop(self) -> None:
+        """Counts a client that gave no sign of life, before the connection to it is closed."""
+        self.dropped += 1
+
     async def beside(self, connection: ServerConnection) -> None:
         """What it does by itself meanwhile: its own pings, closing notices."""
 
@@ -95,7 +99,7 @@ class Venue:
             try:
                 request = await asyncio.wait_for(connection.recv(), left)
             except TimeoutError:
-                self.dropped += 1
+                self.drop()
                 raise Refusal(1008, "no sign of life") from None
             except ConnectionClosed:
                 return
