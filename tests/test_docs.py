@@ -61,15 +61,15 @@ README_RUN = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text()
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every shell command in the pages, as (page, command)."""
-    found = []
+    """Every shell command in the pages, as (page, command); once where several pages have it."""
+    found: dict[str, str] = {}
     for page in PAGES:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 command = re.sub(r"\s+#.*", "", line).strip()
                 if command:
-                    found.append((page.name, command))
-    return found
+                    found.setdefault(command, page.name)
+    return [(page, command) for command, page in found.items()]
 
 
 @pytest.fixture(scope="module")

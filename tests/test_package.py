@@ -32,6 +32,15 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def demo(clone: Path) -> subprocess.CompletedProcess[str]:
+    """What `scripts/demo` said in the fresh clone."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("VIRTUAL_ENV")}
+    return subprocess.run(
+        ["scripts/demo"], cwd=clone, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
 class TestPackage:
     def test_every_package_is_listed(self):
         listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
@@ -50,14 +59,7 @@ class TestRooms:
 
 
 class TestDemo:
-    """`scripts/demo` in a fresh clone: it installs by way of a wheel, which is compiled once for all of these."""
-
-    @pytest.fixture(scope="class")
-    def demo(self, clone: Path) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("VIRTUAL_ENV")}
-        return subprocess.run(
-            ["scripts/demo"], cwd=clone, env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
+    """It installs by way of a wheel, which is compiled once for all of these."""
 
     @pytest.mark.timeout(600)
     def test_records_and_prints_the_report(self, demo: subprocess.CompletedProcess[str]):

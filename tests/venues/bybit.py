@@ -12,7 +12,7 @@ TOPIC = re.compile(r"(publicTrade|orderbook\.(1|25|50|100|200|1000|full)|tickers
 
 
 class Bybit(Venue):
-    """One category; closes normally after two pings.
+    """One category; closes normally with the second ping or a later one, once every wrong topic was named.
 
     Args:
         category: `spot`, `linear`, `inverse` or `option`.
@@ -20,7 +20,7 @@ class Bybit(Venue):
 
     """
 
-    patience = 2.0
+    patience = 5.0
 
     def __init__(self, category: str, topics: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
@@ -28,6 +28,8 @@ class Bybit(Venue):
         self.topics = topics
         self.symbols = {topic.rpartition(".")[2] for topic in topics}
         self.characters = self.pings = 0
+        self._wrong: set[str] = set()
+        self._named: set[str] = set()
 
     def is_life(self, request: Frame) -> bool:
         return json.loads(request)["op"] == "ping"
@@ -41,7 +43,7 @@ class Bybit(Venue):
             if self.category != "option":
                 pong = {"success": True, "ret_msg": "pong", "conn_id": "c", "req_id": "", "op": "ping"}
             yield json.dumps(pong)
-            if self.pings == 2:
+            if self.pings >= 2 and self._wrong == self._named:
                 raise Refusal(1000, "done")
             return
         assert asked.keys() == {"req_id", "op", "args"}
@@ -52,6 +54,8 @@ class Bybit(Venue):
         said = f"Invalid topic: {wrong[0]}" if wrong else ""
         if self.category == "spot" and len(asked["args"]) > 10:
             wrong, said = asked["args"], "args size >10"
+        self._wrong.update(wrong)
+        self._named.update(wrong if self.category == "option" else wrong[:1])
         if self.category == "option":
             right = [topic for topic in asked["args"] if topic not in wrong]
             data = {"failTopics": wrong, "successTopics": right}

@@ -155,14 +155,15 @@ def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
     config = feed_keys(feed)
     # what its captures are of can be served here all the same
     config.pop("closed", None)
-    # real messages are from long ago
-    config["fields"]["time_tolerance"] = 3e9
     scheme, host, *_ = urlsplit(url)
     for socket in config["sockets"].values():
         _, _, path, query, _ = urlsplit(socket["url"])
         socket["url"] = urlunsplit((scheme, host, path, query, ""))
+    config.update(changes)
+    # real messages are from long ago
+    config["fields"] = {"time_tolerance": 3e9, **config["fields"]}
     path = folder / f"{feed}.yaml"
-    path.write_text(yaml.safe_dump({**config, **changes}, sort_keys=False, allow_unicode=True))
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     return path
 
 
@@ -196,7 +197,7 @@ class Recording(NamedTuple):
 def recorded(wsrec: Wsrec, feed: Path, *options: object) -> Recording:
     """Records `feed` beside its file until the venue closes normally."""
     out = feed.parent / "out"
-    result = wsrec.run("record", feed, "--until-close", "--out", out, "--quiet", *options, timeout=30)
+    result = wsrec.run("record", feed, "--until-close", "--out", out, "--quiet", *options)
     assert (out / "messages").is_dir(), result.stderr
     table = messages_of(out)
     came = table.filter(

@@ -56,7 +56,10 @@ def test_exchange_is_recorded(wsrec, exchange, tmp_path):
     beats = [row for row in made.fields if row[0] == "heartbeat"]
     assert beats
     assert {row[:3] for row in beats} == {("heartbeat", "BTC-USD", TIME)}
-    assert not [e for e in made.events if e["kind"] in ("gap", "unanswered")]
+    assert not [e for e in made.events if e["kind"] == "gap"]
+    # the refusals do not say of what
+    unanswered = [topic for e in made.events if e["kind"] == "unanswered" for topic in e["detail"]["topics"]]
+    assert sorted(unanswered) == [f"{name}:NO-USD" for name in ("heartbeat", "level2_batch", "matches", "ticker")]
 
 
 def row(kind, name, **more):
