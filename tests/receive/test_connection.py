@@ -463,3 +463,32 @@ class TestNicClock:
 
         asyncio.run(run())
         assert "phc2sys" in capfd.readouterr().out
+
+
+class TestClosedByTheExchange:
+    def test_what_is_lost_begins_at_its_close_frame_however_late_that_is_dealt_with(self):
+        def handler(sock: socket.socket) -> None:
+            if server.accepted == 1:
+                answer(sock, text("at last") + b"\x88\x02\x03\xe9")
+            else:
+                answer(sock, text("again"))
+            sock.recv(100)
+
+        async def held_up(life: Life) -> None:
+            # from the moment when it has read the close frame, as on a busy machine
+            while not life.connection._sides[0].ended:
+                await asyncio.sleep(0)
+            time.sleep(0.3)
+
+        async def run() -> None:
+            life = Life(server.url)
+            await life.until(lambda: life.connection._active)
+            await asyncio.gather(held_up(life), life.until(lambda: life.events(EventKind.LOST_INTERVAL)))
+            await life.stop()
+            (lost,) = life.events(EventKind.LOST_INTERVAL)
+            (closed,) = (slot for slot in life.reader.taken if not slot.flags & OWN_WORDS and slot.opcode == 8)
+            assert lost["monotonic_from"] == closed.event
+            assert (lost["from_evidence"], lost["to_evidence"]) == ("last byte read", "connection opened")
+
+        with RawExchange(handler) as server:
+            asyncio.run(run())
