@@ -519,8 +519,9 @@ class Connection:
                     received_bytes=hot.received,
                     discarded_bytes=hot.unparsed,
                 )
-            # a connection that broke may have been dead since its last byte
-            lost_since = lost_since if ended is None else hot.last_event
+            if self.ended:
+                # one that broke may have been dead since its last byte, and behind a close frame nothing comes
+                lost_since = hot.last_event
         if hot is not None:
             received = self.ring.head.read()
             hot.discard()

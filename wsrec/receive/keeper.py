@@ -446,8 +446,7 @@ class Keeper:
         error = active.reason_of_end()
         active.learn(error)
         self.failure = explain(error, self._uri.host, self._uri.port)
-        known = loss.LAST_BYTE if active.failed else loss.ENDED
-        self._lost_since = Since(active.tear_down(), known)
+        self._lost_since = Since(active.tear_down(), loss.LAST_BYTE)
         if self._silent_since is not None and self._silent_since < self._lost_since.time:
             self._lost_since = Since(self._silent_since, loss.LAST_MESSAGE)
         self._silent_since = None
