@@ -107,10 +107,10 @@ class FaultyExchange:
         self.reset()
 
     def announce(self) -> None:
-        """Tell that the connection will be closed, and close it 2 s later."""
+        """Tell that the connection will be closed, and close it 10 s later."""
         last = self.clients[-1]
         self._sending = asyncio.ensure_future(last.send(json.dumps({"e": "serverShutdown"})))
-        self._loop.call_later(2.0, self._abort, last)
+        self._loop.call_later(10.0, self._abort, last)
 
     def close(self) -> None:
         """A closing handshake with 1001, as before a restart."""
