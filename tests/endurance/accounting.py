@@ -208,7 +208,9 @@ def _rows(out: Path, exchange: PulseExchange, payloads: bool) -> tuple[Any, Any,
                 continue
             taken = table.take(rows)
             symbols = taken["symbol"].dictionary_decode().to_pylist()
-            found = taken["exchange_seq"].cast("int64").to_numpy() * len(SYMBOLS) + np.array([place[s] for s in symbols])
+            found = taken["exchange_seq"].cast("int64").to_numpy() * len(SYMBOLS) + np.array(
+                [place[s] for s in symbols]
+            )
             numbers.append(found)
             times.append(taken["handoff_time"].cast("int64").to_numpy())
             if payloads:

@@ -35,8 +35,9 @@ def test_what_is_missing_is_told(name, authority, ca_file, tmp_path):
         # both answers asked for 2 s
         assert found.data_ms >= 4000
     elif name == "mute":
-        # of the connection, and of its subscription
-        assert (found.silent, found.status) == (2, 4)
+        # of the connection, and of its subscription, which may be replaced before the writer looks
+        assert found.silent in (1, 2)
+        assert found.status == 4
     elif name not in BROKEN:
         assert (found.missing, found.silent, found.status) == (0, 0, 0)
         assert found.twice
