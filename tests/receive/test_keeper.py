@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.receive.conftest import Reader, messages
+from tests.receive.conftest import Reader, messages, text
 from tests.receive.test_receiver import RawExchange, answer, plan, request, subscriptions
 from wsrec.child import Resubscribe
-from wsrec.feed.plan import ConnectionPlan, standbys
+from wsrec.feed.plan import Answer, ConnectionPlan, standbys
 from wsrec.receive import backoff, opening, watch
 from wsrec.receive import keeper as keeper_module
+from wsrec.receive.answers import Answers
 from wsrec.receive.job import TlsMode
 from wsrec.receive.keeper import Keeper, Prospects, Side
 from wsrec.receive.pacing import Gates
@@ -58,9 +59,10 @@ class Kept:
             os.close(fd)
         self.reader = Reader(slots, notes, self.rings)
         self.stopping = asyncio.Event()
+        self.producer = Producer(slots, notes)
         self.keeper = Keeper(
             [Side(plan, self.rings[plan.conn]) for plan in plans],
-            Producer(slots, notes),
+            self.producer,
             self.waiting(),
             gates or Gates(),
             tls=TlsPolicy(TlsMode.STAMPED, None),
@@ -288,6 +290,31 @@ class TestReplacement:
             )
 
         run(test())
+
+
+class TestAnswers:
+    def test_a_ping_right_behind_the_handshake_is_answered(self):
+        heard: list[bytes] = []
+
+        def handler(connection: socket.socket) -> None:
+            answer(connection, text('{"ping":7}'))
+            heard.append(connection.recv(1000))
+
+        async def test() -> None:
+            kept = Kept(plan(server.url, answers=(Answer(path="ping", text='{"pong":{value}}', value="ping"),)))
+            answers = Answers(kept.producer, kept.keeper.pinged)
+            async with asyncio.timeout(60):
+                while not kept.keeper.connected:
+                    await asyncio.sleep(0)
+            # as it may come to look in the very turn in which the connection opened
+            answers.look()
+            await kept.until(kept.reader.sent)
+            assert kept.reader.sent()[0] == (TEXT, b'{"pong":7}')
+            await kept.until(lambda: heard)
+            await kept.stop()
+
+        with RawExchange(handler) as server:
+            run(test())
 
 
 class TestSilence:
