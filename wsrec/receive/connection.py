@@ -104,6 +104,7 @@ class Connection:
         self._conversation: Conversation | None = None
         self._speech: Speech | None = None
         self._watch: Watch | None = None
+        self._unanswered: list[tuple[str, str]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
@@ -193,7 +194,11 @@ class Connection:
 
     def answer(self, text: str, value: str) -> None:
         """Send the answer to a ping at once, with the JSON `value` in the place of `{value}`, if it is still open."""
-        if self._speech is not None and not self.ended:
+        if self._speech is None:
+            # a ping can come with the handshake, some turns of the loop before anything is said
+            if self.connected:
+                self._unanswered.append((text, value))
+        elif not self.ended:
             try:
                 self._speech.answer(text, value)
             except OSError as error:
@@ -230,6 +235,9 @@ class Connection:
         assert self._transport is not None
         assert self._conversation is not None
         self._speech = Speech(self.plan, self._conversation, self._producer, self._send)
+        unanswered, self._unanswered = self._unanswered, []
+        for text, value in unanswered:
+            self.answer(text, value)
         self._tasks = [asyncio.ensure_future(self._speech.run()), asyncio.ensure_future(self._watching().run())]
         for task in self._tasks:
             task.add_done_callback(self._on_task_ended)
@@ -528,5 +536,5 @@ class Connection:
             self.discarded += received - self.ring.head.read()
         self._hot = self._transport = self._handshake = self._conversation = None
         self._opened = self._ended = self._speech = self._watch = None
-        self._tasks = []
+        self._tasks, self._unanswered = [], []
         return lost_since
