@@ -27,6 +27,7 @@ from wsrec.ring.counter import Counter
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
 from wsrec.store.job import WriterJob
+from wsrec.store.moment import Moment
 from wsrec.store.process import Writer
 from wsrec.store.recovery import recover
 
@@ -162,7 +163,7 @@ class Session:
         job = msgspec.structs.replace(self.job, resume=self.deaths > 0, restart={"process": "writer"})
         self.writer = Writer(job)
         if not job.resume:
-            self.writer._pipeline.begin_session(time.time_ns())
+            self.writer._pipeline.begin_session(Moment.now())
         self.writer._parquet.bring_home()
         # the thread, which is started at the end, must not do it again
         self.writer._parquet._leftovers = None

@@ -26,6 +26,7 @@ from wsrec.store import manifest
 from wsrec.store.batch import Batch
 from wsrec.store.feedfile import FeedWriter
 from wsrec.store.ledger import RingCounts
+from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline
 from wsrec.wire.frames import TEXT
 
@@ -177,7 +178,7 @@ def write_capture(
     folder.mkdir(parents=True)
     config = feed.public_config()
     pipeline = Pipeline(writer_job(out, (plan(feed=feed.name),), {feed.name: config}), folder, ask=lambda _: None)
-    pipeline.begin_session(int(times[0]) + OFFSET)
+    pipeline.begin_session(Moment(int(times[0]) + OFFSET, int(times[0])))
     for first in range(0, len(slots), 1000):
         part = slice(first, first + 1000)
         pipeline.take(Batch(slots[part], pa.array(payloads[part], pa.large_binary()), first), 1)
@@ -185,7 +186,7 @@ def write_capture(
     receiver = {"reads": len(messages), "frames": len(messages), "bytes": head, "discarded_bytes": 0, "stalls": 0}
     rings = RingCounts(len(slots), {0: head}, {**receiver, "finished": True})
     counted = {"messages": writer.messages, "payload_bytes": writer.payload_bytes}
-    end = int(times[-1]) + OFFSET + 1_000_000
+    end = Moment(int(times[-1]) + OFFSET + 1_000_000, int(times[-1]) + 1_000_000)
     writer.end_session(end, **counted, **rings.detail([0]))
     pipeline.finish(1)
     folder.rmdir()
