@@ -39,11 +39,14 @@ class Session:
         self.pipeline = Pipeline(self.job, folder)
         self.drain = rings.drain()
         self.number = 1
+        self.seconds = 0
         self.anchor()
 
     def anchor(self) -> None:
-        """An event of every feed, which makes it a file."""
-        self.rings.event(EventKind.ANCHOR, monotonic=1, realtime=2, width_ns=1, clock="TSC", drift_ns=0)
+        """An event of every feed, which makes it a file: one a second is told."""
+        self.seconds += 1
+        now = self.seconds * 1_000_000_000
+        self.rings.event(EventKind.ANCHOR, monotonic=now, realtime=now + 1, width_ns=1, clock="TSC", drift_ns=0)
 
     def take(self) -> None:
         batch = self.drain.take()

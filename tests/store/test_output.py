@@ -86,7 +86,8 @@ class TestParquetOutput:
 
     def test_events_have_their_schema(self, tmp_path):
         made = ParquetOutput(tmp_path / "e.partial", EVENT_SCHEMA)
-        row = {"time": 1, "kind": "gap", "conn": 2, "channel": "trade", "symbol": None, "detail": "{}"}
+        told = {"kind": "gap", "conn": 2, "channel": "trade", "symbol": None, "detail": "{}"}
+        row = {"time": 1, "monotonic": 5, **told}
         made.append(pa.Table.from_pylist([row], EVENT_SCHEMA), 0)
         made.finish(tmp_path / "e.parquet", {})
         table = pq.read_table(tmp_path / "e.parquet")
