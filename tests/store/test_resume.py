@@ -25,7 +25,7 @@ from tests.store.rings import Rings, plan, writer_job
 from wsrec.child import SummaryLine
 from wsrec.ring.counter import Counter
 from wsrec.ring.events import EventKind
-from wsrec.store import manifest
+from wsrec.store import claim, manifest
 from wsrec.store.job import WriterJob
 from wsrec.store.moment import Moment
 from wsrec.store.process import Writer
@@ -60,6 +60,20 @@ class Life:
             patch.setattr(os, name, self._mortal(getattr(os, name)))
         publish = Counter.publish
         patch.setattr(Counter, "publish", self._mortal(publish))
+        self._held: list[int] = []
+        hold = claim.hold
+
+        def held(folder: Path) -> int:
+            self._held.append(hold(folder))
+            return self._held[-1]
+
+        patch.setattr(claim, "hold", held)
+
+    def let_go(self) -> None:
+        """What the kernel does when a process has ended: its locks are nobody's."""
+        for fd in self._held:
+            os.close(fd)
+        self._held.clear()
 
     def _mortal(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def mortal(*arguments: Any, **options: Any) -> Any:
@@ -130,7 +144,7 @@ class Session:
                 for _ in range(count):
                     item = writer._parquet._queue.get_nowait()
                     assert item is not None
-                    writer._parquet._do(item)
+                    writer._parquet._do(item, None)
 
         self.live(work)
 
@@ -138,6 +152,8 @@ class Session:
         self.life.left = None
         self.drain()
         assert self.writer is not None
+        # the receiver's last word
+        self.rings.status.receiver["finished"] = True
         self.writer._parquet.start()
         self.writer._sync.start()
         return self.writer._finish()
@@ -172,6 +188,7 @@ class Session:
         if self.writer is not None:
             self.dead.append(self.writer)
         self.writer = None
+        self.life.let_go()
         self.deaths += 1
         gc.collect()
         self.life.left = None
@@ -227,6 +244,7 @@ class TestKilledAnywhere:
                         getattr(session, what)(*arguments)
                 session.life.left = None
                 session.drain()
+                session.bury()
                 session.life.left = again
                 session.life.writing = True
                 with contextlib.suppress(Killed):
