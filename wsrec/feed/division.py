@@ -46,7 +46,8 @@ class _Connection:
     """What of one connection is in dispute."""
 
     def __init__(self) -> None:
-        self.disputed: dict[str, None] = {}
+        # with the words of the last refusal
+        self.disputed: dict[str, str] = {}
         # named by a refusal: that these are refused is no news
         self.named: set[str] = set()
         self.later: list[_Later] = []
@@ -88,7 +89,7 @@ class Division:
             self._count(state, topics, now)
             self._settle(state, topics)
             return None
-        state.disputed.update(dict.fromkeys(topics))
+        state.disputed.update(dict.fromkeys(topics, words))
         state.allowed = max(state.allowed, 2 * len(topics).bit_length() + _IN_A_ROW)
         if too_much:
             self._wait(state, now)
@@ -130,10 +131,10 @@ class Division:
             state.later = [later for later in state.later if later.due > now]
         return found
 
-    def disputed(self, conn: int) -> tuple[str, ...]:
-        """Topics that were refused together with others and neither confirmed nor refused alone since."""
+    def disputed(self, conn: int) -> dict[str, str]:
+        """Topics that were refused together with others and not settled since, with the words of the last refusal."""
         state = self._connections.get(conn)
-        return () if state is None else tuple(state.disputed)
+        return {} if state is None else dict(state.disputed)
 
     def disconnected(self, conn: int) -> None:
         """The connection ended: on the next one everything is asked for anew."""

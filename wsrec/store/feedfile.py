@@ -505,9 +505,12 @@ class FeedWriter:
     def _give_up_dividing(self, conn: int, moment: Moment, why: str) -> None:
         """What was refused together with others, and was neither confirmed nor refused alone since, is refused."""
         waiting = self._acks.open(conn)
-        topics = [topic for topic in self._division.disputed(conn) if topic not in waiting]
-        if topics:
-            message = f"refused together with others, {why}"
+        by_words: dict[str, list[str]] = {}
+        for topic, words in self._division.disputed(conn).items():
+            if topic not in waiting:
+                by_words.setdefault(words, []).append(topic)
+        for words, topics in by_words.items():
+            message = f"{words} (refused together with others, {why})"
             self.event(moment, EventKind.REFUSED, conn=conn, topics=topics, message=message)
 
     def look_for_silence(self, moment: Moment) -> None:
