@@ -22,7 +22,7 @@ class CoinbaseExchange(Venue):
 
     """
 
-    patience = 2.0
+    patience = 5.0
 
     def __init__(self, data: Mapping[tuple[str, str], Sequence[str]]) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class CoinbaseAdvanced(Venue):
 
     """
 
-    patience = 2.0
+    patience = 5.0
 
     def __init__(
         self, data: Mapping[tuple[str, str], Sequence[str]], left_out: Sequence[int] = (), beat: str = ""

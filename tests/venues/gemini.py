@@ -15,9 +15,9 @@ STREAMS = {"trade", "depth@100ms", "bookTicker"}
 
 
 class Gemini(Venue):
-    """Closes normally after two pings."""
+    """Closes normally with the second ping or a later one, once it refused every wrong topic alone."""
 
-    patience = 2.0
+    patience = 5.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,16 +38,18 @@ class Gemini(Venue):
             assert asked.keys() == {"id", "method"}
             self.pings += 1
             yield json.dumps({"id": asked["id"], "status": 200, "result": {}})
-            if self.pings == 2:
+            if self.pings >= 2 and not self.disputed:
                 raise Refusal(1000, "done")
             return
         assert asked.keys() == {"id", "method", "params"}
         assert asked["method"] == "subscribe"
         wanted = [topic.partition("@")[::2] for topic in asked["params"]]
         if wrong := [symbol for symbol, stream in wanted if symbol not in SYMBOLS or stream not in STREAMS]:
+            self.refuse(asked["params"])
             error = {"code": -1013, "msg": f"Invalid symbol: {wrong[0]}"}
             yield json.dumps({"id": asked["id"], "status": 400, "error": error})
             return
+        self.disputed.difference_update(asked["params"])
         yield json.dumps({"id": asked["id"], "status": 200, "result": None})
         for symbol, stream in wanted:
             for data in self.data(stream):

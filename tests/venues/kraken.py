@@ -24,7 +24,7 @@ class Kraken(Venue):
 
     """
 
-    patience = 2.0
+    patience = 5.0
 
     def __init__(self, data: Mapping[tuple[str, str], Sequence[str]]) -> None:
         super().__init__()

@@ -42,6 +42,7 @@ class Venue:
         requests: what clients sent, in order.
         sent: what it sent, in order.
         dropped: clients that were cut off because they gave no sign of life.
+        disputed: topics that it refused together with others, and that were not settled alone since.
 
     """
 
@@ -51,6 +52,7 @@ class Venue:
         self.requests: list[Frame] = []
         self.sent: list[Frame] = []
         self.dropped = 0
+        self.disputed: set[str] = set()
 
     def greeting(self) -> Iterator[Frame]:
         """What it says first."""
@@ -68,6 +70,13 @@ class Venue:
     def is_life(self, request: Frame) -> bool:
         """Whether a message keeps the connection open."""
         return False
+
+    def refuse(self, topics: Sequence[str]) -> None:
+        """Notes that it refused a request for these topics."""
+        if len(topics) > 1:
+            self.disputed.update(topics)
+        else:
+            self.disputed.difference_update(topics)
 
     def drop(self) -> None:
         """Counts a client that gave no sign of life, before the connection to it is closed."""

@@ -21,7 +21,8 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     assert venue.dropped == 0
     topics = [f"@{stream}" for stream in ("trade", "depth@100ms", "bookTicker")]
     assert made.acked == {f"btcusd{topic}" for topic in topics}
-    assert made.refused == [([f"none{topic}" for topic in topics], "-1013: Invalid symbol: none")]
+    # each alone in the end, as it does not say which of a request's topics is wrong
+    assert sorted(made.refused) == [([f"none{topic}"], "-1013: Invalid symbol: none") for topic in sorted(topics)]
     assert made.status == 4
     time = 1759873803503023900
     assert [row for row in made.fields if row[0] != "answer"] == [
@@ -29,6 +30,5 @@ def test_is_recorded(wsrec, exchange, tmp_path):
         *(("depth@100ms", "btcusd", time, seq) for seq in (1700, 1702, 1705)),
         ("bookTicker", "btcusd", time, 1751),
     ]
-    # two requests and two pings
-    assert [row[0] for row in made.fields].count("answer") == 4
+    assert [row[0] for row in made.fields].count("answer") == len(venue.requests)
     assert [event for event in made.events if event["kind"] in ("gap", "unanswered")] == []
