@@ -34,13 +34,13 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     if not all(rows.values()):
         pytest.skip("real messages are not beside the project")
     venue = Bitmex({topic: [message(topic, row) for row in some] for topic, some in rows.items()})
-    keep_alive = {"ask_after": 0.3, "answer_within": 1}
+    keep_alive = {"ask_after": 0.3, "answer_within": 5}
     copy = local_copy("bitmex", exchange(venue).url, tmp_path, limits=FAST, keep_alive=keep_alive)
     channels = sorted({topic.partition(":")[0] for topic in TODAY})
     symbols = "XBTUSD,BCHUSDT,DOTUSDT"
     made = recorded(wsrec, copy, "--symbols", symbols, "--channels", ",".join(channels))
     assert made.payloads == [frame.encode() for frame in venue.sent]
-    assert venue.pings == 2
+    assert venue.pings >= 2
     assert made.acked == TODAY.keys()
     asked = {f"{channel}:{symbol}" for channel in channels for symbol in symbols.split(",")}
     assert {tuple(topics) for topics, _ in made.refused} == {(topic,) for topic in asked - TODAY.keys()}
