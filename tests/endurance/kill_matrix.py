@@ -294,6 +294,10 @@ class Kill:
             folder.chmod(0)
         time.sleep(self._chance.uniform(0.3, 3.0))
         killed = self._kill(recorder, victim)
+        if not _ends(victim):
+            # its successor starts without access
+            until(lambda: len(recorder.named(victim)) >= _count(victim))
+            time.sleep(1.0)
         time.sleep(1.0)
         for folder, mode in zip(folders, modes, strict=True):
             folder.chmod(mode)

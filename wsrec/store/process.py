@@ -347,7 +347,7 @@ class Writer:
         self._written_until = 0
         self._snapshots = SnapshotThread(job.ca_file)
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
-        leftovers = Leftovers(Path(job.out), self._folder) if job.resume else None
+        leftovers = self._disk.retry(lambda: Leftovers(Path(job.out), self._folder)) if job.resume else None
         self._parquet = ParquetThread(
             self._pipeline, self._disk, Path(job.out), Progress(self._folder), leftovers, self._drain.next, job.restart
         )
@@ -597,6 +597,14 @@ class Writer:
             time.sleep(0.05)
 
 
+def _may_be_there(folder: Path) -> bool:
+    """Whether a folder is there, also where nobody may look."""
+    try:
+        return folder.is_dir()
+    except OSError:
+        return True
+
+
 def main() -> int:
     """Run one writer; the job comes on standard input."""
     try:
@@ -628,7 +636,7 @@ def main() -> int:
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = Path(job.out) / ".wsrec" / job.session
         kept = f"what was journalled is kept in {folder}, and recovered by the next start"
-        cure = kept if folder.is_dir() else "record into a folder that nobody deletes meanwhile"
+        cure = kept if _may_be_there(folder) else "record into a folder that nobody deletes meanwhile"
         left = writer.waiting() if writer is not None else 0
         lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
         child.say(child.FailedLine(message=f"the writer failed: {error}{lost}", cure=cure))
