@@ -40,6 +40,8 @@ def in_child(out: Path, number: int | None) -> bool:
         if number is not None:
             kill_before(number)
         recovery = recover_folder(out)
+        if recovery.status:
+            print(recovery, file=sys.stderr, flush=True)
         os._exit(recovery.status)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
