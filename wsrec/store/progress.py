@@ -20,6 +20,17 @@ from wsrec.store.utcline import StoredAnchor
 _MARK = struct.Struct("<QQQII")
 # So many have to die of the same, before it is taken for the cause: one may have been killed by chance
 _DEATHS = 2
+_FILE = "taking"
+
+
+def forget(folder: Path) -> None:
+    """Remove the file, where whoever ended last was killed between its last journal and this.
+
+    Raises:
+        OSError: the disk failed.
+
+    """
+    (folder / _FILE).unlink(missing_ok=True)
 
 
 class Progress:
@@ -31,7 +42,7 @@ class Progress:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "taking"
+        self._path = folder / _FILE
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o644)
         left = os.pread(self._fd, _MARK.size, 0)

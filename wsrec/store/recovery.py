@@ -21,7 +21,7 @@ from wsrec.store.journal import JournalReader
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline, interval
-from wsrec.store.progress import Progress
+from wsrec.store.progress import Progress, forget
 from wsrec.units import utc
 
 # also what a damaged journal makes of events, of the job and of the feed in it
@@ -127,6 +127,7 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
             set_journal_aside(out, path)
     try:
         alive.end(folder)
+        forget(folder)
         folder.rmdir()
     except OSError as error:
         on_error(f"{folder} cannot be deleted: {error}; nothing in it is missed")
