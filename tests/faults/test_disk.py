@@ -141,21 +141,18 @@ class TestJournalThatCannotBeDeleted:
 
 
 @pytest.mark.parametrize(
-    "order",
+    "orders",
     [
-        fault("write", 3, "short"),
-        fault("write", 40, errno.ENOSPC),
-        fault("fsync", 2, errno.EIO),
-        fault("create", 4, errno.EIO),
-        fault("link", 2, errno.EIO),
-        fault("unlink", 2, errno.EIO),
-        fault("mkdir", 8, errno.EIO),
-        fault("rmdir", 1, errno.EIO),
-        fault("write", 1, "short", "manifest"),
-        fault("fsync", 1, errno.EIO, "manifest"),
+        (fault("write", 3, "short"), fault("unlink", 2, errno.EIO), fault("rmdir", 1, errno.EIO)),
+        (fault("write", 40, errno.ENOSPC), fault("link", 2, errno.EIO)),
+        (fault("fsync", 2, errno.EIO), fault("mkdir", 8, errno.EIO)),
+        (fault("create", 4, errno.EIO),),
+        (fault("write", 1, "short", "manifest"), fault("fsync", 1, errno.EIO, "manifest")),
     ],
+    ids=lambda orders: "+".join(orders),
 )
-def test_a_call_that_fails_once(library: Path, tmp_path: Path, order: str):
-    """A part of `scripts/disk-faults`."""
-    found = run(library, tmp_path, order)
+def test_calls_that_fail_once(library: Path, tmp_path: Path, orders: tuple[str, ...]):
+    """A part of `scripts/disk-faults`, which has one fault a recording."""
+    found = run(library, tmp_path, *orders)
     assert found.verdict == "holds", found
+    assert FaultyDisk(library, tmp_path / "out", tmp_path / "state").happened
