@@ -49,14 +49,15 @@ class Cron:
     def __init__(self, home: Path, binaries: Path, url: str) -> None:
         self.home, self._binaries, self._url = home, binaries, url
 
-    def run(self, entry: str, *, seconds: float = 3) -> subprocess.CompletedProcess[str]:
+    def run(self, entry: str) -> subprocess.CompletedProcess[str]:
         command = entry.split(None, 5)[5]
         command = re.sub(r"record \S+", f"record {self._url}", command).replace("/data", str(self.home))
-        moment = f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
         if "--until" in command:
+            # a busy machine takes its time to start
+            moment = f"{datetime.now(UTC) + timedelta(seconds=12):%Y-%m-%dT%H:%M:%SZ}"
             command = re.sub(r"--until \S+", f"--until {moment}", command)
         else:
-            command += f" --until {moment}"
+            command += " --duration 4s"
         path = SETTINGS["PATH"].replace("/opt/wsrec/bin", str(self._binaries))
         return subprocess.run(
             ["/bin/sh", "-c", command],
