@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -196,9 +197,12 @@ def _found(name: str, out: Path, happened: int, sent_at: list[int], status: int)
     # a connection that is open has not subscribed yet: what comes until the confirmation is missing too
     acked = [e["time"] for e in events if e["kind"] == EventKind.ACK]
     explained = [(a, min((at for at in acked if at >= b), default=b)) for a, b in (*lost, *silences)]
-    # on a busy machine a message is under way for long, but none comes before the one that was sent before it
-    arrived = dict(sorted((number, time) for time, number in reversed(carried)))
-    due = {n: max(sent_at[n], max((arrived[m] for m in (n - 1,) if m in arrived), default=0)) for n in missing}
+    # on a busy machine a message is under way for long, but none comes before those that were sent before it
+    arrived: dict[int, int] = {}
+    for at, number in carried:
+        arrived.setdefault(number, at)
+    came = sorted(arrived)
+    due = {n: max(sent_at[n], arrived[came[bisect_left(came, n) - 1]]) for n in missing}
     unexplained = [n for n in missing if not any(a - SLACK_NS <= due[n] <= b + SLACK_NS for a, b in explained)]
     noticed = [e["time"] for e in events if e["kind"] in _NOTICED and e["time"] > happened - SLACK_NS]
     after = [time for time, number in carried if sent_at[number] > happened and time > happened]
