@@ -478,11 +478,11 @@ class TestClosedByTheExchange:
             # from the moment when it has read the close frame, as on a busy machine
             while not life.connection._sides[0].ended:
                 await asyncio.sleep(0)
+            assert server.accepted == 1
             time.sleep(0.3)
 
         async def run() -> None:
             life = Life(server.url)
-            await life.until(lambda: life.connection._active)
             await asyncio.gather(held_up(life), life.until(lambda: life.events(EventKind.LOST_INTERVAL)))
             await life.stop()
             (lost,) = life.events(EventKind.LOST_INTERVAL)
