@@ -100,6 +100,52 @@ class TestAccepted:
         assert handshake.feed(memoryview(data + b"\x81\x02hi")) == len(data)
 
 
+class TestAcceptedInOtherShapes:
+    """What proxies and load balancers put around the answer."""
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            answer("103 Early Hints", Link="</x>"),
+            answer("100 Continue"),
+            answer("102 ") + answer("103 Early Hints", Link="</a>") + answer("103 Early Hints"),
+            b"HTTP/1.1 100\r\n\r\n",
+        ],
+        ids=["103", "100", "several", "no reason"],
+    )
+    @pytest.mark.parametrize("size", [1, 7, 10_000])
+    def test_behind_answers_that_only_announce_it(self, handshake, server, before, size):
+        accepted = before + server.accept()
+        data, fed = memoryview(accepted + b"\x81\x02hi"), 0
+        while not handshake.complete:
+            fed += handshake.feed(data[fed : fed + size])
+        assert fed == len(accepted)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            b"Content-Security-Policy: " + b"x" * 9_000 + b"\r\n",
+            b"X: " + b"x" * 60_000 + b"\r\n",
+            b"".join(b"X-%d: 1\r\n" % number for number in range(150)),
+            b"X-Many: 1\r\n" * 5_000,
+            b"X-Edge: S\xe3o Paulo\r\n",
+        ],
+        ids=["a long line", "one of 60 kB", "150 lines", "5,000 lines", "Latin-1"],
+    )
+    @pytest.mark.parametrize("first", [True, False])
+    def test_with_64_kib_of_headers_in_any_shape(self, handshake, server, more, first):
+        status, lines = server.accept().split(b"\r\n", 1)
+        data = status + b"\r\n" + (more + lines if first else lines[:-2] + more + b"\r\n")
+        assert handshake.feed(memoryview(data)) == len(data)
+        assert handshake.complete
+
+    @pytest.mark.parametrize("line", [b"HTTP/1.1 101", b"HTTP/1.1 101 ", b"HTTP/1.1 101 " + b"so " * 4_000])
+    def test_whatever_the_reason(self, handshake, server, line):
+        data = line + server.accept()[len(b"HTTP/1.1 101 Switching Protocols") :]
+        assert handshake.feed(memoryview(data)) == len(data)
+        assert handshake.complete
+
+
 class TestRefused:
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500, 502, 503])
     def test_by_a_real_server(self, handshake, server, status):
@@ -210,6 +256,13 @@ class TestRefused:
             handshake.feed(memoryview(f"HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n".encode()))
         assert caught.value.status == 403
 
+    @pytest.mark.parametrize("more", [b"X: " + b"x" * 30_000 + b"\r\n", b"X: 1\r\n" * 4_000])
+    def test_with_many_headers(self, handshake, server, more):
+        data = b"HTTP/1.1 429 Slow Down\r\n" + more + b"Retry-After: 7\r\nContent-Length: 4\r\n\r\nwait"
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.feed(memoryview(data))
+        assert (caught.value.status, caught.value.retry_after, caught.value.body) == (429, 7.0, "wait")
+
     def test_a_redirection_is_a_refusal(self, handshake, server):
         with pytest.raises(HandshakeRefused) as caught:
             handshake.feed(memoryview(answer("301 Moved", Content_Length=0, Location="wss://elsewhere/")))
@@ -234,9 +287,13 @@ class TestNoValidAnswer:
         with pytest.raises(HandshakeError, match=f"larger than {MAX_HEAD}"):
             handshake.feed(memoryview(b"X: " + b"y" * 1019 + b"\r\n"))
 
-    def test_a_header_line_without_end_is_refused(self, handshake, server):
-        with pytest.raises(HandshakeError):
-            handshake.feed(memoryview(answer("101 Switching Protocols", X="y" * 60_000)))
+    def test_a_head_that_comes_at_once_has_the_same_bound(self, handshake, server):
+        with pytest.raises(HandshakeError, match=f"larger than {MAX_HEAD}"):
+            handshake.feed(memoryview(server.accept_with(X="y" * MAX_HEAD)))
+
+    def test_answers_that_announce_another_for_ever_are_bounded(self, handshake, server):
+        with pytest.raises(HandshakeError, match=f"larger than {MAX_HEAD}"):
+            handshake.feed(memoryview(answer("100 Continue") * 10_000 + server.accept()))
 
     @pytest.mark.parametrize(
         "data", [b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 101 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 \r\n\r\n"]
