@@ -2,6 +2,9 @@
 
 The answer's bytes are fed in as they arrive, in the ring. `feed` tells how many of them were the handshake's, so that
 frames which came in the same read stay where they are, with their stamps.
+
+Proxies and load balancers put around the answer what the library does not take: answers that only announce it (RFC 9110
+section 15.2), lines longer or more than its limits. So it is given the answer itself, and of its head what it looks at.
 """
 
 from __future__ import annotations
@@ -21,13 +24,19 @@ from websockets.uri import parse_uri
 
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused
 
-# Each line and the number of lines have the library's limits; this bounds what one head may take of the ring
+# What the head may take of the ring, with those of the answers that only announce it
 MAX_HEAD = 64 << 10
 # What is read of a refusal's body before it counts as read: only its beginning is shown
 MAX_BODY = 64 << 10
 _BODY_SHOWN = 500
 _HOST_SHOWN = 255
-_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: ([^\r\n]*))?\r\n")
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9]) ([0-9]{3})(?: ([^\r\n]*))?\r\n")
+_REASON_SHOWN = 500
+_LOOKED_AT = re.compile(
+    rb"(?:upgrade|connection|sec-websocket-(?:accept|extensions|protocol)|content-length|transfer-encoding"
+    rb"|retry-after|location)[ \t]*:",
+    re.IGNORECASE,
+)
 
 
 class Handshake:
@@ -56,6 +65,7 @@ class Handshake:
         self._head = bytearray()
         self._body = bytearray()
         self._in_body = False
+        self._announced = 0
 
     def request(self) -> bytes:
         """The bytes of the handshake request."""
@@ -77,29 +87,47 @@ class Handshake:
 
         """
         if self._in_body:
-            self._body += data
-            self.protocol.receive_data(bytes(data))
-            self._check()
-            if len(self._body) > MAX_BODY:
-                self.give_up()
-            return len(data)
+            return self._feed_body(data)
+        consumed = 0
+        while (head := self._next_head(data[consumed:])) is not None:
+            length, answer = head
+            consumed += length
+            if _is_announcement(answer):
+                self._announced += len(answer)
+                continue
+            self._head[:] = _of_interest(answer)
+            self.protocol.receive_data(bytes(self._head))
+            self._check(bytes(data[consumed:]))
+            if self.complete:
+                return consumed
+            self._in_body = True
+            return consumed + self._feed_body(data[consumed:])
+        return len(data)
+
+    def _next_head(self, data: memoryview) -> tuple[int, bytes] | None:
+        """The head that ends in `data`, with how many of these bytes are its; None until more has come."""
         before = len(self._head)
         self._head += data
-        end = self._head.find(b"\r\n\r\n", max(before - 3, 0))
-        if end < 0:
-            if len(self._head) > MAX_HEAD:
-                raise HandshakeError(f"the answer's head is larger than {MAX_HEAD} bytes")
-            # lets the library refuse at once what is no HTTP, instead of waiting for an end of the head
-            if not b"HTTP/1.1 ".startswith(self._head[:9]):
-                raise HandshakeError(f"the answer is no HTTP: {bytes(self._head[:40])!r}")
-            return len(data)
-        consumed = end + 4 - before
-        self.protocol.receive_data(bytes(self._head[: end + 4]))
-        self._check(bytes(data[consumed:]))
-        if self.complete:
-            return consumed
-        self._in_body = True
-        return consumed + self.feed(data[consumed:])
+        end = self._head.find(b"\r\n\r\n", max(before - 3, 0)) + 4
+        found = end >= 4
+        if self._announced + (end if found else len(self._head)) > MAX_HEAD:
+            raise HandshakeError(f"the answer's head is larger than {MAX_HEAD} bytes")
+        if found:
+            head = bytes(self._head[:end])
+            self._head.clear()
+            return end - before, head
+        # refused at once, instead of waiting for an end of the head
+        if not b"HTTP/1.1 ".startswith(self._head[:9]):
+            raise HandshakeError(f"the answer is no HTTP: {bytes(self._head[:40])!r}")
+        return None
+
+    def _feed_body(self, data: memoryview) -> int:
+        self._body += data
+        self.protocol.receive_data(bytes(data))
+        self._check()
+        if len(self._body) > MAX_BODY:
+            self.give_up()
+        return len(data)
 
     def eof(self) -> None:
         """Take the end of the stream before the handshake was complete.
@@ -146,18 +174,34 @@ class Handshake:
         self.complete = bool(self.protocol.events_received())
 
 
+def _is_announcement(head: bytes) -> bool:
+    """Whether the answer itself is still to come (100 Continue, 103 Early Hints)."""
+    found = _STATUS_LINE.match(head)
+    return found is not None and found[2].startswith(b"1") and int(found[2]) != http.HTTPStatus.SWITCHING_PROTOCOLS
+
+
+def _of_interest(head: bytes) -> bytes:
+    """A head without the lines that nobody looks at, with no more of its reason than is shown."""
+    found = _STATUS_LINE.match(head)
+    if found is None:
+        return head
+    version, status, reason = found.groups(b"")
+    lines = [line for line in head[found.end() : -2].split(b"\r\n") if _LOOKED_AT.match(line)]
+    return b"\r\n".join([b" ".join((version, status, reason[:_REASON_SHOWN])), *lines, b"", b""])
+
+
 def _refusal(head: bytes, body: bytes) -> HandshakeRefused | None:
     """The refusal in a head whose body has no end, or that the library does not take: a control byte in its reason."""
     found = _STATUS_LINE.match(head)
     # without its end it may be the beginning of a good answer
-    if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[1]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
+    if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[2]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
         return None
     try:
         headers = http.client.parse_headers(io.BytesIO(head[found.end() :]))
     except http.client.HTTPException:
         headers = http.client.HTTPMessage()
-    reason = (found[2] or b"").decode("utf-8", "replace")
-    return _refused(int(found[1]), reason, headers.get("Retry-After"), headers.get("Location"), body)
+    reason = (found[3] or b"").decode("utf-8", "replace")
+    return _refused(int(found[2]), reason, headers.get("Retry-After"), headers.get("Location"), body)
 
 
 def _refused(status: int, reason: str, retry_after: str | None, location: str | None, body: bytes) -> HandshakeRefused:
