@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import msgspec
 from websockets.frames import CloseCode
 
 from wsrec import __version__, child
@@ -60,7 +61,7 @@ class Connection:
         on_silent: told why it should be replaced, and since when it has been silent (monotonic, ns).
 
     Attributes:
-        plan: as given, but for what `divide` has changed.
+        plan: as given, but for what `divide` and `forgo_compression` have changed.
         ring: as given.
         connected: whether the WebSocket is open now.
         stalls: how often a full ring stopped reading.
@@ -191,6 +192,10 @@ class Connection:
         self.plan = divided(self.plan, topics, parts)
         if self._speech is not None and send:
             self._speech.divide(self.plan, parts, reason)
+
+    def forgo_compression(self) -> None:
+        """Offer no compression from the next handshake on."""
+        self.plan = msgspec.structs.replace(self.plan, compression=None)
 
     def answer(self, text: str, value: str) -> None:
         """Send the answer to a ping at once, with the JSON `value` in the place of `{value}`, if it is still open."""

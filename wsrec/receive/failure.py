@@ -12,7 +12,7 @@ from websockets.frames import CloseCode
 
 from wsrec.feed.limited import is_limited
 from wsrec.receive.token import TokenError
-from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, ProtocolError
+from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
 class Failure(NamedTuple):
@@ -69,9 +69,6 @@ def explain(error: Exception, host: str, port: int) -> Failure:
         case TokenError():
             cure = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
             return Failure("token", f"{where}: {error}", cure, retry_after=error.retry_after)
-        case CompressionRefused():
-            cure = "take `compression` out of the feed: uncompressed messages are always to be had"
-            return Failure("handshake", f"{where}: {error}", cure, permanent=True)
         case HandshakeError():
             return Failure("handshake", f"{where}: {error}", "check that the URL is a WebSocket endpoint")
         case InvalidURI():

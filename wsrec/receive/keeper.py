@@ -35,6 +35,7 @@ from wsrec.ring import loss
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.loss import Since, since_death
+from wsrec.wire.errors import CompressionRefused
 
 # A connection that lasted this long has proved itself: the next failure is a new one
 _PROVEN = 10.0
@@ -377,10 +378,22 @@ class Keeper:
         """Try once to open it; why that failed, None where it did not."""
         await self._gate.enter()
         try:
-            await new.open(attempt)
+            try:
+                await new.open(attempt)
+            except CompressionRefused as refused:
+                self._forgo_compression(new.plan.conn, refused)
+                await self._gate.enter()
+                await new.open(attempt)
         except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
             return explain(error, self._uri.host, self._uri.port)
         return None
+
+    def _forgo_compression(self, conn: int, refused: CompressionRefused) -> None:
+        """Offer none any more: every exchange also sends messages as they are."""
+        for side in self._sides:
+            side.forgo_compression()
+        cure = "take `compression` out of the feed, and it is not offered at all"
+        child.info(f"{refused}; connecting without compression -- {cure}", conn=conn)
 
     async def _prove(self, new: Connection) -> Failure | None:
         """Wait until a successor has brought data, or had time to; why it ended instead, None where it did not."""
