@@ -2,7 +2,14 @@
 
    DISK_FOLDER   only what lies below counts
    DISK_FAULTS   CALL@PART:NTH:WHAT,...   the NTH call (from 1) of CALL on a path that contains PART fails, once for all
-                 processes together: with the errno of WHAT (a number); or, of a write, takes half of it (`short`)
+                 processes together. CALL `grow` is every call that takes room: write, create, mkdir, link. WHAT is
+                   N       the errno
+                   NxM     the errno, M calls in a row
+                   N~MS    the errno, for MS milliseconds from then on; the first write still takes a half
+                   short   a write takes a half
+                   torn    the same, and the next write to the file is EIO
+                   lie     a write, or link, says that it was done, and was not: what no disk may do, to try the judges
+   DISK_PROCESS  only in processes that have this word on their command line
    DISK_STATE    a folder of our own: a file for each fault that happened, with the path; of a sync that failed also from
                  and to which byte the file was not on the disk: Linux forgets that these pages were to be written
    DISK_LOG      a file: a line a call
@@ -17,25 +24,39 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FAULTS 16
+enum { SHORT = -1, LIE = -2 };
 
-static struct { char call[16], part[64], what[16]; int nth, seen; } faults[FAULTS];
+static struct { char call[16], part[64], what[24], torn[4096]; int nth, seen, half; } faults[FAULTS];
 static int count = -1;
 static const char *folder;
 static off_t synced[1024];
 static __thread off_t unsynced_from, unsynced_to;
 
+static int concerned(void) {
+    const char *word = getenv("DISK_PROCESS");
+    if (!word || !*word) return 1;
+    char line[4096];
+    int fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
+    ssize_t size = syscall(SYS_read, fd, line, sizeof line);
+    syscall(SYS_close, fd);
+    return size > 0 && memmem(line, size, word, strlen(word));
+}
+
 static void prepare(void) {
+    /* a process that is going to be forked has neither yet */
+    const char *below = getenv("DISK_FOLDER"), *text = getenv("DISK_FAULTS");
+    if (!below || !text) return;
     count = 0;
-    folder = getenv("DISK_FOLDER");
-    char *text = getenv("DISK_FAULTS");
-    if (!folder || !text) return;
+    if (!concerned()) return;
+    folder = strdup(below);
     char *copy = strdup(text), *rest = copy, *one;
     while ((one = strsep(&rest, ",")) && count < FAULTS) {
         faults[count].part[0] = 0;
-        if (sscanf(one, "%15[^@]@%63[^:]:%d:%15s", faults[count].call, faults[count].part, &faults[count].nth,
+        if (sscanf(one, "%15[^@]@%63[^:]:%d:%23s", faults[count].call, faults[count].part, &faults[count].nth,
                    faults[count].what) == 4) count++;
     }
     free(copy);
@@ -52,24 +73,61 @@ static void note(const char *call, const char *path) {
     syscall(SYS_close, fd);
 }
 
-/* What is to happen to this call: 0 nothing, -1 a short write, else an errno. */
+static int matches(const char *call, const char *wanted) {
+    if (!strcmp(wanted, "grow"))
+        return !strcmp(call, "write") || !strcmp(call, "create") || !strcmp(call, "mkdir") || !strcmp(call, "link");
+    return !strcmp(call, wanted);
+}
+
+/* Whether we are the first to leave a file for this fault. */
+static int leave(const char *name, const char *path) {
+    int fd = syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) return 0;
+    char line[4200];
+    int size = snprintf(line, sizeof line, "%s %lld %lld", path, (long long)unsynced_from, (long long)unsynced_to);
+    syscall(SYS_write, fd, line, size);
+    syscall(SYS_close, fd);
+    return 1;
+}
+
+/* Milliseconds since that file was left, -1 if it was not. */
+static long long since(const char *name) {
+    struct stat about;
+    struct timespec now;
+    if (stat(name, &about)) return -1;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (now.tv_sec - about.st_mtim.tv_sec) * 1000LL + (now.tv_nsec - about.st_mtim.tv_nsec) / 1000000;
+}
+
+/* What is to happen to this call: 0 nothing, SHORT, LIE, else an errno. */
 static int fault(const char *call, const char *path) {
     if (count < 0) prepare();
     if (!folder || !path || strncmp(path, folder, strlen(folder))) return 0;
     path += strlen(folder);
     note(call, path);
     for (int i = 0; i < count; i++) {
-        if (strcmp(faults[i].call, call) || (strcmp(faults[i].part, "*") && !strstr(path, faults[i].part))) continue;
-        if (__sync_add_and_fetch(&faults[i].seen, 1) != faults[i].nth) continue;
-        char done[4096];
-        snprintf(done, sizeof done, "%s/%d", getenv("DISK_STATE"), i);
-        int fd = syscall(SYS_openat, AT_FDCWD, done, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-        if (fd < 0) continue;
-        char line[4200];
-        int size = snprintf(line, sizeof line, "%s %lld %lld", path, (long long)unsynced_from, (long long)unsynced_to);
-        syscall(SYS_write, fd, line, size);
-        syscall(SYS_close, fd);
-        return strcmp(faults[i].what, "short") ? atoi(faults[i].what) : -1;
+        if (!strcmp(call, "write") && *faults[i].torn && !strcmp(faults[i].torn, path)) {
+            *faults[i].torn = 0;
+            return EIO;
+        }
+        if (!matches(call, faults[i].call) || (strcmp(faults[i].part, "*") && !strstr(path, faults[i].part))) continue;
+        int seen = __sync_add_and_fetch(&faults[i].seen, 1), times = 1, lasts = 0, code = atoi(faults[i].what);
+        char name[4096], *mark;
+        snprintf(name, sizeof name, "%s/%d", getenv("DISK_STATE"), i);
+        if ((mark = strchr(faults[i].what, '~'))) lasts = atoi(mark + 1);
+        else if ((mark = strchr(faults[i].what, 'x')) && code) times = atoi(mark + 1);
+        if (lasts) {
+            long long ago = since(name);
+            if (ago < 0 && (seen < faults[i].nth || !leave(name, path))) continue;
+            if (ago >= lasts) continue;
+            if (!strcmp(call, "write") && !__sync_lock_test_and_set(&faults[i].half, 1)) return SHORT;
+            return code;
+        }
+        if (seen < faults[i].nth || seen >= faults[i].nth + times) continue;
+        if (seen > faults[i].nth) snprintf(name, sizeof name, "%s/%d.%d", getenv("DISK_STATE"), i, seen - faults[i].nth);
+        if (!leave(name, path)) continue;
+        if (!strcmp(faults[i].what, "torn")) strcpy(faults[i].torn, path);
+        return code ? code : !strcmp(faults[i].what, "lie") ? LIE : SHORT;
     }
     return 0;
 }
@@ -92,7 +150,8 @@ ssize_t write(int fd, const void *data, size_t size) {
     char path[4096];
     int found = fd > 2 ? fault_fd("write", fd, path) : 0;
     if (found > 0) FAIL(found);
-    if (found < 0 && size > 1) size /= 2;
+    if (found == LIE) return size;
+    if (found == SHORT && size > 1) size /= 2;
     return syscall(SYS_write, fd, data, size);
 }
 
@@ -100,7 +159,8 @@ static ssize_t do_pwrite(int fd, const void *data, size_t size, off_t at) {
     char path[4096];
     int found = fault_fd("write", fd, path);
     if (found > 0) FAIL(found);
-    if (found < 0 && size > 1) size /= 2;
+    if (found == LIE) return size;
+    if (found == SHORT && size > 1) size /= 2;
     return syscall(SYS_pwrite64, fd, data, size, at);
 }
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at) { return do_pwrite(fd, data, size, at); }
@@ -172,5 +232,6 @@ int rename(const char *from, const char *to) {
 int link(const char *from, const char *to) {
     int found = fault("link", from);
     if (found > 0) FAIL(found);
+    if (found == LIE) return 0;
     return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
 }

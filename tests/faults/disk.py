@@ -1,56 +1,35 @@
-"""Every way in which the disk can fail once under a writer: what is lost, and whether it was said.
-
-scripts/disk-faults            every call of a short recording fails once, one run each: a table
-scripts/disk-faults --json     the same for programs
-scripts/disk-faults write link only these calls
-"""
+"""A disk that fails on order (`disk.c`), and a real writer on it."""
 
 from __future__ import annotations
 
-import argparse
-import errno
-import json
 import os
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from tests.conftest import events_of, messages_of, received
+from tests.faults.forks import Forked, Forks
 from tests.store.rings import Rings, plan, writer_job
-from wsrec.child import FailedLine, Line, LogLine, Stop, SummaryLine, encode_job, encode_order
+from wsrec.child import FailedLine, Line, LogLine, Stop, encode_job, encode_order
 from wsrec.feed.target import feed_of_url
 from wsrec.ring.events import EventKind
-from wsrec.store.recovery import recover
-from wsrec.verify.model import VerifyStatus
-from wsrec.verify.verify import verify
 
 FEED = feed_of_url("wss://h/s").public_config()
-MESSAGES = 120
+MESSAGES = 60
+_AT_ONCE = 10
+ROTATE_BYTES = 4_000
+"""Makes three files of it."""
 _DEADLINE = 60.0
+_LIVES = 5
 
-# What each call may answer: write(2), ftruncate(2), fsync(2), open(2), ...
-ANSWERS = {
-    "write": ("short", errno.EIO, errno.ENOSPC),
-    "ftruncate": (errno.EROFS,),
-    "fdatasync": (errno.EIO,),
-    "fsync": (errno.EIO,),
-    "create": (errno.EIO, errno.EMFILE),
-    "open": (errno.EIO,),
-    "link": (errno.EIO, errno.EPERM),
-    "rename": (errno.EIO,),
-    "unlink": (errno.EIO,),
-    "mkdir": (errno.EIO,),
-    "rmdir": (errno.EIO,),
-}
+
+class HungError(Exception):
+    """A writer did not go on, nor end."""
 
 
 def compiler() -> str | None:
@@ -76,13 +55,13 @@ class FaultyDisk(NamedTuple):
     """A disk that fails on order.
 
     Attributes:
-        library: see `build`.
+        forks: starts its processes, with the library of `build`.
         folder: the folder whose files are concerned.
         state: a folder of its own.
 
     """
 
-    library: Path
+    forks: Forks
     folder: Path
     state: Path
 
@@ -90,8 +69,6 @@ class FaultyDisk(NamedTuple):
         """The environment of a process that has these faults."""
         self.state.mkdir(exist_ok=True)
         return {
-            **os.environ,
-            "LD_PRELOAD": str(self.library),
             "DISK_FOLDER": str(self.folder),
             "DISK_STATE": str(self.state),
             "DISK_LOG": str(self.state / "log"),
@@ -101,11 +78,16 @@ class FaultyDisk(NamedTuple):
     @property
     def happened(self) -> int:
         """How many of the faults there were."""
-        return sum(1 for path in self.state.iterdir() if path.name != "log")
+        return len(self.marks)
+
+    @property
+    def marks(self) -> list[Path]:
+        """What `disk.c` left for each."""
+        return sorted(self.state.glob("[0-9]*"))
 
     def cut_power(self) -> None:
         """What the syncs that failed did not bring to the disk is not there (zeros), as after a power cut."""
-        for state in sorted(self.state.glob("[0-9]*")):
+        for state in self.marks:
             path, start, stop = state.read_text().rsplit(" ", 2)
             file = self.folder / path.lstrip("/")
             if file.exists() and int(stop):
@@ -114,8 +96,9 @@ class FaultyDisk(NamedTuple):
                     opened.write(bytes(int(stop) - int(start)))
 
     def calls(self) -> list[tuple[str, str]]:
-        """Each call there was, and its path."""
-        lines = (self.state / "log").read_text().splitlines()
+        """Each call there was, and its path below the folder."""
+        text = (self.state / "log").read_text().replace(str(self.folder), "")
+        lines = text.splitlines()
         return [(call, path) for _, call, path in (line.split(" ", 2) for line in lines)]
 
 
@@ -123,16 +106,26 @@ class Writer:
     """A real writer process at the end of real rings, on a disk that fails; started again as its supervisor does it."""
 
     def __init__(self, disk: FaultyDisk, faults: tuple[str, ...], **job: Any) -> None:
-        self.out = disk.folder
+        self._disk = disk
         self._environment = disk.environment(*faults)
         self.rings = Rings(1, 64 * 4096, 4096)
         slots, notes, status, *byte_rings = self.rings.fds
         job = {"batch_seconds": 0.01, "fsync_seconds": 0.02, **job}
         self._job = writer_job(
-            self.out, (plan(0),), {"f": FEED}, slots=slots, notes=notes, status=status, rings=tuple(byte_rings), **job
+            disk.folder,
+            (plan(0),),
+            {"f": FEED},
+            slots=slots,
+            notes=notes,
+            status=status,
+            rings=tuple(byte_rings),
+            **job,
         )
-        self.said: list[Line] = []
-        self.lives = self.frames = 0
+        self._heard: dict[int, list[Line]] = {}
+        self._orders = -1
+        self.lives = 0
+        # each message, and when it was put (ns since the epoch)
+        self.put_at: list[tuple[bytes, int]] = []
         clock = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns()}
         self.rings.event(EventKind.ANCHOR, **clock, width_ns=1, clock="TSC", drift_ns=0)
         self._start()
@@ -140,16 +133,16 @@ class Writer:
     def _start(self) -> None:
         self.lives += 1
         job = self._job if self.lives == 1 else msgspec.structs.replace(self._job, resume=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wsrec.store"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=self.rings.fds,
-            env=self._environment,
-        )
-        assert self.process.stdin is not None
-        self.process.stdin.write(encode_job(job))
-        self.process.stdin.flush()
+        there, self._orders = os.pipe()
+        with self._output("said").open("wb") as said, self._output("errors").open("wb") as errors:
+            standard = (there, said.fileno(), errors.fileno())
+            self.process: Forked = self._disk.forks.start(["store"], self._environment, standard, self.rings.fds)
+        os.close(there)
+        with suppress(OSError):
+            os.write(self._orders, encode_job(job))
+
+    def _output(self, what: str) -> Path:
+        return self._disk.state / f"{what}-{self.lives}"
 
     def _ended(self) -> bool:
         """Whether it ended for good; one that says that a new one may be able to is followed by a new one."""
@@ -157,33 +150,54 @@ class Writer:
             return False
         self._hear()
         last = self.said[-1] if self.said else None
-        if isinstance(last, FailedLine) and last.again and self.lives < 5:
+        if isinstance(last, FailedLine) and last.again and self.lives < _LIVES:
             self._start()
             return False
         return True
 
     def _hear(self) -> None:
-        output, _ = self.process.communicate()
-        self.said += [msgspec.json.decode(line, type=Line) for line in output.splitlines()]
+        """What it said until it ended."""
+        with suppress(OSError):
+            os.close(self._orders)
+        self._orders = -1
+        lines = self._output("said").read_bytes().splitlines()
+        self._heard[self.lives] = [msgspec.json.decode(line, type=Line) for line in lines]
 
-    def until(self, condition: Any) -> bool:
-        """Wait until `condition` holds; False where the writer ended before."""
+    @property
+    def said(self) -> list[Line]:
+        """All that it said, in all its lives."""
+        return [line for life in sorted(self._heard) for line in self._heard[life]]
+
+    @property
+    def errors(self) -> str:
+        """What it wrote on standard error."""
+        return "".join(path.read_text() for path in sorted(self._disk.state.glob("errors-*")))
+
+    def until(self, condition: Callable[[], Any]) -> bool:
+        """Wait until `condition` holds; False where the writer ended before.
+
+        Raises:
+            HungError: neither came.
+
+        """
         deadline = time.monotonic() + _DEADLINE
         while not condition():
             if self._ended():
                 return False
-            assert time.monotonic() < deadline, "in vain"
+            if time.monotonic() > deadline:
+                raise HungError
             time.sleep(0.002)
         return True
 
     def put(self, payload: bytes) -> bool:
         """Put a message once there is room."""
-        room = self.rings.room(0) >= len(payload) and self.rings.slots.free(self.rings.producer.count)
-        if not self.until(lambda: room or self.rings.room(0) >= len(payload)):
+        if not self.until(
+            lambda: self.rings.room(0) >= len(payload) and self.rings.slots.free(self.rings.producer.count)
+        ):
             return False
         now = time.monotonic_ns()
         self.rings.put(payload, 0, event=now, handoff=now)
-        self.frames += 1
+        self.put_at.append((payload, time.time_ns()))
         return True
 
     def journalled(self) -> bool:
@@ -193,20 +207,26 @@ class Writer:
     def stop(self) -> None:
         """Have it finish, as after a receiver that was finished."""
         receiver = self.rings.status.receiver
-        receiver["frames"], receiver["bytes"], receiver["finished"] = self.frames, self.rings.rings[0].head.read(), True
+        receiver["frames"], receiver["bytes"], receiver["finished"] = (
+            len(self.put_at),
+            self.rings.rings[0].head.read(),
+            True,
+        )
         while self.process.returncode is None:
             life = self.lives
-            with suppress(OSError, ValueError):
-                assert self.process.stdin is not None
-                self.process.stdin.write(encode_order(Stop()))
-                self.process.stdin.flush()
+            with suppress(OSError):
+                os.write(self._orders, encode_order(Stop()))
             self.until(lambda life=life: self.lives > life)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+        self._hear()
 
     def close(self) -> None:
         """End it."""
-        self.process.kill()
-        with suppress(OSError, ValueError):
-            self.process.communicate()
+        self.kill()
         self.rings.close()
 
     @property
@@ -225,151 +245,21 @@ def writing(disk: FaultyDisk, *faults: str, **job: Any) -> Iterator[Writer]:
         writer.close()
 
 
-def record(writer: Writer) -> list[bytes]:
-    """Have messages written in three files, and return those that were put."""
+def fill(writer: Writer) -> list[bytes]:
+    """Have messages journalled for several files, and return those that were put."""
     sent = []
     for index in range(MESSAGES):
         payload = b"%06d " % index + bytes(b"%d" % index) * 100
         if not writer.put(payload):
             break
         sent.append(payload)
-        if index % 10 == 9:
+        if index % _AT_ONCE == _AT_ONCE - 1:
             writer.journalled()
-    writer.stop()
     return sent
 
 
-class Found(NamedTuple):
-    """What a fault came to.
-
-    Attributes:
-        fault: what failed.
-        path: the file.
-        lost, twice: messages that are not in the files in the end, and that are in them more than once.
-        lives: how many writers it took.
-        ended: the last word: `summary`, or what the writer gave as its reason.
-        said: lines for the operator.
-        events: events of the disk.
-        verify: status of `wsrec verify`.
-        verdict: `holds`, or what does not.
-
-    """
-
-    fault: str
-    path: str
-    lost: int
-    twice: int
-    lives: int
-    ended: str
-    said: list[str]
-    events: int
-    verify: int
-    verdict: str
-
-
-def run(library: Path, folder: Path, *faults: str) -> Found:
-    """Record with these faults, recover what there is to recover, and judge it."""
-    disk = FaultyDisk(library, folder / "out", folder / "state")
-    disk.folder.mkdir(parents=True)
-    with writing(disk, *faults, rotate_bytes=12_000) as writer:
-        sent = record(writer)
-    ended = "summary" if isinstance(writer.said[-1] if writer.said else None, SummaryLine) else "failed"
-    failures: list[str] = []
-    recover(disk.folder, failures.append)
-    rows = received(messages_of(disk.folder)) if (disk.folder / "messages").exists() else []
-    lost, twice = len(set(sent) - set(rows)), len(rows) - len(set(rows))
-    events = events_of(disk.folder, "disk") if (disk.folder / "events").exists() else []
-    status = verify([disk.folder]).status if rows else VerifyStatus.HOLDS
-    paths = [path.read_text().rsplit(" ", 2)[0] for path in sorted(disk.state.iterdir()) if path.name != "log"]
-    left = sorted(p.parent.name for p in disk.folder.glob(".wsrec/*/*") if p.parent.name != "aside")
-    wrong = []
-    # syncs go by time: there may be one less
-    quiet = not paths or all(order.endswith((":short", f":{errno.EPERM}")) for order in faults)
-    if lost:
-        wrong.append(f"{lost} of {len(sent)} lost")
-    if twice:
-        wrong.append(f"{twice} twice")
-    if rows != sent and not lost and not twice:
-        wrong.append("out of order")
-    if "Traceback" in " ".join(writer.words) or (writer.process.returncode and ended == "summary"):
-        wrong.append("crashed")
-    if not writer.said or (ended != "summary" and not isinstance(writer.said[-1], FailedLine)):
-        wrong.append("died without a word")
-    # a short write is gone on with, and a file system may have no hard links
-    if not writer.words and not quiet:
-        wrong.append("silent")
-    if status not in (VerifyStatus.HOLDS, VerifyStatus.INCOMPLETE):
-        wrong.append(f"verify says {status.name}")
-    if failures or left:
-        wrong.append(f"left behind: {failures or left}")
-    return Found(
-        ", ".join(faults),
-        paths[0] if paths else "",
-        lost,
-        twice,
-        writer.lives,
-        ended,
-        writer.words,
-        len(events),
-        int(status),
-        "; ".join(wrong) or "holds",
-    )
-
-
-def calls(library: Path, folder: Path) -> dict[str, int]:
-    """How often each call is made in a recording without faults."""
-    disk = FaultyDisk(library, folder / "out", folder / "state")
-    disk.folder.mkdir(parents=True)
-    with writing(disk, rotate_bytes=12_000) as writer:
-        record(writer)
-    counted: dict[str, int] = {}
-    for call, _ in disk.calls():
-        counted[call] = counted.get(call, 0) + 1
-    return counted
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("calls", nargs="*", metavar="CALL", help=f"only these: {' '.join(ANSWERS)}")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--workers", type=int, default=1, help="writers at a time")
-    arguments = parser.parse_args()
-    if compiler() is None:
-        print("there is no C compiler (cc)", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as name:
-        library = build(Path(name))
-        counted = calls(library, Path(name) / "plain")
-        orders = [
-            fault(call, nth, what)
-            for call in arguments.calls or ANSWERS
-            for nth in range(1, counted.get(call, 0) + 1)
-            for what in ANSWERS[call]
-        ]
-
-        def one(order: str) -> Found:
-            folder = Path(name) / order.replace(":", "-").replace("*", "")
-            try:
-                return run(library, folder, order)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-
-        found = []
-        with ThreadPoolExecutor(arguments.workers) as pool:
-            for each in pool.map(one, orders):
-                found.append(each)
-                if not arguments.json and each.verdict != "holds":
-                    print(f"{each.fault:28} {each.path:60} {each.verdict}", flush=True)
-        if arguments.json:
-            print(json.dumps([each._asdict() for each in found]))
-        else:
-            for call in arguments.calls or ANSWERS:
-                mine = [each for each in found if each.fault.startswith(call + "@")]
-                good = sum(each.verdict == "holds" for each in mine)
-                lost = sum(each.lost for each in mine)
-                print(f"{call:10} {counted.get(call, 0):4} places {len(mine):4} runs {good:4} hold {lost:6} lost")
-    return 0 if all(each.verdict == "holds" for each in found) else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def record(writer: Writer) -> list[bytes]:
+    """The same, and have the writer finish the files."""
+    sent = fill(writer)
+    writer.stop()
+    return sent

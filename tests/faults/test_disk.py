@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ import pytest
 
 from tests.conftest import events_of, messages_of, received
 from tests.faults import disk as faults
-from tests.faults.disk import FaultyDisk, Writer, fault, record, run, writing
+from tests.faults.disk import FaultyDisk, Writer, fault, record, writing
+from tests.faults.disk_matrix import Matrix, Place
+from tests.faults.forks import Forks
 from wsrec.store.recovery import recover
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.verify import verify
@@ -21,14 +25,16 @@ pytestmark = pytest.mark.skipif(faults.compiler() is None, reason="there is no C
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faults.build(tmp_path_factory.mktemp("library"))
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    forks = Forks(faults.build(tmp_path_factory.mktemp("library")))
+    yield forks
+    forks.close()
 
 
 @pytest.fixture
-def disk(library: Path, tmp_path: Path) -> FaultyDisk:
+def disk(forks: Forks, tmp_path: Path) -> FaultyDisk:
     (tmp_path / "out").mkdir()
-    return FaultyDisk(library, tmp_path / "out", tmp_path / "state")
+    return FaultyDisk(forks, tmp_path / "out", tmp_path / "state")
 
 
 @contextmanager
@@ -41,8 +47,7 @@ def killed(disk: FaultyDisk, *orders: str, **job: Any) -> Iterator[tuple[Writer,
             if index % 10 == 9:
                 assert writer.journalled(), writer.words
         yield writer, sent
-        writer.process.kill()
-        writer.process.wait()
+        writer.kill()
 
 
 def recovered(out: Path) -> list[bytes]:
@@ -140,19 +145,71 @@ class TestJournalThatCannotBeDeleted:
         assert verify([disk.folder]).status is VerifyStatus.HOLDS
 
 
-@pytest.mark.parametrize(
-    "orders",
-    [
-        (fault("write", 3, "short"), fault("unlink", 2, errno.EIO), fault("rmdir", 1, errno.EIO)),
-        (fault("write", 40, errno.ENOSPC), fault("link", 2, errno.EIO)),
-        (fault("fsync", 2, errno.EIO), fault("mkdir", 8, errno.EIO)),
-        (fault("create", 4, errno.EIO),),
-        (fault("write", 1, "short", "manifest"), fault("fsync", 1, errno.EIO, "manifest")),
-    ],
-    ids=lambda orders: "+".join(orders),
-)
-def test_calls_that_fail_once(library: Path, tmp_path: Path, orders: tuple[str, ...]):
-    """A part of `scripts/disk-faults`, which has one fault a recording."""
-    found = run(library, tmp_path, *orders)
-    assert found.verdict == "holds", found
-    assert FaultyDisk(library, tmp_path / "out", tmp_path / "state").happened
+class TestMarkThatCannotBeWritten:
+    """Which batch rows are being made of (`.wsrec/SESSION/taking`): needed only by who comes after a death."""
+
+    def test_it_is_said_once_and_the_recording_goes_on(self, disk: FaultyDisk):
+        with writing(disk, fault("write", 3, f"{errno.EIO}x3", "/taking")) as writer:
+            sent = record(writer)
+        assert disk.happened == 3
+        assert received(messages_of(disk.folder)) == sent
+        (said,) = (line for line in writer.words if "taking" in line)
+        assert "Input/output error" in said
+        assert len(events_of(disk.folder, "disk")) == 1
+
+    def test_one_that_cannot_be_made_is_waited_for(self, disk: FaultyDisk):
+        with writing(disk, fault("create", 1, errno.EIO, "/taking")) as writer:
+            sent = record(writer)
+        assert disk.happened == 1
+        assert writer.process.returncode == 0, writer.words
+        assert received(messages_of(disk.folder)) == sent
+
+
+# What no disk may do: it says that it wrote, or gave a name, and did not.
+LIES = [
+    fault("write", 3, "lie", "journal-"),
+    fault("write", 1, "lie", "messages-"),
+    fault("write", 1, "lie", "events-"),
+    fault("link", 1, "lie", "messages-"),
+]
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Iterator[Matrix]:
+    matrix = Matrix(tmp_path)
+    yield matrix
+    matrix.close()
+
+
+class TestMatrix:
+    """A part of `scripts/disk-faults`, and what it must be able to see."""
+
+    PLACES = (
+        ("writer", "write", 3, ("short",)),
+        ("writer", "write", 40, (str(errno.ENOSPC),)),
+        ("writer", "write", 20, ("torn", fault("ftruncate", 1, errno.EROFS))),
+        ("writer", "grow", 60, (f"{errno.ENOSPC}~300",)),
+        ("writer", "create", 4, (str(errno.EIO),)),
+        ("writer", "fsync", 2, (f"{errno.EIO}x3",)),
+        ("writer", "link", 2, (str(errno.EIO),)),
+        ("writer", "unlink", 2, (str(errno.EIO),)),
+        ("writer", "rmdir", 1, (str(errno.EIO),)),
+        ("killed", "write", 12, ("torn", fault("ftruncate", 1, errno.EIO))),
+        ("killed", "fdatasync", 1, (f"{errno.EIO}x3",)),
+        ("recover", "write", 9, (str(errno.EIO),)),
+        ("recover", "link", 1, (str(errno.EIO),)),
+        ("recover", "unlink", 3, (str(errno.EIO),)),
+    )
+
+    def test_a_part_of_it(self, matrix: Matrix):
+        matrix.prepare(["recover"])
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(matrix.run, itertools.starmap(Place, self.PLACES)))
+        assert [one for one in found if one.wrong] == []
+        assert [one.place for one in found if not one.path] == []
+
+    def test_it_sees_what_a_disk_loses_that_lies(self, matrix: Matrix):
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda lie: matrix.run(Place("writer", "none", 1, ("0", lie))), LIES))
+        assert all(one.path for one in found)
+        assert [one for one in found if not one.wrong] == []
