@@ -349,7 +349,13 @@ class Writer:
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         leftovers = self._disk.retry(lambda: Leftovers(Path(job.out), self._folder)) if job.resume else None
         self._parquet = ParquetThread(
-            self._pipeline, self._disk, Path(job.out), Progress(self._folder), leftovers, self._drain.next, job.restart
+            self._pipeline,
+            self._disk,
+            Path(job.out),
+            self._disk.retry(lambda: Progress(self._folder, self._disk)),
+            leftovers,
+            self._drain.next,
+            job.restart,
         )
         self._number = 0 if leftovers is None else leftovers.next_number - 1
         self._journal = self._disk.retry(self._begin_journal)

@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 
 from wsrec.store.batch import Batch
+from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.utcline import StoredAnchor
 
@@ -38,11 +39,14 @@ class Progress:
 
     Args:
         folder: the session's folder.
+        disk: is told where the disk refuses the note, once until it takes it again.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk = GIVES_UP) -> None:
         self._path = folder / _FILE
+        self._disk = disk
+        self._refused = False
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o644)
         left = os.pread(self._fd, _MARK.size, 0)
@@ -91,9 +95,15 @@ class Progress:
         self._write(_MARK.pack(number, batch.first, batch.next, deaths, alone))
 
     def _write(self, data: bytes) -> None:
-        # a disk that refuses this refuses the rest too, where it is said
-        with contextlib.suppress(OSError):
+        try:
             os.pwrite(self._fd, data, 0)
+        except OSError as error:
+            if not self._refused:
+                what = "a message that this process dies of would take longer to find"
+                self._disk.note(f"{self._path} cannot be written: {error}; {what}")
+            self._refused = True
+        else:
+            self._refused = False
 
     def end(self) -> None:
         """All was taken: nothing is left of it."""
