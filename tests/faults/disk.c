@@ -108,6 +108,9 @@ static int fault(const char *call, const char *path) {
     for (int i = 0; i < count; i++) {
         if (!strcmp(call, "write") && *faults[i].torn && !strcmp(faults[i].torn, path)) {
             *faults[i].torn = 0;
+            char name[4096];
+            snprintf(name, sizeof name, "%s/%d.torn", getenv("DISK_STATE"), i);
+            leave(name, path);
             return EIO;
         }
         if (!matches(call, faults[i].call) || (strcmp(faults[i].part, "*") && !strstr(path, faults[i].part))) continue;

@@ -233,7 +233,8 @@ def in_writer(disk: FaultyDisk, place: Place, *, killed: bool) -> Found:
             wrong.append(f"exit status {status} after {type(last).__name__}")
         elif status or len(sent) < MESSAGES:
             wrong.append(f"it gave up after {len(sent)} messages")
-        quiet = not path or place.answer[0] in _NO_TROUBLE
+        torn = any(mark.name.endswith(".torn") for mark in disk.marks)
+        quiet = not path or place.answer[0] in _NO_TROUBLE or (place.answer[0] == "torn" and not torn)
         if not words and not quiet:
             wrong.append("silent")
     if words and not path:
@@ -279,7 +280,7 @@ def in_recovery(disk: FaultyDisk, place: Place, left: Path, sent: list[Sent]) ->
     said, path = log.read_text(), _path(disk)
     lines = [line for line in said.splitlines() if line.startswith("wsrec recover: ")]
     if "Traceback" in said:
-        wrong.append("a traceback: " + said[-400:])
+        wrong.append("a traceback: " + said[-2500:])
     if process.returncode not in (0, 1, 66):
         wrong.append(f"exit status {process.returncode}: {said[-400:]}")
     if (process.returncode and not lines) or (not process.returncode and lines):

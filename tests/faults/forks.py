@@ -84,7 +84,7 @@ class Forks:
     """
 
     def __init__(self, library: Path) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {**os.environ, "LD_PRELOAD": str(library), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", "from tests.faults.forks import serve; serve()"],
@@ -107,7 +107,7 @@ class Forks:
             fds: other descriptors that it gets, under their own numbers.
 
         """
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = {"words": list(words), "environment": dict(environment), "fds": [0, 1, 2, *fds]}
         with self._lock:
             data = json.dumps(request).encode()

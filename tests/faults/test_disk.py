@@ -199,6 +199,8 @@ class TestMatrix:
         ("recover", "write", 9, (str(errno.EIO),)),
         ("recover", "link", 1, (str(errno.EIO),)),
         ("recover", "unlink", 3, (str(errno.EIO),)),
+        # what it leaves does not go on to write
+        ("recover", "none", 1, ("0", fault("write", 1, f"{errno.ENOSPC}x9", "events-"))),
     )
 
     def test_a_part_of_it(self, matrix: Matrix):

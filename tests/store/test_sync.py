@@ -12,7 +12,7 @@ import pytest
 
 from tests.store.rings import Rings, payloads
 from wsrec.store.disk import GIVES_UP, PatientDisk
-from wsrec.store.journal import Journal, JournalReader
+from wsrec.store.journal import Journal, JournalReader, delete
 from wsrec.store.sync import SyncThread
 
 JOB = b"{}"
@@ -139,3 +139,27 @@ class TestSyncThread:
         thread.start()
         thread.join(30)
         assert isinstance(thread.failed, FileNotFoundError)
+
+    @pytest.mark.parametrize("fails", [True, False])
+    def test_one_that_is_deleted_meanwhile_is_not_written_anew(self, tmp_path, batch, monkeypatch, fails):
+        """All of it is in files: it goes while a disk that refuses holds the copy of it up, or just before its end."""
+        monkeypatch.setattr("wsrec.store.disk._RETRY_SECONDS", 0.01)
+        journal = Journal(tmp_path / "journal-000001.arrows", 1, JOB)
+        journal.append(batch)
+        real, calls = os.fdatasync, list[int]()
+
+        def refusing(fd: int) -> None:
+            calls.append(fd)
+            if len(calls) == 2:
+                delete(journal.path)
+            if len(calls) == 1 or (len(calls) == 2 and fails):
+                raise OSError(5, "Input/output error")
+            real(fd)
+
+        monkeypatch.setattr(os, "fdatasync", refusing)
+        thread = SyncThread(journal, 1000.0, PatientDisk(lambda _trouble: None))
+        thread.start()
+        thread.stop()
+        assert thread.failed is None
+        assert len(calls) >= 2
+        assert list(tmp_path.iterdir()) == []
