@@ -202,7 +202,8 @@ class Journal:
     def rewrite(self) -> int:
         """Write what was appended since the last sync that succeeded to a file beside it; nothing is appended any more.
 
-        The kernel still has it, as long as it needs the memory for nothing else; the checksums tell.
+        The kernel still has it, as long as it needs the memory for nothing else; the checksums tell. Where the journal
+        was deleted meanwhile, all of it is in files that have landed, and nothing is left to do.
 
         Returns:
             How many batches were not as they had been written, and are lost if no row was made of them.
@@ -216,7 +217,10 @@ class Journal:
         lost = 0
         moved: dict[int, Span] = {}
         try:
-            tail = JournalTail(self.path)
+            try:
+                tail = JournalTail(self.path)
+            except FileNotFoundError:
+                return 0
             try:
                 for span in self._unsynced:
                     try:
@@ -227,12 +231,21 @@ class Journal:
                 tail.close()
             stream.file.sync()
             place(partial, rewritten_path(self.path))
+            if not self._has_name():
+                rewritten_path(self.path).unlink(missing_ok=True)
         finally:
             stream.file.close()
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
         self.moved = moved
         return lost
+
+    def _has_name(self) -> bool:
+        try:
+            self._file.check_name()
+        except FileNotFoundError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close the file, which was synced."""
@@ -271,6 +284,8 @@ def delete(journal: Path) -> None:
     """
     for path in files_of(journal):
         path.unlink()
+    # it may have come meanwhile, from who looks whether the journal is still there (`Journal.rewrite`)
+    rewritten_path(journal).unlink(missing_ok=True)
 
 
 class JournalTail:

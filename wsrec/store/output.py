@@ -288,15 +288,31 @@ def _encoding(field: pa.Field) -> str:
 
 
 class _HashingFile(NewFile):
-    """A new file whose SHA-256 is taken as it is written, so that finishing need not read it again."""
+    """A new file whose SHA-256 is taken as it is written, so that finishing need not read it again.
+
+    After an error it is given up: what Arrow still has goes nowhere when its streams are thrown away, instead of
+    failing once more, where nobody could be told.
+    """
 
     def __init__(self, path: Path, disk: Disk) -> None:
         super().__init__(path, disk)
         self._hash = hashlib.sha256()
+        self._error: OSError | None = None
 
     def write(self, data: Any) -> int:
+        if self._error is not None:
+            return memoryview(data).nbytes
         self._hash.update(data)
-        return super().write(data)
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._error = error
+            raise
+
+    def sync(self) -> None:
+        if self._error is not None:
+            raise self._error
+        super().sync()
 
     def digest(self) -> str:
         return self._hash.hexdigest()
