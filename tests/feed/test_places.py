@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -296,6 +297,23 @@ class TestBinary:
     def test_gzip_holds_json(self, field_reader):
         payloads = [gzip.compress(b'{"ch":"a"}'), b'{"ch":"text"}', gzip.compress(b'{"ch":"b"}')]
         assert self.read(field_reader, self.feed, payloads, [True, False, True]) == ["a", "text", "b"]
+
+    def test_each_is_read_as_what_it_is(self, field_reader):
+        """Exchanges change how they compress, and do not always keep to the kind of frame that they say."""
+        raw, large = zlib.compressobj(wbits=-15), b'{"ch":"l","x":"' + bytes(range(48, 91)) * 100 + b'"}'
+        payloads = {
+            gzip.compress(b'{"ch":"in text"}'): (False, "in text"),
+            b'{"ch":"plain"}': (True, "plain"),
+            b'[{"ch":"list"}]': (True, None),
+            raw.compress(b'{"ch":"raw"}') + raw.flush(): (True, "raw"),
+            zlib.compress(b'{"ch":"zlib"}'): (True, "zlib"),
+            zlib.compress(large): (True, "l"),
+            zlib.compress(large)[2:-4]: (True, "l"),
+            b"\x08\x96\x01": (True, None),
+            b'{"ch":"text"}': (False, "text"),
+        }
+        binary, expected = zip(*payloads.values(), strict=True)
+        assert self.read(field_reader, self.feed, list(payloads), binary) == list(expected)
 
     def test_damaged_and_endless_ones_say_nothing(self, field_reader):
         bomb = gzip.compress(b'{"ch":"a","x":"' + b" " * INFLATED_MAX + b'"}')

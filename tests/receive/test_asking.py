@@ -142,6 +142,43 @@ class TestAnswers:
         assert receiver.stop() == 0
         assert server.connections == 1
 
+    @pytest.mark.parametrize("compression", [None, "deflate"])
+    def test_pings_in_several_frames(self, receive, exchange, compression):
+        def parts(number):
+            packed = gzip.compress(json.dumps({"ping": number}).encode())
+            return [packed[:9], packed[9:12], b"", packed[12:]]
+
+        async def handler(connection):
+            # the end of a message that is too long for a ping, and one that never ends, are no part of the next
+            await connection.send(['{"x":"', "y" * 5000, '","ping":1}'])
+            await connection.send(parts(2))
+            await connection.send(['{"pi', 'ng":3}'])
+            await connection.send('{"ping":4}')
+            await connection.wait_closed()
+
+        factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True)
+        server = exchange(handler, extensions=[factory] if compression else None)
+        answers = (Answer(path="ping", text="{value}", value="ping", max_bytes=100),)
+        receiver = receive(plan(server.url, answers=answers, compression=compression))
+        receiver.until(lambda: len(receiver.reader.sent()) == 3)
+        assert [text for _, text in receiver.reader.sent()] == [b"2", b"3", b"4"]
+
+    def test_a_ping_between_whose_frames_a_connection_is_lost_is_none(self, receive, exchange):
+        async def handler(connection):
+            if server.connections == 1:
+                begun = connection.protocol
+                begun.send_text(b'{"ping":1', fin=False)
+                for data in begun.data_to_send():
+                    connection.transport.write(data)
+                connection.transport.close()
+                return
+            await connection.send('{"ping":2}')
+            await connection.wait_closed()
+
+        server = exchange(handler)
+        receiver = receive(plan(server.url, answers=(Answer(path="ping", text="{value}", value="ping"),)))
+        assert receiver.until(receiver.reader.sent) == [(TEXT, b"2")]
+
     def test_other_messages_are_not_answered(self, receive, exchange):
         async def handler(connection):
             for message in ['{"ping":1', "ping", '{"x":{"ping":1}}', '["ping"]', b"\x1f\x8bping", "[" * 200 + '"ping"']:
