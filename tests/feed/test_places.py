@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from tests.feed.conftest import read, rows
 from wsrec.feed.fields import CompiledFieldReader, Scanner
-from wsrec.feed.message import INFLATED_MAX, INT64_MIN, MessageReader
+from wsrec.feed.message import INT64_MIN, MessageReader
+from wsrec.feed.packed import INFLATED_MAX
 from wsrec.feed.schema import Feed
 
 ASKING = {

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from wsrec.feed.message import counts, extract_of, holds, inflated
+from wsrec.feed.message import counts, extract_of, holds
+from wsrec.feed.packed import unpacked
 from wsrec.feed.paths import Every, Step, first, scalar_text, steps, values
 from wsrec.feed.schema import Condition, Extract, Feed
 
@@ -19,7 +20,6 @@ MESSAGE_MAX = 1000
 """Longest text (characters) that is kept of a refusal."""
 # a message can name as many topics as it has bytes
 _KEYS_MAX = 10_000
-GZIP = b"\x1f\x8b"
 
 
 class AckOutcome(NamedTuple):
@@ -60,7 +60,7 @@ class AckTracker:
         self._ack = feed.ack
         self._keys = tuple(map(extract_of, feed.ack.key)) if feed.ack else ()
         self._channels = feed.channel_by_any_name.keys()
-        self._gzip = feed.fields is not None and feed.fields.binary == "gzip"
+        self._packed = feed.fields is not None and feed.fields.binary == "gzip"
         self._waiting: dict[int, list[_Request]] = {}
 
     @property
@@ -113,7 +113,7 @@ class AckTracker:
         return self._refusal(message) is not None or (holds(message, self._ack.where) and named)
 
     def _message(self, payload: bytes | memoryview) -> Any:
-        return _decode(inflated(payload) if self._gzip and payload[:2] == GZIP else payload)
+        return _decode(unpacked(payload) if self._packed else payload)
 
     def _id_of(self, message: Any) -> str | None:
         return None if self._ack is None or self._ack.id is None else scalar_text(first(message, self._ack.id))

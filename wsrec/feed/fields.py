@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec.structs import astuple
 
 from wsrec.feed.message import (
@@ -31,9 +32,9 @@ from wsrec.feed.message import (
     MessageReader,
     RowPlaces,
     extract_of,
-    inflated,
     row_places,
 )
+from wsrec.feed.packed import GZIP, unpacked
 from wsrec.feed.paths import Every, NotScannableError, scalar_text, steps
 from wsrec.feed.schema import Extract, Feed, Fields, Match, TimePlace, TimeUnit
 
@@ -54,7 +55,7 @@ _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, Tim
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _SIGNED = pa.decimal128(20)
 _NUMBERS = (pa.int64(), pa.uint64(), _SIGNED, _SIGNED)
-# what the binary messages of a batch may inflate to together
+# what the compressed messages of a batch may inflate to together
 _BATCH_MAX = 256 << 20
 Bools = npt.NDArray[np.bool_]
 
@@ -144,7 +145,7 @@ class CompiledFieldReader:
         """
         if self._reader is None or not len(payload):
             return self._nothing.columns(len(payload))
-        payload, readable = unpacked(self._binary, payload, readable, binary)
+        payload, readable = json_of(self._binary, payload, readable, binary)
         return self._reader.read(payload, readable, conns)
 
     def disconnected(self, conn: int) -> None:
@@ -163,17 +164,21 @@ class CompiledFieldReader:
             self._reader.message.restore(ids)
 
 
-def unpacked(kind: str, payload: pa.Array, readable: Bools, binary: Bools | None) -> tuple[pa.Array, Bools]:
-    """The JSON that is in binary messages of this kind (`fields.binary`), and which messages can be read."""
-    if binary is None or kind == "json" or not (wanted := readable & binary).any():
+def json_of(kind: str, payload: pa.Array, readable: Bools, binary: Bools | None) -> tuple[pa.Array, Bools]:
+    """The JSON in messages of a feed whose binary ones are of this kind (`fields.binary`), and which can be read."""
+    if binary is None or kind == "json":
+        return payload, readable
+    wanted = readable & binary
+    if kind == "opaque":
+        return payload, readable & ~wanted
+    wanted |= readable & pc.starts_with(payload, pattern=GZIP).to_numpy(zero_copy_only=False)
+    if not wanted.any():
         return payload, readable
     readable = readable & ~wanted
-    if kind == "opaque":
-        return payload, readable
     messages = [message if is_plain else b"" for message, is_plain in zip(_views(payload), readable, strict=True)]
     left = _BATCH_MAX
     for row, message in zip(np.flatnonzero(wanted).tolist(), _views(payload.filter(pa.array(wanted))), strict=True):
-        data = inflated(message) if left > 0 else None
+        data = unpacked(message) if left > 0 else None
         if data is not None:
             messages[row], readable[row] = data, True
             left -= len(data)
@@ -432,7 +437,7 @@ class PythonFieldReader:
         """See `CompiledFieldReader.read`."""
         if self._fields is None or not len(payload):
             return self._nothing.columns(len(payload))
-        payload, readable = unpacked(self._fields.binary, payload, readable, binary)
+        payload, readable = json_of(self._fields.binary, payload, readable, binary)
         rows: list[tuple[Any, ...]] = []
         decode_head, nested, known = self._head, self._body_key is not None, self._known
         each = itertools.repeat(0) if conns is None else conns.tolist()

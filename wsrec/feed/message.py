@@ -6,7 +6,6 @@ This is the plain way that says what is right; `wsrec.feed.fields` has faster on
 from __future__ import annotations
 
 import re
-import zlib
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -37,8 +36,6 @@ NAME_MAX = 128
 
 SCALES = {TimeUnit.NS: 1, TimeUnit.US: 1_000, TimeUnit.MS: 1_000_000, TimeUnit.S: 1_000_000_000}
 """Nanoseconds in a unit of time."""
-INFLATED_MAX = 16 << 20
-"""Bytes that a binary message may inflate to for its fields to be read."""
 _IDS_MAX = 4096
 _TEXT_MAX = 1000
 _NO_NAMES: Mapping[str, str] = {}
@@ -297,16 +294,6 @@ def extract_of(place: str | Extract) -> Extract:
 
 def _extracts(places: Places) -> tuple[Extract, ...]:
     return tuple(map(extract_of, places))
-
-
-def inflated(payload: bytes | memoryview) -> bytes | None:
-    """The JSON in a binary message of gzip (RFC 1952); None where it is none, damaged, or more than `INFLATED_MAX`."""
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        data = inflater.decompress(payload, INFLATED_MAX)
-    except zlib.error:
-        return None
-    return data if inflater.eof and not inflater.unused_data else None
 
 
 def _text(message: Any, place: Extract, names: Mapping[str, str], alike: bool) -> str | None:

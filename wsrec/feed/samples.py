@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.feed.acks import GZIP, AckTracker
+from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldReader
-from wsrec.feed.message import EARLIEST, INT64_MAX, inflated
+from wsrec.feed.message import EARLIEST, INT64_MAX
+from wsrec.feed.packed import unpacked
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import ConfigError, Feed
 
@@ -113,7 +114,7 @@ def _role(feed: Feed, acks: AckTracker, channel: str | None, payload: bytes) -> 
     if acks.is_answer(payload):
         return "answer"
     try:
-        message = json.loads((inflated(payload) if payload[:2] == GZIP else payload) or b"")
+        message = json.loads(bytes(unpacked(payload) or b""))
     except (ValueError, RecursionError):
         return ""
     for answer in feed.keep_alive.answers if feed.keep_alive else ():

@@ -1064,7 +1064,8 @@ class ClientKeepAlive(_Model):
     )
     answers: tuple[Answer, ...] = Field(
         default=(),
-        description="Pings that the exchange sends as JSON (also in gzip), and how each is answered, within 0.1 s.",
+        description="Pings that the exchange sends as JSON (also in gzip, or in several frames), and how each is "
+        "answered, within 0.1 s.",
         max_length=16,
     )
     ask_after: float = Field(
@@ -1144,8 +1145,8 @@ class Fields(_Model):
     )
     binary: Literal["json", "gzip", "opaque"] = Field(
         default="json",
-        description="What binary messages hold: `json`, `gzip` of JSON, or `opaque`: nothing is read of them. Text "
-        "messages are JSON.",
+        description="What binary messages hold: `json`, `gzip` of JSON (or zlib, deflate, plain JSON, and gzip in text "
+        "messages: each is read as what it is), or `opaque`: nothing is read of them. Other text messages are JSON.",
     )
     binary_schema: str | None = Field(
         default=None,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.feed.arrays import codes, known, values
-from wsrec.feed.fields import Bools, FieldColumns, unpacked
+from wsrec.feed.fields import Bools, FieldColumns, json_of
 from wsrec.feed.message import fitting_unit, row_places
 from wsrec.feed.schema import Feed, TimeUnit
 
@@ -126,7 +126,7 @@ class TimeChecker:
     def _unit(self, channel: str | None, payload: pa.Array, binary: Bools, time: int) -> TimeUnit | None:
         assert self._feed.fields is not None
         places = row_places(self._feed, self._channels.get(channel) if channel else None).time
-        message, _ = unpacked(self._feed.fields.binary, payload, np.ones(1, np.bool_), binary)
+        message, _ = json_of(self._feed.fields.binary, payload, np.ones(1, np.bool_), binary)
         return fitting_unit(message[0].as_py(), places, time, self._tolerance)
 
     def take(self) -> list[OddTime]:

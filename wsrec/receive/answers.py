@@ -2,7 +2,7 @@
 
 The hot path does not look into messages. So the slots that were published since the last look are looked at here, all
 at once: those of the connections concerned that are short enough are read where they lie in the byte ring, if they
-still do. A feed without such pings costs nothing.
+still do. What comes in several frames is joined, up to the length of a ping. A feed without such pings costs nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import asyncio
 import json
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from wsrec.feed.packed import unpacked
 from wsrec.feed.paths import first, steps
 from wsrec.feed.plan import Answer
 from wsrec.receive.producer import Producer
@@ -25,9 +27,7 @@ from wsrec.wire import frames
 INTERVAL = 0.05
 # a ping of a few hundred bytes does not become more than this
 _INFLATED_MAX = 64 << 10
-_GZIP = b"\x1f\x8b"
-_WHOLE = int(Flag.FIN)
-_KIND = int(Flag.FIN | Flag.SENT | Flag.EVENT)
+_OWN = int(Flag.SENT | Flag.EVENT)
 
 
 class Pinged(NamedTuple):
@@ -45,6 +45,14 @@ class Pinged(NamedTuple):
     answer: Callable[[str, str], None]
 
 
+@dataclass
+class _Begun:
+    """A message of several frames, of which more is to come."""
+
+    compressed: bool
+    data: bytearray
+
+
 class Answers:
     """Looks for pings, and answers them.
 
@@ -60,8 +68,11 @@ class Answers:
         self._seen = producer.count
         # longest message worth a look, by connection
         self._longest = np.zeros(1 << 16, np.uint32)
+        self._asked = np.zeros(1 << 16, np.bool_)
         for conn, one in pinged.items():
             self._longest[conn] = max(answer.max_bytes for answer in one.answers)
+            self._asked[conn] = True
+        self._begun: dict[int, _Begun] = {}
 
     async def run(self) -> None:
         """Look again and again, until cancelled; at once over where there is nothing to look for."""
@@ -72,19 +83,47 @@ class Answers:
     def look(self) -> None:
         """Answer the pings among what was published since the last look."""
         ring, published = self._producer.slots, self._producer.count
-        start, self._seen = max(self._seen, published - ring.capacity), published
+        start = max(self._seen, published - ring.capacity)
+        if start > self._seen:
+            self._begun.clear()
+        self._seen = published
         slots = ring.run(start, published)
         opcode = slots["opcode"]
-        short = (slots["flags"] & _KIND == _WHOLE) & (opcode > 0) & (opcode < frames.CLOSE)
-        short &= slots["length"] <= self._longest[slots["conn"]]
-        for row in np.flatnonzero(short).tolist():
-            one = self._pinged.get(int(slots["conn"][row]))
-            if one is not None:
-                offset, length = int(slots["offset"][row]), int(slots["length"][row])
-                # received since, bytes may lie over it
-                if offset >= one.ring.head.read() - one.ring.capacity:
-                    compressed = bool(slots["flags"][row] & Flag.RSV1)
-                    _answer(one, bytes(one.ring.slice(offset, length)), compressed=compressed)
+        mine = self._asked[slots["conn"]] & (slots["flags"] & _OWN == 0) & (opcode < frames.CLOSE)
+        whole = (slots["flags"] & Flag.FIN != 0) & (opcode > 0)
+        # a long message costs no more than to be passed over
+        wanted = mine & (~whole | (slots["length"] <= self._longest[slots["conn"]]))
+        for row in np.flatnonzero(wanted).tolist():
+            one, slot = self._pinged[int(slots["conn"][row])], slots[row]
+            message = self._message(one, slot) if whole[row] else self._joined(one, slot)
+            if message is not None:
+                _answer(one, bytes(message.data), compressed=message.compressed)
+
+    def _message(self, one: Pinged, slot: np.void) -> _Begun | None:
+        """What a slot holds; None where it is too long for a ping, or bytes received since lie over it."""
+        offset, length = int(slot["offset"]), int(slot["length"])
+        if length > self._longest[slot["conn"]] or offset < one.ring.head.read() - one.ring.capacity:
+            return None
+        return _Begun(bool(slot["flags"] & Flag.RSV1), bytearray(one.ring.slice(offset, length)))
+
+    def _joined(self, one: Pinged, slot: np.void) -> _Begun | None:
+        """The message of several frames that a slot completes; None where it does not, or it is none that counts."""
+        conn = int(slot["conn"])
+        begun = self._begun.pop(conn, None)
+        part = self._message(one, slot)
+        if part is None:
+            return None
+        if slot["opcode"] > 0:
+            # what was begun before it was left so by a connection that was lost
+            begun = part
+        elif begun is None or len(begun.data) + len(part.data) > self._longest[conn]:
+            return None
+        else:
+            begun.data += part.data
+        if slot["flags"] & Flag.FIN:
+            return begun
+        self._begun[conn] = begun
+        return None
 
 
 def _answer(one: Pinged, payload: bytes, *, compressed: bool) -> None:
@@ -111,15 +150,13 @@ def _may_hold(data: bytes, path: str) -> bool:
 
 
 def _inflated(payload: bytes, *, compressed: bool) -> bytes:
-    """What a message says: as it came, or out of permessage-deflate (RFC 7692), or out of gzip."""
+    """What a message says: as it came, or out of permessage-deflate (RFC 7692), or as the exchange packed it."""
     try:
         if compressed:
             payload = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + b"\0\0\xff\xff", _INFLATED_MAX)
-        if payload.startswith(_GZIP):
-            payload = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(payload, _INFLATED_MAX)
     except zlib.error:
         return b""
-    return payload
+    return bytes(unpacked(payload, _INFLATED_MAX) or b"")
 
 
 def _json(value: Any) -> str:
