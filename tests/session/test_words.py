@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from wsrec.session.lock import OutputLock
+
 FEED = """
 name: curt
 description: an exchange of few words
@@ -131,6 +133,18 @@ class TestAtTheEnd:
         result = wsrec.run(*words)
         assert (result.returncode, result.stdout) == (3, "")
         assert "nothing was received" in result.stderr
+
+    def test_a_folder_that_another_one_holds(self, wsrec, tmp_path):
+        with OutputLock(tmp_path):
+            held = wsrec.run("record", "demo", "--out", tmp_path, "--quiet")
+            free = wsrec.run("record", "demo", "--out", tmp_path, "--quiet", "--if-free")
+        assert (held.returncode, held.stdout) == (75, "")
+        assert f"process {os.getpid()}" in held.stderr
+        assert "--if-free" in held.stderr
+        assert (free.returncode, free.stdout, free.stderr) == (0, "", "")
+        both = wsrec.run("record", "demo", "--out", tmp_path, "--takeover", "--if-free")
+        assert both.returncode == 2
+        assert "--takeover" in both.stderr
 
     def test_silent_at_status_0_however_long_the_writer_takes(self, recording):
         running = recording("--quiet")
