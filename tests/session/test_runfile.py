@@ -35,6 +35,7 @@ batch: 50ms
 batch-size: 1MiB
 fsync: 2s
 takeover: true
+if-free: false
 reserve: 10GB
 json: true
 quiet: true
@@ -90,6 +91,7 @@ class TestSettings:
             "batch-size": 1 << 20,
             "fsync": 2,
             "takeover": True,
+            "if-free": False,
             "reserve": 10**10,
             "json": True,
             "quiet": True,

@@ -184,17 +184,17 @@ class _RecordCommand(click.Command):
     help="Where a recorder holds DIR: record beside it, end it once all is connected, and go on alone.",
 )
 @click.option(
+    "--if-free",
+    is_flag=True,
+    help="Where a recorder holds DIR: end at once with status 0 in place of 75, for crontabs.",
+)
+@click.option(
     "--reserve",
     type=SizeType(),
     help="Disk space to keep free for others: with less the disk counts as full. [default: none]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary, or why nothing started, as one JSON object.")
-@click.option(
-    "--quiet",
-    "-q",
-    is_flag=True,
-    help="Say nothing unless something is wrong; nothing at status 75 either, for crontabs.",
-)
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing unless something is wrong.")
 def record(
     targets: tuple[Wanted, ...],
     out: Path,
@@ -218,6 +218,7 @@ def record(
     batch_size: int,
     fsync: float,
     takeover: bool,
+    if_free: bool,
     reserve: int | None,
     as_json: bool,
     quiet: bool,
@@ -235,6 +236,7 @@ def record(
       wsrec record binance --symbols all --channels book --shard 3/16
       wsrec record binance binance-usdm --until 17:30 --out /data/captures
       wsrec record binance --out /data/captures --takeover
+      wsrec record binance --out /data/captures --quiet --if-free
       wsrec record run.yaml --duration 10m
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
 
@@ -249,6 +251,8 @@ def record(
         duration, until = _typed_end(duration, until)
     if duration is not None and until is not None:
         _fail("--duration and --until: give one of them", ExitStatus.USAGE, as_json)
+    if takeover and if_free:
+        _fail("--takeover and --if-free: give one of them", ExitStatus.USAGE, as_json)
     seconds = None if until is None else (until - datetime.now(UTC)).total_seconds()
     options = RecordOptions(
         out=out,
@@ -281,12 +285,15 @@ def record(
     except ConfigError as error:
         _fail(str(error), ExitStatus.USAGE, as_json)
     except OutputLockedError as error:
-        if quiet:
-            # the folder is being recorded: nothing is wrong, and a crontab that starts one each minute says nothing
+        if if_free:
             if as_json:
-                _print_failure(str(error), ExitStatus.LOCKED)
-            raise click.exceptions.Exit(int(ExitStatus.LOCKED)) from error
-        cure = "take it over with --takeover, stop that one, or choose another --out"
+                _print_failure(str(error), ExitStatus.COMPLETE)
+            elif not quiet:
+                click.echo(f"nothing to do: {clean(str(error), 2000)}", err=True)
+            return
+        cure = (
+            "take it over with --takeover, stop that one, choose another --out, or say --if-free if that is no failure"
+        )
         _fail(f"{error}; {cure}", ExitStatus.LOCKED, as_json)
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json)

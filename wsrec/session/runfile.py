@@ -190,6 +190,7 @@ class Run(_Model):
     batch_size: _Size | None = Field(default=None, description="Bytes that are journalled at once.")
     fsync: _Duration | None = Field(default=None, description="Time between two syncs of the journal.")
     takeover: bool | None = Field(default=None, description="Take over from the recorder that holds the folder.")
+    if_free: bool | None = Field(default=None, description="End with status 0 where another recorder holds the folder.")
     reserve: _Size | None = Field(default=None, description="Disk space to keep free for others.")
     json_: bool | None = Field(default=None, alias="json", description="Print the summary as JSON.")
     quiet: bool | None = Field(default=None, description="Say nothing unless something is wrong.")
