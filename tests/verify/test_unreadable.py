@@ -124,6 +124,41 @@ def test_recovery_that_cannot_read_says_so(out, locked, powerless):
     )
 
 
+class TestJournals:
+    """What a recorder left is not nothing because it cannot be read."""
+
+    @pytest.fixture
+    def left(self, out):
+        folder = out / ".wsrec" / "20261127T000000Z-1e57ed"
+        folder.mkdir()
+        journal = folder / "journal-000001.arrows"
+        journal.write_bytes(b"whatever it may hold")
+        return {"session": folder, "journal": journal}
+
+    @pytest.mark.parametrize(
+        ("command", "what"), [("verify", "session"), ("recover", "session"), ("recover", "journal")]
+    )
+    def test_no_permission_is_a_status_of_its_own(self, out, left, locked, powerless, command, what):
+        path = locked(left[what])
+        result = powerless(command, out)
+        said = result.stdout + result.stderr
+        assert (result.returncode, f"{path}: cannot be read: Permission denied" in said) == (UNREADABLE, True), said
+        assert re.search("nothing to recover|0 journals|recovered", said) is None, said
+        path.chmod(0o700)
+        assert left["journal"].read_bytes() == b"whatever it may hold"
+
+    @pytest.mark.parametrize(("what", "mode"), [("session", 0), ("own folder", 0o300)])
+    def test_a_recorder_that_starts_says_so(self, out, left, powerless, what, mode):
+        path = {**left, "own folder": out / ".wsrec"}[what]
+        path.chmod(mode)
+        try:
+            result = powerless("record", "ws://127.0.0.1:1/", "--duration", "1s", "--quiet", "--out", out)
+        finally:
+            path.chmod(0o700)
+        assert result.returncode != 0
+        assert f"{path}: cannot be read: Permission denied" in result.stderr, result.stderr
+
+
 class TestDamaged:
     @pytest.mark.parametrize(
         ("content", "cause"),
