@@ -142,7 +142,9 @@ class TestJournals:
         path = locked(left[what])
         result = powerless(command, out)
         said = result.stdout + result.stderr
-        assert (result.returncode, f"{path}: cannot be read: Permission denied" in said) == (UNREADABLE, True), said
+        assert (result.returncode, f"{path.name}: cannot be read: Permission denied" in said) == (UNREADABLE, True), (
+            said
+        )
         assert re.search("nothing to recover|0 journals|recovered", said) is None, said
         path.chmod(0o700)
         assert left["journal"].read_bytes() == b"whatever it may hold"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wsrec.cli.types import FolderType
 from wsrec.report.terminal import reading_progress
-from wsrec.store.capture import cannot_read
+from wsrec.store.folders import cannot_read
 from wsrec.units import clean, printable_json
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.terminal import print_verification

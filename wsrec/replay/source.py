@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from wsrec.replay import text
 from wsrec.replay.message import Message, SourceError, UnreadableSourceError
-from wsrec.store.capture import CaptureError, UnreadableError, cannot_read, message_files, metadata, open_messages
+from wsrec.store.capture import CaptureError, UnreadableError, message_files, metadata, open_messages
+from wsrec.store.folders import cannot_read
 
 Item = TypeVar("Item")
 Part = tuple[int, Callable[[], Iterator[Item]]]

@@ -49,8 +49,8 @@ from wsrec.store.capture import (
     message_files,
     metadata,
     open_messages,
-    parquet_files,
 )
+from wsrec.store.folders import parquet_files
 from wsrec.units import duration
 
 TOTAL_WITHOUT_NIC = Step("event_to_handoff", EVENT, HANDOFF)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from wsrec.ring.events import EventKind
 from wsrec.session.lock import OutputLock
 from wsrec.store import manifest
-from wsrec.store.capture import UnreadableError
+from wsrec.store.capture import EXIT_UNREADABLE, UnreadableError
 from wsrec.store.recovery import recover
 
 
@@ -86,9 +86,10 @@ def recover_folder(out: Path) -> Recovery:
     except OSError as error:
         raise UnreadableError(out / ".wsrec", error) from error
     failures: list[str] = []
+    unreadable: list[UnreadableError] = []
     with OutputLock(out):
         before = len(manifest.read(out))
-        recovered = recover(out, failures.append)
+        recovered = recover(out, failures.append, on_unreadable=unreadable.append)
         landed = manifest.read(out)[before:]
     sessions = []
     for session in recovered:
@@ -102,7 +103,9 @@ def recover_folder(out: Path) -> Recovery:
                 session=session.session, rows=session.rows, torn=tuple(sorted(torn)), lost=interval, files=files
             )
         )
-    return Recovery(status=1 if failures else 0, out=str(out), sessions=tuple(sessions), failures=tuple(failures))
+    status = 1 if failures else EXIT_UNREADABLE if unreadable else 0
+    failures += map(str, unreadable)
+    return Recovery(status=status, out=str(out), sessions=tuple(sessions), failures=tuple(failures))
 
 
 def _interval(detail: dict[str, Any]) -> LostInterval:

@@ -16,6 +16,7 @@ from pathlib import Path
 from wsrec.child import LogLine
 from wsrec.session.lock import OutputLock
 from wsrec.session.supervisor import RECEIVER_PATIENCE, WRITER_PATIENCE, Supervisor
+from wsrec.store.folders import cannot_read, session_folders
 from wsrec.store.orphan import take
 
 _LOOK = 0.05
@@ -49,9 +50,15 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
 
 def bring_home(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
     """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost."""
-    for orphan in take(out):
+    try:
+        orphans, folders = take(out), session_folders(out)
+    except OSError as error:
+        cure = "what a recorder before this one left there is neither told nor recovered: give this one the permission"
+        on_log(LogLine(level="error", message=f"{out / '.wsrec'}: {cannot_read(error)}", cure=cure))
+        return
+    for orphan in orphans:
         on_log(LogLine(level="warning", message=orphan.text))
-    if not any(folder.name not in own for folder in (out / ".wsrec").glob("*/")):
+    if all(folder.name in own for folder in folders):
         return
     # only here: what recovers is most of the writer, and takes as long to import; a start without that is the rule
     from wsrec.store.recovery import recover

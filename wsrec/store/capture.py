@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsrec.store.folders import cannot_read, parquet_files
 from wsrec.store.schema import MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
 
 EXIT_UNREADABLE = 66
@@ -29,20 +30,6 @@ class UnreadableError(CaptureError):
 
     def __init__(self, path: str | Path, error: OSError) -> None:
         super().__init__(f"{path}: {cannot_read(error)}")
-
-
-def cannot_read(error: OSError) -> str:
-    """The words for it: they are never those for what is damaged."""
-    return f"cannot be read: {error.strerror or error}"
-
-
-def parquet_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
-    """All Parquet files below a folder, in order of their names; `on_error` is told of folders that cannot be read."""
-    found = []
-    for name, folders, files in os.walk(folder, onerror=on_error):
-        folders.sort()
-        found += [Path(name, file) for file in files if file.endswith(".parquet")]
-    return sorted(found)
 
 
 def message_files(

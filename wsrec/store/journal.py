@@ -39,6 +39,7 @@ import pyarrow as pa
 from wsrec.ring.slotring import SLOT_DTYPE
 from wsrec.store.batch import JOURNAL_SCHEMA, Batch, payload_offsets
 from wsrec.store.disk import NewFile, NotAsWrittenError
+from wsrec.store.folders import matching
 from wsrec.store.output import place, sync_folder
 
 JOURNAL_VERSION = b"4"
@@ -263,9 +264,14 @@ def rewritten_path(journal: Path) -> Path:
 
 
 def journals(folder: Path) -> list[Path]:
-    """The journals of a session, in order; of one that is gone, something may still stand beside it."""
-    found = {*folder.glob("journal-*.arrows")}
-    for path in folder.glob("rewritten-*.arrows"):
+    """The journals of a session, in order; of one that is gone, something may still stand beside it.
+
+    Raises:
+        OSError: the folder cannot be read.
+
+    """
+    found = {*matching(folder, "journal-*.arrows")}
+    for path in matching(folder, "rewritten-*.arrows"):
         found.add(path.with_name(f"journal-{path.stem.partition('-')[2]}.arrows"))
     return sorted(path for path in found if not path.is_symlink())
 

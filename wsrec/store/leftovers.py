@@ -9,6 +9,7 @@ in the way of a file is set aside under `.wsrec/aside`, and slots that stand in 
 from __future__ import annotations
 
 import errno
+import re
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from wsrec.store import manifest
 from wsrec.store.batch import Batch
 from wsrec.store.capture import metadata
 from wsrec.store.disk import GIVES_UP, Disk
+from wsrec.store.folders import matching, parquet_files
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import JournalReader, delete, files_of, journals
 from wsrec.store.manifest import ManifestLine
@@ -207,10 +209,13 @@ class Leftovers:
     def clear_way(self, disk: Disk = GIVES_UP) -> None:
         """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
         known = {path for line in self.lines for path in (line.path, line.events_path)}
-        in_the_way = [*self._folder.glob("*.partial")]
+        in_the_way = matching(self._folder, "*.partial")
+        mine = re.compile(re.escape(self._folder.name) + r"-[0-9].*\.parquet", re.DOTALL)
         for kind in ("messages", "events"):
-            files = (self._out / kind).rglob(f"{self._folder.name}-[0-9]*.parquet")
-            in_the_way += [path for path in files if str(path.relative_to(self._out)) not in known]
+            files = parquet_files(self._out / kind, _raise_but_if_gone)
+            in_the_way += [
+                path for path in files if mine.fullmatch(path.name) and str(path.relative_to(self._out)) not in known
+            ]
         for path in in_the_way:
             disk.retry(lambda path=path: set_aside(self._out, path))  # type: ignore[misc]
 
@@ -248,6 +253,11 @@ class DoneJournals:
                 if path not in self._told:
                     self._told.add(path)
                     self._on_stuck(path, error)
+
+
+def _raise_but_if_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _raise(_path: Path, error: OSError) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from wsrec.store.folders import matching
 from wsrec.units import utc
 
 _NAME = "orphaned-{}.json"
@@ -49,9 +50,14 @@ def leave(out: Path, orphan: Orphan) -> None:
 
 
 def take(out: Path) -> list[Orphan]:
-    """Read all notes and delete them; what cannot be read is left where it is."""
+    """Read all notes and delete them; one that cannot be read is left where it is.
+
+    Raises:
+        OSError: their folder cannot be read.
+
+    """
     found = []
-    for path in sorted((out / ".wsrec").glob(_NAME.format("*"))):
+    for path in matching(out / ".wsrec", _NAME.format("*")):
         try:
             found.append(msgspec.json.decode(path.read_bytes(), type=Orphan))
             path.unlink()

@@ -15,9 +15,11 @@ import pyarrow as pa
 from wsrec.ring import loss
 from wsrec.ring.events import EventKind
 from wsrec.store import alive
+from wsrec.store.capture import UnreadableError
 from wsrec.store.claim import LiveSessionError, alone
 from wsrec.store.disk import NotAsWrittenError
-from wsrec.store.journal import JournalReader
+from wsrec.store.folders import session_folders
+from wsrec.store.journal import JournalReader, files_of, journals
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline, interval
@@ -60,28 +62,53 @@ class Recovered(NamedTuple):
         return f"{what}; lost from {utc(self.lost_from)} to {utc(self.lost_to)} UTC at most"
 
 
-def recover(out: Path, on_error: Callable[[str], None], own: Collection[str] = ()) -> list[Recovered]:
+def recover(
+    out: Path,
+    on_error: Callable[[str], None],
+    own: Collection[str] = (),
+    on_unreadable: Callable[[UnreadableError], None] | None = None,
+) -> list[Recovered]:
     """Recover every session that was interrupted.
 
     Args:
         out: the output folder, locked by the caller.
         on_error: told of each session that cannot be recovered; its journals stay where they are.
         own: sessions of the caller, which are being recorded.
+        on_unreadable: told in its place of those that cannot even be read.
+
+    Raises:
+        OSError: the folder of the sessions cannot be read.
 
     """
     recovered = []
-    for folder in sorted((out / ".wsrec").glob("*/")):
-        if folder.name == "aside" or folder.name in own:
+    for folder in session_folders(out):
+        if folder.name in own:
             continue
         try:
+            _check_readable(folder)
             with alone(folder):
                 found = _recover_session(out, folder, on_error)
             recovered += [] if found is None else [found]
+        except UnreadableError as error:
+            if on_unreadable is None:
+                on_error(f"{error}; what session {folder.name} left is kept there")
+            else:
+                on_unreadable(error)
         except LiveSessionError as error:
             on_error(str(error))
         except _UNRECOVERABLE as error:
             on_error(f"session {folder.name} cannot be recovered now: {error}; its journals are kept in {folder}")
     return recovered
+
+
+def _check_readable(folder: Path) -> None:
+    path = folder
+    try:
+        for journal in journals(folder):
+            for path in files_of(journal):
+                path.open("rb").close()
+    except PermissionError as error:
+        raise UnreadableError(path, error) from error
 
 
 def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -> Recovered | None:

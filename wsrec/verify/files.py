@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.report.columns import first_line
-from wsrec.store.capture import CaptureError, UnreadableError, cannot_read, damage, metadata, open_messages
+from wsrec.store.capture import CaptureError, UnreadableError, damage, metadata, open_messages
+from wsrec.store.folders import cannot_read
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_ADDED, METADATA_KEYS, SCHEMA_VERSION
 from wsrec.verify.inventory import Pair, is_file

@@ -12,8 +12,8 @@ import msgspec
 
 from wsrec.report.columns import first_line
 from wsrec.session.lock import is_held
-from wsrec.store.capture import cannot_read, parquet_files
 from wsrec.store.claim import is_live
+from wsrec.store.folders import cannot_read, matching, parquet_files, session_folders
 from wsrec.store.manifest import ManifestLine, manifest_path
 from wsrec.verify.model import Finding, Kind
 
@@ -113,10 +113,8 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
         there = [root / kind for kind in _KINDS if (root / kind).exists()]
         files = sorted(path for folder in there for path in parquet_files(folder, refused))
     else:
-        files = _named(only)
-    if (root / _OWN).exists():
-        next((root / _OWN).iterdir(), None)
-    journals = _journals(root)
+        files = _named(only, refused)
+    journals = _journals(root, refused)
     held = is_held(root) if journals else False
     listed = manifest_path(root).exists()
     pairs: dict[tuple[str, str, int], Pair] = {}
@@ -146,9 +144,9 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
     return Inventory(root, only is None, listed, by_session, journals, held, findings)
 
 
-def _named(only: list[Path]) -> list[Path]:
+def _named(only: list[Path], refused: Callable[[OSError], None]) -> list[Path]:
     """The files that were named, and the other one of each pair."""
-    files = {file for path in only for file in (path.rglob("*.parquet") if path.is_dir() else (path,))}
+    files = {file for path in only for file in (parquet_files(path, refused) if path.is_dir() else (path,))}
     for path in list(files):
         for one, other in (_KINDS, _KINDS[::-1]):
             if one in path.parts:
@@ -251,17 +249,20 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _journals(root: Path) -> dict[str, tuple[int, int]]:
+def _journals(root: Path, refused: Callable[[OSError], None]) -> dict[str, tuple[int, int]]:
     left: dict[str, tuple[int, int]] = {}
-    for folder in sorted((root / _OWN).glob("*/")):
-        if folder.name != "aside" and folder.is_dir():
-            sizes = []
-            for journal in folder.glob("journal-*.arrows"):
+    for folder in session_folders(root):
+        sizes = []
+        try:
+            for journal in matching(folder, "journal-*.arrows"):
                 try:
                     sizes.append(journal.stat().st_size)
                 except FileNotFoundError:
                     continue  # its recorder was done with it meanwhile
-            left[folder.name] = (len(sizes), sum(sizes))
+        except OSError as error:
+            refused(error)
+            continue
+        left[folder.name] = (len(sizes), sum(sizes))
     return left
 
 

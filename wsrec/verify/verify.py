@@ -28,7 +28,7 @@ from wsrec.feed.times import TimeChecker
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.ring.events import EventKind
-from wsrec.store.capture import cannot_read
+from wsrec.store.folders import cannot_read
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
