@@ -1,64 +1,167 @@
-"""Plays random sessions and counts what `wsrec verify` says of them that is not so."""
+"""Plays random sessions and counts what `wsrec verify` says of them that is not so.
+
+scripts/verify-model 10000                     with an environment of its own
+python -m tests.verify.play 10000 --jobs 16    in one that has wsrec's packages
+"""
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import random
+import sys
 import tempfile
+import time
+import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.verify.sessions import Session, false_claims
+from tests.verify.damage import damage_capture
+from tests.verify.recording import Recording
+from tests.verify.sessions import Session
+from tests.verify.truth import held, held_by_session, judge, missed
+from tests.verify.world import HOUR, SECOND
 from wsrec.verify.model import Kind
 from wsrec.verify.verify import verify
 
 _SHOWN = 20
+# 2021-03-04T13:50:00 UTC, and 2090-01-01: later than the machine that plays it says it is
+_DATES = (1_614_865_800 * SECOND, 3_786_912_000 * SECOND)
 
 
-def play(seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Play one session; what it was, and what is wrong with what was said of it."""
+def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
+    """Play one folder's sessions; what they were, and what is wrong with what was said of them."""
     chance = random.Random(seed)
-    session = Session(chance, acks=chance.random() < 0.8)
-    session.play()
-    status = session.record(folder)
-    found = verify([folder])
-    (capture,) = found.captures
-    wrong = false_claims(session, found)
-    wrong += [f.what for f in capture.findings if f.kind in (Kind.DAMAGED, Kind.CONTRADICTION)]
-    if not session.killed and found.status != status:
-        wrong.append(f"the recorder ends with {status}, its verification with {int(found.status)}")
-    missed = [lost for each in session.missed.values() for lost in each]
-    counted = Counter(f"streams {stream.state}" for each in capture.sessions for stream in each.streams)
-    counted[f"status {int(found.status)}"] += 1
-    counted["messages"] += sum(each.rows for each in capture.sessions)
-    counted["missed messages"] += len(missed)
+    out.mkdir(parents=True)
+    counted: Counter[str] = Counter()
+    ahead = chance.choice([*_DATES, _DATES[0]])
+    played: list[tuple[Session, Recording]] = []
+    for number in range(chance.choice([1, 1, 1, 1, 2, 3])):
+        session = Session(chance, f"s{number}", ahead)
+        session.play()
+        recording = Recording(session, chance, out)
+        recording.run()
+        played.append((session, recording))
+        # and between two sessions the clock is set too
+        ahead = session.clock.utc(0) + chance.choice([11 * SECOND, 60 * SECOND, -HOUR, 5 * HOUR])
+    wrong = [error for _, recording in played if not recording.unsound for error in recording.errors]
+    sessions = {session.name: session for session, _ in played}
+    wrong += _unwritten(played, held_by_session(out, ()))
+    part = _part(out, chance)
+    hit = damage_capture(out, chance) if chance.random() < 0.35 else set()
+    there = held_by_session(out, hit)
+    found = verify([out])
+    unsound = any(recording.unsound for _, recording in played)
+    verdict = judge(sessions, there, found, exact=None if unsound else not hit)
+    wrong += verdict.false
+    if not hit:
+        wrong += _disagreements(played, found)
+        if part:
+            verdict_of_part = judge(sessions, _held_in(part), verify(part), exact=None)
+            wrong += [f"of {len(part)} files: {each}" for each in verdict_of_part.false]
+            counted["claims"] += verdict_of_part.claims
+    for capture in found.captures:
+        counted.update(f"streams {stream.state}" for each in capture.sessions for stream in each.streams)
+    counted["sessions"] += len(played)
+    counted["sessions with steps of the clock"] += sum(bool(session.clock.steps) for session, _ in played)
+    counted["sessions with damaged files"] += len(played) if hit else 0
+    counted["sessions with damaged journals"] += sum(recording.unsound for _, recording in played)
+    counted["messages sent"] += sum(len(sent) for s in sessions.values() for sent in s.exchange.sent.values())
+    counted["messages missed"] += sum(
+        len(lost) for s in sessions.values() for lost in missed(s, there.get(s.name, ())).values()
+    )
+    counted["claims"] += verdict.claims
     counted["false claims"] += len(wrong)
-    return counted, [f"session {seed}: {each}" for each in wrong]
+    return counted, [f"seed {seed}: {each}" for each in wrong]
+
+
+def _unwritten(played, there) -> list[str]:
+    """What was handed off and journalled, and is in no file."""
+    wrong = []
+    for session, recording in played:
+        if recording.unsound or recording.unrecovered:
+            continue
+        until = session.killed
+        handed_off = {key for key in session.delivered if until is None or key[1] <= until}
+        lost = handed_off - there.get(session.name, set())
+        more = there.get(session.name, set()) - handed_off
+        wrong += [f"session {session.name}: handed off and in no file: {key}" for key in sorted(lost)[:3]]
+        wrong += [f"session {session.name}: in a file and never handed off: {key}" for key in sorted(more)[:3]]
+    return wrong
+
+
+def _part(out: Path, chance: random.Random) -> list[Path]:
+    files = sorted((out / "messages").rglob("*.parquet"))
+    return chance.sample(files, chance.randint(1, len(files))) if files and chance.random() < 0.3 else []
+
+
+def _held_in(files: list[Path]):
+    there: dict[str, set[tuple[str, int]]] = {}
+    for path in files:
+        there.setdefault(path.name.rpartition("-")[0], set()).update(held(path))
+    return there
+
+
+def _disagreements(played, found) -> list[str]:
+    """What a sound capture must not be called, and exit statuses that differ."""
+    (capture,) = found.captures
+    wrong = [f"{f.where}: {f.what}" for f in capture.findings if f.kind in (Kind.DAMAGED, Kind.CONTRADICTION)]
+    for session, recording in played:
+        if session.killed is not None and not recording.unrecovered and not recording.unsound:
+            told = [each for said in capture.sessions if said.session == session.name for each in said.losses]
+            if not any(each.monotonic_from <= session.killed <= each.monotonic_to for each in told):
+                wrong.append(f"session {session.name}: killed at {session.killed}, and no loss lasts until then")
+    if len(played) == 1:
+        ((session, recording),) = played
+        status = recording.status
+        if status is not None and found.status != status:
+            wrong.append(f"the recorder ends with {status}, its verification with {int(found.status)}")
+        if session.calm and found.status not in (0, 3):
+            wrong.append(f"nothing happened to it, and its verification ends with {int(found.status)}")
+    return wrong
 
 
 def _play(seed: int) -> tuple[Counter[str], list[str]]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        return play(seed, Path(folder) / "out")
+        try:
+            return play(seed, Path(folder) / "out")
+        except Exception:  # noqa: BLE001 (one seed's failure is told with its number, and the others go on)
+            return Counter({"false claims": 1}), [f"seed {seed}: {traceback.format_exc()}"]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Play them; 1 where anything was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sessions", nargs="?", type=int, default=10_000)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first")
-    parser.add_argument("--processes", type=int, default=2)
-    asked = parser.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sessions", nargs="?", type=int, default=10_000, help="how many, 10,000 by default")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first folder")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, by default one a processor")
+    asked = parser.parse_args(arguments)
     total: Counter[str] = Counter()
-    shown = 0
-    with ProcessPoolExecutor(asked.processes) as pool:
-        seeds = range(asked.first, asked.first + asked.sessions)
-        for number, (counted, wrong) in enumerate(pool.map(_play, seeds, chunksize=20), 1):
+    shown = folders = 0
+    began = told = time.monotonic()
+    # forked workers would share the threads and locks of what pyarrow has begun
+    with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(_play, asked.first + n) for n in range(asked.sessions)]
+        waiting.reverse()
+        while total["sessions"] < asked.sessions and waiting:
+            counted, wrong = waiting.pop().result()
             total += counted
+            folders += 1
             for each in wrong[: max(_SHOWN - shown, 0)]:
                 print(each, flush=True)
             shown += len(wrong)
-            if number % 500 == 0:
-                print(f"{number:,} sessions, {total['false claims']:,} false claims", flush=True)
-    print(f"{asked.sessions:,} sessions: " + ", ".join(f"{count:,} {what}" for what, count in sorted(total.items())))
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                print(f"{total['sessions']:,} sessions, {total['false claims']:,} false claims", flush=True)
+        pool.shutdown(cancel_futures=True)
+    seconds = time.monotonic() - began
+    print(f"{folders:,} folders, seeds {asked.first} to {asked.first + folders - 1}, in {seconds:.0f} s:")
+    for what in sorted({*total, "false claims"}, key=lambda what: (what == "false claims", what)):
+        print(f"{total[what]:>14,} {what}")
     return 1 if total["false claims"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

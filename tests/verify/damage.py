@@ -1,0 +1,55 @@
+"""What becomes of files: emptied, cut off, overwritten by another program, a bit that flips, deleted."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from wsrec.store.manifest import manifest_path
+
+
+def damage(path: Path, chance: random.Random) -> None:
+    """Damage a file, so that not all of it is what was written."""
+    data = path.read_bytes()
+    kind = chance.choice(["empty", "cut", "foreign", "flipped", "flipped", "gone"])
+    if kind == "gone" or not data:
+        path.unlink()
+        return
+    at = chance.randrange(len(data))
+    path.write_bytes(
+        {
+            "empty": b"",
+            "cut": data[:at],
+            "foreign": b"a letter to my aunt" * 50,
+            "flipped": data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :],
+        }[kind]
+    )
+
+
+def damage_capture(out: Path, chance: random.Random) -> set[Path]:
+    """Damage some files of a capture, or lines of its manifest; the files that cannot be believed then."""
+    files = sorted(path for kind in ("messages", "events") for path in (out / kind).rglob("*.parquet"))
+    hit = set()
+    for path in chance.sample(files, min(chance.choice([1, 1, 2, 3]), len(files))):
+        if chance.random() < 0.8:
+            damage(path, chance)
+            hit.add(path)
+        else:
+            hit |= _forget_line(out, path, chance)
+    return hit
+
+
+def _forget_line(out: Path, path: Path, chance: random.Random) -> set[Path]:
+    """Delete the manifest's line of a file, or tear it: nothing vouches for the files in it any more."""
+    manifest = manifest_path(out)
+    name = str(path.relative_to(out)).encode()
+    hit = set()
+    lines = []
+    for line in manifest.read_bytes().splitlines(keepends=True):
+        if name not in line:
+            lines.append(line)
+            continue
+        hit |= {out / kind / path.relative_to(out / path.relative_to(out).parts[0]) for kind in ("messages", "events")}
+        lines += [line[: len(line) // 2] + b"\n"] if chance.random() < 0.5 else []
+    manifest.write_bytes(b"".join(lines))
+    return hit

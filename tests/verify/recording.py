@@ -1,0 +1,236 @@
+"""Simulated sessions become files: through the real journals, the real pipeline and the real recovery.
+
+Writers are killed anywhere between two of their steps and replaced, everything is killed at once and recovered later,
+and a journal that was left behind may be damaged before anybody reads it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from tests.store.rings import plan, slot, writer_job
+from tests.verify.damage import damage
+from tests.verify.sessions import Session, subscription
+from tests.verify.world import ACK, BOOT, COUNTED, END, FEED, SECOND, parts
+from wsrec.child import SummaryLine
+from wsrec.feed.schema import Feed
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.session.outcome import exit_status
+from wsrec.store import alive
+from wsrec.store.batch import Batch
+from wsrec.store.job import WriterJob
+from wsrec.store.journal import Journal, delete, files_of, journal_path, journals
+from wsrec.store.ledger import RingCounts
+from wsrec.store.leftovers import Leftovers
+from wsrec.store.moment import Moment
+from wsrec.store.pipeline import Pipeline
+from wsrec.store.recovery import recover
+from wsrec.store.utcline import StoredAnchor, first_anchor
+from wsrec.wire.frames import TEXT
+
+_OWN = Flag.EVENT | Flag.SENT
+
+
+class Recording:
+    """The recording of one session.
+
+    Args:
+        session: what was handed off, after `play`.
+        chance: where its dice come from.
+        out: the output folder.
+
+    Attributes:
+        status: the exit status that `wsrec record` would have; None where it was killed.
+        unsound: whether a journal was damaged before it was read.
+        unrecovered: whether what was left of it is still there.
+        errors: what recovery could not do.
+
+    """
+
+    def __init__(self, session: Session, chance: random.Random, out: Path) -> None:
+        self._session, self._chance, self._out = session, chance, out
+        self._folder = out / ".wsrec" / session.name
+        self._heads: dict[int, int] = {}
+        self._job = _job(session, out)
+        self._batches = list(self._cut())
+        self.status: int | None = None
+        self.unsound = self.unrecovered = False
+        self.errors: list[str] = []
+
+    def run(self) -> None:
+        """Write it."""
+        session, chance = self._session, self._chance
+        self._folder.mkdir(parents=True)
+        pipeline = Pipeline(self._job, self._folder)
+        pipeline.begin_session(self._moment(BOOT - 1))
+        count = len(self._batches)
+        deaths = sorted(chance.sample(range(1, count), min(chance.choice([1, 1, 2]), count - 1)))
+        deaths = [] if session.calm or chance.random() < 0.75 else deaths
+        first, number = 0, 1
+        for death in deaths:
+            self._write(pipeline, first, death, number, whole=False)
+            self._damage_journal()
+            # the one that it died of it may not have given back to the receiver
+            first = death - chance.randint(0, 1)
+            pipeline, number = self._replace_writer(death, first)
+        number = self._write(pipeline, first, count, number, whole=session.killed is None)
+        if session.killed is None:
+            self._end(pipeline, number)
+        else:
+            self._recover()
+
+    def _moment(self, time: int) -> Moment:
+        return Moment(self._session.clock.utc(time), time)
+
+    def _write(self, pipeline: Pipeline, first: int, stop: int, number: int, *, whole: bool) -> int:
+        """Journal batches, and make files of them, or of the first of them; the number of the last files."""
+        chance, batches = self._chance, self._batches
+        rotates = set(chance.sample(range(first, stop), min(chance.randint(0, 3), stop - first)))
+        rotates |= {n for n in range(first, stop) if batches[n].first in self._steps and chance.random() < 0.7}
+        made = stop if whole or chance.random() < 0.3 else chance.randint(first, stop)
+        todo: list[tuple[int | None, int]] = []
+        journal: Journal | None = None
+        for index in range(first, stop):
+            if journal is not None and index in rotates:
+                journal.close()
+                journal, number = None, number + 1
+                todo.append((None, number - 1))
+            if journal is None:
+                job = msgspec.json.encode(self._job.public())
+                journal = Journal(journal_path(self._folder, number), number, job)
+            journal.append(batches[index])
+            todo.append((index, number))
+        if journal is not None:
+            journal.close()
+        left = made - first
+        for taken, of in todo:
+            if taken is not None:
+                if not left:
+                    break
+                left -= 1
+                pipeline.take(batches[taken], of, self._ahead(taken + 1))
+                self._tell_of_restart(pipeline)
+            else:
+                pipeline.finish(of)
+                delete(journal_path(self._folder, of))
+        return number
+
+    def _ahead(self, behind: int) -> StoredAnchor | None:
+        """The first anchor behind a batch, if it is not long in coming."""
+        waits = self._batches[behind : behind + 3] if self._chance.random() < 0.8 else []
+        return next((found for each in waits if (found := first_anchor(each)) is not None), None)
+
+    def _replace_writer(self, death: int, first: int) -> tuple[Pipeline, int]:
+        leftovers = Leftovers(self._out, self._folder)
+        pipeline = Pipeline(self._job, self._folder)
+        came = int(self._batches[death - 1].slots["handoff"][-1]) + 1_000
+        leftovers.bring_home(pipeline, rings_from=self._batches[first].first)
+        self._resumed: Moment | None = self._moment(came)
+        return pipeline, leftovers.next_number
+
+    def _tell_of_restart(self, pipeline: Pipeline) -> None:
+        if self._resumed is not None:
+            pipeline.begin_session(self._resumed)
+            pipeline.event(self._resumed, EventKind.RESTART, process="writer", how="was killed", restarts=1)
+            self._resumed = None
+
+    _resumed: Moment | None = None
+
+    def _end(self, pipeline: Pipeline, number: int) -> None:
+        now = self._moment(END + SECOND // 100)
+        pipeline.tell_lost(now)
+        frames = sum(not each.flags & _OWN for each in self._session.slots)
+        receiver = {"reads": frames, "frames": frames, "bytes": sum(self._heads.values()), "discarded_bytes": 0}
+        rings = RingCounts(len(self._session.slots), dict(self._heads), {**receiver, "stalls": 0, "finished": True})
+        feeds = list(pipeline.feeds.values())
+        for feed in feeds:
+            counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
+            feed.end_session(now, **counted, **rings.detail(feed.conns))
+        pipeline.finish(number)
+        for journal in journals(self._folder):
+            delete(journal)
+        for path in self._folder.iterdir():
+            path.unlink()
+        self._folder.rmdir()
+        counts = ("messages", "payload_bytes", "control", "sent", "gaps", "lost_intervals", "refused")
+        summed = {key: sum(getattr(feed, key) for feed in feeds) for key in counts}
+        times = {"first_recv_time": None, "last_recv_time": None}
+        self.status = int(exit_status([SummaryLine(session=self._session.name, files=[], **summed, **times)], None))
+
+    def _damage_journal(self) -> None:
+        left = [path for journal in journals(self._folder) for path in files_of(journal)]
+        if left and self._chance.random() < 0.3:
+            self.unsound = True
+            damage(self._chance.choice(left), self._chance)
+
+    def _recover(self) -> None:
+        killed = self._session.killed
+        assert killed is not None
+        beat = self._moment(killed - self._chance.randint(0, SECOND))
+        boot = alive.machine().boot if self._chance.random() < 0.5 else "another"
+        (self._folder / alive.FILE).write_bytes(msgspec.json.encode(alive.Beat(beat.utc, boot, beat.stage)))
+        self._damage_journal()
+        if self._chance.random() < 0.1:
+            self.unrecovered = True
+        else:
+            recover(self._out, self.errors.append)
+
+    def _cut(self) -> Iterator[Batch]:
+        """The slots as the writer takes them, cut anywhere."""
+        slots, chance = self._session.slots, self._chance
+        steps = [n for n, each in enumerate(slots) if self._is_step(n) and each.time > BOOT]
+        # the first slot behind each step of the clock that a batch begins with
+        self._steps = {n for n in steps if chance.random() < 0.5}
+        first = 0
+        while first < len(slots):
+            stop = first + chance.randint(1, 200)
+            stop = min([stop, len(slots), *(n for n in self._steps if n > first)])
+            yield self._batch(slots[first:stop], first)
+            first = stop
+
+    def _is_step(self, n: int) -> bool:
+        """Whether the clock was set between a slot and the one before it."""
+        times = [each.time for each in self._session.slots[max(n - 1, 0) : n + 1]]
+        return any(times[0] < at <= times[-1] for at, _ in self._session.clock.steps)
+
+    def _batch(self, part: list[Any], first: int) -> Batch:
+        slots = np.zeros(len(part), SLOT_DTYPE)
+        for row, each in enumerate(part):
+            own = each.flags & _OWN
+            head = self._heads.get(each.conn, 0) + 2
+            if not own:
+                self._heads[each.conn] = head + len(each.payload)
+            fields = {} if own else {"event": each.time - 239, "recv_start": 200, "recv_end": 30, "parsed": 4}
+            slots[row] = slot(
+                offset=0 if own else head,
+                length=len(each.payload),
+                conn=each.conn,
+                opcode=TEXT,
+                flags=each.flags,
+                handoff=each.time,
+                **fields,
+            )
+        return Batch(slots, pa.array([each.payload for each in part], pa.large_binary()), first)
+
+
+def _job(session: Session, out: Path) -> WriterJob:
+    connections = []
+    for line, topics in session.topics.items():
+        said = tuple(subscription(line, n, part) for n, part in enumerate(parts(topics)))
+        feed = f"model{session.feed_of(line)}"
+        for side in range(2 if session.two_sided else 1):
+            conn = 2 * line + side
+            stands_for = 2 * line if side else None
+            connections.append(plan(conn, feed, subscriptions=said, stands_for=stands_for, replaceable=True))
+    about = (COUNTED if session.exchange.counts else FEED) | ({"ack": ACK} if session.acks else {})
+    names = sorted({each.feed for each in connections})
+    feeds = {name: Feed.model_validate(about | {"name": name}).public_config() for name in names}
+    return writer_job(out, tuple(connections), feeds, session=session.name, began=BOOT)
