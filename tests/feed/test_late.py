@@ -91,6 +91,13 @@ class TestWhatIsMissing:
     def test_an_answer_before_the_first_number_that_is_known_is_nothing_to_tell(self):
         assert check(feed_of(), messages([(7, 0), (5, 1), (8, 0)]), []) == []
 
+    def test_what_is_missing_was_due_since_the_number_before_it_came_whatever_came_late_meanwhile(self):
+        payload = pa.array(messages([(3, 0), (4, 0), (2, 1), (6, 0)]), pa.large_binary())
+        checker, conns = SequenceChecker(feed_of()), np.zeros(4, np.uint16)
+        columns = FieldReader(feed_of()).read(payload, np.ones(4, np.bool_))
+        checker.check(conns, columns, Rows(0, np.array([10, 20, 30, 40]), payload))
+        assert [(gap.expected, gap.since) for gap in checker.reset(0)] == [(5, 20)]
+
     def test_each_connection_counts_for_itself(self):
         numbers = messages([(1, 0), (5, 0), (3, 0), (6, 0), (2, 1), (9, 0)])
         assert check(feed_of(), numbers, [2], conns=[0, 1, 0, 1, 0, 1]) == [(1, 5, "missing", 7, 9, 2)]

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import pyarrow.compute as pc
 import pytest
 
 from tests.conftest import events_of, messages_of, received
@@ -15,6 +16,7 @@ from wsrec.ring.events import EventKind
 from wsrec.store import manifest
 from wsrec.store.journal import Journal, journal_path
 from wsrec.store.recovery import recover
+from wsrec.verify.verify import verify
 
 FEEDS = {name: {"name": name, "description": "", "sockets": {"main": {"url": "wss://host/"}}} for name in ("a", "b")}
 
@@ -152,3 +154,65 @@ class TestRecover:
         assert recovered.rows == 6
         (aside,) = (interrupted / ".wsrec" / "aside").iterdir()
         assert aside.read_bytes() == content
+
+    def test_what_stood_in_a_first_journal_that_cannot_be_read_is_lost_from_the_beginning(self, tmp_path):
+        rings, began = Rings(), time.monotonic_ns()
+        job = writer_job(tmp_path, (plan(0, feed="a"),), {"a": FEEDS["a"]}, began=began)
+        folder = tmp_path / ".wsrec" / job.session
+        folder.mkdir(parents=True)
+        drain = rings.drain()
+        for number in (1, 2):
+            journal = Journal(journal_path(folder, number), number, msgspec.json.encode(job))
+            clock = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns()}
+            rings.event(EventKind.ANCHOR, **clock, width_ns=100, clock="CLOCK_MONOTONIC", drift_ns=0)
+            rings.put(b"a%d" % number, event=time.monotonic_ns(), handoff=time.monotonic_ns())
+            journal.append(drain.take())
+            journal.close()
+        rings.close()
+        journal_path(folder, 1).write_bytes(b"")
+        recover(tmp_path, fail)
+        assert payloads(tmp_path, "a") == [b"a2"]
+        lost = [event["detail"] for event in events_of(tmp_path, "lost_interval")]
+        assert [each["slots"] for each in lost if "slots" in each] == [2]
+        assert lost[0]["monotonic_from"] == began
+        (session,) = verify([tmp_path]).captures[0].sessions
+        assert session.losses[0].monotonic_from == began
+
+    def test_rows_behind_what_is_lost_are_dated_by_the_anchor_that_follows(self, tmp_path):
+        rings = Rings()
+        job = writer_job(tmp_path, (plan(0, feed="a"),), {"a": FEEDS["a"]})
+        folder = tmp_path / ".wsrec" / job.session
+        folder.mkdir(parents=True)
+        drain, journal = rings.drain(), Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
+        hour = 3_600 * 10**9
+
+        def anchor(ahead):
+            moment = time.monotonic_ns()
+            clock = {"monotonic": moment, "realtime": moment + ahead, "clock": "CLOCK_MONOTONIC"}
+            rings.event(EventKind.ANCHOR, **clock, width_ns=100, drift_ns=0)
+
+        def row(payload):
+            rings.put(payload, event=time.monotonic_ns(), handoff=time.monotonic_ns())
+
+        anchor(5 * hour)
+        row(b"a1")
+        journal.append(drain.take())
+        # the clock is set, and what tells of it is lost
+        anchor(9 * hour)
+        row(b"a2")
+        spoiled = journal.append(drain.take())
+        row(b"a3")
+        journal.append(drain.take())
+        anchor(9 * hour)
+        journal.append(drain.take())
+        journal.close()
+        rings.close()
+        path = journal_path(folder, 1)
+        data = bytearray(path.read_bytes())
+        data[spoiled.stop - 20] ^= 1
+        path.write_bytes(data)
+        recover(tmp_path, fail)
+        rows = messages_of(tmp_path).sort_by("seq")
+        ahead = pc.subtract(rows["handoff_time"].cast("int64"), rows["handoff_monotonic"]).to_pylist()
+        assert received(rows) == [b"a1", b"a3"]
+        assert ahead == [5 * hour, 9 * hour]

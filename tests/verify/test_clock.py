@@ -121,6 +121,28 @@ class TestSteps:
         recorder.rotate()
         assert recorder.contradictions() == []
 
+    @pytest.mark.parametrize("steps", [(-HOUR,), (HOUR, -7 * HOUR), (2 * MILLISECOND, -HOUR, HOUR)])
+    def test_intervals_say_what_the_clock_showed_and_end_where_it_was_set(self, recorder, steps):
+        for by in steps:
+            for _ in range(3):
+                recorder.receive()
+            recorder.set_clock(by)
+        for _ in range(3):
+            recorder.receive()
+        recorder.take()
+        recorder.rotate()
+        (capture,) = verify([recorder.out]).captures
+        (session,) = capture.sessions
+        (stream,) = session.streams
+        showed = {row["handoff_monotonic"]: row["handoff_time"] for row in rows_of(recorder.out)}
+        ends = {(each.monotonic_from, each.start) for each in stream.intervals}
+        ends |= {(each.monotonic_to, each.end) for each in stream.intervals}
+        assert {utc for stage, utc in ends if stage in showed} <= set(showed.values())
+        assert len(stream.intervals) > len(steps)
+        for each in stream.intervals:
+            assert abs((each.end - each.start) - (each.monotonic_to - each.monotonic_from)) < MILLISECOND
+        assert session.duration == max(showed) - events_of(recorder.out)[0]["monotonic"]
+
     def test_events_keep_the_order_of_happening(self, recorder):
         recorder.take()
         recorder.set_clock(-HOUR)

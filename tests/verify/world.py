@@ -28,7 +28,7 @@ _CHANNELS: dict[str, dict[str, Any]] = {
 }
 """A channel for every rule, and one without."""
 _NUMBERED = frozenset({"nx", "pv", "tc", "ov", "rp", "ch"})
-_UNREADABLE = (None, "", "x", 1.5, -1, {})
+_UNREADABLE = (None, "", "x", 1.5, {})
 FEED: dict[str, Any] = {
     "description": "every rule",
     "sockets": {"main": {"url": "wss://h/s"}},

@@ -1,0 +1,47 @@
+"""What an events file told is not known when it is gone: no life of a connection goes on across it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import events_of
+from tests.verify.conftest import Numbered, lines_of, write_lines
+from wsrec.ring.events import EventKind
+from wsrec.verify.model import State
+from wsrec.verify.verify import verify
+
+
+@pytest.fixture(scope="module")
+def broken(record) -> Path:
+    """A capture of several files, in the middle of which the connection broke off."""
+    return record(Numbered(300, pause=0.002, breaks=1), "--rotate", "10kB", "--batch", "20ms", status=4)
+
+
+def damaged(path: Path, out: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def unlisted(path: Path, out: Path) -> None:
+    write_lines(out, [line for line in lines_of(out) if line["events_path"] != str(path.relative_to(out))])
+
+
+@pytest.mark.parametrize("spoil", [damaged, unlisted])
+def test_the_time_around_a_break_is_covered_by_nothing_whatever_is_not_read(broken, tmp_path, spoil):
+    (lost, *_) = events_of(broken, EventKind.LOST_INTERVAL)
+    files = sorted(path.relative_to(broken) for path in (broken / "events").rglob("*.parquet"))
+    assert len(files) > 2
+    for number, file in enumerate(files):
+        out = Path(shutil.copytree(broken, tmp_path / str(number)))
+        spoil(out / file, out)
+        (session,) = verify([out]).captures[0].sessions
+        middle = (lost["detail"]["monotonic_from"] + lost["detail"]["monotonic_to"]) // 2
+        good = [
+            (stream.channel, each)
+            for stream in session.streams
+            for each in stream.intervals
+            if each.state is not State.INCOMPLETE and each.monotonic_from < middle < each.monotonic_to
+        ]
+        assert good == [], file
