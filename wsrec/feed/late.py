@@ -29,7 +29,7 @@ class Miss(NamedTuple):
         expected: the number that should have come, the least one that is missing.
         found: the one that came in its place.
         missing: how many did not come; None where none is known to be missing.
-        since: time of the message before those that are missing; None for what is not missing.
+        since: time of the message with the number before those that are missing; None for what is not missing.
 
     """
 
@@ -111,20 +111,23 @@ class LateSequence:
             is_late: tells whether it is one of those that may be late; asked only where that matters.
 
         """
-        if self._top is None:
+        before = self._top
+        if before is None:
             self._begin(number)
             found = []
-        elif number == self._top + 1:
+        elif number == before + 1:
             found = self._advance(number)
         elif anew or number in self._beginnings:
-            found = [*self.end(), Miss(row, "reset", self._top + 1, number)]
+            found = [*self.end(), Miss(row, "reset", before + 1, number)]
             self._begin(number)
-        elif number > self._top:
-            self.holes.append(Hole(self._top + 1, number, row, self._time))
+        elif number > before:
+            self.holes.append(Hole(before + 1, number, row, self._time))
             found = self._advance(number)
         else:
             found = self._back(number, row, is_late())
-        self._time = time
+        if self._top != before:
+            # what comes late says nothing of when the number above the largest one was due
+            self._time = time
         return found
 
     def _back(self, number: int, row: int, late: bool) -> list[Miss]:
