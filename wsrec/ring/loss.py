@@ -43,11 +43,13 @@ class Until(NamedTuple):
     Attributes:
         time: ns since the epoch.
         evidence: what that is known from.
+        stage: ns on the stage clock; None where nothing tells.
 
     """
 
     time: int
     evidence: str
+    stage: int | None = None
 
 
 def since_death(covered: int, event: int, began: int) -> Since:

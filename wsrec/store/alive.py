@@ -1,8 +1,9 @@
 """How long a recorder is known to have lived: its supervisor writes the time into a file of the session, once a second.
 
 The file is as old as the session's folder and goes with it. Who recovers the session reads when the recorder ended: a
-lost interval then lasts until there, and not until somebody looks. The time is written over, so it needs no space on a
-disk that is full. After a reboot the file may be older than the recorder's end was: then the interval ends with it.
+lost interval then lasts until there, and not until somebody looks. It is written on both clocks: how long after the
+last row it was, only the one that nobody sets can say. The time is written over, so it needs no space on a disk that is
+full. After a reboot the file may be older than the recorder's end was: then the interval ends with it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from wsrec.ring.loss import Until
+from wsrec.store.moment import Moment
 
 FILE = "alive"
 PERIOD = 1.0
@@ -26,10 +28,18 @@ _WIDTH = 200
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """What stands in the file: when it was written (ns since the epoch), and in which life of the machine."""
+    """What stands in the file.
+
+    Attributes:
+        time: when it was written, ns since the epoch.
+        boot: in which life of the machine.
+        monotonic: `time` on CLOCK_MONOTONIC, which the stage clock follows.
+
+    """
 
     time: int
     boot: str
+    monotonic: int
 
 
 class Machine(NamedTuple):
@@ -67,25 +77,33 @@ def end(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def ended(folder: Path, since: int, now: int, here: Machine | None = None) -> Until:
+def ended(folder: Path, since: Moment | None, now: Moment, here: Machine | None = None) -> Until:
     """Until when a session that was interrupted can have received anything.
 
     Args:
         folder: the session's.
-        since: what it recorded last, ns since the epoch; it was alive then.
-        now: ns since the epoch.
-        here: the life of the machine now.
+        since: what it recorded last; it was alive then. None where it has recorded nothing.
+        now: this moment, on the clocks of this life of the machine.
+        here: this life of the machine.
 
     """
     here = here or machine()
+    recorded = 0 if since is None else since.utc
     try:
         beat = msgspec.json.decode((folder / FILE).read_bytes(), type=Beat)
     except (OSError, msgspec.DecodeError):
-        return Until(max(since, now), "recovery")
+        return Until(max(recorded, now.utc), "recovery")
+    late, evidence = _LATE_NS, "heartbeat of the recorder"
     if beat.boot != here.boot:
         # what was written in the last seconds before may not have reached the disk
-        return Until(max(since, min(max(beat.time + _LATE_NS, here.began), now)), "start of the machine")
-    return Until(max(since, min(beat.time + _LATE_NS, now)), "heartbeat of the recorder")
+        late, evidence = max(_LATE_NS, min(here.began, now.utc) - beat.time), "start of the machine"
+    elif now.stage is not None:
+        late = max(min(late, now.stage - beat.monotonic), 0)
+    if since is None or since.stage is None:
+        return Until(max(recorded, beat.time + late), evidence)
+    # UTC may have been set since what it recorded last
+    more = max(since.stage - beat.monotonic - late, 0)
+    return Until(beat.time + late + more, evidence, beat.monotonic + late + more)
 
 
 class Heartbeat(threading.Thread):
@@ -122,4 +140,4 @@ class Heartbeat(threading.Thread):
 
 
 def _encoded() -> bytes:
-    return msgspec.json.encode(Beat(time.time_ns(), machine().boot)).ljust(_WIDTH) + b"\n"
+    return msgspec.json.encode(Beat(time.time_ns(), machine().boot, time.monotonic_ns())).ljust(_WIDTH) + b"\n"

@@ -128,8 +128,8 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
             told += 1
             now = Moment.afterwards()
             if path == last:
-                until = alive.ended(folder, pipeline.last.utc if pipeline.last else 0, now.utc)
-                end = Moment(until.time, None)
+                until = alive.ended(folder, pipeline.last, Moment.now())
+                end = Moment(until.time, until.stage)
                 since = pipeline.last or end
                 lost.append((since.utc, until.time))
                 pipeline.event(
