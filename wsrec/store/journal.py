@@ -408,7 +408,13 @@ class _JournalFile:
         if not self._size:
             raise pa.ArrowInvalid(f"{path} is empty")
         self._file = pa.OSFile(str(path))
-        self._stream = pa.ipc.open_stream(self._file)
+        try:
+            self._stream = pa.ipc.open_stream(self._file)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # Arrow says so of what is no beginning of a stream; the system numbers its errors
+            raise pa.ArrowInvalid(f"{path} does not begin as a journal: {error}") from error
         metadata = self._stream.schema.metadata or {}
         if _JOB_KEY not in metadata:
             raise pa.ArrowInvalid(f"{path} is no journal of wsrec")

@@ -31,6 +31,7 @@ from wsrec.store.folders import matching, parquet_files
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import JournalReader, delete, files_of, journals
 from wsrec.store.manifest import ManifestLine
+from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.progress import Progress
 from wsrec.store.utcline import StoredAnchor, first_anchor
@@ -183,7 +184,7 @@ class Leftovers:
 
     def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
         """Have the pipeline begin where the files end that have landed."""
-        pipeline.go_on(self.lines)
+        pipeline.go_on(self.lines, _last_row(self._out, self.lines))
         for feed in pipeline.feeds:
             done = sorted((line for line in self._done if line.feed == feed), key=lambda line: line.number)
             about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)
@@ -201,10 +202,13 @@ class Leftovers:
             # the best there is for what comes before it
             pipeline.follow_clock(anchors[0][1])
 
-    def _next_slot(self, number: int) -> int | None:
+    def _next_slot(self, number: int) -> int:
         """The count of the first slot that is not in the files before this number whose journals have gone."""
         done = sorted((line for line in self._done if line.number < number), key=lambda line: line.number)
-        return next((about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line))), None)
+        counts = (about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line)))
+        known = next((count for count in counts if isinstance(count, int)), None)
+        # where none of the files can be read, the manifest knows it; and a session's slots are counted from 0
+        return max((line.ledger.stop_slot for line in done if line.ledger), default=0) if known is None else known
 
     def clear_way(self, disk: Disk = GIVES_UP) -> None:
         """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
@@ -292,6 +296,23 @@ def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:
             return metadata(file)
     except (OSError, ValueError):
         return None
+
+
+def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
+    """When the last row in landed files was handed off; None where there is none, or it cannot be read."""
+    last = max((line.number for line in lines if line.path is not None), default=None)
+    moments = []
+    for line in lines:
+        if line.number != last or line.path is None:
+            continue
+        try:
+            with pq.ParquetFile(out / line.path) as file:
+                group = file.read_row_group(file.num_row_groups - 1, ["handoff_time", _HANDOFF])
+        except (OSError, ValueError):
+            return None
+        stage = group[_HANDOFF][-1].as_py()
+        moments.append(Moment(group["handoff_time"][-1].value, stage))
+    return max(moments, key=lambda moment: moment.order, default=None)
 
 
 def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, feed: str) -> None:

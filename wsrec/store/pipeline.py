@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ _MONOTONIC = "monotonic_"
 # An anchor a second is in the events file, and every one that UTC moved by more before
 _TOLD_EVERY_NS = 950_000_000
 _TOLD_MOVED_NS = 100_000
+# UTC that moved by more from anchor to anchor was set; so many times are remembered
+_SET_NS = 1_000_000
+_SETS = 1_000
 
 
 class Pipeline:
@@ -90,6 +94,10 @@ class Pipeline:
         self._status = status
         self._joiner = Joiner()
         self._anchor: StoredAnchor | None = None
+        # when the clock was found set, and by how much (ns)
+        self._sets: deque[tuple[int, int]] = deque(maxlen=_SETS)
+        # the one before a hole: it serves where none comes behind it
+        self._stale: StoredAnchor | None = None
         self._anchors = 0
         self._clock: str | None = None
         self._widest = 0
@@ -110,12 +118,18 @@ class Pipeline:
         """Whether a message is unfinished: the journal that holds its beginning is still needed."""
         return self._joiner.pending
 
-    def go_on(self, lines: list[manifest.ManifestLine]) -> None:
-        """Go on where these files of the same session end, which a writer before this one finished."""
+    def go_on(self, lines: list[manifest.ManifestLine], last: Moment | None) -> None:
+        """Go on where these files of the same session end, which a writer before this one finished.
+
+        Args:
+            lines: their lines in the manifest.
+            last: when the last row in them was handed off; None where that cannot be read.
+
+        """
         for feed in self.feeds.values():
             feed.go_on([line for line in lines if line.feed == feed.name])
         last_time = max((line.last_time for line in lines if line.last_time is not None), default=None)
-        self.last = None if last_time is None else Moment(last_time, None)
+        self.last = last if last is not None or last_time is None else Moment(last_time, None)
         if self._status is not None:
             self._status.writer["files"] = len(lines)
 
@@ -132,10 +146,9 @@ class Pipeline:
         for connection in about.get("connections") or ():
             self._connections[connection["conn"]].update(connection)
 
-    def skip_to(self, slot: int | None) -> None:
-        """Leave out slots before this count: they are in files that have landed."""
-        if slot is not None:
-            self._next_slot = max(slot, self._next_slot or 0)
+    def skip_to(self, slot: int) -> None:
+        """Leave out slots before this count: they are in files that have landed. What is missing behind it is lost."""
+        self._next_slot = max(slot, self._next_slot or 0)
 
     def expect(self, slot: int) -> None:
         """The next batch begins with this count or an earlier one: what is missing before it is lost."""
@@ -143,6 +156,8 @@ class Pipeline:
         if missing > 0:
             self.lost_slots += missing
             self._untold += missing
+            # nor is it known whether the clock was set meanwhile
+            self._stale, self._anchor = self._anchor or self._stale, None
             # what had begun before the hole does not go on behind it
             left, self._joiner = self._joiner.unfinished, Joiner()
             for feed in self._writing():
@@ -277,10 +292,11 @@ class Pipeline:
     def tell_lost(self, moment: Moment) -> None:
         """Record an interval that ends at this moment where slots are missing and were not told of."""
         if self._untold:
-            detail = interval(self.last or moment, moment)
+            began = Moment(moment.before(self._job.began), self._job.began) if self._job.began else moment
+            detail = interval(self.last or began, moment)
             reason = "a part of the journal could not be read"
             known: dict[str, Any] = {
-                "from_evidence": loss.LAST_ROW,
+                "from_evidence": loss.LAST_ROW if self.last else loss.WANTED,
                 "to_evidence": loss.NEXT_ROW,
                 "bound": loss.EXACT,
             }
@@ -359,10 +375,14 @@ class Pipeline:
             for row, event in zip(rows.tolist(), _events(payload, rows), strict=True)
             if event.kind is EventKind.ANCHOR
         ]
+        if self._anchor is None:
+            self._anchor = anchors[0][1] if anchors else ahead or self._stale
         stage = slots["handoff"].astype(np.int64)
         parts, start = [], 0
         for row, anchor in anchors:
             parts.append(offsets(self._anchor, anchor, stage[start:row]))
+            if self._anchor is not None and abs(anchor.offset - self._anchor.offset) > _SET_NS:
+                self._sets.append((anchor.stage, anchor.offset - self._anchor.offset))
             self._anchor, start = anchor, row
         parts.append(offsets(self._anchor, ahead, stage[start:]))
         return np.concatenate(parts)
@@ -394,7 +414,9 @@ class Pipeline:
         elif event.kind is EventKind.CONNECT and event.conn is not None:
             self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
-            detail[key.removeprefix(_MONOTONIC)] = detail[key] + offset
+            # as the clock showed it then: it may have been set since
+            since = sum(by for at, by in self._sets if detail[key] < at <= (moment.stage or 0))
+            detail[key.removeprefix(_MONOTONIC)] = detail[key] + offset - since
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
             detail["duration_ns"] = detail["monotonic_to"] - detail["monotonic_from"]
         for feed in self._writing():
