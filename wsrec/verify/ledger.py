@@ -143,16 +143,19 @@ class Books:
             return
         if slots != self.stop_slot:
             self._tell(name, f"the receiver published {slots:,} slots, the files end at {self.stop_slot:,}")
-        exact = receiver.get("finished") is True and not restarted
+        # what is in no journal is told of already; it may have been any connection's
+        exact = receiver.get("finished") is True and not restarted and not self.missing
         self.closed = receiver if exact else None
         left = ring_bytes - self.ring_bytes
         if left < 0 or (left and exact):
             self._tell(name, f"the rings took {ring_bytes:,} bytes, the files have {self.ring_bytes:,} of them")
         elif left:
-            what = f"{left:,} bytes had been received of frames that were not complete when the receiver died"
+            missing = "that are in no journal" if self.missing else "that were not complete when the receiver died"
+            what = f"{left:,} bytes had been received of frames {missing}"
             self._tell_kind(Kind.INCOMPLETE, name, what)
         frames = receiver.get("frames")
-        if not isinstance(frames, int) or (frames != self.received if exact else frames > self.received):
+        most = self.received + self.missing
+        if not isinstance(frames, int) or (frames != self.received if exact else frames > most):
             self._tell(name, f"the receiver counted {frames} frames, the files have {self.received:,}")
 
     def result(self) -> Balance | None:

@@ -75,9 +75,12 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from
     """A part of a stream's time.
 
     Attributes:
-        start, end: ns since the epoch (UTC, by the hand-off).
+        start, end: ns since the epoch (UTC, by the hand-off); where the clock was set an interval ends and another
+            begins.
         state: how complete it is.
         reason: why it is incomplete, or what bounds it; empty where nothing is to be said.
+        monotonic_from, monotonic_to: the same moments on the clock that nobody sets (`handoff_monotonic` of rows): UTC
+            that was set back comes twice.
 
     """
 
@@ -85,11 +88,8 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from
     end: int
     state: State
     reason: str = ""
-
-    @property
-    def duration(self) -> int:
-        """Its length (ns)."""
-        return self.end - self.start
+    monotonic_from: int = 0
+    monotonic_to: int = 0
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +189,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "
         reason: why.
         from_evidence, to_evidence: where each end is known from; empty where the event does not say.
         bound: `exact`, or `upper` where it may have been shorter; empty where the event does not say.
+        monotonic_from, monotonic_to: as of an `Interval`.
 
     """
 
@@ -199,6 +200,8 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "
     from_evidence: str = ""
     to_evidence: str = ""
     bound: str = ""
+    monotonic_from: int = 0
+    monotonic_to: int = 0
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +215,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         files, bytes: message and events files, and their size.
         unread: how many of them could not be read, whatever the cause: no figure here counts what is in them.
         start, end: first and last moment that the files tell of (ns since the epoch); null without any.
+        duration: from the one to the other (ns), whoever set the clock meanwhile.
         rows: read.
         missing: how many `seq` are in no row.
         duplicates: rows whose `seq` another row has already.
@@ -232,6 +236,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     start: int | None
     end: int | None
+    duration: int | None
     rows: int
     missing: int
     duplicates: int

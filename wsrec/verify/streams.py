@@ -41,6 +41,8 @@ class _Epoch:
 
     def __init__(self) -> None:
         self.opened: int | None = None
+        # whether that is told of; else its first row was the first sign of it, and what it asked for is not known
+        self.connected = False
         self.end: int | None = None
         self.reason = ""
         # whether it took the place of one that was still open then
@@ -53,6 +55,8 @@ class _Epoch:
         self.asked: set[str] = set()
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
+        # what waited for an answer when its writer died
+        self.forgotten: set[str] = set()
 
 
 class _Piece(NamedTuple):
@@ -123,6 +127,7 @@ class Streams:
     Attributes:
         stands_for: of a connection that stands by: the one that it takes turns with.
         losses: what could not be received, by time.
+        lost_slots: how many frames and events events say are lost.
         gap_rows: `seq` of the rows whose gap the events files tell of.
         start, end: first and last moment of anything.
         stalls, stalled: full rings, and for how long (ns).
@@ -146,6 +151,7 @@ class Streams:
         self.stands_for: dict[int, int] = {}
         self.losses: list[Loss] = []
         self._unread: list[Loss] = []
+        self.lost_slots = 0
         self.gap_rows: set[int] = set()
         self.gap_events = 0
         self.start: int | None = None
@@ -168,7 +174,9 @@ class Streams:
         elif kind == EventKind.RECOVERED:
             self.recovered = True
         elif kind == EventKind.RESTART:
-            self.resumed = self.resumed or detail.get("process") == "writer"
+            if detail.get("process") == "writer":
+                self.resumed = True
+                self._forget_requests()
             self.receiver_died = self.receiver_died or detail.get("process") == "receiver"
         elif kind == EventKind.GAP:
             self.gap_events += 1
@@ -178,17 +186,28 @@ class Streams:
             self.stalled += _integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
             start, end = _integer(detail.get("from"), time), _integer(detail.get("to"), time)
-            said = {key: str(detail.get(key) or "") for key in ("reason", "from_evidence", "to_evidence", "bound")}
+            known = ("reason", "from_evidence", "to_evidence", "bound")
+            said: dict[str, Any] = {key: str(detail.get(key) or "") for key in known}
             self.losses.append(Loss(conn=conn, start=start, end=end, **said))
+            if slots := _integer(detail.get("slots")):
+                # what happened to the connections is not told either
+                self.interrupt(said["reason"])
+                self.lost_slots += slots
         elif kind == EventKind.REPLACED:
             self._replaced(_integer(detail.get("from_conn"), -1), _integer(detail.get("to_conn"), -1), detail.get("to"))
         elif conn is not None:
             self._connection_event(time, kind, conn, detail)
 
+    def _forget_requests(self) -> None:
+        """A new writer does not know what waits for an answer: that nothing is told of it means nothing."""
+        for epochs in self._epochs.values():
+            epoch = epochs[-1]
+            epoch.forgotten |= epoch.asked - epoch.acked.keys()
+
     def _connection_event(self, time: int, kind: str, conn: int, detail: dict[str, Any]) -> None:
         if kind == EventKind.CONNECT:
             epoch = self._current(conn)
-            epoch.opened = time if epoch.opened is None else epoch.opened
+            epoch.opened, epoch.connected = time if epoch.opened is None else epoch.opened, True
         elif kind == EventKind.SUBSCRIBE:
             self._asked.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
             self._current(conn).asked.update(topics_of(detail))
@@ -230,6 +249,18 @@ class Streams:
         """What happened between two moments is not known: rows or events are missing, or (`unread`) cannot be read."""
         of = self._unread if unread else self.losses
         of.append(Loss(conn=None, start=start, end=end, reason=reason))
+
+    def interrupt(self, reason: str) -> None:
+        """What happened up to here, or from here on, is not known: no connection is taken for the one that was there.
+
+        What it was known to have brought ends with its last message; what it brings from here on begins with the first.
+        """
+        for epochs in self._epochs.values():
+            epoch = epochs[-1]
+            if epoch.opened is not None or epoch.asked:
+                epoch.opened = epoch.last_row if epoch.opened is None else epoch.opened
+                epoch.end, epoch.broke, epoch.reason = max(epoch.last_row, epoch.opened), True, reason
+                epochs.append(_Epoch())
 
     def rows(
         self,
@@ -362,10 +393,11 @@ class Streams:
         if rule not in _PROVING:
             intervals = list(_joined(each if each.state is not State.PROVED else _unbroken(each) for each in intervals))
         shared = [loss for key in ((conn, None), (conn, channel)) for loss in self._shared_gaps.get(key, ())]
-        lost = [*(loss for loss in self.losses if loss.conn in (conn, None)), *self._unread, *shared]
+        own = [self._behind_rows(loss) for loss in self.losses if loss.conn in (conn, None)]
+        lost = [*own, *self._unread, *shared]
         for loss in lost:
             intervals = list(_without(intervals, loss))
-        time = {state: sum(i.duration for i in intervals if i.state is state) for state in State}
+        time = {state: sum(i.end - i.start for i in intervals if i.state is state) for state in State}
         states = {interval.state for interval in intervals}
         compared = count(messages.links.items())
         if State.INCOMPLETE in states or messages.gaps or not intervals:
@@ -392,6 +424,14 @@ class Streams:
             incomplete=time[State.INCOMPLETE],
             intervals=intervals[:_LISTED],
         )
+
+    def _behind_rows(self, loss: Loss) -> Loss:
+        """A connection's loss, from the last row of the life that it ends: what was read last was handed off later."""
+        for epoch in self._epochs.get(loss.conn, ()) if loss.conn is not None else ():
+            begun = epoch.opened is not None and epoch.opened <= loss.start
+            if begun and loss.start < epoch.last_row <= min(loss.end, loss.end if epoch.end is None else epoch.end):
+                return msgspec.structs.replace(loss, start=epoch.last_row)
+        return loss
 
     @staticmethod
     def _all_proved(messages: _Messages, rule: SequenceRule) -> bool:
@@ -482,9 +522,12 @@ class Streams:
         The writer has judged what waited for an answer when the connection was closed in order, or the session: what
         it does not call unanswered nothing could confirm.
         """
+        if not epoch.connected:
+            return True
         if topic is None or self._feed is None or self._feed.ack is None:
             return False
-        return topic in epoch.failed or topic not in epoch.asked or epoch.broke or self.ended is None
+        judged = topic in epoch.asked - epoch.forgotten and not epoch.broke and self.ended is not None
+        return topic in epoch.failed or not judged
 
     def _topics(self) -> dict[int, list[Topic]]:
         """What each connection asked for, as streams."""

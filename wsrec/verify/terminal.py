@@ -13,7 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from wsrec.units import clean, duration, size, utc
-from wsrec.verify.model import Balance, Capture, Finding, Kind, Session, State, Stream, Verification, VerifyStatus
+from wsrec.verify.model import (
+    Balance,
+    Capture,
+    Finding,
+    Interval,
+    Kind,
+    Session,
+    State,
+    Stream,
+    Verification,
+    VerifyStatus,
+)
 
 _SHOWN_FINDINGS = 20
 _SHOWN_STREAMS = 20
@@ -75,8 +86,8 @@ def _session(session: Session, console: Console) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    if session.start is not None and session.end is not None:
-        span = f"{utc(session.start)} to {utc(session.end)} UTC, {duration(session.end - session.start)}"
+    if session.start is not None and session.end is not None and session.duration is not None:
+        span = f"{utc(session.start)} to {utc(session.end)} UTC, {duration(session.duration)}"
         grid.add_row("time", Text(span))
     unread = f", {session.unread:,} not read: what follows is without them" if session.unread else ""
     grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {session.rows:,} rows{unread}"))
@@ -92,7 +103,7 @@ def _session(session: Session, console: Console) -> None:
         conn = "" if loss.conn is None else f"connection {loss.conn}: "
         most = "at most " if loss.bound == "upper" else ""
         known = " to ".join(clean(each, 100) for each in (loss.from_evidence, loss.to_evidence) if each)
-        span = f"{utc(loss.start)}, {most}{duration(loss.end - loss.start)}"
+        span = f"{utc(loss.start)}, {most}{duration(loss.monotonic_to - loss.monotonic_from)}"
         lost = f"{conn}{span}: {clean(loss.reason, 200)}{f' ({known})' if known else ''}"
         grid.add_row("" if index else "lost", Text(lost, style="yellow"))
     if len(session.losses) > _SHOWN_INTERVALS:
@@ -169,7 +180,7 @@ def _missing(streams: list[Stream], console: Console) -> None:
         bad = [interval for interval in stream.intervals if interval.state is State.INCOMPLETE]
         console.print(Text(f"{_name(stream)}, connection {stream.conn}: incomplete", style="yellow"))
         for interval in bad[:_SHOWN_INTERVALS]:
-            console.print(Text(f"  {_span(interval.start, interval.end)}: {clean(interval.reason, 200)}"))
+            console.print(Text(f"  {_span(interval)}: {clean(interval.reason, 200)}"))
         if len(bad) > _SHOWN_INTERVALS:
             console.print(Text(f"  and {len(bad) - _SHOWN_INTERVALS:,} more", style="dim"))
 
@@ -179,5 +190,5 @@ def _name(stream: Stream) -> str:
     return " ".join(words) or (clean(stream.topic, 60) if stream.topic else "all messages")
 
 
-def _span(start: int, end: int) -> str:
-    return f"{utc(start)}, {duration(end - start)}"
+def _span(interval: Interval) -> str:
+    return f"{utc(interval.start)}, {duration(interval.monotonic_to - interval.monotonic_from)}"

@@ -172,6 +172,7 @@ class _SessionReading:
                 self._pair(pair)
                 continue
             self._meter.add(_bytes(pair.messages) + _bytes(pair.events))
+            self._interrupt(f"the files of number {pair.number} are not listed in the manifest")
             where = str(pair.messages or pair.events)
             if left:
                 what = "has no line in the manifest yet: its session was not finished, its rows are in the journal too"
@@ -214,26 +215,33 @@ class _SessionReading:
             self._learn_depths(events)
         expects_rows = messages is not None or (line is not None and line.path is not None)
         expects_events = events is not None or (line is not None and line.events_path is not None)
+        ledger = (line.ledger if line is not None else None) or read_ledger(about) or read_ledger(beside)
+        if ledger is not None and self.books.stop_slot not in (None, ledger.first_slot):
+            self._interrupt(f"what was recorded before number {pair.number} is not there")
+        why = "cannot be read" if "events" in refused else "is damaged or gone"
+        unread_events = f"the events file of number {pair.number} {why}"
+        if expects_events and beside is None:
+            self._interrupt(unread_events)
         self._file_gaps = self._file_lost = self._file_refused = 0
         rows = None
         if about is not None and messages is not None:
             rows = self._read_rows(messages, about, events if beside is not None else None)
         elif beside is not None and events is not None:
             for event in self._events_of(events):
-                self._note_anchor(event)
+                self._learn_anchor(event)
                 self._apply(event)
         self._unread += (expects_rows and rows is None) + (expects_events and beside is None)
         if expects_rows and rows is None:
             self._unread_hole = "messages" in refused
             why = "cannot be read" if self._unread_hole else "is damaged or gone"
-            self._lose(f"the message file of number {pair.number} {why}", line)
+            self._lose(f"the message file of number {pair.number} {why}", line if beside is None else None)
         elif expects_events and beside is None and rows is not None:
             first, last = rows.first_handoff, rows.last_handoff
             if first is not None and last is not None:
-                why = "cannot be read" if "events" in refused else "is damaged or gone"
-                reason = f"the events file of number {pair.number} {why}: what happened is not known"
+                reason = f"{unread_events}: what happened is not known"
                 self._streams.missing(first, last, reason, unread="events" in refused)
             self._complete = False
+            self._interrupt(unread_events)
         if rows is not None and about is not None and messages is not None:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
         elif line is not None:
@@ -249,6 +257,12 @@ class _SessionReading:
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
+
+    def _interrupt(self, reason: str) -> None:
+        """What is told of connections and numbers does not go on from what was told before."""
+        if self._streams is not None:
+            self._streams.interrupt(reason)
+            self._forget_numbers()
 
     def _book(
         self,
@@ -332,11 +346,15 @@ class _SessionReading:
             return
 
     def _lose(self, reason: str, line: ManifestLine | None) -> None:
-        """Rows of a file cannot be read: what came from the row before to the row after is not known."""
+        """Rows of a file cannot be read: what came from the row before to the row after is not known.
+
+        Args:
+            reason: why.
+            line: the file's, where nothing else says when it ended.
+
+        """
         self._complete = False
         self._hole = reason
-        if self._seen is None and line is not None and line.first_time is not None:
-            self._seen = self._utc.back(line.first_time)
         if line is not None and line.last_time is not None and self._streams is not None:
             self._streams.end = max(self._streams.end or 0, self._utc.back(line.last_time))
 
@@ -351,19 +369,20 @@ class _SessionReading:
                 if not batch.num_rows:
                     continue
                 order = batch.column("handoff_monotonic").to_numpy()
-                self._utc.learn(order, times(batch, "handoff_time")[0])
-                ahead = []
+                ahead, anchors = [], []
                 # every event up to this batch's last row; the anchors among them explain its order
                 while upcoming is not None and upcoming.order <= order[-1]:
                     ahead.append(upcoming)
-                    self._note_anchor(upcoming)
+                    anchors += self._note_anchor(upcoming)
                     upcoming = next(waiting, None)
+                known = np.array(anchors, np.int64).reshape(-1, 2).T
+                self._utc.learn(*np.concatenate(([order, times(batch, "handoff_time")[0]], known), axis=1))
                 self._batch(path, batch, order, rows, ahead)
         except UNREADABLE as error:
             self._tell(Kind.DAMAGED, path, f"cannot be read after {rows.rows:,} rows: {first_line(error)}")
             return None
         for event in [upcoming, *waiting] if upcoming is not None else ():
-            self._note_anchor(event)
+            self._learn_anchor(event)
             self._apply(event)
         if rows.last_handoff is not None:
             self._handoff = rows.last_handoff
@@ -434,7 +453,8 @@ class _SessionReading:
             if reason is None:
                 reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
                 self._tell(Kind.CONTRADICTION, path, reason)
-            before = int(order[row - 1]) if row else self._seen
+            # before the first row that was read is all that events tell of
+            before = int(order[row - 1]) if row else self._seen if self._seen is not None else self._streams.start
             after = int(order[row])
             unread = self._unread_hole and reason == self._hole
             self._streams.missing(after if before is None else min(before, after), after, reason, unread=unread)
@@ -539,14 +559,18 @@ class _SessionReading:
         except UNREADABLE as error:
             self._tell(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
 
-    def _note_anchor(self, event: _EventRow) -> None:
-        if event.kind == EventKind.ANCHOR:
-            monotonic, realtime = event.detail.get("monotonic"), event.detail.get("realtime")
-            if isinstance(monotonic, int) and isinstance(realtime, int):
-                clock, drift = event.detail.get("clock"), event.detail.get("drift_ns")
-                if abs(realtime) < _AFTERWARDS > abs(monotonic):
-                    self._utc.learn(np.array([monotonic]), np.array([realtime]))
-                self._anchors.add(monotonic, realtime, clock, drift if isinstance(drift, int) else 0)
+    def _learn_anchor(self, event: _EventRow) -> None:
+        for monotonic, realtime in self._note_anchor(event):
+            self._utc.learn(np.array([monotonic]), np.array([realtime]))
+
+    def _note_anchor(self, event: _EventRow) -> list[tuple[int, int]]:
+        """Hold rows against an anchor from now on; its moment on both clocks, if the event is one."""
+        monotonic, realtime = event.detail.get("monotonic"), event.detail.get("realtime")
+        if event.kind != EventKind.ANCHOR or not isinstance(monotonic, int) or not isinstance(realtime, int):
+            return []
+        clock, drift = event.detail.get("clock"), event.detail.get("drift_ns")
+        self._anchors.add(monotonic, realtime, clock, drift if isinstance(drift, int) else 0)
+        return [(monotonic, realtime)] if abs(realtime) < _AFTERWARDS > abs(monotonic) else []
 
     def _apply(self, event: _EventRow) -> None:
         assert self._streams is not None
@@ -581,11 +605,11 @@ class _SessionReading:
         if not isinstance(start, int) or not isinstance(end, int):
             return detail
         known = detail.get("monotonic_from"), detail.get("monotonic_to")
-        start = known[0] if isinstance(known[0], int) else self._utc.back(start)
+        start = known[0] if isinstance(known[0], int) else self._utc.back(start, latest=False)
         if isinstance(known[1], int):
             end = known[1]
         else:
-            end = start + length if isinstance(length, int) else self._utc.back(end)
+            end = max(start + length if isinstance(length, int) else start, self._utc.back(end))
         return {**detail, "from": start, "to": end}
 
     def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
@@ -624,7 +648,8 @@ class _SessionReading:
         streams = self._streams or Streams(None)
         name = self._name
         if self._hole is not None and streams.end is not None:
-            since = min(self._seen or streams.end, streams.end)
+            before = self._seen if self._seen is not None else streams.start
+            since = streams.end if before is None else min(before, streams.end)
             streams.missing(since, streams.end, self._hole, unread=self._unread_hole)
         whole = self._inventory.whole
         state = "ended" if streams.ended is not None else "interrupted"
@@ -635,6 +660,10 @@ class _SessionReading:
         if state == "interrupted" and pairs:
             recovered = "what was journalled was recovered" if streams.recovered else "its end is not in the files"
             self._tell(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
+        if streams.ended is None and self._checker is not None:
+            # what was passed over has not come in what was read
+            for gap in [gap for conn in sorted(self._conns) for gap in self._checker.reset(conn)]:
+                streams.passed_over(gap, streams.end or 0)
         self._settle(streams, name)
         found = streams.result() if streams.end is not None else []
         self._tell_of_skipped(found, name)
@@ -651,6 +680,7 @@ class _SessionReading:
             bytes=self._bytes,
             start=None if streams.start is None else self._utc.of(streams.start),
             end=None if streams.end is None else self._utc.of(streams.end),
+            duration=None if streams.start is None or streams.end is None else streams.end - streams.start,
             rows=self._rows,
             missing=self._seq.missing,
             duplicates=self._seq.duplicates,
@@ -661,13 +691,25 @@ class _SessionReading:
             stalled=streams.stalled,
             unattributed=streams.unattributed,
             streams=[
-                msgspec.structs.replace(stream, intervals=[self._on_utc(each) for each in stream.intervals])
+                msgspec.structs.replace(stream, intervals=list(self._cut_where_set(stream.intervals)))
                 for stream in found
             ],
         )
 
     def _on_utc(self, span: _Span) -> _Span:
-        return msgspec.structs.replace(span, start=self._utc.of(span.start), end=self._utc.of(span.end))
+        utc = {"start": self._utc.of(span.start), "end": self._utc.of(span.end)}
+        return msgspec.structs.replace(span, **utc, monotonic_from=span.start, monotonic_to=span.end)
+
+    def _cut_where_set(self, intervals: list[Interval]) -> Iterator[Interval]:
+        """Intervals of the stage clock on UTC: in as many parts as the clock was set into, each as long as its UTC."""
+        for each in intervals:
+            start = each.start
+            for at, before in self._utc.steps(each.start, each.end):
+                part = msgspec.structs.replace(each, start=start, end=at)
+                yield msgspec.structs.replace(self._on_utc(part), end=at + before)
+                start = at
+            if start < each.end or start == each.start:
+                yield self._on_utc(msgspec.structs.replace(each, start=start))
 
     def _tell_of_skipped(self, streams: list[Stream], name: str) -> None:
         """Tell of each channel whose rule could be applied to less than it should."""
@@ -686,7 +728,8 @@ class _SessionReading:
         whole = self._complete and self._inventory.whole
         if self.books.missing and not self._unread:
             what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
-            self._tell(Kind.INCOMPLETE if streams.recovered else Kind.CONTRADICTION, name, what)
+            known = streams.recovered or streams.lost_slots >= self.books.missing
+            self._tell(Kind.INCOMPLETE if known else Kind.CONTRADICTION, name, what)
         if streams.ended is not None and self._inventory.whole:
             self.books.end(name, streams.ended, restarted=streams.receiver_died)
         if streams.ended is not None and whole and not streams.recovered:
