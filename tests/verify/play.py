@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.verify.damage import damage_capture
 from tests.verify.recording import Recording
 from tests.verify.sessions import Session
-from tests.verify.truth import held, held_by_session, judge, missed
+from tests.verify.truth import astray_events, held, held_by_session, judge, missed
 from tests.verify.world import HOUR, SECOND
 from wsrec.verify.model import Kind
 from wsrec.verify.verify import verify
@@ -48,6 +48,9 @@ def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
         ahead = session.clock.utc(0) + chance.choice([11 * SECOND, 60 * SECOND, -HOUR, 5 * HOUR])
     wrong = [error for _, recording in played if not recording.unsound for error in recording.errors]
     sessions = {session.name: session for session, _ in played}
+    for session, recording in played:
+        if recording.alone:
+            wrong += astray_events(session, out)
     wrong += _unwritten(played, held_by_session(out, ()))
     part = _part(out, chance)
     hit = damage_capture(out, chance) if chance.random() < 0.35 else set()

@@ -49,6 +49,7 @@ class Recording:
 
     Attributes:
         status: the exit status that `wsrec record` would have; None where it was killed.
+        alone: whether one writer wrote all of it.
         unsound: whether a journal was damaged before it was read.
         unrecovered: whether what was left of it is still there.
         errors: what recovery could not do.
@@ -63,6 +64,7 @@ class Recording:
         self._batches = list(self._cut())
         self.status: int | None = None
         self.unsound = self.unrecovered = False
+        self.alone = session.killed is None
         self.errors: list[str] = []
 
     def run(self) -> None:
@@ -75,6 +77,7 @@ class Recording:
         deaths = sorted(chance.sample(range(1, count), min(chance.choice([1, 1, 2]), count - 1)))
         deaths = [] if session.calm or chance.random() < 0.75 else deaths
         first, number = 0, 1
+        self.alone = self.alone and not deaths
         for death in deaths:
             self._write(pipeline, first, death, number, whole=False)
             self._damage_journal()

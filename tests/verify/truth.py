@@ -54,6 +54,16 @@ def missed(session: Session, there: Collection[Key]) -> dict[str, list[Missed]]:
     }
 
 
+def astray_events(session: Session, out: Path) -> Iterator[str]:
+    """The lost intervals in a session's events files that do not say what its clock showed."""
+    for path in (out / "events").rglob(f"{session.name}-*.parquet"):
+        for row in pq.ParquetFile(path).read(["kind", "detail"]).to_pylist():
+            said = msgspec.json.decode(row["detail"])
+            for end in ("from", "to") if row["kind"] == "lost_interval" else ():
+                if (what := _astray(session.clock, said[f"monotonic_{end}"], said[end])) is not None:
+                    yield f"session {session.name}: {end} of a lost interval {what}"
+
+
 class Verdict(NamedTuple):
     """How many claims were held against the truth, and those that are false."""
 

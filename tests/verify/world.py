@@ -28,6 +28,8 @@ _CHANNELS: dict[str, dict[str, Any]] = {
 }
 """A channel for every rule, and one without."""
 _NUMBERED = frozenset({"nx", "pv", "tc", "ov", "rp", "ch"})
+# as many numbers as a late comer may be behind, less some
+_LATE_AT_ONCE = 15
 _UNREADABLE = (None, "", "x", 1.5, {})
 FEED: dict[str, Any] = {
     "description": "every rule",
@@ -117,7 +119,9 @@ class Exchange:
 
     def open(self, symbols: str) -> list[str]:
         """Some topics of some symbols, and their messages; returns the topics."""
-        channels = self._chance.sample(sorted(_CHANNELS), self._chance.randint(2, 4))
+        # of numbers that are shared, some are those of topics that are not confirmed yet
+        known = sorted(_CHANNELS.keys() - ({"ch"} if self._calm else set()))
+        channels = self._chance.sample(known, self._chance.randint(2, 4))
         for channel in channels:
             for symbol in symbols:
                 self.sent[f"{channel}.{symbol}"] = []
@@ -155,9 +159,11 @@ class Exchange:
             return messages
         chance = self._chance
         late = {n for n in range(len(messages)) if chance.random() < 0.03}
-        # not all of them come within what the feed allows
-        most = 15 if self._calm else 60
-        early = {n: n - chance.randint(1, most) - 0.5 if n in late else n for n in range(len(messages))}
+        # not all of them come within what the feed allows; where one does not come at all no number can show it then,
+        # nor where it took its number before the first that came
+        late -= {n for n in late if messages[n].removed and n < _LATE_AT_ONCE * 2}
+        most = {n: _LATE_AT_ONCE if self._calm or messages[n].removed else 4 * _LATE_AT_ONCE for n in late}
+        early = {n: n - chance.randint(1, most[n]) - 0.5 if n in late else n for n in range(len(messages))}
         numbers = {n: number for number, n in enumerate(sorted(early, key=early.__getitem__), 1)}
         numbered = []
         for n, each in enumerate(messages):
