@@ -18,7 +18,9 @@ import pytest
 
 from tests.conftest import events_of, messages_of, received
 from tests.store.test_process import WriterProcess
+from wsrec.child import SummaryLine
 from wsrec.ring.slotring import Flag
+from wsrec.session.outcome import ExitStatus, exit_status
 from wsrec.store.recovery import recover
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.verify import verify
@@ -47,7 +49,7 @@ def put(work: WriterProcess, payload: bytes, flags: int = 0) -> None:
         work.until(lambda part=part: work.rings.room(0) >= len(part))
         now = time.monotonic_ns()
         bits = (Flag.FIN if last else 0) | (0 if at else flags)
-        work.rings.put(part, opcode=0 if at else 1, flags=bits, event=now, handoff=now)
+        work.rings.put(part, opcode=0 if at else 1, flags=bits, event=now - 1_000, handoff=now)
 
 
 def deflated(size: int) -> bytes:
@@ -132,7 +134,11 @@ def check(out: Path) -> None:
     assert file.read_bytes() == b"a poison pill"
     assert event["detail"]["bytes"] == 13
     assert event["detail"]["sha256"] == hashlib.sha256(b"a poison pill").hexdigest()
-    assert verify([out]).status is not VerifyStatus.DAMAGED
+    # the capture has it not: it counts as lost, of its connection alone and for as long as it took to come
+    (lost,) = [event for event in events_of(out, "lost_interval") if event["conn"] == 0]
+    assert (lost["detail"]["reason"], lost["detail"]["bound"]) == ("a message was set aside", "exact")
+    assert 0 < lost["detail"]["duration_ns"] < 1_000_000_000
+    assert verify([out]).status is VerifyStatus.INCOMPLETE
     assert [session.balance.balanced for capture in verify([out]).captures for session in capture.sessions] == [True]
 
 
@@ -157,8 +163,9 @@ class TestPoison:
         # what a receiver counts
         said = work.rings.status.receiver
         said["frames"], said["bytes"] = len(self.MESSAGES), work.rings.rings[0].head.read()
-        work.stop()
+        (summary,) = [line for line in work.stop() if isinstance(line, SummaryLine)]
         assert work.process.returncode == 0
+        assert exit_status([summary], None) == ExitStatus.GAPS
         check(out)
 
     def test_also_by_recovery(self, writer, tmp_path):
