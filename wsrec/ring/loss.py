@@ -20,6 +20,8 @@ REPLACED = "first message of another connection"
 SESSION_END = "session's end"
 LAST_ROW = "last journalled row"
 NEXT_ROW = "next journalled row"
+ARRIVED = "the message's arrival"
+HANDED_OFF = "the message's hand-off"
 
 
 class Since(NamedTuple):

@@ -225,7 +225,7 @@ class Pipeline:
             feed.ledger.inflated(inflated)
 
     def _set_aside(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
-        """Write a row without its payload, and the payload to a file of its own, byte for byte."""
+        """Write a row without its payload, and the payload to a file of its own, byte for byte: the capture lost it."""
         (data,) = payload_list(payload)
         file, digest = self._disk.retry(lambda: keep_aside(Path(self._job.out), self._job.session, data))
         made = slots.copy()
@@ -239,6 +239,9 @@ class Pipeline:
         self._take_messages(made, offset, binary_array([b""]), number, [])
         assert self.last is not None
         self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
+        known: dict[str, Any] = {"from_evidence": loss.ARRIVED, "to_evidence": loss.HANDED_OFF, "bound": loss.EXACT}
+        taken = interval(_arrived(slots, offset, 0), self.last)
+        self.event(self.last, EventKind.LOST_INTERVAL, conn=conn, **taken, reason="a message was set aside", **known)
 
     def _take_messages(
         self, slots: Slots, offset: Int64s, payload: pa.Array, number: int, compressed: list[Refused]
@@ -472,6 +475,11 @@ def interval(start: Moment, end: Moment) -> dict[str, int]:
 
 def _handed_off(slots: Slots, offset: Int64s, row: int) -> Moment:
     stage = int(slots["handoff"][row])
+    return Moment(stage + int(offset[row]), stage)
+
+
+def _arrived(slots: Slots, offset: Int64s, row: int) -> Moment:
+    stage = int(slots["event"][row]) or int(slots["handoff"][row])
     return Moment(stage + int(offset[row]), stage)
 
 
