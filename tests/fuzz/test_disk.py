@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from tests.store.rings import Rings, payloads, plan, writer_job
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
-from wsrec.store.journal import Journal, JournalReader, journal_path
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import journal_path
+from wsrec.store.journalreader import JournalReader
 from wsrec.store.recovery import recover
 
 once = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -15,7 +15,7 @@ from tests.conftest import messages_of, received
 from tests.store.rings import payloads
 from wsrec.session.lock import OutputLock, OutputLockedError
 from wsrec.store import manifest
-from wsrec.store.journal import JournalReader
+from wsrec.store.journalreader import JournalReader
 
 
 class Stream:

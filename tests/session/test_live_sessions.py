@@ -15,7 +15,8 @@ from tests.store.rings import plan, writer_job
 from wsrec.session.lock import OutputLock, is_held
 from wsrec.session.record import check_writable
 from wsrec.store import manifest
-from wsrec.store.journal import Journal, journal_path
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import journal_path
 from wsrec.store.recovery import recover
 from wsrec.verify.verify import verify
 

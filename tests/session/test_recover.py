@@ -20,7 +20,7 @@ from tests.session.conftest import Recording, Stream, free
 from tests.store.rings import payloads
 from wsrec.session.lock import OutputLock
 from wsrec.store import manifest
-from wsrec.store.journal import JournalReader
+from wsrec.store.journalreader import JournalReader
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
 

@@ -1,4 +1,4 @@
-"""wsrec.store.journal: what was appended comes back, up to the last whole batch."""
+"""wsrec.store.journal and journalreader: what was appended comes back, up to the last whole batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from tests.store.rings import payloads
 from wsrec.store import journal as journal_module
-from wsrec.store.journal import Journal, JournalReader, JournalTail, journal_path
+from wsrec.store import journalreader as reader_module
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import journal_path
+from wsrec.store.journalreader import JournalReader, JournalTail
 
 JOB = b'{"session": "s"}'
 
@@ -106,7 +109,7 @@ class TestJournal:
     @given(data=st.data())
     def test_what_stands_behind_anything_is_found(self, tmp_path, batches, monkeypatch, search, data):
         """Garbage of any length between any batches, a part of a batch and markers of Arrow's in it."""
-        monkeypatch.setattr(journal_module, "_SEARCH_BYTES", search)
+        monkeypatch.setattr(reader_module, "_SEARCH_BYTES", search)
         path = tmp_path / "j"
         path.unlink(missing_ok=True)
         sizes = write(path, batches)
@@ -213,11 +216,11 @@ class TestTail:
 
     @pytest.fixture(autouse=True, params=[0, 1 << 40], ids=["mapped", "read"])
     def map_bytes(self, request, monkeypatch):
-        monkeypatch.setattr(journal_module, "_MAP_BYTES", request.param)
+        monkeypatch.setattr(reader_module, "_MAP_BYTES", request.param)
 
     @pytest.mark.parametrize("drop", [1, 1 << 40], ids=["forgotten by the kernel at once", "kept"])
     def test_each_batch_as_soon_as_it_is_appended(self, tmp_path, batches, monkeypatch, drop):
-        monkeypatch.setattr(journal_module, "_DROP_BYTES", drop)
+        monkeypatch.setattr(reader_module, "_DROP_BYTES", drop)
         journal, read = Journal(tmp_path / "j", 1, JOB), []
         tail = JournalTail(tmp_path / "j")
         for batch in batches:

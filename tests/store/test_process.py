@@ -24,7 +24,7 @@ from wsrec.feed.target import feed_of_url
 from wsrec.ring.bytering import ENDED
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
-from wsrec.store.journal import JournalReader
+from wsrec.store.journalreader import JournalReader
 from wsrec.store.recovery import recover
 
 FEED = feed_of_url("wss://h/s").public_config()

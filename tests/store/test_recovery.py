@@ -14,7 +14,8 @@ from tests.conftest import events_of, messages_of, received
 from tests.store.rings import Rings, plan, writer_job
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
-from wsrec.store.journal import Journal, journal_path
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import journal_path
 from wsrec.store.recovery import recover
 from wsrec.verify.verify import verify
 

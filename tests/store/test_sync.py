@@ -12,7 +12,9 @@ import pytest
 
 from tests.store.rings import Rings, payloads
 from wsrec.store.disk import GIVES_UP, PatientDisk
-from wsrec.store.journal import Journal, JournalReader, delete
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import delete
+from wsrec.store.journalreader import JournalReader
 from wsrec.store.sync import SyncThread
 
 JOB = b"{}"

@@ -27,7 +27,8 @@ from wsrec.session.outcome import exit_status
 from wsrec.store import alive
 from wsrec.store.batch import Batch
 from wsrec.store.job import WriterJob
-from wsrec.store.journal import Journal, delete, files_of, journal_path, journals
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import delete, files_of, journal_path, journals
 from wsrec.store.ledger import RingCounts
 from wsrec.store.leftovers import Leftovers
 from wsrec.store.moment import Moment

@@ -15,7 +15,8 @@ from tests.store.rings import Rings, plan, writer_job
 from tests.verify.conftest import lines_of, message_paths, write_lines
 from wsrec.feed.schema import Feed
 from wsrec.ring.events import EventKind
-from wsrec.store.journal import Journal, journal_path
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import journal_path
 from wsrec.store.pipeline import Pipeline
 from wsrec.store.recovery import recover
 

@@ -29,7 +29,8 @@ from wsrec.store.capture import metadata
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.folders import matching, parquet_files
 from wsrec.store.job import WriterJob
-from wsrec.store.journal import JournalReader, delete, files_of, journals
+from wsrec.store.journalformat import delete, files_of, journals
+from wsrec.store.journalreader import JournalReader
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline

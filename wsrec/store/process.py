@@ -41,7 +41,9 @@ from wsrec.store.batch import Batch, Drain
 from wsrec.store.disk import JOURNAL_RESERVE, NotAsWrittenError, PatientDisk
 from wsrec.store.feedfile import period
 from wsrec.store.job import WriterJob
-from wsrec.store.journal import Journal, JournalReader, JournalTail, Span, journal_path, rewritten_path
+from wsrec.store.journal import Journal
+from wsrec.store.journalformat import Span, journal_path, rewritten_path
+from wsrec.store.journalreader import JournalReader, JournalTail
 from wsrec.store.ledger import RingCounts, ring_counts
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.moment import Moment

@@ -19,7 +19,8 @@ from wsrec.store.capture import UnreadableError
 from wsrec.store.claim import LiveSessionError, alone
 from wsrec.store.disk import NotAsWrittenError
 from wsrec.store.folders import session_folders
-from wsrec.store.journal import JournalReader, files_of, journals
+from wsrec.store.journalformat import files_of, journals
+from wsrec.store.journalreader import JournalReader
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
 from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline, interval
