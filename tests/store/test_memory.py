@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,53 @@ class TestBound:
         assert received(messages_of(tmp_path / "out")) == [bomb]
         (event,) = events_of(tmp_path / "out", "not_inflated")
         assert f"more than {LARGEST} bytes when inflated (raise --max-message)" in event["detail"]["message"]
+
+
+def anonymous(work: WriterProcess) -> int:
+    """Memory of a writer now, without what it maps (bytes)."""
+    (kib,) = re.findall(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{work.process.pid}/status").read_text())
+    return int(kib) << 10
+
+
+class TestGrowth:
+    """Memory does not grow with what was recorded: what was joined, or stood beside what was inflated, is let go."""
+
+    SIZE = 1 << 20
+
+    def test_of_fragments(self, writer):
+        text = b"x" * self.SIZE
+
+        def message(work: WriterProcess) -> None:
+            for opcode, flags in ((1, 0), (0, Flag.FIN)):
+                work.until(lambda: work.rings.room(0) >= len(text))
+                now = time.monotonic_ns()
+                work.rings.put(text, opcode=opcode, flags=flags, event=now, handoff=now)
+
+        self.grows(writer(), message, 1)
+
+    def test_of_what_stands_beside_compressed_messages(self, writer):
+        text, small = b"y" * (2 * self.SIZE), deflated(1000)
+
+        def message(work: WriterProcess) -> None:
+            work.until(lambda: work.rings.room(0) >= len(text) + 2 * len(small))
+            now = time.monotonic_ns()
+            # of one read, so that they are in one batch
+            work.rings.put(small, flags=Flag.FIN | Flag.RSV1, last=False, event=now, handoff=now)
+            work.rings.put(text, event=now, handoff=now)
+
+        self.grows(writer(), message, 2)
+
+    def grows(self, work: WriterProcess, message: Callable[[WriterProcess], None], rows: int) -> None:
+        before = 0
+        for count in range(1, 101):
+            message(work)
+            if count == 30:
+                taken(work, 30 * rows)
+                before = anonymous(work)
+        taken(work, 100 * rows)
+        # 70 messages of 2 MiB
+        assert anonymous(work) - before < 60_000_000
+        work.stop()
 
 
 # a writer, or a recovery, that is killed at once by a message with this in it
