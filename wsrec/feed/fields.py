@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import astuple
 
+from wsrec.arrays import large_binary
 from wsrec.feed.message import (
     EARLIEST,
     INT64_MAX,
@@ -182,7 +183,7 @@ def json_of(kind: str, payload: pa.Array, readable: Bools, binary: Bools | None)
         if data is not None:
             messages[row], readable[row] = data, True
             left -= len(data)
-    return pa.array(messages, pa.large_binary()), readable
+    return large_binary(messages), readable
 
 
 class _Plain:

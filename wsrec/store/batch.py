@@ -181,11 +181,3 @@ def payload_list(payload: pa.Array) -> Sequence[memoryview]:
     buffer = payload.buffers()[2]
     data = memoryview(buffer if buffer is not None else b"").cast("B").toreadonly()
     return [data[start:stop] for start, stop in itertools.pairwise(payload_offsets(payload).tolist())]
-
-
-def binary_array(payloads: list[bytes | memoryview]) -> pa.Array:
-    """A `large_binary` array of payloads; of one alone nothing is copied."""
-    if len(payloads) != 1:
-        return pa.array(payloads, pa.large_binary())
-    offsets = np.array([0, len(payloads[0])], np.int64)
-    return pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(payloads[0])])

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from wsrec.arrays import large_binary
 from wsrec.ring.slotring import Flag
-from wsrec.store.batch import binary_array, payload_list
+from wsrec.store.batch import payload_list
 from wsrec.store.gather import Slots
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
@@ -81,5 +82,5 @@ def inflate(slots: Slots, payload: pa.Array, max_message: int) -> Iterator[Piece
             made["flags"] = flags[start : row + 1]
             before = slots[start : row + 1], payload[start : row + 1]
             del message
-            yield Piece(before, made, binary_array(payloads), refused)
+            yield Piece(before, made, large_binary(payloads), refused)
             payloads, refused, start, size = [], [], row + 1, 0

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from wsrec.arrays import large_binary
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
-from wsrec.store.batch import Batch, binary_array, payload_list
+from wsrec.store.batch import Batch, payload_list
 from wsrec.store.gather import Slots
 
 _FIN = int(Flag.FIN)
@@ -103,7 +104,7 @@ class Joiner:
                 self._discard((event.conn or 0, 0))
             kept.append(row)
             payloads.append(payload)
-        return slots[kept], binary_array(payloads)
+        return slots[kept], large_binary(payloads)
 
     def _discard(self, key: Key) -> None:
         left = self._open.pop(key, None)

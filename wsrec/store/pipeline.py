@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from wsrec.arrays import large_binary
 from wsrec.folding import FoldedWarnings
 from wsrec.ring import loss
 from wsrec.ring.events import Event, EventKind
@@ -19,7 +21,7 @@ from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.store import manifest
 from wsrec.store.aside import keep_aside
-from wsrec.store.batch import SLOT_BYTES, Batch, binary_array, payload_list, payload_offsets
+from wsrec.store.batch import SLOT_BYTES, Batch, payload_list, payload_offsets
 from wsrec.store.disk import GIVES_UP, Disk
 from wsrec.store.feedfile import Ask, FeedWriter
 from wsrec.store.gather import Slots
@@ -236,7 +238,7 @@ class Pipeline:
         self._disk.note(
             f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
         )
-        self._take_messages(made, offset, binary_array([b""]), number, [])
+        self._take_messages(made, offset, large_binary([b""]), number, [])
         assert self.last is not None
         self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
         known: dict[str, Any] = {"from_evidence": loss.ARRIVED, "to_evidence": loss.HANDED_OFF, "bound": loss.EXACT}
@@ -246,8 +248,31 @@ class Pipeline:
     def _take_messages(
         self, slots: Slots, offset: Int64s, payload: pa.Array, number: int, compressed: list[Refused]
     ) -> None:
-        """Write whole messages, inflated, and what they are in between."""
-        large = payload.nbytes >= _LARGE and int(np.diff(payload_offsets(payload)).max()) >= _LARGE
+        """Write whole messages, inflated, and what they are in between: a large one in a row group of its own."""
+        lengths = np.diff(payload_offsets(payload)) if payload.nbytes >= _LARGE else np.empty(0, np.int64)
+        large = np.flatnonzero(lengths >= _LARGE)
+        if not len(large):
+            self._take_part(slots, offset, payload, number, compressed)
+            return
+        for start, stop in itertools.pairwise(np.unique([0, *large, *(large + 1), len(slots)]).tolist()):
+            alone = bool(lengths[start] >= _LARGE)
+            if alone:
+                # nothing of what came before is encoded with it
+                self._settle()
+            refused = [each._replace(row=each.row - start) for each in compressed if start <= each.row < stop]
+            self._take_part(slots[start:stop], offset[start:stop], payload[start:stop], number, refused)
+            if alone:
+                # so that not two of them are held, and who dies of it dies while it is taken
+                self._settle()
+
+    def _settle(self) -> None:
+        for feed in self._writing():
+            feed.settle()
+        pa.default_memory_pool().release_unused()
+
+    def _take_part(
+        self, slots: Slots, offset: Int64s, payload: pa.Array, number: int, compressed: list[Refused]
+    ) -> None:
         rows = np.flatnonzero(slots["flags"] & _EVENT)
         events = _events(payload, rows)
         self.tell_lost(_moment(slots, offset, 0))
@@ -269,11 +294,6 @@ class Pipeline:
             event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
             self._event(_moment(slots, offset, row), int(offset[row]), event)
         self.last = _handed_off(slots, offset, -1)
-        if large:
-            # so that not two of them are held, and who dies of it dies while it is taken
-            for feed in self._writing():
-                feed.settle()
-            pa.default_memory_pool().release_unused()
 
     def end_warnings(self) -> None:
         """Say what of the warnings was only counted so far: nothing comes after this."""

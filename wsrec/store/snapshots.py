@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import numpy as np
-import pyarrow as pa
 
 from wsrec import __version__, child
+from wsrec.arrays import large_binary
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.stages import StampSource
@@ -97,7 +97,7 @@ class Fetched(NamedTuple):
         for slot, (offset, payload, flags) in zip(slots, parts, strict=True):
             slot["offset"], slot["length"], slot["flags"], slot["opcode"] = offset, len(payload), flags, TEXT
             slot["conn"], slot["handoff"], slot["source"] = self.request.conn, self.time, StampSource.NONE_ABSENT
-        return Batch(slots, pa.array([payload for _, payload, _ in parts], pa.large_binary()), following)
+        return Batch(slots, large_binary([payload for _, payload, _ in parts]), following)
 
 
 class SnapshotError(Exception):
