@@ -23,6 +23,8 @@ ROW_GROUP_BYTES = 32 << 20
 
 # What is handed to Python at once: every time costs the interpreter's lock
 _WRITE_BYTES = 1 << 20
+# Columns of whole payloads
+PAYLOADS = ("text", "data", "detail")
 # A page's payloads are compressed together
 _PAGE_BYTES = 2 << 20
 # Rows that are encoded at once; Parquet's own 1024 make much of little
@@ -104,6 +106,8 @@ class ParquetOutput:
             data_page_size=_PAGE_BYTES,
             write_batch_size=_ENCODE_ROWS,
             use_dictionary=dictionaries,
+            # nobody looks for a payload by its order, and the least and the greatest would be held four times
+            write_statistics=[field.name for field in schema if field.name not in PAYLOADS],
             column_encoding={field.name: _encoding(field) for field in schema if field.name not in dictionaries},
         )
         self._held: list[pa.Table] = []

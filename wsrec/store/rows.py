@@ -143,6 +143,8 @@ def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
         except pa.ArrowInvalid:
             pass
     is_text &= _valid_utf8(binary, is_text)
+    if not is_text.any():
+        return pa.nulls(len(slots), pa.string()), binary
     mask = pa.array(is_text)
     text = pc.if_else(mask, binary, pa.scalar(None, pa.binary())).cast(pa.string())
     return text, pc.if_else(mask, pa.scalar(None, pa.binary()), binary)
@@ -157,14 +159,19 @@ def _is_ascii(payload: pa.Array) -> bool:
 def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
     """Which of the asked payloads are valid UTF-8: one look at all of them, and one at each only where that fails."""
     valid = asked.copy()
+    rows = np.flatnonzero(asked).tolist()
     try:
-        binary.filter(pa.array(asked)).cast(pa.string())
+        if len(rows) > 1:
+            binary.filter(pa.array(asked)).cast(pa.string())
+            return valid
     except pa.ArrowInvalid:
-        for row in np.flatnonzero(asked):
-            try:
-                str(binary[int(row)].as_py(), "utf-8")
-            except UnicodeDecodeError:
-                valid[row] = False
+        pass
+    for row in rows:
+        try:
+            # nothing is copied: there may be few and large ones
+            binary[row : row + 1].cast(pa.string())
+        except pa.ArrowInvalid:
+            valid[row] = False
     return valid
 
 
