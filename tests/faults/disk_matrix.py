@@ -5,7 +5,8 @@ scripts/disk-faults                every call of a short recording fails, one ru
 scripts/disk-faults write link     only these calls
 scripts/disk-faults --in recover   only in these: `writer` (to its end), `killed` (the same, killed once all is
                                    journalled), `recover` (`wsrec recover` of three journals), `whole` (`wsrec record`
-                                   with all its processes; the faults are the supervisor's and the receiver's)
+                                   with all its processes; the faults are the supervisor's: the receiver writes
+                                   nothing)
 """
 
 from __future__ import annotations
@@ -311,8 +312,9 @@ class Whole:
         """Record for a moment with a fault, recover, and judge."""
         wrong: list[str] = []
         environment = {**disk.environment(*place.orders), "LD_PRELOAD": str(self._library)}
+        # its children have no options
+        environment["DISK_PROCESS"] = "--rotate"
         environment["WSREC_PASS_ENV"] = ",".join(name for name in environment if name.startswith("DISK_"))
-        environment["DISK_PROCESS"] = "\0record\0"
         prefix = ("env", *(f"{name}={value}" for name, value in environment.items()))
         out = disk.folder
         recorder = Recorder("record", self._feed, "--out", out, "--rotate", "1s", prefix=prefix)
