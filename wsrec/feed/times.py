@@ -103,21 +103,22 @@ class TimeChecker:
         """
         new = []
         rows = np.flatnonzero(far)
-        names = columns.channel.dictionary.to_pylist()
-        channels = codes(columns.channel, len(names))[rows]
-        for code, begin, count in zip(*np.unique(channels, return_index=True, return_counts=True), strict=True):
-            channel = [*names, None][int(code)]
+        names = [*columns.channel.dictionary.to_pylist(), None]
+        channels = codes(columns.channel, len(names) - 1)[rows]
+        counts = np.bincount(channels)
+        for code in np.flatnonzero(counts).tolist():
+            channel, count = names[code], int(counts[code])
             if channel not in self._found and len(self._found) >= _CHANNELS:
                 channel = None
             seen = self._found.get(channel)
             if seen is not None:
-                self._found[channel] = seen._replace(messages=seen.messages + int(count))
+                self._found[channel] = seen._replace(messages=seen.messages + count)
                 continue
-            row = int(rows[begin])
+            row = int(rows[np.argmax(channels == code)])
             time, said = int(arrival[row]), columns.exchange_time[row].as_py()
             unit = self._unit(channel, payload[row : row + 1], binary[row : row + 1], time)
             fresh = channel not in self._known and len(self._known) <= _CHANNELS
-            self._found[channel] = OddTime(channel, int(count), first + row, time, said, unit)
+            self._found[channel] = OddTime(channel, count, first + row, time, said, unit)
             if fresh:
                 self._known.add(channel)
                 new.append(self._found[channel])

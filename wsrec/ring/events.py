@@ -113,4 +113,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
             msgspec.ValidationError: it is no event.
 
         """
-        return msgspec.json.decode(data, type=cls)
+        return _DECODE(data)
+
+
+_DECODE = msgspec.json.Decoder(Event).decode

@@ -176,8 +176,11 @@ def payload_offsets(payload: pa.Array) -> npt.NDArray[np.int64]:
     return np.frombuffer(payload.buffers()[1], np.int64, len(payload) + 1, payload.offset * 8)
 
 
-def payload_list(payload: pa.Array) -> Sequence[memoryview]:
-    """Each payload of a `large_binary` array as a view of its buffer: for the few that Python has to look at."""
-    buffer = payload.buffers()[2]
+def payload_list(payload: pa.Array, rows: npt.NDArray[np.intp] | None = None) -> Sequence[memoryview]:
+    """Payloads of a `large_binary` array, all or those of some rows, as views of its buffer: for Python to look at."""
+    buffer, offsets = payload.buffers()[2], payload_offsets(payload)
     data = memoryview(buffer if buffer is not None else b"").cast("B").toreadonly()
-    return [data[start:stop] for start, stop in itertools.pairwise(payload_offsets(payload).tolist())]
+    if rows is None:
+        return [data[start:stop] for start, stop in itertools.pairwise(offsets.tolist())]
+    ends = zip(offsets[rows].tolist(), offsets[rows + 1].tolist(), strict=True)
+    return [data[start:stop] for start, stop in ends]

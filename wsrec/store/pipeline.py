@@ -204,15 +204,17 @@ class Pipeline:
             feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
         if not len(slots):
             return
-        offset = self._offsets(slots, payload, ahead)
+        happened = _events(slots, payload)
+        offset = self._offsets(slots, happened, ahead)
         if aside and not slots["flags"][0] & _EVENT:
             self._set_aside(slots, offset, payload, number)
         else:
             for piece in inflate(slots, payload, self._job.max_message):
                 if piece.slots is not slots:
                     self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
+                    happened = _events(piece.slots, piece.payload)
                 part, offset = offset[: len(piece.slots)], offset[len(piece.slots) :]
-                self._take_messages(piece.slots, part, piece.payload, number, piece.refused)
+                self._take_messages(piece.slots, part, piece.payload, happened, number, piece.refused)
         self._state_bound(int(slots["handoff"][-1]), ahead)
         if self.last is not None:
             for each in self.feeds.values():
@@ -238,7 +240,7 @@ class Pipeline:
         self._disk.note(
             f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
         )
-        self._take_messages(made, offset, large_binary([b""]), number, [])
+        self._take_messages(made, offset, large_binary([b""]), [], number, [])
         assert self.last is not None
         self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
         known: dict[str, Any] = {"from_evidence": loss.ARRIVED, "to_evidence": loss.HANDED_OFF, "bound": loss.EXACT}
@@ -246,13 +248,20 @@ class Pipeline:
         self.event(self.last, EventKind.LOST_INTERVAL, conn=conn, **taken, reason="a message was set aside", **known)
 
     def _take_messages(
-        self, slots: Slots, offset: Int64s, payload: pa.Array, number: int, compressed: list[Refused]
+        self,
+        slots: Slots,
+        offset: Int64s,
+        payload: pa.Array,
+        happened: list[tuple[int, Event]],
+        number: int,
+        compressed: list[Refused],
     ) -> None:
         """Write whole messages, inflated, and what they are in between: a large one in a row group of its own."""
-        lengths = np.diff(payload_offsets(payload)) if payload.nbytes >= _LARGE else np.empty(0, np.int64)
+        ends = payload_offsets(payload)
+        lengths = np.diff(ends) if ends[-1] - ends[0] >= _LARGE else np.empty(0, np.int64)
         large = np.flatnonzero(lengths >= _LARGE)
         if not len(large):
-            self._take_part(slots, offset, payload, number, compressed)
+            self._take_part(slots, offset, payload, happened, number, compressed)
             return
         for start, stop in itertools.pairwise(np.unique([0, *large, *(large + 1), len(slots)]).tolist()):
             alone = bool(lengths[start] >= _LARGE)
@@ -260,7 +269,8 @@ class Pipeline:
                 # nothing of what came before is encoded with it
                 self._settle()
             refused = [each._replace(row=each.row - start) for each in compressed if start <= each.row < stop]
-            self._take_part(slots[start:stop], offset[start:stop], payload[start:stop], number, refused)
+            events = [(row - start, event) for row, event in happened if start <= row < stop]
+            self._take_part(slots[start:stop], offset[start:stop], payload[start:stop], events, number, refused)
             if alone:
                 # so that not two of them are held, and who dies of it dies while it is taken
                 self._settle()
@@ -271,17 +281,21 @@ class Pipeline:
         pa.default_memory_pool().release_unused()
 
     def _take_part(
-        self, slots: Slots, offset: Int64s, payload: pa.Array, number: int, compressed: list[Refused]
+        self,
+        slots: Slots,
+        offset: Int64s,
+        payload: pa.Array,
+        happened: list[tuple[int, Event]],
+        number: int,
+        compressed: list[Refused],
     ) -> None:
-        rows = np.flatnonzero(slots["flags"] & _EVENT)
-        events = _events(payload, rows)
         self.tell_lost(_moment(slots, offset, 0))
         # From event to event, as slices: messages with the events taken out from among them would be a copy. Of a few
         # messages that costs less than to begin anew behind each anchor, which changes nothing for them.
         ends = payload_offsets(payload)
         few = ends[-1] - ends[0] <= _COPIED and all(feed.since is not None for feed in self._writing())
         start, anchors = 0, list[int]()
-        for row, event in zip(rows.tolist(), events, strict=True):
+        for row, event in happened:
             if few and event.kind is EventKind.ANCHOR:
                 anchors.append(row)
             else:
@@ -306,7 +320,7 @@ class Pipeline:
         # its files tell of it
         self._untold = 0
         if len(slots):
-            self.last = _handed_off(slots, self._offsets(slots, payload, None), -1)
+            self.last = _handed_off(slots, self._offsets(slots, _events(slots, payload), None), -1)
 
     def follow_clock(self, anchor: StoredAnchor) -> None:
         """Map stages 2 to 6 onto UTC by this anchor until the next: where what came before has gone."""
@@ -390,14 +404,9 @@ class Pipeline:
     def _writing(self) -> list[FeedWriter]:
         return [feed for name, feed in self.feeds.items() if name in self.active]
 
-    def _offsets(self, slots: Slots, payload: pa.Array, ahead: StoredAnchor | None) -> Int64s:
+    def _offsets(self, slots: Slots, happened: list[tuple[int, Event]], ahead: StoredAnchor | None) -> Int64s:
         """What turns each slot's monotonic stamps into UTC, by the anchors before and after it."""
-        rows = np.flatnonzero(slots["flags"] & _EVENT)
-        anchors = [
-            (row, StoredAnchor.of(event))
-            for row, event in zip(rows.tolist(), _events(payload, rows), strict=True)
-            if event.kind is EventKind.ANCHOR
-        ]
+        anchors = [(row, StoredAnchor.of(event)) for row, event in happened if event.kind is EventKind.ANCHOR]
         if self._anchor is None:
             self._anchor = anchors[0][1] if anchors else ahead or self._stale
         stage = slots["handoff"].astype(np.int64)
@@ -516,8 +525,12 @@ def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> 
     return Inflated(after[0]["conn"][rows], *sizes)
 
 
-def _events(payload: pa.Array, rows: Int64s) -> list[Event]:
-    return [Event.decode(data) for data in payload_list(payload.take(pa.array(rows)))] if len(rows) else []
+def _events(slots: Slots, payload: pa.Array) -> list[tuple[int, Event]]:
+    """The events among slots, each with its row."""
+    rows = np.flatnonzero(slots["flags"] & _EVENT)
+    if not len(rows):
+        return []
+    return list(zip(rows.tolist(), map(Event.decode, payload_list(payload, rows)), strict=True))
 
 
 def _host() -> dict[str, Any]:

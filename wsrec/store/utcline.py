@@ -61,11 +61,8 @@ def first_anchor(batch: Batch) -> StoredAnchor | None:
 
     """
     rows = np.flatnonzero(batch.slots["flags"] & _WHOLE_EVENT == _WHOLE_EVENT)
-    for row in rows.tolist():
-        event = Event.decode(payload_list(batch.payload[row : row + 1])[0])
-        if event.kind is EventKind.ANCHOR:
-            return StoredAnchor.of(event)
-    return None
+    events = map(Event.decode, payload_list(batch.payload, rows) if len(rows) else ())
+    return next((StoredAnchor.of(event) for event in events if event.kind is EventKind.ANCHOR), None)
 
 
 def offsets(before: StoredAnchor | None, after: StoredAnchor | None, stage: Int64s) -> Int64s:
@@ -78,8 +75,12 @@ def offsets(before: StoredAnchor | None, after: StoredAnchor | None, stage: Int6
     torn = apart <= 0 or after.clock != before.clock or abs(moved) > apart // _STEP_SHARE + before.width + after.width
     if torn or not moved:
         return np.full(len(stage), before.offset, np.int64)
-    along = np.clip((stage - before.stage) / apart, 0.0, 1.0)
-    line: Int64s = before.offset + np.rint(along * moved).astype(np.int64)
+    since = stage - before.stage
+    np.maximum(since, 0, out=since)
+    np.minimum(since, apart, out=since)
+    along = since * (moved / apart)
+    line: Int64s = np.rint(along, out=along).astype(np.int64)
+    line += before.offset
     return line
 
 
