@@ -49,7 +49,7 @@ REASONS = {
 
 Links = npt.NDArray[np.uint8]
 # as plain integers: an operation on an enum's member costs more than counting a hundred messages
-_LINKS, _NONE, _SKIPPED = len(Link), int(Link.NONE), frozenset(int(link) for link in REASONS)
+_LINKS, _NONE, _SKIPPED = len(Link), int(Link.NONE), [int(link) for link in REASONS]
 
 
 class Compared(NamedTuple):
@@ -95,19 +95,34 @@ class Comparison:
     def __init__(self) -> None:
         self.skips = False
         self._counts: dict[str | None, Counter[int]] = {}
+        # of the channels of one dictionary, and of null behind them; then by channel and link
+        self._names = pa.array([], pa.string())
+        self._of_names = np.zeros(_LINKS, np.int64)
 
     def add(self, channel: pa.DictionaryArray, links: Links) -> None:
         """Count a batch."""
         names = channel.dictionary
-        found = np.bincount(np.multiply(codes(channel, len(names)), _LINKS, dtype=np.int64) + links)
-        for place in np.flatnonzero(found).tolist():
-            code, link = divmod(place, _LINKS)
-            if link != _NONE:
-                name = names[code].as_py() if code < len(names) else None
-                self._counts.setdefault(name, Counter())[link] += int(found[place])
-                self.skips = self.skips or link in _SKIPPED
+        if not names.equals(self._names):
+            self._settle()
+            self._names, self._of_names = names, np.zeros((len(names) + 1) * _LINKS, np.int64)
+        places = np.multiply(codes(channel, len(names)), _LINKS, dtype=np.int64)
+        places += links
+        found = np.bincount(places, minlength=len(self._of_names))
+        self._of_names += found
+        if not self.skips:
+            self.skips = bool(found.reshape(-1, _LINKS)[:, _SKIPPED].any())
 
     def skipped(self) -> dict[str | None, Compared]:
         """The channels with messages that should have been compared and were not."""
+        self._settle()
         counted = {name: count(counts.items()) for name, counts in self._counts.items()}
         return {name: compared for name, compared in counted.items() if compared.missed}
+
+    def _settle(self) -> None:
+        """Count by name what was counted by place."""
+        names = [*self._names.to_pylist(), None]
+        for place in np.flatnonzero(self._of_names).tolist():
+            code, link = divmod(place, _LINKS)
+            if link != _NONE:
+                self._counts.setdefault(names[code], Counter())[link] += int(self._of_names[place])
+        self._of_names[:] = 0

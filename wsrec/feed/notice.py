@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.feed.arrays import codes
+from wsrec.feed.arrays import codes, where_set
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import Feed
 
@@ -43,7 +43,7 @@ class NoticeReader:
             self._others = np.array([name not in self._channels for name in self._dictionary.to_pylist()] + [True])
         if not channel.null_count and not self._others[:-1].any():
             return np.empty(0, np.intp)
-        return np.flatnonzero(self._others[codes(channel, len(self._dictionary))])
+        return where_set(self._others[codes(channel, len(self._dictionary))])
 
     def read(self, payload: bytes | memoryview) -> str | None:
         """The word that announces the end, shortened; None where the message is something else."""

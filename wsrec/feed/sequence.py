@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.feed.arrays import codes, known, values
+from wsrec.feed.arrays import codes, known, values, where_set
 from wsrec.feed.comparison import Link, Links
 from wsrec.feed.fields import FieldColumns
 from wsrec.feed.late import LateSequence, Miss
@@ -108,7 +108,8 @@ class Checked(NamedTuple):
         gaps: the messages that break their rule, in order; also those that may, as a legal reset.
         links: how each message was held against the one before it.
         runs: by message; two of one succession (`SequenceScope`) have the same run, above 0, where every succession
-            from the one to the other was compared and holds. 0: it has no rule, or no number.
+            from the one to the other was compared and holds. 0: it has no rule, or no number. Empty where the checker
+            does not tell them.
 
     """
 
@@ -198,66 +199,78 @@ class SequenceChecker:
         if max(len(self._symbol_numbers), len(self._keys)) > _KNOWN_MAX:
             self._forget()
         channels, symbols = self._members_of(columns.channel, columns.symbol)
-        links, runs = np.zeros(len(channels), np.uint8), np.zeros(len(channels), np.int64)
-        numbered = known(columns.exchange_seq)
-        if self._by_connection:
+        links = np.zeros(len(channels), np.uint8)
+        runs = np.zeros(len(channels) if self._tells_runs else 0, np.int64)
+        numbered = known(columns.exchange_seq) if columns.exchange_seq.null_count else None
+        if self._by_connection and numbered is not None:
             # what has no channel, as pings and what was sent, need not be numbered
             channels = np.where(numbered | known(columns.channel.indices), channels, 0)
-        rows = np.flatnonzero(channels > 0)
+        rows = where_set(channels > 0)
         if not rows.size:
             return Checked([], links, runs)
         channels, symbols = channels[rows], symbols[rows]
         order, keys = self._group(conns[rows], channels, symbols)
         rows, channels = rows[order], channels[order]
         direct: Flags | None = None
-        numbered = numbered[rows]
-        if not (numbered.all() and self._whole.all()):
-            links[rows[~numbered]] = Link.UNNUMBERED
-            direct, ends = self._direct(keys, numbered)
-            rows, channels, keys = rows[numbered], channels[numbered], keys[numbered]
+        counted = None if numbered is None else numbered[rows]
+        if not ((counted is None or counted.all()) and self._whole.all()):
+            if counted is None:
+                counted = np.ones(len(rows), np.bool_)
+            links[rows[~counted]] = Link.UNNUMBERED
+            direct, ends = self._direct(keys, counted)
+            rows, channels, keys = rows[counted], channels[counted], keys[counted]
         seq = _bits(columns.exchange_seq)[rows]
         last, follows = self._follow(keys, seq)
         if direct is not None:
             self._remember_ends(*ends)
 
-        found, below, broken = seq.copy(), np.zeros(len(seq), np.bool_), np.zeros(len(seq), np.bool_)
-        begun = np.zeros(len(seq), np.bool_)
+        found, broken = seq.copy(), np.zeros(len(seq), np.bool_)
+        # those whose number is below 0, and those that begin anew; None where none does
+        below: Flags | None = None
+        begun: Flags | None = None
         link = np.full(len(seq), _COMPARED, np.uint8)
-        link[~follows] = Link.FIRST
+        if not follows.all():
+            link[~follows] = Link.FIRST
         for rule, members in self._members.items():
-            chosen = np.flatnonzero(members[channels])
+            chosen = where_set(members[channels])
             before = last[chosen]
             if rule is SequenceRule.INCREASING:
                 broken[chosen] = seq[chosen] <= before
                 continue
             if rule is not SequenceRule.NEXT:
                 column = columns.seq_first if rule is SequenceRule.TOUCHING else columns.seq_previous
-                places = rows[chosen]
-                there, numbers = known(column)[places], _bits(column)[places]
+                which = rows[chosen]
+                there, numbers = known(column)[which], _bits(column)[which]
                 if columns.seq_reset.true_count:
                     # one that begins anew and names nothing before it: what was before cannot be held against it
-                    begun[chosen] = ~there & columns.seq_reset.to_numpy(zero_copy_only=False)[places]
-                    numbers = np.where(begun[chosen], seq[chosen], numbers)
-                    there |= begun[chosen]
+                    anew = ~there & columns.seq_reset.to_numpy(zero_copy_only=False)[which]
+                    numbers = np.where(anew, seq[chosen], numbers)
+                    there |= anew
+                    begun = np.zeros(len(seq), np.bool_) if begun is None else begun
+                    begun[chosen] = anew
                 found[chosen] = numbers
-                if (negative := _below(column, places)).any():
-                    below[chosen] = known(column)[places] & negative
+                if (negative := _below(column, which)).any():
+                    below = np.zeros(len(seq), np.bool_) if below is None else below
+                    below[chosen] = known(column)[which] & negative
                 if not there.all():
                     link[chosen[follows[chosen] & ~there]] = Link.UNLINKED
                     follows[chosen] &= there
+            under = False if below is None else below[chosen]
             if rule is SequenceRule.PREVIOUS:
-                broken[chosen] = (found[chosen] != before) | below[chosen]
+                broken[chosen] = (found[chosen] != before) | under
                 continue
             # what comes after the largest number wraps around, and is never found
             after, numbers, largest = before + _ONE, found[chosen], before == UINT64_MAX
-            fits = (numbers == after) & ~below[chosen] & ~largest
+            fits = (numbers == after) & ~largest if below is None else (numbers == after) & ~under & ~largest
             overlaps = self._overlap[channels[chosen]]
             if overlaps.any():
-                fits |= overlaps & ((numbers <= after) | below[chosen]) & (seq[chosen] >= after) & ~largest
+                fits |= overlaps & ((numbers <= after) | under) & (seq[chosen] >= after) & ~largest
             broken[chosen] = ~fits
         if self._repeats.any():
             broken &= ~(self._repeats[channels] & (seq == last))
-        broken = (broken | begun) & follows
+        if begun is not None:
+            broken |= begun
+        broken &= follows
         if direct is not None:
             link[(link == Link.COMPARED) & ~direct] = Link.AFTER_UNNUMBERED
 
@@ -265,10 +278,12 @@ class SequenceChecker:
         if broken.any():
             gaps = np.flatnonzero(broken)
             gaps = gaps[np.argsort(rows[gaps])]
-            signed = [
-                number - (1 << 64) if negative else number
-                for number, negative in zip(found[gaps].tolist(), below[gaps].tolist(), strict=True)
-            ]
+            signed = found[gaps].tolist()
+            if below is not None:
+                signed = [
+                    number - (1 << 64) if negative else number
+                    for number, negative in zip(signed, below[gaps].tolist(), strict=True)
+                ]
             of_each = zip(*(of[gaps].tolist() for of in (rows, channels, last, seq)), signed, strict=True)
             told = [self._gap(columns, index, int(conns[index]), *numbers) for index, *numbers in of_each]
             link[gaps] = [Link.RESET if gap.what is Break.RESET else Link.COMPARED for gap in told]
@@ -421,14 +436,14 @@ class SequenceChecker:
         """The number before each, and whether there is one; the last of each key is remembered."""
         if not len(keys):
             return seq.copy(), np.zeros(0, np.bool_)
-        begins = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+        begins = _begins(keys)
         last, follows = np.empty_like(seq), np.ones(len(seq), np.bool_)
         last[1:] = seq[:-1]
         groups = keys[begins]
         places = np.searchsorted(self._keys, groups)
         known = self._keys[places] == groups
         last[begins], follows[begins] = self._last[places], known
-        newest = seq[np.append(begins[1:], len(seq)) - 1]
+        newest = seq[_ends(begins, len(seq))]
         self._last[places[known]] = newest[known]
         if not known.all():
             self._keys = np.insert(self._keys, places[~known], groups[~known])
@@ -439,13 +454,13 @@ class SequenceChecker:
 
     def _direct(self, keys: Int64s, numbered: Flags) -> tuple[Flags, tuple[Int64s, Flags]]:
         """Whether each numbered message comes directly behind a numbered one; and whether the last of each key is."""
-        begins = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+        begins = _begins(keys)
         groups = keys[begins]
         places = np.searchsorted(self._keys, groups)
         known = self._keys[places] == groups
         before = np.concatenate(([True], numbered[:-1]))
         before[begins] = np.where(known, self._whole[places], True)
-        return before[numbered], (groups, numbered[np.append(begins[1:], len(keys)) - 1])
+        return before[numbered], (groups, numbered[_ends(begins, len(keys))])
 
     def _remember_ends(self, keys: Int64s, numbered: Flags) -> None:
         """Whether the last message of each key had a number; of a key that never had one nothing is remembered."""
@@ -457,7 +472,7 @@ class SequenceChecker:
         """The run of each message, in the order of their keys, where `opens` says which begin one."""
         if not len(keys):
             return keys
-        begins = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+        begins = _begins(keys)
         starts = opens.copy()
         starts[begins] = True
         of = np.cumsum(starts) - 1
@@ -467,7 +482,7 @@ class SequenceChecker:
         goes_on = ~opens[begins]
         runs[of[begins[goes_on]]] = self._run[places[goes_on]]
         found: Int64s = runs[of]
-        self._run[places] = found[np.append(begins[1:], len(keys)) - 1]
+        self._run[places] = found[_ends(begins, len(keys))]
         return found
 
     def _gap(
@@ -505,6 +520,23 @@ def _checked(channel: Channel) -> _Rule:
 
 def _beginnings(resets: Resets | None) -> frozenset[int]:
     return frozenset(resets.numbers if resets else ())
+
+
+def _begins(keys: Int64s) -> npt.NDArray[np.intp]:
+    """Where keys that stand together begin."""
+    begins = np.empty(len(keys), np.bool_)
+    begins[0] = True
+    np.not_equal(keys[1:], keys[:-1], out=begins[1:])
+    return where_set(begins)
+
+
+def _ends(begins: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
+    """Where the last of each stands."""
+    ends = np.empty_like(begins)
+    ends[:-1] = begins[1:]
+    ends[-1] = count
+    ends -= 1
+    return ends
 
 
 def stream_keys(conn: Any, channel: Any, symbol: Any) -> Any:

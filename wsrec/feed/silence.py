@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.feed.arrays import known
+from wsrec.feed.arrays import known, where_set
 from wsrec.feed.fields import FieldColumns
 from wsrec.feed.schema import Action, Feed
 from wsrec.feed.sequence import Int64s, Numbers, stream_keys
@@ -141,7 +141,7 @@ class SilenceTracker:
     def seen(self, conns: npt.NDArray[np.uint16], columns: FieldColumns, time: Int64s) -> list[Resumed]:
         """Messages came, in order of their time; the streams whose silence they end are returned."""
         channels = self._channels.of(columns.channel)
-        rows = np.flatnonzero(channels)
+        rows = where_set(channels)
         self.begun, self.found = [], (rows[:0], rows[:0])
         if not rows.size:
             return []
@@ -183,12 +183,12 @@ class SilenceTracker:
                 bool(self._last[n] != _NEVER),
                 bool(expected[n]),
             )
-            for n in np.flatnonzero(due).tolist()
+            for n in where_set(due).tolist()
         ]
 
     def to_be_helped(self) -> list[Stream]:
         """The streams that are silent now and whose feed says what to do about it."""
-        return [self.streams[n] for n in np.flatnonzero(self._silent & self._acts & (self._quiet > 0)).tolist()]
+        return [self.streams[n] for n in where_set(self._silent & self._acts & (self._quiet > 0)).tolist()]
 
     def topic(self, conn: int, channel: str | None, symbol: str | None) -> list[Stream]:
         """The streams on a connection that messages of a channel and symbol may be of; None: of any."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.feed.arrays import codes, known, values
+from wsrec.feed.arrays import codes, known, values, where_set
 from wsrec.feed.fields import Bools, FieldColumns, json_of
 from wsrec.feed.message import fitting_unit, row_places
 from wsrec.feed.schema import Feed, TimeUnit
@@ -102,11 +102,11 @@ class TimeChecker:
 
         """
         new = []
-        rows = np.flatnonzero(far)
+        rows = where_set(far)
         names = [*columns.channel.dictionary.to_pylist(), None]
         channels = codes(columns.channel, len(names) - 1)[rows]
         counts = np.bincount(channels)
-        for code in np.flatnonzero(counts).tolist():
+        for code in where_set(counts).tolist():
             channel, count = names[code], int(counts[code])
             if channel not in self._found and len(self._found) >= _CHANNELS:
                 channel = None
@@ -126,9 +126,9 @@ class TimeChecker:
 
     def _unit(self, channel: str | None, payload: pa.Array, binary: Bools, time: int) -> TimeUnit | None:
         assert self._feed.fields is not None
-        places = row_places(self._feed, self._channels.get(channel) if channel else None).time
+        where = row_places(self._feed, self._channels.get(channel) if channel else None).time
         message, _ = json_of(self._feed.fields.binary, payload, np.ones(1, np.bool_), binary)
-        return fitting_unit(message[0].as_py(), places, time, self._tolerance)
+        return fitting_unit(message[0].as_py(), where, time, self._tolerance)
 
     def take(self) -> list[OddTime]:
         """What was counted since the last time, by channel."""

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from wsrec import __version__, child
 from wsrec.feed.acks import AckOutcome, AckTracker
-from wsrec.feed.arrays import codes, known
+from wsrec.feed.arrays import codes, known, where_set
 from wsrec.feed.asking import Ask as Asked
 from wsrec.feed.asking import ask, messages
 from wsrec.feed.checksum import BookChecker
@@ -733,7 +733,7 @@ class FeedWriter:
         self.first_time = int(times[first]) if self.first_time is None else self.first_time
         self.last_time = int(times[last])
         sources = np.bincount(slots["source"] if arrived == len(slots) else slots["source"][received])
-        for source in np.flatnonzero(sources).tolist():
+        for source in where_set(sources).tolist():
             word = _stage1_word(StampSource(source))
             self._stage1[word] = self._stage1.get(word, 0) + int(sources[source])
         for steps, durations in step_durations(when):
@@ -816,7 +816,7 @@ class FeedWriter:
             names = fields.channel.dictionary.to_pylist()
             others = np.array([not self._acks.is_data(name) for name in [*names, None]])
             wanted &= others[codes(fields.channel, len(names))]
-        for row in np.flatnonzero(wanted).tolist():
+        for row in where_set(wanted).tolist():
             conn, moment = int(slots["conn"][row]), when.moment(row)
             time = int(when.stage[row])
             if not when.received[row]:

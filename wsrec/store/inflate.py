@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec.arrays import large_binary
+from wsrec.feed.arrays import where_set
 from wsrec.ring.slotring import Flag
 from wsrec.store.batch import payload_list
 from wsrec.store.gather import Slots
@@ -57,7 +58,7 @@ def inflate(slots: Slots, payload: pa.Array, max_message: int) -> Iterator[Piece
         max_message: bytes that a message may inflate to. One that does not inflate keeps its bytes and its flag.
 
     """
-    compressed = np.flatnonzero(slots["flags"] & _RSV1)
+    compressed = where_set(slots["flags"] & _RSV1)
     if not len(compressed):
         yield Piece((slots, payload), slots, payload, [])
         return

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec.arrays import large_binary
+from wsrec.feed.arrays import where_set
 from wsrec.folding import FoldedWarnings
 from wsrec.ring import loss
 from wsrec.ring.events import Event, EventKind
@@ -527,7 +528,7 @@ def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> 
 
 def _events(slots: Slots, payload: pa.Array) -> list[tuple[int, Event]]:
     """The events among slots, each with its row."""
-    rows = np.flatnonzero(slots["flags"] & _EVENT)
+    rows = where_set(slots["flags"] & _EVENT)
     if not len(rows):
         return []
     return list(zip(rows.tolist(), map(Event.decode, payload_list(payload, rows)), strict=True))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.feed.arrays import where_set
 from wsrec.ring.slotring import COARSE_SHIFT, Flag
 from wsrec.stages import StampSource
 from wsrec.store.batch import payload_offsets
@@ -124,7 +125,7 @@ def count_opcodes(slots: Slots) -> dict[str, int]:
     """How many slots have each opcode, by the words of the column."""
     counted: dict[str, int] = {}
     counts = np.bincount(slots["opcode"])
-    for opcode in np.flatnonzero(counts).tolist():
+    for opcode in where_set(counts).tolist():
         word = _OPCODES.get(opcode & 0x0F, _OPCODES[frames.TEXT])
         counted[word] = counted.get(word, 0) + int(counts[opcode])
     return counted

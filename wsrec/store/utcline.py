@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wsrec.feed.arrays import where_set
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.store.batch import Batch, payload_list
@@ -60,7 +61,7 @@ def first_anchor(batch: Batch) -> StoredAnchor | None:
         msgspec.DecodeError: an event is damaged.
 
     """
-    rows = np.flatnonzero(batch.slots["flags"] & _WHOLE_EVENT == _WHOLE_EVENT)
+    rows = where_set(batch.slots["flags"] & _WHOLE_EVENT == _WHOLE_EVENT)
     events = map(Event.decode, payload_list(batch.payload, rows) if len(rows) else ())
     return next((StoredAnchor.of(event) for event in events if event.kind is EventKind.ANCHOR), None)
 
