@@ -8,8 +8,12 @@ hour back and an hour forward by `date -s`. test_machine.py holds the files agai
 The stage clock is CLOCK_MONOTONIC or the processor's counter, or each in a recorder of its own. The kernel does not
 trust the counter of an emulated machine, whose processors are not read at one moment; it is the host's all the same.
 
+Each recorder has a second server, of TLS that the machine's kernel decrypts: starting a recorder takes longest here.
+
     clock_in_machine.py OUT CLOCK       what the tests run
     clock_in_machine.py OUT             both clocks, every rate
+
+OUT holds `server.pem`, a certificate of localhost with its key, and `ca.pem`, who vouches for it.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -36,6 +41,9 @@ FEW_RATES = (0, 500, 100_000)
 HOLD = 0.35
 STEP_HOLD = 3.0
 HOUR = 3600
+# what the server of TLS sends, and behind it one more message, in fragments
+OVER_TLS = [f"{n:x}" * n for n in [*(n * 37 % 500 for n in range(3000)), 16_384, 40_000, 300_000]]
+IN_FRAGMENTS = ("frag", "men", "ted" * 9000)
 ROTATE = "4s"
 _TRUSTS_THE_COUNTER = """
 import sys
@@ -100,31 +108,19 @@ class Sender:
     def _run(self) -> None:
         sock, _ = self._listening.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        request = b""
-        while not request.endswith(b"\r\n\r\n"):
-            request += sock.recv(4096)
-        (key,) = [
-            line.split(b": ")[1] for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")
-        ]
-        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-        upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        sock.sendall(upgrade + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+        _upgrade(sock)
         # what the recorder sends first of its own
         time.sleep(0.2)
         self.open.set()
         while not self._done.is_set():
             payload = b"%d" % len(self.stamps)
-            frames = bytes((0x81, len(payload))) + payload + bytes((0x89, len(payload))) + payload
+            frames = _frame(0x81, payload) + _frame(0x89, payload)
             sent = time.time_ns()
             sock.sendall(frames)
             self._await_pong(sock, payload)
             self.stamps.append((sent, time.time_ns()))
             time.sleep(0.0005)
-        sock.sendall(b"\x88\x02\x03\xe8")
-        with suppress(OSError):
-            while sock.recv(4096):
-                pass
-        sock.close()
+        _close(sock)
 
     @staticmethod
     def _await_pong(sock: socket.socket, payload: bytes) -> None:
@@ -134,6 +130,56 @@ class Sender:
             found = bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
             if head[0] == 0x8A and found == payload:
                 return
+
+
+class TlsSender:
+    """A server that sends `OVER_TLS` and `IN_FRAGMENTS` over TLS, and closes."""
+
+    def __init__(self, certificate: Path) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"wss://localhost:{self._listening.getsockname()[1]}/"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        sock, _ = self._listening.accept()
+        with self._context.wrap_socket(sock, server_side=True) as wrapped:
+            _upgrade(wrapped)
+            for message in OVER_TLS:
+                wrapped.sendall(_frame(0x81, message.encode()))
+            for opcode, part in zip((0x01, 0x00, 0x80), IN_FRAGMENTS, strict=True):
+                wrapped.sendall(_frame(opcode, part.encode()))
+            _close(wrapped)
+
+
+def _upgrade(sock: socket.socket) -> None:
+    request = b""
+    while not request.endswith(b"\r\n\r\n"):
+        request += sock.recv(4096)
+    (key,) = [line.split(b": ")[1] for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")]
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    sock.sendall(upgrade + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    return (
+        bytes((first, 126)) + size.to_bytes(2) + payload
+        if size < 1 << 16
+        else bytes((first, 127)) + size.to_bytes(8) + payload
+    )
+
+
+def _close(sock: socket.socket) -> None:
+    sock.sendall(_frame(0x88, b"\x03\xe8"))
+    with suppress(OSError):
+        while sock.recv(4096):
+            pass
+    sock.close()
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:
@@ -146,7 +192,7 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-def record(clock: str, url: str, out: Path, trusting: Path) -> subprocess.Popen[str]:
+def record(clock: str, urls: list[str], out: Path, trusting: Path, ca_file: Path) -> subprocess.Popen[str]:
     """Start a recorder with this stage clock."""
     environment = dict(os.environ)
     if clock == "TSC":
@@ -157,7 +203,11 @@ def record(clock: str, url: str, out: Path, trusting: Path) -> subprocess.Popen[
         "-m",
         "wsrec",
         "record",
-        url,
+        *urls,
+        "--tls",
+        "ktls",
+        "--ca-file",
+        str(ca_file),
         "--until-close",
         "--rotate",
         ROTATE,
@@ -174,10 +224,18 @@ def main(out: Path, *chosen: str) -> None:
     folder = Path(tempfile.mkdtemp())
     (folder / "sitecustomize.py").write_text(_TRUSTS_THE_COUNTER)
     senders = {clock: Sender() for clock in chosen or CLOCKS}
-    recorders = {clock: record(clock, sender.url, folder / clock, folder) for clock, sender in senders.items()}
+    recorders = {}
+    for clock, sender in senders.items():
+        urls = [sender.url, TlsSender(out / "server.pem").url]
+        recorders[clock] = record(clock, urls, folder / clock, folder, out / "ca.pem")
     for sender in senders.values():
-        if not sender.open.wait(400):
-            sys.exit("a recorder does not connect")
+        deadline = time.monotonic() + 400
+        while not sender.open.wait(1):
+            ended = next((each for each in recorders.values() if each.poll() is not None), None)
+            if ended is not None:
+                sys.exit(f"a recorder ended: {ended.communicate()}")
+            if time.monotonic() > deadline:
+                sys.exit("a recorder does not connect")
     deadline = time.monotonic() + 400
     while not all(list((folder / clock).glob("messages/**/*.parquet")) for clock in senders):
         # the writer is there, which takes long here, and has finished a file

@@ -48,11 +48,14 @@ class Recording:
         self.sent: list[tuple[int, int]] = about["stamps"]
         self._phases: list[tuple[str, int]] = about["phases"]
         table = messages_of(self.out)
-        self.table = table.filter(pc.equal(table["opcode"].cast(pa.string()), "text"))
+        text = table.filter(pc.equal(table["opcode"].cast(pa.string()), "text"))
+        self.table = text.filter(pc.equal(text["conn"], 0))
+        self.over_tls = table.filter(pc.equal(table["conn"], 1))
         anchors = [event["detail"] for event in events_of(self.out, "anchor")]
         self.anchors = sorted(anchors, key=lambda detail: detail["monotonic"])
         self.clocks: list[dict[str, Any]] = []
-        for file in message_files([self.out]):
+        self.files = [file for file in message_files([self.out]) if "feed=127.0.0.1" in file.parts]
+        for file in self.files:
             with open_messages(file) as parquet:
                 self.clocks.append(metadata(parquet)["clock"])
 

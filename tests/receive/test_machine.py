@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import trustme
 
 from tests.conftest import events_of
 from tests.receive.clock_in_machine import HOUR
 from tests.receive.machine_files import Recording, table
+from tests.receive.test_ktls import check_recording
 from wsrec.receive import ktls
 from wsrec.receive.clock import counter
-from wsrec.store.capture import message_files
 
 ROOT = Path(__file__).parents[2]
 MACHINE = ROOT / "scripts" / "kernel-vm"
@@ -41,14 +42,18 @@ class Done(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Done:
+def machine(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Done:
     able = subprocess.run([MACHINE, "--check"], capture_output=True, text=True, check=False)
     if able.returncode:
         pytest.skip(able.stderr.strip())
     out = tmp_path_factory.mktemp("machine")
+    authority.cert_pem.write_to_path(str(out / "ca.pem"))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(out / "server.pem"))
     # neither can write where the machine sees this one's files
     plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     tests = [f"{HERE}/test_ktls.py::{name}" for name in ("TestKernel", "TestRecords")]
+    # a recording with the clock's, as starting one takes a minute there
+    tests.append("--deselect=" + tests[0] + "::test_a_whole_recording")
     tests_of_ktls = shlex.join([sys.executable, "-m", "pytest", "-q", *plugins, *tests])
     clock = shlex.join([sys.executable, str(HERE / "clock_in_machine.py")])
     command = f'{clock} "$OUT" {CLOCK}'
@@ -79,6 +84,10 @@ def test_the_kernel_decrypts(machine):
     assert "skipped" not in said
 
 
+def test_a_recording_over_ktls(recording):
+    check_recording(recording.out, recording.over_tls)
+
+
 class TestClock:
     def test_utc_is_within_its_bound_while_the_clock_is_slewed(self, recording):
         phases = recording.phases()
@@ -102,10 +111,11 @@ class TestClock:
 
     def test_the_steps_are_told_and_nothing_else_is_one(self, recording):
         steps = [event["detail"]["step_ns"] / SECOND for event in events_of(recording.out, "clock_step")]
-        assert sorted(round(step / 60) for step in steps) == [-60, 60], steps
+        # in the events of each feed
+        assert sorted(round(step / 60) for step in steps) == [-60, -60, 60, 60], steps
 
     def test_files_go_on_rotating_and_are_distinct(self, recording):
-        files = message_files([recording.out])
+        files = recording.files
         by_hour = [file.parent.name for file in sorted(files, key=lambda file: file.name)]
         changes = [here for here, there in pairwise([*by_hour, ""]) if here != there]
         # there and an hour before; there again is in that file where the writer was behind, in so slow a machine
