@@ -281,6 +281,5 @@ def _whole(found: pa.RecordBatch, first: int) -> Batch | None:
     if any(column.null_count for column in found.columns):
         return None
     batch = Batch.from_arrow(found, first)
-    if not np.array_equal(np.diff(payload_offsets(batch.payload)), batch.slots["length"]):
-        return None
-    return batch
+    offsets = payload_offsets(batch.payload)
+    return batch if bool((offsets[1:] - offsets[:-1] == batch.slots["length"]).all()) else None

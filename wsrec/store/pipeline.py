@@ -33,7 +33,7 @@ from wsrec.store.ledger import Inflated, survey
 from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
-from wsrec.store.utcline import StoredAnchor, UtcBound, offsets
+from wsrec.store.utcline import StoredAnchor, UtcBound, along, offsets
 from wsrec.store.wishes import Wishes
 
 _EVENT = int(Flag.EVENT)
@@ -411,12 +411,16 @@ class Pipeline:
         if self._anchor is None:
             self._anchor = anchors[0][1] if anchors else ahead or self._stale
         stage = slots["handoff"].astype(np.int64)
+        joined = along([self._anchor, *(anchor for _, anchor in anchors), ahead], stage)
         parts, start = [], 0
         for row, anchor in anchors:
-            parts.append(offsets(self._anchor, anchor, stage[start:row]))
+            if joined is None:
+                parts.append(offsets(self._anchor, anchor, stage[start:row]))
             if self._anchor is not None and abs(anchor.offset - self._anchor.offset) > _SET_NS:
                 self._sets.append((anchor.stage, anchor.offset - self._anchor.offset))
             self._anchor, start = anchor, row
+        if joined is not None:
+            return joined
         parts.append(offsets(self._anchor, ahead, stage[start:]))
         return np.concatenate(parts)
 

@@ -11,6 +11,8 @@ while another begins. Rows behind the last anchor have no line: for them the bou
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,21 +68,43 @@ def first_anchor(batch: Batch) -> StoredAnchor | None:
     return next((StoredAnchor.of(event) for event in events if event.kind is EventKind.ANCHOR), None)
 
 
+def _moved(before: StoredAnchor, after: StoredAnchor) -> int | None:
+    """How far UTC was slewed from one anchor to the next; None where there is no line from the one to the other."""
+    apart, moved = after.stage - before.stage, after.offset - after.step - before.offset
+    # another stage clock, or a step that the anchor does not know of
+    torn = apart <= 0 or after.clock != before.clock or abs(moved) > apart // _STEP_SHARE + before.width + after.width
+    return None if torn else moved
+
+
+def along(anchors: Sequence[StoredAnchor | None], stage: Int64s) -> Int64s | None:
+    """What turns stamps of the stage clock (ns), in order, into UTC, where lines join all these anchors; else None."""
+    first, xs, ys = anchors[0], [0], [0]
+    if first is None:
+        return None
+    for before, after in itertools.pairwise(anchors):
+        if before is None or after is None or after.step or _moved(before, after) is None:
+            return None
+        xs.append(after.stage - first.stage)
+        ys.append(after.offset - first.offset)
+    lines = np.interp(stage - first.stage, xs, ys)
+    found: Int64s = np.rint(lines, out=lines).astype(np.int64)
+    found += first.offset
+    return found
+
+
 def offsets(before: StoredAnchor | None, after: StoredAnchor | None, stage: Int64s) -> Int64s:
     """What turns stamps of the stage clock (ns) between two anchors into UTC; None where there is no such anchor."""
     if before is None or after is None:
         known = before or after
         return np.full(len(stage), known.offset if known is not None else 0, np.int64)
-    apart, moved = after.stage - before.stage, after.offset - after.step - before.offset
-    # another stage clock, or a step that the anchor does not know of: there is no line from the one to the other
-    torn = apart <= 0 or after.clock != before.clock or abs(moved) > apart // _STEP_SHARE + before.width + after.width
-    if torn or not moved:
+    apart, moved = after.stage - before.stage, _moved(before, after)
+    if not moved:
         return np.full(len(stage), before.offset, np.int64)
     since = stage - before.stage
     np.maximum(since, 0, out=since)
     np.minimum(since, apart, out=since)
-    along = since * (moved / apart)
-    line: Int64s = np.rint(along, out=along).astype(np.int64)
+    share = since * (moved / apart)
+    line: Int64s = np.rint(share, out=share).astype(np.int64)
     line += before.offset
     return line
 
