@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -53,3 +55,25 @@ class TestJson:
         one, two = Event(EventKind.CONNECT), Event(EventKind.CONNECT)
         one.detail["x"] = 1
         assert two.detail == {}
+
+
+# msgspec makes up its mind about a type at the first decoding, and runs Python code meanwhile: here another thread
+FIRST_TWO_AT_ONCE = """
+import enum, threading
+from wsrec.ring.events import Event, EventKind
+data = Event(EventKind.ANCHOR, detail={"a": 1}).encode()
+look_up = enum.EnumType.__getattr__
+def slow(kind, name):
+    enum.EnumType.__getattr__ = look_up
+    other = threading.Thread(target=Event.decode, args=(data,))
+    other.start()
+    other.join(10)
+    return look_up(kind, name)
+enum.EnumType.__getattr__ = slow
+assert Event.decode(data).detail == {"a": 1}
+"""
+
+
+def test_two_threads_may_decode_the_first():
+    done = subprocess.run([sys.executable, "-c", FIRST_TWO_AT_ONCE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
