@@ -116,4 +116,5 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         return _DECODE(data)
 
 
+# Made here, before there are threads: msgspec (0.22) reads a type that another thread has only begun to look at
 _DECODE = msgspec.json.Decoder(Event).decode
