@@ -63,6 +63,7 @@ ANSWERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("torn", f"ftruncate@*:1:{_EROFS}"),
         ("torn", f"ftruncate@*:1:{_EIO}x3"),
     ),
+    "ftruncate": ((str(_EIO),), (str(_EROFS),)),
     "grow": ((f"{_ENOSPC}~{_FULL_MS}",),),
     "fdatasync": ((str(_EIO),), (f"{_EIO}x3",)),
     "fsync": ((str(_EIO),), (f"{_EIO}x3",)),
