@@ -17,6 +17,7 @@ from wsrec.store import manifest
 from wsrec.store.journal import Journal
 from wsrec.store.journalformat import journal_path
 from wsrec.store.recovery import recover
+from wsrec.verify.model import State
 from wsrec.verify.verify import verify
 
 FEEDS = {name: {"name": name, "description": "", "sockets": {"main": {"url": "wss://host/"}}} for name in ("a", "b")}
@@ -178,6 +179,30 @@ class TestRecover:
         assert lost[0]["monotonic_from"] == began
         (session,) = verify([tmp_path]).captures[0].sessions
         assert session.losses[0].monotonic_from == began
+
+    def test_no_life_of_a_connection_goes_on_across_what_is_lost(self, tmp_path):
+        rings = Rings(conns=2)
+        job = writer_job(tmp_path, (plan(0, feed="a"), plan(1, feed="a")), {"a": FEEDS["a"]})
+        folder = tmp_path / ".wsrec" / job.session
+        folder.mkdir(parents=True)
+        drain, journal = rings.drain(), Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
+        spans = []
+        # what is lost may have told that connection 0 was, too; the first row behind it is of the other one
+        for conns in ((0, 1), (0, 1), (1, 0)):
+            for conn in conns:
+                rings.put(b"{}", conn=conn, event=time.monotonic_ns(), handoff=(last := time.monotonic_ns()))
+            spans.append((journal.append(drain.take()), last))
+        journal.close()
+        rings.close()
+        path = journal_path(folder, 1)
+        data = bytearray(path.read_bytes())
+        data[spans[1][0].stop - 20] ^= 1
+        path.write_bytes(data)
+        recover(tmp_path, fail)
+        (session,) = verify([tmp_path]).captures[0].sessions
+        (stream,) = [each for each in session.streams if each.conn == 0]
+        good = [each for each in stream.intervals if each.state is not State.INCOMPLETE]
+        assert [each for each in good if each.monotonic_from < spans[2][1] and each.monotonic_to > spans[0][1]] == []
 
     def test_rows_behind_what_is_lost_are_dated_by_the_anchor_that_follows(self, tmp_path):
         rings = Rings()
