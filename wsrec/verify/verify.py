@@ -408,7 +408,7 @@ class _SessionReading:
         start = 0
         for event in [*events, None]:
             stop = len(seq) if event is None else int(np.searchsorted(order, event.order, side="right"))
-            cuts = event is None or event.kind == EventKind.DISCONNECT
+            cuts = event is None or _ends_lives(event)
             if cuts and stop > start:
                 held = self._hold(conns, columns, payload, carried, seq, order, start, stop)
                 span = slice(start, stop)
@@ -755,6 +755,11 @@ class _SessionReading:
             if len(set(counts.values())) > 1 and self._complete:
                 said = ", ".join(f"{source} {value:,}" for source, value in counts.items())
                 self._tell(Kind.CONTRADICTION, name, f"the ledger does not balance: {what}: {said}")
+
+
+def _ends_lives(event: _EventRow) -> bool:
+    """Whether connections do not go on behind an event: one ended, or what happened to them is among what is lost."""
+    return event.kind == EventKind.DISCONNECT or (event.kind == EventKind.LOST_INTERVAL and "slots" in event.detail)
 
 
 def _among(codes: tuple[Any, list[str | None]], known: set[str]) -> Bools:
