@@ -147,6 +147,16 @@ class TestRecover:
         (interrupted / ".wsrec").chmod(0o500)
         assert wsrec.run("recover", interrupted).returncode == 1
 
+    def test_one_that_was_killed_before_its_first_line_in_the_manifest_is_no_contradiction(self, interrupted):
+        first, *others = sorted((interrupted / "messages").rglob("*.parquet"))
+        assert first.stem.endswith("-000001")
+        for path in [*others, *(interrupted / "events").rglob("*-00000[2-9].parquet")]:
+            path.unlink(missing_ok=True)
+        manifest.manifest_path(interrupted).unlink(missing_ok=True)
+        (capture,) = verify([interrupted]).captures
+        assert capture.status is VerifyStatus.INCOMPLETE
+        assert any("has no line in the manifest yet" in finding.what for finding in capture.findings)
+
     def test_verify_says_so_before_and_after(self, interrupted):
         (before,) = verify([interrupted]).captures
         assert before.status is VerifyStatus.INCOMPLETE

@@ -430,7 +430,7 @@ def test_json_is_what_the_structs_say(untouched, wsrec):
     said = json.loads(result.stdout)
     assert (said["status"], len(said["captures"])) == (0, 1)
     intervals = [i for s in said["captures"][0]["sessions"][0]["streams"] for i in s["intervals"]]
-    assert {"from", "to", "state", "reason"} == set(intervals[0])
+    assert set(intervals[0]) == {"from", "to", "state", "reason", "monotonic_from", "monotonic_to"}
 
 
 class TestWhileRecording:

@@ -49,7 +49,7 @@ class Inventory(NamedTuple):
     Attributes:
         root: the folder.
         whole: whether all of it was asked for.
-        listed: whether there is a manifest.
+        listed: whether there is a manifest, or none yet.
         pairs: of each feed and session, in order of their numbers.
         journals: the sessions that left a folder for journals behind, with the number of journals and their bytes.
         held: whether a recorder holds the folder; None where that cannot be found out.
@@ -133,6 +133,9 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
         setattr(pair, kind, path)
     if listed:
         _read_lines(root, pairs, findings, whole=only is None)
+    elif pairs and all(session in journals and number == 1 for _, session, number in pairs):
+        # a recorder was killed between its first files and their lines: what they hold is in its journals too
+        listed = True
     elif pairs:
         what = "there is no manifest: no checksum can be checked, and a file that is gone is not missed"
         findings.append(Finding(kind=Kind.CONTRADICTION, where=str(manifest_path(root)), what=what))
