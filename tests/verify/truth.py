@@ -19,6 +19,8 @@ from wsrec.verify.model import Session as Said
 
 # what verify keeps of the difference between the clocks is right to a microsecond, and so is a line between anchors
 _TOLERANCE_NS = 2_000
+# a step so small may have been taken for a slew, whose line an event between two anchors is on
+_SLEW_NS = 2_000_000
 
 Key = tuple[str, int]
 
@@ -60,7 +62,7 @@ def astray_events(session: Session, out: Path) -> Iterator[str]:
         for row in pq.ParquetFile(path).read(["kind", "detail"]).to_pylist():
             said = msgspec.json.decode(row["detail"])
             for end in ("from", "to") if row["kind"] == "lost_interval" else ():
-                if (what := _astray(session.clock, said[f"monotonic_{end}"], said[end])) is not None:
+                if (what := _astray(session.clock, said[f"monotonic_{end}"], said[end], _SLEW_NS)) is not None:
                     yield f"session {session.name}: {end} of a lost interval {what}"
 
 
@@ -123,9 +125,10 @@ def _false(session: Session, interval: Interval, lost: list[Missed], *, exact: b
                 yield f"{interval} {what}"
 
 
-def _astray(clock: Clock, time: int, utc: int) -> str | None:
-    """How UTC is not what the clock showed at that moment; None where it is."""
+def _astray(clock: Clock, time: int, utc: int, more: int = 0) -> str | None:
+    """How UTC is not what the clock showed at that moment, or is off by `more` than what it may be; None where it is."""
     least, most = clock.shown(time)
-    if least - _TOLERANCE_NS <= utc <= most + _TOLERANCE_NS:
+    tolerance = _TOLERANCE_NS + more
+    if least - tolerance <= utc <= most + tolerance:
         return None
     return f"says {utc} of {time}, when the clock showed {clock.utc(time)}"
