@@ -126,7 +126,7 @@ def _false(session: Session, interval: Interval, lost: list[Missed], *, exact: b
 
 
 def _astray(clock: Clock, time: int, utc: int, more: int = 0) -> str | None:
-    """How UTC is not what the clock showed at that moment, or is off by `more` than what it may be; None where it is."""
+    """How UTC is not what the clock showed at that moment, but for `more` than what it may be off; None where it is."""
     least, most = clock.shown(time)
     tolerance = _TOLERANCE_NS + more
     if least - tolerance <= utc <= most + tolerance:

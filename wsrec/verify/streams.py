@@ -55,7 +55,7 @@ class _Epoch:
         self.asked: set[str] = set()
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
-        # what waited for an answer when its writer died
+        # what waited for an answer where a file began: a writer that goes on with it does not know of that
         self.forgotten: set[str] = set()
 
 
@@ -174,9 +174,7 @@ class Streams:
         elif kind == EventKind.RECOVERED:
             self.recovered = True
         elif kind == EventKind.RESTART:
-            if detail.get("process") == "writer":
-                self.resumed = True
-                self._forget_requests()
+            self.resumed = self.resumed or detail.get("process") == "writer"
             self.receiver_died = self.receiver_died or detail.get("process") == "receiver"
         elif kind == EventKind.GAP:
             self.gap_events += 1
@@ -197,12 +195,6 @@ class Streams:
             self._replaced(_integer(detail.get("from_conn"), -1), _integer(detail.get("to_conn"), -1), detail.get("to"))
         elif conn is not None:
             self._connection_event(time, kind, conn, detail)
-
-    def _forget_requests(self) -> None:
-        """A new writer does not know what waits for an answer: that nothing is told of it means nothing."""
-        for epochs in self._epochs.values():
-            epoch = epochs[-1]
-            epoch.forgotten |= epoch.asked - epoch.acked.keys()
 
     def _connection_event(self, time: int, kind: str, conn: int, detail: dict[str, Any]) -> None:
         if kind == EventKind.CONNECT:
@@ -249,6 +241,11 @@ class Streams:
         """What happened between two moments is not known: rows or events are missing, or (`unread`) cannot be read."""
         of = self._unread if unread else self.losses
         of.append(Loss(conn=None, start=start, end=end, reason=reason))
+
+    def begin_file(self) -> None:
+        """A file begins, and where a writer died, maybe what another one knows."""
+        for epochs in self._epochs.values():
+            epochs[-1].forgotten |= epochs[-1].asked - epochs[-1].acked.keys()
 
     def interrupt(self, reason: str) -> None:
         """What happened up to here, or from here on, is not known: no connection is taken for the one that was there.
@@ -526,7 +523,8 @@ class Streams:
             return True
         if topic is None or self._feed is None or self._feed.ack is None:
             return False
-        judged = topic in epoch.asked - epoch.forgotten and not epoch.broke and self.ended is not None
+        forgotten = self.resumed and topic in epoch.forgotten
+        judged = topic in epoch.asked and not forgotten and not epoch.broke and self.ended is not None
         return topic in epoch.failed or not judged
 
     def _topics(self) -> dict[int, list[Topic]]:

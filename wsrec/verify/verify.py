@@ -211,6 +211,7 @@ class _SessionReading:
         self._meter.add(size / 2)
         self._open(about or beside)
         assert self._streams is not None
+        self._streams.begin_file()
         if beside is not None and events is not None:
             self._learn_depths(events)
         expects_rows = messages is not None or (line is not None and line.path is not None)
