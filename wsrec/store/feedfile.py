@@ -50,12 +50,13 @@ from wsrec.store.ledger import FeedLedger, Ledger
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder, ParquetOutput
-from wsrec.store.rows import Bools, Int64s, Stamps, columns
+from wsrec.store.rows import Bools, Int64s, Stamps, columns, wrapped
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
 from wsrec.store.snapshots import SnapshotRequest
 from wsrec.store.warnings import EventWarnings, named
 from wsrec.wire import frames
 
+_COLUMNS = MESSAGE_SCHEMA.names
 _RSV1 = int(Flag.RSV1)
 _SENT = int(Flag.SENT)
 _REST = int(Flag.REST)
@@ -248,7 +249,7 @@ class FeedWriter:
         fields = self._fields.read(payload, readable, slots["conn"], binary)
         fields = self._believed(fields, when.recv_time, payload, binary)
         table = columns(slots, when, payload)
-        table["seq"] = pa.array(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64))
+        table["seq"] = wrapped(np.arange(self._next_seq, self._next_seq + count, dtype=np.uint64), pa.uint64())
         # a snapshot has its stream's, and is no message of the stream
         named = self._of_streams(slots, payload, fields) if (slots["flags"] & _REST).any() else fields
         table["channel"] = named.channel
@@ -258,7 +259,7 @@ class FeedWriter:
         if self._messages is None:
             self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk, self._encoder)
         offsets = payload_offsets(payload)
-        rows = pa.table([table[name] for name in MESSAGE_SCHEMA.names], schema=MESSAGE_SCHEMA)
+        rows = pa.table([table[name] for name in _COLUMNS], schema=MESSAGE_SCHEMA)
         self._messages.append(rows, int(offsets[-1] - offsets[0]) + self._new_names(named))
 
         self._next_seq += count
