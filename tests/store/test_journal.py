@@ -7,6 +7,7 @@ import os
 import resource
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,14 @@ class TestJournal:
     def test_a_part_of_a_batch_comes_back(self, tmp_path, batches):
         write(tmp_path / "j", [batches[0].part(1, 3)])
         assert content(JournalReader(tmp_path / "j")) == content([batches[0].part(1, 3)])
+
+    @pytest.mark.parametrize("key", [b"wsrec.journal_version", b"wsrec.job"])
+    def test_one_whose_beginning_a_bit_flipped_in_is_a_damaged_one(self, tmp_path, batches, key):
+        write(tmp_path / "j", batches)
+        data = (tmp_path / "j").read_bytes()
+        (tmp_path / "j").write_bytes(data.replace(key, key[:-1] + bytes([key[-1] ^ 1])))
+        with pytest.raises(pa.ArrowInvalid):
+            JournalReader(tmp_path / "j")
 
     def test_a_journal_of_another_version_is_not_taken_for_a_damaged_one(self, tmp_path, batches, monkeypatch):
         monkeypatch.setattr(journal_module, "JOURNAL_VERSION", b"1")

@@ -161,9 +161,9 @@ class _JournalFile:
             # Arrow says so of what is no beginning of a stream; the system numbers its errors
             raise pa.ArrowInvalid(f"{path} does not begin as a journal: {error}") from error
         metadata = self._stream.schema.metadata or {}
-        if JOB_KEY not in metadata:
+        version = metadata.get(VERSION_KEY, b"")
+        if JOB_KEY not in metadata or not version.isdigit():
             raise pa.ArrowInvalid(f"{path} is no journal of wsrec")
-        version = metadata.get(VERSION_KEY, b"1")
         if version != JOURNAL_VERSION:
             raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
         if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(KEY_KEY):
@@ -171,7 +171,10 @@ class _JournalFile:
         self._beginning = self._file.tell()
         self._key: bytes = metadata[KEY_KEY]
         self.job: bytes = metadata[JOB_KEY]
-        self.start = int(metadata.get(FROM_KEY, b"0"))
+        start = metadata.get(FROM_KEY, b"0")
+        if not start.isdigit():
+            raise pa.ArrowInvalid(f"{path} does not say what it goes on from")
+        self.start = int(start)
         self.torn = False
         self.damaged = 0
         self.skipped = 0
