@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import astuple
 
-from wsrec.arrays import large_binary
+from wsrec.feed.arrays import large_binary
 from wsrec.feed.message import (
     EARLIEST,
     INT64_MAX,

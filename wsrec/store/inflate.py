@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from wsrec.arrays import large_binary
-from wsrec.feed.arrays import where_set
+from wsrec.feed.arrays import large_binary, where_set
 from wsrec.ring.slotring import Flag
 from wsrec.store.batch import payload_list
 from wsrec.store.gather import Slots

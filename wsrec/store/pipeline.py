@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wsrec.arrays import large_binary
-from wsrec.feed.arrays import where_set
+from wsrec.feed.arrays import large_binary, where_set
 from wsrec.folding import FoldedWarnings
 from wsrec.ring import loss
 from wsrec.ring.events import Event, EventKind

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import numpy as np
 
 from wsrec import __version__, child
-from wsrec.arrays import large_binary
+from wsrec.feed.arrays import large_binary
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.stages import StampSource

@@ -1,4 +1,4 @@
-"""wsrec.arrays: payloads as an Arrow array, which holds what it was given no longer than it has to."""
+"""wsrec.feed.arrays: payloads as an Arrow array, which holds what it was given no longer than it has to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.arrays import large_binary
+from wsrec.feed.arrays import large_binary
 
 
 @given(st.lists(st.binary(max_size=20)), st.booleans())
