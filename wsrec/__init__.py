@@ -4,7 +4,6 @@ As a library it receives them in the caller's own process, with the same stamps:
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from wsrec.stages import StampSource
     from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
-__version__ = version("wsrec")
+    __version__: str
+
 __all__ = [
     "Anchor",
     "Connection",
@@ -46,6 +46,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = globals()[name] = import_module("importlib.metadata").version("wsrec")
+        return value
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

@@ -72,10 +72,12 @@ def test_while_it_waits_for_the_exchanges_list(wsrec, https, ca_file, tmp_path):
     feed = tmp_path / "listed.yaml"
     feed.write_text(LISTED.format(url=https(answer).url))
     out = tmp_path / "out"
-    process = wsrec.start("record", feed, "--symbols", "all", "--out", out, "--ca-file", ca_file)
+    environment = {**os.environ, "SSL_CERT_FILE": str(ca_file), "XDG_CACHE_HOME": str(tmp_path)}
+    process = wsrec.start("record", feed, "--symbols", "all", "--out", out, env=environment)
     try:
         assert asked.wait(30), process.communicate(timeout=1)
         process.terminate()
+        time.sleep(0.02)
         # a wrapper passes on what the terminal has sent already
         process.send_signal(signal.SIGINT)
         output, log = process.communicate(timeout=30)

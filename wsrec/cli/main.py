@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from wsrec import __version__, leash
+from wsrec import leash
 
 _COMMANDS = ("record", "report", "verify", "recover", "replay", "feeds", "doctor", "bench")
 
@@ -30,7 +30,7 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WSREC", "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="wsrec")
+@click.version_option(package_name="wsrec", prog_name="wsrec")
 def main() -> None:
     """Record exchange WebSocket feeds, byte for byte and stamped at six stages, into Parquet you can trust.
 

@@ -25,6 +25,7 @@ from wsrec.session.outcome import ExitStatus, describe, reason
 from wsrec.session.record import record as record_targets
 from wsrec.session.runfile import load_run
 from wsrec.session.settings import Rotation, check_message_size, check_ring_size
+from wsrec.session.signals import Interrupted, held, interrupt
 from wsrec.session.supervisor import RecordOptions
 from wsrec.units import clean
 
@@ -276,12 +277,15 @@ def record(
         takeover=takeover,
     )
     try:
-        outcome = record_targets(
-            [_narrowed(each, symbols, channels, subscribe) for each in targets],
-            options,
-            shard=shard,
-            quiet=quiet,
-        )
+        with held(interrupt()):
+            outcome = record_targets(
+                [_narrowed(each, symbols, channels, subscribe) for each in targets],
+                options,
+                shard=shard,
+                quiet=quiet,
+            )
+    except Interrupted as interrupted:
+        _fail(str(interrupted), ExitStatus.NOTHING, as_json)
     except ConfigError as error:
         _fail(str(error), ExitStatus.USAGE, as_json)
     except OutputLockedError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 import msgspec
@@ -20,11 +22,15 @@ def main() -> None:
         run(read_job(ReplayOptions), _announce, stop_on=sys.stdin.fileno())
     except (SourceError, ServeError, TlsError) as error:
         sys.exit(f"wsrec replay: {error}")
+    except msgspec.DecodeError:
+        # who started it ended before it could say what for
+        return
 
 
 def _announce(endpoint: Endpoint) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(endpoint) + b"\n")
-    sys.stdout.buffer.flush()
+    # who started it may have ended meanwhile
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), msgspec.json.encode(endpoint) + b"\n")
 
 
 if __name__ == "__main__":

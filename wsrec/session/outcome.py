@@ -21,7 +21,7 @@ class ExitStatus(IntEnum):
     USAGE = 2
     """wrong usage or configuration: nothing was started"""
     NOTHING = 3
-    """connected, but nothing was received"""
+    """nothing was received: connected in vain, or ended by a signal before anything was recorded"""
     GAPS = 4
     """recorded, but with sequence gaps, a lost interval, or a subscription refused or unanswered"""
     LOCKED = 75

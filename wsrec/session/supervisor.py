@@ -11,7 +11,6 @@ import contextlib
 import functools
 import os
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from wsrec.ring.status import WRITER_FIELDS, StatusPage
 from wsrec.session.keeper import Death, Keeper
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
+from wsrec.session.signals import SAME_WISH, held
 from wsrec.store import claim
 from wsrec.store.alive import Heartbeat
 from wsrec.store.job import FeedJob, WriterJob
@@ -46,9 +46,6 @@ RECEIVER_PATIENCE = 95.0
 WRITER_PATIENCE = 900.0
 # after this the operator is told what is waited for
 _SILENT_PATIENCE = 5.0
-# A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this it is
-# the same wish
-_SAME_WISH = 1.0
 # characters of what is taken out of log lines as a secret, and of a key that stands in an address's path
 _SECRET_LEAST = 8
 _KEY_IN_PATH = 16
@@ -341,7 +338,7 @@ class Supervisor:
         ]
         self._stopping = asyncio.Event()
         self._reason = ""
-        self._signalled = -_SAME_WISH
+        self._signalled = -SAME_WISH
         self._receiving = len(self.pairs)
 
     async def run(self) -> Outcome:
@@ -352,11 +349,11 @@ class Supervisor:
 
         """
         loop = asyncio.get_running_loop()
-        # under nohup a hang-up stays ignored
-        hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
-        handled = (signal.SIGINT, signal.SIGTERM, *hangup)
-        for number in handled:
-            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+        with held(lambda name: loop.call_soon_threadsafe(self._on_signal, name)):
+            await self._run()
+            return self._come_to()
+
+    async def _run(self) -> None:
         if self.options.until is not None:
             self._end_at(self.options.until)
         looking: list[asyncio.Task[None]] = []
@@ -373,8 +370,9 @@ class Supervisor:
             self._abandon()
             for task in looking:
                 task.cancel()
-            for number in handled:
-                loop.remove_signal_handler(number)
+
+    def _come_to(self) -> Outcome:
+        """What it came to, once all processes have ended; the memory is let go of."""
         keepers = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
         outcome = self._outcome(next((keeper.failed for keeper in keepers if keeper.failed is not None), None))
         for pair in self.pairs:
@@ -476,7 +474,7 @@ class Supervisor:
             self._signalled = time.monotonic()
             self._stop(name)
             return
-        if time.monotonic() - self._signalled < _SAME_WISH:
+        if time.monotonic() - self._signalled < SAME_WISH:
             return
         waiting = sum(pair.waiting for pair in self.pairs)
         message = f"given up on a second {name}: {waiting:,} frames that were received and not journalled are lost"

@@ -1,0 +1,33 @@
+"""A signal that ends `wsrec record` before it has begun anything: while its modules are imported, or options read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+
+from wsrec.session.signals import ended_early, hold
+
+# ExitStatus.NOTHING, whose module takes long to import
+_NOTHING = 3
+
+
+def hold_signals() -> None:
+    """Where the command is `wsrec record`, have every signal end it with its reason and a status of its own."""
+    if sys.argv[1:2] == ["record"]:
+        hold(_leave)
+
+
+def _leave(name: str) -> None:
+    why = ended_early(name)
+    _write(2, f"wsrec record: {why}\n")
+    if "--json" in sys.argv or os.environ.get("WSREC_RECORD_JSON"):
+        _write(1, json.dumps({"status": _NOTHING, "error": why}, separators=(",", ":")) + "\n")
+    # what is half imported is no place to raise in, and there is nothing to undo
+    os._exit(_NOTHING)
+
+
+def _write(fd: int, text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(fd, text.encode())
