@@ -20,6 +20,7 @@ from wsrec.feed.plan import Answer, ConnectionPlan, standbys
 from wsrec.receive import backoff, opening, watch
 from wsrec.receive import keeper as keeper_module
 from wsrec.receive.answers import Answers
+from wsrec.receive.clock import now
 from wsrec.receive.job import TlsMode
 from wsrec.receive.keeper import Keeper, Prospects, Side
 from wsrec.receive.pacing import Gates
@@ -37,6 +38,7 @@ TEXT = 1
 def at_once(monkeypatch) -> None:
     """Two go on together no longer than a test needs."""
     monkeypatch.setattr(keeper_module, "_OVERLAP", 0.1)
+    monkeypatch.setattr(keeper_module, "_SETTLING", 0.1, raising=False)
 
 
 @pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
@@ -124,6 +126,30 @@ class Market:
                     await client.send(str(self.number))
 
 
+class ByTopic:
+    """Counts each topic (a digit) on one clock for all clients, and sends to each what it has asked for."""
+
+    def __init__(self) -> None:
+        self.clients: dict[Any, list[str]] = {}
+        self.number = 0
+
+    async def __call__(self, connection: Any) -> None:
+        self.clients[connection] = []
+        if len(self.clients) == 1:
+            self.counting = asyncio.ensure_future(self._count())
+        async for topic in connection:
+            self.clients[connection].append(topic)
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(0.005)
+            self.number += 1
+            for client, topics in self.clients.items():
+                for topic in topics:
+                    if client.state.name == "OPEN":
+                        await client.send(f"{self.number}{topic}")
+
+
 def run(test: Coroutine[Any, Any, None]) -> None:
     uvloop.run(test)
 
@@ -156,6 +182,84 @@ class TestReplacement:
             assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.CONNECT_FAILED) == []
             assert [close["code"] for close in kept.events(EventKind.CLOSE) if close["by"] == "wsrec"] == [1000] * 3
             assert kept.keeper.reconnects == 0
+
+        run(test())
+
+    def test_the_old_one_stays_until_all_is_asked_for_on_the_new_one(self, exchange):
+        async def test() -> None:
+            market = ByTopic()
+            asks = subscriptions(*"01234567")
+            kept = Kept(plan(exchange(market).url, replaceable=True, subscriptions=asks, send_interval=0.1))
+            await kept.until(lambda: {number % 10 for number in kept.numbers()} == set(range(8)))
+            kept.keeper.renew(0, "because")
+            await kept.event(EventKind.REPLACED)
+            await kept.until(lambda: {number % 10 for number in kept.numbers(1)} == set(range(8)))
+            await kept.stop()
+            for topic in range(8):
+                assert is_whole([number // 10 for number in kept.numbers() if number % 10 == topic]), topic
+            assert kept.events(EventKind.LOST_INTERVAL) == []
+
+        run(test())
+
+    def test_both_go_on_until_the_writer_has_heard_of_all_or_some_time_is_over(self, exchange, monkeypatch):
+        monkeypatch.setattr(keeper_module, "_SETTLING", 1000.0)
+
+        async def test() -> None:
+            kept = Kept(plan(exchange(Market()).url, replaceable=True, subscriptions=subscriptions("all")))
+            await kept.until(lambda: len(kept.numbers()) > 5)
+            kept.keeper.renew(0, "because")
+            await kept.until(lambda: len(kept.numbers(1)) > 50)
+            # of the other one, and of a life before this one
+            kept.keeper.settled(Settled(0, now()))
+            kept.keeper.settled(Settled(1, 1))
+            await asyncio.sleep(0.5)
+            assert kept.events(EventKind.REPLACED) == []
+            kept.keeper.settled(Settled(1, now()))
+            await kept.event(EventKind.REPLACED)
+            await kept.stop()
+            assert is_whole(kept.numbers())
+
+        run(test())
+
+    def test_one_that_the_exchange_ends_while_both_are_open_is_replaced_and_not_lost(self, exchange, monkeypatch):
+        monkeypatch.setattr(keeper_module, "_SETTLING", 1000.0)
+
+        async def test() -> None:
+            market = Market()
+            kept = Kept(plan(exchange(market).url, replaceable=True, subscriptions=subscriptions("all")))
+            await kept.until(lambda: len(kept.numbers()) > 5)
+            kept.keeper.renew(0, "because")
+            await kept.until(lambda: len(kept.numbers(1)) > 5)
+            await market.clients[0].close(1001, "restart")
+            replaced = await kept.event(EventKind.REPLACED)
+            assert (replaced["from_conn"], replaced["to_conn"], replaced["reason"]) == (0, 1, "because")
+            await kept.stop()
+            assert is_whole(kept.numbers())
+            assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.CONNECT_FAILED) == []
+            assert kept.keeper.reconnects == 0
+
+        run(test())
+
+    def test_one_with_much_to_ask_for_is_replaced_so_early_that_nothing_is_cut(self, exchange, monkeypatch):
+        # more than the asking takes is left for it, as it is where times are not a test's
+        monkeypatch.setattr(keeper_module, "_SETTLING", 0.6)
+        monkeypatch.setattr(keeper_module, "_PATIENCE", 0.1)
+
+        async def test() -> None:
+            market = ByTopic()
+
+            async def limited(connection: Any) -> None:
+                asyncio.get_running_loop().call_later(3.0, connection.transport.abort)
+                await market(connection)
+
+            options = {"subscriptions": subscriptions(*"01234567"), "send_interval": 0.1, "lifetime": 3.0}
+            kept = Kept(plan(exchange(limited).url, replaceable=True, **options))
+            await kept.event(EventKind.REPLACED)
+            await kept.until(lambda: {number % 10 for number in kept.numbers(1)} == set(range(8)))
+            await kept.stop()
+            for topic in range(8):
+                assert is_whole([number // 10 for number in kept.numbers() if number % 10 == topic]), topic
+            assert kept.events(EventKind.LOST_INTERVAL) == []
 
         run(test())
 
