@@ -98,13 +98,26 @@ class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="ord
     parts: tuple[Subscription, ...] | None = None
 
 
-Order = Stop | Renew | Resubscribe
+class Settled(msgspec.Struct, frozen=True, tag="settled", tag_field="order"):
+    """For a receiver: every topic of a connection has brought a message, or is known to bring none.
+
+    Attributes:
+        conn: the connection.
+        since: when it was opened (ns on the monotonic clock), no earlier: not a life of it before that one.
+
+    """
+
+    conn: int
+    since: int
+
+
+Order = Stop | Renew | Resubscribe | Settled
 
 
 class RequestLine(msgspec.Struct, frozen=True, tag="request", tag_field="type"):
     """What a writer asks of its receiver; the supervisor passes it on."""
 
-    order: Renew | Resubscribe
+    order: Renew | Resubscribe | Settled
 
 
 Line = LogLine | FailedLine | SummaryLine | RequestLine

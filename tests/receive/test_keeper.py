@@ -15,7 +15,7 @@ import uvloop
 
 from tests.receive.conftest import Reader, messages, text
 from tests.receive.test_receiver import RawExchange, answer, plan, request, subscriptions
-from wsrec.child import Resubscribe
+from wsrec.child import Resubscribe, Settled
 from wsrec.feed.plan import Answer, ConnectionPlan, standbys
 from wsrec.receive import backoff, opening, watch
 from wsrec.receive import keeper as keeper_module
@@ -226,11 +226,15 @@ class TestReplacement:
 
         async def test() -> None:
             market = Market()
-            kept = Kept(plan(exchange(market).url, replaceable=True, subscriptions=subscriptions("all")))
+
+            async def ends_the_first(connection: Any) -> None:
+                if market.clients:
+                    asyncio.get_running_loop().call_later(0.5, asyncio.ensure_future, market.clients[0].close(1001))
+                await market(connection)
+
+            kept = Kept(plan(exchange(ends_the_first).url, replaceable=True, subscriptions=subscriptions("all")))
             await kept.until(lambda: len(kept.numbers()) > 5)
             kept.keeper.renew(0, "because")
-            await kept.until(lambda: len(kept.numbers(1)) > 5)
-            await market.clients[0].close(1001, "restart")
             replaced = await kept.event(EventKind.REPLACED)
             assert (replaced["from_conn"], replaced["to_conn"], replaced["reason"]) == (0, 1, "because")
             await kept.stop()

@@ -1,8 +1,8 @@
 """Keeps one planned connection open until told to stop: connects again when it ends, and replaces it before it does.
 
 A connection that can be replaced is two, each with a number and a ring of its own, that take turns: the one that stands
-by connects, subscribes and brings data, and only then is the other one closed. So nothing is lost, and in between every
-message comes twice.
+by connects, asks for everything and is given time to bring it, and only then is the other one closed. In between every
+message comes twice. Nothing is lost by it, unless the other one is ended from outside before that.
 """
 
 from __future__ import annotations
@@ -39,15 +39,20 @@ from wsrec.wire.errors import CompressionRefused
 
 # A connection that lasted this long has proved itself: the next failure is a new one
 _PROVEN = 10.0
-# How long an open successor may take to bring data, once it has subscribed; a market can be quiet
+# How long the successor of one that is silent may take to bring data, once it has subscribed; a market can be quiet
 _PATIENCE = 5.0
 _PATIENCE_POLL = 0.02
-# How long both go on once it has: one of an exchange's servers may be behind another
+# How long both go on once all that was asked for has begun: one of an exchange's servers may be behind another
 _OVERLAP = 1.0
+# How long both go on after the last subscription where that is not known: as long as a confirmation may take
+_SETTLING = 10.0
 # How long the old one, where it is behind, is read on
 _OLD_PATIENCE = 5.0
 # A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
 _LIFETIME_LEFT = 0.05
+# At this part of it, or so many seconds, before its end it is closed, whether its successor has settled or not
+_CUT_LEFT = 0.02
+_CUT_LEFT_MOST = 5.0
 
 
 class Side(NamedTuple):
@@ -167,6 +172,8 @@ class Keeper:
         self._lost_since: Since | None = None
         self._opened_since = 0.0
         self._proved_at = 0
+        # when the successor was known to have everything, on the loop's clock
+        self._settled_at: float | None = None
         self._retry_in = 0.0
         self._finished = False
         # why the active connection is to be replaced; and what wakes whoever waits for that
@@ -266,6 +273,12 @@ class Keeper:
             self._silent_since = since
         self.renew(conn, reason)
 
+    def settled(self, order: child.Settled) -> None:
+        """Whatever a connection that is to take over was asked for has begun, or never will."""
+        for side in self._sides:
+            if side.plan.conn == order.conn and side.connected and side.opened_at <= order.since:
+                self._settled_at = self._loop.time()
+
     def resubscribe(self, order: child.Resubscribe) -> None:
         """Have a connection ask once more. What it asks for in other words holds for the one that stands by, too."""
         for side in self._sides:
@@ -334,7 +347,7 @@ class Keeper:
             self._early_wish = None
             failure = await self._beside(stop, self._attempt(new, backoff.attempts))
             if failure is None and new.connected and self._active is not None:
-                failure = await self._beside(stop, self._prove(new), until_lost=True)
+                failure = await self._beside(stop, self._prove(self._active, new), until_lost=True)
             # where nothing else is open that holds also for one that is to stop at once: it did open
             opened = failure is None and new.connected and self._active is None
             if self._finished or (stop.done() and not opened):
@@ -395,22 +408,35 @@ class Keeper:
         cure = "take `compression` out of the feed, and it is not offered at all"
         child.info(f"{refused}; connecting without compression -- {cure}", conn=conn)
 
-    async def _prove(self, new: Connection) -> Failure | None:
-        """Wait until a successor has brought data, or had time to; why it ended instead, None where it did not."""
-        deadline: float | None = None
-        self._proved_at = 0
-        while not new.ended and (deadline is None or self._loop.time() < deadline):
+    async def _prove(self, old: Connection, new: Connection) -> Failure | None:
+        """Wait until a successor may take over; why it ended instead, None where it did not."""
+        spoken_at: float | None = None
+        self._proved_at, self._settled_at = 0, None
+        while not new.ended:
             if new.proved and not self._proved_at:
                 self._proved_at = now()
-                deadline = self._loop.time() + _OVERLAP
-            elif new.spoken and deadline is None:
-                deadline = self._loop.time() + _PATIENCE
+            if new.spoken:
+                spoken_at = self._loop.time() if spoken_at is None else spoken_at
+                if self._loop.time() >= self._takes_over_at(old, spoken_at):
+                    return None
             await asyncio.sleep(_PATIENCE_POLL)
-        if not new.ended:
-            return None
         failure = explain(new.reason_of_end(), self._uri.host, self._uri.port)
         new.tear_down()
         return failure
+
+    def _takes_over_at(self, old: Connection, spoken_at: float) -> float:
+        """When the old one may be closed, on the loop's clock; by `spoken_at` all was asked for on the new one."""
+        if self._silent_since is not None:
+            # nothing comes of the old one
+            ago = (now() - self._proved_at) / 1e9
+            return max(self._loop.time() - ago, spoken_at) + _OVERLAP if self._proved_at else spoken_at + _PATIENCE
+        due = spoken_at + _SETTLING
+        if self._settled_at is not None:
+            due = min(due, max(self._settled_at, spoken_at) + _OVERLAP)
+        if self.plan.lifetime is not None:
+            left = self.plan.lifetime - min(self.plan.lifetime * _CUT_LEFT, _CUT_LEFT_MOST)
+            due = min(due, self._loop.time() + left - (now() - old.opened_at) / 1e9)
+        return due
 
     async def _hand_over(self, new: Connection, reason: str) -> None:
         """Make an open connection the active one, and close the one before."""
@@ -421,11 +447,12 @@ class Keeper:
         self._forget_wish()
         self._plan_replacement(new)
         if old is None:
-            self.reconnects += self.was_connected
+            lost, self._lost_since = self._lost_since, None
+            ended_beside = lost is not None and new.opened_at <= lost.time
+            self.reconnects += self.was_connected and not ended_beside
             self.was_connected = True
             self._prospects.hope(self)
-            lost, self._lost_since = self._lost_since, None
-            if lost is not None and new.opened_at > lost.time:
+            if lost is not None and not ended_beside:
                 self._lost(before, lost, self._died or "not connected", loss.OPENED, new.opened_at)
             elif lost is not None:
                 self._tell_replaced(before, new, reason, new.opened_at, lost.time)
@@ -475,15 +502,20 @@ class Keeper:
             self._retry_in = self._backoff.next(self.failure.retry_after, self.failure.cause)
         if self.failure.cause == "limited" and not trying:
             self._gate.shut(self._retry_in)
-        self._tell_failure(active.plan.conn, self.failure, self._retry_in, self._backoff.attempts)
+        beside = next((side for side in self._sides if side.connected and not side.ended), None)
+        if beside is None:
+            self._tell_failure(active.plan.conn, self.failure, self._retry_in, self._backoff.attempts)
+        else:
+            child.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
         gc.collect()
 
     def _plan_replacement(self, new: Connection) -> None:
         lifetime = self.plan.lifetime
         if lifetime is not None and len(self._sides) > 1:
             spread = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
-            # however short it is, there has to be time for the other one
-            early = max(lifetime * spread, min(lifetime / 2, _PATIENCE + _OVERLAP))
+            # however short it is, there has to be time for the other one, which may have much to ask for
+            takes = self.plan.covered_after - self.plan.start_after + _SETTLING + _PATIENCE
+            early = max(lifetime * spread, min(lifetime / 2, takes))
             age = (now() - new.opened_at) / 1e9
             reason = f"the exchange cuts it after {lifetime:g} s"
             self._cut = self._loop.call_later(max(lifetime - early - age, 0.0), self.renew, new.plan.conn, reason)

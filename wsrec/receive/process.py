@@ -203,6 +203,8 @@ class Receiver:
             connection = next((one for one in self._connections if one.has(order.conn)), None)
             if connection is not None and isinstance(order, child.Renew):
                 connection.renew(order.conn, order.reason)
+            elif connection is not None and isinstance(order, child.Settled):
+                connection.settled(order)
             elif connection is not None and isinstance(order, child.Resubscribe):
                 connection.resubscribe(order)
 

@@ -18,6 +18,7 @@ from wsrec.child import (
     Renew,
     RequestLine,
     Resubscribe,
+    Settled,
     SummaryLine,
     encode_job,
     encode_order,
@@ -51,7 +52,7 @@ class Child:
         name: str,
         module: str,
         on_log: Callable[[LogLine], None],
-        on_request: Callable[[Renew | Resubscribe], None] | None = None,
+        on_request: Callable[[Renew | Resubscribe | Settled], None] | None = None,
         *,
         connects: bool = False,
     ) -> None:

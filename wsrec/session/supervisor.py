@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from wsrec.child import FailedLine, LogLine, Renew, Resubscribe, Stop, SummaryLine
+from wsrec.child import FailedLine, LogLine, Renew, Resubscribe, Settled, Stop, SummaryLine
 from wsrec.feed.plan import ConnectionPlan, divided, standbys
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
@@ -265,7 +265,7 @@ class Pair:
         # the output stays locked until its last writer has ended, also where the supervisor is killed
         await self.writer.child.start(job, [*self.descriptors, *self._locks])
 
-    def _pass_on(self, order: Renew | Resubscribe) -> None:
+    def _pass_on(self, order: Renew | Resubscribe | Settled) -> None:
         """An order of the writer's for its receiver; what holds for later connections holds for later receivers too."""
         job = self._receiver_job
         if isinstance(order, Resubscribe) and order.parts is not None and job is not None:

@@ -62,7 +62,7 @@ _SENT = int(Flag.SENT)
 _REST = int(Flag.REST)
 _HOUR_NS = 3_600_000_000_000
 
-Ask = Callable[[child.Renew | child.Resubscribe | SnapshotRequest], None]
+Ask = Callable[[child.Renew | child.Resubscribe | child.Settled | SnapshotRequest], None]
 """Passes on what is to be done."""
 
 
@@ -141,10 +141,8 @@ class FeedWriter:
         self._announced: dict[int, tuple[str, ...]] = {}
         self._topics: TopicReader | None = None
         self._notices = NoticeReader(self._model)
-        self._silence = SilenceTracker(
-            self._model,
-            {plan.conn: plan.topics for plan in self._connections(job)},
-        )
+        topics = {plan.conn: plan.topics for plan in self._connections(job)}
+        self._silence = SilenceTracker(self._model, topics)
         # what the URL asks for nothing confirms
         self._by_url = {plan.conn: frozenset(plan.asked_by_url) for plan in self._connections(job)}
         numbered = any(one.snapshot and one.snapshot.exchange_seq for one in self._model.channels.values())
@@ -154,7 +152,7 @@ class FeedWriter:
             for plan in self._connections(job)
         }
         stands_for = {plan.conn: plan.stands_for for plan in self._connections(job) if plan.stands_for is not None}
-        self._confirmations = Confirmations(self._acks, self._silence, asked, stands_for)
+        self._confirmations = Confirmations(self._acks, self._silence, asked, stands_for, topics)
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         # the channels whose rule cannot be applied to all messages, as far as that was said
@@ -362,6 +360,8 @@ class FeedWriter:
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self.refused += 1
             self.answered += len(detail["topics"])
+            if conn is not None:
+                self._confirmations.failed(conn, detail["topics"])
         elif kind is EventKind.ACK:
             self.answered += len(detail["topics"])
             if conn is not None:
@@ -371,7 +371,7 @@ class FeedWriter:
             self.gaps += 1
             self._file_gaps += 1
         elif kind is EventKind.CONNECT and conn is not None:
-            self._confirmations.connected(conn)
+            self._confirmations.connected(conn, moment.stage or 0)
         elif kind is EventKind.REPLACED and conn is not None:
             for who, topics, why in self._confirmations.replaced(detail["from_conn"], conn, detail["monotonic_to"]):
                 self.event(moment, EventKind.UNANSWERED, conn=who, topics=topics, message=why)
@@ -546,6 +546,12 @@ class FeedWriter:
             channel = self._channels[stream.topic.channel]
             least = max(LEAST_NS, round((channel.quiet or 0) * 1e9))
             self._help(channel.on_silence, [stream], f"{stream.topic.topic} is silent", time, least)
+
+    def tell_settled(self) -> None:
+        """Say which connections bring all that they were asked for: the one before each is needed no longer."""
+        for conn, since in self._confirmations.settled():
+            if self._ask is not None:
+                self._ask(child.Settled(conn=conn, since=since))
 
     def _help(self, action: Action, streams: Sequence[Stream], reason: str, now: int, least: int = LEAST_NS) -> None:
         """Have done about streams of one connection what their feed says, unless it was just done."""

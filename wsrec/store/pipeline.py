@@ -220,6 +220,7 @@ class Pipeline:
             for each in self.feeds.values():
                 each.expire_acks(self.last)
                 each.look_for_silence(self.last)
+                each.tell_settled()
         if self._folded is not None:
             self._folded.due()
         self._publish()

@@ -559,7 +559,7 @@ class Writer:
             last_recv_time=max(lasts, default=None),
         )
 
-    def _ask(self, wish: child.Renew | child.Resubscribe | SnapshotRequest) -> None:
+    def _ask(self, wish: child.Renew | child.Resubscribe | child.Settled | SnapshotRequest) -> None:
         if isinstance(wish, SnapshotRequest):
             self._snapshots.ask(wish)
         else:

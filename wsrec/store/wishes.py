@@ -6,12 +6,12 @@ held back then, and only those are passed on that nothing has followed by the en
 
 from __future__ import annotations
 
-from wsrec.child import Renew, Resubscribe
+from wsrec.child import Renew, Resubscribe, Settled
 from wsrec.ring.events import Event, EventKind
 from wsrec.store.feedfile import Ask
 from wsrec.store.snapshots import SnapshotRequest
 
-_Wish = Renew | Resubscribe | SnapshotRequest
+_Wish = Renew | Resubscribe | Settled | SnapshotRequest
 
 
 class Wishes:
