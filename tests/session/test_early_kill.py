@@ -139,6 +139,6 @@ def test_a_folder_that_does_not_say_what_was_recorded_is_kept_and_told(wsrec, tm
 def test_one_that_had_received_nothing_leaves_nothing(wsrec, tmp_path):
     folder = tmp_path / ".wsrec" / "20260101T000000Z-abcdef"
     folder.mkdir(parents=True)
-    (folder / "session.json.partial").write_bytes(b"{")
+    (folder / "session.json.new").write_bytes(b"{")
     assert wsrec.run("recover", tmp_path).stdout == "nothing to recover\n"
     assert not folder.exists()

@@ -1,4 +1,4 @@
-"""A journal that somebody deletes or cuts while it is written: what can still be read is kept, and the recording goes on."""
+"""A journal that somebody deletes or cuts while it is written: what can be read is kept, and it goes on."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from wsrec.session.keeper import Death, Keeper
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
 from wsrec.session.signals import SAME_WISH, held
-from wsrec.store import claim
+from wsrec.store import alive, beginning, claim
 from wsrec.store.alive import Heartbeat
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.units import duration
@@ -136,6 +136,7 @@ class Pair:
         self.slots: SlotRing | None = None
         self.rings: list[ByteRing] = []
         self.status: StatusPage | None = None
+        self._on_log = on_log
         self._began = time.monotonic_ns()
         self._receiver_job: ReceiverJob | None = None
         self._writer_job: WriterJob | None = None
@@ -197,6 +198,7 @@ class Pair:
             ca_file=str(options.ca_file) if options.ca_file else None,
             session_start=start,
             began=self._began,
+            began_time=time.time_ns(),
         )
         self._receiver_job = ReceiverJob(
             slots=slots,
@@ -213,10 +215,17 @@ class Pair:
             until_close=options.until_close,
             alone=alone,
         )
-        self._alive = Heartbeat(options.out / ".wsrec" / self.session)
+        self._note_beginning(self._writer_job)
+        self._alive = Heartbeat(self._folder)
         self._alive.start()
-        await self.writer.start()
-        await self.receiver.start()
+        try:
+            await self.writer.start()
+            await self.receiver.start()
+        except BaseException:
+            # nothing was received, so nothing is missing
+            with contextlib.suppress(OSError):
+                beginning.end(self._folder)
+            raise
 
     @property
     def restarts(self) -> int:
@@ -249,6 +258,16 @@ class Pair:
         for fd in self.descriptors:
             os.close(fd)
         self.descriptors.clear()
+
+    def _note_beginning(self, job: WriterJob) -> None:
+        """Write down what is going to be recorded, so that it is known whose time was lost if all of it is killed."""
+        try:
+            beginning.write(self._folder, job)
+            alive.begin(self._folder)
+        except OSError as error:
+            message = f"what is going to be recorded cannot be noted in {self._folder}: {error}"
+            cure = "make room: until the writer could note it, nothing tells what is lost if everything is killed"
+            self._on_log(LogLine(level="warning", message=message, cure=cure))
 
     async def _start_receiver(self, death: Death | None) -> None:
         assert self._receiver_job is not None

@@ -58,13 +58,17 @@ def machine() -> Machine:
 
 
 def begin(folder: Path) -> None:
-    """Make the file, in a session's folder.
+    """Make the file, in a session's folder, or write the time into the one that is there.
 
     Raises:
         OSError: the disk is full or gone.
 
     """
-    (folder / FILE).write_bytes(_encoded())
+    fd = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.pwrite(fd, _encoded(), 0)
+    finally:
+        os.close(fd)
 
 
 def end(folder: Path) -> None:

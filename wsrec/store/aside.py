@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from wsrec.store.disk import NewFile
-from wsrec.store.output import make_folder, sync_folder
+from wsrec.store.folders import sync_folder
+from wsrec.store.output import make_folder
 
 
 def keep_aside(out: Path, session: str, data: memoryview) -> tuple[str, str]:

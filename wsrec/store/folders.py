@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -36,6 +38,16 @@ def session_folders(out: Path) -> list[Path]:
     return [path for path in matching(out / ".wsrec", "*") if path.name != "aside" and path.is_dir()]
 
 
+def session_began(session: str) -> int | None:
+    """The second (ns since the epoch) in which a session began, by its id; None where that does not say."""
+    found = re.match(r"\d{8}T\d{6}Z(?=-)", session, re.ASCII)
+    try:
+        moment = datetime.strptime(found[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
+    return None if moment is None else int(moment.timestamp()) * 1_000_000_000
+
+
 def parquet_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
     """All Parquet files below a folder, in order of their names; `on_error` is told of folders that cannot be read."""
     found = []
@@ -43,3 +55,12 @@ def parquet_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Pat
         folders.sort()
         found += [Path(name, file) for file in files if file.endswith(".parquet")]
     return sorted(found)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (fsync(2), notes)."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

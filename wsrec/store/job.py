@@ -60,6 +60,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         session_start: detail of the event that opens the session (targets, options, secrets removed).
         resume: whether it takes over from a writer of the same session that died, on its rings and in its folder.
         began: when the first receiver was started, ns on the monotonic clock.
+        began_time: the same moment, ns since the epoch; 0 where nobody noted it.
         restart: detail of the event that tells how that one died (`wsrec.ring.events.EventKind.RESTART`).
 
     """
@@ -84,6 +85,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     session_start: dict[str, Any] = {}
     resume: bool = False
     began: int = 0
+    began_time: int = 0
     restart: dict[str, Any] = {}
 
     def public(self) -> WriterJob:

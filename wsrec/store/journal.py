@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from wsrec.store.batch import JOURNAL_SCHEMA, Batch
 from wsrec.store.disk import NewFile, NotAsWrittenError
+from wsrec.store.folders import sync_folder
 from wsrec.store.journalformat import (
     CHECKSUM_KEY,
     FIRST_KEY,
@@ -24,7 +25,7 @@ from wsrec.store.journalformat import (
     rewritten_path,
 )
 from wsrec.store.journalreader import JournalTail
-from wsrec.store.output import place, sync_folder
+from wsrec.store.output import place
 
 
 class _Stream:

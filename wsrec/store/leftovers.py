@@ -12,7 +12,7 @@ import errno
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.feed.message import Ids
+from wsrec.ring import loss
 from wsrec.ring.events import Event, EventKind
-from wsrec.store import manifest
+from wsrec.store import beginning, manifest
 from wsrec.store.batch import Batch
 from wsrec.store.capture import metadata
 from wsrec.store.disk import GIVES_UP, Disk
@@ -77,7 +78,7 @@ class Leftovers:
         return self._last + 1
 
     def job(self) -> WriterJob | None:
-        """The job of the writer that left them; None where no journal has a beginning.
+        """The job of the writer that left them; None where neither a journal nor anything else says it.
 
         Raises:
             OSError: another version of wsrec wrote them.
@@ -90,8 +91,27 @@ class Leftovers:
             except pa.ArrowInvalid:
                 continue
             job = msgspec.json.decode(reader.job, type=WriterJob)
-            return msgspec.structs.replace(job, out=str(self._out))
-        return None
+            break
+        else:
+            noted = beginning.read(self._folder)
+            if noted is None:
+                return None
+            job = noted
+        return msgspec.structs.replace(job, out=str(self._out))
+
+    def untold(self, feeds: Collection[str]) -> set[str]:
+        """Those of these feeds whose files do not say how the session ended: in order, or interrupted.
+
+        Raises:
+            OSError: the manifest cannot be read.
+
+        """
+        left = set(feeds)
+        if left:
+            for line in sorted(manifest.read(self._out), key=lambda line: line.number, reverse=True):
+                if line.session == self._folder.name and line.feed in left and _tells_of_end(self._out, line):
+                    left.remove(line.feed)
+        return left
 
     def last_readable(self) -> Path | None:
         """The last journal that has a beginning."""
@@ -287,6 +307,25 @@ def set_journal_aside(out: Path, journal: Path) -> None:
     """The same with all that a journal is in."""
     for path in files_of(journal):
         set_aside(out, path)
+
+
+def _tells_of_end(out: Path, line: ManifestLine) -> bool:
+    """Whether the events of landed files say that their session ended, or was interrupted."""
+    if line.events_path is None:
+        return False
+    try:
+        rows = pq.ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()
+        return any(
+            row["kind"] == EventKind.SESSION_END
+            or (
+                row["kind"] == EventKind.LOST_INTERVAL
+                and row["conn"] is None
+                and msgspec.json.decode(row["detail"]).get("reason") == loss.INTERRUPTED
+            )
+            for row in rows
+        )
+    except (OSError, ValueError, LookupError, AttributeError):
+        return False
 
 
 def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from wsrec.store.folders import sync_folder
 from wsrec.store.ledger import Ledger
-from wsrec.store.output import sync_folder
 
 
 class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

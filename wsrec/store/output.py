@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.store.disk import GIVES_UP, Disk, NewFile, NotAsWrittenError
+from wsrec.store.folders import sync_folder
 
 # A row group ends at either; both bound what the writer holds in memory
 ROW_GROUP_ROWS = 1 << 16
@@ -274,15 +275,6 @@ def make_folder(folder: Path) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable (fsync(2), notes)."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _encoding(field: pa.Field) -> str:

@@ -66,6 +66,7 @@ class Pipeline:
         active: the names of those that write; recovery leaves out what has landed.
         wishes: what they want done, on its way to `ask`; None where nothing is to be done.
         last: hand-off of the last slot that was taken; None before the first.
+        began: when the first receiver of the session was started; None where nobody noted it.
         lost_slots: how many slots were missing between batches.
 
     """
@@ -89,6 +90,7 @@ class Pipeline:
         self.active = set(self.feeds)
         self._disk = disk
         self.last: Moment | None = None
+        self.began = Moment(job.began_time, job.began) if job.began and job.began_time else None
         self.lost_slots = 0
         self._next_slot: int | None = None
         self._untold = 0
@@ -169,9 +171,9 @@ class Pipeline:
         self._next_slot = max(slot, self._next_slot or 0)
 
     def begin_session(self, moment: Moment | None = None) -> None:
-        """Record the session's start in each feed that has not: at this moment, or where its files begin."""
+        """Record the session's start in each feed that has not: at this moment, or where its files begin, or it did."""
         for feed in self._writing():
-            begin = feed.since if moment is None else moment
+            begin = feed.since or self.began if moment is None else moment
             if begin is not None and not feed.begun:
                 feed.event(begin, EventKind.SESSION_START, **self._job.session_start)
 

@@ -36,7 +36,7 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.loss import Since
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
-from wsrec.store import alive, claim
+from wsrec.store import alive, beginning, claim
 from wsrec.store.batch import Batch, Drain
 from wsrec.store.disk import JOURNAL_RESERVE, NotAsWrittenError, PatientDisk
 from wsrec.store.feedfile import period
@@ -328,13 +328,15 @@ class Writer:
     def __init__(self, job: WriterJob) -> None:
         self._job = job
         self._folder = Path(job.out) / ".wsrec" / job.session
-        if not job.resume and any(self._folder.glob("*")):
+        if not job.resume and any(path.name not in beginning.FILES for path in self._folder.glob("*")):
             raise FileExistsError(f"{self._folder} is of another session: a name is never used again")
         self._status = StatusPage(job.status)
         self._waiting_since: float | None = None
         self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
         # for as long as this process lives
         self._claim = self._disk.retry(lambda: claim.hold(self._folder))
+        # where the disk refused it to the supervisor
+        self._disk.retry(lambda: beginning.write(self._folder, job))
         self._disk.retry(lambda: alive.begin(self._folder))
         rings = {
             plan.conn: ByteRing(fd, populate=plan.stands_for is None)
@@ -529,6 +531,7 @@ class Writer:
         self._check_threads()
         try:
             alive.end(self._folder)
+            beginning.end(self._folder)
             self._folder.rmdir()
         except OSError as error:
             child.warn(

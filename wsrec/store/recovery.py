@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from wsrec.ring import loss
 from wsrec.ring.events import EventKind
-from wsrec.store import alive
+from wsrec.store import alive, beginning
 from wsrec.store.capture import UnreadableError
 from wsrec.store.claim import LiveSessionError, alone
 from wsrec.store.disk import NotAsWrittenError
-from wsrec.store.folders import session_folders
+from wsrec.store.folders import session_began, session_folders
 from wsrec.store.journalformat import files_of, journals
 from wsrec.store.journalreader import JournalReader
 from wsrec.store.leftovers import DoneJournals, Leftovers, set_journal_aside
@@ -116,48 +116,109 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
     """Recover a session; None where all that it left is what could not be deleted when its files had landed."""
     leftovers = Leftovers(out, folder)
     job = leftovers.job()
-    rows = told = 0
-    stuck = DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; all of it is in files"))
-    journals = list(leftovers.journals)
-    lost: list[tuple[int, int]] = []
-    if job is not None:
-        pipeline = Pipeline(job, folder)
-        last = leftovers.last_readable()
-
-        def tell(path: Path, reader: JournalReader) -> None:
-            nonlocal told
-            told += 1
-            now = Moment.afterwards()
-            if path == last:
-                until = alive.ended(folder, pipeline.last, Moment.now())
-                end = Moment(until.time, until.stage)
-                since = pipeline.last or end
-                lost.append((since.utc, until.time))
-                pipeline.event(
-                    now,
-                    EventKind.LOST_INTERVAL,
-                    **interval(since, end),
-                    reason="the recorder was interrupted",
-                    from_evidence=loss.LAST_ROW,
-                    to_evidence=until.evidence,
-                    bound=loss.UPPER,
-                )
-            about = {"torn": reader.torn, "damaged": reader.damaged, "skipped": reader.skipped}
-            pipeline.event(now, EventKind.RECOVERED, journal=path.name, **about)
-
-        progress = Progress(folder)
-        rows = leftovers.bring_home(pipeline, before_finish=tell, done=stuck, progress=progress)
-        progress.end()
-        stuck.delete(leftovers.journals)
-    else:
+    if job is None:
+        if not _nothing_is_missed(folder, leftovers):
+            what = f"session {folder.name} was interrupted, and nothing says what it recorded, nor since when"
+            on_error(f"{what}: {folder} is kept, so that this is not forgotten; delete it when you have seen to it")
+            return None
         leftovers.clear_way()
         for path in leftovers.journals:
             set_journal_aside(out, path)
+        _remove(folder, on_error)
+        return None
+    recovery = _Recovery(folder, Pipeline(job, folder), leftovers)
+    rows = recovery.run(DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; {_KEPT}")))
+    _remove(folder, on_error)
+    return Recovered(folder.name, rows, *(recovery.lost or (None, None))) if recovery.told else None
+
+
+_KEPT = "all of it is in files"
+
+
+class _Recovery:
+    """A session being recovered.
+
+    Attributes:
+        told: whether anything had to be told of it.
+        lost: when nothing was recorded, ns since the epoch; None where that was found out before.
+
+    """
+
+    def __init__(self, folder: Path, pipeline: Pipeline, leftovers: Leftovers) -> None:
+        self.told = False
+        self.lost: tuple[int, int] | None = None
+        self._folder = folder
+        self._pipeline = pipeline
+        self._leftovers = leftovers
+        self._last = leftovers.last_readable()
+        self._untold = set(pipeline.feeds)
+
+    def run(self, done: DoneJournals) -> int:
+        """Bring its journals home, and tell what is lost; how many rows came out of them."""
+        progress = Progress(self._folder)
+        rows = self._leftovers.bring_home(self._pipeline, before_finish=self._tell, done=done, progress=progress)
+        progress.end()
+        done.delete(self._leftovers.journals)
+        untold = self._leftovers.untold(self._untold)
+        if untold:
+            # no journal of theirs is left, or none that can be read: nothing else would say that they did not end
+            self._pipeline.active = untold
+            self._pipeline.begin_session()
+            self._tell_interrupted()
+            self._pipeline.event(
+                Moment.afterwards(), EventKind.RECOVERED, journal=None, torn=False, damaged=0, skipped=0
+            )
+            self._pipeline.finish(self._leftovers.next_number)
+        return rows
+
+    def _tell(self, path: Path, reader: JournalReader) -> None:
+        self.told = True
+        if path == self._last:
+            self._tell_interrupted()
+        about = {"torn": reader.torn, "damaged": reader.damaged, "skipped": reader.skipped}
+        self._pipeline.event(Moment.afterwards(), EventKind.RECOVERED, journal=path.name, **about)
+
+    def _tell_interrupted(self) -> None:
+        """Record that nothing was recorded from the last row, or the session's beginning, until it had been killed."""
+        self.told = True
+        pipeline = self._pipeline
+        known = pipeline.last or pipeline.began
+        until = alive.ended(self._folder, known, Moment.now())
+        end = Moment(until.time, until.stage)
+        since = known or _named(self._folder) or end
+        self.lost = since.utc, until.time
+        evidence = loss.LAST_ROW if pipeline.last else loss.WANTED if pipeline.began else loss.NAMED
+        pipeline.event(
+            Moment.afterwards(),
+            EventKind.LOST_INTERVAL,
+            **interval(since, end),
+            reason=loss.INTERRUPTED,
+            from_evidence=evidence,
+            to_evidence=until.evidence,
+            bound=loss.UPPER,
+        )
+        self._untold -= pipeline.active
+
+
+def _named(folder: Path) -> Moment | None:
+    """When a session began by its id; None where that does not say."""
+    began = session_began(folder.name)
+    return None if began is None else Moment(began, None)
+
+
+def _nothing_is_missed(folder: Path, leftovers: Leftovers) -> bool:
+    """Whether a session that left no word of what it was going to record had received nothing, or all of it landed."""
+    if not leftovers.lines:
+        return not leftovers.journals and beginning.preceded(folder)
+    return not leftovers.untold({line.feed for line in leftovers.lines})
+
+
+def _remove(folder: Path, on_error: Callable[[str], None]) -> None:
+    """Remove a session's folder, of which nothing is missed."""
     try:
         alive.end(folder)
         forget(folder)
+        beginning.end(folder)
         folder.rmdir()
     except OSError as error:
         on_error(f"{folder} cannot be deleted: {error}; nothing in it is missed")
-    found = Recovered(folder.name, rows, *(lost[-1] if lost else (None, None)))
-    return found if told or (job is None and journals) else None
