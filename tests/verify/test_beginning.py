@@ -1,0 +1,66 @@
+"""A session whose first files are gone: all that it had from its beginning to its first row is missing, of each stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import events_of
+from tests.verify.conftest import lines_of, message_paths, write_lines
+from wsrec.ring.events import EventKind
+from wsrec.store.manifest import manifest_path
+from wsrec.verify.model import State
+from wsrec.verify.verify import verify
+
+
+def files_gone(out):
+    first, *others = lines_of(out)
+    for path in (first["path"], first["events_path"]):
+        (out / path).unlink()
+    write_lines(out, others)
+
+
+def line_gone(out):
+    write_lines(out, lines_of(out)[1:])
+
+
+def line_torn(out):
+    data = bytearray(manifest_path(out).read_bytes())
+    data[50] = 0xFF
+    manifest_path(out).write_bytes(data)
+
+
+def files_damaged(out):
+    first = lines_of(out)[0]
+    for path in (first["path"], first["events_path"]):
+        (out / path).write_bytes((out / path).read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("spoil", [files_gone, line_gone, line_torn, files_damaged])
+def test_what_is_gone_with_the_first_files_counts_from_the_beginning_of_the_session(out, spoil):
+    (began,) = events_of(out, EventKind.SESSION_START)
+    spoil(out)
+    (session,) = verify([out]).captures[0].sessions
+    (loss,) = session.losses
+    # the session's id tells the second
+    assert began["time"] - 2e9 < loss.start <= began["time"]
+    assert loss.monotonic_from <= began["monotonic"] < loss.monotonic_to
+    assert (loss.from_evidence, loss.bound) == ("time in the session's id", "upper")
+    assert len(session.streams) >= 4
+    for stream in session.streams:
+        assert stream.state is State.INCOMPLETE, stream
+        assert stream.intervals[0].monotonic_from == loss.monotonic_from
+        first = min(each.monotonic_from for each in stream.intervals if each.state is not State.INCOMPLETE)
+        assert stream.incomplete >= first - loss.monotonic_from
+
+
+def test_where_its_id_does_not_say_when_it_began_it_is_said_that_this_is_not_known(out):
+    files_gone(out)
+    lines = lines_of(out)
+    session = lines[0]["session"]
+    for path in [*message_paths(out), *(out / "events").rglob("*.parquet")]:
+        path.rename(path.with_name(path.name.replace(session, "other")))
+    text = manifest_path(out).read_text().replace(session, "other")
+    manifest_path(out).write_text(text)
+    (found,) = verify([out]).captures[0].sessions
+    assert any("since when is not known" in loss.reason for loss in found.losses)
+    assert all(stream.state is State.INCOMPLETE for stream in found.streams)
