@@ -86,7 +86,7 @@ class EventKind(StrEnum):
     DISK = "disk"
     """message, duration_ns: the output refused for so long, and what came waited in the rings; 0: made good at once"""
     RECOVERED = "recovered"
-    """journal, torn (it ended in the middle of a batch), damaged (places that are not as written), skipped (bytes)"""
+    """journal (null: none was left), torn (its end is), damaged (places that are not as written), skipped (bytes)"""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):

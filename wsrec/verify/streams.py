@@ -24,6 +24,7 @@ from wsrec.feed.sequence import SequenceGap
 from wsrec.feed.topics import Topic, TopicReader
 from wsrec.histogram import Int64s
 from wsrec.report.columns import Bools
+from wsrec.ring import loss as evidence
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import Interval, Loss, State, Stream
 
@@ -130,6 +131,7 @@ class Streams:
         lost_slots: how many frames and events events say are lost.
         gap_rows: `seq` of the rows whose gap the events files tell of.
         start, end: first and last moment of anything.
+        started: whether the event of the session's start is there.
         stalls, stalled: full rings, and for how long (ns).
         ended: the detail of the `session_end` event, None without one.
         receiver_died: whether a receiver was started anew.
@@ -156,6 +158,8 @@ class Streams:
         self.gap_events = 0
         self.start: int | None = None
         self.end: int | None = None
+        self.started = False
+        self._headless: Loss | None = None
         self.stalls = self.stalled = 0
         self.ended: dict[str, Any] | None = None
         self.recovered = False
@@ -169,7 +173,9 @@ class Streams:
             # these two can be written long after the session
             self.start = time if self.start is None else min(self.start, time)
             self.end = time if self.end is None else max(self.end, time)
-        if kind == EventKind.SESSION_END:
+        if kind == EventKind.SESSION_START:
+            self.started = True
+        elif kind == EventKind.SESSION_END:
             self.ended = detail
         elif kind == EventKind.RECOVERED:
             self.recovered = True
@@ -241,6 +247,14 @@ class Streams:
         """What happened between two moments is not known: rows or events are missing, or (`unread`) cannot be read."""
         of = self._unread if unread else self.losses
         of.append(Loss(conn=None, start=start, end=end, reason=reason))
+
+    def headless(self, start: int, end: int, reason: str, *, unread: bool = False) -> None:
+        """The same of all from the session's beginning to the first row that is there: each stream lacks it."""
+        known: dict[str, Any] = {}
+        if start < end:
+            known = {"from_evidence": evidence.NAMED, "to_evidence": evidence.NEXT_ROW, "bound": evidence.UPPER}
+        self._headless = Loss(conn=None, start=start, end=end, reason=reason, **known)
+        (self._unread if unread else self.losses).append(self._headless)
 
     def begin_file(self) -> None:
         """A file begins, and where a writer died, maybe what another one knows."""
@@ -493,6 +507,11 @@ class Streams:
                 reason = epoch.failed.get(topic or "", "the connection ended before the exchange confirmed it")
             if until is None:
                 until = start if before is None else before[0]
+                if self._headless is not None:
+                    # where its connection is not told of, it may have been open since
+                    behind = self._headless.end if epoch.connected else until
+                    since, why = self._headless.start, self._headless.reason
+                    yield Interval(start=since, end=max(min(behind, until), since), state=State.INCOMPLETE, reason=why)
             if before is not None and start > before[0] and (confirmed or reason or not epoch.took_over):
                 why = reason or (
                     "taken over before the exchange had confirmed it"

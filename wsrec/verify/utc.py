@@ -21,6 +21,7 @@ class Utc:
     def __init__(self) -> None:
         self._stages: list[int] = []
         self._offsets: list[int] = []
+        self._begun = 0
 
     def learn(self, stage: Int64s, utc: Int64s) -> None:
         """Rows and anchors (ns on both clocks); those before what was learned already are left out."""
@@ -38,10 +39,15 @@ class Utc:
             other = np.abs(offsets[at:] - last) > _TOLERANCE_NS
             at += int(other.argmax()) if other.any() else len(offsets)
 
+    def begin(self, stage: int, utc: int) -> None:
+        """A moment on both clocks (ns), for as long as nothing better is learned."""
+        if not self._stages:
+            self._begun = utc - stage
+
     def of(self, stage: int) -> int:
         """The ns since the epoch of a moment of the stage clock; before all that was learned, by the first of it."""
         if not self._stages:
-            return stage
+            return stage + self._begun
         return stage + self._offsets[max(bisect_right(self._stages, stage) - 1, 0)]
 
     def steps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -60,7 +66,7 @@ class Utc:
 
         """
         if not self._stages:
-            return utc
+            return utc - self._begun
         ends = [*self._stages[1:], None]
         moments = [
             utc - ahead

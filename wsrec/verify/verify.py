@@ -28,7 +28,7 @@ from wsrec.feed.times import TimeChecker
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
 from wsrec.ring.events import EventKind
-from wsrec.store.folders import cannot_read
+from wsrec.store.folders import cannot_read, session_began
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
@@ -454,16 +454,31 @@ class _SessionReading:
             if reason is None:
                 reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
                 self._tell(Kind.CONTRADICTION, path, reason)
-            # before the first row that was read is all that events tell of
-            before = int(order[row - 1]) if row else self._seen if self._seen is not None else self._streams.start
+            before = int(order[row - 1]) if row else self._seen
             after = int(order[row])
-            unread = self._unread_hole and reason == self._hole
-            self._streams.missing(after if before is None else min(before, after), after, reason, unread=unread)
+            self._miss(before, after, reason, unread=self._unread_hole and reason == self._hole)
             self._complete = False
             self._forget_numbers()
         self._hole = None
         self._next_seq = int(seq[-1]) + 1
         self._seen = int(order[-1])
+
+    def _miss(self, before: int | None, after: int, reason: str, *, unread: bool) -> None:
+        """What was between two rows is not there or cannot be read; without one before, since the session began."""
+        assert self._streams is not None
+        if before is not None:
+            self._streams.missing(min(before, after), after, reason, unread=unread)
+            return
+        began, told = session_began(self._session), self._streams.start
+        if self._streams.started and told is not None:
+            # all that happened before the first row is told
+            self._streams.missing(min(told, after), after, reason, unread=unread)
+        elif began is None:
+            since = after if told is None else min(told, after)
+            self._streams.headless(since, after, f"{reason}; since when is not known", unread=unread)
+        else:
+            since = self._utc.back(began, latest=False)
+            self._streams.headless(min(since, after, *(() if told is None else (told,))), after, reason, unread=unread)
 
     def _forget_numbers(self) -> None:
         if self._checker is not None and self._streams is not None:
@@ -561,6 +576,9 @@ class _SessionReading:
             self._tell(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
 
     def _learn_anchor(self, event: _EventRow) -> None:
+        if event.kind == EventKind.SESSION_START and event.order != _AFTERWARDS:
+            # a session without a row or an anchor has no other moment that is known on both clocks
+            self._utc.begin(event.order, event.time)
         for monotonic, realtime in self._note_anchor(event):
             self._utc.learn(np.array([monotonic]), np.array([realtime]))
 
@@ -649,9 +667,7 @@ class _SessionReading:
         streams = self._streams or Streams(None)
         name = self._name
         if self._hole is not None and streams.end is not None:
-            before = self._seen if self._seen is not None else streams.start
-            since = streams.end if before is None else min(before, streams.end)
-            streams.missing(since, streams.end, self._hole, unread=self._unread_hole)
+            self._miss(self._seen, streams.end, self._hole, unread=self._unread_hole)
         whole = self._inventory.whole
         state = "ended" if streams.ended is not None else "interrupted"
         if (not whole or self._unread) and state != "ended":
