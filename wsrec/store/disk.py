@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from wsrec.units import size
 T = TypeVar("T")
 
 _RETRY_SECONDS = 1.0
+_COPY_BYTES = 1 << 20
 
 
 class NotAsWrittenError(Exception):
@@ -67,7 +68,7 @@ class NewFile(io.RawIOBase):
     """
 
     def __init__(self, path: Path, disk: Disk = GIVES_UP) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = disk.retry(lambda: os.open(path, flags, 0o644))
         self._path = path
         self._disk = disk
@@ -104,15 +105,25 @@ class NewFile(io.RawIOBase):
         """
         os.fdatasync(self._fd)
 
-    def check_name(self) -> None:
-        """Make sure that it still has a name.
+    def has_name(self) -> bool:
+        """Whether it still has a name: what is written to one that somebody deleted vanishes with it."""
+        return bool(os.fstat(self._fd).st_nlink)
+
+    def is_as_long(self) -> bool:
+        """Whether it is as long as what was written: behind what somebody cut off nothing stands in its place."""
+        return os.fstat(self._fd).st_size == self._size
+
+    def read_back(self) -> Iterator[bytes]:
+        """What was written, piece by piece, also where it has no name any more.
 
         Raises:
-            FileNotFoundError: somebody deleted it; what is written now would vanish with it.
+            OSError: it cannot be read.
 
         """
-        if not os.fstat(self._fd).st_nlink:
-            raise FileNotFoundError(errno.ENOENT, "deleted while it was written", str(self._path))
+        at = 0
+        while data := os.pread(self._fd, _COPY_BYTES, at):
+            yield data
+            at += len(data)
 
     def close(self) -> None:
         """Close it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,6 +76,9 @@ class Journal:
         synced: its bytes that are on the disk for certain.
         broken: whether a part of a batch stands at its end that could not be taken back.
         doubtful: whether a sync failed: what came since the one before may never reach the disk.
+        deleted: whether somebody deleted it while it was written; `restored`: it has its name again.
+        cut: whether somebody cut it: what is appended does not stand where it should.
+        reading: reads it behind its end, for whoever makes rows of it, who closes it.
         moved: where a batch stands in the file beside it, by its start, once it was written anew.
 
     Raises:
@@ -87,11 +92,14 @@ class Journal:
         self.synced = 0
         self.broken = False
         self.doubtful = False
+        self.deleted = self.restored = False
+        self.cut = False
         self.moved: dict[int, Span] = {}
         self._metadata = {JOB_KEY: job, VERSION_KEY: JOURNAL_VERSION}
         self._stream = _Stream(path, self._metadata)
         self._file = self._stream.file
         self._beginning = self._file.tell()
+        self.reading = JournalTail(path)
         self._unsynced: list[Span] = []
         self._dirty = threading.Event()
         self._dirty.set()
@@ -99,7 +107,7 @@ class Journal:
     @property
     def usable(self) -> bool:
         """Whether what is appended to it is kept; else another has to be begun."""
-        return not (self.broken or self.doubtful)
+        return not (self.broken or self.doubtful or self.deleted or self.restored or self.cut)
 
     def append(self, batch: Batch) -> Span:
         """Write a batch and return where it stands; after an error nothing of it is in the file, unless it is `broken`.
@@ -121,14 +129,44 @@ class Journal:
         self._dirty.set()
         return span
 
-    def check_name(self) -> None:
-        """Make sure that nobody deleted the journal.
+    def look(self) -> None:
+        """Find out whether somebody deleted the journal, or cut it."""
+        self.deleted = not self.restored and not self._file.has_name()
+        self.cut = self.cut or not self._file.is_as_long()
+
+    def restore(self, meanwhile: Callable[[], None]) -> None:
+        """Give a journal that was deleted its name again, with all that it held; nothing is appended to it any more.
+
+        It may be called again, and does nothing where that has succeeded.
+
+        Args:
+            meanwhile: called again and again.
 
         Raises:
-            FileNotFoundError: it has no name; what is written now would vanish with it.
+            FileExistsError: the name is another file's.
+            FileNotFoundError: its folder was deleted too.
+            OSError: the disk failed; it can be tried again.
 
         """
-        self._file.check_name()
+        if not self.deleted:
+            return
+        partial = self.path.with_name(f"{self.path.stem}-{time.time_ns()}.partial")
+        try:
+            copy = NewFile(partial)
+        except FileNotFoundError:
+            what = "deleted while it was written, with its folder"
+            raise FileNotFoundError(errno.ENOENT, what, str(self.path)) from None
+        try:
+            for data in self._file.read_back():
+                copy.write(data)
+                meanwhile()
+            copy.sync()
+            place(partial, self.path)
+            self.deleted, self.restored = False, True
+        finally:
+            copy.close()
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def sync(self) -> None:
         """Have what was appended on the disk. After an error it is `doubtful`, and not to be synced again.
@@ -181,7 +219,7 @@ class Journal:
                 tail.close()
             stream.file.sync()
             place(partial, rewritten_path(self.path))
-            if not self._has_name():
+            if not self._file.has_name():
                 rewritten_path(self.path).unlink(missing_ok=True)
         finally:
             stream.file.close()
@@ -189,13 +227,6 @@ class Journal:
                 partial.unlink(missing_ok=True)
         self.moved = moved
         return lost
-
-    def _has_name(self) -> bool:
-        try:
-            self._file.check_name()
-        except FileNotFoundError:
-            return False
-        return True
 
     def close(self) -> None:
         """Close the file, which was synced."""

@@ -136,7 +136,6 @@ class ParquetThread(threading.Thread):
         self._out = out
         self._pipeline = pipeline
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
-        self._tail: JournalTail | None = None
         self._journals: list[Path] = []
         # those of which something could not be read
         self._doubtful: set[Path] = set()
@@ -265,9 +264,7 @@ class ParquetThread(threading.Thread):
         self._progress.take(self._pipeline, batch, journal.number, ahead)
 
     def _read(self, journal: Journal, span: Span) -> Batch:
-        if self._tail is None:
-            self._tail = JournalTail(journal.path)
-        return self._tail.read(span, journal.synced)
+        return journal.reading.read(span, journal.synced)
 
     def _record_trouble(self) -> None:
         while self._disk.over:
@@ -304,9 +301,7 @@ class ParquetThread(threading.Thread):
 
     def _finish(self, item: _Finish) -> None:
         self._pipeline.finish(item.journal.number)
-        if self._tail is not None:
-            self._tail.close()
-            self._tail = None
+        item.journal.reading.close()
         self._journals.append(item.journal.path)
         # the journal that holds the beginning of an unfinished message stays until the message's file has landed
         if not self._pipeline.pending:
@@ -372,6 +367,11 @@ class Writer:
         self._stopping = False
         self._on_disk_trouble(False)
 
+    @property
+    def bereft(self) -> bool:
+        """Whether what was journalled is gone: somebody deleted it, and it could not be written anew."""
+        return self._journal.deleted or not _may_be_there(self._folder)
+
     def waiting(self) -> int:
         """Frames and events in the rings that are in no journal."""
         return self._slots.published.read() - self._slots.released.read()
@@ -435,7 +435,7 @@ class Writer:
 
     def _write(self, batch: Batch) -> None:
         """Journal a batch, cut where a file ends."""
-        self._journal.check_name()
+        self._check_journal()
         for part, current in self._by_period(batch):
             full = self._journal_bytes >= self._job.rotate_bytes
             if self._period is not None and (current > self._period or full):
@@ -445,6 +445,12 @@ class Writer:
             self._journal_bytes += int(part.slots["length"].sum())
             self._status.writer["journalled_bytes"] += span.stop - span.start
             self._parquet.put(self._journal, span, first_anchor(part))
+
+    def _check_journal(self) -> None:
+        """Go on in another journal where somebody deleted or cut this one, or what is appended is not kept."""
+        self._journal.look()
+        if not self._journal.usable:
+            self._disk.retry(self._go_on_anew)
 
     def _append(self, batch: Batch) -> Span:
         if not self._journal.usable:
@@ -485,8 +491,14 @@ class Writer:
 
         """
         old = self._journal
+        old.restore(self._beat)
         self._change(self._begin_journal())
-        what = "a sync of it failed" if old.doubtful else "a part of a batch could not be taken back from its end"
+        if old.restored:
+            what = "it was deleted while it was written: what it held is written anew"
+        elif old.cut and not old.broken:
+            what = "it was cut while it was written: what was cut off is lost where no row was made of it yet"
+        else:
+            what = "a sync of it failed" if old.doubtful else "a part of a batch could not be taken back from its end"
         self._disk.note(f"{old.path.name}: {what}; the recording goes on in a new journal, {self._journal.path.name}")
 
     def _change(self, journal: Journal) -> None:
@@ -499,9 +511,7 @@ class Writer:
         """Look after what is not urgent, also where there is always something to write."""
         self._look_next = now + _LOOK_SECONDS
         self._beat()
-        self._journal.check_name()
-        if not self._journal.usable:
-            self._disk.retry(self._go_on_anew)
+        self._check_journal()
         self._follow_clock()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
         if self._period is not None and current > self._period and not self._drain.pending():
@@ -646,10 +656,12 @@ def main() -> int:
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = Path(job.out) / ".wsrec" / job.session
+        bereft = writer.bereft if writer is not None else not _may_be_there(folder)
         kept = f"what was journalled is kept in {folder}, and recovered by the next start"
-        cure = kept if _may_be_there(folder) else "record into a folder that nobody deletes meanwhile"
+        cure = "record into a folder that nobody deletes meanwhile" if bereft else kept
         left = writer.waiting() if writer is not None else 0
         lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
+        lost += "; what was journalled and is in no file yet is lost too" if bereft else ""
         child.say(child.FailedLine(message=f"the writer failed: {error}{lost}", cure=cure))
         return 1
     child.say(summary)
