@@ -98,6 +98,6 @@ def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, lives):
     assert len(first["detail"]["topics"]) == 5
     assert first["detail"]["message"] == words.format(topic="trade.DEAD")
     assert "the exchange refused trade.DEAD" in result.stderr
-    assert "1 refused or unanswered subscription" in result.stderr
+    assert "1 refused, unanswered or late subscription" in result.stderr
     for asked in server.asked[1:]:
         assert sorted(topic for topics in asked for topic in topics) == sorted(f"trade.{symbol}" for symbol in GOOD)

@@ -79,7 +79,7 @@ class TestDescribe:
 
     def test_what_is_missing_is_named(self):
         text = describe(outcome(status=4, messages=2, gaps=3, lost_intervals=1, refused=2, reconnects=1))
-        assert "missing: 3 sequence gaps, 1 lost interval, 2 refused or unanswered subscriptions" in text
+        assert "missing: 3 sequence gaps, 1 lost interval, 2 refused, unanswered or late subscriptions" in text
         assert "nothing known" not in text
         assert "1 reconnect," in text
 

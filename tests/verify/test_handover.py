@@ -141,7 +141,7 @@ class TestAskedForTooLate:
         second = [*begins(1, 1000, A=1010, B=7000), *numbers(1, "A", 10, 1100, 9000), *numbers(1, "B", 70, 7100, 9000)]
         found = write(tmp_path, feed(), [*FIRST, *ends(5000), *second])
         assert found.missing == 1
-        (event,) = events_of(tmp_path, "late")
+        (event,) = events_of(tmp_path, EventKind.LATE)
         assert (event["conn"], event["detail"]["topics"]) == (1, ["x.B"])
         assert found.capture.status == 4
         ((start, end, reason),) = found.incomplete(1, "B")

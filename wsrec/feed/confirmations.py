@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.silence import SilenceTracker
 
+TAKES_NS = 1_000_000_000
+"""How long a subscription may take to begin where nothing confirms it, and no message shows it."""
+
 
 class _Standby:
     """A connection that is to take the place of another one.
@@ -19,14 +22,12 @@ class _Standby:
     Attributes:
         opened: when (ns on the monotonic clock).
         unheard: its topics that are not known to have had a message; None once that was told of all.
-        failed: those of which nothing is expected.
 
     """
 
     def __init__(self, opened: int, topics: list[str]) -> None:
         self.opened = opened
         self.unheard: list[str] | None = topics or None
-        self.failed: set[str] = set()
 
 
 class Confirmations:
@@ -55,6 +56,9 @@ class Confirmations:
         self._open: set[int] = set()
         self._waiting: dict[int, _Standby] = {}
         self._confirmed: dict[int, dict[str, int]] = {}
+        # when each topic was asked for first
+        self._asked_at: dict[int, dict[str, int]] = {}
+        self._failed: dict[int, set[str]] = {}
         self._closed: dict[int, int] = {}
         self._left: dict[int, list[str]] = {}
 
@@ -66,8 +70,13 @@ class Confirmations:
 
     def failed(self, conn: int, topics: Sequence[str]) -> None:
         """Nothing is expected to come of these topics: they were refused, or nobody answered."""
-        if conn in self._waiting:
-            self._waiting[conn].failed.update(topics)
+        self._failed.setdefault(conn, set()).update(topics)
+
+    def asked(self, conn: int, topics: Sequence[str], time: int) -> None:
+        """Topics are asked for, by a message or by the URL (ns on the monotonic clock)."""
+        at = self._asked_at.setdefault(conn, {})
+        for topic in topics:
+            at.setdefault(topic, time)
 
     def settled(self) -> Iterator[tuple[int, int]]:
         """The connections that are to take over of which every topic has brought a message or failed, each once.
@@ -78,7 +87,8 @@ class Confirmations:
             left = standby.unheard
             if left is None:
                 continue
-            while left and (self._silence.heard(conn, left[-1]) or left[-1] in standby.failed):
+            failed = self._failed.get(conn, ())
+            while left and (self._silence.heard(conn, left[-1]) or left[-1] in failed):
                 left.pop()
             if not left:
                 standby.unheard = None
@@ -90,7 +100,7 @@ class Confirmations:
 
     def connected(self, conn: int, time: int) -> None:
         """A connection begins (ns on the monotonic clock)."""
-        for of in (self._confirmed, self._closed, self._left):
+        for of in (self._confirmed, self._closed, self._left, self._asked_at, self._failed):
             of.pop(conn, None)
         self._open.add(conn)
         if self._partners.get(conn) in self._open:
@@ -107,26 +117,33 @@ class Confirmations:
             self._closed[conn] = closed
         return self._left[conn]
 
-    def replaced(self, old: int, new: int, until: int) -> Iterator[tuple[int, list[str], str]]:
-        """Another connection has taken the place of one that was open until then: what is not known to go on.
+    def unanswered(self, old: int) -> list[str]:
+        """What waited for an answer on a connection that is replaced, and did not end in order, each once."""
+        return self._left.pop(old, []) if old not in self._closed else []
+
+    def late(self, old: int, new: int, until: int) -> list[str]:
+        """What was not known to have begun on a connection when the one ended whose place it has taken.
 
         Args:
             old, new: the connections.
-            until: when the old one had its last data (ns since the epoch), for where it was not closed in order.
+            until: when the old one had its last data (ns on the monotonic clock), for where it was not closed in order.
 
         """
-        if not self._acks.checks:
-            return
-        if old not in self._closed and (left := self._left.pop(old, None)):
-            yield old, left, "not answered before the connection ended"
+        if new not in self._open:
+            # it was opened before this writer began, which does not know what has begun on it since
+            return []
         end = self._closed.get(old, until)
-        late = [topic for topic in self._asked.get(new, ()) if self._late(new, topic, end)]
-        if late:
-            yield new, late, "not confirmed when the connection before it ended"
+        # where requests are confirmed, what a URL asks for is not
+        topics = (self._asked if self._acks.checks else self._topics).get(new, ())
+        failed = self._failed.get(new, ())
+        return [topic for topic in topics if topic not in failed and self._late(new, topic, end)]
 
     def _late(self, conn: int, topic: str, end: int) -> bool:
-        confirmed = self._confirmed.get(conn, {}).get(topic)
-        if confirmed is None:
-            return not self._silence.heard(conn, topic)
-        since = self._silence.since(conn, topic)
-        return min(confirmed, confirmed if since is None else since) > end
+        first = self._silence.first(conn, topic)
+        if first is not None and first <= end:
+            return False
+        if self._acks.checks:
+            confirmed = self._confirmed.get(conn, {}).get(topic)
+            return confirmed is None or confirmed > end
+        asked = self._asked_at.get(conn, {}).get(topic)
+        return asked is None or asked + TAKES_NS > end

@@ -105,6 +105,7 @@ class SilenceTracker:
         self._places = {(stream.conn, stream.topic.topic): n for n, stream in enumerate(self.streams)}
         self._since = np.full(len(self.streams), _NEVER, np.int64)
         self._last = np.full(len(self.streams), _NEVER, np.int64)
+        self._first = np.full(len(self.streams), _NEVER, np.int64)
         self._silent = np.zeros(len(self.streams), np.bool_)
         self._look = 0
         self.begun: list[Stream] = []
@@ -127,15 +128,15 @@ class SilenceTracker:
         place = self._places.get((conn, topic))
         return place is not None and bool(self._last[place] != _NEVER)
 
-    def since(self, conn: int, topic: str) -> int | None:
-        """When a topic was confirmed on a connection, or had its first message, whichever came first."""
+    def first(self, conn: int, topic: str) -> int | None:
+        """When a topic had its first message since the connection began; None where that is not known of any."""
         place = self._places.get((conn, topic))
-        return None if place is None or self._since[place] == _NEVER else int(self._since[place])
+        return None if place is None or self._first[place] == _NEVER else int(self._first[place])
 
     def disconnected(self, conn: int) -> None:
         """The connection ended, which is an event of its own."""
         of = self._conns == conn
-        self._since[of] = self._last[of] = _NEVER
+        self._since[of] = self._last[of] = self._first[of] = _NEVER
         self._silent[of] = False
 
     def seen(self, conns: npt.NDArray[np.uint16], columns: FieldColumns, time: Int64s) -> list[Resumed]:
@@ -160,6 +161,9 @@ class SilenceTracker:
             self.begun = [self.streams[n] for n in np.unique(places[begun]).tolist()]
         # the first message where several are given: what is written last stays
         self._since[places[begun][::-1]] = when[begun][::-1]
+        fresh = self._last[places] == _NEVER
+        if fresh.any():
+            self._first[places[fresh][::-1]] = when[fresh][::-1]
         resumed = self._resumed(places, when) if self._silent.any() else []
         self._last[places] = when
         return resumed

@@ -17,6 +17,7 @@ INCIDENT_KINDS = (
     EventKind.STALL,
     EventKind.REFUSED,
     EventKind.UNANSWERED,
+    EventKind.LATE,
     EventKind.EXCHANGE_TIME_OFF,
     EventKind.CLOCK_STEP,
     EventKind.PRIVILEGE,

@@ -37,6 +37,8 @@ class EventKind(StrEnum):
     """topics, message: refused together, in the exchange's words; parts: asked for now; none where it is too early"""
     UNANSWERED = "unanswered"
     """topics: asked for and neither confirmed nor refused in time; message: why it was judged before the time was up"""
+    LATE = "late"
+    """topics, message: what was not known to come here yet when the connection ended whose place this one took"""
     CLOSE = "close"
     """code, reason, by (exchange or wsrec)"""
     DISCONNECT = "disconnect"

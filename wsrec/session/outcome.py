@@ -23,7 +23,7 @@ class ExitStatus(IntEnum):
     NOTHING = 3
     """nothing was received: connected in vain, or ended by a signal before anything was recorded"""
     GAPS = 4
-    """recorded, but with sequence gaps, a lost interval, or a subscription refused or unanswered"""
+    """recorded, but with sequence gaps, a lost interval, or a subscription refused, unanswered or late"""
     LOCKED = 75
     """another recorder holds the output folder (EX_TEMPFAIL)"""
 
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         messages, payload_bytes: received and written.
         control: control frames received; with the messages, the received rows.
         sent: frames that we sent, recorded as rows of their own.
-        gaps, lost_intervals: what the files say is missing; refused: subscriptions refused or unanswered.
+        gaps, lost_intervals: what the files say is missing; refused: subscriptions refused, unanswered or late.
         reconnects, stalls: how often a connection was made anew, and how often a full ring paused one.
         restarts: how often a receiver or a writer died or hung and was started again.
         first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
@@ -98,7 +98,7 @@ def _missing(outcome: Outcome) -> list[str]:
         for count, word in (
             (outcome.gaps, "sequence gap"),
             (outcome.lost_intervals, "lost interval"),
-            (outcome.refused, "refused or unanswered subscription"),
+            (outcome.refused, "refused, unanswered or late subscription"),
         )
         if count
     ]

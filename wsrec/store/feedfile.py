@@ -362,6 +362,8 @@ class FeedWriter:
             self.answered += len(detail["topics"])
             if conn is not None:
                 self._confirmations.failed(conn, detail["topics"])
+        elif kind is EventKind.LATE:
+            self.refused += 1
         elif kind is EventKind.ACK:
             self.answered += len(detail["topics"])
             if conn is not None:
@@ -373,8 +375,7 @@ class FeedWriter:
         elif kind is EventKind.CONNECT and conn is not None:
             self._confirmations.connected(conn, moment.stage or 0)
         elif kind is EventKind.REPLACED and conn is not None:
-            for who, topics, why in self._confirmations.replaced(detail["from_conn"], conn, detail["monotonic_to"]):
-                self.event(moment, EventKind.UNANSWERED, conn=who, topics=topics, message=why)
+            self._tell_late(detail["from_conn"], conn, detail["monotonic_to"], moment)
         elif kind is EventKind.DISCONNECT and conn is not None:
             for outcome in self._acks.expired(moment.stage or 0, conn):
                 self.event(moment, EventKind(outcome.kind), conn=conn, topics=outcome.topics)
@@ -399,6 +400,7 @@ class FeedWriter:
             self._silence.disconnected(conn)
         elif kind is EventKind.SUBSCRIBE and conn is not None:
             topics = detail["topics"]
+            self._confirmations.asked(conn, topics, moment.stage or 0)
             if not self._by_url[conn].issuperset(topics):
                 self._announced[conn] = tuple(topics)
             self._begun(conn, [t for t in topics if t in self._by_url[conn]] if self._acks.checks else topics, moment)
@@ -413,6 +415,16 @@ class FeedWriter:
                 "detail": msgspec.json.encode(detail).decode(),
             }
         )
+
+    def _tell_late(self, old: int, new: int, until: int, moment: Moment) -> None:
+        """A connection has taken the place of another: tell what is not known to go on without a hole."""
+        if left := self._confirmations.unanswered(old):
+            why = "not answered before the connection ended"
+            self.event(moment, EventKind.UNANSWERED, conn=old, topics=left, message=why)
+        if late := self._confirmations.late(old, new, until):
+            what = "confirmed" if self._acks.checks else "asked for early enough"
+            why = f"not {what} here when the connection ended whose place this one took"
+            self.event(moment, EventKind.LATE, conn=new, topics=late, message=why)
 
     def _begun(self, conn: int, topics: Sequence[str], moment: Moment) -> None:
         if moment.stage is None:

@@ -35,6 +35,7 @@ class EventWarnings:
         self._words = {
             EventKind.REFUSED: ("refused subscriptions", self._refused),
             EventKind.UNANSWERED: ("unanswered subscriptions", self._unanswered),
+            EventKind.LATE: ("subscriptions that began late", _late),
             EventKind.GAP: ("sequence gaps", _gap),
             EventKind.SNAPSHOT_MISSED: ("snapshots that do not join", _missed),
             EventKind.LOST_INTERVAL: ("lost intervals", _lost),
@@ -81,6 +82,11 @@ def named(topics: Sequence[str]) -> str:
     """Topics as a line of the log names them: the first few, and how many more."""
     more = f" and {len(topics) - NAMED:,} more" if len(topics) > NAMED else ""
     return ", ".join(clean(topic, 100) for topic in topics[:NAMED]) + more
+
+
+def _late(detail: Mapping[str, Any]) -> tuple[str, str | None]:
+    what = f"what was sent meanwhile of {named(detail['topics'])} may be missing"
+    return f"a connection took over before all had begun on it: {what} ({detail['message']})", None
 
 
 def _gap(detail: Mapping[str, Any]) -> tuple[str, str | None]:

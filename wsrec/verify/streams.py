@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsrec.feed.comparison import Link, Links, count
+from wsrec.feed.confirmations import TAKES_NS
 from wsrec.feed.schema import Feed, SequenceRule, SequenceScope
 from wsrec.feed.sequence import SequenceGap
 from wsrec.feed.topics import Topic, TopicReader
@@ -53,7 +54,9 @@ class _Epoch:
         self.broke = False
         # where another one took over: its last data of any kind
         self.alive_until = 0
-        self.asked: set[str] = set()
+        self.asked: dict[str, int] = {}
+        # what the writer knew not to have begun when the connection ended whose place this one took
+        self.late: set[str] = set()
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
         # what waited for an answer where a file began: a writer that goes on with it does not know of that
@@ -208,7 +211,10 @@ class Streams:
             epoch.opened, epoch.connected = time if epoch.opened is None else epoch.opened, True
         elif kind == EventKind.SUBSCRIBE:
             self._asked.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
-            self._current(conn).asked.update(topics_of(detail))
+            asked = self._current(conn).asked
+            asked.update((topic, time) for topic in topics_of(detail) if topic not in asked)
+        elif kind == EventKind.LATE:
+            self._current(conn).late.update(topics_of(detail))
         elif kind == EventKind.ACK:
             self._current(conn).acked.update(dict.fromkeys(topics_of(detail), time))
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
@@ -259,7 +265,7 @@ class Streams:
     def begin_file(self) -> None:
         """A file begins, and where a writer died, maybe what another one knows."""
         for epochs in self._epochs.values():
-            epochs[-1].forgotten |= epochs[-1].asked - epochs[-1].acked.keys()
+            epochs[-1].forgotten |= epochs[-1].asked.keys() - epochs[-1].acked.keys()
 
     def interrupt(self, reason: str) -> None:
         """What happened up to here, or from here on, is not known: no connection is taken for the one that was there.
@@ -502,9 +508,13 @@ class Streams:
             if start is None and not self._owes(epoch, topic):
                 # nothing came, and nothing was to say whether there was something to come
                 start = epoch.opened
+                if before is not None and self._late(epoch, topic, before[0]):
+                    asked = epoch.asked.get(topic or "")
+                    start = end if asked is None or self._confirms else min(max(asked + TAKES_NS, before[0]), end)
             if start is None:
                 start = end if before is not None else epoch.opened
-                reason = epoch.failed.get(topic or "", "the connection ended before the exchange confirmed it")
+                done = "the exchange confirmed it" if self._confirms else "it was asked for"
+                reason = epoch.failed.get(topic or "", f"the connection ended before {done}")
             if until is None:
                 until = start if before is None else before[0]
                 if self._headless is not None:
@@ -512,13 +522,10 @@ class Streams:
                     behind = self._headless.end if epoch.connected else until
                     since, why = self._headless.start, self._headless.reason
                     yield Interval(start=since, end=max(min(behind, until), since), state=State.INCOMPLETE, reason=why)
-            if before is not None and start > before[0] and (confirmed or reason or not epoch.took_over):
-                why = reason or (
-                    "taken over before the exchange had confirmed it"
-                    if epoch.took_over
-                    else f"reconnected: {before[1]}"
-                )
-                yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=why)
+            if before is not None and start > before[0]:
+                broken = reason or self._broken(epoch, topic, before, confirmed=confirmed)
+                if broken is not None:
+                    yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=broken)
             if reason is None:
                 yield from _covered(start, end, span, silent=not (messages.count and confirmed), confirmed=confirmed)
             elif before is None:
@@ -532,6 +539,39 @@ class Streams:
                 yield Interval(start=start, end=loss.end, state=State.INCOMPLETE, reason=loss.reason)
                 until = loss.end
 
+    def _broken(self, epoch: _Epoch, topic: str | None, before: tuple[int, str], *, confirmed: bool) -> str | None:
+        """Why a stream does not go on from the end of the life before to where it is known to have begun in this one.
+
+        Args:
+            epoch: the life.
+            topic: the stream's topic.
+            before: when the one before ended, and why.
+            confirmed: whether the subscription was.
+
+        """
+        if not epoch.took_over:
+            return f"reconnected: {before[1]}"
+        if confirmed:
+            return "the connection before ended before the exchange had confirmed it on this one"
+        if self._late(epoch, topic, before[0]):
+            return "the connection before ended before it was asked for on this one, and had time to begin"
+        return None
+
+    @property
+    def _confirms(self) -> bool:
+        """Whether the exchange confirms what is asked for."""
+        return self._feed is not None and self._feed.ack is not None
+
+    def _late(self, epoch: _Epoch, topic: str | None, before: int) -> bool:
+        """Whether a subscription that nothing confirms may have begun only after the connection before had ended."""
+        if not epoch.took_over:
+            return False
+        if topic is not None:
+            asked = epoch.asked.get(topic)
+            return topic in epoch.late or asked is None or asked + TAKES_NS > before
+        # what messages are of is not known: it may be of any
+        return not self._has_fields and (bool(epoch.late) or max(epoch.asked.values(), default=0) > before)
+
     def _owes(self, epoch: _Epoch, topic: str | None) -> bool:
         """Whether a subscription that was not confirmed, and of which no message came, is known to have failed.
 
@@ -540,7 +580,9 @@ class Streams:
         """
         if not epoch.connected:
             return True
-        if topic is None or self._feed is None or self._feed.ack is None:
+        if topic is not None and topic not in epoch.asked:
+            return True
+        if topic is None or not self._confirms:
             return False
         forgotten = self.resumed and topic in epoch.forgotten
         judged = topic in epoch.asked and not forgotten and not epoch.broke and self.ended is not None

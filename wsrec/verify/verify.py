@@ -31,6 +31,7 @@ from wsrec.ring.events import EventKind
 from wsrec.store.folders import cannot_read, session_began
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
+from wsrec.store.warnings import named
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
 from wsrec.verify.ledger import Books, read_ledger, together
@@ -600,6 +601,10 @@ class _SessionReading:
         if event.kind == EventKind.LOST_INTERVAL:
             self._file_lost += 1
             self._tell(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
+        elif event.kind == EventKind.LATE:
+            self._file_refused += 1
+            topics = named(topics_of(event.detail))
+            self._tell(Kind.INCOMPLETE, name, f"it took over too early for {topics}: {event.detail.get('message')}")
         elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self._file_refused += 1
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
