@@ -75,12 +75,10 @@ def held(act: Act) -> Iterator[None]:
             act(_handler.came)
         yield
     finally:
-        if is_ours:
-            _handler.act = None
-        else:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            _handler.act, _handler.came = outside, None
+        _handler.act, _handler.came = outside, None
+        for number, handler in before.items():
+            # ignored by the system: Python lets go of its handlers before a process has ended
+            signal.signal(number, signal.SIG_IGN if is_ours else handler)
 
 
 def ended_early(name: str) -> str:
