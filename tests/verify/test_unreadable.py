@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Wsrec
 from tests.verify.conftest import message_paths
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
@@ -205,3 +206,41 @@ def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, powerless)
     assert (result.returncode, result.stderr) == (0, "")
     assert "0 received" in result.stdout
     assert "mine on" in result.stdout
+
+
+class TestNoRegularFile:
+    """A pipe, a device or a folder in place of a file is none of wsrec's: opening it may wait for ever."""
+
+    @pytest.mark.parametrize(
+        ("command", "what", "status"),
+        [
+            ("report", "messages", 1),
+            ("report", "events", 1),
+            ("verify", "messages", 1),
+            ("verify", "events", 1),
+            ("verify", "manifest", UNREADABLE),
+            ("verify", "lock", 4),
+            ("replay", "messages", 1),
+        ],
+    )
+    def test_a_pipe_is_told_at_once(self, out, command, what, status):
+        if what == "lock":
+            # looked at only where a session seems to be recorded
+            (out / ".wsrec" / "20261127T000000Z-1e57ed").mkdir()
+        where = {"manifest": out / ".wsrec" / "manifest.jsonl", "lock": out / ".wsrec" / "lock"}
+        path = where.get(what) or sorted((out / what).rglob("*.parquet"))[0]
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        result = Wsrec().run(command, out, timeout=20, env={**os.environ, "COLUMNS": "400"})
+        said = result.stdout + result.stderr
+        assert result.returncode == status, said
+        assert "Traceback" not in said
+        assert what == "lock" or "no regular file" in said, said
+
+    def test_recovery_neither(self, out):
+        path = out / ".wsrec" / "manifest.jsonl"
+        path.unlink()
+        os.mkfifo(path)
+        (out / ".wsrec" / "20261127T000000Z-1e57ed").mkdir()
+        result = Wsrec().run("recover", out, timeout=20)
+        assert (result.returncode, "no regular file" in result.stderr) == (UNREADABLE, True), result.stderr
