@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from wsrec.replay import text
 from wsrec.replay.message import Message, SourceError, UnreadableSourceError
 from wsrec.store.capture import CaptureError, UnreadableError, message_files, metadata, open_messages
-from wsrec.store.folders import cannot_read
+from wsrec.store.folders import NO_FILE, cannot_read, is_file
 
 Item = TypeVar("Item")
 Part = tuple[int, Callable[[], Iterator[Item]]]
@@ -109,6 +109,8 @@ def _files(sources: Sequence[str | Path]) -> list[Path]:
 
 def _is_parquet(path: Path) -> bool:
     try:
+        if not is_file(path):
+            raise SourceError(f"{path}: {NO_FILE}")
         with path.open("rb") as file:
             return file.read(4) == b"PAR1"
     except OSError as error:

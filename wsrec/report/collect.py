@@ -114,6 +114,8 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
             _read_events(path, owner, recordings)
         except UnreadableError as error:
             unreadable.append(str(error))
+        except CaptureError as error:
+            errors.append(str(error))
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             errors.append(
                 f"{path}: events not readable ({first_line(error)}); the report lacks them; "

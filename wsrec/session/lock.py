@@ -144,9 +144,9 @@ def is_held(out: Path) -> bool | None:
 
 
 def _open(path: Path, flags: int) -> int:
-    """Open a file that may stand where others can write, and nothing that it points to."""
+    """Open a file that may stand where others can write, and nothing that it points to; a pipe is not waited for."""
     try:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno == errno.ELOOP:
             what = "is a symbolic link, which wsrec does not follow: remove it"

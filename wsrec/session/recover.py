@@ -88,7 +88,10 @@ def recover_folder(out: Path) -> Recovery:
     failures: list[str] = []
     unreadable: list[UnreadableError] = []
     with OutputLock(out):
-        before = len(manifest.read(out))
+        try:
+            before = len(manifest.read(out))
+        except OSError as error:
+            raise UnreadableError(manifest.manifest_path(out), error) from error
         recovered = recover(out, failures.append, on_unreadable=unreadable.append)
         landed = manifest.read(out)[before:]
     sessions = []

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from wsrec.ring.loss import Until
+from wsrec.store.folders import read_file
 from wsrec.store.moment import Moment
 
 FILE = "alive"
@@ -94,7 +95,7 @@ def ended(folder: Path, since: Moment | None, now: Moment, here: Machine | None 
     here = here or machine()
     recorded = 0 if since is None else since.utc
     try:
-        beat = msgspec.json.decode((folder / FILE).read_bytes(), type=Beat)
+        beat = msgspec.json.decode(read_file(folder / FILE), type=Beat)
     except (OSError, msgspec.DecodeError):
         return Until(max(recorded, now.utc), "recovery")
     late, evidence = _LATE_NS, "heartbeat of the recorder"

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.store.folders import cannot_read, parquet_files
+from wsrec.store.folders import NO_FILE, cannot_read, is_file, parquet_files
 from wsrec.store.schema import MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
 
 EXIT_UNREADABLE = 66
@@ -127,13 +127,16 @@ def open_messages(path: Path) -> pq.ParquetFile:
 
 
 def check_readable(path: Path) -> None:
-    """Look whether a file may be read.
+    """Look whether it is a file that may be read.
 
     Raises:
+        CaptureError: it is there and no regular file.
         UnreadableError: it may not.
 
     """
     try:
+        if path.exists() and not is_file(path):
+            raise CaptureError(f"{path}: {NO_FILE}; nothing was changed: remove it")
         with path.open("rb"):
             pass
     except OSError as error:

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+NO_FILE = "it is no regular file (a pipe, a device, a folder), so wsrec did not write it"
+
 
 def cannot_read(error: OSError) -> str:
     """The words for it: they are never those for what is damaged."""
     return f"cannot be read: {error.strerror or error}"
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a regular file: opening anything else (a pipe, a device) may wait for ever.
+
+    Raises:
+        OSError: that cannot be found out.
+
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+
+
+def read_file(path: Path) -> bytes:
+    """All of a regular file; anything else is not opened.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+
+    """
+    if path.exists() and not is_file(path):
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return path.read_bytes()
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsrec.store.folders import sync_folder
+from wsrec.store.folders import read_file, sync_folder
 from wsrec.store.ledger import Ledger
 
 
@@ -100,7 +100,7 @@ def read(out: Path) -> list[ManifestLine]:
     if not path.exists():
         return []
     lines = []
-    for data in dict.fromkeys(path.read_bytes().split(b"\n")[:-1]):
+    for data in dict.fromkeys(read_file(path).split(b"\n")[:-1]):
         try:
             lines.append(msgspec.json.decode(data, type=ManifestLine))
         except msgspec.ValidationError:

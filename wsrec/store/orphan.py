@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsrec.store.folders import matching
+from wsrec.store.folders import matching, read_file
 from wsrec.units import utc
 
 _NAME = "orphaned-{}.json"
@@ -59,7 +59,7 @@ def take(out: Path) -> list[Orphan]:
     found = []
     for path in matching(out / ".wsrec", _NAME.format("*")):
         try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=Orphan))
+            found.append(msgspec.json.decode(read_file(path), type=Orphan))
             path.unlink()
         except (OSError, msgspec.DecodeError):
             continue

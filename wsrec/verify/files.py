@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from wsrec.report.columns import first_line
 from wsrec.store.capture import CaptureError, UnreadableError, damage, metadata, open_messages
-from wsrec.store.folders import cannot_read
+from wsrec.store.folders import NO_FILE, cannot_read, is_file
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_ADDED, METADATA_KEYS, SCHEMA_VERSION
-from wsrec.verify.inventory import Pair, is_file
+from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 
 # of a manifest line: absent in those of an older wsrec
@@ -51,7 +51,7 @@ def sound(path: Path, digest: str | None, size: int | None, tell: Tell) -> bool:
     """
     try:
         if not is_file(path):
-            tell(Kind.DAMAGED, path, "the file is gone, or is no regular file")
+            tell(Kind.DAMAGED, path, NO_FILE if path.exists() else "the file is gone")
             return False
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None

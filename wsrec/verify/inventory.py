@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import msgspec
 from wsrec.report.columns import first_line
 from wsrec.session.lock import is_held
 from wsrec.store.claim import is_live
-from wsrec.store.folders import cannot_read, matching, parquet_files, session_folders
+from wsrec.store.folders import cannot_read, is_file, matching, parquet_files, read_file, session_folders
 from wsrec.store.manifest import ManifestLine, manifest_path
 from wsrec.verify.model import Finding, Kind
 
@@ -178,7 +177,7 @@ def _place(root: Path, path: Path) -> tuple[str, str, str, int] | None:
 def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding], *, whole: bool) -> None:
     manifest = manifest_path(root)
     seen: dict[bytes, int] = {}
-    for number, text in enumerate(manifest.read_bytes().split(b"\n"), 1):
+    for number, text in enumerate(read_file(manifest).split(b"\n"), 1):
         where = f"{manifest}:{number}"
 
         def tell(kind: Kind, what: str, where: str = where) -> None:
@@ -237,19 +236,6 @@ def _match(path: Path, kind: str, pair: Pair, tell: Callable[[Kind, str], None])
         setattr(pair, kind, path)
     else:
         tell(Kind.DAMAGED, f"the file is gone: {path}")
-
-
-def is_file(path: Path) -> bool:
-    """Whether it is a regular file: opening anything else may wait for ever.
-
-    Raises:
-        OSError: that cannot be found out.
-
-    """
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
 
 
 def _journals(root: Path, refused: Callable[[OSError], None]) -> dict[str, tuple[int, int]]:
