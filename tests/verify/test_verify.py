@@ -219,6 +219,37 @@ class TestChanged:
         manifest.manifest_path(out).unlink()
         assert "no manifest" in findings(out, Kind.CONTRADICTION)
 
+    @pytest.mark.parametrize("keep", [0, -1, 0.9], ids=["empty", "last line", "torn"])
+    def test_what_the_manifest_does_not_list_is_read_and_named(self, out, untouched, keep):
+        path = manifest.manifest_path(out)
+        data = path.read_bytes()
+        lines = data.splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:keep]) if isinstance(keep, int) else data[: -len(lines[-1]) // 2])
+        (capture,) = verify([out]).captures
+        (whole,) = verify([untouched]).captures
+        assert (capture.status, whole.status) == (DAMAGED, HOLDS)
+        (found,), (expected,) = capture.sessions, whole.sessions
+        assert (found.state, found.rows, found.missing) == ("ended", expected.rows, 0)
+        assert [(t.state, t.messages, t.proved) for t in found.streams] == [
+            (t.state, t.messages, t.proved) for t in expected.streams
+        ]
+        assert "not listed in the manifest" in findings(out, Kind.CONTRADICTION)
+        assert findings(out, Kind.INCOMPLETE) == ""
+
+    def test_nothing_is_praised_of_what_is_in_journals_too(self, out, wsrec):
+        """An unlisted file of a session that waits for recovery is not read."""
+        path = manifest.manifest_path(out)
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+        (session,) = verify([out]).captures[0].sessions
+        folder = out / ".wsrec" / session.session
+        folder.mkdir()
+        (folder / "journal-000009.arrows").write_bytes(b"")
+        (capture,) = verify([out]).captures
+        assert capture.status is VerifyStatus.INCOMPLETE
+        said = wsrec.run("verify", out, env={**os.environ, "COLUMNS": "200"}).stdout
+        for word in ("none missing", "balanced"):
+            assert word not in said, said
+
     def test_a_pipe_in_place_of_a_file_is_not_opened(self, out):
 
         path = message_paths(out)[0]
