@@ -120,6 +120,8 @@ def _counts(session: Session, grid: Table) -> None:
     holes = f"{session.missing:,} missing, {session.duplicates:,} there twice"
     if session.missing or session.duplicates:
         grid.add_row("seq", Text(holes, style="bold red"))
+    elif not session.rows:
+        grid.add_row("seq", Text("no rows", style="dim"))
     elif session.unread:
         grid.add_row("seq", Text("not known: not all files were read", style="yellow"))
     else:

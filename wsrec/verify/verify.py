@@ -169,17 +169,18 @@ class _SessionReading:
         left = self._session in self._inventory.journals
         unlisted = [pair for pair in pairs if pair.line is None and self._inventory.listed]
         for pair in pairs:
-            if pair not in unlisted:
-                self._pair(pair)
-                continue
-            self._meter.add(_bytes(pair.messages) + _bytes(pair.events))
-            self._interrupt(f"the files of number {pair.number} are not listed in the manifest")
             where = str(pair.messages or pair.events)
-            if left:
+            if pair in unlisted and left:
+                self._meter.add(_bytes(pair.messages) + _bytes(pair.events))
+                self._interrupt(f"the files of number {pair.number} are not listed in the manifest")
+                self._unread += (pair.messages is not None) + (pair.events is not None)
                 what = "has no line in the manifest yet: its session was not finished, its rows are in the journal too"
                 self._tell(Kind.INCOMPLETE, where, what)
-            else:
-                self._tell(Kind.CONTRADICTION, where, "is there and not listed in the manifest")
+                continue
+            if pair in unlisted:
+                what = "is there and not listed in the manifest: it is read, and no checksum vouches for it"
+                self._tell(Kind.CONTRADICTION, where, what)
+            self._pair(pair)
         return self._result(pairs, left)
 
     def _tell(self, kind: Kind, where: Path | str, what: str) -> None:
