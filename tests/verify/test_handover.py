@@ -175,6 +175,23 @@ NEXT = {"exchange_seq": ["n"], "sequence": "next"}
 
 
 class TestNumbersAcross:
+    @pytest.mark.parametrize("first", [6000, 4500], ids=["behind the old one's end", "beside it"])
+    def test_numbers_that_do_not_join_are_a_gap(self, tmp_path, first):
+        second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 10, 1100, 9000)]
+        second += numbers(1, "B", 60, first, 9000)
+        found = write(tmp_path, feed(**NEXT), [*FIRST, *ends(5000), *second])
+        assert found.missing == 1
+        (gap,) = events_of(tmp_path, EventKind.GAP)
+        assert (gap["conn"], gap["symbol"]) == (1, "B")
+        assert {"expected": 49, "found": 60, "missing": 11}.items() <= gap["detail"].items()
+        assert found.capture.status == 4
+        assert found.stream(1, "B").state is State.INCOMPLETE
+        assert [found.stream(*which).state for which in ((0, "A"), (1, "A"))] == [State.PROVED] * 2
+        if first == 6000:
+            ((start, end, reason),) = found.incomplete(1, "B")
+            assert (start, end) == (5000, 6000)
+            assert "expected 49, found 60" in reason
+
     @pytest.mark.parametrize(("number", "first"), [(49, 6000), (30, 6000), (10, 1100)])
     def test_numbers_that_join_are_none(self, tmp_path, number, first):
         second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 10, 1100, 9000)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import pyarrow as pa
 from wsrec.feed.arrays import codes, known, values, where_set
 from wsrec.feed.comparison import Link, Links
 from wsrec.feed.fields import FieldColumns
+from wsrec.feed.joint import First, Joints, Unjoined
 from wsrec.feed.late import LateSequence, Miss
 from wsrec.feed.message import INT64_MAX, UINT64_MAX, says
 from wsrec.feed.schema import Channel, Feed, Resets, SequenceRule, SequenceScope
@@ -29,6 +30,8 @@ _COMPARED = np.uint8(Link.COMPARED)
 # the numbers of a channel or a connection run over all of it, the rest is the same for all its messages
 _CONN_SHIFT = 47
 _CHANNEL_SHIFT = 32
+_STREAM = (1 << _CONN_SHIFT) - 1
+_SYMBOL = (1 << _CHANNEL_SHIFT) - 1
 
 # A hostile peer can name symbols without end; beyond this many the memory of them starts again.
 _KNOWN_MAX = 1 << 20
@@ -64,6 +67,7 @@ class SequenceGap(msgspec.Struct, frozen=True):
         decided: where messages may come late, the place in the batch of the message that decided it; None where that
             is `index`, or where the connection's end decided.
         since: where messages may come late, the time of the message before those that are missing; None otherwise.
+        from_conn: where one connection took the place of another, the old one, whose last number it does not follow.
 
     """
 
@@ -79,6 +83,7 @@ class SequenceGap(msgspec.Struct, frozen=True):
     scope: SequenceScope = SequenceScope.SYMBOL
     decided: int | None = None
     since: int | None = None
+    from_conn: int | None = None
 
     @property
     def at(self) -> int:
@@ -140,14 +145,16 @@ class SequenceChecker:
     Args:
         feed: the feed whose rules apply.
         runs: whether to tell the runs of messages, which only a reader wants.
+        turns: the connections that take turns: where one replaces another, their numbers must join.
 
     Attributes:
         late: by connection, the numbers where messages may come late.
 
     """
 
-    def __init__(self, feed: Feed, *, runs: bool = False) -> None:
+    def __init__(self, feed: Feed, *, runs: bool = False, turns: Collection[int] = ()) -> None:
         counted = feed.sequence
+        self._joints = Joints(turns)
         self._tells_runs = runs
         self.late: dict[int, LateSequence] = {}
         self._late_rule = counted.late if counted is not None else None
@@ -176,6 +183,9 @@ class SequenceChecker:
         self._by_symbol = np.array([checked.scope is SequenceScope.SYMBOL for checked in self._rules])
         self._overlap = np.array([checked.overlap for checked in self._rules])
         self._repeats = np.array([checked.repeats for checked in self._rules])
+        proving = (SequenceRule.NEXT, SequenceRule.TOUCHING, SequenceRule.PREVIOUS)
+        self._joins = np.array([of.rule in proving for of in self._rules]) & self._by_symbol
+        self._channel_names = ("", *checked)
         self._forget()
 
     @property
@@ -229,8 +239,10 @@ class SequenceChecker:
         below: Flags | None = None
         begun: Flags | None = None
         link = np.full(len(seq), _COMPARED, np.uint8)
-        if not follows.all():
-            link[~follows] = Link.FIRST
+        # those before which nothing came, and whether each names what the rule looks at
+        firsts = where_set(~follows) if not follows.all() else np.empty(0, np.intp)
+        named = np.ones(len(seq), np.bool_) if firsts.size else None
+        link[firsts] = Link.FIRST
         for rule, members in self._members.items():
             chosen = where_set(members[channels])
             before = last[chosen]
@@ -249,6 +261,8 @@ class SequenceChecker:
                     begun = np.zeros(len(seq), np.bool_) if begun is None else begun
                     begun[chosen] = anew
                 found[chosen] = numbers
+                if named is not None:
+                    named[chosen] = there
                 if (negative := _below(column, which)).any():
                     below = np.zeros(len(seq), np.bool_) if below is None else below
                     below[chosen] = known(column)[which] & negative
@@ -287,6 +301,11 @@ class SequenceChecker:
             of_each = zip(*(of[gaps].tolist() for of in (rows, channels, last, seq)), signed, strict=True)
             told = [self._gap(columns, index, int(conns[index]), *numbers) for index, *numbers in of_each]
             link[gaps] = [Link.RESET if gap.what is Break.RESET else Link.COMPARED for gap in told]
+        if named is not None:
+            says = named if below is None else named & ~below
+            first = 0 if where is None else where.first
+            told += self._begin(columns, conns, first, rows, channels, keys, found, says, firsts)
+            told.sort(key=lambda gap: gap.index)
         links[rows] = link
         if self._tells_runs:
             runs[rows] = self._numbered_runs(keys, (link != Link.COMPARED) | broken)
@@ -324,9 +343,82 @@ class SequenceChecker:
         gaps = [] if ended is None else [self._missed(conn, miss) for miss in ended.end()]
         kept = self._keys >> _CONN_SHIFT != conn
         kept[-1] = True
+        if self._joints.of(conn):
+            own = self._keys[~kept] & _STREAM
+            joins = self._joins[own >> _CHANNEL_SHIFT]
+            self._joints.ends(conn, dict(zip(own[joins].tolist(), self._last[~kept][joins].tolist(), strict=True)))
         self._keys, self._last = self._keys[kept], self._last[kept]
         self._whole, self._run = self._whole[kept], self._run[kept]
         return gaps
+
+    def replaced(self, old: int, new: int) -> list[SequenceGap]:
+        """A connection has taken the place of another, which has ended (`reset`): what of their numbers does not join.
+
+        What has not come on the new one yet is held against the old one's last number when it comes.
+
+        Returns:
+            the first messages on the new one that lie too far on; `index` is the `seq` of the row.
+
+        """
+        return [self._unjoined(found, found.first.row) for found in self._joints.replaced(old, new)]
+
+    def forget_ends(self) -> None:
+        """What connections brought first and last is not known any more: rows in between are not there."""
+        self._joints.forget()
+
+    def _begin(
+        self,
+        columns: FieldColumns,
+        conns: npt.NDArray[np.uint16],
+        first: int,
+        rows: npt.NDArray[np.intp],
+        channels: Int64s,
+        keys: Int64s,
+        found: Uint64s,
+        says: Flags,
+        firsts: npt.NDArray[np.intp],
+    ) -> list[SequenceGap]:
+        """Hold the first messages of streams against the last ones on the connections whose place theirs took."""
+        gaps = []
+        for place in firsts[self._joins[channels[firsts]]].tolist():
+            row, number = int(rows[place]), int(found[place])
+            conn = int(conns[row])
+            if not self._joints.of(conn):
+                continue
+            anew = columns.seq_reset[row].as_py() or number in self._rules[int(channels[place])].beginnings
+            came = First(number if says[place] and not anew else None, first + row)
+            broken = self._joints.begins(conn, int(keys[place]) & _STREAM, self._adjusted(came, int(channels[place])))
+            if broken is not None:
+                gaps.append(self._unjoined(broken, row))
+        return gaps
+
+    def _adjusted(self, first: First, channel: int) -> First:
+        """With the number that it follows: `previous` names it, the other rules the one behind it."""
+        if first.found is None or self._rules[channel].rule is SequenceRule.PREVIOUS:
+            return first
+        return first._replace(found=first.found - 1)
+
+    def _unjoined(self, broken: Unjoined, index: int) -> SequenceGap:
+        channel, symbol = broken.stream >> _CHANNEL_SHIFT, broken.stream & _SYMBOL
+        rule = self._rules[channel].rule
+        assert broken.first.found is not None
+        behind = 0 if rule is SequenceRule.PREVIOUS else 1
+        return SequenceGap(
+            index,
+            broken.new,
+            self._channel_names[channel],
+            self._symbol_names()[symbol] if symbol else None,
+            rule,
+            broken.last + behind,
+            broken.first.found + behind,
+            broken.first.found - broken.last if behind else None,
+            Break.MISSING,
+            SequenceScope.SYMBOL,
+            from_conn=broken.old,
+        )
+
+    def _symbol_names(self) -> dict[int, str]:
+        return {number: name for name, number in self._symbol_numbers.items()}
 
     def _late_of(self, conn: int) -> LateSequence:
         state = self.late.get(conn)
@@ -410,6 +502,7 @@ class SequenceChecker:
         return channels, symbols
 
     def _forget(self) -> None:
+        self._joints.forget()
         numbers: dict[str, int] = {}
         self._symbol_numbers = numbers
         self._symbols = Numbers(lambda name: numbers.setdefault(name, len(numbers) + 1))

@@ -129,7 +129,8 @@ class FeedWriter:
         self._model = Feed.model_validate(feed.config)
         self._fields = FieldReader(self._model)
         self._times = TimeChecker(self._model)
-        self._sequences = SequenceChecker(self._model)
+        pairs = [(plan.conn, plan.stands_for) for plan in self._connections(job) if plan.stands_for is not None]
+        self._sequences = SequenceChecker(self._model, turns=[conn for pair in pairs for conn in pair])
         self._books = BookChecker(self._model)
         for plan in self._connections(job):
             self._books.subscribed(plan.conn, plan.topics)
@@ -376,6 +377,8 @@ class FeedWriter:
             self._confirmations.connected(conn, moment.stage or 0)
         elif kind is EventKind.REPLACED and conn is not None:
             self._tell_late(detail["from_conn"], conn, detail["monotonic_to"], moment)
+            for gap in self._sequences.replaced(detail["from_conn"], conn):
+                self._tell(gap, gap.index, moment)
         elif kind is EventKind.DISCONNECT and conn is not None:
             for outcome in self._acks.expired(moment.stage or 0, conn):
                 self.event(moment, EventKind(outcome.kind), conn=conn, topics=outcome.topics)
@@ -764,7 +767,8 @@ class FeedWriter:
             checked = self._sequences.check(slots["conn"], fields, where)
             self._compared.add(fields.channel, checked.links)
             for gap in checked.gaps if self._joins is not None else ():
-                self._break_runs(gap, fields)
+                if gap.from_conn is None:
+                    self._break_runs(gap, fields)
             self._tell_of(checked.gaps, where.first, when)
 
     def _end_numbers(self, conn: int, moment: Moment) -> None:
@@ -816,6 +820,7 @@ class FeedWriter:
             expected=gap.expected,
             found=gap.found,
             seq=seq,
+            **({} if gap.from_conn is None else {"from_conn": gap.from_conn}),
         )
         if not reset:
             self._help_after(gap, moment.stage or 0)

@@ -152,6 +152,8 @@ class Streams:
         self._asked: dict[int, dict[str, None]] = {}
         # gaps of numbers that run over a channel (or a connection: None): each of its streams may miss the messages
         self._shared_gaps: dict[tuple[int, str | None], list[Loss]] = {}
+        # what of a stream lies between numbers that do not join, of two connections that take turns
+        self._unjoined: dict[Key, list[Loss]] = {}
         self._last_row: dict[int, int] = {}
         self.stands_for: dict[int, int] = {}
         self.losses: list[Loss] = []
@@ -310,16 +312,39 @@ class Streams:
             groups[key] = rows
         broken: dict[Key, list[SequenceGap]] = {}
         for gap in held.gaps:
+            if gap.from_conn is not None:
+                continue
             if gap.scope is SequenceScope.SYMBOL:
                 broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
             else:
                 self._share(gap, handoff, np.flatnonzero(carried & (conns == gap.conn)))
         for key, rows in groups.items():
             self._add(key, handoff, rows, held, broken.get(key, ()))
+        for gap in held.gaps:
+            if gap.from_conn is not None:
+                self.unjoined(gap)
         for conn in np.unique(conns[carried]).tolist():
             self._last_row[conn] = self._current(conn).last_row = int(
                 handoff[np.flatnonzero(carried & (conns == conn))[-1]]
             )
+
+    def unjoined(self, gap: SequenceGap) -> None:
+        """The first number of a stream on a connection lies beyond the last on the one whose place it took."""
+        old, new = ((conn, gap.channel, gap.symbol) for conn in (gap.from_conn or 0, gap.conn))
+        messages, before = self._streams.get(new), self._streams.get(old)
+        if messages is None or before is None:
+            return
+        epoch = self._current(gap.conn)
+        messages.gaps += 1
+        first, last = messages.spans[max(messages.spans)].first, before.last
+        reason = f"{_describe(gap)}, from connection {gap.from_conn} to {gap.conn}"
+        # where both were open when it came, nothing says which of them brought less than it should
+        since = last if last < first else min(first, epoch.opened or first)
+        ended = max((each.end or 0 for each in self._epochs.get(old[0], ())), default=0)
+        for key, start, end in ((old, last, max(first, last, ended)), (new, since, first)):
+            lost = self._unjoined.setdefault(key, [])
+            if len(lost) < _LISTED:
+                lost.append(Loss(conn=key[0], start=start, end=end, reason=reason))
 
     def _share(self, gap: SequenceGap, handoff: Int64s, rows: Int64s) -> None:
         """A gap that is not one stream's, `rows` being those of its connection."""
@@ -411,7 +436,7 @@ class Streams:
             intervals = list(_joined(each if each.state is not State.PROVED else _unbroken(each) for each in intervals))
         shared = [loss for key in ((conn, None), (conn, channel)) for loss in self._shared_gaps.get(key, ())]
         own = [self._behind_rows(loss) for loss in self.losses if loss.conn in (conn, None)]
-        lost = [*own, *self._unread, *shared]
+        lost = [*own, *self._unread, *shared, *self._unjoined.get((conn, channel, symbol), ())]
         for loss in lost:
             intervals = list(_without(intervals, loss))
         time = {state: sum(i.end - i.start for i in intervals if i.state is state) for state in State}
@@ -524,6 +549,8 @@ class Streams:
                     yield Interval(start=since, end=max(min(behind, until), since), state=State.INCOMPLETE, reason=why)
             if before is not None and start > before[0]:
                 broken = reason or self._broken(epoch, topic, before, confirmed=confirmed)
+                gaps = self._unjoined.get(key, ())
+                broken = broken or next((gap.reason for gap in gaps if span and gap.end == span.first), None)
                 if broken is not None:
                     yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=broken)
             if reason is None:

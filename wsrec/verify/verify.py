@@ -328,7 +328,8 @@ class _SessionReading:
                     self._streams.stands_for[each["conn"]] = each["stands_for"]
             self._reader = FieldReader(feed) if feed else None
             self._learns = feed is not None and feed.fields is not None and feed.fields.ids is not None
-            self._checker = SequenceChecker(feed, runs=True) if feed else None
+            turns = [conn for pair in self._streams.stands_for.items() for conn in pair]
+            self._checker = SequenceChecker(feed, runs=True, turns=turns) if feed else None
             self._times = TimeChecker(feed) if feed else None
             self._order_books = BookChecker(feed) if feed else None
         elif config != self._config:
@@ -488,6 +489,7 @@ class _SessionReading:
                 for gap in self._checker.reset(conn):
                     # whether it came is in rows that are not there
                     self._streams.passed_over(gap, self._seen or 0)
+            self._checker.forget_ends()
         if self._order_books is not None:
             for conn in self._conns:
                 self._order_books.reset(conn)
@@ -619,6 +621,11 @@ class _SessionReading:
         elif event.kind == EventKind.SESSION_END:
             for conn in sorted(self._conns):
                 self._end_numbers(conn, moment)
+        elif event.kind == EventKind.REPLACED and self._checker is not None and event.conn is not None:
+            old = event.detail.get("from_conn")
+            for gap in self._checker.replaced(old, event.conn) if isinstance(old, int) else ():
+                self._gap_seqs.add(gap.index)
+                self._streams.unjoined(gap)
         elif event.kind == EventKind.DISCONNECT and event.conn is not None:
             self._end_numbers(event.conn, moment)
             if self._order_books is not None:

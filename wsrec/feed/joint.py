@@ -1,0 +1,90 @@
+"""Whether numbers join where one connection takes the place of another: the first of the new one, the last of the old.
+
+Numbers are compared where they run over a symbol and every one of them comes (`next`, `touching`, `previous`): then the
+first on the new connection must not lie beyond what may follow the last on the old one. It may lie before it, as both
+were open. Numbers of a connection are its own, and a message that begins anew, or does not name the one before it, says
+nothing of what was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+
+class First(NamedTuple):
+    """The first message of a stream on a connection.
+
+    Attributes:
+        found: the number that follows, or names, the one before it; None where it says nothing of what was before.
+        row: its `seq`.
+
+    """
+
+    found: int | None
+    row: int
+
+
+class Unjoined(NamedTuple):
+    """Numbers that do not join: those of a stream (its key without the connection) from an old connection to a new."""
+
+    stream: int
+    old: int
+    new: int
+    last: int
+    first: First
+
+
+class Joints:
+    """First and last numbers of the connections that take turns.
+
+    Args:
+        turns: the connections that do.
+
+    """
+
+    def __init__(self, turns: Collection[int]) -> None:
+        self._turns = frozenset(turns)
+        self._first: dict[int, dict[int, First]] = {}
+        self._ended: dict[int, Mapping[int, int]] = {}
+        # the last numbers of the one before, for what has not come yet
+        self._awaited: dict[int, tuple[int, dict[int, int]]] = {}
+
+    def of(self, conn: int) -> bool:
+        """Whether a connection takes turns with another."""
+        return conn in self._turns
+
+    def begins(self, conn: int, stream: int, first: First) -> Unjoined | None:
+        """A stream's first message on a connection has come; what it does not join, where that is known by now."""
+        self._first.setdefault(conn, {})[stream] = first
+        old, awaited = self._awaited.get(conn, (0, {}))
+        last = awaited.pop(stream, None)
+        return None if last is None else _held(Unjoined(stream, old, conn, last, first))
+
+    def ends(self, conn: int, last: Mapping[int, int]) -> None:
+        """A connection has ended, with these last numbers."""
+        self._first.pop(conn, None)
+        self._awaited.pop(conn, None)
+        if conn in self._turns:
+            self._ended[conn] = last
+
+    def replaced(self, old: int, new: int) -> Iterator[Unjoined]:
+        """One connection has taken the place of another, which has ended."""
+        first, awaited = self._first.get(new, {}), dict[int, int]()
+        for stream, last in self._ended.pop(old, {}).items():
+            if (came := first.get(stream)) is None:
+                awaited[stream] = last
+            elif (found := _held(Unjoined(stream, old, new, last, came))) is not None:
+                yield found
+        self._awaited[new] = old, awaited
+
+    def forget(self) -> None:
+        """What came before is not known any more."""
+        self._first.clear()
+        self._ended.clear()
+        self._awaited.clear()
+
+
+def _held(joint: Unjoined) -> Unjoined | None:
+    found = joint.first.found
+    return joint if found is not None and found > joint.last else None
