@@ -56,7 +56,7 @@ class EventKind(StrEnum):
     STALL = "stall"
     """duration_ns: a ring was full and TCP pushed back; nothing was dropped"""
     GAP = "gap"
-    """what (missing, repeated or back), scope, rule, expected, found, missing (count where the rule tells it), seq"""
+    """what (missing, repeated or back), scope, rule, expected, found, missing (count, where known), seq, from_conn"""
     SEQUENCE_RESET = "sequence_reset"
     """scope, rule, expected, found, seq: numbers began anew, as the feed's `resets` says that they may; no gap"""
     UNCHECKED = "unchecked"
