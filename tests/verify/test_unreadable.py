@@ -206,6 +206,19 @@ def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, powerless)
     assert (result.returncode, result.stderr) == (0, "")
     assert "0 received" in result.stdout
     assert "mine on" in result.stdout
+    beside = len(list((out / "events").rglob("*.parquet")))
+    assert f"no message file, {beside} events file{'s' if beside > 1 else ''} of 1 session" in result.stdout
+    assert "not known: no message file was read" in result.stdout
+    assert "declares no sequence rule" not in result.stdout
+
+
+def test_a_report_praises_no_events_that_it_could_not_read(out, locked, powerless):
+    locked(sorted((out / "events").rglob("*.parquet"))[0])
+    result = powerless("report", out)
+    assert result.returncode == UNREADABLE, result.stderr
+    assert "not all events files could be read" in result.stdout
+    assert "quiet" not in result.stdout
+    assert "no step seen" not in result.stdout
 
 
 class TestNoRegularFile:
