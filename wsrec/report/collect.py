@@ -89,7 +89,8 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
     sources = list(sources)
     errors: list[str] = []
     unreadable: list[str] = []
-    files = _plan(sources, errors, unreadable)
+    refused: list[str] = []
+    files = _plan(sources, errors, unreadable, refused)
     recordings: dict[tuple[str, str], _Recording] = {}
     total, done = sum(file.rows for file in files), 0
     for file in files:
@@ -108,10 +109,14 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
                 "counts the rows before; nothing was changed: set the file aside"
             )
         done += file.rows
+    # whose events are not all read; None: nobody knows whose
+    unread: list[_File | None] = [None] * len(refused)
     for path, owner in _events_files(sources, files):
+        unread.append(owner)
         try:
             check_readable(path)
             _read_events(path, owner, recordings)
+            unread.pop()
         except UnreadableError as error:
             unreadable.append(str(error))
         except CaptureError as error:
@@ -121,6 +126,8 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
                 f"{path}: events not readable ({first_line(error)}); the report lacks them; "
                 "nothing was changed: set the file aside"
             )
+    for (feed, host), recording in recordings.items():
+        recording.events_unread = sum(1 for each in unread if each is None or (each.feed, each.host) == (feed, host))
     return Report(
         recordings=[recordings[key].result() for key in sorted(recordings)], errors=errors, unreadable=unreadable
     )
@@ -137,12 +144,15 @@ class _File(NamedTuple):
     about: dict[str, Any]
 
 
-def _plan(sources: Iterable[str | Path], errors: list[str], unreadable: list[str]) -> list[_File]:
-    """All files by their first `recv_time`; a source or file that cannot be opened goes to `errors`."""
+def _plan(sources: Iterable[str | Path], errors: list[str], unreadable: list[str], refused: list[str]) -> list[_File]:
+    """All files by their first `recv_time`; a source or file that cannot be opened goes to `errors`, what the system
+    does not let be read to `unreadable`, and of that the folders, in which anything may lie, to `refused` too."""
     files: dict[Path, _File] = {}
     for source in sources:
         try:
-            paths = message_files([source], lambda error: unreadable.append(str(error)))
+            before = len(refused)
+            paths = message_files([source], lambda error: refused.append(str(error)))
+            unreadable += refused[before:]
         except UnreadableError as error:
             unreadable.append(str(error))
             continue
@@ -273,6 +283,7 @@ class _Recording:
         self.feed, self.host = feed, host
         self.sessions: dict[str, _Session] = {}
         self.files = self.file_bytes = self.payload_bytes = 0
+        self.events_files = self.events_unread = 0
         self.rows: Counter[tuple[str, str]] = Counter()
         self.seconds = _Seconds()
         self.sources: Counter[str] = Counter()
@@ -424,6 +435,8 @@ class _Recording:
             host=self.host,
             sessions=sorted(sessions, key=lambda session: (session.first_recv_time or 0, session.session)),
             files=self.files,
+            events_files=self.events_files,
+            events_unread=self.events_unread,
             rows=rows,
             first_recv_time=min(first, default=None),
             last_recv_time=max(last, default=None),
@@ -595,11 +608,14 @@ def _events_below(folder: Path) -> list[Path]:
 def _read_events(path: Path, owner: _File | None, recordings: dict[tuple[str, str], _Recording]) -> None:
     with pq.ParquetFile(path) as file:
         about = metadata(file)
-        feed, host, session = _word(about.get("feed"), ""), _host(about.get("host")), _word(about.get("session"), "")
+        feed, host = _word(about.get("feed"), "(unnamed feed)"), _host(about.get("host"))
+        session = _word(about.get("session"), "(no session id)")
         if owner is not None:
             feed, host, session = owner.feed, owner.host, owner.session
         # also of a feed that brought nothing
         recording = recordings.setdefault((feed, host), _Recording(feed, host))
+        recording.sessions.setdefault(session, _Session())
+        recording.events_files += 1
         for batch in file.iter_batches():
             moments, _ = times(batch, "time")
             rows = batch.select(["kind", "conn", "channel", "symbol", "detail"]).to_pylist()

@@ -208,6 +208,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         feed, host: their names.
         sessions: by first receive time.
         files: message files read.
+        events_files: events files read; events_unread: those that could not be, and folders in which some may lie.
         rows: by `direction` and `opcode`: ``{"recv": {"text": 10}}``.
         first_recv_time, last_recv_time: ns since the epoch; null without rows.
         recorded: ns that sessions cover between their first and last row, overlaps once.
@@ -231,6 +232,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     sessions: list[Session]
     files: int
+    events_files: int
+    events_unread: int
     rows: dict[str, dict[str, int]]
     first_recv_time: int | None
     last_recv_time: int | None

@@ -111,6 +111,8 @@ def _facts(recording: Recording) -> Table:
         span = f"{utc(first)} to {utc(last, date=not same_day)} UTC"
         grid.add_row("time", Text(f"{span}, {duration(recording.recorded)} recorded"))
     files = _plural(recording.files, "file")
+    if not recording.files:
+        files = f"no message file, {_plural(recording.events_files, 'events file')}"
     grid.add_row("files", Text(f"{files} of {_plural(len(recording.sessions), 'session')}"))
     rows = " · ".join(
         f"{recording.row_count(direction):,} {word}"
@@ -162,6 +164,8 @@ def _sequence(session: Session, *, named: bool) -> Text:
 
 
 def _gaps(recording: Recording) -> Text:
+    if not recording.files:
+        return Text("not known: no message file was read", style="yellow")
     if recording.gaps is None:
         return Text("not known: the feed declares no sequence rule", style="dim")
     if recording.unchecked:
@@ -189,8 +193,11 @@ def _events(recording: Recording) -> Text:
         for kind in INCIDENT_KINDS
         if recording.events.get(kind)
     ]
+    unread = "not all events files could be read" if recording.events_unread else ""
     if counts:
-        return Text(" · ".join(counts), style="yellow")
+        return Text(" · ".join([*counts, *([unread] if unread else [])]), style="yellow")
+    if unread:
+        return Text(f"not known: {unread}", style="yellow")
     if not recording.events:
         return Text("no events file beside these files", style="dim")
     return Text.assemble(("quiet", "green"), ": no disconnect, stall, lost interval, refusal or clock step")
@@ -222,7 +229,8 @@ def _clock(recording: Recording) -> Text:
     if clock.largest_step is not None:
         steps = _plural(clock.steps, "step")
         return Text(" · ".join([*parts, f"{steps}, the largest {duration(clock.largest_step)}"]), style="yellow")
-    return Text(" · ".join([*parts, "no step seen"]))
+    # a step is an event
+    return Text(" · ".join([*parts, *([] if recording.events_unread else ["no step seen"])]))
 
 
 def _incidents(recording: Recording) -> Table:
