@@ -176,6 +176,18 @@ class TestTopics:
             AckOutcome("refused", 0, ("books:BTC-USDT",), "Currency pair not supported"),
         ]
 
+    @pytest.mark.parametrize(
+        ("code", "words", "said"),
+        [
+            ({"a": [1, None]}, "no", '{"a":[1,null]}: no'),
+            (True, ["no", {"such": "topic"}], 'true: ["no",{"such":"topic"}]'),
+            (5, None, "5: without a reason"),
+        ],
+    )
+    def test_a_code_or_words_that_are_no_text_are_told_as_the_json_that_they_are(self, code, words, said):
+        refused = {"event": "error", "code": code, "msg": words, "arg": {"channel": "books", "instId": "BTC-USDT"}}
+        assert answers(OKX, refused)[0] == AckOutcome("refused", 0, ("books:BTC-USDT",), said)
+
     def test_what_a_list_leaves_out_is_refused(self):
         said = answers(DERIBIT, {"id": 3, "result": ["books:BTC-USDT"]}, text='{"id":3}')
         assert said == [

@@ -68,3 +68,15 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "in vain"
         time.sleep(0.02)
+
+
+def test_a_disk_that_is_full_from_the_beginning_is_named(wsrec, exchange, small_disk):
+    with contextlib.suppress(OSError), (small_disk / "fill").open("wb", buffering=0) as fill:
+        while True:
+            fill.write(bytes(4096))
+    result = wsrec.run("record", exchange(burst).url, "--out", small_disk / "out", "--duration", "1s")
+    assert result.returncode == 1, result.stderr
+    assert "No space left on device" in result.stderr
+    assert str(small_disk) in result.stderr
+    assert "make room there" in result.stderr
+    assert "ulimit" not in result.stderr

@@ -350,6 +350,18 @@ class TestAcks:
         assert refused["detail"] == {"topics": ["btcusdt@trade"], "message": "2: Invalid request"}
         assert work.pipeline.feeds["usdm"].refused == 1
 
+    def test_what_is_refused_counts_by_topics(self, session):
+        asked = '{"method":"SUBSCRIBE","params":["a@trade","b@trade","c@trade"],"id":7}'
+        subscription = Subscription(text=asked, topics=("a@trade", "b@trade", "c@trade"))
+        work = session((plan(feed="usdm", subscriptions=(subscription,)),))
+        work.rings.producer.sent(0, TEXT, asked.encode())
+        work.take()
+        work.put(b'{"error":{"code":2,"msg":"Invalid request"},"id":7}')
+        work.take()
+        work.finish()
+        assert sum(len(event["detail"]["topics"]) for event in events_of(work.out, "refused")) == 3
+        assert work.pipeline.feeds["usdm"].refused == 3
+
     def test_unanswered(self, work):
         work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode())
         work.take()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -302,9 +303,7 @@ def record(
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json)
     except OSError as error:
-        # one with a file's name is about the output, the others are about processes, descriptors and memory
-        cure = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
-        _fail(f"{error}; {cure}", ExitStatus.FAILED, as_json)
+        _fail(_cannot_start(error, out), ExitStatus.FAILED, as_json)
     why = reason(outcome)
     if why is not None:
         click.secho(f"wsrec record: {clean(why, 2000)}", fg="red", err=True)
@@ -313,6 +312,17 @@ def record(
     elif not quiet:
         click.echo(describe(outcome))
     raise click.exceptions.Exit(outcome.status)
+
+
+def _cannot_start(error: OSError, out: Path) -> str:
+    """What the system refused, and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # a write names no file
+        where = "" if error.filename else f" ({out})"
+        return f"the output cannot be written: {error}{where}; make room there, or give --out a folder on another disk"
+    # one with a file's name is about the output, the others are about processes, descriptors and memory
+    cure = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
+    return f"{error}; {cure}"
 
 
 def _typed_end(duration: float, until: datetime) -> tuple[float | None, datetime | None]:

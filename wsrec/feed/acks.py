@@ -198,8 +198,16 @@ class AckTracker:
         if not (any(fulfils(message, test) for test in self._ack.errors) if self._ack.errors else codes):
             return None
         texts = (first(message, path) for path in self._ack.error_message)
-        said = next((text for text in texts if isinstance(text, str)), "without a reason")
-        return (f"{codes[0]}: {said}" if codes else said)[:MESSAGE_MAX]
+        found = [text for text in texts if text is not None]
+        # words, wherever they stand; else whatever stands there
+        words = next((text for text in found if isinstance(text, str)), found[0] if found else "without a reason")
+        said = _as_sent(words)
+        return (f"{_as_sent(codes[0])}: {said}" if codes else said)[:MESSAGE_MAX]
+
+
+def _as_sent(value: Any) -> str:
+    """A value as the exchange wrote it: text as it stands, anything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def fulfils(message: Any, test: Condition) -> bool:

@@ -39,7 +39,7 @@ from wsrec.report.model import (
     Unchecked,
 )
 from wsrec.report.signed import SignedHistogram
-from wsrec.ring.events import EventKind
+from wsrec.ring.events import EventKind, refused_count
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL, Step
 from wsrec.store.capture import (
     CaptureError,
@@ -302,6 +302,7 @@ class _Recording:
         self.width: int | None = None
         self.clock_steps: list[int] = []
         self.events: Counter[str] = Counter()
+        self.topics: Counter[str] = Counter()
         self.stalled = self.lost = 0
         self.incidents: list[Incident] = []
 
@@ -403,6 +404,8 @@ class _Recording:
             self.stalled += _count(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
             self.lost += max(_count(detail.get("to")) - _count(detail.get("from")), 0)
+        elif kind in (EventKind.REFUSED, EventKind.UNANSWERED, EventKind.LATE):
+            self.topics[kind] += refused_count(detail)
         elif kind == EventKind.UNCHECKED:
             self.compared[incident.channel] += _count(detail.get("compared"))
             pairs = detail.get("skipped")
@@ -452,6 +455,7 @@ class _Recording:
                 for channel, skipped in self.skipped.items()
             ],
             events=dict(sorted(self.events.items())),
+            topics=dict(sorted(self.topics.items())),
             stalled=self.stalled,
             lost=self.lost,
             incidents=sorted(self.incidents, key=lambda incident: incident.time),

@@ -217,7 +217,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         file_bytes: of the message files on disk.
         gaps: sequence gaps by the files' metadata; null where no file's feed declares a rule.
         unchecked: the channels whose rule could be applied to less than it should, by the files' events.
-        events: events by kind, from the events files.
+        events: events by kind, from the events files; topics: how many subscriptions those name that were refused, not
+            answered or late.
         stalled, lost: ns by the `stall` and `lost_interval` events.
         incidents: the first 20 events of each kind in `INCIDENT_KINDS`, by time.
         stage1, clock: where the stamps come from.
@@ -244,6 +245,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     gaps: int | None
     unchecked: list[Unchecked]
     events: dict[str, int]
+    topics: dict[str, int]
     stalled: int
     lost: int
     incidents: list[Incident]

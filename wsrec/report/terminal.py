@@ -189,7 +189,8 @@ def _unchecked(unchecked: Unchecked) -> str:
 def _events(recording: Recording) -> Text:
     length = {EventKind.STALL: recording.stalled, EventKind.LOST_INTERVAL: recording.lost}
     counts = [
-        f"{recording.events[kind]:,} {kind}" + (f" ({duration(length[kind])})" if kind in length else "")
+        f"{recording.topics.get(kind, recording.events[kind]):,} {kind}"
+        + (f" ({duration(length[kind])})" if kind in length else "")
         for kind in INCIDENT_KINDS
         if recording.events.get(kind)
     ]

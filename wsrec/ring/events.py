@@ -120,3 +120,9 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 # Made here, before there are threads: msgspec (0.22) reads a type that another thread has only begun to look at
 _DECODE = msgspec.json.Decoder(Event).decode
+
+
+def refused_count(detail: dict[str, Any]) -> int:
+    """How many subscriptions a `refused`, `unanswered` or `late` event is about: its topics; 1 where it names none."""
+    topics = detail.get("topics")
+    return max(len(topics), 1) if isinstance(topics, list | tuple) else 1

@@ -37,7 +37,7 @@ from wsrec.feed.times import TimeChecker
 from wsrec.feed.topics import TopicReader
 from wsrec.folding import FoldedWarnings
 from wsrec.histogram import Histograms
-from wsrec.ring.events import EventKind
+from wsrec.ring.events import EventKind, refused_count
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.store.batch import payload_offsets
@@ -359,12 +359,12 @@ class FeedWriter:
             self.lost_intervals += 1
             self._file_lost += 1
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
-            self.refused += 1
+            self.refused += refused_count(detail)
             self.answered += len(detail["topics"])
             if conn is not None:
                 self._confirmations.failed(conn, detail["topics"])
         elif kind is EventKind.LATE:
-            self.refused += 1
+            self.refused += refused_count(detail)
         elif kind is EventKind.ACK:
             self.answered += len(detail["topics"])
             if conn is not None:

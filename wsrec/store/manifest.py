@@ -28,7 +28,8 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         ledger: what came out of the rings and what became of it; null in lines of an older wsrec.
         messages, control, sent: of the message file's rows: messages and control frames received, and frames sent.
         payload_bytes: of those messages.
-        refused: subscriptions refused or not answered. These counts are absent in lines of an older wsrec.
+        refused: subscriptions refused, not answered or late: their topics, or 1 of an answer that names none.
+            These counts are absent in lines of an older wsrec.
 
     """
 

@@ -27,7 +27,7 @@ from wsrec.feed.sequence import Break, Rows, SequenceChecker, SequenceGap
 from wsrec.feed.times import TimeChecker
 from wsrec.report.columns import Bools, batches, first_line, times, words
 from wsrec.report.contiguity import Contiguity
-from wsrec.ring.events import EventKind
+from wsrec.ring.events import EventKind, refused_count
 from wsrec.store.folders import cannot_read, session_began
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.schema import UTC_NS
@@ -605,11 +605,11 @@ class _SessionReading:
             self._file_lost += 1
             self._tell(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
         elif event.kind == EventKind.LATE:
-            self._file_refused += 1
+            self._file_refused += refused_count(event.detail)
             topics = named(topics_of(event.detail))
             self._tell(Kind.INCOMPLETE, name, f"it took over too early for {topics}: {event.detail.get('message')}")
         elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
-            self._file_refused += 1
+            self._file_refused += refused_count(event.detail)
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
         elif event.kind == EventKind.GAP:
             self._file_gaps += 1
