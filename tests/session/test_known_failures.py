@@ -94,3 +94,21 @@ def test_a_disk_error_is_no_success(recording):
     assert outcome["status"] == 1
     assert "writer failed" in outcome["error"]
     assert outcome["error"] in log
+
+
+def test_a_folder_that_is_renamed_ends_the_recording_and_keeps_all(recording, wsrec, tmp_path):
+    """Elsewhere: it was written into the moved folder for as long as nothing had to be opened, and then failed."""
+    work = recording("--json")
+    known = len(work.journalled())
+    moved = tmp_path.with_name(tmp_path.name + "-moved")
+    work.out.rename(moved)
+    output, log = work.end(1)
+    assert "moved or renamed while it was recorded into" in json.loads(output)["error"]
+    assert f"is kept in {moved}/.wsrec/" in log
+    assert "lost too" not in log
+    result = wsrec.run("recover", moved)
+    assert result.returncode == 0, result.stderr
+    (session,) = {line.session for line in manifest.read(moved)}
+    found = messages(moved, session)
+    assert len(found) >= known
+    assert found == [b"message %d" % index for index in range(len(found))]

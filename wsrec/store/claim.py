@@ -47,6 +47,14 @@ def hold(folder: Path) -> int:
         os.close(fd)
 
 
+def place(fd: int) -> str:
+    """Where a folder that is held is now (proc_pid_fd(5)), as far as the system says."""
+    try:
+        return str(Path(f"/proc/self/fd/{fd}").readlink())
+    except OSError:
+        return "where it was moved to"
+
+
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a session's folder that nobody records into.

@@ -12,8 +12,10 @@ journal of its own. Its second thread brings home what that one left (`leftovers
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import math
+import os
 import sys
 import threading
 import time
@@ -370,7 +372,19 @@ class Writer:
     @property
     def bereft(self) -> bool:
         """Whether what was journalled is gone: somebody deleted it, and it could not be written anew."""
-        return self._journal.deleted or not _may_be_there(self._folder)
+        return self._journal.deleted or (self.moved_to is None and not _may_be_there(self._folder))
+
+    @property
+    def moved_to(self) -> str | None:
+        """Where the session's folder is now that somebody moved it or one above it; None where nobody did."""
+        held = os.fstat(self._claim)
+        try:
+            moved = not os.path.samestat(self._folder.stat(), held)
+        except (FileNotFoundError, NotADirectoryError):
+            moved = True
+        except OSError:
+            return None
+        return claim.place(self._claim) if moved and held.st_nlink else None
 
     def waiting(self) -> int:
         """Frames and events in the rings that are in no journal."""
@@ -511,6 +525,8 @@ class Writer:
         """Look after what is not urgent, also where there is always something to write."""
         self._look_next = now + _LOOK_SECONDS
         self._beat()
+        if self.moved_to is not None:
+            raise FileNotFoundError(errno.ENOENT, "moved or renamed while it was recorded into", str(self._folder))
         self._check_journal()
         self._follow_clock()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
@@ -657,7 +673,10 @@ def main() -> int:
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = Path(job.out) / ".wsrec" / job.session
         bereft = writer.bereft if writer is not None else not _may_be_there(folder)
-        kept = f"what was journalled is kept in {folder}, and recovered by the next start"
+        moved = writer.moved_to if writer is not None else None
+        kept = f"what was journalled is kept in {moved or folder}, and recovered by the next start"
+        if moved is not None:
+            kept += " into the folder that it belongs to, or by `wsrec recover`"
         cure = "record into a folder that nobody deletes meanwhile" if bereft else kept
         left = writer.waiting() if writer is not None else 0
         lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
