@@ -192,6 +192,23 @@ class TestNumbersAcross:
             assert (start, end) == (5000, 6000)
             assert "expected 49, found 60" in reason
 
+    def test_what_brought_nothing_between_two_others_is_no_bridge(self, tmp_path):
+        second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 10, 1100, 8000)]
+        third = [*begins(0, 6000, A=6010, B=6020), *numbers(0, "A", 60, 6100, 9000), *numbers(0, "B", 85, 8600, 9000)]
+        back = {"from_conn": 1, "to_conn": 0, "reason": "again", "proved": True}
+        ended = [
+            said(EventKind.DISCONNECT, 8000, 1, message="", received_bytes=1, discarded_bytes=0),
+            said(EventKind.REPLACED, 8000, 0, **back, monotonic_from=BOOT, monotonic_to=BOOT + 8000 * MS),
+        ]
+        found = write(tmp_path, feed(**NEXT), [*FIRST, *ends(5000), *second, *third, *ended])
+        assert found.missing == 1
+        (gap,) = events_of(tmp_path, EventKind.GAP)
+        assert {"expected": 49, "found": 85, "from_conn": 0}.items() <= gap["detail"].items()
+        assert found.capture.status == 4
+        assert [each[:2] for each in found.incomplete(0, "B")][-1][1] == 8600
+        # that of the other symbol is whole all the same
+        assert found.stream(0, "A").state is State.PROVED
+
     @pytest.mark.parametrize(("number", "first"), [(49, 6000), (30, 6000), (10, 1100)])
     def test_numbers_that_join_are_none(self, tmp_path, number, first):
         second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 10, 1100, 9000)]

@@ -25,6 +25,11 @@ class First(NamedTuple):
     row: int
 
 
+class _Last(NamedTuple):
+    conn: int
+    number: int
+
+
 class Unjoined(NamedTuple):
     """Numbers that do not join: those of a stream (its key without the connection) from an old connection to a new."""
 
@@ -46,9 +51,9 @@ class Joints:
     def __init__(self, turns: Collection[int]) -> None:
         self._turns = frozenset(turns)
         self._first: dict[int, dict[int, First]] = {}
-        self._ended: dict[int, Mapping[int, int]] = {}
-        # the last numbers of the one before, for what has not come yet
-        self._awaited: dict[int, tuple[int, dict[int, int]]] = {}
+        # each stream's last number, and the connection that brought it; and the same for what has not come yet
+        self._ended: dict[int, dict[int, _Last]] = {}
+        self._awaited: dict[int, dict[int, _Last]] = {}
 
     def of(self, conn: int) -> bool:
         """Whether a connection takes turns with another."""
@@ -57,26 +62,26 @@ class Joints:
     def begins(self, conn: int, stream: int, first: First) -> Unjoined | None:
         """A stream's first message on a connection has come; what it does not join, where that is known by now."""
         self._first.setdefault(conn, {})[stream] = first
-        old, awaited = self._awaited.get(conn, (0, {}))
-        last = awaited.pop(stream, None)
-        return None if last is None else _held(Unjoined(stream, old, conn, last, first))
+        last = self._awaited.get(conn, {}).pop(stream, None)
+        return None if last is None else _held(Unjoined(stream, last.conn, conn, last.number, first))
 
     def ends(self, conn: int, last: Mapping[int, int]) -> None:
         """A connection has ended, with these last numbers."""
         self._first.pop(conn, None)
-        self._awaited.pop(conn, None)
+        # what came of nothing here goes on from the one before
+        left = self._awaited.pop(conn, {})
         if conn in self._turns:
-            self._ended[conn] = last
+            self._ended[conn] = {**left, **{stream: _Last(conn, number) for stream, number in last.items()}}
 
     def replaced(self, old: int, new: int) -> Iterator[Unjoined]:
         """One connection has taken the place of another, which has ended."""
-        first, awaited = self._first.get(new, {}), dict[int, int]()
+        first, awaited = self._first.get(new, {}), dict[int, _Last]()
         for stream, last in self._ended.pop(old, {}).items():
             if (came := first.get(stream)) is None:
                 awaited[stream] = last
-            elif (found := _held(Unjoined(stream, old, new, last, came))) is not None:
+            elif (found := _held(Unjoined(stream, last.conn, new, last.number, came))) is not None:
                 yield found
-        self._awaited[new] = old, awaited
+        self._awaited[new] = awaited
 
     def forget(self) -> None:
         """What came before is not known any more."""

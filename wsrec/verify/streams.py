@@ -332,16 +332,19 @@ class Streams:
         """The first number of a stream on a connection lies beyond the last on the one whose place it took."""
         old, new = ((conn, gap.channel, gap.symbol) for conn in (gap.from_conn or 0, gap.conn))
         messages, before = self._streams.get(new), self._streams.get(old)
-        if messages is None or before is None:
+        lives = self._epochs.get(old[0], [])
+        ended = [number for number in before.spans if lives[number].end is not None] if before is not None else []
+        if messages is None or before is None or not ended:
             return
         epoch = self._current(gap.conn)
         messages.gaps += 1
-        first, last = messages.spans[max(messages.spans)].first, before.last
+        # the old one may be there again
+        first, last = messages.spans[max(messages.spans)].first, before.spans[max(ended)].last
+        until = max(lives[max(ended)].end or 0, last)
         reason = f"{_describe(gap)}, from connection {gap.from_conn} to {gap.conn}"
         # where both were open when it came, nothing says which of them brought less than it should
         since = last if last < first else min(first, epoch.opened or first)
-        ended = max((each.end or 0 for each in self._epochs.get(old[0], ())), default=0)
-        for key, start, end in ((old, last, max(first, last, ended)), (new, since, first)):
+        for key, start, end in ((old, last, until), (new, since, first)):
             lost = self._unjoined.setdefault(key, [])
             if len(lost) < _LISTED:
                 lost.append(Loss(conn=key[0], start=start, end=end, reason=reason))
@@ -581,7 +584,7 @@ class Streams:
         if confirmed:
             return "the connection before ended before the exchange had confirmed it on this one"
         if self._late(epoch, topic, before[0]):
-            return "the connection before ended before it was asked for on this one, and had time to begin"
+            return "the connection before ended before it was asked for on this one and had time to begin"
         return None
 
     @property
