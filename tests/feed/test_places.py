@@ -391,7 +391,7 @@ ANY = st.recursive(SCALARS, lambda inner: members(inner) | elements(inner) | mem
 
 
 class TestSameAsThePlainWay:
-    @settings(deadline=None, max_examples=400)
+    @settings(deadline=None, max_examples=150)
     @given(texts=st.lists(members(ANY) | elements(ANY) | st.just("pong"), max_size=8))
     def test_any_structure(self, field_reader, texts):
         payloads = [text.encode() for text in texts]
