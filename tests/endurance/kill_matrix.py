@@ -8,6 +8,7 @@ what is in the files against what was sent. The rules:
 - No file may be unreadable, nothing damaged or contradictory (`wsrec verify`).
 - No byte of a row may be another than what was sent, and no interval that `verify` calls complete may have a hole.
 - Every message that is missing is in an interval that `verify` names, or was sent when nothing recorded.
+- So is what was sent over the first connection, before the first message that is in the files.
 - A killed writer loses nothing: not one number may be missing.
 - A killed receiver loses what it had not handed off; of what it had handed off, nothing (the ledger shows it).
 - All killed at once: of what was sent before the kill, at most one journal batch.
@@ -30,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.endurance.accounting import Account, account
+from tests.endurance.accounting import SLACK_NS, Account, account, without
 from tests.endurance.pulse import PulseExchange
 
 VICTIMS = (
@@ -211,6 +212,7 @@ class Kill:
         self._statuses: list[int] = []
         self._log = ""
         self._killed_at = 0
+        self._began = time.time_ns()
         self._prefix: Sequence[str] = ()
         self._recorders: list[Recorder] = []
 
@@ -336,6 +338,15 @@ class Kill:
         self._statuses.append(status)
         self._log += log
 
+    def _unsaid_before_first(self, found: Account) -> int:
+        """How many messages came over an open connection before the kill, are in no file, and in no named interval."""
+        opened = next((when for when in self._exchange.opened if when > self._began), self._killed_at)
+        until = min(self._killed_at, self._exchange.due(found.first))
+        left = without([(opened, until)], found.named)
+        return sum(
+            (end - start) * self._exchange.rate // 1_000_000_000 for start, end in left if end - start > SLACK_NS
+        )
+
     def _judge(self, victim: str, phase: str, killed: int, found: Account) -> Round:
         cut = self._exchange.number_at(self._killed_at)
         lost = sum(max(min(run.last + 1, cut) - run.first, 0) for run in found.missing)
@@ -351,6 +362,9 @@ class Kill:
         silent = found.silent(self._exchange, self._killed_at)
         if silent:
             faults.append(f"{silent} missing without a word: {found.missing[:3]}, named {found.named}")
+        unsaid = self._unsaid_before_first(found)
+        if unsaid:
+            faults.append(f"{unsaid} sent over the first connection are missing without a word: named {found.named}")
         if found.wrong:
             faults.append(f"{found.wrong} payloads differ")
         if lost > bound:

@@ -19,8 +19,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import IO
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -101,6 +103,7 @@ class Pulse:
             asked = json.loads(await connection.recv())
             await connection.send(json.dumps({"result": None, "id": asked["id"]}))
             self._clients[connection] = ""
+            print(json.dumps({"opened": time.time_ns()}), flush=True)
             listening = asyncio.ensure_future(self._listen(connection))
             try:
                 await self._pulse(connection)
@@ -162,11 +165,13 @@ class PulseExchange:
         url: where it is.
         began: ns since the epoch at which number 0 was due.
         rate: messages a second.
+        opened: when it began to send to each client, ns since the epoch.
 
     """
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
+        self.opened: list[int] = []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.endurance.pulse", str(rate)],
             stdin=subprocess.PIPE,
@@ -178,6 +183,11 @@ class PulseExchange:
         told = json.loads(self._process.stdout.readline())
         self.url: str = told["url"]
         self.began: int = told["began"]
+        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+
+    def _listen(self, lines: IO[str]) -> None:
+        for line in lines:
+            self.opened.append(json.loads(line)["opened"])
 
     def strike(self, word: str) -> None:
         assert self._process.stdin is not None
@@ -187,6 +197,10 @@ class PulseExchange:
     def number_at(self, when: int) -> int:
         """The first number that is due at this time or later (ns since the epoch)."""
         return -(-(when - self.began) * self.rate // 1_000_000_000)
+
+    def due(self, number: int) -> int:
+        """When a number is due (ns since the epoch)."""
+        return self.began + number * 1_000_000_000 // self.rate
 
     def feed(self, *, limits: str = "", channel: str = "", more: str = "") -> str:
         """The feed's YAML."""

@@ -56,7 +56,7 @@ def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
     hit = damage_capture(out, chance) if chance.random() < 0.35 else set()
     there = held_by_session(out, hit)
     found = verify([out])
-    unsound = any(recording.unsound for _, recording in played)
+    unsound = any(recording.unsound or recording.unjournalled for _, recording in played)
     verdict = judge(sessions, there, found, exact=None if unsound else not hit)
     wrong += verdict.false
     if not hit:
@@ -70,6 +70,7 @@ def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
     counted["sessions"] += len(played)
     counted["sessions with steps of the clock"] += sum(bool(session.clock.steps) for session, _ in played)
     counted["sessions with damaged files"] += len(played) if hit else 0
+    counted["sessions killed without a journal"] += sum(recording.unjournalled for _, recording in played)
     counted["sessions with damaged journals"] += sum(recording.unsound for _, recording in played)
     counted["messages sent"] += sum(len(sent) for s in sessions.values() for sent in s.exchange.sent.values())
     counted["messages missed"] += sum(
@@ -84,7 +85,7 @@ def _unwritten(played, there) -> list[str]:
     """What was handed off and journalled, and is in no file."""
     wrong = []
     for session, recording in played:
-        if recording.unsound or recording.unrecovered:
+        if recording.unsound or recording.unrecovered or recording.unjournalled:
             continue
         until = session.killed
         handed_off = {key for key in session.delivered if until is None or key[1] <= until}

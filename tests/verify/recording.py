@@ -24,7 +24,7 @@ from wsrec.feed.schema import Feed
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.session.outcome import exit_status
-from wsrec.store import alive
+from wsrec.store import alive, beginning
 from wsrec.store.batch import Batch
 from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal
@@ -53,6 +53,7 @@ class Recording:
         alone: whether one writer wrote all of it.
         unsound: whether a journal was damaged before it was read.
         unrecovered: whether what was left of it is still there.
+        unjournalled: whether it was killed before its first batch, or its journals were gone before anybody read them.
         errors: what recovery could not do.
 
     """
@@ -64,7 +65,7 @@ class Recording:
         self._job = _job(session, out)
         self._batches = list(self._cut())
         self.status: int | None = None
-        self.unsound = self.unrecovered = False
+        self.unsound = self.unrecovered = self.unjournalled = False
         self.alone = session.killed is None
         self.errors: list[str] = []
 
@@ -72,6 +73,13 @@ class Recording:
         """Write it."""
         session, chance = self._session, self._chance
         self._folder.mkdir(parents=True)
+        beginning.write(self._folder, self._job)
+        if session.killed is not None and chance.random() < 0.2:
+            self.unjournalled = True
+            if chance.random() < 0.5:
+                Journal(journal_path(self._folder, 1), 1, msgspec.json.encode(self._job.public())).close()
+            self._recover()
+            return
         pipeline = Pipeline(self._job, self._folder)
         pipeline.begin_session(self._moment(BOOT - 1))
         count = len(self._batches)
@@ -183,6 +191,10 @@ class Recording:
         (self._folder / alive.FILE).write_bytes(msgspec.json.encode(alive.Beat(beat.utc, boot, beat.stage)))
         self._damage_journal()
         if self._chance.random() < 0.1:
+            self.unjournalled = True
+            for journal in journals(self._folder):
+                delete(journal)
+        if self._chance.random() < 0.1:
             self.unrecovered = True
         else:
             recover(self._out, self.errors.append)
@@ -237,4 +249,6 @@ def _job(session: Session, out: Path) -> WriterJob:
     about = (COUNTED if session.exchange.counts else FEED) | ({"ack": ACK} if session.acks else {})
     names = sorted({each.feed for each in connections})
     feeds = {name: Feed.model_validate(about | {"name": name}).public_config() for name in names}
-    return writer_job(out, tuple(connections), feeds, session=session.name, began=BOOT)
+    return writer_job(
+        out, tuple(connections), feeds, session=session.name, began=BOOT, began_time=session.clock.utc(BOOT)
+    )
