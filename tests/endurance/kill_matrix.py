@@ -250,8 +250,22 @@ class Kill:
         # from before the children are there to after the first messages
         until(lambda: recorder.children() or recorder.process.poll() is not None)
         until(lambda: len(recorder.named(victim)) >= _count(victim) or recorder.process.poll() is not None)
+        until(lambda: recorder.named("writer") or recorder.process.poll() is not None)
+        if self._chance.random() < 0.5:
+            return self._before_the_journal(recorder, victim)
         time.sleep(self._chance.uniform(0, 1.0))
         return self._kill(recorder, victim)
+
+    def _before_the_journal(self, recorder: Recorder, victim: str) -> int:
+        """Kill when messages have come, and the writer has been held up since its beginning."""
+        (writer,) = recorder.named("writer")
+        os.kill(writer, signal.SIGSTOP)
+        until(lambda: any(when > self._began for when in self._exchange.opened))
+        time.sleep(self._chance.uniform(0.1, 1.0))
+        killed = self._kill(recorder, victim)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(writer, signal.SIGCONT)
+        return killed
 
     def _streaming(self, recorder: Recorder, victim: str) -> int:
         self._stream(recorder, self._chance.uniform(0.3, 1.5))
