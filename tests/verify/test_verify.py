@@ -168,6 +168,10 @@ class TestChanged:
         second.rename(first)
         first.with_suffix(".x").rename(second)
         assert status(out) is DAMAGED
+        said = findings(out, Kind.DAMAGED)
+        for path, other in ((first, second), (second, first)):
+            assert f"{path}: it is another file, renamed or copied here: {other.relative_to(out)}" in said
+        assert "cut off" not in said
 
     @pytest.mark.parametrize(
         "key", ["rows", "events", "bytes", "first_seq", "last_seq", "first_time", "last_time", "gaps", "lost_intervals"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ UNREADABLE = (
 )
 
 
-def sound(path: Path, digest: str | None, size: int | None, tell: Tell) -> bool:
+def sound(path: Path, digest: str | None, size: int | None, tell: Tell, others: Mapping[str, str]) -> bool:
     """Whether the bytes of a file are those that its manifest line vouches for; what it finds else it tells.
 
     A file without a line is taken as it is: that nothing vouches for it is a finding of its own.
@@ -47,6 +47,7 @@ def sound(path: Path, digest: str | None, size: int | None, tell: Tell) -> bool:
         digest: its SHA-256 by the manifest; None where it has no line.
         size: its bytes by the manifest, None where that says nothing.
         tell: told of what is wrong.
+        others: the names of all files that the manifest lists, by their SHA-256.
 
     """
     try:
@@ -56,6 +57,9 @@ def sound(path: Path, digest: str | None, size: int | None, tell: Tell) -> bool:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None
         if found != digest:
+            if (other := others.get(found or "")) is not None:
+                tell(Kind.DAMAGED, path, f"it is another file, renamed or copied here: {other}")
+                return False
             why = damage(path, size)
             changed = "its SHA-256 is not the manifest's: the file was changed after it was written"
             tell(Kind.DAMAGED, path, why or changed)

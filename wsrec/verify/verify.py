@@ -8,7 +8,7 @@ does not grow with the capture: what is kept is a state a stream.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -107,9 +107,12 @@ def _bytes(path: Path | None) -> int:
 
 def _capture(inventory: Inventory, meter: _Meter) -> Capture:
     sessions, findings = [], list(inventory.findings)
+    lines = [pair.line for pairs in inventory.pairs.values() for pair in pairs if pair.line is not None]
+    both = [each for line in lines for each in ((line.sha256, line.path), (line.events_sha256, line.events_path))]
+    listed = {digest: name for digest, name in both if digest is not None and name is not None}
     ended: dict[str, list[Books]] = {}
     for (feed, session), pairs in sorted(inventory.pairs.items(), key=lambda item: item[0][::-1]):
-        reading = _SessionReading(inventory, feed, session, meter)
+        reading = _SessionReading(inventory, feed, session, meter, listed)
         sessions.append(reading.read(pairs))
         findings += reading.findings
         ended.setdefault(session, []).append(reading.books)
@@ -132,13 +135,15 @@ class _EventRow(NamedTuple):
 class _SessionReading:
     """One session of one feed, read from its first file to its last."""
 
-    def __init__(self, inventory: Inventory, feed: str, session: str, meter: _Meter) -> None:
+    def __init__(self, inventory: Inventory, feed: str, session: str, meter: _Meter, listed: Mapping[str, str]) -> None:
         self.findings: list[Finding] = []
         self._told: Counter[Kind] = Counter()
         self._inventory = inventory
         self._feed, self._session = feed, session
         self._name = f"{feed}, session {session}"
         self._meter = meter
+        # the names of the manifest's files by their SHA-256
+        self._listed = listed
         self._seq = Contiguity()
         self._anchors = Anchors()
         # rows, events and intervals are ordered and measured on the stage clock, and told on UTC
@@ -202,12 +207,13 @@ class _SessionReading:
         refused = {"messages", "events"} & pair.unreadable
         if messages is not None:
             before = self._told[Kind.UNREADABLE]
-            if sound(messages, line.sha256 if line else None, line.bytes if line else None, self._tell):
+            digest, length = (line.sha256, line.bytes) if line else (None, None)
+            if sound(messages, digest, length, self._tell, self._listed):
                 about = about_messages(messages, pair, self._tell)
             refused |= {"messages"} if self._told[Kind.UNREADABLE] > before else set()
         if events is not None:
             before = self._told[Kind.UNREADABLE]
-            if sound(events, line.events_sha256 if line else None, None, self._tell):
+            if sound(events, line.events_sha256 if line else None, None, self._tell, self._listed):
                 beside = about_events(events, pair, self._tell)
             refused |= {"events"} if self._told[Kind.UNREADABLE] > before else set()
         self._meter.add(size / 2)
