@@ -26,30 +26,29 @@ def damage(path: Path, chance: random.Random) -> None:
     )
 
 
-def damage_capture(out: Path, chance: random.Random) -> set[Path]:
-    """Damage some files of a capture, or lines of its manifest; the files that cannot be believed then."""
+def damage_capture(out: Path, chance: random.Random) -> tuple[set[Path], bool]:
+    """Damage files of a capture, or lines of its manifest; the files that cannot be believed, and if anything was."""
     files = sorted(path for kind in ("messages", "events") for path in (out / kind).rglob("*.parquet"))
     hit = set()
+    # of one that is damaged and not listed nobody could tell what of it is so
+    pairs: dict[str, bool] = {}
     for path in chance.sample(files, min(chance.choice([1, 1, 2, 3]), len(files))):
-        if chance.random() < 0.8:
+        if pairs.setdefault(path.name, chance.random() < 0.8):
             damage(path, chance)
             hit.add(path)
         else:
-            hit |= _forget_line(out, path, chance)
-    return hit
+            _forget_line(out, path, chance)
+    return hit, bool(files)
 
 
-def _forget_line(out: Path, path: Path, chance: random.Random) -> set[Path]:
-    """Delete the manifest's line of a file, or tear it: nothing vouches for the files in it any more."""
+def _forget_line(out: Path, path: Path, chance: random.Random) -> None:
+    """Delete the manifest's line of a file, or tear it: nothing vouches for its files, which are read all the same."""
     manifest = manifest_path(out)
     name = str(path.relative_to(out)).encode()
-    hit = set()
     lines = []
     for line in manifest.read_bytes().splitlines(keepends=True):
         if name not in line:
             lines.append(line)
             continue
-        hit |= {out / kind / path.relative_to(out / path.relative_to(out).parts[0]) for kind in ("messages", "events")}
         lines += [line[: len(line) // 2] + b"\n"] if chance.random() < 0.5 else []
     manifest.write_bytes(b"".join(lines))
-    return hit

@@ -53,13 +53,13 @@ def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
             wrong += astray_events(session, out)
     wrong += _unwritten(played, held_by_session(out, ()))
     part = _part(out, chance)
-    hit = damage_capture(out, chance) if chance.random() < 0.35 else set()
+    hit, touched = damage_capture(out, chance) if chance.random() < 0.35 else (set(), False)
     there = held_by_session(out, hit)
     found = verify([out])
     unsound = any(recording.unsound or recording.unjournalled for _, recording in played)
-    verdict = judge(sessions, there, found, exact=None if unsound else not hit)
+    verdict = judge(sessions, there, found, exact=None if unsound else not touched)
     wrong += verdict.false
-    if not hit:
+    if not touched:
         wrong += _disagreements(played, found)
         if part:
             verdict_of_part = judge(sessions, _held_in(part), verify(part), exact=None)
@@ -69,7 +69,7 @@ def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
         counted.update(f"streams {stream.state}" for each in capture.sessions for stream in each.streams)
     counted["sessions"] += len(played)
     counted["sessions with steps of the clock"] += sum(bool(session.clock.steps) for session, _ in played)
-    counted["sessions with damaged files"] += len(played) if hit else 0
+    counted["sessions with damaged files"] += len(played) if touched else 0
     counted["sessions killed without a journal"] += sum(recording.unjournalled for _, recording in played)
     counted["sessions with damaged journals"] += sum(recording.unsound for _, recording in played)
     counted["messages sent"] += sum(len(sent) for s in sessions.values() for sent in s.exchange.sent.values())

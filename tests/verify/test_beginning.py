@@ -19,23 +19,13 @@ def files_gone(out):
     write_lines(out, others)
 
 
-def line_gone(out):
-    write_lines(out, lines_of(out)[1:])
-
-
-def line_torn(out):
-    data = bytearray(manifest_path(out).read_bytes())
-    data[50] = 0xFF
-    manifest_path(out).write_bytes(data)
-
-
 def files_damaged(out):
     first = lines_of(out)[0]
     for path in (first["path"], first["events_path"]):
         (out / path).write_bytes((out / path).read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("spoil", [files_gone, line_gone, line_torn, files_damaged])
+@pytest.mark.parametrize("spoil", [files_gone, files_damaged])
 def test_what_is_gone_with_the_first_files_counts_from_the_beginning_of_the_session(out, spoil):
     (began,) = events_of(out, EventKind.SESSION_START)
     spoil(out)
