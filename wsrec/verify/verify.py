@@ -232,6 +232,10 @@ class _SessionReading:
         if expects_events and beside is None:
             self._interrupt(unread_events)
         self._file_gaps = self._file_lost = self._file_refused = 0
+        unvouched = f"nothing vouches for the files of number {pair.number}: the manifest does not list them"
+        vouched = line is not None or not self._inventory.listed
+        if not vouched:
+            self._interrupt(unvouched)
         rows = None
         if about is not None and messages is not None:
             rows = self._read_rows(messages, about, events if beside is not None else None)
@@ -251,6 +255,10 @@ class _SessionReading:
                 self._streams.missing(first, last, reason, unread="events" in refused)
             self._complete = False
             self._interrupt(unread_events)
+        if not vouched:
+            if rows is not None and rows.first_handoff is not None and rows.last_handoff is not None:
+                self._streams.missing(rows.first_handoff, rows.last_handoff, unvouched, unread=True)
+            self._interrupt(unvouched)
         if rows is not None and about is not None and messages is not None:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
         elif line is not None:
