@@ -318,8 +318,8 @@ class _Line:
         session, chance = self._session, self._chance
         other = next(side for side in self._sides if side != active)
         kill = self._next_kill()
-        # where nothing happens it is replaced when all is confirmed
-        over = moment + chance.randint(SECOND // 2 if session.calm else 1_000_000, 2 * SECOND)
+        # where nothing happens it is replaced when all is confirmed, or had time to begin
+        over = moment + chance.randint(SECOND * 5 // 4 if session.calm else 1_000_000, 2 * SECOND)
         if over >= END or (kill is not None and kill.killed <= over):
             self._time = moment
             return active if silent is None else self._break(active, moment, silent, stopped)

@@ -242,7 +242,8 @@ class Streams:
             opened = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
             if opened and conn == new:
                 opened[-1].took_over = True
-            elif opened:
+            elif opened and (opened[-1].end is None or opened[-1].end >= _integer(until)):
+                # else it is of a life that is told of nowhere: its events are not there, or cannot be read
                 opened[-1].alive_until = _integer(until)
 
     def _current(self, conn: int) -> _Epoch:
