@@ -7,6 +7,7 @@ and a journal that was left behind may be damaged before anybody reads it.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,9 @@ class Recording:
         killed = self._session.killed
         assert killed is not None
         beat = self._moment(killed - self._chance.randint(0, SECOND))
-        boot = alive.machine().boot if self._chance.random() < 0.5 else "another"
+        # stamps that lie ahead of this machine's own clock, as it began shortly before, cannot be of this life of it
+        same = self._chance.random() < 0.5 and time.monotonic_ns() > END
+        boot = alive.machine().boot if same else "another"
         (self._folder / alive.FILE).write_bytes(msgspec.json.encode(alive.Beat(beat.utc, boot, beat.stage)))
         self._damage_journal()
         if self._chance.random() < 0.1:
