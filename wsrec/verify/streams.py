@@ -127,6 +127,7 @@ class Streams:
 
     Args:
         feed: the feed as its files' metadata have it; None where they have none that can be read.
+        whole: whether all of the session's files are looked at.
 
     Attributes:
         stands_for: of a connection that stands by: the one that it takes turns with.
@@ -144,7 +145,7 @@ class Streams:
 
     """
 
-    def __init__(self, feed: Feed | None) -> None:
+    def __init__(self, feed: Feed | None, *, whole: bool = True) -> None:
         self._feed = feed
         self._has_fields = feed is not None and feed.fields is not None
         self._epochs: dict[int, list[_Epoch]] = {}
@@ -158,6 +159,8 @@ class Streams:
         self.stands_for: dict[int, int] = {}
         self.losses: list[Loss] = []
         self._unread: list[Loss] = []
+        # whether some of what happened is not there, or cannot be read
+        self._torn = not whole
         self.lost_slots = 0
         self.gap_rows: set[int] = set()
         self.gap_events = 0
@@ -254,11 +257,13 @@ class Streams:
 
     def missing(self, start: int, end: int, reason: str, *, unread: bool = False) -> None:
         """What happened between two moments is not known: rows or events are missing, or (`unread`) cannot be read."""
+        self._torn = True
         of = self._unread if unread else self.losses
         of.append(Loss(conn=None, start=start, end=end, reason=reason))
 
     def headless(self, start: int, end: int, reason: str, *, unread: bool = False) -> None:
         """The same of all from the session's beginning to the first row that is there: each stream lacks it."""
+        self._torn = True
         known: dict[str, Any] = {}
         if start < end:
             known = {"from_evidence": evidence.NAMED, "to_evidence": evidence.NEXT_ROW, "bound": evidence.UPPER}
@@ -275,6 +280,7 @@ class Streams:
 
         What it was known to have brought ends with its last message; what it brings from here on begins with the first.
         """
+        self._torn = True
         for epochs in self._epochs.values():
             epoch = epochs[-1]
             if epoch.opened is not None or epoch.asked:
@@ -613,9 +619,12 @@ class Streams:
             return True
         if topic is not None and topic not in epoch.asked:
             return True
-        if topic is None or not self._confirms:
+        if topic is None:
+            # when it was asked for may stand in what is not there
+            return self._torn
+        if not self._confirms:
             return False
-        forgotten = self.resumed and topic in epoch.forgotten
+        forgotten = (self.resumed or self._torn) and topic in epoch.forgotten
         judged = topic in epoch.asked and not forgotten and not epoch.broke and self.ended is not None
         return topic in epoch.failed or not judged
 

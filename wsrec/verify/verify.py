@@ -332,7 +332,7 @@ class _SessionReading:
                 what = f"wsrec.feed_config is no feed that this wsrec knows: {first_line(error)}"
                 self._tell(Kind.CONTRADICTION, self._session, what)
                 feed = None
-            self._streams = Streams(feed)
+            self._streams = Streams(feed, whole=self._inventory.whole)
             for each in described if isinstance(described, list) else ():
                 if (
                     isinstance(each, dict)
