@@ -708,7 +708,7 @@ class _SessionReading:
             # what was passed over has not come in what was read
             for gap in [gap for conn in sorted(self._conns) for gap in self._checker.reset(conn)]:
                 streams.passed_over(gap, streams.end or 0)
-        self._settle(streams, name)
+        self._settle(streams, name, taken_up=state in ("recording", "unrecovered"))
         found = streams.result() if streams.end is not None else []
         self._tell_of_skipped(found, name)
         for kind, count in self._told.items():
@@ -767,8 +767,16 @@ class _SessionReading:
             if of.missed:
                 self._tell(Kind.UNCHECKED, name, f"{channel or 'its messages'}: {of.describe(rule)}")
 
-    def _settle(self, streams: Streams, name: str) -> None:
-        """Close the ledger: what the writer counted against what was read."""
+    def _settle(self, streams: Streams, name: str, *, taken_up: bool) -> None:
+        """Close the ledger: what the writer counted against what was read.
+
+        Args:
+            streams: the session's.
+            name: what it is called.
+            taken_up: whether a writer may have taken the session up that has not told so: what it brought home of the
+                one before it is in files, and what it wrote itself still in a journal.
+
+        """
         whole = self._complete and self._inventory.whole
         if self.books.missing and not self._unread:
             what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
@@ -785,7 +793,7 @@ class _SessionReading:
             self._sum("gaps", read=len(self._gap_seqs), events=streams.gap_events)
             unrecorded = self._gap_seqs - streams.gap_rows
             unfounded = streams.gap_rows - self._gap_seqs
-            if unrecorded and (streams.recovered or streams.resumed):
+            if unrecorded and (streams.recovered or streams.resumed or taken_up):
                 # whoever goes on has seen the numbers of the file before, and not those of earlier ones
                 self._ledger.pop("gaps")
                 what = f"{len(unrecorded):,} sequence gaps lie where a recovered part begins: no event tells of them"
