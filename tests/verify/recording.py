@@ -51,6 +51,7 @@ class Recording:
 
     Attributes:
         status: the exit status that `wsrec record` would have; None where it was killed.
+        lacks: whether its files say that something is missing, whatever else was received.
         alone: whether one writer wrote all of it.
         unsound: whether a journal was damaged before it was read.
         unrecovered: whether what was left of it is still there.
@@ -66,6 +67,7 @@ class Recording:
         self._job = _job(session, out)
         self._batches = list(self._cut())
         self.status: int | None = None
+        self.lacks = False
         self.unsound = self.unrecovered = self.unjournalled = False
         self.alone = session.killed is None
         self.errors: list[str] = []
@@ -175,6 +177,7 @@ class Recording:
         self._folder.rmdir()
         counts = ("messages", "payload_bytes", "control", "sent", "gaps", "lost_intervals", "refused")
         summed = {key: sum(getattr(feed, key) for feed in feeds) for key in counts}
+        self.lacks = any(summed[key] for key in ("gaps", "lost_intervals", "refused"))
         times = {"first_recv_time": None, "last_recv_time": None}
         self.status = int(exit_status([SummaryLine(session=self._session.name, files=[], **summed, **times)], None))
 

@@ -15,3 +15,16 @@ def test_no_interval_that_misses_a_message_is_called_proved_or_unbroken(seed, tm
     for each in range(seed, seed + 10):
         _, wrong = play(each, tmp_path / str(each))
         assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(8110, id="a writer that has not told that it took over"),
+        pytest.param(4566, id="all that came was lost"),
+        pytest.param(6054, id="nothing came, and what was sent holds"),
+    ],
+)
+def test_what_recorder_and_verification_end_with_agrees(seed, tmp_path):
+    _, wrong = play(seed, tmp_path / "out")
+    assert wrong == []
