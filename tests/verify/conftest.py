@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,12 @@ def write_capture(
     out: Path,
     feed: Feed,
     messages: Sequence[bytes],
+    lost: range = range(0),
 ) -> FeedWriter:
-    """Write a capture of these messages of one connection with the real pipeline; what its writer counted."""
+    """Write a capture of these messages of one connection with the real pipeline; what its writer counted.
+
+    Those of `lost` are in a part of the journal that nobody can read.
+    """
     times = BOOT + 1_000_000 * np.arange(1, len(messages) + 3)
     anchor = {"monotonic": BOOT, "realtime": BOOT + OFFSET, "width_ns": 50, "clock": "TSC", "drift_ns": 0}
     events = [Event(EventKind.ANCHOR, None, detail=anchor), Event(EventKind.CONNECT, 0, detail={"url": "wss://h/s"})]
@@ -179,9 +184,11 @@ def write_capture(
     config = feed.public_config()
     pipeline = Pipeline(writer_job(out, (plan(feed=feed.name),), {feed.name: config}), folder, ask=lambda _: None)
     pipeline.begin_session(Moment(int(times[0]) + OFFSET, int(times[0])))
-    for first in range(0, len(slots), 1000):
-        part = slice(first, first + 1000)
-        pipeline.take(Batch(slots[part], pa.array(payloads[part], pa.large_binary()), first), 1)
+    missing = range(lost.start + len(events), lost.stop + len(events))
+    for first, stop in pairwise(sorted({*range(0, len(slots), 1000), missing.start, missing.stop, len(slots)})):
+        if first not in missing:
+            part = slice(first, stop)
+            pipeline.take(Batch(slots[part], pa.array(payloads[part], pa.large_binary()), first), 1)
     writer = pipeline.feeds[feed.name]
     receiver = {"reads": len(messages), "frames": len(messages), "bytes": head, "discarded_bytes": 0, "stalls": 0}
     rings = RingCounts(len(slots), {0: head}, {**receiver, "finished": True})

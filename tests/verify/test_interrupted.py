@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import events_of
-from tests.verify.conftest import Numbered, lines_of, write_lines
+from tests.verify.conftest import BOOT, Numbered, lines_of, write_capture, write_lines
+from tests.verify.world import FEED
+from wsrec.feed.schema import Feed
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import State
 from wsrec.verify.verify import verify
@@ -45,3 +48,16 @@ def test_the_time_around_a_break_is_covered_by_nothing_whatever_is_not_read(brok
             if each.state is not State.INCOMPLETE and each.monotonic_from < middle < each.monotonic_to
         ]
         assert good == [], file
+
+
+def test_the_first_row_behind_a_part_of_the_journal_that_is_lost_is_of_what_comes_behind_it(tmp_path):
+    messages = [json.dumps({"c": "nx", "s": "A", "n": n}).encode() for n in range(100)]
+    write_capture(tmp_path, Feed.model_validate(FEED | {"name": "f"}), messages, lost=range(40, 60))
+    (stream,) = verify([tmp_path]).captures[0].sessions[0].streams
+    came = [BOOT + 1_000_000 * (n + 3) for n in range(100)]
+    said = [(each.state, each.monotonic_from, each.monotonic_to) for each in stream.intervals]
+    assert said[:3] == [
+        (State.PROVED, came[0], came[39]),
+        (State.INCOMPLETE, came[39], came[60]),
+        (State.PROVED, came[60], came[99]),
+    ]
