@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -425,8 +425,10 @@ class _SessionReading:
         channels, symbols = words(batch, "channel"), words(batch, "symbol")
         start = 0
         for event in [*events, None]:
-            stop = len(seq) if event is None else int(np.searchsorted(order, event.order, side="right"))
-            cuts = event is None or _ends_lives(event)
+            # what is lost is told of with the moment of the first row that is there behind it
+            side: Literal["left", "right"] = "left" if event is not None and _loses_slots(event) else "right"
+            stop = len(seq) if event is None else int(np.searchsorted(order, event.order, side=side))
+            cuts = event is None or _loses_slots(event) or event.kind == EventKind.DISCONNECT
             if cuts and stop > start:
                 held = self._hold(conns, columns, payload, carried, seq, order, start, stop)
                 span = slice(start, stop)
@@ -809,9 +811,9 @@ class _SessionReading:
                 self._tell(Kind.CONTRADICTION, name, f"the ledger does not balance: {what}: {said}")
 
 
-def _ends_lives(event: _EventRow) -> bool:
-    """Whether connections do not go on behind an event: one ended, or what happened to them is among what is lost."""
-    return event.kind == EventKind.DISCONNECT or (event.kind == EventKind.LOST_INTERVAL and "slots" in event.detail)
+def _loses_slots(event: _EventRow) -> bool:
+    """Whether what happened to connections before an event is among what is lost: none goes on behind it."""
+    return event.kind == EventKind.LOST_INTERVAL and "slots" in event.detail
 
 
 def _among(codes: tuple[Any, list[str | None]], known: set[str]) -> Bools:
