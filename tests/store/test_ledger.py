@@ -15,6 +15,7 @@ from wsrec.feed.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.store.ledger import Ledger
+from wsrec.store.leftovers import Leftovers
 from wsrec.store.moment import Moment
 from wsrec.store.pipeline import Pipeline
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
@@ -53,6 +54,12 @@ class Session:
         if batch is not None:
             self.pipeline.take(batch, self.number)
             self.drain.release()
+
+    def go_on(self) -> None:
+        """Another writer takes the session up: all that was taken is in files, and their journals have gone."""
+        folder = Path(self.job.out) / ".wsrec" / "s"
+        self.pipeline = Pipeline(self.job, folder)
+        Leftovers(Path(self.job.out), folder).bring_home(self.pipeline)
 
     def finish(self) -> dict[str, Ledger]:
         lines = self.pipeline.finish(self.number)
@@ -153,6 +160,22 @@ class TestFile:
         }
         assert {each.received for each in ledgers.values()} == {6}
         assert [ring.conn for ring in ledgers["g"].rings] == [2]
+
+    def test_what_only_another_feed_had_is_not_missing_where_the_next_writer_goes_on(self, session):
+        files = session("f", "g")
+        files.take()
+        assert set(files.finish()) == {"f", "g"}
+        files.rings.put(b"g's", 2)
+        files.rings.event(EventKind.DISCONNECT, 2)
+        files.take()
+        assert set(files.finish()) == {"g"}
+        files.go_on()
+        files.rings.put(b"f's", 0)
+        files.take()
+        ledger = files.finish()["f"]
+        assert (ledger.first_slot, ledger.stop_slot, ledger.missing) == (1, 4, 0)
+        assert (ledger.received, ledger.events) == (2, 1)
+        assert balances(ledger)
 
     def test_a_batch_that_is_nowhere_shows(self, session):
         one = session()
