@@ -46,7 +46,7 @@ from wsrec.store.gather import Slots
 from wsrec.store.job import FeedJob, WriterJob
 from wsrec.store.joiner import Key, Parts
 from wsrec.store.joins import JoinChecker
-from wsrec.store.ledger import FeedLedger, Ledger
+from wsrec.store.ledger import FeedLedger, Ledger, Passed
 from wsrec.store.manifest import ManifestLine
 from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder, ParquetOutput
@@ -203,14 +203,19 @@ class FeedWriter:
         """When the pair of files begins that is being written, by its first row or event."""
         return self._file_since
 
-    def go_on(self, lines: Sequence[ManifestLine]) -> None:
-        """Go on where these files end: this session's and feed's, which a writer before this one finished."""
+    def go_on(self, lines: Sequence[ManifestLine], passed: Passed | None = None) -> None:
+        """Go on where these files end: this session's and feed's, which a writer before this one finished.
+
+        Args:
+            lines: their lines in the manifest.
+            passed: slots behind them that are in files of other feeds alone.
+
+        """
         self.begun = bool(lines)
         self.files = list(lines)
         last = max(lines, key=lambda line: line.number, default=None)
-        if last is not None:
-            alone = len(self._job.feeds) == 1
-            self.ledger = FeedLedger(self.conns, alone=alone, before=last.ledger)
+        before = None if last is None else last.ledger
+        self.ledger = FeedLedger(self.conns, alone=len(self._job.feeds) == 1, before=before, passed=passed)
         for line in lines:
             self.messages += line.messages or 0
             self.control += line.control or 0

@@ -116,6 +116,35 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     rings: tuple[RingBytes, ...]
 
 
+class Passed(NamedTuple):
+    """Slots that other feeds of a writer have entered and this one has not: how many, and what they are (`Ledger`)."""
+
+    slots: int
+    received: int
+    sent: int
+    events: int
+    missing: int
+
+
+def passed(own: Iterable[Ledger], others: Iterable[Ledger]) -> Passed:
+    """What lies behind a feed's files and before the end of another's: each counts all slots from the session's first.
+
+    Args:
+        own: of all files of the feed.
+        others: of all files of another feed, up to one behind which this feed has nothing.
+
+    """
+    near, far = _together(own), _together(others)
+    return Passed(*(there - here for here, there in zip(near, far, strict=True)))
+
+
+def _together(ledgers: Iterable[Ledger]) -> tuple[int, ...]:
+    counted = [
+        (each.stop_slot - each.first_slot, each.received, each.sent, each.events, each.missing) for each in ledgers
+    ]
+    return tuple(map(sum, zip((0,) * len(Passed._fields), *counted, strict=True)))
+
+
 class Survey(NamedTuple):
     """A batch as all feeds of a writer count it.
 
@@ -157,10 +186,13 @@ class FeedLedger:
         conns: the feed's connections.
         alone: whether the writer has no other feed.
         before: the ledger of the feed's last file that has landed, None where there is none.
+        passed: slots behind that file in which nothing was of this feed, and which are in files of the others.
 
     """
 
-    def __init__(self, conns: Iterable[int], *, alone: bool, before: Ledger | None = None) -> None:
+    def __init__(
+        self, conns: Iterable[int], *, alone: bool, before: Ledger | None = None, passed: Passed | None = None
+    ) -> None:
         self._conns = sorted(conns)
         self._alone = alone
         self._slot = before.stop_slot if before else 0
@@ -169,6 +201,9 @@ class FeedLedger:
             if ring.conn in self._conns:
                 self._ring_stops[ring.conn] = ring.stop_byte
         self._begin()
+        if passed is not None:
+            self._slot += passed.slots
+            self._received, self._sent, self._events, self._missing = passed[1:]
 
     def _begin(self) -> None:
         self._first_slot = self._slot

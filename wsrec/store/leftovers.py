@@ -205,7 +205,9 @@ class Leftovers:
 
     def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
         """Have the pipeline begin where the files end that have landed."""
-        pipeline.go_on(self.lines, _last_row(self._out, self.lines))
+        # of what is behind these each feed that lacks it reads the journal
+        closed = max((line.number for line in self._done), default=0)
+        pipeline.go_on(self.lines, _last_row(self._out, self.lines), max(closed, self._landed_before - 1))
         for feed in pipeline.feeds:
             done = sorted((line for line in self._done if line.feed == feed), key=lambda line: line.number)
             about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)

@@ -28,7 +28,7 @@ from wsrec.store.gather import Slots
 from wsrec.store.inflate import Refused, inflate
 from wsrec.store.job import WriterJob
 from wsrec.store.joiner import Joiner
-from wsrec.store.ledger import Inflated, survey
+from wsrec.store.ledger import Inflated, Passed, passed, survey
 from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
@@ -122,16 +122,18 @@ class Pipeline:
         """Whether a message is unfinished: the journal that holds its beginning is still needed."""
         return self._joiner.pending
 
-    def go_on(self, lines: list[manifest.ManifestLine], last: Moment | None) -> None:
+    def go_on(self, lines: list[manifest.ManifestLine], last: Moment | None, done: int) -> None:
         """Go on where these files of the same session end, which a writer before this one finished.
 
         Args:
             lines: their lines in the manifest.
             last: when the last row in them was handed off; None where that cannot be read.
+            done: the last number of which no feed has anything to come.
 
         """
         for feed in self.feeds.values():
-            feed.go_on([line for line in lines if line.feed == feed.name])
+            own = [line for line in lines if line.feed == feed.name]
+            feed.go_on(own, _passed(own, [line for line in lines if line.number <= done]))
         last_time = max((line.last_time for line in lines if line.last_time is not None), default=None)
         self.last = last if last is not None or last_time is None else Moment(last_time, None)
         if self._status is not None:
@@ -481,6 +483,19 @@ class Pipeline:
         for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "answered"):
             # a writer that takes the session up again begins with what has landed: less than was shown before
             writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
+
+
+def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine]) -> Passed | None:
+    """Slots behind a feed's files that are done with, as they are in another feed's: it had nothing in them."""
+    counted = [(line.feed, line.ledger) for line in done if line.ledger is not None]
+    feed, last = max(counted, key=lambda each: each[1].stop_slot, default=(None, None))
+    if last is None:
+        return None
+    near = [line.ledger for line in own if line.ledger is not None]
+    found = passed(near, [ledger for name, ledger in counted if name == feed])
+    slots = last.stop_slot - max((ledger.stop_slot for ledger in near), default=0)
+    # where lines are missing in the manifest, what is behind them is not known
+    return found if found.slots == slots > 0 else None
 
 
 def _between(
