@@ -98,6 +98,19 @@ class TestWhatIsMissing:
         checker.check(conns, columns, Rows(0, np.array([10, 20, 30, 40]), payload))
         assert [(gap.expected, gap.since) for gap in checker.reset(0)] == [(5, 20)]
 
+    @pytest.mark.parametrize("sizes", [[5], [2, 3], [1, 1, 1, 1, 1], [3, 2], [4, 1]])
+    @pytest.mark.parametrize(("first", "since"), [(0, 20), (1, 0)])
+    def test_behind_a_late_comer_it_was_due_since_the_last_that_cannot_be_late(self, sizes, first, since):
+        """The late comer with the number before took it early: what is missing may have been sent before it came."""
+        payload = pa.array(messages([(2, 1), (3, first), (4, 1), (5, 1), (7, 0)]), pa.large_binary())
+        checker, reader, start = SequenceChecker(feed_of()), FieldReader(feed_of()), 0
+        for size in sizes:
+            part, conns = payload[start : start + size], np.zeros(size, np.uint16)
+            columns = reader.read(part, np.ones(size, np.bool_))
+            checker.check(conns, columns, Rows(start, 10 * np.arange(start + 1, start + size + 1), part))
+            start += size
+        assert [(gap.expected, gap.since) for gap in checker.reset(0)] == [(6, since)]
+
     def test_each_connection_counts_for_itself(self):
         numbers = messages([(1, 0), (5, 0), (3, 0), (6, 0), (2, 1), (9, 0)])
         assert check(feed_of(), numbers, [2], conns=[0, 1, 0, 1, 0, 1]) == [(1, 5, "missing", 7, 9, 2)]
