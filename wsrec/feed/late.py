@@ -10,7 +10,7 @@ Between the largest number and that many numbers before it lie all holes but the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,8 @@ class Miss(NamedTuple):
         expected: the number that should have come, the least one that is missing.
         found: the one that came in its place.
         missing: how many did not come; None where none is known to be missing.
-        since: time of the message with the number before those that are missing; None for what is not missing.
+        since: time of the last message before them that may not be late, as those that may took their number early, and
+            what is missing may have been sent before one; 0 without one, None for what is not missing.
 
     """
 
@@ -83,21 +84,26 @@ class LateSequence:
         self._beginnings = beginnings
         self._top: int | None = None
         self._first = 0
+        # when the last message came that led the numbers on and may not be late; behind it those that led them on too
+        # and were not asked yet: to ask means to read the payload
         self._time = 0
+        self._unasked: list[tuple[int, Callable[[], bool]]] = []
 
-    def goes_on(self, numbers: npt.NDArray[np.uint64], time: int) -> bool:
+    def goes_on(self, numbers: npt.NDArray[np.uint64], times: npt.NDArray[np.int64], late: Iterable[bool]) -> bool:
         """Whether these are the next ones, one after the other, and nothing is open: then they are taken.
 
         Args:
             numbers: of consecutive messages.
-            time: of the last of them.
+            times: of each of them.
+            late: whether each may be late, from the last one back; asked only as far as that matters.
 
         """
         if self.holes or self._top is None or int(numbers[0]) != self._top + 1:
             return False
         if len(numbers) > 1 and not (numbers[1:] - numbers[:-1] == 1).all():
             return False
-        self._top, self._time = int(numbers[-1]), time
+        self._top = int(numbers[-1])
+        self._time = next((int(time) for time, may_be in zip(times[::-1], late, strict=True) if not may_be), self._time)
         return True
 
     def add(self, number: int, row: int, time: int, anew: bool, is_late: Callable[[], bool]) -> list[Miss]:
@@ -121,14 +127,23 @@ class LateSequence:
             found = [*self.end(), Miss(row, "reset", before + 1, number)]
             self._begin(number)
         elif number > before:
-            self.holes.append(Hole(before + 1, number, row, self._time))
+            self.holes.append(Hole(before + 1, number, row, self.in_turn()))
             found = self._advance(number)
         else:
             found = self._back(number, row, is_late())
         if self._top != before:
             # what comes late says nothing of when the number above the largest one was due
-            self._time = time
+            self._unasked.append((time, is_late))
         return found
+
+    def in_turn(self) -> int:
+        """When the last message came that led the numbers on and may not be late; asks, and lets go of the payloads."""
+        while self._unasked:
+            time, is_late = self._unasked.pop()
+            if not is_late():
+                self._time = time
+                self._unasked.clear()
+        return self._time
 
     def _back(self, number: int, row: int, late: bool) -> list[Miss]:
         assert self._top is not None

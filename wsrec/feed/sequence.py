@@ -436,6 +436,7 @@ class SequenceChecker:
         rows = rows[np.argsort(conns[rows], kind="stable")]
         owners = conns[rows]
         bits, gaps = _bits(columns.exchange_seq), []
+        is_late = partial(_is_late, where.payload, rule.where)
         for every in np.split(rows, np.flatnonzero(owners[1:] != owners[:-1]) + 1) if rows.size else ():
             conn = int(conns[every[0]])
             state, counted = self._late_of(conn), numbered[every]
@@ -452,20 +453,21 @@ class SequenceChecker:
             opens = (
                 np.flatnonzero(~direct).tolist() if state.run is not None else [0, *np.flatnonzero(~direct).tolist()]
             )
-            if not state.goes_on(seq, int(where.times[part[-1]])):
+            if not state.goes_on(seq, where.times[part], (is_late(int(row)) for row in part[::-1])):
                 for place, (index, number) in enumerate(zip(part.tolist(), seq.tolist(), strict=True)):
                     found = state.add(
                         number,
                         where.first + index,
                         int(where.times[index]),
                         columns.seq_reset[index].as_py(),
-                        partial(_is_late, where.payload, index, rule.where),
+                        partial(is_late, index),
                     )
                     gaps += [self._missed(conn, miss, where.first, index) for miss in found]
                     if found:
                         opens.append(place)
                     if any(miss.what == Break.RESET for miss in found):
                         links[index] = Link.RESET
+                state.in_turn()
             starts = np.zeros(len(part), np.int64)
             starts[opens] = 1
             numbers = np.cumsum(starts)
@@ -602,7 +604,7 @@ class SequenceChecker:
         )
 
 
-def _is_late(payload: pa.Array, index: int, where: Mapping[str, tuple[str, ...]]) -> bool:
+def _is_late(payload: pa.Array, where: Mapping[str, tuple[str, ...]], index: int) -> bool:
     return says(payload[index].as_py(), where)
 
 

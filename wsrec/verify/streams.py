@@ -361,11 +361,19 @@ class Streams:
         after = int(handoff[gap.at])
         at = int(np.searchsorted(rows, gap.at))
         before = int(handoff[rows[at - 1]]) if at else self._last_row.get(gap.conn, after)
-        self._share_between(gap, before if gap.since is None else gap.since, after)
+        self._share_between(gap, self._since(gap, before), after)
 
     def passed_over(self, gap: SequenceGap, end: int) -> None:
         """Numbers that had not come when their connection ended (ns since the epoch)."""
-        self._share_between(gap, end if gap.since is None else gap.since, end)
+        self._share_between(gap, self._since(gap, end), end)
+
+    def _since(self, gap: SequenceGap, before: int) -> int:
+        """Since when the messages of a gap may be missing; `before` where nothing can come late."""
+        if gap.since is None:
+            return before
+        # all that came before it may have been late
+        opened = [each.opened for each in self._epochs.get(gap.conn, ()) if each.connected and each.opened is not None]
+        return gap.since or max(opened, default=self.start or 0)
 
     def _share_between(self, gap: SequenceGap, before: int, after: int) -> None:
         shared = self._shared_gaps.setdefault((gap.conn, gap.channel), [])
