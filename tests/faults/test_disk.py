@@ -167,7 +167,6 @@ class TestMarkThatCannotBeWritten:
 
 # What no disk may do: it says that it wrote, or gave a name, and did not.
 LIES = [
-    fault("write", 3, "lie", "journal-"),
     fault("write", 1, "lie", "messages-"),
     fault("write", 1, "lie", "events-"),
     fault("link", 1, "lie", "messages-"),
@@ -215,3 +214,8 @@ class TestMatrix:
             found = list(pool.map(lambda lie: matrix.run(Place("writer", "none", 1, ("0", lie))), LIES))
         assert all(one.path for one in found)
         assert [one for one in found if not one.wrong] == []
+
+    def test_a_journal_that_did_not_grow_is_noticed_by_the_recorder_itself(self, matrix: Matrix):
+        found = matrix.run(Place("writer", "none", 1, ("0", fault("write", 3, "lie", "journal-"))))
+        assert (found.wrong, found.lost) == ([], 0)
+        assert any("was cut while it was written" in words for words in found.said)
