@@ -101,12 +101,14 @@ class Pulse:
     async def _serve(self, connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             asked = json.loads(await connection.recv())
+            # whoever is told that it is subscribed gets all from then on, however busy the machine is
+            number = self._due()
             await connection.send(json.dumps({"result": None, "id": asked["id"]}))
             self._clients[connection] = ""
             print(json.dumps({"opened": time.time_ns()}), flush=True)
             listening = asyncio.ensure_future(self._listen(connection))
             try:
-                await self._pulse(connection)
+                await self._pulse(connection, number)
             finally:
                 listening.cancel()
                 self._clients.pop(connection, None)
@@ -118,8 +120,8 @@ class Pulse:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     await connection.send(json.dumps({"result": None, "id": json.loads(asked)["id"]}))
 
-    async def _pulse(self, connection: ServerConnection) -> None:
-        number, transport = self._due(), connection.transport
+    async def _pulse(self, connection: ServerConnection, number: int) -> None:
+        transport = connection.transport
         while not transport.is_closing():
             due = self._due()
             if not self._clients.get(connection):
