@@ -625,15 +625,15 @@ class Streams:
         """
         if not epoch.connected:
             return True
-        if topic is not None and topic not in epoch.asked:
-            return True
         if topic is None:
             # when it was asked for may stand in what is not there
             return self._torn
+        if topic not in epoch.asked:
+            return True
         if not self._confirms:
             return False
         forgotten = (self.resumed or self._torn) and topic in epoch.forgotten
-        judged = topic in epoch.asked and not forgotten and not epoch.broke and self.ended is not None
+        judged = not forgotten and not epoch.broke and self.ended is not None
         return topic in epoch.failed or not judged
 
     def _topics(self) -> dict[int, list[Topic]]:

@@ -249,15 +249,12 @@ class _SessionReading:
             why = "cannot be read" if self._unread_hole else "is damaged or gone"
             self._lose(f"the message file of number {pair.number} {why}", line if beside is None else None)
         elif expects_events and beside is None and rows is not None:
-            first, last = rows.first_handoff, rows.last_handoff
-            if first is not None and last is not None:
-                reason = f"{unread_events}: what happened is not known"
-                self._streams.missing(first, last, reason, unread="events" in refused)
+            self._doubt(rows, f"{unread_events}: what happened is not known", unread="events" in refused)
             self._complete = False
             self._interrupt(unread_events)
         if not vouched:
-            if rows is not None and rows.first_handoff is not None and rows.last_handoff is not None:
-                self._streams.missing(rows.first_handoff, rows.last_handoff, unvouched, unread=True)
+            if rows is not None:
+                self._doubt(rows, unvouched, unread=True)
             self._interrupt(unvouched)
         if rows is not None and about is not None and messages is not None:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
@@ -274,6 +271,11 @@ class _SessionReading:
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
+
+    def _doubt(self, rows: FileRows, reason: str, *, unread: bool) -> None:
+        """Nothing is known for certain of the time of a file's rows."""
+        if self._streams is not None and rows.first_handoff is not None and rows.last_handoff is not None:
+            self._streams.missing(rows.first_handoff, rows.last_handoff, reason, unread=unread)
 
     def _interrupt(self, reason: str) -> None:
         """What is told of connections and numbers does not go on from what was told before."""
