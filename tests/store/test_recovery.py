@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from tests.conftest import events_of, messages_of, received
 from tests.store.rings import Rings, plan, writer_job
 from wsrec.ring.events import EventKind
 from wsrec.store import manifest
+from wsrec.store.job import WriterJob
 from wsrec.store.journal import Journal
 from wsrec.store.journalformat import journal_path
 from wsrec.store.recovery import recover
@@ -72,6 +74,14 @@ def fail(text: str) -> None:
 def payloads(out: Path, feed: str) -> list[bytes]:
     (file,) = (out / "messages" / f"feed={feed}").rglob("*.parquet")
     return [row for row in received(messages_of(out)) if row.startswith(feed.encode())] if file else []
+
+
+def session_of_one_feed(out: Path, **options: Any) -> tuple[WriterJob, Path]:
+    """The job of a session that records the feed `a`, and its folder."""
+    job = writer_job(out, (plan(0, feed="a"),), {"a": FEEDS["a"]}, **options)
+    folder = out / ".wsrec" / job.session
+    folder.mkdir(parents=True)
+    return job, folder
 
 
 class TestRecover:
@@ -133,9 +143,7 @@ class TestRecover:
 
     def test_rows_before_the_first_anchor_are_dated_by_it(self, tmp_path):
         rings = Rings()
-        job = writer_job(tmp_path, (plan(0, feed="a"),), {"a": FEEDS["a"]})
-        folder = tmp_path / ".wsrec" / job.session
-        folder.mkdir(parents=True)
+        job, folder = session_of_one_feed(tmp_path)
         drain, journal = rings.drain(), Journal(journal_path(folder, 7), 7, msgspec.json.encode(job))
         rings.put(b"early", event=time.monotonic_ns(), handoff=time.monotonic_ns())
         journal.append(drain.take())
@@ -159,9 +167,7 @@ class TestRecover:
 
     def test_what_stood_in_a_first_journal_that_cannot_be_read_is_lost_from_the_beginning(self, tmp_path):
         rings, began = Rings(), time.monotonic_ns()
-        job = writer_job(tmp_path, (plan(0, feed="a"),), {"a": FEEDS["a"]}, began=began)
-        folder = tmp_path / ".wsrec" / job.session
-        folder.mkdir(parents=True)
+        job, folder = session_of_one_feed(tmp_path, began=began)
         drain = rings.drain()
         for number in (1, 2):
             journal = Journal(journal_path(folder, number), number, msgspec.json.encode(job))
@@ -206,9 +212,7 @@ class TestRecover:
 
     def test_rows_behind_what_is_lost_are_dated_by_the_anchor_that_follows(self, tmp_path):
         rings = Rings()
-        job = writer_job(tmp_path, (plan(0, feed="a"),), {"a": FEEDS["a"]})
-        folder = tmp_path / ".wsrec" / job.session
-        folder.mkdir(parents=True)
+        job, folder = session_of_one_feed(tmp_path)
         drain, journal = rings.drain(), Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
         hour = 3_600 * 10**9
 

@@ -8,7 +8,7 @@ import platform
 import socket
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -218,7 +218,7 @@ class Pipeline:
                     self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
                     happened = _events(piece.slots, piece.payload)
                 part, offset = offset[: len(piece.slots)], offset[len(piece.slots) :]
-                self._take_messages(piece.slots, part, piece.payload, happened, number, piece.refused)
+                self._take_messages(_Messages(piece.slots, part, piece.payload, happened, piece.refused), number)
         self._state_bound(int(slots["handoff"][-1]), ahead)
         if self.last is not None:
             for each in self.feeds.values():
@@ -245,37 +245,28 @@ class Pipeline:
         self._disk.note(
             f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
         )
-        self._take_messages(made, offset, large_binary([b""]), [], number, [])
+        self._take_part(_Messages(made, offset, large_binary([b""]), [], []), number)
         assert self.last is not None
         self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
         known: dict[str, Any] = {"from_evidence": loss.ARRIVED, "to_evidence": loss.HANDED_OFF, "bound": loss.EXACT}
         taken = interval(_arrived(slots, offset, 0), self.last)
         self.event(self.last, EventKind.LOST_INTERVAL, conn=conn, **taken, reason="a message was set aside", **known)
 
-    def _take_messages(
-        self,
-        slots: Slots,
-        offset: Int64s,
-        payload: pa.Array,
-        happened: list[tuple[int, Event]],
-        number: int,
-        compressed: list[Refused],
-    ) -> None:
+    def _take_messages(self, messages: _Messages, number: int) -> None:
         """Write whole messages, inflated, and what they are in between: a large one in a row group of its own."""
-        ends = payload_offsets(payload)
+        ends = payload_offsets(messages.payload)
         lengths = np.diff(ends) if ends[-1] - ends[0] >= _LARGE else np.empty(0, np.int64)
         large = np.flatnonzero(lengths >= _LARGE)
         if not len(large):
-            self._take_part(slots, offset, payload, happened, number, compressed)
+            self._take_part(messages, number)
             return
-        for start, stop in itertools.pairwise(np.unique([0, *large, *(large + 1), len(slots)]).tolist()):
+        bounds = np.unique([0, *large, *(large + 1), len(messages.slots)]).tolist()
+        for start, stop in itertools.pairwise(bounds):
             alone = bool(lengths[start] >= _LARGE)
             if alone:
                 # nothing of what came before is encoded with it
                 self._settle()
-            refused = [each._replace(row=each.row - start) for each in compressed if start <= each.row < stop]
-            events = [(row - start, event) for row, event in happened if start <= row < stop]
-            self._take_part(slots[start:stop], offset[start:stop], payload[start:stop], events, number, refused)
+            self._take_part(messages.part(start, stop), number)
             if alone:
                 # so that not two of them are held, and who dies of it dies while it is taken
                 self._settle()
@@ -285,15 +276,8 @@ class Pipeline:
             feed.settle()
         pa.default_memory_pool().release_unused()
 
-    def _take_part(
-        self,
-        slots: Slots,
-        offset: Int64s,
-        payload: pa.Array,
-        happened: list[tuple[int, Event]],
-        number: int,
-        compressed: list[Refused],
-    ) -> None:
+    def _take_part(self, messages: _Messages, number: int) -> None:
+        slots, offset, payload, happened, refused = messages
         self.tell_lost(_moment(slots, offset, 0))
         # From event to event, as slices: messages with the events taken out from among them would be a copy. Of a few
         # messages that costs less than to begin anew behind each anchor, which changes nothing for them.
@@ -308,7 +292,7 @@ class Pipeline:
                 start, anchors = row + 1, []
             self._event(_moment(slots, offset, row), int(offset[row]), event)
         self._add(*_between(slots, offset, payload, [*anchors, len(slots)], start), number)
-        for row, message in compressed:
+        for row, message in refused:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
             event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
             self._event(_moment(slots, offset, row), int(offset[row]), event)
@@ -496,6 +480,33 @@ def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine])
     slots = last.stop_slot - max((ledger.stop_slot for ledger in near), default=0)
     # where lines are missing in the manifest, what is behind them is not known
     return found if found.slots == slots > 0 else None
+
+
+class _Messages(NamedTuple):
+    """Whole messages, inflated, with what turns their stamps into UTC, and what happened in between.
+
+    Attributes:
+        slots, offset, payload: of each.
+        happened: the events among them, each with its row.
+        refused: those that stay compressed.
+
+    """
+
+    slots: Slots
+    offset: Int64s
+    payload: pa.Array
+    happened: list[tuple[int, Event]]
+    refused: list[Refused]
+
+    def part(self, start: int, stop: int) -> _Messages:
+        """Those of these rows."""
+        return _Messages(
+            self.slots[start:stop],
+            self.offset[start:stop],
+            self.payload[start:stop],
+            [(row - start, event) for row, event in self.happened if start <= row < stop],
+            [each._replace(row=each.row - start) for each in self.refused if start <= each.row < stop],
+        )
 
 
 def _between(
