@@ -242,6 +242,9 @@ class TestCompletion:
         assert self.complete("record", "binance-") == ["binance-coinm", "binance-us", "binance-usdm"]
         assert self.complete("feeds", "show", "binance-us") == ["binance-us", "binance-usdm"]
 
+    def test_a_url_behind_its_name(self):
+        assert self.complete("record", "spot=") == ["spot=wss://", "spot=ws://"]
+
     def test_channels_of_the_feed_behind_a_comma(self):
         assert self.complete("record", "binance", "--channels", "trades,aggT") == ["trades,aggTrade"]
         assert self.complete("feeds", "plan", "binance", "--channels", "boo")[0] == "book"

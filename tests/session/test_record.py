@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import resource
 
+import pyarrow.parquet as pq
+
+from tests.conftest import received
 from tests.store.rings import plan
 from wsrec.session.record import check_descriptors
 
@@ -37,3 +41,31 @@ class TestDescriptors:
         server = exchange(lambda connection: connection.wait_closed())
         result = wsrec.run("record", server.url, "--out", tmp_path, "--duration", "1s", preexec_fn=limited(40, 4096))
         assert result.returncode == 3, result.stderr
+
+
+class TestUrlsOfOneHost:
+    def test_are_recorded_in_one_run_and_the_next_run_continues_their_folders(self, wsrec, exchange, tmp_path):
+        async def handler(connection):
+            await connection.send(connection.request.path)
+            await connection.close()
+
+        url = exchange(handler).url
+        urls = [f"{url}/b?key=s3cret", f"{url}/a", f"third={url}/a"]
+        for again in (urls, urls[::-1]):
+            result = wsrec.run("record", *again, "--out", tmp_path / "out", "--until-close", "--json")
+            assert result.returncode == 0, result.stderr
+        found = {}
+        for folder in (tmp_path / "out" / "messages").iterdir():
+            files = [pq.ParquetFile(file).read() for file in folder.rglob("*.parquet")]
+            found[folder.name] = [payload for file in files for payload in received(file)]
+        assert found == {
+            "feed=localhost": [b"/stream/a"] * 2,
+            "feed=localhost-2": [b"/stream/b?key=s3cret"] * 2,
+            "feed=third": [b"/stream/a"] * 2,
+        }
+        hidden = url.replace("/stream", "/***/***")
+        assert json.loads(result.stdout)["targets"] == [
+            f"third={hidden}",
+            f"localhost={hidden}",
+            f"{hidden}?key=***",
+        ]
