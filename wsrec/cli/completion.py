@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
-from wsrec.feed.schema import ConfigError, Feed
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed
 from wsrec.feed.target import ALL
 
 # A shell shows hundreds at most, and a Tab must not take long
@@ -25,7 +26,10 @@ def feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 
 def open_feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The same without markets that are closed."""
+    """The same without markets that are closed; behind `NAME=` the beginning of a URL."""
+    name, equals, _ = incomplete.partition("=")
+    if equals and re.fullmatch(NAME_PATTERN, name):
+        return [CompletionItem(f"{name}={scheme}") for scheme in ("wss://", "ws://")]
     found = [name for name in catalogue() if name.startswith(incomplete)]
     return _or_files([name for name in found if find_feed(name).closed is None], incomplete)
 

@@ -25,7 +25,7 @@ from wsrec.feed.samples import Reading, read_samples, samples_of
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema
 from wsrec.feed.shard import Shard
 from wsrec.feed.skeleton import skeleton
-from wsrec.feed.target import ALL, Wanted, resolve
+from wsrec.feed.target import ALL, Wanted, resolve, resolve_all
 from wsrec.session.record import DEMO
 from wsrec.session.runfile import load_run, run_schema
 from wsrec.units import clean, utc
@@ -143,7 +143,7 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
     if run is not None:
         if messages:
             raise ConfigError(f"{file}: found a run config, expected the YAML of a feed, to read messages with it")
-        names = [_loads(wanted) for wanted in run.wanted]
+        names = _loaded(run.wanted)
         if as_json:
             return _print_json({"file": str(file), "feeds": names})
         return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))
@@ -214,7 +214,8 @@ def plan_(
 ) -> None:
     """Show what `wsrec record TARGET` would connect to and send, without connecting.
 
-    TARGET is a feed's name, a YAML file or a ws:// or wss:// URL. Only `--symbols all` asks the exchange, for its list.
+    TARGET is a feed's name, a YAML file, or a ws:// or wss:// URL, as it is or as NAME=URL. Only `--symbols all` asks
+    the exchange, for its list.
 
     Example: wsrec feeds plan binance --symbols BTCUSDT,ETHUSDT --channels trades,book
     """
@@ -262,11 +263,11 @@ def schema(run: bool) -> None:
     _print_json(run_schema() if run else feed_schema())
 
 
-def _loads(wanted: Wanted) -> str:
-    """The name of a run config's feed, if nothing is wrong with it; nobody is asked for lists of symbols."""
-    if wanted.target == DEMO:
-        return DEMO
-    return replace(wanted, symbols=tuple(symbol for symbol in wanted.symbols if symbol != ALL)).resolved().feed.name
+def _loaded(wanted: Sequence[Wanted]) -> list[str]:
+    """The names of a run config's feeds, if nothing is wrong with them; nobody is asked for lists of symbols."""
+    asked = [replace(each, symbols=tuple(symbol for symbol in each.symbols if symbol != ALL)) for each in wanted]
+    names = (target.feed.name for target in resolve_all([each for each in asked if each.target != DEMO]))
+    return [DEMO if each.target == DEMO else next(names) for each in asked]
 
 
 def _print_readings(readings: Sequence[Reading]) -> None:

@@ -227,9 +227,9 @@ def record(
 ) -> None:
     """Record exchange feeds until stopped: every byte, six timestamps a frame, into Parquet.
 
-    TARGET is a feed of the catalogue (`wsrec feeds list`), a feed's YAML file, a ws:// or wss:// URL, or the word demo:
-    a synthetic exchange on this machine. Or it is one run config: a YAML file of feeds and options, each of which the
-    command line overrides.
+    TARGET is a feed of the catalogue (`wsrec feeds list`), a feed's YAML file, a ws:// or wss:// URL, with NAME= before
+    it or named after its host, or the word demo: a synthetic exchange on this machine. Or it is one run config: a YAML
+    file of feeds and options, each of which the command line overrides.
 
     \b
     Examples:
@@ -241,6 +241,7 @@ def record(
       wsrec record binance --out /data/captures --quiet --if-free
       wsrec record run.yaml --duration 10m
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
+      wsrec record spot=wss://host/spot perp=wss://host/perp
 
     Ctrl-C and SIGTERM finish the files. --takeover needs no pause: both record until the new one holds the folder, then
     the old one is done (status 0). Where none holds it, it is an ordinary start. Options read WSREC_RECORD_* variables.

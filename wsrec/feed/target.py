@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from wsrec.feed.listing import Listed, all_symbols
 from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.masking import mask_url
-from wsrec.feed.schema import ConfigError, Feed, Socket, check_url
+from wsrec.feed.naming import host_name, names_of
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, Socket, check_url
 from wsrec.feed.shard import Shard
 
 ALL = "all"
 _FILE_MAX = 16 << 20
+_URL = re.compile(r"wss?://", re.IGNORECASE)
+_NAMED_URL = re.compile(r"([^=?#]*)=(wss?://.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +45,24 @@ class Wanted:
     """A target as a user names it, and what is asked of it; see `resolve`.
 
     Attributes:
-        target: name of a catalogue feed, path of a YAML file, or URL.
+        target: name of a catalogue feed, path of a YAML file, or URL, with `NAME=` before it or not.
+        name: what to call a URL; by default what stands before it, or its host.
         symbols, channels, subscribe: as `resolve` takes them.
         where: what complaints about it begin with: file, line and key of a run config.
 
     """
 
     target: str
+    name: str = ""
     symbols: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
     where: str = ""
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is a URL whose name is nobody's wish."""
+        return not self.name and _URL.match(self.target) is not None
 
     def resolved(self, shard: Shard | None = None) -> Target:
         """What `resolve` makes of it.
@@ -63,9 +72,43 @@ class Wanted:
 
         """
         try:
-            return resolve(self.target, self.symbols, self.channels, self.subscribe, shard)
+            return resolve(self.target, self.symbols, self.channels, self.subscribe, shard, self.name)
         except ConfigError as error:
-            raise ConfigError("\n".join(f"{self.where}{line}" for line in str(error).split("\n"))) from error
+            raise self.wrong(str(error)) from error
+
+    def wrong(self, text: str) -> ConfigError:
+        """A complaint about it, each line of which says where it stands."""
+        return ConfigError("\n".join(f"{self.where}{line}" for line in text.split("\n")))
+
+
+def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None) -> list[Target]:
+    """What `resolve` makes of several that are recorded together: URLs without a name get one each.
+
+    Raises:
+        ConfigError: as for `resolve`, or two of them are the same URL, or have the same name.
+
+    """
+    targets = {n: each.resolved(shard) for n, each in enumerate(wanted) if not each.is_nameless}
+    nameless = {n: each for n, each in enumerate(wanted) if each.is_nameless}
+    seen: set[str] = set()
+    for each in nameless.values():
+        each.resolved(shard)
+        if each.target in seen:
+            raise each.wrong(
+                f"{mask_url(each.target)} is given twice: leave one out, or name both to record it twice: a=URL b=URL"
+            )
+        seen.add(each.target)
+    names = names_of([each.target for each in nameless.values()], {target.feed.name for target in targets.values()})
+    for (n, each), name in zip(nameless.items(), names, strict=True):
+        targets[n] = replace(each, name=name).resolved(shard)
+    taken: set[str] = set()
+    for n, each in enumerate(wanted):
+        name = targets[n].feed.name
+        if name in taken:
+            cure = "give each URL its own, as in a=URL b=URL; record others into two folders (--out)"
+            raise each.wrong(f"two targets are both named {name}: {cure}")
+        taken.add(name)
+    return [targets[n] for n in range(len(wanted))]
 
 
 def resolve(
@@ -74,21 +117,32 @@ def resolve(
     channels: Sequence[str] = (),
     subscribe: Sequence[str] = (),
     shard: Shard | None = None,
+    name: str = "",
 ) -> Target:
     """Find the feed that `target` names and what is asked of it.
 
     Args:
-        target: name of a catalogue feed, path of a YAML file, or a `ws://` or `wss://` URL.
+        target: name of a catalogue feed, path of a YAML file, or a `ws://` or `wss://` URL, which may have `NAME=`
+            before it.
         symbols: as users type them, `all`, or `@FILE`; the feed's own by default.
         channels: common names (`trades`, `book`, `bbo`, `ticker`) or the exchange's; the feed's own by default.
         subscribe: texts to send after connecting to a bare URL.
         shard: which share of the symbols to take, and of the channels that have none.
+        name: of a URL; by default its host.
 
     Raises:
         ConfigError: any of it cannot be used; the text says what can.
 
     """
-    if re.match(r"wss?://", target, re.IGNORECASE):
+    if found := _NAMED_URL.fullmatch(target):
+        if name and name != found[1]:
+            raise ConfigError(f"found two names for one URL, {name!r} and {found[1]!r}, expected one of them")
+        name, target = found.groups()
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise ConfigError(
+                f"name {name!r}: expected a-z, 0-9, dots and dashes, at most 64, as in spot=wss://HOST/PATH"
+            )
+    if _URL.match(target):
         if shard is not None:
             raise ConfigError("--shard needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")
         if symbols or channels:
@@ -96,12 +150,14 @@ def resolve(
                 "--symbols and --channels need a feed that knows them, not a bare URL: "
                 "send the exchange's own subscription with --subscribe TEXT, or name a feed (`wsrec feeds list`)"
             )
-        return Target(feed=feed_of_url(target), subscribe=tuple(subscribe))
+        return Target(feed=feed_of_url(target, name), subscribe=tuple(subscribe))
     if "://" in target:
         # Not repeated: it may hold a secret.
         raise ConfigError("expected a URL that begins with ws:// or wss://")
     feed = load_feed(Path(target)) if _is_path(target) else find_feed(target)
     feed.check_open()
+    if name:
+        raise ConfigError(f"{feed.name} has a name of its own: leave out {name!r}, which only a URL can be given")
     if subscribe:
         raise ConfigError(
             f"--subscribe is for bare URLs; {feed.name} makes its own subscriptions: use --symbols and --channels"
@@ -125,8 +181,8 @@ def resolve(
     return Target(feed=feed, symbols=chosen, channels=names, listed=listed)
 
 
-def feed_of_url(url: str) -> Feed:
-    """A feed that has nothing but an address, named after its host.
+def feed_of_url(url: str, name: str = "") -> Feed:
+    """A feed that has nothing but an address, and a name: by default its host's.
 
     Raises:
         ConfigError: it is no WebSocket URL.
@@ -134,9 +190,7 @@ def feed_of_url(url: str) -> Feed:
     """
     try:
         check_url(url)
-        host = urlsplit(url).hostname or ""
-        name = re.sub(r"[^a-z0-9.-]+", "-", host.lower()).strip(".-")[:64] or "url"
-        return Feed(name=name, description=mask_url(url)[:300], sockets={"main": Socket(url=url)})
+        return Feed(name=name or host_name(url), description=mask_url(url)[:300], sockets={"main": Socket(url=url)})
     except ValueError as error:
         raise ConfigError("cannot use this URL: expected ws://HOST/PATH or wss://HOST/PATH") from error
 

@@ -17,7 +17,7 @@ from wsrec.child import LogLine
 from wsrec.feed.plan import ConnectionPlan, plan, standbys
 from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.shard import Shard
-from wsrec.feed.target import Target, Wanted
+from wsrec.feed.target import Target, Wanted, resolve_all
 from wsrec.replay.demo import demo_exchange
 from wsrec.session.live import View
 from wsrec.session.lock import OutputLock
@@ -62,7 +62,8 @@ def record(
         raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
     with _resolved(wanted, options, shard) as (chosen, options):
         plans = plan(chosen)
-        check_names(chosen, plans)
+        if not plans:
+            raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
         check_descriptors(plans, max(len(options.cpus), 1))
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
@@ -78,7 +79,7 @@ def record(
 async def _run(
     chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: OutputLock
 ) -> Outcome:
-    names = tuple(dict.fromkeys(plan.feed if plan.topics else plan.public_url for plan in plans))
+    names = shown_names(plans)
     supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock.fds)
     beside = [asyncio.ensure_future(view.follow(supervisor))]
     if not lock.held:
@@ -93,13 +94,28 @@ async def _run(
                 await task
 
 
+def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
+    """What the targets of these connections are called: a bare URL by itself, with its name where others look alike."""
+    urls = [plan.public_url for plan in plans if not plan.topics]
+    return tuple(
+        dict.fromkeys(
+            plan.feed
+            if plan.topics
+            else plan.public_url
+            if urls.count(plan.public_url) == 1
+            else f"{plan.feed}={plan.public_url}"
+            for plan in plans
+        )
+    )
+
+
 @contextlib.contextmanager
 def _resolved(
     wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None
 ) -> Iterator[tuple[list[Target], RecordOptions]]:
     """The targets, and for `demo` an exchange that runs meanwhile."""
     if all(each.target != DEMO for each in wanted):
-        yield [each.resolved(shard) for each in wanted], options
+        yield resolve_all(wanted, shard), options
         return
     if len(wanted) > 1 or options.ca_file is not None:
         raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
@@ -152,21 +168,6 @@ def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
             "or record fewer --symbols or --channels"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else hard, hard))
-
-
-def check_names(targets: Sequence[Target], plans: Sequence[ConnectionPlan]) -> None:
-    """Make sure that no two feeds would share a folder, and that there is something to connect to.
-
-    Raises:
-        ConfigError: they would, or there is not.
-
-    """
-    names = [target.feed.name for target in targets]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two targets are both named {name}: record them into two folders (--out)")
-    if not plans:
-        raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
 
 
 def check_writable(out: Path) -> None:

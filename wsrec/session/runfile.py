@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from wsrec.feed.document import Location, read_document
 from wsrec.feed.masking import ENVIRONMENT
-from wsrec.feed.schema import ConfigError, Feed, MisfitError
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, MisfitError
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode
@@ -132,6 +132,12 @@ class RunFeed(_Model):
         description="A feed of the catalogue, the path of a feed's YAML, a ws:// or wss:// URL, or `demo`.",
         min_length=1,
         max_length=4000,
+    )
+    name: str = Field(
+        default="",
+        description="What to call a URL: the folder `feed=NAME`. By default its host; where several are of one host, "
+        "with the port or counted.",
+        pattern=rf"^$|{NAME_PATTERN}",
     )
     symbols: _Items = Field(
         default=(), description="As `--symbols`: `BTC/USDT`, `all`, `@FILE`. A list, or a text with commas."
@@ -293,6 +299,7 @@ def _wanted(feed: RunFeed, folder: Path, where: str) -> Wanted:
     is_path = feed.feed.endswith((".yaml", ".yml")) or ("/" in feed.feed and "://" not in feed.feed)
     return Wanted(
         target=str(folder / feed.feed) if is_path else feed.feed,
+        name=feed.name,
         symbols=tuple(f"@{folder / text[1:]}" if text.startswith("@") else text for text in feed.symbols),
         channels=feed.channels,
         subscribe=feed.subscribe,

@@ -1,0 +1,62 @@
+"""Names of what has none of its own: bare URLs, which are named after their host.
+
+A later run continues the folders of the one before, so a name depends on which URLs are recorded together, and not on
+their order. What stands behind the host may be secret: of two URLs of one host it is only counted, in the order of the
+URLs as they are written (`${NAME}` and not what it stands for).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from urllib.parse import urlsplit
+
+LONGEST = 64
+_PORTS = {"ws": 80, "wss": 443}
+
+
+def host_name(url: str) -> str:
+    """The host of a valid WebSocket URL, as a name: letters in lower case, digits, dots and dashes."""
+    host = urlsplit(url).hostname or ""
+    try:
+        # the longest run of zeros as one: readable, and the same however the address is written
+        groups = str(ipaddress.IPv6Address(host.partition("%")[0]))
+        host = "ipv6-" + "-".join(groups.replace("::", ":0:").strip(":").split(":"))
+    except ValueError:
+        with contextlib.suppress(UnicodeError):
+            host = host.encode("idna").decode()
+    return re.sub(r"[^a-z0-9.-]+", "-", host.lower()).strip(".-")[:LONGEST].strip(".-") or "url"
+
+
+def names_of(urls: Sequence[str], taken: Collection[str]) -> list[str]:
+    """A name for each of several different URLs, none of which is another's or one of `taken`.
+
+    The host; with its port where the ports of a host differ; counted where that is not enough.
+    """
+    ports: dict[str, set[int]] = defaultdict(set)
+    for url in urls:
+        ports[host_name(url)].add(_port(url))
+    used = set(taken)
+    names: dict[str, str] = {}
+    for url in sorted(urls, key=lambda url: (host_name(url), _port(url), url)):
+        host = host_name(url)
+        stem = _with(host, f"-{_port(url)}") if len(ports[host]) > 1 else host
+        name, count = stem, 1
+        while name in used:
+            count += 1
+            name = _with(stem, f"-{count}")
+        used.add(name)
+        names[url] = name
+    return [names[url] for url in urls]
+
+
+def _with(stem: str, ending: str) -> str:
+    return stem[: LONGEST - len(ending)].rstrip(".-") + ending
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or _PORTS.get(parts.scheme, 0)
