@@ -1,0 +1,47 @@
+"""When a host may be asked again: what its `Retry-After` says, and how long a refusal for asking too often holds."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+LONGEST = 3600.0
+"""Seconds that are waited at most, whatever a server asks for."""
+
+# RFC 6585 section 4, and what Binance says to an address that went on after 429
+LIMITED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT})
+
+# a whole number by RFC 9110; some servers write a fraction
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
+_DIGITS_MOST = 12
+
+
+def retry_after(value: str | None, moment: datetime | None = None) -> float | None:
+    """Seconds to wait by a `Retry-After` header (RFC 9110 section 10.2.3): a number, or a date in any form of HTTP's.
+
+    Args:
+        value: the header; None without one.
+        moment: now, with its time zone; the clock's by default.
+
+    Returns:
+        What the server asks for, 0 for a date that has passed; None where it says nothing that can be read.
+
+    """
+    value = (value or "").strip()
+    if _SECONDS.fullmatch(value):
+        return float(value[:_DIGITS_MOST])
+    if not value.isascii():
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+        date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+        return max((date - (moment or datetime.now(UTC))).total_seconds(), 0.0)
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+
+
+def capped(seconds: float | None) -> float | None:
+    """No more than is ever waited."""
+    return None if seconds is None else min(seconds, LONGEST)
