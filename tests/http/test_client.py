@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from tests.http.drip import POINTS, Drip
-from wsrec.http.client import HttpError, fetch, fetch_async
+from wsrec.http.attempt import HttpError
+from wsrec.http.client import fetch, fetch_async
 from wsrec.trust import tls_context
 
 DEADLINE = 0.5
@@ -210,7 +211,7 @@ class TestAnswers:
     def test_larger_than_the_limit(self, drip, context, headers):
         server = drip(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n" + (b"" if headers else b"x" * 2000))
         error = self.refused(server, context)
-        assert str(error).endswith("answered more than 1 KiB")
+        assert str(error).endswith("answered more than 1024 bytes")
 
     def test_packed_although_not_asked(self, drip, context):
         body = gzip.compress(b"[1, 2]")
@@ -226,7 +227,7 @@ class TestAnswers:
         body = gzip.compress(bytes(80 << 20), 1)
         server = drip(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         assert "answered more than 64 MiB" in str(self.refused(server, context, limit=64 << 20))
-        assert "answered more than 1 KiB" in str(self.refused(server, context))
+        assert "answered more than 1024 bytes" in str(self.refused(server, context))
 
     def test_an_endless_line_is_not_kept(self, drip, context):
         server = drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * (1 << 20))

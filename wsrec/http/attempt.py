@@ -1,0 +1,141 @@
+"""One attempt to ask a host: how long it may take, where its socket comes from, and what is said of it when it fails.
+
+A socket comes from one place, `Connect`. It is watched from before it connects, as a second descriptor of the same
+socket: shutting that down ends the connection whatever has become of the first (TLS takes it over).
+
+Errors name the host that was asked, and nothing of path, query, headers or body: these may be secret.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class HttpError(Exception):
+    """No answer that can be used. The text names the host, and holds nothing of what was sent or answered.
+
+    Attributes:
+        host: who was asked, with the port where it is not the scheme's own.
+        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `lost`, `limited` (HTTP 418 and 429),
+            `http` (any other status) or `answer` (one that cannot be taken).
+        status: of the answer; None where it does not come from one.
+        retry_after: seconds that the server asked to wait.
+
+    """
+
+    def __init__(
+        self,
+        host: str,
+        text: str,
+        cause: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{host}{text}")
+        self.host = host
+        self.cause = cause
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Attempt:
+    """What connecting may know of its request.
+
+    Args:
+        host: as errors name it.
+        timeout: seconds from now.
+
+    Attributes:
+        host: as given.
+        late: what is said of the host where time is up: `did not answer`.
+
+    """
+
+    def __init__(self, host: str, timeout: float) -> None:
+        self.host = host
+        self.late = "did not answer"
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._lock = threading.Lock()
+        self._watched: list[socket.socket] = []
+        self._ended = False
+
+    def left(self) -> float:
+        """Seconds until the deadline.
+
+        Raises:
+            TimeoutError: there are none.
+
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0 or self._ended:
+            raise TimeoutError
+        return left
+
+    def watch(self, sock: socket.socket) -> None:
+        """Have a socket shut down with the request: one that may not be connected yet.
+
+        Raises:
+            TimeoutError: the request has ended.
+
+        """
+        with self._lock:
+            if self._ended:
+                raise TimeoutError
+            self._watched.append(sock.dup())
+
+    def end(self) -> None:
+        """Shut down its sockets; whatever is under way on them fails."""
+        with self._lock:
+            self._ended = True
+            watched, self._watched = self._watched, []
+        for sock in watched:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def error(self, text: str, cause: str, status: int | None = None, retry_after: float | None = None) -> HttpError:
+        """An error of its host."""
+        return HttpError(self.host, text, cause, status, retry_after)
+
+    def expired(self) -> HttpError:
+        """The error that says how far it came until the deadline."""
+        return self.error(f" {self.late} within {self._timeout:g} s", "timeout")
+
+
+Connect = Callable[[str, int, Attempt], socket.socket]
+"""Makes a connected socket to a host and a port: says in `Attempt.late` what it is at, has each of its sockets watched
+(`Attempt.watch`) before it connects, and takes no longer than `Attempt.left`.
+
+Raises:
+    HttpError: with the words that shall be read.
+    OSError: what prevented it.
+"""
+
+
+def direct(host: str, port: int, attempt: Attempt) -> socket.socket:
+    """A connection to the host itself: its addresses one after the other, each with its share of the time."""
+    attempt.late = "was not found by the name look-up"
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    attempt.late = "did not accept the connection"
+    for left, (family, kind, protocol, _, address) in zip(reversed(range(len(addresses))), addresses, strict=True):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            attempt.watch(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(attempt.left() / (left + 1))
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            if not left:
+                raise
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise OSError("the host has no address")

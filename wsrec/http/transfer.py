@@ -1,0 +1,272 @@
+"""What is said to a host and what it answers: urllib3's HTTP, bounded in size, each read in what is left of time."""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import socket
+import ssl
+import zlib
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+import urllib3.exceptions
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from wsrec import __version__
+from wsrec.http.attempt import Attempt, Connect, HttpError
+from wsrec.http.retry import LIMITED, retry_after
+
+_PIECE = 64 << 10
+_LINE_MAX = 64 << 10
+_HEADS_MAX = 100
+_MOVED = frozenset({301, 302, 303, 307, 308})
+# those whose body is what was asked for
+_GIVEN = frozenset({200, 201, 203})
+# what stays as it is in a path and a query
+_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
+
+
+class Transfer:
+    """One request and its answer, in the thread that runs it. The arguments are those of `client.fetch`."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        url: str,
+        context: ssl.SSLContext,
+        limit: int,
+        method: str,
+        body: bytes | None,
+        redirects: int,
+        connect: Connect,
+    ) -> None:
+        self._attempt = attempt
+        self._url = urlsplit(url)
+        self._context = context
+        self._limit = limit
+        self._method = method
+        self._body = body
+        self._redirects = redirects
+        self._connect = connect
+
+    def run(self) -> bytes:
+        """The body of the answer.
+
+        Raises:
+            HttpError: there is none that can be used.
+
+        """
+        try:
+            return self._follow()
+        except HttpError:
+            raise
+        except Exception as error:  # noqa: BLE001 (what a hostile answer brings about has no end)
+            raise self._explain(error) from None
+
+    def _follow(self) -> bytes:
+        url = self._url
+        for _ in range(self._redirects + 1):
+            found = self._ask(url)
+            if isinstance(found, bytes):
+                return found
+            if not self._redirects:
+                raise self._attempt.error(" answered with a redirect, which is not followed", "http")
+            url = urlsplit(urljoin(url.geturl(), found))
+            if url[:2] != self._url[:2]:
+                raise self._attempt.error(" has moved it to another host, which is not followed", "http")
+        raise self._attempt.error(" has too many redirects", "http")
+
+    def _ask(self, url: SplitResult) -> bytes | str:
+        """The body, or where it has moved to."""
+        attempt = self._attempt
+        connection = self._connection(url)
+        try:
+            connection.connect()
+            attempt.late = "did not take the request"
+            connection.timeout = attempt.left()
+            path = quote(f"{url.path or '/'}{'?' if url.query else ''}{url.query}", safe=_URL_CHARACTERS)
+            headers = {"User-Agent": f"wsrec/{__version__}", "Accept": "application/json"}
+            if self._body is not None:
+                headers["Content-Type"] = "application/json"
+            connection.request(self._method, path, self._body, headers, preload_content=False, decode_content=False)
+            attempt.late = "did not answer"
+            connection.timeout = attempt.left()
+            with connection.getresponse() as response:
+                if response.status in _MOVED:
+                    return str(response.headers.get("Location", ""))
+                if response.status not in _GIVEN:
+                    raise self._refused(response.status, response.headers.get("Retry-After"))
+                return self._read(response)
+        finally:
+            connection.close()
+
+    def _connection(self, url: SplitResult) -> HTTPConnection:
+        host = url.hostname or ""
+        secure = url.scheme == "https"
+        port = url.port or (443 if secure else 80)
+        new_socket = functools.partial(self._connect, host, port, self._attempt)
+        connection = (
+            _Https(host, port, self._attempt, new_socket, ssl_context=self._context)
+            if secure
+            else _Http(host, port, self._attempt, new_socket)
+        )
+        # undocumented, and there since Python 2: what makes an answer of a socket
+        connection.response_class = cast(Any, functools.partial(_Answer, self._attempt))
+        return connection
+
+    def _read(self, response: urllib3.HTTPResponse) -> bytes:
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdecimal() and int(announced[:20]) > self._limit:
+            raise self._too_large()
+        unpacker = self._unpacker(response.headers.get("Content-Encoding", ""))
+        data, received = bytearray(), 0
+        self._attempt.late = "sent nothing of its answer's body"
+        while piece := response.read1(_PIECE, decode_content=False):
+            received += len(piece)
+            self._attempt.late = f"sent {received} bytes of its answer's body, and not the rest,"
+            # no more is unpacked than shows that it is too much
+            data += piece if unpacker is None else unpacker.decompress(piece, self._limit - len(data) + 1)
+            if len(data) > self._limit:
+                raise self._too_large()
+        if unpacker is not None and not unpacker.eof:
+            raise self._cut_short()
+        return bytes(data)
+
+    def _unpacker(self, coding: str) -> Any:
+        """What unpacks the body: None where nothing is to be done, as we ask for. Some servers pack all the same."""
+        coding = coding.strip().lower()
+        if coding in ("", "identity"):
+            return None
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise self._attempt.error(" packed its answer in a way that it was not asked for", "answer")
+        # finds out whether it is in gzip's form or zlib's
+        return zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+    def _refused(self, status: int, later: str | None) -> HttpError:
+        cause = "limited" if status in LIMITED else "http"
+        words = http.client.responses.get(status, "")
+        return self._attempt.error(f" answered HTTP {status} {words}".rstrip(), cause, status, retry_after(later))
+
+    def _too_large(self) -> HttpError:
+        limit = f"{self._limit >> 20} MiB" if self._limit >= 1 << 20 else f"{self._limit} bytes"
+        return self._attempt.error(f" answered more than {limit}", "answer")
+
+    def _cut_short(self) -> HttpError:
+        return self._attempt.error(" closed the connection in the middle of its answer", "lost")
+
+    def _explain(self, error: BaseException) -> HttpError:
+        """What other errors mean; their own words may have the address in them."""
+        say = self._attempt.error
+        match error:
+            case TimeoutError() | urllib3.exceptions.TimeoutError():
+                return self._attempt.expired()
+            case ssl.SSLCertVerificationError():
+                return say(f": certificate not verified: {error.verify_message}", "certificate")
+            case ssl.SSLError():
+                return say(f": TLS failed: {error.reason or 'no TLS is spoken there'}", "tls")
+            case socket.gaierror():
+                return say(f" cannot be resolved: {error.strerror}", "dns")
+            case ConnectionRefusedError():
+                return say(" refused the connection", "refused")
+            case http.client.RemoteDisconnected():
+                return say(" closed the connection without an answer", "lost")
+            case http.client.IncompleteRead():
+                return self._cut_short()
+            case ConnectionError():
+                return say(f" ended the connection: {error.strerror or 'closed'}", "lost")
+            case OSError():
+                return say(f" cannot be reached: {error.strerror or type(error).__name__}", "unreachable")
+            case urllib3.exceptions.HTTPError() if error.__context__ is not None:
+                # urllib3's wrapping of one of the others
+                return self._explain(error.__context__)
+            case http.client.HTTPException() | urllib3.exceptions.HTTPError() | zlib.error():
+                return say(f" answered what is no HTTP ({type(error).__name__})", "answer")
+            case _:
+                return say(f": the request failed ({type(error).__name__})", "answer")
+
+
+class _Http(HTTPConnection):
+    """A connection whose socket comes from elsewhere."""
+
+    def __init__(
+        self, host: str, port: int, attempt: Attempt, new_socket: Callable[[], socket.socket], **options: Any
+    ) -> None:
+        super().__init__(host, port, **options)
+        self._attempt = attempt
+        self._new_socket = new_socket
+
+    def _new_conn(self) -> socket.socket:
+        sock = self._new_socket()
+        self._attempt.late = "did not finish the TLS handshake"
+        try:
+            # Python counts a handshake as one read
+            sock.settimeout(self._attempt.left())
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+class _Https(_Http, HTTPSConnection):
+    """The same with TLS."""
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that comes within the time, behind any number of those that only announce it (RFC 9110 15.2)."""
+
+    def __init__(self, attempt: Attempt, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._timed = _Timed(cast(socket.SocketIO, self.fp.detach()), sock, attempt)
+        self.fp = _Lines(self._timed)
+
+    def begin(self) -> None:
+        super().begin()
+        self._timed.in_head = False
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # what `begin` reads a status line with: it takes 103 for the answer itself
+        for _ in range(_HEADS_MAX):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not HTTPStatus.CONTINUE <= found[1] < HTTPStatus.OK:
+                return found
+            while self.fp.readline() not in (b"\r\n", b"\n", b""):
+                pass
+        raise http.client.HTTPException("nothing but answers that announce one")
+
+
+class _Lines(io.BufferedReader):
+    """Reads no line further than shows that it is too long."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return super().readline(_LINE_MAX + 1 if size is None or size < 0 else size)
+
+
+class _Timed(io.RawIOBase):
+    """The bytes of a socket, each read no longer than the request may take; those of the head are counted."""
+
+    def __init__(self, raw: socket.SocketIO, sock: socket.socket, attempt: Attempt) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._attempt = attempt
+        self._received = 0
+        self.in_head = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._attempt.left())
+        count = self._raw.readinto(buffer)
+        self._received += count or 0
+        if self.in_head:
+            self._attempt.late = f"sent {self._received} bytes of its answer's head, and not the rest,"
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
