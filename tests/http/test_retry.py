@@ -52,7 +52,7 @@ class TestRetryAfter:
             st.text(),
             st.text("0123456789.", max_size=400),
             st.text("0123456789:,+- JanFebGMT", max_size=40),
-            st.tuples(st.integers(), st.integers(), st.integers()).map(lambda n: "Fri, %d Nov %d %d:0:0 GMT" % n),
+            st.tuples(st.integers(), st.integers()).map(lambda n: f"Fri, {n[0]} Nov {n[1]} 8:0:0 GMT"),
         )
     )
     def test_whatever_a_server_says_is_a_time_or_nothing(self, value):
