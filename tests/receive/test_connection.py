@@ -19,6 +19,7 @@ import pytest
 
 from tests.exchange import sends
 from tests.receive.conftest import OWN_WORDS, Reader, frame, text
+from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec.feed.plan import Pace
 from wsrec.receive import backoff, connection, keeper, opening, pacing, transport
@@ -56,7 +57,15 @@ class Life:
 
     waiting: type[Waiting] = Epoll
 
-    def __init__(self, url: str, ca_file: str | None = None, tls: TlsMode = TlsMode.STAMPED, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        ca_file: str | None = None,
+        tls: TlsMode = TlsMode.STAMPED,
+        *,
+        quiet: float | None = None,
+        **options: Any,
+    ) -> None:
         descriptors = SlotRing.create("t"), ByteRing.create("t", 1 << 20), ByteRing.create("t", MIN_RING)
         slots, notes, self.ring = SlotRing(descriptors[0]), ByteRing(descriptors[1]), ByteRing(descriptors[2])
         for fd in descriptors:
@@ -65,7 +74,7 @@ class Life:
         self.stopping = asyncio.Event()
         settings: dict[str, Any] = {"max_message": 1 << 26, "until_close": True, **options}
         self.connection = Keeper(
-            [Side(plan(url), self.ring)],
+            [Side(plan(url, quiet=quiet), self.ring)],
             Producer(slots, notes),
             self.waiting(),
             Gates(),
@@ -302,15 +311,10 @@ class TestAddress:
     @pytest.mark.parametrize("tls", TlsMode)
     def test_the_one_that_answered_is_told(self, exchange, ca_file, tls, monkeypatch):
         server = exchange(sends(["x"]), tls=True)
-        port = int(server.url.split(":")[2].split("/")[0])
 
         async def run() -> None:
-            async def addresses(*_: object, **__: object) -> list[Any]:
-                # as where a host has an address that does not answer, and one that does
-                tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
-                return [(*tcp, ("127.0.0.2", port)), (*tcp, ("127.0.0.1", port))]
-
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+            # as where a host has an address that does not answer, and one that does
+            monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.2", "127.0.0.1"]}))
             life = Life(server.url, str(ca_file), tls=tls)
             await asyncio.wait_for(life.task, 10)
             life.reader.take()
@@ -318,33 +322,91 @@ class TestAddress:
 
         asyncio.run(run())
 
-    def test_one_that_never_answers_leaves_time_for_the_next(self, exchange, monkeypatch):
-        monkeypatch.setattr(opening, "ADDRESS_TIMEOUT", 0.05)
+    def test_one_that_never_answers_does_not_hold_up_the_next(self, exchange, monkeypatch):
         server = exchange(sends(["x"]))
         port = int(server.url.split(":")[2].split("/")[0])
 
         async def run() -> None:
-            loop = asyncio.get_running_loop()
-            connect = loop.sock_connect
-
-            async def addresses(*_: object, **__: object) -> list[Any]:
-                tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
-                return [(*tcp, ("127.0.0.2", port)), (*tcp, ("127.0.0.1", port))]
-
-            async def black_hole(sock: socket.socket, address: Any) -> None:
-                if address[0] == "127.0.0.2":
-                    await asyncio.sleep(60)
-                await connect(sock, address)
-
-            monkeypatch.setattr(loop, "getaddrinfo", addresses)
-            monkeypatch.setattr(loop, "sock_connect", black_hole)
+            monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.2", "127.0.0.1"]}))
             life = Life(server.url)
             await asyncio.wait_for(life.task, 5)
             life.reader.take()
             assert [detail["address"] for detail in life.events(EventKind.CONNECT)] == ["127.0.0.1"]
             assert life.events(EventKind.CONNECT_FAILED) == []
 
-        asyncio.run(run())
+        with black_hole("127.0.0.2", port):
+            asyncio.run(run())
+
+    @pytest.mark.parametrize("fault", ["mute", "403", "garbage", "hangs up", "breaks soon"])
+    def test_one_that_fails_above_tcp_is_not_asked_again_before_the_next(self, exchange, monkeypatch, fault):
+        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.6)
+        server = exchange(sends(["x"]))
+        port = int(server.url.split(":")[2].split("/")[0])
+
+        def handler(sock: socket.socket) -> None:
+            if fault == "breaks soon":
+                answer(sock, text("something"))
+                return
+            request(sock)
+            if fault == "403":
+                sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            elif fault == "garbage":
+                sock.sendall(b"\x00\x01\r\n\r\n")
+            elif fault == "mute":
+                sock.recv(100)
+
+        async def run() -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.2", "127.0.0.1"]}))
+            life = Life(server.url)
+            await asyncio.wait_for(life.task, 10)
+            life.reader.take()
+            assert life.events(EventKind.CONNECT)[-1]["address"] == "127.0.0.1"
+            (failed,) = life.events(EventKind.CONNECT_FAILED)[:1]
+            assert failed["address"] == "127.0.0.2"
+            assert failed["retry_s"] is not None
+            assert f"localhost:{port} (127.0.0.2)" in failed["message"]
+
+        with RawExchange(handler, ("127.0.0.2", port)) as other:
+            asyncio.run(run())
+        assert other.accepted == 1
+
+    def test_a_refusal_is_for_good_once_each_address_has_said_so(self, monkeypatch):
+        def handler(sock: socket.socket) -> None:
+            request(sock)
+            sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        async def run(url: str) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
+            life = Life(url)
+            await asyncio.wait_for(life.task, 10)
+            life.reader.take()
+            failed = life.events(EventKind.CONNECT_FAILED)
+            assert [(one["address"], one["retry_s"] is None) for one in failed] == [
+                ("127.0.0.1", False),
+                ("127.0.0.2", True),
+            ]
+
+        with RawExchange(handler) as one, RawExchange(handler, ("127.0.0.2", one.port)):
+            asyncio.run(run(f"ws://localhost:{one.port}/ws"))
+
+    def test_the_successor_of_a_silent_connection_goes_to_another(self, monkeypatch):
+        def silent(sock: socket.socket) -> None:
+            answer(sock, b"")
+            sock.recv(100)
+
+        def lively(sock: socket.socket) -> None:
+            answer(sock, text("at last"))
+            sock.recv(100)
+
+        async def run(url: str) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
+            life = Life(url, quiet=0.2)
+            await life.until(life.reader.received)
+            await life.stop()
+            assert [one["address"] for one in life.events(EventKind.CONNECT)] == ["127.0.0.1", "127.0.0.2"]
+
+        with RawExchange(silent) as one, RawExchange(lively, ("127.0.0.2", one.port)):
+            asyncio.run(run(f"ws://localhost:{one.port}/ws"))
 
 
 class TestDeafServer:

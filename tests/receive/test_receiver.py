@@ -445,7 +445,8 @@ class TestReconnection:
         assert receiver.events(EventKind.CONNECT_FAILED) == []
         (failed,) = receiver.lines()
         assert isinstance(failed, child.FailedLine)
-        assert failed.message.startswith(f"not connected before the end: {where} did not answer in time (tried for ")
+        told = f"not connected before the end: {where} did not answer the WebSocket handshake in time (tried for "
+        assert failed.message.startswith(told)
         assert "firewall" in failed.cure
 
 
@@ -540,12 +541,15 @@ class RawExchange:
     """A server whose handler has the bare socket; each connection is closed after it.
 
     Attributes:
+        url: where it is.
+        port: the same.
         accepted: how many connections there were.
     """
 
-    def __init__(self, handler: Callable[[socket.socket], None]) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ws://127.0.0.1:{self._listening.getsockname()[1]}/"
+    def __init__(self, handler: Callable[[socket.socket], None], at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        self._listening = socket.create_server(at)
+        self.port = self._listening.getsockname()[1]
+        self.url = f"ws://{at[0]}:{self.port}/"
         self.accepted = 0
         self._handler = handler
         self._thread = threading.Thread(target=self._run, daemon=True)

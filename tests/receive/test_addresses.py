@@ -1,0 +1,87 @@
+"""wsrec.receive.addresses: in which order a host's addresses are tried, and when all of them have refused."""
+
+from __future__ import annotations
+
+import socket
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsrec.receive.addresses import ATTEMPT_DELAY, SECOND_CHANCE, AddressHistory
+from wsrec.resolver import Address
+
+A, B, C = (Address(socket.AF_INET, (f"192.0.2.{n}", 443)) for n in (1, 2, 3))
+X, Y = (Address(socket.AF_INET6, (f"2001:db8::{n}", 443, 0, 0)) for n in (1, 2))
+ALL = [A, B, C, X, Y]
+
+
+def order(history: AddressHistory, *addresses: Address) -> list[Address]:
+    return [candidate.address for candidate in history.order(addresses)]
+
+
+class TestOrder:
+    def test_the_families_take_turns_as_the_system_prefers_them(self):
+        assert order(AddressHistory(), X, Y, A, B, C) == [X, A, Y, B, C]
+
+    def test_it_begins_behind_the_one_that_failed_last(self):
+        history = AddressHistory()
+        history.failed(A, "timeout")
+        assert order(history, A, B, C) == [B, C, A]
+        history.failed(B, "http")
+        assert order(history, A, B, C) == [C, A, B]
+        history.failed(C, "http")
+        assert order(history, A, B, C) == [A, B, C]
+
+    def test_whatever_order_the_name_server_gives_them_in(self):
+        history = AddressHistory()
+        history.failed(A, "timeout")
+        history.failed(B, "timeout")
+        assert order(history, B, A, C) == [C, A, B]
+
+    def test_one_that_failed_is_not_raced_against_one_that_has_not(self):
+        history = AddressHistory()
+        history.failed(A, "timeout")
+        assert history.order([A, B, C]) == [(B, ATTEMPT_DELAY), (C, ATTEMPT_DELAY), (A, SECOND_CHANCE)]
+
+    def test_one_that_works_again_is_as_good_as_any(self):
+        history = AddressHistory()
+        history.failed(A, "timeout")
+        history.worked(A)
+        assert order(history, A, B) == [A, B]
+
+    @given(st.lists(st.sampled_from(ALL), unique=True), st.lists(st.sampled_from(ALL)))
+    def test_each_is_tried_once_and_the_last_that_failed_is_the_last(self, addresses, failures):
+        history = AddressHistory()
+        for one in failures:
+            history.failed(one, "lost")
+        tried = order(history, *addresses)
+        assert sorted(tried) == sorted(addresses)
+        if failures and failures[-1] in addresses:
+            assert tried[-1] == failures[-1]
+
+
+class TestRefusals:
+    def test_all_have_to_refuse(self):
+        history = AddressHistory()
+        history.begin((A, B))
+        history.failed(A, "http", permanent=True)
+        history.failed(B, "timeout")
+        assert not history.all_refuse
+        history.failed(B, "http", permanent=True)
+        assert history.all_refuse
+
+    def test_one_that_worked_makes_it_begin_anew(self):
+        history = AddressHistory()
+        history.begin((A,))
+        history.failed(A, "http", permanent=True)
+        history.worked(A)
+        assert not history.all_refuse
+
+    def test_a_name_that_always_has_other_addresses_refuses_some_day(self):
+        history = AddressHistory()
+        for n in range(1, 9):
+            assert not history.all_refuse or n == 1
+            one, other = (Address(socket.AF_INET, (f"192.0.2.{2 * n + k}", 443)) for k in (0, 1))
+            history.begin((one, other))
+            history.failed(one, "http", permanent=True)
+        assert history.all_refuse

@@ -1,0 +1,235 @@
+"""Networks that misbehave, and `wsrec record` as a user runs it: it goes on with what works, and ends when told to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Wsrec, events_of
+from tests.receive.conftest import text
+from tests.receive.hosts import black_hole
+from tests.receive.test_receiver import RawExchange, answer, request
+
+# An end that waits for what hangs takes 10 s and more; on a machine that is not overloaded this takes less than 3
+END = 9.0
+
+
+def may_mount() -> bool:
+    try:
+        return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+own_files = pytest.mark.skipif(not may_mount(), reason="needs root, who may give a process an /etc of its own")
+
+
+class NameServer:
+    """A name server on loopback: every name that it knows has one address, and while `mute` it says nothing.
+
+    Attributes:
+        ip: where it is, port 53.
+        mute: whether it leaves questions unanswered.
+
+    """
+
+    def __init__(self, *, mute: bool) -> None:
+        self.mute = mute
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for n in range(2, 250):
+            # two runs of the tests may want one at the same time
+            self.ip = f"127.53.{n}.1"
+            with contextlib.suppress(OSError):
+                self._socket.bind((self.ip, 53))
+                break
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                question, client = self._socket.recvfrom(2048)
+                if self.mute or not question:
+                    continue
+                end = question.index(b"\0", 12) + 5
+                (kind,) = struct.unpack(">H", question[end - 4 : end - 2])
+                found = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01" if kind == 1 else b""
+                head = question[:2] + struct.pack(">HHHHH", 0x8180, 1, bool(found), 0, 0)
+                self._socket.sendto(head + question[12:end] + found, client)
+
+    def __enter__(self) -> NameServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+class Recording:
+    """One `wsrec record`, with files of its own in the place of some of the system's."""
+
+    def __init__(self, folder: Path, *targets: str, files: dict[str, str] | None = None) -> None:
+        self.out = folder / "out"
+        command = Wsrec.command("record", *targets, "--out", self.out, "--json")
+        mounts = []
+        for path, content in (files or {}).items():
+            own = folder / path.replace("/", "_")
+            own.write_text(content)
+            mounts.append(f"mount --bind {own} {path}")
+        if mounts:
+            command = ["unshare", "--mount", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh", *command]
+        self._errors = folder / "errors"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        self.result: dict[str, Any] = {}
+
+    @property
+    def errors(self) -> str:
+        """What it has said so far."""
+        return self._errors.read_text()
+
+    def until_said(self, words: str) -> None:
+        deadline = time.monotonic() + 60
+        while words not in self.errors:
+            assert time.monotonic() < deadline, self.errors
+            time.sleep(0.02)
+
+    def stop(self) -> tuple[float, int]:
+        """End it as an operator does: how long that took (s), and its status."""
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        output, _ = self._process.communicate(timeout=120)
+        took = time.monotonic() - began
+        self.result = json.loads(output)
+        return took, self._process.returncode
+
+
+def resolv_conf(server: NameServer) -> dict[str, str]:
+    return {"/etc/resolv.conf": f"nameserver {server.ip}\noptions timeout:30 attempts:3\n"}
+
+
+def until(found: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def mute(sock: socket.socket) -> None:
+    sock.settimeout(60)
+    while sock.recv(65536):
+        pass
+
+
+def never_closes(sock: socket.socket) -> None:
+    answer(sock, text("hello"))
+    mute(sock)
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[list[str]]:
+    """URLs of servers that hang at each step there is but the look-up."""
+    with contextlib.ExitStack() as stack:
+        hole = stack.enter_context(black_hole("127.0.0.1"))
+        handlers = (mute, mute, never_closes)
+        servers = [stack.enter_context(RawExchange(one, (f"127.0.0.{n}", 0))) for n, one in enumerate(handlers, 2)]
+        secure, plain, endless = (server.url for server in servers)
+        yield [f"ws://127.0.0.1:{hole}/", secure.replace("ws:", "wss:"), plain, endless]
+
+
+class TestEnd:
+    def test_whatever_hangs_the_end_does_not(self, tmp_path):
+        with hanging() as urls:
+            recording = Recording(tmp_path, *urls)
+            recording.until_said("connected to")
+            took, status = recording.stop()
+        assert took < END
+        assert status == 4
+        assert {event["conn"] for event in events_of(recording.out, "lost_interval")} == {0, 1, 2}
+        assert events_of(recording.out, "restart") == []
+
+    @own_files
+    def test_nor_do_look_ups_and_no_other_exchange_waits_for_them(self, tmp_path):
+        connected: list[float] = []
+
+        def closes(sock: socket.socket) -> None:
+            connected.append(time.monotonic())
+            answer(sock, text("hello"))
+            if len(connected) == 1:
+                time.sleep(0.5)
+                sock.sendall(b"\x88\x02\x03\xe9")
+            else:
+                mute(sock)
+
+        names = [f"wss://h{n}.exchange.test/ws" for n in range(6)]
+        with NameServer(mute=True) as server, RawExchange(closes) as healthy:
+            recording = Recording(tmp_path, healthy.url, *names, files=resolv_conf(server))
+            until(lambda: len(connected) == 2)
+            took, status = recording.stop()
+        assert connected[1] - connected[0] < 5, "a healthy exchange waits for a name server that does not answer"
+        assert took < END
+        assert status == 4
+        assert {event["conn"] for event in events_of(recording.out, "lost_interval")} == set(range(7))
+
+
+class TestNames:
+    @own_files
+    def test_the_last_answer_of_the_name_server_is_used_once_it_is_dead(self, tmp_path):
+        def closes(sock: socket.socket) -> None:
+            answer(sock, text("hello"))
+            if exchange.accepted == 1:
+                server.mute = True
+                sock.sendall(b"\x88\x02\x03\xe9")
+            else:
+                mute(sock)
+
+        with NameServer(mute=False) as server, RawExchange(closes) as exchange:
+            recording = Recording(tmp_path, f"ws://x.exchange.test:{exchange.port}/ws", files=resolv_conf(server))
+            until(lambda: exchange.accepted == 2)
+            took, status = recording.stop()
+        assert took < END
+        assert status == 4
+        first, second = (event["detail"] for event in events_of(recording.out, "connect"))
+        assert first["dns_age_s"] is None
+        assert second["dns_age_s"] > 1
+        assert "cannot resolve 'x.exchange.test': the name server has not answered" in recording.errors
+        assert recording.errors.count(" ago are used") == 1
+
+    @own_files
+    @pytest.mark.parametrize("fault", ["mute", "403"])
+    def test_the_second_address_is_tried_once_the_first_has_failed(self, tmp_path, fault):
+        def first(sock: socket.socket) -> None:
+            request(sock)
+            if fault == "403":
+                sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            else:
+                mute(sock)
+
+        def second(sock: socket.socket) -> None:
+            answer(sock, text("hello"))
+            mute(sock)
+
+        hosts = {"/etc/hosts": "127.0.0.1 two.test\n127.0.0.2 two.test\n"}
+        with RawExchange(first) as one, RawExchange(second, ("127.0.0.2", one.port)) as two:
+            recording = Recording(tmp_path, f"ws://two.test:{one.port}/ws", files=hosts)
+            until(lambda: two.accepted)
+            until(lambda: list(recording.out.glob("**/*")) and time.sleep(0.3) is None)
+            recording.stop()
+        assert one.accepted == 1
+        assert f"two.test:{one.port} (127.0.0.1)" in recording.errors
+        (failed,) = (event["detail"] for event in events_of(recording.out, "connect_failed"))
+        assert failed["address"] == "127.0.0.1"
+        assert failed["retry_s"] < 2
+        (connect,) = (event["detail"] for event in events_of(recording.out, "connect"))
+        assert connect["address"] == "127.0.0.2"
