@@ -24,6 +24,7 @@ from wsrec import __version__
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.receive import opening
+from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
 from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
@@ -31,6 +32,7 @@ from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
+from wsrec.resolver import RESOLVER, Address, NoAnswerError
 from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
@@ -46,6 +48,8 @@ from wsrec.wire.handshake import Handshake
 RING_SIZE = 1 << 20
 MAX_MESSAGE = 64 << 20
 MAX_UNSENT = 64 << 20
+_HISTORIES: dict[tuple[str, int], AddressHistory] = {}
+_HISTORIES_MOST = 1024
 _NORMAL = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
 
 
@@ -112,10 +116,12 @@ def connect(
         try:
             async with asyncio.timeout(open_timeout) as limit:
                 await connection._open(uri, mode, None if ca_file is None else os.fspath(ca_file))
-        except BaseException:
+        except BaseException as error:
             connection._abandon()
+            if isinstance(error, Exception) or limit.expired():
+                connection._blame()
             if limit.expired():
-                raise TimeoutError(f"{uri.host}:{uri.port} did not answer within {open_timeout} s") from None
+                raise connection._too_late(uri, open_timeout) from None
             raise
         return connection
 
@@ -167,6 +173,9 @@ class Connection:
         self.address: tuple[str, int] = ("", 0)
         self.tls: TlsDetails | None = None
         self.compression: str | None = None
+        self._resolving = False
+        self._history: AddressHistory | None = None
+        self._reached: Address | None = None
         self._handshake = handshake
         self._conversation = Conversation(handshake.protocol)
         self._rules = MessageRules(max_message, validate_text=True)
@@ -284,11 +293,25 @@ class Connection:
         if self._error is not None:
             raise self._error
 
+    def _blame(self) -> None:
+        """The address that was reached did not do what a server does: the next connection begins with another."""
+        if self._history is not None and self._reached is not None:
+            self._history.failed(self._reached, "")
+
+    def _too_late(self, uri: WebSocketURI, seconds: float) -> OSError:
+        """The error of an opening that took longer than `seconds`."""
+        if self._resolving:
+            return NoAnswerError(socket.EAI_AGAIN, f"the name server did not answer for {uri.host} within {seconds} s")
+        return TimeoutError(f"{uri.host}:{uri.port} did not answer within {seconds} s")
+
     async def _open(self, uri: WebSocketURI, tls: TlsMode, ca_file: str | None) -> None:
         context = tls_context(ca_file) if uri.secure else None
-        addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
-        sock, stamped, address = await opening.connect(addresses)
-        self.address = address[0], address[1]
+        self._resolving = True
+        found = await RESOLVER.resolve(uri.host, uri.port, timeout=None)
+        self._resolving = False
+        self._history = _history(uri.host, uri.port)
+        sock, stamped, self._reached = await opening.connect(found.addresses, None, self._history)
+        self.address = self._reached.ip, self._reached.port
         if context is not None:
             self._transport, self.tls = await opening.start_tls(
                 sock, stamped=stamped, context=context, host=uri.host, mode=tls
@@ -486,6 +509,15 @@ class Connection:
                 pong.set_exception(self._as_closed())
                 # nobody has to wait for it
                 pong.exception()
+
+
+def _history(host: str, port: int) -> AddressHistory:
+    """Which addresses of a host have failed in this process, whoever connected."""
+    history = _HISTORIES.pop((host, port), None) or AddressHistory()
+    _HISTORIES[host, port] = history
+    if len(_HISTORIES) > _HISTORIES_MOST:
+        del _HISTORIES[next(iter(_HISTORIES))]
+    return history
 
 
 def _private_ring(capacity: int) -> ByteRing:

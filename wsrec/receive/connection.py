@@ -6,15 +6,19 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from enum import StrEnum
+from typing import Any
 
 import msgspec
 from websockets.frames import CloseCode
+from websockets.uri import WebSocketURI
 
 from wsrec import __version__, child
 from wsrec.feed.plan import ConnectionPlan, Subscription, divided
 from wsrec.receive import opening, timestamping
+from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
-from wsrec.receive.failure import ClosedByExchangeError
+from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
@@ -26,10 +30,12 @@ from wsrec.receive.token import secrets_of
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.receive.watch import Quiet, Watch
+from wsrec.resolver import RESOLVER, Address, Found, NoAnswerError
 from wsrec.ring import remains
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
+from wsrec.units import duration
 from wsrec.wire import deflate
 from wsrec.wire.conversation import Conversation, Sent
 from wsrec.wire.errors import HandshakeRefused, ProtocolError
@@ -47,6 +53,16 @@ _FULL_POLL = 0.005
 _END_POLL = 0.1
 
 
+class _Step(StrEnum):
+    """What an attempt to connect waits for; the words go behind "did not answer"."""
+
+    REQUEST = "the request for a token"
+    LOOK_UP = "the look-up of its name"
+    CONNECT = "the connection"
+    TLS = "the TLS handshake"
+    HANDSHAKE = "the WebSocket handshake"
+
+
 class Connection:
     """A connection of one number, opened and closed as often as its keeper wants.
 
@@ -59,6 +75,7 @@ class Connection:
         quiet: how long it may be silent.
         max_message: bytes; a larger message closes the connection with 1009.
         on_silent: told why it should be replaced, and since when it has been silent (monotonic, ns).
+        history: which of the host's addresses have failed.
 
     Attributes:
         plan: as given, but for what `divide` and `forgo_compression` have changed.
@@ -67,6 +84,7 @@ class Connection:
         stalls: how often a full ring stopped reading.
         discarded: bytes received that were no frame: of handshakes that failed, and of frames that never ended.
         opened_at: monotonic time (ns) of the last opening handshake's end.
+        address: the one that it is connected to, or was last; None where the last attempt reached none.
 
     """
 
@@ -81,12 +99,14 @@ class Connection:
         quiet: Quiet,
         max_message: int,
         on_silent: Callable[[str, int], None],
+        history: AddressHistory,
     ) -> None:
         self.plan = plan
         self.connected = False
         self.stalls = 0
         self.discarded = 0
         self.opened_at = 0
+        self.address: Address | None = None
         self.ring = ring
         self._producer = producer
         self._waiting = waiting
@@ -95,6 +115,8 @@ class Connection:
         self._quiet = quiet
         self._max_message = max_message
         self._on_silent = on_silent
+        self._history = history
+        self._step = _Step.REQUEST
         self._loop = asyncio.get_running_loop()
         self._totals = [0, 0, 0]
         # of the connection that is open now
@@ -213,6 +235,15 @@ class Connection:
         """End it, because of `error`."""
         self._on_end(error)
 
+    @property
+    def waits_for(self) -> Exception:
+        """What the attempt that is under way would fail with if its time were up now."""
+        if self._step is _Step.LOOK_UP:
+            return NoAnswerError(socket.EAI_AGAIN, "the name server has not answered")
+        if self.address is not None or self._step is _Step.REQUEST:
+            return NotInTimeError(self._step.value)
+        return TimeoutError()
+
     async def open(self, attempt: int) -> None:
         """Connect, and begin to record and to send the subscriptions.
 
@@ -221,14 +252,7 @@ class Connection:
 
         """
         try:
-            try:
-                async with asyncio.timeout(opening.CONNECT_TIMEOUT):
-                    await self._open(attempt)
-            except TimeoutError:
-                if self._handshake is not None:
-                    # who refuses and does not come to an end has refused
-                    self._handshake.give_up()
-                raise
+            await self._open(attempt)
         except BaseException as error:
             if isinstance(error, HandshakeRefused):
                 error.withhold(self._secrets)
@@ -256,21 +280,65 @@ class Connection:
             self._on_end(error)
 
     async def _open(self, attempt: int) -> None:
-        conn = self.plan.conn
-        url, uri = await address_now(self.plan, self._context)
+        self._step, self.address = _Step.REQUEST, None
+        self._history.begin()
+        async with asyncio.timeout(opening.CONNECT_TIMEOUT):
+            url, uri = await address_now(self.plan, self._context)
         self._secrets = secrets_of(self.plan, url)
+        self._step = _Step.LOOK_UP
         began = now()
-        addresses = await self._loop.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
-        resolved = now()
-        sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
-        connected = now()
+        found = await RESOLVER.resolve(uri.host, uri.port)
+        if found.news:
+            self._tell_kept(uri.host, found)
+        self._history.begin(found.addresses)
+        self._step = _Step.CONNECT
+        timings: dict[str, Any] = {"resolve_ns": now() - began, "dns_age_s": found.age}
         try:
-            self._transport = await self._security.secure(sock, uri, stamped)
+            async with asyncio.timeout(opening.time_limit(self._history)):
+                await self._dial(url, uri, found.addresses, timings)
+        except TimeoutError:
+            if self._handshake is not None:
+                # who refuses and does not come to an end has refused
+                self._handshake.give_up()
+            if self.address is None:
+                raise
+            raise NotInTimeError(self._step.value) from None
+        self._producer.event(
+            EventKind.CONNECT,
+            conn=self.plan.conn,
+            url=self.plan.public_url,
+            **timings,
+            compression=deflate.describe(deflate.agreed(self._shaken().protocol)),
+            attempt=attempt,
+        )
+        child.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
+
+    def _tell_kept(self, host: str, found: Found) -> None:
+        """Say that an old answer of the name server has to do."""
+        age = duration(None if found.age is None else found.age * 1e9)
+        what = f"cannot resolve {host!r}: {found.trouble}; its addresses of {age} ago are used"
+        child.warn(what, "check DNS: /etc/resolv.conf, and the way to it", conn=self.plan.conn)
+
+    def _shaken(self) -> Handshake:
+        assert self._handshake is not None
+        return self._handshake
+
+    async def _dial(self, url: str, uri: WebSocketURI, addresses: Sequence[Address], timings: dict[str, Any]) -> None:
+        """From the host's addresses to an open WebSocket."""
+        conn = self.plan.conn
+        resolved = now()
+        reached = await opening.connect(addresses, self._waiting.prepare, self._history)
+        self.address = reached.address
+        connected = now()
+        self._step = _Step.TLS
+        try:
+            self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
         except KtlsRefused:
             # what refused it is remembered; another mode needs a connection of its own
-            sock, stamped, address = await opening.connect(addresses, self._waiting.prepare)
-            self._transport = await self._security.secure(sock, uri, stamped)
+            reached = await opening.connect((reached.address,), self._waiting.prepare, self._history)
+            self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
         secured = now()
+        self._step = _Step.HANDSHAKE
         source = self._transport.source
         self._tell_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
 
@@ -309,20 +377,13 @@ class Connection:
                 self._handshake.eof()
             # without a name: an exception in a local of the frame that raises it is a cycle
             raise self._ended.result() or ConnectionResetError("the connection ended during the handshake")
-        self._producer.event(
-            EventKind.CONNECT,
-            conn=conn,
-            url=self.plan.public_url,
-            address=address[0],
-            port=address[1],
-            resolve_ns=resolved - began,
-            connect_ns=connected - resolved,
-            tls_ns=secured - connected,
-            handshake_ns=now() - secured,
-            compression=deflate.describe(deflate.agreed(self._handshake.protocol)),
-            attempt=attempt,
-        )
-        child.info(f"connected to {self.plan.public_url}", conn=conn)
+        timings |= {
+            "address": reached.address.ip,
+            "port": reached.address.port,
+            "connect_ns": connected - resolved,
+            "tls_ns": secured - connected,
+            "handshake_ns": now() - secured,
+        }
 
     def _tell_stamping(self, reason: str | None) -> None:
         self._producer.event(EventKind.STAMPING, conn=self.plan.conn, flags=timestamping.FLAGS, reason=reason)

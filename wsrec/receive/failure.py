@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from websockets.exceptions import InvalidURI
@@ -12,6 +13,7 @@ from websockets.frames import CloseCode
 
 from wsrec.feed.limited import is_limited
 from wsrec.receive.token import TokenError
+from wsrec.resolver import NoAnswerError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -43,6 +45,10 @@ class ClosedByExchangeError(ConnectionResetError):
         self.limited = is_limited(words)
 
 
+class NotInTimeError(TimeoutError):
+    """An address that accepted the connection did not answer what came next; the text says what that was."""
+
+
 class NobodyThereError(TimeoutError):
     """An open connection brought nothing for long, and a ping was not answered."""
 
@@ -60,9 +66,19 @@ _LIMITED = frozenset({418, 429})
 _RETRY_AFTER_MAX = 3600.0
 
 
-def explain(error: Exception, host: str, port: int) -> Failure:
-    """The failure behind an exception raised while connecting to `host` or while connected to it."""
-    where = f"{host}:{port}"
+def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> Failure:
+    """The failure behind an exception raised while connecting to `host` or while connected to it.
+
+    Args:
+        error: what was raised.
+        host: as the URL has it, without brackets.
+        port: as the URL has it.
+        at: the addresses that it is about.
+
+    """
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if at and tuple(at) != (host,):
+        where += f" ({', '.join(at)})"
     match error:
         case HandshakeRefused():
             return _refused(error, where)
@@ -89,6 +105,10 @@ def explain(error: Exception, host: str, port: int) -> Failure:
         case ssl.SSLError():
             reason = getattr(error, "reason", None) or str(error)
             return Failure("tls", f"{where}: TLS failed: {reason}", "check that the port speaks TLS (wss://)")
+        case NoAnswerError():
+            return Failure(
+                "dns", f"cannot resolve {host!r}: {error.strerror}", "check DNS: /etc/resolv.conf, and the way to it"
+            )
         case socket.gaierror():
             return Failure(
                 "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"
@@ -99,6 +119,9 @@ def explain(error: Exception, host: str, port: int) -> Failure:
             )
         case NobodyThereError():
             return Failure("timeout", f"{where}: {error}", "check the network, a firewall or a proxy between")
+        case NotInTimeError():
+            cure = "try another host of the exchange; a firewall or a proxy between may have accepted the connection"
+            return Failure("timeout", f"{where} did not answer {error} in time", cure)
         case TimeoutError():
             return Failure(
                 "timeout", f"{where} did not answer in time", "check the network, a firewall or a proxy between"

@@ -20,6 +20,7 @@ from websockets.uri import parse_uri
 
 from wsrec import child
 from wsrec.feed.plan import ConnectionPlan
+from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.answers import Pinged
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.clock import now
@@ -152,6 +153,7 @@ class Keeper:
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
         quiet = Quiet(self.plan.quiet)
+        self._history = AddressHistory()
         self._sides = [
             Connection(
                 side.plan,
@@ -162,6 +164,7 @@ class Keeper:
                 quiet=quiet,
                 max_message=max_message,
                 on_silent=functools.partial(self._on_silent, side.plan.conn),
+                history=self._history,
             )
             for side in sides
         ]
@@ -253,7 +256,7 @@ class Keeper:
 
     def never_open(self) -> Failure:
         """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
-        return self.failure or explain(TimeoutError(), self._uri.host, self._uri.port)
+        return self.failure or self._explain(self._last_active.waits_for, self._last_active)
 
     def check_stamps(self) -> None:
         """Tell of a NIC whose clock no other can be compared with."""
@@ -269,7 +272,11 @@ class Keeper:
             self._early_wish = conn, reason
 
     def _on_silent(self, conn: int, reason: str, since: int) -> None:
-        if self._active is not None and self._active.plan.conn == conn:
+        side = next(side for side in self._sides if side.plan.conn == conn)
+        if side.address is not None:
+            # its successor is to go elsewhere
+            self._history.failed(side.address, "silent")
+        if side is self._active:
             self._silent_since = since
         self.renew(conn, reason)
 
@@ -363,14 +370,16 @@ class Keeper:
             wait: float | None
             if not refused:
                 self._prospects.hope(self)
-                wait = backoff.next(failure.retry_after, failure.cause)
+                # another address need not wait for what this one wants, unless all of the host counts how often we come
+                elsewhere = self._history.fresh and failure.cause != "limited"
+                wait = backoff.next() if elsewhere else backoff.next(failure.retry_after, failure.cause)
             elif self._prospects.give_up(self):
                 wait = None
             else:
                 wait = backoff.refused(failure.retry_after)
             if failure.cause == "limited" and wait is not None:
                 self._gate.shut(wait)
-            self._tell_failure(new.plan.conn, failure, wait, backoff.attempts)
+            self._tell_failure(new, failure, wait, backoff.attempts)
             # the receiver's collector is off; an attempt that failed may leave cycles that hold sockets and buffers
             gc.collect()
             if wait is None:
@@ -398,8 +407,28 @@ class Keeper:
                 await self._gate.enter()
                 await new.open(attempt)
         except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
-            return explain(error, self._uri.host, self._uri.port)
+            failure = self._explain(error, new)
+            if new.address is not None:
+                self._history.failed(new.address, failure.cause, permanent=failure.permanent)
+                if failure.permanent and not self._history.all_refuse:
+                    return failure._replace(permanent=False)
+            return failure
         return None
+
+    def _explain(self, error: Exception, side: Connection) -> Failure:
+        """The failure behind an exception, with the address that it is about, or all that were tried."""
+        at = tuple(self._history.tried) if side.address is None else (side.address.ip,)
+        return explain(error, self._uri.host, self._uri.port, at)
+
+    def _judge(self, side: Connection, *, proven: bool) -> None:
+        """Remember of an open connection that has ended whether its address is one to come back to first."""
+        if side.address is None:
+            return
+        broke = isinstance(side.reason_of_end(), TimeoutError) if side.ended else False
+        if not proven or broke:
+            self._history.failed(side.address, "lost")
+        elif side.proved and self._silent_since is None:
+            self._history.worked(side.address)
 
     def _forgo_compression(self, conn: int, refused: CompressionRefused) -> None:
         """Offer none any more: every exchange also sends messages as they are."""
@@ -420,7 +449,8 @@ class Keeper:
                 if self._loop.time() >= self._takes_over_at(old, spoken_at):
                     return None
             await asyncio.sleep(_PATIENCE_POLL)
-        failure = explain(new.reason_of_end(), self._uri.host, self._uri.port)
+        failure = self._explain(new.reason_of_end(), new)
+        self._judge(new, proven=False)
         new.tear_down()
         return failure
 
@@ -468,6 +498,8 @@ class Keeper:
                 # it was behind when the other one came
                 self._lost_unread(old, unread, loss.REPLACED, since)
             last = old.last_event
+            if not old.ended:
+                self._judge(old, proven=True)
             old.tear_down()
             self._tell_replaced(old, new, reason, since, last)
         self._died = None
@@ -485,12 +517,13 @@ class Keeper:
             return
         error = active.reason_of_end()
         active.learn(error)
-        self.failure = explain(error, self._uri.host, self._uri.port)
+        self.failure = self._explain(error, active)
+        proven = time.monotonic() - self._opened_since > _PROVEN
+        self._judge(active, proven=proven)
         self._lost_since = Since(active.tear_down(), loss.LAST_BYTE)
         if self._silent_since is not None and self._silent_since < self._lost_since.time:
             self._lost_since = Since(self._silent_since, loss.LAST_MESSAGE)
         self._silent_since = None
-        proven = time.monotonic() - self._opened_since > _PROVEN
         if proven:
             self._backoff.reset()
         if trying:
@@ -504,7 +537,7 @@ class Keeper:
             self._gate.shut(self._retry_in)
         beside = next((side for side in self._sides if side.connected and not side.ended), None)
         if beside is None:
-            self._tell_failure(active.plan.conn, self.failure, self._retry_in, self._backoff.attempts)
+            self._tell_failure(active, self.failure, self._retry_in, self._backoff.attempts)
         else:
             child.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
         gc.collect()
@@ -595,18 +628,20 @@ class Keeper:
             bound=since.bound,
         )
 
-    def _tell_failure(self, conn: int, failure: Failure, wait: float | None, attempt: int) -> None:
+    def _tell_failure(self, side: Connection, failure: Failure, wait: float | None, attempt: int) -> None:
         self._producer.event(
             EventKind.CONNECT_FAILED,
-            conn=conn,
+            conn=side.plan.conn,
             cause=failure.cause,
             message=failure.message,
             cure=failure.cure,
             retry_s=wait,
             attempt=attempt,
+            address=None if side.address is None else side.address.ip,
+            tried=self._history.tried,
         )
         again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
-        child.error(f"{failure.message}; {again}", failure.cure, conn=conn)
+        child.error(f"{failure.message}; {again}", failure.cure, conn=side.plan.conn)
 
 
 async def _wait(task: asyncio.Future[Any]) -> None:
