@@ -452,6 +452,27 @@ class TestCompression:
         with pytest.raises(wsrec.ConnectionClosed, match="1009"):
             run(until_closed(server.url, print, compression="deflate", max_message=1 << 16))
 
+    @pytest.mark.parametrize("offered", [None, "deflate"])
+    def test_a_server_that_compresses_unasked_behind_an_early_hint_byte_by_byte(self, offered):
+        stream = zlib.compressobj(wbits=-15)
+        sent = [b"one and the same words", b"one and the same words", b"the same words"]
+
+        def serve(client: Any) -> None:
+            accepted = b"".join(request(client).data_to_send())[:-2]
+            data = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + accepted
+            data += b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+            for message in sent:
+                packed = stream.compress(message) + stream.flush(zlib.Z_SYNC_FLUSH)[:-4]
+                data += frame(TEXT, packed, rsv1=True)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in data + frame(CLOSE, b"\x03\xe8"):
+                client.sendall(bytes((byte,)))
+
+        client = Client()
+        with RawExchange(serve) as server:
+            run(until_closed(server.url, client, compression=offered))
+        assert client.messages == [(TEXT, message) for message in sent]
+
     def test_compressed_text_is_validated(self):
         stream = zlib.compressobj(wbits=-15)
         packed = stream.compress(b"\xff") + stream.flush(zlib.Z_SYNC_FLUSH)[:-4]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 from websockets.server import ServerProtocol
 
 from tests.exchange import sends
-from tests.receive.conftest import Reader, text
+from tests.receive.conftest import Reader, frame, text
 from wsrec import child
 from wsrec.feed.plan import ConnectionPlan, KeepAlive, Subscription
 from wsrec.receive import ktls
@@ -588,3 +589,25 @@ def request(connection: socket.socket) -> ServerProtocol:
 def answer(connection: socket.socket, behind: bytes) -> None:
     """Accept a handshake, with frames in the same segment."""
     connection.sendall(b"".join(request(connection).data_to_send()) + behind)
+
+
+class TestCompressionThatNobodyAskedFor:
+    def test_of_a_server_that_insists_is_recorded_as_it_comes(self, receive):
+        stream = zlib.compressobj(wbits=-15)
+        sent = [stream.compress(b"same words") + stream.flush(zlib.Z_SYNC_FLUSH)[:-4] for _ in range(2)]
+
+        def serve(sock: socket.socket) -> None:
+            accepted = b"".join(request(sock).data_to_send())[:-2]
+            sock.sendall(accepted + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+            sock.sendall(b"".join(frame(TEXT, data, rsv1=True) for data in sent))
+            while sock.recv(65536):
+                pass
+
+        with RawExchange(serve) as server:
+            receiver = receive(plan(server.url, compression="deflate"))
+            receiver.until(lambda: receiver.reader.received()[1:])
+            assert receiver.reader.received() == [(TEXT, data) for data in sent]
+            assert receiver.event(EventKind.CONNECT)["compression"] == "permessage-deflate"
+            assert receiver.stop() == 0
+        assert server.accepted == 2
+        assert b"compresses although nobody asked" in receiver.output

@@ -13,7 +13,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from tests.wire.test_handshake import URL, Server
 from wsrec.wire import deflate
 from wsrec.wire.deflate import Inflater
-from wsrec.wire.errors import CompressionRefused, HandshakeError, ProtocolError
+from wsrec.wire.errors import CompressionRefused, ProtocolError
 from wsrec.wire.handshake import Handshake
 
 
@@ -34,19 +34,18 @@ class TestAgreement:
 
     def test_what_was_agreed_is_told_as_the_header_says_it(self):
         text = "permessage-deflate; server_no_context_takeover; client_max_window_bits=12"
-        assert deflate.describe(deflate.agreed(handshake(text).protocol)) == text
+        assert deflate.describe(handshake(text).compression) == text
 
     def test_a_server_that_declines_sends_as_it_is(self):
-        assert deflate.describe(deflate.agreed(handshake(None).protocol)) is None
+        assert deflate.describe(handshake(None).compression) is None
 
     def test_one_that_compresses_in_another_way_is_turned_down(self):
         with pytest.raises(CompressionRefused, match="permessage-deflate"):
             handshake("permessage-deflate")
 
-    def test_one_that_compresses_unasked_breaks_the_handshake(self):
-        with pytest.raises(HandshakeError) as raised:
-            handshake("permessage-deflate", offered=False)
-        assert not isinstance(raised.value, CompressionRefused)
+    def test_one_that_compresses_unasked_is_believed(self):
+        made = handshake("permessage-deflate", offered=False)
+        assert (deflate.describe(made.compression), made.is_unasked) == ("permessage-deflate", True)
 
 
 class TestInflater:

@@ -7,8 +7,10 @@ import http
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.server import ServerProtocol
 
+from wsrec.wire import deflate
 from wsrec.wire.errors import HandshakeError, HandshakeRefused
 from wsrec.wire.handshake import MAX_BODY, MAX_HEAD, Handshake
 
@@ -100,6 +102,15 @@ class TestAccepted:
         assert handshake.feed(memoryview(data + b"\x81\x02hi")) == len(data)
 
 
+def agreed() -> PerMessageDeflate:
+    return PerMessageDeflate(
+        remote_no_context_takeover=True,
+        local_no_context_takeover=False,
+        remote_max_window_bits=10,
+        local_max_window_bits=15,
+    )
+
+
 class TestAcceptedInOtherShapes:
     """What proxies and load balancers put around the answer."""
 
@@ -145,6 +156,66 @@ class TestAcceptedInOtherShapes:
         assert handshake.feed(memoryview(data)) == len(data)
         assert handshake.complete
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"HTTP/1.1 101", b"HTTP/1.0 101"),
+            (b"Connection: Upgrade", b"Connection: keep-alive,\r\n\t Upgrade"),
+            (b"Connection: Upgrade", b"X-Folded: a\r\n b: c\r\nConnection: keep-alive\r\nConnection: Upgrade"),
+            (b"Upgrade: websocket", b"Upgrade: websocket\r\nUpgrade: WebSocket"),
+            (b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: \r\nSec-WebSocket-Protocol:\r\n\r\n"),
+            (b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: v1\r\n\r\n"),
+            (b"\r\n", b"\n"),
+        ],
+        ids=["1.0", "folded", "two lines", "twice", "empty", "a subprotocol that nobody asked for", "bare LF"],
+    )
+    @pytest.mark.parametrize("size", [1, 10_000])
+    def test_whatever_a_server_makes_of_its_lines(self, handshake, server, old, new, size):
+        accepted = server.accept()
+        assert old in accepted
+        accepted = accepted.replace(old, new)
+        data, fed = memoryview(accepted + b"\x81\x02\n\n"), 0
+        while not handshake.complete:
+            assert fed < len(data)
+            fed += handshake.feed(data[fed : fed + size])
+        assert fed == len(accepted)
+
+    def test_the_same_key_twice(self, handshake, server):
+        accepted = server.accept()
+        (line,) = (line for line in accepted.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Accept"))
+        data = accepted.replace(line, line + b"\r\n" + line)
+        assert handshake.feed(memoryview(data)) == len(data)
+        assert handshake.complete
+
+    def test_with_the_subprotocol_that_a_header_asks_for(self):
+        for chosen in ("v2.json", "v1.json"):
+            handshake = Handshake(URL, {"sec-websocket-protocol": "v1.json, v2.json"})
+            server = Server(handshake)
+            assert server.request.headers.get_all("Sec-WebSocket-Protocol") == ["v1.json, v2.json"]
+            handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Protocol=chosen)))
+            assert handshake.complete
+
+    @pytest.mark.parametrize(
+        "chosen", ["permessage-deflate", "permessage-deflate; client_max_window_bits=12; server_max_window_bits=10"]
+    )
+    def test_by_who_compresses_although_nothing_was_offered(self, handshake, server, chosen):
+        handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Extensions=chosen)))
+        assert handshake.complete
+        assert handshake.compression is not None
+        assert handshake.is_unasked
+        # who does not keep to what was agreed may not read what is compressed
+        handshake.protocol.send_text(b"hello hello hello")
+        ((first, *_), *_) = handshake.protocol.data_to_send()
+        assert first == 0x81
+
+    def test_who_compresses_as_offered_was_asked(self):
+        handshake = Handshake(URL, {}, deflate.offer(context_takeover=False))
+        server = Server(handshake)
+        handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Extensions=deflate.describe(agreed()))))
+        assert handshake.complete
+        assert handshake.compression is not None
+        assert not handshake.is_unasked
+
 
 class TestRefused:
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500, 502, 503])
@@ -184,10 +255,16 @@ class TestRefused:
             handshake.feed(memoryview(data))
         assert (caught.value.status, caught.value.body) == (503, "sorry")
 
-    def test_a_long_body_is_shown_by_its_beginning_and_never_breaks_the_text(self, handshake, server):
+    def test_a_body_is_there_as_a_whole_line_by_line_and_as_text(self, handshake, server):
+        body = b"\xff\r\n\x1b[31m\tx\n" + b"y" * 5000
         with pytest.raises(HandshakeRefused) as caught:
-            handshake.feed(memoryview(answer("500 X", b"\xff" * 5000, Content_Length=5000)))
-        assert caught.value.body == "\N{REPLACEMENT CHARACTER}" * 500
+            handshake.feed(memoryview(answer("500 X", body, Content_Length=len(body))))
+        assert caught.value.body == "\ufffd\n\ufffd[31m x\n" + "y" * 5000
+
+    def test_lines_with_a_secret_or_its_beginning_are_left_out(self):
+        refused = HandshakeRefused(403, "No s3cr3t-key", None, "fine\nno s3cr3t-kxx\nfine too", "s3cr3t-k.test")
+        refused.withhold({"s3cr3t-key", "other"})
+        assert (str(refused), refused.body, refused.location) == ("HTTP 403", "fine\n***\nfine too", None)
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
@@ -250,6 +327,15 @@ class TestRefused:
         assert str(caught.value) == "HTTP 403 Forb\N{REPLACEMENT CHARACTER}[31midden"
         assert (caught.value.status, caught.value.body, caught.value.retry_after) == (403, "restricted", None)
 
+    @pytest.mark.parametrize("size", [1, 10_000])
+    def test_by_http_1_0_with_its_whole_body(self, handshake, size):
+        data = memoryview(b"HTTP/1.0 503 Busy\r\nRetry-After: 7\r\n\r\n" + b"wait " * 20)
+        for at in range(0, len(data), size):
+            handshake.feed(data[at : at + size])
+        with pytest.raises(HandshakeRefused) as caught:
+            handshake.eof()
+        assert (caught.value.status, caught.value.retry_after, caught.value.body) == (503, 7.0, "wait " * 20)
+
     @pytest.mark.parametrize("line", ["403", "403 ", "403 No\r\nno colon"])
     def test_by_a_head_that_is_odd_elsewhere(self, handshake, server, line):
         with pytest.raises(HandshakeRefused) as caught:
@@ -271,7 +357,7 @@ class TestRefused:
 
 class TestNoValidAnswer:
     @pytest.mark.parametrize(
-        "data", [b"SSH-2.0-OpenSSH\r\n", b"\x15\x03\x01\x00\x02\x02\x46", b"H", b"HTTP/1.0 200 OK\r\n"]
+        "data", [b"SSH-2.0-OpenSSH\r\n", b"\x00\x03\x01\x00\x02\x02\x46", b"H", b"HTTP/2 200 OK\r\n"]
     )
     def test_what_is_no_http_1_1_is_refused_at_once(self, handshake, server, data):
         if b"HTTP/1.1 ".startswith(data):
@@ -279,6 +365,12 @@ class TestNoValidAnswer:
             data = b"i there"
         with pytest.raises(HandshakeError, match="no HTTP"):
             handshake.feed(memoryview(data))
+
+    @pytest.mark.parametrize("size", [1, 7])
+    def test_a_port_that_speaks_tls_is_told(self, handshake, size):
+        with pytest.raises(HandshakeError, match="the port speaks TLS") as caught:
+            handshake.feed(memoryview(b"\x15\x03\x01\x00\x02\x02\x46"[:size]))
+        assert "wss://" in caught.value.hint
 
     def test_a_head_without_end_is_bounded(self, handshake, server):
         handshake.feed(memoryview(b"HTTP/1.1 101 Switching Protocols\r\n"))
@@ -311,14 +403,16 @@ class TestNoValidAnswer:
         with pytest.raises(HandshakeError, match=name):
             handshake.feed(memoryview(server.accept_with(**{name: "h2c"})))
 
-    def test_an_extension_that_we_did_not_offer(self, handshake, server):
+    @pytest.mark.parametrize("name", ["x-webkit-deflate-frame", "permessage-deflate; no_such", "permessage-deflate, x"])
+    def test_an_extension_that_we_did_not_offer(self, handshake, server, name):
         with pytest.raises(HandshakeError, match="extension"):
-            handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Extensions="permessage-deflate")))
+            handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Extensions=name)))
         assert not handshake.complete
 
-    def test_a_subprotocol_that_we_did_not_offer(self, handshake, server):
+    def test_another_subprotocol_than_those_that_a_header_asks_for(self):
+        handshake = Handshake(URL, {"Sec-WebSocket-Protocol": "v1"})
         with pytest.raises(HandshakeError, match="subprotocol"):
-            handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Protocol="chat")))
+            handshake.feed(memoryview(Server(handshake).accept_with(Sec_WebSocket_Protocol="chat")))
 
 
 class TestClosedEarly:

@@ -358,7 +358,7 @@ class Connection:
         # no slot refers to these bytes, so no slot gives them back
         self._ring.tail.publish(self._ring.tail.read() + consumed)
         if self._handshake.complete:
-            extension = deflate.agreed(self._handshake.protocol)
+            extension = self._handshake.compression
             if extension is not None:
                 self.compression = deflate.describe(extension)
                 self._rules.compression = True

@@ -308,10 +308,11 @@ class Connection:
             conn=self.plan.conn,
             url=self.plan.public_url,
             **timings,
-            compression=deflate.describe(deflate.agreed(self._shaken().protocol)),
+            compression=deflate.describe(self._shaken().compression),
             attempt=attempt,
         )
-        child.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
+        unasked = ", which compresses although nobody asked it to" if self._shaken().is_unasked else ""
+        child.info(f"connected to {self.plan.public_url}{unasked}", conn=self.plan.conn)
 
     def _tell_kept(self, host: str, found: Found) -> None:
         """Say that an old answer of the name server has to do."""
@@ -409,7 +410,7 @@ class Connection:
             self._on_end(error)
             return len(data)
         if self._handshake.complete:
-            self._rules.compression = deflate.agreed(self._handshake.protocol) is not None
+            self._rules.compression = self._handshake.compression is not None
             self._hot.open = True
             self._conversation = Conversation(self._handshake.protocol)
             self.connected = True

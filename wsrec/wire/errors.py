@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 from websockets.frames import CloseCode
 
+MASK = "***"
+"""Stands for a line that repeats a secret."""
 # so much of a secret's beginning gives it away; what is shown of a body may end in its middle
 _TELLING = 8
 
@@ -19,7 +21,16 @@ class ProtocolError(Exception):
 
 
 class HandshakeError(Exception):
-    """The answer to the opening handshake is no valid one (RFC 6455 section 4.1)."""
+    """The answer to the opening handshake is no valid one (RFC 6455 section 4.1).
+
+    Attributes:
+        hint: what to do about it, where the answer tells.
+
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class CompressionRefused(HandshakeError):  # noqa: N818 (an answer, as below)
@@ -32,7 +43,7 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
     Attributes:
         status: HTTP status code.
         retry_after: seconds to wait by the Retry-After header (RFC 9110 10.2.3), None without one to be read.
-        body: the beginning of the answer's body, as printable text.
+        body: the answer's body as far as it was read, as text that is printable but for its line breaks.
         location: the host of the Location header, printable; None where it has none.
 
     """
@@ -47,8 +58,11 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
         self.location = location
 
     def withhold(self, secrets: Collection[str]) -> None:
-        """Leave out the server's words where they have one of `secrets`, or its beginning, in them."""
+        """Leave out of the server's words each line that has one of `secrets`, or its beginning, in it."""
         heads = [secret[:_TELLING] for secret in secrets]
-        if any(head in text for head in heads for text in (str(self), self.body, self.location or "")):
+        if any(head in str(self) for head in heads):
             self.args = (f"HTTP {self.status}",)
-            self.body, self.location = "", None
+        if any(head in (self.location or "") for head in heads):
+            self.location = None
+        lines = self.body.split("\n")
+        self.body = "\n".join(MASK if any(head in line for head in heads) else line for line in lines)

@@ -4,7 +4,9 @@ The answer's bytes are fed in as they arrive, in the ring. `feed` tells how many
 frames which came in the same read stay where they are, with their stamps.
 
 Proxies and load balancers put around the answer what the library does not take: answers that only announce it (RFC 9110
-section 15.2), lines longer or more than its limits. So it is given the answer itself, and of its head what it looks at.
+section 15.2), lines longer or more than its limits, folded or repeated ones. So it is given the answer itself, and of
+its head what it looks at, as it takes it. Where RFC 6455 has a client give up although nothing is in doubt (a
+subprotocol or compression that nobody asked for), a recorder records.
 """
 
 from __future__ import annotations
@@ -19,19 +21,29 @@ from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidStatus, NegotiationError
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
+from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from wsrec.wire import deflate
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused
 
 # What the head may take of the ring, with those of the answers that only announce it
 MAX_HEAD = 64 << 10
-# What is read of a refusal's body before it counts as read: only its beginning is shown
+# What is read of a refusal's body before it counts as read
 MAX_BODY = 64 << 10
-_BODY_SHOWN = 500
 _HOST_SHOWN = 255
-_STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9]) ([0-9]{3})(?: ([^\r\n]*))?\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: ([^\r\n]*))?\r?\n")
+# RFC 9112 section 2.2: a line may end in LF alone
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_FOLDED = re.compile(rb"\r\n[ \t]+")
+_EMPTY = re.compile(rb"sec-websocket-(?:extensions|protocol)[ \t]*:[ \t]*", re.IGNORECASE)
+_EXTENSIONS = re.compile(rb"sec-websocket-extensions[ \t]*:[ \t]*permessage-deflate[ \t]*(?:;|$)", re.IGNORECASE)
+_SUBPROTOCOL = re.compile(rb"sec-websocket-protocol[ \t]*:", re.IGNORECASE)
+# A record of alerts (RFC 8446 section 5.1): a server's answer to a request that is not encrypted
+_TLS_ALERT = b"\x15"
 _REASON_SHOWN = 500
+_PROTOCOL = "sec-websocket-protocol"
 _LOOKED_AT = re.compile(
     rb"(?:upgrade|connection|sec-websocket-(?:accept|extensions|protocol)|content-length|transfer-encoding"
     rb"|retry-after|location)[ \t]*:",
@@ -50,6 +62,8 @@ class Handshake:
     Attributes:
         protocol: the `websockets` protocol, which goes on to serialise the frames that we send.
         complete: whether the server has accepted.
+        compression: what it compresses by; None where messages come as they are, and before it has accepted.
+        is_unasked: whether it compresses although that was not offered.
 
     Raises:
         websockets.exceptions.InvalidURI: the URL is no WebSocket URL.
@@ -59,8 +73,16 @@ class Handshake:
     def __init__(
         self, url: str, headers: Mapping[str, str], compression: ClientPerMessageDeflateFactory | None = None
     ) -> None:
-        self.protocol = ClientProtocol(parse_uri(url), extensions=None if compression is None else [compression])
+        asked = [text for name, value in headers.items() if name.lower() == _PROTOCOL for text in value.split(",")]
+        self.protocol = ClientProtocol(
+            parse_uri(url),
+            extensions=None if compression is None else [compression],
+            subprotocols=[Subprotocol(text.strip()) for text in asked] or None,
+        )
         self.complete = False
+        self.compression: PerMessageDeflate | None = None
+        self.is_unasked = False
+        self._offered = compression is not None
         self._headers = headers
         self._head = bytearray()
         self._body = bytearray()
@@ -95,7 +117,7 @@ class Handshake:
             if _is_announcement(answer):
                 self._announced += len(answer)
                 continue
-            self._head[:] = _of_interest(answer)
+            self._head[:] = self._as_taken(answer)
             self.protocol.receive_data(bytes(self._head))
             self._check(bytes(data[consumed:]))
             if self.complete:
@@ -108,18 +130,38 @@ class Handshake:
         """The head that ends in `data`, with how many of these bytes are its; None until more has come."""
         before = len(self._head)
         self._head += data
-        end = self._head.find(b"\r\n\r\n", max(before - 3, 0)) + 4
-        found = end >= 4
-        if self._announced + (end if found else len(self._head)) > MAX_HEAD:
+        found = _END_OF_HEAD.search(self._head, max(before - 2, 0))
+        end = found.end() if found else len(self._head)
+        if self._announced + end > MAX_HEAD:
             raise HandshakeError(f"the answer's head is larger than {MAX_HEAD} bytes")
         if found:
             head = bytes(self._head[:end])
             self._head.clear()
             return end - before, head
         # refused at once, instead of waiting for an end of the head
-        if not b"HTTP/1.1 ".startswith(self._head[:9]):
-            raise HandshakeError(f"the answer is no HTTP: {bytes(self._head[:40])!r}")
+        if self._head.startswith(_TLS_ALERT):
+            raise HandshakeError("the port speaks TLS", "write wss:// in place of ws://")
+        if not b"HTTP/1.1 ".startswith(self._head[:7] + re.sub(rb"^[0-9]", b"1", self._head[7:9])):
+            raise HandshakeError(
+                f"the answer is no HTTP: {bytes(self._head[:40])!r}", "check the port: something else answers there"
+            )
         return None
+
+    def _as_taken(self, head: bytes) -> bytes:
+        """A head as the library takes it: without the lines that nobody looks at, unfolded, none twice."""
+        found = _STATUS_LINE.match(head := re.sub(rb"\r?\n", b"\r\n", head))
+        if found is None:
+            return head
+        status, reason = found.groups(b"")
+        given = _FOLDED.sub(b" ", head[found.end() - 2 : -2])[2:].split(b"\r\n")
+        lines = [line for line in given if _LOOKED_AT.match(line) and not _EMPTY.fullmatch(line)]
+        if self.protocol.available_subprotocols is None:
+            lines = [line for line in lines if not _SUBPROTOCOL.match(line)]
+        if not self._offered and sum(map(bool, map(_EXTENSIONS.match, lines))):
+            self.is_unasked = True
+            self.protocol.available_extensions = [deflate.offer(context_takeover=True)]
+        lines = list({line.lower() if line[:8].lower() == b"upgrade:" else line: line for line in lines}.values())
+        return b"\r\n".join([b" ".join((b"HTTP/1.1", status, reason[:_REASON_SHOWN])), *lines, b"", b""])
 
     def _feed_body(self, data: memoryview) -> int:
         self._body += data
@@ -172,36 +214,31 @@ class Handshake:
             cause = error.__cause__ if not isinstance(error, InvalidHandshake) or error.__cause__ else error
             raise HandshakeError(str(cause or error)) from error
         self.complete = bool(self.protocol.events_received())
+        if self.complete:
+            self.compression = deflate.agreed(self.protocol)
+            if self.is_unasked:
+                # who does not keep to what was agreed may not read what is compressed
+                self.protocol.extensions = []
 
 
 def _is_announcement(head: bytes) -> bool:
     """Whether the answer itself is still to come (100 Continue, 103 Early Hints)."""
     found = _STATUS_LINE.match(head)
-    return found is not None and found[2].startswith(b"1") and int(found[2]) != http.HTTPStatus.SWITCHING_PROTOCOLS
-
-
-def _of_interest(head: bytes) -> bytes:
-    """A head without the lines that nobody looks at, with no more of its reason than is shown."""
-    found = _STATUS_LINE.match(head)
-    if found is None:
-        return head
-    version, status, reason = found.groups(b"")
-    lines = [line for line in head[found.end() : -2].split(b"\r\n") if _LOOKED_AT.match(line)]
-    return b"\r\n".join([b" ".join((version, status, reason[:_REASON_SHOWN])), *lines, b"", b""])
+    return found is not None and found[1].startswith(b"1") and int(found[1]) != http.HTTPStatus.SWITCHING_PROTOCOLS
 
 
 def _refusal(head: bytes, body: bytes) -> HandshakeRefused | None:
     """The refusal in a head whose body has no end, or that the library does not take: a control byte in its reason."""
     found = _STATUS_LINE.match(head)
     # without its end it may be the beginning of a good answer
-    if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[2]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
+    if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[1]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
         return None
     try:
         headers = http.client.parse_headers(io.BytesIO(head[found.end() :]))
     except http.client.HTTPException:
         headers = http.client.HTTPMessage()
-    reason = (found[3] or b"").decode("utf-8", "replace")
-    return _refused(int(found[2]), reason, headers.get("Retry-After"), headers.get("Location"), body)
+    reason = (found[2] or b"").decode("utf-8", "replace")
+    return _refused(int(found[1]), reason, headers.get("Retry-After"), headers.get("Location"), body)
 
 
 def _refused(status: int, reason: str, retry_after: str | None, location: str | None, body: bytes) -> HandshakeRefused:
@@ -209,7 +246,7 @@ def _refused(status: int, reason: str, retry_after: str | None, location: str | 
         status,
         _printable(reason),
         _seconds(retry_after),
-        _printable(body.decode("utf-8", "replace")[:_BODY_SHOWN]),
+        "\n".join(map(_printable, body[:MAX_BODY].decode("utf-8", "replace").splitlines())),
         _host(location),
     )
 
