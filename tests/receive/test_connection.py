@@ -22,7 +22,7 @@ from tests.receive.conftest import OWN_WORDS, Reader, frame, text
 from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec.feed.plan import Pace
-from wsrec.receive import backoff, connection, keeper, opening, pacing, transport
+from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.receive.keeper import Keeper, Side
@@ -472,7 +472,8 @@ class TestGarbage:
     def test_failed_attempts_leave_nothing_behind(self, authority, ca_file, monkeypatch, handler, secure, collects):
         if not collects:
             # then no attempt may leave a cycle
-            monkeypatch.setattr(keeper.gc, "collect", int)
+            monkeypatch.setattr(gc, "collect", int)
+        monkeypatch.setattr(collector, "DELAY", 0.0)
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 10.0 if handler else 0.05)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)

@@ -1,0 +1,82 @@
+"""wsrec.session.keeper: which child is taken for hung, with real processes that work, or do nothing, and tell no more."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from wsrec.child import LogLine
+from wsrec.session import keeper as keeper_module
+from wsrec.session.keeper import Keeper
+from wsrec.session.process import Child
+
+LOOK = 0.1
+# what works may take so many looks in a test
+BUSY_LOOKS = 25
+
+
+class Job(msgspec.Struct):
+    """Nothing to do."""
+
+
+@pytest.fixture
+def lived(monkeypatch, tmp_path):
+    """Has a child live that runs `code` after its first heartbeat; what the keeper said of it, and how it ended."""
+    monkeypatch.setattr(keeper_module, "_LOOK_SECONDS", LOOK)
+    monkeypatch.setattr(keeper_module, "_LOOKS_BUSY", BUSY_LOOKS, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def live(code: str) -> tuple[str, list[str]]:
+        Path(tmp_path / "grandchild.py").write_text(f"import time\n{code}\n")
+        log: list[LogLine] = []
+        beats = itertools.chain([0, 0], itertools.repeat(1))
+
+        async def run() -> str:
+            child = Child("receiver", "grandchild", log.append)
+            keeper = Keeper(
+                child,
+                lambda _: child.start(Job(), ()),
+                heartbeat=lambda: next(beats),
+                held=lambda: False,
+                on_log=log.append,
+                costs="",
+            )
+            await keeper.start()
+            running = asyncio.ensure_future(keeper.run())
+            while not running.done() and keeper.restarts == 0:
+                await asyncio.sleep(0.01)
+            how = keeper._how
+            keeper.abandon()
+            await running
+            return how
+
+        return asyncio.run(run()), [line.message for line in log]
+
+    return live
+
+
+def test_one_that_works_is_not_hung(lived):
+    how, log = lived(f"end = time.time() + {LOOK * 18}\nwhile time.time() < end: pass")
+    assert how == ""
+    (told,) = log
+    assert "it works" in told
+
+
+def test_one_that_works_for_ever_is_in_the_end(lived):
+    how, log = lived("while True: pass")
+    assert "and was killed" in how
+    assert len([line for line in log if "it works" in line]) == 1
+
+
+def test_one_that_does_nothing_is_soon(lived):
+    began = time.monotonic()
+    how, log = lived("time.sleep(600)")
+    assert "and was killed" in how
+    assert not [line for line in log if "it works" in line]
+    # not after as long as one that works
+    assert time.monotonic() - began < 60
