@@ -84,7 +84,8 @@ class _Client(asyncio.Protocol):
                 return
             self._data = bytearray(rest)
             self._is_open = True
-            key = next(line[18:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+            lines = head.split(b"\r\n")
+            key = next(line[18:].strip() for line in lines if line.lower().startswith(b"sec-websocket-key"))
             accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
             self.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -191,12 +192,14 @@ class Server:
             return
         number = self._sent[symbol]
         self._sent[symbol] = number + 1
-        client.write(frame(b'{"e":"trade","s":"%s","n":%d,"x":"%s"}' % (symbol.encode(), number, self._padding.encode())))
+        data = {"e": "trade", "s": symbol, "n": number, "x": self._padding}
+        client.write(frame(json.dumps(data).encode()))
 
 
 def frame(data: bytes, opcode: int = _TEXT) -> bytes:
-    head = struct.pack(">BB", 0x80 | opcode, len(data)) if len(data) < 126 else struct.pack(">BBH", 0x80 | opcode, 126, len(data))
-    return head + data
+    if len(data) < 126:
+        return struct.pack(">BB", 0x80 | opcode, len(data)) + data
+    return struct.pack(">BBH", 0x80 | opcode, 126, len(data)) + data
 
 
 class ManyExchange:
@@ -305,7 +308,7 @@ def run(
             last = _until(lambda: exchange.ask()["clients"] >= connections, recorder)
             time.sleep(1)
             pss, worked = _each(recorder, _pss), _each(recorder, _cpu)
-            descriptors = _each(recorder, lambda pid: len(os.listdir(f"/proc/{pid}/fd")))
+            descriptors = _each(recorder, lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
             idle_since = time.monotonic()
             if burst:
                 exchange.ask(f"burst {burst}")
@@ -328,7 +331,8 @@ def run(
     recorded, faults = _compared(out, state["sent"])
     verdict = verify(out)
     faults += [f"restarts: {outcome.get('restarts')}"] * bool(outcome.get("restarts"))
-    faults += [f"log: {line}" for line in log.splitlines() if " warning " in line or " error " in line or "Traceback" in line]
+    words = (" warning ", " error ", "Traceback")
+    faults += [f"log: {line}" for line in log.splitlines() if any(word in line for word in words)]
     # who does not answer a close may have sent more, and that is said
     allowed = (0, 4) if mute else (0,)
     faults += [f"exit status {recorder.process.returncode}"] * (recorder.process.returncode not in allowed)
@@ -417,8 +421,8 @@ def show(result: Result, say: Any = print) -> None:
         )
     say(f"  together   PSS {total / 1e6:7.1f} MB, at the end {sum(result.pss_end.values()) / 1e6:7.1f} MB")
     say(
-        f"  {result.recorded:,} of {result.sent:,} messages recorded, {result.stalls} stalls, {result.restarts} restarts; "
-        f"SIGTERM to exit {result.ended:.2f} s, status {result.status}, verify {result.verified}"
+        f"  {result.recorded:,} of {result.sent:,} messages recorded, {result.stalls} stalls, {result.restarts} "
+        f"restarts; SIGTERM to exit {result.ended:.2f} s, status {result.status}, verify {result.verified}"
     )
     for fault in result.faults[:10]:
         say(f"  BAD: {fault[:300]}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import random
 import time
 from collections.abc import Coroutine, Sequence
@@ -24,6 +23,7 @@ from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.answers import Pinged
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.clock import now
+from wsrec.receive.collector import Collector
 from wsrec.receive.connection import Connection
 from wsrec.receive.failure import Failure, explain
 from wsrec.receive.job import Resumed
@@ -115,7 +115,7 @@ class Keeper:
         tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
-        prospects: what it shares with the other keepers of its receiver; None where it is the only one.
+        prospects, collector: what it shares with the other keepers of its receiver; None where it is the only one.
         resumed: a receiver that died, whose rings these are.
 
     Attributes:
@@ -138,10 +138,12 @@ class Keeper:
         max_message: int,
         until_close: bool,
         prospects: Prospects | None = None,
+        collector: Collector | None = None,
         resumed: Resumed | None = None,
     ) -> None:
         self._prospects = prospects or Prospects()
         self._prospects.hope(self)
+        self._collector = collector or Collector()
         self.plan = sides[0].plan
         self.was_connected = False
         self.reconnects = 0
@@ -380,8 +382,7 @@ class Keeper:
             if failure.cause == "limited" and wait is not None:
                 self._gate.shut(wait)
             self._tell_failure(new, failure, wait, backoff.attempts)
-            # the receiver's collector is off; an attempt that failed may leave cycles that hold sockets and buffers
-            gc.collect()
+            self._collector.ask()
             if wait is None:
                 self._finished = True
                 return
@@ -540,7 +541,7 @@ class Keeper:
             self._tell_failure(active, self.failure, self._retry_in, self._backoff.attempts)
         else:
             child.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
-        gc.collect()
+        self._collector.ask()
 
     def _plan_replacement(self, new: Connection) -> None:
         lifetime = self.plan.lifetime

@@ -17,6 +17,7 @@ from wsrec import child
 from wsrec.receive import privilege
 from wsrec.receive.answers import Answers
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
+from wsrec.receive.collector import Collector
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.receive.keeper import Keeper, Prospects, Side
@@ -65,6 +66,7 @@ class Receiver:
         standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}
         gates = Gates()
         self._prospects = Prospects(alone=job.alone)
+        collector = Collector()
         self._connections = [
             Keeper(
                 [side, *([standby[side.plan.conn]] if side.plan.conn in standby else [])],
@@ -75,6 +77,7 @@ class Receiver:
                 max_message=job.max_message,
                 until_close=job.until_close,
                 prospects=self._prospects,
+                collector=collector,
                 resumed=job.resumed,
             )
             for side in sides

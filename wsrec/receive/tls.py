@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.stages import StampSource
 
 _CIPHERTEXT_MAX = 64 << 10
+_of_thread = threading.local()
 # the largest TLS record: 16 KiB of payload, header and what ciphers add (RFC 5246 6.2.3, RFC 8446 5.2)
 RECORD_MAX = (16 << 10) + 5 + 2048
 
@@ -50,7 +52,7 @@ class StampedTlsTransport(TlsTransport):
     """`wss://` in mode `stamped`: ciphertext by recvmsg with its stamps, decrypted by OpenSSL into the ring.
 
     Attributes:
-        ciphertext: where a read puts what it takes off the socket.
+        ciphertext: where a read puts what it takes off the socket; decrypted at once, so all of a thread share it.
 
     """
 
@@ -59,7 +61,7 @@ class StampedTlsTransport(TlsTransport):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self.ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
+        self.ciphertext = _ciphertext()
         self._closed = False
         self._broken: ssl.SSLError | None = None
 
@@ -204,6 +206,14 @@ class OpensslTransport(TlsTransport):
             await ready.wait()
         finally:
             remove(self.fileno)
+
+
+def _ciphertext() -> memoryview:
+    """This thread's memory for the ciphertext of one read."""
+    if not hasattr(_of_thread, "ciphertext"):
+        _of_thread.ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
+    found: memoryview = _of_thread.ciphertext
+    return found
 
 
 def _details(tls: ssl.SSLObject | ssl.SSLSocket) -> TlsDetails:

@@ -20,6 +20,9 @@ _LOOK_SECONDS = 1.0
 LOOKS = 10
 # before its first heartbeat it may have to wait for a disk that loads its modules
 _LOOKS_STARTING = 6 * LOOKS
+# one that uses the processor may come round yet, with a thousand connections on a machine that has much to do; one
+# that spins for ever does not
+_LOOKS_BUSY = 6 * LOOKS
 # More deaths than this, with less than so much life between them, and starting it again does not help
 STORM_DEATHS = 5
 _STORM_SECONDS = 60.0
@@ -166,7 +169,8 @@ class Keeper:
         began = self._beat_at = last_sign = time.monotonic()
         ended = asyncio.ensure_future(self.child.wait())
         beat, worked = self._seen, 0
-        looks, hung, told = 0, False, False
+        # of the looks without a sign of life those without work
+        looks, idle, hung, told = 0, 0, False, False
         try:
             while not (await asyncio.wait((ended,), timeout=_LOOK_SECONDS))[0]:
                 work = work_of(self.child.pid)
@@ -175,12 +179,17 @@ class Keeper:
                     beat, self._beat_at = self._heartbeat(), time.monotonic()
                 # it imports, or brings home what another has left, or finishes: there is no beat, and yet it works
                 starting = beat == self._seen
-                if not quiet or ((starting or self._finishing is not None) and work.worked != worked):
-                    looks, told, last_sign = 0, False, time.monotonic()
-                    worked = work.worked
+                works, worked = work.worked != worked, work.worked
+                if not quiet or ((starting or self._finishing is not None) and works):
+                    looks, idle, told, last_sign = 0, 0, False, time.monotonic()
                     continue
-                looks += 1
-                if looks < (_LOOKS_STARTING if starting else LOOKS) or hung:
+                looks, idle = looks + 1, idle + (not works)
+                if hung:
+                    continue
+                if idle < (_LOOKS_STARTING if starting else LOOKS) and looks < _LOOKS_BUSY:
+                    if looks >= LOOKS and works and not starting and not told:
+                        self._tell_busy()
+                        told = True
                     continue
                 if work.held or self._held():
                     if not told:
@@ -216,6 +225,12 @@ class Keeper:
         if last is not None and not self.child.died and last.cure:
             cure = f"{last.cure}; what was journalled is kept"
         self.failed = FailedLine(message=message, cure=cure)
+
+    def _tell_busy(self) -> None:
+        message = f"the {self.child.name} has given no sign of life for {LOOKS * _LOOK_SECONDS:.0f} s, but it works: "
+        message += f"it has until {_LOOKS_BUSY * _LOOK_SECONDS:.0f} s"
+        cure = "where that happens again, record fewer connections here, or with more receivers (--cpu 2,3)"
+        self._on_log(LogLine(level="warning", message=message, cure=cure))
 
     def _tell_held(self) -> None:
         message = f"the {self.child.name} does not answer: it waits for the disk, or for a network store"
