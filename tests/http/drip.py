@@ -35,6 +35,8 @@ class Drip:
         at_once: said once the request is there.
         drip: said again and again behind it; nothing where it is empty.
         authority: without it no TLS is spoken: what is said comes with the connection.
+        every: seconds between.
+        good: the whole answer that requests get from number `after` on, the first being 0.
 
     Attributes:
         port: where it is, on 127.0.0.1.
@@ -44,9 +46,17 @@ class Drip:
     """
 
     def __init__(
-        self, at_once: bytes, drip: bytes = b"", *, authority: trustme.CA | None = None, every: float = 0.03
+        self,
+        at_once: bytes,
+        drip: bytes = b"",
+        *,
+        authority: trustme.CA | None = None,
+        every: float = 0.03,
+        good: bytes = b"",
+        after: int = 1 << 30,
     ) -> None:
         self._say = at_once, drip
+        self._good, self._after = good, after
         self._every = every
         self._context: ssl.SSLContext | None = None
         if authority is not None:
@@ -86,6 +96,8 @@ class Drip:
                 client = self._context.wrap_socket(client, server_side=True)
                 self.asked.append(client.recv(4096).partition(b"\r\n")[0].decode())
             with client:
+                if len(self.asked) > self._after:
+                    at_once, drip = self._good, b""
                 client.sendall(at_once)
                 client.settimeout(self._every)
                 while not self._stopping:
