@@ -56,12 +56,12 @@ class TestTokens:
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [
-            ((500, {}, SECRET.encode()), "answered 500"),
+            ((500, {}, SECRET.encode()), "answered HTTP 500"),
             ({"data": {"token": 5}}, "no text at data.token"),
             ({"data": {"token": SECRET, "servers": []}}, "no wss:// address at"),
             ({"data": {"token": SECRET, "servers": [{"endpoint": "ws://localhost/"}]}}, "no wss:// address at"),
             ({"data": {"token": SECRET, "servers": [{"endpoint": "wss://u:p@h/"}]}}, "more than scheme, host"),
-            ((200, {}, b"<" + SECRET.encode()), "the answer is no JSON"),
+            ((200, {}, b"<" + SECRET.encode()), "is no JSON"),
             ((200, {}, b"x" * (65 << 10)), "answered more than"),
         ],
     )

@@ -15,6 +15,7 @@ from websockets.uri import WebSocketURI
 
 from wsrec import __version__, child
 from wsrec.feed.plan import ConnectionPlan, Subscription, divided
+from wsrec.http.client import host_of
 from wsrec.receive import opening, timestamping
 from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
@@ -25,8 +26,8 @@ from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
 from wsrec.receive.speech import Speech
+from wsrec.receive.token import TokenError, secrets_of
 from wsrec.receive.token import address as address_now
-from wsrec.receive.token import secrets_of
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.receive.watch import Quiet, Watch
@@ -110,7 +111,7 @@ class Connection:
         self.ring = ring
         self._producer = producer
         self._waiting = waiting
-        self._context = tls.context
+        self._context = tls.context if plan.token is None else tls.requests
         self._security = Security(plan.conn, tls, producer)
         self._quiet = quiet
         self._max_message = max_message
@@ -238,6 +239,8 @@ class Connection:
     @property
     def waits_for(self) -> Exception:
         """What the attempt that is under way would fail with if its time were up now."""
+        if self._step is _Step.REQUEST and self.plan.token is not None:
+            return TokenError(f"{host_of(self.plan.token.url)} did not answer in time")
         if self._step is _Step.LOOK_UP:
             return NoAnswerError(socket.EAI_AGAIN, "the name server has not answered")
         if self.address is not None or self._step is _Step.REQUEST:
@@ -282,8 +285,7 @@ class Connection:
     async def _open(self, attempt: int) -> None:
         self._step, self.address = _Step.REQUEST, None
         self._history.begin()
-        async with asyncio.timeout(opening.CONNECT_TIMEOUT):
-            url, uri = await address_now(self.plan, self._context)
+        url, uri = await address_now(self.plan, self._context)
         self._secrets = secrets_of(self.plan, url)
         self._step = _Step.LOOK_UP
         began = now()

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
 from wsrec.feed.limited import is_limited
+from wsrec.http.retry import LIMITED, LONGEST, capped
 from wsrec.receive.token import TokenError
 from wsrec.resolver import NoAnswerError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
@@ -22,11 +23,12 @@ class Failure(NamedTuple):
 
     Attributes:
         cause: `token`, `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`,
-            `limited` (HTTP 418 and 429, or a close that says so), `protocol` or `lost`.
+            `limited` (HTTP 418 and 429, of the token's server too, or a close that says so), `protocol` or `lost`.
         message: what happened.
         cure: what to do about it.
         permanent: whether trying again cannot help.
         retry_after: seconds that the server asked to wait, an hour at most.
+        of_token: whether it was the token's server that failed, and not the WebSocket's.
 
     """
 
@@ -35,6 +37,7 @@ class Failure(NamedTuple):
     cure: str
     permanent: bool = False
     retry_after: float | None = None
+    of_token: bool = False
 
 
 class ClosedByExchangeError(ConnectionResetError):
@@ -62,8 +65,6 @@ _HTTP_CURES = {
     451: "the exchange does not serve this region; record from elsewhere",
 }
 _LATER = frozenset({408, 418, 425, 429})
-_LIMITED = frozenset({418, 429})
-_RETRY_AFTER_MAX = 3600.0
 
 
 def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> Failure:
@@ -84,7 +85,10 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> F
             return _refused(error, where)
         case TokenError():
             cure = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
-            return Failure("token", f"{where}: {error}", cure, retry_after=error.retry_after)
+            if error.limited:
+                cure = "too many tokens are asked for: open fewer connections, or wait"
+            cause = "limited" if error.limited else "token"
+            return Failure(cause, str(error), cure, retry_after=capped(error.retry_after), of_token=True)
         case HandshakeError():
             return Failure("handshake", f"{where}: {error}", "check that the URL is a WebSocket endpoint")
         case InvalidURI():
@@ -158,8 +162,8 @@ def _refused(error: HandshakeRefused, where: str) -> Failure:
         message += f", a redirect to {error.location or 'nowhere'}"
         cure = "redirects are never followed: if the exchange has moved, put the new address into the feed or the URL"
     wait = error.retry_after
-    if wait is not None and wait > _RETRY_AFTER_MAX:
-        message += f"; it asks for a wait of {wait:.0f} s, {_RETRY_AFTER_MAX:.0f} s are waited"
-        wait = _RETRY_AFTER_MAX
-    cause = "limited" if error.status in _LIMITED else "http"
+    if wait is not None and wait > LONGEST:
+        message += f"; it asks for a wait of {wait:.0f} s, {LONGEST:.0f} s are waited"
+        wait = LONGEST
+    cause = "limited" if error.status in LIMITED else "http"
     return Failure(cause, message, cure, not later, wait)

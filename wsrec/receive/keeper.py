@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from websockets.uri import parse_uri
 
@@ -152,6 +153,9 @@ class Keeper:
         self._uri = parse_uri(self.plan.url)
         self._producer = producer
         self._gate = gates.of(self._uri.host, self.plan.pace)
+        self._token_gate = self._gate
+        if self.plan.token is not None:
+            self._token_gate = gates.of(urlsplit(self.plan.token.url).hostname or "", self.plan.pace)
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
         quiet = Quiet(self.plan.quiet)
@@ -380,7 +384,7 @@ class Keeper:
             else:
                 wait = backoff.refused(failure.retry_after)
             if failure.cause == "limited" and wait is not None:
-                self._gate.shut(wait)
+                (self._token_gate if failure.of_token else self._gate).shut(wait)
             self._tell_failure(new, failure, wait, backoff.attempts)
             self._collector.ask()
             if wait is None:
@@ -399,13 +403,13 @@ class Keeper:
 
     async def _attempt(self, new: Connection, attempt: int) -> Failure | None:
         """Try once to open it; why that failed, None where it did not."""
-        await self._gate.enter()
+        await self._enter()
         try:
             try:
                 await new.open(attempt)
             except CompressionRefused as refused:
                 self._forgo_compression(new.plan.conn, refused)
-                await self._gate.enter()
+                await self._enter()
                 await new.open(attempt)
         except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
             failure = self._explain(error, new)
@@ -415,6 +419,12 @@ class Keeper:
                     return failure._replace(permanent=False)
             return failure
         return None
+
+    async def _enter(self) -> None:
+        """Wait for one's turn at each host that is about to be asked."""
+        await self._gate.enter()
+        if self._token_gate is not self._gate:
+            await self._token_gate.enter()
 
     def _explain(self, error: Exception, side: Connection) -> Failure:
         """The failure behind an exception, with the address that it is about, or all that were tried."""

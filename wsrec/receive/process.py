@@ -14,6 +14,7 @@ import uvloop
 from websockets.exceptions import InvalidURI
 
 from wsrec import child
+from wsrec.http import client as http_client
 from wsrec.receive import privilege
 from wsrec.receive.answers import Answers
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
@@ -56,6 +57,8 @@ class Receiver:
             detail: dict[str, Any] = msgspec.structs.asdict(resumed)
             del detail["began"]
             self._producer.event(EventKind.RESTART, process="receiver", **detail)
+        if any(plan.token is not None for plan in job.connections):
+            http_client.prepare()
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
         # what stands by takes no memory before it is used

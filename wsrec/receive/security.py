@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import ssl
 from typing import Any
@@ -39,12 +40,18 @@ class TlsPolicy:
     def __init__(self, mode: TlsMode, ca_file: str | None) -> None:
         self.mode = mode
         self.context = tls_context(ca_file)
+        self._ca_file = ca_file
         self.kernel_context: ssl.SSLContext | None = None
         self.unable: Refusal | None = None
         if mode in (TlsMode.KTLS, TlsMode.AUTO):
             self.unable = ktls.unable()
             if self.unable is None:
                 self.kernel_context = ktls.enable(tls_context(ca_file))
+
+    @functools.cached_property
+    def requests(self) -> ssl.SSLContext:
+        """`context` for requests over HTTP, which offer a protocol with theirs."""
+        return tls_context(self._ca_file)
 
 
 class Security:

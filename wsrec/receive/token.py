@@ -5,7 +5,6 @@ Neither the token nor anything else of the answer gets into an event, a log or a
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import ssl
@@ -14,10 +13,11 @@ from urllib.parse import quote, unquote
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
-from wsrec.feed.https import HttpsError, fetch
 from wsrec.feed.paths import first
 from wsrec.feed.plan import ConnectionPlan, TokenRequest
 from wsrec.feed.template import fill, fill_when_sent
+from wsrec.http.attempt import HttpError
+from wsrec.http.client import fetch_async, host_of
 
 _LIMIT = 64 << 10
 _TIMEOUT = 8.0
@@ -31,12 +31,14 @@ class TokenError(Exception):
     """There is no token to connect with.
 
     Attributes:
-        retry_after: seconds that the server asked to wait.
+        limited: whether the token's server says that it is asked too often.
+        retry_after: seconds that it asked to wait.
 
     """
 
-    def __init__(self, text: str, retry_after: float | None = None) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, *, limited: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(f"no token: {text}")
+        self.limited = limited
         self.retry_after = retry_after
 
 
@@ -51,12 +53,11 @@ async def address(plan: ConnectionPlan, context: ssl.SSLContext) -> tuple[str, W
     if plan.token is None:
         url = fill_when_sent(plan.url)
         return url, parse_uri(url)
-    # a thread: the loop goes on reading the other connections
-    url = await asyncio.to_thread(_ask, plan.url, plan.token, context)
+    url = await _ask(plan.url, plan.token, context)
     try:
         return url, parse_uri(url)
     except (InvalidURI, ValueError):
-        raise TokenError("the token's answer makes no WebSocket URL") from None
+        raise TokenError(f"the answer of {host_of(plan.token.url)} makes no WebSocket URL") from None
 
 
 def secrets_of(plan: ConnectionPlan, url: str) -> frozenset[str]:
@@ -67,30 +68,32 @@ def secrets_of(plan: ConnectionPlan, url: str) -> frozenset[str]:
     return frozenset(part for part in found if len(part) >= _SECRET_MIN)
 
 
-def _ask(url: str, request: TokenRequest, context: ssl.SSLContext) -> str:
+async def _ask(url: str, request: TokenRequest, context: ssl.SSLContext) -> str:
     try:
-        data = fetch(request.url, context=context, method=request.method, limit=_LIMIT, timeout=_TIMEOUT)
-    except HttpsError as error:
-        raise TokenError(f"no token: {error}", error.retry_after) from None
+        data = await fetch_async(request.url, context=context, method=request.method, limit=_LIMIT, timeout=_TIMEOUT)
+    except HttpError as error:
+        limited = error.cause == "limited"
+        raise TokenError(str(error), limited=limited, retry_after=error.retry_after) from None
+    answered = f"the answer of {host_of(request.url)}"
     try:
         answer = json.loads(data)
     except (ValueError, RecursionError):
-        raise TokenError("no token: the answer is no JSON") from None
+        raise TokenError(f"{answered} is no JSON") from None
     token = first(answer, request.token)
     if not isinstance(token, str) or not 0 < len(token) <= _TOKEN_MAX:
-        raise TokenError(f"no token: the answer has no text at {request.token}")
+        raise TokenError(f"{answered} has no text at {request.token}")
     if request.endpoint is not None:
-        url = _at(first(answer, request.endpoint), url, request.endpoint)
+        url = _at(first(answer, request.endpoint), url, request.endpoint, answered)
     # escaped as a URL needs it, which leaves nothing that JSON's escaping would touch
     return fill_when_sent(fill(url, {"token": quote(token, safe="")}))
 
 
-def _at(endpoint: object, url: str, path: str) -> str:
+def _at(endpoint: object, url: str, path: str, answered: str) -> str:
     """`url` with everything before its query taken from `endpoint`, which must be no less secure."""
     scheme, _, _ = url.partition("://")
     if not isinstance(endpoint, str) or not endpoint.startswith(f"{scheme}://") or not endpoint.isprintable():
-        raise TokenError(f"no token: the answer has no {scheme}:// address at {path}")
+        raise TokenError(f"{answered} has no {scheme}:// address at {path}")
     if any(character in endpoint for character in "{}?#@ "):
-        raise TokenError(f"no token: the address at {path} is more than scheme, host, port and path")
+        raise TokenError(f"{answered} has an address at {path} that is more than scheme, host, port and path")
     _, mark, query = url.partition("?")
     return f"{endpoint}{mark}{query}"

@@ -11,12 +11,10 @@ subprotocol or compression that nobody asked for), a recorder records.
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import io
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
@@ -25,6 +23,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from wsrec.http.retry import retry_after as retry_seconds
 from wsrec.wire import deflate
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused
 
@@ -245,7 +244,7 @@ def _refused(status: int, reason: str, retry_after: str | None, location: str | 
     return HandshakeRefused(
         status,
         _printable(reason),
-        _seconds(retry_after),
+        retry_seconds(retry_after),
         "\n".join(map(_printable, body[:MAX_BODY].decode("utf-8", "replace").splitlines())),
         _host(location),
     )
@@ -266,17 +265,3 @@ def _host(location: str | None) -> str | None:
     except ValueError:
         host = None
     return _printable(host or "another path of the same host")[:_HOST_SHOWN]
-
-
-def _seconds(value: str | None) -> float | None:
-    """Retry-After in seconds from now: a number, or a date (RFC 9110 10.2.3); None where it is neither."""
-    if value is None or not value.isascii():
-        return None
-    if value.isdigit():
-        return float(value)
-    try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    moment = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
