@@ -36,10 +36,11 @@ class Drip:
         drip: said again and again behind it; nothing where it is empty.
         authority: without it no TLS is spoken: what is said comes with the connection.
         every: seconds between.
+        at: address and port, 0 for a free one.
         good: the whole answer that requests get from number `after` on, the first being 0.
 
     Attributes:
-        port: where it is, on 127.0.0.1.
+        port: where it is.
         asked: the request lines.
         left: how many clients have gone.
 
@@ -54,6 +55,7 @@ class Drip:
         every: float = 0.03,
         good: bytes = b"",
         after: int = 1 << 30,
+        at: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self._say = at_once, drip
         self._good, self._after = good, after
@@ -62,7 +64,7 @@ class Drip:
         if authority is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             authority.issue_cert("localhost").configure_cert(self._context)
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(at)
         self.port = self._listening.getsockname()[1]
         self.asked: list[str] = []
         self.left = 0

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from tests.http.drip import POINTS, Drip
+from tests.receive.hosts import names
+from wsrec.http import attempt
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, fetch_async
 from wsrec.trust import tls_context
@@ -142,6 +144,25 @@ class TestDeadline:
             assert str(error) == f"127.0.0.1:{port} did not accept the connection within {DEADLINE} s"
             for sock in fill:
                 sock.close()
+
+    def test_after_one_address_that_hung_another_is_asked(self, drip, context, monkeypatch):
+        good = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", at=("127.0.0.2", 0))
+        hangs = drip(*POINTS["header"][:2], at=("127.0.0.1", good.port))
+        monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
+        monkeypatch.setattr(attempt, "_histories", {})
+        waited_for(lambda: fetch(good.url, context=context, limit=10, timeout=DEADLINE))
+        assert (len(hangs.asked), len(good.asked)) == (1, 0)
+        assert fetch(good.url, context=context, limit=10, timeout=30) == b"[]"
+        assert len(hangs.asked) == 1
+
+    def test_a_look_up_that_hangs(self, context, monkeypatch):
+        go_on = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", names({"hangs.test": lambda: go_on.wait(60) and ["127.0.0.1"]}))
+        took, error = waited_for(lambda: fetch("https://hangs.test/", context=context, limit=1, timeout=DEADLINE))
+        go_on.set()
+        assert took < DEADLINE + LATE
+        assert str(error).startswith("hangs.test cannot be resolved: the name server has not answered")
+        assert error.cause == "dns"
 
     def test_it_holds_for_all_redirects_together(self, drip, context):
         at_once = b"HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nX: "

@@ -14,6 +14,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from wsrec.receive.addresses import AddressHistory
+from wsrec.resolver import RESOLVER, Address
+
+# The part of the time that a look-up may take
+_LOOK_UP = 0.9
+
 
 class HttpError(Exception):
     """No answer that can be used. The text names the host, and holds nothing of what was sent or answered.
@@ -52,12 +58,14 @@ class Attempt:
     Attributes:
         host: as given.
         late: what is said of the host where time is up: `did not answer`.
+        address: of the host that is looked up, the one that it is connected to; None where that is not known.
 
     """
 
     def __init__(self, host: str, timeout: float) -> None:
         self.host = host
         self.late = "did not answer"
+        self.address: tuple[str, Address] | None = None
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._lock = threading.Lock()
@@ -87,6 +95,17 @@ class Attempt:
             if self._ended:
                 raise TimeoutError
             self._watched.append(sock.dup())
+
+    def learn(self, *, good: bool) -> None:
+        """What came of its address, for the next request: it brought what was asked for, or another is to be tried."""
+        if self.address is None:
+            return
+        host, address = self.address
+        with _histories_lock:
+            if good:
+                _history_of(host).worked(address)
+            else:
+                _history_of(host).failed(address, "lost")
 
     def end(self) -> None:
         """Shut down its sockets; whatever is under way on them fails."""
@@ -118,24 +137,38 @@ Raises:
 
 
 def direct(host: str, port: int, attempt: Attempt) -> socket.socket:
-    """A connection to the host itself: its addresses one after the other, each with its share of the time."""
+    """A connection to the host itself: its addresses one after the other, those that failed last at the end."""
     attempt.late = "was not found by the name look-up"
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # the look-up's own words, before time is up for all
+    found = RESOLVER.resolve_blocking(host, port, timeout=attempt.left() * _LOOK_UP)
+    with _histories_lock:
+        candidates = [candidate.address for candidate in _history_of(host).order(found.addresses)]
     attempt.late = "did not accept the connection"
-    for left, (family, kind, protocol, _, address) in zip(reversed(range(len(addresses))), addresses, strict=True):
-        sock = socket.socket(family, kind, protocol)
+    for left, address in zip(reversed(range(len(candidates))), candidates, strict=True):
+        attempt.address = host, address
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             attempt.watch(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(attempt.left() / (left + 1))
-            sock.connect(address)
+            sock.connect(address.sockaddr)
         except OSError:
             sock.close()
             if not left:
                 raise
+            attempt.learn(good=False)
         except BaseException:
             sock.close()
             raise
         else:
             return sock
     raise OSError("the host has no address")
+
+
+def _history_of(host: str) -> AddressHistory:
+    return _histories.setdefault(host, AddressHistory())
+
+
+# What came of the addresses of each host, over all requests of this process
+_histories: dict[str, AddressHistory] = {}
+_histories_lock = threading.Lock()

@@ -146,11 +146,13 @@ class _Request:
 
     def result(self) -> bytes:
         """What has come of it by now."""
-        if isinstance(self._found, HttpError):
-            raise self._found
-        if self._found is None:
-            raise self.attempt.expired()
-        return self._found
+        found = self.attempt.expired() if self._found is None else self._found
+        if isinstance(found, bytes):
+            self.attempt.learn(good=True)
+            return found
+        if found.cause != "limited":
+            self.attempt.learn(good=False)
+        raise found
 
     def _run(self, tell: Callable[[], None]) -> None:
         try:
