@@ -18,6 +18,7 @@ from tests.receive.test_receiver import RawExchange, answer, plan, request, subs
 from wsrec.child import Resubscribe, Settled
 from wsrec.feed.plan import Answer, ConnectionPlan, standbys
 from wsrec.receive import backoff, opening, watch
+from wsrec.receive import connection as connection_module
 from wsrec.receive import keeper as keeper_module
 from wsrec.receive.answers import Answers
 from wsrec.receive.clock import now
@@ -375,6 +376,31 @@ class TestReplacement:
             await kept.event(EventKind.CONNECT, 2)
             await kept.stop()
             assert sorted(close["by"] for close in kept.events(EventKind.CLOSE)) == ["exchange"] * 2 + ["wsrec"] * 2
+            assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.DISCONNECT) == []
+
+        run(test())
+
+    def test_a_stop_while_the_old_one_does_not_answer_its_close_closes_the_new_one_at_once(self, monkeypatch):
+        monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT", 30.0)
+        held: list[socket.socket] = []
+
+        def handler(sock: socket.socket) -> None:
+            held.append(sock.dup())
+            answer(held[-1], text("1"))
+
+        async def test() -> None:
+            with RawExchange(handler) as server:
+                kept = Kept(plan(server.url, replaceable=True))
+                await kept.until(lambda: kept.numbers())
+                kept.keeper.renew(0, "because")
+                await kept.event(EventKind.CLOSE)
+                kept.stopping.set()
+                async with asyncio.timeout(20):
+                    await kept.event(EventKind.CLOSE, 2)
+                for sock in held:
+                    sock.shutdown(socket.SHUT_RDWR)
+                    sock.close()
+                await kept.stop()
             assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.DISCONNECT) == []
 
         run(test())
