@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
 from wsrec.receive.backoff import Backoff
-from wsrec.receive.failure import ClosedByExchangeError, NobodyThereError, explain
+from wsrec.receive.failure import ClosedByExchangeError, NobodyThereError, NotInTimeError, explain
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -23,6 +23,8 @@ def unverified() -> ssl.SSLCertVerificationError:
 
 FAILURES = [
     (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "dns", "cannot resolve 'x.test'", "spelling"),
+    (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "dns", "'x.test': Temporary failure", "resolv.conf"),
+    (NotInTimeError("the TLS handshake"), "timeout", "did not answer the TLS handshake in time", "another host"),
     (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refused", "x.test:443 refused", "server runs"),
     (TimeoutError(), "timeout", "did not answer in time", "firewall"),
     (TimeoutError(errno.ETIMEDOUT, "timed out"), "timeout", "did not answer in time", "firewall"),
@@ -49,6 +51,19 @@ class TestExplain:
         assert message in failure.message
         assert cure in failure.cure
         assert not failure.permanent
+
+    @pytest.mark.parametrize(
+        ("host", "at", "where"),
+        [
+            ("x.test", ("192.0.2.1",), "x.test:443 (192.0.2.1)"),
+            ("x.test", ("192.0.2.1", "2001:db8::1"), "x.test:443 (192.0.2.1, 2001:db8::1)"),
+            ("x.test", (), "x.test:443"),
+            ("192.0.2.1", ("192.0.2.1",), "192.0.2.1:443"),
+            ("::1", ("::1",), "[::1]:443"),
+        ],
+    )
+    def test_it_names_the_addresses_that_a_name_stands_for(self, host, at, where):
+        assert explain(TimeoutError(), host, 443, at).message == f"{where} did not answer in time"
 
     def test_a_certificate_is_permanent_and_names_the_option(self):
         failure = explain(unverified(), "x.test", 443)

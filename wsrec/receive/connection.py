@@ -320,7 +320,7 @@ class Connection:
         """Say that an old answer of the name server has to do."""
         age = duration(None if found.age is None else found.age * 1e9)
         what = f"cannot resolve {host!r}: {found.trouble}; its addresses of {age} ago are used"
-        child.warn(what, "check DNS: /etc/resolv.conf, and the way to it", conn=self.plan.conn)
+        child.warn(what, "check DNS: /etc/resolv.conf, and the way to the name servers there", conn=self.plan.conn)
 
     def _shaken(self) -> Handshake:
         assert self._handshake is not None

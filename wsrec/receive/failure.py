@@ -14,7 +14,6 @@ from websockets.frames import CloseCode
 from wsrec.feed.limited import is_limited
 from wsrec.http.retry import LIMITED, LONGEST, capped
 from wsrec.receive.token import TokenError
-from wsrec.resolver import NoAnswerError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -109,10 +108,10 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> F
         case ssl.SSLError():
             reason = getattr(error, "reason", None) or str(error)
             return Failure("tls", f"{where}: TLS failed: {reason}", "check that the port speaks TLS (wss://)")
-        case NoAnswerError():
-            return Failure(
-                "dns", f"cannot resolve {host!r}: {error.strerror}", "check DNS: /etc/resolv.conf, and the way to it"
-            )
+        case socket.gaierror(errno=socket.EAI_AGAIN):
+            # no answer, or none that means anything: the name may well be right
+            cure = "check DNS: /etc/resolv.conf, and the way to the name servers there"
+            return Failure("dns", f"cannot resolve {host!r}: {error.strerror}", cure)
         case socket.gaierror():
             return Failure(
                 "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"

@@ -193,6 +193,8 @@ class Keeper:
         self._silent_since: int | None = None
         # the same of a connection that is not the active one yet
         self._early_wish: tuple[int, str] | None = None
+        # connections that the end has begun to close already
+        self._closing: dict[Connection, asyncio.Task[int | None]] = {}
         # how the receiver before ended, until a connection is open again
         self._died: str | None = None
         if resumed is not None:
@@ -320,8 +322,9 @@ class Keeper:
 
     async def _end(self) -> None:
         """Close what is open, and say what is lost at the end."""
-        open_sides = [side for side in self._sides if side.connected and not side.ended]
-        unread = dict(zip(open_sides, await asyncio.gather(*(side.close() for side in open_sides)), strict=True))
+        open_sides = [side for side in self._sides if side in self._closing or (side.connected and not side.ended)]
+        closing = (self._closing.get(side) or side.close() for side in open_sides)
+        unread = dict(zip(open_sides, await asyncio.gather(*closing), strict=True))
         for side in self._sides:
             broken = side is self._active and side not in unread and side.ended and side.failed
             since = side.tear_down(final=side in unread)
@@ -366,7 +369,7 @@ class Keeper:
             if self._finished or (stop.done() and not opened):
                 return
             if failure is None:
-                await self._hand_over(new, reason)
+                await self._hand_over(stop, new, reason)
                 return
             self.failure = failure
             if self._active is None and self._lost_since is None:
@@ -479,7 +482,7 @@ class Keeper:
             due = min(due, self._loop.time() + left - (now() - old.opened_at) / 1e9)
         return due
 
-    async def _hand_over(self, new: Connection, reason: str) -> None:
+    async def _hand_over(self, stop: asyncio.Future[Any], new: Connection, reason: str) -> None:
         """Make an open connection the active one, and close the one before."""
         old, before = self._active, self._last_active
         self._active = self._last_active = new
@@ -504,7 +507,7 @@ class Keeper:
                 silent = Since(self._silent_since, loss.LAST_MESSAGE)
                 self._lost(old, silent, f"silent: {reason}", loss.REPLACED, since)
             self._silent_since = None
-            unread = None if old.ended else await old.close(_OLD_PATIENCE)
+            unread = None if old.ended else await self._close_old(stop, old, new)
             if unread is not None and unread < since:
                 # it was behind when the other one came
                 self._lost_unread(old, unread, loss.REPLACED, since)
@@ -517,6 +520,14 @@ class Keeper:
         early, self._early_wish = self._early_wish, None
         if early is not None and early[0] == new.plan.conn:
             self.renew(*early)
+
+    async def _close_old(self, stop: asyncio.Future[Any], old: Connection, new: Connection) -> int | None:
+        """Close the old one (see `Connection.close`); where the end comes meanwhile, begin with the new one, too."""
+        closing = asyncio.ensure_future(old.close(_OLD_PATIENCE))
+        await asyncio.wait((stop, closing), return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done() and new.connected and not new.ended:
+            self._closing[new] = asyncio.ensure_future(new.close())
+        return await closing
 
     def _lose(self, active: Connection, *, trying: bool) -> None:
         """The active connection has ended: tell, and say how long to wait before the next attempt."""
