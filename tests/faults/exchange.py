@@ -30,6 +30,8 @@ class FaultyExchange:
         authority: issues its certificate.
         period: seconds between two numbers.
         lifetime: seconds after which every connection is cut; None for never.
+        host: the address to listen on.
+        name: the host of its URL, and of its certificate.
 
     Attributes:
         sent_at: when each number was sent (ns since the epoch), by the number.
@@ -38,19 +40,29 @@ class FaultyExchange:
 
     """
 
-    def __init__(self, authority: trustme.CA, *, period: float = 0.005, lifetime: float | None = None) -> None:
+    def __init__(
+        self,
+        authority: trustme.CA,
+        *,
+        period: float = 0.005,
+        lifetime: float | None = None,
+        host: str = "127.0.0.1",
+        name: str = "localhost",
+    ) -> None:
         self.url = ""
         self.sent_at: list[int] = []
         self.clients: list[ServerConnection] = []
         self.asked: list[float] = []
         self._period = period
         self._lifetime = lifetime
+        self._host = host
+        self._name = name
         self._muted: set[ServerConnection] = set()
         self._refusals = 0
         self._pipes: list[tuple[asyncio.StreamWriter, list[bool]]] = []
         self._backs: list[asyncio.StreamWriter] = []
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(self._context)
+        authority.issue_cert(name).configure_cert(self._context)
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -127,8 +139,8 @@ class FaultyExchange:
             self._accept, "127.0.0.1", 0, ssl=self._context, process_request=self._on_request, **options
         ) as server:
             self._port = next(iter(server.sockets)).getsockname()[1]
-            proxy = await asyncio.start_server(self._forward, "127.0.0.1", 0)
-            self.url = f"wss://localhost:{proxy.sockets[0].getsockname()[1]}/stream"
+            proxy = await asyncio.start_server(self._forward, self._host, 0)
+            self.url = f"wss://{self._name}:{proxy.sockets[0].getsockname()[1]}/stream"
             counting = asyncio.ensure_future(self._count())
             self._started.set()
             await self._stopping.wait()

@@ -27,12 +27,12 @@ from wsrec.ring.events import EventKind
 
 # times of the exchange and of the recorder are of one machine and two clocks
 SLACK_NS = 20_000_000
-_DEADLINE = 40.0
+DEADLINE = 40.0
 _NOTICED = frozenset(
     {EventKind.CONNECT, EventKind.DISCONNECT, EventKind.CONNECT_FAILED, EventKind.SILENT, EventKind.REPLACED}
 )
 
-_FEED = """
+FEED = """
 name: faulty
 description: an exchange that fails on order
 sockets:
@@ -50,7 +50,7 @@ limits:
   connects: 100
   connects_interval: 10
 {limits}
-keep_alive: {{ask_after: 0.5, answer_within: 0.5}}
+keep_alive: {{ask_after: {patience}, answer_within: {patience}}}
 closing_notice: [{{path: e, match: serverShutdown}}]
 channels:
   n:
@@ -105,6 +105,7 @@ class Found(NamedTuple):
         overlaps_ms: of each replacement, for how long both connections were open.
         causes: causes of the failures.
         status: exit status of the recorder.
+        end_ms: from the order to end to the end of the process.
 
     """
 
@@ -119,6 +120,7 @@ class Found(NamedTuple):
     overlaps_ms: list[float]
     causes: list[str]
     status: int
+    end_ms: float
 
 
 def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
@@ -129,7 +131,7 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
         feed = folder / "faulty.yaml"
         limits = "" if fault.lifetime is None else f"  lifetime: {fault.lifetime}"
         quiet = "" if fault.quiet is None else f"    quiet: {fault.quiet}"
-        feed.write_text(_FEED.format(url=exchange.url, limits=limits, quiet=quiet))
+        feed.write_text(FEED.format(url=exchange.url, limits=limits, quiet=quiet, patience=0.5))
         command = [
             sys.executable,
             "-P",
@@ -144,26 +146,34 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
         ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            _until(lambda: exchange.clients, process)
+            until(lambda: exchange.clients, process)
             time.sleep(1.0)
             clients = len(exchange.clients)
             happened = exchange.inject(fault.act)
             # with a lifetime: two generations
-            _until(lambda: len(exchange.clients) >= clients + (2 if fault.lifetime else 1), process)
+            until(lambda: len(exchange.clients) >= clients + (2 if fault.lifetime else 1), process)
             # both go on for a while before one is closed
             time.sleep(2.5)
+            asked = time.monotonic()
             process.send_signal(signal.SIGINT)
             _, log = process.communicate(timeout=60)
+            end_ms = (time.monotonic() - asked) * 1e3
         finally:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
         assert "Traceback" not in log, log
-        return _found(name, out, happened, exchange.sent_at, process.returncode)
+        return look(name, out, happened, exchange.sent_at, process.returncode, end_ms)
 
 
-def _until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + _DEADLINE
+def until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
+    """Wait for something that a recorder brings about.
+
+    Raises:
+        AssertionError: it ended, or it takes too long.
+
+    """
+    deadline = time.monotonic() + DEADLINE
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
@@ -171,7 +181,8 @@ def _until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None
         time.sleep(0.01)
 
 
-def _found(name: str, out: Path, happened: int, sent_at: list[int], status: int) -> Found:
+def look(name: str, out: Path, happened: int, sent_at: list[int], status: int, end_ms: float) -> Found:
+    """What the files in `out` show of a fault that `happened` at this time (ns since the epoch)."""
     table = messages_of(out, columns=["seq", "recv_time", "direction", "opcode", "text", "data"])
     carried = [
         (time, json.loads(text)["data"]["n"])
@@ -218,15 +229,16 @@ def _found(name: str, out: Path, happened: int, sent_at: list[int], status: int)
         overlaps_ms=[(b - a) / 1e6 for a, b in replaced],
         causes=[e["detail"]["cause"] for e in events if e["kind"] == EventKind.CONNECT_FAILED],
         status=status,
+        end_ms=end_ms,
     )
 
 
 def table(rows: Iterator[Found]) -> Iterator[str]:
     """Lines of a table, each as soon as it is known."""
-    form = "{:13} {:>9} {:>9} {:>8} {:>12} {:>6} {:>8} {:>7} {:>7}  {:14} {}"
+    form = "{:18} {:>9} {:>9} {:>8} {:>12} {:>6} {:>8} {:>7} {:>7} {:>8}  {:14} {}"
     yield form.format(
-        *("fault", "noticed", "data", "missing", "unexplained", "twice", "lost ms", "silent", "status", "overlaps ms"),
-        "causes",
+        *("fault", "noticed", "data", "missing", "unexplained", "twice", "lost ms", "silent", "status"),
+        *("end ms", "overlaps ms", "causes"),
     )
     for row in rows:
         yield form.format(
@@ -238,6 +250,7 @@ def table(rows: Iterator[Found]) -> Iterator[str]:
             "-" if row.lost_ms is None else f"{row.lost_ms:.0f}",
             row.silent,
             row.status,
+            f"{row.end_ms:.0f}",
             " ".join(f"{overlap:.0f}" for overlap in row.overlaps_ms) or "-",
             ",".join(row.causes) or "-",
         )
