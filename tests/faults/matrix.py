@@ -181,8 +181,13 @@ def until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def look(name: str, out: Path, happened: int, sent_at: list[int], status: int, end_ms: float) -> Found:
-    """What the files in `out` show of a fault that `happened` at this time (ns since the epoch)."""
+def look(
+    name: str, out: Path, happened: int, sent_at: list[int], status: int, end_ms: float, *, due_until: int = 0
+) -> Found:
+    """What the files in `out` show of a fault that `happened` at this time (ns since the epoch).
+
+    Messages are due between the first and the last that came, and also what was sent before `due_until`.
+    """
     table = messages_of(out, columns=["seq", "recv_time", "direction", "opcode", "text", "data"])
     carried = [
         (time, json.loads(text)["data"]["n"])
@@ -196,7 +201,8 @@ def look(name: str, out: Path, happened: int, sent_at: list[int], status: int, e
     ]
     assert len(received(table)) >= len(carried)
     numbers = [number for _, number in carried]
-    missing = sorted(set(range(min(numbers), max(numbers) + 1)) - set(numbers))
+    last = max(max(numbers) + 1, bisect_left(sent_at, due_until))
+    missing = sorted(set(range(min(numbers), last)) - set(numbers))
     events = events_of(out)
     lost = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.LOST_INTERVAL]
     replaced = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.REPLACED]

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import trustme
 
 from tests.faults.exchange import FaultyExchange
-from tests.faults.matrix import FEED, Found, look, table
+from tests.faults.matrix import FEED, SLACK_NS, Found, look, table
 
 NAME = "stream.exchange.test"
 # the links, by the third number of their addresses: the recorder is .2 on each, and the other end .1
@@ -277,7 +277,7 @@ def run(name: str, folder: Path) -> Found:
             _until(lambda: network.clients >= clients + fault.opened, process)
             if not fault.ends_in_it:
                 time.sleep(2.0)
-            asked = time.monotonic()
+            asked, due_until = time.monotonic(), time.time_ns() - SLACK_NS
             process.send_signal(signal.SIGTERM)
             _, log = process.communicate(timeout=120)
             end_ms = (time.monotonic() - asked) * 1e3
@@ -286,7 +286,9 @@ def run(name: str, folder: Path) -> Found:
                 process.kill()
                 process.communicate()
         assert "Traceback" not in log, log
-        return look(name, out, happened, json.loads(network.ask("end")), process.returncode, end_ms)
+        sent_at = json.loads(network.ask("end"))
+        due = due_until if fault.ends_in_it else 0
+        return look(name, out, happened, sent_at, process.returncode, end_ms, due_until=due)
 
 
 def _until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
