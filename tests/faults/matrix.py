@@ -186,23 +186,14 @@ def look(
 ) -> Found:
     """What the files in `out` show of a fault that `happened` at this time (ns since the epoch).
 
-    Messages are due between the first and the last that came, and also what was sent before `due_until`.
+    Messages are due between the first and the last that came, and also what was sent before `due_until`; where none
+    came, from `happened` on.
     """
-    table = messages_of(out, columns=["seq", "recv_time", "direction", "opcode", "text", "data"])
-    carried = [
-        (time, json.loads(text)["data"]["n"])
-        for time, direction, text in zip(
-            table["recv_time"].cast("int64").to_pylist(),
-            table["direction"].to_pylist(),
-            table["text"].to_pylist(),
-            strict=True,
-        )
-        if direction == "recv" and text is not None and '"data"' in text
-    ]
-    assert len(received(table)) >= len(carried)
+    carried = _carried(out) if any(out.glob("messages/**/*.parquet")) else []
     numbers = [number for _, number in carried]
-    last = max(max(numbers) + 1, bisect_left(sent_at, due_until))
-    missing = sorted(set(range(min(numbers), last)) - set(numbers))
+    first = min(numbers, default=bisect_left(sent_at, happened))
+    last = max(max(numbers, default=-1) + 1, bisect_left(sent_at, due_until))
+    missing = sorted(set(range(first, last)) - set(numbers))
     events = events_of(out)
     lost = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.LOST_INTERVAL]
     replaced = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.REPLACED]
@@ -219,7 +210,8 @@ def look(
     for at, number in carried:
         arrived.setdefault(number, at)
     came = sorted(arrived)
-    due = {n: max(sent_at[n], arrived[came[bisect_left(came, n) - 1]]) for n in missing}
+    before = {n: bisect_left(came, n) for n in missing}
+    due = {n: max(sent_at[n], arrived[came[place - 1]] if place else 0) for n, place in before.items()}
     unexplained = [n for n in missing if not any(a - SLACK_NS <= due[n] <= b + SLACK_NS for a, b in explained)]
     noticed = [e["time"] for e in events if e["kind"] in _NOTICED and e["time"] > happened - SLACK_NS]
     after = [time for time, number in carried if sent_at[number] > happened and time > happened]
@@ -237,6 +229,23 @@ def look(
         status=status,
         end_ms=end_ms,
     )
+
+
+def _carried(out: Path) -> list[tuple[int, int]]:
+    """When each number arrived (ns since the epoch), and which, in the order of the rows."""
+    table = messages_of(out, columns=["seq", "recv_time", "direction", "opcode", "text", "data"])
+    carried = [
+        (time, json.loads(text)["data"]["n"])
+        for time, direction, text in zip(
+            table["recv_time"].cast("int64").to_pylist(),
+            table["direction"].to_pylist(),
+            table["text"].to_pylist(),
+            strict=True,
+        )
+        if direction == "recv" and text is not None and '"data"' in text
+    ]
+    assert len(received(table)) >= len(carried)
+    return carried
 
 
 def table(rows: Iterator[Found]) -> Iterator[str]:

@@ -239,7 +239,7 @@ FAULTS = {
     "proxy-killed": NetworkFault(_without_proxy, Network.start_proxy, proxied=True),
     "proxy-path": NetworkFault(lambda net: net.cut(SERVED), lambda net: net.mend(SERVED), proxied=True),
     "end-without-paths": NetworkFault(_cut_all, ends_in_it=True, opened=0),
-    "end-without-names": NetworkFault(_without_names, ends_in_it=True, opened=0),
+    "end-without-names": NetworkFault(lambda net: net.hang("names"), from_start=True, ends_in_it=True, opened=0),
     "end-without-proxy": NetworkFault(_without_proxy, proxied=True, ends_in_it=True, opened=0),
     "end-of-proxy-path": NetworkFault(lambda net: net.cut(SERVED), proxied=True, ends_in_it=True, opened=0),
     "loss-1": NetworkFault(lambda net: net.disturb("loss", "1%"), opened=0, lasts=10.0, netem=True),
@@ -264,11 +264,13 @@ def run(name: str, folder: Path) -> Found:
         through = ("--proxy", f"socks5h://10.77.{SERVICES}.1:{PROXY_PORT}") if fault.proxied else ()
         process = network.record(str(feed), "--out", str(out), "--ca-file", str(ca_file), *through)
         try:
-            _until(lambda: network.clients > 0, process)
+            never = fault.from_start and fault.ends_in_it
+            _until(lambda: any(out.glob(".wsrec/*/journal-*")) if never else network.clients > 0, process)
             time.sleep(1.0)
             clients = network.clients
             if not fault.from_start:
                 fault.begin(network)
+            if not fault.from_start or never:
                 happened = time.time_ns()
             if fault.mend is not None or fault.netem or fault.ends_in_it:
                 time.sleep(fault.lasts)

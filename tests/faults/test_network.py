@@ -1,0 +1,31 @@
+"""Faults of the network between, against the recorder as a user starts it: data comes again, the rest is told of.
+
+Those that need netem, and what differs little from these, are run by hand (`scripts/faults --network`).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.network import FAULTS, run, unable
+
+pytestmark = pytest.mark.skipif(bool(unable()), reason=unable() or "-")
+# s; an end takes part of one on a machine that has nothing else to do
+END = 3.0
+BROKEN = {"one-path": ["timeout"], "names-hang": ["lost"], "proxy-killed": None, "end-without-names": None}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_missing_is_told(name, tmp_path):
+    found = run(name, tmp_path)
+    assert found.unexplained == 0
+    assert found.lost_ms is not None
+    assert found.status == (1 if name == "end-without-names" else 4)
+    assert found.end_ms < END * 1e3
+    if BROKEN[name] is not None:
+        assert found.causes == BROKEN[name]
+    if FAULTS[name].ends_in_it:
+        assert found.missing > 0
+        assert found.data_ms is None
+    else:
+        assert found.data_ms is not None
