@@ -23,10 +23,11 @@ from tests.feed.test_listing import feed as listing_feed
 from tests.receive.test_tls import MODES
 from wsrec.feed.listing import all_symbols
 from wsrec.feed.schema import ConfigError
+from wsrec.http.attempt import HttpError
+from wsrec.http.client import fetch
 from wsrec.receive import ktls
 from wsrec.receive.job import TlsMode
 from wsrec.receive.security import TlsPolicy
-from wsrec.store.snapshots import SnapshotError, fetch
 from wsrec.trust import tls_context
 
 PACKAGE = Path(wsrec.__file__).parent
@@ -106,8 +107,9 @@ class TestANameInTheSubjectAloneIsNone:
             asyncio.run(run())
 
     def test_to_who_fetches_a_snapshot(self, named_by_its_subject_only, ca_file):
-        with pytest.raises(SnapshotError, match="Hostname mismatch"):
-            fetch(f"https://localhost:{named_by_its_subject_only}/x", tls_context(str(ca_file)))
+        url, context = f"https://localhost:{named_by_its_subject_only}/x", tls_context(str(ca_file))
+        with pytest.raises(HttpError, match="Hostname mismatch"):
+            fetch(url, context=context, limit=1, timeout=30)
 
     def test_to_who_asks_for_symbols_or_a_token(self, named_by_its_subject_only, ca_file, monkeypatch, tmp_path):
         monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))

@@ -84,8 +84,8 @@ class TestListing:
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [
-            ((503, {}, b""), "localhost:[0-9]+ answered 503"),
-            ((302, {"Location": "https://localhost/x"}, b""), "answered 302"),
+            ((503, {}, b""), "localhost:[0-9]+ answered HTTP 503"),
+            ((302, {"Location": "https://localhost/x"}, b""), "answered HTTP 302, a redirect"),
             ((200, {}, b"<html>"), "Expecting value"),
             ((200, {}, b"[" * 100_000), "no list of symbols"),
             ({"data": 5}, "no array at data.list"),
@@ -97,8 +97,22 @@ class TestListing:
             all_symbols(feed(https(lambda path: answer).url))
         assert "--symbols @FILE" in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("header", "when"), [({"Retry-After": "300"}, "in 5 minutes"), ({}, "in some minutes")], ids=["said", "unsaid"]
+    )
+    def test_asked_too_often_it_says_when_to_come_again_and_asks_no_more(self, https, header, when):
+        server = https(lambda path: (429, header, b""))
+        host = server.url.partition("//")[2]
+        with pytest.raises(ConfigError, match=f"{host} answered HTTP 429 Too Many Requests; it can be .* {when}"):
+            all_symbols(feed(server.url))
+        with pytest.raises(ConfigError, match=f"{host} has answered before that it is asked too often; it can be"):
+            all_symbols(feed(server.url))
+        assert len(server.asked) == 1
+
     def test_offline(self):
-        with pytest.raises(ConfigError, match=r"x: the exchange's symbols cannot be listed: localhost:1: Connection"):
+        with pytest.raises(
+            ConfigError, match=r"x: the exchange's symbols cannot be listed: localhost:1 refused the connection"
+        ):
             all_symbols(feed("https://localhost:1"))
 
     def test_a_certificate_that_is_not_to_be_trusted(self, https, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import ssl
 import threading
@@ -12,9 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.conftest import events_of, messages_of
-from wsrec.store import snapshots
-from wsrec.store.snapshots import SnapshotError, fetch
-from wsrec.trust import tls_context
+from tests.http.drip import POINTS, Drip
+from wsrec.store.snapshots import SnapshotRequest, SnapshotThread
 
 FEED = """
 name: books
@@ -70,38 +70,110 @@ def web():
         server.server_close()
 
 
-class TestFetch:
-    def test_over_tls_with_the_ca_that_was_given(self, web, authority, ca_file):
+def request(url: str, stream: int = 0, **options) -> SnapshotRequest:
+    about = {"feed": "f", "conn": 0, "channel": "c", "symbol": "S", "interval": 0.0, "reason": "start"}
+    return SnapshotRequest(**{**about, "url": url, "public_url": "shown", "stream": stream, **options})
+
+
+@pytest.fixture
+def work(ca_file):
+    thread = SnapshotThread(str(ca_file))
+    thread.start()
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture
+def hangs(authority):
+    """A host whose answer has no end."""
+    server = Drip(*POINTS["chunk size"][:2], authority=authority)
+    yield server
+    server.stop()
+
+
+def until(condition, within=30.0):
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.01)
+
+
+def told(work):
+    return [(fetched.request.stream, fetched.event.kind, fetched.event.detail) for fetched in work.done]
+
+
+class TestThread:
+    def test_over_tls_with_the_ca_that_was_given_and_a_redirect_on_the_same_host(self, work, web, authority):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
-        server = web([(200, {}, b"{}")], context)
-        assert fetch(f"{server.url}/x?a=b", tls_context(str(ca_file))) == b"{}"
-        assert server.asked == ["/x?a=b"]
-        with pytest.raises(SnapshotError, match="certificate verify failed"):
-            fetch(server.url, tls_context(None))
+        server = web([(302, {"Location": "/there"}, b""), (200, {}, b"[1]")], context)
+        work.ask(request(f"{server.url}/here?a=b"))
+        until(lambda: work.done)
+        assert [fetched.body for fetched in work.done] == [b"[1]"]
+        assert server.asked == ["/here?a=b", "/there"]
 
-    def test_a_redirect_is_followed_on_the_same_host_only(self, web):
-        server = web([(302, {"Location": "/there"}, b""), (200, {}, b"[1]")])
-        assert fetch(f"{server.url}/here", tls_context(None)) == b"[1]"
-        away = web([(302, {"Location": f"{server.url}/there"}, b"")])
-        with pytest.raises(SnapshotError, match="another host"):
-            fetch(away.url, tls_context(None))
-        assert server.asked == ["/here", "/there"]
+    def test_a_host_that_hangs_delays_its_own_alone(self, work, web, hangs):
+        server = web([(200, {}, b"{}")])
+        for stream in range(3):
+            work.ask(request(hangs.url, stream))
+        until(lambda: hangs.asked)
+        for stream in range(3, 6):
+            work.ask(request(server.url, stream))
+        until(lambda: len(work.done) == 3)
+        assert [stream for stream, _, _ in told(work)] == [3, 4, 5]
+        times = [fetched.time for fetched in work.done]
+        assert times == sorted(times)
+        assert len(hangs.asked) == 1
 
-    def test_a_body_without_end_is_refused(self, web, monkeypatch):
-        monkeypatch.setattr(snapshots, "BODY_MAX", 1 << 20)
-        server = web([(200, {}, bytes(2 << 20))])
-        with pytest.raises(SnapshotError, match="larger than 1 MiB"):
-            fetch(server.url, tls_context(None))
+    def test_the_end_does_not_wait_and_says_what_did_not_come(self, work, hangs):
+        work.ask(request(hangs.url))
+        until(lambda: hangs.asked)
+        began = time.monotonic()
+        work.stop()
+        assert time.monotonic() - began < 1
+        ((_, kind, detail),) = told(work)
+        assert (kind, detail["cause"], detail["retry_s"]) == ("snapshot_failed", "timeout", None)
+        assert detail["message"] == f"localhost:{hangs.port} did not answer before the session's end"
 
     @pytest.mark.parametrize(
-        ("status", "headers", "wait"),
-        [(429, {"Retry-After": "7"}, 7), (418, {}, 60), (500, {}, None), (429, {"Retry-After": "soon"}, 60)],
+        ("status", "headers", "least", "most"),
+        [
+            (429, {"Retry-After": "7"}, 7, 8),
+            (418, {}, 60, 120),
+            (429, {"Retry-After": "soon"}, 60, 120),
+            (429, {"Retry-After": "999999"}, 3600, 3600),
+            (500, {}, 0, 0.5),
+        ],
     )
-    def test_how_long_the_exchange_wants_to_be_left_alone(self, web, status, headers, wait):
-        with pytest.raises(SnapshotError, match=str(status)) as caught:
-            fetch(web([(status, headers, b"")]).url, tls_context(None))
-        assert caught.value.wait == wait
+    def test_how_long_the_exchange_wants_to_be_left_alone(self, work, web, status, headers, least, most):
+        server = web([(status, headers, b"")])
+        work.ask(request(server.url))
+        until(lambda: work.done)
+        _, kind, detail = told(work)[0]
+        assert kind == "snapshot_failed"
+        assert f"localhost:{server.server_port} answered HTTP {status}" in detail["message"]
+        assert detail["cause"] == ("http" if status == 500 else "limited")
+        assert least <= detail["retry_s"] <= most
+
+    def test_a_host_that_is_asked_too_often_is_left_alone_by_every_feed(self, work, web):
+        server, other = web([(429, {}, b"")]), web([(200, {}, b"{}")])
+        work.ask(request(server.url, feed="one"))
+        until(lambda: work.done)
+        for stream in range(1, 4):
+            work.ask(request(server.url, stream, feed="two"))
+        work.ask(request(other.url, 4, feed="two"))
+        until(lambda: len(work.done) == 2)
+        assert told(work)[1][0] == 4
+        assert len(server.asked) == 1
+
+    def test_the_feed_s_own_interval(self, work, web):
+        server = web([(200, {}, b"{}")])
+        for stream in range(3):
+            work.ask(request(server.url, stream, interval=0.3))
+        until(lambda: len(work.done) == 3)
+        assert [stream for stream, _, _ in told(work)] == [0, 1, 2]
+        times = [fetched.time for fetched in work.done]
+        assert all(after - before >= 0.3e9 for before, after in itertools.pairwise(times))
 
 
 class TestRecorded:
@@ -134,7 +206,8 @@ class TestRecorded:
             (0, "book", "AB", 41, body.decode())
         }
         (failed,) = events_of(tmp_path / "out", "snapshot_failed")
-        assert (failed["channel"], failed["symbol"], failed["detail"]["message"]) == ("book", "AB", "HTTP status 503")
+        assert (failed["channel"], failed["symbol"], failed["detail"]["cause"]) == ("book", "AB", "http")
+        assert failed["detail"]["message"] == f"localhost:{server.server_port} answered HTTP 503 Service Unavailable"
         told = events_of(tmp_path / "out", "snapshot")
         assert len(told) == len(fetched)
         assert all(row["detail"]["bytes"] == len(body) for row in told)
@@ -142,3 +215,21 @@ class TestRecorded:
             checked = wsrec.run(*command, tmp_path / "out", "--json")
             assert checked.returncode in (0, 4), checked.stdout + checked.stderr
             assert "contradiction" not in checked.stdout, checked.stdout
+
+    def test_one_that_hangs_does_not_delay_the_end(self, wsrec, exchange, hangs, ca_file, tmp_path):
+        async def handler(connection):
+            await connection.recv()
+            await connection.send(json.dumps({"c": "book", "s": "AB", "n": 1}))
+            await connection.wait_closed()
+
+        feed = tmp_path / "books.yaml"
+        feed.write_text(FEED.format(url=exchange(handler).url, http=hangs.url.partition("/secret")[0]))
+        process = wsrec.start("record", feed, "--out", tmp_path / "out", "--ca-file", ca_file)
+        until(lambda: hangs.asked or process.poll() is not None, 60)
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+        assert time.monotonic() - began < 8, log
+        (failed,) = events_of(tmp_path / "out", "snapshot_failed")
+        assert failed["detail"]["message"] == f"localhost:{hangs.port} did not answer before the session's end"
