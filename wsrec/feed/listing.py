@@ -12,15 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wsrec.feed.https import HttpsError, fetch
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import ConfigError, Feed, Listing
+from wsrec.http.attempt import HttpError
+from wsrec.http.client import fetch, host_of
+from wsrec.http.retry import HostLimits, capped
 from wsrec.trust import tls_context
 
 MAX_AGE = 86400.0
 MAX_SYMBOLS = 100_000
 _LIMIT = 64 << 20
 _TIMEOUT = 30.0
+# How long a host that says "too many requests" without a time is left alone (s)
+_REST = 120.0
+# several feeds may list their symbols at one host
+_limits = HostLimits()
 
 
 class Listed(NamedTuple):
@@ -58,7 +64,7 @@ def all_symbols(feed: Feed) -> Listed:
         return kept
     try:
         symbols = _ask(feed, feed.symbols.listing)
-    except (HttpsError, ValueError) as error:
+    except (HttpError, ValueError) as error:
         if kept is not None:
             return kept._replace(trouble=str(error))
         raise ConfigError(f"{feed.name}: the exchange's symbols cannot be listed: {error}; {cure}") from error
@@ -81,7 +87,17 @@ def _ask(feed: Feed, listing: Listing) -> tuple[str, ...]:
     body = None if listing.body is None else listing.body.encode()
     method = "GET" if body is None else "POST"
     context = tls_context()
-    data = fetch(listing.url, context=context, method=method, body=body, limit=_LIMIT, timeout=_TIMEOUT)
+    host = host_of(listing.url)
+    if (left := _limits.free_at(host) - time.monotonic()) > 0:
+        raise HttpError(host, f" has answered before that it is asked too often; {_later(left)}", "limited")
+    try:
+        data = fetch(listing.url, context=context, method=method, body=body, limit=_LIMIT, timeout=_TIMEOUT)
+    except HttpError as error:
+        if error.cause != "limited":
+            raise
+        wait = capped(error.retry_after)
+        _limits.block(host, _REST if wait is None else wait)
+        raise HttpError("", f"{error}; {_later(wait)}", "limited") from None
     try:
         answer = json.loads(data)
     except RecursionError:
@@ -130,6 +146,10 @@ def _keep(file: Path, symbols: tuple[str, ...]) -> None:
         with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as new:
             json.dump({"time": time.time(), "symbols": symbols}, new)
         Path(new.name).replace(file)
+
+
+def _later(wait: float | None) -> str:
+    return f"it can be asked again in {'some minutes' if wait is None else _duration(wait)}"
 
 
 def _duration(seconds: float) -> str:

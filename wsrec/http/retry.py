@@ -1,8 +1,13 @@
-"""When a host may be asked again: what its `Retry-After` says, and how long a refusal for asking too often holds."""
+"""When a host may be asked again: what its `Retry-After` says, and that a refusal for asking too often is the host's.
+
+How long to wait where it does not say is `wsrec.receive.backoff`'s.
+"""
 
 from __future__ import annotations
 
 import re
+import threading
+import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -45,3 +50,21 @@ def retry_after(value: str | None, moment: datetime | None = None) -> float | No
 def capped(seconds: float | None) -> float | None:
     """No more than is ever waited."""
     return None if seconds is None else min(seconds, LONGEST)
+
+
+class HostLimits:
+    """Hosts that are not to be asked for a while, by whoever: any thread may say so, and ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
+
+    def block(self, host: str, seconds: float) -> None:
+        """Have it left alone for so long, or for longer where that was said before."""
+        with self._lock:
+            self._until[host] = max(self._until.get(host, 0.0), time.monotonic() + min(seconds, LONGEST))
+
+    def free_at(self, host: str) -> float:
+        """From when on (monotonic clock, s) it may be asked."""
+        with self._lock:
+            return self._until.get(host, 0.0)

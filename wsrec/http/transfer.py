@@ -73,8 +73,6 @@ class Transfer:
             found = self._ask(url)
             if isinstance(found, bytes):
                 return found
-            if not self._redirects:
-                raise self._attempt.error(" answered with a redirect, which is not followed", "http")
             url = urlsplit(urljoin(url.geturl(), found))
             if url[:2] != self._url[:2]:
                 raise self._attempt.error(" has moved it to another host, which is not followed", "http")
@@ -96,6 +94,9 @@ class Transfer:
             attempt.late = "did not answer"
             connection.timeout = attempt.left()
             with connection.getresponse() as response:
+                if response.status in _MOVED and not self._redirects:
+                    text = f" answered HTTP {response.status}, a redirect, which is not followed"
+                    raise attempt.error(text, "http", response.status)
                 if response.status in _MOVED:
                     return str(response.headers.get("Location", ""))
                 if response.status not in _GIVEN:

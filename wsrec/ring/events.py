@@ -70,7 +70,7 @@ class EventKind(StrEnum):
     SNAPSHOT_MISSED = "snapshot_missed"
     """why, number, first, last (as before): it does not join its stream; retry_s (null: no other one is fetched)"""
     SNAPSHOT_FAILED = "snapshot_failed"
-    """url, reason, message, retry_s (null: not tried again)"""
+    """url, reason, message, cause (as of `connect_failed`), retry_s (null: not tried again)"""
     NOT_INFLATED = "not_inflated"
     """message, bytes: a compressed message that cannot be inflated; its row has the bytes that came, in `data`"""
     SET_ASIDE = "set_aside"
