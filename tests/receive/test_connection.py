@@ -21,8 +21,16 @@ from tests.exchange import sends
 from tests.receive.conftest import OWN_WORDS, Reader, frame, text
 from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
+from wsrec import folding
 from wsrec.feed.plan import Pace
+<<<<<<< HEAD
 from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport
+=======
+from wsrec.folding import FoldedWarnings
+from wsrec.receive import backoff, connection, keeper, opening, pacing, transport
+from wsrec.receive.failure import Failure
+from wsrec.receive.failurelog import FailureLog
+>>>>>>> a573f3b (Test: hints that fit their causes, pages that are whole once, and lines that are folded)
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.receive.keeper import Keeper, Side
@@ -139,6 +147,52 @@ class TestRingSpace:
 
         with RawExchange(handler) as server:
             asyncio.run(run())
+
+
+class TestPages:
+    def test_are_whole_in_one_event_until_a_connection_opens_and_their_lines_are_folded(self, capfd):
+        """The page of a refusal is another each time by its request's number, as those of real ones are."""
+        opens = 9
+
+        def page() -> bytes:
+            return b"<html><title>Down %d</title>\n%s</html>" % (server.accepted, b"p" * 3000)
+
+        def handler(sock: socket.socket) -> None:
+            if server.accepted == opens:
+                answer(sock, b"\x88\x02\x03\xf4")
+            elif server.accepted < 12:
+                request(sock)
+                status = 502 if server.accepted == 5 else 503
+                sock.sendall(b"HTTP/1.1 %d Down\r\nContent-Length: %d\r\n\r\n%s" % (status, len(page()), page()))
+            else:
+                answer(sock, b"\x88\x02\x03\xe8")
+
+        async def run() -> None:
+            life = Life(server.url)
+            await asyncio.wait_for(life.task, 15)
+            life.reader.take()
+            failed = life.events(EventKind.CONNECT_FAILED)
+            assert [detail["cause"] for detail in failed] == ["http"] * 8 + ["closed"] + ["http"] * 2
+            bodies = {number: detail["body"] for number, detail in enumerate(failed, 1) if "body" in detail}
+            assert list(bodies) == [1, 5, 10]
+            assert all(f"Down {number}</title>\n{'p' * 3000}</html>" in body for number, body in bodies.items())
+
+        with RawExchange(handler) as server:
+            asyncio.run(run())
+        said = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
+        assert len(said) == folding.AT_ONCE + 1
+        assert all(len(line) < 400 and "ppp" not in line for line in said)
+
+    def test_what_was_folded_is_counted(self):
+        lines = []
+        folded = FoldedWarnings(lambda message, hint, conn: lines.append(message))
+        log = FailureLog(Producer(*(kind(kind.create("t")) for kind in (SlotRing, ByteRing))), folded)
+        for _ in range(50):
+            log.tell(plan("ws://h/"), "h", Failure("refused", "h:80 refused", "start it"), 1.0, was_open=False)
+        log.flush()
+        *first, last = lines
+        assert first == ["test: h:80 refused; trying again in 1.0 s"] * 3
+        assert last.startswith("test: 47 more failed attempts to connect (refused) within 0 s, the last: h:80 refused")
 
 
 class TestBackoff:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import re
 import socket
 import ssl
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import pytest
+import trustme
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
+import wsrec
+from tests.receive.test_receiver import RawExchange, request
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.failure import ClosedByExchangeError, NobodyThereError, NotInTimeError, explain
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
@@ -31,11 +38,14 @@ FAILURES = [
     (NobodyThereError("nothing came for 30.1 s"), "timeout", "nothing came for 30.1 s", "firewall"),
     (OSError(errno.ENETUNREACH, "Network is unreachable"), "unreachable", "Network is unreachable", "network"),
     (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable", "No route to host", "network"),
+    (OSError(errno.EMFILE, "Too many open files"), "system", "Too many open files", "ulimit -n"),
+    (PermissionError(errno.EPERM, "Operation not permitted"), "system", "not permitted", "firewall of this machine"),
+    (OSError(errno.EADDRNOTAVAIL, "Cannot assign"), "system", "Cannot assign", "no address or port left"),
     (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "lost", "reset by peer", "network"),
     (ConnectionResetError("the connection ended"), "lost", "the connection ended", "network"),
     (ConnectionAbortedError("the server does not read"), "lost", "the server does not read", "network"),
     (BrokenPipeError(errno.EPIPE, "Broken pipe"), "lost", "Broken pipe", "network"),
-    (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "tls", "TLS failed", "wss://"),
+    (ssl.SSLError(1, "[SSL: INTERNAL_ERROR] internal error"), "tls", "TLS failed", "write ws://"),
     (HandshakeError("the answer is no HTTP"), "handshake", "no HTTP", "WebSocket endpoint"),
     (ProtocolError(CloseCode.PROTOCOL_ERROR, "a masked frame"), "protocol", "closing with 1002", "report"),
     (ProtocolError(CloseCode.MESSAGE_TOO_BIG, "too much"), "protocol", "closing with 1009", "raise --max-message"),
@@ -91,6 +101,12 @@ class TestHttp:
         assert "never followed" in failure.cure
 
     @pytest.mark.parametrize("status", [418, 429])
+    def test_who_comes_too_often_waits_minutes_unless_it_is_told_a_time(self, status):
+        for wait, least in ((None, 60), (0.0, 60), (7.0, 7)):
+            failure = explain(HandshakeRefused(status, "Slow Down", wait, ""), "x.test", 443)
+            assert least <= Backoff().next(failure.retry_after, failure.cause) < least * 2 + 1
+
+    @pytest.mark.parametrize("status", [418, 429])
     def test_too_often_has_a_cause_of_its_own(self, status):
         assert explain(HandshakeRefused(status, "Slow Down", None, ""), "x.test", 443).cause == "limited"
 
@@ -121,14 +137,43 @@ class TestHttp:
         assert explain(HandshakeRefused(429, "Slow Down", 30.0, ""), "x.test", 443).retry_after == 30.0
 
 
+class TestBody:
+    @pytest.mark.parametrize(
+        ("body", "shown", "whole"),
+        [
+            ("", "", None),
+            (" nope \n", ": nope", None),
+            ('{"code":-1003}', ': {"code":-1003}', None),
+            ("first\nsecond", ": first", "first\nsecond"),
+            ("\n\nfirst " + "x" * 9000, ": first " + "x" * 193 + "\u2026", "\n\nfirst " + "x" * 9000),
+            ("<html><body><H1 a>Stop &amp; go</H1>", ": a page, Stop & go", "<html><body><H1 a>Stop &amp; go</H1>"),
+            ("<title>&#x202e;a</title>", ": a page", "<title>&#x202e;a</title>"),
+            (
+                "<title>" + "y" * 900 + "</title>",
+                ": a page, " + "y" * 191 + "\u2026",
+                "<title>" + "y" * 900 + "</title>",
+            ),
+        ],
+        ids=["none", "a line", "json", "lines", "a long line", "heading", "escape", "a long title"],
+    )
+    def test_its_beginning_is_shown_and_all_of_it_kept(self, body, shown, whole):
+        failure = explain(HandshakeRefused(503, "Down", None, body), "x.test", 443)
+        assert failure.message == f"x.test:443 answered HTTP 503 Down{shown}"
+        assert failure.body == whole
+
+
 @pytest.mark.parametrize(
     ("code", "words", "cause"),
     [
         (1008, "Too many requests", "limited"),
         (1013, "rate limit", "limited"),
         (4029, "throttled", "limited"),
-        (1008, "policy violation", "lost"),
-        (1001, "", "lost"),
+        (1013, "", "limited"),
+        (1013, "try again later", "limited"),
+        (1008, "policy violation", "closed"),
+        (1008, "invalid channel", "closed"),
+        (1001, "", "closed"),
+        (1012, "Service Restart", "closed"),
     ],
 )
 def test_a_close_that_says_that_we_come_too_often_is_limited(code, words, cause):
@@ -136,3 +181,126 @@ def test_a_close_that_says_that_we_come_too_often_is_limited(code, words, cause)
     assert failure.cause == cause
     assert f"{code} {words}".rstrip() in failure.message
     assert Backoff().next(failure.retry_after, failure.cause) >= (60 if cause == "limited" else 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (1000, "once a day"),
+        (1001, "keep_alive"),
+        (1003, "--subscribe"),
+        (1008, "symbols, channels"),
+        (1009, "max_bytes"),
+        (1011, "server failed"),
+        (1012, "restarts"),
+        (1013, "or wait"),
+        (4001, "its documentation"),
+        (1005, "if it is rare"),
+    ],
+)
+def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
+    failure = explain(ClosedByExchangeError(code, "some words"), "x.test", 443)
+    assert hint in failure.cure
+    assert "network" not in failure.cure
+
+
+@pytest.mark.parametrize("host", ["localhost", "demo.localhost", "127.0.0.1", "127.9.9.9", "::1"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError(),
+        NotInTimeError("the TLS handshake"),
+        NobodyThereError("nothing came for 30.1 s"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+        ConnectionResetError("the connection ended"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_on_this_machine_nobody_looks_at_the_network(host, error):
+    cure = explain(error, host, 9443).cure
+    assert not re.search("network|firewall|proxy|host", cure)
+    assert "server" in cure
+
+
+class TestServers:
+    """Real ones, whose answer is not what the URL promised."""
+
+    def failure(self, url: str, ca_file: str | None = None):
+        async def attempt() -> Exception:
+            try:
+                await wsrec.connect(url, on_message=print, ca_file=ca_file)
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is explained)
+                return error
+            raise AssertionError("it connected")
+
+        parts = urlsplit(url)
+        return explain(asyncio.run(attempt()), "x.test", parts.port, secure=parts.scheme == "wss")
+
+    def test_plain_to_a_port_that_speaks_tls(self, exchange):
+        url = exchange(lambda connection: connection.wait_closed(), tls=True).url
+        failure = self.failure(url.replace("wss://", "ws://"))
+        assert failure.cause == "handshake"
+        assert "write wss://" in failure.cure
+
+    def test_tls_to_a_port_that_does_not_speak_it(self, exchange):
+        url = exchange(lambda connection: connection.wait_closed()).url
+        failure = self.failure(url.replace("ws://", "wss://"))
+        assert failure.cause == "tls"
+        assert "ws://" in failure.cure
+
+    @pytest.mark.parametrize(
+        ("answer", "message", "hint"),
+        [
+            (
+                b"HTTP/1.1 400 Bad Request\r\n\r\n<title>plain HTTP request to HTTPS port</title>",
+                "a page",
+                "write wss://",
+            ),
+            (b"HTTP/1.1 200 OK\r\n\r\n<html><title>Log in</title>", "200 OK: a page, Log in", "wants one to log in"),
+            (
+                b"HTTP/1.1 302 Found\r\nLocation: http://portal.test/?s3cret\r\nContent-Length: 0\r\n\r\n",
+                "a redirect to portal.test",
+                "wants one to log in",
+            ),
+            (b"HTTP/1.0 511 Log In\r\n\r\n", "HTTP 511 Log In", "log in"),
+            (b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", "HTTP 407", "a proxy wants credentials"),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", "no HTTP: b'SSH", "something else answers"),
+            (b"", "closed the connection without an answer", "write wss://"),
+        ],
+        ids=["400", "200", "302", "511", "407", "ssh", "nothing"],
+    )
+    def test_answers_of_others(self, answer, message, hint):
+        def serve(sock: socket.socket) -> None:
+            request(sock)
+            sock.sendall(answer)
+
+        with RawExchange(serve) as server:
+            failure = self.failure(server.url)
+        assert message in failure.message
+        assert hint in failure.cure
+        assert "s3cret" not in str(failure)
+
+    @pytest.mark.parametrize(
+        ("names", "options", "hint"),
+        [
+            (["127.0.0.2", "other.test"], {}, "check the host of the URL"),
+            (["127.0.0.1"], {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, "this machine's clock; if that is right"),
+            (["127.0.0.1"], {"not_before": datetime(2060, 1, 1, tzinfo=UTC)}, "the certificate is of its future"),
+        ],
+        ids=["other host", "expired", "not yet"],
+    )
+    def test_a_certificate_says_what_is_wrong_with_it(self, tmp_path, names, options, hint):
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*names, **options).configure_cert(context)
+
+        def serve(sock: socket.socket) -> None:
+            context.wrap_socket(sock, server_side=True)
+
+        with RawExchange(serve) as server:
+            url = server.url.replace("ws://", "wss://")
+            known, unknown = self.failure(url, str(tmp_path / "ca.pem")), self.failure(url)
+        assert (known.cause, known.permanent) == ("certificate", True)
+        assert hint in known.cure
+        assert "--ca-file" in unknown.cure

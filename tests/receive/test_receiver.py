@@ -448,7 +448,7 @@ class TestReconnection:
         assert isinstance(failed, child.FailedLine)
         told = f"not connected before the end: {where} did not answer the WebSocket handshake in time (tried for "
         assert failed.message.startswith(told)
-        assert "firewall" in failed.cure
+        assert "the server on this machine" in failed.cure
 
 
 class TestRefused:
