@@ -23,14 +23,10 @@ from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec import folding
 from wsrec.feed.plan import Pace
-<<<<<<< HEAD
-from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport
-=======
 from wsrec.folding import FoldedWarnings
-from wsrec.receive import backoff, connection, keeper, opening, pacing, transport
+from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport
 from wsrec.receive.failure import Failure
 from wsrec.receive.failurelog import FailureLog
->>>>>>> a573f3b (Test: hints that fit their causes, pages that are whole once, and lines that are folded)
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.receive.keeper import Keeper, Side

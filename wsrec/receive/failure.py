@@ -1,7 +1,14 @@
-"""Why a connection could not be made or was lost, in words for the operator: the cause, and what cures it."""
+"""Why a connection could not be made or was lost, in words for the operator: the cause, and what cures it.
+
+A hint fits what happened and where: nobody checks a firewall for a server on the same machine, nor the network for an
+exchange that says that it restarts.
+"""
 
 from __future__ import annotations
 
+import errno
+import html
+import ipaddress
 import re
 import socket
 import ssl
@@ -13,6 +20,7 @@ from websockets.frames import CloseCode
 
 from wsrec.feed.limited import is_limited
 from wsrec.http.retry import LIMITED, LONGEST, capped
+from wsrec.receive.tls import NoTlsError
 from wsrec.receive.token import TokenError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
@@ -21,12 +29,14 @@ class Failure(NamedTuple):
     """One failed attempt.
 
     Attributes:
-        cause: `token`, `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `handshake`, `http`,
-            `limited` (HTTP 418 and 429, of the token's server too, or a close that says so), `protocol` or `lost`.
-        message: what happened.
+        cause: `token`, `dns`, `refused`, `unreachable`, `system` (this machine has run out of something, or forbids
+            it), `timeout`, `certificate`, `tls`, `handshake`, `http`, `limited` (HTTP 418 and 429, of the token's
+            server too, or a close that says so), `closed` (by the exchange, with a code), `protocol` or `lost`.
+        message: what happened, in one line.
         cure: what to do about it.
         permanent: whether trying again cannot help.
         retry_after: seconds that the server asked to wait, an hour at most.
+        body: all that the server said beside that, of which the message has the beginning; None where that is all.
         of_token: whether it was the token's server that failed, and not the WebSocket's.
 
     """
@@ -36,6 +46,7 @@ class Failure(NamedTuple):
     cure: str
     permanent: bool = False
     retry_after: float | None = None
+    body: str | None = None
     of_token: bool = False
 
 
@@ -44,7 +55,8 @@ class ClosedByExchangeError(ConnectionResetError):
 
     def __init__(self, code: int, words: str) -> None:
         super().__init__(f"the exchange closed the connection: {code} {words}".rstrip())
-        self.limited = is_limited(words)
+        self.code = code
+        self.limited = code == CloseCode.TRY_AGAIN_LATER or is_limited(words)
 
 
 class NotInTimeError(TimeoutError):
@@ -55,18 +67,66 @@ class NobodyThereError(TimeoutError):
     """An open connection brought nothing for long, and a ping was not answered."""
 
 
+_TITLE = re.compile(r"<(title|h1)[^>]*>([^<]+)<", re.IGNORECASE)
+_SHOWN = 200
+
+_REGION = "the exchange turns this address or region down; try its other hosts, or record from elsewhere"
+_PAGE_CURE = "check the path of the URL; a proxy, or a network that wants one to log in, answers with a page of its own"
 _HTTP_CURES = {
+    400: "check the URL, and the subscription where it is part of it",
     401: "the exchange wants credentials for this URL",
-    403: "the exchange turns this address or region down; try its other hosts, or record from elsewhere",
+    403: _REGION,
     404: "check the path of the URL",
+    407: "a proxy wants credentials",
+    410: "the exchange has given this address up: look for the new one",
     418: "the exchange has banned this address for a while; wait, and open fewer connections",
+    426: "the URL wants another protocol: check its path",
     429: "too many connection attempts: open fewer, or wait",
     451: "the exchange does not serve this region; record from elsewhere",
+    502: "the exchange's own servers do not reach each other; it is tried again",
+    503: "the exchange is overloaded or in maintenance; it is tried again",
+    504: "the exchange's own servers do not reach each other; it is tried again",
+    511: "the network wants one to log in: do so in a browser",
 }
 _LATER = frozenset({408, 418, 425, 429})
 
+_RARE = "nothing to do if it is rare"
+_LIMITED_CURE = "open fewer connections, ask for less on each, or wait"
+_SENT_CURE = "the exchange does not take what was sent: check `subscribe` and `keep_alive` of the feed, or --subscribe"
+_ASKED_CURE = "the exchange turns down what is asked for: check symbols, channels and the feed's `subscribe`"
+_CLOSE_CURES = {
+    1000: f"{_RARE}: exchanges close in order once a day; if it comes at once, check what is asked for",
+    1001: f"{_RARE}: that server goes down, or has heard nothing of us for long (`keep_alive` of the feed)",
+    1002: _SENT_CURE,
+    1003: _SENT_CURE,
+    1007: _SENT_CURE,
+    1008: _ASKED_CURE,
+    1009: "what was sent is too large: lower `batch` or `max_bytes` of the feed's `subscribe`",
+    1011: f"{_RARE}: the exchange's server failed; if it comes at once, check what is asked for",
+    1012: "the exchange restarts that server: nothing to do, it is connected to again and again",
+    1014: "the exchange's own servers do not reach each other: nothing to do, it is connected to again and again",
+}
+_OWN_CODE_CURE = "this code is the exchange's own: its documentation tells what it means"
 
-def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> Failure:
+# What OpenSSL calls an answer that is no TLS
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"})
+_DAMAGED = frozenset({"DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "BAD_RECORD_TYPE", "UNEXPECTED_RECORD"})
+# verify(1openssl)
+_EXPIRED, _NOT_YET, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
+_NEVER_OFF = ". Verification is never switched off"
+
+_SYSTEM_CURES = {
+    errno.EMFILE: "raise the limit of open files: `ulimit -n`, LimitNOFILE in a systemd unit",
+    errno.ENFILE: "raise the system's limit of open files: `sysctl fs.file-max`",
+    errno.ENOBUFS: "the kernel has no memory left for sockets: see `free` and `sysctl net.ipv4.tcp_mem`",
+    errno.ENOMEM: "the kernel has no memory left for sockets: see `free` and `sysctl net.ipv4.tcp_mem`",
+    errno.EADDRNOTAVAIL: "this machine has no address or port left for it: see `ip address` and `ss -s`",
+    errno.EPERM: "a firewall of this machine, or what its service manager allows, forbids it",
+    errno.EACCES: "a firewall of this machine, or what its service manager allows, forbids it",
+}
+
+
+def explain(error: Exception, host: str, port: int, at: Sequence[str] = (), *, secure: bool | None = None) -> Failure:
     """The failure behind an exception raised while connecting to `host` or while connected to it.
 
     Args:
@@ -74,14 +134,16 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> F
         host: as the URL has it, without brackets.
         port: as the URL has it.
         at: the addresses that it is about.
+        secure: whether by `wss://`; None where that is not known.
 
     """
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if at and tuple(at) != (host,):
         where += f" ({', '.join(at)})"
+    here = all(map(_is_here, at or (host,)))
     match error:
         case HandshakeRefused():
-            return _refused(error, where)
+            return _refused(error, where, secure=secure)
         case TokenError():
             cure = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
             if error.limited:
@@ -89,7 +151,10 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> F
             cause = "limited" if error.limited else "token"
             return Failure(cause, str(error), cure, retry_after=capped(error.retry_after), of_token=True)
         case HandshakeError():
-            return Failure("handshake", f"{where}: {error}", "check that the URL is a WebSocket endpoint")
+            also = "; if the port speaks TLS, write wss://" if secure is False else ""
+            return Failure(
+                "handshake", f"{where}: {error}", error.hint or f"check that the URL is a WebSocket endpoint{also}"
+            )
         case InvalidURI():
             return Failure(
                 "handshake", f"no WebSocket URL: {error.msg}", "write it as wss://host:port/path", permanent=True
@@ -100,14 +165,13 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> F
             return Failure("protocol", f"{where} sent {error} (closing with {int(error.code)})", cure)
         case ssl.SSLCertVerificationError():
             reason = getattr(error, "verify_message", None) or str(error)
-            cure = (
-                "for a private CA give its PEM with --ca-file; if the name or date is wrong, "
-                "check the URL and this machine's clock. Verification is never switched off"
-            )
+            cure = _certificate_cure(getattr(error, "verify_code", None))
             return Failure("certificate", f"{where}: certificate not verified: {reason}", cure, permanent=True)
         case ssl.SSLError():
             reason = getattr(error, "reason", None) or str(error)
-            return Failure("tls", f"{where}: TLS failed: {reason}", "check that the port speaks TLS (wss://)")
+            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_cure(reason))
+        case NoTlsError():
+            return Failure("tls", f"{where}: {error}", _tls_cure(""))
         case socket.gaierror(errno=socket.EAI_AGAIN):
             # no answer, or none that means anything: the name may well be right
             cure = "check DNS: /etc/resolv.conf, and the way to the name servers there"
@@ -117,52 +181,106 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = ()) -> F
                 "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"
             )
         case ConnectionRefusedError():
-            return Failure(
-                "refused", f"{where} refused the connection", "check host and port, and that the server runs"
-            )
+            cure = "start the server, or check the port" if here else "check host and port, and that the server runs"
+            return Failure("refused", f"{where} refused the connection", cure)
         case NobodyThereError():
-            return Failure("timeout", f"{where}: {error}", "check the network, a firewall or a proxy between")
+            return Failure("timeout", f"{where}: {error}", _silence_cure(here=here))
         case NotInTimeError():
             cure = "try another host of the exchange; a firewall or a proxy between may have accepted the connection"
+            cure = _silence_cure(here=True) if here else cure
             return Failure("timeout", f"{where} did not answer {error} in time", cure)
         case TimeoutError():
-            return Failure(
-                "timeout", f"{where} did not answer in time", "check the network, a firewall or a proxy between"
-            )
+            return Failure("timeout", f"{where} did not answer in time", _silence_cure(here=here))
         case ClosedByExchangeError(limited=True):
-            return Failure("limited", f"{where}: {error}", "open fewer connections, ask for less on each, or wait")
+            return Failure("limited", f"{where}: {error}", _LIMITED_CURE)
+        case ClosedByExchangeError():
+            return Failure("closed", f"{where}: {error}", _close_cure(error.code))
         case ConnectionError():
-            return Failure(
-                "lost", f"{where}: {error.strerror or error}", "nothing to do if it is rare; else check the network"
-            )
+            cure = f"{_RARE}; else look at the server" if here else f"{_RARE}; else check the network"
+            return Failure("lost", f"{where}: {error.strerror or error}", cure)
+        case OSError(errno=number) if number in _SYSTEM_CURES:
+            return Failure("system", f"{where}: {error.strerror or error}", _SYSTEM_CURES[number])
         case OSError():
             return Failure("unreachable", f"{where}: {error.strerror or error}", "check the network and the host")
         case _:
             return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report it with this line")
 
 
-def _words(body: str) -> str:
-    """What a body says for a terminal: of a page of HTML its title, if that has come."""
+def _is_here(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower().rpartition(".")[2] == "localhost"
+
+
+def _silence_cure(*, here: bool) -> str:
+    if here:
+        return "the server on this machine does not answer: look at it, or start it anew"
+    return "check the network, a firewall or a proxy between"
+
+
+def _close_cure(code: int) -> str:
+    if code >= 3000:
+        return _OWN_CODE_CURE
+    return _CLOSE_CURES.get(code, f"{_RARE}; else check what is asked for")
+
+
+def _tls_cure(reason: str) -> str:
+    if reason in _NO_TLS:
+        return "the port does not speak TLS: check it, or write ws:// in place of wss://"
+    if reason in _DAMAGED:
+        return f"{_RARE}: bytes were changed on the way; else check the network's hardware"
+    if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
+        return "the server turned TLS down: check the host's name, and whether a proxy or firewall takes TLS apart"
+    return "check that the port speaks TLS, else write ws://; a proxy or firewall that takes TLS apart ends it, too"
+
+
+def _certificate_cure(code: int | None) -> str:
+    if code == _EXPIRED:
+        return "check this machine's clock; if that is right, only the exchange can renew its certificate" + _NEVER_OFF
+    if code == _NOT_YET:
+        return "check this machine's clock: the certificate is of its future" + _NEVER_OFF
+    if code in (_OTHER_HOST, _OTHER_ADDRESS):
+        return "check the host of the URL: what answers there is another one" + _NEVER_OFF
+    return (
+        "for a private CA give its PEM with --ca-file; "
+        "a proxy, or a network that wants one to log in, shows a certificate of its own" + _NEVER_OFF
+    )
+
+
+def _first_words(body: str) -> str:
+    """What a body says in a line for a terminal: of a page its title or heading; of anything else the first line."""
     body = body.strip()
-    if not body.startswith("<"):
-        return body
-    title = re.search(r"<title[^>]*>([^<]+)<", body, re.IGNORECASE)
-    return f"a page, {' '.join(title[1].split())}" if title else "a page"
+    if body.startswith("<"):
+        found = _TITLE.search(body)
+        words = " ".join(html.unescape(found[2]).split()) if found else ""
+        line = f"a page, {words}" if words and words.isprintable() else "a page"
+    else:
+        line = body.partition("\n")[0].strip()
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _refused(error: HandshakeRefused, where: str) -> Failure:
+def _refused(error: HandshakeRefused, where: str, *, secure: bool | None) -> Failure:
     """What an answer other than 101 means."""
-    said = _words(error.body)
-    body = f": {said}" if said else ""
-    message = f"{where} answered {error}{body}"
+    said = _first_words(error.body)
+    message = f"{where} answered {error}" + (f": {said}" if said else "")
     later = error.status in _LATER or error.status >= 500
     cure = _HTTP_CURES.get(error.status, "the server is in trouble; it is tried again" if later else "check the URL")
-    if 300 <= error.status < 400:
+    if 200 <= error.status < 300:
+        cure = _PAGE_CURE
+    elif 300 <= error.status < 400:
         message += f", a redirect to {error.location or 'nowhere'}"
-        cure = "redirects are never followed: if the exchange has moved, put the new address into the feed or the URL"
-    wait = error.retry_after
+        cure = (
+            "redirects are never followed: if the exchange has moved, put the new address into the feed or the URL; "
+            "a network that wants one to log in redirects, too"
+        )
+    elif error.status == 400 and secure is False and "https" in error.body.lower():
+        cure = "the port speaks TLS: write wss:// in place of ws://"
+    # who says "at once" and refuses knows no time
+    wait = error.retry_after or None
     if wait is not None and wait > LONGEST:
         message += f"; it asks for a wait of {wait:.0f} s, {LONGEST:.0f} s are waited"
         wait = LONGEST
     cause = "limited" if error.status in LIMITED else "http"
-    return Failure(cause, message, cure, not later, wait)
+    return Failure(cause, message, cure, not later, wait, error.body if error.body.strip() != said else None)

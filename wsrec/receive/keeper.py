@@ -27,6 +27,7 @@ from wsrec.receive.clock import now
 from wsrec.receive.collector import Collector
 from wsrec.receive.connection import Connection
 from wsrec.receive.failure import Failure, explain
+from wsrec.receive.failurelog import FailureLog
 from wsrec.receive.job import Resumed
 from wsrec.receive.pacing import Gates
 from wsrec.receive.producer import Producer
@@ -116,7 +117,7 @@ class Keeper:
         tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
-        prospects, collector: what it shares with the other keepers of its receiver; None where it is the only one.
+        prospects, collector, failures: what it shares with the other keepers of its receiver; None where it is the only one.
         resumed: a receiver that died, whose rings these are.
 
     Attributes:
@@ -140,6 +141,7 @@ class Keeper:
         until_close: bool,
         prospects: Prospects | None = None,
         collector: Collector | None = None,
+        failures: FailureLog | None = None,
         resumed: Resumed | None = None,
     ) -> None:
         self._prospects = prospects or Prospects()
@@ -152,6 +154,7 @@ class Keeper:
         # a URL that needs a token is one without it too
         self._uri = parse_uri(self.plan.url)
         self._producer = producer
+        self._failures = failures or FailureLog(producer)
         self._gate = gates.of(self._uri.host, self.plan.pace)
         self._token_gate = self._gate
         if self.plan.token is not None:
@@ -388,7 +391,7 @@ class Keeper:
                 wait = backoff.refused(failure.retry_after)
             if failure.cause == "limited" and wait is not None:
                 (self._token_gate if failure.of_token else self._gate).shut(wait)
-            self._tell_failure(new, failure, wait, backoff.attempts)
+            self._tell_failure(new, failure, wait, backoff.attempts, was_open=False)
             self._collector.ask()
             if wait is None:
                 self._finished = True
@@ -432,7 +435,7 @@ class Keeper:
     def _explain(self, error: Exception, side: Connection) -> Failure:
         """The failure behind an exception, with the address that it is about, or all that were tried."""
         at = tuple(self._history.tried) if side.address is None else (side.address.ip,)
-        return explain(error, self._uri.host, self._uri.port, at)
+        return explain(error, self._uri.host, self._uri.port, at, secure=self._uri.secure)
 
     def _judge(self, side: Connection, *, proven: bool) -> None:
         """Remember of an open connection that has ended whether its address is one to come back to first."""
@@ -487,6 +490,7 @@ class Keeper:
         old, before = self._active, self._last_active
         self._active = self._last_active = new
         self.failure = None
+        self._failures.opened(self._uri.host)
         self._opened_since = time.monotonic()
         self._forget_wish()
         self._plan_replacement(new)
@@ -559,7 +563,7 @@ class Keeper:
             self._gate.shut(self._retry_in)
         beside = next((side for side in self._sides if side.connected and not side.ended), None)
         if beside is None:
-            self._tell_failure(active, self.failure, self._retry_in, self._backoff.attempts)
+            self._tell_failure(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
         else:
             child.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
         self._collector.ask()
@@ -650,20 +654,19 @@ class Keeper:
             bound=since.bound,
         )
 
-    def _tell_failure(self, side: Connection, failure: Failure, wait: float | None, attempt: int) -> None:
-        self._producer.event(
-            EventKind.CONNECT_FAILED,
-            conn=side.plan.conn,
-            cause=failure.cause,
-            message=failure.message,
-            cure=failure.cure,
-            retry_s=wait,
+    def _tell_failure(
+        self, side: Connection, failure: Failure, wait: float | None, attempt: int, *, was_open: bool
+    ) -> None:
+        self._failures.tell(
+            side.plan,
+            self._uri.host,
+            failure,
+            wait,
+            was_open=was_open,
             attempt=attempt,
             address=None if side.address is None else side.address.ip,
             tried=self._history.tried,
         )
-        again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
-        child.error(f"{failure.message}; {again}", failure.cure, conn=side.plan.conn)
 
 
 async def _wait(task: asyncio.Future[Any]) -> None:

@@ -19,6 +19,7 @@ from wsrec.receive import privilege
 from wsrec.receive.answers import Answers
 from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
 from wsrec.receive.collector import Collector
+from wsrec.receive.failurelog import FailureLog
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.receive.keeper import Keeper, Prospects, Side
@@ -70,6 +71,7 @@ class Receiver:
         gates = Gates()
         self._prospects = Prospects(alone=job.alone)
         collector = Collector()
+        self._failures = FailureLog(self._producer)
         self._connections = [
             Keeper(
                 [side, *([standby[side.plan.conn]] if side.plan.conn in standby else [])],
@@ -81,6 +83,7 @@ class Receiver:
                 until_close=job.until_close,
                 prospects=self._prospects,
                 collector=collector,
+                failures=self._failures,
                 resumed=job.resumed,
             )
             for side in sides
@@ -103,6 +106,7 @@ class Receiver:
         answering = asyncio.ensure_future(Answers(self._producer, pinged).run())
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
         answering.cancel()
+        self._failures.flush()
         self._sample_anchor()
         deadline = now() + _LAST_WORDS_NS
         while not (written := self._producer.flush()) and now() < deadline:
@@ -178,6 +182,7 @@ class Receiver:
             child.warn(f"the system clock was set by {stepped / 1e9:+.6f} s", "run chrony or PTP, which slew the clock")
         for connection in self._connections:
             connection.check_stamps()
+        self._failures.due()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
     def _publish_status(self) -> None:

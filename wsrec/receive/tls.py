@@ -20,6 +20,10 @@ _of_thread = threading.local()
 RECORD_MAX = (16 << 10) + 5 + 2048
 
 
+class NoTlsError(ConnectionResetError):
+    """The server ended the connection in place of the TLS handshake."""
+
+
 class TlsDetails(NamedTuple):
     """What was negotiated, and what of it the kernel itself says that it does (both None where it does nothing)."""
 
@@ -79,7 +83,7 @@ class StampedTlsTransport(TlsTransport):
                 await self._flush()
                 data = await self._loop.sock_recv(self._sock, _CIPHERTEXT_MAX)
                 if not data:
-                    raise ConnectionResetError("the server closed the connection during the TLS handshake") from None
+                    raise NoTlsError("the server closed the connection during the TLS handshake") from None
                 self._incoming.write(data)
             except ssl.SSLError:
                 # the alert that says why

@@ -22,7 +22,7 @@ class EventKind(StrEnum):
     CONNECT = "connect"
     """url (no secrets), address, port, resolve_ns, dns_age_s, connect_ns, tls_ns, handshake_ns, attempt, compression"""
     CONNECT_FAILED = "connect_failed"
-    """cause, message, cure, retry_s (null: not tried again), attempt, address (null: none), tried (address: cause)"""
+    """cause, message, cure, retry_s (null: never), attempt, address (or null), tried (address: cause), body (once)"""
     TLS = "tls"
     """mode, fallback (why not ktls), version, cipher, bits, kernel_rx, kernel_tx (ktls), subject, issuer, not_after"""
     STAMPING = "stamping"
