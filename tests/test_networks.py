@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import signal
 import socket
-import struct
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Wsrec, events_of
+from tests.conftest import events_of
+from tests.faults.names import NameServer, Recording, may_mount
 from tests.receive.conftest import text
 from tests.receive.hosts import black_hole
 from tests.receive.test_receiver import RawExchange, answer, request
@@ -25,98 +20,7 @@ from tests.receive.test_receiver import RawExchange, answer, request
 END = 9.0
 
 
-def may_mount() -> bool:
-    try:
-        return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
-
-
 own_files = pytest.mark.skipif(not may_mount(), reason="needs root, who may give a process an /etc of its own")
-
-
-class NameServer:
-    """A name server on loopback: every name that it knows has one address, and while `mute` it says nothing.
-
-    Attributes:
-        ip: where it is, port 53.
-        mute: whether it leaves questions unanswered.
-
-    """
-
-    def __init__(self, *, mute: bool) -> None:
-        self.mute = mute
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        for n in range(2, 250):
-            # two runs of the tests may want one at the same time
-            self.ip = f"127.53.{n}.1"
-            with contextlib.suppress(OSError):
-                self._socket.bind((self.ip, 53))
-                break
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                question, client = self._socket.recvfrom(2048)
-                if self.mute or not question:
-                    continue
-                end = question.index(b"\0", 12) + 5
-                (kind,) = struct.unpack(">H", question[end - 4 : end - 2])
-                found = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01" if kind == 1 else b""
-                head = question[:2] + struct.pack(">HHHHH", 0x8180, 1, bool(found), 0, 0)
-                self._socket.sendto(head + question[12:end] + found, client)
-
-    def __enter__(self) -> NameServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-
-class Recording:
-    """One `wsrec record`, with files of its own in the place of some of the system's."""
-
-    def __init__(self, folder: Path, *targets: str, files: dict[str, str] | None = None) -> None:
-        self.out = folder / "out"
-        command = Wsrec.command("record", *targets, "--out", self.out, "--json")
-        mounts = []
-        for path, content in (files or {}).items():
-            own = folder / path.replace("/", "_")
-            own.write_text(content)
-            mounts.append(f"mount --bind {own} {path}")
-        if mounts:
-            command = ["unshare", "--mount", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh", *command]
-        self._errors = folder / "errors"
-        with self._errors.open("w") as errors:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        self.result: dict[str, Any] = {}
-
-    @property
-    def errors(self) -> str:
-        """What it has said so far."""
-        return self._errors.read_text()
-
-    def until_said(self, words: str) -> None:
-        deadline = time.monotonic() + 60
-        while words not in self.errors:
-            assert time.monotonic() < deadline, self.errors
-            time.sleep(0.02)
-
-    def stop(self) -> tuple[float, int]:
-        """End it as an operator does: how long that took (s), and its status."""
-        began = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
-        output, _ = self._process.communicate(timeout=120)
-        took = time.monotonic() - began
-        self.result = json.loads(output)
-        return took, self._process.returncode
-
-
-def resolv_conf(server: NameServer) -> dict[str, str]:
-    return {"/etc/resolv.conf": f"nameserver {server.ip}\noptions timeout:30 attempts:3\n"}
 
 
 def until(found: Any, seconds: float = 60) -> None:
@@ -174,7 +78,7 @@ class TestEnd:
 
         names = [f"wss://h{n}.exchange.test/ws" for n in range(6)]
         with NameServer(mute=True) as server, RawExchange(closes) as healthy:
-            recording = Recording(tmp_path, healthy.url, *names, files=resolv_conf(server))
+            recording = Recording(tmp_path, healthy.url, *names, files=server.files)
             until(lambda: len(connected) == 2)
             took, status = recording.stop()
         assert connected[1] - connected[0] < 5, "a healthy exchange waits for a name server that does not answer"
@@ -195,7 +99,7 @@ class TestNames:
                 mute(sock)
 
         with NameServer(mute=False) as server, RawExchange(closes) as exchange:
-            recording = Recording(tmp_path, f"ws://x.exchange.test:{exchange.port}/ws", files=resolv_conf(server))
+            recording = Recording(tmp_path, f"ws://x.exchange.test:{exchange.port}/ws", files=server.files)
             until(lambda: exchange.accepted == 2)
             took, status = recording.stop()
         assert took < END

@@ -43,7 +43,8 @@ from wsrec.wire.errors import HandshakeRefused, ProtocolError
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
-CLOSE_TIMEOUT = 2.0
+# From a signal to the recorder's exit 3 s at most: this, and what writer and supervisor need for their files
+CLOSE_TIMEOUT = 1.5
 # How long an end waits for rings that are full, to read what the exchange had sent by then
 BACKLOG_TIMEOUT = 20.0
 # So many reads one after the other are more than comes meanwhile: what is there behind them is a backlog

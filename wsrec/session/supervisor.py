@@ -40,8 +40,9 @@ from wsrec.store.job import FeedJob, WriterJob
 from wsrec.units import duration
 
 NOTES_CAPACITY = 1 << 20
-# A receiver closes its connections within 2 s, or 20 where it is behind, and then its last words may wait for a writer
-# that is started again. A writer may have to bring home what one that died has left. One that hangs is noticed before
+# A receiver closes its connections within 1.5 s, or 20 where it is behind, and then its last words may wait for a
+# writer that is started again. A writer may have to bring home what one that died has left. One that hangs is noticed
+# before
 RECEIVER_PATIENCE = 95.0
 WRITER_PATIENCE = 900.0
 # after this the operator is told what is waited for
