@@ -200,6 +200,9 @@ class TestPlan:
         assert len(found["connections"]) == 6
         lines = run(*words).stdout.splitlines()
         assert lines[0].startswith("6 connections, 6000 subscriptions in 60 messages, at most 12 within a second")
+        assert lines[1].startswith("memory about ")
+        assert "(6 of 8,192 KiB)" in lines[1]
+        assert found["memory_bytes"]["total"] > found["memory_bytes"]["rings"] == 6 * 8 << 20
         assert max(map(len, lines)) < 400
 
     def test_shards(self):

@@ -84,6 +84,7 @@ class TestWrongUsage:
             (["ws://h/p", "--cpu", "x"], ["'x'", "2,3"]),
             (["ws://h/p", "--ring-size", "1000"], ["power of two", "8MiB"]),
             (["ws://h/p", "--ring-size", "4096"], ["at least 64KiB"]),
+            (["ws://h/p", "--ring-size", "large"], ["'large' is no size", "auto, 8MiB"]),
             (["ws://h/p", "ws://h/p"], ["ws://h/*** is given twice", "a=URL b=URL"]),
             (["a=ws://h/p", "a=ws://h/q"], ["both named a", "--out"]),
             (["demo", "binance"], ["record it alone"]),

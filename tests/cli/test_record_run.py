@@ -102,6 +102,12 @@ class TestOptions:
         assert (found.cpus, found.writer_cpu, found.tls, found.ring_size) == ((0, 1), 2, "ktls", 65536)
         assert (found.fsync_seconds, found.reserve, found.rotate_seconds) == (5, 10**9, 300)
 
+    def test_rings_by_the_number_of_connections(self, options):
+        assert options("ring-size: auto").ring_size is None
+        assert options("quiet: true").ring_size is None
+        assert options("ring-size: auto", "--ring-size", "1MiB").ring_size == 1 << 20
+        assert options("ring-size: 1MiB", "--ring-size", "auto").ring_size is None
+
     def test_the_command_line_and_variables_go_first(self, options, tmp_path, monkeypatch):
         monkeypatch.setenv("WSREC_RECORD_TLS", "openssl")
         found = options("cpu: [0, 1]\ntls: ktls\nout: here", "--cpu", "3", "--out", str(tmp_path / "there"))

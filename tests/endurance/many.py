@@ -163,7 +163,7 @@ class Server:
         while line := await reader.readline():
             word, *arguments = line.decode().split()
             if word == "burst":
-                self._burst(int(arguments[0]))
+                self._burst(*map(int, arguments))
             print(json.dumps({"clients": len(self.clients), "sent": self._sent}), flush=True)
         sending.cancel()
 
@@ -180,9 +180,9 @@ class Server:
                     self._message(turn.pop())
             done = due
 
-    def _burst(self, count: int) -> None:
-        """So many messages to each client at once."""
-        for client in list(self.clients):
+    def _burst(self, count: int, clients: int) -> None:
+        """So many messages at once to each of so many clients."""
+        for client in list(self.clients)[:clients]:
             for _ in range(count):
                 self._message(client)
 
@@ -286,12 +286,13 @@ def run(
     rate: float = 100.0,
     seconds: float = 10.0,
     connects: int = 100_000,
-    burst: int = 0,
+    burst: tuple[int, int] = (0, 0),
+    padding: int = 100,
     limits: str = "",
     arguments: tuple[str, ...] = (),
 ) -> Result:
     """Record that many connections for some seconds, and hold what is in the files against what was sent."""
-    exchange = ManyExchange(rate, tls=tls, mute=mute, folder=folder)
+    exchange = ManyExchange(rate, tls=tls, mute=mute, folder=folder, padding=padding)
     readers = ThreadPoolExecutor(1)
     try:
         feed, out = folder / "many.yaml", folder / "captures"
@@ -310,8 +311,8 @@ def run(
             pss, worked = _each(recorder, _pss), _each(recorder, _cpu)
             descriptors = _each(recorder, lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
             idle_since = time.monotonic()
-            if burst:
-                exchange.ask(f"burst {burst}")
+            if any(burst):
+                exchange.ask(f"burst {burst[0]} {burst[1]}")
             time.sleep(seconds)
             idle_seconds = time.monotonic() - idle_since
             pss_end, done = _each(recorder, _pss), _each(recorder, _cpu)
@@ -437,11 +438,18 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=100, help="messages a second, all connections together")
     parser.add_argument("--seconds", type=float, default=10, help="how long all are open")
     parser.add_argument("--connects", type=int, default=100_000, help="attempts a second that the exchange allows")
-    parser.add_argument("--burst", type=int, default=0, help="messages to each connection at once, when all are open")
+    parser.add_argument(
+        "--burst",
+        type=int,
+        nargs=2,
+        default=(0, 0),
+        metavar=("MESSAGES", "CONNECTIONS"),
+        help="so many messages at once, to each of so many connections, when all are open",
+    )
     parser.add_argument("--json", type=Path, help="write the result there too")
     parser.add_argument("--serve", type=float, metavar="RATE", help=argparse.SUPPRESS)
     parser.add_argument("--certificate", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--padding", type=int, default=100, help=argparse.SUPPRESS)
+    parser.add_argument("--padding", type=int, default=100, help="bytes in each message beside some 40 others")
     parser.add_argument("arguments", nargs="*", help="for wsrec record, behind --")
     options = parser.parse_args()
     if options.serve is not None:
@@ -459,7 +467,8 @@ def main() -> int:
             rate=options.rate,
             seconds=options.seconds,
             connects=options.connects,
-            burst=options.burst,
+            burst=tuple(options.burst),
+            padding=options.padding,
             arguments=tuple(options.arguments),
         )
     show(result)

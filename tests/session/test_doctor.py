@@ -102,10 +102,31 @@ class TestProcessors:
         assert found(machine, "processor 1: idle", (1,)).state is State.OK
 
 
+class TestMemory:
+    def test_enough(self, machine):
+        machine.put("proc/meminfo", "MemAvailable: 8000000 kB\n")
+        finding = found(machine, "memory")
+        assert (finding.state, finding.found) == (State.OK, "8.19 GB left to the machine")
+        assert "with 10 connections" in finding.meaning
+
+    def test_a_cgroup_that_is_small(self, machine):
+        machine.put("proc/meminfo", "MemAvailable: 8000000 kB\n")
+        machine.put("proc/self/cgroup", "0::/\n")
+        machine.put("sys/fs/cgroup/memory.max", "300000000\n")
+        machine.put("sys/fs/cgroup/memory.current", "100000000\n")
+        finding = found(machine, "memory")
+        assert (finding.state, finding.found.split(" left")[0]) == (State.HINT, "200 MB")
+        assert "--ring-size" in finding.cure
+
+    def test_nobody_tells(self, machine):
+        assert found(machine, "memory").state is State.ABSENT
+
+
 class TestLimits:
     def test_small_ones(self, machine):
         allow(machine, files=256)
         assert found(machine, "locked memory").found == "limit 8388608 bytes"
+        assert "with 1,000" in found(machine, "locked memory").meaning
         for subject, word in {
             "locked memory": "LimitMEMLOCK",
             "--rt-priority": "LimitRTPRIO",
