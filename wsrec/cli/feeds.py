@@ -26,6 +26,7 @@ from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, fee
 from wsrec.feed.shard import Shard
 from wsrec.feed.skeleton import skeleton
 from wsrec.feed.target import ALL, Wanted, resolve, resolve_all
+from wsrec.session.memory import need_of
 from wsrec.session.record import DEMO
 from wsrec.session.runfile import load_run, run_schema
 from wsrec.units import clean, utc
@@ -221,6 +222,7 @@ def plan_(
     """
     chosen = resolve(target, symbols, channels, subscribe, shard)
     connections = plan([chosen])
+    needed = need_of(connections)
     totals = {
         "connections": len(connections),
         "subscriptions": sum(len(connection.topics) for connection in connections),
@@ -240,7 +242,8 @@ def plan_(
             }
             for row in rows
         ]
-        return _print_json({**totals, "connections": rows})
+        memory = {**needed._asdict(), "total": needed.total}
+        return _print_json({**totals, "memory_bytes": memory, "connections": rows})
     if chosen.listed is not None:
         click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
     click.echo(
@@ -248,6 +251,7 @@ def plan_(
         f"messages, at most {totals['messages_in_a_second']} within a second, "
         f"all sent {totals['covered_after']:g} s after the start"
     )
+    click.echo(f"memory {needed}")
     for connection in connections:
         _print_plan(connection)
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,17 @@ import msgspec
 from click.core import ParameterSource
 
 from wsrec.cli.completion import channel_names, open_feed_names, symbol_names
-from wsrec.cli.types import CpusType, DurationType, FolderType, RotateType, ShardType, SizeType, UntilType, comma_list
+from wsrec.cli.types import (
+    CpusType,
+    DurationType,
+    FolderType,
+    RingSizeType,
+    RotateType,
+    ShardType,
+    SizeType,
+    UntilType,
+    comma_list,
+)
 from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted
@@ -25,7 +34,7 @@ from wsrec.session.lock import OutputLockedError
 from wsrec.session.outcome import ExitStatus, describe, reason
 from wsrec.session.record import record as record_targets
 from wsrec.session.runfile import load_run
-from wsrec.session.settings import Rotation, check_message_size, check_ring_size
+from wsrec.session.settings import AUTO, Rotation, check_message_size
 from wsrec.session.signals import Interrupted, held, interrupt
 from wsrec.session.supervisor import RecordOptions
 from wsrec.units import clean
@@ -33,17 +42,9 @@ from wsrec.units import clean
 _AS_JSON = "wsrec.json"
 
 
-def _ring_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
-    return _checked(check_ring_size, value)
-
-
 def _message_size(ctx: click.Context, param: click.Parameter, value: int) -> int:
-    return _checked(check_message_size, value)
-
-
-def _checked(check: Callable[[int], int], value: int) -> int:
     try:
-        return check(value)
+        return check_message_size(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -153,11 +154,10 @@ class _RecordCommand(click.Command):
 @click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file of a CA to trust besides the system's.")
 @click.option(
     "--ring-size",
-    type=SizeType(),
-    default="8MiB",
+    type=RingSizeType(),
+    default=AUTO,
     show_default=True,
-    callback=_ring_size,
-    help="Receive ring of each connection, a power of two.",
+    help="Receive ring of each connection, a power of two; auto: 8MiB, or less where more than 32 share 256MiB.",
 )
 @click.option(
     "--max-message",
@@ -214,7 +214,7 @@ def record(
     busy_poll: bool,
     tls: str,
     ca_file: Path | None,
-    ring_size: int,
+    ring_size: int | None,
     max_message: int,
     batch: float,
     batch_size: int,

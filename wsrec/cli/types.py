@@ -13,6 +13,7 @@ from wsrec.session.settings import (
     check_folder,
     parse_cpus,
     parse_duration,
+    parse_ring_size,
     parse_rotation,
     parse_size,
     parse_until,
@@ -61,6 +62,19 @@ class UntilType(_ParamType):
         if moment <= now:
             self.fail(f"{text} has passed (it is {now:%Y-%m-%dT%H:%M:%SZ})", param, ctx)
         return moment
+
+
+class RingSizeType(_ParamType):
+    """The size of a ring in bytes; None for `auto`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Parse, or fail with what was expected."""
+        try:
+            return parse_ring_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class SizeType(_ParamType):

@@ -43,6 +43,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         slots: descriptor of the slot ring's shared memory.
         rings: descriptor of each connection's byte ring, in order of `connections`.
+        populate: whether the rings' memory is brought in at once; what stands by never is.
         notes: descriptor of the byte ring of events and of what we send.
         status: descriptor of the status page.
         connections: what to connect to.
@@ -63,6 +64,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     notes: int
     status: int
     connections: tuple[ConnectionPlan, ...]
+    populate: bool = True
     tls: TlsMode = TlsMode.STAMPED
     ca_file: str | None = None
     cpu: int | None = None

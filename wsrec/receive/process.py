@@ -64,7 +64,7 @@ class Receiver:
         self._tls = TlsPolicy(job.tls, job.ca_file)
         # what stands by takes no memory before it is used
         sides = [
-            Side(plan, ByteRing(ring, populate=plan.stands_for is None))
+            Side(plan, ByteRing(ring, populate=job.populate and plan.stands_for is None))
             for plan, ring in zip(job.connections, job.rings, strict=True)
         ]
         standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}

@@ -33,11 +33,13 @@ from wsrec.receive.processor import (
     text,
     throttled,
 )
+from wsrec.session import memory
+from wsrec.units import size
 
 # linux/capability.h
 _CAP_NET_ADMIN, _CAP_IPC_LOCK, _CAP_SYS_NICE = 12, 14, 23
-# What a receiver keeps in memory with its rings, and what it opens: bytes, descriptors
-_MEMORY = 256 << 20
+# What a recording of few connections, and one of many, is taken for
+_FEW, _MANY = 10, 1000
 _DESCRIPTORS = 1024
 # Linux's own default; a burst that is larger waits at the exchange
 _RECEIVE_BUFFER = 6 << 20
@@ -95,6 +97,7 @@ def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = RO
         _stage_clock(),
         _clock(root),
         *_processors(cpus, chosen, root),
+        _memory(root),
         *_limits(root),
         *_busy_poll(root),
         _receive_buffer(root),
@@ -266,16 +269,33 @@ def _interrupts(found: Processor, name: str, root: Path) -> Finding:
     )
 
 
+def _memory(root: Path) -> Finding:
+    few, many = (memory.need(count, over_tls=count).total for count in (_FEW, _MANY))
+    takes = f"a recording takes about {size(few)} with {_FEW} connections, {size(many)} with {_MANY:,}"
+    found = memory.available(root)
+    if found is None:
+        return Finding(
+            "memory", State.ABSENT, "not told", f"{takes}; nothing warns where it runs out", "record on Linux"
+        )
+    words = f"{size(found.bytes)} left to {found.where}"
+    if found.bytes >= many:
+        return Finding("memory", State.OK, words, takes)
+    return Finding("memory", State.HINT, words, takes, memory.CURE)
+
+
 def _limits(root: Path) -> Iterator[Finding]:
     if text(root / "proc/self/limits") is None:
         yield Finding("limits", State.ABSENT, sys.platform, "memory is not locked", "record on Linux")
         return
     locked, found = _allowance("Max locked memory", _CAP_IPC_LOCK, "CAP_IPC_LOCK", root)
-    if locked >= _MEMORY:
+    few, many = (memory.need(count, over_tls=count).locked for count in (_FEW, _MANY))
+    if locked >= many:
         yield Finding("locked memory", State.OK, found, "no page of a receiver is swapped out")
     else:
+        meaning = f"pages of a receiver may be swapped out: it has {size(few)} with {_FEW} connections, "
+        meaning += f"{size(many)} with {_MANY:,}"
         cure = "CAP_IPC_LOCK, `ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit"
-        yield Finding("locked memory", State.HINT, f"{found} bytes", "pages of a receiver may be swapped out", cure)
+        yield Finding("locked memory", State.HINT, f"{found} bytes", meaning, cure)
     priority, found = _allowance("Max realtime priority", _CAP_SYS_NICE, "CAP_SYS_NICE", root)
     if priority >= 1:
         yield Finding("--rt-priority", State.OK, found, "a receiver can run before all ordinary processes")

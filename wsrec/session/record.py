@@ -19,6 +19,7 @@ from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Target, Wanted, resolve_all
 from wsrec.replay.demo import demo_exchange
+from wsrec.session import memory
 from wsrec.session.live import View
 from wsrec.session.lock import OutputLock
 from wsrec.session.outcome import Outcome
@@ -68,6 +69,9 @@ def record(
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
             view = View(quiet=quiet)
+            needed = memory.need_of(plans, receivers=max(len(options.cpus), 1), asked=options.ring_size)
+            if (short := memory.shortage(needed)) is not None:
+                view.log(LogLine(level="warning", message=short, cure=memory.CURE))
             for target in chosen:
                 if target.listed is not None:
                     view.log(LogLine(level="info", message=f"{target.feed.name}: {target.listed}"))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from wsrec.feed.document import Location, read_document
 from wsrec.feed.masking import ENVIRONMENT
@@ -21,6 +21,7 @@ from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode
 from wsrec.session.settings import (
+    AUTO,
     Rotation,
     check_folder,
     check_message_size,
@@ -46,6 +47,16 @@ def _size(value: Any) -> Any:
     if not size:
         raise ValueError("expected 8MiB, 512MB or a number of bytes, more than zero")
     return size
+
+
+def _ring_size(value: Any) -> Any:
+    if not (isinstance(value, str) and value.strip().lower() == AUTO):
+        size = _size(value)
+        try:
+            return check_ring_size(size)
+        except ValueError as error:
+            raise ValueError(f"expected another size: {error}") from error
+    return AUTO
 
 
 def _rotation(value: Any) -> Any:
@@ -190,7 +201,10 @@ class Run(_Model):
         default=None, description="How TLS is taken off the wire: `stamped`, `ktls`, `openssl`, `auto`."
     )
     ca_file: Path | None = Field(default=None, description="PEM file of a CA to trust besides the system's.")
-    ring_size: _Size | None = Field(default=None, description="Receive ring of each connection, a power of two.")
+    ring_size: Annotated[int | str | None, BeforeValidator(_ring_size, json_schema_input_type=str | int)] = Field(
+        default=None,
+        description="Receive ring of each connection, a power of two; `auto` is the default.",
+    )
     max_message: _Size | None = Field(default=None, description="Largest message accepted.")
     batch: _Duration | None = Field(default=None, description="Longest time before a message is journalled.")
     batch_size: _Size | None = Field(default=None, description="Bytes that are journalled at once.")
@@ -215,12 +229,11 @@ class Run(_Model):
             raise ValueError("expected a path")
         return path
 
-    @field_validator("ring_size", "max_message")
+    @field_validator("max_message")
     @classmethod
-    def _fits(cls, size: int | None, info: ValidationInfo) -> int | None:
-        check = check_ring_size if info.field_name == "ring_size" else check_message_size
+    def _fits(cls, size: int | None) -> int | None:
         try:
-            return None if size is None else check(size)
+            return None if size is None else check_message_size(size)
         except ValueError as error:
             raise ValueError(f"expected another size: {error}") from error
 

@@ -16,6 +16,9 @@ _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmg]i?|)b?", re.IGNORECASE)
 
+# as the size of rings: what the number of connections allows
+AUTO = "auto"
+
 # a scheme as RFC 3986 section 3.1 has it
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _USER = re.compile(r"//[^/]*@")
@@ -110,6 +113,21 @@ def check_message_size(size: int) -> int:
     if size > _MOST:
         raise ValueError("at most 1GiB")
     return size
+
+
+def parse_ring_size(text: str) -> int | None:
+    """A size in bytes; None for `auto`.
+
+    Raises:
+        ValueError: it is neither, or no ring may have this size; the text says what was expected.
+
+    """
+    if text.strip().lower() == AUTO:
+        return None
+    size = parse_size(text)
+    if not size:
+        raise ValueError(f"{text!r} is no size: write {AUTO}, 8MiB or a number of bytes")
+    return check_ring_size(size)
 
 
 def check_ring_size(size: int) -> int:

@@ -27,9 +27,10 @@ from wsrec.child import FailedLine, LogLine, Renew, Resubscribe, Settled, Stop, 
 from wsrec.feed.plan import ConnectionPlan, divided, standbys
 from wsrec.feed.schema import Feed
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
-from wsrec.ring.bytering import DEFAULT_CAPACITY, ByteRing
+from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import WRITER_FIELDS, StatusPage
+from wsrec.session import memory
 from wsrec.session.keeper import Death, Keeper
 from wsrec.session.outcome import Outcome, exit_status
 from wsrec.session.process import Child
@@ -67,7 +68,7 @@ class RecordOptions:
         busy_poll: whether the receivers try and read all the time, instead of waiting for the kernel's word.
         tls: how TLS is taken off the wire.
         ca_file: PEM file trusted besides the system's certificates.
-        ring_size: bytes of each connection's byte ring.
+        ring_size: bytes of each connection's byte ring; None for what their number allows (`memory.ring_size`).
         max_message: largest message, bytes.
         rotate_seconds, rotate_bytes: when a file ends.
         batch_seconds, batch_bytes: when a journal batch is written.
@@ -87,7 +88,7 @@ class RecordOptions:
     busy_poll: bool = False
     tls: TlsMode = TlsMode.STAMPED
     ca_file: Path | None = None
-    ring_size: int = DEFAULT_CAPACITY
+    ring_size: int | None = None
     max_message: int = 64 << 20
     rotate_seconds: float = 3600.0
     rotate_bytes: int = 1 << 30
@@ -153,9 +154,12 @@ class Pair:
         start: dict[str, Any],
         locks: Sequence[int] = (),
         *,
+        connections: int,
         alone: bool = True,
     ) -> None:
         """Make the shared memory and start both processes; `alone` where there is no other pair.
+
+        The memory of all pairs' `connections` follows their number.
 
         Raises:
             OSError: no memory, no descriptors, or no process.
@@ -168,7 +172,9 @@ class Pair:
         notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))
         status = self._own(StatusPage.create("wsrec-status"))
         plans = [*self.plans, *self.standbys]
-        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", options.ring_size)) for plan in plans)
+        capacity = memory.ring_size(options.ring_size, connections)
+        populate = memory.is_populated(options.ring_size, connections)
+        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", capacity)) for plan in plans)
         self.slots, self.status, self.rings = (
             SlotRing(slots),
             StatusPage(status),
@@ -184,6 +190,7 @@ class Pair:
             out=str(options.out),
             slots=slots,
             rings=rings,
+            populate=populate,
             notes=notes,
             status=status,
             connections=public,
@@ -204,6 +211,7 @@ class Pair:
         self._receiver_job = ReceiverJob(
             slots=slots,
             rings=rings,
+            populate=populate,
             notes=notes,
             status=status,
             connections=tuple(plans),
@@ -377,10 +385,12 @@ class Supervisor:
         if self.options.until is not None:
             self._end_at(self.options.until)
         looking: list[asyncio.Task[None]] = []
-        start = {"targets": self._targets, "connections": sum(len(pair.plans) for pair in self.pairs)}
+        connections = sum(len(pair.plans) for pair in self.pairs)
+        start = {"targets": self._targets, "connections": connections}
         try:
             for pair in self.pairs:
-                await pair.start(self.options, self._feeds, start, self._locks, alone=len(self.pairs) == 1)
+                alone = len(self.pairs) == 1
+                await pair.start(self.options, self._feeds, start, self._locks, connections=connections, alone=alone)
             if self.options.duration is not None:
                 looking.append(asyncio.ensure_future(self._look_for_begin(self.options.duration)))
             if len(self.pairs) > 1:

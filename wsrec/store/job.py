@@ -43,6 +43,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         out: the output folder.
         slots: descriptor of the slot ring's shared memory.
         rings: descriptor of each connection's byte ring, in order of `connections`.
+        populate: whether the rings' memory is brought in at once; what stands by never is.
         notes: descriptor of the byte ring of events and of what we sent.
         status: descriptor of the status page.
         connections: the connections of the receiver that feeds this writer.
@@ -73,6 +74,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     connections: tuple[ConnectionPlan, ...]
     feeds: tuple[FeedJob, ...]
+    populate: bool = True
     cpu: int | None = None
     rotate_seconds: float = 3600.0
     rotate_bytes: int = 1 << 30

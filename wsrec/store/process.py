@@ -336,7 +336,7 @@ class Writer:
         self._disk.retry(lambda: beginning.write(self._folder, job))
         self._disk.retry(lambda: alive.begin(self._folder))
         rings = {
-            plan.conn: ByteRing(fd, populate=plan.stands_for is None)
+            plan.conn: ByteRing(fd, populate=job.populate and plan.stands_for is None)
             for plan, fd in zip(job.connections, job.rings, strict=True)
         }
         self._slots, self._rings = SlotRing(job.slots), rings
