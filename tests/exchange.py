@@ -18,6 +18,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from tests.proxies import HOST
+
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
@@ -36,7 +38,7 @@ class Exchange:
         self._context = None
         if authority is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority.issue_cert("localhost", "127.0.0.1").configure_cert(self._context)
+            authority.issue_cert("localhost", "127.0.0.1", HOST).configure_cert(self._context)
         self._options = {"compression": None, "ping_interval": None, "max_size": None, "close_timeout": 2, **options}
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)

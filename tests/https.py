@@ -11,6 +11,8 @@ from typing import Any
 
 import trustme
 
+from tests.proxies import HOST
+
 Answer = tuple[int, dict[str, str], bytes]
 
 
@@ -44,7 +46,7 @@ class Https:
                 pass
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+        authority.issue_cert("localhost", HOST).configure_cert(context)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"https://localhost:{self._server.server_address[1]}"
