@@ -1,0 +1,262 @@
+"""Which proxy stands between this machine and an exchange: by option, by feed, or by the environment as curl has it.
+
+An address without a scheme is an HTTP proxy's. `socks5://` means what `socks5h://` means: the proxy looks up the
+exchange's name, which is never looked up here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+_DEFAULT_PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
+_TLS_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+_EXPECTED = (
+    "expected http://HOST:PORT or socks5h://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants them "
+    "(in these / # ? % and @ as %2F %23 %3F %25 %40)"
+)
+# RFC 1929: a byte tells how long each is
+_SOCKS_MOST = 255
+# by an address's scheme the variables that hold for it, the first that is set
+_VARIABLES = {
+    "wss": ("wss_proxy", "https_proxy", "all_proxy"),
+    "ws": ("ws_proxy", "http_proxy", "all_proxy"),
+    "https": ("https_proxy", "all_proxy"),
+    "http": ("http_proxy", "all_proxy"),
+}
+_EXEMPT = "no_proxy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """A proxy's address, with what it wants to know of us.
+
+    Attributes:
+        scheme: `http` (CONNECT) or `socks5h` (SOCKS5, names looked up by the proxy).
+        host, port: where it is.
+        username, password: None where it wants none.
+        source: where its address was found, for complaints: `--proxy`, `HTTPS_PROXY`.
+
+    """
+
+    scheme: Literal["http", "socks5h"]
+    host: str
+    port: int
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    source: str = "--proxy"
+
+    @property
+    def public(self) -> str:
+        """Its address without user name and password."""
+        return f"{self.scheme}://{host_and_port(self.host, self.port)}"
+
+
+def host_and_port(host: str, port: int) -> str:
+    """`HOST:PORT`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
+    """A proxy's address.
+
+    Args:
+        text: `http://`, `socks5h://` or `socks5://`, or `HOST:PORT` of an HTTP proxy.
+        source: see `Proxy`.
+
+    Raises:
+        ValueError: it is none; the text says what was expected, and holds nothing of `text`.
+
+    """
+    if not text.isprintable() or " " in text:
+        raise ValueError(_EXPECTED)
+    address = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode()
+        user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    except ValueError:
+        raise ValueError(_EXPECTED) from None
+    if parts.scheme == "https":
+        raise ValueError(f"found https://, which is TLS to the proxy itself and not supported; {_EXPECTED}")
+    if parts.scheme in ("socks", "socks4", "socks4a"):
+        raise ValueError(f"found {parts.scheme}://, and of SOCKS version 5 alone is supported; {_EXPECTED}")
+    if parts.scheme not in _DEFAULT_PORTS or not host or port == 0:
+        raise ValueError(_EXPECTED)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(_EXPECTED)
+    scheme: Literal["http", "socks5h"] = "http" if parts.scheme == "http" else "socks5h"
+    if user is not None:
+        _check_user(scheme, user, password or "")
+    return Proxy(
+        scheme=scheme,
+        host=host,
+        port=port or _DEFAULT_PORTS[parts.scheme],
+        username=user,
+        password=None if user is None else password or "",
+        source=source,
+    )
+
+
+def _check_user(scheme: str, user: str, password: str) -> None:
+    if not (user + password).isprintable():
+        raise ValueError("found a character in user name or password that cannot be typed, expected none")
+    if scheme == "http" and ":" in user:
+        raise ValueError("found a colon in the user name, which HTTP does not allow (RFC 7617)")
+    if scheme == "socks5h" and not (user and max(len(user.encode()), len(password.encode())) <= _SOCKS_MOST):
+        raise ValueError(
+            f"found no user name, or more than {_SOCKS_MOST} bytes, which SOCKS5 does not allow (RFC 1929)"
+        )
+
+
+class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Which proxy holds for an address. May hold passwords: never stored.
+
+    Attributes:
+        none: no proxy at all, whatever else is said.
+        given: address of the one that holds for everything, this machine included.
+        source: where `given` was found.
+        variables: what the environment says, by the variable's name in lower case: its name as it is, and the address.
+        exempt: what the environment takes out (`NO_PROXY`).
+
+    """
+
+    none: bool = False
+    given: str | None = None
+    source: str = "--proxy"
+    variables: dict[str, tuple[str, str]] = {}
+    exempt: str = ""
+
+    @classmethod
+    def of_environment(
+        cls, environment: Mapping[str, str], *, none: bool = False, given: str | None = None, source: str = "--proxy"
+    ) -> ProxyRules:
+        """The rules of an environment, and what options say."""
+        found = {}
+        for name in {*(name for names in _VARIABLES.values() for name in names), _EXEMPT}:
+            # as curl and urllib: the lower case goes first, and if it is empty it takes the other one back
+            spelled = next((spelled for spelled in (name, name.upper()) if spelled in environment), None)
+            # a web server hands a header `Proxy: ...` on to a CGI program as HTTP_PROXY
+            if spelled is None or (spelled == "HTTP_PROXY" and "REQUEST_METHOD" in environment):
+                continue
+            if value := environment[spelled].strip():
+                found[name] = (spelled, value)
+        _, exempt = found.pop(_EXEMPT, ("", ""))
+        return cls(none=none, given=given, source=source, variables=found, exempt=exempt)
+
+    def for_feed(self, proxy: str | None, name: str) -> ProxyRules:
+        """The same for a feed that may name a proxy of its own; options go before it, and it before the environment."""
+        if proxy is None or self.none or self.given is not None:
+            return self
+        return msgspec.structs.replace(self, given=proxy, source=f"`proxy` of {name}")
+
+    def of(self, url: str) -> Proxy | None:
+        """The proxy to go through to `url`, None for none.
+
+        Raises:
+            ValueError: what holds for it is no address of a proxy; the text names the option, key or variable.
+
+        """
+        if self.none:
+            return None
+        if self.given is not None:
+            return self._parsed(self.given, self.source)
+        found = self._variable(url)
+        if found is None or _is_here(_host(url)):
+            return None
+        name, address = found
+        return self._parsed(address, name)
+
+    def passed_over(self, url: str) -> str | None:
+        """The variable that names a proxy which is not asked for `url`, because that is this machine; else None."""
+        found = None if self.none or self.given is not None else self._variable(url)
+        return found[0] if found is not None and _is_here(_host(url)) else None
+
+    def _variable(self, url: str) -> tuple[str, str] | None:
+        parts = urlsplit(url)
+        names = _VARIABLES.get(parts.scheme, ())
+        found = next((self.variables[name] for name in names if name in self.variables), None)
+        if found is None or is_exempt(_host(url), parts.port or _TLS_PORTS[parts.scheme], self.exempt):
+            return None
+        return found
+
+    @staticmethod
+    def _parsed(address: str, source: str) -> Proxy:
+        try:
+            return parse_proxy(address, source)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+
+
+def is_exempt(host: str, port: int, no_proxy: str) -> bool:
+    """Whether `NO_PROXY` takes a host out.
+
+    Args:
+        host: a name or an IP address, without brackets.
+        port: which is asked for there.
+        no_proxy: with commas or spaces between them: `*`, names (which take out what is below them, with a dot or `*.`
+            before or not), IP addresses and networks (`10.0.0.0/8`); names and addresses with a port behind or not.
+
+    """
+    host = host.lower().rstrip(".")
+    here = _address(host)
+    for entry in re.split(r"[,\s]+", no_proxy.lower()):
+        if entry == "*":
+            return True
+        if "/" in entry:
+            if here is not None and here in _network(entry):
+                return True
+            continue
+        name, of_port = _split_port(entry)
+        if of_port not in ("", str(port)):
+            continue
+        named = _address(name)
+        if here is not None or named is not None:
+            if here == named:
+                return True
+            continue
+        name = name.removeprefix("*").strip(".")
+        if name and (host == name or host.endswith(f".{name}")):
+            return True
+    return False
+
+
+def _split_port(entry: str) -> tuple[str, str]:
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?::([0-9]*))?", entry)
+    if bracketed is not None:
+        return bracketed[1], bracketed[2] or ""
+    if entry.count(":") != 1:
+        return entry, ""
+    name, _, port = entry.partition(":")
+    return name, port
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | tuple[()]:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return ()
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is this machine, as Go's rules have it: no variable's proxy could know a way to it."""
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
