@@ -33,7 +33,7 @@ def scripted() -> Iterator[Callable[..., ScriptedProxy]]:
 
 def blocking(proxy: Proxy, host: str, port: int) -> socket.socket:
     sock = socket.create_connection((proxy.host, proxy.port), timeout=20)
-    through_blocking(sock, proxy, host, port)
+    through_blocking(sock, proxy, host, port, lambda: 20.0)
     return sock
 
 
@@ -89,6 +89,7 @@ class TestHttp:
         ("answer", "words", "permanent"),
         [
             ("407 Proxy Authentication Required", "does not take this user name and password: 407 Proxy", True),
+            ("401 Unauthorized", "does not take this user name and password: 401 Unauthorized", True),
             ("403 Filtered", "does not let exchange.behind-the-proxy.test:443 through: 403 Filtered", True),
             ("405 Method Not Allowed", "does not let exchange.behind-the-proxy.test:443 through: 405", True),
             ("302 Found", "does not let exchange.behind-the-proxy.test:443 through: 302", True),
@@ -235,5 +236,5 @@ class TestTheProxyItself:
         proxy = Socks(b"\5\xff")
         sock = socket.create_connection(("127.0.0.1", proxy.port))
         with pytest.raises(ProxyError):
-            through_blocking(sock, parse_proxy("socks5://p:1"), HOST, 1)
+            through_blocking(sock, parse_proxy("socks5://p:1"), HOST, 1, lambda: 20.0)
         assert sock.fileno() == -1

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wsrec.client.stamps import Stamps
     from wsrec.receive.clock import Anchor, anchor
     from wsrec.stages import StampSource
+    from wsrec.tunnel import ProxyError
     from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
     __version__: str
@@ -24,6 +25,7 @@ __all__ = [
     "HandshakeError",
     "HandshakeRefused",
     "Message",
+    "ProxyError",
     "StampSource",
     "Stamps",
     "anchor",
@@ -38,6 +40,7 @@ _HOMES = {
     "HandshakeError": "wsrec.wire.errors",
     "HandshakeRefused": "wsrec.wire.errors",
     "Message": "wsrec.client.implementation",
+    "ProxyError": "wsrec.tunnel",
     "StampSource": "wsrec.stages",
     "Stamps": "wsrec.client.stamps",
     "anchor": "wsrec.receive.clock",

@@ -2,7 +2,8 @@
 
 Whoever may look at a process of this user (/proc/PID/environ, a core dump, a crash report) sees its environment, and a
 user's has the keys of everything that he works with. What a feed takes from it (`${NAME}`) is filled in by who plans
-the connections, and goes to the receiver alone, through a pipe.
+the connections, and goes to the receiver alone, through a pipe; so do the addresses of proxies, which may have a
+password in them.
 """
 
 from __future__ import annotations
@@ -24,25 +25,14 @@ _NEEDED = re.compile(
     # which core runs; the options of a command are for the process that reads it
     r"|WSREC_PURE|WSREC_PASS_ENV"
 )
-# a receiver asks exchanges for tokens, through a proxy where there is one; its address may have a password in it
-_TO_CONNECT = re.compile(r"(https?|all|no)_proxy", re.IGNORECASE)
 
 
-def child_environment(*, connects: bool = False) -> dict[str, str]:
-    """The environment for a child process.
-
-    Args:
-        connects: whether it is one that talks to exchanges, and so may need a proxy.
-
-    """
+def child_environment() -> dict[str, str]:
+    """The environment for a child process."""
     asked = {name.strip() for name in os.environ.get(HAND_ON, "").split(",")}
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if _NEEDED.fullmatch(name) or name in asked or (connects and _TO_CONNECT.fullmatch(name))
-    }
+    return {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name) or name in asked}
 
 
-def worker_environment(*, connects: bool = False) -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """The same for a child that uses one core: numpy's thread pools would be made in vain, and their memory locked."""
-    return {**child_environment(connects=connects), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {**child_environment(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

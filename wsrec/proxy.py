@@ -169,7 +169,7 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
         if self.given is not None:
             return self._parsed(self.given, self.source)
         found = self._variable(url)
-        if found is None or _is_here(_host(url)):
+        if found is None or is_here(_host(url)):
             return None
         name, address = found
         return self._parsed(address, name)
@@ -177,7 +177,7 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
     def passed_over(self, url: str) -> str | None:
         """The variable that names a proxy which is not asked for `url`, because that is this machine; else None."""
         found = None if self.none or self.given is not None else self._variable(url)
-        return found[0] if found is not None and _is_here(_host(url)) else None
+        return found[0] if found is not None and is_here(_host(url)) else None
 
     def _variable(self, url: str) -> tuple[str, str] | None:
         parts = urlsplit(url)
@@ -193,6 +193,10 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
             return parse_proxy(address, source)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
+
+
+DIRECT = ProxyRules()
+"""No proxy for anything."""
 
 
 def is_exempt(host: str, port: int, no_proxy: str) -> bool:
@@ -256,7 +260,9 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def _is_here(host: str) -> bool:
-    """Whether it is this machine, as Go's rules have it: no variable's proxy could know a way to it."""
-    address = _address(host)
-    return host == "localhost" if address is None else address.is_loopback
+def is_here(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
+    address = _address(host.partition("%")[0])
+    if address is not None:
+        return address.is_loopback
+    return host.rstrip(".").lower().rpartition(".")[2] == "localhost"

@@ -15,7 +15,7 @@ import contextlib
 import ipaddress
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from wsrec import __version__
@@ -30,7 +30,8 @@ _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 _REASON_SHOWN = 100
 # a shorter user name is part of too many words
 _TELLING = 4
-_UNAUTHENTICATED = 407
+# the second by the book, the first by tinyproxy
+_UNAUTHENTICATED = frozenset({401, 407})
 _LATER = frozenset({408, 425, 429})
 
 _VERSION = 5
@@ -107,10 +108,15 @@ async def through(sock: socket.socket, proxy: Proxy, host: str, port: int) -> No
     await _through(_OnLoop(sock), sock, proxy, host, port)
 
 
-def through_blocking(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """The same on a socket that blocks, within its timeout a read."""
+def through_blocking(sock: socket.socket, proxy: Proxy, host: str, port: int, left: Callable[[], float]) -> None:
+    """The same on a socket that blocks; `left` says how many seconds there still are, or raises TimeoutError.
+
+    Raises:
+        ProxyError: there is no way.
+
+    """
     try:
-        _through(_Blocking(sock), sock, proxy, host, port).send(None)
+        _through(_Blocking(sock, left), sock, proxy, host, port).send(None)
     except StopIteration:
         return
     raise AssertionError("nothing in it waits for a loop")
@@ -150,13 +156,16 @@ class _OnLoop:
 class _Blocking:
     """A blocking one: its coroutines never wait."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, left: Callable[[], float]) -> None:
         self._sock = sock
+        self._left = left
 
     async def send(self, data: bytes) -> None:
+        self._sock.settimeout(self._left())
         self._sock.sendall(data)
 
     async def receive(self, size: int, flags: int = 0) -> bytes:
+        self._sock.settimeout(self._left())
         return self._sock.recv(size, flags)
 
 
@@ -220,7 +229,7 @@ async def _head(stream: _Stream, proxy: Proxy, most: int) -> bytes:
 def _refused(proxy: Proxy, host: str, port: int, status: int, reason: str) -> ProxyError:
     where = host_and_port(host, port)
     said = f"{status} {reason}".rstrip()
-    if status == _UNAUTHENTICATED:
+    if status in _UNAUTHENTICATED:
         return _unauthenticated(proxy, said)
     if status >= 500:
         return _beyond(proxy, where, said)

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsrec.cli.completion import channel_names, feed_names, open_feed_names, symbol_names
+from wsrec.cli.proxy import proxy_options, proxy_rules
 from wsrec.cli.types import ShardType, comma_list
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
@@ -203,6 +204,7 @@ def new(name: str, out: Path | None) -> None:
 )
 @click.option("--subscribe", multiple=True, metavar="TEXT", help="For a bare URL: text to send, as it is.")
 @click.option("--shard", type=ShardType(), help="One of several equal, stable shares of the symbols: 3/16.")
+@proxy_options
 @_as_json
 @config_errors
 def plan_(
@@ -211,6 +213,8 @@ def plan_(
     channels: tuple[str, ...],
     subscribe: tuple[str, ...],
     shard: Shard | None,
+    proxy: str | None,
+    no_proxy: bool,
     as_json: bool,
 ) -> None:
     """Show what `wsrec record TARGET` would connect to and send, without connecting.
@@ -220,8 +224,9 @@ def plan_(
 
     Example: wsrec feeds plan binance --symbols BTCUSDT,ETHUSDT --channels trades,book
     """
-    chosen = resolve(target, symbols, channels, subscribe, shard)
-    connections = plan([chosen])
+    rules = proxy_rules(proxy, no_proxy)
+    chosen = resolve(target, symbols, channels, subscribe, shard, proxies=rules)
+    connections = plan([chosen], proxies=rules)
     needed = need_of(connections)
     totals = {
         "connections": len(connections),
@@ -231,18 +236,8 @@ def plan_(
         "covered_after": round(max((connection.covered_after for connection in connections), default=0.0), 3),
     }
     if as_json:
-        # Without what may be secret: the URL as it is sent, and headers' values.
-        rows = [msgspec.to_builtins(connection) for connection in connections]
-        rows = [
-            {
-                **row,
-                "url": row["public_url"],
-                "headers": sorted(row["headers"]),
-                "token": row["token"] and {**row["token"], "url": row["token"]["public_url"]},
-            }
-            for row in rows
-        ]
         memory = {**needed._asdict(), "total": needed.total}
+        rows = [_public(connection) for connection in connections]
         return _print_json({**totals, "memory_bytes": memory, "connections": rows})
     if chosen.listed is not None:
         click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
@@ -294,9 +289,25 @@ def _print_readings(readings: Sequence[Reading]) -> None:
         click.echo(f"and {len(readings) - _MOST_READINGS} more; --json has them all")
 
 
+def _public(connection: ConnectionPlan) -> dict[str, Any]:
+    """A connection without what may be secret: the URL as it is sent, headers' values, and a proxy's password."""
+    row = msgspec.to_builtins(connection)
+    del row["proxies"]
+    proxy, token = connection.proxy, row["token"]
+    return {
+        **row,
+        "url": row["public_url"],
+        "headers": sorted(row["headers"]),
+        "proxy": proxy and proxy.public,
+        "token": token and {**token, "url": token["public_url"]},
+    }
+
+
 def _print_plan(connection: ConnectionPlan) -> None:
     click.echo(clean(f"connection {connection.conn}: {_cut(connection.public_url)}"))
     lines = [f"{len(connection.topics)} subscriptions, all sent {connection.covered_after:g} s after the start"]
+    if connection.proxy is not None:
+        lines.append(f"through the proxy {connection.proxy.public}")
     if connection.headers:
         lines.append(f"headers: {', '.join(sorted(connection.headers))}")
     if connection.token:

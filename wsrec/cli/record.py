@@ -14,6 +14,7 @@ import msgspec
 from click.core import ParameterSource
 
 from wsrec.cli.completion import channel_names, open_feed_names, symbol_names
+from wsrec.cli.proxy import proxy_options, proxy_rules
 from wsrec.cli.types import (
     CpusType,
     DurationType,
@@ -152,6 +153,7 @@ class _RecordCommand(click.Command):
     "auto: stamped where there are stamps, else ktls, else openssl.",
 )
 @click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file of a CA to trust besides the system's.")
+@proxy_options
 @click.option(
     "--ring-size",
     type=RingSizeType(),
@@ -214,6 +216,8 @@ def record(
     busy_poll: bool,
     tls: str,
     ca_file: Path | None,
+    proxy: str | None,
+    no_proxy: bool,
     ring_size: int | None,
     max_message: int,
     batch: float,
@@ -267,6 +271,7 @@ def record(
         busy_poll=busy_poll,
         tls=TlsMode(tls),
         ca_file=ca_file,
+        proxies=proxy_rules(proxy, no_proxy),
         ring_size=ring_size,
         max_message=max_message,
         rotate_seconds=rotate.seconds,

@@ -23,12 +23,14 @@ from websockets.uri import WebSocketURI, parse_uri
 from wsrec import __version__
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
+from wsrec.proxy import Proxy, ProxyRules
 from wsrec.receive import opening
 from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
 from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.job import TlsMode
+from wsrec.receive.opening import Reached
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
@@ -37,6 +39,7 @@ from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
 from wsrec.trust import tls_context
+from wsrec.tunnel import ProxyError, blaming, through
 from wsrec.wire import deflate, frames
 from wsrec.wire.conversation import Conversation, Sent
 from wsrec.wire.deflate import Inflater
@@ -60,6 +63,7 @@ def connect(
     headers: Mapping[str, str] | None = None,
     ca_file: str | os.PathLike[str] | None = None,
     tls: Literal["stamped", "openssl"] = "stamped",
+    proxy: str | Literal[True] | None = True,
     compression: Literal["deflate"] | None = None,
     max_message: int = MAX_MESSAGE,
     max_unsent: int = MAX_UNSENT,
@@ -78,6 +82,8 @@ def connect(
         headers: added to the handshake request.
         ca_file: PEM file trusted besides the system's certificates.
         tls: how TLS is taken off the wire (docs/stages.md).
+        proxy: `http://` or `socks5h://`, user name and password within; True: what HTTPS_PROXY, ALL_PROXY and NO_PROXY
+            say; None: none.
         compression: `deflate` offers permessage-deflate (RFC 7692).
         max_message: bytes; a larger message, also one that would be larger when inflated, closes with 1009.
         max_unsent: bytes that may wait for the socket before `Connection.send` refuses more.
@@ -86,8 +92,9 @@ def connect(
         close_timeout: seconds for the closing handshake.
 
     Raises:
-        ValueError: the URL or a size cannot be used.
+        ValueError: the URL, the proxy or a size cannot be used.
         OSError: on awaiting: not connected (`socket.gaierror`, `ssl.SSLError` and `TimeoutError` included).
+        wsrec.ProxyError: on awaiting: there is no way through the proxy; an OSError too.
         wsrec.HandshakeError: on awaiting: the server refused; `wsrec.HandshakeRefused` has its status.
 
     """
@@ -100,6 +107,10 @@ def connect(
         raise ValueError(f"ring_size is at least {MIN_RING} bytes, not {ring_size}")
     if compression not in (None, "deflate"):
         raise ValueError(f"compression is None or 'deflate', not {compression!r}")
+    rules = ProxyRules.of_environment(os.environ)
+    if proxy is not True:
+        rules = ProxyRules(none=proxy is None, given=proxy, source="proxy")
+    way = rules.of(url)
     mode = TlsMode(tls)
     headers = {"User-Agent": f"wsrec/{__version__}", **(headers or {})}
     handshake = Handshake(url, headers, deflate.offer(context_takeover=True) if compression else None)
@@ -115,7 +126,7 @@ def connect(
         )
         try:
             async with asyncio.timeout(open_timeout) as limit:
-                await connection._open(uri, mode, None if ca_file is None else os.fspath(ca_file))
+                await connection._open(uri, mode, None if ca_file is None else os.fspath(ca_file), way)
         except BaseException as error:
             connection._abandon()
             if isinstance(error, Exception) or limit.expired():
@@ -153,7 +164,7 @@ class Connection:
     """An open WebSocket connection; made by `connect`.
 
     Attributes:
-        address: the server's address and port.
+        address: the server's address and port, or the proxy's.
         tls: TLS version and cipher, None for `ws://`.
         compression: what was agreed, as the `Sec-WebSocket-Extensions` header says it; None: messages are sent as
             they are.
@@ -174,6 +185,7 @@ class Connection:
         self.tls: TlsDetails | None = None
         self.compression: str | None = None
         self._resolving = False
+        self._proxy: Proxy | None = None
         self._history: AddressHistory | None = None
         self._reached: Address | None = None
         self._handshake = handshake
@@ -300,18 +312,35 @@ class Connection:
 
     def _too_late(self, uri: WebSocketURI, seconds: float) -> OSError:
         """The error of an opening that took longer than `seconds`."""
+        if self._proxy is not None:
+            return ProxyError(
+                f"the proxy {self._proxy.public} did not answer within {seconds} s", "check that the proxy runs"
+            )
         if self._resolving:
             return NoAnswerError(socket.EAI_AGAIN, f"the name server did not answer for {uri.host} within {seconds} s")
         return TimeoutError(f"{uri.host}:{uri.port} did not answer within {seconds} s")
 
-    async def _open(self, uri: WebSocketURI, tls: TlsMode, ca_file: str | None) -> None:
-        context = tls_context(ca_file) if uri.secure else None
+    async def _reach(self, host: str, port: int) -> Reached:
+        """A socket that is connected to a host."""
         self._resolving = True
-        found = await RESOLVER.resolve(uri.host, uri.port, timeout=None)
+        found = await RESOLVER.resolve(host, port, timeout=None)
         self._resolving = False
-        self._history = _history(uri.host, uri.port)
-        sock, stamped, self._reached = await opening.connect(found.addresses, None, self._history)
-        self.address = self._reached.ip, self._reached.port
+        self._history = _history(host, port)
+        reached = await opening.connect(found.addresses, None, self._history)
+        self._reached = reached.address
+        self.address = reached.address.ip, reached.address.port
+        return reached
+
+    async def _open(self, uri: WebSocketURI, tls: TlsMode, ca_file: str | None, proxy: Proxy | None) -> None:
+        context = tls_context(ca_file) if uri.secure else None
+        if proxy is None:
+            sock, stamped, _ = await self._reach(uri.host, uri.port)
+        else:
+            self._proxy = proxy
+            with blaming(proxy):
+                sock, stamped, _ = await self._reach(proxy.host, proxy.port)
+                await through(sock, proxy, uri.host, uri.port)
+            self._proxy = None
         if context is not None:
             self._transport, self.tls = await opening.start_tls(
                 sock, stamped=stamped, context=context, host=uri.host, mode=tls

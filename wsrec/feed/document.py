@@ -276,6 +276,9 @@ def _shown(where: Location, value: Any) -> Any:
     """A value as a complaint may have it: in an address, whole or not, and in a header there may be secrets."""
     if not isinstance(value, str):
         return value
+    if "proxy" in where:
+        # one that is none may have its password anywhere
+        return MASK
     if "://" in value:
         return mask_url(value)
     return MASK if {"headers", "url", "token"} & set(where) else value

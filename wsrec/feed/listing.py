@@ -17,6 +17,7 @@ from wsrec.feed.schema import ConfigError, Feed, Listing
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
 from wsrec.http.retry import HostLimits, capped
+from wsrec.proxy import DIRECT, ProxyRules
 from wsrec.trust import tls_context
 
 MAX_AGE = 86400.0
@@ -49,8 +50,12 @@ class Listed(NamedTuple):
         return f"{len(self.symbols):,} symbols, listed {old}{trouble}"
 
 
-def all_symbols(feed: Feed) -> Listed:
+def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
     """Every symbol that the exchange lists; asked for where the cache has none of the last day.
+
+    Args:
+        feed: the feed.
+        proxies: which proxy to ask through.
 
     Raises:
         ConfigError: the feed has no listing, or there is neither an answer nor a cache; the text says what to do.

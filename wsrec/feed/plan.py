@@ -12,7 +12,9 @@ import msgspec
 
 from wsrec.feed.asking import Ask, address, ask, messages, public_address
 from wsrec.feed.balance import TooMuchError, spread
-from wsrec.feed.masking import MASK, mask_url
+from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
+from wsrec.feed.template import PLACEHOLDER
+from wsrec.proxy import DIRECT, Proxy, ProxyRules
 
 if TYPE_CHECKING:
     # Only for the type checker: receivers import this module, and have no use for YAML or pydantic.
@@ -88,6 +90,7 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
         headers: added to the handshake request.
         compression: what the handshake offers.
         token: how to get what `{token}` stands for.
+        proxies: which proxy to go through, for the connection and for the token.
         asked_by_url: the topics that the URL asks for.
         wait: time (s) between the opening handshake and the first message.
         first: messages that go before the subscriptions.
@@ -113,6 +116,7 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     compression: Literal["deflate"] | None = None
     token: TokenRequest | None = None
+    proxies: ProxyRules = DIRECT
     asked_by_url: tuple[str, ...] = ()
     wait: float = 0.0
     first: tuple[str, ...] = ()
@@ -128,6 +132,15 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     quiet: float | None = None
     ask_after: float = ASK_AFTER
     answer_within: float = ANSWER_WITHIN
+
+    def public(self) -> ConnectionPlan:
+        """The same without secrets, to be stored; no longer connects."""
+        return msgspec.structs.replace(self, url=self.public_url, headers={}, token=None, proxies=DIRECT)
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """The proxy that the connection goes through; a token may send it to a host of another."""
+        return self.proxies.of(self.url)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -162,27 +175,50 @@ def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
     ]
 
 
-def plan(targets: Sequence[Target], first_conn: int = 0) -> list[ConnectionPlan]:
+def plan(targets: Sequence[Target], first_conn: int = 0, proxies: ProxyRules = DIRECT) -> list[ConnectionPlan]:
     """Put every topic of `targets` onto connections, within what the exchanges allow.
 
     Args:
         targets: what to record.
         first_conn: number of the first connection.
+        proxies: which proxy holds for a feed that names none.
 
     Raises:
-        ConfigError: it is more than an exchange allows, or a secret that a feed takes from the environment is missing.
+        ConfigError: it is more than an exchange allows, or a secret that a feed takes from the environment is missing,
+            or what should be a proxy's address is none.
 
     """
     plans: list[ConnectionPlan] = []
     for target in targets:
+        rules = proxies_of(target.feed, proxies)
         connections = list(_connections(target))
         _check_totals(target.feed, [asks for _, asks in connections])
         for nth, (socket, asks) in enumerate(connections):
-            plans.append(_plan(target, socket, asks, (nth, len(connections)), first_conn + len(plans)))
+            place = nth, len(connections)
+            plans.append(_plan(target, socket, asks, place, first_conn + len(plans), rules))
     return plans
 
 
-def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[int, int], conn: int) -> ConnectionPlan:
+def proxies_of(feed: Feed, proxies: ProxyRules) -> ProxyRules:
+    """Which proxy holds for a feed, in place of `proxies` where it names one.
+
+    Raises:
+        ConfigError: what should be a proxy's address is none, or lacks a secret of the environment.
+
+    """
+    rules = proxies.for_feed(feed.resolved_proxy(), feed.name)
+    try:
+        for url in feed.urls():
+            # what is filled in later may be a port
+            rules.of(PLACEHOLDER.sub("1", ENVIRONMENT.sub("1", url)))
+    except ValueError as error:
+        raise _error(str(error)) from None
+    return rules
+
+
+def _plan(
+    target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[int, int], conn: int, proxies: ProxyRules
+) -> ConnectionPlan:
     """One of the feed's connections: its place (from 0), and how many they are."""
     feed = target.feed
     limits, keep_alive, opening, token = feed.limits, feed.keep_alive, feed.on_connect, socket.token
@@ -199,6 +235,7 @@ def _plan(target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[in
         headers=socket.resolved_headers(),
         compression=socket.compression,
         token=_token_request(token, feed) if token else None,
+        proxies=proxies,
         asked_by_url=tuple(ask.topic for ask in asks if ask.subscribe.url),
         wait=opening.wait if opening else 0.0,
         first=opening.send if opening else (),

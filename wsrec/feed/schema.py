@@ -27,6 +27,7 @@ from wsrec.feed import template
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, parts_of, parts_of_tail
 from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
 from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
+from wsrec.proxy import parse_proxy
 
 _MAX_EXPANSION = 1000
 _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
@@ -1196,6 +1197,12 @@ class Feed(_Model):
         default=None, description="When and why it ended: it is not recorded any more, and its captures are still read."
     )
     sockets: dict[str, Socket] = Field(description="Addresses by name.", min_length=1)
+    proxy: str | None = Field(
+        default=None,
+        description="Proxy for all that is asked of it: `http://user:${PROXY_PASSWORD}@host:3128`, "
+        "`socks5h://host:1080`. `--proxy` and `--no-proxy` go before it, the environment's after it.",
+        max_length=_MAX_URL,
+    )
     public_url_parts: Texts = Field(
         default=(),
         description="Parts of the paths of its addresses, and names of parameters of their queries, that are shown and "
@@ -1227,6 +1234,11 @@ class Feed(_Model):
         default=None,
         description="Numbers that count all messages of a connection; channels have none of their own then.",
     )
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, proxy: str | None) -> str | None:
+        return None if proxy is None else check_proxy(proxy)
 
     @model_validator(mode="after")
     def _consistent(self) -> Feed:
@@ -1357,6 +1369,15 @@ class Feed(_Model):
             kept = "its captures are still read, and nothing new can be recorded"
             raise ConfigError(f"{self.name} closed on {self.closed.date}: {self.closed.reason}; {kept}")
 
+    def resolved_proxy(self) -> str | None:
+        """The proxy with `${NAME}` replaced from the environment.
+
+        Raises:
+            ConfigError: a variable is not set.
+
+        """
+        return None if self.proxy is None else resolved_proxy(self.proxy)
+
     def public(self) -> Feed:
         """The same feed without secrets, to be stored or shown; still reads messages, no longer connects."""
         parts = self.public_url_parts
@@ -1365,6 +1386,7 @@ class Feed(_Model):
             symbols = symbols.model_copy(update={"listing": _masked(symbols.listing, parts)})
         return self.model_copy(
             update={
+                "proxy": self.proxy and mask_url(self.proxy),
                 "sockets": {key: socket.public(parts) for key, socket in self.sockets.items()},
                 "symbols": symbols,
                 "subscribe": subscribe and subscribe.public(parts),
@@ -1372,18 +1394,20 @@ class Feed(_Model):
             }
         )
 
-    def open(self) -> Feed:
-        """The same feed, all text of whose addresses is public; what is filled in is not."""
-        parts = [*self.public_url_parts]
+    def urls(self) -> list[str]:
+        """Every address that it has, as it is written."""
         urls = [socket.url for socket in self.sockets.values()]
         urls += [socket.token.url for socket in self.sockets.values() if socket.token is not None]
         if self.symbols is not None and self.symbols.listing is not None:
             urls.append(self.symbols.listing.url)
-        for channel in self.channels.values():
-            urls += [channel.snapshot.url] if channel.snapshot is not None else []
+        return urls + [channel.snapshot.url for channel in self.channels.values() if channel.snapshot is not None]
+
+    def open(self) -> Feed:
+        """The same feed, all text of whose addresses is public; what is filled in is not."""
+        parts = [*self.public_url_parts]
         for subscribe in (self.subscribe, *(channel.subscribe for channel in self.channels.values())):
             parts += parts_of_tail(subscribe.url) if subscribe is not None and subscribe.url is not None else ()
-        parts += (part for url in urls for part in parts_of(url))
+        parts += (part for url in self.urls() for part in parts_of(url))
         return self.model_copy(update={"public_url_parts": tuple(dict.fromkeys(parts))})
 
     def public_config(self) -> dict[str, Any]:
@@ -1429,6 +1453,31 @@ def check_url(url: str) -> None:
         parse_uri(url)
     except (InvalidURI, ValueError, AssertionError) as error:
         raise ValueError(expected) from error
+
+
+def check_proxy(text: str) -> str:
+    """The same, where it is a proxy's address.
+
+    Raises:
+        ValueError: it is none; the text says what was expected.
+
+    """
+    # What the environment holds is filled in later; for the check any text does (a number, so that it may be a port).
+    parse_proxy(ENVIRONMENT.sub("1", text))
+    return text
+
+
+def resolved_proxy(text: str) -> str:
+    """A proxy's address with `${NAME}` replaced from the environment: a part of it escaped as a URL needs it.
+
+    Raises:
+        ConfigError: a variable is not set.
+
+    """
+    whole = ENVIRONMENT.fullmatch(text)
+    if whole is not None:
+        return _environment(whole[1])
+    return ENVIRONMENT.sub(lambda found: quote(_environment(found[1]), safe=""), text)
 
 
 def feed_schema() -> dict[str, Any]:

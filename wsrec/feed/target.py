@@ -11,8 +11,10 @@ from wsrec.feed.listing import Listed, all_symbols
 from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.masking import mask_url
 from wsrec.feed.naming import host_name, names_of
+from wsrec.feed.plan import proxies_of
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, Socket, check_url
 from wsrec.feed.shard import Shard
+from wsrec.proxy import DIRECT, ProxyRules
 
 ALL = "all"
 _FILE_MAX = 16 << 20
@@ -64,7 +66,7 @@ class Wanted:
         """Whether it is a URL whose name is nobody's wish."""
         return not self.name and _URL.match(self.target) is not None
 
-    def resolved(self, shard: Shard | None = None) -> Target:
+    def resolved(self, shard: Shard | None = None, proxies: ProxyRules = DIRECT) -> Target:
         """What `resolve` makes of it.
 
         Raises:
@@ -72,7 +74,7 @@ class Wanted:
 
         """
         try:
-            return resolve(self.target, self.symbols, self.channels, self.subscribe, shard, self.name)
+            return resolve(self.target, self.symbols, self.channels, self.subscribe, shard, self.name, proxies)
         except ConfigError as error:
             raise self.wrong(str(error)) from error
 
@@ -81,14 +83,14 @@ class Wanted:
         return ConfigError("\n".join(f"{self.where}{line}" for line in text.split("\n")))
 
 
-def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None) -> list[Target]:
+def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None, proxies: ProxyRules = DIRECT) -> list[Target]:
     """What `resolve` makes of several that are recorded together: URLs without a name get one each.
 
     Raises:
         ConfigError: as for `resolve`, or two of them are the same URL, or have the same name.
 
     """
-    targets = {n: each.resolved(shard) for n, each in enumerate(wanted) if not each.is_nameless}
+    targets = {n: each.resolved(shard, proxies) for n, each in enumerate(wanted) if not each.is_nameless}
     nameless = {n: each for n, each in enumerate(wanted) if each.is_nameless}
     seen: set[str] = set()
     for each in nameless.values():
@@ -118,6 +120,7 @@ def resolve(
     subscribe: Sequence[str] = (),
     shard: Shard | None = None,
     name: str = "",
+    proxies: ProxyRules = DIRECT,
 ) -> Target:
     """Find the feed that `target` names and what is asked of it.
 
@@ -129,6 +132,7 @@ def resolve(
         subscribe: texts to send after connecting to a bare URL.
         shard: which share of the symbols to take, and of the channels that have none.
         name: of a URL; by default its host.
+        proxies: which proxy to ask for the exchange's list through, where the feed names none.
 
     Raises:
         ConfigError: any of it cannot be used; the text says what can.
@@ -168,7 +172,7 @@ def resolve(
             raise ConfigError(f"{feed.name} declares no channels: {what} cannot be used with it")
         return Target(feed=feed)
     names = _channels(feed, channels)
-    listed = all_symbols(feed) if ALL in symbols else None
+    listed = all_symbols(feed, proxies_of(feed, proxies)) if ALL in symbols else None
     chosen = _symbols(feed, symbols, listed)
     if not chosen and any(feed.channel_table[name].per_symbol for name in names):
         example = feed.symbols.example if feed.symbols else "SYMBOL"

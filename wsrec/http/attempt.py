@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from wsrec.proxy import Proxy
 from wsrec.receive.addresses import AddressHistory
 from wsrec.resolver import RESOLVER, Address
 
@@ -27,7 +28,8 @@ class HttpError(Exception):
     Attributes:
         host: who was asked, with the port where it is not the scheme's own.
         cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `lost`, `limited` (HTTP 418 and 429),
-            `http` (any other status) or `answer` (one that cannot be taken).
+            `http` (any other status), `answer` (one that cannot be taken) or `proxy` (there is no way through it; the
+            error's cause is the `wsrec.tunnel.ProxyError`).
         status: of the answer; None where it does not come from one.
         retry_after: seconds that the server asked to wait.
 
@@ -59,6 +61,7 @@ class Attempt:
         host: as given.
         late: what is said of the host where time is up: `did not answer`.
         address: of the host that is looked up, the one that it is connected to; None where that is not known.
+        proxy: the proxy that is waited for, and not the host; None where it is not.
 
     """
 
@@ -66,6 +69,7 @@ class Attempt:
         self.host = host
         self.late = "did not answer"
         self.address: tuple[str, Address] | None = None
+        self.proxy: Proxy | None = None
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._lock = threading.Lock()
@@ -123,6 +127,8 @@ class Attempt:
 
     def expired(self) -> HttpError:
         """The error that says how far it came until the deadline."""
+        if self.proxy is not None:
+            return self.error(f": the proxy {self.proxy.public} did not answer within {self._timeout:g} s", "proxy")
         return self.error(f" {self.late} within {self._timeout:g} s", "timeout")
 
 

@@ -16,6 +16,7 @@ from websockets.uri import WebSocketURI
 from wsrec import __version__, child
 from wsrec.feed.plan import ConnectionPlan, Subscription, divided
 from wsrec.http.client import host_of
+from wsrec.proxy import Proxy
 from wsrec.receive import opening, timestamping
 from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
@@ -23,6 +24,7 @@ from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
+from wsrec.receive.opening import Reached
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
 from wsrec.receive.speech import Speech
@@ -36,6 +38,7 @@ from wsrec.ring import remains
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
+from wsrec.tunnel import blaming, through, unreachable
 from wsrec.units import duration
 from wsrec.wire import deflate
 from wsrec.wire.conversation import Conversation, Sent
@@ -61,6 +64,7 @@ class _Step(StrEnum):
     REQUEST = "the request for a token"
     LOOK_UP = "the look-up of its name"
     CONNECT = "the connection"
+    PROXY = "the way through the proxy"
     TLS = "the TLS handshake"
     HANDSHAKE = "the WebSocket handshake"
 
@@ -87,6 +91,7 @@ class Connection:
         discarded: bytes received that were no frame: of handshakes that failed, and of frames that never ended.
         opened_at: monotonic time (ns) of the last opening handshake's end.
         address: the one that it is connected to, or was last; None where the last attempt reached none.
+        proxy: which it goes through, or went last: the address is that one's; None for none.
 
     """
 
@@ -109,6 +114,7 @@ class Connection:
         self.discarded = 0
         self.opened_at = 0
         self.address: Address | None = None
+        self.proxy: Proxy | None = None
         self.ring = ring
         self._producer = producer
         self._waiting = waiting
@@ -242,6 +248,8 @@ class Connection:
         """What the attempt that is under way would fail with if its time were up now."""
         if self._step is _Step.REQUEST and self.plan.token is not None:
             return TokenError(f"{host_of(self.plan.token.url)} did not answer in time")
+        if self.proxy is not None and self._step in (_Step.LOOK_UP, _Step.CONNECT, _Step.PROXY):
+            return unreachable(self.proxy, TimeoutError())
         if self._step is _Step.LOOK_UP:
             return NoAnswerError(socket.EAI_AGAIN, "the name server has not answered")
         if self.address is not None or self._step is _Step.REQUEST:
@@ -284,15 +292,14 @@ class Connection:
             self._on_end(error)
 
     async def _open(self, attempt: int) -> None:
-        self._step, self.address = _Step.REQUEST, None
+        self._step, self.address, self.proxy = _Step.REQUEST, None, None
         self._history.begin()
         url, uri = await address_now(self.plan, self._context)
         self._secrets = secrets_of(self.plan, url)
+        self.proxy = self.plan.proxies.of(url)
         self._step = _Step.LOOK_UP
         began = now()
-        found = await RESOLVER.resolve(uri.host, uri.port)
-        if found.news:
-            self._tell_kept(uri.host, found)
+        found = await self._look_up(uri)
         self._history.begin(found.addresses)
         self._step = _Step.CONNECT
         timings: dict[str, Any] = {"resolve_ns": now() - began, "dns_age_s": found.age}
@@ -303,19 +310,45 @@ class Connection:
             if self._handshake is not None:
                 # who refuses and does not come to an end has refused
                 self._handshake.give_up()
-            if self.address is None:
-                raise
-            raise NotInTimeError(self._step.value) from None
+            raise self.waits_for from None
         self._producer.event(
             EventKind.CONNECT,
             conn=self.plan.conn,
             url=self.plan.public_url,
+            proxy=None if self.proxy is None else self.proxy.public,
             **timings,
             compression=deflate.describe(self._shaken().compression),
             attempt=attempt,
         )
         unasked = ", which compresses although nobody asked it to" if self._shaken().is_unasked else ""
         child.info(f"connected to {self.plan.public_url}{unasked}", conn=self.plan.conn)
+
+    async def _look_up(self, uri: WebSocketURI) -> Found:
+        """The addresses to connect to: the host's, or those of the proxy, which alone looks the host up."""
+        proxy = self.proxy
+        if proxy is None:
+            host, found = uri.host, await RESOLVER.resolve(uri.host, uri.port)
+        else:
+            with blaming(proxy):
+                host, found = proxy.host, await RESOLVER.resolve(proxy.host, proxy.port)
+        if found.news:
+            self._tell_kept(host, found)
+        return found
+
+    async def _reach(self, addresses: Sequence[Address], uri: WebSocketURI) -> Reached:
+        """A socket that leads to the host: connected to it, or to a proxy that has made a way through."""
+        self._step = _Step.CONNECT
+        proxy = self.proxy
+        if proxy is None:
+            reached = await opening.connect(addresses, self._waiting.prepare, self._history)
+            self.address = reached.address
+            return reached
+        with blaming(proxy):
+            reached = await opening.connect(addresses, self._waiting.prepare, self._history)
+            self.address = reached.address
+            self._step = _Step.PROXY
+            await through(reached.sock, proxy, uri.host, uri.port)
+        return reached
 
     def _tell_kept(self, host: str, found: Found) -> None:
         """Say that an old answer of the name server has to do."""
@@ -331,15 +364,15 @@ class Connection:
         """From the host's addresses to an open WebSocket."""
         conn = self.plan.conn
         resolved = now()
-        reached = await opening.connect(addresses, self._waiting.prepare, self._history)
-        self.address = reached.address
+        reached = await self._reach(addresses, uri)
         connected = now()
         self._step = _Step.TLS
         try:
             self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
         except KtlsRefused:
             # what refused it is remembered; another mode needs a connection of its own
-            reached = await opening.connect((reached.address,), self._waiting.prepare, self._history)
+            reached = await self._reach((reached.address,), uri)
+            self._step = _Step.TLS
             self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
         secured = now()
         self._step = _Step.HANDSHAKE
@@ -390,7 +423,13 @@ class Connection:
         }
 
     def _tell_stamping(self, reason: str | None) -> None:
-        self._producer.event(EventKind.STAMPING, conn=self.plan.conn, flags=timestamping.FLAGS, reason=reason)
+        self._producer.event(
+            EventKind.STAMPING,
+            conn=self.plan.conn,
+            flags=timestamping.FLAGS,
+            reason=reason,
+            segments_of="exchange" if self.proxy is None else "proxy",
+        )
 
     def check_stamps(self) -> None:
         """Tell once a connection if the NIC gives stamps that no other clock can be compared with."""

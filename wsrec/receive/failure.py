@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import html
-import ipaddress
 import re
 import socket
 import ssl
@@ -20,8 +19,10 @@ from websockets.frames import CloseCode
 
 from wsrec.feed.limited import is_limited
 from wsrec.http.retry import LIMITED, LONGEST, capped
+from wsrec.proxy import Proxy, host_and_port, is_here
 from wsrec.receive.tls import NoTlsError
 from wsrec.receive.token import TokenError
+from wsrec.tunnel import ProxyError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -31,7 +32,8 @@ class Failure(NamedTuple):
     Attributes:
         cause: `token`, `dns`, `refused`, `unreachable`, `system` (this machine has run out of something, or forbids
             it), `timeout`, `certificate`, `tls`, `handshake`, `http`, `limited` (HTTP 418 and 429, of the token's
-            server too, or a close that says so), `closed` (by the exchange, with a code), `protocol` or `lost`.
+            server too, or a close that says so), `closed` (by the exchange, with a code), `protocol`, `lost`,
+            or `proxy`: the proxy's fault, or the host's by what the proxy says.
         message: what happened, in one line.
         cure: what to do about it.
         permanent: whether trying again cannot help.
@@ -126,7 +128,15 @@ _SYSTEM_CURES = {
 }
 
 
-def explain(error: Exception, host: str, port: int, at: Sequence[str] = (), *, secure: bool | None = None) -> Failure:
+def explain(
+    error: Exception,
+    host: str,
+    port: int,
+    at: Sequence[str] = (),
+    *,
+    secure: bool | None = None,
+    proxy: Proxy | None = None,
+) -> Failure:
     """The failure behind an exception raised while connecting to `host` or while connected to it.
 
     Args:
@@ -135,13 +145,18 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = (), *, s
         port: as the URL has it.
         at: the addresses that it is about.
         secure: whether by `wss://`; None where that is not known.
+        proxy: which the connection went through; the addresses are its own.
 
     """
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if at and tuple(at) != (host,):
+    where = host_and_port(host, port)
+    if proxy is not None:
+        where += f" through the proxy {proxy.public}"
+    elif at and tuple(at) != (host,):
         where += f" ({', '.join(at)})"
-    here = all(map(_is_here, at or (host,)))
+    here = proxy is None and all(map(is_here, at or (host,)))
     match error:
+        case ProxyError():
+            return Failure("proxy", str(error), error.hint, error.permanent)
         case HandshakeRefused():
             return _refused(error, where, secure=secure)
         case TokenError():
@@ -197,6 +212,8 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = (), *, s
             return Failure("closed", f"{where}: {error}", _close_cure(error.code))
         case ConnectionError():
             cure = f"{_RARE}; else look at the server" if here else f"{_RARE}; else check the network"
+            if proxy is not None:
+                cure += f", and the log of the proxy, which may have ended it: {proxy.source}"
             return Failure("lost", f"{where}: {error.strerror or error}", cure)
         case OSError(errno=number) if number in _SYSTEM_CURES:
             return Failure("system", f"{where}: {error.strerror or error}", _SYSTEM_CURES[number])
@@ -204,14 +221,6 @@ def explain(error: Exception, host: str, port: int, at: Sequence[str] = (), *, s
             return Failure("unreachable", f"{where}: {error.strerror or error}", "check the network and the host")
         case _:
             return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report it with this line")
-
-
-def _is_here(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower().rpartition(".")[2] == "localhost"
 
 
 def _silence_cure(*, here: bool) -> str:

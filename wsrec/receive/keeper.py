@@ -436,7 +436,7 @@ class Keeper:
     def _explain(self, error: Exception, side: Connection) -> Failure:
         """The failure behind an exception, with the address that it is about, or all that were tried."""
         at = tuple(self._history.tried) if side.address is None else (side.address.ip,)
-        return explain(error, self._uri.host, self._uri.port, at, secure=self._uri.secure)
+        return explain(error, self._uri.host, self._uri.port, at, secure=self._uri.secure, proxy=side.proxy)
 
     def _judge(self, side: Connection, *, proven: bool) -> None:
         """Remember of an open connection that has ended whether its address is one to come back to first."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.feed.schema import ConfigError
+from wsrec.proxy import ProxyRules, parse_proxy
 from wsrec.receive import clock, ktls, nic, privilege, timestamping
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.processor import (
@@ -101,7 +102,28 @@ def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = RO
         *_limits(root),
         *_busy_poll(root),
         _receive_buffer(root),
+        _proxies(),
     ]
+
+
+def _proxies() -> Finding:
+    """What the environment says of proxies; an address without what may be secret in it."""
+    rules = ProxyRules.of_environment(os.environ)
+    if not rules.variables:
+        return Finding("proxy", State.OK, "none in the environment", "exchanges are connected to directly")
+    found, mistake = [], None
+    for name, address in sorted(rules.variables.values()):
+        try:
+            found.append(f"{name}={parse_proxy(address).public}")
+        except ValueError as error:
+            found.append(f"{name}=***")
+            mistake = f"{name}: {error}"
+    if rules.exempt:
+        found.append(f"but for {rules.exempt}")
+    words = "exchanges are connected to through it, this machine's own addresses are not; stage 1 is of its segments"
+    if mistake is None:
+        return Finding("proxy", State.OK, ", ".join(found), words)
+    return Finding("proxy", State.HINT, ", ".join(found), "nothing that it holds for can be recorded", mistake)
 
 
 def _hot_path() -> Finding:

@@ -53,8 +53,6 @@ class Child:
         module: str,
         on_log: Callable[[LogLine], None],
         on_request: Callable[[Renew | Resubscribe | Settled], None] | None = None,
-        *,
-        connects: bool = False,
     ) -> None:
         self.name = name
         self.how = ""
@@ -64,7 +62,6 @@ class Child:
         self._module = module
         self._on_log = on_log
         self._on_request = on_request
-        self._connects = connects
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -76,7 +73,7 @@ class Child:
 
         """
         self.how, self.failed, self.died, self.summary = "", None, False, None
-        environment = worker_environment(connects=self._connects)
+        environment = worker_environment()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",

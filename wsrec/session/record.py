@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 
@@ -62,7 +63,7 @@ def record(
     if options.ca_file is not None and not options.ca_file.is_file():
         raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
     with _resolved(wanted, options, shard) as (chosen, options):
-        plans = plan(chosen)
+        plans = plan(chosen, proxies=options.proxies)
         if not plans:
             raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
         check_descriptors(plans, max(len(options.cpus), 1))
@@ -75,6 +76,8 @@ def record(
             for target in chosen:
                 if target.listed is not None:
                     view.log(LogLine(level="info", message=f"{target.feed.name}: {target.listed}"))
+            for message in proxies_told(plans):
+                view.log(LogLine(level="info", message=message))
             if lock.held:
                 bring_home(options.out, view.log, [])
             return uvloop.run(_run(chosen, plans, options, view, lock))
@@ -113,13 +116,30 @@ def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
     )
 
 
+def proxies_told(plans: Sequence[ConnectionPlan]) -> list[str]:
+    """Which proxies these connections go through, and what the environment says in vain; a line each."""
+    through: dict[str, list[str]] = {}
+    lines = []
+    for one in plans:
+        if (proxy := one.proxy) is not None:
+            through.setdefault(f"through the proxy {proxy.public} ({proxy.source})", []).append(one.feed)
+        elif (name := one.proxies.passed_over(one.url)) is not None and one.feed != DEMO:
+            host = urlsplit(one.url).hostname
+            lines.append(f"{host} is this machine: {name} does not hold for it, --proxy would")
+    lines += [
+        f"{', '.join(dict.fromkeys(feeds))}: {how}; the stamps of stage 1 are of its segments"
+        for how, feeds in through.items()
+    ]
+    return list(dict.fromkeys(lines))
+
+
 @contextlib.contextmanager
 def _resolved(
     wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None
 ) -> Iterator[tuple[list[Target], RecordOptions]]:
     """The targets, and for `demo` an exchange that runs meanwhile."""
     if all(each.target != DEMO for each in wanted):
-        yield resolve_all(wanted, shard), options
+        yield resolve_all(wanted, shard, options.proxies), options
         return
     if len(wanted) > 1 or options.ca_file is not None:
         raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from wsrec.feed.document import Location, read_document
 from wsrec.feed.masking import ENVIRONMENT
-from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, MisfitError
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, MisfitError, check_proxy
 from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode
@@ -201,6 +201,14 @@ class Run(_Model):
         default=None, description="How TLS is taken off the wire: `stamped`, `ktls`, `openssl`, `auto`."
     )
     ca_file: Path | None = Field(default=None, description="PEM file of a CA to trust besides the system's.")
+    proxy: str | None = Field(
+        default=None,
+        description="Go through a proxy to everything: `http://user:${PROXY_PASSWORD}@host:3128`, `socks5h://host:1080`.",
+        max_length=4000,
+    )
+    no_proxy: bool | None = Field(
+        default=None, description="No proxy at all, whatever the environment or a feed say. Or `proxy`."
+    )
     ring_size: Annotated[int | str | None, BeforeValidator(_ring_size, json_schema_input_type=str | int)] = Field(
         default=None,
         description="Receive ring of each connection, a power of two; `auto` is the default.",
@@ -229,6 +237,11 @@ class Run(_Model):
             raise ValueError("expected a path")
         return path
 
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, proxy: str | None) -> str | None:
+        return None if proxy is None else check_proxy(proxy)
+
     @field_validator("max_message")
     @classmethod
     def _fits(cls, size: int | None) -> int | None:
@@ -241,6 +254,8 @@ class Run(_Model):
     def _one_end(self) -> Run:
         if self.duration is not None and self.until is not None:
             raise MisfitError(("until",), "found it beside duration, expected one of them")
+        if self.proxy is not None and self.no_proxy:
+            raise MisfitError(("no-proxy",), "found it beside proxy, expected one of them")
         return self
 
 
@@ -267,8 +282,8 @@ def load_run(path: Path) -> RunConfig | None:
 
     """
     document = read_document(path, "a feed's or a run's YAML", "wsrec feeds schema --run")
-    of_run = [key for key in document.keys if key in _RUN_KEYS]
-    of_feed = [key for key in document.keys if key in Feed.model_fields]
+    of_run = [key for key in document.keys if key in _RUN_KEYS and key not in Feed.model_fields]
+    of_feed = [key for key in document.keys if key in Feed.model_fields and key not in _RUN_KEYS]
     if not of_run:
         return None
     if of_feed:
@@ -303,6 +318,8 @@ _PATHS = {"out", "ca-file"}
 
 def _kept(where: Location, text: str) -> bool:
     """Whether `${NAME}` stays: in addresses, which have it replaced when connecting, and in what is sent."""
+    if where == ("proxy",):
+        return True
     if where[0] != "feeds":
         return False
     return where[2:3] == ("subscribe",) or (where[2:] in ((), ("feed",)) and "://" in text)

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from wsrec.child import FailedLine, LogLine, Renew, Resubscribe, Settled, Stop, SummaryLine
 from wsrec.feed.plan import ConnectionPlan, divided, standbys
 from wsrec.feed.schema import Feed
+from wsrec.proxy import DIRECT, ProxyRules
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SlotRing
@@ -68,6 +69,7 @@ class RecordOptions:
         busy_poll: whether the receivers try and read all the time, instead of waiting for the kernel's word.
         tls: how TLS is taken off the wire.
         ca_file: PEM file trusted besides the system's certificates.
+        proxies: which proxy to go through, where a feed names none.
         ring_size: bytes of each connection's byte ring; None for what their number allows (`memory.ring_size`).
         max_message: largest message, bytes.
         rotate_seconds, rotate_bytes: when a file ends.
@@ -88,6 +90,7 @@ class RecordOptions:
     busy_poll: bool = False
     tls: TlsMode = TlsMode.STAMPED
     ca_file: Path | None = None
+    proxies: ProxyRules = DIRECT
     ring_size: int | None = None
     max_message: int = 64 << 20
     rotate_seconds: float = 3600.0
@@ -116,7 +119,7 @@ class Pair:
         self.plans = plans
         self.standbys = standbys
         self.cpu = cpu
-        receiver = Child(f"receiver{name}", "wsrec.receive", on_log, connects=True)
+        receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
         writer = Child(f"writer{name}", "wsrec.store", on_log, self._pass_on)
         self.receiver = Keeper(
             receiver,
@@ -180,9 +183,9 @@ class Pair:
             StatusPage(status),
             [ByteRing(fd, populate=False) for fd in rings],
         )
-        names = {plan.feed for plan in plans}
-        # the writer gets no secrets: what it stores it can only have from here
-        public = tuple(replace(plan, url=plan.public_url, headers={}, token=None) for plan in plans)
+        # the writer gets no secrets but what it asks for snapshots with: what it stores it can only have from here
+        public = tuple(plan.public() for plan in plans)
+        proxies = {plan.feed: plan.proxies for plan in plans}
         self._locks = tuple(locks)
         self._began = time.monotonic_ns()
         self._writer_job = WriterJob(
@@ -194,7 +197,7 @@ class Pair:
             notes=notes,
             status=status,
             connections=public,
-            feeds=tuple(FeedJob.of(f) for f in feeds if f.name in names),
+            feeds=tuple(FeedJob.of(f, proxies[f.name]) for f in feeds if f.name in proxies),
             cpu=options.writer_cpu,
             rotate_seconds=options.rotate_seconds,
             rotate_bytes=options.rotate_bytes,
@@ -600,7 +603,8 @@ def _telling(plan: ConnectionPlan) -> Iterator[str]:
     parts = urlsplit(plan.url)
     raw = [pair.partition("=")[2] for pair in parts.query.split("&")]
     keys = [part for part in parts.path.split("/") if len(part) >= _KEY_IN_PATH and any(map(str.isdigit, part))]
-    for text in (*raw, *keys, parts.username or "", parts.password or "", *plan.headers.values()):
+    of_proxy = "" if plan.proxy is None else plan.proxy.password
+    for text in (*raw, *keys, parts.username or "", parts.password or "", of_proxy or "", *plan.headers.values()):
         for secret in (text, unquote(text)):
             if len(secret) >= _SECRET_LEAST and "{" not in secret and secret not in plan.public_url:
                 yield secret

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wsrec.feed.plan import ConnectionPlan
+from wsrec.proxy import DIRECT, ProxyRules
 
 if TYPE_CHECKING:
     from wsrec.feed.schema import Feed
@@ -19,20 +20,22 @@ class FeedJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: its name.
         config: its configuration, secrets removed (`wsrec.feed.schema.Feed`).
-        snapshots: where each channel's snapshot is. The one thing that may be secret here: it is never stored.
+        snapshots: where each channel's snapshot is. May be secret, as `proxies`: neither is ever stored.
+        proxies: which proxy to ask for them through.
 
     """
 
     name: str
     config: dict[str, Any]
     snapshots: dict[str, str] = {}
+    proxies: ProxyRules = DIRECT
 
     @classmethod
-    def of(cls, feed: Feed) -> FeedJob:
+    def of(cls, feed: Feed, proxies: ProxyRules = DIRECT) -> FeedJob:
         """The job of a feed."""
         table = feed.channel_table
         urls = {name: channel.snapshot.url for name, channel in table.items() if channel.snapshot is not None}
-        return cls(name=feed.name, config=feed.public_config(), snapshots=urls)
+        return cls(name=feed.name, config=feed.public_config(), snapshots=urls, proxies=proxies)
 
 
 class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,4 +95,4 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
 
     def public(self) -> WriterJob:
         """The same without secrets, to be stored."""
-        return replace(self, feeds=tuple(replace(feed, snapshots={}) for feed in self.feeds))
+        return replace(self, feeds=tuple(replace(feed, snapshots={}, proxies=DIRECT) for feed in self.feeds))

@@ -1,0 +1,85 @@
+"""`--proxy` and `--no-proxy`, of every command that asks an exchange."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from wsrec.feed.masking import ENVIRONMENT
+from wsrec.feed.schema import ConfigError, resolved_proxy
+from wsrec.proxy import ProxyRules, parse_proxy
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def proxy_options(command: _F) -> _F:
+    """Add the options; `proxy_rules` makes of them what holds."""
+    command = click.option(
+        "--no-proxy", is_flag=True, help="No proxy at all, whatever the environment, a feed or a run config say."
+    )(command)
+    return click.option(
+        "--proxy",
+        metavar="URL",
+        callback=_checked,
+        help="Go through a proxy to everything: http://HOST:PORT or socks5h://HOST:PORT. "
+        "[default: the feed's, or HTTPS_PROXY, ALL_PROXY and NO_PROXY]",
+    )(command)
+
+
+def proxy_rules(proxy: str | None, no_proxy: bool) -> ProxyRules:
+    """What the options of the command that runs and the environment come to.
+
+    Raises:
+        click.UsageError: both options were typed.
+
+    """
+    ctx = click.get_current_context()
+    if proxy is not None and no_proxy:
+        of_run = [ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP for name in ("proxy", "no_proxy")]
+        if of_run == [False, True]:
+            no_proxy = False
+        elif of_run == [False, False]:
+            raise click.UsageError("--proxy and --no-proxy: give one of them")
+    return ProxyRules.of_environment(os.environ, none=no_proxy, given=proxy, source=_source(ctx))
+
+
+def _source(ctx: click.Context) -> str:
+    match ctx.get_parameter_source("proxy"):
+        case ParameterSource.ENVIRONMENT:
+            return _variable(ctx)
+        case ParameterSource.DEFAULT_MAP:
+            return "`proxy` of the run config"
+        case _:
+            return "--proxy"
+
+
+def _variable(ctx: click.Context) -> str:
+    return f"{ctx.auto_envvar_prefix or 'WSREC'}_PROXY"
+
+
+def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The address with `${NAME}` filled in; a password that everybody can read is refused."""
+    if value is None or ctx.resilient_parsing:
+        return value
+    try:
+        if ctx.get_parameter_source("proxy") is ParameterSource.COMMANDLINE and _tells(value):
+            raise ValueError(
+                "a password on the command line can be read by every user of this machine: write '${NAME}' in its "
+                f"place, in single quotes, or put the address into {_variable(ctx)} or the `proxy` of a YAML file"
+            )
+        found = resolved_proxy(value)
+        parse_proxy(found)
+    except (ValueError, ConfigError) as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return found
+
+
+def _tells(value: str) -> bool:
+    """Whether there is a password in it beside what the environment fills in."""
+    # a host or a port may be filled in, too: what stands before the last @ alone is looked at
+    user, at, _ = value.rpartition("@")
+    return bool(at) and bool(ENVIRONMENT.sub("", user.partition("://")[2] or user).partition(":")[2])

@@ -1,0 +1,27 @@
+"""Where the socket of a request comes from when a proxy stands between."""
+
+from __future__ import annotations
+
+import functools
+import socket
+
+from wsrec.http.attempt import Attempt, Connect, direct
+from wsrec.proxy import Proxy
+from wsrec.tunnel import ProxyError, blaming, through_blocking
+
+
+def by(proxy: Proxy | None) -> Connect:
+    """What connects by `proxy`, or to the host itself where there is none."""
+    return direct if proxy is None else functools.partial(_by, proxy)
+
+
+def _by(proxy: Proxy, host: str, port: int, attempt: Attempt) -> socket.socket:
+    attempt.proxy = proxy
+    try:
+        with blaming(proxy):
+            sock = direct(proxy.host, proxy.port, attempt)
+            through_blocking(sock, proxy, host, port, attempt.left)
+    except ProxyError as error:
+        raise attempt.error(f": {error}; {error.hint}", "proxy") from error
+    attempt.proxy = None
+    return sock
