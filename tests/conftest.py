@@ -19,6 +19,7 @@ import trustme
 
 from tests.exchange import Exchange, Handler
 from tests.https import Https
+from tests.proxies import ScriptedProxy
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 RECORDING = SHARED_DATA / "binance-usdm-btcusdt-20240808.txt.gz"
@@ -119,6 +120,20 @@ def https(authority: trustme.CA) -> Iterator[Any]:
     yield start
     for server in running:
         server.stop()
+
+
+@pytest.fixture
+def scripted_proxy() -> Iterator[Callable[..., ScriptedProxy]]:
+    """Starts proxies that answer as they are told; all are stopped at the end."""
+    running: list[ScriptedProxy] = []
+
+    def start(**options: Any) -> ScriptedProxy:
+        running.append(ScriptedProxy(**options))
+        return running[-1]
+
+    yield start
+    for proxy in running:
+        proxy.stop()
 
 
 @pytest.fixture(scope="session")

@@ -6,29 +6,16 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import uvloop
 
-from tests.proxies import HOST, PASSWORD, USER, ScriptedProxy
+from tests.proxies import HOST, PASSWORD, USER
 from wsrec.proxy import Proxy, parse_proxy
 from wsrec.tunnel import ProxyError, blaming, through, through_blocking
 
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-
-@pytest.fixture
-def scripted() -> Iterator[Callable[..., ScriptedProxy]]:
-    running: list[ScriptedProxy] = []
-
-    def start(*arguments: object, **options: object) -> ScriptedProxy:
-        running.append(ScriptedProxy(*arguments, **options))  # type: ignore[arg-type]
-        return running[-1]
-
-    yield start
-    for proxy in running:
-        proxy.stop()
 
 
 def blocking(proxy: Proxy, host: str, port: int) -> socket.socket:
@@ -71,12 +58,12 @@ class TestHttp:
         ],
         ids=["plain", "in pieces", "announced", "bare line feeds", "long head"],
     )
-    def test_leaves_every_byte_behind_the_answer(self, way, scripted, answer):
-        proxy = scripted(answer=lambda head: answer + b"of the exchange")
+    def test_leaves_every_byte_behind_the_answer(self, way, scripted_proxy, answer):
+        proxy = scripted_proxy(answer=lambda head: answer + b"of the exchange")
         assert all_of(way(parse_proxy(proxy.url), HOST, 443)) == b"of the exchange"
 
-    def test_asks_by_name_and_with_credentials(self, way, scripted):
-        proxy = scripted(answer=lambda head: OK)
+    def test_asks_by_name_and_with_credentials(self, way, scripted_proxy):
+        proxy = scripted_proxy(answer=lambda head: OK)
         way(parse_proxy(f"http://{USER}:p%C3%A9%3A@127.0.0.1:{proxy.port}"), HOST, 9443).close()
         way(parse_proxy(proxy.url), "fd00::1", 9443).close()
         first, second = proxy.asked
@@ -99,16 +86,16 @@ class TestHttp:
             ("504 Gateway Timeout", "cannot reach exchange.behind-the-proxy.test:443: 504", False),
         ],
     )
-    def test_tells_whose_fault_it_is(self, way, scripted, answer, words, permanent):
-        proxy = scripted(answer=lambda head: f"HTTP/1.1 {answer}\r\nContent-Length: 3\r\n\r\nabc".encode())
+    def test_tells_whose_fault_it_is(self, way, scripted_proxy, answer, words, permanent):
+        proxy = scripted_proxy(answer=lambda head: f"HTTP/1.1 {answer}\r\nContent-Length: 3\r\n\r\nabc".encode())
         with pytest.raises(ProxyError) as caught:
             way(parse_proxy(f"http://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}"), HOST, 443)
         assert str(caught.value).startswith(f"the proxy {proxy.url} {words}")
         assert caught.value.permanent is permanent
         assert caught.value.hint
 
-    def test_says_that_credentials_are_wanted(self, way, scripted):
-        proxy = scripted(answer=lambda head: b"HTTP/1.1 407 No\r\n\r\n")
+    def test_says_that_credentials_are_wanted(self, way, scripted_proxy):
+        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 407 No\r\n\r\n")
         with pytest.raises(ProxyError, match="wants a user name and a password: 407 No") as caught:
             way(parse_proxy(proxy.url, "HTTPS_PROXY"), HOST, 443)
         assert caught.value.hint == "put USER:PASSWORD@ before the host in HTTPS_PROXY"
@@ -126,21 +113,21 @@ class TestHttp:
         ],
         ids=["silence", "half a head", "ssh", "letters", "http2", "long head", "announcements"],
     )
-    def test_survives_what_is_no_answer(self, way, scripted, answer, words):
-        proxy = scripted(answer=lambda head: answer)
+    def test_survives_what_is_no_answer(self, way, scripted_proxy, answer, words):
+        proxy = scripted_proxy(answer=lambda head: answer)
         with pytest.raises(ProxyError, match=words):
             way(parse_proxy(proxy.url), HOST, 443)
 
-    def test_repeats_neither_credentials_nor_control_bytes(self, way, scripted):
+    def test_repeats_neither_credentials_nor_control_bytes(self, way, scripted_proxy):
         def echo(head: str) -> bytes:
             return f"HTTP/1.1 407 {head.partition('Basic ')[2].partition(chr(13))[0]} \r\n\r\n".encode()
 
         for answer in (echo, lambda head: f"HTTP/1.1 403 no {PASSWORD}!\r\n\r\n".encode()):
-            proxy = scripted(answer=answer)
+            proxy = scripted_proxy(answer=answer)
             with pytest.raises(ProxyError) as caught:
                 way(parse_proxy(f"http://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}"), HOST, 443)
             assert str(caught.value).endswith((": 407", ": 403"))
-        proxy = scripted(answer=lambda head: b"HTTP/1.1 403 \x1b[31mred" + b"x" * 500 + b"\r\n\r\n")
+        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 403 \x1b[31mred" + b"x" * 500 + b"\r\n\r\n")
         with pytest.raises(ProxyError) as caught:
             way(parse_proxy(proxy.url), HOST, 443)
         assert "\N{REPLACEMENT CHARACTER}[31mred" in str(caught.value)

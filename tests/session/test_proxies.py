@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import events_of, messages_of, received
-from tests.proxies import HOST, PASSWORD, REAL, USER, RealProxy, ScriptedProxy
+from tests.proxies import HOST, PASSWORD, REAL, USER, RealProxy
 from tests.session.test_secrets import children_of, everything_in
 
 FEED = """
@@ -94,19 +94,6 @@ def real(request, tmp_path) -> Iterator[RealProxy]:
     proxy.kill()
 
 
-@pytest.fixture
-def scripted() -> Iterator[Callable[..., ScriptedProxy]]:
-    running: list[ScriptedProxy] = []
-
-    def start(**options: Any) -> ScriptedProxy:
-        running.append(ScriptedProxy(**options))
-        return running[-1]
-
-    yield start
-    for proxy in running:
-        proxy.stop()
-
-
 class TestARealProxy:
     def test_takes_all_four_kinds_of_request(self, real, wsrec, exchange, https, ca_file, tmp_path):
         server = https(ANSWERS.get)
@@ -181,8 +168,8 @@ class TestARealProxy:
 
 
 class TestTheEnvironment:
-    def test_names_the_proxy_as_it_does_for_curl(self, scripted, wsrec, exchange, ca_file, tmp_path):
-        proxy = scripted(names={"other.test": "127.0.0.1"})
+    def test_names_the_proxy_as_it_does_for_curl(self, scripted_proxy, wsrec, exchange, ca_file, tmp_path):
+        proxy = scripted_proxy(names={"other.test": "127.0.0.1"})
         stream = exchange(counts, tls=True)
         url = f"wss://{HOST}:{port_of(stream)}/x"
         words = ("record", url, "--out", tmp_path / "out", "--ca-file", ca_file, "--duration", "300ms")
@@ -195,8 +182,8 @@ class TestTheEnvironment:
         assert "cannot resolve" in result.stderr
         assert proxy.hosts == [HOST]
 
-    def test_of_this_machine_it_is_not_asked_and_that_is_said(self, scripted, wsrec, exchange, tmp_path):
-        proxy = scripted()
+    def test_of_this_machine_it_is_not_asked_and_that_is_said(self, scripted_proxy, wsrec, exchange, tmp_path):
+        proxy = scripted_proxy()
         url = exchange(counts).url
         words = ("record", url, "--out", tmp_path / "out", "--duration", "300ms")
         result = wsrec.run(*words, env=clean_environment(ALL_PROXY=proxy.url))
@@ -224,8 +211,8 @@ class TestAScriptedProxy:
         ],
         ids=["forbidden", "beyond"],
     )
-    def test_is_told_with_whose_fault_it_is(self, scripted, answer, words, wsrec, tmp_path):
-        proxy = scripted(answer=lambda head: answer)
+    def test_is_told_with_whose_fault_it_is(self, scripted_proxy, answer, words, wsrec, tmp_path):
+        proxy = scripted_proxy(answer=lambda head: answer)
         out = tmp_path / "out"
         environment = clean_environment(WSREC_RECORD_PROXY=proxy.url.replace("//", f"//{USER}:{PASSWORD}@"))
         process = wsrec.start("record", f"ws://{HOST}:99/x", "--out", out, env=environment)
