@@ -77,14 +77,17 @@ class TestOptions:
             (("--proxy", "http://h:1", "--no-proxy"), "give one of them"),
         ],
     )
-    def test_that_cannot_be_used_are_refused(self, words, complaint):
-        result = run("feeds", "plan", URL, *words)
+    @pytest.mark.parametrize("command", [("feeds", "plan"), ("record",)])
+    def test_that_cannot_be_used_are_refused(self, command, words, complaint):
+        result = run(*command, URL, *words)
         assert result.exit_code == 2
         assert complaint in result.output
         assert "S3CR3T" not in result.output
 
-    def test_a_variable_that_holds_no_proxy_is_named(self):
-        result = run("feeds", "plan", URL, env={"HTTPS_PROXY": "ftp://u:S3CR3T@h"})
+    @pytest.mark.parametrize("command", [("feeds", "plan"), ("record",)])
+    def test_a_variable_that_holds_no_proxy_is_named(self, command, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        result = run(*command, URL, env={"HTTPS_PROXY": "ftp://u:S3CR3T@h"})
         assert result.exit_code == 2
         assert "HTTPS_PROXY: expected http://HOST:PORT" in result.output
         assert "S3CR3T" not in result.output

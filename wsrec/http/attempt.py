@@ -17,6 +17,7 @@ from contextlib import suppress
 from wsrec.proxy import Proxy
 from wsrec.receive.addresses import AddressHistory
 from wsrec.resolver import RESOLVER, Address
+from wsrec.tunnel import unreachable
 
 # The part of the time that a look-up may take
 _LOOK_UP = 0.9
@@ -128,7 +129,9 @@ class Attempt:
     def expired(self) -> HttpError:
         """The error that says how far it came until the deadline."""
         if self.proxy is not None:
-            return self.error(f": the proxy {self.proxy.public} did not answer within {self._timeout:g} s", "proxy")
+            error = self.error(f": the proxy {self.proxy.public} did not answer within {self._timeout:g} s", "proxy")
+            error.__cause__ = unreachable(self.proxy, TimeoutError())
+            return error
         return self.error(f" {self.late} within {self._timeout:g} s", "timeout")
 
 

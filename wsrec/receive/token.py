@@ -18,6 +18,9 @@ from wsrec.feed.plan import ConnectionPlan, TokenRequest
 from wsrec.feed.template import fill, fill_when_sent
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch_async, host_of
+from wsrec.http.proxied import by
+from wsrec.proxy import ProxyRules
+from wsrec.tunnel import ProxyError
 
 _LIMIT = 64 << 10
 _TIMEOUT = 8.0
@@ -47,13 +50,14 @@ async def address(plan: ConnectionPlan, context: ssl.SSLContext) -> tuple[str, W
 
     Raises:
         TokenError: there is no token.
+        wsrec.tunnel.ProxyError: there is no way through the proxy to who gives it.
         websockets.exceptions.InvalidURI: the plan's URL is none.
 
     """
     if plan.token is None:
         url = fill_when_sent(plan.url)
         return url, parse_uri(url)
-    url = await _ask(plan.url, plan.token, context)
+    url = await _ask(plan.url, plan.token, context, plan.proxies)
     try:
         return url, parse_uri(url)
     except (InvalidURI, ValueError):
@@ -68,10 +72,19 @@ def secrets_of(plan: ConnectionPlan, url: str) -> frozenset[str]:
     return frozenset(part for part in found if len(part) >= _SECRET_MIN)
 
 
-async def _ask(url: str, request: TokenRequest, context: ssl.SSLContext) -> str:
+async def _ask(url: str, request: TokenRequest, context: ssl.SSLContext, proxies: ProxyRules) -> str:
     try:
-        data = await fetch_async(request.url, context=context, method=request.method, limit=_LIMIT, timeout=_TIMEOUT)
+        data = await fetch_async(
+            request.url,
+            context=context,
+            method=request.method,
+            limit=_LIMIT,
+            timeout=_TIMEOUT,
+            connect=by(proxies.of(request.url)),
+        )
     except HttpError as error:
+        if isinstance(error.__cause__, ProxyError):
+            raise error.__cause__ from None
         limited = error.cause == "limited"
         raise TokenError(str(error), limited=limited, retry_after=error.retry_after) from None
     answered = f"the answer of {host_of(request.url)}"
