@@ -38,10 +38,11 @@ channels:
     common: trades
     default: true
     topic: "trade.{{symbol}}"
-subscribe: {{message: '{{"subscribe":{{topics}}}}'}}
+    snapshot: {{url: "https://{host}:{https}/depth?symbol={{symbol}}", at_start: true}}
+subscribe: {{url: "&streams={{topics:/}}"}}
 limits: {{connects: 10, connects_interval: 1}}
 """
-ANSWERS = {"/token": {"token": "T0KEN"}}
+ANSWERS = {"/token": {"token": "T0KEN"}, "/symbols": ["ABC"], "/depth?symbol=ABC": {"bids": []}}
 
 
 async def counts(connection: Any) -> None:
@@ -94,7 +95,7 @@ def real(request, tmp_path) -> Iterator[RealProxy]:
 
 
 class TestARealProxy:
-    def test_takes_every_kind_of_request(self, real, wsrec, exchange, https, ca_file, tmp_path):
+    def test_takes_all_four_kinds_of_request(self, real, wsrec, exchange, https, ca_file, tmp_path):
         server = https(ANSWERS.get)
         stream = exchange(counts, tls=True)
         proxy = f'"{real.scheme}://{USER}:${{PROXY_PASSWORD}}@127.0.0.1:{real.port}"'
@@ -104,7 +105,7 @@ class TestARealProxy:
         environment = clean_environment(
             SSL_CERT_FILE=ca_file, XDG_CACHE_HOME=tmp_path / "cache", PROXY_PASSWORD=PASSWORD
         )
-        words = ("--symbols", "ABC", "--duration", "2s", "--out", out, "--ca-file", ca_file, "--json")
+        words = ("--symbols", "all", "--duration", "2s", "--out", out, "--ca-file", ca_file, "--json")
         process = wsrec.start("record", feed, *words, env=environment)
         said = said_by(process, "connected to")
         seen = {
@@ -122,8 +123,9 @@ class TestARealProxy:
         (connected,) = events_of(out, "connect")
         assert connected["detail"]["proxy"] == real.public
         assert (connected["detail"]["address"], connected["detail"]["port"]) == ("127.0.0.1", real.port)
+        assert events_of(out, "snapshot")
         assert sorted({path for _, path, _ in server.asked}) == sorted(ANSWERS)
-        assert real.said.count(HOST) >= 2
+        assert real.said.count(HOST) >= 4
         seen |= {"stdout": printed.encode(), "stderr": (said + more).encode(), **everything_in(out)}
         assert seen
         assert not [name for name, data in seen.items() if PASSWORD.encode() in data]

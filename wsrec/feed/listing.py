@@ -16,6 +16,7 @@ from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import ConfigError, Feed, Listing
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
+from wsrec.http.proxied import by
 from wsrec.http.retry import HostLimits, capped
 from wsrec.proxy import DIRECT, ProxyRules
 from wsrec.trust import tls_context
@@ -68,7 +69,7 @@ def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
     if kept is not None and kept.age < MAX_AGE:
         return kept
     try:
-        symbols = _ask(feed, feed.symbols.listing)
+        symbols = _ask(feed, feed.symbols.listing, proxies)
     except (HttpError, ValueError) as error:
         if kept is not None:
             return kept._replace(trouble=str(error))
@@ -88,7 +89,7 @@ def cached(feed: Feed) -> Listed | None:
         return None
 
 
-def _ask(feed: Feed, listing: Listing) -> tuple[str, ...]:
+def _ask(feed: Feed, listing: Listing, proxies: ProxyRules) -> tuple[str, ...]:
     body = None if listing.body is None else listing.body.encode()
     method = "GET" if body is None else "POST"
     context = tls_context()
@@ -96,7 +97,10 @@ def _ask(feed: Feed, listing: Listing) -> tuple[str, ...]:
     if (left := _limits.free_at(host) - time.monotonic()) > 0:
         raise HttpError(host, f" has answered before that it is asked too often; {_later(left)}", "limited")
     try:
-        data = fetch(listing.url, context=context, method=method, body=body, limit=_LIMIT, timeout=_TIMEOUT)
+        connect = by(proxies.of(listing.url))
+        data = fetch(
+            listing.url, context=context, method=method, body=body, limit=_LIMIT, timeout=_TIMEOUT, connect=connect
+        )
     except HttpError as error:
         if error.cause != "limited":
             raise

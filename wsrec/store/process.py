@@ -346,7 +346,7 @@ class Writer:
         self._frames = LastFrames()
         # hand-off (ns on the stage clock) of the last slot that was journalled
         self._written_until = 0
-        self._snapshots = SnapshotThread(job.ca_file)
+        self._snapshots = SnapshotThread(job.ca_file, {feed.name: feed.proxies for feed in job.feeds})
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         leftovers = self._disk.retry(lambda: Leftovers(Path(job.out), self._folder)) if job.resume else None
         self._parquet = ParquetThread(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,9 @@ from wsrec import child
 from wsrec.feed.arrays import large_binary
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
+from wsrec.http.proxied import by
 from wsrec.http.retry import HostLimits, capped
+from wsrec.proxy import DIRECT, ProxyRules
 from wsrec.receive.backoff import Backoff
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
@@ -108,16 +111,18 @@ class SnapshotThread(threading.Thread):
 
     Args:
         ca_file: PEM file trusted besides the system's certificates.
+        proxies: which proxies hold for each feed, by its name; none for others.
 
     Attributes:
         done: what became of the requests, in order of time; the caller takes it out.
 
     """
 
-    def __init__(self, ca_file: str | None) -> None:
+    def __init__(self, ca_file: str | None, proxies: Mapping[str, ProxyRules] | None = None) -> None:
         super().__init__(name="snapshots", daemon=True)
         self.done: deque[Fetched] = deque()
         self._context = tls_context(ca_file)
+        self._proxies = proxies or {}
         self._waiting: dict[tuple[int, int], _Due] = {}
         # by host
         self._under_way: dict[str, _Due] = {}
@@ -178,7 +183,14 @@ class SnapshotThread(threading.Thread):
         wait: float | None = None
         body: bytes | None = None
         try:
-            body = fetch(request.url, context=self._context, limit=BODY_MAX, timeout=_TIMEOUT, redirects=_REDIRECTS)
+            body = fetch(
+                request.url,
+                context=self._context,
+                limit=BODY_MAX,
+                timeout=_TIMEOUT,
+                redirects=_REDIRECTS,
+                connect=by(self._proxies.get(request.feed, DIRECT).of(request.url)),
+            )
             kind = EventKind.SNAPSHOT
             detail = {"monotonic_requested": began, "duration_ns": time.monotonic_ns() - began, "bytes": len(body)}
         except HttpError as error:
