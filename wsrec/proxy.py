@@ -21,6 +21,7 @@ _EXPECTED = (
     "expected http://HOST:PORT or socks5h://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants them "
     "(in these / # ? % and @ as %2F %23 %3F %25 %40)"
 )
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
 # RFC 1929: a byte tells how long each is
 _SOCKS_MOST = 255
 # by an address's scheme the variables that hold for it, the first that is set
@@ -88,7 +89,7 @@ def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
         raise ValueError(f"found https://, which is TLS to the proxy itself and not supported; {_EXPECTED}")
     if parts.scheme in ("socks", "socks4", "socks4a"):
         raise ValueError(f"found {parts.scheme}://, and of SOCKS version 5 alone is supported; {_EXPECTED}")
-    if parts.scheme not in _DEFAULT_PORTS or not host or port == 0:
+    if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host) or port == 0:
         raise ValueError(_EXPECTED)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(_EXPECTED)

@@ -39,7 +39,8 @@ channels:
     default: true
     topic: "trade.{{symbol}}"
     snapshot: {{url: "https://{host}:{https}/depth?symbol={{symbol}}", at_start: true}}
-subscribe: {{url: "&streams={{topics:/}}"}}
+subscribe: {{message: '{{"subscribe":{{topics}}}}'}}
+fields: {{channel: [e], symbol: [s]}}
 limits: {{connects: 10, connects_interval: 1}}
 """
 ANSWERS = {"/token": {"token": "T0KEN"}, "/symbols": ["ABC"], "/depth?symbol=ABC": {"bids": []}}
@@ -48,7 +49,7 @@ ANSWERS = {"/token": {"token": "T0KEN"}, "/symbols": ["ABC"], "/depth?symbol=ABC
 async def counts(connection: Any) -> None:
     with suppress(Exception):
         for number in range(1000):
-            await connection.send(json.dumps({"n": number}))
+            await connection.send(json.dumps({"e": "trade", "s": "ABC", "n": number}))
             await asyncio.sleep(0.02)
 
 

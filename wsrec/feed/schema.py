@@ -1463,7 +1463,9 @@ def check_proxy(text: str) -> str:
 
     """
     # What the environment holds is filled in later; for the check any text does (a number, so that it may be a port).
-    parse_proxy(ENVIRONMENT.sub("1", text))
+    # And what was stored of one that is in the environment as a whole is read back.
+    if text != MASK:
+        parse_proxy(ENVIRONMENT.sub("1", text))
     return text
 
 
