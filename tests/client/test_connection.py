@@ -8,6 +8,7 @@ import queue
 import socket
 import ssl
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from websockets.frames import Opcode
 import wsrec
 from tests.exchange import sends
 from tests.receive.conftest import frame, text
+from tests.receive.hosts import names
 from tests.receive.test_receiver import PING, RawExchange, answer, request
 
 pytestmark = pytest.mark.usefixtures("core")
@@ -546,6 +548,23 @@ class TestOpening:
             pytest.raises(TimeoutError, match=r"did not answer within 0\.05 s"),
         ):
             run(until_closed(server.url, print, open_timeout=0.05))
+
+    def test_a_name_server_that_does_not_answer_is_named(self, monkeypatch):
+        # a name of its own: the process's resolver goes on with what another test has left
+        name, over = f"n{time.monotonic_ns()}.test", threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", names({name: lambda: ["127.0.0.1"] * over.wait(30)}))
+        with pytest.raises(socket.gaierror, match=rf"did not answer for {name} within 0\.05 s"):
+            run(until_closed(f"ws://{name}:1/", print, open_timeout=0.05))
+        over.set()
+
+    def test_an_address_that_did_not_answer_is_not_the_next_one_s_first(self, exchange, monkeypatch):
+        server = exchange(sends(["x"]))
+        port = int(server.url.split(":")[2].split("/")[0])
+        monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.2", "127.0.0.1"]}))
+        with RawExchange(lambda client: client.recv(1000) and client.recv(1), ("127.0.0.2", port)):
+            with pytest.raises(TimeoutError):
+                run(until_closed(server.url, print, open_timeout=0.2))
+            assert run(until_closed(server.url, print)).address[0] == "127.0.0.1"
 
     def test_headers(self, exchange):
         async def handler(connection: ServerConnection) -> None:

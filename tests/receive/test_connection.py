@@ -24,7 +24,7 @@ from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec import folding
 from wsrec.feed.plan import Pace
 from wsrec.folding import FoldedWarnings
-from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport
+from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport, watch
 from wsrec.receive.failure import Failure
 from wsrec.receive.failurelog import FailureLog
 from wsrec.receive.hotpath import MIN_RING
@@ -439,7 +439,10 @@ class TestAddress:
         with RawExchange(handler) as one, RawExchange(handler, ("127.0.0.2", one.port)):
             asyncio.run(run(f"ws://localhost:{one.port}/ws"))
 
-    def test_the_successor_of_a_silent_connection_goes_to_another(self, monkeypatch):
+    @pytest.mark.parametrize("quiet", [0.2, None], ids=["planned", "never a message"])
+    def test_the_successor_of_a_silent_connection_goes_to_another(self, monkeypatch, quiet):
+        monkeypatch.setattr(watch, "FIRST_MESSAGE", 0.2)
+
         def silent(sock: socket.socket) -> None:
             answer(sock, b"")
             sock.recv(100)
@@ -450,12 +453,30 @@ class TestAddress:
 
         async def run(url: str) -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
-            life = Life(url, quiet=0.2)
+            life = Life(url, quiet=quiet)
             await life.until(life.reader.received)
             await life.stop()
             assert [one["address"] for one in life.events(EventKind.CONNECT)] == ["127.0.0.1", "127.0.0.2"]
 
         with RawExchange(silent) as one, RawExchange(lively, ("127.0.0.2", one.port)):
+            asyncio.run(run(f"ws://localhost:{one.port}/ws"))
+
+    def test_one_that_brought_something_may_be_silent_for_ever(self, monkeypatch):
+        monkeypatch.setattr(watch, "FIRST_MESSAGE", 0.1)
+
+        def handler(sock: socket.socket) -> None:
+            answer(sock, text("subscribed"))
+            sock.recv(100)
+
+        async def run(url: str) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
+            life = Life(url)
+            await life.until(life.reader.received)
+            await asyncio.sleep(0.5)
+            await life.stop()
+            assert life.events(EventKind.SILENT) == []
+
+        with RawExchange(handler) as one, RawExchange(handler, ("127.0.0.2", one.port)):
             asyncio.run(run(f"ws://localhost:{one.port}/ws"))
 
 

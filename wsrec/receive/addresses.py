@@ -62,6 +62,10 @@ class AddressHistory:
         """How many addresses of this attempt have not failed."""
         return sum(one.ip not in self._failed for one in self._known)
 
+    def has_other(self, address: Address) -> bool:
+        """Whether another address of this attempt than `address` has not failed."""
+        return any(one.ip not in self._failed and one.ip != address.ip for one in self._known)
+
     @property
     def all_refuse(self) -> bool:
         """Whether each address has refused for good since any of them worked; also where none is known."""

@@ -162,7 +162,7 @@ class Keeper:
             self._token_gate = gates.of(urlsplit(self.plan.token.url).hostname or "", self.plan.pace)
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
-        quiet = Quiet(self.plan.quiet)
+        quiet = Quiet(self.plan.quiet, self._elsewhere)
         self._history = AddressHistory()
         self._sides = [
             Connection(
@@ -282,6 +282,11 @@ class Keeper:
             self._wished.set()
         elif any(side.plan.conn == conn and side.connected for side in self._sides):
             self._early_wish = conn, reason
+
+    def _elsewhere(self) -> bool:
+        """Whether there is an address that has not failed, besides the active one."""
+        active = self._active
+        return active is not None and active.address is not None and self._history.has_other(active.address)
 
     def _on_silent(self, conn: int, reason: str, since: int) -> None:
         side = next(side for side in self._sides if side.plan.conn == conn)

@@ -26,32 +26,48 @@ _FINENESS = 8
 _OFTEN, _SELDOM = 0.02, 2.5
 # A feed that is silent everywhere is not connected to anew again and again
 _LONGEST_QUIET = 300.0
+# How long a connection may take to its first message, where its host has an address that may do better
+FIRST_MESSAGE = 30.0
 _ASK = struct.Struct("<Q")
 
 
 class Quiet:
     """How long a connection may be silent: doubled each time that it was, up to minutes, and as planned once data came.
 
+    Where no silence is planned, one that has never brought anything is silent after `FIRST_MESSAGE` all the same, as
+    long as there is somewhere else to connect to: an address can answer the handshake and pings, and nobody behind it.
+
     Args:
         planned: seconds; None for ever.
-
-    Attributes:
-        limit: seconds now.
+        elsewhere: whether the host has an address that has not failed, besides the one that is connected to.
 
     """
 
-    def __init__(self, planned: float | None) -> None:
+    def __init__(self, planned: float | None, elsewhere: Callable[[], bool] = lambda: False) -> None:
         self._planned = planned
-        self.limit = planned
+        self._elsewhere = elsewhere
+        self._limit = FIRST_MESSAGE if planned is None else planned
+        self._ever = False
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds now; None for ever."""
+        if self._planned is None and (self._ever or not self._elsewhere()):
+            return None
+        return self._limit
 
     def silent(self) -> None:
         """It was silent for the limit."""
-        if self.limit is not None and self._planned is not None:
-            self.limit = min(self.limit * 2, max(self._planned, _LONGEST_QUIET))
+        self._limit = min(self._limit * 2, max(self._planned or 0.0, _LONGEST_QUIET))
+
+    def came(self) -> None:
+        """It brought something, if only an answer."""
+        self._ever = True
 
     def heard(self) -> None:
         """It brought data."""
-        self.limit = self._planned
+        if self._planned is not None:
+            self._limit = self._planned
 
 
 class Watch:
@@ -101,7 +117,7 @@ class Watch:
         self._asked_at: int | None = None
         self._ping_rtt: int | None = None
         self._sampled_at = 0
-        waits = [plan.ask_after, plan.answer_within, *(() if plan.quiet is None else (plan.quiet,))]
+        waits = [FIRST_MESSAGE, plan.ask_after, plan.answer_within, *(() if plan.quiet is None else (plan.quiet,))]
         self._interval = min(max(min(waits) / _FINENESS, _OFTEN), _SELDOM)
 
     @property
@@ -133,6 +149,7 @@ class Watch:
         if self.data != self._data:
             self._data = self.data
             self._data_at = max(self._data_at, self._hot.last_event)
+            self._quiet.came()
             # what answers the subscriptions is no data yet
             if self._data > len(self._plan.subscriptions):
                 self._quiet.heard()
@@ -161,7 +178,10 @@ class Watch:
         self._quiet.silent()
         self._producer.event(EventKind.SILENT, conn=self._plan.conn, monotonic_since=self._data_at, quiet_s=limit)
         what = f"{self._plan.public_url} has brought no message for {limit:g} s"
-        child.warn(what, "if that is usual there, raise `quiet` of its channels", conn=self._plan.conn)
+        cure = "if that is usual there, raise `quiet` of its channels"
+        if self._plan.quiet is None:
+            cure = "another address of its host is tried; if that is usual there, only the first ones are left so"
+        child.warn(what, cure, conn=self._plan.conn)
         self._on_silent(f"no message for {limit:g} s", self._data_at)
 
     def _sample(self) -> None:
