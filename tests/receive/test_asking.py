@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import time
+import zlib
 
 import pytest
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -178,6 +179,62 @@ class TestAnswers:
         server = exchange(handler)
         receiver = receive(plan(server.url, answers=(Answer(path="ping", text="{value}", value="ping"),)))
         assert receiver.until(receiver.reader.sent) == [(TEXT, b"2")]
+
+    @pytest.mark.parametrize("compression", [None, "deflate"])
+    def test_pings_that_are_no_json(self, receive, exchange, compression):
+        answers = (
+            Answer(pattern="Ping", text="Pong"),
+            Answer(pattern="ping ([0-9]+)(?: (x.*))?", text="pong {value} {id}"),
+            Answer(pattern="packed", text="{value}", encoding="gzip"),
+            Answer(pattern="raw", text="bytes", encoding="binary"),
+            Answer(path="ping", text='{"pong":{value}}', value="ping"),
+        )
+        took, replies = [], []
+
+        async def handler(connection):
+            for ping in (
+                "Ping",
+                b"Ping",
+                gzip.compress(b"Ping"),
+                zlib.compress(b"Ping"),
+                ["Pi", "", "ng"],
+                [gzip.compress(b"Ping")[:5], gzip.compress(b"Ping")[5:]],
+                "ping 123",
+                "ping 123 x{id}",
+                gzip.compress(b"packed"),
+                "raw",
+                '{"ping":7}',
+            ):
+                for other in ("ping", "Pinge", "Ping\n", "ping 12x", "p" * 300, '{"Ping":1}', b"\x1f\x8bPing"):
+                    await connection.send(other)
+                began = time.monotonic()
+                await connection.send(ping)
+                async with asyncio.timeout(5):
+                    replies.append(await connection.recv())
+                took.append(time.monotonic() - began)
+            await connection.send("done")
+            await connection.wait_closed()
+
+        factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True)
+        server = exchange(handler, extensions=[factory] if compression else None)
+        receiver = receive(plan(server.url, answers=answers, compression=compression))
+        receiver.until(lambda: any(payload == b"done" for _, payload in receiver.reader.received()) or len(took) == 11)
+        assert replies[:8] == ["Pong"] * 6 + ["pong 123 1000006", "pong 123x{id} 1000007"]
+        assert gzip.decompress(replies[8]) == b""
+        assert replies[9:] == [b"bytes", '{"pong":7}']
+        assert sorted(took)[len(took) // 2] < 0.1
+
+    @pytest.mark.parametrize("fragments", [False, True])
+    def test_pings_alone_are_no_data(self, receive, exchange, fragments):
+        async def handler(connection):
+            while True:
+                await connection.send(["Pi", "ng"] if fragments else "Ping")
+                await connection.send('{"ping":1}')
+                await asyncio.sleep(0.05)
+
+        answers = (Answer(pattern="Ping", text="Pong"), Answer(path="ping", text="pong"))
+        receiver = receive(plan(exchange(handler).url, answers=answers, quiet=0.5))
+        assert receiver.event(EventKind.SILENT)["quiet_s"] == 0.5
 
     def test_other_messages_are_not_answered(self, receive, exchange):
         async def handler(connection):
