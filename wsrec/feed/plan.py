@@ -51,10 +51,12 @@ class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A message of the exchange that has to be answered: see `wsrec.feed.schema.Answer`."""
 
-    path: str
     text: str
+    path: str | None = None
+    pattern: str | None = None
     match: str | None = None
     value: str | None = None
+    encoding: Literal["text", "binary", "gzip"] = "text"
     max_bytes: int = 256
 
 

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from wsrec.feed.acks import AckTracker
 from wsrec.feed.fields import FieldReader
 from wsrec.feed.message import EARLIEST, INT64_MAX
-from wsrec.feed.packed import unpacked
-from wsrec.feed.paths import first, scalar_text
+from wsrec.feed.pings import find_ping
 from wsrec.feed.schema import ConfigError, Feed
 
 _MAX_BYTES = 256 << 20
@@ -113,15 +112,8 @@ def _role(feed: Feed, acks: AckTracker, channel: str | None, payload: bytes) -> 
         return ""
     if acks.is_answer(payload):
         return "answer"
-    try:
-        message = json.loads(bytes(unpacked(payload) or b""))
-    except (ValueError, RecursionError):
-        return ""
-    for answer in feed.keep_alive.answers if feed.keep_alive else ():
-        found = scalar_text(first(message, answer.path))
-        if found is not None and answer.match in (None, found):
-            return "ping"
-    return ""
+    pings = feed.keep_alive.answers if feed.keep_alive else ()
+    return "ping" if find_ping(pings, payload) is not None else ""
 
 
 def _texts(file: Path, data: bytes) -> list[Sample]:

@@ -1029,22 +1029,48 @@ class Ack(_Model):
 class Answer(_Model):
     """A message of the exchange that has to be answered, and the answer."""
 
-    path: KeyPath = Field(description="Where the message has what tells it from others: `ping`, `params.type`.")
+    path: KeyPath | None = Field(
+        default=None, description="Where JSON has what tells it from other messages: `ping`, `params.type`."
+    )
     match: str | None = Field(
-        default=None, description="The whole text that has to be there; by default anything.", max_length=200
+        default=None,
+        description="With `path`: the whole text that has to be there; by default anything.",
+        max_length=200,
+    )
+    pattern: Regex | None = Field(
+        default=None,
+        description="In place of `path`, for a text that is no JSON: regular expression for all of it: `Ping`, "
+        "`ping ([0-9]+)`.",
     )
     text: Template = Field(
-        description="The answer; `{value}` is the message's own number or text as JSON, `{id}` a number that counts "
-        "up, `{time_ms}`, `{time_s}` and `{uuid}` as in `subscribe`.",
+        description="The answer; `{value}` is the message's own number or text as JSON, or what the groups of "
+        "`pattern` took, joined, as it came; `{id}` a number that counts up, `{time_ms}`, `{time_s}` and `{uuid}` as "
+        "in `subscribe`.",
     )
-    value: KeyPath | None = Field(default=None, description="Where the message has what `{value}` stands for.")
+    value: KeyPath | None = Field(
+        default=None, description="With `path`: where the message has what `{value}` stands for."
+    )
+    encoding: Literal["text", "binary", "gzip"] = Field(
+        default="text", description="How the answer is sent: a text frame, a binary one, or gzip in a binary one."
+    )
     max_bytes: int = Field(
         default=256, description="Longer messages (as they come, in bytes) are not looked at.", ge=2, le=65536
     )
 
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, text: str | None) -> str | None:
+        return text if text is None else _regex(text)
+
     @model_validator(mode="after")
     def _value_known(self) -> Answer:
-        _only_when_sent(self.text, "text", {"value"} if self.value else set())
+        if (self.path is None) == (self.pattern is None):
+            raise MisfitError(("pattern",) if self.path else (), "expected one of path and pattern")
+        for key in ("match", "value"):
+            if self.pattern is not None and getattr(self, key) is not None:
+                raise MisfitError((key,), "found it beside pattern, expected it with path")
+        taken = self.value or (self.pattern is not None and re.compile(self.pattern).groups)
+        _only_when_sent(self.text, "text", {"value"} if taken else set())
         return self
 
 
@@ -1065,8 +1091,8 @@ class ClientKeepAlive(_Model):
     )
     answers: tuple[Answer, ...] = Field(
         default=(),
-        description="Pings that the exchange sends as JSON (also in gzip, or in several frames), and how each is "
-        "answered, within 0.1 s.",
+        description="Pings that the exchange sends as messages (JSON or not, in frames of either kind, also in gzip, "
+        "or in several frames), and how each is answered, within 0.1 s.",
         max_length=16,
     )
     ask_after: float = Field(

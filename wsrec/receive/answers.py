@@ -8,16 +8,14 @@ still do. What comes in several frames is joined, up to the length of a ping. A 
 from __future__ import annotations
 
 import asyncio
-import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from wsrec.feed.packed import unpacked
-from wsrec.feed.paths import first, steps
+from wsrec.feed.pings import find_ping
 from wsrec.feed.plan import Answer
 from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
@@ -36,13 +34,13 @@ class Pinged(NamedTuple):
     Attributes:
         answers: what it may send, and what to answer.
         ring: the connection's byte ring.
-        answer: sends a text, in which `{value}` is to be replaced by the JSON given.
+        answer: sends an answer with what is to stand for `{value}`, and is told how many frames the ping had.
 
     """
 
     answers: tuple[Answer, ...]
     ring: ByteRing
-    answer: Callable[[str, str], None]
+    answer: Callable[[Answer, str, int], None]
 
 
 @dataclass
@@ -51,6 +49,7 @@ class _Begun:
 
     compressed: bool
     data: bytearray
+    frames: int = 1
 
 
 class Answers:
@@ -97,7 +96,7 @@ class Answers:
             one, slot = self._pinged[int(slots["conn"][row])], slots[row]
             message = self._message(one, slot) if whole[row] else self._joined(one, slot)
             if message is not None:
-                _answer(one, bytes(message.data), compressed=message.compressed)
+                _answer(one, message)
 
     def _message(self, one: Pinged, slot: np.void) -> _Begun | None:
         """What a slot holds; None where it is too long for a ping, or bytes received since lie over it."""
@@ -120,44 +119,23 @@ class Answers:
             return None
         else:
             begun.data += part.data
+            begun.frames += 1
         if slot["flags"] & Flag.FIN:
             return begun
         self._begun[conn] = begun
         return None
 
 
-def _answer(one: Pinged, payload: bytes, *, compressed: bool) -> None:
-    rules = [answer for answer in one.answers if len(payload) <= answer.max_bytes]
-    data = _inflated(payload, compressed=compressed)
-    rules = [answer for answer in rules if _may_hold(data, answer.path)]
-    if not rules:
-        return
+def _answer(one: Pinged, message: _Begun) -> None:
+    declared = [answer for answer in one.answers if len(message.data) <= answer.max_bytes]
+    found = find_ping(declared, _inflated(bytes(message.data)) if message.compressed else bytes(message.data))
+    if found is not None:
+        one.answer(*found, message.frames)
+
+
+def _inflated(payload: bytes) -> bytes:
+    """A message out of permessage-deflate (RFC 7692)."""
     try:
-        message = json.loads(data)
-    except (ValueError, RecursionError):
-        return
-    for rule in rules:
-        found = first(message, rule.path)
-        if found is not None and (rule.match is None or found == rule.match):
-            one.answer(rule.text, _json(first(message, rule.value) if rule.value else None))
-            return
-
-
-def _may_hold(data: bytes, path: str) -> bool:
-    """Whether the last key of a path is in a message, which is found out quicker than all that it says."""
-    last = steps(path)[-1]
-    return not isinstance(last, str) or f'"{last}"'.encode() in data
-
-
-def _inflated(payload: bytes, *, compressed: bool) -> bytes:
-    """What a message says: as it came, or out of permessage-deflate (RFC 7692), or as the exchange packed it."""
-    try:
-        if compressed:
-            payload = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + b"\0\0\xff\xff", _INFLATED_MAX)
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + b"\0\0\xff\xff", _INFLATED_MAX)
     except zlib.error:
         return b""
-    return bytes(unpacked(payload, _INFLATED_MAX) or b"")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value if isinstance(value, str | int | float) else None, ensure_ascii=False)

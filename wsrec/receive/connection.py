@@ -14,7 +14,7 @@ from websockets.frames import CloseCode
 from websockets.uri import WebSocketURI
 
 from wsrec import __version__, child
-from wsrec.feed.plan import ConnectionPlan, Subscription, divided
+from wsrec.feed.plan import Answer, ConnectionPlan, Subscription, divided
 from wsrec.http.client import host_of
 from wsrec.proxy import Proxy
 from wsrec.receive import opening, timestamping
@@ -69,6 +69,10 @@ class _Step(StrEnum):
     HANDSHAKE = "the WebSocket handshake"
 
 
+def _nothing() -> None:
+    """Where no ping comes as a message."""
+
+
 class Connection:
     """A connection of one number, opened and closed as often as its keeper wants.
 
@@ -90,6 +94,7 @@ class Connection:
         stalls: how often a full ring stopped reading.
         discarded: bytes received that were no frame: of handshakes that failed, and of frames that never ended.
         opened_at: monotonic time (ns) of the last opening handshake's end.
+        look_for_pings: finds the pings that came as messages by now, and has them answered; set before it is opened.
         address: the one that it is connected to, or was last; None where the last attempt reached none.
         proxy: which it goes through, or went last: the address is that one's; None for none.
 
@@ -123,6 +128,7 @@ class Connection:
         self._quiet = quiet
         self._max_message = max_message
         self._on_silent = on_silent
+        self.look_for_pings: Callable[[], None] = _nothing
         self._history = history
         self._step = _Step.REQUEST
         self._loop = asyncio.get_running_loop()
@@ -135,7 +141,7 @@ class Connection:
         self._conversation: Conversation | None = None
         self._speech: Speech | None = None
         self._watch: Watch | None = None
-        self._unanswered: list[tuple[str, str]] = []
+        self._unanswered: list[tuple[Answer, str]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
@@ -227,15 +233,17 @@ class Connection:
         """Offer no compression from the next handshake on."""
         self.plan = msgspec.structs.replace(self.plan, compression=None)
 
-    def answer(self, text: str, value: str) -> None:
-        """Send the answer to a ping at once, with the JSON `value` in the place of `{value}`, if it is still open."""
+    def answer(self, answer: Answer, value: str, frames: int) -> None:
+        """Send the answer to a ping of so many frames at once, with `value` for `{value}`, if it is still open."""
+        if self._watch is not None:
+            self._watch.on_ping(frames)
         if self._speech is None:
             # a ping can come with the handshake, some turns of the loop before anything is said
             if self.connected:
-                self._unanswered.append((text, value))
+                self._unanswered.append((answer, value))
         elif not self.ended:
             try:
-                self._speech.answer(text, value)
+                self._speech.answer(answer, value)
             except OSError as error:
                 self._on_end(error)
 
@@ -277,8 +285,8 @@ class Connection:
         assert self._conversation is not None
         self._speech = Speech(self.plan, self._conversation, self._producer, self._send)
         unanswered, self._unanswered = self._unanswered, []
-        for text, value in unanswered:
-            self.answer(text, value)
+        for answer, value in unanswered:
+            self.answer(answer, value, 0)
         self._tasks = [asyncio.ensure_future(self._speech.run()), asyncio.ensure_future(self._watching().run())]
         for task in self._tasks:
             task.add_done_callback(self._on_task_ended)
@@ -405,6 +413,7 @@ class Connection:
             ask=self._ping,
             on_dead=self._on_end,
             on_silent=self._on_silent,
+            look_for_pings=self.look_for_pings,
         )
         self._waiting.watch(self._transport.fileno, self._hot.on_readable)
         self._transport.send(self._handshake.request())

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -239,6 +239,11 @@ class Keeper:
         """Its connections whose exchange pings with messages, by number."""
         answers = self.plan.answers
         return {side.plan.conn: Pinged(answers, side.ring, side.answer) for side in self._sides if answers}
+
+    def find_pings_by(self, look: Callable[[], None]) -> None:
+        """Have `look` called before it is judged whether a connection is silent: a ping is no data."""
+        for side in self._sides:
+            side.look_for_pings = look
 
     def has(self, conn: int) -> bool:
         """Whether the connection of this number is one of those that it keeps."""

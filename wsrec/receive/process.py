@@ -103,7 +103,11 @@ class Receiver:
         self._publish_status()
         self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)
         pinged = {conn: one for connection in self._connections for conn, one in connection.pinged.items()}
-        answering = asyncio.ensure_future(Answers(self._producer, pinged).run())
+        answers = Answers(self._producer, pinged)
+        for connection in self._connections:
+            if connection.plan.answers:
+                connection.find_pings_by(answers.look)
+        answering = asyncio.ensure_future(answers.run())
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
         answering.cancel()
         self._failures.flush()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from wsrec.feed.plan import ConnectionPlan, Subscription
+from wsrec.feed.plan import Answer, ConnectionPlan, Subscription
 from wsrec.feed.template import Raw, fill, fill_when_sent
 from wsrec.receive.producer import Producer
 from wsrec.ring.events import EventKind
@@ -71,9 +72,14 @@ class Speech:
             # what was refused needs no undoing
             self._again.put_nowait(_Again(part, reason, None))
 
-    def answer(self, text: str, value: str) -> None:
-        """Send a text at once, with the JSON `value` in the place of `{value}`."""
-        self._say(fill(text, {"value": Raw(value.replace("{", "\\u007b"))}))
+    def answer(self, answer: Answer, value: str) -> None:
+        """Send an answer at once, with `value` in the place of `{value}`."""
+        text = fill(fill_when_sent(fill(answer.text, {"id": next(self._ids)})), {"value": Raw(value)})
+        if answer.encoding == "text":
+            self._send(self._conversation.text(text))
+        else:
+            data = text.encode()
+            self._send(self._conversation.binary(gzip.compress(data) if answer.encoding == "gzip" else data))
 
     async def run(self) -> None:
         """Speak, until cancelled.

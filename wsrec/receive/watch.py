@@ -1,7 +1,7 @@
 """What is looked at on an open connection now and then, beside the hot path: is anybody there, does it bring data.
 
-All of it reads counters that the hot path keeps anyway. Data are text and binary frames; a server whose pings go on
-while its data stopped is silent all the same.
+All of it reads counters that the hot path keeps anyway. Data are text and binary frames that are no pings; a server
+whose pings go on while its data stopped is silent all the same.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ class Watch:
         ask: sends a ping with this payload.
         on_dead: told why nobody is there.
         on_silent: told once that it is silent: why it should be replaced, and since when (monotonic, ns).
+        look_for_pings: finds those that came as messages by now, and tells `on_ping`.
 
     Attributes:
-        controls: control frames received; the connection counts them.
+        controls: control frames received, and those of pings that came as messages; the connection counts them.
         stalled: whether a full ring keeps the socket from being read; the connection tells.
 
     """
@@ -100,6 +101,7 @@ class Watch:
         ask: Callable[[bytes], None],
         on_dead: Callable[[Exception], None],
         on_silent: Callable[[str, int], None],
+        look_for_pings: Callable[[], None],
     ) -> None:
         self.controls = 0
         self.stalled = False
@@ -111,6 +113,7 @@ class Watch:
         self._ask = ask
         self._on_dead = on_dead
         self._on_silent = on_silent
+        self._look_for_pings = look_for_pings
         self._alive_at = self._data_at = now()
         self._data = 0
         self._silent = False
@@ -134,6 +137,10 @@ class Watch:
             # after a pause of this process, or of the reading, what waits in the socket is to be read first
             self._look(paused=self.stalled or loop.time() - due > self._interval)
 
+    def on_ping(self, frames: int) -> None:
+        """Count the frames of a ping that came as a message."""
+        self.controls += frames
+
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Count a control frame, and take the round trip from a pong to a ping of ours."""
         self.controls += 1
@@ -141,13 +148,15 @@ class Watch:
             self._ping_rtt = self._hot.last_event - self._asked_at
 
     def _look(self, *, paused: bool) -> None:
+        self._look_for_pings()
         moment = now()
         if paused:
             self._alive_at = self._data_at = moment
             self._asked_at = None
         self._alive_at = max(self._alive_at, self._hot.last_event)
-        if self.data != self._data:
-            self._data = self.data
+        # less where a ping was looked at in the middle
+        before, self._data = self._data, self.data
+        if self._data > before:
             self._data_at = max(self._data_at, self._hot.last_event)
             self._quiet.came()
             # what answers the subscriptions is no data yet
