@@ -328,8 +328,14 @@ class Connection:
             compression=deflate.describe(self._shaken().compression),
             attempt=attempt,
         )
-        unasked = ", which compresses although nobody asked it to" if self._shaken().is_unasked else ""
-        child.info(f"connected to {self.plan.public_url}{unasked}", conn=self.plan.conn)
+        child.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
+        if self._shaken().is_unasked:
+            child.warn(
+                f"{self.plan.public_url} compresses although nobody asked it to: a message that refers to those before "
+                "it is recorded as it comes, and nothing is read of it",
+                "have the exchange keep to RFC 7692",
+                conn=self.plan.conn,
+            )
 
     async def _look_up(self, uri: WebSocketURI) -> Found:
         """The addresses to connect to: the host's, or those of the proxy, which alone looks the host up."""
