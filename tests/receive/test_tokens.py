@@ -21,6 +21,8 @@ from wsrec.trust import tls_context
 GIVEN = json.dumps({"token": "abcdef"}).encode()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GIVEN) + GIVEN
 TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n%s\r\n"
+# What hangs ends after 8 s by itself; on a machine that is not overloaded an end that does not wait for it takes one
+END = 6.0
 QUICK = Pace(attempts=100, interval=1.0)
 
 
@@ -74,7 +76,7 @@ class TestStuck:
         receiver.until(lambda: len(server.asked) == 6)
         began = time.monotonic()
         assert receiver.stop() == 1
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < END
         assert f"localhost:{server.port}" in failed(receiver)
         assert "127.0.0.1" not in failed(receiver)
 

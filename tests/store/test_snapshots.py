@@ -230,6 +230,7 @@ class TestRecorded:
         began = time.monotonic()
         process.terminate()
         _, log = process.communicate(timeout=60)
-        assert time.monotonic() - began < 8, log
+        # by itself it would end after 30 s
+        assert time.monotonic() - began < 20, log
         (failed,) = events_of(tmp_path / "out", "snapshot_failed")
         assert failed["detail"]["message"] == f"localhost:{hangs.port} did not answer before the session's end"

@@ -151,7 +151,9 @@ def direct(host: str, port: int, attempt: Attempt) -> socket.socket:
     # the look-up's own words, before time is up for all
     found = RESOLVER.resolve_blocking(host, port, timeout=attempt.left() * _LOOK_UP)
     with _histories_lock:
-        candidates = [candidate.address for candidate in _history_of(host).order(found.addresses)]
+        history = _history_of(host)
+        history.begin(found.addresses)
+        candidates = [candidate.address for candidate in history.order(found.addresses)]
     attempt.late = "did not accept the connection"
     for left, address in zip(reversed(range(len(candidates))), candidates, strict=True):
         attempt.address = host, address
