@@ -13,6 +13,8 @@ INFLATED_MAX = 16 << 20
 """Bytes that a message may inflate to for its fields to be read."""
 GZIP = b"\x1f\x8b"
 """What gzip (RFC 1952) begins with, and no text."""
+# Members of a message's gzip (RFC 1952 section 2.2): what is behind each is copied
+_MEMBERS_MAX = 16
 _ZLIB = 8
 _ZLIB_MULTIPLE = 31
 
@@ -42,9 +44,18 @@ def unpacked(payload: bytes | memoryview, limit: int = INFLATED_MAX) -> bytes | 
 
 
 def _inflated(payload: bytes | memoryview, window: int, limit: int) -> bytes | None:
-    inflater = zlib.decompressobj(window)
+    is_gzip = window > zlib.MAX_WBITS
+    data, rest = b"", payload
     try:
-        data = inflater.decompress(payload, limit)
+        for _ in range(_MEMBERS_MAX if is_gzip else 1):
+            inflater = zlib.decompressobj(window)
+            data += inflater.decompress(rest, limit - len(data) + 1)
+            if not inflater.eof or len(data) > limit:
+                return None
+            # zeros behind the last member are no damage
+            rest = inflater.unused_data.lstrip(b"\0") if is_gzip else inflater.unused_data
+            if not rest:
+                return data
     except zlib.error:
         return None
-    return data if inflater.eof and not inflater.unused_data else None
+    return None
