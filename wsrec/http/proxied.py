@@ -20,7 +20,11 @@ def _by(proxy: Proxy, host: str, port: int, attempt: Attempt) -> socket.socket:
     try:
         with blaming(proxy):
             sock = direct(proxy.host, proxy.port, attempt)
-            through_blocking(sock, proxy, host, port, attempt.left)
+            try:
+                through_blocking(sock, proxy, host, port, attempt.left)
+            except BaseException:
+                sock.close()
+                raise
     except ProxyError as error:
         raise attempt.error(f": {error}; {error.hint}", "proxy") from error
     attempt.proxy = None
