@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import timeit
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,7 @@ from tests.store.rings import HEADER, Rings, payloads
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import Flag
-from wsrec.store.batch import Batch, payload_list
+from wsrec.store.batch import Batch, Drain, payload_list
 from wsrec.wire.frames import PONG, TEXT
 
 # around the 12 bytes that a view holds itself
@@ -155,6 +157,34 @@ class TestHowFull:
         for _ in range(ends.slots.capacity):
             ends.put(b"")
         assert ends.drain().fullest() == 1.0
+
+
+    def test_of_many_rings_only_those_with_something_in_them_cost_time(self, rings):
+        few, many = rings(10), rings(500)
+        drains = [few.drain(), many.drain()]
+        for ends in (few, many):
+            ends.put(b"x", 3)
+        assert [drain.held() for drain in drains] == [3, 3]
+
+        def cost(drain: Drain) -> float:
+            return min(timeit.repeat(lambda: (drain.held(), drain.fullest()), number=20, repeat=20))
+
+        assert cost(drains[1]) < 10 * cost(drains[0])
+
+    def test_a_ring_that_fills_later_counts_from_then_on(self, rings):
+        ends = rings(3, capacity=4 * PAGE)
+        drain = ends.drain()
+        for conn in (2, 0, 1):
+            ends.put(bytes(PAGE - HEADER), conn)
+            assert drain.held() == PAGE
+            drain.take()
+            ends.put(bytes(2 * PAGE - HEADER), conn)
+            assert (drain.held(), drain.fullest()) == (3 * PAGE, 0.75)
+            drain.release()
+            assert (drain.held(), drain.fullest()) == (2 * PAGE, 0.5)
+            drain.take()
+            drain.release()
+            assert (drain.held(), drain.fullest()) == (0, 0.0)
 
 
 class TestArrow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,35 @@ def session(rings, tmp_path):
         return Session(tmp_path, rings(len(connections), 64 * 4096, 4096), connections, feeds or {"usdm": USDM}, **job)
 
     return start
+
+
+class TestManyConnections:
+    def test_what_only_tells_of_a_connection_does_not_cut_a_batch_to_pieces(self, session):
+        """Each of a thousand is sampled every 10 s, and all are closed at once."""
+        work = session()
+        work.take()
+
+        def cost(kind: EventKind) -> float:
+            spent = 0.0
+            for _ in range(10):
+                for _ in range(25):
+                    work.rings.event(kind, conn=0, message="", received_bytes=0)
+                    work.put(b"{}")
+                began = time.process_time()
+                work.take()
+                spent += time.process_time() - began
+            return spent
+
+        # behind a connection's end all begins anew
+        cuts = cost(EventKind.DISCONNECT)
+        for kind in (EventKind.CLOSE, EventKind.TCP, EventKind.STAMPING, EventKind.CONNECT_FAILED):
+            assert cost(kind) < cuts / 3, kind
+        work.finish()
+        assert len(received(messages_of(work.out))) == 1250
+        kinds = [row["kind"] for row in events_of(work.out)]
+        assert [kinds.count(kind) for kind in ("close", "tcp", "disconnect")] == [250, 250, 250]
+        times = [row["time"] for row in events_of(work.out)]
+        assert times == sorted(times)
 
 
 class TestFiles:
