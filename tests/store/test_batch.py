@@ -158,7 +158,6 @@ class TestHowFull:
             ends.put(b"")
         assert ends.drain().fullest() == 1.0
 
-
     def test_of_many_rings_only_those_with_something_in_them_cost_time(self, rings):
         few, many = rings(10), rings(500)
         drains = [few.drain(), many.drain()]

@@ -106,6 +106,11 @@ class Drain:
             self._ring_of[conn] = index
         self._taken = slots.released.read()
         self._taken_ends = np.array([ring.tail.read() for ring in self._rings], np.int64)
+        # of a thousand rings few have something in them: which ones, by the slots up to `_looked`
+        self._looked = self._taken
+        self._is_busy = np.zeros(len(self._rings), np.bool_)
+        self._is_busy[0] = True
+        self._busy = self._rings[:1]
         self._slot_memory = np.empty(slots.capacity, SLOT_DTYPE)
         self._offset_memory = np.zeros(slots.capacity + 1, np.int64)
         self._payload_memory = np.empty(BATCH_BYTES, np.uint8)
@@ -120,12 +125,12 @@ class Drain:
         return self._slots.published.read() - self._taken
 
     def held(self) -> int:
-        """Bytes in the connections' rings: received, and not yet released."""
-        return sum(ring.head.read() - ring.tail.read() for ring in self._rings[1:])
+        """Bytes in the rings of connections that have slots: received, and not yet released."""
+        return sum(ring.head.read() - ring.tail.read() for ring in self._busy_rings()[1:])
 
     def fullest(self) -> float:
         """How full the fullest ring is, from 0 to 1."""
-        fill = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self._rings)
+        fill = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self._busy_rings())
         return max(fill, self.pending() / self._slots.capacity)
 
     def take(self, *, final: bool = False) -> Batch | None:
@@ -169,6 +174,18 @@ class Drain:
         self._slots.released.publish(self._taken)
         for ring, end in zip(self._rings, self._taken_ends.tolist(), strict=True):
             ring.tail.publish(end)
+        self._looked = self._taken
+        self._is_busy[1:] = False
+        self._busy = self._rings[:1]
+
+    def _busy_rings(self) -> list[ByteRing]:
+        """The rings that published slots are of, not yet released: first that of the receiver's own words."""
+        published = self._slots.published.read()
+        if published != self._looked:
+            self._is_busy[self._ring_of[self._slots.run(self._looked, published)["conn"]]] = True
+            self._busy = [self._rings[index] for index in np.flatnonzero(self._is_busy).tolist()]
+            self._looked = published
+        return self._busy
 
 
 def payload_offsets(payload: pa.Array) -> npt.NDArray[np.int64]:

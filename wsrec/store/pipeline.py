@@ -39,6 +39,19 @@ _EVENT = int(Flag.EVENT)
 _RSV1 = int(Flag.RSV1)
 # Up to so many bytes of messages are copied to keep them together
 _COPIED = 1 << 20
+# Events that are told and change nothing for the messages around them: each connection has some at its beginning, at
+# its end and every few seconds, and with a thousand of them a batch would be cut into as many pieces, at 1 ms each
+_TELLS_ONLY = frozenset(
+    {
+        EventKind.ANCHOR,
+        EventKind.CLOSE,
+        EventKind.CONNECT_FAILED,
+        EventKind.STALL,
+        EventKind.STAMPING,
+        EventKind.TCP,
+        EventKind.TLS,
+    }
+)
 # A message of this size (bytes) goes to its file at once
 _LARGE = 4 << 20
 # from the receiver on the stage clock; in the events file on UTC too
@@ -280,18 +293,18 @@ class Pipeline:
         slots, offset, payload, happened, refused = messages
         self.tell_lost(_moment(slots, offset, 0))
         # From event to event, as slices: messages with the events taken out from among them would be a copy. Of a few
-        # messages that costs less than to begin anew behind each anchor, which changes nothing for them.
+        # messages that costs less than to begin anew behind each that changes nothing for them.
         ends = payload_offsets(payload)
         few = ends[-1] - ends[0] <= _COPIED and all(feed.since is not None for feed in self._writing())
-        start, anchors = 0, list[int]()
+        start, left_out = 0, list[int]()
         for row, event in happened:
-            if few and event.kind is EventKind.ANCHOR:
-                anchors.append(row)
+            if few and event.kind in _TELLS_ONLY:
+                left_out.append(row)
             else:
-                self._add(*_between(slots, offset, payload, [*anchors, row], start), number)
-                start, anchors = row + 1, []
+                self._add(*_between(slots, offset, payload, [*left_out, row], start), number)
+                start, left_out = row + 1, []
             self._event(_moment(slots, offset, row), int(offset[row]), event)
-        self._add(*_between(slots, offset, payload, [*anchors, len(slots)], start), number)
+        self._add(*_between(slots, offset, payload, [*left_out, len(slots)], start), number)
         for row, message in refused:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
             event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})

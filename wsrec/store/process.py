@@ -412,9 +412,7 @@ class Writer:
             pending = self._drain.pending()
             if pending and self._waiting_since is None:
                 self._waiting_since = now
-            due = self._waiting_since is not None and now - self._waiting_since >= self._job.batch_seconds
-            due = due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
-            if pending and (due or stopping):
+            if pending and (stopping or self._is_due(now)):
                 batch = self._drain.take(final=stopping)
                 if batch is None:
                     # a read that is still being handed off, or whose receiver was killed meanwhile
@@ -429,6 +427,11 @@ class Writer:
                 time.sleep(_POLL_SECONDS)
             self._check_threads()
         return self._finish()
+
+    def _is_due(self, now: float) -> bool:
+        """Whether what is pending is to be journalled now."""
+        due = self._waiting_since is not None and now - self._waiting_since >= self._job.batch_seconds
+        return due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
 
     def _write_in_order(self, batch: Batch) -> None:
         """Journal a batch, and what was fetched meanwhile where it belongs by its time."""
