@@ -65,6 +65,26 @@ class Side(NamedTuple):
     ring: ByteRing
 
 
+class Counts(NamedTuple):
+    """What is counted of a connection.
+
+    Attributes:
+        reads: those that brought something.
+        frames: that were published.
+        bytes, discarded_bytes: received, and of these what was no frame.
+        stalls: how often a full ring stopped reading.
+        reconnects: how often it was opened again after it had ended.
+
+    """
+
+    reads: int
+    frames: int
+    bytes: int
+    discarded_bytes: int
+    stalls: int
+    reconnects: int
+
+
 class Prospects:
     """Whether anything can come of the connections of a receiver: it ends only once all were refused for good.
 
@@ -214,25 +234,11 @@ class Keeper:
         """How often a full ring stopped reading."""
         return sum(side.stalls for side in self._sides)
 
-    @property
-    def reads(self) -> int:
-        """Reads that brought something, over all times it was open."""
-        return sum(side.reads for side in self._sides)
-
-    @property
-    def frames(self) -> int:
-        """Frames published."""
-        return sum(side.frames for side in self._sides)
-
-    @property
-    def received(self) -> int:
-        """Bytes received."""
-        return sum(side.received for side in self._sides)
-
-    @property
-    def discarded(self) -> int:
-        """Bytes received that were no frame."""
-        return sum(side.discarded for side in self._sides)
+    def counts(self) -> Counts:
+        """What it came to so far, over all times it was open."""
+        first, *others = [(side.reads, side.frames, side.received, side.discarded, side.stalls) for side in self._sides]
+        together = map(sum, zip(first, *others, strict=True)) if others else first
+        return Counts._make([*together, self.reconnects])
 
     @property
     def pinged(self) -> dict[int, Pinged]:
@@ -245,9 +251,10 @@ class Keeper:
         for side in self._sides:
             side.look_for_pings = look
 
-    def has(self, conn: int) -> bool:
-        """Whether the connection of this number is one of those that it keeps."""
-        return any(side.plan.conn == conn for side in self._sides)
+    @property
+    def numbers(self) -> list[int]:
+        """Of the connections that it keeps."""
+        return [side.plan.conn for side in self._sides]
 
     def publish_covered(self) -> None:
         """Tell whoever may have to take over up to when nothing is missing: in the ring of the side that is active."""
