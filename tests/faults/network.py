@@ -158,9 +158,7 @@ class Network:
 
     def start_proxy(self) -> None:
         """Start the proxy, which finds the exchange on its own side."""
-        proxy = (
-            f'mount --bind "{self._folder}/hosts" /etc/hosts; exec microsocks -q -i 10.77.{SERVICES}.1 -p {PROXY_PORT}'
-        )
+        proxy = f'mount --bind "{self._folder}/hosts" /etc/hosts; exec microsocks -i 10.77.{SERVICES}.1 -p {PROXY_PORT}'
         self._services["proxy"] = self._start("unshare", "-m", "sh", "-c", proxy)
 
     def hang(self, service: str) -> None:
