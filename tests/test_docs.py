@@ -25,6 +25,7 @@ from wsrec.cli.bench import bench
 from wsrec.cli.record import record
 from wsrec.client.consumer import Message
 from wsrec.feed.plan import plan
+from wsrec.proxy import ProxyRules
 from wsrec.session.outcome import ExitStatus
 from wsrec.verify.model import Kind, State, VerifyStatus
 
@@ -135,11 +136,16 @@ class TestCommands:
 
     def would_record(self, words: list[str], folder: Path) -> None:
         """What needs the internet: its options are taken, its targets found and planned."""
-        with contextlib.chdir(folder), click.Context(main, auto_envvar_prefix="WSREC") as parent:
+        parent = click.Context(main, auto_envvar_prefix="WSREC")
+        with contextlib.chdir(folder), pytest.MonkeyPatch.context() as environment, parent:
+            environment.setenv("PROXY_PASSWORD", "secret")
             values = record.make_context("record", list(words), parent=parent).params
             for wanted in values["targets"]:
                 narrowed = {key: values[key] or getattr(wanted, key) for key in ("symbols", "channels", "subscribe")}
-                assert plan([replace(wanted, **narrowed).resolved(values["shard"])])
+                rules = ProxyRules(none=values["no_proxy"], given=values["proxy"])
+                planned = plan([replace(wanted, **narrowed).resolved(values["shard"])], proxies=rules)
+                assert planned
+                assert all((one.proxy is None) is ("--proxy" not in words) for one in planned)
 
     def would_measure(self, words: list[str], folder: Path) -> None:
         """What takes minutes: its options are taken."""

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import events_of, messages_of, received
 from tests.proxies import HOST, PASSWORD, REAL, USER, RealProxy
-from tests.session.test_secrets import children_of, everything_in
+from tests.session.test_secrets import children_of, everything_in, journalled
 
 FEED = """
 name: mine
@@ -82,11 +82,6 @@ def said_by(process: subprocess.Popen[str], words: str, seconds: float = 30) -> 
     return said
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
-    process.terminate()
-    return process.communicate(timeout=60)
-
-
 @pytest.fixture(params=REAL, ids=lambda proxy: proxy.program)
 def real(request, tmp_path) -> Iterator[RealProxy]:
     proxy = request.param(tmp_path)
@@ -114,6 +109,8 @@ class TestARealProxy:
             for child in children_of(process.pid)
             for name in ("cmdline", "environ")
         }
+        seen |= everything_in(out)
+        seen["the journals"] = journalled(out)
         printed, more = process.communicate(timeout=60)
         assert process.returncode == 0, said + more
         assert f"through the proxy {real.public}" in said
@@ -158,7 +155,8 @@ class TestARealProxy:
         real.start()
         said_by(process, "connected to")
         time.sleep(0.3)
-        _, said = ended(process)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
         assert process.returncode == 4, said
         causes = [event["detail"]["cause"] for event in events_of(out, "connect_failed")]
         assert causes[0] == "lost"
@@ -187,16 +185,3 @@ class TestTheEnvironment:
         assert result.returncode == 0, result.stderr
         assert "localhost is this machine: ALL_PROXY does not hold for it, --proxy would" in result.stderr
         assert proxy.asked == []
-
-
-class TestAScriptedProxy:
-    def test_is_told_with_whose_fault_it_is(self, scripted_proxy, wsrec, tmp_path):
-        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
-        out = tmp_path / "out"
-        environment = clean_environment(WSREC_RECORD_PROXY=proxy.url.replace("//", f"//{USER}:{PASSWORD}@"))
-        process = wsrec.start("record", f"ws://{HOST}:99/x", "--out", out, env=environment)
-        said = said_by(process, f"cannot reach {HOST}:99: 502 Bad Gateway")
-        _, more = ended(process)
-        assert f"the proxy {proxy.url} " in said
-        assert PASSWORD not in said + more
-        assert {event["detail"]["cause"] for event in events_of(out, "connect_failed")} == {"proxy"}

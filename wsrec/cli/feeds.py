@@ -363,6 +363,8 @@ def _facts(feed: Feed) -> list[tuple[str, str]]:
             facts.append(("all symbols", str(cached(feed) or f"not listed yet, from {public.symbols.listing.url}")))
     if feed.limits and feed.limits.streams_per_connection:
         facts.append(("limits", f"{feed.limits.streams_per_connection} streams a connection"))
+    if public.proxy:
+        facts.append(("proxy", public.proxy))
     if feed.homepage:
         facts.append(("homepage", feed.homepage))
     return facts

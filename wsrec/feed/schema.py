@@ -1517,5 +1517,5 @@ def feed_schema() -> dict[str, Any]:
 def _environment(name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise ConfigError(f"${{{name}}}: the environment has no {name}; set it, or take it out of the feed")
+        raise ConfigError(f"${{{name}}}: the environment has no {name}; set it, or take it out")
     return value

@@ -1,0 +1,88 @@
+"""A connection through a proxy, in both ways of waiting: it opens, and what ends it is told with whose fault it is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.proxies import HOST
+from tests.receive.test_keeper import Kept, run
+from tests.receive.test_receiver import plan
+from tests.session.test_proxies import counts, port_of
+from wsrec.proxy import ProxyRules
+from wsrec.receive import opening
+from wsrec.receive.waiting import BusyPoll, Epoll
+from wsrec.ring.events import EventKind
+
+
+@pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
+def waiting(request, monkeypatch) -> None:
+    monkeypatch.setattr(Kept, "waiting", request.param)
+
+
+def kept_through(proxy: str, port: int) -> Kept:
+    return Kept(replace(plan(f"ws://{HOST}:{port}/x"), proxies=ProxyRules(given=proxy)))
+
+
+def of(kept: Kept, kind: EventKind) -> dict[str, Any]:
+    return kept.events(kind)[0]
+
+
+class TestThroughAProxy:
+    def test_it_opens_and_says_so(self, scripted_proxy, exchange):
+        proxy, server = scripted_proxy(), exchange(counts)
+
+        async def test() -> None:
+            kept = kept_through(proxy.url, port_of(server))
+            connected = await kept.event(EventKind.CONNECT)
+            await kept.until(lambda: kept.keeper.frames > 3)
+            await kept.stop()
+            assert connected["proxy"] == proxy.url
+            assert (connected["address"], connected["port"]) == ("127.0.0.1", proxy.port)
+            assert of(kept, EventKind.STAMPING)["segments_of"] == "proxy"
+
+        run(test())
+        assert proxy.hosts == [HOST]
+
+    def test_one_that_drips_has_the_time_of_an_attempt(self, scripted_proxy, monkeypatch):
+        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.5)
+        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 200 " + b"a%" * 1000)
+
+        async def test() -> None:
+            kept = kept_through(proxy.url, 99)
+            failed = await kept.event(EventKind.CONNECT_FAILED)
+            await asyncio.wait_for(kept.stop(), 20)
+            assert failed["cause"] == "proxy"
+            assert failed["message"] == f"the proxy {proxy.url} did not answer in time"
+
+        run(test())
+
+    def test_a_refusal_is_for_good_where_nothing_else_is_recorded(self, scripted_proxy):
+        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 407 No\r\n\r\n")
+
+        async def test() -> None:
+            kept = kept_through(proxy.url, 99)
+            failed = await kept.event(EventKind.CONNECT_FAILED)
+            await asyncio.wait_for(kept.task, 20)
+            assert failed["retry_s"] is None
+            assert failed["message"] == f"the proxy {proxy.url} wants a user name and a password: 407 No"
+
+        run(test())
+
+    def test_an_end_in_mid_stream_names_both(self, scripted_proxy, exchange):
+        proxy, server = scripted_proxy(), exchange(counts)
+
+        async def test() -> None:
+            kept = kept_through(proxy.url, port_of(server))
+            await kept.event(EventKind.CONNECT)
+            proxy.cut()
+            failed = await kept.event(EventKind.CONNECT_FAILED)
+            await kept.stop()
+            assert failed["cause"] == "lost"
+            assert failed["message"].startswith(f"{HOST}:{port_of(server)} through the proxy {proxy.url}: ")
+            assert "the log of the proxy" in failed["cure"]
+
+        run(test())
