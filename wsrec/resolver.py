@@ -21,9 +21,9 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-# How long a look-up may take before the kept answer is used in its place (s): a healthy one takes milliseconds, and
-# glibc asks again after 5 s where a datagram was lost
-PATIENCE = 3.0
+# How long a look-up may take before the kept answer is used in its place (s): a healthy one takes milliseconds, glibc
+# asks again only after 5 s where a datagram was lost, and all that is sent meanwhile is missed
+PATIENCE = 1.0
 # How long to wait where no answer is kept (s): glibc asks twice, 5 s each, or each of two name servers once
 TIMEOUT = 10.0
 # Hosts whose answers are kept; the oldest go first
