@@ -154,7 +154,7 @@ class TestUnreachable:
         port = closed_port()
         result = ok(wsrec.run("record", f"ws://127.0.0.1:{port}/", "--duration", "1s", "--out", tmp_path, "-q"), 1)
         assert f"127.0.0.1:{port} refused the connection" in result.stderr
-        assert "check host and port" in result.stderr
+        assert "start the server, or check the port" in result.stderr
         assert result.stdout == ""
 
     def test_a_name_that_does_not_exist(self, wsrec, tmp_path):

@@ -11,7 +11,7 @@ BROKEN = {
     "fin-in-frame": ["lost"],
     "half-open": ["timeout"],
     "tls-alert": ["tls"],
-    "close-1001": ["lost"],
+    "close-1001": ["closed"],
     "reset-429": ["lost", "limited", "limited"],
 }
 
