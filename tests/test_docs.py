@@ -42,6 +42,7 @@ ELSEWHERE = (
     "scripts/disk-faults",
     "scripts/faults",
     "scripts/kill-matrix",
+    "scripts/many",
     "scripts/soak",
     "scripts/test",
     "scripts/fuzz",

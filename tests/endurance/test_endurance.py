@@ -1,4 +1,4 @@
-"""A few rounds of the kill matrix and a short soak: the long ones are scripts/kill-matrix and scripts/soak."""
+"""A few rounds of the kill matrix, a short soak and some connections: scripts/kill-matrix, soak and many have more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.endurance import kill_matrix, soak
+from tests.endurance import kill_matrix, many, soak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
 
@@ -51,3 +51,13 @@ def test_every_message_of_a_short_soak_is_accounted_for(tmp_path):
     report = soak.soak(tmp_path, seconds=40, rate=1000, every=6, rotate="10s", seed=1, say=lines.append)
     assert [fault for one in report for fault in one["faults"]] == [], "\n".join(lines)
     assert all(one["recorded"] for one in report)
+
+
+def test_many_connections_share_their_memory_and_end_in_order(tmp_path):
+    result = many.run(tmp_path, 60, tls=True, seconds=1, rate=300, burst=(100, 60))
+    assert result.faults == ()
+    assert result.sent == result.recorded >= 6000
+    # with rings of 8 MiB they alone would take more
+    assert sum(result.pss_end.values()) < 60 * 8 << 20
+    # each of them has a ring and a socket
+    assert result.descriptors["receiver"] >= 120

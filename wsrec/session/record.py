@@ -175,11 +175,11 @@ def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
 
     """
     # each ring's memory is here twice, as it came and as it is mapped, and in the receiver there is the socket too,
-    # and another one while a connection is being replaced; what stands by has a ring of its own
+    # and another one while two addresses are tried side by side; what stands by has a ring of its own, and connects so
     spare = len(standbys(plans))
     share = -(-len(plans) // receivers)
     here = 2 * (len(plans) + spare) + 16 * receivers
-    in_receiver = 4 * share + 2 * min(spare, share)
+    in_receiver = 4 * share + 3 * min(spare, share)
     feeds = len({plan.feed for plan in plans})
     needed = _DESCRIPTORS_BESIDE + max(here, in_receiver) + 4 * feeds
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
