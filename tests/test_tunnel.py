@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Callable
@@ -218,6 +219,11 @@ class TestTheProxyItself:
             raise error
         assert str(caught.value) == f"the proxy http://proxy:1 {words}"
         assert caught.value.hint == "check that the proxy runs, and its address: ALL_PROXY"
+
+    def test_is_not_blamed_for_what_this_machine_has_run_out_of(self):
+        with pytest.raises(OSError, match="Too many open files") as caught, blaming(parse_proxy("http://proxy:1")):
+            raise OSError(errno.EMFILE, "Too many open files")
+        assert not isinstance(caught.value, ProxyError)
 
     def test_a_socket_that_failed_is_closed(self):
         proxy = Socks(b"\5\xff")

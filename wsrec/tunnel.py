@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import ipaddress
 import re
 import socket
@@ -33,6 +34,11 @@ _TELLING = 4
 # the second by the book, the first by tinyproxy
 _UNAUTHENTICATED = frozenset({401, 407})
 _LATER = frozenset({408, 425, 429})
+
+# what no proxy can be blamed for
+_OWN = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES}
+)
 
 _VERSION = 5
 _NO_METHOD = 0xFF
@@ -89,12 +95,14 @@ def blaming(proxy: Proxy) -> Iterator[None]:
     """Have what goes wrong within be the proxy's fault.
 
     Raises:
-        ProxyError: in place of any OSError.
+        ProxyError: in place of any OSError but what this machine itself has run out of, or forbids.
 
     """
     try:
         yield
     except OSError as error:
+        if error.errno in _OWN:
+            raise
         raise unreachable(proxy, error) from None
 
 
