@@ -173,6 +173,10 @@ def received(table: pa.Table) -> list[bytes]:
 
 
 os.environ.setdefault("NO_COLOR", "1")
+# The tests start wsrec and its children thousands of times: where nothing compiled may be kept, each compiles it all
+# anew, which takes half of a start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture
