@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import yaml
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import FIXED, malformed
 from wsrec.cli.main import main
+from wsrec.feed import document
 from wsrec.feed.load import catalogue, load_feed
 from wsrec.feed.schema import ConfigError, Feed
 from wsrec.session.runfile import RunConfig, load_run
@@ -70,6 +73,43 @@ class TestCorpus:
     @pytest.mark.parametrize("name", FIXED)
     def test_what_is_wrong_for_everybody(self, file, name):
         assert read(file, FIXED[name]) is None
+
+
+PUNCTUATION = [*"ab?[]{},'\"#|!%@`\\~:é😀", "\n", "\n  ", "\n- ", "- ", ": ", " ", " #", "\t"]
+pieces = st.sampled_from([*PUNCTUATION, "|+2", ">-", "&x", "*x", "!<a>", "---", "...", "0x1", "1:2", ":a"])
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+class TestLibyaml:
+    """With libyaml and without it a file says the same, and so does what is wrong with it."""
+
+    @staticmethod
+    def both_ways(data: bytes) -> None:
+        found = []
+        for fast in (yaml.CSafeLoader, None):
+            with mock.patch.object(document, "_LIBYAML", fast):
+                try:
+                    read = document.parse_document(data, "mine.yaml", "YAML", "schema")
+                    found.append((repr(read.keys), read._lines))
+                except ConfigError as error:
+                    found.append(str(error))
+        assert found[0] == found[1]
+
+    @settings(deadline=None, max_examples=100)
+    @given(data=malformed([feed[:2000] for feed in FEEDS[:5]] + RUNS))
+    def test_files(self, data):
+        self.both_ways(data)
+
+    @settings(deadline=None, max_examples=500)
+    @given(text=st.lists(pieces, max_size=16).map("".join))
+    @example(text="a: \tb")
+    @example(text="until: 17:30")
+    def test_whatever_is_in_them(self, text):
+        self.both_ways(text.encode())
+
+    @pytest.mark.parametrize("name", [name for name in FIXED if "MB" not in name])
+    def test_what_is_wrong_for_everybody(self, name):
+        self.both_ways(FIXED[name])
 
 
 class TestCommands:

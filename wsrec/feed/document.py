@@ -32,6 +32,11 @@ _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool"
 # 16:05 is a number to base 60 in YAML 1.1, and text in YAML 1.2 and to everybody
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
+# ten times as fast; PyYAML may have been built without it
+_LIBYAML: Any = getattr(yaml, "CSafeLoader", None)
+# what libyaml takes and PyYAML's own parser does not, or understands otherwise: tabs, directives, odd ends of lines
+_READ_OTHERWISE = re.compile(r"[\t\r\x7f\x85\u2028\u2029\ufeff]|^%", re.MULTILINE)
+
 
 class Document:
     """One YAML file, read but not yet understood.
@@ -206,9 +211,18 @@ class _Plain:
             yaml.reader.ReaderError: it holds control characters.
 
         """
+        if _LIBYAML is not None and not _READ_OTHERWISE.search(text):
+            try:
+                return self._read(text, _LIBYAML)
+            except yaml.YAMLError:
+                # the one in Python says what is wrong, in the same words everywhere
+                self._lines.clear()
+        return self._read(text, yaml.SafeLoader)
+
+    def _read(self, text: str, loader: Any) -> Any:
         # Events first, one by one: depth, aliases and tags are refused before anything recursive sees them.
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.AliasEvent):
                 raise _refuse("found an alias (*), expected the value written out", event)
             if isinstance(event, yaml.NodeEvent):
@@ -219,7 +233,7 @@ class _Plain:
                     raise _refuse(f"found more than {MAX_DEPTH} levels, expected a few", event)
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=loader)
         return None if node is None else self._value(node, ())
 
     def _check_tag(self, event: yaml.NodeEvent) -> None:
@@ -228,7 +242,7 @@ class _Plain:
         if tag is None:
             return
         if isinstance(event, yaml.ScalarEvent):
-            plain = event.style is None
+            plain = not event.style  # None; with libyaml ""
             default = self._resolver.resolve(yaml.ScalarNode, event.value, (plain, not plain))
         else:
             kind = yaml.MappingNode if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceNode
@@ -245,7 +259,7 @@ class _Plain:
             return [self._value(item, (*where, index)) for index, item in enumerate(node.value)]
         if node.tag not in _PLAIN:
             raise _refuse(f"found {_brief(node.value)} (read as {node.tag.rpartition(':')[2]}), quote it", node)
-        if isinstance(node, yaml.ScalarNode) and node.style is None and _SEXAGESIMAL.fullmatch(node.value):
+        if isinstance(node, yaml.ScalarNode) and not node.style and _SEXAGESIMAL.fullmatch(node.value):
             return node.value
         try:
             return self._scalars.construct_object(node)
