@@ -23,10 +23,7 @@ from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec import folding
 from wsrec.feed.plan import Pace
-from wsrec.folding import FoldedWarnings
 from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport, watch
-from wsrec.receive.failure import Failure
-from wsrec.receive.failurelog import FailureLog
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.receive.keeper import Keeper, Side
@@ -147,7 +144,7 @@ class TestRingSpace:
 
 class TestPages:
     def test_are_whole_in_one_event_until_a_connection_opens_and_their_lines_are_folded(self, capfd):
-        """The page of a refusal is another each time by its request's number, as those of real ones are."""
+        """Page and reason of a refusal are others each time by its request's number, as those of real ones are."""
         opens = 9
 
         def page() -> bytes:
@@ -159,7 +156,8 @@ class TestPages:
             elif server.accepted < 12:
                 request(sock)
                 status = 502 if server.accepted == 5 else 503
-                sock.sendall(b"HTTP/1.1 %d Down\r\nContent-Length: %d\r\n\r\n%s" % (status, len(page()), page()))
+                head = b"HTTP/1.1 %d Down %d\r\nContent-Length: %d\r\n\r\n" % (status, server.accepted, len(page()))
+                sock.sendall(head + page())
             else:
                 answer(sock, b"\x88\x02\x03\xe8")
 
@@ -176,19 +174,8 @@ class TestPages:
         with RawExchange(handler) as server:
             asyncio.run(run())
         said = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
-        assert len(said) == folding.AT_ONCE + 1
+        assert len(said) == folding.AT_ONCE + 2
         assert all(len(line) < 400 and "ppp" not in line for line in said)
-
-    def test_what_was_folded_is_counted(self):
-        lines = []
-        folded = FoldedWarnings(lambda message, hint, conn: lines.append(message))
-        log = FailureLog(Producer(*(kind(kind.create("t")) for kind in (SlotRing, ByteRing))), folded)
-        for _ in range(50):
-            log.tell(plan("ws://h/"), "h", Failure("refused", "h:80 refused", "start it"), 1.0, was_open=False)
-        log.flush()
-        *first, last = lines
-        assert first == ["test: h:80 refused; trying again in 1.0 s"] * 3
-        assert last.startswith("test: 47 more failed attempts to connect (refused) within 0 s, the last: h:80 refused")
 
 
 class TestBackoff:
