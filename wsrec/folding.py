@@ -60,7 +60,16 @@ class FoldedWarnings:
         self._clock = clock
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
-    def warn(self, feed: str, what: str, message: str, hint: str | None = None, *, conn: int | None = None) -> None:
+    def warn(
+        self,
+        feed: str,
+        what: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        conn: int | None = None,
+        of: str | None = None,
+    ) -> None:
         """Warn at once, or count.
 
         Args:
@@ -69,18 +78,20 @@ class FoldedWarnings:
             message: what happened.
             hint: what would cure it.
             conn: the connection.
+            of: what shares a count, where that is not the feed: a host.
 
         """
         self.due()
-        kind = self._kinds.get((feed, what))
+        key = of or feed, what
+        kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[feed, what] = _Kind(self._clock() + self._interval)
+            kind = self._kinds[key] = _Kind(self._clock() + self._interval)
         if kind.passed < self._at_once:
             kind.passed += 1
             self._warn(f"{feed}: {message}", hint, conn=conn)
         else:
             kind.counted += 1
-            kind.last = _Last(message, hint, conn)
+            kind.last = _Last(message if of is None else f"{feed}: {message}", hint, conn)
 
     def due(self) -> None:
         """Pass on the counts whose interval is over; to be called about once a second."""
@@ -103,11 +114,11 @@ class FoldedWarnings:
         self._kinds.clear()
 
     def _count(self, key: tuple[str, str], kind: _Kind) -> None:
-        (feed, what), last = key, kind.last
+        (of, what), last = key, kind.last
         assert last is not None
         seconds = max(self._interval - max(kind.until - self._clock(), 0.0), 0.0)
         self._warn(
-            f"{feed}: {kind.counted:,} more {what} within {seconds:.0f} s, the last: {last.message}",
+            f"{of}: {kind.counted:,} more {what} within {seconds:.0f} s, the last: {last.message}",
             last.hint,
             conn=last.conn,
         )

@@ -50,7 +50,7 @@ def test_what_was_folded_is_counted(log):
     log.log.flush()
     *first, last = log.lines
     assert first == ["test: h:80 refused; trying again in 1.0 s"] * 3
-    assert "47 more failed attempts to connect (refused) within 0 s, the last: h:80 refused" in last
+    assert "47 more failed attempts to connect (refused) within 0 s, the last: test: h:80 refused" in last
 
 
 def test_a_body_is_told_once_whatever_else_is_new(log):

@@ -40,6 +40,7 @@ class Failure(NamedTuple):
         retry_after: seconds that the server asked to wait, an hour at most.
         body: all that the server said beside that, of which the message has the beginning; None where that is all.
         of_token: whether it was the token's server that failed, and not the WebSocket's.
+        status: of the HTTP answer that refused.
 
     """
 
@@ -50,6 +51,7 @@ class Failure(NamedTuple):
     retry_after: float | None = None
     body: str | None = None
     of_token: bool = False
+    status: int | None = None
 
 
 class ClosedByExchangeError(ConnectionResetError):
@@ -292,4 +294,5 @@ def _refused(error: HandshakeRefused, where: str, *, secure: bool | None) -> Fai
         message += f"; it asks for a wait of {wait:.0f} s, {LONGEST:.0f} s are waited"
         wait = LONGEST
     cause = "limited" if error.status in LIMITED else "http"
-    return Failure(cause, message, cure, not later, wait, error.body if error.body.strip() != said else None)
+    body = error.body if error.body.strip() != said else None
+    return Failure(cause, message, cure, not later, wait, body, status=error.status)
