@@ -98,7 +98,9 @@ class TestListing:
         assert "--symbols @FILE" in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("header", "when"), [({"Retry-After": "300"}, "in 5 minutes"), ({}, "in some minutes")], ids=["said", "unsaid"]
+        ("header", "when"),
+        [({"Retry-After": "300"}, "in 5 minutes"), ({}, "in 2 minutes"), ({"Retry-After": "0"}, "in 2 minutes")],
+        ids=["said", "unsaid", "at once"],
     )
     def test_asked_too_often_it_says_when_to_come_again_and_asks_no_more(self, https, header, when):
         server = https(lambda path: (429, header, b""))

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.drip import POINTS, Drip
+from tests.http.drip import CHUNKED, POINTS, Drip
 from tests.receive.hosts import names
 from wsrec.http import attempt
 from wsrec.http.attempt import HttpError
@@ -253,6 +253,38 @@ class TestAnswers:
     def test_an_endless_line_is_not_kept(self, drip, context):
         server = drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * (1 << 20))
         assert self.refused(server, context).cause == "answer"
+
+    @pytest.mark.parametrize(
+        ("at_once", "endless"),
+        [
+            (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+            (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+            (b"HTTP/1.1 100 Continue\r\n", b"X: y\r\n"),
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+            (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n"),
+            (CHUNKED, b"1;" + b"x" * 2000 + b"\r\n{\r\n"),
+            (CHUNKED, b"0"),
+        ],
+        ids=["head", "a line", "head before", "heads before", "trailer", "chunk extensions", "chunk size"],
+    )
+    def test_more_than_64_kib_beside_the_body_are_refused_at_once(self, drip, context, at_once, endless):
+        server = drip(at_once + endless * (100_000 // len(endless)), endless)
+        error = self.refused(server, context)
+        assert "more than 64 KiB of heads, trailers and chunk sizes" in str(error)
+        assert error.cause == "answer"
+
+    @pytest.mark.parametrize("size", [1, 20])
+    def test_a_body_of_tiny_chunks_is_as_large_as_any_other(self, drip, context, size):
+        chunks = b"".join(b"%x\r\n%b\r\n" % (size, b"1" * size) for _ in range(30_000 // size))
+        whole = drip(CHUNKED + chunks + b"0\r\n\r\n")
+        assert len(self.ask(whole, context, limit=30_000)) == 30_000
+        endless = drip(CHUNKED + chunks, chunks)
+        assert "answered more than 1024 bytes" in str(self.refused(endless, context))
+
+    @pytest.mark.parametrize("packed", [gzip.compress(b"[]") + bytes(3000), b"\x78\x9c" + b"\0\0\0\xff\xff" * 600])
+    def test_what_unpacks_to_nothing_counts_too(self, drip, context, packed):
+        server = drip(b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n" + packed, b"x")
+        assert "answered more than 1024 bytes" in str(self.refused(server, context, timeout=2.0))
 
     def test_no_http(self, drip, context):
         assert "no HTTP" in str(self.refused(drip(b"SSH-2.0-OpenSSH\r\n\r\n"), context))

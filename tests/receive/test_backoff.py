@@ -50,6 +50,9 @@ class TestCauses:
     def test_a_time_that_the_server_names_goes_before(self):
         assert Backoff().next(2.0, "limited") == 2.0
 
+    def test_no_time_at_all_does_not(self):
+        assert Backoff().next(0.0, "limited") >= 60
+
     def test_a_certificate_is_seldom_looked_at_again(self):
         assert Backoff().next(cause="certificate") >= 150
 

@@ -107,7 +107,14 @@ class TestStuck:
 
 class TestTooOften:
     @pytest.mark.parametrize(
-        ("header", "least", "most"), [(b"", 60, 120), (b"Retry-After: 77\r\n", 77, 78)], ids=["unsaid", "said"]
+        ("header", "least", "most"),
+        [
+            (b"", 60, 120),
+            (b"Retry-After: 77\r\n", 77, 78),
+            (b"Retry-After: 0\r\n", 60, 120),
+            (b"Retry-After: Fri, 27 Nov 2020 07:00:00 GMT\r\n", 60, 120),
+        ],
+        ids=["unsaid", "said", "at once", "past"],
     )
     def test_it_is_not_asked_again_within_minutes(self, receive, tokens, ca_file, header, least, most):
         server = tokens(TOO_MANY % header)
