@@ -257,7 +257,7 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("at_once", "endless"),
         [
-            (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+            (b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 2000 + b"\r\n"),
             (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
             (b"HTTP/1.1 100 Continue\r\n", b"X: y\r\n"),
             (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),

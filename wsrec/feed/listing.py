@@ -17,7 +17,7 @@ from wsrec.feed.schema import ConfigError, Feed, Listing
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
 from wsrec.http.proxied import by
-from wsrec.http.retry import HostLimits, capped
+from wsrec.http.retry import LIMITED_WAIT, HostLimits, capped
 from wsrec.proxy import DIRECT, ProxyRules
 from wsrec.trust import tls_context
 
@@ -25,8 +25,6 @@ MAX_AGE = 86400.0
 MAX_SYMBOLS = 100_000
 _LIMIT = 64 << 20
 _TIMEOUT = 30.0
-# How long a host that says "too many requests" without a time is left alone (s)
-_REST = 120.0
 # several feeds may list their symbols at one host
 _limits = HostLimits()
 
@@ -104,8 +102,8 @@ def _ask(feed: Feed, listing: Listing, proxies: ProxyRules) -> tuple[str, ...]:
     except HttpError as error:
         if error.cause != "limited":
             raise
-        wait = capped(error.retry_after)
-        _limits.block(host, _REST if wait is None else wait)
+        wait = capped(error.retry_after) or LIMITED_WAIT
+        _limits.block(host, wait)
         raise HttpError("", f"{error}; {_later(wait)}", "limited") from None
     try:
         answer = json.loads(data)
@@ -157,8 +155,8 @@ def _keep(file: Path, symbols: tuple[str, ...]) -> None:
         Path(new.name).replace(file)
 
 
-def _later(wait: float | None) -> str:
-    return f"it can be asked again in {'some minutes' if wait is None else _duration(wait)}"
+def _later(wait: float) -> str:
+    return f"it can be asked again in {_duration(wait)}"
 
 
 def _duration(seconds: float) -> str:

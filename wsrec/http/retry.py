@@ -1,6 +1,7 @@
 """When a host may be asked again: what its `Retry-After` says, and that a refusal for asking too often is the host's.
 
-How long to wait where it does not say is `wsrec.receive.backoff`'s.
+How long to wait where it does not say is `wsrec.receive.backoff`'s. "At once" and a time that has passed say nothing:
+who refuses does not mean them, and by a clock that is fast every date has passed.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from http import HTTPStatus
 LONGEST = 3600.0
 """Seconds that are waited at most, whatever a server asks for."""
 
+LIMITED_WAIT = 120.0
+"""Seconds that a host which says that it is asked too often is left alone, where it names none."""
+
 # RFC 6585 section 4, and what Binance says to an address that went on after 429
 LIMITED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT})
 
 # a whole number by RFC 9110; some servers write a fraction
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 _DIGITS_MOST = 12
+# what is less is rounding, or the clocks' difference
+_LEAST = 1.0
 
 
 def retry_after(value: str | None, moment: datetime | None = None) -> float | None:
@@ -31,9 +37,14 @@ def retry_after(value: str | None, moment: datetime | None = None) -> float | No
         moment: now, with its time zone; the clock's by default.
 
     Returns:
-        What the server asks for, 0 for a date that has passed; None where it says nothing that can be read.
+        What the server asks for, 1 at least; None where it says nothing that can be read, or less.
 
     """
+    seconds = _said(value, moment)
+    return None if seconds is None or seconds < _LEAST else seconds
+
+
+def _said(value: str | None, moment: datetime | None) -> float | None:
     value = (value or "").strip()
     if _SECONDS.fullmatch(value):
         return float(value[:_DIGITS_MOST])
@@ -42,7 +53,7 @@ def retry_after(value: str | None, moment: datetime | None = None) -> float | No
     try:
         date = parsedate_to_datetime(value)
         date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-        return max((date - (moment or datetime.now(UTC))).total_seconds(), 0.0)
+        return (date - (moment or datetime.now(UTC))).total_seconds()
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
 

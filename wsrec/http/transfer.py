@@ -21,8 +21,9 @@ from wsrec.http.attempt import Attempt, Connect, HttpError
 from wsrec.http.retry import LIMITED, retry_after
 
 _PIECE = 64 << 10
-_LINE_MAX = 64 << 10
-_HEADS_MAX = 100
+# all lines of an answer together: heads, trailers, and what is said of each chunk beyond a number that is enough
+_LINES_MAX = 64 << 10
+_CHUNK_LINE = 32
 _MOVED = frozenset({301, 302, 303, 307, 308})
 # those whose body is what was asked for
 _GIVEN = frozenset({200, 201, 203})
@@ -128,6 +129,9 @@ class Transfer:
         self._attempt.late = "sent nothing of its answer's body"
         while piece := response.read1(_PIECE, decode_content=False):
             received += len(piece)
+            # also where nothing comes of it, or it stands behind the end
+            if received > self._limit:
+                raise self._too_large()
             self._attempt.late = f"sent {received} bytes of its answer's body, and not the rest,"
             # no more is unpacked than shows that it is too much
             data += piece if unpacker is None else unpacker.decompress(piece, self._limit - len(data) + 1)
@@ -217,12 +221,12 @@ class _Https(_Http, HTTPSConnection):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that comes within the time, behind any number of those that only announce it (RFC 9110 15.2)."""
+    """An answer that comes within the time, behind those that only announce it (RFC 9110 15.2)."""
 
     def __init__(self, attempt: Attempt, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self._timed = _Timed(cast(socket.SocketIO, self.fp.detach()), sock, attempt)
-        self.fp = _Lines(self._timed)
+        self.fp = _Lines(self._timed, attempt)
 
     def begin(self) -> None:
         super().begin()
@@ -230,20 +234,36 @@ class _Answer(http.client.HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         # what `begin` reads a status line with: it takes 103 for the answer itself
-        for _ in range(_HEADS_MAX):
+        while True:
             found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
             if not HTTPStatus.CONTINUE <= found[1] < HTTPStatus.OK:
                 return found
             while self.fp.readline() not in (b"\r\n", b"\n", b""):
                 pass
-        raise http.client.HTTPException("nothing but answers that announce one")
 
 
 class _Lines(io.BufferedReader):
-    """Reads no line further than shows that it is too long."""
+    """Reads lines no further than shows that they are too many; a line behind a piece of the body begins a chunk."""
+
+    def __init__(self, raw: _Timed, attempt: Attempt) -> None:
+        super().__init__(raw)
+        self._attempt = attempt
+        self._left = _LINES_MAX
+        self._free = 0
+
+    def read1(self, size: int = -1) -> bytes:
+        self._free = _CHUNK_LINE
+        return super().read1(size)
 
     def readline(self, size: int | None = -1) -> bytes:
-        return super().readline(_LINE_MAX + 1 if size is None or size < 0 else size)
+        most = self._left + self._free + 1
+        line = super().readline(most if size is None or size < 0 else min(size, most))
+        self._left -= max(len(line) - self._free, 0)
+        self._free = 0
+        if self._left < 0:
+            text = f" answered with more than {_LINES_MAX >> 10} KiB of heads, trailers and chunk sizes"
+            raise self._attempt.error(text, "answer")
+        return line
 
 
 class _Timed(io.RawIOBase):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 
+from wsrec.http.retry import LIMITED_WAIT
+from wsrec.http.retry import LONGEST as LONGEST_LIMITED
+
 FIRST = 0.5
 LONGEST = 30.0
 AT_ONCE = 0.1
@@ -11,7 +14,7 @@ AT_ONCE = 0.1
 REFUSED = 180.0
 # By cause (`Failure.cause`): who says that we come too often is not asked again within a minute, and a certificate that
 # has become invalid is not renewed within seconds
-_BOUNDS = {"limited": (120.0, 3600.0), "certificate": (300.0, 600.0)}
+_BOUNDS = {"limited": (LIMITED_WAIT, LONGEST_LIMITED), "certificate": (300.0, 600.0)}
 
 
 class Backoff:
@@ -31,11 +34,11 @@ class Backoff:
         self.attempts = 0
 
     def next(self, at_least: float | None = None, cause: str = "") -> float:
-        """The wait (s) before the next attempt, never shorter than the server asked for."""
+        """The wait (s) before the next attempt, never shorter than the server asked for; 0 asks for nothing."""
         self.attempts += 1
         # a server that names a time knows better than the bounds
-        first, longest = _BOUNDS.get(cause, (FIRST, LONGEST)) if at_least is None else (FIRST, LONGEST)
-        kind = cause if at_least is None else ""
+        kind = "" if at_least else cause
+        first, longest = _BOUNDS.get(kind, (FIRST, LONGEST))
         most = self._waits.get(kind, first)
         self._waits[kind] = min(most * 2, longest)
         return max(most * self._chance.uniform(0.5, 1.0), at_least or 0.0)

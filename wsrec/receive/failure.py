@@ -288,8 +288,7 @@ def _refused(error: HandshakeRefused, where: str, *, secure: bool | None) -> Fai
         )
     elif error.status == 400 and secure is False and "https" in error.body.lower():
         cure = "the port speaks TLS: write wss:// in place of ws://"
-    # who says "at once" and refuses knows no time
-    wait = error.retry_after or None
+    wait = error.retry_after
     if wait is not None and wait > LONGEST:
         message += f"; it asks for a wait of {wait:.0f} s, {LONGEST:.0f} s are waited"
         wait = LONGEST

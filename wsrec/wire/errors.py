@@ -42,7 +42,7 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
 
     Attributes:
         status: HTTP status code.
-        retry_after: seconds to wait by the Retry-After header (RFC 9110 10.2.3), None without one to be read.
+        retry_after: seconds to wait by the Retry-After header (RFC 9110 10.2.3), None without one that names a time.
         body: the answer's body as far as it was read, as text that is printable but for its line breaks.
         location: the host of the Location header, printable; None where it has none.
 
