@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -76,6 +77,40 @@ def lines(waiting: Waiting, count: int) -> Iterator[list[Line]]:
     finally:
         for line in made:
             line.close()
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_what_came_before_a_reset_and_then_the_reset(run, size):
+    """Also where both came in one wake-up: libuv stops to look at a socket with an error (uv__poll_io)."""
+
+    async def test(waiting: Waiting) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            here = socket.create_connection(server.getsockname())
+            there, _ = server.accept()
+        here.setblocking(False)
+        came, ended = bytearray(), asyncio.get_running_loop().create_future()
+
+        def read() -> None:
+            try:
+                came.extend(here.recv(65_536))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                waiting.unwatch(here.fileno())
+                ended.set_result(error)
+
+        waiting.watch(here.fileno(), read)
+        await asyncio.sleep(0.01)
+        # nothing waits in between
+        there.sendall(bytes(size))
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        there.close()
+        async with asyncio.timeout(10):
+            assert isinstance(await ended, ConnectionResetError)
+        assert len(came) == size
+        here.close()
+
+    run(test)
 
 
 class TestWatching:
