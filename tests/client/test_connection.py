@@ -258,6 +258,31 @@ class TestEnds:
         with RawExchange(serve) as server:
             run(main(server.url))
 
+    @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+    def test_a_reset_that_comes_with_a_message_in_one_wake_up(self, runner):
+        def serve(connection: socket.socket) -> None:
+            answer(connection, text("first"))
+            time.sleep(0.1)
+            connection.sendall(text("second"))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        came = []
+
+        def take(message: wsrec.Message) -> None:
+            came.append(bytes(message))
+            # the rest is there when the loop looks again
+            time.sleep(0.4)
+
+        async def main(url: str) -> None:
+            connection = await wsrec.connect(url, on_message=take)
+            async with asyncio.timeout(10):
+                with pytest.raises(wsrec.ConnectionClosed, match="1006"):
+                    await connection.wait_closed()
+
+        with RawExchange(serve) as server:
+            runner(main(server.url))
+        assert came == [b"first", b"second"]
+
     def test_what_was_made_of_a_view_and_kept_outlives_the_connection(self, exchange):
         kept: list[Any] = []
 

@@ -34,6 +34,7 @@ from wsrec.receive.opening import Reached
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
+from wsrec.receive.waiting import Epoll
 from wsrec.resolver import RESOLVER, Address, NoAnswerError
 from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
@@ -197,6 +198,7 @@ class Connection:
         self._on_message = on_message
         self._max_message = max_message
         self._loop = asyncio.get_running_loop()
+        self._waiting = Epoll()
         self._transport: Transport | None = None
         self._ring: ByteRing | None = None
         self._hot: HotPath | None = None
@@ -371,7 +373,7 @@ class Connection:
             on_full=self._on_full,
             on_batch=self._consumer.on_batch,
         )
-        self._loop.add_reader(self._transport.fileno, self._hot.on_readable)
+        self._waiting.watch(self._transport.fileno, self._hot.on_readable)
         self._transport.send(self._handshake.request())
         await self._opened
 
@@ -475,11 +477,11 @@ class Connection:
         self._consumer.stopped = True
         transport = self._transport
         if transport.fileno >= 0:
-            self._loop.remove_reader(transport.fileno)
+            self._waiting.unwatch(transport.fileno)
         if self._deadline is not None:
             self._deadline.cancel()
         if linger:
-            self._loop.add_reader(transport.fileno, self._drop)
+            self._waiting.watch(transport.fileno, self._drop)
             self._deadline = self._loop.call_later(self._close_timeout, self._tear_down)
         else:
             # not from within the hot path's own read
@@ -525,9 +527,8 @@ class Connection:
         transport, self._transport = self._transport, None
         if self._deadline is not None:
             self._deadline.cancel()
+        self._waiting.close()
         if transport is not None:
-            if transport.fileno >= 0:
-                self._loop.remove_reader(transport.fileno)
             transport.close()
         self._hot = self._consumer = self._ring = None
         if not self._closed.done():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import select
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -44,19 +46,63 @@ class Waiting(ABC):
     def unwatch(self, fileno: int) -> None:
         """Call it no more, also where it was due; does nothing where the socket is not watched."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Watch nothing any more, and let go of what that took."""
+
 
 class Epoll(Waiting):
-    """The event loop sleeps until the kernel reports a socket: a wake-up a read, and no CPU while nothing comes."""
+    """The event loop sleeps until the kernel reports a socket: a wake-up a read, and no CPU while nothing comes.
+
+    Where a socket has an error libuv calls back once, and looks at it no more (`uv__poll_io`), although behind one read
+    there may be more, and the error itself. So an epoll of our own (epoll(7)) has all sockets too, for errors alone.
+    """
 
     name = "epoll"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._errors = select.epoll() if hasattr(select, "epoll") else None
+        if self._errors is not None:
+            self._loop.add_reader(self._errors.fileno(), self._on_errors)
 
     def watch(self, fileno: int, callback: Callable[[], None]) -> None:
         """See `Waiting.watch`."""
         self._loop.add_reader(fileno, callback)
+        if self._errors is not None:
+            if self._callbacks.pop(fileno, None) is not None:
+                self._forget(fileno)
+            self._callbacks[fileno] = callback
+            # errors are always reported
+            self._errors.register(fileno, 0)
 
     def unwatch(self, fileno: int) -> None:
         """See `Waiting.unwatch`."""
         self._loop.remove_reader(fileno)
+        if self._callbacks.pop(fileno, None) is not None:
+            self._forget(fileno)
+
+    def close(self) -> None:
+        """See `Waiting.close`."""
+        for fileno in list(self._callbacks):
+            self.unwatch(fileno)
+        if self._errors is not None and not self._errors.closed:
+            self._loop.remove_reader(self._errors.fileno())
+            self._errors.close()
+
+    def _forget(self, fileno: int) -> None:
+        assert self._errors is not None
+        # one that was closed meanwhile is there no more
+        with contextlib.suppress(OSError):
+            self._errors.unregister(fileno)
+
+    def _on_errors(self) -> None:
+        """Have each that has an error read until it is told of it; the epoll is readable until then."""
+        assert self._errors is not None
+        for fileno, _ in self._errors.poll(0):
+            if (callback := self._callbacks.get(fileno)) is not None:
+                callback()
 
 
 class BusyPoll(Waiting):
@@ -91,6 +137,11 @@ class BusyPoll(Waiting):
         """See `Waiting.unwatch`."""
         if self._callbacks.pop(fileno, None) is not None:
             self._turns = tuple(self._callbacks.values())
+
+    def close(self) -> None:
+        """See `Waiting.close`."""
+        self._callbacks.clear()
+        self._turns = ()
 
     def _spin(self) -> None:
         deadline = now() + SLICE_NS
