@@ -1,8 +1,11 @@
-"""wsrec.child: orders as they come through a pipe, in pieces or many at once, and its end."""
+"""wsrec.child: orders as they come through a pipe, in pieces or many at once, and its end; lines that nobody takes."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 
 import msgspec
@@ -10,7 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.child import Order, OrderReader, Renew, Resubscribe, Stop, encode_order
+from wsrec.child import (
+    FailedLine,
+    Line,
+    Lines,
+    LogLine,
+    Order,
+    OrderReader,
+    Renew,
+    RequestLine,
+    Resubscribe,
+    Settled,
+    Stop,
+    encode_order,
+)
 from wsrec.feed.plan import Subscription
 
 ORDERS: list[Order] = [
@@ -102,3 +118,102 @@ def test_however_it_is_cut(orders: list[Order], data: st.DataObject) -> None:
     finally:
         pipe.close()
         os.close(pipe.reading)
+
+
+class Supervisor:
+    """The reading end of a child's lines, which takes them when it is told to."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self.lines = Lines(self.writing, limit=100_000)
+
+    def read(self) -> list[Line]:
+        """All that is there until the other end is closed."""
+        with os.fdopen(self.reading, "rb") as pipe:
+            return [msgspec.json.decode(line, type=Line) for line in pipe]
+
+
+class TestLines:
+    @pytest.fixture
+    def supervisor(self) -> Supervisor:
+        return Supervisor()
+
+    def test_nobody_takes_them(self, supervisor: Supervisor) -> None:
+        """Nothing waits; what fits comes in order, the rest is counted, and the last word waits for its reader."""
+        lines = supervisor.lines
+        for number in range(10_000):
+            lines.say(LogLine(level="info", message=str(number)))
+            if number in (9000, 9001):
+                lines.say(RequestLine(order=Renew(3, "silent")))
+        lines.say(RequestLine(order=Renew(4, "silent")))
+        found: list[Line] = []
+        reading = threading.Thread(target=lambda: found.extend(supervisor.read()))
+        ending = threading.Thread(target=lambda: (lines.say(FailedLine(message="why")), os.close(supervisor.writing)))
+        ending.start()
+        ending.join(0.2)
+        assert ending.is_alive()
+        reading.start()
+        reading.join(10)
+        ending.join(10)
+        shown = [line.message for line in found if isinstance(line, LogLine)]
+        assert shown[:-1] == [str(number) for number in range(len(shown) - 1)]
+        assert shown[-1].startswith(f"{10_000 - len(shown) + 1:,} lines were not shown")
+        assert [line.order for line in found if isinstance(line, RequestLine)] == [
+            Renew(3, "silent"),
+            Renew(4, "silent"),
+        ]
+        assert found[-1] == FailedLine(message="why")
+
+    def test_the_newest_request_of_a_kind_waits(self, supervisor: Supervisor) -> None:
+        lines = supervisor.lines
+        for number in range(2000):
+            lines.say(LogLine(level="info", message="x" * 100))
+            lines.say(RequestLine(order=Settled(number % 2, number)))
+        for reason in "ab":
+            for topics in (("t",), ("t", "u")):
+                lines.say(RequestLine(order=Resubscribe(0, topics, reason)))
+        found: list[Line] = []
+        reading = threading.Thread(target=lambda: found.extend(supervisor.read()))
+        reading.start()
+        lines.finish()
+        os.close(supervisor.writing)
+        reading.join(10)
+        orders = [line.order for line in found if isinstance(line, RequestLine)]
+        assert orders[-4:] == [
+            Settled(0, 1998),
+            Settled(1, 1999),
+            Resubscribe(0, ("t",), "b"),
+            Resubscribe(0, ("t", "u"), "b"),
+        ]
+
+    def test_it_goes_on_by_itself(self, supervisor: Supervisor) -> None:
+        lines = supervisor.lines
+        for number in range(10_000):
+            lines.say(LogLine(level="info", message=str(number)))
+        taken = b""
+        while b"not shown" not in taken:
+            taken += os.read(supervisor.reading, 1 << 16)
+            lines.flush()
+        lines.say(LogLine(level="info", message="after"))
+        assert b"after" in os.read(supervisor.reading, 1 << 16)
+        os.close(supervisor.reading)
+        os.close(supervisor.writing)
+
+    def test_the_supervisor_is_gone(self, supervisor: Supervisor) -> None:
+        os.close(supervisor.reading)
+        supervisor.lines.say(LogLine(level="info", message="x"))
+        supervisor.lines.say(FailedLine(message="why"))
+        os.close(supervisor.writing)
+
+    def test_a_traceback_is_said_too(self) -> None:
+        """The terminal is not this process's: whoever writes there waits for it."""
+        code = "import sys; from wsrec import child; child.never_wait(); print('half', file=sys.stderr); 1 / 0"
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=30)
+        assert (result.returncode, result.stderr) == (1, b"")
+        said = [msgspec.json.decode(line, type=LogLine) for line in result.stdout.splitlines()]
+        assert {line.level for line in said} == {"warning"}
+        assert [said[0].message, said[1].message, said[-1].message] == [
+            "half",
+            "Traceback (most recent call last):",
+            "ZeroDivisionError: division by zero",
+        ]

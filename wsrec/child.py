@@ -7,10 +7,16 @@ that the supervisor is gone, and means `Stop`.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import io
 import os
+import select
 import signal
+import stat
 import struct
 import sys
+import threading
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -183,13 +189,146 @@ def _read_exactly(size: int) -> bytes:
     return bytes(data)
 
 
+class Lines:
+    """Lines on their way to the supervisor, which may take none for a while: stopped (Ctrl-Z), or with much to do.
+
+    Log lines wait for it up to a limit, and beyond that are counted; the count is said once those that waited are gone.
+    Requests wait however many they are, each of a kind in place of the one before it. Only the last words of a process,
+    `FailedLine` and `SummaryLine`, are waited for.
+
+    Args:
+        fd: the pipe to the supervisor, which does not block from now on.
+        limit: bytes that wait at most before log lines are counted.
+
+    """
+
+    def __init__(self, fd: int, limit: int = 256 << 10) -> None:
+        self._fd = fd
+        self._limit = limit
+        self._waiting = bytearray()
+        self._requests: dict[bytes, bytes] = {}
+        self._unshown = 0
+        self._gone = False
+        # not only the loop speaks
+        self._lock = threading.RLock()
+        os.set_blocking(fd, False)
+
+    def say(self, line: Line) -> None:
+        """Pass a line on, now or later."""
+        data = msgspec.json.encode(line) + b"\n"
+        with self._lock:
+            self.flush()
+            match line:
+                case LogLine() if self._waiting and (self._unshown or len(self._waiting) + len(data) > self._limit):
+                    self._unshown += 1
+                case RequestLine() if self._waiting:
+                    kind = _kind(line.order)
+                    self._requests.pop(kind, None)
+                    self._requests[kind] = data
+                case LogLine() | RequestLine():
+                    self._waiting += data
+                    self.flush()
+                case _:
+                    self._gather()
+                    self._waiting += data
+                    self.finish()
+
+    def flush(self) -> None:
+        """Write what the supervisor takes now; to be called again and again."""
+        if not self._waiting:
+            return
+        with self._lock, contextlib.suppress(BlockingIOError):
+            while self._waiting:
+                self._write()
+                if not self._waiting:
+                    self._gather()
+
+    def finish(self) -> None:
+        """Wait until the supervisor has taken everything, or is gone."""
+        with self._lock:
+            pipe = select.poll()
+            pipe.register(self._fd, select.POLLOUT)
+            self.flush()
+            while self._waiting:
+                pipe.poll()
+                self.flush()
+
+    def _write(self) -> None:
+        if self._gone:
+            count = len(self._waiting)
+        else:
+            try:
+                count = os.write(self._fd, self._waiting)
+            except BlockingIOError:
+                raise
+            except OSError:
+                # nobody listens any more, and the child finishes all the same
+                self._gone, count = True, len(self._waiting)
+        del self._waiting[:count]
+
+    def _gather(self) -> None:
+        """Have what had to wait for its turn wait for the supervisor."""
+        for data in self._requests.values():
+            self._waiting += data
+        self._requests.clear()
+        if self._unshown:
+            message = f"{self._unshown:,} lines were not shown: they came faster than they were taken"
+            self._waiting += msgspec.json.encode(LogLine(level="warning", message=message)) + b"\n"
+            self._unshown = 0
+
+
+def _kind(order: Renew | Resubscribe | Settled) -> bytes:
+    """What of an order makes it another one than the order before: of its kind, only the newest counts."""
+    if isinstance(order, Resubscribe):
+        return msgspec.json.encode(msgspec.structs.replace(order, reason=""))
+    return f"{type(order).__name__} {order.conn}".encode()
+
+
+class _StandardError(io.TextIOBase):
+    """What nobody knows to say otherwise, a traceback or a warning of Python's: the terminal is the supervisor's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Say its whole lines; what follows the last of them waits for its end."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            if line:
+                warn(line.encode(errors="backslashreplace").decode())
+        return len(text)
+
+
+_lines: Lines | None = None
+
+
+def never_wait() -> None:
+    """From now on wait neither for the supervisor nor for the operator's terminal, whatever is said."""
+    global _lines
+    fd = sys.stdout.fileno()
+    kind = os.fstat(fd).st_mode
+    if _lines is None and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+        _lines = Lines(fd)
+        sys.stderr = _StandardError()
+        # after the traceback of what nobody caught
+        atexit.register(_lines.finish)
+
+
+def flush() -> None:
+    """Pass on what the supervisor did not take before; to be called a few times a second."""
+    if _lines is not None:
+        _lines.flush()
+
+
 def say(line: Line) -> None:
-    """Write one line to the supervisor. Once it is gone nobody listens, and the child finishes all the same."""
-    try:
+    """Pass one line to the supervisor. Once it is gone nobody listens, and the child finishes all the same."""
+    if _lines is not None:
+        _lines.say(line)
+        return
+    with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
         sys.stdout.buffer.flush()
-    except (BrokenPipeError, ValueError):
-        pass
 
 
 def info(message: str, *, conn: int | None = None) -> None:

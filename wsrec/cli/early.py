@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import sys
+import threading
 
 from wsrec.session.signals import ended_early, hold
 
 # ExitStatus.NOTHING, whose module takes long to import
 _NOTHING = 3
+_PATIENCE = 1.0
 
 
 def hold_signals() -> None:
@@ -29,5 +31,12 @@ def _leave(name: str) -> None:
 
 
 def _write(fd: int, text: str) -> None:
+    # a terminal that takes nothing is not waited for
+    writing = threading.Thread(target=_write_all, args=(fd, text.encode()), daemon=True)
+    writing.start()
+    writing.join(_PATIENCE)
+
+
+def _write_all(fd: int, data: bytes) -> None:
     with contextlib.suppress(OSError):
-        os.write(fd, text.encode())
+        os.write(fd, data)

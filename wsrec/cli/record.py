@@ -31,8 +31,10 @@ from wsrec.feed.shard import Shard
 from wsrec.feed.target import Wanted
 from wsrec.receive.job import TlsMode
 from wsrec.replay.demo import DemoError
+from wsrec.session.live import View
 from wsrec.session.lock import OutputLockedError
 from wsrec.session.outcome import ExitStatus, describe, reason
+from wsrec.session.outlet import print_result
 from wsrec.session.record import record as record_targets
 from wsrec.session.runfile import load_run
 from wsrec.session.settings import AUTO, Rotation, check_message_size
@@ -66,7 +68,7 @@ def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, 
             ctx.default_map = {names[key]: setting for key, setting in run.settings.items()}
             return run.wanted
     except ConfigError as error:
-        _fail(str(error), ExitStatus.USAGE, ctx.meta[_AS_JSON])
+        _fail(str(error), ExitStatus.USAGE, ctx.meta[_AS_JSON], View())
     return tuple(Wanted(target=target) for target in value)
 
 
@@ -85,7 +87,7 @@ class _RecordCommand(click.Command):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             if "--json" in given:
-                _print_failure(error.format_message(), ExitStatus.USAGE)
+                _print_failure(error.format_message(), ExitStatus.USAGE, View())
             raise
 
 
@@ -254,12 +256,13 @@ def record(
     Exit status: 0 clean and complete; 1 failed; 2 wrong usage or config; 3 nothing was received;
     4 recorded, but with gaps or a lost interval; 75 another recorder holds the output.
     """
+    view = View(quiet=quiet)
     if duration is not None and until is not None:
         duration, until = _typed_end(duration, until)
     if duration is not None and until is not None:
-        _fail("--duration and --until: give one of them", ExitStatus.USAGE, as_json)
+        _fail("--duration and --until: give one of them", ExitStatus.USAGE, as_json, view)
     if takeover and if_free:
-        _fail("--takeover and --if-free: give one of them", ExitStatus.USAGE, as_json)
+        _fail("--takeover and --if-free: give one of them", ExitStatus.USAGE, as_json, view)
     seconds = None if until is None else (until - datetime.now(UTC)).total_seconds()
     options = RecordOptions(
         out=out,
@@ -284,39 +287,37 @@ def record(
         takeover=takeover,
     )
     try:
-        with held(interrupt()):
+        with view, held(interrupt()):
             outcome = record_targets(
                 [_narrowed(each, symbols, channels, subscribe) for each in targets],
                 options,
+                view=view,
                 shard=shard,
-                quiet=quiet,
             )
     except Interrupted as interrupted:
-        _fail(str(interrupted), ExitStatus.NOTHING, as_json)
+        _fail(str(interrupted), ExitStatus.NOTHING, as_json, view)
     except ConfigError as error:
-        _fail(str(error), ExitStatus.USAGE, as_json)
+        _fail(str(error), ExitStatus.USAGE, as_json, view)
     except OutputLockedError as error:
         if if_free:
+            view.conclude(*([] if as_json or quiet else [f"nothing to do: {error}"]), style="")
             if as_json:
-                _print_failure(str(error), ExitStatus.COMPLETE)
-            elif not quiet:
-                click.echo(f"nothing to do: {clean(str(error), 2000)}", err=True)
+                _print_failure(str(error), ExitStatus.COMPLETE, view)
             return
         cure = (
             "take it over with --takeover, stop that one, choose another --out, or say --if-free if that is no failure"
         )
-        _fail(f"{error}; {cure}", ExitStatus.LOCKED, as_json)
+        _fail(f"{error}; {cure}", ExitStatus.LOCKED, as_json, view)
     except DemoError as error:
-        _fail(str(error), ExitStatus.FAILED, as_json)
+        _fail(str(error), ExitStatus.FAILED, as_json, view)
     except OSError as error:
-        _fail(_cannot_start(error, out), ExitStatus.FAILED, as_json)
+        _fail(_cannot_start(error, out), ExitStatus.FAILED, as_json, view)
     why = reason(outcome)
-    if why is not None:
-        click.secho(f"wsrec record: {clean(why, 2000)}", fg="red", err=True)
+    view.conclude(*([] if why is None else [f"wsrec record: {why}"]))
     if as_json:
-        click.echo(msgspec.json.encode(outcome).decode())
+        print_result(msgspec.json.encode(outcome).decode(), view.outlet)
     elif not quiet:
-        click.echo(describe(outcome))
+        print_result(describe(outcome), view.outlet)
     raise click.exceptions.Exit(outcome.status)
 
 
@@ -353,15 +354,14 @@ def _narrowed(
     )
 
 
-def _fail(message: str, status: ExitStatus, as_json: bool) -> NoReturn:
-    for line in message.split("\n"):
-        click.secho(f"wsrec record: {clean(line, 2000)}", fg="red", err=True)
+def _fail(message: str, status: ExitStatus, as_json: bool, view: View) -> NoReturn:
+    view.conclude(*(f"wsrec record: {line}" for line in message.split("\n")))
     if as_json:
-        _print_failure(message, status)
+        _print_failure(message, status, view)
     raise click.exceptions.Exit(int(status))
 
 
-def _print_failure(message: str, status: ExitStatus) -> None:
+def _print_failure(message: str, status: ExitStatus, view: View) -> None:
     # cleaned for JSON too: a file's name may hold what is no UTF-8
     error = "\n".join(clean(line, 2000) for line in message.split("\n"))
-    click.echo(msgspec.json.encode({"status": int(status), "error": error}).decode())
+    print_result(msgspec.json.encode({"status": int(status), "error": error}).decode(), view.outlet)

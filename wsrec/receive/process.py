@@ -194,6 +194,7 @@ class Receiver:
     def _publish_status(self, at_once: int = _AT_ONCE) -> None:
         """Tell the supervisor how it goes: with so many connections in a turn of the loop."""
         self._producer.flush()
+        child.flush()
         self._status.receiver["heartbeat"] = now()
         if self._telling is not None:
             self._telling.cancel()
@@ -256,6 +257,7 @@ async def _run(job: ReceiverJob) -> child.FailedLine | None:
 
 def main() -> int:
     """Run one receiver; the job comes on standard input."""
+    child.never_wait()
     try:
         job = child.read_job(ReceiverJob)
     except msgspec.DecodeError as error:

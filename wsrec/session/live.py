@@ -1,12 +1,15 @@
-"""The live view on a terminal, and the line a minute elsewhere. Both on standard error."""
+"""What the operator sees on standard error: log lines, the live view on a terminal, the line a minute elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import time
 from collections import deque
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,6 +19,7 @@ from rich.text import Text
 
 from wsrec.child import LogLine
 from wsrec.session.gauge import Progress, Sample, progress, sample
+from wsrec.session.outlet import Outlet, Stray
 from wsrec.session.supervisor import Supervisor
 from wsrec.stages import STEPS, TOTAL
 from wsrec.units import clean, duration, size
@@ -30,33 +34,54 @@ _STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 class View:
     """Shows what happens: a live view where standard error is a terminal, else one log line a minute.
 
+    It waits for nobody: an outlet's thread draws and writes, and while the terminal takes nothing, lines wait there. As
+    a context it shows in their turn what others write on standard error.
+
     Args:
         quiet: show warnings and errors only.
 
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.outlet = Outlet(sys.stderr, self._show, self._unshown)
+        self._console = Console(file=self.outlet.sink, highlight=False, soft_wrap=True)  # type: ignore[arg-type]
         self._quiet = quiet
         self._live: Live | None = None
+        self._stderr: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        self._stderr, sys.stderr = sys.stderr, Stray(self._say_stray, self.outlet.sink)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        sys.stderr = self._stderr
 
     def log(self, line: LogLine) -> None:
         """Show one line for the operator; what strangers say in it is made harmless."""
-        if self._quiet and line.level == "info":
-            return
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        where = f" [{line.conn}]" if line.conn is not None else ""
-        text = f"{stamp} {line.level}{where} {clean(line.message, 2000)}"
-        if line.cure:
-            text += f" -- {clean(line.cure, 1000)}"
-        if self._live is not None:
-            self._live.console.print(Text(text, style=_STYLES[line.level]))
-        elif self._console.is_terminal:
-            self._console.print(Text(text, style=_STYLES[line.level]))
+        if not self._quiet or line.level != "info":
+            self.outlet.put(*_shown(line))
+
+    def conclude(self, *words: str, style: str = "red") -> None:
+        """Show the last words, why all was not well, and wait until everything was taken; not long if it is not."""
+        for word in words:
+            self.outlet.put(clean(word, 2000), style, last=True)
+        self.outlet.close()
+
+    def _say_stray(self, text: str) -> None:
+        self.outlet.put(clean(text, 2000))
+
+    def _show(self, text: str, style: str) -> None:
+        if self._console.is_terminal:
+            self._console.print(Text(text, style=style))
         else:
             # one line whatever its length, for cron and journald
-            sys.stderr.write(text + "\n")
-            sys.stderr.flush()
+            self.outlet.sink.write(text + "\n")
+
+    @staticmethod
+    def _unshown(count: int) -> tuple[str, str]:
+        return _shown(LogLine(level="warning", message=f"{count:,} lines were not shown: nobody took them here"))
 
     async def follow(self, supervisor: Supervisor) -> None:
         """Show the recording until cancelled."""
@@ -69,16 +94,28 @@ class View:
 
     async def _draw(self, supervisor: Supervisor) -> None:
         samples = deque([sample(supervisor.pairs)], maxlen=int(_WINDOW / _REFRESH))
-        with Live(console=self._console, auto_refresh=False, transient=True) as live:
-            self._live = live
-            try:
-                while True:
-                    await asyncio.sleep(_REFRESH)
-                    samples.append(sample(supervisor.pairs))
-                    recent = progress(samples[0], samples[-1])
-                    live.update(draw(supervisor, samples[-1], recent), refresh=True)
-            finally:
-                self._live = None
+        try:
+            while True:
+                await asyncio.sleep(_REFRESH)
+                samples.append(sample(supervisor.pairs))
+                recent = progress(samples[0], samples[-1])
+                self.outlet.draw(functools.partial(self._refresh, draw(supervisor, samples[-1], recent)))
+        finally:
+            self.outlet.draw(self._clear)
+
+    def _refresh(self, picture: RenderableType) -> None:
+        if self._live is None:
+            # its own threads and stand-ins would wait for the terminal
+            self._live = Live(
+                console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
+            self._live.start()
+        self._live.update(picture, refresh=True)
+
+    def _clear(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     async def _log_minutes(self, supervisor: Supervisor) -> None:
         before = sample(supervisor.pairs)
@@ -87,6 +124,16 @@ class View:
             after = sample(supervisor.pairs)
             self.log(LogLine(level="info", message=summary_line(after, progress(before, after))))
             before = after
+
+
+def _shown(line: LogLine) -> tuple[str, str]:
+    """A line's text and its style."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    where = f" [{line.conn}]" if line.conn is not None else ""
+    text = f"{stamp} {line.level}{where} {clean(line.message, 2000)}"
+    if line.cure:
+        text += f" -- {clean(line.cure, 1000)}"
+    return text, _STYLES[line.level]
 
 
 def summary_line(now: Sample, recent: Progress) -> str:

@@ -37,16 +37,16 @@ def record(
     wanted: Sequence[Wanted],
     options: RecordOptions,
     *,
+    view: View,
     shard: Shard | None = None,
-    quiet: bool = False,
 ) -> Outcome:
     """Record what is `wanted` into `options.out` and return what it came to.
 
     Args:
         wanted: catalogue feeds, YAML files, URLs, or `demo`.
         options: how to record.
+        view: shows what happens.
         shard: which share of the symbols to record.
-        quiet: show warnings and errors only.
 
     Raises:
         ConfigError: a target or an option cannot be used.
@@ -69,7 +69,6 @@ def record(
         check_descriptors(plans, max(len(options.cpus), 1))
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
-            view = View(quiet=quiet)
             needed = memory.need_of(plans, receivers=max(len(options.cpus), 1), asked=options.ring_size)
             if (short := memory.shortage(needed)) is not None:
                 view.log(LogLine(level="warning", message=short, cure=memory.CURE))

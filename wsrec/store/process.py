@@ -541,6 +541,7 @@ class Writer:
         status, since = self._status.writer, self._waiting_since
         status["heartbeat"] = time.monotonic_ns()
         status["journal_lag_ns"] = 0 if since is None else int((time.monotonic() - since) * 1e9)
+        child.flush()
 
     def _on_disk_trouble(self, trouble: bool) -> None:
         self._status.writer["disk_trouble"] = trouble
@@ -647,6 +648,7 @@ def _may_be_there(folder: Path) -> bool:
 
 def main() -> int:
     """Run one writer; the job comes on standard input."""
+    child.never_wait()
     try:
         job = child.read_job(WriterJob)
     except msgspec.DecodeError as error:

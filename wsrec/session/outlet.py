@@ -1,0 +1,274 @@
+"""What a recording writes for its operator, written by a thread that nothing else waits for.
+
+A terminal takes nothing after Ctrl-S, a pipe nothing while `less` or a hung reader is behind it, and write(2) then
+waits for as long. Whoever supervises a recording must not: it reads what its children say, and ends them when it is
+told to. So lines wait here, up to a limit. What goes beyond it is counted, and the count is shown in its place once the
+rest was taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import select
+import stat
+import sys
+import termios
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, TextIO
+
+# characters that wait: some twenty thousand lines
+_LIMIT = 4 << 20
+_PIECE = select.PIPE_BUF
+_LOOK_SECONDS = 0.02
+# how long an end waits for a terminal, or for a log's reader, that takes nothing (s)
+LOG_PATIENCE = 1.0
+# and for the reader of a result: a program that asked for it may be busy
+RESULT_PATIENCE = 10.0
+
+
+class Sink(io.TextIOBase):
+    """A standard stream without a buffer of its own, which an end would have to flush, and wait.
+
+    Args:
+        stream: the stream; None, where the process was started without one, takes everything and shows nothing.
+
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+        self._written = 0
+        try:
+            self._fd = -1 if stream is None else stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            # no file of the system's, as where a test captures it
+            self._fd = -1
+        if self._fd >= 0 and stream is not None:
+            # what was printed before comes first
+            stream.flush()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The stream's encoding."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        """Write all of it, however long that takes.
+
+        Raises:
+            OSError: nobody is there any more.
+
+        """
+        if self._fd < 0:
+            if self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
+            return len(text)
+        data = memoryview(text.encode(self.encoding, "backslashreplace"))
+        while data:
+            # a piece at a time, so that it shows whether it is taken
+            try:
+                count = os.write(self._fd, data[:_PIECE])
+            except BlockingIOError:
+                # another process that has it, too, made it so
+                waiting = select.poll()
+                waiting.register(self._fd, select.POLLOUT)
+                waiting.poll()
+                continue
+            self._written += count
+            data = data[count:]
+        return len(text)
+
+    def taken(self) -> tuple[int, int]:
+        """Changes whenever something is taken: bytes written, and bytes that wait in the system."""
+        waiting = bytearray(4)
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                is_pipe = stat.S_ISFIFO(os.fstat(self._fd).st_mode)
+                fcntl.ioctl(self._fd, termios.FIONREAD if is_pipe else termios.TIOCOUTQ, waiting)
+        return self._written, int.from_bytes(waiting, sys.byteorder)
+
+    def is_same_as(self, other: Sink) -> bool:
+        """Whether both lead to one terminal, pipe or file."""
+        if self._fd < 0 or other._fd < 0:
+            return False
+        return os.path.sameopenfile(self._fd, other._fd)
+
+
+class _Line(NamedTuple):
+    text: str
+    style: str
+
+
+class Outlet:
+    """Lines on their way to a standard stream. They are shown in order, by a thread of its own; nobody else waits.
+
+    Args:
+        stream: where they go.
+        show: shows one, called in that thread with its text and its style; None: as it is.
+        unshown: the text and the style of the line that says how many lines were not shown.
+        limit: characters that wait at most.
+
+    Attributes:
+        sink: the stream, for who shows lines in another way.
+        given_up: whether it took nothing at the end.
+
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None,
+        show: Callable[[str, str], None] | None = None,
+        unshown: Callable[[int], tuple[str, str]] = lambda count: (f"{count:,} lines were not shown", ""),
+        *,
+        limit: int = _LIMIT,
+    ) -> None:
+        self.sink = Sink(stream)
+        self.given_up = False
+        self._show = show or self._write
+        self._say_unshown = unshown
+        self._limit = limit
+        self._lines: deque[_Line] = deque()
+        self._held = 0
+        self._unshown = 0
+        self._picture: Callable[[], None] | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def put(self, text: str, style: str = "", *, last: bool = False) -> None:
+        """Have a line shown, or counted where too many wait; one of the `last` words is never only counted."""
+        with self._changed:
+            if self._closing:
+                return
+            # none is shown before the count of those that were not
+            if not last and (self._unshown or self._held + len(text) > self._limit) and self._lines:
+                self._unshown += 1
+                return
+            if self._unshown:
+                self._add(*self._count())
+            self._add(text, style)
+            self._wake()
+
+    def draw(self, picture: Callable[[], None]) -> None:
+        """Have `picture` called in the thread, after the lines that wait, in place of one that waits too."""
+        with self._changed:
+            if not self._closing:
+                self._picture = picture
+                self._wake()
+
+    def close(self, patience: float = LOG_PATIENCE) -> None:
+        """Wait until everything was taken; give up once nothing was for `patience` seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+            if self._thread is None:
+                return
+        before, deadline = self.sink.taken(), time.monotonic() + patience
+        while not self._done.wait(_LOOK_SECONDS):
+            now = self.sink.taken()
+            if now != before:
+                before, deadline = now, time.monotonic() + patience
+            elif time.monotonic() >= deadline:
+                self.given_up = True
+                return
+
+    def _add(self, text: str, style: str) -> None:
+        self._lines.append(_Line(text, style))
+        self._held += len(text)
+
+    def _count(self) -> tuple[str, str]:
+        count, self._unshown = self._unshown, 0
+        return self._say_unshown(count)
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            # at the end it may wait for a terminal: nothing waits for it
+            self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
+            self._thread.start()
+        self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            while (job := self._next()) is not None:
+                job()
+        except OSError:
+            # the reader has gone (`| head`), or the terminal: there is nobody left to tell
+            pass
+        finally:
+            with self._changed:
+                self._closing = True
+                self._lines.clear()
+                self._picture = None
+            self._done.set()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            while not self._lines and not self._unshown and self._picture is None:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            if not self._lines and not self._unshown:
+                picture, self._picture = self._picture, None
+                return picture
+            if not self._lines:
+                self._add(*self._count())
+            line = self._lines.popleft()
+            self._held -= len(line.text)
+            return lambda: self._show(*line)
+
+    def _write(self, text: str, style: str) -> None:
+        self.sink.write(text + "\n")
+
+
+class Stray(io.TextIOBase):
+    """Stands in for standard error: what nobody knows to say otherwise, a warning of Python's, is shown in its turn."""
+
+    def __init__(self, put: Callable[[str], None], sink: Sink) -> None:
+        super().__init__()
+        self._put = put
+        self._sink = sink
+        self._begun = ""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of the stream behind it."""
+        return self._sink.encoding
+
+    def isatty(self) -> bool:
+        """Whether the stream behind it is a terminal."""
+        return self._sink.isatty()
+
+    def write(self, text: str) -> int:
+        """Show its whole lines; what follows the last of them waits for its end."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._put(line)
+        return len(text)
+
+
+def print_result(text: str, log: Outlet | None = None) -> None:
+    """Print a result on standard output, which one that is merely slow gets whole; one that takes nothing is given up.
+
+    Args:
+        text: the result.
+        log: where the words before it went: a terminal or pipe that was given up is not waited for again.
+
+    """
+    result = Outlet(sys.stdout)
+    result.put(text, last=True)
+    patience = LOG_PATIENCE if result.sink.isatty() else RESULT_PATIENCE
+    if log is not None and log.given_up and result.sink.is_same_as(log.sink):
+        patience = 0.0
+    result.close(patience)
