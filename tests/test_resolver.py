@@ -199,3 +199,64 @@ class TestKept:
             time.sleep(0.01)
         server.error = socket.gaierror(socket.EAI_AGAIN, "broken")
         assert ips(names.resolve_blocking("h.test", 1)) == ["127.0.0.9", "::9"]
+
+
+class TestWorked:
+    """What the name server does not give any more, and did work."""
+
+    @pytest.fixture
+    def given(self, monkeypatch) -> list[str]:
+        given = ["127.0.0.9"]
+
+        def answered() -> Sequence[str]:
+            if not given:
+                raise socket.gaierror(socket.EAI_AGAIN, "broken")
+            return list(given)
+
+        monkeypatch.setattr(socket, "getaddrinfo", names({"x.test": answered}))
+        return given
+
+    def test_it_is_told_beside_an_answer_without_it_and_beside_a_kept_one(self, given):
+        names = Resolver()
+        (address,) = names.resolve_blocking("x.test", 1).addresses
+        names.worked("x.test", address)
+        assert names.resolve_blocking("x.test", 1).worked is None
+        given[:] = ["127.0.0.10"]
+        time.sleep(0.02)
+        found = names.resolve_blocking("x.test", 2)
+        assert (ips(found), found.age) == (["127.0.0.10"], None)
+        assert found.worked.address.sockaddr == ("127.0.0.9", 2)
+        # since it worked, and since the name server gave it
+        assert 0.02 <= found.worked.ago <= found.worked.age
+        given.clear()
+        found = names.resolve_blocking("x.test", 2)
+        assert ips(found) == ["127.0.0.10"]
+        assert found.trouble == "broken"
+        assert found.worked.address.ip == "127.0.0.9"
+
+    def test_only_the_last_one_is(self, given):
+        names = Resolver()
+        for n in (9, 10, 11):
+            given[:] = [f"127.0.0.{n}"]
+            (address,) = names.resolve_blocking("x.test", 1).addresses
+            if n < 11:
+                names.worked("x.test", address)
+        assert names.resolve_blocking("x.test", 1).worked.address.ip == "127.0.0.10"
+
+    def test_using_it_does_not_make_it_an_answer_of_now(self, given):
+        names = Resolver()
+        (address,) = names.resolve_blocking("x.test", 1).addresses
+        names.worked("x.test", address)
+        given[:] = ["127.0.0.10"]
+        time.sleep(0.02)
+        names.resolve_blocking("x.test", 1)
+        names.worked("x.test", address)
+        found = names.resolve_blocking("x.test", 1)
+        assert found.worked.ago < found.worked.age
+        assert found.worked.age >= 0.02
+
+    def test_a_literal_is_not_remembered(self):
+        names = Resolver()
+        (address,) = names.resolve_blocking("127.0.0.1", 1).addresses
+        names.worked("127.0.0.1", address)
+        assert not names._worked

@@ -444,9 +444,110 @@ class TestAddress:
             await life.until(life.reader.received)
             await life.stop()
             assert [one["address"] for one in life.events(EventKind.CONNECT)] == ["127.0.0.1", "127.0.0.2"]
+            (lost,) = life.events(EventKind.LOST_INTERVAL)
+            # it was connected, and silent
+            assert lost["reason"] == "silent: no message for 0.2 s"
 
         with RawExchange(silent) as one, RawExchange(lively, ("127.0.0.2", one.port)):
             asyncio.run(run(f"ws://localhost:{one.port}/ws"))
+
+    @pytest.mark.parametrize("fault", ["403", "hangs up", "breaks soon"])
+    def test_while_one_is_untried_none_is_waited_for(self, monkeypatch, fault):
+        bad, good = [f"127.0.2.{n}" for n in range(1, 12)], "127.0.2.12"
+        accepted: list[str] = []
+
+        def fails(sock: socket.socket) -> None:
+            accepted.append(sock.getsockname()[0])
+            if fault == "breaks soon":
+                answer(sock, text("something"))
+                return
+            request(sock)
+            if fault == "403":
+                sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        def works(sock: socket.socket) -> None:
+            answer(sock, text("at last") + b"\x88\x02\x03\xe8")
+
+        async def run(url: str) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({"many.test": [*bad, good]}))
+            life = Life(url)
+            await asyncio.wait_for(life.task, 30)
+            life.reader.take()
+            assert accepted == bad
+            assert life.events(EventKind.CONNECT)[-1]["address"] == good
+            waits = [failed["retry_s"] for failed in life.events(EventKind.CONNECT_FAILED)]
+            assert [wait is not None and wait < 0.3 for wait in waits] == [True] * len(bad)
+
+        with RawExchange(works, (good, 0)) as server, contextlib.ExitStack() as stack:
+            for ip in bad:
+                stack.enter_context(RawExchange(fails, (ip, server.port)))
+            asyncio.run(run(f"ws://many.test:{server.port}/ws"))
+
+    def test_once_all_have_failed_the_waits_grow(self, monkeypatch):
+        async def run(url: str) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({"two.test": ["127.0.0.1", "127.0.0.2"]}))
+            life = Life(url)
+            waits = [each["retry_s"] for each in await life.until(lambda: life.events(EventKind.CONNECT_FAILED)[3:4])]
+            await life.stop()
+            assert waits[0] > 0.4
+
+        with RawExchange(closes) as one, RawExchange(closes, ("127.0.0.2", one.port)):
+            asyncio.run(run(f"ws://two.test:{one.port}/ws"))
+
+    def test_what_comes_after_tcp_has_time_of_its_own(self, monkeypatch):
+        # half of it is TCP's while there are others
+        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 1.0)
+
+        def slow(sock: socket.socket) -> None:
+            time.sleep(0.4)
+            answer(sock, text("at last") + b"\x88\x02\x03\xe8")
+
+        async def run(url: str) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({"two.test": ["127.0.0.2", "127.0.0.1"]}))
+            life = Life(url)
+            await asyncio.wait_for(life.task, 20)
+            life.reader.take()
+            assert life.events(EventKind.CONNECT_FAILED) == []
+
+        with RawExchange(slow) as server, black_hole("127.0.0.2", server.port):
+            asyncio.run(run(f"ws://two.test:{server.port}/ws"))
+
+    @pytest.mark.parametrize("then", ["a dead one", "a dead one, and then nothing"])
+    def test_the_one_that_worked_is_used_where_the_name_server_gives_a_dead_one(self, monkeypatch, then):
+        monkeypatch.setattr(keeper, "_PROVEN", 0.1)
+        host = f"{then.count(',')}.flip.test"
+        known = ["127.0.0.1"]
+
+        def found() -> list[str]:
+            if not known:
+                raise socket.gaierror(socket.EAI_AGAIN, "broken")
+            return list(known)
+
+        def handler(sock: socket.socket) -> None:
+            if server.accepted == 3:
+                answer(sock, text("again") + b"\x88\x02\x03\xe8")
+                return
+            answer(sock, text("something") * 2)
+            time.sleep(0.3)
+            if server.accepted == 1:
+                known[:] = ["127.0.0.9"]
+            elif "nothing" in then:
+                known.clear()
+            sock.sendall(b"\x88\x02\x03\xe9")
+
+        async def run(url: str) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", names({host: found}))
+            life = Life(url)
+            await asyncio.wait_for(life.task, 30)
+            life.reader.take()
+            connects = life.events(EventKind.CONNECT)
+            assert [one["address"] for one in connects] == ["127.0.0.1"] * 3
+            assert [one["dns_age_s"] is None for one in connects] == [True, False, False]
+            # the end of the connections before, and nothing that could not be connected to
+            assert [one["cause"] for one in life.events(EventKind.CONNECT_FAILED)] == ["closed"] * 2
+
+        with RawExchange(handler) as server:
+            asyncio.run(run(f"ws://{host}:{server.port}/ws"))
 
     def test_one_that_brought_something_may_be_silent_for_ever(self, monkeypatch):
         monkeypatch.setattr(watch, "FIRST_MESSAGE", 0.1)

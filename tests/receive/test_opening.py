@@ -134,6 +134,18 @@ class TestSeveral:
         run(many())
         assert descriptors() <= before
 
+    def test_one_that_had_hardly_any_time_has_not_failed(self, run):
+        history = AddressHistory()
+        with black_hole("127.0.0.2") as hole, black_hole("127.0.0.3", hole):
+
+            async def wait() -> None:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(1.5 * order.ATTEMPT_DELAY):
+                        await opening.connect([at("127.0.0.2", hole), at("127.0.0.3", hole)], None, history)
+
+            run(wait())
+        assert history.tried == {"127.0.0.2": "timeout"}
+
     def test_the_time_is_shared_while_another_has_not_failed(self, port):
         history = AddressHistory()
         both = at("127.0.0.1", port), at("127.0.0.2", port)
