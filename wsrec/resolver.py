@@ -9,6 +9,9 @@ The last good answer is kept. It is used where a look-up fails or does not answe
 and also where the name is said not to exist: an exchange's DNS breaks in either way, its addresses seldom change within
 days, and TLS proves who answers there. How old it is is told.
 
+An answer can be wrong, too. So the address that worked last is remembered beside the answers, and given along with one
+that has it not: whoever connects may come back to it where those of the answer do not work.
+
 A literal address is no name: it is answered at once, without a thread.
 """
 
@@ -53,6 +56,21 @@ class Address(NamedTuple):
         return int(self.sockaddr[1])
 
 
+class Worked(NamedTuple):
+    """An address that has worked, and which the name server does not give any more.
+
+    Attributes:
+        address: it.
+        ago: seconds since it worked.
+        age: seconds since the name server gave it.
+
+    """
+
+    address: Address
+    ago: float
+    age: float
+
+
 class Found(NamedTuple):
     """What a host's name stands for.
 
@@ -61,6 +79,7 @@ class Found(NamedTuple):
         age: seconds since the name server gave this answer, where it is a kept one; else None.
         trouble: why a kept one had to do; None where it had not.
         news: whether it is the first kept one since the last look-up that was answered.
+        worked: the address that worked last, where it is not one of them.
 
     """
 
@@ -68,6 +87,7 @@ class Found(NamedTuple):
     age: float | None = None
     trouble: str | None = None
     news: bool = False
+    worked: Worked | None = None
 
 
 class NoAnswerError(socket.gaierror):
@@ -102,6 +122,8 @@ class Resolver:
         self._lock = threading.Lock()
         self._running: dict[str, _LookUp] = {}
         self._kept: dict[str, tuple[tuple[Address, ...], float]] = {}
+        # by host, the address that worked last, without a port; when it worked, and when the name server gave it
+        self._worked: dict[str, tuple[Address, float, float]] = {}
         # hosts of which a kept answer was given since the last look-up that was answered
         self._troubled: set[str] = set()
 
@@ -136,6 +158,18 @@ class Resolver:
         look_up = self._begin(host)
         concurrent.futures.wait((look_up.outcome,), self._patience(host, look_up, timeout))
         return self._conclude(host, port, look_up)
+
+    def worked(self, host: str, address: Address) -> None:
+        """An address of `host` has brought what was asked for; it is forgotten where `host` is no name."""
+        bare = _at_port(address, 0)
+        moment = time.monotonic()
+        with self._lock:
+            addresses, since = self._kept.get(host, ((), 0.0))
+            before = self._worked.get(host)
+            if bare in addresses:
+                self._worked[host] = bare, moment, since
+            elif before is not None and before[0] == bare:
+                self._worked[host] = before[0], moment, before[2]
 
     def _begin(self, host: str) -> _LookUp:
         """The look-up of `host` that is under way, or a new one."""
@@ -173,7 +207,9 @@ class Resolver:
                 self._kept[host] = outcome, time.monotonic()
                 self._troubled.discard(host)
                 if len(self._kept) > _KEPT_MOST:
-                    del self._kept[next(iter(self._kept))]
+                    oldest = next(iter(self._kept))
+                    del self._kept[oldest]
+                    self._worked.pop(oldest, None)
         look_up.outcome.set_result(outcome)
 
     def _patience(self, host: str, look_up: _LookUp, timeout: float | None) -> float | None:
@@ -191,7 +227,7 @@ class Resolver:
         if look_up.outcome.done():
             outcome = look_up.outcome.result()
             if not isinstance(outcome, _Trouble):
-                return Found(_with_port(outcome, port))
+                return Found(_with_port(outcome, port), worked=self._besides(host, port, outcome))
             number, words = outcome
         else:
             waited = time.monotonic() - look_up.began
@@ -207,7 +243,16 @@ class Resolver:
             news = host not in self._troubled
             self._troubled.add(host)
         addresses, since = kept
-        return Found(_with_port(addresses, port), time.monotonic() - since, words, news)
+        besides = self._besides(host, port, addresses)
+        return Found(_with_port(addresses, port), time.monotonic() - since, words, news, besides)
+
+    def _besides(self, host: str, port: int, addresses: tuple[Address, ...]) -> Worked | None:
+        """The address that worked last, where it is not one of these."""
+        address, at, since = self._worked.get(host, (None, 0.0, 0.0))
+        if address is None or address in addresses:
+            return None
+        moment = time.monotonic()
+        return Worked(_at_port(address, port), moment - at, moment - since)
 
 
 def _literal(host: str, port: int) -> Found | None:
@@ -230,7 +275,11 @@ def _addresses(found: list[Any]) -> tuple[Address, ...]:
 
 
 def _with_port(addresses: tuple[Address, ...], port: int) -> tuple[Address, ...]:
-    return tuple(Address(one.family, (one.sockaddr[0], port, *one.sockaddr[2:])) for one in addresses)
+    return tuple(_at_port(one, port) for one in addresses)
+
+
+def _at_port(address: Address, port: int) -> Address:
+    return Address(address.family, (address.sockaddr[0], port, *address.sockaddr[2:]))
 
 
 RESOLVER = Resolver()

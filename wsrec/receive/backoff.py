@@ -10,6 +10,8 @@ from wsrec.http.retry import LONGEST as LONGEST_LIMITED
 FIRST = 0.5
 LONGEST = 30.0
 AT_ONCE = 0.1
+# Before an address that has not been tried: how many attempts a host gets is the gate's to say
+_ELSEWHERE = (0.1, 0.25)
 # What was refused for good (HTTP 403, a certificate) may be let in later, while others are recorded
 REFUSED = 180.0
 # By cause (`Failure.cause`): who says that we come too often is not asked again within a minute, and a certificate that
@@ -21,7 +23,8 @@ class Backoff:
     """Doubling waits (s), each cause's its own, each cut by up to a half at random so that not all come back at once.
 
     They go from 0.5 to 30; after `limited` from 120 to 3600, after `certificate` from 300 to 600. A connection that had
-    proved itself is opened again within 0.1 (`at_once`).
+    proved itself is opened again within 0.1 (`at_once`), and an address that has not been tried is within 0.25
+    (`elsewhere`).
 
     Args:
         chance: where the randomness comes from.
@@ -47,6 +50,11 @@ class Backoff:
         """The wait (s) before the first attempt after a connection that had proved itself: every message is missed."""
         self.attempts += 1
         return self._chance.uniform(0.0, AT_ONCE)
+
+    def elsewhere(self) -> float:
+        """The wait (s) before the first attempt at another address: what that one does is not known yet."""
+        self.attempts += 1
+        return self._chance.uniform(*_ELSEWHERE)
 
     def refused(self, at_least: float | None = None) -> float:
         """The wait (s) before what was refused for good is tried again: always as long, a half of it at random."""

@@ -33,7 +33,7 @@ from wsrec.receive.token import address as address_now
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.receive.watch import Quiet, Watch
-from wsrec.resolver import RESOLVER, Address, Found, NoAnswerError
+from wsrec.resolver import RESOLVER, Address, Found, NoAnswerError, Worked
 from wsrec.ring import remains
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
@@ -54,6 +54,9 @@ BACKLOG_TIMEOUT = 20.0
 _LAST_READS = 64
 # Each look costs a wake-up, and a writer that is behind gives back megabytes at a time
 _FULL_POLL = 0.005
+# How long an address that worked may be connected to although the name server does not give it any more (s): TLS proves
+# who answers there, and without it the address may by then be somebody else's
+_KEPT_PROVED, _KEPT_UNPROVED = 86_400.0, 300.0
 # How often an end looks whether there is still something to wait for
 _END_POLL = 0.1
 
@@ -120,6 +123,8 @@ class Connection:
         self.opened_at = 0
         self.address: Address | None = None
         self.proxy: Proxy | None = None
+        # which the addresses are of
+        self._host = ""
         self.ring = ring
         self._producer = producer
         self._waiting = waiting
@@ -308,17 +313,21 @@ class Connection:
         self._step = _Step.LOOK_UP
         began = now()
         found = await self._look_up(uri)
-        self._history.begin(found.addresses)
+        kept = self._kept(found, uri)
+        self._history.begin(found.addresses, None if kept is None else kept.address)
         self._step = _Step.CONNECT
         timings: dict[str, Any] = {"resolve_ns": now() - began, "dns_age_s": found.age}
         try:
-            async with asyncio.timeout(opening.time_limit(self._history)):
-                await self._dial(url, uri, found.addresses, timings)
+            async with asyncio.timeout(opening.time_limit(self._history)) as limit:
+                await self._dial(url, uri, limit, timings)
         except TimeoutError:
             if self._handshake is not None:
                 # who refuses and does not come to an end has refused
                 self._handshake.give_up()
             raise self.waits_for from None
+        if kept is not None and self.address == kept.address:
+            timings["dns_age_s"] = kept.age
+            self._tell_outlived(kept)
         self._producer.event(
             EventKind.CONNECT,
             conn=self.plan.conn,
@@ -341,51 +350,73 @@ class Connection:
         """The addresses to connect to: the host's, or those of the proxy, which alone looks the host up."""
         proxy = self.proxy
         if proxy is None:
-            host, found = uri.host, await RESOLVER.resolve(uri.host, uri.port)
+            self._host, found = uri.host, await RESOLVER.resolve(uri.host, uri.port)
         else:
             with blaming(proxy):
-                host, found = proxy.host, await RESOLVER.resolve(proxy.host, proxy.port)
+                self._host, found = proxy.host, await RESOLVER.resolve(proxy.host, proxy.port)
         if found.news:
-            self._tell_kept(host, found)
+            self._tell_kept(found)
         return found
 
-    async def _reach(self, addresses: Sequence[Address], uri: WebSocketURI) -> Reached:
+    def _kept(self, found: Found, uri: WebSocketURI) -> Worked | None:
+        """The address to come back to where those that the name server gives do not work."""
+        # a proxy is told the way, and maybe a password, before any certificate is shown
+        most = _KEPT_PROVED if uri.secure and self.proxy is None else _KEPT_UNPROVED
+        return found.worked if found.worked is not None and found.worked.ago < most else None
+
+    def worked(self) -> None:
+        """What it is connected to, or was last, has brought what was asked for."""
+        if self.address is not None:
+            RESOLVER.worked(self._host, self.address)
+
+    async def _reach(self, addresses: Sequence[Address], uri: WebSocketURI, limit: asyncio.Timeout) -> Reached:
         """A socket that leads to the host: connected to it, or to a proxy that has made a way through."""
         self._step = _Step.CONNECT
         proxy = self.proxy
         if proxy is None:
             reached = await opening.connect(addresses, self._waiting.prepare, self._history)
             self.address = reached.address
+            opening.grant(limit)
             return reached
         with blaming(proxy):
             reached = await opening.connect(addresses, self._waiting.prepare, self._history)
             self.address = reached.address
+            opening.grant(limit)
             self._step = _Step.PROXY
             await through(reached.sock, proxy, uri.host, uri.port)
         return reached
 
-    def _tell_kept(self, host: str, found: Found) -> None:
+    def _tell_kept(self, found: Found) -> None:
         """Say that an old answer of the name server has to do."""
         age = duration(None if found.age is None else found.age * 1e9)
-        what = f"cannot resolve {host!r}: {found.trouble}; its addresses of {age} ago are used"
+        what = f"cannot resolve {self._host!r}: {found.trouble}; its addresses of {age} ago are used"
         child.warn(what, "check DNS: /etc/resolv.conf, and the way to the name servers there", conn=self.plan.conn)
+
+    def _tell_outlived(self, kept: Worked) -> None:
+        """Say that the address is none that the name server gives now."""
+        ago = duration(kept.ago * 1e9)
+        what = (
+            f"{self._host!r} is no longer {kept.address.ip} by the name server, whose addresses do not work: it worked "
+        )
+        what += f"{ago} ago, and is used"
+        child.warn(what, f"nothing to do if it is rare; else check DNS for {self._host}", conn=self.plan.conn)
 
     def _shaken(self) -> Handshake:
         assert self._handshake is not None
         return self._handshake
 
-    async def _dial(self, url: str, uri: WebSocketURI, addresses: Sequence[Address], timings: dict[str, Any]) -> None:
+    async def _dial(self, url: str, uri: WebSocketURI, limit: asyncio.Timeout, timings: dict[str, Any]) -> None:
         """From the host's addresses to an open WebSocket."""
         conn = self.plan.conn
         resolved = now()
-        reached = await self._reach(addresses, uri)
+        reached = await self._reach(self._history.known, uri, limit)
         connected = now()
         self._step = _Step.TLS
         try:
             self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
         except KtlsRefused:
             # what refused it is remembered; another mode needs a connection of its own
-            reached = await self._reach((reached.address,), uri)
+            reached = await self._reach((reached.address,), uri, limit)
             self._step = _Step.TLS
             self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
         secured = now()

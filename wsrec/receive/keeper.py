@@ -203,6 +203,8 @@ class Keeper:
         self._backoff = Backoff()
         self.wanted_since = 0
         self._lost_since: Since | None = None
+        # why what is missing since then is missing, where it was connected at first
+        self._lost_why = ""
         self._opened_since = 0.0
         self._proved_at = 0
         # when the successor was known to have everything, on the loop's clock
@@ -215,6 +217,7 @@ class Keeper:
         self._cut: asyncio.TimerHandle | None = None
         # since when the active connection brings nothing
         self._silent_since: int | None = None
+        self._silent_why = ""
         # the same of a connection that is not the active one yet
         self._early_wish: tuple[int, str] | None = None
         # connections that the end has begun to close already
@@ -306,7 +309,7 @@ class Keeper:
             # its successor is to go elsewhere
             self._history.failed(side.address, "silent")
         if side is self._active:
-            self._silent_since = since
+            self._silent_since, self._silent_why = since, f"silent: {reason}"
         self.renew(conn, reason)
 
     def settled(self, order: child.Settled) -> None:
@@ -357,7 +360,8 @@ class Keeper:
         if self._active is None and self._lost_since is None and not self._finished and not open_sides:
             self._lost_since = Since(self.wanted_since, loss.WANTED)
         if self._lost_since is not None:
-            reason = "not connected before the session's end"
+            reason = f"{self._lost_why}; " if self._lost_why else ""
+            reason += "not connected before the session's end"
             self._lost(self._last_active, self._lost_since, reason, loss.SESSION_END, now())
 
     async def _keep(self, stop: asyncio.Future[Any], active: Connection) -> None:
@@ -400,9 +404,7 @@ class Keeper:
             wait: float | None
             if not refused:
                 self._prospects.hope(self)
-                # another address need not wait for what this one wants, unless all of the host counts how often we come
-                elsewhere = self._history.fresh and failure.cause != "limited"
-                wait = backoff.next() if elsewhere else backoff.next(failure.retry_after, failure.cause)
+                wait = self._wait_after(failure, backoff)
             elif self._prospects.give_up(self):
                 wait = None
             else:
@@ -421,6 +423,13 @@ class Keeper:
                 return
             if self._active is None:
                 backoff = self._backoff
+
+    def _wait_after(self, failure: Failure, backoff: Backoff) -> float:
+        """The wait (s) after a failed attempt, or a connection that did not last."""
+        # another address need not wait for what this one wants, unless all of the host counts how often we come
+        if self._history.untried and failure.cause != "limited":
+            return backoff.elsewhere()
+        return backoff.next(failure.retry_after, failure.cause)
 
     async def _wait(self, seconds: float) -> None:
         await self._prospects.wait(seconds)
@@ -460,10 +469,11 @@ class Keeper:
         if side.address is None:
             return
         broke = isinstance(side.reason_of_end(), TimeoutError) if side.ended else False
+        if proven and side.proved and self._silent_since is None:
+            self._history.worked(side.address)
+            side.worked()
         if not proven or broke:
             self._history.failed(side.address, "lost")
-        elif side.proved and self._silent_since is None:
-            self._history.worked(side.address)
 
     def _forgo_compression(self, conn: int, refused: CompressionRefused) -> None:
         """Offer none any more: every exchange also sends messages as they are."""
@@ -519,7 +529,7 @@ class Keeper:
             self.was_connected = True
             self._prospects.hope(self)
             if lost is not None and not ended_beside:
-                self._lost(before, lost, self._died or "not connected", loss.OPENED, new.opened_at)
+                self._lost(before, lost, self._died or self._lost_why or "not connected", loss.OPENED, new.opened_at)
             elif lost is not None:
                 self._tell_replaced(before, new, reason, new.opened_at, lost.time)
         else:
@@ -564,9 +574,9 @@ class Keeper:
         self.failure = self._explain(error, active)
         proven = time.monotonic() - self._opened_since > _PROVEN
         self._judge(active, proven=proven)
-        self._lost_since = Since(active.tear_down(), loss.LAST_BYTE)
+        self._lost_since, self._lost_why = Since(active.tear_down(), loss.LAST_BYTE), ""
         if self._silent_since is not None and self._silent_since < self._lost_since.time:
-            self._lost_since = Since(self._silent_since, loss.LAST_MESSAGE)
+            self._lost_since, self._lost_why = Since(self._silent_since, loss.LAST_MESSAGE), self._silent_why
         self._silent_since = None
         if proven:
             self._backoff.reset()
@@ -576,7 +586,7 @@ class Keeper:
             # how many connections to a host do so at once is the gate's to say
             self._retry_in = self._backoff.at_once()
         else:
-            self._retry_in = self._backoff.next(self.failure.retry_after, self.failure.cause)
+            self._retry_in = self._wait_after(self.failure, self._backoff)
         if self.failure.cause == "limited" and not trying:
             self._gate.shut(self._retry_in)
         beside = next((side for side in self._sides if side.connected and not side.ended), None)

@@ -20,7 +20,8 @@ from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails,
 from wsrec.resolver import Address
 
 CONNECT_TIMEOUT = 10.0
-# The part of it that is given to an address while another one has not failed yet: the next attempt is that one's
+# The part of it that is TCP's while another address has not failed yet: the next attempt is that one's. It is also what
+# TLS and the handshake have in any case, once an address has accepted the connection
 SHARE = 0.5
 # as in `Failure.cause`
 _CAUSES = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timeout", errno.ECONNRESET: "lost"}
@@ -45,7 +46,14 @@ class Reached(NamedTuple):
 
 def time_limit(history: AddressHistory) -> float:
     """Seconds that an attempt may take from its first connect(2) to the end of the WebSocket handshake."""
-    return CONNECT_TIMEOUT * (SHARE if history.fresh > 1 else 1.0)
+    return CONNECT_TIMEOUT * (SHARE if history.untried > 1 else 1.0)
+
+
+def grant(limit: asyncio.Timeout) -> None:
+    """Give TLS and the handshake time of their own, now that an address has accepted the connection."""
+    until = limit.when()
+    assert until is not None
+    limit.reschedule(max(until, asyncio.get_running_loop().time() + CONNECT_TIMEOUT * SHARE))
 
 
 async def connect(
@@ -82,6 +90,8 @@ class _Race:
         self._history = history
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, Reached] = {}
+        # when each of them was begun, on the loop's clock
+        self._begun: dict[int, float] = {}
         self._writable: list[int] = []
         self._woken = asyncio.Event()
         self._codes: list[int] = []
@@ -117,9 +127,13 @@ class _Race:
         self._running.clear()
 
     def _lapse(self) -> None:
-        """The time is up: none of those under way has answered."""
-        for running in self._running.values():
-            self._history.failed(running.address, "timeout")
+        """The time is up: none of those under way has answered. Those that had hardly any of it have not failed."""
+        if not self._running:
+            return
+        middle = (min(self._begun[fileno] for fileno in self._running) + self._loop.time()) / 2
+        for fileno, running in self._running.items():
+            if self._begun[fileno] <= middle:
+                self._history.failed(running.address, "timeout")
 
     def _begin(self, address: Address) -> Reached | None:
         """Begin to connect; what that is at once, if it is."""
@@ -140,6 +154,7 @@ class _Race:
         if code in (errno.EINPROGRESS, errno.EINTR):
             fileno = sock.fileno()
             self._running[fileno] = reached
+            self._begun[fileno] = self._loop.time()
             self._loop.add_writer(fileno, self._on_writable, fileno)
             return None
         return self._judge(reached, code)
