@@ -81,7 +81,8 @@ class TestHttp:
             ("403 Filtered", "does not let exchange.behind-the-proxy.test:443 through: 403 Filtered", True),
             ("405 Method Not Allowed", "does not let exchange.behind-the-proxy.test:443 through: 405", True),
             ("302 Found", "does not let exchange.behind-the-proxy.test:443 through: 302", True),
-            ("429 Slowly", "does not let exchange.behind-the-proxy.test:443 through: 429", False),
+            ("429 Slowly", "is asked too often: 429 Slowly", False),
+            ("418 I'm a teapot", "is asked too often: 418", False),
             ("500 Unable to connect", "cannot reach exchange.behind-the-proxy.test:443: 500 Unable to connect", False),
             ("502 Bad Gateway", "cannot reach exchange.behind-the-proxy.test:443: 502", False),
             ("504 Gateway Timeout", "cannot reach exchange.behind-the-proxy.test:443: 504", False),
@@ -94,6 +95,23 @@ class TestHttp:
         assert str(caught.value).startswith(f"the proxy {proxy.url} {words}")
         assert caught.value.permanent is permanent
         assert caught.value.hint
+
+    @pytest.mark.parametrize(
+        ("answer", "limited", "seconds"),
+        [
+            ("429 Slowly\r\nRetry-After: 100", True, 100),
+            ("429 Slowly\r\nX: y\r\nretry-after:\t 7 ", True, 7),
+            ("429 Slowly\r\nRetry-After: 0", True, None),
+            ("429 Slowly", True, None),
+            ("503 No\r\nRetry-After: 100", False, 100),
+            ("503 No\r\nX-Retry-After: 100", False, None),
+        ],
+    )
+    def test_says_when_to_come_again(self, way, scripted_proxy, answer, limited, seconds):
+        proxy = scripted_proxy(answer=lambda head: f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
+        with pytest.raises(ProxyError) as caught:
+            way(parse_proxy(proxy.url), HOST, 443)
+        assert (caught.value.limited, caught.value.retry_after) == (limited, seconds)
 
     def test_says_that_credentials_are_wanted(self, way, scripted_proxy):
         proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 407 No\r\n\r\n")
@@ -209,7 +227,6 @@ class TestTheProxyItself:
         ("error", "words"),
         [
             (ConnectionRefusedError(111, "Connection refused"), "refused the connection"),
-            (socket.gaierror(-2, "Name or service not known"), "cannot be found: Name or service not known"),
             (TimeoutError(), "did not answer in time"),
             (OSError(113, "No route to host"), "cannot be used: No route to host"),
         ],
@@ -219,6 +236,15 @@ class TestTheProxyItself:
             raise error
         assert str(caught.value) == f"the proxy http://proxy:1 {words}"
         assert caught.value.hint == "check that the proxy runs, and its address: ALL_PROXY"
+
+    @pytest.mark.parametrize(
+        ("code", "hint"), [(socket.EAI_NONAME, "check its spelling in ALL_PROXY"), (socket.EAI_AGAIN, "check DNS")]
+    )
+    def test_of_a_name_that_is_not_found_the_look_up_is_told(self, code, hint):
+        with pytest.raises(ProxyError) as caught, blaming(parse_proxy("http://proxy:1", "ALL_PROXY")):
+            raise socket.gaierror(code, "no answer")
+        assert str(caught.value) == "the proxy http://proxy:1 cannot be resolved: no answer"
+        assert hint in caught.value.hint
 
     def test_is_not_blamed_for_what_this_machine_has_run_out_of(self):
         with pytest.raises(OSError, match="Too many open files") as caught, blaming(parse_proxy("http://proxy:1")):

@@ -53,6 +53,20 @@ class TestThroughAProxy:
         assert caught.value.cause == "proxy"
         assert isinstance(caught.value.__cause__, ProxyError)
 
+    def test_what_it_says_in_the_hosts_place_is_told(self, ask, scripted_proxy):
+        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 200 OK\r\n\r\nhello, world")
+        with pytest.raises(HttpError, match="TLS failed: WRONG_VERSION_NUMBER") as caught:
+            ask(f"https://{HOST}/", proxy.url)
+        words = f"through the proxy {proxy.url}, which may answer in the host's place: HTTPS_PROXY"
+        assert words in str(caught.value)
+
+    @pytest.mark.parametrize(("status", "cause"), [(429, "limited"), (503, "proxy")])
+    def test_it_says_when_to_come_again(self, ask, scripted_proxy, status, cause):
+        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 %d No\r\nRetry-After: 77\r\n\r\n" % status)
+        with pytest.raises(HttpError) as caught:
+            ask(f"https://{HOST}/", proxy.url)
+        assert (caught.value.cause, caught.value.retry_after) == (cause, 77)
+
     def test_one_that_is_not_there_is_named(self, ask):
         with socket.create_server(("127.0.0.1", 0)) as sock:
             port = sock.getsockname()[1]

@@ -17,8 +17,10 @@ from websockets.frames import CloseCode
 
 import wsrec
 from tests.receive.test_receiver import RawExchange, request
+from wsrec.proxy import parse_proxy
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.failure import ClosedByExchangeError, NobodyThereError, NotInTimeError, explain
+from wsrec.receive.tls import NoTlsError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
 
@@ -220,6 +222,25 @@ def test_on_this_machine_nobody_looks_at_the_network(host, error):
     cure = explain(error, host, 9443).cure
     assert not re.search("network|firewall|proxy|host", cure)
     assert "server" in cure
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"),
+        ssl.SSLError(1, "[SSL: INTERNAL_ERROR] internal error"),
+        NoTlsError("the server closed the connection during the TLS handshake"),
+        HandshakeError("the answer is no HTTP: b'hello'", "check the port: something else answers there"),
+    ],
+    ids=str,
+)
+def test_who_answers_through_a_proxy_may_be_the_proxy(error):
+    for word in re.findall(r"SSL: (\w+)", str(error)):
+        error.reason = word
+    failure = explain(error, "x.test", 443, secure=True, proxy=parse_proxy("http://p:1", "HTTPS_PROXY"))
+    assert not re.search(r"\bws://", failure.cure)
+    assert "the proxy may answer in the exchange's place: HTTPS_PROXY" in failure.cure
+    assert "through the proxy http://p:1" in failure.message
 
 
 class TestServers:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from tests.proxies import HOST
+from tests.receive.hosts import names
 from tests.receive.test_keeper import Kept, run
 from tests.receive.test_receiver import plan
 from tests.session.test_proxies import counts, port_of
@@ -23,8 +26,8 @@ def waiting(request, monkeypatch) -> None:
     monkeypatch.setattr(Kept, "waiting", request.param)
 
 
-def kept_through(proxy: str, port: int) -> Kept:
-    return Kept(replace(plan(f"ws://{HOST}:{port}/x"), proxies=ProxyRules(given=proxy)))
+def kept_through(proxy: str, port: int, scheme: str = "ws") -> Kept:
+    return Kept(replace(plan(f"{scheme}://{HOST}:{port}/x"), proxies=ProxyRules(given=proxy)))
 
 
 def of(kept: Kept, kind: EventKind) -> dict[str, Any]:
@@ -71,6 +74,47 @@ class TestThroughAProxy:
             assert failed["message"] == f"the proxy {proxy.url} wants a user name and a password: 407 No"
 
         run(test())
+
+    @pytest.mark.parametrize(
+        ("answer", "cause", "words", "least", "most"),
+        [
+            (b"200 OK\r\n\r\nhello, world", "tls", "TLS failed: WRONG_VERSION_NUMBER", 0, 1),
+            (b"429 No\r\n\r\n", "limited", "is asked too often: 429 No", 60, 120),
+            (b"429 No\r\nRetry-After: 77\r\n\r\n", "limited", "is asked too often: 429 No", 77, 77),
+            (b"503 No\r\nRetry-After: 77\r\n\r\n", "proxy", f"cannot reach {HOST}:99: 503 No", 77, 77),
+        ],
+    )
+    def test_what_it_says_in_the_exchanges_place_is_the_proxys(self, scripted_proxy, answer, cause, words, least, most):
+        proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 " + answer)
+
+        async def test() -> None:
+            kept = kept_through(proxy.url, 99, "wss")
+            failed = await kept.event(EventKind.CONNECT_FAILED)
+            await kept.stop()
+            assert failed["cause"] == cause
+            assert words in failed["message"]
+            assert f"the proxy {proxy.url}" in failed["message"]
+            assert "ws://" not in failed["cure"]
+            assert least <= failed["retry_s"] <= most
+
+        run(test())
+
+    def test_the_end_while_its_name_is_looked_up_names_the_look_up(self, monkeypatch):
+        go_on, asked = threading.Event(), threading.Event()
+        hang = names({"proxy.hangs.test": lambda: asked.set() or (go_on.wait(60) and ["127.0.0.1"])})
+        monkeypatch.setattr(socket, "getaddrinfo", hang)
+
+        async def test() -> None:
+            kept = kept_through("http://proxy.hangs.test:3128", 99)
+            await kept.until(asked.is_set)
+            await kept.stop()
+            failure = kept.keeper.never_open()
+            expected = "the proxy http://proxy.hangs.test:3128 cannot be resolved: the name server has not answered"
+            assert failure.message == expected
+            assert failure.cure.startswith("check DNS")
+
+        run(test())
+        go_on.set()
 
     def test_an_end_in_mid_stream_names_both(self, scripted_proxy, exchange):
         proxy, server = scripted_proxy(), exchange(counts)

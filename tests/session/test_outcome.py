@@ -18,7 +18,7 @@ def summary(messages: int = 5, **more: int) -> SummaryLine:
 
 def outcome(**more: object) -> Outcome:
     counts = dict.fromkeys(("status", "elapsed_ns", "messages", "payload_bytes", "control", "sent"), 0) | dict.fromkeys(
-        ("gaps", "lost_intervals", "refused", "reconnects", "stalls", "restarts"), 0
+        ("gaps", "lost_intervals", "refused", "given_up", "reconnects", "stalls", "restarts"), 0
     )
     values = {
         "finished": True,
@@ -87,6 +87,10 @@ class TestDescribe:
         text = describe(outcome(status=1, finished=False, error="the writer was killed by signal 9"))
         assert "nothing known" not in text
         assert "missing: what was not finished" in text
+
+    def test_what_was_given_up_is_counted(self):
+        text = describe(outcome(status=1, finished=False, given_up=5312, error="given up on a second SIGTERM"))
+        assert "missing: 5,312 frames given up on a second signal, what was not finished" in text
 
     def test_many_files_are_counted(self):
         files = tuple({"path": f"f{index}"} for index in range(8))

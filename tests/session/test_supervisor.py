@@ -62,13 +62,18 @@ class TestSignals:
         finished(work.out)
 
     def test_a_second_one_later_gives_up(self, recording):
-        work = recording()
+        work = recording("--json")
         os.kill(work.child("wsrec.store"), signal.SIGSTOP)
         work.process.send_signal(signal.SIGINT)
         time.sleep(1.5)
         work.process.send_signal(signal.SIGINT)
-        _, log = work.end(1)
-        assert "given up on a second SIGINT" in log
+        output, log = work.end(1)
+        outcome = json.loads(output)
+        assert outcome["given_up"] > 0
+        lost = f"{outcome['given_up']:,} frames that were received and not journalled are lost"
+        assert outcome["error"] == f"given up on a second SIGINT: {lost}"
+        assert outcome["error"] in log
+        assert "signal 9" not in log
 
 
 class TestBusyPoll:
