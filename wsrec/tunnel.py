@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from wsrec import __version__
+from wsrec.http.retry import LIMITED, retry_after
 from wsrec.proxy import Proxy, host_and_port
 
 MAX_HEAD = 64 << 10
@@ -28,12 +29,13 @@ MAX_HEAD = 64 << 10
 _PEEK = 16 << 10
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
+_RETRY_AFTER = re.compile(rb"\nretry-after:([^\r\n]*)", re.IGNORECASE)
 _REASON_SHOWN = 100
 # a shorter user name is part of too many words
 _TELLING = 4
 # the second by the book, the first by tinyproxy
 _UNAUTHENTICATED = frozenset({401, 407})
-_LATER = frozenset({408, 425, 429})
+_LATER = frozenset({408, 425})
 
 # what no proxy can be blamed for
 _OWN = frozenset(
@@ -65,29 +67,45 @@ class ProxyError(OSError):
     Attributes:
         hint: what to do about it.
         permanent: whether trying again cannot help.
+        limited: whether the proxy says that it is asked too often.
+        retry_after: seconds that it asked to wait.
 
     """
 
-    def __init__(self, text: str, hint: str, *, permanent: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        hint: str,
+        *,
+        permanent: bool = False,
+        limited: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(text)
         self.hint = hint
         self.permanent = permanent
+        self.limited = limited
+        self.retry_after = retry_after
 
 
 def unreachable(proxy: Proxy, error: OSError) -> ProxyError:
     """That no connection to the proxy itself could be made, or that it broke before there was a way through."""
+    hint = f"check that the proxy runs, and its address: {proxy.source}"
     match error:
         case ProxyError():
             return error
         case socket.gaierror():
-            what = f"cannot be found: {error.strerror}"
+            what = f"cannot be resolved: {error.strerror}"
+            hint = f"check its spelling in {proxy.source}, and DNS"
+            if error.errno == socket.EAI_AGAIN:
+                hint = "check DNS: /etc/resolv.conf, and the way to the name servers there"
         case ConnectionRefusedError():
             what = "refused the connection"
         case TimeoutError():
             what = "did not answer in time"
         case _:
             what = f"cannot be used: {error.strerror or error}"
-    return ProxyError(f"the proxy {proxy.public} {what}", f"check that the proxy runs, and its address: {proxy.source}")
+    return ProxyError(f"the proxy {proxy.public} {what}", hint)
 
 
 @contextlib.contextmanager
@@ -197,7 +215,7 @@ async def _connect(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
         lines.append(f"Proxy-Authorization: Basic {credentials}")
         secrets = [credentials, proxy.password, *([proxy.username] if len(proxy.username) >= _TELLING else [])]
     await stream.send("\r\n".join([*lines, "", ""]).encode())
-    room, status, reason = MAX_HEAD, 100, b""
+    room, status, reason, head = MAX_HEAD, 100, b"", b""
     while status < 200:
         head = await _head(stream, proxy, room)
         room -= len(head)
@@ -206,7 +224,9 @@ async def _connect(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
             raise _no_proxy(proxy, "HTTP")
         status, reason = int(found[1]), found[2] or b""
     if status >= 300:
-        raise _refused(proxy, host, port, status, _words(reason, secrets))
+        later = _RETRY_AFTER.search(head)
+        wait = None if later is None else retry_after(later[1].decode("latin-1"))
+        raise _refused(proxy, host, port, status, _words(reason, secrets), wait)
 
 
 async def _head(stream: _Stream, proxy: Proxy, most: int) -> bytes:
@@ -234,16 +254,22 @@ async def _head(stream: _Stream, proxy: Proxy, most: int) -> bytes:
             return bytes(head)
 
 
-def _refused(proxy: Proxy, host: str, port: int, status: int, reason: str) -> ProxyError:
+def _refused(
+    proxy: Proxy, host: str, port: int, status: int, reason: str, retry_after: float | None = None
+) -> ProxyError:
     where = host_and_port(host, port)
     said = f"{status} {reason}".rstrip()
     if status in _UNAUTHENTICATED:
         return _unauthenticated(proxy, said)
+    if status in LIMITED:
+        text = f"the proxy {proxy.public} is asked too often: {said}"
+        hint = f"open fewer connections through it, wait, or take another proxy: {proxy.source}"
+        return ProxyError(text, hint, limited=True, retry_after=retry_after)
     if status >= 500:
-        return _beyond(proxy, where, said)
+        return _beyond(proxy, where, said, retry_after)
     hint = f"have CONNECT to {where} allowed there, or take another proxy: {proxy.source}"
     text = f"the proxy {proxy.public} does not let {where} through: {said}"
-    return ProxyError(text, hint, permanent=status not in _LATER)
+    return ProxyError(text, hint, permanent=status not in _LATER, retry_after=retry_after)
 
 
 def _unauthenticated(proxy: Proxy, said: str) -> ProxyError:
@@ -256,10 +282,11 @@ def _unauthenticated(proxy: Proxy, said: str) -> ProxyError:
     return ProxyError(text, hint, permanent=True)
 
 
-def _beyond(proxy: Proxy, where: str, said: str) -> ProxyError:
+def _beyond(proxy: Proxy, where: str, said: str, retry_after: float | None = None) -> ProxyError:
     return ProxyError(
         f"the proxy {proxy.public} cannot reach {where}: {said}",
         "the proxy itself answers: check the name of the host beyond it, and whether that host is up",
+        retry_after=retry_after,
     )
 
 

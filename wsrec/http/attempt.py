@@ -28,9 +28,9 @@ class HttpError(Exception):
 
     Attributes:
         host: who was asked, with the port where it is not the scheme's own.
-        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `lost`, `limited` (HTTP 418 and 429),
-            `http` (any other status), `answer` (one that cannot be taken) or `proxy` (there is no way through it; the
-            error's cause is the `wsrec.tunnel.ProxyError`).
+        cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `lost`, `limited` (HTTP 418 and
+            429, of a proxy too), `http` (any other status), `answer` (one that cannot be taken) or `proxy` (there is no
+            way through it). Where there is none, the error's cause is the `wsrec.tunnel.ProxyError`.
         status: of the answer; None where it does not come from one.
         retry_after: seconds that the server asked to wait.
 
@@ -63,6 +63,7 @@ class Attempt:
         late: what is said of the host where time is up: `did not answer`.
         address: of the host that is looked up, the one that it is connected to; None where that is not known.
         proxy: the proxy that is waited for, and not the host; None where it is not.
+        through: the proxy that has made a way to the host; None where there is none.
 
     """
 
@@ -71,6 +72,7 @@ class Attempt:
         self.late = "did not answer"
         self.address: tuple[str, Address] | None = None
         self.proxy: Proxy | None = None
+        self.through: Proxy | None = None
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._lock = threading.Lock()

@@ -26,6 +26,7 @@ def _by(proxy: Proxy, host: str, port: int, attempt: Attempt) -> socket.socket:
                 sock.close()
                 raise
     except ProxyError as error:
-        raise attempt.error(f": {error}; {error.hint}", "proxy") from error
-    attempt.proxy = None
+        cause = "limited" if error.limited else "proxy"
+        raise attempt.error(f": {error}; {error.hint}", cause, retry_after=error.retry_after) from error
+    attempt.proxy, attempt.through = None, proxy
     return sock

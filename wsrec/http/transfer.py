@@ -165,14 +165,16 @@ class Transfer:
 
     def _explain(self, error: BaseException) -> HttpError:
         """What other errors mean; their own words may have the address in them."""
-        say = self._attempt.error
+        say, way = self._attempt.error, ""
+        if (proxy := self._attempt.through) is not None:
+            way = f", through the proxy {proxy.public}, which may answer in the host's place: {proxy.source}"
         match error:
             case TimeoutError() | urllib3.exceptions.TimeoutError():
                 return self._attempt.expired()
             case ssl.SSLCertVerificationError():
                 return say(f": certificate not verified: {error.verify_message}", "certificate")
             case ssl.SSLError():
-                return say(f": TLS failed: {error.reason or 'no TLS is spoken there'}", "tls")
+                return say(f": TLS failed: {error.reason or 'no TLS is spoken there'}{way}", "tls")
             case socket.gaierror():
                 return say(f" cannot be resolved: {error.strerror}", "dns")
             case ConnectionRefusedError():
@@ -189,7 +191,7 @@ class Transfer:
                 # urllib3's wrapping of one of the others
                 return self._explain(error.__context__)
             case http.client.HTTPException() | urllib3.exceptions.HTTPError() | zlib.error():
-                return say(f" answered what is no HTTP ({type(error).__name__})", "answer")
+                return say(f" answered what is no HTTP ({type(error).__name__}){way}", "answer")
             case _:
                 return say(f": the request failed ({type(error).__name__})", "answer")
 

@@ -260,11 +260,14 @@ class Connection:
     def waits_for(self) -> Exception:
         """What the attempt that is under way would fail with if its time were up now."""
         if self._step is _Step.REQUEST and self.plan.token is not None:
-            return TokenError(f"{host_of(self.plan.token.url)} did not answer in time")
+            by = self.plan.proxies.of(self.plan.token.url)
+            way = "" if by is None else f" through the proxy {by.public}"
+            return TokenError(f"{host_of(self.plan.token.url)} did not answer{way} in time")
+        unfound = NoAnswerError(socket.EAI_AGAIN, "the name server has not answered")
         if self.proxy is not None and self._step in (_Step.LOOK_UP, _Step.CONNECT, _Step.PROXY):
-            return unreachable(self.proxy, TimeoutError())
+            return unreachable(self.proxy, unfound if self._step is _Step.LOOK_UP else TimeoutError())
         if self._step is _Step.LOOK_UP:
-            return NoAnswerError(socket.EAI_AGAIN, "the name server has not answered")
+            return unfound
         if self.address is not None or self._step is _Step.REQUEST:
             return NotInTimeError(self._step.value)
         return TimeoutError()

@@ -32,8 +32,8 @@ class Failure(NamedTuple):
     Attributes:
         cause: `token`, `dns`, `refused`, `unreachable`, `system` (this machine has run out of something, or forbids
             it), `timeout`, `certificate`, `tls`, `handshake`, `http`, `limited` (HTTP 418 and 429, of the token's
-            server too, or a close that says so), `closed` (by the exchange, with a code), `protocol`, `lost`,
-            or `proxy`: the proxy's fault, or the host's by what the proxy says.
+            server or a proxy too, or a close that says so), `closed` (by the exchange, with a code), `protocol`,
+            `lost`, or `proxy`: the proxy's fault, or the host's by what the proxy says.
         message: what happened, in one line.
         cure: what to do about it.
         permanent: whether trying again cannot help.
@@ -158,7 +158,8 @@ def explain(
     here = proxy is None and all(map(is_here, at or (host,)))
     match error:
         case ProxyError():
-            return Failure("proxy", str(error), error.hint, error.permanent)
+            cause = "limited" if error.limited else "proxy"
+            return Failure(cause, str(error), error.hint, error.permanent, capped(error.retry_after))
         case HandshakeRefused():
             return _refused(error, where, secure=secure)
         case TokenError():
@@ -169,9 +170,8 @@ def explain(
             return Failure(cause, str(error), cure, retry_after=capped(error.retry_after), of_token=True)
         case HandshakeError():
             also = "; if the port speaks TLS, write wss://" if secure is False else ""
-            return Failure(
-                "handshake", f"{where}: {error}", error.hint or f"check that the URL is a WebSocket endpoint{also}"
-            )
+            cure = error.hint or f"check that the URL is a WebSocket endpoint{also}"
+            return Failure("handshake", f"{where}: {error}", cure + _in_its_place(proxy))
         case InvalidURI():
             return Failure(
                 "handshake", f"no WebSocket URL: {error.msg}", "write it as wss://host:port/path", permanent=True
@@ -186,9 +186,9 @@ def explain(
             return Failure("certificate", f"{where}: certificate not verified: {reason}", cure, permanent=True)
         case ssl.SSLError():
             reason = getattr(error, "reason", None) or str(error)
-            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_cure(reason))
+            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_cure(reason, proxy))
         case NoTlsError():
-            return Failure("tls", f"{where}: {error}", _tls_cure(""))
+            return Failure("tls", f"{where}: {error}", _tls_cure("", proxy))
         case socket.gaierror(errno=socket.EAI_AGAIN):
             # no answer, or none that means anything: the name may well be right
             cure = "check DNS: /etc/resolv.conf, and the way to the name servers there"
@@ -237,7 +237,14 @@ def _close_cure(code: int) -> str:
     return _CLOSE_CURES.get(code, f"{_RARE}; else check what is asked for")
 
 
-def _tls_cure(reason: str) -> str:
+def _in_its_place(proxy: Proxy | None) -> str:
+    return "" if proxy is None else f"; the proxy may answer in the exchange's place: {proxy.source}"
+
+
+def _tls_cure(reason: str, proxy: Proxy | None) -> str:
+    if proxy is not None and reason not in _DAMAGED:
+        # nobody is to give TLS up for what a proxy answers
+        return "check that the port speaks TLS, and the log of the proxy" + _in_its_place(proxy)
     if reason in _NO_TLS:
         return "the port does not speak TLS: check it, or write ws:// in place of wss://"
     if reason in _DAMAGED:

@@ -44,6 +44,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         control: control frames received; with the messages, the received rows.
         sent: frames that we sent, recorded as rows of their own.
         gaps, lost_intervals: what the files say is missing; refused: subscriptions refused, unanswered or late.
+        given_up: frames that were received, and not journalled when a second signal gave them up.
         reconnects, stalls: how often a connection was made anew, and how often a full ring paused one.
         restarts: how often a receiver or a writer died or hung and was started again.
         first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
@@ -67,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     gaps: int
     lost_intervals: int
     refused: int
+    given_up: int
     reconnects: int
     stalls: int
     restarts: int
@@ -132,6 +134,8 @@ def describe(outcome: Outcome) -> str:
         rate = f"  {outcome.messages / span * 1e9:,.0f} messages/s" if outcome.messages > 1 else ""
         lines.append(f"  from {utc(outcome.first_recv_time)} to {utc(outcome.last_recv_time)} UTC{rate}")
     missing = _missing(outcome)
+    if outcome.given_up:
+        missing.append(f"{_counted(outcome.given_up, 'frame')} given up on a second signal")
     if not outcome.finished:
         missing.append("what was not finished (the next start recovers what was journalled)")
     lines.append(f"  missing: {', '.join(missing)}" if missing else "  nothing known to be missing")

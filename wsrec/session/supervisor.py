@@ -370,6 +370,9 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._reason = ""
         self._signalled = -SAME_WISH
+        # the second signal's name, and what had failed before it
+        self._given_up = ""
+        self._failed_before: FailedLine | None = None
         self._receiving = len(self.pairs)
 
     async def run(self) -> Outcome:
@@ -406,11 +409,24 @@ class Supervisor:
 
     def _come_to(self) -> Outcome:
         """What it came to, once all processes have ended; the memory is let go of."""
-        keepers = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
-        outcome = self._outcome(next((keeper.failed for keeper in keepers if keeper.failed is not None), None))
+        failure, given_up = self._failure(), 0
+        unfinished = any(pair.writer.child.summary is None for pair in self.pairs)
+        if self._given_up and unfinished and (failure is None or failure is not self._failed_before):
+            # who was killed for it has not failed
+            given_up = sum(pair.waiting for pair in self.pairs)
+            message = f"given up on a second {self._given_up}: "
+            message += f"{given_up:,} frames that were received and not journalled are lost"
+            cure = "what was journalled is kept, and recovered by the next start"
+            failure = FailedLine(message=message, cure=cure)
+        outcome = self._outcome(failure, given_up)
         for pair in self.pairs:
             pair.close()
         return outcome
+
+    def _failure(self) -> FailedLine | None:
+        """Why the first that cannot go on cannot."""
+        keepers = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
+        return next((keeper.failed for keeper in keepers if keeper.failed is not None), None)
 
     def is_open(self) -> bool:
         """Whether every connection is open now, and what comes reaches the disk."""
@@ -509,9 +525,9 @@ class Supervisor:
             return
         if time.monotonic() - self._signalled < SAME_WISH:
             return
-        waiting = sum(pair.waiting for pair in self.pairs)
-        message = f"given up on a second {name}: {waiting:,} frames that were received and not journalled are lost"
-        self._on_log(LogLine(level="error", message=message))
+        if not self._given_up:
+            self._given_up, self._failed_before = name, self._failure()
+            self._on_log(LogLine(level="warning", message=f"a second {name}: what is not on disk by now is given up"))
         self._abandon()
 
     def _abandon(self) -> None:
@@ -549,7 +565,7 @@ class Supervisor:
             last_recv_time=max((line.last_time for line in lines if line.last_time is not None), default=None),
         )
 
-    def _outcome(self, failure: FailedLine | None) -> Outcome:
+    def _outcome(self, failure: FailedLine | None, given_up: int) -> Outcome:
         summaries = [pair.writer.child.summary or self._summary_of(pair) for pair in self.pairs]
         firsts = [s.first_recv_time for s in summaries if s.first_recv_time is not None]
         lasts = [s.last_recv_time for s in summaries if s.last_recv_time is not None]
@@ -571,6 +587,7 @@ class Supervisor:
             gaps=sum(s.gaps for s in summaries),
             lost_intervals=sum(s.lost_intervals for s in summaries),
             refused=sum(s.refused for s in summaries),
+            given_up=given_up,
             reconnects=sum(int(page.receiver["reconnects"]) for page in pages),
             stalls=sum(int(page.receiver["stalls"]) for page in pages),
             restarts=sum(pair.restarts for pair in self.pairs),
