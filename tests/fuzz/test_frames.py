@@ -61,7 +61,7 @@ class TestHostile:
             assert rig.reader.received() == []
 
     @pytest.mark.parametrize("size", [0, 1, 3])
-    @pytest.mark.parametrize("limit", [LIMIT, 1 << 20])
+    @pytest.mark.parametrize("limit", [LIMIT, 300_000])
     def test_fragments_without_end_are_refused_as_a_message_too_big(self, make_rig, size, limit):  # noqa: F811
         allowed = max(limit // 64, 4096)
         with make_rig(max_message=limit) as rig:  # noqa: F811

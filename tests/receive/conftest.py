@@ -66,13 +66,15 @@ class Reader:
         self.rings = rings
         self.taken: list[Slot] = []
         self._count = slots.released.read()
+        self._released = 0
 
     def take(self, *, release: bool = True) -> list[Slot]:
         """What was published since the last time; afterwards its space is the producer's again."""
         published = self.slots.published.read()
         records = self.slots.run(self._count, published).copy()
         assert count_reads(records) == len(records), "the last frame of a read does not say so"
-        slots = [self._slot(record) for record in records]
+        names = records.dtype.names
+        slots = [self._slot(dict(zip(names, record, strict=True))) for record in records.tolist()]
         self._count = published
         self.taken += slots
         if release:
@@ -81,8 +83,9 @@ class Reader:
 
     def release(self) -> None:
         """Give back the space of all that was taken."""
-        for slot in self.taken[-self.slots.capacity :]:
+        for slot in self.taken[self._released :]:
             self.ring_of(slot).tail.publish(slot.offset + len(slot.payload))
+        self._released = len(self.taken)
         self.slots.released.publish(self._count)
 
     def ring_of(self, slot: Slot) -> ByteRing:
@@ -107,31 +110,29 @@ class Reader:
         """Opcode and payload of every message and control frame received."""
         return messages([slot for slot in self.taken if not slot.flags & OWN_WORDS])
 
-    def _slot(self, record: Any) -> Slot:
-        flags, length = Flag(int(record["flags"])), int(record["length"])
+    def _slot(self, record: dict[str, int]) -> Slot:
+        flags, length, offset, event = Flag(record["flags"]), record["length"], record["offset"], record["event"]
         shift = COARSE_SHIFT if flags & Flag.COARSE else 0
-        event = int(record["event"])
-        recv_start = event + (int(record["recv_start"]) << shift)
-        recv_end = recv_start + (int(record["recv_end"]) << shift)
-        ring = self.notes if flags & OWN_WORDS else self.rings[int(record["conn"])]
-        offset = int(record["offset"])
+        recv_start = event + (record["recv_start"] << shift)
+        recv_end = recv_start + (record["recv_end"] << shift)
+        ring = self.notes if flags & OWN_WORDS else self.rings[record["conn"]]
         assert ring.tail.read() <= offset <= offset + length <= ring.head.read()
         return Slot(
-            opcode=int(record["opcode"]),
+            opcode=record["opcode"],
             flags=flags,
             payload=bytes(ring.slice(offset, length)),
-            conn=int(record["conn"]),
+            conn=record["conn"],
             offset=offset,
-            nic=int(record["nic"]),
-            source=StampSource(int(record["source"])),
+            nic=record["nic"],
+            source=StampSource(record["source"]),
             event=event,
             recv_start=recv_start,
             recv_end=recv_end,
-            parsed=recv_end + (int(record["parsed"]) << shift),
-            handoff=int(record["handoff"]),
-            read_bytes=int(record["read_bytes"]),
-            frame_in_read=int(record["frame_in_read"]),
-            frames_in_read=int(record["frames_in_read"]),
+            parsed=recv_end + (record["parsed"] << shift),
+            handoff=record["handoff"],
+            read_bytes=record["read_bytes"],
+            frame_in_read=record["frame_in_read"],
+            frames_in_read=record["frames_in_read"],
         )
 
 
