@@ -531,7 +531,7 @@ def test_speed(field_reader, usdm_recording):
         readable = np.ones(4000, np.bool_)
         reader = field_reader(USDM)
         best = float("inf")
-        for _ in range(7):
+        for _ in range(3):
             start = time.process_time_ns()
             for batch in batches:
                 reader.read(batch, readable[: len(batch)])
