@@ -22,12 +22,12 @@ class Pipe:
         self.stream = os.fdopen(writing, "w")
 
     def read_all(self) -> str:
-        """What comes until nothing does for a second."""
+        """What comes until nothing does for half a second."""
         reader = Reader(self.reading).start()
         before = None
         while before != reader.text:
             before = reader.text
-            time.sleep(1 if before else 0.1)
+            time.sleep(0.5 if before else 0.1)
         return reader.text
 
 
@@ -117,6 +117,16 @@ def test_who_takes_nothing_is_given_up(pipe: Pipe, monkeypatch: pytest.MonkeyPat
     before = time.monotonic()
     print_result("result", outlet)
     assert time.monotonic() - before < 5
+    os.close(pipe.reading)
+
+
+def test_a_result_that_nobody_takes_is_told_on_standard_error(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", pipe.stream)
+    monkeypatch.setattr("wsrec.session.outlet.RESULT_PATIENCE", 0.1)
+    print_result("x" * 20_000)
+    assert "nobody took the result from standard output" in capsys.readouterr().err
     os.close(pipe.reading)
 
 

@@ -117,7 +117,7 @@ def test_a_log_that_nobody_reads(chatty) -> None:
     reading, writing = small_pipe()
     work = chatty("--json", stdout=subprocess.PIPE, stderr=writing)
     os.close(writing)
-    goes_on(work, 2)
+    goes_on(work, 1)
     ends(work, 4)
     with work.process.stdout as output:
         assert json.loads(output.read())["status"] == 4
@@ -150,7 +150,7 @@ def test_a_log_whose_reader_goes_away(chatty) -> None:
     os.close(writing)
     assert b"connected to" in os.read(reading, 100)
     os.close(reading)
-    goes_on(work, 2)
+    goes_on(work, 1)
     ends(work, 4)
 
 

@@ -272,3 +272,7 @@ def print_result(text: str, log: Outlet | None = None) -> None:
     if log is not None and log.given_up and result.sink.is_same_as(log.sink):
         patience = 0.0
     result.close(patience)
+    if result.given_up and patience:
+        word = Outlet(sys.stderr)
+        word.put(f"wsrec: nobody took the result from standard output for {patience:g} s")
+        word.close()
