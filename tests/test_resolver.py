@@ -13,7 +13,7 @@ import uvloop
 
 from tests.receive.hosts import names
 from wsrec import resolver
-from wsrec.resolver import Found, NoAnswerError, Resolver
+from wsrec.resolver import Address, Found, NoAnswerError, Resolver
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -254,6 +254,14 @@ class TestWorked:
         found = names.resolve_blocking("x.test", 1)
         assert found.worked.ago < found.worked.age
         assert found.worked.age >= 0.02
+
+    @pytest.mark.parametrize(
+        ("ago", "proved", "unproved"), [(200, True, True), (3600, True, False), (90_000, False, False)]
+    )
+    def test_it_is_used_for_so_long_only_where_a_certificate_proves_it(self, ago, proved, unproved):
+        address = Address(socket.AF_INET, ("127.0.0.9", 1))
+        found = Found((), worked=resolver.Worked(address, ago, ago))
+        assert [found.fallback(proved=one) is not None for one in (True, False)] == [proved, unproved]
 
     def test_a_literal_is_not_remembered(self):
         names = Resolver()

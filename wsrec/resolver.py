@@ -29,6 +29,9 @@ from typing import Any, NamedTuple
 PATIENCE = 1.0
 # How long to wait where no answer is kept (s): glibc asks twice, 5 s each, or each of two name servers once
 TIMEOUT = 10.0
+# How long an address that worked may be connected to although the name server does not give it any more (s): where TLS
+# proves who answers there, and where the address may by then be somebody else's
+_PROVED, _UNPROVED = 86_400.0, 300.0
 # Hosts whose answers are kept; the oldest go first
 _KEPT_MOST = 1024
 
@@ -88,6 +91,11 @@ class Found(NamedTuple):
     trouble: str | None = None
     news: bool = False
     worked: Worked | None = None
+
+    def fallback(self, *, proved: bool) -> Worked | None:
+        """The address to come back to where none of these works; `proved` where a certificate says who is there."""
+        most = _PROVED if proved else _UNPROVED
+        return self.worked if self.worked is not None and self.worked.ago < most else None
 
 
 class NoAnswerError(socket.gaierror):

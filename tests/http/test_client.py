@@ -22,6 +22,7 @@ from tests.receive.hosts import names
 from wsrec.http import attempt
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, fetch_async
+from wsrec.resolver import Resolver
 from wsrec.trust import tls_context
 
 DEADLINE = 0.5
@@ -154,6 +155,16 @@ class TestDeadline:
         assert (len(hangs.asked), len(good.asked)) == (1, 0)
         assert fetch(good.url, context=context, limit=10, timeout=30) == b"[]"
         assert len(hangs.asked) == 1
+
+    def test_the_address_that_worked_is_asked_where_the_name_server_gives_a_dead_one(self, drip, context, monkeypatch):
+        known = ["127.0.0.1"]
+        good = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", at=("127.0.0.1", 0))
+        monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": lambda: known}))
+        monkeypatch.setattr(attempt, "_histories", {})
+        monkeypatch.setattr(attempt, "RESOLVER", Resolver())
+        for known[:] in (["127.0.0.1"], ["127.0.0.9"]):
+            assert fetch(good.url, context=context, limit=10, timeout=30) == b"[]"
+        assert len(good.asked) == 2
 
     def test_a_look_up_that_hangs(self, context, monkeypatch):
         go_on = threading.Event()

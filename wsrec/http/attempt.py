@@ -111,6 +111,7 @@ class Attempt:
         with _histories_lock:
             if good:
                 _history_of(host).worked(address)
+                RESOLVER.worked(host, address)
             else:
                 _history_of(host).failed(address, "lost")
 
@@ -152,10 +153,12 @@ def direct(host: str, port: int, attempt: Attempt) -> socket.socket:
     attempt.late = "was not found by the name look-up"
     # the look-up's own words, before time is up for all
     found = RESOLVER.resolve_blocking(host, port, timeout=attempt.left() * _LOOK_UP)
+    # whether a certificate will prove who answers is not known here
+    kept = found.fallback(proved=False)
     with _histories_lock:
         history = _history_of(host)
-        history.begin(found.addresses)
-        candidates = [candidate.address for candidate in history.order(found.addresses)]
+        history.begin(found.addresses, None if kept is None else kept.address)
+        candidates = [candidate.address for candidate in history.order(history.known)]
     attempt.late = "did not accept the connection"
     for left, address in zip(reversed(range(len(candidates))), candidates, strict=True):
         attempt.address = host, address

@@ -54,9 +54,6 @@ BACKLOG_TIMEOUT = 20.0
 _LAST_READS = 64
 # Each look costs a wake-up, and a writer that is behind gives back megabytes at a time
 _FULL_POLL = 0.005
-# How long an address that worked may be connected to although the name server does not give it any more (s): TLS proves
-# who answers there, and without it the address may by then be somebody else's
-_KEPT_PROVED, _KEPT_UNPROVED = 86_400.0, 300.0
 # How often an end looks whether there is still something to wait for
 _END_POLL = 0.1
 
@@ -316,7 +313,8 @@ class Connection:
         self._step = _Step.LOOK_UP
         began = now()
         found = await self._look_up(uri)
-        kept = self._kept(found, uri)
+        # a proxy is told the way, and maybe a password, before any certificate is shown
+        kept = found.fallback(proved=uri.secure and self.proxy is None)
         self._history.begin(found.addresses, None if kept is None else kept.address)
         self._step = _Step.CONNECT
         timings: dict[str, Any] = {"resolve_ns": now() - began, "dns_age_s": found.age}
@@ -361,12 +359,6 @@ class Connection:
             self._tell_kept(found)
         return found
 
-    def _kept(self, found: Found, uri: WebSocketURI) -> Worked | None:
-        """The address to come back to where those that the name server gives do not work."""
-        # a proxy is told the way, and maybe a password, before any certificate is shown
-        most = _KEPT_PROVED if uri.secure and self.proxy is None else _KEPT_UNPROVED
-        return found.worked if found.worked is not None and found.worked.ago < most else None
-
     def worked(self) -> None:
         """What it is connected to, or was last, has brought what was asked for."""
         if self.address is not None:
@@ -397,12 +389,9 @@ class Connection:
 
     def _tell_outlived(self, kept: Worked) -> None:
         """Say that the address is none that the name server gives now."""
-        ago = duration(kept.ago * 1e9)
-        what = (
-            f"{self._host!r} is no longer {kept.address.ip} by the name server, whose addresses do not work: it worked "
-        )
-        what += f"{ago} ago, and is used"
-        child.warn(what, f"nothing to do if it is rare; else check DNS for {self._host}", conn=self.plan.conn)
+        what = f"{kept.address.ip}, which worked {duration(kept.ago * 1e9)} ago, is used for {self._host!r}: "
+        what += "the name server gives others now, which do not work"
+        child.warn(what, "nothing to do if it is rare; else check DNS", conn=self.plan.conn)
 
     def _shaken(self) -> Handshake:
         assert self._handshake is not None
