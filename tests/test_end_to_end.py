@@ -201,3 +201,42 @@ fields: {{channel: [e], symbol: [s]}}
         told = [event["detail"] for event in events_of(tmp_path / "out", "not_inflated")]
         assert [detail["bytes"] for detail in told] == [3, len(packed)]
         assert "--max-message" in told[1]["message"]
+
+    def test_what_refers_to_messages_before_it_is_counted_and_never_said_to_be_read(
+        self, wsrec, authority, ca_file, tmp_path
+    ):
+        """An exchange that agrees to compress each message by itself, and does not."""
+        whole = zlib.compressobj(wbits=-15)
+        said = [f'{{"e":"trade","s":"BTC","n":{n},"x":"{"y" * 50}"}}'.encode() for n in range(40)]
+        packed = [whole.compress(each) + whole.flush(zlib.Z_SYNC_FLUSH)[:-4] for each in said]
+        # the first can be read by itself, and two are not compressed
+        sent = [packed[0], *said[1:3], *packed[1:]]
+        wire = b"".join(frame(Opcode.TEXT, each, rsv1=number not in (1, 2)) for number, each in enumerate(sent))
+        server = Blast(wire, authority, extensions=[ServerPerMessageDeflateFactory()])
+        feed = self.FEED.replace("topic: trade,", "topic: trade, exchange_seq: [n], sequence: next,")
+        (tmp_path / "packed.yaml").write_text(feed.format(url=server.url))
+        out = tmp_path / "out"
+        result = wsrec.run(
+            *("record", tmp_path / "packed.yaml", "--ca-file", ca_file, "--until-close", "--out", out, "--json")
+        )
+        server.close()
+        assert result.returncode == 0, result.stderr
+        assert received(messages_of(out)) == [said[0], *sent[1:]]
+        told = [event["detail"] for event in events_of(out, "not_inflated")]
+        assert len(told) <= 2
+        assert sum(detail["count"] for detail in told) == 39
+        assert sum(detail["bytes"] for detail in told) == sum(map(len, packed[1:]))
+        assert json.loads(result.stdout)["not_inflated"] == 39
+        (line,) = (line for line in result.stderr.splitlines() if "39 of 42 messages" in line)
+        assert "warning" in line
+        assert "RFC 7692" in line
+        report = wsrec.run("report", out).stdout
+        assert "39 not_inflated" in report
+        assert "quiet" not in report
+        checked = wsrec.run("verify", out, "--json")
+        assert checked.returncode == 0, checked.stdout
+        (capture,) = json.loads(checked.stdout)["captures"]
+        assert any("39 messages" in note["what"] for note in capture["findings"] if note["kind"] == "note")
+        (stream,) = (stream for stream in capture["sessions"][0]["streams"] if stream["messages"])
+        assert (stream["messages"], stream["not_inflated"], stream["state"]) == (3, 39, "unbroken")
+        assert "3 (39 unread)" in wsrec.run("verify", out).stdout
