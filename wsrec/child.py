@@ -64,6 +64,7 @@ class SummaryLine(msgspec.Struct, frozen=True, tag="summary", tag_field="type"):
     gaps: int
     lost_intervals: int
     refused: int
+    not_inflated: int
     first_recv_time: int | None
     last_recv_time: int | None
 

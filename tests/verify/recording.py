@@ -175,7 +175,7 @@ class Recording:
         for path in self._folder.iterdir():
             path.unlink()
         self._folder.rmdir()
-        counts = ("messages", "payload_bytes", "control", "sent", "gaps", "lost_intervals", "refused")
+        counts = ("messages", "payload_bytes", "control", "sent", "gaps", "lost_intervals", "refused", "not_inflated")
         summed = {key: sum(getattr(feed, key) for feed in feeds) for key in counts}
         self.lacks = any(summed[key] for key in ("gaps", "lost_intervals", "refused"))
         times = {"first_recv_time": None, "last_recv_time": None}

@@ -406,6 +406,8 @@ class _Recording:
             self.lost += max(_count(detail.get("to")) - _count(detail.get("from")), 0)
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED, EventKind.LATE):
             self.topics[kind] += refused_count(detail)
+        elif kind == EventKind.NOT_INFLATED:
+            self.topics[kind] += _count(detail.get("count"))
         elif kind == EventKind.UNCHECKED:
             self.compared[incident.channel] += _count(detail.get("compared"))
             pairs = detail.get("skipped")
@@ -480,7 +482,11 @@ class _Recording:
             exchange_delay_by_channel=sorted(
                 (delay for delay in by_channel if delay is not None), key=lambda delay: -delay.count
             ),
-            warnings=[*self._stage_warnings(stages), *_delay_warnings(exchange_delay)],
+            warnings=[
+                *self._stage_warnings(stages),
+                *_delay_warnings(exchange_delay),
+                *_unread_warnings(self.topics[EventKind.NOT_INFLATED], received),
+            ],
         )
 
     def _stages(self) -> list[StageTable]:
@@ -584,6 +590,14 @@ def _delay_warnings(delay: Delay | None) -> Iterator[str]:
         yield (
             f"{delay.negative:,} of {delay.count:,} messages arrived before their exchange time, by up to "
             f"{duration(-delay.min)}: the local clock was behind then, or the exchange's ahead; check chrony/PTP"
+        )
+
+
+def _unread_warnings(count: int, received: int) -> Iterator[str]:
+    if count:
+        yield (
+            f"{count:,} of {received:,} frames received are messages that do not inflate: they are as they came, "
+            "compressed, and what channel, number and time they have is not known"
         )
 
 

@@ -13,6 +13,7 @@ from wsrec.units import printable_json
 INCIDENT_KINDS = (
     EventKind.LOST_INTERVAL,
     EventKind.GAP,
+    EventKind.NOT_INFLATED,
     EventKind.DISCONNECT,
     EventKind.STALL,
     EventKind.REFUSED,
@@ -218,7 +219,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         gaps: sequence gaps by the files' metadata; null where no file's feed declares a rule.
         unchecked: the channels whose rule could be applied to less than it should, by the files' events.
         events: events by kind, from the events files; topics: how many subscriptions those name that were refused, not
-            answered or late.
+            answered or late, and how many messages did not inflate.
         stalled, lost: ns by the `stall` and `lost_interval` events.
         incidents: the first 20 events of each kind in `INCIDENT_KINDS`, by time.
         stage1, clock: where the stamps come from.

@@ -72,7 +72,7 @@ class EventKind(StrEnum):
     SNAPSHOT_FAILED = "snapshot_failed"
     """url, reason, message, cause (as of `connect_failed`), retry_s (null: not tried again)"""
     NOT_INFLATED = "not_inflated"
-    """message, bytes: a compressed message that cannot be inflated; its row has the bytes that came, in `data`"""
+    """count, bytes, message (of the last): compressed messages that cannot be inflated; `data` has what came"""
     SET_ASIDE = "set_aside"
     """file, bytes, sha256, compressed: a message that the writer died of more than once; its row has no payload"""
     ANCHOR = "anchor"

@@ -42,6 +42,7 @@ WRITER_FIELDS = (
     "gaps",
     "lost_intervals",
     "refused",
+    "not_inflated",
     "answered",
     "disk_trouble",
 )

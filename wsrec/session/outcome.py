@@ -45,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         sent: frames that we sent, recorded as rows of their own.
         gaps, lost_intervals: what the files say is missing; refused: subscriptions refused, unanswered or late.
         given_up: frames that were received, and not journalled when a second signal gave them up.
+        not_inflated: compressed messages that could not be read; they are recorded as they came.
         reconnects, stalls: how often a connection was made anew, and how often a full ring paused one.
         restarts: how often a receiver or a writer died or hung and was started again.
         first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
@@ -69,6 +70,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     lost_intervals: int
     refused: int
     given_up: int
+    not_inflated: int
     reconnects: int
     stalls: int
     restarts: int
@@ -139,6 +141,10 @@ def describe(outcome: Outcome) -> str:
     if not outcome.finished:
         missing.append("what was not finished (the next start recovers what was journalled)")
     lines.append(f"  missing: {', '.join(missing)}" if missing else "  nothing known to be missing")
+    if outcome.not_inflated:
+        lines.append(
+            f"  {_counted(outcome.not_inflated, 'message')} could not be read: recorded as they came, compressed"
+        )
     if outcome.reconnects or outcome.stalls:
         lines.append(
             f"  {_counted(outcome.reconnects, 'reconnect')}, {_counted(outcome.stalls, 'stall')}"

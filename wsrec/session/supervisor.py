@@ -561,6 +561,7 @@ class Supervisor:
             gaps=writer["gaps"],
             lost_intervals=writer["lost_intervals"],
             refused=writer["refused"],
+            not_inflated=writer["not_inflated"],
             first_recv_time=min((line.first_time for line in lines if line.first_time is not None), default=None),
             last_recv_time=max((line.last_time for line in lines if line.last_time is not None), default=None),
         )
@@ -588,6 +589,7 @@ class Supervisor:
             lost_intervals=sum(s.lost_intervals for s in summaries),
             refused=sum(s.refused for s in summaries),
             given_up=given_up,
+            not_inflated=sum(s.not_inflated for s in summaries),
             reconnects=sum(int(page.receiver["reconnects"]) for page in pages),
             stalls=sum(int(page.receiver["stalls"]) for page in pages),
             restarts=sum(pair.restarts for pair in self.pairs),

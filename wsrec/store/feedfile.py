@@ -53,11 +53,14 @@ from wsrec.store.output import Encoder, ParquetOutput
 from wsrec.store.rows import Bools, Int64s, Stamps, columns, wrapped
 from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
 from wsrec.store.snapshots import SnapshotRequest
+from wsrec.store.uninflated import cure
 from wsrec.store.warnings import EventWarnings, named
 from wsrec.wire import frames
 
 _COLUMNS = MESSAGE_SCHEMA.names
 _RSV1 = int(Flag.RSV1)
+# what the manifest counts of each file
+_COUNTED = ("messages", "control", "sent", "payload_bytes", "refused", "not_inflated")
 _SENT = int(Flag.SENT)
 _REST = int(Flag.REST)
 _HOUR_NS = 3_600_000_000_000
@@ -85,7 +88,8 @@ class FeedWriter:
         ledger: what came out of the rings and what became of it, for the file that is being written.
         messages, control, sent: messages and control frames received, and frames sent, since the session began.
         payload_bytes: of the messages received.
-        gaps, lost_intervals, refused: what was found since the session began.
+        gaps, lost_intervals, refused, not_inflated: what was found since the session began.
+        not_inflated_cure: what would have the messages inflate that did not.
         answered: topics that were confirmed, refused, or waited for in vain.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
@@ -114,6 +118,8 @@ class FeedWriter:
         self.gaps = 0
         self.lost_intervals = 0
         self.refused = 0
+        self.not_inflated = 0
+        self.not_inflated_cure = cure("")
         self.answered = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
@@ -224,6 +230,7 @@ class FeedWriter:
             self.gaps += line.gaps or 0
             self.lost_intervals += line.lost_intervals
             self.refused += line.refused or 0
+            self.not_inflated += line.not_inflated
             if line.last_seq is not None:
                 self._next_seq = max(self._next_seq, line.last_seq + 1)
         with_rows = [line for line in lines if line.messages or line.control]
@@ -370,6 +377,9 @@ class FeedWriter:
                 self._confirmations.failed(conn, detail["topics"])
         elif kind is EventKind.LATE:
             self.refused += refused_count(detail)
+        elif kind is EventKind.NOT_INFLATED:
+            self.not_inflated += detail["count"]
+            self.not_inflated_cure = cure(detail["message"])
         elif kind is EventKind.ACK:
             self.answered += len(detail["topics"])
             if conn is not None:
@@ -735,7 +745,7 @@ class FeedWriter:
 
     def _counts(self) -> dict[str, int]:
         """What the manifest counts of each file, since the session began."""
-        return {key: getattr(self, key) for key in ("messages", "control", "sent", "payload_bytes", "refused")}
+        return {key: getattr(self, key) for key in _COUNTED}
 
     def _partial(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{self.name}-{number:06d}.parquet.partial"

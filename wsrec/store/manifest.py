@@ -28,6 +28,7 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         ledger: what came out of the rings and what became of it; null in lines of an older wsrec.
         messages, control, sent: of the message file's rows: messages and control frames received, and frames sent.
         payload_bytes: of those messages.
+        not_inflated: compressed messages that could not be inflated.
         refused: subscriptions refused, not answered or late: their topics, or 1 of an answer that names none.
             These counts are absent in lines of an older wsrec.
 
@@ -55,6 +56,7 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sent: int | None = None
     payload_bytes: int | None = None
     refused: int | None = None
+    not_inflated: int = 0
 
 
 def manifest_path(out: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from wsrec import child
 from wsrec.feed.arrays import large_binary, where_set
 from wsrec.folding import FoldedWarnings
 from wsrec.ring import loss
@@ -32,6 +33,7 @@ from wsrec.store.ledger import Inflated, Passed, passed, survey
 from wsrec.store.moment import Moment
 from wsrec.store.output import Encoder
 from wsrec.store.rows import Int64s, stamps
+from wsrec.store.uninflated import Uninflated
 from wsrec.store.utcline import StoredAnchor, UtcBound, along, offsets
 from wsrec.store.wishes import Wishes
 
@@ -110,6 +112,7 @@ class Pipeline:
         self._job = job
         self._status = status
         self._joiner = Joiner()
+        self._uninflated = Uninflated()
         self._anchor: StoredAnchor | None = None
         # when the clock was found set, and by how much (ns)
         self._sets: deque[tuple[int, int]] = deque(maxlen=_SETS)
@@ -307,14 +310,26 @@ class Pipeline:
         self._add(*_between(slots, offset, payload, [*left_out, len(slots)], start), number)
         for row, message in refused:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
-            event = Event(EventKind.NOT_INFLATED, conn, detail={"message": message, "bytes": length})
-            self._event(_moment(slots, offset, row), int(offset[row]), event)
+            moment = _moment(slots, offset, row)
+            if (told := self._uninflated.add(conn, int(slots["handoff"][row]), message, length)) is not None:
+                self.event(moment, EventKind.NOT_INFLATED, conn=conn, **told)
         self.last = _handed_off(slots, offset, -1)
 
     def end_warnings(self) -> None:
         """Say what of the warnings was only counted so far: nothing comes after this."""
-        if self._folded is not None:
-            self._folded.flush()
+        if self._folded is None:
+            return
+        self._folded.flush()
+        for feed in self._writing():
+            if feed.not_inflated:
+                said = f"{feed.not_inflated:,} of {feed.messages:,} messages could not be read"
+                child.warn(f"{feed.name}: {said}: they are recorded as they came, compressed", feed.not_inflated_cure)
+
+    def tell_uninflated(self) -> None:
+        """Tell of what does not inflate and was only counted: a file or the session ends."""
+        if self.last is not None:
+            for conn, told in self._uninflated.flush():
+                self.event(self.last, EventKind.NOT_INFLATED, conn=conn, **told)
 
     def remember(self, batch: Batch) -> None:
         """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""
@@ -349,6 +364,7 @@ class Pipeline:
             OSError: the disk is full or gone.
 
         """
+        self.tell_uninflated()
         shared = {
             "host": _host(),
             "scheduling": self._scheduling,
@@ -449,6 +465,9 @@ class Pipeline:
         elif event.kind is EventKind.TLS and event.conn is not None:
             about = ("mode", "fallback", "version", "cipher", "bits")
             self._connections[event.conn]["tls"] = {key: detail[key] for key in about}
+        elif event.kind is EventKind.DISCONNECT and event.conn is not None:
+            if (told := self._uninflated.ended(event.conn)) is not None:
+                self.event(moment, EventKind.NOT_INFLATED, conn=event.conn, **told)
         elif event.kind is EventKind.CONNECT and event.conn is not None:
             self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
@@ -477,7 +496,7 @@ class Pipeline:
         if self._status is None:
             return
         writer, feeds = self._status.writer, self.feeds.values()
-        for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "answered"):
+        for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "not_inflated", "answered"):
             # a writer that takes the session up again begins with what has landed: less than was shown before
             writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
 

@@ -295,6 +295,7 @@ class ParquetThread(threading.Thread):
                 to_evidence=loss.SESSION_END,
                 bound=since.bound,
             )
+        self._pipeline.tell_uninflated()
         for feed in self._pipeline.feeds.values():
             rings = item.rings.detail(feed.conns)
             counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
@@ -588,6 +589,7 @@ class Writer:
             gaps=sum(feed.gaps for feed in feeds),
             lost_intervals=lost_intervals,
             refused=sum(feed.refused for feed in feeds),
+            not_inflated=sum(feed.not_inflated for feed in feeds),
             first_recv_time=min(firsts, default=None),
             last_recv_time=max(lasts, default=None),
         )

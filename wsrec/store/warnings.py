@@ -12,6 +12,7 @@ from typing import Any
 from wsrec import child
 from wsrec.folding import FoldedWarnings
 from wsrec.ring.events import EventKind
+from wsrec.store.uninflated import cure
 from wsrec.units import clean, duration
 
 NAMED = 5
@@ -38,6 +39,7 @@ class EventWarnings:
             EventKind.LATE: ("subscriptions that began late", _late),
             EventKind.GAP: ("sequence gaps", _gap),
             EventKind.SNAPSHOT_MISSED: ("snapshots that do not join", _missed),
+            EventKind.NOT_INFLATED: ("counts of messages that could not be read", _not_inflated),
             EventKind.LOST_INTERVAL: ("lost intervals", _lost),
         }
 
@@ -99,6 +101,12 @@ def _gap(detail: Mapping[str, Any]) -> tuple[str, str | None]:
 def _lost(detail: Mapping[str, Any]) -> tuple[str, str | None]:
     reason = clean(str(detail.get("reason") or ""), _WORDS_MAX)
     return f"nothing was recorded for {duration(detail['duration_ns'])}: {reason}", None
+
+
+def _not_inflated(detail: Mapping[str, Any]) -> tuple[str, str | None]:
+    count, message = detail["count"], clean(detail["message"], _WORDS_MAX)
+    what = message if count == 1 else f"{count:,} messages could not be read, the last: {message}"
+    return what, cure(detail["message"])
 
 
 def _missed(detail: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -102,6 +102,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
         rule: the feed's rule for its numbers (`none` where it has none).
         state: the worst of its intervals; `proved` where the numbers prove all between first and last message.
         messages: received.
+        not_inflated: messages of its connection that could not be read: any of them may be its own.
         gaps: breaks of the rule.
         compared: successions of two messages that the rule compared.
         skipped: those that it should have compared and could not, by the reason.
@@ -118,6 +119,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     state: State
     messages: int
+    not_inflated: int
     gaps: int
     compared: int
     skipped: dict[str, int]

@@ -142,6 +142,7 @@ class Streams:
         recovered: whether a part of it was recovered from a journal.
         resumed: whether its writer died and another went on.
         unattributed: received messages that name no channel.
+        not_inflated: messages that do not inflate, by connection: they may be of any of its streams.
 
     """
 
@@ -174,6 +175,7 @@ class Streams:
         self.resumed = False
         self.receiver_died = False
         self.unattributed = 0
+        self.not_inflated: Counter[int] = Counter()
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
         """An event (ns since the epoch), in order of time among rows and events."""
@@ -218,6 +220,8 @@ class Streams:
             self._asked.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
             asked = self._current(conn).asked
             asked.update((topic, time) for topic in topics_of(detail) if topic not in asked)
+        elif kind == EventKind.NOT_INFLATED:
+            self.not_inflated[conn] += _integer(detail.get("count"))
         elif kind == EventKind.LATE:
             self._current(conn).late.update(topics_of(detail))
         elif kind == EventKind.ACK:
@@ -462,10 +466,12 @@ class Streams:
         compared = count(messages.links.items())
         if State.INCOMPLETE in states or messages.gaps or not intervals:
             state = State.INCOMPLETE
-        elif not messages.count:
+        elif not messages.count and not self.not_inflated[conn]:
             state = State.SILENT
         else:
-            state = State.PROVED if self._all_proved(messages, rule) else State.UNBROKEN
+            # a number that could not be read may be its last
+            proved = self._all_proved(messages, rule) and not self.not_inflated[conn]
+            state = State.PROVED if proved else State.UNBROKEN
         return Stream(
             conn=conn,
             channel=channel,
@@ -474,6 +480,7 @@ class Streams:
             rule=rule.value,
             state=state,
             messages=messages.count,
+            not_inflated=self.not_inflated[conn],
             gaps=messages.gaps,
             compared=compared.compared,
             skipped=compared.skipped,
@@ -572,7 +579,8 @@ class Streams:
                 if broken is not None:
                     yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=broken)
             if reason is None:
-                yield from _covered(start, end, span, silent=not (messages.count and confirmed), confirmed=confirmed)
+                silent = not (messages.count and confirmed) and not self.not_inflated[conn]
+                yield from _covered(start, end, span, silent=silent, confirmed=confirmed)
             elif before is None:
                 yield Interval(start=start, end=end, state=State.INCOMPLETE, reason=reason)
             until = max(end, until)

@@ -166,7 +166,7 @@ def _streams(streams: list[Stream]) -> Table:
             Text(stream.state.value, style=_STYLES[stream.state]),
             Text(str(stream.conn)),
             Text(_name(stream)),
-            Text(f"{stream.messages:,}"),
+            Text(f"{stream.messages:,}" + (f" ({stream.not_inflated:,} unread)" if stream.not_inflated else "")),
             *(Text(duration(ns) if ns else "-", style="dim" if not ns else "") for ns in times),
         )
     rest = Counter(stream.state.value for stream in ordered[_SHOWN_STREAMS:])

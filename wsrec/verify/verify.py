@@ -166,7 +166,7 @@ class _SessionReading:
         self._ledger: dict[str, dict[str, int]] = {}
         self.books = Books(self._tell, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
-        self._file_gaps = self._file_lost = self._file_refused = 0
+        self._file_gaps = self._file_lost = self._file_refused = self._file_not_inflated = 0
         self._complete = True
 
     def read(self, pairs: list[Pair]) -> Session:
@@ -231,7 +231,7 @@ class _SessionReading:
         unread_events = f"the events file of number {pair.number} {why}"
         if expects_events and beside is None:
             self._interrupt(unread_events)
-        self._file_gaps = self._file_lost = self._file_refused = 0
+        self._file_gaps = self._file_lost = self._file_refused = self._file_not_inflated = 0
         unvouched = f"nothing vouches for the files of number {pair.number}: the manifest does not list them"
         vouched = line is not None or not self._inventory.listed
         if not vouched:
@@ -268,6 +268,9 @@ class _SessionReading:
             if line.refused is not None and line.refused != self._file_refused:
                 what = f"the manifest says {line.refused} subscriptions were refused, its events {self._file_refused}"
                 self._tell(Kind.CONTRADICTION, pair.where, what)
+            if line.not_inflated != self._file_not_inflated:
+                what = f"the manifest says {line.not_inflated} messages do not inflate"
+                self._tell(Kind.CONTRADICTION, pair.where, f"{what}, its events {self._file_not_inflated}")
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
@@ -629,6 +632,9 @@ class _SessionReading:
         elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             self._file_refused += refused_count(event.detail)
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
+        elif event.kind == EventKind.NOT_INFLATED:
+            count = event.detail.get("count")
+            self._file_not_inflated += count if isinstance(count, int) else 0
         elif event.kind == EventKind.GAP:
             self._file_gaps += 1
         elif event.kind == EventKind.EXCHANGE_TIME_OFF:
@@ -715,6 +721,10 @@ class _SessionReading:
         self._settle(streams, name, taken_up=state in ("recording", "unrecovered"))
         found = streams.result() if streams.end is not None else []
         self._tell_of_skipped(found, name)
+        for conn, count in sorted(streams.not_inflated.items()):
+            what = f"{count:,} messages do not inflate and could not be read: they are as they came, compressed"
+            of = "they may be of any of its streams, and no number in them is compared"
+            self._tell(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
         for kind, count in self._told.items():
             if count > _FINDINGS:
                 what = f"{count:,} findings of the kind {kind} in this session, the first {_FINDINGS} are listed"
