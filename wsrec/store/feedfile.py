@@ -230,7 +230,7 @@ class FeedWriter:
             self.gaps += line.gaps or 0
             self.lost_intervals += line.lost_intervals
             self.refused += line.refused or 0
-            self.not_inflated += line.not_inflated
+            self.not_inflated += line.not_inflated or 0
             if line.last_seq is not None:
                 self._next_seq = max(self._next_seq, line.last_seq + 1)
         with_rows = [line for line in lines if line.messages or line.control]

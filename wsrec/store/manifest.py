@@ -56,7 +56,7 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sent: int | None = None
     payload_bytes: int | None = None
     refused: int | None = None
-    not_inflated: int = 0
+    not_inflated: int | None = None
 
 
 def manifest_path(out: Path) -> Path:

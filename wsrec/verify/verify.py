@@ -268,7 +268,7 @@ class _SessionReading:
             if line.refused is not None and line.refused != self._file_refused:
                 what = f"the manifest says {line.refused} subscriptions were refused, its events {self._file_refused}"
                 self._tell(Kind.CONTRADICTION, pair.where, what)
-            if line.not_inflated != self._file_not_inflated:
+            if line.not_inflated is not None and line.not_inflated != self._file_not_inflated:
                 what = f"the manifest says {line.not_inflated} messages do not inflate"
                 self._tell(Kind.CONTRADICTION, pair.where, f"{what}, its events {self._file_not_inflated}")
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
