@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import math
 import re
+import socket
+import textwrap
+import threading
 import time
 import zlib
 
+import msgspec
 import pytest
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
-from tests.receive.test_receiver import SECRET, TEXT, forever, plan, receive, subscriptions
+from tests.receive.conftest import text
+from tests.receive.test_receiver import (
+    CLOSE,
+    SECRET,
+    TEXT,
+    RawExchange,
+    Receiver,
+    forever,
+    plan,
+    receive,
+    request,
+    subscriptions,
+)
 from wsrec import child
 from wsrec.feed.plan import Answer, KeepAlive, Subscription, TokenRequest
 from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import Flag
 
 __all__ = ["receive"]
 
@@ -248,6 +267,97 @@ class TestAnswers:
         assert receiver.until(receiver.reader.sent) == [(TEXT, b"2")]
 
 
+class TestClosing:
+    """What happens on one connection while it closes is none of the others' concern."""
+
+    def test_its_pings_are_ignored_and_the_others_live(self, receive):
+        answers = (Answer(pattern="Ping", text="Pong"),)
+        with RawExchange(pings_while_it_closes) as theirs, RawExchange(pings_while_it_closes) as ours:
+            pinged = plan(theirs.url, conn=0, answers=answers)
+            receiver = receive(
+                pinged,
+                msgspec.structs.replace(pinged, conn=1, stands_for=0),
+                plan(ours.url, conn=2, feed="bystander", answers=answers),
+            )
+            receiver.event(EventKind.CONNECT, 2)
+            receiver.order(child.Renew(conn=0, reason="it is old"))
+            receiver.event(EventKind.CONNECT, 3)
+            receiver.order(child.Settled(conn=1, since=time.monotonic_ns()))
+            receiver.event(EventKind.REPLACED)
+            assert receiver.stop() == 0
+            assert receiver.events(EventKind.LOST_INTERVAL) == receiver.events(EventKind.CONNECT_FAILED) == []
+            assert (theirs.accepted, ours.accepted) == (2, 1)
+            for conn in range(3):
+                sent = [slot.opcode for slot in receiver.reader.taken if slot.flags & Flag.SENT and slot.conn == conn]
+                assert len(sent) > 5
+                assert sent.index(CLOSE) == len(sent) - 1
+
+    def test_a_ping_that_no_text_can_repeat(self, receive, exchange):
+        async def handler(connection):
+            await connection.send('{"ping":"\\ud800"}')
+            async with asyncio.timeout(5):
+                await connection.send(await connection.recv())
+            await connection.wait_closed()
+
+        server = exchange(handler)
+        receiver = receive(plan(server.url, answers=(Answer(path="ping", text='{"pong":{value}}', value="ping"),)))
+        receiver.until(lambda: len(receiver.reader.received()) == 2, timeout=10)
+        assert receiver.reader.received()[1] == (TEXT, b'{"pong":"\\ud800"}')
+        assert server.connections == 1
+
+
+def pings_while_it_closes(connection: socket.socket) -> None:
+    """Pings all the time, and answers a close late."""
+    threading.Thread(target=_ping_while_it_closes, args=(connection.dup(),), daemon=True).start()
+
+
+def _ping_while_it_closes(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        protocol = request(connection)
+        connection.sendall(b"".join(protocol.data_to_send()))
+        connection.settimeout(0.02)
+        answer_at = math.inf
+        while time.monotonic() < answer_at:
+            connection.sendall(text("Ping"))
+            with contextlib.suppress(TimeoutError):
+                protocol.receive_data(connection.recv(4096))
+            if any(frame.opcode == CLOSE for frame in protocol.events_received()):
+                answer_at = time.monotonic() + 0.7
+        connection.sendall(b"\x88\x02\x03\xe8")
+
+
+class TestTasksOfTheReceiver:
+    """One that ends by an error serves nobody any more, and the receiver with it."""
+
+    @pytest.mark.parametrize(
+        "broken", ["answers.Answers.look", "process.Receiver._tell", "process.anchor"], ids=["pings", "counts", "clock"]
+    )
+    def test_an_error_of_one_is_told_and_another_receiver_may_go_on(self, exchange, broken):
+        code = f"""
+            import sys, time
+            from wsrec.receive import answers, process
+            real, began = {broken}, time.monotonic()
+            def broken(*words):
+                if time.monotonic() > began + 0.5:
+                    raise RuntimeError("this is broken")
+                return real(*words)
+            {broken} = broken
+            sys.exit(process.main())
+        """
+        server = exchange(forever)
+        planned = plan(server.url, answers=(Answer(path="ping", text="pong"),))
+        receiver = Receiver(planned, command=["-c", textwrap.dedent(code)])
+        try:
+            receiver.until(lambda: receiver.process.poll() is not None, timeout=20)
+            assert receiver.ended() == 1
+        finally:
+            receiver.process.kill()
+        failed = receiver.lines()[-1]
+        assert isinstance(failed, child.FailedLine)
+        assert (failed.message, failed.again) == ("the receiver failed: RuntimeError: this is broken", True)
+        assert b"in broken" in receiver.errors
+
+
 class TestSpeech:
     def test_what_comes_first(self, receive, exchange):
         came = []
@@ -271,9 +381,7 @@ class TestSpeech:
         said = Subscription(text='{"sub":1}', topics=("t",), undo='{"unsub":{id}}')
         receiver = receive(plan(exchange(forever).url, subscriptions=(said,)))
         receiver.until(receiver.reader.sent)
-        order = child.Resubscribe(conn=0, topics=("t",), reason="a gap")
-        receiver.process.stdin.write(child.encode_order(order))
-        receiver.process.stdin.flush()
+        receiver.order(child.Resubscribe(conn=0, topics=("t",), reason="a gap"))
         receiver.until(lambda: len(receiver.reader.sent()) == 3)
         assert [text for _, text in receiver.reader.sent()] == [b'{"sub":1}', b'{"unsub":1000000}', b'{"sub":1}']
 

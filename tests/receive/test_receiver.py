@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +40,13 @@ Value = TypeVar("Value")
 class Receiver:
     """A receiver process, and the supervisor's and the writer's view of it."""
 
-    def __init__(self, *plans: ConnectionPlan, ring: int = 1 << 20, **options: Any) -> None:
+    def __init__(
+        self,
+        *plans: ConnectionPlan,
+        ring: int = 1 << 20,
+        command: Sequence[str] = ("-m", "wsrec.receive"),
+        **options: Any,
+    ) -> None:
         descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20), StatusPage.create("t")]
         descriptors += [ByteRing.create("t", ring) for _ in plans]
         slots, notes, status, *rings = descriptors
@@ -48,7 +54,7 @@ class Receiver:
         self.reader = Reader(SlotRing(slots), ByteRing(notes), self.rings)
         self.status = StatusPage(status).receiver
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wsrec.receive"],
+            [sys.executable, "-P", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -79,11 +85,15 @@ class Receiver:
     def events(self, kind: EventKind) -> list[dict[str, Any]]:
         return [event.detail or {"": None} for event in self.reader.events() if event.kind is kind]
 
+    def order(self, order: child.Order) -> None:
+        """Tell it what to do."""
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(child.encode_order(order))
+            self.process.stdin.flush()
+
     def stop(self) -> int:
         """Ask it to finish, and wait for it."""
-        with suppress(BrokenPipeError):
-            self.process.stdin.write(child.encode_order(child.Stop()))
-            self.process.stdin.flush()
+        self.order(child.Stop())
         return self.ended()
 
     def ended(self) -> int:

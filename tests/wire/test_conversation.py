@@ -86,6 +86,15 @@ class TestClose:
         assert talk.client.close(1000, "") is None
         assert talk.client.on_control(CLOSE, b"\x03\xe8") is None
 
+    def test_nothing_is_sent_after_it(self, talk):
+        client = talk.client
+        client.close(1000, "")
+        assert [client.text("x"), client.binary(b"x"), client.ping(b"x"), client.pong(b"x")] == [None] * 4
+
+    def test_nor_after_the_echo_of_theirs(self, talk):
+        talk.client.on_control(CLOSE, b"\x03\xe8")
+        assert [talk.client.text("x"), talk.client.ping(b"x")] == [None] * 2
+
     def test_ours_carries_code_and_reason(self, talk):
         assert talk.hear(talk.client.close(1009, "too big")).data == b"\x03\xf1too big"
 
