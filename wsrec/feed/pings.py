@@ -76,4 +76,11 @@ def _may_hold(data: bytes, path: str) -> bool:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value if isinstance(value, str | int | float) else None, ensure_ascii=False)
+    value = value if isinstance(value, str | int | float) else None
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # half of a surrogate pair, which is text in JSON alone
+        return json.dumps(value)
+    return text

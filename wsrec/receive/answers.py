@@ -35,12 +35,14 @@ class Pinged(NamedTuple):
         answers: what it may send, and what to answer.
         ring: the connection's byte ring.
         answer: sends an answer with what is to stand for `{value}`, and is told how many frames the ping had.
+        end: ends the connection, because of an error.
 
     """
 
     answers: tuple[Answer, ...]
     ring: ByteRing
     answer: Callable[[Answer, str, int], None]
+    end: Callable[[Exception], None]
 
 
 @dataclass
@@ -95,8 +97,12 @@ class Answers:
         for row in np.flatnonzero(wanted).tolist():
             one, slot = self._pinged[int(slots["conn"][row])], slots[row]
             message = self._message(one, slot) if whole[row] else self._joined(one, slot)
-            if message is not None:
+            if message is None:
+                continue
+            try:
                 _answer(one, message)
+            except Exception as error:  # noqa: BLE001 (whoever has it looked for pings has others served, too)
+                one.end(error)
 
     def _message(self, one: Pinged, slot: np.void) -> _Begun | None:
         """What a slot holds; None where it is too long for a ping, or bytes received since lie over it."""

@@ -236,7 +236,7 @@ class Connection:
         self.plan = msgspec.structs.replace(self.plan, compression=None)
 
     def answer(self, answer: Answer, value: str, frames: int) -> None:
-        """Send the answer to a ping of so many frames at once, with `value` for `{value}`, if it is still open."""
+        """Send the answer to a ping of so many frames at once, with `value` for `{value}`; nothing once it closes."""
         if self._watch is not None:
             self._watch.on_ping(frames)
         if self._speech is None:
@@ -278,6 +278,11 @@ class Connection:
         """
         try:
             await self._open(attempt)
+            assert self._conversation is not None
+            self._speech = Speech(self.plan, self._conversation, self._producer, self._send)
+            unanswered, self._unanswered = self._unanswered, []
+            for answer, value in unanswered:
+                self.answer(answer, value, 0)
         except BaseException as error:
             if isinstance(error, HandshakeRefused):
                 error.withhold(self._secrets)
@@ -285,13 +290,6 @@ class Connection:
                 self._security.learn(error)
             self.tear_down()
             raise
-        assert self._hot is not None
-        assert self._transport is not None
-        assert self._conversation is not None
-        self._speech = Speech(self.plan, self._conversation, self._producer, self._send)
-        unanswered, self._unanswered = self._unanswered, []
-        for answer, value in unanswered:
-            self.answer(answer, value, 0)
         self._tasks = [asyncio.ensure_future(self._speech.run()), asyncio.ensure_future(self._watching().run())]
         for task in self._tasks:
             task.add_done_callback(self._on_task_ended)

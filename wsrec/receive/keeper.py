@@ -247,7 +247,7 @@ class Keeper:
     def pinged(self) -> dict[int, Pinged]:
         """Its connections whose exchange pings with messages, by number."""
         answers = self.plan.answers
-        return {side.plan.conn: Pinged(answers, side.ring, side.answer) for side in self._sides if answers}
+        return {side.plan.conn: Pinged(answers, side.ring, side.answer, side.end) for side in self._sides if answers}
 
     def find_pings_by(self, look: Callable[[], None]) -> None:
         """Have `look` called before it is judged whether a connection is silent: a ping is no data."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import socket
 import sys
-from typing import Any, NoReturn
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec
 
 import msgspec
 import uvloop
@@ -42,6 +45,22 @@ _STATUS_INTERVAL = 0.1
 _LAST_WORDS_NS = 60_000_000_000
 # connections that are looked at in one turn of the loop: 0.2 ms for which a message waits at most, also of a thousand
 _AT_ONCE = 64
+
+
+_Words = ParamSpec("_Words")
+
+
+def _vital(step: Callable[_Words, None]) -> Callable[_Words, None]:
+    """A callback that the whole receiver depends on: the loop would only write down that it failed, and go on."""
+
+    @functools.wraps(step)
+    def guarded(*words: _Words.args, **named: _Words.kwargs) -> None:
+        try:
+            step(*words, **named)
+        except Exception as error:  # noqa: BLE001 (told)
+            broken(error)
+
+    return guarded
 
 
 class Receiver:
@@ -112,6 +131,7 @@ class Receiver:
             if connection.plan.answers:
                 connection.find_pings_by(answers.look)
         answering = asyncio.ensure_future(answers.run())
+        answering.add_done_callback(_on_vital_task_ended)
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
         answering.cancel()
         self._failures.flush()
@@ -170,6 +190,7 @@ class Receiver:
         gc.freeze()
         gc.disable()
 
+    @_vital
     def _sample_anchor(self) -> None:
         was, drift = self._clock.name, self._clock.check()
         if self._clock.name != was:
@@ -191,6 +212,7 @@ class Receiver:
         self._failures.due()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
+    @_vital
     def _publish_status(self, at_once: int = _AT_ONCE) -> None:
         """Tell the supervisor how it goes: with so many connections in a turn of the loop."""
         self._producer.flush()
@@ -201,6 +223,7 @@ class Receiver:
         self._connected, self._totals = 0, self._before
         self._tell(0, at_once)
 
+    @_vital
     def _tell(self, start: int, at_once: int) -> None:
         some, end = self._connections[start : start + at_once], start + at_once
         for connection in some:
@@ -219,6 +242,7 @@ class Receiver:
             status[name] = total
         self._telling = self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
 
+    @_vital
     def _on_stdin(self) -> None:
         for order in self._orders.read():
             if isinstance(order, child.Stop):
@@ -245,6 +269,24 @@ def out_of_memory() -> NoReturn:
     """Say so and end as if killed: no last words, which the next receiver would say again."""
     try:
         child.say(child.FailedLine(message="the receiver ran out of memory", cure=_MEMORY_CURE, again=True))
+    finally:
+        os._exit(1)
+
+
+def _on_vital_task_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        broken(error)
+
+
+def broken(error: BaseException) -> NoReturn:
+    """Tell of an error that leaves the receiver without one of its parts, and end as if killed: a new one has all."""
+    if isinstance(error, MemoryError):
+        out_of_memory()
+    try:
+        # its words go where secrets are withheld
+        traceback.print_tb(error.__traceback__)
+        message = f"the receiver failed: {type(error).__name__}: {error}"
+        child.say(child.FailedLine(message=message, cure="report it with the lines above", again=True))
     finally:
         os._exit(1)
 

@@ -31,6 +31,8 @@ class _Again(NamedTuple):
 class Speech:
     """Sends what is planned, no faster than the exchange allows, and then whatever keeps the connection alive.
 
+    Once the connection closes nothing is sent any more, and nothing is told of as asked for.
+
     Args:
         plan: what to say.
         conversation: makes frames of it.
@@ -130,6 +132,8 @@ class Speech:
             return None
 
     def _subscribe(self, subscription: Subscription, reason: str | None = None) -> None:
+        if not self._conversation.is_open:
+            return
         said = {} if reason is None else {"reason": reason}
         self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, topics=subscription.topics, **said)
         text = (

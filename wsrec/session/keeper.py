@@ -23,6 +23,8 @@ _LOOKS_STARTING = 6 * LOOKS
 # one that uses the processor may come round yet, with a thousand connections on a machine that has much to do; one
 # that spins for ever does not
 _LOOKS_BUSY = 6 * LOOKS
+# who waits for the end waits for so many looks at one whose heart beats until its end
+_LOOKS_FINISHING = 3
 # More deaths than this, with less than so much life between them, and starting it again does not help
 STORM_DEATHS = 5
 _STORM_SECONDS = 60.0
@@ -52,6 +54,8 @@ class Keeper:
         child: the child.
         start: starts it, after a death or (None) for the first time.
         heartbeat: the number by which it tells that it is alive, in shared memory: it changes.
+        beats_to_the_end: whether its heartbeat goes on while it finishes. Where it does not, using the processor is a
+            sign of life then.
         held: whether it waits for something that killing it would not cure.
         on_log: called with each line for the operator.
         costs: what a death of it costs, for the operator.
@@ -70,6 +74,7 @@ class Keeper:
         start: Callable[[Death | None], Awaitable[None]],
         *,
         heartbeat: Callable[[], int],
+        beats_to_the_end: bool,
         held: Callable[[], bool],
         on_log: Callable[[LogLine], None],
         costs: str,
@@ -81,6 +86,7 @@ class Keeper:
         self.gave_up = False
         self._start = start
         self._heartbeat = heartbeat
+        self._beats_to_the_end = beats_to_the_end
         self._held = held
         self._on_log = on_log
         self._costs = costs
@@ -180,13 +186,17 @@ class Keeper:
                 # it imports, or brings home what another has left, or finishes: there is no beat, and yet it works
                 starting = beat == self._seen
                 works, worked = work.worked != worked, work.worked
-                if not quiet or ((starting or self._finishing is not None) and works):
+                beatless = starting or (self._finishing is not None and not self._beats_to_the_end)
+                if not quiet or (beatless and works):
                     looks, idle, told, last_sign = 0, 0, False, time.monotonic()
                     continue
                 looks, idle = looks + 1, idle + (not works)
                 if hung:
                     continue
-                if idle < (_LOOKS_STARTING if starting else LOOKS) and looks < _LOOKS_BUSY:
+                if self._finishing is not None and not beatless:
+                    if looks < _LOOKS_FINISHING:
+                        continue
+                elif idle < (_LOOKS_STARTING if starting else LOOKS) and looks < _LOOKS_BUSY:
                     if looks >= LOOKS and works and not starting and not told:
                         self._tell_busy()
                         told = True
@@ -198,6 +208,8 @@ class Keeper:
                     continue
                 hung = True
                 self.child.kill()
+                if self._finishing is not None:
+                    self._tell_killed(looks)
             await ended
         finally:
             ended.cancel()
@@ -231,6 +243,13 @@ class Keeper:
         message += f"it has until {_LOOKS_BUSY * _LOOK_SECONDS:.0f} s"
         cure = "where that happens again, record fewer connections here, or with more receivers (--cpu 2,3)"
         self._on_log(LogLine(level="warning", message=message, cure=cure))
+
+    def _tell_killed(self, looks: int) -> None:
+        message = (
+            f"the {self.child.name} gave no sign of life for {looks * _LOOK_SECONDS:.0f} s when it was to finish, "
+        )
+        message += "and was killed; what was received is kept"
+        self._on_log(LogLine(level="warning", message=message))
 
     def _tell_held(self) -> None:
         message = f"the {self.child.name} does not answer: it waits for the disk, or for a network store"

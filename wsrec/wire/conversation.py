@@ -27,6 +27,8 @@ class Sent(NamedTuple):
 class Conversation:
     """The client's side of an open connection.
 
+    What is to be sent once a close was sent or received is None: nothing goes behind a close frame (RFC 6455 5.5.1).
+
     Args:
         protocol: the `websockets` protocol after its handshake.
 
@@ -49,7 +51,7 @@ class Conversation:
 
         """
         if opcode == frames.PING:
-            return self.pong(payload) if self.close_sent is None else None
+            return self.pong(payload)
         if opcode != frames.CLOSE:
             return None
         try:
@@ -60,30 +62,43 @@ class Conversation:
             raise ProtocolError(CloseCode.INVALID_DATA, "a close reason that is not UTF-8") from error
         return self.close(self.close_received.code, "")
 
-    def text(self, message: str) -> Sent:
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may be sent but a close."""
+        return self._protocol.state is State.OPEN
+
+    def text(self, message: str) -> Sent | None:
         """A text message; compressed, as a binary one is, where that was agreed."""
+        if not self.is_open:
+            return None
         payload = message.encode()
         self._protocol.send_text(payload)
         return self._sent(frames.TEXT, payload)
 
-    def binary(self, payload: bytes) -> Sent:
+    def binary(self, payload: bytes) -> Sent | None:
         """A binary message."""
+        if not self.is_open:
+            return None
         self._protocol.send_binary(payload)
         return self._sent(frames.BINARY, payload)
 
-    def ping(self, payload: bytes) -> Sent:
+    def ping(self, payload: bytes) -> Sent | None:
         """A ping of at most 125 bytes."""
+        if not self.is_open:
+            return None
         self._protocol.send_ping(payload)
         return self._sent(frames.PING, payload)
 
-    def pong(self, payload: bytes) -> Sent:
+    def pong(self, payload: bytes) -> Sent | None:
         """A pong of at most 125 bytes."""
+        if not self.is_open:
+            return None
         self._protocol.send_pong(payload)
         return self._sent(frames.PONG, payload)
 
     def close(self, code: int, reason: str) -> Sent | None:
         """A close frame; None if one was sent before. Code 1005 stands for a close frame without a code."""
-        if self.close_sent is not None or self._protocol.state is not State.OPEN:
+        if not self.is_open:
             return None
         self.close_sent = Close(code, reason)
         if code == CloseCode.NO_STATUS_RCVD:
