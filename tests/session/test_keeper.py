@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsrec.child import LogLine
+from wsrec.child import LogLine, Stop
 from wsrec.session import keeper as keeper_module
-from wsrec.session.keeper import Keeper
+from wsrec.session.keeper import LOOKS, Keeper
 from wsrec.session.process import Child
 
 LOOK = 0.1
@@ -31,24 +31,29 @@ def lived(monkeypatch, tmp_path):
     monkeypatch.setattr(keeper_module, "_LOOKS_BUSY", BUSY_LOOKS, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    def live(code: str) -> tuple[str, list[str]]:
+    def live(code: str, finish_after: float | None = None, *, beats: bool = True) -> tuple[str, list[str]]:
         Path(tmp_path / "grandchild.py").write_text(f"import time\n{code}\n")
         log: list[LogLine] = []
-        beats = itertools.chain([0, 0], itertools.repeat(1))
+        told = itertools.chain([0, 0], itertools.repeat(1))
 
         async def run() -> str:
             child = Child("receiver", "grandchild", log.append)
             keeper = Keeper(
                 child,
                 lambda _: child.start(Job(), ()),
-                heartbeat=lambda: next(beats),
+                heartbeat=lambda: next(told),
+                beats_to_the_end=beats,
                 held=lambda: False,
                 on_log=log.append,
                 costs="",
             )
             await keeper.start()
             running = asyncio.ensure_future(keeper.run())
-            while not running.done() and keeper.restarts == 0:
+            if finish_after is not None:
+                await asyncio.sleep(finish_after)
+                keeper.finish(Stop(), again=False)
+                await asyncio.wait((running,), timeout=finish_after + LOOK * LOOKS * 3)
+            while finish_after is None and not running.done() and keeper.restarts == 0:
                 await asyncio.sleep(0.01)
             how = keeper._how
             keeper.abandon()
@@ -80,3 +85,15 @@ def test_one_that_does_nothing_is_soon(lived):
     assert not [line for line in log if "it works" in line]
     # not after as long as one that works
     assert time.monotonic() - began < 60
+
+
+def test_a_receiver_that_works_and_gives_no_sign_while_it_finishes_is_killed(lived):
+    how, log = lived("while True: pass", LOOK * 5)
+    assert "gave no sign of life" in how
+    (told,) = [line for line in log if "was to finish" in line]
+    assert "what was received is kept" in told
+
+
+def test_a_writer_that_does_is_not(lived):
+    how, log = lived("while True: pass", LOOK * 5, beats=False)
+    assert (how, log) == ("", [])

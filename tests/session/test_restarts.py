@@ -24,6 +24,15 @@ CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 # A message is stamped by the exchange before it is sent, with others of its burst
 BURST_NS = 100_000_000
 
+SPIN_AT_SIGNAL = """
+import signal, sys
+if "wsrec.receive" in sys.orig_argv:
+    def spin(*_):
+        while True:
+            pass
+    signal.signal(signal.SIGUSR1, spin)
+"""
+
 
 def kill(work: Recording, module: str) -> int:
     pid = work.child(module)
@@ -127,6 +136,25 @@ class TestReceiver:
         assert "the receiver was killed by signal 9" in log
         assert events_of(work.out, "restart") == []
         numbered(work.out)
+        (lost,) = events_of(work.out, "lost_interval")
+        assert lost["conn"] == 0
+        finished(work.out)
+
+    def test_one_that_spins_when_the_end_is_asked_for(self, recording, tmp_path_factory):
+        """It works for ever, and gives no heartbeat: that ends nothing later than one that hangs."""
+        inserted = tmp_path_factory.mktemp("inserted")
+        (inserted / "sitecustomize.py").write_text(SPIN_AT_SIGNAL)
+        work = recording(env={**os.environ, "PYTHONPATH": str(inserted)})
+        pid = work.child(RECEIVER)
+        os.kill(pid, signal.SIGUSR1)
+        time.sleep(0.2)
+        began = time.monotonic()
+        work.process.terminate()
+        _, log = work.end(1)
+        assert time.monotonic() - began < 30
+        assert "no sign of life" in log
+        assert "what was received is kept" in log
+        assert len(numbered(work.out)) > 100
         (lost,) = events_of(work.out, "lost_interval")
         assert lost["conn"] == 0
         finished(work.out)
