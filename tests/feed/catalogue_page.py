@@ -182,7 +182,7 @@ def _keep_alive(feed: Feed) -> str:
     said = []
     if alive.every is not None:
         said.append(f"{f'`{alive.text}`' if alive.text else 'ping'} every {alive.every:g} s")
-    said += [f"answers `{answer.match or answer.path or answer.pattern}`" for answer in alive.answers]
+    said += [f"answers `{answer.match or answer.path or answer.message}`" for answer in alive.answers]
     return "; ".join(said)
 
 

@@ -318,7 +318,7 @@ def _print_plan(connection: ConnectionPlan) -> None:
         lines.append(f"waits {connection.wait:g} s before the first message")
     if connection.keep_alive:
         lines.append(f"every {connection.keep_alive.every:g} s: {connection.keep_alive.text or 'ping'}")
-    lines += [f"answers {answer.path or answer.pattern}: {answer.text}" for answer in connection.answers]
+    lines += [f"answers {answer.path or answer.message}: {answer.text}" for answer in connection.answers]
     said = _said(connection)
     if len(said) > 1:
         lines.append(f"{len(said)} messages, {connection.send_interval:g} s apart")

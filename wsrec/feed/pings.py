@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 from wsrec.feed.packed import unpacked
 from wsrec.feed.paths import first, scalar_text, steps
 
-# a ping of a few hundred bytes does not become more than this
-_UNPACKED_MAX = 64 << 10
+VALUE = "{value}"
+"""What stands for any run of characters in a ping that is no JSON, and for these in its answer."""
 
 
 class Ping(Protocol):
@@ -22,9 +21,11 @@ class Ping(Protocol):
     @property
     def match(self) -> str | None: ...  # noqa: D102
     @property
-    def pattern(self) -> str | None: ...  # noqa: D102
+    def message(self) -> str | None: ...  # noqa: D102
     @property
     def value(self) -> str | None: ...  # noqa: D102
+    @property
+    def max_bytes(self) -> int: ...  # noqa: D102
 
 
 Declared = TypeVar("Declared", bound=Ping)
@@ -41,11 +42,17 @@ def find_ping(declared: Iterable[Declared], payload: bytes) -> tuple[Declared, s
         Also what `{value}` stands for in the answer: JSON, or a text as it came. None where the message is no ping.
 
     """
-    rules = list(declared)
-    data = bytes(unpacked(payload, _UNPACKED_MAX) or b"")
+    rules = [rule for rule in declared if len(payload) <= rule.max_bytes]
+    if not rules:
+        return None
+    data = bytes(unpacked(payload, max(rule.max_bytes for rule in rules)) or b"")
+    rules = [rule for rule in rules if len(data) <= rule.max_bytes]
+    texts = [_text(payload), _text(data)]
     for rule in rules:
-        if rule.pattern is not None and (found := _fits(rule.pattern, payload) or _fits(rule.pattern, data)):
-            return rule, "".join(part for part in found.groups() if part)
+        if rule.message is not None:
+            for text in texts:
+                if text is not None and (value := _fits(rule.message, text)) is not None:
+                    return rule, value
     rules = [rule for rule in rules if rule.path is not None and _may_hold(data, rule.path)]
     if not rules:
         return None
@@ -61,12 +68,21 @@ def find_ping(declared: Iterable[Declared], payload: bytes) -> tuple[Declared, s
     return None
 
 
-def _fits(pattern: str, data: bytes) -> re.Match[str] | None:
-    """The whole of a message by a regular expression; None where it is no text, or another one."""
+def _text(data: bytes) -> str | None:
     try:
-        return re.fullmatch(pattern, data.decode())
+        return data.decode()
     except UnicodeDecodeError:
         return None
+
+
+def _fits(message: str, text: str) -> str | None:
+    """What `{value}` stands for in a text that is wholly a declared one; None where it is another one."""
+    before, asked, behind = message.partition(VALUE)
+    if not asked:
+        return "" if text == message else None
+    if len(text) < len(before) + len(behind) or not (text.startswith(before) and text.endswith(behind)):
+        return None
+    return text[len(before) : len(text) - len(behind)]
 
 
 def _may_hold(data: bytes, path: str) -> bool:

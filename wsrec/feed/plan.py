@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     path: str | None = None
-    pattern: str | None = None
+    message: str | None = None
     match: str | None = None
     value: str | None = None
     encoding: Literal["text", "binary", "gzip"] = "text"

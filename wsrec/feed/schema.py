@@ -26,6 +26,7 @@ from websockets.uri import parse_uri
 from wsrec.feed import template
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, parts_of, parts_of_tail
 from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
+from wsrec.feed.pings import VALUE
 from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
 from wsrec.proxy import parse_proxy
 
@@ -1037,14 +1038,15 @@ class Answer(_Model):
         description="With `path`: the whole text that has to be there; by default anything.",
         max_length=200,
     )
-    pattern: Regex | None = Field(
+    message: str | None = Field(
         default=None,
-        description="In place of `path`, for a text that is no JSON: regular expression for all of it: `Ping`, "
-        "`ping ([0-9]+)`.",
+        description="In place of `path`, for a text that is no JSON: all of it, in which `{value}` stands for any run "
+        "of characters: `Ping`, `ping {value}`.",
+        max_length=200,
     )
     text: Template = Field(
-        description="The answer; `{value}` is the message's own number or text as JSON, or what the groups of "
-        "`pattern` took, joined, as it came; `{id}` a number that counts up, `{time_ms}`, `{time_s}` and `{uuid}` as "
+        description="The answer; `{value}` is the message's own number or text as JSON, or what it stands for in "
+        "`message`, as it came; `{id}` a number that counts up, `{time_ms}`, `{time_s}` and `{uuid}` as "
         "in `subscribe`.",
     )
     value: KeyPath | None = Field(
@@ -1054,22 +1056,28 @@ class Answer(_Model):
         default="text", description="How the answer is sent: a text frame, a binary one, or gzip in a binary one."
     )
     max_bytes: int = Field(
-        default=256, description="Longer messages (as they come, in bytes) are not looked at.", ge=2, le=65536
+        default=256, description="Bytes; a longer message, as it comes or unpacked, is no ping.", ge=2, le=65536
     )
 
-    @field_validator("pattern")
+    @field_validator("message")
     @classmethod
-    def _compiles(cls, text: str | None) -> str | None:
-        return text if text is None else _regex(text)
+    def _tells_apart(cls, text: str | None) -> str | None:
+        if text in ("", VALUE):
+            raise ValueError("expected a text that other messages differ from, or each message would be a ping")
+        if text is not None and (often := text.count(VALUE)) > 1:
+            raise ValueError(f"found {VALUE} {often} times, expected it once at most")
+        if text is not None and (unknown := template.names(text) & {"id", *template.WHEN_SENT}):
+            raise ValueError(f"found {{{min(unknown)}}}, expected {VALUE} for what differs from ping to ping")
+        return text
 
     @model_validator(mode="after")
     def _value_known(self) -> Answer:
-        if (self.path is None) == (self.pattern is None):
-            raise MisfitError(("pattern",) if self.path else (), "expected one of path and pattern")
+        if (self.path is None) == (self.message is None):
+            raise MisfitError(("message",) if self.path else (), "expected one of path and message")
         for key in ("match", "value"):
-            if self.pattern is not None and getattr(self, key) is not None:
-                raise MisfitError((key,), "found it beside pattern, expected it with path")
-        taken = self.value or (self.pattern is not None and re.compile(self.pattern).groups)
+            if self.message is not None and getattr(self, key) is not None:
+                raise MisfitError((key,), "found it beside message, expected it with path")
+        taken = self.value or (self.message is not None and VALUE in self.message)
         _only_when_sent(self.text, "text", {"value"} if taken else set())
         return self
 

@@ -23,8 +23,6 @@ from wsrec.ring.slotring import Flag
 from wsrec.wire import frames
 
 INTERVAL = 0.05
-# a ping of a few hundred bytes does not become more than this
-_INFLATED_MAX = 64 << 10
 _OWN = int(Flag.SENT | Flag.EVENT)
 
 
@@ -133,15 +131,18 @@ class Answers:
 
 
 def _answer(one: Pinged, message: _Begun) -> None:
-    declared = [answer for answer in one.answers if len(message.data) <= answer.max_bytes]
-    found = find_ping(declared, _inflated(bytes(message.data)) if message.compressed else bytes(message.data))
+    payload = bytes(message.data)
+    if message.compressed:
+        payload = _inflated(payload, max(answer.max_bytes for answer in one.answers))
+    found = find_ping(one.answers, payload)
     if found is not None:
         one.answer(*found, message.frames)
 
 
-def _inflated(payload: bytes) -> bytes:
-    """A message out of permessage-deflate (RFC 7692)."""
+def _inflated(payload: bytes, limit: int) -> bytes:
+    """A message out of permessage-deflate (RFC 7692); nothing where it is more than `limit` bytes, or damaged."""
     try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + b"\0\0\xff\xff", _INFLATED_MAX)
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + b"\0\0\xff\xff", limit + 1)
     except zlib.error:
         return b""
+    return data if len(data) <= limit else b""
