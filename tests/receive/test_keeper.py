@@ -28,6 +28,7 @@ from wsrec.receive.pacing import Gates
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
+from wsrec.ring import loss
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
@@ -426,6 +427,198 @@ class TestReplacement:
             assert [lost["to_evidence"] for lost in kept.events(EventKind.LOST_INTERVAL)] == (
                 ["connection opened"] * refusals
             )
+
+        run(test())
+
+
+class Moody:
+    """Counts on one clock for all clients, answers each subscription, and is mute on some connections.
+
+    Args:
+        mute: the connections, by their place in the order of coming, that get nothing but the answer.
+        period: seconds between two numbers; None for none but those of `say`.
+
+    """
+
+    def __init__(self, *mute: int, period: float | None = 0.005) -> None:
+        self.mute = set(mute)
+        self.number = 0
+        self.clients: list[Any] = []
+        self.asked: list[Any] = []
+        self._period = period
+
+    async def __call__(self, connection: Any) -> None:
+        self.clients.append(connection)
+        self._loop = asyncio.get_running_loop()
+        if len(self.clients) == 1 and self._period is not None:
+            self.counting = asyncio.ensure_future(self._count(self._period))
+        async for _ in connection:
+            await connection.send('{"result":null}')
+            self.asked.append(connection)
+
+    async def _count(self, period: float) -> None:
+        while True:
+            await asyncio.sleep(period)
+            await self._say()
+
+    async def say(self, numbers: int = 1) -> None:
+        """Send the next numbers, from another thread's loop."""
+        for _ in range(numbers):
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._say(), self._loop))
+
+    def go_on(self) -> None:
+        """Count from now on, as without `period`."""
+        self._loop.call_soon_threadsafe(lambda: setattr(self, "counting", asyncio.ensure_future(self._count(0.005))))
+
+    def cut(self, place: int) -> None:
+        """End a connection without a word."""
+        self._loop.call_soon_threadsafe(self.clients[place].transport.abort)
+
+    async def _say(self) -> None:
+        self.number += 1
+        for place, client in enumerate(self.clients):
+            if client in self.asked and place not in self.mute and client.state.name == "OPEN":
+                await client.send(str(self.number))
+
+
+class TestMuteSuccessor:
+    """What answers and then brings nothing does not take the place of what brings something."""
+
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch) -> None:
+        monkeypatch.setattr(keeper_module, "_SETTLING", 1.0)
+
+    def kept(self, url: str, **options: Any) -> Kept:
+        return Kept(plan(url, replaceable=True, subscriptions=subscriptions("all"), **options))
+
+    def test_is_closed_and_tried_again_while_the_old_one_goes_on(self, exchange):
+        async def test() -> None:
+            kept = self.kept(exchange(Moody(1, 2)).url)
+            await kept.until(lambda: len(kept.numbers()) > 20)
+            kept.keeper.renew(0, "because")
+            replaced = await kept.event(EventKind.REPLACED)
+            assert (replaced["from_conn"], replaced["to_conn"], replaced["proved"]) == (0, 1, True)
+            await kept.until(lambda: kept.numbers(1)[20:])
+            await kept.stop()
+            assert [failed["cause"] for failed in kept.events(EventKind.CONNECT_FAILED)] == ["silent"] * 2
+            assert kept.events(EventKind.LOST_INTERVAL) == []
+            assert is_whole(kept.numbers())
+
+        run(test())
+
+    def test_where_the_old_one_ends_first_it_is_lost_until_another_one_brings_data(self, exchange):
+        async def test() -> None:
+            market = Moody(1, 2, 3)
+            kept = self.kept(exchange(market).url)
+            await kept.until(lambda: len(kept.numbers()) > 20)
+            kept.keeper.renew(0, "because")
+            await kept.until(lambda: market.clients[2:])
+            market.cut(0)
+            await kept.until(lambda: kept.events(EventKind.LOST_INTERVAL))
+            await kept.stop()
+            (lost,) = kept.events(EventKind.LOST_INTERVAL)
+            assert kept.events(EventKind.REPLACED) == []
+            read = [(slot.event, int(slot.payload)) for slot in kept.reader.taken if slot.payload.isdigit()]
+            before = max(number for at, number in read if at <= lost["monotonic_from"])
+            after = min(number for at, number in read if at > lost["monotonic_from"])
+            # mute from the end of the old one on, all of it is told
+            assert after > before + 20
+            assert min(at for at, number in read if number == after) <= lost["monotonic_to"]
+            assert is_whole([number for _, number in read if number <= before])
+            assert is_whole([number for _, number in read if number >= after])
+
+        run(test())
+
+    def test_where_none_brings_data_any_more_it_is_lost_to_the_end(self, exchange):
+        async def test() -> None:
+            market = Moody(*range(1, 100))
+            kept = self.kept(exchange(market).url)
+            await kept.until(lambda: len(kept.numbers()) > 20)
+            kept.keeper.renew(0, "because")
+            await kept.until(lambda: market.clients[2:])
+            market.cut(0)
+            await kept.until(lambda: market.clients[4:])
+            await kept.stop()
+            (lost,) = kept.events(EventKind.LOST_INTERVAL)
+            assert lost["to_evidence"] == loss.SESSION_END
+            assert kept.events(EventKind.REPLACED) == []
+
+        run(test())
+
+    def test_one_that_the_exchange_ends_while_the_only_other_one_is_mute_is_lost(self, exchange, monkeypatch):
+        monkeypatch.setattr(keeper_module, "_SETTLING", 30.0)
+
+        async def test() -> None:
+            market = Moody(1)
+            kept = self.kept(exchange(market).url)
+            await kept.until(lambda: len(kept.numbers()) > 20)
+            kept.keeper.renew(0, "because")
+            await kept.until(lambda: len(market.asked) == 2)
+            await asyncio.sleep(0.8)
+            market.cut(0)
+            await asyncio.sleep(0.3)
+            kept.reader.take()
+            assert kept.events(EventKind.REPLACED) == kept.events(EventKind.LOST_INTERVAL) == []
+            market.mute.clear()
+            lost = await kept.event(EventKind.LOST_INTERVAL)
+            assert lost["monotonic_to"] - lost["monotonic_from"] > 0.2e9
+            await kept.stop()
+
+        run(test())
+
+    def test_a_quiet_market_is_replaced_without_loss_or_alarm(self, exchange):
+        async def test() -> None:
+            market = Moody(period=None)
+            kept = self.kept(exchange(market).url)
+            await kept.until(lambda: market.asked)
+            await market.say()
+            kept.keeper.renew(0, "because")
+            # which came on the old one alone, before the new one had asked
+            await kept.until(lambda: len(market.clients) == 2)
+            replaced = await kept.event(EventKind.REPLACED)
+            assert replaced["proved"] is False
+            await market.say()
+            await kept.until(lambda: kept.numbers(1))
+            await kept.stop()
+            assert kept.events(EventKind.CONNECT_FAILED) == kept.events(EventKind.LOST_INTERVAL) == []
+
+        run(test())
+
+    @pytest.mark.parametrize("mute", [False, True])
+    def test_in_a_slow_market_a_single_message_tells(self, exchange, mute):
+        async def test() -> None:
+            market = Moody(*([1] if mute else []), period=None)
+            kept = self.kept(exchange(market).url)
+            await kept.until(lambda: market.asked)
+            await market.say()
+            kept.keeper.renew(0, "because")
+            await kept.until(lambda: len(market.asked) == 2)
+            await asyncio.sleep(0.5)
+            await market.say()
+            await kept.event(EventKind.REPLACED)
+            await kept.stop()
+            assert [failed["cause"] for failed in kept.events(EventKind.CONNECT_FAILED)] == ["silent"] * mute
+
+        run(test())
+
+    def test_one_that_is_mute_since_it_took_over_is_found_out(self, exchange, monkeypatch):
+        monkeypatch.setattr(watch, "FIRST_MESSAGE", 0.5)
+
+        async def test() -> None:
+            market = Moody(1, period=None)
+            kept = self.kept(exchange(market).url)
+            await kept.until(lambda: market.asked)
+            await market.say(50)
+            await kept.until(lambda: len(kept.numbers()) == 50)
+            # nothing comes while both are open
+            kept.keeper.renew(0, "because")
+            assert not (await kept.event(EventKind.REPLACED))["proved"]
+            market.go_on()
+            await kept.until(lambda: kept.numbers(0)[60:])
+            (lost,) = [await kept.event(EventKind.LOST_INTERVAL)]
+            assert lost["reason"].startswith("silent")
+            assert kept.events(EventKind.SILENT)
+            await kept.stop()
 
         run(test())
 
