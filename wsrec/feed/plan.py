@@ -145,6 +145,11 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
         return self.proxies.of(self.url)
 
     @property
+    def answers_due(self) -> int:
+        """How many messages at most may answer what is sent before the first keep-alive: one a topic, or a request."""
+        return len(self.first) + sum(max(len(said.topics), 1) for said in self.subscriptions)
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """Every topic that is asked for on it."""
         return (*self.asked_by_url, *(topic for said in self.subscriptions for topic in said.topics))

@@ -198,7 +198,18 @@ class Connection:
     @property
     def proved(self) -> bool:
         """Whether it has brought more than answers to what was asked for."""
-        return self._watch is not None and self._watch.data > len(self.plan.subscriptions)
+        answers = self.plan.answers_due + (self._speech.kept_alive if self._speech else 0)
+        return self.data > answers
+
+    @property
+    def data(self) -> int:
+        """Frames that the open connection has brought and that are no pings: data, and answers to what was asked."""
+        return self._watch.data if self._watch is not None else 0
+
+    @property
+    def quiet_for(self) -> float:
+        """How long the open connection has brought no data (s), as of the last look at it."""
+        return self._watch.quiet_for if self._watch is not None else 0.0
 
     @property
     def last_event(self) -> int:

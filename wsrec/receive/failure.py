@@ -33,7 +33,8 @@ class Failure(NamedTuple):
         cause: `token`, `dns`, `refused`, `unreachable`, `system` (this machine has run out of something, or forbids
             it), `timeout`, `certificate`, `tls`, `handshake`, `http`, `limited` (HTTP 418 and 429, of the token's
             server or a proxy too, or a close that says so), `closed` (by the exchange, with a code), `protocol`,
-            `lost`, or `proxy`: the proxy's fault, or the host's by what the proxy says.
+            `lost`, `silent` (it brings nothing of what another one brings), or `proxy`: the proxy's fault, or the
+            host's by what the proxy says.
         message: what happened, in one line.
         cure: what to do about it.
         permanent: whether trying again cannot help.

@@ -2,7 +2,8 @@
 
 A connection that can be replaced is two, each with a number and a ring of its own, that take turns: the one that stands
 by connects, asks for everything and is given time to bring it, and only then is the other one closed. In between every
-message comes twice. Nothing is lost by it, unless the other one is ended from outside before that.
+message comes twice. Nothing is lost by it, unless the other one is ended from outside before that. One that brings
+nothing of what the other brings is closed itself, and another attempt made, for as long as the other lasts.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from wsrec.receive.job import Resumed
 from wsrec.receive.pacing import Gates
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import TlsPolicy
+from wsrec.receive.succession import SideBySide
 from wsrec.receive.waiting import Waiting
 from wsrec.receive.watch import Quiet
 from wsrec.ring import loss
@@ -42,7 +44,7 @@ from wsrec.wire.errors import CompressionRefused
 
 # A connection that lasted this long has proved itself: the next failure is a new one
 _PROVEN = 10.0
-# How long the successor of one that is silent may take to bring data, once it has subscribed; a market can be quiet
+# How long the successor of one that is silent, or brings much, may take to bring data, once it has subscribed
 _PATIENCE = 5.0
 _PATIENCE_POLL = 0.02
 # How long both go on once all that was asked for has begun: one of an exchange's servers may be behind another
@@ -53,7 +55,7 @@ _SETTLING = 10.0
 _OLD_PATIENCE = 5.0
 # A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
 _LIFETIME_LEFT = 0.05
-# At this part of it, or so many seconds, before its end it is closed, whether its successor has settled or not
+# At this part of it, or so many seconds, before its end it is closed, if its successor brings data, settled or not
 _CUT_LEFT = 0.02
 _CUT_LEFT_MOST = 5.0
 
@@ -182,7 +184,7 @@ class Keeper:
             self._token_gate = gates.of(urlsplit(self.plan.token.url).hostname or "", self.plan.pace)
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
-        quiet = Quiet(self.plan.quiet, self._elsewhere)
+        self._quiet = Quiet(self.plan.quiet, self._elsewhere)
         self._history = AddressHistory()
         self._sides = [
             Connection(
@@ -191,7 +193,7 @@ class Keeper:
                 producer,
                 waiting,
                 tls=tls,
-                quiet=quiet,
+                quiet=self._quiet,
                 max_message=max_message,
                 on_silent=functools.partial(self._on_silent, side.plan.conn),
                 history=self._history,
@@ -209,6 +211,8 @@ class Keeper:
         self._proved_at = 0
         # when the successor was known to have everything, on the loop's clock
         self._settled_at: float | None = None
+        # whether what is opened is believed only once it brings data: the last one brought nothing of what was due
+        self._doubted = False
         self._retry_in = 0.0
         self._finished = False
         # why the active connection is to be replaced; and what wakes whoever waits for that
@@ -387,14 +391,15 @@ class Keeper:
         while not stop.done() and not self._finished:
             self._early_wish = None
             failure = await self._beside(stop, self._attempt(new, backoff.attempts))
-            if failure is None and new.connected and self._active is not None:
-                failure = await self._beside(stop, self._prove(self._active, new), until_lost=True)
+            beside = SideBySide(self._active, new, _OVERLAP)
+            if failure is None and new.connected:
+                failure = await self._succeed(stop, new, beside)
             # where nothing else is open that holds also for one that is to stop at once: it did open
-            opened = failure is None and new.connected and self._active is None
+            opened = failure is None and new.connected and self._active is None and not self._doubted
             if self._finished or (stop.done() and not opened):
                 return
             if failure is None:
-                await self._hand_over(stop, new, reason)
+                await self._hand_over(stop, new, beside, reason)
                 return
             self.failure = failure
             if self._active is None and self._lost_since is None:
@@ -482,16 +487,42 @@ class Keeper:
         cure = "take `compression` out of the feed, and it is not offered at all"
         child.info(f"{refused}; connecting without compression -- {cure}", conn=conn)
 
-    async def _prove(self, old: Connection, new: Connection) -> Failure | None:
-        """Wait until a successor may take over; why it ended instead, None where it did not."""
-        spoken_at: float | None = None
+    async def _succeed(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide) -> Failure | None:
+        """Wait until an open connection may be the active one; why it may not, None where it may or nothing goes on."""
         self._proved_at, self._settled_at = 0, None
+        failure = None
+        if self._active is not None:
+            failure = await self._beside(stop, self._prove(self._active, new, beside), until_lost=True)
+            if failure is None and self._active is None:
+                # it has ended first, and what it brought at last may have come of nothing else
+                self._look(beside)
+                self._doubted = self._doubted or beside.owes
+        if failure is None and self._active is None and self._doubted and not stop.done() and not self._finished:
+            failure = await self._beside(stop, self._prove(None, new, beside))
+        if failure is not None and new.connected:
+            await self._beside(stop, self._dismiss(new))
+        return failure
+
+    def _look(self, beside: SideBySide) -> None:
+        beside.look(self._loop.time())
+        if beside.serves and not self._proved_at:
+            self._proved_at = now()
+
+    async def _prove(self, old: Connection | None, new: Connection, beside: SideBySide) -> Failure | None:
+        """Wait until a connection may take over; why it may not, or has ended, None where it may."""
         while not new.ended:
-            if new.proved and not self._proved_at:
-                self._proved_at = now()
-            if new.spoken:
-                spoken_at = self._loop.time() if spoken_at is None else spoken_at
-                if self._loop.time() >= self._takes_over_at(old, spoken_at):
+            self._look(beside)
+            if beside.spoken_at is not None:
+                moment = self._loop.time()
+                if old is None:
+                    due, mute = beside.serves, moment >= beside.spoken_at + _SETTLING
+                else:
+                    due = moment >= self._takes_over_at(old, beside, beside.spoken_at)
+                    mute = beside.is_mute(moment, due=due, patience=_PATIENCE)
+                if mute and not (old is None and due):
+                    self._doubted = True
+                    return self._mute(new, moment - beside.spoken_at, alone=old is None)
+                if due:
                     return None
             await asyncio.sleep(_PATIENCE_POLL)
         failure = self._explain(new.reason_of_end(), new)
@@ -499,13 +530,36 @@ class Keeper:
         new.tear_down()
         return failure
 
-    def _takes_over_at(self, old: Connection, spoken_at: float) -> float:
+    def _mute(self, new: Connection, seconds: float, *, alone: bool) -> Failure:
+        """Why a connection that brings nothing does not take over."""
+        if new.address is not None:
+            self._history.failed(new.address, "silent")
+        brought = "what the one before brought" if alone else "what the open one brings"
+        what = f"{self.plan.public_url} answers, and has brought nothing of {brought} for {seconds:.1f} s"
+        meanwhile = "what would come meanwhile is lost" if alone else "and the open one goes on"
+        return Failure("silent", what, f"another connection is tried, {meanwhile}; ask the exchange about it")
+
+    async def _dismiss(self, new: Connection) -> None:
+        """Close a connection that does not take over; where the end comes meanwhile, that waits for it."""
+        self._closing[new] = closing = asyncio.ensure_future(new.close())
+        await asyncio.shield(closing)
+        del self._closing[new]
+        new.tear_down()
+
+    def _takes_over_at(self, old: Connection, beside: SideBySide, spoken_at: float) -> float:
         """When the old one may be closed, on the loop's clock; by `spoken_at` all was asked for on the new one."""
+        # one message of the old one has to have had time to come on the new one
+        judged = 0.0 if beside.brought_at is None or beside.serves else beside.brought_at + _OVERLAP
         if self._silent_since is not None:
             # nothing comes of the old one
+            if not self._proved_at:
+                return max(spoken_at + _PATIENCE, judged)
             ago = (now() - self._proved_at) / 1e9
-            return max(self._loop.time() - ago, spoken_at) + _OVERLAP if self._proved_at else spoken_at + _PATIENCE
-        due = spoken_at + _SETTLING
+            return max(self._loop.time() - ago, spoken_at) + _OVERLAP
+        due = max(spoken_at + _SETTLING, judged)
+        if not self._proved_at:
+            # nothing shows that it is worth a working one: that one's end is the exchange's to set
+            return due
         if self._settled_at is not None:
             due = min(due, max(self._settled_at, spoken_at) + _OVERLAP)
         if self.plan.lifetime is not None:
@@ -513,7 +567,7 @@ class Keeper:
             due = min(due, self._loop.time() + left - (now() - old.opened_at) / 1e9)
         return due
 
-    async def _hand_over(self, stop: asyncio.Future[Any], new: Connection, reason: str) -> None:
+    async def _hand_over(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide, reason: str) -> None:
         """Make an open connection the active one, and close the one before."""
         old, before = self._active, self._last_active
         self._active = self._last_active = new
@@ -522,13 +576,19 @@ class Keeper:
         self._opened_since = time.monotonic()
         self._forget_wish()
         self._plan_replacement(new)
+        doubted, self._doubted = self._doubted, False
+        if not self._proved_at and beside.patience is not None:
+            self._quiet.expect(beside.patience)
         if old is None:
             lost, self._lost_since = self._lost_since, None
-            ended_beside = lost is not None and new.opened_at <= lost.time
+            ended_beside = lost is not None and new.opened_at <= lost.time and not doubted
             self.reconnects += self.was_connected and not ended_beside
             self.was_connected = True
             self._prospects.hope(self)
-            if lost is not None and not ended_beside:
+            if lost is not None and doubted:
+                why = self._died or self._lost_why or "not connected, or to what brought no data"
+                self._lost(before, lost, why, loss.FIRST_DATA, self._proved_at)
+            elif lost is not None and not ended_beside:
                 self._lost(before, lost, self._died or self._lost_why or "not connected", loss.OPENED, new.opened_at)
             elif lost is not None:
                 self._tell_replaced(before, new, reason, new.opened_at, lost.time)
@@ -661,7 +721,7 @@ class Keeper:
             reason=reason,
             monotonic_from=since,
             monotonic_to=max(until, since),
-            proved=new.proved,
+            proved=bool(self._proved_at),
         )
         child.info(f"connection {old.plan.conn} was replaced: {reason}", conn=new.plan.conn)
 

@@ -41,6 +41,7 @@ class Speech:
 
     Attributes:
         said: whether the plan's subscriptions are sent.
+        kept_alive: keep-alive messages sent, each of which may be answered.
 
     """
 
@@ -52,6 +53,7 @@ class Speech:
         send: Callable[[Sent | None], None],
     ) -> None:
         self.said = False
+        self.kept_alive = 0
         self._plan = plan
         self._conversation = conversation
         self._producer = producer
@@ -121,6 +123,7 @@ class Speech:
                     self._send(self._conversation.ping(b""))
                 else:
                     self._say(keep_alive.text)
+                    self.kept_alive += 1
                 due = last + keep_alive.every
 
     async def _next(self, due: float | None) -> _Again | None:

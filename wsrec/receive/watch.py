@@ -36,6 +36,8 @@ class Quiet:
 
     Where no silence is planned, one that has never brought anything is silent after `FIRST_MESSAGE` all the same, as
     long as there is somewhere else to connect to: an address can answer the handshake and pings, and nobody behind it.
+    The same holds, wherever there is to connect to, for one that took over from one that had brought data and has
+    brought none itself (`expect`).
 
     Args:
         planned: seconds; None for ever.
@@ -48,10 +50,17 @@ class Quiet:
         self._elsewhere = elsewhere
         self._limit = FIRST_MESSAGE if planned is None else planned
         self._ever = False
+        self._expected: float | None = None
+
+    def expect(self, seconds: float) -> None:
+        """A message is to come within these seconds, or `FIRST_MESSAGE`, even where no silence is planned."""
+        self._expected = max(seconds, FIRST_MESSAGE)
 
     @property
     def limit(self) -> float | None:
         """Seconds now; None for ever."""
+        if self._planned is None and self._expected is not None:
+            return self._expected
         if self._planned is None and (self._ever or not self._elsewhere()):
             return None
         return self._limit
@@ -59,6 +68,8 @@ class Quiet:
     def silent(self) -> None:
         """It was silent for the limit."""
         self._limit = min(self._limit * 2, max(self._planned or 0.0, _LONGEST_QUIET))
+        if self._expected is not None:
+            self._expected = max(self._expected, min(self._expected * 2, _LONGEST_QUIET))
 
     def came(self) -> None:
         """It brought something, if only an answer."""
@@ -66,6 +77,7 @@ class Quiet:
 
     def heard(self) -> None:
         """It brought data."""
+        self._expected = None
         if self._planned is not None:
             self._limit = self._planned
 
@@ -117,6 +129,7 @@ class Watch:
         self._alive_at = self._data_at = now()
         self._data = 0
         self._silent = False
+        self._answers_due = plan.answers_due
         self._asked_at: int | None = None
         self._ping_rtt: int | None = None
         self._sampled_at = 0
@@ -127,6 +140,11 @@ class Watch:
     def data(self) -> int:
         """Frames of data that came."""
         return self._hot.frames - self.controls
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last data, as of the last look."""
+        return (now() - self._data_at) / 1e9
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -160,7 +178,7 @@ class Watch:
             self._data_at = max(self._data_at, self._hot.last_event)
             self._quiet.came()
             # what answers the subscriptions is no data yet
-            if self._data > len(self._plan.subscriptions):
+            if self._data > self._answers_due:
                 self._quiet.heard()
         self._look_for_life(moment)
         self._look_for_data(moment)
@@ -189,7 +207,7 @@ class Watch:
         what = f"{self._plan.public_url} has brought no message for {limit:g} s"
         cure = "if that is usual there, raise `quiet` of its channels"
         if self._plan.quiet is None:
-            cure = "another address of its host is tried; if that is usual there, only the first ones are left so"
+            cure = "another connection is tried; if that is usual there, only the first ones are left so"
         child.warn(what, cure, conn=self._plan.conn)
         self._on_silent(f"no message for {limit:g} s", self._data_at)
 
