@@ -58,6 +58,7 @@ class FaultyExchange:
         self._host = host
         self._name = name
         self._muted: set[ServerConnection] = set()
+        self._mute_next = False
         self._refusals = 0
         self._pipes: list[tuple[asyncio.StreamWriter, list[bool]]] = []
         self._backs: list[asyncio.StreamWriter] = []
@@ -124,6 +125,14 @@ class FaultyExchange:
         self._sending = asyncio.ensure_future(last.send(json.dumps({"e": "serverShutdown"})))
         self._loop.call_later(10.0, self._abort, last)
 
+    def deafen(self) -> None:
+        """Tell that the connection will be closed, in 4 s; the next one is mute, and closed 2 s after that."""
+        last = self.clients[-1]
+        self._mute_next = True
+        self._sending = asyncio.ensure_future(last.send(json.dumps({"e": "serverShutdown"})))
+        self._loop.call_later(4.0, self._abort, last)
+        self._loop.call_later(6.0, lambda: self._abort(self.clients[-1]))
+
     def close(self) -> None:
         """A closing handshake with 1001, as before a restart."""
         self._sending = asyncio.ensure_future(self.clients[-1].close(1001, "restart"))
@@ -162,6 +171,9 @@ class FaultyExchange:
 
     async def _accept(self, connection: ServerConnection) -> None:
         self.clients.append(connection)
+        if self._mute_next:
+            self._mute_next = False
+            self._muted.add(connection)
         if self._lifetime is not None:
             self._loop.call_later(self._lifetime, self._abort, connection)
         with contextlib.suppress(ConnectionClosed):

@@ -69,12 +69,14 @@ class Fault(NamedTuple):
         act: what the exchange does.
         lifetime: seconds after which the exchange cuts every connection.
         quiet: seconds after which the recorder takes a connection for silent.
+        successors: connections that the recorder makes because of it.
 
     """
 
     act: Callable[[FaultyExchange], None]
     lifetime: float | None = None
     quiet: float | None = None
+    successors: int = 1
 
 
 FAULTS = {
@@ -85,8 +87,10 @@ FAULTS = {
     "close-1001": Fault(FaultyExchange.close),
     "reset-429": Fault(FaultyExchange.refuse_next),
     "mute": Fault(FaultyExchange.mute, quiet=1.0),
-    "lifetime": Fault(FaultyExchange.nothing, lifetime=4.0),
+    # with a lifetime: two generations
+    "lifetime": Fault(FaultyExchange.nothing, lifetime=4.0, successors=2),
     "notice": Fault(FaultyExchange.announce),
+    "mute-successor": Fault(FaultyExchange.deafen, successors=2),
 }
 
 
@@ -150,8 +154,7 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
             time.sleep(1.0)
             clients = len(exchange.clients)
             happened = exchange.inject(fault.act)
-            # with a lifetime: two generations
-            until(lambda: len(exchange.clients) >= clients + (2 if fault.lifetime else 1), process)
+            until(lambda: len(exchange.clients) >= clients + fault.successors, process)
             # both go on for a while before one is closed
             time.sleep(2.5)
             asked = time.monotonic()

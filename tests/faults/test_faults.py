@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.matrix import FAULTS, run
+from wsrec.verify.verify import verify
 
 BROKEN = {
     "reset": ["lost"],
@@ -13,6 +14,7 @@ BROKEN = {
     "tls-alert": ["tls"],
     "close-1001": ["closed"],
     "reset-429": ["lost", "limited", "limited"],
+    "mute-successor": ["lost"],
 }
 
 
@@ -34,6 +36,10 @@ def test_what_is_missing_is_told(name, authority, ca_file, tmp_path):
     if name == "reset-429":
         # both answers asked for 2 s
         assert found.data_ms >= 4000
+    elif name == "mute-successor":
+        # all that the mute one did not bring is in the lost interval, and the verifier says so
+        assert found.missing > 100
+        assert [capture.status for capture in verify([tmp_path / "out"]).captures] == [4]
     elif name == "mute":
         # of the connection, and of its subscription, which may be replaced before the writer looks
         assert found.silent in (1, 2)

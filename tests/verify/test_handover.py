@@ -232,3 +232,39 @@ class TestNumbersAcross:
         happened += numbers(0, "B", 0, 100, 200, p=-1)
         found = write(tmp_path, feed(**rule), [*happened, *ends(5000), *second])
         assert found.missing == 0
+
+
+class TestUnproved:
+    """What took over without a message is not known to be there until the first one comes."""
+
+    def ends_unproved(self, time: int) -> list[Happened]:
+        *before, (at, conn, replaced) = ends(time)
+        assert isinstance(replaced, Event)
+        return [*before, said(replaced.kind, at, conn, **{**replaced.detail, "proved": False})]
+
+    def states(self, found: Written, conn: int, symbol: str) -> list[tuple[int, int, State]]:
+        intervals = found.stream(conn, symbol).intervals
+        return [((i.monotonic_from - BOOT) // MS, (i.monotonic_to - BOOT) // MS, i.state) for i in intervals]
+
+    def test_a_life_without_a_message_is_silent_though_the_stream_had_some_before(self, tmp_path):
+        second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 10, 1100, 8000), *numbers(1, "B", 10, 1100, 8000)]
+        back = {"from_conn": 1, "to_conn": 0, "reason": "again", "proved": False}
+        third = [
+            *begins(0, 6000, A=6010, B=6020),
+            said(EventKind.ACK, 6100, 0, topics=["x.A", "x.B"]),
+            said(EventKind.DISCONNECT, 8000, 1, message="", received_bytes=1, discarded_bytes=0),
+            said(EventKind.REPLACED, 8000, 0, **back, monotonic_from=BOOT, monotonic_to=BOOT + 8000 * MS),
+            (20000, 0, b'{"c":"else"}'),
+        ]
+        found = write(tmp_path, feed(**NEXT), [*FIRST, *ends(5000), *second, *third])
+        assert found.missing == 0
+        assert [state for start, _, state in self.states(found, 0, "A") if start >= 6000] == [State.SILENT]
+
+    @pytest.mark.parametrize("proved", [False, True])
+    def test_and_so_it_is_up_to_its_first_message(self, tmp_path, proved):
+        second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 50, 7000, 9000), *numbers(1, "B", 50, 7000, 9000)]
+        turn = ends(5000) if proved else self.ends_unproved(5000)
+        confirmed = [said(EventKind.ACK, 1100, 1, topics=[f"x.{symbol}"]) for symbol in "AB"]
+        found = write(tmp_path, feed(), [*FIRST, *turn, *second, *confirmed])
+        first = self.states(found, 1, "A")[0]
+        assert first == (1100, 7000, State.UNBROKEN if proved else State.SILENT)
