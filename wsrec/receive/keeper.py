@@ -51,6 +51,8 @@ _PATIENCE_POLL = 0.02
 _OVERLAP = 1.0
 # How long both go on after the last subscription where that is not known: as long as a confirmation may take
 _SETTLING = 10.0
+# How long it may take at most where the old one has ended, and had brought little
+_PATIENCE_MOST = 300.0
 # How long the old one, where it is behind, is read on
 _OLD_PATIENCE = 5.0
 # A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
@@ -213,6 +215,8 @@ class Keeper:
         self._settled_at: float | None = None
         # whether what is opened is believed only once it brings data: the last one brought nothing of what was due
         self._doubted = False
+        # and within how many seconds
+        self._patience = _SETTLING
         self._retry_in = 0.0
         self._finished = False
         # why the active connection is to be replaced; and what wakes whoever waits for that
@@ -365,7 +369,8 @@ class Keeper:
             self._lost_since = Since(self.wanted_since, loss.WANTED)
         if self._lost_since is not None:
             reason = f"{self._lost_why}; " if self._lost_why else ""
-            reason += "not connected before the session's end"
+            what = "no connection brought data" if self._doubted else "not connected"
+            reason += f"{what} before the session's end"
             self._lost(self._last_active, self._lost_since, reason, loss.SESSION_END, now())
 
     async def _keep(self, stop: asyncio.Future[Any], active: Connection) -> None:
@@ -497,6 +502,8 @@ class Keeper:
                 # it has ended first, and what it brought at last may have come of nothing else
                 self._look(beside)
                 self._doubted = self._doubted or beside.owes
+        if beside.patience is not None:
+            self._patience = max(_SETTLING, min(beside.patience, _PATIENCE_MOST))
         if failure is None and self._active is None and self._doubted and not stop.done() and not self._finished:
             failure = await self._beside(stop, self._prove(None, new, beside))
         if failure is not None and new.connected:
@@ -515,7 +522,7 @@ class Keeper:
             if beside.spoken_at is not None:
                 moment = self._loop.time()
                 if old is None:
-                    due, mute = beside.serves, moment >= beside.spoken_at + _SETTLING
+                    due, mute = beside.serves, moment >= beside.spoken_at + self._patience
                 else:
                     due = moment >= self._takes_over_at(old, beside, beside.spoken_at)
                     mute = beside.is_mute(moment, due=due, patience=_PATIENCE)

@@ -49,6 +49,8 @@ class _Epoch:
         self.reason = ""
         # whether it took the place of one that was still open then
         self.took_over = False
+        # and whether it had brought nothing by then, and nothing shows that it was there
+        self.unproved = False
         # its last message, and whether it ended in another way than in order
         self.last_row = 0
         self.broke = False
@@ -208,7 +210,8 @@ class Streams:
                 self.interrupt(said["reason"])
                 self.lost_slots += slots
         elif kind == EventKind.REPLACED:
-            self._replaced(_integer(detail.get("from_conn"), -1), _integer(detail.get("to_conn"), -1), detail.get("to"))
+            turn = _integer(detail.get("from_conn"), -1), _integer(detail.get("to_conn"), -1)
+            self._replaced(*turn, detail.get("to"), proved=detail.get("proved") is True)
         elif conn is not None:
             self._connection_event(time, kind, conn, detail)
 
@@ -243,12 +246,12 @@ class Streams:
             epoch.reason = str(detail.get("message") or epoch.reason or "the connection ended")
             self._epochs[conn].append(_Epoch())
 
-    def _replaced(self, old: int, new: int, until: Any) -> None:
+    def _replaced(self, old: int, new: int, until: Any, *, proved: bool) -> None:
         """A connection has taken over from one that was still open, and had its last data then."""
         for conn in (old, new):
             opened = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
             if opened and conn == new:
-                opened[-1].took_over = True
+                opened[-1].took_over, opened[-1].unproved = True, not proved
             elif opened and (opened[-1].end is None or opened[-1].end >= _integer(until)):
                 # else it is of a life that is told of nowhere: its events are not there, or cannot be read
                 opened[-1].alive_until = _integer(until)
@@ -579,8 +582,9 @@ class Streams:
                 if broken is not None:
                     yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=broken)
             if reason is None:
-                silent = not (messages.count and confirmed) and not self.not_inflated[conn]
-                yield from _covered(start, end, span, silent=silent, confirmed=confirmed)
+                silent = epoch.unproved or not (messages.count and confirmed)
+                silent = silent and not self.not_inflated[conn]
+                yield from _covered(start, end, span, silent=silent, confirmed=confirmed, unproved=epoch.unproved)
             elif before is None:
                 yield Interval(start=start, end=end, state=State.INCOMPLETE, reason=reason)
             until = max(end, until)
@@ -655,7 +659,9 @@ class Streams:
         }
 
 
-def _covered(start: int, end: int, span: _Span | None, *, silent: bool, confirmed: bool) -> Iterator[Interval]:
+def _covered(
+    start: int, end: int, span: _Span | None, *, silent: bool, confirmed: bool, unproved: bool
+) -> Iterator[Interval]:
     """The time of one epoch in which the stream was subscribed to."""
     if span is None:
         state = State.SILENT if silent else State.UNBROKEN
@@ -663,7 +669,8 @@ def _covered(start: int, end: int, span: _Span | None, *, silent: bool, confirme
         yield Interval(start=start, end=max(start, end), state=state, reason=reason)
         return
     if span.first > start:
-        yield Interval(start=start, end=span.first, state=State.UNBROKEN, reason="before the first message")
+        state = State.SILENT if unproved else State.UNBROKEN
+        yield Interval(start=start, end=span.first, state=state, reason="before the first message")
     for piece in span.pieces:
         yield Interval(start=piece.start, end=piece.end, state=piece.state, reason=piece.reason)
     if not span.pieces and end <= span.last:
