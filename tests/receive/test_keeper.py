@@ -485,8 +485,10 @@ class TestMuteSuccessor:
     """What answers and then brings nothing does not take the place of what brings something."""
 
     @pytest.fixture(autouse=True)
-    def soon(self, monkeypatch) -> None:
-        monkeypatch.setattr(keeper_module, "_SETTLING", 1.0)
+    def waiting(self, monkeypatch) -> None:
+        """One way to wait is enough, and none waits long."""
+        monkeypatch.setattr(keeper_module, "_SETTLING", 0.7)
+        monkeypatch.setattr(backoff, "FIRST", 0.1)
 
     def kept(self, url: str, **options: Any) -> Kept:
         return Kept(plan(url, replaceable=True, subscriptions=subscriptions("all"), **options))
@@ -593,7 +595,7 @@ class TestMuteSuccessor:
             await market.say()
             kept.keeper.renew(0, "because")
             await kept.until(lambda: len(market.asked) == 2)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.35)
             await market.say()
             await kept.event(EventKind.REPLACED)
             await kept.stop()

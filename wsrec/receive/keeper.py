@@ -571,7 +571,9 @@ class Keeper:
             due = min(due, max(self._settled_at, spoken_at) + _OVERLAP)
         if self.plan.lifetime is not None:
             left = self.plan.lifetime - min(self.plan.lifetime * _CUT_LEFT, _CUT_LEFT_MOST)
-            due = min(due, self._loop.time() + left - (now() - old.opened_at) / 1e9)
+            # less than that behind what was asked last, more could be missing than what an end by the exchange costs
+            cut = self._loop.time() + left - (now() - old.opened_at) / 1e9
+            due = min(due, max(cut, spoken_at + _OVERLAP))
         return due
 
     async def _hand_over(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide, reason: str) -> None:
