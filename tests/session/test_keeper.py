@@ -52,7 +52,7 @@ def lived(monkeypatch, tmp_path):
             if finish_after is not None:
                 await asyncio.sleep(finish_after)
                 keeper.finish(Stop(), again=False)
-                await asyncio.wait((running,), timeout=finish_after + LOOK * LOOKS * 3)
+                await asyncio.wait((running,), timeout=finish_after + LOOK * LOOKS * 1.5)
             while finish_after is None and not running.done() and keeper.restarts == 0:
                 await asyncio.sleep(0.01)
             how = keeper._how
