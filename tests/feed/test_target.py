@@ -95,3 +95,9 @@ class TestUrl:
         with pytest.raises(ConfigError, match="begins with ws:// or wss://") as caught:
             resolve("https://h/?token=secret")
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["a=demo", "a=binance"])
+def test_what_has_a_name_of_its_own_is_given_no_other(target):
+    with pytest.raises(ConfigError, match=f"NAME= is for URLs; {target[2:]} has a name of its own"):
+        resolve(target)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import re
 import socket
 import ssl
+import struct
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -47,7 +49,7 @@ FAILURES = [
     (ConnectionResetError("the connection ended"), "lost", "the connection ended", "network"),
     (ConnectionAbortedError("the server does not read"), "lost", "the server does not read", "network"),
     (BrokenPipeError(errno.EPIPE, "Broken pipe"), "lost", "Broken pipe", "network"),
-    (ssl.SSLError(1, "[SSL: INTERNAL_ERROR] internal error"), "tls", "TLS failed", "write ws://"),
+    (ssl.SSLError(1, "[SSL: INTERNAL_ERROR] internal error"), "tls", "TLS failed", "speaks TLS"),
     (HandshakeError("the answer is no HTTP"), "handshake", "no HTTP", "WebSocket endpoint"),
     (ProtocolError(CloseCode.PROTOCOL_ERROR, "a masked frame"), "protocol", "closing with 1002", "report"),
     (ProtocolError(CloseCode.MESSAGE_TOO_BIG, "too much"), "protocol", "closing with 1009", "raise --max-message"),
@@ -170,6 +172,9 @@ class TestBody:
         (1008, "Too many requests", "limited"),
         (1013, "rate limit", "limited"),
         (4029, "throttled", "limited"),
+        (1008, "connections limit reached", "limited"),
+        (1008, "Connection limit has been hit", "limited"),
+        (4429, "", "limited"),
         (1013, "", "limited"),
         (1013, "try again later", "limited"),
         (1008, "policy violation", "closed"),
@@ -243,6 +248,23 @@ def test_who_answers_through_a_proxy_may_be_the_proxy(error):
     assert "through the proxy http://p:1" in failure.message
 
 
+@pytest.mark.parametrize("status", [403, 451])
+def test_a_server_on_this_machine_knows_no_region(status):
+    failure = explain(HandshakeRefused(status, "No", None, ""), "127.0.0.1", 9443)
+    assert not re.search("region|elsewhere", failure.cure)
+    assert "server" in failure.cure
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [("127.0.0.1", True), ("10.1.2.3", True), ("fd00::1", True), ("8.8.8.8", False), ("x.test", False)],
+)
+def test_nobody_gives_up_tls_but_in_a_private_network(host, plain):
+    for error in (NotInTimeError("the TLS handshake"), NoTlsError("closed")):
+        assert ("ws://" in explain(error, host, 443, secure=True).cure) is plain
+    assert "ws://" not in explain(NotInTimeError("the WebSocket handshake"), host, 443, secure=True).cure
+
+
 class TestServers:
     """Real ones, whose answer is not what the URL promised."""
 
@@ -267,7 +289,59 @@ class TestServers:
         url = exchange(lambda connection: connection.wait_closed()).url
         failure = self.failure(url.replace("ws://", "wss://"))
         assert failure.cause == "tls"
-        assert "ws://" in failure.cure
+        # nobody is told to give up TLS to a host of the internet
+        assert "speaks TLS" in failure.cure
+        assert "ws://" not in failure.cure
+
+    def test_plain_to_a_port_that_resets(self):
+        def serve(sock: socket.socket) -> None:
+            request(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        with RawExchange(serve) as server:
+            failure = self.failure(server.url)
+        assert failure.cause == "lost"
+        assert "write wss://" in failure.cure
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            (b"Accept: ", b"Accept: AAA"),
+            (b"101 ", b"1011 "),
+            (b"HTTP/1.1", b"HTTP/2"),
+            (b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: x-bogus\r\n\r\n"),
+            (b"\r\n\r\n", b"\r\nX: " + b"a" * 70_000 + b"\r\n\r\n"),
+        ],
+        ids=["accept", "1011", "HTTP/2", "extension", "64 KiB"],
+    )
+    def test_what_answers_in_http_speaks_no_tls(self, change):
+        def serve(sock: socket.socket) -> None:
+            sock.sendall(b"".join(request(sock).data_to_send()).replace(*change))
+
+        with RawExchange(serve) as server:
+            failure = self.failure(server.url)
+        assert failure.cause == "handshake"
+        assert "wss://" not in failure.cure
+
+    @pytest.mark.parametrize(
+        ("body", "shown"),
+        [
+            (b'{\n  "code": -1,\n  "msg": "no"\n}\n', '{ "code": -1, "msg": "no" }'),
+            (gzip.compress(b"<html>" + bytes(range(97, 122)) * 40), "a body of 66 bytes that is no text"),
+            ("<title>Down</title>".encode("utf-16"), "a body of 40 bytes that is no text"),
+            ("wegen Wartungsarbeiten geschlossen: später".encode("latin-1"), "wegen Wartungsarbeiten"),
+        ],
+        ids=["json", "gzip", "utf-16", "latin-1"],
+    )
+    def test_the_body_of_a_refusal_is_shown_as_what_it_is(self, body, shown):
+        def serve(sock: socket.socket) -> None:
+            request(sock)
+            sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        with RawExchange(serve) as server:
+            failure = self.failure(server.url)
+        shown = shown.replace("66", str(len(body)))
+        assert f"HTTP 403 Forbidden: {shown}" in failure.message
 
     @pytest.mark.parametrize(
         ("answer", "message", "hint"),
