@@ -261,6 +261,12 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
+def is_private(host: str) -> bool:
+    """Whether a name or an address is this machine's own, or an address of a private network."""
+    address = _address(host.partition("%")[0])
+    return is_here(host) or (address is not None and address.is_private)
+
+
 def is_here(host: str) -> bool:
     """Whether a name or an address is this machine's own."""
     address = _address(host.partition("%")[0])

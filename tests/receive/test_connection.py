@@ -178,6 +178,24 @@ class TestPages:
         assert all(len(line) < 400 and "ppp" not in line for line in said)
 
 
+class TestReset:
+    def test_a_plain_port_that_resets_may_want_tls(self):
+        def handler(sock: socket.socket) -> None:
+            request(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        async def run() -> None:
+            life = Life(server.url)
+            await life.until(lambda: life.events(EventKind.CONNECT_FAILED))
+            await life.stop()
+            failed = life.events(EventKind.CONNECT_FAILED)[0]
+            assert failed["cause"] == "lost"
+            assert "write wss://" in failed["cure"]
+
+        with RawExchange(handler) as server:
+            asyncio.run(run())
+
+
 class TestBackoff:
     def test_attempts_that_time_out_are_not_taken_for_a_connection_that_lasted(self, monkeypatch):
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.02)

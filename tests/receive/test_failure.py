@@ -8,7 +8,6 @@ import gzip
 import re
 import socket
 import ssl
-import struct
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -292,16 +291,6 @@ class TestServers:
         # nobody is told to give up TLS to a host of the internet
         assert "speaks TLS" in failure.cure
         assert "ws://" not in failure.cure
-
-    def test_plain_to_a_port_that_resets(self):
-        def serve(sock: socket.socket) -> None:
-            request(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-        with RawExchange(serve) as server:
-            failure = self.failure(server.url)
-        assert failure.cause == "lost"
-        assert "write wss://" in failure.cure
 
     @pytest.mark.parametrize(
         "change",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 _LIMITED = re.compile(
-    r"too many|too much|too fast|rate.?limit|limit exceeded|throttl|frequen|\b(429|418)\b", re.IGNORECASE
+    r"too many|too much|too fast|rate.?limit|limit exceeded|throttl|frequen|\blimit .{0,20}\b(reached|exceeded|hit)\b|"
+    r"limit (reached|hit)|\b(429|418)\b",
+    re.IGNORECASE,
 )
 
 

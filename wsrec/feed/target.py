@@ -19,6 +19,8 @@ from wsrec.proxy import DIRECT, ProxyRules
 ALL = "all"
 _FILE_MAX = 16 << 20
 _URL = re.compile(r"wss?://", re.IGNORECASE)
+# of what is no URL
+_NAMED = re.compile(r"([^=/]{1,64})=([a-z0-9][a-z0-9.-]{0,63})")
 _NAMED_URL = re.compile(r"([^=?#]*)=(wss?://.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -158,6 +160,11 @@ def resolve(
     if "://" in target:
         # Not repeated: it may hold a secret.
         raise ConfigError("expected a URL that begins with ws:// or wss://")
+    if (named := _NAMED.fullmatch(target)) and not _is_path(target):
+        asked, of = named.groups()
+        raise ConfigError(
+            f"found {asked}={of}: NAME= is for URLs; {of} has a name of its own: leave out {asked + '='!r}"
+        )
     feed = load_feed(Path(target)) if _is_path(target) else find_feed(target)
     feed.check_open()
     if name:

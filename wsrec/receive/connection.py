@@ -20,7 +20,7 @@ from wsrec.proxy import Proxy
 from wsrec.receive import opening, timestamping
 from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
-from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError
+from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, ResetInHandshakeError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
@@ -460,7 +460,7 @@ class Connection:
             if self._ended.result() is None:
                 self._handshake.eof()
             # without a name: an exception in a local of the frame that raises it is a cycle
-            raise self._ended.result() or ConnectionResetError("the connection ended during the handshake")
+            raise _in_handshake(self._ended.result())
         timings |= {
             "address": reached.address.ip,
             "port": reached.address.port,
@@ -694,3 +694,10 @@ class Connection:
         self._opened = self._ended = self._speech = self._watch = None
         self._tasks, self._unanswered = [], []
         return lost_since
+
+
+def _in_handshake(error: Exception | None) -> Exception:
+    """Why a connection ended before it was open, by how it ended."""
+    if isinstance(error, ConnectionResetError):
+        return ResetInHandshakeError(error.strerror or str(error))
+    return error or ConnectionResetError("the connection ended during the handshake")

@@ -19,11 +19,11 @@ from websockets.frames import CloseCode
 
 from wsrec.feed.limited import is_limited
 from wsrec.http.retry import LIMITED, LONGEST, capped
-from wsrec.proxy import Proxy, host_and_port, is_here
+from wsrec.proxy import Proxy, host_and_port, is_here, is_private
 from wsrec.receive.tls import NoTlsError
 from wsrec.receive.token import TokenError
 from wsrec.tunnel import ProxyError
-from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
+from wsrec.wire.errors import HandshakeError, HandshakeRefused, NoAnswerError, ProtocolError
 
 
 class Failure(NamedTuple):
@@ -61,7 +61,11 @@ class ClosedByExchangeError(ConnectionResetError):
     def __init__(self, code: int, words: str) -> None:
         super().__init__(f"the exchange closed the connection: {code} {words}".rstrip())
         self.code = code
-        self.limited = code == CloseCode.TRY_AGAIN_LATER or is_limited(words)
+        self.limited = code in (CloseCode.TRY_AGAIN_LATER, 4418, 4429) or is_limited(words)
+
+
+class ResetInHandshakeError(ConnectionResetError):
+    """The connection was reset in place of an answer to the opening handshake."""
 
 
 class NotInTimeError(TimeoutError):
@@ -95,6 +99,7 @@ _HTTP_CURES = {
 }
 _LATER = frozenset({408, 418, 425, 429})
 
+_MAYBE_TLS = "; if the port speaks TLS, write wss://"
 _RARE = "nothing to do if it is rare"
 _LIMITED_CURE = "open fewer connections, ask for less on each, or wait"
 _SENT_CURE = "the exchange does not take what was sent: check `subscribe` and `keep_alive` of the feed, or --subscribe"
@@ -157,12 +162,13 @@ def explain(
     elif at and tuple(at) != (host,):
         where += f" ({', '.join(at)})"
     here = proxy is None and all(map(is_here, at or (host,)))
+    private = proxy is None and all(map(is_private, at or (host,)))
     match error:
         case ProxyError():
             cause = "limited" if error.limited else "proxy"
             return Failure(cause, str(error), error.hint, error.permanent, capped(error.retry_after))
         case HandshakeRefused():
-            return _refused(error, where, secure=secure)
+            return _refused(error, where, secure=secure, here=here)
         case TokenError():
             cure = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
             if error.limited:
@@ -170,7 +176,8 @@ def explain(
             cause = "limited" if error.limited else "token"
             return Failure(cause, str(error), cure, retry_after=capped(error.retry_after), of_token=True)
         case HandshakeError():
-            also = "; if the port speaks TLS, write wss://" if secure is False else ""
+            # what answers in HTTP speaks no TLS
+            also = _MAYBE_TLS if secure is False and isinstance(error, NoAnswerError) else ""
             cure = error.hint or f"check that the URL is a WebSocket endpoint{also}"
             return Failure("handshake", f"{where}: {error}", cure + _in_its_place(proxy))
         case InvalidURI():
@@ -187,9 +194,9 @@ def explain(
             return Failure("certificate", f"{where}: certificate not verified: {reason}", cure, permanent=True)
         case ssl.SSLError():
             reason = getattr(error, "reason", None) or str(error)
-            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_cure(reason, proxy))
+            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_cure(reason, proxy, private=private))
         case NoTlsError():
-            return Failure("tls", f"{where}: {error}", _tls_cure("", proxy))
+            return Failure("tls", f"{where}: {error}", _tls_cure("", proxy, private=private))
         case socket.gaierror(errno=socket.EAI_AGAIN):
             # no answer, or none that means anything: the name may well be right
             cure = "check DNS: /etc/resolv.conf, and the way to the name servers there"
@@ -206,6 +213,8 @@ def explain(
         case NotInTimeError():
             cure = "try another host of the exchange; a firewall or a proxy between may have accepted the connection"
             cure = _silence_cure(here=True) if here else cure
+            if secure and private and "TLS" in str(error):
+                cure += "; if it speaks no TLS, write ws:// in place of wss://"
             return Failure("timeout", f"{where} did not answer {error} in time", cure)
         case TimeoutError():
             return Failure("timeout", f"{where} did not answer in time", _silence_cure(here=here))
@@ -215,6 +224,8 @@ def explain(
             return Failure("closed", f"{where}: {error}", _close_cure(error.code))
         case ConnectionError():
             cure = f"{_RARE}; else look at the server" if here else f"{_RARE}; else check the network"
+            if secure is False and isinstance(error, ResetInHandshakeError):
+                cure += _MAYBE_TLS
             if proxy is not None:
                 cure += f", and the log of the proxy, which may have ended it: {proxy.source}"
             return Failure("lost", f"{where}: {error.strerror or error}", cure)
@@ -242,17 +253,19 @@ def _in_its_place(proxy: Proxy | None) -> str:
     return "" if proxy is None else f"; the proxy may answer in the exchange's place: {proxy.source}"
 
 
-def _tls_cure(reason: str, proxy: Proxy | None) -> str:
+def _tls_cure(reason: str, proxy: Proxy | None, *, private: bool) -> str:
     if proxy is not None and reason not in _DAMAGED:
         # nobody is to give TLS up for what a proxy answers
         return "check that the port speaks TLS, and the log of the proxy" + _in_its_place(proxy)
     if reason in _NO_TLS:
-        return "the port does not speak TLS: check it, or write ws:// in place of wss://"
+        also = ", or write ws:// in place of wss://" if private else "; something else answers there"
+        return f"the port does not speak TLS: check it{also}"
     if reason in _DAMAGED:
         return f"{_RARE}: bytes were changed on the way; else check the network's hardware"
     if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
         return "the server turned TLS down: check the host's name, and whether a proxy or firewall takes TLS apart"
-    return "check that the port speaks TLS, else write ws://; a proxy or firewall that takes TLS apart ends it, too"
+    also = ", else write ws://" if private else ""
+    return f"check that the port speaks TLS{also}; a proxy or firewall that takes TLS apart ends it, too"
 
 
 def _certificate_cure(code: int | None) -> str:
@@ -275,17 +288,21 @@ def _first_words(body: str) -> str:
         found = _TITLE.search(body)
         words = " ".join(html.unescape(found[2]).split()) if found else ""
         line = f"a page, {words}" if words and words.isprintable() else "a page"
+    elif body.startswith(("{", "[")):
+        line = " ".join(body.split())
     else:
         line = body.partition("\n")[0].strip()
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _refused(error: HandshakeRefused, where: str, *, secure: bool | None) -> Failure:
+def _refused(error: HandshakeRefused, where: str, *, secure: bool | None, here: bool) -> Failure:
     """What an answer other than 101 means."""
     said = _first_words(error.body)
     message = f"{where} answered {error}" + (f": {said}" if said else "")
     later = error.status in _LATER or error.status >= 500
     cure = _HTTP_CURES.get(error.status, "the server is in trouble; it is tried again" if later else "check the URL")
+    if here and error.status in (403, 451):
+        cure = "the server on this machine turns it down: look at its configuration and its log"
     if 200 <= error.status < 300:
         cure = _PAGE_CURE
     elif 300 <= error.status < 400:

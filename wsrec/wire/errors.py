@@ -33,6 +33,10 @@ class HandshakeError(Exception):
         self.hint = hint
 
 
+class NoAnswerError(HandshakeError):
+    """The server closed the connection without a word."""
+
+
 class CompressionRefused(HandshakeError):  # noqa: N818 (an answer, as below)
     """The server agreed to compress, but not in a way that was offered."""
 

@@ -25,7 +25,7 @@ from websockets.uri import parse_uri
 
 from wsrec.http.retry import retry_after as retry_seconds
 from wsrec.wire import deflate
-from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused
+from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, NoAnswerError
 
 # What the head may take of the ring, with those of the answers that only announce it
 MAX_HEAD = 64 << 10
@@ -179,7 +179,7 @@ class Handshake:
 
         """
         if not self._head:
-            raise HandshakeError("the server closed the connection without an answer")
+            raise NoAnswerError("the server closed the connection without an answer")
         self.protocol.receive_eof()
         self._check()
         raise HandshakeError("the server closed the connection in the middle of its answer")
@@ -245,9 +245,17 @@ def _refused(status: int, reason: str, retry_after: str | None, location: str | 
         status,
         _printable(reason),
         retry_seconds(retry_after),
-        "\n".join(map(_printable, body[:MAX_BODY].decode("utf-8", "replace").splitlines())),
+        _text(body[:MAX_BODY]),
         _host(location),
     )
+
+
+def _text(body: bytes) -> str:
+    """A body as text that is printable but for its line breaks; in words where it is none (gzip, UTF-16)."""
+    text = "\n".join(map(_printable, body.decode("utf-8", "replace").splitlines()))
+    if text.count("\N{REPLACEMENT CHARACTER}") * 10 > len(text):
+        return f"a body of {len(body):,} bytes that is no text"
+    return text
 
 
 def _printable(text: str) -> str:
