@@ -178,3 +178,11 @@ class TestDoctor:
         assert found["state"] == "hint"
         assert found["cure"].startswith("ALL_PROXY: found https://")
         assert "S3CR3T" not in json.dumps(found)
+
+
+def test_a_variable_that_the_proxy_of_a_run_config_lacks_is_named_with_its_place(tmp_path):
+    (tmp_path / "run.yaml").write_text("feeds: [demo]\nproxy: http://u:${NOWHERE}@h:1\n")
+    result = run("record", tmp_path / "run.yaml")
+    assert result.exit_code == 2
+    assert f"{tmp_path}/run.yaml:2: proxy: ${{NOWHERE}}: the environment has no NOWHERE" in result.output
+    assert "--proxy" not in result.output

@@ -143,6 +143,11 @@ class TestEnvironment:
         assert run.settings == {"out": tmp_path / "there/x", "shard": Shard(2, 4), "writer-cpu": 1}
         assert run.wanted[0].symbols == ("there",)
 
+    def test_a_name_is_asked_for_in_words(self, complaint):
+        assert complaint('feeds: [{feed: "ws://h/p", name: "../one"}]\n') == (
+            "run.yaml:1: feeds.0.name: found '../one', expected a-z, 0-9, dots and dashes, at most 64"
+        )
+
     def test_what_it_lacks_is_named(self, complaint, monkeypatch):
         monkeypatch.delenv("NOWHERE", raising=False)
         assert complaint("feeds: [demo]\nout: ${NOWHERE}\n") == (
