@@ -13,6 +13,9 @@ from wsrec.feed.masking import ENVIRONMENT
 from wsrec.feed.schema import ConfigError, resolved_proxy
 from wsrec.proxy import ProxyRules, parse_proxy
 
+RUN_PROXY = "wsrec.run.proxy"
+"""Where the context has the place of `proxy` in the run config that its options come from."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -74,6 +77,8 @@ def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> s
         found = resolved_proxy(value)
         parse_proxy(found)
     except (ValueError, ConfigError) as error:
+        if ctx.get_parameter_source("proxy") is ParameterSource.DEFAULT_MAP and RUN_PROXY in ctx.meta:
+            raise click.UsageError(f"{ctx.meta[RUN_PROXY]}: {error}", ctx) from None
         raise click.BadParameter(str(error), ctx, param) from None
     return found
 

@@ -14,7 +14,7 @@ import msgspec
 from click.core import ParameterSource
 
 from wsrec.cli.completion import channel_names, open_feed_names, symbol_names
-from wsrec.cli.proxy import proxy_options, proxy_rules
+from wsrec.cli.proxy import RUN_PROXY, proxy_options, proxy_rules
 from wsrec.cli.types import (
     CpusType,
     DurationType,
@@ -66,6 +66,7 @@ def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, 
                 raise ConfigError(f"{target}: a run config is recorded alone; name the others under its `feeds`")
             names = {option.lstrip("-"): each.name for each in ctx.command.params for option in each.opts}
             ctx.default_map = {names[key]: setting for key, setting in run.settings.items()}
+            ctx.meta[RUN_PROXY] = run.proxy_at
             return run.wanted
     except ConfigError as error:
         _fail(str(error), ExitStatus.USAGE, ctx.meta[_AS_JSON], View())
@@ -161,7 +162,8 @@ class _RecordCommand(click.Command):
     type=RingSizeType(),
     default=AUTO,
     show_default=True,
-    help="Receive ring of each connection, a power of two; auto: 8MiB, or less where more than 32 share 256MiB.",
+    help="Receive ring of each connection, a power of two of at least 64KiB; "
+    "auto: 8MiB, or less where more than 32 share 256MiB.",
 )
 @click.option(
     "--max-message",

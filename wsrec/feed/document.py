@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
-from wsrec.feed.schema import ConfigError, MisfitError
+from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, MisfitError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -128,6 +128,8 @@ class Document:
             return f"found an unknown key, expected one that `{self._schema}` names"
         # "Input should be greater than 0" and its like: what was expected, in our words.
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"].endswith(NAME_PATTERN):
+            message = f"expected {NAME_IN_WORDS}"
         message = re.sub(r"^\w+ should (be |have |(?=match ))", lambda m: f"expected {m[1] or 'to '}", message)
         message = re.sub(r"^expected (be|have) ", "expected ", message)
         message = re.sub(r"a valid dictionary( or instance of \w+)?", "keys and values", message)

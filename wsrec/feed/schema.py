@@ -35,6 +35,7 @@ _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
 _MAX_URL = 4000
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]{0,63}$"
+NAME_IN_WORDS = "a-z, 0-9, dots and dashes, at most 64"
 KeyPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=200)]
 TextPath = Annotated[str, Field(pattern=TEXT_PATH_PATTERN, max_length=200)]
 Regex = Annotated[str, Field(max_length=500)]

@@ -12,7 +12,7 @@ from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.masking import mask_url
 from wsrec.feed.naming import host_name, names_of
 from wsrec.feed.plan import proxies_of
-from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, Socket, check_url
+from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, Feed, Socket, check_url
 from wsrec.feed.shard import Shard
 from wsrec.proxy import DIRECT, ProxyRules
 
@@ -145,9 +145,7 @@ def resolve(
             raise ConfigError(f"found two names for one URL, {name!r} and {found[1]!r}, expected one of them")
         name, target = found.groups()
         if not re.fullmatch(NAME_PATTERN, name):
-            raise ConfigError(
-                f"name {name!r}: expected a-z, 0-9, dots and dashes, at most 64, as in spot=wss://HOST/PATH"
-            )
+            raise ConfigError(f"name {name!r}: expected {NAME_IN_WORDS}, as in spot=wss://HOST/PATH")
     if _URL.match(target):
         if shard is not None:
             raise ConfigError("--shard needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")

@@ -211,7 +211,7 @@ class Run(_Model):
     )
     ring_size: Annotated[int | str | None, BeforeValidator(_ring_size, json_schema_input_type=str | int)] = Field(
         default=None,
-        description="Receive ring of each connection, a power of two; `auto` is the default.",
+        description="Receive ring of each connection, a power of two of at least 64KiB; `auto` is the default.",
     )
     max_message: _Size | None = Field(default=None, description="Largest message accepted.")
     batch: _Duration | None = Field(default=None, description="Longest time before a message is journalled.")
@@ -266,11 +266,13 @@ class RunConfig:
     Attributes:
         wanted: the feeds.
         settings: values of options by the options' names, without those that the file leaves out.
+        proxy_at: `FILE:LINE: KEY` of `proxy`, whose `${NAME}` is filled in only where no option overrides it.
 
     """
 
     wanted: tuple[Wanted, ...]
     settings: dict[str, Any]
+    proxy_at: str = ""
 
 
 def load_run(path: Path) -> RunConfig | None:
@@ -303,7 +305,7 @@ def load_run(path: Path) -> RunConfig | None:
     for key in _PATHS & settings.keys():
         settings[key] = folder / settings[key]
     wanted = tuple(_wanted(feed, folder, document.at("feeds", number)) for number, feed in enumerate(run.feeds))
-    return RunConfig(wanted=wanted, settings=settings)
+    return RunConfig(wanted=wanted, settings=settings, proxy_at=document.at("proxy"))
 
 
 def run_schema() -> dict[str, Any]:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from wsrec.receive.hotpath import MIN_RING
-from wsrec.ring.bytering import check_capacity
 
 # Arrow's string columns hold 2 GiB a batch
 _MOST = 1 << 30
@@ -137,10 +136,6 @@ def check_ring_size(size: int) -> int:
         ValueError: no ring may have this size; the text says what was expected.
 
     """
-    try:
-        check_capacity(size)
-    except ValueError as error:
-        raise ValueError(f"{error}; write 8MiB or 64MiB") from error
-    if size < MIN_RING:
-        raise ValueError(f"at least {MIN_RING >> 10}KiB")
+    if size < MIN_RING or size & (size - 1):
+        raise ValueError(f"a ring's size is a power of two of at least {MIN_RING >> 10}KiB; write 8MiB or 64MiB")
     return check_message_size(size)
