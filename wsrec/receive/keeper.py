@@ -324,7 +324,8 @@ class Keeper:
         """Whatever a connection that is to take over was asked for has begun, or never will."""
         for side in self._sides:
             if side.plan.conn == order.conn and side.connected and side.opened_at <= order.since:
-                self._settled_at = self._loop.time()
+                # to be told once more puts nothing off
+                self._settled_at = self._loop.time() if self._settled_at is None else self._settled_at
 
     def resubscribe(self, order: child.Resubscribe) -> None:
         """Have a connection ask once more. What it asks for in other words holds for the one that stands by, too."""
