@@ -268,3 +268,9 @@ class TestUnproved:
         found = write(tmp_path, feed(), [*FIRST, *turn, *second, *confirmed])
         first = self.states(found, 1, "A")[0]
         assert first == (1100, 7000, State.UNBROKEN if proved else State.SILENT)
+
+    def test_nor_is_a_life_that_brought_nothing_at_all_unbroken(self, tmp_path):
+        cut = said(EventKind.DISCONNECT, 5000, 0, message="killed", received_bytes=None, discarded_bytes=0)
+        again = [*begins(0, 6000, A=6010, B=6020), said(EventKind.ACK, 6100, 0, topics=["x.A", "x.B"])]
+        found = write(tmp_path, feed(**NEXT), [*FIRST, cut, *again, (20000, 1, b'{"c":"else"}')])
+        assert [state for start, _, state in self.states(found, 0, "A") if start >= 6000] == [State.SILENT]
