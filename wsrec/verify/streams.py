@@ -177,6 +177,8 @@ class Streams:
         self.resumed = False
         self.receiver_died = False
         self.unattributed = 0
+        # the lives of connections that brought a message of any stream: nothing else shows that the exchange was there
+        self._lively: set[tuple[int, int]] = set()
         self.not_inflated: Counter[int] = Counter()
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
@@ -434,6 +436,7 @@ class Streams:
     def result(self) -> list[Stream]:
         """All streams, with those that were asked for and stayed silent."""
         topics = self._topics()
+        self._lively = {(key[0], life) for key, messages in self._streams.items() for life in messages.spans}
         named: set[tuple[int, str]] = set()
         streams = []
         for key, messages in sorted(self._streams.items(), key=lambda item: tuple(map(_sortable, item[0]))):
@@ -582,7 +585,8 @@ class Streams:
                 if broken is not None:
                     yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=broken)
             if reason is None:
-                silent = epoch.unproved or not (messages.count and confirmed)
+                mute = epoch.unproved or (conn, number) not in self._lively
+                silent = mute or not (messages.count and confirmed)
                 silent = silent and not self.not_inflated[conn]
                 yield from _covered(start, end, span, silent=silent, confirmed=confirmed, unproved=epoch.unproved)
             elif before is None:
