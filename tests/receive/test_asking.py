@@ -325,7 +325,7 @@ def sends_more(receiver: Receiver, conn: int, than: int) -> bool:
 
 
 def pings_while_it_closes(connection: socket.socket) -> None:
-    """Pings all the time, and answers a close late."""
+    """Sends data and pings all the time, and answers a close late."""
     threading.Thread(target=_ping_while_it_closes, args=(connection.dup(),), daemon=True).start()
 
 
@@ -336,7 +336,7 @@ def _ping_while_it_closes(connection: socket.socket) -> None:
         connection.settimeout(0.02)
         answer_at = math.inf
         while time.monotonic() < answer_at:
-            connection.sendall(text("Ping"))
+            connection.sendall(text("data") + text("Ping"))
             with contextlib.suppress(TimeoutError):
                 protocol.receive_data(connection.recv(4096))
             if any(frame.opcode == CLOSE for frame in protocol.events_received()):
