@@ -32,10 +32,10 @@ _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool"
 # 16:05 is a number to base 60 in YAML 1.1, and text in YAML 1.2 and to everybody
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
-# ten times as fast; PyYAML may have been built without it
+# ten times as fast; PyYAML may have been built without it. In rare corners it takes what PyYAML's own parser refuses,
+# or understands it otherwise (`{a?}`, tabs): so it reads only what takes the other one long
 _LIBYAML: Any = getattr(yaml, "CSafeLoader", None)
-# what libyaml takes and PyYAML's own parser does not, or understands otherwise: tabs, directives, odd ends of lines
-_READ_OTHERWISE = re.compile(r"[\t\r\x7f\x85\u2028\u2029\ufeff]|^%", re.MULTILINE)
+_LONG = 64 << 10
 
 
 class Document:
@@ -213,7 +213,7 @@ class _Plain:
             yaml.reader.ReaderError: it holds control characters.
 
         """
-        if _LIBYAML is not None and not _READ_OTHERWISE.search(text):
+        if _LIBYAML is not None and len(text) >= _LONG:
             try:
                 return self._read(text, _LIBYAML)
             except yaml.YAMLError:
