@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 _DEFAULT_PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
-_TLS_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _EXPECTED = (
     "expected http://HOST:PORT or socks5h://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants them "
     "(in these / # ? % and @ as %2F %23 %3F %25 %40)"
@@ -184,7 +184,7 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
         parts = urlsplit(url)
         names = _VARIABLES.get(parts.scheme, ())
         found = next((self.variables[name] for name in names if name in self.variables), None)
-        if found is None or is_exempt(_host(url), parts.port or _TLS_PORTS[parts.scheme], self.exempt):
+        if found is None or is_exempt(_host(url), parts.port or _PORTS[parts.scheme], self.exempt):
             return None
         return found
 

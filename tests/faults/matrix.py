@@ -157,26 +157,32 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
             until(lambda: len(exchange.clients) >= clients + fault.successors, process)
             # both go on for a while before one is closed
             time.sleep(2.5)
-            asked = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            _, log = process.communicate(timeout=60)
-            end_ms = (time.monotonic() - asked) * 1e3
+            end_ms = end(process, signal.SIGINT)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
-        assert "Traceback" not in log, log
         return look(name, out, happened, exchange.sent_at, process.returncode, end_ms)
 
 
-def until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str], order: signal.Signals, seconds: float = 60.0) -> float:
+    """Have a recorder end in order, within `seconds`; how long that took (ms)."""
+    asked = time.monotonic()
+    process.send_signal(order)
+    _, log = process.communicate(timeout=seconds)
+    end_ms = (time.monotonic() - asked) * 1e3
+    assert "Traceback" not in log, log
+    return end_ms
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = DEADLINE) -> None:
     """Wait for something that a recorder brings about.
 
     Raises:
         AssertionError: it ended, or it takes too long.
 
     """
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()

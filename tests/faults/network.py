@@ -28,7 +28,7 @@ from typing import NamedTuple
 import trustme
 
 from tests.faults.exchange import FaultyExchange
-from tests.faults.matrix import FEED, SLACK_NS, Found, look, table
+from tests.faults.matrix import FEED, SLACK_NS, Found, end, look, table, until
 
 NAME = "stream.exchange.test"
 # the links, by the third number of their addresses: the recorder is .2 on each, and the other end .1
@@ -63,7 +63,6 @@ class Network:
         self._folder = folder
         self._ca_file = ca_file
         self._here, self._there = (f"wsrec-{os.getpid()}-{who}" for who in ("recorder", "exchange"))
-        self._links: list[int] = []
         self._services: dict[str, subprocess.Popen[str]] = {}
         self.exchange: subprocess.Popen[str]
         self.port = 0
@@ -80,7 +79,6 @@ class Network:
             for space, last in ((self._here, 2), (self._there, 1)):
                 _run("ip", "-n", space, "address", "add", f"10.77.{number}.{last}/24", "dev", f"path{number}")
                 _run("ip", "-n", space, "link", "set", f"path{number}", "up")
-            self._links.append(number)
         hosts = self._folder / "hosts"
         hosts.write_text("".join(f"10.77.{number}.1 {NAME}\n" for number in PATHS.values()))
         (self._folder / "resolv.conf").write_text(f"nameserver 10.77.{SERVICES}.1\noptions timeout:30 attempts:3\n")
@@ -228,18 +226,18 @@ def _mend_all(network: Network) -> None:
     network.mend(*PATHS.values())
 
 
-ONE, SERVED = PATHS["one"], SERVICES
+ONE = PATHS["one"]
 FAULTS = {
     "one-path": NetworkFault(lambda net: net.cut(ONE)),
     "one-path-at-start": NetworkFault(lambda net: net.cut(ONE), from_start=True, opened=0),
     "both-paths": NetworkFault(_cut_all, _mend_all, lasts=6.0),
     "names-hang": NetworkFault(_without_names),
     "proxy-killed": NetworkFault(_without_proxy, Network.start_proxy, proxied=True),
-    "proxy-path": NetworkFault(lambda net: net.cut(SERVED), lambda net: net.mend(SERVED), proxied=True),
+    "proxy-path": NetworkFault(lambda net: net.cut(SERVICES), lambda net: net.mend(SERVICES), proxied=True),
     "end-without-paths": NetworkFault(_cut_all, ends_in_it=True, opened=0),
     "end-without-names": NetworkFault(lambda net: net.hang("names"), from_start=True, ends_in_it=True, opened=0),
     "end-without-proxy": NetworkFault(_without_proxy, proxied=True, ends_in_it=True, opened=0),
-    "end-of-proxy-path": NetworkFault(lambda net: net.cut(SERVED), proxied=True, ends_in_it=True, opened=0),
+    "end-of-proxy-path": NetworkFault(lambda net: net.cut(SERVICES), proxied=True, ends_in_it=True, opened=0),
     "loss-1": NetworkFault(lambda net: net.disturb("loss", "1%"), opened=0, lasts=10.0, netem=True),
     "reorder": NetworkFault(
         lambda net: net.disturb("delay", "10ms", "reorder", "25%", "50%"), opened=0, lasts=10.0, netem=True
@@ -263,7 +261,7 @@ def run(name: str, folder: Path) -> Found:
         process = network.record(str(feed), "--out", str(out), "--ca-file", str(ca_file), *through)
         try:
             never = fault.from_start and fault.ends_in_it
-            _until(lambda: any(out.glob(".wsrec/*/journal-*")) if never else network.clients > 0, process)
+            until(lambda: any(out.glob(".wsrec/*/journal-*")) if never else network.clients > 0, process, _DEADLINE)
             time.sleep(1.0)
             clients = network.clients
             if not fault.from_start:
@@ -274,30 +272,18 @@ def run(name: str, folder: Path) -> Found:
                 time.sleep(fault.lasts)
             if fault.mend is not None:
                 fault.mend(network)
-            _until(lambda: network.clients >= clients + fault.opened, process)
+            until(lambda: network.clients >= clients + fault.opened, process, _DEADLINE)
             if not fault.ends_in_it:
                 time.sleep(2.0)
-            asked, due_until = time.monotonic(), time.time_ns() - SLACK_NS
-            process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=120)
-            end_ms = (time.monotonic() - asked) * 1e3
+            due_until = time.time_ns() - SLACK_NS
+            end_ms = end(process, signal.SIGTERM, 120.0)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
-        assert "Traceback" not in log, log
         sent_at = json.loads(network.ask("end"))
         due = due_until if fault.ends_in_it else 0
         return look(name, out, happened, sent_at, process.returncode, end_ms, due_until=due)
-
-
-def _until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + _DEADLINE
-    while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise AssertionError(f"the recorder did not go on: {process.communicate()}")
-        time.sleep(0.02)
 
 
 def serve(ca_file: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from tests.receive.hosts import black_hole
-from wsrec.receive import addresses as order
+from wsrec import addresses as order
+from wsrec.addresses import AddressHistory
 from wsrec.receive import opening
-from wsrec.receive.addresses import AddressHistory
 from wsrec.resolver import Address
 
 

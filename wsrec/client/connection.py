@@ -21,11 +21,11 @@ from websockets.frames import Close, CloseCode
 from websockets.uri import WebSocketURI, parse_uri
 
 from wsrec import __version__
+from wsrec.addresses import AddressHistory
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.proxy import Proxy, ProxyRules
 from wsrec.receive import opening
-from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
 from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from wsrec.addresses import AddressHistory
 from wsrec.proxy import Proxy
-from wsrec.receive.addresses import AddressHistory
 from wsrec.resolver import RESOLVER, Address
 from wsrec.tunnel import unreachable
 

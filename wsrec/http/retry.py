@@ -1,6 +1,6 @@
 """When a host may be asked again: what its `Retry-After` says, and that a refusal for asking too often is the host's.
 
-How long to wait where it does not say is `wsrec.receive.backoff`'s. "At once" and a time that has passed say nothing:
+How long to wait where it does not say is the receiver's `Backoff`'s. "At once" and a time that has passed say nothing:
 who refuses does not mean them, and by a clock that is fast every date has passed.
 """
 

@@ -14,11 +14,11 @@ from websockets.frames import CloseCode
 from websockets.uri import WebSocketURI
 
 from wsrec import __version__, child
+from wsrec.addresses import AddressHistory
 from wsrec.feed.plan import Answer, ConnectionPlan, Subscription, divided
 from wsrec.http.client import host_of
 from wsrec.proxy import Proxy
 from wsrec.receive import opening, timestamping
-from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.clock import now
 from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, ResetInHandshakeError
 from wsrec.receive.hotpath import HotPath

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from websockets.uri import parse_uri
 
 from wsrec import child
+from wsrec.addresses import AddressHistory
 from wsrec.feed.plan import ConnectionPlan
-from wsrec.receive.addresses import AddressHistory
 from wsrec.receive.answers import Pinged
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.clock import now

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from wsrec.addresses import AddressHistory, Candidate
 from wsrec.receive import timestamping
-from wsrec.receive.addresses import AddressHistory, Candidate
 from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport

@@ -1,4 +1,4 @@
-"""wsrec.receive.addresses: in which order a host's addresses are tried, and when all of them have refused or failed."""
+"""wsrec.addresses: in which order a host's addresses are tried, and when all of them have refused or failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.receive.addresses import ATTEMPT_DELAY, SECOND_CHANCE, AddressHistory
+from wsrec.addresses import ATTEMPT_DELAY, SECOND_CHANCE, AddressHistory
 from wsrec.resolver import Address
 
 A, B, C = (Address(socket.AF_INET, (f"192.0.2.{n}", 443)) for n in (1, 2, 3))
