@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.feed import catalogue_page  # noqa: E402
-from tests.report.test_format_page import event_table, metadata_table, schema_table  # noqa: E402
-from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA  # noqa: E402
+from tests.format.test_format_page import event_table, metadata_table, schema_table  # noqa: E402
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA  # noqa: E402
 
 
 def main() -> None:

@@ -24,9 +24,9 @@ from wsrec.cli import main
 from wsrec.cli.bench import bench
 from wsrec.cli.record import record
 from wsrec.client.consumer import Message
-from wsrec.feed.plan import plan
-from wsrec.proxy import ProxyRules
-from wsrec.session.outcome import ExitStatus
+from wsrec.net.proxy import ProxyRules
+from wsrec.plan.connections import plan
+from wsrec.supervise.outcome import ExitStatus
 from wsrec.verify.model import Kind, State, VerifyStatus
 
 ROOT = Path(__file__).parent.parent

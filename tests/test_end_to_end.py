@@ -17,7 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from tests.conftest import events_of, messages_of, received
 from tests.exchange import Blast, sends
-from tests.feed.test_sequence import expected_gaps
+from tests.monitor.test_sequence import expected_gaps
 from tests.receive.conftest import frame
 from wsrec.stages import STAGES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.stages import EVENT, HANDOFF, NIC, STAGES, STEPS, TOTAL, StampSource
-from wsrec.store.schema import MESSAGE_SCHEMA
 
 PAGE = Path(__file__).parents[1] / "docs" / "stages.md"
 

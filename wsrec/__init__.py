@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from wsrec.client.errors import ConnectionClosed
     from wsrec.client.implementation import Message
     from wsrec.client.stamps import Stamps
-    from wsrec.receive.clock import Anchor, anchor
+    from wsrec.host.clock import Anchor, anchor
+    from wsrec.net.tunnel import ProxyError
     from wsrec.stages import StampSource
-    from wsrec.tunnel import ProxyError
     from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
     __version__: str
@@ -34,16 +34,16 @@ __all__ = [
 
 # imported when first asked for, so that the command starts without them
 _HOMES = {
-    "Anchor": "wsrec.receive.clock",
+    "Anchor": "wsrec.host.clock",
     "Connection": "wsrec.client.connection",
     "ConnectionClosed": "wsrec.client.errors",
     "HandshakeError": "wsrec.wire.errors",
     "HandshakeRefused": "wsrec.wire.errors",
     "Message": "wsrec.client.implementation",
-    "ProxyError": "wsrec.tunnel",
+    "ProxyError": "wsrec.net.tunnel",
     "StampSource": "wsrec.stages",
     "Stamps": "wsrec.client.stamps",
-    "anchor": "wsrec.receive.clock",
+    "anchor": "wsrec.host.clock",
     "connect": "wsrec.client.connection",
 }
 

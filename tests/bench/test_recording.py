@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from websockets.frames import Opcode
 
 from wsrec.bench.recording import Check, feed_file
-from wsrec.feed.plan import plan
-from wsrec.feed.target import resolve
+from wsrec.plan.connections import plan
+from wsrec.plan.target import resolve
 
 payloads_of = st.lists(st.binary(max_size=20), min_size=1, max_size=8)
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from wsrec.receive.processor import interfaces
-from wsrec.session.doctor import State
+from wsrec.host.processor import interfaces
+from wsrec.supervise.doctor import State
 
 
 class TestDoctor:

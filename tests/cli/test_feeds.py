@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from wsrec.cli.feeds import feeds
 from wsrec.cli.main import main
+from wsrec.config.run_config import run_schema
 from wsrec.feed import listing
+from wsrec.feed.feed_template import skeleton
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import feed_schema
-from wsrec.feed.skeleton import skeleton
-from wsrec.session.runfile import run_schema
 
 
 def run(*args, code=0):

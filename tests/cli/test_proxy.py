@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from wsrec.cli import main
 from wsrec.feed.load import load_feed, parse_feed
-from wsrec.feed.plan import plan
 from wsrec.feed.schema import Feed
-from wsrec.feed.target import resolve
-from wsrec.proxy import ProxyRules
-from wsrec.store.job import FeedJob
+from wsrec.net.proxy import ProxyRules
+from wsrec.plan.connections import plan
+from wsrec.plan.target import resolve
+from wsrec.writer.job import FeedJob
 
 URL = "wss://exchange.test/x"
 

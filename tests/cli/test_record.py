@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from tests.conftest import Wsrec, events_of, messages_of, received
 from tests.exchange import Exchange, sends
 from wsrec.cli.main import main
-from wsrec.store import manifest
+from wsrec.format import manifest
 
 SECRET = "hunter2SECRET"
 CPU = str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "0"

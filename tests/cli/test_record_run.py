@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.conftest import messages_of, received
 from tests.exchange import sends
 from wsrec.cli.main import main
-from wsrec.session import record as recording
+from wsrec.supervise import record as recording
 
 FEED = """
 name: {name}

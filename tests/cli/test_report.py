@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from wsrec.store.schema import MESSAGE_SCHEMA, SCHEMA_VERSION
+from wsrec.format.schema import MESSAGE_SCHEMA, SCHEMA_VERSION
 
 
 def run(*arguments: str | Path) -> Result:

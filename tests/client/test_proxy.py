@@ -10,7 +10,7 @@ import pytest
 
 import wsrec
 from tests.proxies import HOST, PASSWORD, USER
-from tests.session.test_proxies import port_of
+from tests.supervise.test_proxies import port_of
 
 
 async def says_hello(connection: Any) -> None:

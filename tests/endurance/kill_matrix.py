@@ -46,7 +46,7 @@ VICTIMS = (
 PHASES = ("connecting", "streaming", "rotating", "finishing", "recovering")
 # the same while the output cannot be written: they need root, who may mount and drop capabilities
 DISK_PHASES = ("disk full", "forbidden")
-_MODULES = {"receiver": "wsrec.receive", "writer": "wsrec.store"}
+_MODULES = {"receiver": "wsrec.receive", "writer": "wsrec.writer"}
 # --batch-size, and the least that one of the messages takes
 _BATCH_BYTES = 1 << 20
 _MESSAGE_BYTES = 230

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tests.faults.forks import Forked, Forks
-from tests.store.rings import Rings, plan, writer_job
-from wsrec.child import FailedLine, Line, LogLine, Stop, encode_job, encode_order
-from wsrec.feed.target import feed_of_url
+from tests.writer.rings import Rings, plan, writer_job
+from wsrec.ipc import FailedLine, Line, LogLine, Stop, encode_job, encode_order
+from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
 
 FEED = feed_of_url("wss://h/s").public_config()

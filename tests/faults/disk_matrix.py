@@ -46,10 +46,10 @@ from tests.faults.disk import (
     writing,
 )
 from tests.faults.forks import Forks
-from wsrec.child import FailedLine, SummaryLine
-from wsrec.store.recovery import recover
+from wsrec.ipc import FailedLine, SummaryLine
 from wsrec.verify.model import State, VerifyStatus
 from wsrec.verify.verify import verify
+from wsrec.writer.recovery import recover
 
 _EIO, _ENOSPC, _EROFS = errno.EIO, errno.ENOSPC, errno.EROFS
 # how long a disk is full, ms: longer than the first second after which a writer tries again
@@ -316,7 +316,7 @@ class Whole:
         wrong: list[str] = []
         environment = {**disk.environment(*place.orders), "LD_PRELOAD": str(self._library)}
         # children have no options
-        environment["DISK_PROCESS"] = "--rotate" if place.room == "whole" else "wsrec.store"
+        environment["DISK_PROCESS"] = "--rotate" if place.room == "whole" else "wsrec.writer"
         environment["WSREC_PASS_ENV"] = ",".join(name for name in environment if name.startswith("DISK_"))
         prefix = ("env", *(f"{name}={value}" for name, value in environment.items()))
         out = disk.folder

@@ -125,7 +125,7 @@ class Forks:
 def serve() -> None:
     """Fork at each request that comes on standard input, and say how each fork ends."""
     import wsrec.cli.recover
-    import wsrec.store.process  # noqa: F401
+    import wsrec.writer.process  # noqa: F401
 
     requests = socket.socket(fileno=os.dup(0))
     children: dict[int, socket.socket] = {}
@@ -186,7 +186,7 @@ def _become(request: Any, fds: list[int]) -> None:
 
 def _run(words: list[str]) -> int:
     if words == ["store"]:
-        from wsrec.store.process import main
+        from wsrec.writer.process import main
 
         return main()
     from wsrec.cli import main as command

@@ -17,9 +17,9 @@ from tests.faults import disk as faults
 from tests.faults.disk import FaultyDisk, Writer, fault, record, writing
 from tests.faults.disk_matrix import Matrix, Place
 from tests.faults.forks import Forks
-from wsrec.store.recovery import recover
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.verify import verify
+from wsrec.writer.recovery import recover
 
 pytestmark = pytest.mark.skipif(faults.compiler() is None, reason="there is no C compiler")
 

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from wsrec.decode.message import row_places
 from wsrec.feed.load import catalogue, find_feed
-from wsrec.feed.message import row_places
-from wsrec.feed.samples import Reading, Sample, read_samples
 from wsrec.feed.schema import Feed, SequenceRule
+from wsrec.monitor.samples import Reading, Sample, read_samples
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "catalogue.md"

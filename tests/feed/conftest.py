@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wsrec.feed.fields import CompiledFieldReader, FieldColumns, PythonFieldReader, Scanner
+from wsrec.decode.fields import CompiledFieldReader, FieldColumns, PythonFieldReader, Scanner
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 Rows = list[tuple[Any, ...]]

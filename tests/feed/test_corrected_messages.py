@@ -57,7 +57,7 @@ def test_a_book_of_gate_that_is_replaced_is_told(field_reader, market):
 
     import numpy as np
 
-    from wsrec.feed.sequence import SequenceChecker
+    from wsrec.monitor.sequence import SequenceChecker
 
     path = MESSAGES / "gateio-obu-full-in-mid-stream.jsonl"
     if not path.exists():

@@ -13,11 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 from tests.feed.conftest import DATA
-from wsrec.feed.fields import FieldReader
+from wsrec.decode.fields import FieldReader
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load
 from wsrec.feed.schema import Channel, Evidence, SequenceRule
-from wsrec.feed.sequence import Break, SequenceChecker
+from wsrec.monitor.sequence import Break, SequenceChecker
 
 USDM = "binance-usdm-btcusdt-20240808.txt.gz"
 # feed, channel, recording: the channel's rule holds in every succession of it, and its `evidence` says in how many

@@ -9,7 +9,7 @@ import pytest
 from wsrec.feed.listing import all_symbols, cached
 from wsrec.feed.load import parse_feed
 from wsrec.feed.schema import ConfigError
-from wsrec.feed.target import resolve
+from wsrec.plan.target import resolve
 
 ANSWER = {
     "data": {

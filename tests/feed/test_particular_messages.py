@@ -15,13 +15,13 @@ import pyarrow as pa
 import pytest
 
 from tests.feed.conftest import DATA, read, rows
-from wsrec.feed.fields import FieldReader
+from wsrec.decode.fields import FieldReader
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load
-from wsrec.feed.plan import plan
-from wsrec.feed.samples import Sample, read_samples
-from wsrec.feed.sequence import SequenceChecker
-from wsrec.feed.target import resolve
+from wsrec.monitor.samples import Sample, read_samples
+from wsrec.monitor.sequence import SequenceChecker
+from wsrec.plan.connections import plan
+from wsrec.plan.target import resolve
 
 CASES = DATA.parent / "cases" / "messages"
 MORE = DATA.parent / "reference" / "more-feeds-messages"

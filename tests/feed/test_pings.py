@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from wsrec.feed.load import load_feed
 from wsrec.feed.pings import find_ping
-from wsrec.feed.plan import Answer
-from wsrec.feed.samples import Sample, read_samples
 from wsrec.feed.schema import ConfigError
+from wsrec.monitor.samples import Sample, read_samples
+from wsrec.plan.connections import Answer
 
 FEED = """
 name: pinger

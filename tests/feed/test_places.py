@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.feed.conftest import read, rows
-from wsrec.feed.fields import CompiledFieldReader, Scanner
-from wsrec.feed.message import INT64_MIN, MessageReader
-from wsrec.feed.packed import INFLATED_MAX
+from wsrec.decode.fields import CompiledFieldReader, Scanner
+from wsrec.decode.message import INT64_MIN, MessageReader
+from wsrec.decode.packed import INFLATED_MAX
 from wsrec.feed.schema import Feed
 
 ASKING = {

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from wsrec.feed.load import parse_feed
-from wsrec.feed.plan import plan
-from wsrec.feed.target import Target
-from wsrec.feed.template import fill, fill_when_sent
+from wsrec.feed.placeholders import fill, fill_when_sent
+from wsrec.plan.connections import plan
+from wsrec.plan.target import Target
 
 PAGE = Path(__file__).parents[2] / "docs" / "feeds.md"
 SECTION = PAGE.read_text().partition("## How an exchange is asked")[2].partition("\n## ")[0]

@@ -7,7 +7,7 @@ import pytest
 
 from wsrec.feed.load import catalogue, find_feed
 from wsrec.feed.schema import ConfigError, Feed, Socket, Symbols, Token, feed_schema
-from wsrec.feed.target import feed_of_url
+from wsrec.plan.target import feed_of_url
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
-from wsrec.feed.target import resolve
+from wsrec.plan.target import resolve
 
 names = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)
 

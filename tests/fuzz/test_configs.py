@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.fuzz.corpus import FIXED, malformed
 from wsrec.cli.main import main
+from wsrec.config.run_config import RunConfig, load_run
 from wsrec.feed import document
 from wsrec.feed.load import catalogue, load_feed
 from wsrec.feed.schema import ConfigError, Feed
-from wsrec.session.runfile import RunConfig, load_run
 
 RUNS = [
     b"feeds: [binance]\n",

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.store.rings import Rings, payloads, plan, writer_job
+from tests.writer.rings import Rings, payloads, plan, writer_job
+from wsrec.format import manifest
 from wsrec.ring.events import EventKind
-from wsrec.store import manifest
-from wsrec.store.journal import Journal
-from wsrec.store.journalformat import journal_path
-from wsrec.store.journalreader import JournalReader
-from wsrec.store.recovery import recover
+from wsrec.writer.journal import Journal
+from wsrec.writer.journal_format import journal_path
+from wsrec.writer.journal_reader import JournalReader
+from wsrec.writer.recovery import recover
 
 once = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LINE = manifest.ManifestLine(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsrec.feed.fields import FieldReader
+from wsrec.decode.fields import FieldReader
+from wsrec.decode.message import INT64_MAX, INT64_MIN, NAME_MAX, UINT64_MAX
 from wsrec.feed.load import find_feed
-from wsrec.feed.message import INT64_MAX, INT64_MIN, NAME_MAX, UINT64_MAX
-from wsrec.feed.sequence import SequenceChecker
+from wsrec.monitor.sequence import SequenceChecker
 
 FEEDS = [find_feed(name) for name in ("binance", "binance-usdm")]
 numbers = (

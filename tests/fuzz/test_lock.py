@@ -7,7 +7,7 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsrec.session.lock import OutputLock
+from wsrec.format.lock import OutputLock
 
 
 @settings(deadline=None, max_examples=200)

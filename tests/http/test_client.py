@@ -22,8 +22,8 @@ from tests.receive.hosts import names
 from wsrec.http import attempt
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, fetch_async
-from wsrec.resolver import Resolver
-from wsrec.trust import tls_context
+from wsrec.net.resolver import Resolver
+from wsrec.net.trust import tls_context
 
 DEADLINE = 0.5
 # what a machine under load may add; a server that drips is endless
@@ -213,7 +213,7 @@ class TestDeadline:
         code = (
             "import sys, threading, time\n"
             "from wsrec.http.client import fetch\n"
-            "from wsrec.trust import tls_context\n"
+            "from wsrec.net.trust import tls_context\n"
             "options = dict(context=tls_context(sys.argv[2]), limit=1, timeout=600)\n"
             "threading.Thread(target=fetch, args=(sys.argv[1],), kwargs=options, daemon=True).start()\n"
             "sys.stdin.read()"

@@ -8,13 +8,13 @@ import time
 import pytest
 
 from tests.proxies import HOST, PASSWORD, USER
-from tests.session.test_proxies import port_of
+from tests.supervise.test_proxies import port_of
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch
 from wsrec.http.proxied import by
-from wsrec.proxy import parse_proxy
-from wsrec.trust import tls_context
-from wsrec.tunnel import ProxyError
+from wsrec.net.proxy import parse_proxy
+from wsrec.net.trust import tls_context
+from wsrec.net.tunnel import ProxyError
 
 
 @pytest.fixture

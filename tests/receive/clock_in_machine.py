@@ -48,7 +48,7 @@ ROTATE = "4s"
 _TRUSTS_THE_COUNTER = """
 import sys
 if "wsrec.receive" in sys.orig_argv:
-    from wsrec.receive import clock
+    from wsrec.host import clock
     clock.refusal = lambda: None
 """
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from tests.conftest import events_of, messages_of
 from tests.receive.clock_in_machine import CLOCKS
-from wsrec.store.capture import message_files, metadata, open_messages
+from wsrec.format.capture import message_files, metadata, open_messages
 
 _SET = 60_000_000_000
 

@@ -21,14 +21,14 @@ from tests.exchange import sends
 from tests.receive.conftest import OWN_WORDS, Reader, frame, text
 from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
-from wsrec import folding
-from wsrec.feed.plan import Pace
-from wsrec.receive import backoff, collector, connection, keeper, opening, pacing, transport, watch
+from wsrec import log_folding
+from wsrec.plan.connections import Pace
+from wsrec.receive import backoff, connection, garbage_collection, liveness, opening, rate_limit, reconnector, transport
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
-from wsrec.receive.keeper import Keeper, Side
-from wsrec.receive.pacing import Gates
 from wsrec.receive.producer import Producer
+from wsrec.receive.rate_limit import Gates
+from wsrec.receive.reconnector import Keeper, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.tls import StampedTlsTransport
 from wsrec.receive.transport import PlainTransport
@@ -43,7 +43,7 @@ def at_once(monkeypatch):
     """Every further attempt comes at once."""
     monkeypatch.setattr(backoff, "FIRST", 0.002)
     monkeypatch.setattr(backoff, "LONGEST", 0.002)
-    monkeypatch.setattr(pacing, "GENTLE", Pace(attempts=1000, interval=1.0))
+    monkeypatch.setattr(rate_limit, "GENTLE", Pace(attempts=1000, interval=1.0))
 
 
 @pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
@@ -174,7 +174,7 @@ class TestPages:
         with RawExchange(handler) as server:
             asyncio.run(run())
         said = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
-        assert len(said) == folding.AT_ONCE + 2
+        assert len(said) == log_folding.AT_ONCE + 2
         assert all(len(line) < 400 and "ppp" not in line for line in said)
 
 
@@ -199,7 +199,7 @@ class TestReset:
 class TestBackoff:
     def test_attempts_that_time_out_are_not_taken_for_a_connection_that_lasted(self, monkeypatch):
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.02)
-        monkeypatch.setattr(keeper, "_PROVEN", 0.01)
+        monkeypatch.setattr(reconnector, "_PROVEN", 0.01)
 
         async def run() -> None:
             with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -213,7 +213,7 @@ class TestBackoff:
         asyncio.run(run())
 
     def test_a_connection_that_lasted_begins_anew(self, monkeypatch):
-        monkeypatch.setattr(keeper, "_PROVEN", 0.01)
+        monkeypatch.setattr(reconnector, "_PROVEN", 0.01)
 
         def handler(sock: socket.socket) -> None:
             answer(sock, b"")
@@ -446,7 +446,7 @@ class TestAddress:
 
     @pytest.mark.parametrize("quiet", [0.2, None], ids=["planned", "never a message"])
     def test_the_successor_of_a_silent_connection_goes_to_another(self, monkeypatch, quiet):
-        monkeypatch.setattr(watch, "FIRST_MESSAGE", 0.2)
+        monkeypatch.setattr(liveness, "FIRST_MESSAGE", 0.2)
 
         def silent(sock: socket.socket) -> None:
             answer(sock, b"")
@@ -537,7 +537,7 @@ class TestAddress:
 
     @pytest.mark.parametrize("then", ["a dead one", "a dead one, and then nothing"])
     def test_the_one_that_worked_is_used_where_the_name_server_gives_a_dead_one(self, monkeypatch, then):
-        monkeypatch.setattr(keeper, "_PROVEN", 0.1)
+        monkeypatch.setattr(reconnector, "_PROVEN", 0.1)
         host = f"{then.count(',')}.flip.test"
         known = ["127.0.0.1"]
 
@@ -573,7 +573,7 @@ class TestAddress:
             asyncio.run(run(f"ws://{host}:{server.port}/ws"))
 
     def test_one_that_brought_something_may_be_silent_for_ever(self, monkeypatch):
-        monkeypatch.setattr(watch, "FIRST_MESSAGE", 0.1)
+        monkeypatch.setattr(liveness, "FIRST_MESSAGE", 0.1)
 
         def handler(sock: socket.socket) -> None:
             answer(sock, text("subscribed"))
@@ -655,7 +655,7 @@ class TestGarbage:
         if not collects:
             # then no attempt may leave a cycle
             monkeypatch.setattr(gc, "collect", int)
-        monkeypatch.setattr(collector, "DELAY", 0.0)
+        monkeypatch.setattr(garbage_collection, "DELAY", 0.0)
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 10.0 if handler else 0.05)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)

@@ -18,7 +18,7 @@ from websockets.frames import CloseCode
 
 import wsrec
 from tests.receive.test_receiver import RawExchange, request
-from wsrec.proxy import parse_proxy
+from wsrec.net.proxy import parse_proxy
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.failure import ClosedByExchangeError, NobodyThereError, NotInTimeError, explain
 from wsrec.receive.tls import NoTlsError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from websockets.frames import CloseCode, Opcode
 
 from tests.receive.conftest import Rig, frame, text
-from wsrec.receive import clock
+from wsrec.host import clock
 from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.ktls import KtlsTransport

@@ -27,6 +27,8 @@ from tests.receive.conftest import frame, readable, tcp_pair, text
 from tests.receive.test_connection import Life
 from tests.receive.test_receiver import RawExchange, answer
 from tests.receive.test_tls import Client, Drip, Server, after_go, close_notify, good_then, talk
+from wsrec.format.capture import message_files, metadata, open_messages
+from wsrec.net.trust import tls_context
 from wsrec.receive import backoff, ktls
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.job import TlsMode
@@ -35,8 +37,6 @@ from wsrec.receive.security import TlsPolicy
 from wsrec.receive.transport import READ_MAX
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
-from wsrec.store.capture import message_files, metadata, open_messages
-from wsrec.trust import tls_context
 
 UNABLE = ktls.unable()
 needs_kernel = pytest.mark.skipif(UNABLE is not None, reason=f"not on this machine: {UNABLE and UNABLE.reason}")

@@ -20,8 +20,8 @@ from tests.conftest import events_of
 from tests.receive.clock_in_machine import HOUR
 from tests.receive.machine_files import Recording, table
 from tests.receive.test_ktls import check_recording
+from wsrec.host.clock import counter
 from wsrec.receive import ktls
-from wsrec.receive.clock import counter
 
 ROOT = Path(__file__).parents[2]
 MACHINE = ROOT / "scripts" / "kernel-vm"

@@ -13,10 +13,10 @@ import pytest
 import uvloop
 
 from tests.receive.hosts import black_hole
-from wsrec import addresses as order
-from wsrec.addresses import AddressHistory
+from wsrec.net import addresses as order
+from wsrec.net.addresses import AddressHistory
+from wsrec.net.resolver import Address
 from wsrec.receive import opening
-from wsrec.resolver import Address
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from wsrec import child
+from wsrec import ipc
 
 CODE = """
 import asyncio
@@ -29,7 +29,7 @@ def test_memory_that_runs_out_in_a_callback_ends_the_process_at_once():
     result = subprocess.run([sys.executable, "-P", "-c", CODE], capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 1, result.stderr
     (line,) = result.stdout.splitlines()
-    failed = msgspec.json.decode(line, type=child.Line)
-    assert isinstance(failed, child.FailedLine)
+    failed = msgspec.json.decode(line, type=ipc.Line)
+    assert isinstance(failed, ipc.FailedLine)
     assert failed.again
     assert "out of memory" in failed.message

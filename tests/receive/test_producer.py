@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.receive.conftest import Reader, Slot
-from wsrec.receive.clock import now
+from wsrec.host.clock import now
 from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from tests.proxies import HOST
 from tests.receive.hosts import names
-from tests.receive.test_keeper import Kept, run
 from tests.receive.test_receiver import plan
-from tests.session.test_proxies import counts, port_of
-from wsrec.proxy import ProxyRules
+from tests.receive.test_reconnector import Kept, run
+from tests.supervise.test_proxies import counts, port_of
+from wsrec.net.proxy import ProxyRules
 from wsrec.receive import opening
 from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.events import EventKind

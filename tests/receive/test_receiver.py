@@ -21,8 +21,8 @@ from websockets.server import ServerProtocol
 
 from tests.exchange import sends
 from tests.receive.conftest import Reader, frame, text
-from wsrec import child
-from wsrec.feed.plan import ConnectionPlan, KeepAlive, Subscription
+from wsrec import ipc
+from wsrec.plan.connections import ConnectionPlan, KeepAlive, Subscription
 from wsrec.receive import ktls
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.ring.bytering import ByteRing
@@ -61,7 +61,7 @@ class Receiver:
             pass_fds=descriptors,
         )
         job = ReceiverJob(slots=slots, rings=tuple(rings), notes=notes, status=status, connections=plans, **options)
-        self.process.stdin.write(child.encode_job(job))
+        self.process.stdin.write(ipc.encode_job(job))
         self.process.stdin.flush()
         for fd in descriptors:
             os.close(fd)
@@ -85,15 +85,15 @@ class Receiver:
     def events(self, kind: EventKind) -> list[dict[str, Any]]:
         return [event.detail or {"": None} for event in self.reader.events() if event.kind is kind]
 
-    def order(self, order: child.Order) -> None:
+    def order(self, order: ipc.Order) -> None:
         """Tell it what to do."""
         with suppress(BrokenPipeError):
-            self.process.stdin.write(child.encode_order(order))
+            self.process.stdin.write(ipc.encode_order(order))
             self.process.stdin.flush()
 
     def stop(self) -> int:
         """Ask it to finish, and wait for it."""
-        self.order(child.Stop())
+        self.order(ipc.Stop())
         return self.ended()
 
     def ended(self) -> int:
@@ -105,8 +105,8 @@ class Receiver:
         self.reader.take()
         return self.process.returncode
 
-    def lines(self) -> list[child.Line]:
-        return [msgspec.json.decode(line, type=child.Line) for line in self.output.splitlines()]
+    def lines(self) -> list[ipc.Line]:
+        return [msgspec.json.decode(line, type=ipc.Line) for line in self.output.splitlines()]
 
 
 def plan(url: str, **options: Any) -> ConnectionPlan:
@@ -182,7 +182,7 @@ class TestRecording:
         receiver.until(lambda: receiver.status["connected"] == 1)
         assert receiver.status["heartbeat"] <= time.monotonic_ns()
         assert receiver.stop() == 0
-        assert receiver.lines() == [child.LogLine(level="info", message=f"connected to {server.url}", conn=0)]
+        assert receiver.lines() == [ipc.LogLine(level="info", message=f"connected to {server.url}", conn=0)]
 
     def test_two_connections_keep_apart(self, receive, exchange):
         one, two = exchange(sends(["one"] * 100)), exchange(sends(["two"] * 100))
@@ -379,8 +379,8 @@ class TestEnd:
             [sys.executable, "-P", "-m", "wsrec.receive"], input=b"", capture_output=True, timeout=60, check=False
         )
         assert result.returncode == 1
-        line = msgspec.json.decode(result.stdout, type=child.Line)
-        assert isinstance(line, child.FailedLine)
+        line = msgspec.json.decode(result.stdout, type=ipc.Line)
+        assert isinstance(line, ipc.FailedLine)
         assert "no job" in line.message
 
 
@@ -442,7 +442,7 @@ class TestReconnection:
         (lost,) = receiver.events(EventKind.LOST_INTERVAL)
         assert lost["reason"] == "not connected before the session's end"
         failed = receiver.lines()[-1]
-        assert isinstance(failed, child.FailedLine)
+        assert isinstance(failed, ipc.FailedLine)
         assert failed.message.startswith("not connected before the end: ")
         assert "refused" in failed.message
         assert failed.cure
@@ -455,7 +455,7 @@ class TestReconnection:
             assert receiver.stop() == 1
         assert receiver.events(EventKind.CONNECT_FAILED) == []
         (failed,) = receiver.lines()
-        assert isinstance(failed, child.FailedLine)
+        assert isinstance(failed, ipc.FailedLine)
         told = f"not connected before the end: {where} did not answer the WebSocket handshake in time (tried for "
         assert failed.message.startswith(told)
         assert "the server on this machine" in failed.cure
@@ -471,7 +471,7 @@ class TestRefused:
         receiver = receive(plan(server.url))
         assert receiver.ended() == 1
         failed = receiver.lines()[-1]
-        assert isinstance(failed, child.FailedLine)
+        assert isinstance(failed, ipc.FailedLine)
         assert "HTTP 403" in failed.message
         assert "restricted location" in failed.message
         # no exchange is on this machine
@@ -484,7 +484,7 @@ class TestRefused:
         receiver = receive(plan(exchange(forever, tls=True).url), tls=tls)
         assert receiver.ended() == 1
         failed = receiver.lines()[-1]
-        assert isinstance(failed, child.FailedLine)
+        assert isinstance(failed, ipc.FailedLine)
         assert "certificate" in failed.message
         assert "--ca-file" in failed.cure
         assert receiver.errors == b""
@@ -544,7 +544,7 @@ class TestSecrets:
         receiver = receive(plan(f"http://localhost/?listenKey={SECRET}"))
         assert receiver.ended() == 1
         (failed,) = receiver.lines()
-        assert isinstance(failed, child.FailedLine)
+        assert isinstance(failed, ipc.FailedLine)
         assert failed.cure == "write it as wss://host:port/path"
         assert SECRET.encode() not in self.everything(receiver)
 
@@ -621,5 +621,5 @@ class TestCompressionThatNobodyAskedFor:
             assert receiver.event(EventKind.CONNECT)["compression"] == "permessage-deflate"
             assert receiver.stop() == 0
         assert server.accepted == 2
-        (warning,) = (line for line in receiver.lines() if isinstance(line, child.LogLine) and line.level == "warning")
+        (warning,) = (line for line in receiver.lines() if isinstance(line, ipc.LogLine) and line.level == "warning")
         assert "compresses although nobody asked" in warning.message

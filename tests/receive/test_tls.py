@@ -17,13 +17,13 @@ import pytest
 import trustme
 
 from tests.receive.conftest import readable, tcp_pair
+from wsrec.net.trust import tls_context
 from wsrec.receive import ktls, timestamping, transport
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.stages import StampSource
-from wsrec.trust import tls_context
 
 MODES = {"stamped": StampedTlsTransport, "openssl": OpensslTransport}
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}

@@ -12,11 +12,11 @@ import pytest
 
 from tests.http.drip import POINTS, Drip
 from tests.receive.test_receiver import Receiver, forever, plan
-from wsrec import child
-from wsrec.feed.plan import ConnectionPlan, Pace, TokenRequest
+from wsrec import ipc
+from wsrec.net.trust import tls_context
+from wsrec.plan.connections import ConnectionPlan, Pace, TokenRequest
 from wsrec.receive import token
 from wsrec.ring.events import EventKind
-from wsrec.trust import tls_context
 
 GIVEN = json.dumps({"token": "abcdef"}).encode()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GIVEN) + GIVEN
@@ -63,7 +63,7 @@ def planned(socket_url: str, server: Drip, conn: int = 0, **options: Any) -> Con
 
 
 def failed(receiver: Receiver) -> str:
-    (line,) = [line for line in receiver.lines() if isinstance(line, child.FailedLine)]
+    (line,) = [line for line in receiver.lines() if isinstance(line, ipc.FailedLine)]
     return line.message
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from wsrec.format.schema import MESSAGE_SCHEMA, SCHEMA_VERSION
 from wsrec.replay.message import SourceError
 from wsrec.replay.source import Source, merge
-from wsrec.store.schema import MESSAGE_SCHEMA, SCHEMA_VERSION
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 RECORDING = SHARED / "binance-usdm-btcusdt-20240808.txt.gz"
@@ -34,7 +34,7 @@ def write_capture(path, rows, *, session="s1", stages=None):
         for name, value in row.items():
             columns[name].append(value)
     columns["handoff_monotonic"] = stages or columns["handoff_monotonic"]
-    metadata = {"wsrec.schema_version": json.dumps(SCHEMA_VERSION), "wsrec.session": json.dumps(session)}
+    metadata = {"wsrec.schema_version": json.dumps(SCHEMA_VERSION), "wsrec.supervise": json.dumps(session)}
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in MESSAGE_SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=MESSAGE_SCHEMA).replace_schema_metadata(metadata)
     pq.write_table(table, path, row_group_size=2)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
 
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC
 STAMPS = ("nic_time", "event_time", "recv_start_time", "recv_end_time", "parsed_time", "handoff_time")

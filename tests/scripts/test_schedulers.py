@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import messages_of
-from wsrec.session.lock import OutputLock
-from wsrec.session.outcome import ExitStatus
-from wsrec.session.supervisor import RECEIVER_PATIENCE, WRITER_PATIENCE
+from wsrec.format.lock import OutputLock
+from wsrec.supervise.outcome import ExitStatus
+from wsrec.supervise.supervisor import RECEIVER_PATIENCE, WRITER_PATIENCE
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 CRONTAB = (SCRIPTS / "crontab.example").read_text().splitlines()

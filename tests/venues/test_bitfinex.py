@@ -5,7 +5,7 @@ import json
 from tests.venues.bitfinex import TIME, Bitfinex
 from tests.venues.mock import local_copy, recorded
 from wsrec.feed.load import find_feed
-from wsrec.feed.notice import NoticeReader
+from wsrec.monitor.closing_notice import NoticeReader
 
 FAST = {"connects": 10, "connects_interval": 1, "messages_per_second": 100, "streams_per_connection": 25}
 BODIES = {

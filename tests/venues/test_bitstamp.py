@@ -7,7 +7,7 @@ import yaml
 from tests.venues.bitstamp import Bitstamp
 from tests.venues.mock import Replayed, local_copy, received_in_session, recorded
 from wsrec.feed.load import catalogue, find_feed
-from wsrec.feed.notice import NoticeReader
+from wsrec.monitor.closing_notice import NoticeReader
 
 FAST = {"connects": 10, "connects_interval": 1, "messages_per_second": 100}
 TRADE = (

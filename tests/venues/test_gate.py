@@ -5,7 +5,7 @@ import json
 from tests.venues.gate import Gate
 from tests.venues.mock import Replayed, by_path, local_copy, received_in_session, recorded
 from wsrec.feed.load import find_feed
-from wsrec.feed.notice import NoticeReader
+from wsrec.monitor.closing_notice import NoticeReader
 
 FAST = {"connects": 10, "connects_interval": 1, "messages_per_second": 100}
 TIME = 1764000000123

@@ -7,7 +7,7 @@ import yaml
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from tests.feed.test_checksum import PlainBook, v2
+from tests.monitor.test_checksum import PlainBook, v2
 from tests.venues.kraken import Kraken, KrakenFutures
 from tests.venues.mock import Replayed, local_copy, of_today, received_in_session, recorded
 from wsrec.feed.load import catalogue

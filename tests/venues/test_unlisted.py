@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 from tests.conftest import events_of, messages_of
 from tests.venues.meridian import INSTRUMENTS, Meridian
 from wsrec.feed.load import catalogue, load_feed
-from wsrec.feed.samples import Sample, read_samples
+from wsrec.monitor.samples import Sample, read_samples
 
 ROOT = Path(__file__).parents[2]
 YAML = Path(__file__).parent / "unlisted" / "meridian.yaml"

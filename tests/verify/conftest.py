@@ -19,17 +19,17 @@ import pytest
 
 from tests.conftest import Wsrec
 from tests.exchange import Exchange
-from tests.store.rings import plan, slot, writer_job
+from tests.writer.rings import plan, slot, writer_job
 from wsrec.feed.schema import Feed
+from wsrec.format import manifest
+from wsrec.format.moment import Moment
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
-from wsrec.store import manifest
-from wsrec.store.batch import Batch
-from wsrec.store.feedfile import FeedWriter
-from wsrec.store.ledger import RingCounts
-from wsrec.store.moment import Moment
-from wsrec.store.pipeline import Pipeline
 from wsrec.wire.frames import TEXT
+from wsrec.writer.batch import Batch
+from wsrec.writer.feed_writer import FeedWriter
+from wsrec.writer.ledger import RingCounts
+from wsrec.writer.pipeline import Pipeline
 
 BOOT = 1_000_000_000_000
 # 2026-11-22T13:20:00 UTC

@@ -23,7 +23,7 @@ from tests.verify.recording import Recording
 from tests.verify.sessions import Session
 from tests.verify.truth import astray_events, held, held_by_session, judge, missed
 from tests.verify.world import HOUR, SECOND
-from wsrec.session.outcome import ExitStatus
+from wsrec.supervise.outcome import ExitStatus
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
 

@@ -16,27 +16,28 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tests.store.rings import plan, slot, writer_job
 from tests.verify.damage import damage
 from tests.verify.sessions import Session, subscription
 from tests.verify.world import ACK, BOOT, COUNTED, END, FEED, SECOND, parts
-from wsrec.child import SummaryLine
+from tests.writer.rings import plan, slot, writer_job
 from wsrec.feed.schema import Feed
+from wsrec.format import heartbeat
+from wsrec.format.moment import Moment
+from wsrec.ipc import SummaryLine
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
-from wsrec.session.outcome import exit_status
-from wsrec.store import alive, beginning
-from wsrec.store.batch import Batch
-from wsrec.store.job import WriterJob
-from wsrec.store.journal import Journal
-from wsrec.store.journalformat import delete, files_of, journal_path, journals
-from wsrec.store.ledger import RingCounts
-from wsrec.store.leftovers import Leftovers
-from wsrec.store.moment import Moment
-from wsrec.store.pipeline import Pipeline
-from wsrec.store.recovery import recover
-from wsrec.store.utcline import StoredAnchor, first_anchor
+from wsrec.supervise.outcome import exit_status
 from wsrec.wire.frames import TEXT
+from wsrec.writer import session_start
+from wsrec.writer.batch import Batch
+from wsrec.writer.job import WriterJob
+from wsrec.writer.journal import Journal
+from wsrec.writer.journal_format import delete, files_of, journal_path, journals
+from wsrec.writer.journal_recovery import Leftovers
+from wsrec.writer.ledger import RingCounts
+from wsrec.writer.pipeline import Pipeline
+from wsrec.writer.recovery import recover
+from wsrec.writer.utc_line import StoredAnchor, first_anchor
 
 _OWN = Flag.EVENT | Flag.SENT
 
@@ -76,7 +77,7 @@ class Recording:
         """Write it."""
         session, chance = self._session, self._chance
         self._folder.mkdir(parents=True)
-        beginning.write(self._folder, self._job)
+        session_start.write(self._folder, self._job)
         if session.killed is not None and chance.random() < 0.2:
             self.unjournalled = True
             if chance.random() < 0.5:
@@ -193,8 +194,8 @@ class Recording:
         beat = self._moment(killed - self._chance.randint(0, SECOND))
         # stamps that lie ahead of this machine's own clock, as it began shortly before, cannot be of this life of it
         same = self._chance.random() < 0.5 and time.monotonic_ns() > END
-        boot = alive.machine().boot if same else "another"
-        (self._folder / alive.FILE).write_bytes(msgspec.json.encode(alive.Beat(beat.utc, boot, beat.stage)))
+        boot = heartbeat.machine().boot if same else "another"
+        (self._folder / heartbeat.FILE).write_bytes(msgspec.json.encode(heartbeat.Beat(beat.utc, boot, beat.stage)))
         self._damage_journal()
         if self._chance.random() < 0.1:
             self.unjournalled = True

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tests.verify.world import BOOT, END, HOUR, SECOND, Clock, Exchange, Sent, parts
-from wsrec.feed.plan import Subscription
+from wsrec.plan.connections import Subscription
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 

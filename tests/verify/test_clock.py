@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import events_of, messages_of
-from tests.store.rings import Rings, plan, writer_job
-from wsrec.feed.target import feed_of_url
-from wsrec.receive.clock import now
+from tests.writer.rings import Rings, plan, writer_job
+from wsrec.host.clock import now
+from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
-from wsrec.store.pipeline import Pipeline
 from wsrec.verify.model import Kind
 from wsrec.verify.verify import verify
 from wsrec.wire.frames import PONG
+from wsrec.writer.pipeline import Pipeline
 
 FEED = feed_of_url("wss://h/s").public_config()
 HOUR = 3_600_000_000_000

@@ -14,19 +14,19 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import events_of
-from tests.store.rings import plan, slot, writer_job
 from tests.verify.conftest import BOOT, OFFSET
-from wsrec.feed.plan import Subscription
+from tests.writer.rings import plan, slot, writer_job
 from wsrec.feed.schema import Feed
+from wsrec.format.moment import Moment
+from wsrec.plan.connections import Subscription
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
-from wsrec.store.batch import Batch
-from wsrec.store.ledger import RingCounts
-from wsrec.store.moment import Moment
-from wsrec.store.pipeline import Pipeline
 from wsrec.verify.model import Capture, State, Stream
 from wsrec.verify.verify import verify
 from wsrec.wire.frames import TEXT
+from wsrec.writer.batch import Batch
+from wsrec.writer.ledger import RingCounts
+from wsrec.writer.pipeline import Pipeline
 
 MS = 1_000_000
 TOPICS = ("x.A", "x.B")

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from tests.conftest import messages_of
-from tests.store.rings import Rings, plan, writer_job
 from tests.verify.conftest import lines_of, message_paths, write_lines
+from tests.writer.rings import Rings, plan, writer_job
 from wsrec.feed.schema import Feed
 from wsrec.ring.events import EventKind
-from wsrec.store.journal import Journal
-from wsrec.store.journalformat import journal_path
-from wsrec.store.pipeline import Pipeline
-from wsrec.store.recovery import recover
+from wsrec.writer.journal import Journal
+from wsrec.writer.journal_format import journal_path
+from wsrec.writer.pipeline import Pipeline
+from wsrec.writer.recovery import recover
 
 FEED = """
 name: ids

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from tests.verify.conftest import Numbered, forge, lines_of, message_paths, write_lines
-from wsrec.store.ledger import Frames
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
+from wsrec.writer.ledger import Frames
 
 COUNTS = [name for name in Frames.__struct_fields__ if name != "rows"]
 TOTALS = ["first_slot", "stop_slot", "received", "sent", "events", "missing"]

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.verify.conftest import FEED, Numbered, forge, lines_of, message_paths, write_lines
-from wsrec.store import manifest
+from wsrec.format import manifest
 from wsrec.verify.model import Kind, State, VerifyStatus
 from wsrec.verify.verify import verify
 

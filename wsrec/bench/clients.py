@@ -21,10 +21,10 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 import wsrec
-from wsrec import child
+from wsrec import ipc
 from wsrec.bench.contestants import BARE
-from wsrec.receive import privilege
-from wsrec.trust import tls_context
+from wsrec.host import privilege
+from wsrec.net.trust import tls_context
 
 ROW_GROUP = 1 << 16
 _MAX_MESSAGE = 1 << 26
@@ -340,18 +340,18 @@ _CLIENTS: dict[tuple[str, Measure], Callable[[ClientJob], Coroutine[Any, Any, Me
 
 def main() -> None:
     """Run one client; the job comes on standard input."""
-    job = child.read_job(ClientJob)
+    job = ipc.read_job(ClientJob)
     refusals = [
         privilege.pin(job.cpu) if job.cpu is not None else None,
         privilege.realtime(job.rt_priority) if job.rt_priority is not None else None,
     ]
     for refusal in refusals:
         if refusal is not None:
-            child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+            ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
     try:
         measured = uvloop.run(_CLIENTS[job.name, job.measure](job))
     except OSError as error:
-        child.say(child.FailedLine(message=str(error)))
+        ipc.say(ipc.FailedLine(message=str(error)))
         return
     sys.stdout.buffer.write(msgspec.json.encode(measured) + b"\n")
     sys.stdout.buffer.flush()

@@ -2,7 +2,7 @@
 
 The sender notes CLOCK_MONOTONIC just before each send, in shared memory. Receivers get the frames in order, so the
 time of message i is the i-th: nothing is parsed. wsrec's stamps follow that clock to within tens of ns
-(`wsrec.receive.clock`); its end is the hand-off, that of the others the first line of their callback or loop.
+(`wsrec.host.clock`); its end is the hand-off, that of the others the first line of their callback or loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wsrec.bench.setup import Setup
 from wsrec.ring.mirror import create_shared
 from wsrec.ring.slotring import DEFAULT_SLOTS, Flag
 from wsrec.stages import EVENT, NIC, RECV_END, RECV_START, STEPS, Stage
-from wsrec.store.rows import stamps
+from wsrec.writer.rows import stamps
 
 # seldom, because it may take the sender's processor from it; the rings hold more than a quarter of a second
 _DRAIN_SECONDS = 0.25

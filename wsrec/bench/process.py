@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wsrec import leash
-from wsrec.child import FailedLine, Line, LogLine, SummaryLine, encode_job
-from wsrec.environment import worker_environment
+from wsrec import parent_death
+from wsrec.child_environment import worker_environment
+from wsrec.ipc import FailedLine, Line, LogLine, SummaryLine, encode_job
 
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
@@ -52,7 +52,7 @@ class Process:
             self._popen.stdin.write(word)
 
     def answer(self, kind: type[_Answer], seconds: float) -> _Answer:
-        """Its next line of `kind`, a struct tagged as those of `wsrec.child`.
+        """Its next line of `kind`, a struct tagged as those of `wsrec.ipc`.
 
         Raises:
             ContestantError: it failed, ended, or said nothing for `seconds`.
@@ -118,7 +118,7 @@ def running(
 
     Args:
         module: the module.
-        job: what it reads from standard input (`wsrec.child.read_job`).
+        job: what it reads from standard input (`wsrec.ipc.read_job`).
         warn: called with each of its warnings.
         descriptors: what it inherits.
         environment: variables besides ours.
@@ -131,7 +131,7 @@ def running(
         bufsize=0,
         pass_fds=tuple(descriptors),
         start_new_session=True,
-        env={**leash.leashed(worker_environment()), **environment},
+        env={**parent_death.leashed(worker_environment()), **environment},
     )
     process = Process(popen, warn)
     try:

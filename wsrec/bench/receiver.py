@@ -15,14 +15,14 @@ import numpy.typing as npt
 from wsrec.bench.contestants import Ours
 from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.setup import Setup
-from wsrec.feed.plan import plan
-from wsrec.feed.target import resolve
+from wsrec.plan.connections import plan
+from wsrec.plan.target import resolve
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag, SlotRing
 from wsrec.ring.status import StatusPage
-from wsrec.store.job import FeedJob, WriterJob
+from wsrec.writer.job import FeedJob, WriterJob
 
 _NOTES_CAPACITY = 1 << 20
 _NOT_RECEIVED = int(Flag.SENT | Flag.EVENT)
@@ -158,7 +158,7 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
                 connections=connections,
                 feeds=(FeedJob.of(target.feed),),
             )
-            stack.enter_context(running("wsrec.store", writer, setup.warn, descriptors))
+            stack.enter_context(running("wsrec.writer", writer, setup.warn, descriptors))
         job = ReceiverJob(
             slots=slots,
             rings=(ring,),

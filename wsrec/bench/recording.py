@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsrec import leash
+from wsrec import parent_death
 from wsrec.bench.clients import ClientJob, Measure, Measured
 from wsrec.bench.contestants import Client, Contestant
 from wsrec.bench.paced import quantiles
@@ -26,10 +26,10 @@ from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.results import RecordingRound
 from wsrec.bench.sender import Served
 from wsrec.bench.setup import Setup
-from wsrec.environment import child_environment
+from wsrec.child_environment import child_environment
 from wsrec.feed.load import find_feed
-from wsrec.session.outcome import ExitStatus
 from wsrec.stages import HANDOFF, PARSED
+from wsrec.supervise.outcome import ExitStatus
 
 FEED = "binance-usdm"
 _SYMBOLS, _CHANNELS = "BTCUSDT", "trade,bookTicker,depth@0ms"
@@ -199,7 +199,7 @@ def _received(files: Sequence[Path]) -> Iterator[pa.Table]:
 def _recorder(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run `wsrec record`; where the context ends before it, it is killed, and its children with it."""
     recorder = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdout=subprocess.PIPE, env=leash.leashed(environment), start_new_session=True
+        command, stdout=subprocess.PIPE, env=parent_death.leashed(environment), start_new_session=True
     )
     try:
         yield recorder

@@ -27,10 +27,10 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from wsrec import child
+from wsrec import ipc
 from wsrec.bench.frames import Frames
 from wsrec.bench.process import Process, running
-from wsrec.receive import privilege
+from wsrec.host import privilege
 
 GO = b"+"
 """Written to the sender's standard input: go on with a client that asked for `HELD`."""
@@ -232,9 +232,9 @@ def times_of(fd: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 def main() -> None:
     """Run a sender; the job comes on standard input."""
-    job = child.read_job(SenderJob)
+    job = ipc.read_job(SenderJob)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
-        child.warn(f"sender: {refusal.what} was refused: {refusal.reason}", refusal.cure)
+        ipc.warn(f"sender: {refusal.what} was refused: {refusal.reason}", refusal.cure)
     _Sender(job).run()
 
 

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed
-from wsrec.feed.target import ALL
+from wsrec.plan.target import ALL
 
 # A shell shows hundreds at most, and a Tab must not take long
 _MOST = 500

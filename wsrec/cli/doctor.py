@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsrec.cli.feeds import config_errors
-from wsrec.cli.types import CpusType
-from wsrec.receive.processor import interfaces
-from wsrec.session.doctor import Finding, State, examine
-from wsrec.session.record import check_cpus
+from wsrec.config.types import CpusType
+from wsrec.host.processor import interfaces
+from wsrec.supervise.doctor import Finding, State, examine
+from wsrec.supervise.record import check_cpus
 from wsrec.units import clean
 
 _COLOURS = {State.OK: "green", State.HINT: "yellow", State.ABSENT: "dim"}

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-from wsrec.session.signals import ended_early, hold
+from wsrec.supervise.signals import ended_early, hold
 
 # ExitStatus.NOTHING, whose module takes long to import
 _NOTHING = 3

@@ -18,18 +18,18 @@ from rich.table import Table
 
 from wsrec.cli.completion import channel_names, feed_names, open_feed_names, symbol_names
 from wsrec.cli.proxy import proxy_options, proxy_rules
-from wsrec.cli.types import ShardType, comma_list
+from wsrec.config.run_config import load_run, run_schema
+from wsrec.config.types import ShardType, comma_list
+from wsrec.feed.feed_template import skeleton
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
-from wsrec.feed.plan import ConnectionPlan, plan
-from wsrec.feed.samples import Reading, read_samples, samples_of
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema
 from wsrec.feed.shard import Shard
-from wsrec.feed.skeleton import skeleton
-from wsrec.feed.target import ALL, Wanted, resolve, resolve_all
-from wsrec.session.memory import need_of
-from wsrec.session.record import DEMO
-from wsrec.session.runfile import load_run, run_schema
+from wsrec.monitor.samples import Reading, read_samples, samples_of
+from wsrec.plan.connections import ConnectionPlan, plan
+from wsrec.plan.target import ALL, Wanted, resolve, resolve_all
+from wsrec.supervise.memory import need_of
+from wsrec.supervise.record import DEMO
 from wsrec.units import clean, utc
 
 _P = ParamSpec("_P")

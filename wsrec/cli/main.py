@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from wsrec import leash
+from wsrec import parent_death
 
 _COMMANDS = ("record", "report", "verify", "recover", "replay", "feeds", "doctor", "bench")
 
@@ -42,4 +42,4 @@ def main() -> None:
     This machine:         wsrec doctor
     Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
-    leash.hold()
+    parent_death.hold()

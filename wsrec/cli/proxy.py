@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from wsrec.feed.masking import ENVIRONMENT
 from wsrec.feed.schema import ConfigError, resolved_proxy
-from wsrec.proxy import ProxyRules, parse_proxy
+from wsrec.net.proxy import ProxyRules, parse_proxy
 
 RUN_PROXY = "wsrec.run.proxy"
 """Where the context has the place of `proxy` in the run config that its options come from."""

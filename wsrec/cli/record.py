@@ -15,7 +15,9 @@ from click.core import ParameterSource
 
 from wsrec.cli.completion import channel_names, open_feed_names, symbol_names
 from wsrec.cli.proxy import RUN_PROXY, proxy_options, proxy_rules
-from wsrec.cli.types import (
+from wsrec.config.run_config import load_run
+from wsrec.config.settings import AUTO, Rotation, check_message_size
+from wsrec.config.types import (
     CpusType,
     DurationType,
     FolderType,
@@ -28,18 +30,16 @@ from wsrec.cli.types import (
 )
 from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
-from wsrec.feed.target import Wanted
+from wsrec.format.lock import OutputLockedError
+from wsrec.plan.target import Wanted
 from wsrec.receive.job import TlsMode
 from wsrec.replay.demo import DemoError
-from wsrec.session.live import View
-from wsrec.session.lock import OutputLockedError
-from wsrec.session.outcome import ExitStatus, describe, reason
-from wsrec.session.outlet import print_result
-from wsrec.session.record import record as record_targets
-from wsrec.session.runfile import load_run
-from wsrec.session.settings import AUTO, Rotation, check_message_size
-from wsrec.session.signals import Interrupted, held, interrupt
-from wsrec.session.supervisor import RecordOptions
+from wsrec.supervise.live import View
+from wsrec.supervise.outcome import ExitStatus, describe, reason
+from wsrec.supervise.outlet import print_result
+from wsrec.supervise.record import record as record_targets
+from wsrec.supervise.signals import Interrupted, held, interrupt
+from wsrec.supervise.supervisor import RecordOptions
 from wsrec.units import clean
 
 _AS_JSON = "wsrec.json"

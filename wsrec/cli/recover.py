@@ -8,11 +8,11 @@ from typing import NoReturn
 import click
 import msgspec
 
-from wsrec.cli.types import FolderType
-from wsrec.session.lock import OutputLockedError
-from wsrec.session.outcome import ExitStatus
-from wsrec.session.recover import RecoveredSession, recover_folder
-from wsrec.store.capture import EXIT_UNREADABLE, UnreadableError
+from wsrec.config.types import FolderType
+from wsrec.format.capture import EXIT_UNREADABLE, UnreadableError
+from wsrec.format.lock import OutputLockedError
+from wsrec.supervise.outcome import ExitStatus
+from wsrec.supervise.recover import RecoveredSession, recover_folder
 from wsrec.units import clean, duration, printable_json, utc
 
 

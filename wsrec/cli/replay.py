@@ -9,13 +9,13 @@ import sys
 import click
 import msgspec
 
-from wsrec.cli.types import SourceType
+from wsrec.config.types import SourceType
+from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 from wsrec.replay.message import SourceError, UnreadableSourceError
 from wsrec.replay.run import run
 from wsrec.replay.server import ServeError
 from wsrec.replay.tls import TlsError
-from wsrec.store.capture import EXIT_UNREADABLE
 from wsrec.units import clean
 
 

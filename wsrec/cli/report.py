@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from wsrec.cli.types import SourceType
+from wsrec.config.types import SourceType
+from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress
-from wsrec.store.capture import EXIT_UNREADABLE
 from wsrec.units import clean
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from wsrec.cli.types import FolderType
+from wsrec.config.types import FolderType
+from wsrec.format.folders import cannot_read
 from wsrec.report.terminal import reading_progress
-from wsrec.store.folders import cannot_read
 from wsrec.units import clean, printable_json
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.terminal import print_verification

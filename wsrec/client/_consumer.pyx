@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
-from wsrec.receive._clock cimport Mapping, mapping, wsrec_now
+from wsrec.host._clock cimport Mapping, mapping, wsrec_now
 from wsrec.ring.counter cimport wsrec_store
 from wsrec.ring.slotring cimport Slot
 

@@ -21,12 +21,15 @@ from websockets.frames import Close, CloseCode
 from websockets.uri import WebSocketURI, parse_uri
 
 from wsrec import __version__
-from wsrec.addresses import AddressHistory
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
-from wsrec.proxy import Proxy, ProxyRules
+from wsrec.host.clock import now
+from wsrec.net.addresses import AddressHistory
+from wsrec.net.proxy import Proxy, ProxyRules
+from wsrec.net.resolver import RESOLVER, Address, NoAnswerError
+from wsrec.net.trust import tls_context
+from wsrec.net.tunnel import ProxyError, blaming, through
 from wsrec.receive import opening
-from wsrec.receive.clock import now
 from wsrec.receive.hotpath import MIN_RING, HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.job import TlsMode
@@ -35,14 +38,11 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
 from wsrec.receive.waiting import Epoll
-from wsrec.resolver import RESOLVER, Address, NoAnswerError
 from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
-from wsrec.trust import tls_context
-from wsrec.tunnel import ProxyError, blaming, through
 from wsrec.wire import deflate, frames
-from wsrec.wire.conversation import Conversation, Sent
+from wsrec.wire.control import Conversation, Sent
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import MessageRules

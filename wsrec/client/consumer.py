@@ -17,7 +17,7 @@ from typing import Any
 from websockets.frames import CloseCode
 
 from wsrec.client.stamps import Stamps
-from wsrec.receive.clock import now
+from wsrec.host.clock import now
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import COARSE_SHIFT, SLOT, SLOT_SIZE, Flag, SlotRing
 from wsrec.stages import StampSource

@@ -17,9 +17,9 @@ from wsrec.feed.schema import ConfigError, Feed, Listing
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
 from wsrec.http.proxied import by
-from wsrec.http.retry import LIMITED_WAIT, HostLimits, capped
-from wsrec.proxy import DIRECT, ProxyRules
-from wsrec.trust import tls_context
+from wsrec.net.proxy import DIRECT, ProxyRules
+from wsrec.net.retry import LIMITED_WAIT, HostLimits, capped
+from wsrec.net.trust import tls_context
 
 MAX_AGE = 86400.0
 MAX_SYMBOLS = 100_000

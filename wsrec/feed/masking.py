@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from wsrec.feed.template import PLACEHOLDER
+from wsrec.feed.placeholders import PLACEHOLDER
 
 MASK = "***"
 ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

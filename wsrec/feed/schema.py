@@ -23,12 +23,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
-from wsrec.feed import template
+from wsrec.feed import placeholders
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, parts_of, parts_of_tail
 from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
 from wsrec.feed.pings import VALUE
-from wsrec.feed.plan import ANSWER_WITHIN, ASK_AFTER
-from wsrec.proxy import parse_proxy
+from wsrec.net.proxy import parse_proxy
+from wsrec.plan.connections import ANSWER_WITHIN, ASK_AFTER
 
 _MAX_EXPANSION = 1000
 _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
@@ -126,11 +126,11 @@ class Case(StrEnum):
 
 def _json_of(text: str, values: dict[str, Any], key: str) -> str:
     """`text` with `values` put in, which has to be JSON then."""
-    unknown = template.names(text) - values.keys() - template.WHEN_SENT
+    unknown = placeholders.names(text) - values.keys() - placeholders.WHEN_SENT
     if unknown:
-        known = ", ".join(f"{{{name}}}" for name in sorted({*values, *template.WHEN_SENT}))
+        known = ", ".join(f"{{{name}}}" for name in sorted({*values, *placeholders.WHEN_SENT}))
         raise MisfitError((key,), f"found {{{min(unknown)}}}, expected one of {known}")
-    filled = template.fill_when_sent(template.fill(text, values))
+    filled = placeholders.fill_when_sent(placeholders.fill(text, values))
     try:
         json.loads(filled)
     except (ValueError, RecursionError) as error:
@@ -139,8 +139,8 @@ def _json_of(text: str, values: dict[str, Any], key: str) -> str:
 
 
 def _only_when_sent(text: str, key: str, more: set[str] | frozenset[str] = frozenset()) -> None:
-    known = {"id", *template.WHEN_SENT, *more}
-    unknown = template.names(text) - known
+    known = {"id", *placeholders.WHEN_SENT, *more}
+    unknown = placeholders.names(text) - known
     if unknown:
         listed = ", ".join(f"{{{name}}}" for name in sorted(known))
         raise MisfitError((key,), f"found {{{min(unknown)}}}, expected one of {listed}")
@@ -434,10 +434,10 @@ class Socket(_Model):
 
     @model_validator(mode="after")
     def _token_in_its_place(self) -> Socket:
-        unknown = template.names(ENVIRONMENT.sub("", self.url)) - {"token", "uuid"}
+        unknown = placeholders.names(ENVIRONMENT.sub("", self.url)) - {"token", "uuid"}
         if unknown:
             raise MisfitError(("url",), f"found {{{min(unknown)}}}, expected {{token}} or {{uuid}}")
-        if ("token" in template.names(self.url)) != (self.token is not None):
+        if ("token" in placeholders.names(self.url)) != (self.token is not None):
             raise MisfitError(("url",), "found one of {token} and the key token, expected both or neither")
         return self
 
@@ -511,7 +511,7 @@ class Listing(_Model):
     @field_validator("write")
     @classmethod
     def _holds_it(cls, text: str) -> str:
-        if template.names(text) != {"symbol"}:
+        if placeholders.names(text) != {"symbol"}:
             raise ValueError("expected {symbol} in it, and no other placeholder")
         return text
 
@@ -556,7 +556,7 @@ class Symbols(_Model):
     @model_validator(mode="after")
     def _placeholders(self) -> Symbols:
         for key, known in (("pair", {"base", "quote"}), ("perpetual", {"base", "quote", "settle"})):
-            unknown = template.names(getattr(self, key) or "") - known
+            unknown = placeholders.names(getattr(self, key) or "") - known
             if unknown:
                 raise MisfitError((key,), f"found {{{min(unknown)}}}, expected {', '.join(sorted(known))} in braces")
         return self
@@ -589,7 +589,7 @@ class Symbols(_Model):
         base, quoted = pair.split("/")
         parts = {"base": base, "quote": quoted, "settle": settle}
         called = {key: self.currencies.get(part.upper(), part) for key, part in parts.items()}
-        return template.PLACEHOLDER.sub(lambda found: called[found[1]], written)
+        return placeholders.PLACEHOLDER.sub(lambda found: called[found[1]], written)
 
 
 _Addressed = TypeVar("_Addressed", Socket, Token, Listing, "Snapshot")
@@ -639,14 +639,14 @@ class Subscribe(_Model):
         """Whether a message holds topics of one channel only."""
         if self.message is None or self.by_topic:
             return False
-        return bool(template.names(self.message) & {"channel", "symbols"})
+        return bool(placeholders.names(self.message) & {"channel", "symbols"})
 
     @property
     def by_topic(self) -> bool:
         """Whether a message asks for one topic."""
         if self.message is None:
             return False
-        names = template.names(self.message)
+        names = placeholders.names(self.message)
         return bool(names & {"topic", "symbol"}) or not names & {"topics", "arguments", "symbols"}
 
     @property
@@ -664,7 +664,7 @@ class Subscribe(_Model):
         if (self.message is None) == (self.url is None):
             raise MisfitError((), "found both or none of message and url, expected one of them")
         if self.url is not None:
-            if template.names(self.url) != {"topics"}:
+            if placeholders.names(self.url) != {"topics"}:
                 raise MisfitError(("url",), "found other placeholders or none, expected {topics:/} or the like")
             for key in ("argument", "batch", "unsubscribe", "replaces"):
                 if getattr(self, key):
@@ -689,13 +689,13 @@ class Subscribe(_Model):
         """
         if self.message is None:
             return
-        if "arguments" in template.names(self.message) and argument is None:
+        if "arguments" in placeholders.names(self.message) and argument is None:
             raise MisfitError(("message",), "found {arguments}, expected argument beside it")
         texts = dict.fromkeys(("topic", "channel", "symbol", *parameters), "1")
         lists = {"topics": ["1"], "symbols": ["1"]}
         if argument is not None:
             argument = _json_of(argument, {**texts, "symbols": ["1"]}, "argument")
-        arguments = {} if argument is None else {"arguments": [template.Raw(argument)]}
+        arguments = {} if argument is None else {"arguments": [placeholders.Raw(argument)]}
         for key in ("message", "unsubscribe"):
             _json_of(getattr(self, key) or "0", {**texts, **lists, **arguments, "id": 1}, key)
 
@@ -901,7 +901,7 @@ class Channel(_Model):
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
         for key in ("topic", "asked_as", "ack_key"):
-            unknown = template.names(getattr(self, key) or "") - {"symbol", *self.parameters}
+            unknown = placeholders.names(getattr(self, key) or "") - {"symbol", *self.parameters}
             if unknown:
                 found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
                 raise MisfitError((key,), found)
@@ -1067,7 +1067,7 @@ class Answer(_Model):
             raise ValueError("expected a text that other messages differ from, or each message would be a ping")
         if text is not None and (often := text.count(VALUE)) > 1:
             raise ValueError(f"found {VALUE} {often} times, expected it once at most")
-        if text is not None and (unknown := template.names(text) & {"id", *template.WHEN_SENT}):
+        if text is not None and (unknown := placeholders.names(text) & {"id", *placeholders.WHEN_SENT}):
             raise ValueError(f"found {{{min(unknown)}}}, expected {VALUE} for what differs from ping to ping")
         return text
 
@@ -1310,7 +1310,7 @@ class Feed(_Model):
                 check_names(
                     place, set(self.fields.ids.names) if self.fields and self.fields.ids else set(), (*where, "symbol")
                 )
-            if template.names(name) != set(channel.parameters):
+            if placeholders.names(name) != set(channel.parameters):
                 raise MisfitError(where, "found a name that does not hold each {PARAMETER} of parameters, and no other")
             if topics.setdefault(channel.topic, name) != name:
                 found = f"found {channel.topic!r}, which is {topics[channel.topic]}'s already"
@@ -1333,7 +1333,7 @@ class Feed(_Model):
             raise MisfitError(where, "found no subscribe, neither the feed's nor the channel's, expected one")
         if self.subscribe is not None and bool(subscribe.url) != bool(self.subscribe.url):
             raise MisfitError((*where, "subscribe"), "found message here and url in the feed's, expected the same")
-        if channel.argument is not None and "arguments" not in template.names(subscribe.message or ""):
+        if channel.argument is not None and "arguments" not in placeholders.names(subscribe.message or ""):
             raise MisfitError((*where, "argument"), "found it without {arguments} in subscribe.message, expected that")
         if channel.subscribe is not None:
             parameters = frozenset(channel.parameters)
@@ -1342,10 +1342,10 @@ class Feed(_Model):
             _check_subscribe(subscribe, channel.argument, frozenset(channel.parameters), where)
         asked = f"{subscribe.message}{channel.argument or subscribe.argument}"
         asks_for = {"topics", "topic", "symbols", "symbol"}
-        if channel.per_symbol and subscribe.url is None and not template.names(asked) & asks_for:
+        if channel.per_symbol and subscribe.url is None and not placeholders.names(asked) & asks_for:
             found = "found no symbol in what is sent, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
             raise MisfitError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
-        if not channel.per_symbol and template.names(asked) & {"symbol", "symbols"}:
+        if not channel.per_symbol and placeholders.names(asked) & {"symbol", "symbols"}:
             raise MisfitError(
                 (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's asks by symbol"
             )
@@ -1481,7 +1481,7 @@ def check_url(url: str) -> None:
     """
     expected = "expected ws://HOST/PATH or wss://HOST/PATH, without a #fragment"
     # What the environment holds is filled in later; for the check any text does (a number, so that it may be a port).
-    url = template.PLACEHOLDER.sub("1", ENVIRONMENT.sub("1", url))
+    url = placeholders.PLACEHOLDER.sub("1", ENVIRONMENT.sub("1", url))
     if not url.isprintable() or any(c.isspace() for c in url):
         raise ValueError(expected)
     try:

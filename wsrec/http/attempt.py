@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from wsrec.addresses import AddressHistory
-from wsrec.proxy import Proxy
-from wsrec.resolver import RESOLVER, Address
-from wsrec.tunnel import unreachable
+from wsrec.net.addresses import AddressHistory
+from wsrec.net.proxy import Proxy
+from wsrec.net.resolver import RESOLVER, Address
+from wsrec.net.tunnel import unreachable
 
 # The part of the time that a look-up may take
 _LOOK_UP = 0.9
@@ -30,7 +30,7 @@ class HttpError(Exception):
         host: who was asked, with the port where it is not the scheme's own.
         cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `lost`, `limited` (HTTP 418 and
             429, of a proxy too), `http` (any other status), `answer` (one that cannot be taken) or `proxy` (there is no
-            way through it). Where there is none, the error's cause is the `wsrec.tunnel.ProxyError`.
+            way through it). Where there is none, the error's cause is the `wsrec.net.tunnel.ProxyError`.
         status: of the answer; None where it does not come from one.
         retry_after: seconds that the server asked to wait.
 

@@ -6,8 +6,8 @@ import functools
 import socket
 
 from wsrec.http.attempt import Attempt, Connect, direct
-from wsrec.proxy import Proxy
-from wsrec.tunnel import ProxyError, blaming, through_blocking
+from wsrec.net.proxy import Proxy
+from wsrec.net.tunnel import ProxyError, blaming, through_blocking
 
 
 def by(proxy: Proxy | None) -> Connect:

@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from wsrec import __version__
 from wsrec.http.attempt import Attempt, Connect, HttpError
-from wsrec.http.retry import LIMITED, retry_after
+from wsrec.net.retry import LIMITED, retry_after
 
 _PIECE = 64 << 10
 # all lines of an answer together: heads, trailers, and what is said of each chunk beyond a number that is enough

@@ -6,7 +6,7 @@ The usual frame, a whole text or binary message, is dealt with in `_scan`. What 
 frames in parts, broken ones) is decided by the same Python code in both, so they cannot differ there; one test suite
 and a differential property test run on both.
 
-Stages 2 to 6 are the stage clock of `wsrec.receive.clock`. A plain socket and the ciphertext of `stamped` TLS are read
+Stages 2 to 6 are the stage clock of `wsrec.host.clock`. A plain socket and the ciphertext of `stamped` TLS are read
 here by recvmsg(2); the other transports read by themselves.
 """
 
@@ -14,7 +14,7 @@ from libc.errno cimport EAGAIN, EBADMSG, EINTR, EINVAL, EIO, EMSGSIZE, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport strerror
 
-from wsrec.receive._clock cimport Mapping, mapping, wsrec_now
+from wsrec.host._clock cimport Mapping, mapping, wsrec_now
 from wsrec.ring.counter cimport wsrec_load, wsrec_store
 from wsrec.ring.slotring cimport Slot
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from wsrec.http.retry import LIMITED_WAIT
-from wsrec.http.retry import LONGEST as LONGEST_LIMITED
+from wsrec.net.retry import LIMITED_WAIT
+from wsrec.net.retry import LONGEST as LONGEST_LIMITED
 
 FIRST = 0.5
 LONGEST = 30.0

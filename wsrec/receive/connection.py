@@ -13,35 +13,35 @@ import msgspec
 from websockets.frames import CloseCode
 from websockets.uri import WebSocketURI
 
-from wsrec import __version__, child
-from wsrec.addresses import AddressHistory
-from wsrec.feed.plan import Answer, ConnectionPlan, Subscription, divided
+from wsrec import __version__, ipc
+from wsrec.host.clock import now
 from wsrec.http.client import host_of
-from wsrec.proxy import Proxy
+from wsrec.net.addresses import AddressHistory
+from wsrec.net.proxy import Proxy
+from wsrec.net.resolver import RESOLVER, Address, Found, NoAnswerError, Worked
+from wsrec.net.tunnel import blaming, through, unreachable
+from wsrec.plan.connections import Answer, ConnectionPlan, Subscription, divided
 from wsrec.receive import opening, timestamping
-from wsrec.receive.clock import now
 from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, ResetInHandshakeError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
+from wsrec.receive.liveness import Quiet, Watch
 from wsrec.receive.opening import Reached
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
-from wsrec.receive.speech import Speech
+from wsrec.receive.subscriber import Speech
 from wsrec.receive.token import TokenError, secrets_of
 from wsrec.receive.token import address as address_now
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
-from wsrec.receive.watch import Quiet, Watch
-from wsrec.resolver import RESOLVER, Address, Found, NoAnswerError, Worked
-from wsrec.ring import remains
+from wsrec.ring import recovery_point
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
-from wsrec.tunnel import blaming, through, unreachable
 from wsrec.units import duration
 from wsrec.wire import deflate
-from wsrec.wire.conversation import Conversation, Sent
+from wsrec.wire.control import Conversation, Sent
 from wsrec.wire.errors import HandshakeRefused, ProtocolError
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
@@ -164,7 +164,7 @@ class Connection:
             `ByteRing.covered`, the read of the last frame (ns, 0 where unknown), and whether anything ever came.
 
         """
-        end, event = remains.of_connection(self._producer.slots, self.ring, self.plan.conn)
+        end, event = recovery_point.of_connection(self._producer.slots, self.ring, self.plan.conn)
         discarded = self.ring.head.read() - end
         self.discarded += discarded
         self.ring.head.publish(end)
@@ -347,9 +347,9 @@ class Connection:
             compression=deflate.describe(self._shaken().compression),
             attempt=attempt,
         )
-        child.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
+        ipc.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
         if self._shaken().is_unasked:
-            child.warn(
+            ipc.warn(
                 f"{self.plan.public_url} compresses although nobody asked it to: a message that refers to those before "
                 "it is recorded as it comes, and nothing is read of it",
                 "have the exchange keep to RFC 7692",
@@ -394,13 +394,13 @@ class Connection:
         """Say that an old answer of the name server has to do."""
         age = duration(None if found.age is None else found.age * 1e9)
         what = f"cannot resolve {self._host!r}: {found.trouble}; its addresses of {age} ago are used"
-        child.warn(what, "check DNS: /etc/resolv.conf, and the way to the name servers there", conn=self.plan.conn)
+        ipc.warn(what, "check DNS: /etc/resolv.conf, and the way to the name servers there", conn=self.plan.conn)
 
     def _tell_outlived(self, kept: Worked) -> None:
         """Say that the address is none that the name server gives now."""
         what = f"{kept.address.ip}, which worked {duration(kept.ago * 1e9)} ago, is used for {self._host!r}: "
         what += "the name server gives others now, which do not work"
-        child.warn(what, "nothing to do if it is rare; else check DNS", conn=self.plan.conn)
+        ipc.warn(what, "nothing to do if it is rare; else check DNS", conn=self.plan.conn)
 
     def _shaken(self) -> Handshake:
         assert self._handshake is not None
@@ -486,7 +486,7 @@ class Connection:
         self._nic_told = True
         what = f"the NIC's clock is {offset / 1e9:+.3f} s from the system's: the kernel's stamps are taken instead"
         self._tell_stamping(what)
-        child.warn(what, "set the NIC's clock: phc2sys -s CLOCK_REALTIME -c DEVICE -O 0", conn=self.plan.conn)
+        ipc.warn(what, "set the NIC's clock: phc2sys -s CLOCK_REALTIME -c DEVICE -O 0", conn=self.plan.conn)
 
     def _on_opening(self, data: memoryview) -> int:
         assert self._handshake is not None

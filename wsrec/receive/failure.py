@@ -17,12 +17,12 @@ from typing import NamedTuple
 from websockets.exceptions import InvalidURI
 from websockets.frames import CloseCode
 
-from wsrec.feed.limited import is_limited
-from wsrec.http.retry import LIMITED, LONGEST, capped
-from wsrec.proxy import Proxy, host_and_port, is_here, is_private
+from wsrec.feed.rate_limited import is_limited
+from wsrec.net.proxy import Proxy, host_and_port, is_here, is_private
+from wsrec.net.retry import LIMITED, LONGEST, capped
+from wsrec.net.tunnel import ProxyError
 from wsrec.receive.tls import NoTlsError
 from wsrec.receive.token import TokenError
-from wsrec.tunnel import ProxyError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, NoAnswerError, ProtocolError
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from wsrec.receive.clock import now
+from wsrec.host.clock import now
 from wsrec.receive.producer import RESERVED_SLOTS, Producer
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.ring.bytering import ByteRing

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from wsrec.feed.plan import ConnectionPlan
+from wsrec.plan.connections import ConnectionPlan
 
 
 class TlsMode(StrEnum):

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from wsrec.addresses import AddressHistory, Candidate
+from wsrec.net.addresses import AddressHistory, Candidate
+from wsrec.net.resolver import Address
 from wsrec.receive import timestamping
 from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport
-from wsrec.resolver import Address
 
 CONNECT_TIMEOUT = 10.0
 # The part of it that is TCP's while another address has not failed yet: the next attempt is that one's. It is also what

@@ -16,19 +16,19 @@ import msgspec
 import uvloop
 from websockets.exceptions import InvalidURI
 
-from wsrec import child
+from wsrec import ipc
+from wsrec.host import privilege
+from wsrec.host.clock import Anchor, StageClock, anchor, now, step
+from wsrec.host.processor import clock_source, processor, troubles
 from wsrec.http import client as http_client
-from wsrec.receive import privilege
-from wsrec.receive.answers import Answers
-from wsrec.receive.clock import Anchor, StageClock, anchor, now, step
-from wsrec.receive.collector import Collector
-from wsrec.receive.failurelog import FailureLog
+from wsrec.receive.failure_log import FailureLog
+from wsrec.receive.garbage_collection import Collector
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
-from wsrec.receive.keeper import Counts, Keeper, Prospects, Side
-from wsrec.receive.pacing import Gates
-from wsrec.receive.processor import clock_source, processor, troubles
+from wsrec.receive.pong_responder import Answers
 from wsrec.receive.producer import Producer
+from wsrec.receive.rate_limit import Gates
+from wsrec.receive.reconnector import Counts, Keeper, Prospects, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.bytering import ByteRing
@@ -117,7 +117,7 @@ class Receiver:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_on_exception)
         self._stopping = asyncio.Event()
-        self._orders = child.OrderReader()
+        self._orders = ipc.OrderReader()
 
     async def run(self) -> None:
         """Record until told to stop, or until no connection is left to try."""
@@ -143,7 +143,7 @@ class Receiver:
         # else the writer says what is lost
         self._status.receiver["finished"] = written
 
-    def failure(self) -> child.FailedLine | None:
+    def failure(self) -> ipc.FailedLine | None:
         """What to tell the supervisor where no connection was ever made."""
         if any(connection.was_connected for connection in self._connections):
             return None
@@ -155,7 +155,7 @@ class Receiver:
         message = failure.message
         if self._stopping.is_set():
             message = f"not connected before the end: {message} (tried for {duration(now() - told.wanted_since)})"
-        return child.FailedLine(message=message, cure=failure.cure)
+        return ipc.FailedLine(message=message, cure=failure.cure)
 
     def _prepare(self) -> None:
         job = self._job
@@ -169,12 +169,12 @@ class Receiver:
         for refusal in refusals:
             if refusal is not None:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, cure=refusal.cure)
-                child.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+                ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
         if job.tls is TlsMode.KTLS and (unable := self._tls.unable):
-            child.warn(f"--tls ktls is not possible here, stamped is used: {unable.reason}", unable.cure)
+            ipc.warn(f"--tls ktls is not possible here, stamped is used: {unable.reason}", unable.cure)
         pinned = processor(job.cpu) if job.cpu is not None else None
         for what, cure in troubles(pinned, busy_poll=job.busy_poll, realtime=job.rt_priority is not None):
-            child.warn(what, cure)
+            ipc.warn(what, cure)
         hot_path = "compiled" if COMPILED else "python"
         self._producer.event(
             EventKind.SCHEDULING,
@@ -194,7 +194,7 @@ class Receiver:
     def _sample_anchor(self) -> None:
         was, drift = self._clock.name, self._clock.check()
         if self._clock.name != was:
-            child.warn(f"stages 2 to 6 go on with {self._clock.name}: {self._clock.refusal}")
+            ipc.warn(f"stages 2 to 6 go on with {self._clock.name}: {self._clock.refusal}")
         previous, self._anchor = self._anchor, anchor()
         stepped = 0 if previous is None else step(previous, self._anchor)
         self._producer.event(
@@ -208,7 +208,7 @@ class Receiver:
         )
         if stepped:
             self._producer.event(EventKind.CLOCK_STEP, step_ns=stepped)
-            child.warn(f"the system clock was set by {stepped / 1e9:+.6f} s", "run chrony or PTP, which slew the clock")
+            ipc.warn(f"the system clock was set by {stepped / 1e9:+.6f} s", "run chrony or PTP, which slew the clock")
         self._failures.due()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
@@ -216,7 +216,7 @@ class Receiver:
     def _publish_status(self, at_once: int = _AT_ONCE) -> None:
         """Tell the supervisor how it goes: with so many connections in a turn of the loop."""
         self._producer.flush()
-        child.flush()
+        ipc.flush()
         self._status.receiver["heartbeat"] = now()
         if self._telling is not None:
             self._telling.cancel()
@@ -245,16 +245,16 @@ class Receiver:
     @_vital
     def _on_stdin(self) -> None:
         for order in self._orders.read():
-            if isinstance(order, child.Stop):
+            if isinstance(order, ipc.Stop):
                 self._loop.remove_reader(sys.stdin.fileno())
                 self._stopping.set()
                 return
             connection = self._of.get(order.conn)
-            if connection is not None and isinstance(order, child.Renew):
+            if connection is not None and isinstance(order, ipc.Renew):
                 connection.renew(order.conn, order.reason)
-            elif connection is not None and isinstance(order, child.Settled):
+            elif connection is not None and isinstance(order, ipc.Settled):
                 connection.settled(order)
-            elif connection is not None and isinstance(order, child.Resubscribe):
+            elif connection is not None and isinstance(order, ipc.Resubscribe):
                 connection.resubscribe(order)
 
 
@@ -268,7 +268,7 @@ def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 def out_of_memory() -> NoReturn:
     """Say so and end as if killed: no last words, which the next receiver would say again."""
     try:
-        child.say(child.FailedLine(message="the receiver ran out of memory", cure=_MEMORY_CURE, again=True))
+        ipc.say(ipc.FailedLine(message="the receiver ran out of memory", cure=_MEMORY_CURE, again=True))
     finally:
         os._exit(1)
 
@@ -286,12 +286,12 @@ def broken(error: BaseException) -> NoReturn:
         # its words go where secrets are withheld
         traceback.print_tb(error.__traceback__)
         message = f"the receiver failed: {type(error).__name__}: {error}"
-        child.say(child.FailedLine(message=message, cure="report it with the lines above", again=True))
+        ipc.say(ipc.FailedLine(message=message, cure="report it with the lines above", again=True))
     finally:
         os._exit(1)
 
 
-async def _run(job: ReceiverJob) -> child.FailedLine | None:
+async def _run(job: ReceiverJob) -> ipc.FailedLine | None:
     receiver = Receiver(job)
     await receiver.run()
     return receiver.failure()
@@ -299,11 +299,11 @@ async def _run(job: ReceiverJob) -> child.FailedLine | None:
 
 def main() -> int:
     """Run one receiver; the job comes on standard input."""
-    child.never_wait()
+    ipc.never_wait()
     try:
-        job = child.read_job(ReceiverJob)
+        job = ipc.read_job(ReceiverJob)
     except msgspec.DecodeError as error:
-        child.say(child.FailedLine(message=f"the receiver got no job: {error}"))
+        ipc.say(ipc.FailedLine(message=f"the receiver got no job: {error}"))
         return 1
     try:
         failure = uvloop.run(_run(job))
@@ -311,11 +311,11 @@ def main() -> int:
         out_of_memory()
     except OSError as error:
         # what a receiver could do before, another may be able to do
-        failure = child.FailedLine(message=f"the receiver failed: {error}", again=job.resumed is not None)
+        failure = ipc.FailedLine(message=f"the receiver failed: {error}", again=job.resumed is not None)
     except InvalidURI as error:
         # the error's own text has the URL, and the URL may have secrets
-        failure = child.FailedLine(message=f"no WebSocket URL: {error.msg}", cure="write it as wss://host:port/path")
+        failure = ipc.FailedLine(message=f"no WebSocket URL: {error.msg}", cure="write it as wss://host:port/path")
     if failure is not None:
-        child.say(failure)
+        ipc.say(failure)
         return 1
     return 0

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
-from wsrec.receive.clock import now
-from wsrec.ring import remains
+from wsrec.host.clock import now
+from wsrec.ring import recovery_point
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT, SLOT_SIZE, Flag, SlotRing
@@ -50,8 +50,8 @@ class Producer:
         self.slots = slots
         self.count = slots.published.read()
         self._notes = notes
-        remains.end_read(slots)
-        self._head = remains.of_notes(slots, notes).end
+        recovery_point.end_read(slots)
+        self._head = recovery_point.of_notes(slots, notes).end
         notes.head.publish(self._head)
         self._waiting: deque[_Words] = deque()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from websockets.uri import WebSocketURI
 
-from wsrec import child
+from wsrec import ipc
+from wsrec.net.trust import tls_context
 from wsrec.receive import ktls
 from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused, Refusal
@@ -17,7 +18,6 @@ from wsrec.receive.opening import start_tls
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import PlainTransport, Transport
 from wsrec.ring.events import EventKind
-from wsrec.trust import tls_context
 
 
 class TlsPolicy:
@@ -124,7 +124,7 @@ class Security:
             return
         assert refusal is not None
         self._told = refusal
-        child.warn(f"--tls ktls is not possible, stamped is used: {refusal.reason}", refusal.cure, conn=self._conn)
+        ipc.warn(f"--tls ktls is not possible, stamped is used: {refusal.reason}", refusal.cure, conn=self._conn)
 
     def _choose(self, stamped: bool) -> tuple[TlsMode, Refusal | None]:
         """The mode to use, and why it is not `ktls` where that would have been it."""

@@ -7,7 +7,7 @@ the new one has to bring as well. In a quiet market neither brings anything, and
 
 from __future__ import annotations
 
-from wsrec.receive.clock import now
+from wsrec.host.clock import now
 from wsrec.receive.connection import Connection
 
 # How many times as much the old one may bring as the new one of which it is not known whether it brings but answers

@@ -14,13 +14,13 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from wsrec.feed.paths import first
-from wsrec.feed.plan import ConnectionPlan, TokenRequest
-from wsrec.feed.template import fill, fill_when_sent
+from wsrec.feed.placeholders import fill, fill_when_sent
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch_async, host_of
 from wsrec.http.proxied import by
-from wsrec.proxy import ProxyRules
-from wsrec.tunnel import ProxyError
+from wsrec.net.proxy import ProxyRules
+from wsrec.net.tunnel import ProxyError
+from wsrec.plan.connections import ConnectionPlan, TokenRequest
 
 _LIMIT = 64 << 10
 _TIMEOUT = 8.0
@@ -50,7 +50,7 @@ async def address(plan: ConnectionPlan, context: ssl.SSLContext) -> tuple[str, W
 
     Raises:
         TokenError: there is no token.
-        wsrec.tunnel.ProxyError: there is no way through the proxy to who gives it.
+        wsrec.net.tunnel.ProxyError: there is no way through the proxy to who gives it.
         websockets.exceptions.InvalidURI: the plan's URL is none.
 
     """

@@ -14,8 +14,8 @@ import sys
 import termios
 from abc import ABC, abstractmethod
 
-from wsrec.receive import tcpinfo
-from wsrec.receive.tcpinfo import TcpSample
+from wsrec.receive import tcp_info
+from wsrec.receive.tcp_info import TcpSample
 from wsrec.receive.timestamping import ANCILLARY_SIZE, Stamps
 from wsrec.stages import StampSource
 
@@ -66,7 +66,7 @@ class Transport(ABC):
 
     def tcp_info(self) -> TcpSample | None:
         """What the kernel knows of the connection; None where it does not tell."""
-        return tcpinfo.sample(self._sock)
+        return tcp_info.sample(self._sock)
 
     async def drain(self) -> None:
         """Wait until nothing waits for the socket, or it is closed."""

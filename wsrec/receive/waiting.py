@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-from wsrec.receive import privilege
-from wsrec.receive.clock import now
+from wsrec.host import privilege
+from wsrec.host.clock import now
 
 # How long busy-poll keeps the event loop waiting: timers, signals, standard input and writes are late by as much. An
 # iteration of the loop takes about 2 us, a read that finds nothing 1 to 2: longer slices made no message come sooner

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from wsrec.child import read_job
+from wsrec.ipc import read_job
 from wsrec.replay.job import Endpoint, ReplayOptions
 from wsrec.replay.message import SourceError
 from wsrec.replay.run import run

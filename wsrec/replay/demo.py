@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from wsrec import leash
-from wsrec.child import encode_job
-from wsrec.environment import child_environment
+from wsrec import parent_death
+from wsrec.child_environment import child_environment
+from wsrec.ipc import encode_job
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 
 _START_SECONDS = 30.0  # imports and two keys; a loaded machine is slow at both
@@ -50,7 +50,7 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
             stdout=subprocess.PIPE,
             bufsize=0,
             process_group=0,
-            env=leash.leashed(child_environment()),
+            env=parent_death.leashed(child_environment()),
         )
         try:
             yield _start(process, options)

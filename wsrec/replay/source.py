@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.format.capture import CaptureError, UnreadableError, message_files, metadata, open_messages
+from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.replay import text
 from wsrec.replay.message import Message, SourceError, UnreadableSourceError
-from wsrec.store.capture import CaptureError, UnreadableError, message_files, metadata, open_messages
-from wsrec.store.folders import NO_FILE, cannot_read, is_file
 
 Item = TypeVar("Item")
 Part = tuple[int, Callable[[], Iterator[Item]]]

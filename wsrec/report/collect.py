@@ -21,9 +21,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from wsrec.format.capture import (
+    CaptureError,
+    UnreadableError,
+    check_readable,
+    events_beside,
+    message_files,
+    metadata,
+    open_messages,
+)
+from wsrec.format.columns import batches, first_line, times, words
+from wsrec.format.coverage import Contiguity
+from wsrec.format.folders import parquet_files
 from wsrec.histogram import FLOOR, Histogram, Int64s
-from wsrec.report.columns import batches, first_line, times, words
-from wsrec.report.contiguity import Contiguity
 from wsrec.report.model import (
     INCIDENT_KINDS,
     Clock,
@@ -41,16 +51,6 @@ from wsrec.report.model import (
 from wsrec.report.signed import SignedHistogram
 from wsrec.ring.events import EventKind, refused_count
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL, Step
-from wsrec.store.capture import (
-    CaptureError,
-    UnreadableError,
-    check_readable,
-    events_beside,
-    message_files,
-    metadata,
-    open_messages,
-)
-from wsrec.store.folders import parquet_files
 from wsrec.units import duration
 
 TOTAL_WITHOUT_NIC = Step("event_to_handoff", EVENT, HANDOFF)

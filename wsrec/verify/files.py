@@ -11,11 +11,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.report.columns import first_line
-from wsrec.store.capture import CaptureError, UnreadableError, damage, metadata, open_messages
-from wsrec.store.folders import NO_FILE, cannot_read, is_file
-from wsrec.store.manifest import ManifestLine
-from wsrec.store.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_ADDED, METADATA_KEYS, SCHEMA_VERSION
+from wsrec.format.capture import CaptureError, UnreadableError, damage, metadata, open_messages
+from wsrec.format.columns import first_line
+from wsrec.format.folders import NO_FILE, cannot_read, is_file
+from wsrec.format.manifest import ManifestLine
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_ADDED, METADATA_KEYS, SCHEMA_VERSION
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 

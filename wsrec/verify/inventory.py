@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from wsrec.report.columns import first_line
-from wsrec.session.lock import is_held
-from wsrec.store.claim import is_live
-from wsrec.store.folders import cannot_read, is_file, matching, parquet_files, read_file, session_folders
-from wsrec.store.manifest import ManifestLine, manifest_path
+from wsrec.format.claim import is_live
+from wsrec.format.columns import first_line
+from wsrec.format.folders import cannot_read, is_file, matching, parquet_files, read_file, session_folders
+from wsrec.format.lock import is_held
+from wsrec.format.manifest import ManifestLine, manifest_path
 from wsrec.verify.model import Finding, Kind
 
 _OWN = ".wsrec"

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from wsrec.store.ledger import Frames, Ledger
 from wsrec.verify.model import Balance, Finding, Kind
 from wsrec.verify.rows import FileRows
+from wsrec.writer.ledger import Frames, Ledger
 
 Tell = Callable[[Kind, Path | str, str], None]
 

@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from wsrec.store.capture import EXIT_UNREADABLE
+from wsrec.format.capture import EXIT_UNREADABLE
 
 
 class VerifyStatus(IntEnum):

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.format.columns import Bools, times, words
 from wsrec.histogram import Histogram, Int64s
-from wsrec.report.columns import Bools, times, words
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL
 
 COLUMNS = (

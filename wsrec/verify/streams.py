@@ -18,14 +18,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.feed.comparison import Link, Links, count
-from wsrec.feed.confirmations import TAKES_NS
+from wsrec.decode.topics import Topic, TopicReader
 from wsrec.feed.schema import Feed, SequenceRule, SequenceScope
-from wsrec.feed.sequence import SequenceGap
-from wsrec.feed.topics import Topic, TopicReader
+from wsrec.format.columns import Bools
 from wsrec.histogram import Int64s
-from wsrec.report.columns import Bools
-from wsrec.ring import loss as evidence
+from wsrec.monitor.comparison import Link, Links, count
+from wsrec.monitor.confirmations import TAKES_NS
+from wsrec.monitor.sequence import SequenceGap
+from wsrec.ring import loss_evidence as evidence
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import Interval, Loss, State, Stream
 

@@ -19,19 +19,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from wsrec.feed.checksum import BookChecker
-from wsrec.feed.comparison import Compared, Link
-from wsrec.feed.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
+from wsrec.decode.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
 from wsrec.feed.schema import Feed
-from wsrec.feed.sequence import Break, Rows, SequenceChecker, SequenceGap
-from wsrec.feed.times import TimeChecker
-from wsrec.report.columns import Bools, batches, first_line, times, words
-from wsrec.report.contiguity import Contiguity
+from wsrec.format.columns import Bools, batches, first_line, times, words
+from wsrec.format.coverage import Contiguity
+from wsrec.format.folders import cannot_read, session_began
+from wsrec.format.manifest import ManifestLine
+from wsrec.format.schema import UTC_NS
+from wsrec.monitor.checksum import BookChecker
+from wsrec.monitor.comparison import Compared, Link
+from wsrec.monitor.exchange_time import TimeChecker
+from wsrec.monitor.sequence import Break, Rows, SequenceChecker, SequenceGap
 from wsrec.ring.events import EventKind, refused_count
-from wsrec.store.folders import cannot_read, session_began
-from wsrec.store.manifest import ManifestLine
-from wsrec.store.schema import UTC_NS
-from wsrec.store.warnings import named
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
 from wsrec.verify.ledger import Books, read_ledger, together
@@ -39,6 +38,7 @@ from wsrec.verify.model import Capture, Count, Finding, Interval, Kind, Loss, Se
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
 from wsrec.verify.streams import Held, Streams, topics_of
 from wsrec.verify.utc import Utc
+from wsrec.writer.warnings import named
 
 Progress = Callable[[int, int], None]
 _Span = TypeVar("_Span", Interval, Loss)

@@ -23,7 +23,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from wsrec.http.retry import retry_after as retry_seconds
+from wsrec.net.retry import retry_after as retry_seconds
 from wsrec.wire import deflate
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, NoAnswerError
 

@@ -1,0 +1,88 @@
+"""wsrec.host.privilege: what the system refuses is named with its cure, and never an exception."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from wsrec.host import privilege
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+
+
+NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+
+
+def in_another_process(code: str, before: str = "") -> list[object]:
+    """The value of `code`, by way of JSON."""
+    code = f"import json, os, resource; from wsrec.receive import privilege; {before}\nprint(json.dumps({code}))"
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@linux
+class TestInForce:
+    def test_tells_what_the_system_says(self):
+        found = privilege.in_force()
+        assert found["cpus"] == sorted(os.sched_getaffinity(0))
+        assert found["priority"] == os.sched_getparam(0).sched_priority
+        assert found["policy"] in {"other", "fifo", "rr", "batch", "idle"}
+        assert found["locked_bytes"] >= 0
+
+
+@linux
+class TestPin:
+    def test_to_a_processor(self):
+        cpu = max(os.sched_getaffinity(0))
+        assert in_another_process(f"[privilege.pin({cpu}), privilege.in_force()['cpus']]") == [None, [cpu]]
+
+    @pytest.mark.parametrize("cpu", [-1, 1000, 10**6, 2**40])
+    def test_to_one_that_is_not_there(self, cpu):
+        before = os.sched_getaffinity(0)
+        refusal = privilege.pin(cpu)
+        assert refusal.what == f"running on processor {cpu} only"
+        assert refusal.reason
+        assert str(min(before)) in refusal.cure
+        assert os.sched_getaffinity(0) == before
+
+
+@linux
+@pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() != 0, reason="needs root, to give its privileges up")
+class TestWithoutPrivileges:
+    def test_realtime_is_refused_with_the_cure(self):
+        code = "[privilege.realtime(99), privilege.in_force()['policy']]"
+        (what, reason, cure), policy = in_another_process(code, NOBODY)
+        assert what == "SCHED_FIFO priority 99"
+        assert reason == "Operation not permitted"
+        assert "CAP_SYS_NICE" in cure
+        assert "LimitRTPRIO" in cure
+        assert policy == "other"
+
+    def test_busy_poll_is_given_or_refused_with_the_cure(self):
+        """Kernels differ: socket(7) has CAP_NET_ADMIN for it, newer ones give it to everybody."""
+        before = f"import socket; {NOBODY}; sock = socket.socket()"
+        refusal = in_another_process("privilege.busy_poll(sock)", before)
+        if refusal is not None:
+            what, reason, cure = refusal
+            assert (what, reason) == ("SO_BUSY_POLL", "Operation not permitted")
+            assert "CAP_NET_ADMIN" in cure
+            assert "net.core.busy_read" in cure
+
+    def test_locking_memory_is_refused_with_the_cure(self):
+        limit = "resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))"
+        what, reason, cure = in_another_process("privilege.lock_memory()", f"{limit}; {NOBODY}")
+        assert what == "locking memory"
+        assert reason
+        assert "LimitMEMLOCK" in cure
+
+
+@linux
+def test_a_process_that_dies_first_says_so_to_the_kernel():
+    code = "(privilege.die_first(), open('/proc/self/oom_score_adj').read())"
+    _, score = in_another_process(code)
+    assert int(score) > 0

@@ -1,0 +1,75 @@
+"""wsrec.receive.garbage_collection: many failures at once are cleaned up after together, and never at the price of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from wsrec.receive import garbage_collection
+from wsrec.receive.garbage_collection import Collector
+
+
+@pytest.fixture
+def collections() -> Iterator[list[int]]:
+    """The collections that were made, by generation."""
+    made: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            made.append(info["generation"])
+
+    gc.collect()
+    gc.disable()
+    gc.callbacks.append(note)
+    yield made
+    gc.callbacks.remove(note)
+    gc.enable()
+
+
+class Cycle:
+    """What only the collector frees."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_a_thousand_failures_at_once_are_one_collection(collections):
+    async def run() -> None:
+        one = Collector()
+        for _ in range(1000):
+            one.ask()
+        await asyncio.sleep(garbage_collection.DELAY + 0.2)
+
+    asyncio.run(run())
+    assert len(collections) == 1
+
+
+def test_what_a_failure_left_is_freed_soon(collections):
+    async def run() -> bool:
+        left = weakref.ref(Cycle())
+        Collector().ask()
+        await asyncio.sleep(garbage_collection.DELAY + 0.5)
+        return left() is None
+
+    assert asyncio.run(run())
+
+
+def test_failures_without_end_leave_the_loop_nearly_all_of_its_time(collections, monkeypatch):
+    monkeypatch.setattr(garbage_collection, "DELAY", 0.001)
+    kept = [[{}] for _ in range(200_000)]
+
+    async def run() -> float:
+        one, loop = Collector(), asyncio.get_running_loop()
+        until = loop.time() + 1.0
+        while loop.time() < until:
+            one.ask()
+            await asyncio.sleep(0.001)
+        return one.spent
+
+    assert asyncio.run(run()) < 0.3
+    assert collections
+    assert kept

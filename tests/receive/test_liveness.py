@@ -1,0 +1,422 @@
+"""What a receiver says and answers, as exchanges want it: each is an exchange that closes on who does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gzip
+import json
+import math
+import re
+import socket
+import textwrap
+import threading
+import time
+import zlib
+
+import msgspec
+import pytest
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+from tests.receive.conftest import text
+from tests.receive.test_receiver import (
+    CLOSE,
+    SECRET,
+    TEXT,
+    RawExchange,
+    Receiver,
+    forever,
+    plan,
+    receive,
+    request,
+    subscriptions,
+)
+from wsrec import ipc
+from wsrec.plan.connections import Answer, KeepAlive, Subscription, TokenRequest
+from wsrec.ring.events import EventKind
+from wsrec.ring.slotring import Flag
+
+__all__ = ["receive"]
+
+
+class TestTokens:
+    def answer(self, url, token=SECRET):
+        return {"data": {"token": token, "servers": [{"endpoint": url.replace("/stream", "/endpoint")}]}}
+
+    def planned(self, server, https, **options):
+        host = server.url.partition("/stream")[0]
+        return plan(
+            f"{host}/?token={{token}}&connectId={{uuid}}",
+            token=TokenRequest(url=https.url, method="POST", token="data.token", endpoint="data.servers[0].endpoint"),
+            **options,
+        )
+
+    def test_a_new_one_for_every_connection(self, receive, exchange, https, ca_file):
+        seen = []
+
+        async def handler(connection):
+            seen.append(connection.request.path)
+            if len(seen) < 2:
+                await connection.close(1012)
+            await connection.wait_closed()
+
+        server = exchange(handler, tls=True)
+        tokens = iter(["a&b#", SECRET])
+        api = https(lambda path: self.answer(server.url, next(tokens)))
+        receiver = receive(self.planned(server, api), ca_file=str(ca_file))
+        receiver.event(EventKind.CONNECT, 2)
+        assert receiver.stop() == 0
+        pattern = r"/endpoint\?token={}&connectId=[0-9a-f-]{{36}}"
+        assert re.fullmatch(pattern.format(re.escape("a%26b%23")), seen[0])
+        assert re.fullmatch(pattern.format(SECRET), seen[1])
+        assert [method for method, _, _ in api.asked] == ["POST", "POST"]
+        told = receiver.output + receiver.errors + b"".join(slot.payload for slot in receiver.reader.taken)
+        assert SECRET.encode() not in told
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            ((500, {}, SECRET.encode()), "answered HTTP 500"),
+            ({"data": {"token": 5}}, "no text at data.token"),
+            ({"data": {"token": SECRET, "servers": []}}, "no wss:// address at"),
+            ({"data": {"token": SECRET, "servers": [{"endpoint": "ws://localhost/"}]}}, "no wss:// address at"),
+            ({"data": {"token": SECRET, "servers": [{"endpoint": "wss://u:p@h/"}]}}, "more than scheme, host"),
+            ((200, {}, b"<" + SECRET.encode()), "is no JSON"),
+            ((200, {}, b"x" * (65 << 10)), "answered more than"),
+        ],
+    )
+    def test_none_is_a_failure_of_its_own_kind(self, receive, exchange, https, ca_file, answer, expected):
+        server = exchange(forever, tls=True)
+        receiver = receive(self.planned(server, https(lambda path: answer)), ca_file=str(ca_file))
+        failure = receiver.event(EventKind.CONNECT_FAILED)
+        assert failure["cause"] == "token"
+        assert expected in failure["message"]
+        receiver.stop()
+        assert SECRET not in str(receiver.reader.events())
+        assert SECRET.encode() not in receiver.output + receiver.errors
+
+    def test_a_certificate_that_is_not_to_be_trusted(self, receive, exchange, https):
+        receiver = receive(self.planned(exchange(forever, tls=True), https(lambda path: {})))
+        assert "certificate not verified" in receiver.event(EventKind.CONNECT_FAILED)["message"]
+
+
+def pings(encode, wanted, reply):
+    """An exchange that sends data and pings, and hangs up on who does not answer within five seconds."""
+
+    async def handler(connection):
+        for number in range(3):
+            for _ in range(20):
+                await connection.send(encode({"data": "x" * 500}))
+            await connection.send(encode(wanted(number)))
+            async with asyncio.timeout(5):
+                assert json.loads(await connection.recv()) == reply(number)
+        await connection.send(encode({"done": True}))
+        await connection.wait_closed()
+
+    return handler
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("answer", "encode", "wanted", "reply"),
+        [
+            (
+                Answer(path="ping", text='{"pong":{value}}', value="ping"),
+                lambda message: gzip.compress(json.dumps(message).encode()),
+                lambda number: {"ping": 10**20 + number},
+                lambda number: {"pong": 10**20 + number},
+            ),
+            (
+                Answer(
+                    path="method",
+                    match="public/heartbeat",
+                    value="id",
+                    text='{"id":{value},"method":"public/respond-heartbeat"}',
+                ),
+                json.dumps,
+                lambda number: {"id": number, "method": "public/heartbeat"},
+                lambda number: {"id": number, "method": "public/respond-heartbeat"},
+            ),
+            (
+                Answer(path="params.type", match="test_request", text='{"id":{id},"method":"public/test"}'),
+                json.dumps,
+                lambda number: {"method": "heartbeat", "params": {"type": "test_request"}},
+                lambda number: {"id": 1_000_000 + number, "method": "public/test"},
+            ),
+            (
+                Answer(path="op", match="ping", text='{"op":"pong","ts":{value}}', value="ts"),
+                json.dumps,
+                lambda number: {"op": "ping", "ts": 'a"{id}\\'},
+                lambda number: {"op": "pong", "ts": 'a"{id}\\'},
+            ),
+        ],
+        ids=["gzip", "id", "without value", "text"],
+    )
+    @pytest.mark.parametrize("compression", [None, "deflate"])
+    def test_who_answers_stays(self, receive, exchange, answer, encode, wanted, reply, compression):
+        factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True)
+        server = exchange(pings(encode, wanted, reply), extensions=[factory] if compression else None)
+        receiver = receive(plan(server.url, answers=(answer,), compression=compression))
+        receiver.until(lambda: len(receiver.reader.received()) == 64)
+        assert len(receiver.reader.sent()) == 3
+        assert receiver.stop() == 0
+        assert server.connections == 1
+
+    @pytest.mark.parametrize("compression", [None, "deflate"])
+    def test_pings_in_several_frames(self, receive, exchange, compression):
+        def parts(number):
+            packed = gzip.compress(json.dumps({"ping": number}).encode())
+            return [packed[:9], packed[9:12], b"", packed[12:]]
+
+        async def handler(connection):
+            # the end of a message that is too long for a ping, and one that never ends, are no part of the next
+            await connection.send(['{"x":"', "".join(map(str, range(2000))), '","ping":1}'])
+            await connection.send(parts(2))
+            await connection.send(['{"pi', 'ng":3}'])
+            await connection.send('{"ping":4}')
+            await connection.wait_closed()
+
+        factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True)
+        server = exchange(handler, extensions=[factory] if compression else None)
+        answers = (Answer(path="ping", text="{value}", value="ping", max_bytes=100),)
+        receiver = receive(plan(server.url, answers=answers, compression=compression))
+        receiver.until(lambda: len(receiver.reader.sent()) == 3)
+        assert [text for _, text in receiver.reader.sent()] == [b"2", b"3", b"4"]
+
+    def test_a_ping_between_whose_frames_a_connection_is_lost_is_none(self, receive, exchange):
+        async def handler(connection):
+            if server.connections == 1:
+                begun = connection.protocol
+                begun.send_text(b'{"ping":1', fin=False)
+                for data in begun.data_to_send():
+                    connection.transport.write(data)
+                connection.transport.close()
+                return
+            await connection.send('{"ping":2}')
+            await connection.wait_closed()
+
+        server = exchange(handler)
+        receiver = receive(plan(server.url, answers=(Answer(path="ping", text="{value}", value="ping"),)))
+        assert receiver.until(receiver.reader.sent) == [(TEXT, b"2")]
+
+    @pytest.mark.parametrize("compression", [None, "deflate"])
+    def test_pings_that_are_no_json(self, receive, exchange, compression):
+        answers = (
+            Answer(message="Ping", text="Pong"),
+            Answer(message="ping {value} end", text="pong {value} {id}"),
+            Answer(message="packed", text="{value}", encoding="gzip"),
+            Answer(message="raw", text="bytes", encoding="binary"),
+            Answer(path="ping", text='{"pong":{value}}', value="ping"),
+        )
+        took, replies = [], []
+
+        async def handler(connection):
+            for ping in (
+                "Ping",
+                b"Ping",
+                gzip.compress(b"Ping"),
+                zlib.compress(b"Ping"),
+                ["Pi", "", "ng"],
+                [gzip.compress(b"Ping")[:5], gzip.compress(b"Ping")[5:]],
+                "ping 123 end",
+                "ping 12x{id} end",
+                gzip.compress(b"packed"),
+                "raw",
+                '{"ping":7}',
+            ):
+                for other in ("ping", "Pinge", "Ping\n", "ping 12 endx", "p" * 300, '{"Ping":1}', b"\x1f\x8bPing"):
+                    await connection.send(other)
+                began = time.monotonic()
+                await connection.send(ping)
+                async with asyncio.timeout(5):
+                    replies.append(await connection.recv())
+                took.append(time.monotonic() - began)
+            await connection.send("done")
+            await connection.wait_closed()
+
+        factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True)
+        server = exchange(handler, extensions=[factory] if compression else None)
+        receiver = receive(plan(server.url, answers=answers, compression=compression))
+        receiver.until(lambda: any(payload == b"done" for _, payload in receiver.reader.received()) or len(took) == 11)
+        assert replies[:8] == ["Pong"] * 6 + ["pong 123 1000006", "pong 12x{id} 1000007"]
+        assert gzip.decompress(replies[8]) == b""
+        assert replies[9:] == [b"bytes", '{"pong":7}']
+        assert sorted(took)[len(took) // 2] < 0.1
+
+    @pytest.mark.parametrize("fragments", [False, True])
+    def test_pings_alone_are_no_data(self, receive, exchange, fragments):
+        async def handler(connection):
+            while True:
+                await connection.send(["Pi", "ng"] if fragments else "Ping")
+                await connection.send('{"ping":1}')
+                await asyncio.sleep(0.05)
+
+        answers = (Answer(message="Ping", text="Pong"), Answer(path="ping", text="pong"))
+        receiver = receive(plan(exchange(handler).url, answers=answers, quiet=0.5))
+        assert receiver.event(EventKind.SILENT)["quiet_s"] == 0.5
+
+    def test_other_messages_are_not_answered(self, receive, exchange):
+        async def handler(connection):
+            for message in ['{"ping":1', "ping", '{"x":{"ping":1}}', '["ping"]', b"\x1f\x8bping", "[" * 200 + '"ping"']:
+                await connection.send(message)
+            await connection.send(json.dumps({"ping": 1, "x": "x" * 300}))
+            await connection.send('{"ping":2}')
+            await connection.wait_closed()
+
+        receiver = receive(plan(exchange(handler).url, answers=(Answer(path="ping", text="{value}", value="ping"),)))
+        assert receiver.until(receiver.reader.sent) == [(TEXT, b"2")]
+
+
+@pytest.mark.parametrize("receive", [False], ids=["epoll"], indirect=True)
+class TestClosing:
+    """What happens on one connection while it closes is none of the others' concern."""
+
+    def test_its_pings_are_ignored_and_the_others_live(self, receive):
+        answers = (Answer(message="Ping", text="Pong"),)
+        with RawExchange(pings_while_it_closes) as theirs, RawExchange(pings_while_it_closes) as ours:
+            pinged = plan(theirs.url, conn=0, answers=answers)
+            receiver = receive(
+                pinged,
+                msgspec.structs.replace(pinged, conn=1, stands_for=0),
+                plan(ours.url, conn=2, feed="bystander", answers=answers),
+            )
+            receiver.event(EventKind.CONNECT, 2)
+            receiver.order(ipc.Renew(conn=0, reason="it is old"))
+            receiver.event(EventKind.CONNECT, 3)
+            receiver.until(functools.partial(replaced_once_settled, receiver, 1))
+            for conn in (1, 2):
+                answered = len(opcodes_sent(receiver, conn))
+                receiver.until(functools.partial(sends_more, receiver, conn, answered), timeout=10)
+            assert receiver.stop() == 0
+            assert receiver.events(EventKind.LOST_INTERVAL) == receiver.events(EventKind.CONNECT_FAILED) == []
+            assert (theirs.accepted, ours.accepted) == (2, 1)
+            for conn in range(3):
+                assert opcodes_sent(receiver, conn).index(CLOSE) == len(opcodes_sent(receiver, conn)) - 1
+
+    def test_a_ping_that_no_text_can_repeat(self, receive, exchange):
+        async def handler(connection):
+            await connection.send('{"ping":"\\ud800"}')
+            async with asyncio.timeout(5):
+                await connection.send(await connection.recv())
+            await connection.wait_closed()
+
+        server = exchange(handler)
+        receiver = receive(plan(server.url, answers=(Answer(path="ping", text='{"pong":{value}}', value="ping"),)))
+        receiver.until(lambda: len(receiver.reader.received()) == 2, timeout=10)
+        assert receiver.reader.received()[1] == (TEXT, b'{"pong":"\\ud800"}')
+        assert server.connections == 1
+
+
+def opcodes_sent(receiver: Receiver, conn: int) -> list[int]:
+    """The opcodes of what was sent on one connection."""
+    return [slot.opcode for slot in receiver.reader.taken if slot.flags & Flag.SENT and slot.conn == conn]
+
+
+def replaced_once_settled(receiver: Receiver, conn: int) -> bool:
+    # an order that comes before anybody waits for it counts for nothing
+    receiver.order(ipc.Settled(conn=conn, since=time.monotonic_ns()))
+    time.sleep(0.1)
+    return bool(receiver.events(EventKind.REPLACED))
+
+
+def sends_more(receiver: Receiver, conn: int, than: int) -> bool:
+    return len(opcodes_sent(receiver, conn)) > than
+
+
+def pings_while_it_closes(connection: socket.socket) -> None:
+    """Sends data and pings all the time, and answers a close late."""
+    threading.Thread(target=_ping_while_it_closes, args=(connection.dup(),), daemon=True).start()
+
+
+def _ping_while_it_closes(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        protocol = request(connection)
+        connection.sendall(b"".join(protocol.data_to_send()))
+        connection.settimeout(0.02)
+        answer_at = math.inf
+        while time.monotonic() < answer_at:
+            connection.sendall(text("data") + text("Ping"))
+            with contextlib.suppress(TimeoutError):
+                protocol.receive_data(connection.recv(4096))
+            if any(frame.opcode == CLOSE for frame in protocol.events_received()):
+                answer_at = time.monotonic() + 0.4
+        connection.sendall(b"\x88\x02\x03\xe8")
+
+
+class TestTasksOfTheReceiver:
+    """One that ends by an error serves nobody any more, and the receiver with it."""
+
+    @pytest.mark.parametrize("broken", ["answers.Answers.look", "process.anchor"], ids=["a task", "a callback"])
+    def test_an_error_of_one_is_told_and_another_receiver_may_go_on(self, exchange, broken):
+        code = f"""
+            import sys, time
+            from wsrec.receive import pong_responder, process
+            real, began = {broken}, time.monotonic()
+            def broken(*words):
+                if time.monotonic() > began + 0.5:
+                    raise RuntimeError("this is broken")
+                return real(*words)
+            {broken} = broken
+            sys.exit(process.main())
+        """
+        server = exchange(forever)
+        planned = plan(server.url, answers=(Answer(path="ping", text="pong"),))
+        receiver = Receiver(planned, command=["-c", textwrap.dedent(code)])
+        try:
+            receiver.until(lambda: receiver.process.poll() is not None, timeout=20)
+            assert receiver.ended() == 1
+        finally:
+            receiver.process.kill()
+        *said, failed = receiver.lines()
+        assert isinstance(failed, ipc.FailedLine)
+        assert (failed.message, failed.again) == ("the receiver failed: RuntimeError: this is broken", True)
+        assert any("in broken" in line.message for line in said if isinstance(line, ipc.LogLine))
+
+
+class TestSpeech:
+    def test_what_comes_first(self, receive, exchange):
+        came = []
+
+        async def handler(connection):
+            began = time.monotonic()
+            async for message in connection:
+                came.append((time.monotonic() - began, message))
+
+        server = exchange(handler)
+        said = subscriptions("one", "two")
+        receiver = receive(
+            plan(server.url, wait=0.3, first=('{"id":{id},"conf":1}',), subscriptions=said, send_interval=0.1)
+        )
+        receiver.until(lambda: len(came) == 3)
+        assert [message for _, message in came] == ['{"id":1000000,"conf":1}', "one", "two"]
+        # not sooner; how much later is the machine's
+        assert all(moment >= due - 0.05 for (moment, _), due in zip(came, (0.3, 0.4, 0.5), strict=True))
+
+    def test_what_is_asked_once_more_is_undone_first(self, receive, exchange):
+        said = Subscription(text='{"sub":1}', topics=("t",), undo='{"unsub":{id}}')
+        receiver = receive(plan(exchange(forever).url, subscriptions=(said,)))
+        receiver.until(receiver.reader.sent)
+        receiver.order(ipc.Resubscribe(conn=0, topics=("t",), reason="a gap"))
+        receiver.until(lambda: len(receiver.reader.sent()) == 3)
+        assert [text for _, text in receiver.reader.sent()] == [b'{"sub":1}', b'{"unsub":1000000}', b'{"sub":1}']
+
+    def test_time_is_that_of_sending(self, receive, exchange):
+        before = time.time_ns() // 1_000_000
+        said = (Subscription(text='{"nonce":{time_ms},"ticket":"{uuid}"}', topics=("t",)),)
+        receiver = receive(plan(exchange(forever).url, subscriptions=said))
+        ((_, payload),) = receiver.until(receiver.reader.sent)
+        message = json.loads(payload)
+        assert before <= message["nonce"] <= time.time_ns() // 1_000_000
+        assert len(message["ticket"]) == 36
+
+    def test_keep_alive_counts_up(self, receive, exchange):
+        receiver = receive(plan(exchange(forever).url, keep_alive=KeepAlive(every=0.05, text='{"ping":{id}}')))
+        sent = receiver.until(lambda: receiver.reader.sent()[1:])
+        assert receiver.reader.sent()[0] == (TEXT, b'{"ping":1000000}')
+        assert sent[0] == (TEXT, b'{"ping":1000001}')
+
+    def test_topics_of_the_address_are_told(self, receive, exchange):
+        receiver = receive(plan(f"{exchange(forever).url}?streams=a/b", asked_by_url=("a", "b")))
+        assert receiver.event(EventKind.SUBSCRIBE) == {"topics": ["a", "b"]}
+        assert receiver.reader.sent() == []

@@ -1,0 +1,99 @@
+"""wsrec.supervise.process_supervisor: which child is taken for hung, with real processes that work, or do nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from wsrec.ipc import LogLine, Stop
+from wsrec.supervise import process_supervisor as keeper_module
+from wsrec.supervise.child_process import Child
+from wsrec.supervise.process_supervisor import LOOKS, Keeper
+
+LOOK = 0.1
+# what works may take so many looks in a test
+BUSY_LOOKS = 20
+
+
+class Job(msgspec.Struct):
+    """Nothing to do."""
+
+
+@pytest.fixture
+def lived(monkeypatch, tmp_path):
+    """Has a child live that runs `code` after its first heartbeat; what the keeper said of it, and how it ended."""
+    monkeypatch.setattr(keeper_module, "_LOOK_SECONDS", LOOK)
+    monkeypatch.setattr(keeper_module, "_LOOKS_BUSY", BUSY_LOOKS, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def live(code: str, finish_after: float | None = None, *, beats: bool = True) -> tuple[str, list[str]]:
+        Path(tmp_path / "grandchild.py").write_text(f"import time\n{code}\n")
+        log: list[LogLine] = []
+        told = itertools.chain([0, 0], itertools.repeat(1))
+
+        async def run() -> str:
+            child = Child("receiver", "grandchild", log.append)
+            keeper = Keeper(
+                child,
+                lambda _: child.start(Job(), ()),
+                heartbeat=lambda: next(told),
+                beats_to_the_end=beats,
+                held=lambda: False,
+                on_log=log.append,
+                costs="",
+            )
+            await keeper.start()
+            running = asyncio.ensure_future(keeper.run())
+            if finish_after is not None:
+                await asyncio.sleep(finish_after)
+                keeper.finish(Stop(), again=False)
+                await asyncio.wait((running,), timeout=finish_after + LOOK * LOOKS * 1.5)
+            while finish_after is None and not running.done() and keeper.restarts == 0:
+                await asyncio.sleep(0.01)
+            how = keeper._how
+            keeper.abandon()
+            await running
+            return how
+
+        return asyncio.run(run()), [line.message for line in log]
+
+    return live
+
+
+def test_one_that_works_is_not_hung(lived):
+    how, log = lived(f"end = time.time() + {LOOK * 15}\nwhile time.time() < end: pass")
+    assert how == ""
+    (told,) = log
+    assert "it works" in told
+
+
+def test_one_that_works_for_ever_is_in_the_end(lived):
+    how, log = lived("while True: pass")
+    assert "and was killed" in how
+    assert len([line for line in log if "it works" in line]) == 1
+
+
+def test_one_that_does_nothing_is_soon(lived):
+    began = time.monotonic()
+    how, log = lived("time.sleep(600)")
+    assert "and was killed" in how
+    assert not [line for line in log if "it works" in line]
+    # not after as long as one that works
+    assert time.monotonic() - began < 60
+
+
+def test_a_receiver_that_works_and_gives_no_sign_while_it_finishes_is_killed(lived):
+    how, log = lived("while True: pass", LOOK * 5)
+    assert "gave no sign of life" in how
+    (told,) = [line for line in log if "was to finish" in line]
+    assert "what was received is kept" in told
+
+
+def test_a_writer_that_does_is_not(lived):
+    how, log = lived("while True: pass", LOOK * 5, beats=False)
+    assert (how, log) == ("", [])

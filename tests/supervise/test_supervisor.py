@@ -1,0 +1,203 @@
+"""wsrec.supervise.supervisor with real processes: every way to end, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import events_of, messages_of, received
+from tests.supervise.conftest import Recording, Stream, finished, free, gone, numbered
+from wsrec.format import manifest
+
+# a recorder that nohup started is not to hear of a hang-up, nor are its tests
+HANG_UP = pytest.param(
+    signal.SIGHUP,
+    marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="hang-ups are ignored here"),
+)
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def command(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def allowed_list(pid: int) -> str:
+    """The processors that a process may run on, as the kernel lists them."""
+    (line,) = re.findall(r"^Cpus_allowed_list:\s*(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return line
+
+
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, HANG_UP])
+    def test_they_finish_the_files(self, recording, number):
+        work = recording("--json")
+        work.process.send_signal(number)
+        output, log = work.end(0)
+        outcome = json.loads(output)
+        assert outcome["reason"] == signal.Signals(number).name
+        assert outcome["messages"] == len(numbered(work.out)) > 100
+        assert "error" not in log
+        finished(work.out)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, HANG_UP])
+    def test_to_the_whole_group_as_a_terminal_sends_them(self, recording, number):
+        work = recording(process_group=0)
+        os.killpg(work.process.pid, number)
+        work.end(0)
+        assert len(numbered(work.out)) > 100
+        finished(work.out)
+
+    def test_twice_at_once_is_once(self, recording):
+        work = recording()
+        work.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        work.process.send_signal(signal.SIGINT)
+        work.end(0)
+        finished(work.out)
+
+    def test_a_second_one_later_gives_up(self, recording):
+        work = recording("--json")
+        os.kill(work.child("wsrec.writer"), signal.SIGSTOP)
+        work.process.send_signal(signal.SIGINT)
+        time.sleep(1.5)
+        work.process.send_signal(signal.SIGINT)
+        output, log = work.end(1)
+        outcome = json.loads(output)
+        assert outcome["given_up"] > 0
+        lost = f"{outcome['given_up']:,} frames that were received and not journalled are lost"
+        assert outcome["error"] == f"given up on a second SIGINT: {lost}"
+        assert outcome["error"] in log
+        assert "signal 9" not in log
+
+
+class TestBusyPoll:
+    def test_a_signal_finishes_the_files(self, recording):
+        work = recording("--json", "--busy-poll")
+        work.process.send_signal(signal.SIGTERM)
+        output, _ = work.end(0)
+        assert json.loads(output)["messages"] == len(numbered(work.out)) > 100
+        finished(work.out)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no processor affinity")
+class TestProcessors:
+    @pytest.mark.skipif(CPUS[1:] == [], reason="needs two processors")
+    @pytest.mark.parametrize("busy_poll", [[], ["--busy-poll"]], ids=["epoll", "busy-poll"])
+    def test_each_receiver_runs_on_its_own(self, wsrec, exchange, tmp_path, busy_poll):
+        first, second = CPUS[:2]
+        urls = [exchange(Stream()).url, exchange(Stream()).url.replace("localhost", "127.0.0.1")]
+        process = wsrec.start("record", *urls, "--cpu", f"{second},{first}", "--out", tmp_path, *busy_poll)
+        work = Recording(process, tmp_path, Stream())
+        try:
+            work.until(lambda: work.journalled()[500:])
+            allowed = [allowed_list(pid) for pid in work.children() if "wsrec.receive" in command(pid)]
+            assert sorted(allowed) == [str(first), str(second)]
+            process.terminate()
+            work.end(0)
+        finally:
+            process.kill()
+            process.communicate()
+        receivers = {
+            tuple(row["detail"]["cpus"]): row["detail"]
+            for row in events_of(tmp_path, "scheduling")
+            if row["detail"]["process"] == "receiver"
+        }
+        assert sorted(receivers) == [(first,), (second,)]
+        for (cpu,), detail in receivers.items():
+            assert detail["processor"]["cpu"] == cpu
+            assert detail["waiting"] == ("busy-poll" if busy_poll else "epoll")
+        # both connections are there, each by a session of its own
+        feeds = {path.name for path in (tmp_path / "messages").iterdir()}
+        assert feeds == {"feed=localhost", "feed=127.0.0.1"}
+        assert len({line.session for line in manifest.read(tmp_path)}) == 2
+        finished(tmp_path)
+
+    def test_the_writer_runs_on_its_own(self, recording):
+        work = recording("--writer-cpu", str(CPUS[-1]))
+        assert allowed_list(work.child("wsrec.writer")) == str(CPUS[-1])
+        assert len(allowed_list(work.child("wsrec.receive"))) >= len(str(CPUS[-1]))
+        work.process.terminate()
+        work.end(0)
+
+    def test_realtime_is_in_force_or_refused_with_the_cure(self, recording):
+        work = recording("--rt-priority", "20")
+        work.process.terminate()
+        _, log = work.end(0)
+        (detail,) = [
+            row["detail"] for row in events_of(work.out, "scheduling") if row["detail"]["process"] == "receiver"
+        ]
+        if (detail["policy"], detail["priority"]) != ("fifo", 20):
+            assert "CAP_SYS_NICE" in log
+
+
+class TestKilled:
+    def test_the_supervisor_leaves_no_orphans_and_finished_files(self, recording):
+        work = recording()
+        pids = work.children()
+        assert len(pids) == 2
+        work.process.kill()
+        before = len(work.journalled())
+        work.until(lambda: all(map(gone, pids)))
+        assert len(numbered(work.out)) >= before
+        assert events_of(work.out, "close")
+        finished(work.out)
+
+    def test_with_its_receiver_the_writer_books_what_is_lost_and_the_next_start_says_so(
+        self, recording, wsrec, exchange
+    ):
+        work = recording("--quiet")
+        writer, receiver = work.child("wsrec.writer"), work.child("wsrec.receive")
+        work.process.send_signal(signal.SIGSTOP)
+        for pid in (receiver, work.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        killed = time.time_ns()
+        work.until(lambda: gone(writer))
+        (lost,) = events_of(work.out, "lost_interval")
+        assert lost["conn"] == 0
+        detail = lost["detail"]
+        last = messages_of(work.out)["recv_time"].cast("int64").to_pylist()[-1]
+        assert last <= detail["from"] <= killed <= detail["to"] <= time.time_ns()
+        assert detail["reason"] == "the receiver ended without its last word"
+        assert (detail["from_evidence"], detail["bound"]) == ("last frame handed over", "exact")
+        finished(work.out)
+        assert wsrec.run("verify", work.out).returncode == 4
+
+        for heard in (True, False):
+            result = wsrec.run("record", exchange(Stream()).url, "--out", work.out, "--duration", "1s", "--quiet")
+            assert result.returncode == 0
+            assert ("ended without its supervisor" in result.stderr and "lost" in result.stderr) is heard
+
+    def test_the_output_stays_locked_until_the_writer_has_ended(self, recording):
+        work = recording()
+        writer = work.child("wsrec.writer")
+        work.process.kill()
+        work.process.wait()
+        assert not free(work.out)
+        work.until(lambda: free(work.out))
+        assert gone(writer)
+        finished(work.out)
+
+    def test_the_next_recording_brings_home_what_an_abandoned_writer_left(self, recording, wsrec, exchange):
+        work = recording()
+        os.kill(work.child("wsrec.writer"), signal.SIGSTOP)
+        work.process.send_signal(signal.SIGINT)
+        time.sleep(1.5)
+        work.process.send_signal(signal.SIGINT)
+        summary, _ = work.end(1)
+        assert "what was not finished" in summary
+        kept = len(work.journalled())
+        assert kept > 100
+        server = exchange(Stream())
+        result = wsrec.run("record", server.url, "--out", work.out, "--duration", "4s")
+        assert result.returncode in (0, 4), result.stderr
+        assert "recovered" in result.stderr
+        (_, *rest) = sorted({line.session for line in manifest.read(work.out)})
+        assert rest
+        assert len([m for m in received(messages_of(work.out)) if m.startswith(b"message")]) >= kept
+        finished(work.out)

@@ -1,0 +1,1 @@
+"""Options and run configs: what a user writes, typed."""

@@ -1,0 +1,1 @@
+"""A payload becomes channel, symbol, exchange time and sequence numbers."""

@@ -1,0 +1,1287 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""Field extraction compiled: what `wsrec.decode.message` says of a message, without a Python object a message.
+
+A message is JSON (RFC 8259). It is gone over twice: first its quotes are marked in a bitmap, 64 bytes at a time, then
+it is walked from string to string and held against the whole grammar, while the values at the wanted places are noted.
+With the quotes known beforehand a string costs the same at any length, and the processor need not wait for the end of
+one before it begins with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
+
+What is not decided here is read by `wsrec.decode.message.MessageReader`, message by message: invalid JSON, a wanted key
+twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, wanted integers of more than 19 digits or with an
+exponent, numbers of more than 100, exponents of more than 4, nesting deeper than 64, an object where each element of an array is wanted.
+What a name's text stands for is asked of Python once a distinct text.
+"""
+
+import os
+
+from wsrec.feed.paths import NotScannableError
+
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy, memset
+
+
+cdef extern from *:
+    r"""
+    #include <stdint.h>
+    #include <string.h>
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define WSREC_EIGHT 1  /* eight bytes as a word, the first in its lowest bits */
+    #endif
+
+    enum { WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED, WSREC_INTEGER, WSREC_DECIMAL, WSREC_LITERAL };
+
+    struct wsrec_value {
+        const uint8_t *start;
+        uint32_t length;
+        int32_t kind;
+    };
+
+    /* A key or an element on the way to a wanted value. There are values where `epoch` is the message's. */
+    struct wsrec_node {
+        uint64_t epoch;
+        struct wsrec_value first, last;  /* the same, but where an element of an array may be any */
+        uint64_t instance;  /* the object that is here now: each has its own number */
+        uint64_t owner;     /* the object that had this key last */
+        int32_t *children;  /* by the first byte of their key; 0 for none */
+        int32_t items;      /* the first child that is an element at a position; 0 for none */
+        int32_t each;       /* the child that is any other element, or 0 */
+        int32_t left;       /* the child that Python looks for, or 0 */
+        int32_t also;       /* the node below an `each` that has the values of this one as well, or 0 */
+        int32_t alike;      /* whether it is asked if its values are all the same */
+        int32_t differs;    /* whether they are not: texts; anything else that differs leaves `first` undecided */
+        int32_t sibling;    /* the next child of the same first byte, or the next of `items`; 0 for none */
+        int32_t parent;
+        uint32_t position;  /* of an element, as `items` */
+        uint32_t key_length;
+        const uint8_t *key;
+    };
+
+    /* `limit` ends the memory that may be read; `quotes` has a bit a byte of the message. */
+    struct wsrec_message {
+        const uint8_t *start, *end, *limit;
+        uint64_t *quotes;
+        struct wsrec_node *nodes;
+        uint64_t epoch;
+        uint64_t instance;  /* the number of the last object */
+        int32_t node_count;
+        int escapes;
+    };
+
+    #ifdef WSREC_EIGHT
+    #define WSREC_ONES 0x0101010101010101u
+    /* The high bits of those bytes that are `least` (at most 128) or more. */
+    static inline uint64_t wsrec_from(uint64_t word, unsigned least) {
+        return (((word & WSREC_ONES * 0x7F) + WSREC_ONES * (0x80 - least)) | word) & WSREC_ONES * 0x80;
+    }
+    #endif
+
+    /* The quotes among 64 bytes, and what a string cannot simply hold: backslash, control character, not ASCII. */
+    static inline void wsrec_block(const uint8_t *p, uint64_t *quotes, uint64_t *odd) {
+        *quotes = *odd = 0;
+    #if defined(__SSE2__)
+        const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), space = _mm_set1_epi8(' ');
+        for (int i = 0; i < 64; i += 16) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
+            /* signed: below the space are the control characters and all that is not ASCII */
+            __m128i wrong = _mm_or_si128(_mm_cmpeq_epi8(bytes, backslash), _mm_cmplt_epi8(bytes, space));
+            *quotes |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
+            *odd |= (uint64_t)(uint32_t)_mm_movemask_epi8(wrong) << i;
+        }
+    #elif defined(WSREC_EIGHT)
+        for (int i = 0; i < 64; i += 8) {
+            uint64_t word, quote, wrong;
+            memcpy(&word, p + i, 8);
+            quote = ~wsrec_from(word ^ WSREC_ONES * '"', 1) & WSREC_ONES * 0x80;
+            wrong = ~(wsrec_from(word ^ WSREC_ONES * '\\', 1) & wsrec_from(word, ' ')) | word;
+            wrong &= WSREC_ONES * 0x80;
+            /* the product brings the eight bits together */
+            *quotes |= ((quote >> 7) * 0x0102040810204080u >> 56) << i;
+            *odd |= ((wrong >> 7) * 0x0102040810204080u >> 56) << i;
+        }
+    #else
+        for (int i = 0; i < 64; i++) {
+            *quotes |= (uint64_t)(p[i] == '"') << i;
+            *odd |= (uint64_t)(p[i] == '\\' || p[i] < ' ' || p[i] >= 0x80) << i;
+        }
+    #endif
+    }
+
+    /* Length of the UTF-8 character of several bytes at p (RFC 3629, section 4); 0 where there is none. */
+    static int wsrec_character(const uint8_t *p, const uint8_t *end) {
+        int length = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
+        if (p[0] < 0xC2 || p[0] > 0xF4 || end - p < length) return 0;
+        for (int i = 1; i < length; i++)
+            if ((p[i] & 0xC0) != 0x80) return 0;
+        if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F)) return 0;
+        if ((p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F)) return 0;
+        return length;
+    }
+
+    /* Mark the quotes of a message with odd bytes, byte by byte; 0 where a string is wrong, or Python has to decide. */
+    static int wsrec_mark_odd(struct wsrec_message *m) {
+        int inside = 0;
+        memset(m->quotes, 0, (size_t)(m->end - m->start + 63) / 64 * 8);
+        for (const uint8_t *p = m->start; p < m->end; p++) {
+            if (*p == '"') {
+                m->quotes[(p - m->start) / 64] |= (uint64_t)1 << ((p - m->start) % 64);
+                inside = !inside;
+            } else if (inside && *p == '\\') {
+                m->escapes = 1;
+                if (++p == m->end || !*p || !strchr("\"\\/bfnrt", *p)) return 0;
+            } else if (inside && *p < ' ') {
+                return 0;
+            } else if (inside && *p >= 0x80) {
+                int length = wsrec_character(p, m->end);
+                if (!length) return 0;
+                p += length - 1;
+            }
+        }
+        return !inside;
+    }
+
+    /* Mark the quotes of a message, and see that what is between them may be strings; 0 as above. */
+    static inline int wsrec_mark(struct wsrec_message *m) {
+        uint64_t *quotes = m->quotes, seen = 0;
+        m->escapes = 0;
+        for (const uint8_t *p = m->start; p < m->end; p += 64) {
+            uint64_t marks, odd, valid = ~(uint64_t)0;
+            uint8_t copy[64];
+            const uint8_t *block = p;
+            if (m->end - p < 64) {
+                valid >>= 64 - (m->end - p);
+                if (m->limit - p < 64) {
+                    memset(copy, ' ', 64);
+                    memcpy(copy, p, (size_t)(m->end - p));
+                    block = copy;
+                }
+            }
+            wsrec_block(block, &marks, &odd);
+            *quotes++ = marks & valid;
+            seen |= odd & valid;
+        }
+        return !seen || wsrec_mark_odd(m);
+    }
+
+    #ifdef WSREC_EIGHT
+    /* The high bits of those bytes that are no digits. */
+    static inline uint64_t wsrec_no_digits(uint64_t word) {
+        return wsrec_from(word ^ WSREC_ONES * '0', 10);
+    }
+    #endif
+
+    /* The first byte from p on that is no digit; there is one before the end. */
+    static inline const uint8_t *wsrec_past_digits(const uint8_t *p, const uint8_t *limit) {
+    #ifdef WSREC_EIGHT
+        while (limit - p >= 8) {
+            uint64_t word, others;
+            memcpy(&word, p, 8);
+            others = wsrec_no_digits(word);
+            if (others) return p + (__builtin_ctzll(others) >> 3);
+            p += 8;
+        }
+    #else
+        (void)limit;
+    #endif
+        while ((uint8_t)(*p - '0') <= 9) p++;
+        return p;
+    }
+
+    /* The number of at most 19 digits; 0 where there is another character, or none. */
+    static inline int wsrec_digits(const uint8_t *p, const uint8_t *end, uint64_t *value) {
+        uint64_t sum = 0;
+        if (p == end || end - p > 19) return 0;
+    #ifdef WSREC_EIGHT
+        for (; end - p >= 8; p += 8) {
+            uint64_t word;
+            memcpy(&word, p, 8);
+            if (wsrec_no_digits(word)) return 0;
+            /* pairs, then fours, then all eight, the first digit in the lowest byte */
+            word = (word & 0x0F0F0F0F0F0F0F0Fu) * (10 << 8 | 1) >> 8;
+            word = (word & 0x00FF00FF00FF00FFu) * (100 << 16 | 1) >> 16;
+            word = (word & 0x0000FFFF0000FFFFu) * ((uint64_t)10000 << 32 | 1) >> 32;
+            sum = sum * 100000000 + word;
+        }
+    #endif
+        for (; p < end; p++) {
+            if ((uint8_t)(*p - '0') > 9) return 0;
+            sum = sum * 10 + (*p - '0');
+        }
+        *value = sum;
+        return 1;
+    }
+
+    /* Behind the number at p, NULL where there is none, or one that Python has to decide. */
+    static inline const uint8_t *wsrec_number(const uint8_t *p, const uint8_t *limit, int32_t *kind) {
+        const uint8_t *start;
+        *kind = WSREC_INTEGER;
+        if (*p == '-') p++;
+        start = p;
+        p = wsrec_past_digits(p, limit);
+        if (p == start || p - start > 100 || (*start == '0' && p - start > 1)) return NULL;
+        if (p - start > 19) *kind = WSREC_UNDECIDED;
+        if (*p == '.') {
+            *kind = WSREC_DECIMAL;
+            start = ++p;
+            p = wsrec_past_digits(p, limit);
+            if (p == start || p - start > 100) return NULL;
+        }
+        if ((*p | 32) == 'e') {
+            *kind = WSREC_DECIMAL;
+            p++;
+            if (*p == '+' || *p == '-') p++;
+            start = p;
+            p = wsrec_past_digits(p, limit);
+            if (p == start || p - start > 4) return NULL;
+        }
+        return p;
+    }
+
+    /* Fewer than eight bytes as a word of their own, from two that overlap. */
+    static inline uint64_t wsrec_few(const uint8_t *p, uint32_t length) {
+        uint32_t first = 0, last = 0;
+        if (length >= 4) {
+            memcpy(&first, p, 4);
+            memcpy(&last, p + length - 4, 4);
+            return (uint64_t)first << 32 | last;
+        }
+        return length ? (uint64_t)p[0] << 16 | (uint64_t)p[length / 2] << 8 | p[length - 1] : 0;
+    }
+
+    /* What memcmp tells, without a call: names and keys are short. */
+    static inline int wsrec_same(const uint8_t *a, const uint8_t *b, uint32_t length) {
+        uint64_t x = 0, y = 0;
+        if (length >= 8) {
+            for (const uint8_t *last = a + length - 8; a < last; a += 8, b += 8, length -= 8) {
+                memcpy(&x, a, 8);
+                memcpy(&y, b, 8);
+                if (x != y) return 0;
+            }
+            memcpy(&x, a + length - 8, 8);
+            memcpy(&y, b + length - 8, 8);
+            return x == y;
+        }
+        return wsrec_few(a, length) == wsrec_few(b, length);
+    }
+
+    static inline struct wsrec_node *wsrec_child(
+        const struct wsrec_message *m, const struct wsrec_node *node, const uint8_t *key, uint32_t length
+    ) {
+        for (int32_t i = length ? node->children[*key] : 0; i; i = m->nodes[i].sibling)
+            if (m->nodes[i].key_length == length && (length == 1 || wsrec_same(m->nodes[i].key, key, length)))
+                return &m->nodes[i];
+        return NULL;
+    }
+
+    /* The node of the element at a position of an array. */
+    static inline struct wsrec_node *wsrec_element(
+        const struct wsrec_message *m, const struct wsrec_node *array, uint32_t position
+    ) {
+        for (int32_t i = array->items; i; i = m->nodes[i].sibling)
+            if (m->nodes[i].position == position) return &m->nodes[i];
+        return array->each ? &m->nodes[array->each] : NULL;
+    }
+
+    static inline void wsrec_note(
+        const struct wsrec_message *m, struct wsrec_node *node, const uint8_t *start, const uint8_t *end, int32_t kind
+    ) {
+        struct wsrec_value value = {start, (uint32_t)(end - start), kind};
+        for (;;) {
+            if (node->epoch != m->epoch) {
+                node->epoch = m->epoch;
+                node->first = value;
+                node->differs = 0;
+            } else if (node->alike) {
+                if (value.kind != node->first.kind) node->first.kind = WSREC_UNDECIDED;
+                else if (value.length != node->first.length || !wsrec_same(value.start, node->first.start, value.length)) {
+                    if (kind == WSREC_TEXT) node->differs = 1;
+                    else node->first.kind = WSREC_UNDECIDED;
+                }
+            }
+            node->last = value;
+            if (!node->also) return;
+            node = &m->nodes[node->also];
+        }
+    }
+
+    /* Python has to decide what is at this node and below it. */
+    static void wsrec_leave(const struct wsrec_message *m, int32_t top) {
+        for (int32_t i = top; i < m->node_count; i++) {
+            int32_t above = i;
+            while (above && above != top) above = m->nodes[above].parent;
+            if (!above) continue;
+            for (int32_t n = i; n; n = m->nodes[n].also) {
+                m->nodes[n].epoch = m->epoch;
+                m->nodes[n].differs = 0;
+                m->nodes[n].first.kind = m->nodes[n].last.kind = WSREC_UNDECIDED;
+            }
+        }
+    }
+
+    static inline int wsrec_is_space(uint8_t byte) {
+        return byte <= ' ' && (byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t');
+    }
+
+    /* Hold a message whose quotes are marked against the grammar and note its wanted values; 0 where it does not fit,
+       or Python has to decide.
+
+       The message begins and ends with a bracket. So what is no bracket is not its last byte, and the byte behind may
+       be looked at without asking whether the message has ended. */
+    static int wsrec_walk(struct wsrec_message *m) {
+        const uint8_t *p = m->start, *end = m->end, *base = m->start - 64, *open, *close;
+        const uint64_t *quotes = m->quotes, *quotes_end = m->quotes + (m->end - m->start + 63) / 64;
+        /* node: of the value; around: the object or array that it is in, where something of that is wanted */
+        struct wsrec_node *outer[64], *around = NULL, *node = m->nodes;
+        uint32_t outer_position[64], position = 0;  /* in the array around */
+        uint64_t bits = 0, objects = 0;  /* a bit a level of nesting: whether it is an object */
+        int depth = 0;
+        int32_t kind;
+
+    #define NEXT_QUOTE(quote) \
+        while (!bits) { \
+            if (quotes == quotes_end) return 0; \
+            bits = *quotes++; \
+            base += 64; \
+        } \
+        quote = base + __builtin_ctzll(bits); \
+        bits &= bits - 1;
+
+    value:
+        if (*p == '"') {
+            NEXT_QUOTE(open)
+            NEXT_QUOTE(close)
+            if (node) {
+                open++;
+                kind = m->escapes && memchr(open, '\\', (size_t)(close - open)) ? WSREC_UNDECIDED : WSREC_TEXT;
+                wsrec_note(m, node, open, close, kind);
+            }
+            p = close + 1;
+        } else if ((uint8_t)(*p - '0') <= 9 || *p == '-') {
+            open = p;
+            p = wsrec_number(p, m->limit, &kind);
+            if (!p) return 0;
+            if (node) wsrec_note(m, node, open, p, kind);
+        } else if (*p == '{') {
+            if (depth == 64) return 0;
+            outer_position[depth] = position;
+            outer[depth++] = around;
+            objects = objects << 1 | 1;
+            around = NULL;
+            if (node) {
+                wsrec_note(m, node, p, p, WSREC_OTHER);
+                if (node->each) wsrec_leave(m, node->each);
+                if (node->left) wsrec_leave(m, node->left);
+                if (node->children) {
+                    around = node;
+                    around->instance = ++m->instance;
+                }
+            }
+            p++;
+            while (wsrec_is_space(*p)) p++;
+            if (*p == '}') goto closed;
+            goto key;
+        } else if (*p == '[') {
+            if (depth == 64) return 0;
+            outer_position[depth] = position;
+            outer[depth++] = around;
+            objects <<= 1;
+            around = NULL;
+            if (node) {
+                wsrec_note(m, node, p, p, WSREC_OTHER);
+                if (node->left) wsrec_leave(m, node->left);
+                if (node->each || node->items) around = node;
+            }
+            node = NULL;
+            p++;
+            while (wsrec_is_space(*p)) p++;
+            if (*p == ']') goto closed;
+            if (around) {
+                position = 0;
+                node = wsrec_element(m, around, 0);
+                goto value;
+            }
+            /* most of a book is arrays of strings: a price and a size */
+            while (*p == '"') {
+                NEXT_QUOTE(open)
+                NEXT_QUOTE(close)
+                p = close + 1;
+                if (*p != ',') goto after;
+                p++;
+            }
+            goto value;
+        } else if (wsrec_is_space(*p)) {
+            p++;
+            goto value;
+        } else {
+            open = p;
+            if (end - p > 4 && !memcmp(p, "null", 4)) {
+                p += 4;
+                node = NULL;  /* what is null is not there */
+            } else if (end - p > 4 && !memcmp(p, "true", 4)) p += 4;
+            else if (end - p > 5 && !memcmp(p, "false", 5)) p += 5;
+            else return 0;
+            if (node) wsrec_note(m, node, open, p, WSREC_LITERAL);
+        }
+    after:
+        if (*p == ',') {
+            p++;
+            if (objects & 1) goto key;
+            node = around ? wsrec_element(m, around, ++position) : NULL;
+            goto value;
+        }
+        if (*p != (objects & 1 ? '}' : ']')) {
+            if (!wsrec_is_space(*p++)) return 0;
+            goto after;
+        }
+    closed:
+        p++;
+        objects >>= 1;
+        around = outer[--depth];
+        position = outer_position[depth];
+        if (!depth || p == end) return !depth && p == end;
+        goto after;
+    key:
+        while (*p != '"')
+            if (!wsrec_is_space(*p++)) return 0;
+        NEXT_QUOTE(open)
+        NEXT_QUOTE(close)
+        node = NULL;
+        if (around) {
+            open++;
+            if (m->escapes && memchr(open, '\\', (size_t)(close - open))) return 0;
+            node = wsrec_child(m, around, open, (uint32_t)(close - open));
+            if (node) {
+                if (node->owner == around->instance) return 0;
+                node->owner = around->instance;
+            }
+        }
+        p = close + 1;
+        while (*p != ':')
+            if (!wsrec_is_space(*p++)) return 0;
+        p++;
+        goto value;
+    #undef NEXT_QUOTE
+    }
+
+    /* Whether it is a JSON object or array; 0 also where Python has to decide. Leaves the space around it out. */
+    static inline int wsrec_is_message(struct wsrec_message *m) {
+        while (m->start < m->end && wsrec_is_space(*m->start)) m->start++;
+        while (m->start < m->end && wsrec_is_space(m->end[-1])) m->end--;
+        return m->start < m->end && (*m->start == '{' || *m->start == '[') && (m->end[-1] == '}' || m->end[-1] == ']')
+            && wsrec_mark(m) && wsrec_walk(m);
+    }
+
+    static inline uint64_t wsrec_mix(uint64_t hash, uint64_t word) {
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+        return hash ^ (hash >> 32);
+    }
+
+    static inline uint64_t wsrec_hash(const uint8_t *p, uint32_t length, uint64_t seed) {
+        uint64_t hash = seed ^ length, word;
+        const uint8_t *end = p + length;
+        if (length < 8) return wsrec_mix(hash, wsrec_few(p, length));
+        for (; end - p > 8; p += 8) {
+            memcpy(&word, p, 8);
+            hash = wsrec_mix(hash, word);
+        }
+        memcpy(&word, end - 8, 8);
+        return wsrec_mix(hash, word);
+    }
+
+    static inline int wsrec_times(uint64_t a, uint64_t b, uint64_t *product) {
+        return !__builtin_mul_overflow(a, b, product);
+    }
+    """
+    enum:
+        WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED, WSREC_INTEGER, WSREC_DECIMAL, WSREC_LITERAL
+
+    struct wsrec_value:
+        const uint8_t* start
+        uint32_t length
+        int32_t kind
+
+    struct wsrec_node:
+        uint64_t epoch
+        wsrec_value first
+        wsrec_value last
+        int32_t* children
+        int32_t items
+        int32_t each
+        int32_t left
+        int32_t also
+        int32_t alike
+        int32_t differs
+        int32_t sibling
+        int32_t parent
+        uint32_t position
+        uint32_t key_length
+        const uint8_t* key
+
+    struct wsrec_message:
+        const uint8_t* start
+        const uint8_t* end
+        const uint8_t* limit
+        uint64_t* quotes
+        wsrec_node* nodes
+        uint64_t epoch
+        uint64_t instance
+        int32_t node_count
+
+    bint wsrec_is_message(wsrec_message* m) noexcept nogil
+    bint wsrec_same(const uint8_t* a, const uint8_t* b, uint32_t length) noexcept nogil
+    bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
+    uint64_t wsrec_hash(const uint8_t* p, uint32_t length, uint64_t seed) noexcept nogil
+    bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
+
+
+ctypedef wsrec_node Node
+ctypedef wsrec_value Value
+ctypedef wsrec_message Message
+
+
+cdef enum:
+    TEXT_MAX = 128  # bytes; a longer name is left to Python, which counts characters
+    PARTS_MAX = 16  # values that a name is made of
+    ALIKE = 2  # of the values at a path the one that all are
+    PART_SIZE = 2 + TEXT_MAX  # what one of them takes at most: what it is, its length, itself
+    DIGITS_MAX = 19  # as many as always fit 64 bits unsigned
+
+# `wsrec.decode.message.EARLIEST`
+cdef int64_t EARLIEST = 946_684_800_000_000_000
+cdef uint64_t[20] POWERS
+POWERS[:] = [10**n for n in range(20)]
+
+# what a place, or a row, comes to
+cdef enum Verdict:
+    ABSENT = 0
+    PRESENT = 1
+    UNKNOWN = 2  # a text that Python has to be asked about
+    UNDECIDED = 3  # a message that Python has to read
+    NO_ROOM = 4  # a message larger than any before
+
+
+# the widest text that is read as a number (`wsrec.decode.message.NUMERAL_MAX`)
+cdef enum:
+    NUMERAL_MAX = 100
+
+
+cdef struct Text:
+    # a known text; `place` is -1 in an empty entry
+    uint64_t hash
+    uint64_t start  # in the arena
+    uint32_t length
+    int32_t place
+    int32_t code
+    int32_t plan
+
+
+cdef struct Row:
+    int32_t channel
+    int32_t symbol
+    int64_t numbers[4]  # the lower halves of those that have two
+    bint negative[4]
+    bint known[4]
+    bint reset
+
+
+cdef inline bint is_digit(uint8_t byte) noexcept nogil:
+    return <uint8_t>(byte - c"0") <= 9
+
+
+cdef inline Verdict read_integer(const Value* found, int64_t* value, bint* negative) noexcept nogil:
+    """The integer of -2**63 to 2**64-1, in quotes or not, that a place holds; `value` is its lower 64 bits."""
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
+    cdef uint64_t magnitude
+    if found.kind == WSREC_UNDECIDED:
+        return UNDECIDED
+    if found.kind == WSREC_OTHER or found.kind == WSREC_LITERAL or p == end:
+        return ABSENT
+    negative[0] = p[0] == c"-"
+    if not wsrec_digits(p + negative[0], end, &magnitude):
+        return read_numeral(found, value, negative)
+    return halved(magnitude, value, negative)
+
+
+cdef inline Verdict halved(uint64_t magnitude, int64_t* value, bint* negative) noexcept nogil:
+    if negative[0]:
+        if magnitude > <uint64_t>INT64_MAX + 1:
+            return ABSENT
+        negative[0] = magnitude != 0
+        magnitude = 0 - magnitude
+    value[0] = <int64_t>magnitude
+    return PRESENT
+
+
+cdef Verdict read_numeral(const Value* found, int64_t* value, bint* negative) noexcept nogil:
+    """The same, for what is not digits alone."""
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
+    cdef const uint8_t* point
+    cdef uint64_t magnitude
+    p += negative[0]
+    point = p
+    while point < end and is_digit(point[0]):
+        point += 1
+    if point == p or found.length > NUMERAL_MAX:
+        return ABSENT if found.kind == WSREC_TEXT else UNDECIDED
+    if point < end and point[0] != c"." and point[0] != c"e" and point[0] != c"E":
+        return ABSENT
+    if point == end or point[0] != c"." or point + 1 == end or not wsrec_digits(p, point, &magnitude):
+        # too many digits, or an exponent
+        return UNDECIDED
+    point += 1
+    while point < end and point[0] == c"0":
+        point += 1
+    if point == end:
+        return halved(magnitude, value, negative)
+    while point < end and is_digit(point[0]):
+        point += 1
+    # a fraction, unless an exponent makes it whole; or a text that is no number
+    return ABSENT if point == end or (point[0] != c"e" and point[0] != c"E") else UNDECIDED
+
+
+cdef inline Verdict signed(uint64_t magnitude, bint negative, int64_t* value) noexcept nogil:
+    """A time; beyond int64 the nearest one."""
+    if magnitude > <uint64_t>INT64_MAX + negative:
+        value[0] = INT64_MIN if negative else INT64_MAX
+    else:
+        value[0] = <int64_t>(0 - magnitude) if negative else <int64_t>magnitude
+    return PRESENT
+
+
+cdef inline Verdict read_time(const Value* found, int exponent, int64_t* value) noexcept nogil:
+    """The time in ns at a place, where it is counted in units of 10**exponent ns, exactly and cut off towards zero.
+
+    Beyond int64 it is the nearest one.
+    """
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
+    cdef uint64_t magnitude
+    cdef bint negative
+    if found.kind == WSREC_UNDECIDED:
+        return UNDECIDED
+    if found.kind == WSREC_OTHER or found.kind == WSREC_LITERAL or p == end:
+        return ABSENT
+    negative = p[0] == c"-"
+    if not wsrec_digits(p + negative, end, &magnitude):
+        return read_fraction(found, exponent, value)
+    if not wsrec_times(magnitude, POWERS[exponent], &magnitude):
+        magnitude = <uint64_t>-1
+    return signed(magnitude, negative, value)
+
+
+cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noexcept nogil:
+    """The same, for what is not digits alone."""
+    cdef const uint8_t* p = found.start
+    cdef const uint8_t* end = p + found.length
+    cdef uint64_t whole, fraction = 0
+    cdef int decimals
+    cdef bint negative = p[0] == c"-"
+    cdef const uint8_t* point
+    p += negative
+    point = p
+    while point < end and is_digit(point[0]):
+        point += 1
+    if point == end or point[0] != c".":
+        # too many digits, or an exponent, or text that is no number
+        return ABSENT if found.kind == WSREC_TEXT and (point == p or point < end) else UNDECIDED
+    if point == p or point + 1 == end:
+        return ABSENT
+    decimals = <int>min(end - point - 1, 99)
+    if end - p - 1 > DIGITS_MAX or not wsrec_digits(p, point, &whole) or not wsrec_digits(point + 1, end, &fraction):
+        return UNDECIDED
+    # at most 19 digits together, so nothing below leaves 64 bits but the last
+    if decimals > exponent:
+        fraction //= POWERS[decimals - exponent]
+    else:
+        fraction *= POWERS[exponent - decimals]
+    if not wsrec_times(whole, POWERS[exponent], &whole) or whole + fraction < whole:
+        whole, fraction = <uint64_t>-1, 0
+    return signed(whole + fraction, negative, value)
+
+
+cdef inline int two(const uint8_t* p) noexcept nogil:
+    """The number of two digits; a large one where they are none."""
+    return (p[0] - c"0") * 10 + (p[1] - c"0") if is_digit(p[0]) and is_digit(p[1]) else 10_000
+
+
+cdef Verdict read_iso(const Value* found, int64_t* value) noexcept nogil:
+    """The RFC 3339 time at a place, in ns; only UTC and the years 1700 to 2199 are decided here."""
+    cdef const uint8_t* p = found.start
+    cdef int length = <int>min(found.length, 64)
+    cdef int year, month, day, hour, minute, second, last, index
+    cdef int64_t days, fraction = 0, scale = 1_000_000_000
+    if found.kind == WSREC_UNDECIDED:
+        return UNDECIDED
+    if found.kind != WSREC_TEXT:
+        return ABSENT
+    if length > 19 and p[length - 1] == c"Z":
+        length -= 1
+    if length < 19 or length == 20 or length > 29:
+        return UNDECIDED
+    if p[4] != c"-" or p[7] != c"-" or (p[10] != c"T" and p[10] != c" ") or p[13] != c":" or p[16] != c":":
+        return UNDECIDED
+    if length > 19:
+        if p[19] != c".":
+            return UNDECIDED
+        for index in range(20, length):
+            if not is_digit(p[index]):
+                return UNDECIDED
+            scale //= 10
+            fraction += (p[index] - c"0") * scale
+    year = two(p) * 100 + two(p + 2)
+    month, day, hour, minute, second = two(p + 5), two(p + 8), two(p + 11), two(p + 14), two(p + 17)
+    if not (1700 <= year <= 2199 and 1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 59):
+        return UNDECIDED
+    if month == 2:
+        last = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    else:
+        last = 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
+    if not 1 <= day <= last:
+        return UNDECIDED
+    # Days since the epoch in a year that begins in March, so that a leap day is its last (the proleptic Gregorian
+    # calendar; years are positive here).
+    year -= month <= 2
+    month = month - 3 if month > 2 else month + 9
+    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719_468
+    value[0] = (days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000_000_000 + fraction
+    return PRESENT
+
+
+cdef class Scanner:
+    """Reads the messages of one feed by tables made from its field paths.
+
+    Args:
+        paths: the places of values, each the steps that lead to it: keys (str), positions (int, from 0), each element
+            (None); other arguments name them by their index. At -1 Python goes on: messages that have an object or an
+            array there are left to it, if they are asked for what is at such a path.
+        texts: the places of names; there is one a way of taking a name. An index of `paths`, for a text; or a list (at
+            most `PARTS_MAX`) of pairs: an index of `paths`, and what counts there: 0 that there is a value, 1 the first one,
+            2 the one that all values there are.
+        channel: the places of the channel's name (indices of `texts`), tried in this order.
+        plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time (pairs:
+            index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text, -2: Python reads it),
+            sequence number, first and
+            previous one (indices of `paths`), and of what lets numbers begin anew (indices of `texts`; where one
+            has a code, they do). The first is for messages of no known channel. Of several values at a path the first
+            counts, but for the sequence number: the last. There is no symbol where the values at its path differ.
+        learn: what a text at a place of `texts` stands for: the name's code (-1: none) and, for a channel, its plan.
+            Several values come as one `bytes`: of each 0 (not there), 1 (there), 2 (a text) or 3 (a whole number, true
+            or false), and for the latter two its length (a byte) and itself.
+        read: reads a whole message in place of this: codes of channel and symbol (-1: none), then the numbers or None.
+
+    """
+
+    cdef Node* _nodes
+    cdef uint64_t* _quotes
+    cdef Py_ssize_t _quotes_room  # bytes of a message that they mark
+    cdef int32_t _node_count
+    cdef list _keys  # keeps the memory of the keys
+    cdef int32_t* _places  # node of each path
+    cdef int32_t* _texts  # node of each place of a name; below 0 (-n) where there are several: from `_parts[n]` on
+    cdef int32_t* _parts  # the count of nodes, and each node and whether its value counts
+    cdef int32_t* _plans  # each: six times the count of places and the places; a list of where each plan begins first
+    cdef int32_t* _channel  # count, places
+    cdef uint8_t _joined[PARTS_MAX * PART_SIZE]
+    cdef object _learn_text
+    cdef object _read_message
+    cdef uint64_t _epoch
+    cdef uint64_t _instance
+    cdef uint64_t _seed
+    cdef Text* _table
+    cdef uint64_t _table_mask
+    cdef uint64_t _known
+    cdef uint8_t* _arena
+    cdef uint64_t _arena_size
+    cdef uint64_t _arena_room
+    # the text that stopped the reading
+    cdef int32_t _asked_place
+    cdef const uint8_t* _asked
+    cdef uint32_t _asked_length
+
+    def __cinit__(self, paths, texts, channel, plans, learn, read):
+        self._learn_text, self._read_message = learn, read
+        self._seed = int.from_bytes(os.urandom(8), "little")
+        self._keys = []
+        self._add_node(0)
+        self._places = <int32_t*>allocate(len(paths), sizeof(int32_t))
+        for index, steps in enumerate(paths):
+            self._places[index] = self._node(steps)
+        index = 0
+        while index < self._node_count:  # there may be more of them afterwards
+            self._graft(index)
+            index += 1
+        self._texts = <int32_t*>allocate(len(texts), sizeof(int32_t))
+        parts = [0]
+        for index, place in enumerate(texts):
+            if isinstance(place, int):
+                self._texts[index] = self._places[place]
+                continue
+            if len(place) > PARTS_MAX:
+                raise NotScannableError(f"a name of more than {PARTS_MAX} values")
+            self._texts[index] = -len(parts)
+            parts.append(len(place))
+            for path, counts in place:
+                parts += [self._places[path], counts]
+                if counts == ALIKE:
+                    self._nodes[self._places[path]].alike = True
+        self._parts = numbers_of(parts)
+        self._channel = numbers_of([len(channel), *channel])
+        flat, starts = [], []
+        for symbol, times, *numbers, reset in plans:
+            for index in symbol:
+                if isinstance(texts[index], int):
+                    self._nodes[self._places[texts[index]]].alike = True
+            starts.append(len(plans) + len(flat))
+            flat += [len(symbol), *symbol, 2 * len(times)]
+            for path, exponent in times:
+                flat += [self._places[path], exponent]
+            for places in numbers:
+                flat += [len(places), *(self._places[place] for place in places)]
+            flat += [len(reset), *reset]
+        self._plans = numbers_of(starts + flat)
+        self.forget()
+
+    def __dealloc__(self):
+        cdef int32_t index
+        for index in range(self._node_count):
+            free(self._nodes[index].children)
+        free(self._nodes)
+        free(self._quotes)
+        free(self._places)
+        free(self._texts)
+        free(self._parts)
+        free(self._plans)
+        free(self._channel)
+        free(self._table)
+        free(self._arena)
+
+    @property
+    def known(self):
+        """How many texts it remembers."""
+        return self._known
+
+    def forget(self):
+        """Forget every text. The codes that were given out may then be given anew."""
+        self._known = 0
+        self._arena_size = 0
+        free(self._table)
+        self._table = NULL
+        self._table = empty_table(1024)
+        self._table_mask = 1023
+
+    def read(self, size_t data, size_t limit, size_t offsets, size_t readable, Py_ssize_t count, size_t into):
+        """Read the fields of a batch.
+
+        Args:
+            data: address of the messages' bytes.
+            limit: address behind the last byte that may be read.
+            offsets: address of `count` + 1 int64: where in `data` the messages begin, and where the last ends.
+            readable: address of `count` bytes: 0 where a message is not to be read.
+            count: how many messages.
+            into: address of zeroed memory for the columns, see `room`.
+
+        """
+        cdef const uint8_t* bytes_ = <const uint8_t*>data
+        cdef const int64_t* starts = <const int64_t*>offsets
+        cdef const uint8_t* wanted = <const uint8_t*>readable
+        cdef int64_t* numbers = <int64_t*>into
+        cdef int32_t* codes = <int32_t*>(numbers + 6 * count)
+        cdef uint8_t* valid = <uint8_t*>(codes + 2 * count)
+        cdef Py_ssize_t stride = (count + 7) // 8
+        cdef Py_ssize_t row = 0
+        cdef Verdict verdict = PRESENT
+        cdef Message message
+        cdef Row found
+        message.limit = <const uint8_t*>limit
+        message.nodes, message.node_count = self._nodes, self._node_count
+        message.instance = self._instance
+        while row < count:
+            with nogil:
+                while row < count:
+                    if wanted[row]:
+                        if starts[row + 1] - starts[row] > self._quotes_room:
+                            verdict = NO_ROOM
+                            break
+                        self._epoch += 1
+                        message.start, message.end = bytes_ + starts[row], bytes_ + starts[row + 1]
+                        message.quotes, message.epoch = self._quotes, self._epoch
+                        verdict = self._row(&message, &found)
+                        if verdict != PRESENT:
+                            break
+                        store(&found, row, count, stride, numbers, codes, valid)
+                    row += 1
+            self._instance = message.instance
+            if row == count:
+                return
+            if verdict == NO_ROOM:
+                self._quotes_room = (starts[row + 1] - starts[row]) * 2
+                self._quotes = <uint64_t*>grown(self._quotes, (self._quotes_room + 63) // 64 * sizeof(uint64_t))
+            elif verdict == UNKNOWN:
+                self._learn()
+            else:
+                found = row_of(self._read_message((bytes_ + starts[row])[:starts[row + 1] - starts[row]]))
+                store(&found, row, count, stride, numbers, codes, valid)
+                row += 1
+
+    @staticmethod
+    def room(Py_ssize_t count):
+        """Bytes that the columns of `count` messages take.
+
+        Two columns of 64 bits (exchange time, sequence number), two of 128 (first, previous), two of int32 (channel,
+        symbol), the validity bitmaps of all six in this order, and a bitmap of those whose numbers begin anew, one behind
+        the other.
+        """
+        return count * (6 * sizeof(int64_t) + 2 * sizeof(int32_t)) + 7 * ((count + 7) // 8)
+
+    cdef Verdict _row(self, Message* m, Row* row) noexcept nogil:
+        cdef const int32_t* program
+        cdef int32_t plan = 0
+        cdef int32_t code
+        cdef Verdict verdict
+        cdef int column
+        if not wsrec_is_message(m):
+            return UNDECIDED
+        verdict = self._name(m, self._channel, False, &row.channel, &plan)
+        if verdict > PRESENT:
+            return verdict
+        program = self._plans + self._plans[plan]
+        verdict = self._name(m, program, True, &row.symbol, &plan)
+        if verdict > PRESENT:
+            return verdict
+        program += program[0] + 1
+        verdict = self._time(m, program, &row.numbers[0])
+        if verdict > PRESENT:
+            return verdict
+        row.known[0] = verdict == PRESENT
+        for column in range(1, 4):
+            program += program[0] + 1
+            verdict = self._number(m, program, column == 1, &row.numbers[column], &row.negative[column])
+            if verdict > PRESENT:
+                return verdict
+            row.known[column] = verdict == PRESENT
+        program += program[0] + 1
+        verdict = self._name(m, program, False, &code, &plan)
+        if verdict > PRESENT:
+            return verdict
+        row.reset = code >= 0
+        return PRESENT
+
+    cdef inline Verdict _name(
+        self, Message* m, const int32_t* places, bint alike, int32_t* code, int32_t* plan
+    ) noexcept nogil:
+        """The name at the first of the places that has one; code -1 where none has. `alike`: if all there are the same."""
+        cdef int32_t index, at
+        cdef Node* node
+        cdef const uint8_t* start
+        cdef int32_t length
+        cdef Text* text
+        code[0] = -1
+        for index in range(1, places[0] + 1):
+            at = self._texts[places[index]]
+            if at >= 0:
+                node = &m.nodes[at]
+                if node.epoch != m.epoch:
+                    continue
+                if node.first.kind != WSREC_TEXT:
+                    if node.first.kind == WSREC_UNDECIDED:
+                        return UNDECIDED
+                    continue
+                if alike and node.differs:
+                    continue
+                if node.first.length > TEXT_MAX:
+                    return UNDECIDED
+                start, length = node.first.start, <int32_t>node.first.length
+            else:
+                length = self._join(m, self._parts - at)
+                if length < 0:
+                    return UNDECIDED
+                start = self._joined
+            text = self._find(places[index], start, length)
+            if text.place < 0:
+                self._asked_place, self._asked, self._asked_length = places[index], start, length
+                return UNKNOWN
+            if text.code >= 0:
+                code[0], plan[0] = text.code, text.plan
+                return PRESENT
+        return ABSENT
+
+    cdef int32_t _join(self, Message* m, const int32_t* parts) noexcept nogil:
+        """Put the values that a name is made of behind one another; the length, or -1 where Python has to decide."""
+        cdef uint8_t* end = self._joined
+        cdef const Value* value
+        cdef int32_t index
+        cdef Node* node
+        for index in range(1, 2 * parts[0], 2):
+            node = &m.nodes[parts[index]]
+            value = &node.first
+            if node.epoch != m.epoch:
+                end[0] = 0
+                end += 1
+            elif value.kind == WSREC_UNDECIDED:
+                return -1
+            elif parts[index + 1] == ALIKE and node.differs:
+                end[0] = 0
+                end += 1
+            elif not parts[index + 1] or value.kind == WSREC_OTHER or value.kind == WSREC_DECIMAL:
+                end[0] = 1
+                end += 1
+            elif value.length > TEXT_MAX or (value.kind == WSREC_INTEGER and value.start[0] == c"-"):
+                # what is written -0 is 0
+                return -1
+            else:
+                end[0] = 2 if value.kind == WSREC_TEXT else 3
+                end[1] = <uint8_t>value.length
+                memcpy(end + 2, value.start, value.length)
+                end += 2 + value.length
+        return <int32_t>(end - self._joined)
+
+    cdef inline Verdict _number(
+        self, Message* m, const int32_t* places, bint last, int64_t* value, bint* negative
+    ) noexcept nogil:
+        """The number at the first of the places that has one; below 0 only where it is not the `last` that counts."""
+        cdef int32_t index
+        cdef Node* node
+        cdef Verdict verdict
+        for index in range(1, places[0] + 1):
+            node = &m.nodes[places[index]]
+            if node.epoch != m.epoch:
+                continue
+            verdict = read_integer(&node.last if last else &node.first, value, negative)
+            if verdict != ABSENT and not (last and verdict == PRESENT and negative[0]):
+                return verdict
+        return ABSENT
+
+    cdef inline Verdict _time(self, Message* m, const int32_t* places, int64_t* value) noexcept nogil:
+        """The time at the first place that has one after 2000 and within int64; else what the first has."""
+        cdef int32_t index
+        cdef int64_t beyond = 0
+        cdef Node* node
+        cdef Verdict verdict, last = ABSENT
+        for index in range(1, places[0], 2):
+            node = &m.nodes[places[index]]
+            if node.epoch != m.epoch:
+                continue
+            if places[index + 1] == -2:
+                return UNDECIDED
+            elif places[index + 1] >= 0:
+                verdict = read_time(&node.first, places[index + 1], value)
+            else:
+                verdict = read_iso(&node.first, value)
+            if verdict == UNDECIDED or (verdict == PRESENT and EARLIEST < value[0] < INT64_MAX):
+                return verdict
+            if verdict == PRESENT and last == ABSENT:
+                beyond, last = value[0], PRESENT
+        value[0] = beyond
+        return last
+
+    cdef inline Text* _find(self, int32_t place, const uint8_t* start, uint32_t length) noexcept nogil:
+        """The entry of a text, or the empty one that it would have."""
+        cdef uint64_t hash = wsrec_hash(start, length, self._seed + <uint64_t>place)
+        cdef uint64_t index = hash & self._table_mask
+        cdef Text* text
+        while True:
+            text = &self._table[index]
+            if text.place < 0 or (
+                text.hash == hash
+                and text.place == place
+                and text.length == length
+                and wsrec_same(self._arena + text.start, start, length)
+            ):
+                return text
+            index = (index + 1) & self._table_mask
+
+    cdef _learn(self):
+        """Ask what the text stands for that stopped the reading, and remember it."""
+        cdef int32_t place = self._asked_place
+        cdef const uint8_t* start = self._asked
+        cdef uint32_t length = self._asked_length
+        cdef Text* text
+        code, plan = self._learn_text(place, start[:length])
+        if self._known * 2 > self._table_mask:
+            self._grow()
+        if self._arena_size + length > self._arena_room:
+            self._arena = <uint8_t*>grown(self._arena, (self._arena_size + length) * 2)
+            self._arena_room = (self._arena_size + length) * 2
+        memcpy(self._arena + self._arena_size, start, length)
+        text = self._find(place, start, length)
+        text.hash = wsrec_hash(start, length, self._seed + <uint64_t>place)
+        text.start, text.length = self._arena_size, length
+        text.place, text.code, text.plan = place, code, plan
+        self._arena_size += length
+        self._known += 1
+
+    cdef _grow(self):
+        cdef Text* old = self._table
+        cdef uint64_t size = self._table_mask + 1
+        cdef uint64_t index, place
+        cdef Text* table = empty_table(size * 2)
+        for index in range(size):
+            if old[index].place >= 0:
+                place = old[index].hash & (size * 2 - 1)
+                while table[place].place >= 0:
+                    place = (place + 1) & (size * 2 - 1)
+                table[place] = old[index]
+        self._table, self._table_mask = table, size * 2 - 1
+        free(old)
+
+    cdef int32_t _node(self, steps) except -1:
+        """The node that the steps lead to, made where there is none."""
+        cdef int32_t index = 0
+        for step in steps:
+            if isinstance(step, str):
+                index = self._key(index, step.encode())
+            elif step is None:
+                index = self._each(index)
+            elif step < 0:
+                return self._left(index)
+            else:
+                index = self._item(index, step)
+        return index
+
+    cdef int32_t _key(self, int32_t parent, bytes key) except -1:
+        cdef const uint8_t* start = key
+        cdef int32_t child
+        if self._nodes[parent].children == NULL:
+            self._nodes[parent].children = <int32_t*>allocate(256, sizeof(int32_t))
+        child = self._nodes[parent].children[start[0]]
+        while child and (self._nodes[child].key)[:self._nodes[child].key_length] != key:
+            child = self._nodes[child].sibling
+        if not child:
+            child = self._add_node(parent)
+            self._keys.append(key)
+            self._nodes[child].key, self._nodes[child].key_length = start, len(key)
+            self._nodes[child].sibling = self._nodes[parent].children[start[0]]
+            self._nodes[parent].children[start[0]] = child
+        return child
+
+    cdef int32_t _item(self, int32_t parent, uint32_t position) except -1:
+        cdef int32_t child = self._nodes[parent].items
+        while child and self._nodes[child].position != position:
+            child = self._nodes[child].sibling
+        if not child:
+            child = self._add_node(parent)
+            self._nodes[child].position = position
+            self._nodes[child].sibling = self._nodes[parent].items
+            self._nodes[parent].items = child
+        return child
+
+    cdef int32_t _each(self, int32_t parent) except -1:
+        cdef int32_t child = self._nodes[parent].each
+        if not child:
+            child = self._add_node(parent)
+            self._nodes[parent].each = child
+        return child
+
+    cdef int32_t _left(self, int32_t parent) except -1:
+        cdef int32_t child = self._nodes[parent].left
+        if not child:
+            child = self._add_node(parent)
+            self._nodes[parent].left = child
+        return child
+
+    cdef _graft(self, int32_t array):
+        """An element at a position that is wanted is one of each as well: let its values be noted there too."""
+        cdef int32_t item = self._nodes[array].items
+        while item and self._nodes[array].each:
+            self._follow(item, self._nodes[array].each)
+            item = self._nodes[item].sibling
+
+    cdef _follow(self, int32_t node, int32_t other):
+        """Let what is found at and below `node` be noted at and below `other`, as far as it is wanted there."""
+        cdef int32_t child
+        cdef int byte
+        if self._nodes[node].also and self._nodes[node].also != other:
+            raise NotScannableError("positions and each element of arrays in arrays")
+        self._nodes[node].also = other
+        if self._nodes[other].children != NULL:
+            for byte in range(256):
+                child = self._nodes[other].children[byte]
+                while child:
+                    self._follow(self._key(node, (self._nodes[child].key)[:self._nodes[child].key_length]), child)
+                    child = self._nodes[child].sibling
+        child = self._nodes[other].items
+        while child:
+            self._follow(self._item(node, self._nodes[child].position), child)
+            child = self._nodes[child].sibling
+        if self._nodes[other].each:
+            self._follow(self._each(node), self._nodes[other].each)
+        if self._nodes[other].left:
+            self._follow(self._left(node), self._nodes[other].left)
+
+    cdef int32_t _add_node(self, int32_t parent) except -1:
+        self._nodes = <Node*>grown(self._nodes, (self._node_count + 1) * sizeof(Node))
+        memset(&self._nodes[self._node_count], 0, sizeof(Node))
+        self._nodes[self._node_count].parent = parent
+        self._node_count += 1
+        return self._node_count - 1
+
+
+cdef inline void store(
+    const Row* found, Py_ssize_t row, Py_ssize_t count, Py_ssize_t stride, int64_t* numbers, int32_t* codes, uint8_t* valid
+) noexcept nogil:
+    """Write a row into columns of zeros."""
+    cdef uint8_t bit = <uint8_t>(1 << (row & 7))
+    cdef int column
+    valid += row >> 3
+    for column in range(4):
+        if found.known[column]:
+            if column < 2:
+                numbers[column * count + row] = found.numbers[column]
+            else:
+                numbers[(2 * column - 2) * count + 2 * row] = found.numbers[column]
+                numbers[(2 * column - 2) * count + 2 * row + 1] = -found.negative[column]
+            valid[column * stride] |= bit
+    if found.channel >= 0:
+        codes[row] = found.channel
+        valid[4 * stride] |= bit
+    if found.symbol >= 0:
+        codes[count + row] = found.symbol
+        valid[5 * stride] |= bit
+    if found.reset:
+        valid[6 * stride] |= bit
+
+
+cdef Row row_of(values):
+    cdef Row row
+    cdef int column
+    row.channel, row.symbol = values[0], values[1]
+    for column in range(4):
+        value = values[2 + column]
+        row.known[column], row.negative[column] = value is not None, value is not None and value < 0
+        row.numbers[column] = <int64_t><uint64_t>((value or 0) & 0xFFFFFFFFFFFFFFFF)
+    row.reset = values[6]
+    return row
+
+
+cdef void* allocate(size_t count, size_t size) except NULL:
+    cdef void* memory = calloc(count if count else 1, size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+cdef void* grown(void* memory, size_t size) except NULL:
+    memory = realloc(memory, size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+cdef Text* empty_table(uint64_t size) except NULL:
+    cdef Text* table = <Text*>allocate(size, sizeof(Text))
+    cdef uint64_t index
+    for index in range(size):
+        table[index].place = -1
+    return table
+
+
+cdef int32_t* numbers_of(values) except NULL:
+    cdef int32_t* memory = <int32_t*>allocate(len(values), sizeof(int32_t))
+    for index, value in enumerate(values):
+        memory[index] = value
+    return memory

@@ -1,0 +1,1 @@
+"""What is on disk: schemas, manifest, capture layout, coverage of sequence numbers."""

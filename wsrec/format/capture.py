@@ -1,0 +1,199 @@
+"""A capture on disk as its readers find it: which files belong to it, and what each says of itself."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsrec.format.folders import NO_FILE, cannot_read, is_file, parquet_files
+from wsrec.format.schema import MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
+
+EXIT_UNREADABLE = 66
+"""Exit status of every command that reads, where something cannot be read: nothing is known of it (EX_NOINPUT)."""
+
+_MAGIC = b"PAR1"
+
+
+class CaptureError(Exception):
+    """A file or folder cannot be read as a capture; the message names it and the cure."""
+
+
+class UnreadableError(CaptureError):
+    """The system does not let a file or folder be read: no permission, a disk that fails. Nothing is known of it."""
+
+    def __init__(self, path: str | Path, error: OSError) -> None:
+        super().__init__(f"{path}: {cannot_read(error)}")
+
+
+def message_files(
+    sources: Iterable[str | Path], on_error: Callable[[UnreadableError], None] | None = None
+) -> list[Path]:
+    """The message files that files, folders and globs name, in order of their names.
+
+    A folder is searched at any depth; what is below `events` or `.wsrec` does not count.
+
+    Args:
+        sources: what to look through.
+        on_error: told of each folder that cannot be read; where None, the first ends the search.
+
+    Raises:
+        CaptureError: a source does not exist or holds no message file.
+        UnreadableError: a source, or without `on_error` a folder within one, cannot be read.
+
+    """
+    found: set[Path] = set()
+    for source in sources:
+        path = Path(source)
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            pass
+        except OSError as error:
+            raise UnreadableError(path, error) from error
+        if path.is_dir():
+            refused: list[OSError] = []
+            within = parquet_files(path, refused.append)
+            files = [file for file in within if not _aside(file.relative_to(path))]
+            for refusal in refused:
+                unreadable = UnreadableError(refusal.filename, refusal)
+                if on_error is None:
+                    raise unreadable
+                on_error(unreadable)
+            if not files and not refused:
+                raise CaptureError(f"{path}: no Parquet files of messages below this folder {_why_none(path)}")
+        elif path.exists():
+            files = [path]
+        else:
+            files = [Path(name) for name in glob.glob(str(source), recursive=True)]  # noqa: PTH207 (absolute too)
+            if not files:
+                raise CaptureError(f"{source}: no such file or folder, and no file matches it as a pattern")
+        found.update(files)
+    return sorted(found)
+
+
+def _why_none(folder: Path) -> str:
+    """Why a folder may hold no message file, and what to do about it."""
+    if next(folder.glob(".wsrec/*/journal-*.arrows"), None) is None:
+        return "(is it wsrec's --out folder?)"
+    return (
+        "yet: a recording is in progress there or was interrupted; its first file appears when it ends or at its next "
+        "rotation, and the next `wsrec record` into this folder recovers an interrupted one"
+    )
+
+
+def _aside(relative: Path) -> bool:
+    return "events" in relative.parts[:-1] or any(part.startswith(".") for part in relative.parts)
+
+
+def open_messages(path: Path) -> pq.ParquetFile:
+    """Open one message file.
+
+    Raises:
+        CaptureError: it is damaged, or no message file of wsrec, or of a later format.
+        UnreadableError: the system does not let it be read.
+
+    """
+    check_readable(path)
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CaptureError(
+            f"{path}: not readable as Parquet ({damage(path) or _first_line(error)}); "
+            "nothing was changed: set the file aside and read the others"
+        ) from error
+    try:
+        own = metadata(file)
+    except ValueError as error:
+        file.close()
+        raise CaptureError(f"{path}: its metadata is damaged ({_first_line(error)}); set the file aside") from error
+    missing = [name for name in MESSAGE_SCHEMA.names if name not in file.schema_arrow.names]
+    if missing:
+        file.close()
+        raise CaptureError(f"{path}: not a message file of wsrec (no column `{missing[0]}`)")
+    version = own.get("schema_version")
+    if version != SCHEMA_VERSION:
+        file.close()
+        raise CaptureError(
+            f"{path}: schema version {version}, this wsrec reads {SCHEMA_VERSION}; install the wsrec that wrote it"
+        )
+    return file
+
+
+def check_readable(path: Path) -> None:
+    """Look whether it is a file that may be read.
+
+    Raises:
+        CaptureError: it is there and no regular file.
+        UnreadableError: it may not.
+
+    """
+    try:
+        if path.exists() and not is_file(path):
+            raise CaptureError(f"{path}: {NO_FILE}; nothing was changed: remove it")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise UnreadableError(path, error) from error
+
+
+def damage(path: Path, size: int | None = None) -> str | None:
+    """What is wrong with a file's bytes as such, before anything of it is believed; None where nothing is.
+
+    Args:
+        path: the file.
+        size: how many bytes the manifest says that it has; None where it says nothing.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    with path.open("rb") as file:
+        found = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        begin = file.read(len(_MAGIC))
+        file.seek(max(found - len(_MAGIC), 0))
+        end = file.read()
+    if not found:
+        return "it is empty"
+    if not _MAGIC.startswith(begin) and begin != _MAGIC:
+        return "it is no Parquet file: another program wrote it, or over it"
+    if size is not None and found < size:
+        return f"it is cut off at byte {found:,} of {size:,}"
+    if end != _MAGIC or found < 3 * len(_MAGIC):
+        return f"it is cut off at byte {found:,}"
+    if size is not None and found > size:
+        return f"it has {found:,} bytes, and had {size:,} when it was written"
+    return None
+
+
+def metadata(file: pq.ParquetFile) -> dict[str, Any]:
+    """wsrec's own metadata of an open file: the keys of `schema.METADATA_KEYS`, decoded.
+
+    Raises:
+        ValueError: a value is no JSON.
+
+    """
+    pairs = (file.metadata.metadata or {}).items()
+    prefix = METADATA_PREFIX.encode()
+    return {key.removeprefix(prefix).decode(): json.loads(value) for key, value in pairs if key.startswith(prefix)}
+
+
+def events_beside(messages: Path) -> Path | None:
+    """The events file written together with a message file, None where there is none."""
+    parts = list(messages.parts)
+    if "messages" not in parts:
+        return None
+    parts[len(parts) - 1 - parts[::-1].index("messages")] = "events"
+    path = Path(*parts)
+    return path if path.exists() else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,114 @@
+"""The manifest: one JSON line for each file that was finished, appended and synced before the file's journal goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from wsrec.format.folders import read_file, sync_folder
+from wsrec.writer.ledger import Ledger
+
+
+class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One finished pair of files.
+
+    Attributes:
+        path: the message file, relative to the output folder; null where no message arrived.
+        events_path: the events file beside it.
+        session, feed, number: what the file belongs to; the journal of this session and number is done with.
+        rows, events: how many rows each file has.
+        bytes: size of the message file.
+        sha256, events_sha256: of the files' bytes.
+        first_seq, last_seq: of the message file's rows.
+        first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
+        gaps: sequence gaps found; null where the feed declares no rule.
+        lost_intervals: intervals in which nothing could be received.
+        ledger: what came out of the rings and what became of it; null in lines of an older wsrec.
+        messages, control, sent: of the message file's rows: messages and control frames received, and frames sent.
+        payload_bytes: of those messages.
+        not_inflated: compressed messages that could not be inflated.
+        refused: subscriptions refused, not answered or late: their topics, or 1 of an answer that names none.
+            These counts are absent in lines of an older wsrec.
+
+    """
+
+    path: str | None
+    events_path: str | None
+    session: str
+    feed: str
+    number: int
+    rows: int
+    events: int
+    bytes: int
+    sha256: str | None
+    events_sha256: str | None
+    first_seq: int | None
+    last_seq: int | None
+    first_time: int | None
+    last_time: int | None
+    gaps: int | None
+    lost_intervals: int
+    ledger: Ledger | None = None
+    messages: int | None = None
+    control: int | None = None
+    sent: int | None = None
+    payload_bytes: int | None = None
+    refused: int | None = None
+    not_inflated: int | None = None
+
+
+def manifest_path(out: Path) -> Path:
+    """Where the manifest of an output folder stands."""
+    return out / ".wsrec" / "manifest.jsonl"
+
+
+def append(out: Path, line: ManifestLine) -> None:
+    """Add a line, durably. Several writers may do so at once: one O_APPEND write a line.
+
+    Called again after an error it adds the line again: one that could not be synced may not be there.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    path = manifest_path(out)
+    # a name that others may have put there is not followed
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        data = msgspec.json.encode(line) + b"\n"
+        size = os.fstat(fd).st_size
+        if not size:
+            sync_folder(path.parent)
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            # a crash tore the last line; this one must not be torn with it
+            data = b"\n" + data
+        if os.write(fd, data) != len(data):
+            raise OSError(f"{path}: the disk took only a part of a line")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read(out: Path) -> list[ManifestLine]:
+    """The lines of an output folder's manifest, each once; a torn line, which a crash may leave, does not count.
+
+    Raises:
+        OSError: it cannot be read.
+        msgspec.ValidationError: a line is JSON, but none of this version's.
+
+    """
+    path = manifest_path(out)
+    if not path.exists():
+        return []
+    lines = []
+    for data in dict.fromkeys(read_file(path).split(b"\n")[:-1]):
+        try:
+            lines.append(msgspec.json.decode(data, type=ManifestLine))
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # torn by a crash before its journal went, so what it told of is recovered from there
+            continue
+    return lines

@@ -1,0 +1,1 @@
+"""This machine: clocks and their anchors, processors, privileges, network interfaces."""

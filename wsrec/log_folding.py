@@ -1,0 +1,124 @@
+"""Warnings that repeat, folded: the first few at once, then one line an interval that counts the rest.
+
+Whoever may warn without end (an exchange that refuses a thousand topics, a stream that loses a message a second) warns
+through this, so that the first word comes at once and a log never holds more than a few lines a minute of one kind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from wsrec import ipc
+
+AT_ONCE = 3
+"""So many warnings of a kind are passed on as they come, before they are counted."""
+
+INTERVAL = 60.0
+"""Seconds that a count covers; after as long without a warning of the kind, the next one is the first again."""
+
+
+class _Last(NamedTuple):
+    message: str
+    hint: str | None
+    conn: int | None
+
+
+class _Kind:
+    """What of one kind came in the interval that runs."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.passed = 0
+        self.counted = 0
+        self.last: _Last | None = None
+
+
+class FoldedWarnings:
+    """Passes warnings on, folded by their kind. Not for several threads at a time.
+
+    Args:
+        warn: takes a line: the message, what would cure it, and the connection (`wsrec.ipc.warn`).
+        at_once: warnings of a kind that are passed on as they come.
+        interval: seconds that a count covers.
+        clock: seconds, monotonic.
+
+    """
+
+    def __init__(
+        self,
+        warn: Callable[..., None] = ipc.warn,
+        *,
+        at_once: int = AT_ONCE,
+        interval: float = INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._warn = warn
+        self._at_once = at_once
+        self._interval = interval
+        self._clock = clock
+        self._kinds: dict[tuple[str, str], _Kind] = {}
+
+    def warn(
+        self,
+        feed: str,
+        what: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        conn: int | None = None,
+        of: str | None = None,
+    ) -> None:
+        """Warn at once, or count.
+
+        Args:
+            feed: the feed's name; the line begins with it.
+            what: the kind in the plural, as a count of it says: `sequence gaps`.
+            message: what happened.
+            hint: what would cure it.
+            conn: the connection.
+            of: what shares a count, where that is not the feed: a host.
+
+        """
+        self.due()
+        key = of or feed, what
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = _Kind(self._clock() + self._interval)
+        if kind.passed < self._at_once:
+            kind.passed += 1
+            self._warn(f"{feed}: {message}", hint, conn=conn)
+        else:
+            kind.counted += 1
+            kind.last = _Last(message if of is None else f"{feed}: {message}", hint, conn)
+
+    def due(self) -> None:
+        """Pass on the counts whose interval is over; to be called about once a second."""
+        if not self._kinds:
+            return
+        now = self._clock()
+        for key in [key for key, kind in self._kinds.items() if kind.until <= now]:
+            kind = self._kinds[key]
+            if kind.counted:
+                self._count(key, kind)
+                kind.counted, kind.until = 0, now + self._interval
+            else:
+                del self._kinds[key]
+
+    def flush(self) -> None:
+        """Pass on every count now: nothing comes after this."""
+        for key, kind in self._kinds.items():
+            if kind.counted:
+                self._count(key, kind)
+        self._kinds.clear()
+
+    def _count(self, key: tuple[str, str], kind: _Kind) -> None:
+        (of, what), last = key, kind.last
+        assert last is not None
+        seconds = max(self._interval - max(kind.until - self._clock(), 0.0), 0.0)
+        self._warn(
+            f"{of}: {kind.counted:,} more {what} within {seconds:.0f} s, the last: {last.message}",
+            last.hint,
+            conn=last.conn,
+        )

@@ -1,0 +1,259 @@
+"""Whether the exchange confirmed what was asked of it: answers matched to requests by their id, or to their topics.
+
+Pure logic, without a clock: the caller says what was sent, what came and when (ns, any monotonic clock).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from wsrec.decode.message import counts, extract_of, holds
+from wsrec.decode.packed import unpacked
+from wsrec.feed.paths import Every, Step, first, scalar_text, steps, values
+from wsrec.feed.schema import Condition, Extract, Feed
+
+MESSAGE_MAX = 1000
+"""Longest text (characters) that is kept of a refusal."""
+# a message can name as many topics as it has bytes
+_KEYS_MAX = 10_000
+
+
+class AckOutcome(NamedTuple):
+    """What became of a request.
+
+    Attributes:
+        kind: the word in the events files (`wsrec.ring.events.EventKind`).
+        conn: the connection.
+        topics: what the request asked for; empty for a refusal that does not say of what.
+        message: the exchange's words, for a refusal.
+        listed: of a refusal: whether the answer tells one topic of the request from another.
+
+    """
+
+    kind: Literal["ack", "refused", "unanswered"]
+    conn: int
+    topics: tuple[str, ...]
+    message: str | None = None
+    listed: bool = False
+
+
+class _Request(NamedTuple):
+    id: str | None
+    topics: dict[str, str]
+    """Those that wait, with the keys that their answers have."""
+    deadline_ns: int
+
+
+class AckTracker:
+    """Requests that wait for their answers.
+
+    Args:
+        feed: the feed; without `ack` nothing is tracked.
+
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._ack = feed.ack
+        self._keys = tuple(map(extract_of, feed.ack.key)) if feed.ack else ()
+        self._channels = feed.channel_by_any_name.keys()
+        self._packed = feed.fields is not None and feed.fields.binary == "gzip"
+        self._waiting: dict[int, list[_Request]] = {}
+
+    @property
+    def checks(self) -> bool:
+        """Whether the feed says how subscriptions are answered."""
+        return self._ack is not None
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether messages of any channel may be answers."""
+        return self._ack is not None and self._ack.data
+
+    @property
+    def waiting(self) -> Collection[int]:
+        """Connections with requests that wait."""
+        return self._waiting.keys()
+
+    def is_data(self, channel: str | None) -> bool:
+        """Whether messages of this channel (None: of none) are data: answers have none of the feed's channels."""
+        return channel in self._channels
+
+    def sent(self, conn: int, text: str, topics: Sequence[str], now_ns: int, keys: Sequence[str] = ()) -> None:
+        """A subscription went out on `conn`. Text without an id, or topics, is not tracked.
+
+        Args:
+            conn: the connection.
+            text: the message.
+            topics: what it asks for.
+            now_ns: when.
+            keys: what the answer calls each topic; the topics themselves where empty.
+
+        """
+        if self._ack is None:
+            return
+        key = None if self._ack.id is None else scalar_text(first(_decode(text.encode()), self._ack.id))
+        if key is not None or (self._ack.key and topics):
+            deadline = now_ns + round(self._ack.timeout * 1e9)
+            named = dict(zip(topics, keys or topics, strict=True))
+            # An id that was given anew is the later request's.
+            waiting = self._waiting.setdefault(conn, [])
+            waiting[:] = [request for request in waiting if key is None or request.id != key]
+            waiting.append(_Request(key, named, deadline))
+
+    def is_answer(self, payload: bytes) -> bool:
+        """Whether a message looks like an answer, whatever was asked."""
+        message = self._message(payload)
+        if self._ack is None or not isinstance(message, dict | list):
+            return False
+        named = self._id_of(message) is not None or any(True for place in self._keys for _ in _keys(message, place))
+        return self._refusal(message) is not None or (holds(message, self._ack.where) and named)
+
+    def _message(self, payload: bytes | memoryview) -> Any:
+        return _decode(unpacked(payload) if self._packed else payload)
+
+    def _id_of(self, message: Any) -> str | None:
+        return None if self._ack is None or self._ack.id is None else scalar_text(first(message, self._ack.id))
+
+    def received(self, conn: int, payload: bytes | memoryview, now_ns: int) -> list[AckOutcome]:
+        """What a message says about requests; empty where it says nothing.
+
+        `now_ns` is not compared with the deadline: an answer that came is an answer.
+        """
+        ack = self._ack
+        if ack is None:
+            return []
+        message = self._message(payload)
+        if not isinstance(message, dict | list):
+            return []
+        refusal = self._refusal(message)
+        if refusal is None and not holds(message, ack.where):
+            return []
+        key = self._id_of(message)
+        waiting = self._waiting.get(conn, [])
+        request = next((one for one in waiting if key is not None and one.id == key), None)
+        named = {text for place in self._keys for text in _keys(message, place)}
+        if refusal is None and request is not None and ack.accepted is not None:
+            accepted = {scalar_text(value) for value in values(message, steps(ack.accepted))}
+            outcomes = [
+                AckOutcome("ack", conn, tuple(t for t, name in request.topics.items() if name in accepted)),
+                AckOutcome("refused", conn, tuple(t for t, name in request.topics.items() if name not in accepted)),
+            ]
+            left_out = outcomes[1]._replace(message="the answer does not list it", listed=True)
+            self._forget(conn, tuple(request.topics), request)
+            return [outcome for outcome in (outcomes[0], left_out) if outcome.topics]
+        topics = tuple(t for one in waiting for t, name in one.topics.items() if name in named)
+        if not topics and request is not None:
+            topics = tuple(request.topics)
+        elif not topics and refusal is None:
+            return []
+        self._forget(conn, topics, request)
+        topics = tuple(dict.fromkeys(topics))
+        return [AckOutcome("ack", conn, topics) if refusal is None else AckOutcome("refused", conn, topics, refusal)]
+
+    def expired(self, now_ns: int, only: int | None = None) -> list[AckOutcome]:
+        """Requests whose time is over, each reported once; those of one connection where `only` names it."""
+        late = []
+        for conn, requests in list(self._waiting.items()):
+            if only not in (None, conn):
+                continue
+            for request in [request for request in requests if request.deadline_ns <= now_ns]:
+                late.append(AckOutcome("unanswered", conn, tuple(request.topics)))
+                requests.remove(request)
+            if not requests:
+                del self._waiting[conn]
+        return late
+
+    def open(self, conn: int) -> tuple[str, ...]:
+        """The topics of a connection that wait for their answer."""
+        return tuple(dict.fromkeys(topic for one in self._waiting.get(conn, ()) for topic in one.topics))
+
+    def disconnected(self, conn: int) -> None:
+        """Forget what was asked on `conn`: its end is an event of its own."""
+        self._waiting.pop(conn, None)
+
+    def forget(self) -> None:
+        """Forget all that was asked: the answers may be among what was lost."""
+        self._waiting.clear()
+
+    def _forget(self, conn: int, topics: Sequence[str], answered: _Request | None = None) -> None:
+        """These topics are answered, on whatever request; `answered` is over where none of its topics is left."""
+        waiting = self._waiting.get(conn, [])
+        for request in list(waiting):
+            known = [topic for topic in topics if topic in request.topics]
+            for topic in known:
+                del request.topics[topic]
+            if not request.topics and (known or request is answered):
+                waiting.remove(request)
+        if not waiting:
+            self._waiting.pop(conn, None)
+
+    def _refusal(self, message: Any) -> str | None:
+        """The exchange's words where the message is a refusal."""
+        assert self._ack is not None
+        codes = [code for path in self._ack.error_code if (code := first(message, path)) is not None]
+        if not (any(fulfils(message, test) for test in self._ack.errors) if self._ack.errors else codes):
+            return None
+        texts = (first(message, path) for path in self._ack.error_message)
+        found = [text for text in texts if text is not None]
+        # words, wherever they stand; else whatever stands there
+        words = next((text for text in found if isinstance(text, str)), found[0] if found else "without a reason")
+        said = _as_sent(words)
+        return (f"{_as_sent(codes[0])}: {said}" if codes else said)[:MESSAGE_MAX]
+
+
+def _as_sent(value: Any) -> str:
+    """A value as the exchange wrote it: text as it stands, anything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def fulfils(message: Any, test: Condition) -> bool:
+    """Whether a decoded message holds what is asked."""
+    found = first(message, test.path)
+    if found is None:
+        return False
+    text = scalar_text(found)
+    if test.equals is not None:
+        return text in test.equals
+    if test.differs is not None:
+        return text not in test.differs
+    if test.at_least is not None:
+        return type(found) is int and found >= test.at_least
+    return True
+
+
+def _keys(message: Any, place: Extract) -> Iterator[str]:
+    """Every text that a place gives: one of each element, where its paths have `[]`."""
+    if not counts(message, place):
+        return
+    found: Iterator[str | None]
+    if place.join is not None:
+        together = itertools.islice(_together(message, [steps(path) for path in place.parts]), _KEYS_MAX)
+        texts = ([scalar_text(part) for part in parts] for parts in together)
+        found = (place.joined([t for t in parts if t is not None]) for parts in texts if None not in parts)
+    elif place.path is not None:
+        found = (scalar_text(value) for value in itertools.islice(values(message, steps(place.path)), _KEYS_MAX))
+    else:
+        found = iter([place.value])
+    yield from filter(None, (place.take(text) for text in found if text is not None))
+
+
+def _together(message: Any, ways: Sequence[tuple[Step, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The values at several ways that belong together: those of one element, as far as the ways are the same."""
+    same = list(itertools.takewhile(lambda each: len(set(each)) == 1, zip(*ways, strict=False)))
+    shared = len(same) - next((n for n, each in enumerate(reversed(same)) if each[0] is Every.ELEMENT), len(same))
+    if not shared:
+        yield from itertools.product(*(values(message, way) for way in ways))
+        return
+    for element in values(message, ways[0][:shared]):
+        yield from _together(element, [way[shared:] for way in ways])
+
+
+def _decode(data: bytes | memoryview | None) -> Any:
+    try:
+        return msgspec.json.decode(data or b"")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,58 @@
+"""Whether an exchange announces that it is about to close a connection."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from wsrec.decode.arrays import codes, where_set
+from wsrec.feed.paths import first, scalar_text
+from wsrec.feed.schema import Feed
+
+_SHOWN = 100
+
+
+class NoticeReader:
+    """Finds the messages that a feed's `closing_notice` describes.
+
+    Args:
+        feed: the feed; without `closing_notice` nothing is looked at.
+
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._notices = [(notice.path, re.compile(notice.match)) for notice in feed.closing_notice]
+        self._channels = feed.channel_by_any_name
+        # which names of the last batch's dictionary are none of them, and at the end: null is none
+        self._dictionary = pa.array([], pa.string())
+        self._others = np.array([True])
+
+    @property
+    def looks(self) -> bool:
+        """Whether the feed says how the end is announced."""
+        return bool(self._notices)
+
+    def candidates(self, channel: pa.DictionaryArray) -> npt.NDArray[np.intp]:
+        """Rows that may be a notice: those of no channel that the feed has. Market data costs no look at a message."""
+        if not channel.dictionary.equals(self._dictionary):
+            self._dictionary = channel.dictionary
+            self._others = np.array([name not in self._channels for name in self._dictionary.to_pylist()] + [True])
+        if not channel.null_count and not self._others[:-1].any():
+            return np.empty(0, np.intp)
+        return where_set(self._others[codes(channel, len(self._dictionary))])
+
+    def read(self, payload: bytes | memoryview) -> str | None:
+        """The word that announces the end, shortened; None where the message is something else."""
+        try:
+            message = msgspec.json.decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        for path, pattern in self._notices:
+            word = scalar_text(first(message, path)) if isinstance(message, dict) else None
+            if word is not None and len(word) <= _SHOWN and pattern.fullmatch(word):
+                return word
+        return None

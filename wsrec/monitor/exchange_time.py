@@ -1,0 +1,137 @@
+"""Exchange times held against the moment when their messages arrived.
+
+An exchange that changes the unit of its times, sends 0 for none, or runs on a clock of its own would otherwise be
+believed: a time in seconds read as milliseconds is a day in January 1970. What lies farther from the arrival than the
+feed's `fields.time_tolerance` is no time: the column is null there, and each channel is told of once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from wsrec.decode.arrays import codes, known, values, where_set
+from wsrec.decode.fields import Bools, FieldColumns, json_of
+from wsrec.decode.message import fitting_unit, row_places
+from wsrec.feed.schema import Feed, TimeUnit
+
+# Channels that are told of by name; a hostile peer can name them without end, and the rest are told of together
+_CHANNELS = 100
+
+
+class OddTime(NamedTuple):
+    """Times of a channel that are none.
+
+    Attributes:
+        channel: the channel; None for messages that name none, and for all others where there are too many.
+        messages: how many.
+        row: `seq` of the first one's row.
+        time: when that arrived (ns since the epoch).
+        said: what was read of it (ns since the epoch; the nearest int64 where it is beyond that).
+        unit: the unit in which the first one would lie near its arrival; None where none would.
+
+    """
+
+    channel: str | None
+    messages: int
+    row: int
+    time: int
+    said: int
+    unit: TimeUnit | None
+
+
+class TimeChecker:
+    """Finds the times of one feed that are none, and counts them by channel.
+
+    Cost: 5 ns a message where all are sound.
+
+    Args:
+        feed: the feed.
+
+    Attributes:
+        tolerance: how far a time may lie from the arrival (s), in words.
+
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        seconds = feed.fields.time_tolerance if feed.fields else 0.0
+        self.tolerance = f"{seconds:,.10g}"
+        self._tolerance = round(seconds * 1e9)
+        self._span = np.uint64(2 * self._tolerance)
+        self._channels = feed.channel_by_any_name
+        self._found: dict[str | None, OddTime] = {}
+        self._known: set[str | None] = set()
+
+    def odd(self, times: pa.Array, arrival: npt.NDArray[np.int64]) -> Bools | None:
+        """Which of the times lie too far from the arrival of their message; None where none does."""
+        if times.null_count == len(times):
+            return None
+        # from the earliest that is believed, which wraps around for those before it: one comparison for both ends
+        after = values(times) - arrival
+        after += self._tolerance
+        far: Bools = after.view(np.uint64) > self._span
+        if times.null_count and far.any():
+            far &= known(times)
+        return far if far.any() else None
+
+    def count(
+        self,
+        far: Bools,
+        columns: FieldColumns,
+        arrival: npt.NDArray[np.int64],
+        first: int,
+        payload: pa.Array,
+        binary: Bools,
+    ) -> list[OddTime]:
+        """Count the times of a batch that are none.
+
+        Args:
+            far: which, as `odd` found them.
+            columns: what was read of the messages.
+            arrival: when each came (ns since the epoch).
+            first: `seq` of the first row.
+            payload: `large_binary` array of the messages.
+            binary: which of them were binary messages.
+
+        Returns:
+            those of channels that had none before, once each.
+
+        """
+        new = []
+        rows = where_set(far)
+        names = [*columns.channel.dictionary.to_pylist(), None]
+        channels = codes(columns.channel, len(names) - 1)[rows]
+        counts = np.bincount(channels)
+        for code in where_set(counts).tolist():
+            channel, count = names[code], int(counts[code])
+            if channel not in self._found and len(self._found) >= _CHANNELS:
+                channel = None
+            seen = self._found.get(channel)
+            if seen is not None:
+                self._found[channel] = seen._replace(messages=seen.messages + count)
+                continue
+            row = int(rows[np.argmax(channels == code)])
+            time, said = int(arrival[row]), columns.exchange_time[row].as_py()
+            unit = self._unit(channel, payload[row : row + 1], binary[row : row + 1], time)
+            fresh = channel not in self._known and len(self._known) <= _CHANNELS
+            self._found[channel] = OddTime(channel, count, first + row, time, said, unit)
+            if fresh:
+                self._known.add(channel)
+                new.append(self._found[channel])
+        return new
+
+    def _unit(self, channel: str | None, payload: pa.Array, binary: Bools, time: int) -> TimeUnit | None:
+        assert self._feed.fields is not None
+        where = row_places(self._feed, self._channels.get(channel) if channel else None).time
+        message, _ = json_of(self._feed.fields.binary, payload, np.ones(1, np.bool_), binary)
+        return fitting_unit(message[0].as_py(), where, time, self._tolerance)
+
+    def take(self) -> list[OddTime]:
+        """What was counted since the last time, by channel."""
+        found = list(self._found.values())
+        self._found = {}
+        return found

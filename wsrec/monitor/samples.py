@@ -1,0 +1,139 @@
+"""Messages out of files, and what a feed's YAML reads of each: for those who write one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsrec.decode.fields import FieldReader
+from wsrec.decode.message import EARLIEST, INT64_MAX
+from wsrec.feed.pings import find_ping
+from wsrec.feed.schema import ConfigError, Feed
+from wsrec.monitor.acks import AckTracker
+
+_MAX_BYTES = 256 << 20
+_PARQUET = b"PAR1"
+
+
+class Sample(NamedTuple):
+    """A message.
+
+    Attributes:
+        name: its file, and which of its lines (from 1) or rows (`seq`).
+        payload: the message as it came.
+        binary: whether it came as a binary message.
+
+    """
+
+    name: str
+    payload: bytes
+    binary: bool = False
+
+
+class Reading(NamedTuple):
+    """What is read of a message; None where it says nothing.
+
+    Attributes:
+        message: the sample's name.
+        channel, symbol: as the exchange writes them.
+        exchange_time: ns since the epoch.
+        exchange_seq, seq_first, seq_previous: as the channel's keys of these names say.
+        role: `answer` to a subscription, `ping` that is answered, or empty.
+
+    """
+
+    message: str
+    channel: str | None
+    symbol: str | None
+    exchange_time: int | None
+    exchange_seq: int | None
+    seq_first: int | None
+    seq_previous: int | None
+    role: str = ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether the message said nothing at all."""
+        return not self.role and all(value is None for value in self[1:-1])
+
+
+def samples_of(file: Path) -> list[Sample]:
+    """The messages in a file: a JSON document, a message a line, or the received ones of a capture's Parquet.
+
+    Raises:
+        ConfigError: it cannot be read, or has none.
+
+    """
+    try:
+        if not file.is_file():
+            raise ConfigError(f"{file}: found no regular file, expected messages (JSON, or a capture's Parquet)")
+        with file.open("rb") as opened:
+            begin = opened.read(len(_PARQUET))
+            rest = b"" if begin == _PARQUET else opened.read(_MAX_BYTES + 1 - len(begin))
+        samples = _rows(file) if begin == _PARQUET else _texts(file, begin + rest)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise ConfigError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
+    if not samples:
+        raise ConfigError(f"{file}: found no messages, expected some")
+    return samples
+
+
+def read_samples(feed: Feed, samples: Sequence[Sample]) -> list[Reading]:
+    """What `feed` reads of each message, as one connection that brought them in this order."""
+    reader = FieldReader(feed)
+    columns = reader.read(
+        pa.array([sample.payload for sample in samples], pa.large_binary()),
+        np.ones(len(samples), np.bool_),
+        None,
+        np.array([sample.binary for sample in samples], np.bool_),
+    )
+    # the last column, whether numbers begin anew, is never null
+    channel, symbol, times, *numbers, _ = (column.to_pylist() for column in columns)
+    # a time before 2000 or beyond int64 is none, whenever the message came
+    times = [time if time is not None and EARLIEST < time < INT64_MAX else None for time in times]
+    counted = [[None if number is None else int(number) for number in each] for each in numbers]
+    values = zip(channel, symbol, times, *counted, strict=True)
+    acks = AckTracker(feed)
+    return [
+        Reading._make((sample.name, *row, _role(feed, acks, row[0], sample.payload)))
+        for sample, row in zip(samples, values, strict=True)
+    ]
+
+
+def _role(feed: Feed, acks: AckTracker, channel: str | None, payload: bytes) -> str:
+    """What a message that is of no channel is for."""
+    if acks.is_data(channel):
+        return ""
+    if acks.is_answer(payload):
+        return "answer"
+    pings = feed.keep_alive.answers if feed.keep_alive else ()
+    return "ping" if find_ping(pings, payload) is not None else ""
+
+
+def _texts(file: Path, data: bytes) -> list[Sample]:
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{file}: found more than {_MAX_BYTES >> 20} MiB, expected a few messages")
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        lines = enumerate(data.splitlines(), 1)
+        return [Sample(f"{file.name}:{number}", line) for number, line in lines if line.strip()]
+    return [Sample(file.name, data)]
+
+
+def _rows(file: Path) -> list[Sample]:
+    columns = ["seq", "direction", "opcode", "text", "data"]
+    samples = []
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(columns=columns):
+            for row in batch.to_pylist():
+                if row["direction"] == "recv" and row["opcode"] in ("text", "binary"):
+                    payload = row["data"] if row["text"] is None else row["text"].encode()
+                    samples.append(Sample(f"{file.name}:{row['seq']}", payload, row["opcode"] == "binary"))
+    return samples

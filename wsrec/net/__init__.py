@@ -1,0 +1,1 @@
+"""Getting to a host: names, addresses, proxies, trust."""

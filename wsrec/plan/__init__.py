@@ -1,0 +1,1 @@
+"""What is asked for: a feed and symbols become connections and subscriptions."""

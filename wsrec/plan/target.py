@@ -1,0 +1,264 @@
+"""What a user names on the command line, resolved: a catalogue feed, a YAML file or a bare URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wsrec.feed.listing import Listed, all_symbols
+from wsrec.feed.load import find_feed, load_feed
+from wsrec.feed.masking import mask_url
+from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, Feed, Socket, check_url
+from wsrec.feed.shard import Shard
+from wsrec.net.proxy import DIRECT, ProxyRules
+from wsrec.plan.connections import proxies_of
+from wsrec.plan.naming import host_name, names_of
+
+ALL = "all"
+_FILE_MAX = 16 << 20
+_URL = re.compile(r"wss?://", re.IGNORECASE)
+# of what is no URL
+_NAMED = re.compile(r"([^=/]{1,64})=([a-z0-9][a-z0-9.-]{0,63})")
+_NAMED_URL = re.compile(r"([^=?#]*)=(wss?://.*)", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A feed, and what to record of it.
+
+    Attributes:
+        feed: the feed; for a bare URL one without channels or fields.
+        symbols: as the exchange writes them.
+        channels: the exchange's own names, keys of `feed.channel_table`.
+        subscribe: texts to send as they are, for a bare URL.
+        listed: the exchange's list, where all of its symbols were asked for.
+
+    """
+
+    feed: Feed
+    symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    listed: Listed | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A target as a user names it, and what is asked of it; see `resolve`.
+
+    Attributes:
+        target: name of a catalogue feed, path of a YAML file, or URL, with `NAME=` before it or not.
+        name: what to call a URL; by default what stands before it, or its host.
+        symbols, channels, subscribe: as `resolve` takes them.
+        where: what complaints about it begin with: file, line and key of a run config.
+
+    """
+
+    target: str
+    name: str = ""
+    symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    where: str = ""
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is a URL whose name is nobody's wish."""
+        return not self.name and _URL.match(self.target) is not None
+
+    def resolved(self, shard: Shard | None = None, proxies: ProxyRules = DIRECT) -> Target:
+        """What `resolve` makes of it.
+
+        Raises:
+            ConfigError: as for `resolve`.
+
+        """
+        try:
+            return resolve(self.target, self.symbols, self.channels, self.subscribe, shard, self.name, proxies)
+        except ConfigError as error:
+            raise self.wrong(str(error)) from error
+
+    def wrong(self, text: str) -> ConfigError:
+        """A complaint about it, each line of which says where it stands."""
+        return ConfigError("\n".join(f"{self.where}{line}" for line in text.split("\n")))
+
+
+def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None, proxies: ProxyRules = DIRECT) -> list[Target]:
+    """What `resolve` makes of several that are recorded together: URLs without a name get one each.
+
+    Raises:
+        ConfigError: as for `resolve`, or two of them are the same URL, or have the same name.
+
+    """
+    targets = {n: each.resolved(shard, proxies) for n, each in enumerate(wanted) if not each.is_nameless}
+    nameless = {n: each for n, each in enumerate(wanted) if each.is_nameless}
+    seen: set[str] = set()
+    for each in nameless.values():
+        each.resolved(shard)
+        if each.target in seen:
+            raise each.wrong(
+                f"{mask_url(each.target)} is given twice: leave one out, or name both to record it twice: a=URL b=URL"
+            )
+        seen.add(each.target)
+    names = names_of([each.target for each in nameless.values()], {target.feed.name for target in targets.values()})
+    for (n, each), name in zip(nameless.items(), names, strict=True):
+        targets[n] = replace(each, name=name).resolved(shard)
+    taken: set[str] = set()
+    for n, each in enumerate(wanted):
+        name = targets[n].feed.name
+        if name in taken:
+            cure = "give each URL its own, as in a=URL b=URL; record others into two folders (--out)"
+            raise each.wrong(f"two targets are both named {name}: {cure}")
+        taken.add(name)
+    return [targets[n] for n in range(len(wanted))]
+
+
+def resolve(
+    target: str,
+    symbols: Sequence[str] = (),
+    channels: Sequence[str] = (),
+    subscribe: Sequence[str] = (),
+    shard: Shard | None = None,
+    name: str = "",
+    proxies: ProxyRules = DIRECT,
+) -> Target:
+    """Find the feed that `target` names and what is asked of it.
+
+    Args:
+        target: name of a catalogue feed, path of a YAML file, or a `ws://` or `wss://` URL, which may have `NAME=`
+            before it.
+        symbols: as users type them, `all`, or `@FILE`; the feed's own by default.
+        channels: common names (`trades`, `book`, `bbo`, `ticker`) or the exchange's; the feed's own by default.
+        subscribe: texts to send after connecting to a bare URL.
+        shard: which share of the symbols to take, and of the channels that have none.
+        name: of a URL; by default its host.
+        proxies: which proxy to ask for the exchange's list through, where the feed names none.
+
+    Raises:
+        ConfigError: any of it cannot be used; the text says what can.
+
+    """
+    if found := _NAMED_URL.fullmatch(target):
+        if name and name != found[1]:
+            raise ConfigError(f"found two names for one URL, {name!r} and {found[1]!r}, expected one of them")
+        name, target = found.groups()
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise ConfigError(f"name {name!r}: expected {NAME_IN_WORDS}, as in spot=wss://HOST/PATH")
+    if _URL.match(target):
+        if shard is not None:
+            raise ConfigError("--shard needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")
+        if symbols or channels:
+            raise ConfigError(
+                "--symbols and --channels need a feed that knows them, not a bare URL: "
+                "send the exchange's own subscription with --subscribe TEXT, or name a feed (`wsrec feeds list`)"
+            )
+        return Target(feed=feed_of_url(target, name), subscribe=tuple(subscribe))
+    if "://" in target:
+        # Not repeated: it may hold a secret.
+        raise ConfigError("expected a URL that begins with ws:// or wss://")
+    if (named := _NAMED.fullmatch(target)) and not _is_path(target):
+        asked, of = named.groups()
+        raise ConfigError(
+            f"found {asked}={of}: NAME= is for URLs; {of} has a name of its own: leave out {asked + '='!r}"
+        )
+    feed = load_feed(Path(target)) if _is_path(target) else find_feed(target)
+    feed.check_open()
+    if name:
+        raise ConfigError(f"{feed.name} has a name of its own: leave out {name!r}, which only a URL can be given")
+    if subscribe:
+        raise ConfigError(
+            f"--subscribe is for bare URLs; {feed.name} makes its own subscriptions: use --symbols and --channels"
+        )
+    if not feed.channels:
+        if symbols or channels or shard:
+            what = "--symbols, --channels and --shard"
+            raise ConfigError(f"{feed.name} declares no channels: {what} cannot be used with it")
+        return Target(feed=feed)
+    names = _channels(feed, channels)
+    listed = all_symbols(feed, proxies_of(feed, proxies)) if ALL in symbols else None
+    chosen = _symbols(feed, symbols, listed)
+    if not chosen and any(feed.channel_table[name].per_symbol for name in names):
+        example = feed.symbols.example if feed.symbols else "SYMBOL"
+        raise ConfigError(f"{feed.name} has no default symbols: say which, as in --symbols {example}")
+    if shard is not None:
+        chosen = tuple(symbol for symbol in chosen if shard.has(symbol))
+        names = tuple(name for name in names if feed.channel_table[name].per_symbol or shard.has(name))
+        if not names or (not chosen and all(feed.channel_table[name].per_symbol for name in names)):
+            raise ConfigError(f"{feed.name}: shard {shard} has none of the symbols: ask for more, or for fewer shards")
+    return Target(feed=feed, symbols=chosen, channels=names, listed=listed)
+
+
+def feed_of_url(url: str, name: str = "") -> Feed:
+    """A feed that has nothing but an address, and a name: by default its host's.
+
+    Raises:
+        ConfigError: it is no WebSocket URL.
+
+    """
+    try:
+        check_url(url)
+        return Feed(name=name or host_name(url), description=mask_url(url)[:300], sockets={"main": Socket(url=url)})
+    except ValueError as error:
+        raise ConfigError("cannot use this URL: expected ws://HOST/PATH or wss://HOST/PATH") from error
+
+
+def _is_path(target: str) -> bool:
+    return target.endswith((".yaml", ".yml")) or ("/" in target and Path(target).exists())
+
+
+def _symbols(feed: Feed, asked: Sequence[str], listed: Listed | None) -> tuple[str, ...]:
+    if feed.symbols is None:
+        if asked:
+            raise ConfigError(f"{feed.name} has no symbols: leave --symbols out")
+        return ()
+    chosen: list[str] = []
+    for text in asked or feed.default_symbols:
+        if text == ALL and listed is not None:
+            chosen += listed.symbols
+        elif text.startswith("@"):
+            chosen += _symbols_of_file(feed, Path(text[1:]))
+        else:
+            chosen.append(feed.symbols.normalise(text))
+    return tuple(dict.fromkeys(chosen))
+
+
+def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
+    """The symbols in a text file, separated by commas, blanks or lines; what follows a # at a word's start is none."""
+    assert feed.symbols is not None
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            text = lines.read(_FILE_MAX + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--symbols @{file}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from error
+    if len(text) > _FILE_MAX:
+        raise ConfigError(f"--symbols @{file}: found more than {_FILE_MAX >> 20} MiB, expected a list of symbols")
+    chosen = []
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in re.sub(r"(^|\s)#.*", "", line).replace(",", " ").split():
+            try:
+                chosen.append(feed.symbols.normalise(word))
+            except ConfigError as error:
+                raise ConfigError(f"{file}:{number}: {error}") from error
+    if not chosen:
+        raise ConfigError(f"--symbols @{file}: found no symbol, expected some")
+    return chosen
+
+
+def _channels(feed: Feed, asked: Sequence[str]) -> tuple[str, ...]:
+    table = feed.channel_table
+    common = {channel.common: name for name, channel in table.items() if channel.common}
+    names = []
+    always = [name for name, channel in table.items() if channel.always and channel.per_symbol]
+    for text in (*(asked or feed.default_channels), *always):
+        name = common.get(text.strip(), text.strip())  # type: ignore[call-overload]
+        if name not in table:
+            raise ConfigError(
+                f"{feed.name} has no channel {text!r}: expected {', '.join(filter(None, common))} or a name "
+                f"that `wsrec feeds show {feed.name}` lists"
+            )
+        names.append(name)
+    if len(names) == len(always):
+        raise ConfigError(f"{feed.name} has no default channels: say which with --channels")
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,217 @@
+"""What is looked at on an open connection now and then, beside the hot path: is anybody there, does it bring data.
+
+All of it reads counters that the hot path keeps anyway. Data are text and binary frames that are no pings; a server
+whose pings go on while its data stopped is silent all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+from wsrec import ipc
+from wsrec.host.clock import now
+from wsrec.plan.connections import ConnectionPlan
+from wsrec.receive.failure import NobodyThereError
+from wsrec.receive.hotpath import HotPath
+from wsrec.receive.producer import Producer
+from wsrec.receive.transport import Transport
+from wsrec.ring.events import EventKind
+from wsrec.wire import frames
+
+SAMPLE_SECONDS = 10.0
+# An eighth of what is waited for is how late it may be noticed
+_FINENESS = 8
+_OFTEN, _SELDOM = 0.02, 2.5
+# A feed that is silent everywhere is not connected to anew again and again
+_LONGEST_QUIET = 300.0
+# How long a connection may take to its first message, where its host has an address that may do better
+FIRST_MESSAGE = 30.0
+_ASK = struct.Struct("<Q")
+
+
+class Quiet:
+    """How long a connection may be silent: doubled each time that it was, up to minutes, and as planned once data came.
+
+    Where no silence is planned, one that has never brought anything is silent after `FIRST_MESSAGE` all the same, as
+    long as there is somewhere else to connect to: an address can answer the handshake and pings, and nobody behind it.
+    The same holds, wherever there is to connect to, for one that took over from one that had brought data and has
+    brought none itself (`expect`).
+
+    Args:
+        planned: seconds; None for ever.
+        elsewhere: whether the host has an address that has not failed, besides the one that is connected to.
+
+    """
+
+    def __init__(self, planned: float | None, elsewhere: Callable[[], bool] = lambda: False) -> None:
+        self._planned = planned
+        self._elsewhere = elsewhere
+        self._limit = FIRST_MESSAGE if planned is None else planned
+        self._ever = False
+        self._expected: float | None = None
+
+    def expect(self, seconds: float) -> None:
+        """A message is to come within these seconds, or `FIRST_MESSAGE`, even where no silence is planned."""
+        self._expected = max(seconds, FIRST_MESSAGE)
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds now; None for ever."""
+        if self._planned is None and self._expected is not None:
+            return self._expected
+        if self._planned is None and (self._ever or not self._elsewhere()):
+            return None
+        return self._limit
+
+    def silent(self) -> None:
+        """It was silent for the limit."""
+        self._limit = min(self._limit * 2, max(self._planned or 0.0, _LONGEST_QUIET))
+        if self._expected is not None:
+            self._expected = max(self._expected, min(self._expected * 2, _LONGEST_QUIET))
+
+    def came(self) -> None:
+        """It brought something, if only an answer."""
+        self._ever = True
+
+    def heard(self) -> None:
+        """It brought data."""
+        self._expected = None
+        if self._planned is not None:
+            self._limit = self._planned
+
+
+class Watch:
+    """Watches one open connection from its opening handshake to its end.
+
+    Args:
+        plan: what to hold it against.
+        hot: its hot path.
+        transport: its socket.
+        producer: takes the events.
+        quiet: how long it may be silent.
+        ask: sends a ping with this payload.
+        on_dead: told why nobody is there.
+        on_silent: told once that it is silent: why it should be replaced, and since when (monotonic, ns).
+        look_for_pings: finds those that came as messages by now, and tells `on_ping`.
+
+    Attributes:
+        controls: control frames received, and those of pings that came as messages; the connection counts them.
+        stalled: whether a full ring keeps the socket from being read; the connection tells.
+
+    """
+
+    def __init__(
+        self,
+        plan: ConnectionPlan,
+        hot: HotPath,
+        transport: Transport,
+        producer: Producer,
+        quiet: Quiet,
+        *,
+        ask: Callable[[bytes], None],
+        on_dead: Callable[[Exception], None],
+        on_silent: Callable[[str, int], None],
+        look_for_pings: Callable[[], None],
+    ) -> None:
+        self.controls = 0
+        self.stalled = False
+        self._plan = plan
+        self._hot = hot
+        self._transport = transport
+        self._producer = producer
+        self._quiet = quiet
+        self._ask = ask
+        self._on_dead = on_dead
+        self._on_silent = on_silent
+        self._look_for_pings = look_for_pings
+        self._alive_at = self._data_at = now()
+        self._data = 0
+        self._silent = False
+        self._answers_due = plan.answers_due
+        self._asked_at: int | None = None
+        self._ping_rtt: int | None = None
+        self._sampled_at = 0
+        waits = [FIRST_MESSAGE, plan.ask_after, plan.answer_within, *(() if plan.quiet is None else (plan.quiet,))]
+        self._interval = min(max(min(waits) / _FINENESS, _OFTEN), _SELDOM)
+
+    @property
+    def data(self) -> int:
+        """Frames of data that came."""
+        return self._hot.frames - self.controls
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last data, as of the last look."""
+        return (now() - self._data_at) / 1e9
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self._interval
+            await asyncio.sleep(self._interval)
+            # after a pause of this process, or of the reading, what waits in the socket is to be read first
+            self._look(paused=self.stalled or loop.time() - due > self._interval)
+
+    def on_ping(self, frames: int) -> None:
+        """Count the frames of a ping that came as a message."""
+        self.controls += frames
+
+    def on_control(self, opcode: int, payload: bytes) -> None:
+        """Count a control frame, and take the round trip from a pong to a ping of ours."""
+        self.controls += 1
+        if opcode == frames.PONG and self._asked_at is not None and payload == _ASK.pack(self._asked_at):
+            self._ping_rtt = self._hot.last_event - self._asked_at
+
+    def _look(self, *, paused: bool) -> None:
+        self._look_for_pings()
+        moment = now()
+        if paused:
+            self._alive_at = self._data_at = moment
+            self._asked_at = None
+        self._alive_at = max(self._alive_at, self._hot.last_event)
+        # less where a ping was looked at in the middle
+        before, self._data = self._data, self.data
+        if self._data > before:
+            self._data_at = max(self._data_at, self._hot.last_event)
+            self._quiet.came()
+            # what answers the subscriptions is no data yet
+            if self._data > self._answers_due:
+                self._quiet.heard()
+        self._look_for_life(moment)
+        self._look_for_data(moment)
+        if moment - self._sampled_at >= SAMPLE_SECONDS * 1e9:
+            self._sampled_at = moment
+            self._sample()
+
+    def _look_for_life(self, moment: int) -> None:
+        if self._asked_at is not None and self._alive_at > self._asked_at:
+            self._asked_at = None
+        idle = (moment - self._alive_at) / 1e9
+        if self._asked_at is None:
+            if idle >= self._plan.ask_after:
+                self._asked_at = moment
+                self._ask(_ASK.pack(moment))
+        elif (moment - self._asked_at) / 1e9 >= self._plan.answer_within:
+            self._on_dead(NobodyThereError(f"nothing came for {idle:.1f} s, and a ping was not answered"))
+
+    def _look_for_data(self, moment: int) -> None:
+        limit = self._quiet.limit
+        if limit is None or self._silent or (moment - self._data_at) / 1e9 < limit:
+            return
+        self._silent = True
+        self._quiet.silent()
+        self._producer.event(EventKind.SILENT, conn=self._plan.conn, monotonic_since=self._data_at, quiet_s=limit)
+        what = f"{self._plan.public_url} has brought no message for {limit:g} s"
+        cure = "if that is usual there, raise `quiet` of its channels"
+        if self._plan.quiet is None:
+            cure = "another connection is tried; if that is usual there, only the first ones are left so"
+        ipc.warn(what, cure, conn=self._plan.conn)
+        self._on_silent(f"no message for {limit:g} s", self._data_at)
+
+    def _sample(self) -> None:
+        found = self._transport.tcp_info()
+        if found is not None:
+            self._producer.event(EventKind.TCP, conn=self._plan.conn, **found._asdict(), ping_rtt_ns=self._ping_rtt)

@@ -1,0 +1,73 @@
+"""How fast one receiver may knock at a host: exchanges count attempts by address, and ban who knocks too often.
+
+All attempts of a receiver share one gate a host: first ones, further ones and replacements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from wsrec.plan.connections import Pace
+
+# Where a feed does not say what its exchange allows
+GENTLE = Pace(attempts=5, interval=1.0)
+
+
+class Gate:
+    """A token bucket that can be shut for a while.
+
+    Args:
+        pace: its size, and the time in which it fills.
+
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._turn = asyncio.Lock()
+        self._shut_until = 0.0
+        self._set(pace)
+        self._tokens = self._size
+        self._filled_at = self._loop.time()
+
+    def tighten(self, pace: Pace) -> None:
+        """Take the slower of the pace so far and this one: two feeds can share a host."""
+        if pace.attempts / pace.interval < self._rate:
+            self._set(pace)
+
+    def shut(self, seconds: float) -> None:
+        """Let nobody through for so long."""
+        self._shut_until = max(self._shut_until, self._loop.time() + seconds)
+
+    async def enter(self) -> None:
+        """Wait for one's turn to connect."""
+        async with self._turn:
+            while (wait := self._wait()) > 0:
+                await asyncio.sleep(wait)
+            self._tokens -= 1
+
+    def _wait(self) -> float:
+        moment = self._loop.time()
+        self._tokens = min(self._tokens + (moment - self._filled_at) * self._rate, self._size)
+        self._filled_at = moment
+        return max(self._shut_until - moment, (1 - self._tokens) / self._rate)
+
+    def _set(self, pace: Pace) -> None:
+        # a share of less than one attempt is one, more seldom
+        self._size = max(pace.attempts, 1.0)
+        self._rate = pace.attempts / pace.interval
+
+
+class Gates:
+    """The gates of one receiver, by host."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, Gate] = {}
+
+    def of(self, host: str, pace: Pace | None) -> Gate:
+        """The host's gate, no faster than `pace`."""
+        pace = pace or GENTLE
+        gate = self._gates.get(host)
+        if gate is None:
+            gate = self._gates[host] = Gate(pace)
+        gate.tighten(pace)
+        return gate

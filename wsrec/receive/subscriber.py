@@ -1,0 +1,148 @@
+"""What is said on an open connection of our own accord: subscriptions, again where asked for, and keep-alives."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from wsrec.feed.placeholders import Raw, fill, fill_when_sent
+from wsrec.plan.connections import Answer, ConnectionPlan, Subscription
+from wsrec.receive.producer import Producer
+from wsrec.ring.events import EventKind
+from wsrec.wire.control import Conversation, Sent
+
+# Ids of what is no subscription, whose answers are not waited for: above all that subscriptions have
+_FIRST_ID = 1_000_000
+# Ids of requests that came of a larger one, between those of the plan and those above
+_PART_ID = 500_000
+
+
+class _Again(NamedTuple):
+    """A subscription to send once more, because of `reason`, and what to send before it."""
+
+    subscription: Subscription
+    reason: str
+    undo: str | None
+
+
+class Speech:
+    """Sends what is planned, no faster than the exchange allows, and then whatever keeps the connection alive.
+
+    Once the connection closes nothing is sent any more, and nothing is told of as asked for.
+
+    Args:
+        plan: what to say.
+        conversation: makes frames of it.
+        producer: takes the events.
+        send: sends a frame.
+
+    Attributes:
+        said: whether the plan's subscriptions are sent.
+        kept_alive: keep-alive messages sent, each of which may be answered.
+
+    """
+
+    def __init__(
+        self,
+        plan: ConnectionPlan,
+        conversation: Conversation,
+        producer: Producer,
+        send: Callable[[Sent | None], None],
+    ) -> None:
+        self.said = False
+        self.kept_alive = 0
+        self._plan = plan
+        self._conversation = conversation
+        self._producer = producer
+        self._send = send
+        self._ids = itertools.count(_FIRST_ID)
+        self._part_ids = itertools.count(_PART_ID)
+        self._again: asyncio.Queue[_Again] = asyncio.Queue()
+
+    def ask_again(self, topics: Sequence[str], reason: str) -> None:
+        """Send the subscriptions that hold these topics once more, after what is to be sent before."""
+        wanted = set(topics)
+        for subscription in self._plan.subscriptions:
+            if wanted.intersection(subscription.topics):
+                self._again.put_nowait(_Again(subscription, reason, subscription.undo))
+
+    def divide(self, plan: ConnectionPlan, parts: Sequence[Subscription], reason: str) -> None:
+        """Send `parts` in the place of what was refused, and go on by the plan that has them."""
+        self._plan = plan
+        for part in parts:
+            # what was refused needs no undoing
+            self._again.put_nowait(_Again(part, reason, None))
+
+    def answer(self, answer: Answer, value: str) -> None:
+        """Send an answer at once, with `value` in the place of `{value}`."""
+        text = fill(fill_when_sent(fill(answer.text, {"id": next(self._ids)})), {"value": Raw(value)})
+        if answer.encoding == "text":
+            self._send(self._conversation.text(text))
+        else:
+            data = text.encode()
+            self._send(self._conversation.binary(gzip.compress(data) if answer.encoding == "gzip" else data))
+
+    async def run(self) -> None:
+        """Speak, until cancelled.
+
+        Raises:
+            OSError: the connection broke.
+
+        """
+        plan, loop = self._plan, asyncio.get_running_loop()
+        if plan.asked_by_url:
+            self._producer.event(EventKind.SUBSCRIBE, conn=plan.conn, topics=plan.asked_by_url)
+        await asyncio.sleep(plan.wait)
+        planned: tuple[str | Subscription, ...] = (*plan.first, *plan.subscriptions)
+        for index, said in enumerate(planned):
+            if index:
+                await asyncio.sleep(plan.send_interval)
+            if isinstance(said, Subscription):
+                self._subscribe(said)
+            else:
+                self._say(said)
+        self.said = True
+        last = loop.time() if planned else loop.time() - plan.send_interval
+        keep_alive = plan.keep_alive
+        due = None if keep_alive is None else loop.time() + keep_alive.every
+        while True:
+            again = await self._next(due)
+            await asyncio.sleep(last + plan.send_interval - loop.time())
+            last = loop.time()
+            if again is not None:
+                if again.undo is not None:
+                    self._say(again.undo)
+                    await asyncio.sleep(plan.send_interval)
+                    last = loop.time()
+                self._subscribe(again.subscription, again.reason)
+            elif keep_alive is not None:
+                if keep_alive.text is None:
+                    self._send(self._conversation.ping(b""))
+                else:
+                    self._say(keep_alive.text)
+                    self.kept_alive += 1
+                due = last + keep_alive.every
+
+    async def _next(self, due: float | None) -> _Again | None:
+        """The next subscription to send again; None once a keep-alive is due."""
+        try:
+            async with asyncio.timeout_at(due):
+                return await self._again.get()
+        except TimeoutError:
+            return None
+
+    def _subscribe(self, subscription: Subscription, reason: str | None = None) -> None:
+        if not self._conversation.is_open:
+            return
+        said = {} if reason is None else {"reason": reason}
+        self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, topics=subscription.topics, **said)
+        text = (
+            fill(subscription.text, {"id": next(self._part_ids)}) if "{id}" in subscription.text else subscription.text
+        )
+        self._send(self._conversation.text(fill_when_sent(text)))
+
+    def _say(self, text: str) -> None:
+        self._send(self._conversation.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))

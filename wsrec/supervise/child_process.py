@@ -1,0 +1,147 @@
+"""A child process as the supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from wsrec import parent_death
+from wsrec.child_environment import worker_environment
+from wsrec.ipc import (
+    FailedLine,
+    Line,
+    LogLine,
+    Order,
+    Renew,
+    RequestLine,
+    Resubscribe,
+    Settled,
+    SummaryLine,
+    encode_job,
+    encode_order,
+)
+
+_LINE_MAX = 64 << 20
+
+
+class Child:
+    """A receiver or a writer.
+
+    Args:
+        name: what to call it in messages.
+        module: the module to run.
+        on_log: called with each of its log lines.
+        on_request: called with what it asks of its receiver.
+        connects: whether it talks to exchanges.
+
+    Attributes:
+        name: what to call it in messages.
+        how: how it ended if not well, as the end of a sentence that begins with its name.
+        failed: its word about why it cannot go on, if it had one.
+        died: whether it ended without such a word: killed, or by a fault of its own.
+        summary: its last line, if it is a writer and finished.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        on_log: Callable[[LogLine], None],
+        on_request: Callable[[Renew | Resubscribe | Settled], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.how = ""
+        self.failed: FailedLine | None = None
+        self.died = False
+        self.summary: SummaryLine | None = None
+        self._module = module
+        self._on_log = on_log
+        self._on_request = on_request
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self, job: msgspec.Struct, descriptors: Sequence[int]) -> None:
+        """Start it, or after its end another, with its job and the shared memory that the job names.
+
+        Raises:
+            OSError: the system cannot start another process.
+
+        """
+        self.how, self.failed, self.died, self.summary = "", None, False, None
+        environment = worker_environment()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            self._module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=tuple(descriptors),
+            # the terminal's Ctrl-C and hang-up are for the supervisor, also while the child still imports
+            start_new_session=True,
+            env=parent_death.leashed(environment) if parent_death.is_leashed() else environment,
+            limit=_LINE_MAX,
+        )
+        self._write(encode_job(job))
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def wait(self) -> int:
+        """Wait for its end, all its lines read, and return its exit status (negative: the signal that ended it)."""
+        assert self._process is not None
+        assert self._reading is not None
+        await self._reading
+        status = await self._process.wait()
+        if status and self.failed is None:
+            self.how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            self.died = True
+            cure = "see what it said above; what was journalled is kept, and recovered by the next start"
+            self.failed = FailedLine(message=f"the {self.name} {self.how}", cure=cure)
+        elif self.failed is not None:
+            # a child does not know which of several it is
+            self.how = self.failed.message.removeprefix(f"the {self.name.partition(' ')[0]} ")
+        return status
+
+    def order(self, order: Order) -> None:
+        """Tell it what to do."""
+        self._write(encode_order(order))
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the one that was started last; 0 before that."""
+        return self._process.pid if self._process is not None else 0
+
+    def _write(self, data: bytes) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, RuntimeError):
+            self._process.stdin.write(data)
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while data := await self._process.stdout.readline():
+            try:
+                line: Line = msgspec.json.decode(data, type=Line)
+            except msgspec.DecodeError:
+                line = LogLine(level="warning", message=f"{self.name}: {data[:500]!r}")
+            match line:
+                case LogLine():
+                    self._on_log(line)
+                case FailedLine():
+                    self.failed = line
+                case SummaryLine():
+                    self.summary = line
+                case RequestLine():
+                    if self._on_request is not None:
+                        self._on_request(line.order)

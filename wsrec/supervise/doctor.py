@@ -1,0 +1,381 @@
+"""What this machine can do for a recording: each finding with what it means and, where there is one, the cure.
+
+Nothing is changed. What the files of /proc and /sys say is read below `root`; what only the kernel knows is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from math import inf
+from pathlib import Path
+
+import msgspec
+
+from wsrec.feed.schema import ConfigError
+from wsrec.host import clock, nic, privilege
+from wsrec.host.processor import (
+    DEEP_SLEEP_US,
+    ROOT,
+    Processor,
+    clock_source,
+    cpu_list,
+    interfaces,
+    interrupts_of,
+    move,
+    processor,
+    text,
+    throttled,
+)
+from wsrec.net.proxy import ProxyRules, parse_proxy
+from wsrec.receive import ktls, timestamping
+from wsrec.receive.implementation import CompiledHotPath
+from wsrec.supervise import memory
+from wsrec.units import size
+
+# linux/capability.h
+_CAP_NET_ADMIN, _CAP_IPC_LOCK, _CAP_SYS_NICE = 12, 14, 23
+# What a recording of few connections, and one of many, is taken for
+_FEW, _MANY = 10, 1000
+_DESCRIPTORS = 1024
+# Linux's own default; a burst that is larger waits at the exchange
+_RECEIVE_BUFFER = 6 << 20
+_CLOCK_READS = 10_000
+# ns; a clock that is read through the vDSO takes tens of ns, one that needs a system call hundreds
+_SLOW_CLOCK_NS = 250
+
+
+class State(StrEnum):
+    """How a finding stands."""
+
+    OK = "ok"
+    """nothing to do"""
+    HINT = "hint"
+    """it works, and could be better"""
+    ABSENT = "absent"
+    """this machine does not have it"""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Attributes:
+        subject: what it is about.
+        state: how it stands.
+        found: what was found.
+        meaning: what that means for a recording.
+        cure: the command or setting that would change it, None where nothing needs to or can.
+
+    """
+
+    subject: str
+    state: State
+    found: str
+    meaning: str
+    cure: str | None = None
+
+
+def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = ROOT) -> list[Finding]:
+    """Look at the machine; with `cpus` at these processors, with `names` at these network interfaces only.
+
+    Raises:
+        ConfigError: there is no such interface.
+
+    """
+    present = interfaces(root)
+    for name in names:
+        if not (root / "sys/class/net" / name).exists():
+            raise ConfigError(f"no network interface {name!r}; expected one of {', '.join(present) or 'none at all'}")
+    chosen = list(names) or present
+    return [
+        _hot_path(),
+        *_stage_1(chosen),
+        *_tls(),
+        _stage_clock(),
+        _clock(root),
+        *_processors(cpus, chosen, root),
+        _memory(root),
+        *_limits(root),
+        *_busy_poll(root),
+        _receive_buffer(root),
+        _proxies(),
+    ]
+
+
+def _proxies() -> Finding:
+    """What the environment says of proxies; an address without what may be secret in it."""
+    rules = ProxyRules.of_environment(os.environ)
+    if not rules.variables:
+        return Finding("proxy", State.OK, "none in the environment", "exchanges are connected to directly")
+    found, mistake = [], None
+    for name, address in sorted(rules.variables.values()):
+        try:
+            found.append(f"{name}={parse_proxy(address).public}")
+        except ValueError as error:
+            found.append(f"{name}=***")
+            mistake = f"{name}: {error}"
+    if rules.exempt:
+        found.append(f"but for {rules.exempt}")
+    words = "exchanges are connected to through it, this machine's own addresses are not; stage 1 is of its segments"
+    if mistake is None:
+        return Finding("proxy", State.OK, ", ".join(found), words)
+    return Finding("proxy", State.HINT, ", ".join(found), "nothing that it holds for can be recorded", mistake)
+
+
+def _hot_path() -> Finding:
+    if CompiledHotPath is None:
+        return Finding(
+            "hot path",
+            State.HINT,
+            "python",
+            "receiving a message takes 3 to 6 times as long as compiled",
+            "install a C compiler and the Python headers (`apt-get install gcc python3-dev`), then wsrec anew",
+        )
+    if os.environ.get("WSREC_PURE"):
+        return Finding("hot path", State.HINT, "python", "WSREC_PURE asks for it", "`unset WSREC_PURE`")
+    return Finding("hot path", State.OK, "compiled", "the quicker of the two")
+
+
+def _stage_1(names: Sequence[str]) -> Iterator[Finding]:
+    with socket.socket() as probe:
+        stamped = timestamping.enable(probe)
+    if not stamped:
+        yield Finding("stage 1: kernel", State.ABSENT, "no SO_TIMESTAMPING", "nic_time is null", "record on Linux")
+        return
+    yield Finding("stage 1: kernel", State.OK, "SO_TIMESTAMPING", "segments have the kernel's stamp at least")
+    for name in names:
+        yield stamping_of(name, nic.stamping(name))
+
+
+def stamping_of(name: str, found: nic.Stamping | None) -> Finding:
+    """What an interface's stamps are worth."""
+    subject = f"stage 1: {name}"
+    if found is None or not found.hardware:
+        words = "cannot be asked" if found is None else "software stamps only"
+        return Finding(subject, State.ABSENT, words, "stage 1 is the kernel's stamp, after the interrupt")
+    clock = "no PTP clock" if found.clock is None else f"/dev/ptp{found.clock}"
+    if not found.enabled:
+        cure = f"`hwstamp_ctl -i {name} -r 1`, and `phc2sys -s CLOCK_REALTIME -c {name} -O 0`"
+        return Finding(subject, State.HINT, f"hardware stamps, off, {clock}", "stage 1 is the kernel's stamp", cure)
+    return Finding(
+        subject,
+        State.OK,
+        f"hardware stamps, on, {clock}",
+        "stage 1 is the NIC's stamp, where its clock is within 1 s of the system's",
+    )
+
+
+def _tls() -> Iterator[Finding]:
+    best = "TLSv1.3" if ssl.HAS_TLSv1_3 else "TLSv1.2"
+    found = f"{ssl.OPENSSL_VERSION}, {best}"
+    yield Finding("--tls stamped", State.OK, found, "decrypted in user space, with stage 1")
+    yield Finding("--tls openssl", State.OK, found, "decrypted in user space, without stage 1")
+    refusal = ktls.unable()
+    if refusal is None:
+        yield Finding(
+            "--tls ktls", State.OK, found, "decrypted by the kernel where the server takes part, without stage 1"
+        )
+    else:
+        yield Finding("--tls ktls", State.ABSENT, refusal.reason, "stamped is used instead", refusal.cure)
+
+
+def _stage_clock() -> Finding:
+    refusal = clock.refusal()
+    if refusal is None:
+        return Finding("stages 2 to 6", State.OK, clock.TSC, "read from the time stamp counter, without a call")
+    return Finding("stages 2 to 6", State.HINT, f"{clock.MONOTONIC}: {refusal}", "a stamp takes twice as long")
+
+
+def _clock(root: Path) -> Finding:
+    source = clock_source(root) or "unknown"
+    began = time.perf_counter_ns()
+    for _ in range(_CLOCK_READS):
+        time.monotonic_ns()
+    cost = (time.perf_counter_ns() - began) // _CLOCK_READS
+    flags = (text(root / "proc/cpuinfo") or "").partition("flags")[2].partition("\n")[0].split()
+    invariant = [flag for flag in ("constant_tsc", "nonstop_tsc") if flag in flags]
+    found = ", ".join([source, *invariant, f"{cost} ns a read from Python"])
+    if cost < _SLOW_CLOCK_NS:
+        return Finding("clock", State.OK, found, "stages 2 to 6 are read without a system call")
+    available = text(root / "sys/devices/system/clocksource/clocksource0/available_clocksource") or ""
+    cure = "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource"
+    return Finding(
+        "clock",
+        State.HINT,
+        found,
+        "each of the six stamps takes long",
+        f"`{cure}`" if source != "tsc" and "tsc" in available.split() else None,
+    )
+
+
+def _processors(cpus: Sequence[int], names: Sequence[str], root: Path) -> Iterator[Finding]:
+    system = root / "sys/devices/system/cpu"
+    if not system.exists():
+        yield Finding("processors", State.ABSENT, sys.platform, "no receiver can be pinned", "record on Linux")
+        return
+    if not cpus:
+        isolated = text(system / "isolated")
+        online = text(system / "online") or "unknown"
+        if len(cpu_list(online)) == 1:
+            yield Finding("processors", State.HINT, online, "receiver and writer share it; do not busy-poll here")
+        elif isolated:
+            words = f"online {online}, isolated {isolated}"
+            yield Finding("processors", State.OK, words, f"record with --cpu {cpu_list(isolated)[0]}")
+        else:
+            yield Finding(
+                "processors",
+                State.HINT,
+                f"online {online}, none isolated",
+                "other processes delay a receiver, also a pinned one",
+                "boot with `isolcpus=N nohz_full=N`, record with `--cpu N`",
+            )
+    for cpu in cpus or cpu_list(text(system / "online")):
+        yield from _processor(processor(cpu, root), names, root, asked=bool(cpus))
+
+
+def _processor(found: Processor, names: Sequence[str], root: Path, *, asked: bool) -> Iterator[Finding]:
+    """One processor; unless it was asked for, only what every processor should have."""
+    cpu = f"processor {found.cpu}"
+    if asked:
+        yield _isolation(found)
+        if found.smt_siblings:
+            others = ", ".join(map(str, found.smt_siblings))
+            meaning = "what runs there takes from this one's speed"
+            cure = f"leave {others} idle, or `echo 0 > /sys/devices/system/cpu/cpu{found.smt_siblings[0]}/online`"
+            yield Finding(f"{cpu}: SMT", State.HINT, f"shares its core with {others}", meaning, cure)
+        else:
+            yield Finding(f"{cpu}: SMT", State.OK, "no sibling", "it has its core for itself, as far as Linux sees")
+        yield from (_interrupts(found, name, root) for name in names)
+    if found.governor is None:
+        if asked:
+            meaning = "the machine below, or the firmware, decides on its frequency"
+            yield Finding(f"{cpu}: frequency", State.ABSENT, "no governor", meaning)
+    elif found.governor == "performance":
+        yield Finding(f"{cpu}: frequency", State.OK, f"performance ({found.driver})", "its frequency stays up")
+    else:
+        meaning = "it stays slow" if found.slow else "it is slow when a message comes after a pause"
+        cure = f"`cpupower -c {found.cpu} frequency-set -g performance`"
+        yield Finding(f"{cpu}: frequency", State.HINT, f"{found.governor} ({found.driver})", meaning, cure)
+    if asked and found.wake_up_us is not None:
+        found_words = f"wakes up within {found.wake_up_us} us"
+        if found.wake_up_us > DEEP_SLEEP_US:
+            cure = f"`cpupower -c {found.cpu} idle-set -D {DEEP_SLEEP_US}`, or `--busy-poll`"
+            yield Finding(f"{cpu}: idle", State.HINT, found_words, "a message after a pause waits for that", cure)
+        else:
+            yield Finding(f"{cpu}: idle", State.OK, found_words, "no deep sleep, as far as Linux sees")
+
+
+def _isolation(found: Processor) -> Finding:
+    subject = f"processor {found.cpu}: isolation"
+    if found.isolated and found.nohz_full:
+        return Finding(subject, State.OK, "isolated, nohz_full", "only what is pinned here runs, without a tick")
+    if found.isolated:
+        cure = f"boot with `nohz_full={found.cpu}`"
+        return Finding(subject, State.HINT, "isolated", "the tick interrupts it up to 1,000 times a second", cure)
+    cure = f"boot with `isolcpus={found.cpu} nohz_full={found.cpu}`"
+    return Finding(subject, State.HINT, "not isolated", "other processes run here too and delay the receiver", cure)
+
+
+def _interrupts(found: Processor, name: str, root: Path) -> Finding:
+    subject = f"processor {found.cpu}: {name}"
+    landing = [interrupt for interrupt in interrupts_of(name, root) if found.cpu in interrupt.cpus]
+    if not landing:
+        return Finding(subject, State.OK, "no interrupts here", "the NIC does not interrupt the receiver")
+    names = ", ".join(f"{interrupt.number} ({interrupt.name})" for interrupt in landing)
+    return Finding(
+        subject, State.HINT, f"interrupts {names}", "they interrupt the receiver", move(landing[0], found.cpu)
+    )
+
+
+def _memory(root: Path) -> Finding:
+    few, many = (memory.need(count, over_tls=count).total for count in (_FEW, _MANY))
+    takes = f"a recording takes about {size(few)} with {_FEW} connections, {size(many)} with {_MANY:,}"
+    found = memory.available(root)
+    if found is None:
+        return Finding(
+            "memory", State.ABSENT, "not told", f"{takes}; nothing warns where it runs out", "record on Linux"
+        )
+    words = f"{size(found.bytes)} left to {found.where}"
+    if found.bytes >= many:
+        return Finding("memory", State.OK, words, takes)
+    return Finding("memory", State.HINT, words, takes, memory.CURE)
+
+
+def _limits(root: Path) -> Iterator[Finding]:
+    if text(root / "proc/self/limits") is None:
+        yield Finding("limits", State.ABSENT, sys.platform, "memory is not locked", "record on Linux")
+        return
+    locked, found = _allowance("Max locked memory", _CAP_IPC_LOCK, "CAP_IPC_LOCK", root)
+    few, many = (memory.need(count, over_tls=count).locked for count in (_FEW, _MANY))
+    if locked >= many:
+        yield Finding("locked memory", State.OK, found, "no page of a receiver is swapped out")
+    else:
+        meaning = f"pages of a receiver may be swapped out: it has {size(few)} with {_FEW} connections, "
+        meaning += f"{size(many)} with {_MANY:,}"
+        cure = "CAP_IPC_LOCK, `ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit"
+        yield Finding("locked memory", State.HINT, f"{found} bytes", meaning, cure)
+    priority, found = _allowance("Max realtime priority", _CAP_SYS_NICE, "CAP_SYS_NICE", root)
+    if priority >= 1:
+        yield Finding("--rt-priority", State.OK, found, "a receiver can run before all ordinary processes")
+    else:
+        cure = "CAP_SYS_NICE, `ulimit -r 99`, or LimitRTPRIO=99 in a systemd unit"
+        yield Finding("--rt-priority", State.HINT, found, "it would be refused", cure)
+    files, found = _allowance("Max open files", None, "", root)
+    if files >= _DESCRIPTORS:
+        yield Finding("descriptors", State.OK, found, "a connection takes two in its receiver")
+    else:
+        cure = f"`ulimit -n {_DESCRIPTORS}`, or LimitNOFILE={_DESCRIPTORS} in a systemd unit"
+        yield Finding("descriptors", State.HINT, found, "a connection takes two in its receiver", cure)
+
+
+def _busy_poll(root: Path) -> Iterator[Finding]:
+    with socket.socket() as probe:
+        refusal = privilege.busy_poll(probe)
+    if refusal is None:
+        yield Finding("--busy-poll", State.OK, "SO_BUSY_POLL", "a read polls the NIC's queue too, where its driver can")
+    else:
+        meaning = "busy-poll works, but new segments wait for the NIC's interrupt"
+        yield Finding("--busy-poll", State.HINT, f"{refusal.what}: {refusal.reason}", meaning, refusal.cure)
+    if throttled(root):
+        yield Finding(
+            "--busy-poll, --rt-priority",
+            State.HINT,
+            f"kernel.sched_rt_runtime_us={text(root / 'proc/sys/kernel/sched_rt_runtime_us')}",
+            "together they are stopped for a part of every second",
+            "`sysctl kernel.sched_rt_runtime_us=-1`",
+        )
+
+
+def _receive_buffer(root: Path) -> Finding:
+    subject, listed = "receive buffer", (text(root / "proc/sys/net/ipv4/tcp_rmem") or "").split()
+    most = text(root / "proc/sys/net/core/rmem_max") or "unknown"
+    if len(listed) != 3:
+        return Finding(subject, State.ABSENT, "no net.ipv4.tcp_rmem", "the system decides how much may wait in TCP")
+    found = f"net.ipv4.tcp_rmem {' '.join(listed)}, net.core.rmem_max {most}"
+    if int(listed[2]) >= _RECEIVE_BUFFER:
+        return Finding(subject, State.OK, found, "what may wait in TCP of each connection grows to the third of them")
+    cure = f'`sysctl net.ipv4.tcp_rmem="{listed[0]} {listed[1]} {_RECEIVE_BUFFER}"`'
+    return Finding(subject, State.HINT, found, "a burst that is larger than the third waits at the exchange", cure)
+
+
+def _allowance(name: str, capability: int | None, word: str, root: Path) -> tuple[float, str]:
+    """A soft limit of this process, infinite for unlimited or where a capability lifts it; and in words."""
+    if capability is not None and _capable(capability, root):
+        return inf, word
+    for line in (text(root / "proc/self/limits") or "").splitlines():
+        if line.startswith(name):
+            soft = line.removeprefix(name).split()[0]
+            return (float(soft), f"limit {soft}") if soft.isdigit() else (inf, soft)
+    return inf, "no limit"
+
+
+def _capable(capability: int, root: Path) -> bool:
+    for line in (text(root / "proc/self/status") or "").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> capability & 1)
+    return False

@@ -1,0 +1,150 @@
+"""What a recording takes of memory, before it is started: how large its rings are, and whether there is enough.
+
+The rings of all connections share a budget. A few connections have rings of 8 MiB, whose pages are there before a
+message needs one; with more connections each has a smaller one, whose pages come as it is used for the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from wsrec.host.processor import ROOT, text
+from wsrec.plan.connections import ConnectionPlan
+from wsrec.ring.bytering import DEFAULT_CAPACITY
+from wsrec.units import size
+
+# bytes of all connections' rings together, where nobody says how large each is; but none is smaller than that
+BUDGET = 256 << 20
+_LEAST = 128 << 10
+# measured (docs/performance.md): bytes of each process with the rings that all of them share left out, and what each
+# connection adds to them
+_SUPERVISOR = 45 << 20
+_RECEIVER, _RECEIVER_CONNECTION, _RECEIVER_TLS = 40 << 20, 32 << 10, 45 << 10
+_WRITER, _WRITER_CONNECTION = 140 << 20, 24 << 10
+# a receiver's code, stacks and slots as the limit of locked memory counts them
+_LOCKED_BESIDE = 256 << 20
+
+CURE = "give the machine or the cgroup more memory, record fewer connections (--shard), or choose a smaller --ring-size"
+
+
+def ring_size(asked: int | None, connections: int) -> int:
+    """Bytes of each connection's ring: as `asked` for, or what the budget has for so many connections."""
+    if asked is not None:
+        return asked
+    share = BUDGET // max(connections, 1)
+    return min(max(1 << (share.bit_length() - 1), _LEAST), DEFAULT_CAPACITY)
+
+
+def is_populated(asked: int | None, connections: int) -> bool:
+    """Whether the rings' pages are brought in at once."""
+    return asked is not None or ring_size(asked, connections) == DEFAULT_CAPACITY
+
+
+class Need(NamedTuple):
+    """What a recording takes, bytes; what stands by is left out, which takes nothing before it is used.
+
+    Attributes:
+        connections: how many there are.
+        ring: ring of each.
+        rings: all of them, once each was full; idle ones may take less.
+        receivers, writers, supervisor: the processes beside the rings.
+
+    """
+
+    connections: int
+    ring: int
+    rings: int
+    receivers: int
+    writers: int
+    supervisor: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.rings + self.receivers + self.writers + self.supervisor
+
+    @property
+    def locked(self) -> int:
+        """What a receiver of them all has locked, as RLIMIT_MEMLOCK counts it: its whole address space."""
+        return 2 * self.rings + self.receivers + _LOCKED_BESIDE
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"about {size(self.total)}: rings {size(self.rings)} ({self.connections:,} of {self.ring >> 10:,} KiB), "
+            f"receiver {size(self.receivers)}, writer {size(self.writers)}, supervisor {size(self.supervisor)}"
+        )
+
+
+def need(connections: int, *, over_tls: int, receivers: int = 1, asked: int | None = None) -> Need:
+    """What so many connections take, of which some are over TLS, with rings as `asked` for."""
+    ring = ring_size(asked, connections)
+    return Need(
+        connections,
+        ring,
+        connections * ring,
+        receivers * _RECEIVER + connections * _RECEIVER_CONNECTION + over_tls * _RECEIVER_TLS,
+        receivers * _WRITER + connections * _WRITER_CONNECTION,
+        _SUPERVISOR,
+    )
+
+
+def need_of(plans: Sequence[ConnectionPlan], *, receivers: int = 1, asked: int | None = None) -> Need:
+    """What the planned connections take."""
+    over_tls = sum(one.url.startswith("wss:") for one in plans)
+    return need(len(plans), over_tls=over_tls, receivers=receivers, asked=asked)
+
+
+class Available(NamedTuple):
+    """Memory that is to be had, and where that is bounded."""
+
+    bytes: int
+    where: str
+
+
+def available(root: Path = ROOT) -> Available | None:
+    """What the machine and this process's cgroups still have; None where the system does not tell."""
+    return min((*_of_machine(root), *_of_cgroups(root)), default=None)
+
+
+def shortage(needed: Need, root: Path = ROOT) -> str | None:
+    """What is wrong where a recording would take more than there is; None where it suffices."""
+    found = available(root)
+    if found is None or needed.total <= found.bytes:
+        return None
+    return f"this recording can take {needed}; {found.where} has {size(found.bytes)} left"
+
+
+def _of_machine(root: Path) -> Iterator[Available]:
+    for line in (text(root / "proc/meminfo") or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            yield Available(int(line.split()[1]) << 10, "the machine")
+
+
+def _of_cgroups(root: Path) -> Iterator[Available]:
+    """Each group with a limit, from this process's own up (cgroups(7)): version 2, and the memory controller of 1."""
+    for line in (text(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = top / path.strip("/")
+        while True:
+            yield from _of_cgroup(group, *names)
+            if group in (top, group.parent):
+                break
+            group = group.parent
+
+
+def _of_cgroup(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[Available]:
+    limited, used = text(group / limit) or "", text(group / usage) or ""
+    if limited.isdigit() and used.isdigit():
+        statistics = dict(line.split(" ", 1) for line in (text(group / "memory.stat") or "").splitlines())
+        left = int(limited) - int(used) + int(statistics.get(reclaimable, 0))
+        yield Available(max(left, 0), f"the cgroup ({group / limit})")

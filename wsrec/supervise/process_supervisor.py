@@ -1,0 +1,276 @@
+"""Keeps a child of the supervisor alive: starts it again where it died or hangs, and gives up where that is in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from wsrec.ipc import FailedLine, LogLine, Stop
+from wsrec.receive.backoff import Backoff
+from wsrec.supervise.child_process import Child
+
+_LOOK_SECONDS = 1.0
+# So many looks in a row without a sign of life are a hung child. Looks are counted, not seconds: where the whole
+# machine was paused, nobody looked
+LOOKS = 10
+# before its first heartbeat it may have to wait for a disk that loads its modules
+_LOOKS_STARTING = 6 * LOOKS
+# one that uses the processor may come round yet, with a thousand connections on a machine that has much to do; one
+# that spins for ever does not
+_LOOKS_BUSY = 6 * LOOKS
+# who waits for the end waits for so many looks at one whose heart beats until its end
+_LOOKS_FINISHING = 3
+# More deaths than this, with less than so much life between them, and starting it again does not help
+STORM_DEATHS = 5
+_STORM_SECONDS = 60.0
+
+
+class Death(NamedTuple):
+    """How a child ended that is started again.
+
+    Attributes:
+        how: the end of a sentence that begins with its name.
+        pid: its process.
+        after_ns: time since its last heartbeat was seen.
+        restarts: how often it is started again, with this time.
+
+    """
+
+    how: str
+    pid: int
+    after_ns: int
+    restarts: int
+
+
+class Keeper:
+    """One child through all its lives.
+
+    Args:
+        child: the child.
+        start: starts it, after a death or (None) for the first time.
+        heartbeat: the number by which it tells that it is alive, in shared memory: it changes.
+        beats_to_the_end: whether its heartbeat goes on while it finishes. Where it does not, using the processor is a
+            sign of life then.
+        held: whether it waits for something that killing it would not cure.
+        on_log: called with each line for the operator.
+        costs: what a death of it costs, for the operator.
+
+    Attributes:
+        restarts: how often it was started again.
+        failed: why it ended for good; None where it did what it was there for, or was not to be started again.
+        died: whether it ended without having said its last words.
+        gave_up: whether it died too often.
+
+    """
+
+    def __init__(
+        self,
+        child: Child,
+        start: Callable[[Death | None], Awaitable[None]],
+        *,
+        heartbeat: Callable[[], int],
+        beats_to_the_end: bool,
+        held: Callable[[], bool],
+        on_log: Callable[[LogLine], None],
+        costs: str,
+    ) -> None:
+        self.child = child
+        self.restarts = 0
+        self.failed: FailedLine | None = None
+        self.died = False
+        self.gave_up = False
+        self._start = start
+        self._heartbeat = heartbeat
+        self._beats_to_the_end = beats_to_the_end
+        self._held = held
+        self._on_log = on_log
+        self._costs = costs
+        self._how = ""
+        self._seen = 0
+        self._beat_at = 0.0
+        self._lives: deque[float] = deque(maxlen=STORM_DEATHS + 1)
+        self._backoff = Backoff()
+        self._finishing: Stop | None = None
+        self._finish_again = False
+        self._abandoned = False
+        self._hurry = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start it for the first time.
+
+        Raises:
+            OSError: the system cannot start another process.
+
+        """
+        self._seen = self._heartbeat()
+        await self._start(None)
+
+    async def run(self) -> None:
+        """Wait until it has ended for good, and start it again until then."""
+        child, name = self.child, self.child.name
+        while True:
+            lived = await self._live()
+            self.failed = child.failed
+            self.died = child.died or (child.failed is not None and child.failed.again)
+            if not self.died or self._is_enough():
+                return
+            wait = self._wait_after(lived)
+            if wait is None:
+                self._give_up()
+                return
+            when = "at once" if not wait else f"in {wait:.1f} s"
+            self._on_log(
+                LogLine(level="warning", message=f"the {name} {self._how}; started again {when}; {self._costs}")
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), wait)
+            # who asked for the end meanwhile misses nothing but what the death has cost
+            self.failed = None
+            if self._is_enough():
+                return
+            await self._start_again()
+
+    def finish(self, order: Stop, *, again: bool) -> None:
+        """Have it finish.
+
+        Args:
+            order: what it is told.
+            again: whether one that dies meanwhile, or waits to be started again, is started for that.
+
+        """
+        self._finishing, self._finish_again = order, again
+        self._hurry.set()
+        self.child.order(order)
+
+    def abandon(self) -> None:
+        """End it at once and for good."""
+        self._abandoned = True
+        self._hurry.set()
+        self.child.kill()
+
+    def _is_enough(self) -> bool:
+        return self._abandoned or (self._finishing is not None and not self._finish_again)
+
+    async def _start_again(self) -> None:
+        self.restarts += 1
+        after = int((time.monotonic() - self._beat_at) * 1e9)
+        self._seen = self._heartbeat()
+        try:
+            await self._start(Death(self._how, self.child.pid, after, self.restarts))
+        except OSError as error:
+            # told as the next death of it
+            self.child.failed = FailedLine(message=f"the {self.child.name} could not be started: {error}", again=True)
+        if self._abandoned:
+            self.child.kill()
+        elif self._finishing is not None:
+            self.child.order(self._finishing)
+
+    async def _live(self) -> float:
+        """Wait for the end of one life, and bring it about if it hangs; how long (s) there were signs of life."""
+        began = self._beat_at = last_sign = time.monotonic()
+        ended = asyncio.ensure_future(self.child.wait())
+        beat, worked = self._seen, 0
+        # of the looks without a sign of life those without work
+        looks, idle, hung, told = 0, 0, False, False
+        try:
+            while not (await asyncio.wait((ended,), timeout=_LOOK_SECONDS))[0]:
+                work = work_of(self.child.pid)
+                quiet = self._heartbeat() == beat
+                if not quiet:
+                    beat, self._beat_at = self._heartbeat(), time.monotonic()
+                # it imports, or brings home what another has left, or finishes: there is no beat, and yet it works
+                starting = beat == self._seen
+                works, worked = work.worked != worked, work.worked
+                beatless = starting or (self._finishing is not None and not self._beats_to_the_end)
+                if not quiet or (beatless and works):
+                    looks, idle, told, last_sign = 0, 0, False, time.monotonic()
+                    continue
+                looks, idle = looks + 1, idle + (not works)
+                if hung:
+                    continue
+                if self._finishing is not None and not beatless:
+                    if looks < _LOOKS_FINISHING:
+                        continue
+                elif idle < (_LOOKS_STARTING if starting else LOOKS) and looks < _LOOKS_BUSY:
+                    if looks >= LOOKS and works and not starting and not told:
+                        self._tell_busy()
+                        told = True
+                    continue
+                if work.held or self._held():
+                    if not told:
+                        self._tell_held()
+                    told = True
+                    continue
+                hung = True
+                self.child.kill()
+                if self._finishing is not None:
+                    self._tell_killed(looks)
+            await ended
+        finally:
+            ended.cancel()
+        self._how = f"gave no sign of life for {looks * _LOOK_SECONDS:.0f} s and was killed" if hung else self.child.how
+        return last_sign - began if hung else time.monotonic() - began
+
+    def _wait_after(self, lived: float) -> float | None:
+        """How long (s) to wait before it is started again; None where it died too often."""
+        if lived >= _STORM_SECONDS:
+            self._lives.clear()
+            self._backoff.reset()
+        self._lives.append(lived)
+        # the time that the first of them had lived before does not count
+        between = sum(self._lives) - self._lives[0]
+        if len(self._lives) > STORM_DEATHS and between < _STORM_SECONDS:
+            return None
+        return 0.0 if len(self._lives) == 1 else self._backoff.next()
+
+    def _give_up(self) -> None:
+        self.gave_up = True
+        name, last = self.child.name, self.child.failed
+        message = f"the {name} died {len(self._lives)} times within {_STORM_SECONDS:.0f} s of work; "
+        message += f"the last time it {self._how}: given up"
+        cure = "see what it said above, and `dmesg` for memory that ran out; what was journalled is kept"
+        if last is not None and not self.child.died and last.cure:
+            cure = f"{last.cure}; what was journalled is kept"
+        self.failed = FailedLine(message=message, cure=cure)
+
+    def _tell_busy(self) -> None:
+        message = f"the {self.child.name} has given no sign of life for {LOOKS * _LOOK_SECONDS:.0f} s, but it works: "
+        message += f"it has until {_LOOKS_BUSY * _LOOK_SECONDS:.0f} s"
+        cure = "where that happens again, record fewer connections here, or with more receivers (--cpu 2,3)"
+        self._on_log(LogLine(level="warning", message=message, cure=cure))
+
+    def _tell_killed(self, looks: int) -> None:
+        message = (
+            f"the {self.child.name} gave no sign of life for {looks * _LOOK_SECONDS:.0f} s when it was to finish, "
+        )
+        message += "and was killed; what was received is kept"
+        self._on_log(LogLine(level="warning", message=message))
+
+    def _tell_held(self) -> None:
+        message = f"the {self.child.name} does not answer: it waits for the disk, or for a network store"
+        cure = "see to the disk; it goes on by itself, and what comes meanwhile waits in the rings and at the exchange"
+        self._on_log(LogLine(level="error", message=message, cure=cure))
+
+
+class Work(NamedTuple):
+    """What the kernel tells of a process: CPU time (ticks), and whether a thread waits for a device (state D)."""
+
+    worked: int
+    held: bool
+
+
+def work_of(pid: int) -> Work:
+    """Read that from /proc/PID/task/*/stat (proc_pid_stat(5)); nothing worked and nothing held where there is none."""
+    worked, held = 0, False
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # the name before it is in brackets and may have any character
+            state, *numbers = path.read_text().rpartition(")")[2].split()
+            worked += int(numbers[10]) + int(numbers[11])
+            held = held or state == "D"
+    return Work(worked, held)

@@ -1,0 +1,205 @@
+"""`wsrec record` as a function: targets in, outcome out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvloop
+
+from wsrec.feed.schema import ConfigError, Socket
+from wsrec.feed.shard import Shard
+from wsrec.format.lock import OutputLock
+from wsrec.ipc import LogLine
+from wsrec.plan.connections import ConnectionPlan, plan, standbys
+from wsrec.plan.target import Target, Wanted, resolve_all
+from wsrec.replay.demo import demo_exchange
+from wsrec.supervise import memory
+from wsrec.supervise.live import View
+from wsrec.supervise.outcome import Outcome
+from wsrec.supervise.supervisor import RecordOptions, Supervisor
+from wsrec.supervise.takeover import bring_home, take_over
+
+DEMO = "demo"
+_DEMO_FEED = "binance-usdm"
+# of a child or of the supervisor: standard streams, pipes, the event loop, files, libraries
+_DESCRIPTORS_BESIDE = 64
+
+
+def record(
+    wanted: Sequence[Wanted],
+    options: RecordOptions,
+    *,
+    view: View,
+    shard: Shard | None = None,
+) -> Outcome:
+    """Record what is `wanted` into `options.out` and return what it came to.
+
+    Args:
+        wanted: catalogue feeds, YAML files, URLs, or `demo`.
+        options: how to record.
+        view: shows what happens.
+        shard: which share of the symbols to record.
+
+    Raises:
+        ConfigError: a target or an option cannot be used.
+        OutputLockedError: another recorder holds the output folder.
+        OSError: the output folder cannot be written, or no process or memory is to be had.
+        wsrec.replay.demo.DemoError: the demo exchange did not start.
+
+    """
+    check_cpus((*options.cpus, *(() if options.writer_cpu is None else (options.writer_cpu,))))
+    if options.busy_poll and options.writer_cpu in options.cpus:
+        raise ConfigError(
+            f"--writer-cpu {options.writer_cpu}: a receiver busy-polls there; choose another, or leave it out"
+        )
+    if options.ca_file is not None and not options.ca_file.is_file():
+        raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
+    with _resolved(wanted, options, shard) as (chosen, options):
+        plans = plan(chosen, proxies=options.proxies)
+        if not plans:
+            raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
+        check_descriptors(plans, max(len(options.cpus), 1))
+        with OutputLock(options.out, takeover=options.takeover) as lock:
+            check_writable(options.out)
+            needed = memory.need_of(plans, receivers=max(len(options.cpus), 1), asked=options.ring_size)
+            if (short := memory.shortage(needed)) is not None:
+                view.log(LogLine(level="warning", message=short, cure=memory.CURE))
+            for target in chosen:
+                if target.listed is not None:
+                    view.log(LogLine(level="info", message=f"{target.feed.name}: {target.listed}"))
+            for message in proxies_told(plans):
+                view.log(LogLine(level="info", message=message))
+            if lock.held:
+                bring_home(options.out, view.log, [])
+            return uvloop.run(_run(chosen, plans, options, view, lock))
+
+
+async def _run(
+    chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: OutputLock
+) -> Outcome:
+    names = shown_names(plans)
+    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock.fds)
+    beside = [asyncio.ensure_future(view.follow(supervisor))]
+    if not lock.held:
+        beside.append(asyncio.ensure_future(take_over(supervisor, lock, view.log)))
+    try:
+        return await supervisor.run()
+    finally:
+        for task in beside:
+            task.cancel()
+        for task in beside:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
+    """What the targets of these connections are called: a bare URL by itself, with its name where others look alike."""
+    urls = [plan.public_url for plan in plans if not plan.topics]
+    return tuple(
+        dict.fromkeys(
+            plan.feed
+            if plan.topics
+            else plan.public_url
+            if urls.count(plan.public_url) == 1
+            else f"{plan.feed}={plan.public_url}"
+            for plan in plans
+        )
+    )
+
+
+def proxies_told(plans: Sequence[ConnectionPlan]) -> list[str]:
+    """Which proxies these connections go through, and what the environment says in vain; a line each."""
+    through: dict[str, list[str]] = {}
+    lines = []
+    for one in plans:
+        if (proxy := one.proxy) is not None:
+            through.setdefault(f"through the proxy {proxy.public} ({proxy.source})", []).append(one.feed)
+        elif (name := one.proxies.passed_over(one.url)) is not None and one.feed != DEMO:
+            host = urlsplit(one.url).hostname
+            lines.append(f"{host} is this machine: {name} does not hold for it, --proxy would")
+    lines += [
+        f"{', '.join(dict.fromkeys(feeds))}: {how}; the stamps of stage 1 are of its segments"
+        for how, feeds in through.items()
+    ]
+    return list(dict.fromkeys(lines))
+
+
+@contextlib.contextmanager
+def _resolved(
+    wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None
+) -> Iterator[tuple[list[Target], RecordOptions]]:
+    """The targets, and for `demo` an exchange that runs meanwhile."""
+    if all(each.target != DEMO for each in wanted):
+        yield resolve_all(wanted, shard, options.proxies), options
+        return
+    if len(wanted) > 1 or options.ca_file is not None:
+        raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
+    target = replace(wanted[0], target=_DEMO_FEED).resolved(shard)
+    with demo_exchange() as endpoint:
+        sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
+        feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
+        assert endpoint.ca_file is not None
+        yield [replace(target, feed=feed)], replace(options, ca_file=Path(endpoint.ca_file))
+
+
+def check_cpus(cpus: Sequence[int]) -> None:
+    """Make sure that this process may run on each of `cpus`.
+
+    Raises:
+        ConfigError: it may not; the text lists those that it may.
+
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return
+    allowed = os.sched_getaffinity(0)
+    for cpu in cpus:
+        if cpu not in allowed:
+            listed = ", ".join(map(str, sorted(allowed)))
+            raise ConfigError(f"processor {cpu} is not one that wsrec may use here; expected one of {listed}")
+
+
+def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
+    """Make sure that this process and its children can open what the connections need; the soft limit is raised for it.
+
+    Raises:
+        ConfigError: the hard limit (RLIMIT_NOFILE, getrlimit(2)) does not suffice.
+
+    """
+    # each ring's memory is here twice, as it came and as it is mapped, and in the receiver there is the socket too,
+    # and another one while two addresses are tried side by side; what stands by has a ring of its own, and connects so
+    spare = len(standbys(plans))
+    share = -(-len(plans) // receivers)
+    here = 2 * (len(plans) + spare) + 16 * receivers
+    in_receiver = 4 * share + 3 * min(spare, share)
+    feeds = len({plan.feed for plan in plans})
+    needed = _DESCRIPTORS_BESIDE + max(here, in_receiver) + 4 * feeds
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigError(
+            f"the planned connections ({len(plans)}) need {needed} file descriptors, and this process may open {hard}: "
+            f"raise the limit (`ulimit -n {needed}`, LimitNOFILE={needed} in a systemd unit), "
+            "or record fewer --symbols or --channels"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else hard, hard))
+
+
+def check_writable(out: Path) -> None:
+    """Make sure that files can be made in the output folder.
+
+    Raises:
+        OSError: they cannot.
+
+    """
+    probe = out / ".wsrec" / f"probe-{secrets.token_hex(8)}"
+    probe.touch(exist_ok=False)
+    probe.unlink()

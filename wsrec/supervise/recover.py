@@ -1,0 +1,134 @@
+"""`wsrec recover` as a function: what `wsrec record` does before it records, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+
+from wsrec.format import manifest
+from wsrec.format.capture import EXIT_UNREADABLE, UnreadableError
+from wsrec.format.lock import OutputLock
+from wsrec.ring.events import EventKind
+from wsrec.writer.recovery import recover
+
+
+class LostInterval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """Time in which nothing was recorded.
+
+    Attributes:
+        start, end: ns since the epoch.
+        from_evidence, to_evidence: what they are known from.
+        bound: `exact`, or `upper` where it may have been shorter.
+
+    """
+
+    start: int
+    end: int
+    from_evidence: str
+    to_evidence: str
+    bound: str
+
+
+class RecoveredSession(msgspec.Struct, frozen=True, kw_only=True):
+    """One session that was recovered.
+
+    Attributes:
+        session: its id.
+        rows: that came out of its journals.
+        torn: journals that ended in the middle of a batch; what of them could not be read is set aside.
+        lost: from the last message that was journalled until the recorder had ended; null where found out before.
+        files: the manifest's lines of the files that were made.
+
+    """
+
+    session: str
+    rows: int
+    torn: tuple[str, ...]
+    lost: LostInterval | None
+    files: tuple[manifest.ManifestLine, ...]
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recovery came to.
+
+    Attributes:
+        status: exit status.
+        out: the output folder.
+        sessions: that were recovered.
+        failures: what could not be, with the cure.
+
+    """
+
+    status: int
+    out: str
+    sessions: tuple[RecoveredSession, ...]
+    failures: tuple[str, ...]
+
+
+def recover_folder(out: Path) -> Recovery:
+    """Recover every session that was interrupted in an output folder. May be killed and called again.
+
+    Raises:
+        OutputLockedError: a recorder holds the folder.
+        FileNotFoundError: nothing was ever recorded there.
+        UnreadableError: it cannot be read.
+        OSError: it cannot be written.
+        msgspec.ValidationError: the manifest has a line of another version.
+
+    """
+    if not (out / ".wsrec").is_dir():
+        raise FileNotFoundError(f"{out}: nothing was recorded into this folder (it has no .wsrec)")
+    try:
+        next((out / ".wsrec").iterdir(), None)
+    except OSError as error:
+        raise UnreadableError(out / ".wsrec", error) from error
+    failures: list[str] = []
+    unreadable: list[UnreadableError] = []
+    with OutputLock(out):
+        try:
+            before = len(manifest.read(out))
+        except OSError as error:
+            raise UnreadableError(manifest.manifest_path(out), error) from error
+        recovered = recover(out, failures.append, on_unreadable=unreadable.append)
+        landed = manifest.read(out)[before:]
+    sessions = []
+    for session in recovered:
+        files = tuple(line for line in landed if line.session == session.session)
+        told = [event for line in files for event in _told(out, line)]
+        torn = {detail["journal"] for kind, detail in told if kind == EventKind.RECOVERED and detail["torn"]}
+        lost = [detail for kind, detail in told if kind == EventKind.LOST_INTERVAL and "duration_ns" in detail]
+        interval = _interval(lost[-1]) if lost else None
+        sessions.append(
+            RecoveredSession(
+                session=session.session, rows=session.rows, torn=tuple(sorted(torn)), lost=interval, files=files
+            )
+        )
+    status = 1 if failures else EXIT_UNREADABLE if unreadable else 0
+    failures += map(str, unreadable)
+    return Recovery(status=status, out=str(out), sessions=tuple(sessions), failures=tuple(failures))
+
+
+def _interval(detail: dict[str, Any]) -> LostInterval:
+    return LostInterval(
+        start=detail["from"],
+        end=detail["to"],
+        from_evidence=detail["from_evidence"],
+        to_evidence=detail["to_evidence"],
+        bound=detail["bound"],
+    )
+
+
+def _told(out: Path, line: manifest.ManifestLine) -> list[tuple[str, dict[str, Any]]]:
+    """What the events of a file that was just made tell of its recovery, in order of time."""
+    if line.events_path is None:
+        return []
+    rows = pq.ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()
+    kinds = (EventKind.RECOVERED, EventKind.LOST_INTERVAL)
+    return [
+        (row["kind"], msgspec.json.decode(row["detail"]))
+        for row in rows
+        if row["kind"] in kinds and row["conn"] is None
+    ]

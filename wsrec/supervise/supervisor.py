@@ -1,0 +1,632 @@
+"""The supervisor: makes the shared memory, starts a receiver and a writer a processor, and brings them to a good end.
+
+It never touches message data. What it knows of the recording it reads from the status pages and the children's lines.
+A child that dies or hangs is started again (`keeper`) and goes on with the shared memory, which outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from msgspec.structs import replace
+
+from wsrec.feed.schema import Feed
+from wsrec.format import claim, heartbeat
+from wsrec.format.heartbeat import Heartbeat
+from wsrec.ipc import FailedLine, LogLine, Renew, Resubscribe, Settled, Stop, SummaryLine
+from wsrec.net.proxy import DIRECT, ProxyRules
+from wsrec.plan.connections import ConnectionPlan, divided, standbys
+from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.slotring import SlotRing
+from wsrec.ring.status import WRITER_FIELDS, StatusPage
+from wsrec.supervise import memory
+from wsrec.supervise.child_process import Child
+from wsrec.supervise.outcome import Outcome, exit_status
+from wsrec.supervise.process_supervisor import Death, Keeper
+from wsrec.supervise.signals import SAME_WISH, held
+from wsrec.units import duration
+from wsrec.writer import session_start
+from wsrec.writer.job import FeedJob, WriterJob
+
+NOTES_CAPACITY = 1 << 20
+# A receiver closes its connections within 1.5 s, or 20 where it is behind, and then its last words may wait for a
+# writer that is started again. A writer may have to bring home what one that died has left. One that hangs is noticed
+# before
+RECEIVER_PATIENCE = 95.0
+WRITER_PATIENCE = 900.0
+# after this the operator is told what is waited for
+_SILENT_PATIENCE = 5.0
+# characters of what is taken out of log lines as a secret, and of a key that stands in an address's path
+_SECRET_LEAST = 8
+_KEY_IN_PATH = 16
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """How to record.
+
+    Attributes:
+        out: output folder.
+        until: monotonic time (s) at which to stop, None for never.
+        duration: seconds to record, from the first connection that is open; where none opens, to try.
+        cpus: processors of the receivers, one receiver each; empty for one receiver on any.
+        writer_cpu: processor of the writers.
+        rt_priority: SCHED_FIFO priority of the receivers.
+        busy_poll: whether the receivers try and read all the time, instead of waiting for the kernel's word.
+        tls: how TLS is taken off the wire.
+        ca_file: PEM file trusted besides the system's certificates.
+        proxies: which proxy to go through, where a feed names none.
+        ring_size: bytes of each connection's byte ring; None for what their number allows (`memory.ring_size`).
+        max_message: largest message, bytes.
+        rotate_seconds, rotate_bytes: when a file ends.
+        batch_seconds, batch_bytes: when a journal batch is written.
+        fsync_seconds: time between two fdatasync of the journal.
+        reserve: bytes of the output's file system that are to stay free.
+        until_close: whether a normal close by the exchange ends the recording.
+        takeover: whether to take the folder over from a recorder that holds it.
+
+    """
+
+    out: Path
+    until: float | None = None
+    duration: float | None = None
+    cpus: tuple[int, ...] = ()
+    writer_cpu: int | None = None
+    rt_priority: int | None = None
+    busy_poll: bool = False
+    tls: TlsMode = TlsMode.STAMPED
+    ca_file: Path | None = None
+    proxies: ProxyRules = DIRECT
+    ring_size: int | None = None
+    max_message: int = 64 << 20
+    rotate_seconds: float = 3600.0
+    rotate_bytes: int = 1 << 30
+    batch_seconds: float = 0.1
+    batch_bytes: int = 8 << 20
+    fsync_seconds: float = 1.0
+    reserve: int = 0
+    until_close: bool = False
+    takeover: bool = False
+
+
+class Pair:
+    """One receiver, its writer and the memory between them."""
+
+    def __init__(
+        self,
+        session: str,
+        plans: list[ConnectionPlan],
+        standbys: list[ConnectionPlan],
+        cpu: int | None,
+        on_log: Callable[[LogLine], None],
+        name: str,
+    ) -> None:
+        self.session = session
+        self.plans = plans
+        self.standbys = standbys
+        self.cpu = cpu
+        receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
+        writer = Child(f"writer{name}", "wsrec.writer", on_log, self._pass_on)
+        self.receiver = Keeper(
+            receiver,
+            self._start_receiver,
+            heartbeat=lambda: self._beat("receiver"),
+            beats_to_the_end=True,
+            held=lambda: False,
+            on_log=on_log,
+            costs="what comes until it is connected again is lost",
+        )
+        self.writer = Keeper(
+            writer,
+            self._start_writer,
+            heartbeat=lambda: self._beat("writer"),
+            beats_to_the_end=False,
+            held=lambda: self.status is not None and bool(self.status.writer["disk_trouble"]),
+            on_log=on_log,
+            costs="what was received is kept",
+        )
+        self.descriptors: list[int] = []
+        self.slots: SlotRing | None = None
+        self.rings: list[ByteRing] = []
+        self.status: StatusPage | None = None
+        self._on_log = on_log
+        self._began = time.monotonic_ns()
+        self._receiver_job: ReceiverJob | None = None
+        self._writer_job: WriterJob | None = None
+        self._locks: tuple[int, ...] = ()
+        self._folder = Path()
+        self._claim: int | None = None
+        self._alive: Heartbeat | None = None
+
+    async def start(
+        self,
+        options: RecordOptions,
+        feeds: list[Feed],
+        start: dict[str, Any],
+        locks: Sequence[int] = (),
+        *,
+        connections: int,
+        alone: bool = True,
+    ) -> None:
+        """Make the shared memory and start both processes; `alone` where there is no other pair.
+
+        The memory of all pairs' `connections` follows their number.
+
+        Raises:
+            OSError: no memory, no descriptors, or no process.
+
+        """
+        # also while no writer runs
+        self._folder = options.out / ".wsrec" / self.session
+        self._claim = claim.hold(self._folder)
+        slots = self._own(SlotRing.create("wsrec-slots"))
+        notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))
+        status = self._own(StatusPage.create("wsrec-status"))
+        plans = [*self.plans, *self.standbys]
+        capacity = memory.ring_size(options.ring_size, connections)
+        populate = memory.is_populated(options.ring_size, connections)
+        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", capacity)) for plan in plans)
+        self.slots, self.status, self.rings = (
+            SlotRing(slots),
+            StatusPage(status),
+            [ByteRing(fd, populate=False) for fd in rings],
+        )
+        # the writer gets no secrets but what it asks for snapshots with: what it stores it can only have from here
+        public = tuple(plan.public() for plan in plans)
+        proxies = {plan.feed: plan.proxies for plan in plans}
+        self._locks = tuple(locks)
+        self._began = time.monotonic_ns()
+        self._writer_job = WriterJob(
+            session=self.session,
+            out=str(options.out),
+            slots=slots,
+            rings=rings,
+            populate=populate,
+            notes=notes,
+            status=status,
+            connections=public,
+            feeds=tuple(FeedJob.of(f, proxies[f.name]) for f in feeds if f.name in proxies),
+            cpu=options.writer_cpu,
+            rotate_seconds=options.rotate_seconds,
+            rotate_bytes=options.rotate_bytes,
+            batch_seconds=options.batch_seconds,
+            batch_bytes=options.batch_bytes,
+            fsync_seconds=options.fsync_seconds,
+            reserve=options.reserve,
+            max_message=options.max_message,
+            ca_file=str(options.ca_file) if options.ca_file else None,
+            session_start=start,
+            began=self._began,
+            began_time=time.time_ns(),
+        )
+        self._receiver_job = ReceiverJob(
+            slots=slots,
+            rings=rings,
+            populate=populate,
+            notes=notes,
+            status=status,
+            connections=tuple(plans),
+            tls=options.tls,
+            ca_file=str(options.ca_file) if options.ca_file else None,
+            cpu=self.cpu,
+            rt_priority=options.rt_priority,
+            busy_poll=options.busy_poll,
+            max_message=options.max_message,
+            until_close=options.until_close,
+            alone=alone,
+        )
+        self._note_beginning(self._writer_job)
+        self._alive = Heartbeat(self._folder)
+        self._alive.start()
+        try:
+            await self.writer.start()
+            await self.receiver.start()
+        except BaseException:
+            # nothing was received, so nothing is missing
+            with contextlib.suppress(OSError):
+                session_start.end(self._folder)
+            raise
+
+    @property
+    def restarts(self) -> int:
+        """How often its receiver and its writer were started again."""
+        return self.receiver.restarts + self.writer.restarts
+
+    @property
+    def fill(self) -> float:
+        """How full the fullest ring is, from 0 to 1."""
+        if self.slots is None:
+            return 0.0
+        bytes_used = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self.rings)
+        return max(self.waiting / self.slots.capacity, bytes_used)
+
+    @property
+    def waiting(self) -> int:
+        """Slots that were published and not yet journalled."""
+        return self.slots.published.read() - self.slots.released.read() if self.slots is not None else 0
+
+    def close(self) -> None:
+        """Let go of the shared memory, and of the session."""
+        if self._alive is not None:
+            self._alive.stop()
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+            with contextlib.suppress(OSError):
+                # where no writer came to do it
+                self._folder.rmdir()
+        for fd in self.descriptors:
+            os.close(fd)
+        self.descriptors.clear()
+
+    def _note_beginning(self, job: WriterJob) -> None:
+        """Write down what is going to be recorded, so that it is known whose time was lost if all of it is killed."""
+        try:
+            session_start.write(self._folder, job)
+            heartbeat.begin(self._folder)
+        except OSError as error:
+            message = f"what is going to be recorded cannot be noted in {self._folder}: {error}"
+            cure = "make room: until the writer could note it, nothing tells what is lost if everything is killed"
+            self._on_log(LogLine(level="warning", message=message, cure=cure))
+
+    async def _start_receiver(self, death: Death | None) -> None:
+        assert self._receiver_job is not None
+        job = self._receiver_job
+        if death is not None:
+            job = msgspec.structs.replace(job, resumed=Resumed(began=self._began, **death._asdict()))
+        await self.receiver.child.start(job, self.descriptors)
+
+    async def _start_writer(self, death: Death | None) -> None:
+        assert self._writer_job is not None
+        job = self._writer_job
+        if death is not None:
+            job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **death._asdict()})
+        # the output stays locked until its last writer has ended, also where the supervisor is killed
+        await self.writer.child.start(job, [*self.descriptors, *self._locks])
+
+    def _pass_on(self, order: Renew | Resubscribe | Settled) -> None:
+        """An order of the writer's for its receiver; what holds for later connections holds for later receivers too."""
+        job = self._receiver_job
+        if isinstance(order, Resubscribe) and order.parts is not None and job is not None:
+            pairs = {plan.conn: plan.conn if plan.stands_for is None else plan.stands_for for plan in job.connections}
+            connections = tuple(
+                divided(plan, order.topics, order.parts) if pairs[plan.conn] == pairs.get(order.conn) else plan
+                for plan in job.connections
+            )
+            self._receiver_job = msgspec.structs.replace(job, connections=connections)
+        self.receiver.child.order(order)
+
+    def _beat(self, who: str) -> int:
+        return 0 if self.status is None else int(getattr(self.status, who)["heartbeat"])
+
+    def _own(self, fd: int) -> int:
+        self.descriptors.append(fd)
+        return fd
+
+
+class Supervisor:
+    """Runs one recording.
+
+    Args:
+        targets: what was asked for, in the user's words, secrets removed.
+        feeds: the feeds.
+        plans: their connections.
+        options: how to record.
+        on_log: called with each line for the operator.
+        locks: descriptors of the output's lock, which the writers hold too.
+
+    Attributes:
+        pairs: receivers and writers, one pair a processor.
+        options: how it records.
+        began: monotonic time (s) of the start.
+        until: monotonic time (s) at which it ends; None where that is not known (yet).
+
+    """
+
+    def __init__(
+        self,
+        targets: tuple[str, ...],
+        feeds: list[Feed],
+        plans: list[ConnectionPlan],
+        options: RecordOptions,
+        on_log: Callable[[LogLine], None],
+        locks: Sequence[int] = (),
+    ) -> None:
+        self.options = options
+        self.began = time.monotonic()
+        self.until: float | None = None
+        self._targets = targets
+        self._feeds = feeds
+        self._on_log = on_log = _withholding(on_log, plans)
+        self._locks = tuple(locks)
+        cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
+        # all receivers knock at the same hosts, from the same address
+        plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
+        spare = {one.stands_for: one for one in standbys(plans)}
+        base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.pairs = [
+            Pair(
+                base if len(cpus) == 1 else f"{base}-r{index}",
+                mine := plans[index :: len(cpus)],
+                [spare[one.conn] for one in mine if one.conn in spare],
+                cpu,
+                on_log,
+                "" if len(cpus) == 1 else f" {index}",
+            )
+            for index, cpu in enumerate(cpus)
+        ]
+        self._stopping = asyncio.Event()
+        self._reason = ""
+        self._signalled = -SAME_WISH
+        # the second signal's name, and what had failed before it
+        self._given_up = ""
+        self._failed_before: FailedLine | None = None
+        self._receiving = len(self.pairs)
+
+    async def run(self) -> Outcome:
+        """Record until a signal, the end of the time, or the end of every connection.
+
+        Raises:
+            OSError: the recording could not be started.
+
+        """
+        loop = asyncio.get_running_loop()
+        with held(lambda name: loop.call_soon_threadsafe(self._on_signal, name)):
+            await self._run()
+            return self._come_to()
+
+    async def _run(self) -> None:
+        if self.options.until is not None:
+            self._end_at(self.options.until)
+        looking: list[asyncio.Task[None]] = []
+        connections = sum(len(pair.plans) for pair in self.pairs)
+        start = {"targets": self._targets, "connections": connections}
+        try:
+            for pair in self.pairs:
+                alone = len(self.pairs) == 1
+                await pair.start(self.options, self._feeds, start, self._locks, connections=connections, alone=alone)
+            if self.options.duration is not None:
+                looking.append(asyncio.ensure_future(self._look_for_begin(self.options.duration)))
+            if len(self.pairs) > 1:
+                looking.append(asyncio.ensure_future(self._look_for_hope()))
+            await asyncio.gather(*(self._record(pair) for pair in self.pairs))
+        finally:
+            self._abandon()
+            for task in looking:
+                task.cancel()
+
+    def _come_to(self) -> Outcome:
+        """What it came to, once all processes have ended; the memory is let go of."""
+        failure, given_up = self._failure(), 0
+        unfinished = any(pair.writer.child.summary is None for pair in self.pairs)
+        if self._given_up and unfinished and (failure is None or failure is not self._failed_before):
+            # who was killed for it has not failed
+            given_up = sum(pair.waiting for pair in self.pairs)
+            message = f"given up on a second {self._given_up}: "
+            message += f"{given_up:,} frames that were received and not journalled are lost"
+            cure = "what was journalled is kept, and recovered by the next start"
+            failure = FailedLine(message=message, cure=cure)
+        outcome = self._outcome(failure, given_up)
+        for pair in self.pairs:
+            pair.close()
+        return outcome
+
+    def _failure(self) -> FailedLine | None:
+        """Why the first that cannot go on cannot."""
+        keepers = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
+        return next((keeper.failed for keeper in keepers if keeper.failed is not None), None)
+
+    def is_open(self) -> bool:
+        """Whether every connection is open now, and what comes reaches the disk."""
+        pages = self._pages()
+        planned = sum(len(pair.plans) for pair in self.pairs)
+        trouble = any(page.writer["disk_trouble"] or not page.writer["heartbeat"] for page in pages)
+        return sum(int(page.receiver["connected"]) for page in pages) == planned and not trouble
+
+    def is_answered(self) -> bool:
+        """Whether every subscription had its answer, of feeds that say how one looks."""
+        answering = {feed.name for feed in self._feeds if feed.ack is not None}
+        plans = [plan for pair in self.pairs for plan in pair.plans if plan.feed in answering]
+        asked = sum(len(subscription.topics) for plan in plans for subscription in plan.subscriptions)
+        return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
+
+    def _end_at(self, moment: float) -> None:
+        """End at this monotonic time (s)."""
+        self.until = moment
+        asyncio.get_running_loop().call_later(
+            max(moment - time.monotonic(), 0), functools.partial(self._stop, "the time was up")
+        )
+
+    async def _look_for_begin(self, seconds: float) -> None:
+        """Have it end that long after the first connection was open; where none is, after as long of trying."""
+        while not any(page.receiver["heartbeat"] for page in self._pages()):
+            await asyncio.sleep(_LOOK_SECONDS)
+        tried_since = time.monotonic()
+        while not any(page.receiver["connected"] or page.receiver["frames"] for page in self._pages()):
+            if time.monotonic() - tried_since >= seconds:
+                self._stop(f"no connection was open within {duration(int(seconds * 1e9))}")
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._end_at(time.monotonic() + seconds)
+
+    async def _look_for_hope(self) -> None:
+        """Have it end once every receiver's connections were refused for good."""
+        while not all(page.receiver["vain"] for page in self._pages()):
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._stop("every connection was refused")
+
+    def _pages(self) -> list[StatusPage]:
+        return [pair.status for pair in self.pairs if pair.status is not None]
+
+    async def _record(self, pair: Pair) -> None:
+        """One pair's part from its start to its end: the receiver's comes first, and then the writer's."""
+        receiver = asyncio.ensure_future(pair.receiver.run())
+        writer = asyncio.ensure_future(pair.writer.run())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((stopping, receiver, writer), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if writer.done():
+            self._writer_ended(pair)
+        pair.receiver.finish(Stop(), again=False)
+        await self._within(receiver, RECEIVER_PATIENCE, pair.receiver)
+        self._receiver_ended(pair)
+        pair.writer.finish(Stop(), again=True)
+        await self._within(writer, WRITER_PATIENCE, pair.writer)
+
+    async def _within(self, ending: asyncio.Future[None], seconds: float, keeper: Keeper) -> None:
+        name = keeper.child.name
+        _, late = await asyncio.wait((ending,), timeout=_SILENT_PATIENCE)
+        if late:
+            # nothing is wrong: where only that is to be said, nothing is
+            self._on_log(LogLine(level="info", message=_waiting_for(name)))
+            _, late = await asyncio.wait((ending,), timeout=seconds)
+        if late:
+            self._on_log(LogLine(level="error", message=f"the {name} did not end in {seconds:.0f} s; killed"))
+            keeper.abandon()
+        await ending
+
+    def _writer_ended(self, pair: Pair) -> None:
+        """A writer that ended by itself: where the output is at fault it is the end for all, else for its pair."""
+        failed = pair.writer.failed
+        if len(self.pairs) == 1 or not pair.writer.gave_up or failed is None:
+            self._stop(f"the {pair.writer.child.name} ended")
+        else:
+            self._tell_ended(pair, failed)
+
+    def _receiver_ended(self, pair: Pair) -> None:
+        """Say at once that one of several receivers failed; the others go on."""
+        failed = pair.receiver.failed
+        if len(self.pairs) > 1 and failed is not None and not self._stopping.is_set():
+            self._tell_ended(pair, failed)
+        self._receiving -= 1
+        if not self._receiving:
+            self._stop(f"the {pair.receiver.child.name} ended" if failed is not None else "every connection ended")
+
+    def _tell_ended(self, pair: Pair, failed: FailedLine) -> None:
+        message = f"{failed.message}; its {len(pair.plans)} connections are no longer recorded"
+        self._on_log(LogLine(level="error", message=message, cure="stop and record again"))
+
+    def _on_signal(self, name: str) -> None:
+        if not self._stopping.is_set():
+            self._signalled = time.monotonic()
+            self._stop(name)
+            return
+        if time.monotonic() - self._signalled < SAME_WISH:
+            return
+        if not self._given_up:
+            self._given_up, self._failed_before = name, self._failure()
+            self._on_log(LogLine(level="warning", message=f"a second {name}: what is not on disk by now is given up"))
+        self._abandon()
+
+    def _abandon(self) -> None:
+        for pair in self.pairs:
+            pair.receiver.abandon()
+            pair.writer.abandon()
+
+    def _stop(self, reason: str) -> None:
+        if not self._stopping.is_set():
+            self._reason = reason
+            self._stopping.set()
+
+    def _summary_of(self, pair: Pair) -> SummaryLine:
+        """What is known of a writer that had no last word: its counters, and the files that had landed."""
+        # only here: it brings pyarrow along, which takes long to import
+        from wsrec.format import manifest
+
+        try:
+            lines = [line for line in manifest.read(self.options.out) if line.session == pair.session]
+        except OSError:
+            lines = []
+        page = pair.status
+        writer = {name: 0 if page is None else int(page.writer[name]) for name in WRITER_FIELDS}
+        return SummaryLine(
+            session=pair.session,
+            messages=writer["messages"],
+            payload_bytes=writer["payload_bytes"],
+            control=0,
+            sent=0,
+            files=[msgspec.to_builtins(line) for line in lines],
+            gaps=writer["gaps"],
+            lost_intervals=writer["lost_intervals"],
+            refused=writer["refused"],
+            not_inflated=writer["not_inflated"],
+            first_recv_time=min((line.first_time for line in lines if line.first_time is not None), default=None),
+            last_recv_time=max((line.last_time for line in lines if line.last_time is not None), default=None),
+        )
+
+    def _outcome(self, failure: FailedLine | None, given_up: int) -> Outcome:
+        summaries = [pair.writer.child.summary or self._summary_of(pair) for pair in self.pairs]
+        firsts = [s.first_recv_time for s in summaries if s.first_recv_time is not None]
+        lasts = [s.last_recv_time for s in summaries if s.last_recv_time is not None]
+        pages = [pair.status for pair in self.pairs if pair.status is not None]
+        return Outcome(
+            status=exit_status(summaries, failure),
+            reason=self._reason,
+            error=failure.message if failure else None,
+            cure=failure.cure if failure else None,
+            finished=all(pair.writer.child.summary is not None for pair in self.pairs),
+            out=str(self.options.out),
+            targets=self._targets,
+            sessions=tuple(pair.session for pair in self.pairs),
+            elapsed_ns=int((time.monotonic() - self.began) * 1e9),
+            messages=sum(s.messages for s in summaries),
+            payload_bytes=sum(s.payload_bytes for s in summaries),
+            control=sum(s.control for s in summaries),
+            sent=sum(s.sent for s in summaries),
+            gaps=sum(s.gaps for s in summaries),
+            lost_intervals=sum(s.lost_intervals for s in summaries),
+            refused=sum(s.refused for s in summaries),
+            given_up=given_up,
+            not_inflated=sum(s.not_inflated for s in summaries),
+            reconnects=sum(int(page.receiver["reconnects"]) for page in pages),
+            stalls=sum(int(page.receiver["stalls"]) for page in pages),
+            restarts=sum(pair.restarts for pair in self.pairs),
+            first_recv_time=min(firsts, default=None),
+            last_recv_time=max(lasts, default=None),
+            files=tuple(line for s in summaries for line in s.files),
+        )
+
+
+def _waiting_for(name: str) -> str:
+    again = "Ctrl-C" if sys.stderr.isatty() else "SIGINT or SIGTERM"
+    return f"waiting for the {name} to finish; another {again} gives up what is not on disk by then"
+
+
+def _withholding(on_log: Callable[[LogLine], None], plans: Sequence[ConnectionPlan]) -> Callable[[LogLine], None]:
+    """`on_log` without the feeds' secrets: an exchange may repeat them, and the writer does not know them."""
+    secrets_of_plans = sorted({secret for plan in plans for secret in _telling(plan)}, key=len, reverse=True)
+
+    def log(line: LogLine) -> None:
+        message = line.message
+        for secret in secrets_of_plans:
+            message = message.replace(secret, "***")
+        on_log(line if message == line.message else replace(line, message=message))
+
+    return log
+
+
+def _telling(plan: ConnectionPlan) -> Iterator[str]:
+    """What of a plan is secret and stands for nothing else: a word of an address that is one of the language is not."""
+    parts = urlsplit(plan.url)
+    raw = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    keys = [part for part in parts.path.split("/") if len(part) >= _KEY_IN_PATH and any(map(str.isdigit, part))]
+    of_proxy = "" if plan.proxy is None else plan.proxy.password
+    for text in (*raw, *keys, parts.username or "", parts.password or "", of_proxy or "", *plan.headers.values()):
+        for secret in (text, unquote(text)):
+            if len(secret) >= _SECRET_LEAST and "{" not in secret and secret not in plan.public_url:
+                yield secret

@@ -1,0 +1,127 @@
+"""`wsrec record --takeover`: one recorder goes on where another ends, and both record in between.
+
+The new one receives first, asks the old one to end, and has the lock once that one's last writer is done. Until then
+each writes files of its own, so whatever happens in between costs nothing but rows that both have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wsrec.format.folders import cannot_read, session_folders
+from wsrec.format.lock import OutputLock
+from wsrec.ipc import LogLine
+from wsrec.supervise.supervisor import RECEIVER_PATIENCE, WRITER_PATIENCE, Supervisor
+from wsrec.writer.orphan import take
+
+_LOOK = 0.05
+# connected and answered is what the exchange says; what it then sends may take a moment
+_SETTLE = 1.0
+# a request without an id, or an exchange that never answers: the connections are open all the same
+_ANSWER_PATIENCE = 15.0
+_OPEN_PATIENCE = 60.0
+
+
+async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
+    """Take the output folder over from who holds it, while `supervisor` records; ends with the lock held.
+
+    Args:
+        supervisor: the new recording, running.
+        lock: waiting in front of the folder's lock.
+        on_log: called with each line for the operator.
+
+    """
+    try:
+        if not await _receiving(supervisor, lock, on_log):
+            _ask(lock, on_log)
+            await _ended(lock, on_log)
+        on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
+        await asyncio.to_thread(bring_home, lock.out, on_log, [pair.session for pair in supervisor.pairs])
+    except OSError as error:
+        message = f"{lock.out} could not be taken over: {error}"
+        cure = "this one records all the same; end the other by hand, then run `wsrec recover` once this one has ended"
+        on_log(LogLine(level="error", message=message, cure=cure))
+
+
+def bring_home(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
+    """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost."""
+    try:
+        orphans, folders = take(out), session_folders(out)
+    except OSError as error:
+        cure = "what a recorder before this one left there is neither told nor recovered: give this one the permission"
+        on_log(LogLine(level="error", message=f"{out / '.wsrec'}: {cannot_read(error)}", cure=cure))
+        return
+    for orphan in orphans:
+        on_log(LogLine(level="warning", message=orphan.text))
+    if all(folder.name in own for folder in folders):
+        return
+    # only here: what recovers is most of the writer, and takes as long to import; a start without that is the rule
+    from wsrec.writer.recovery import recover
+
+    for session in recover(out, lambda text: on_log(LogLine(level="error", message=text)), own):
+        on_log(LogLine(level="warning", message=session.text))
+
+
+async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> bool:
+    """Wait until every connection is open and its subscriptions answered; True where the lock was free before that."""
+    began, opened = time.monotonic(), None
+    told = False
+    while not lock.take():
+        now = time.monotonic()
+        is_open, answered = supervisor.is_open(), supervisor.is_answered()
+        opened = (opened or now) if is_open else None
+        if opened is not None and now - opened >= (_SETTLE if answered else _ANSWER_PATIENCE):
+            return False
+        if not told and opened is None and now - began > _OPEN_PATIENCE:
+            told = True
+            message = "not every connection is open: the recorder before this one is not asked to end until they are"
+            cure = f"see why above, or end process {lock.holder or 'unknown'} by hand"
+            on_log(LogLine(level="warning", message=message, cure=cure))
+        await asyncio.sleep(_LOOK)
+    return True
+
+
+def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
+    """Send SIGTERM to the holder, and to nobody else."""
+    holder = lock.holder
+    unable = None
+    try:
+        if holder is None:
+            unable = "the lock names no process"
+        elif not hasattr(os, "pidfd_open"):
+            unable = "this system has no pidfd_open"
+        else:
+            # the descriptor is of one process, whoever gets its id afterwards
+            process = os.pidfd_open(holder)
+            try:
+                if lock.is_locked_by(holder):
+                    signal.pidfd_send_signal(process, signal.SIGTERM)
+                else:
+                    unable = f"process {holder} has not locked it: it runs on another host, or its writers finish"
+            finally:
+                os.close(process)
+    except ProcessLookupError:
+        unable = f"process {holder} is gone; its writers may still finish"
+    except OSError as error:
+        unable = f"process {holder} cannot be signalled: {error}"
+    if unable is None:
+        on_log(LogLine(level="info", message=f"every connection is open: process {holder} is asked to end"))
+    else:
+        message = f"who holds {lock.out} cannot be asked to end: {unable}"
+        on_log(LogLine(level="warning", message=message, cure="end it by hand; this one records meanwhile"))
+
+
+async def _ended(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
+    late = time.monotonic() + RECEIVER_PATIENCE + WRITER_PATIENCE
+    while not lock.take():
+        if time.monotonic() > late:
+            late = float("inf")
+            message = f"process {lock.holder or 'unknown'} has not ended and holds {lock.out} on"
+            cure = "end it by hand (what it journalled is recovered then); this one records meanwhile"
+            on_log(LogLine(level="error", message=message, cure=cure))
+        await asyncio.sleep(_LOOK)

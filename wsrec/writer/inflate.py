@@ -1,0 +1,86 @@
+"""Compressed messages inflated (RFC 7692), in the writer: the hot path only says which they are.
+
+They were negotiated without context takeover, so each inflates by itself: from a journal that begins in the middle of a
+connection, and after a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from wsrec.decode.arrays import large_binary, where_set
+from wsrec.ring.slotring import Flag
+from wsrec.wire.deflate import Inflater
+from wsrec.wire.errors import ProtocolError
+from wsrec.writer.batch import payload_list
+from wsrec.writer.gather import Slots
+
+_RSV1 = np.uint8(Flag.RSV1)
+# What the messages of a piece inflate to together, but for the last of them: a few bytes can become a thousand times as
+# many, and a batch has many messages
+_PIECE_BYTES = 8 << 20
+
+
+class Refused(NamedTuple):
+    """A message that stays compressed: its row in the batch, and why."""
+
+    row: int
+    message: str
+
+
+class Piece(NamedTuple):
+    """Some messages in a row, inflated.
+
+    Attributes:
+        before: their slots and payloads as they came.
+        slots, payload: the same, with what was inflated in place of it; nothing is copied where nothing was compressed.
+        refused: those that stay compressed.
+
+    """
+
+    before: tuple[Slots, pa.Array]
+    slots: Slots
+    payload: pa.Array
+    refused: list[Refused]
+
+
+def inflate(slots: Slots, payload: pa.Array, max_message: int) -> Iterator[Piece]:
+    """Replace what is compressed by what it inflates to, its RSV1 flag taken away, in pieces of a bounded size.
+
+    Args:
+        slots: of whole messages.
+        payload: their payloads (`large_binary`).
+        max_message: bytes that a message may inflate to. One that does not inflate keeps its bytes and its flag.
+
+    """
+    compressed = where_set(slots["flags"] & _RSV1)
+    if not len(compressed):
+        yield Piece((slots, payload), slots, payload, [])
+        return
+    inflater = Inflater(context_takeover=False)
+    payloads: list[bytes | memoryview] = []
+    refused: list[Refused] = []
+    flags = slots["flags"].copy()
+    start = size = 0
+    marked = set(compressed.tolist())
+    for row, data in enumerate(payload_list(payload)):
+        message: bytes | memoryview = data
+        if row in marked:
+            try:
+                message = inflater.inflate(data, max_message)
+                flags[row] &= ~_RSV1
+            except ProtocolError as error:
+                refused.append(Refused(row - start, str(error)))
+        size += len(message)
+        payloads.append(message)
+        if size >= _PIECE_BYTES or row == len(slots) - 1:
+            made = slots[start : row + 1].copy()
+            made["flags"] = flags[start : row + 1]
+            before = slots[start : row + 1], payload[start : row + 1]
+            del message
+            yield Piece(before, made, large_binary(payloads), refused)
+            payloads, refused, start, size = [], [], row + 1, 0

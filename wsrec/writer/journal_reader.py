@@ -1,0 +1,288 @@
+"""Journals read: behind their writer, batch by batch, and as they were left behind (`journalformat`)."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from wsrec.ring.slotring import SLOT_DTYPE
+from wsrec.writer.batch import JOURNAL_SCHEMA, Batch, payload_offsets
+from wsrec.writer.disk import NotAsWrittenError
+from wsrec.writer.journal_format import (
+    CHECKSUM_KEY,
+    FIRST_KEY,
+    FROM_KEY,
+    JOB_KEY,
+    JOURNAL_VERSION,
+    KEY_KEY,
+    VERSION_KEY,
+    Span,
+    rewritten_path,
+)
+
+_DROP_BYTES = 64 << 20
+# From this size on a batch is mapped
+_MAP_BYTES = 1 << 20
+# Of a message in a stream: how it begins, before the length of its metadata
+_CONTINUATION = b"\xff\xff\xff\xff"
+_HEADER = 8
+# Those of a batch take a few hundred bytes
+_METADATA_MAX = 1 << 14
+# What is looked through at once for the next batch
+_SEARCH_BYTES = 1 << 20
+
+
+class JournalTail:
+    """A journal that is being written, read behind its writer batch by batch.
+
+    Large batches are mapped, not copied: what was just written is in the kernel's cache of the file. Small ones are
+    read: a mapping takes a descriptor for as long as its rows wait for their row group, on a slow feed for an hour.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it cannot be opened.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._dropped = 0
+
+    def read(self, span: Span, synced: int = 0) -> Batch:
+        """The batch that stands there.
+
+        What lies before it is not read again: now and then the kernel is asked to write it to the disk and forget it.
+        Else the journal would fill the machine's memory, and a page that is new costs more than what is written there.
+        What is not yet synced it is not to forget: a disk that fails then may never have had it.
+
+        Args:
+            span: where it stands.
+            synced: bytes of the journal that are on the disk for certain.
+
+        Raises:
+            NotAsWrittenError: something else stands there.
+            OSError: it cannot be read.
+
+        """
+        before = min(span.start, synced)
+        if before - self._dropped >= _DROP_BYTES and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, 0, before, os.POSIX_FADV_DONTNEED)
+            self._dropped = before
+        if span.stop - span.start < _MAP_BYTES:
+            data = pa.py_buffer(os.pread(self._fd, span.stop - span.start, span.start))
+        else:
+            page = span.start - span.start % mmap.ALLOCATIONGRANULARITY
+            area = mmap.mmap(self._fd, span.stop - page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+            data = pa.py_buffer(area).slice(span.start - page)
+        try:
+            found = pa.ipc.read_record_batch(pa.ipc.read_message(data), JOURNAL_SCHEMA)
+        except (pa.ArrowException, OSError, ValueError, EOFError):
+            found = None
+        batch = None if found is None else _whole(found, span.first)
+        if batch is None or batch.checksum() != span.checksum:
+            raise NotAsWrittenError(f"a batch of the journal is not what was written there (byte {span.start:,})")
+        return batch
+
+    def close(self) -> None:
+        """Close it; batches that were read stay."""
+        os.close(self._fd)
+
+
+class JournalReader:
+    """A journal as it was left: its whole batches, in order.
+
+    It is read, not mapped: a page that the disk does not give back is an error then, and not the end of the process.
+
+    Args:
+        path: the file; what of it was written anew is found beside it.
+
+    Attributes:
+        job: JSON of the writer's job that it was written for.
+        torn: after reading: whether it ended in the middle of a batch.
+        damaged: after reading: at how many places something was left out, because it is not what was written.
+        skipped: after reading: bytes that were left out, at its end and elsewhere.
+
+    Raises:
+        OSError: the file cannot be read, or another version of wsrec wrote it.
+        pa.ArrowInvalid: not even its beginning is whole.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.torn = False
+        self.damaged = 0
+        self.skipped = 0
+        self._parts: list[tuple[_JournalFile, int | None]] = []
+        beside: _JournalFile | None = None
+        if rewritten_path(path).exists():
+            with contextlib.suppress(pa.ArrowInvalid):
+                beside = _JournalFile(rewritten_path(path))
+        try:
+            self._parts.append((_JournalFile(path), None if beside is None else beside.start))
+        except (pa.ArrowInvalid, FileNotFoundError):
+            if beside is None:
+                raise
+            self.damaged = int(beside.start > 0)
+            self.skipped = beside.start
+        if beside is not None:
+            self._parts.append((beside, None))
+        self.job = self._parts[-1][0].job
+
+    def __iter__(self) -> Iterator[Batch]:
+        for file, stop in self._parts:
+            yield from file.batches(stop)
+            self.torn = self.torn or file.torn
+            self.damaged += file.damaged
+            self.skipped += file.skipped
+
+
+class _JournalFile:
+    """One file of a journal; `start` is how much of the journal counts that it goes on from."""
+
+    def __init__(self, path: Path) -> None:
+        self._size = path.stat().st_size
+        if not self._size:
+            raise pa.ArrowInvalid(f"{path} is empty")
+        self._file = pa.OSFile(str(path))
+        try:
+            self._stream = pa.ipc.open_stream(self._file)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # Arrow says so of what is no beginning of a stream; the system numbers its errors
+            raise pa.ArrowInvalid(f"{path} does not begin as a journal: {error}") from error
+        metadata = self._stream.schema.metadata or {}
+        version = metadata.get(VERSION_KEY, b"")
+        if JOB_KEY not in metadata or not version.isdigit():
+            raise pa.ArrowInvalid(f"{path} is no journal of wsrec")
+        if version != JOURNAL_VERSION:
+            raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
+        if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(KEY_KEY):
+            raise pa.ArrowInvalid(f"{path} has other columns than a journal of this wsrec")
+        self._beginning = self._file.tell()
+        self._key: bytes = metadata[KEY_KEY]
+        self.job: bytes = metadata[JOB_KEY]
+        start = metadata.get(FROM_KEY, b"0")
+        if not start.isdigit():
+            raise pa.ArrowInvalid(f"{path} does not say what it goes on from")
+        self.start = int(start)
+        self.torn = False
+        self.damaged = 0
+        self.skipped = 0
+
+    def batches(self, stop: int | None) -> Iterator[Batch]:
+        """Its whole batches, up to a byte of the file."""
+        end = self._size if stop is None else min(stop, self._size)
+        at = last = self._beginning
+        while at < end:
+            after = self._framed(at)
+            batch = None if after is None else self._read(at, after)
+            if batch is not None and after is not None:
+                at, last = after, at
+                if len(batch.slots):
+                    yield batch
+                continue
+            # also the length that led here may be damaged
+            following = self._next(last + 1, end)
+            if following is None and after != end:
+                self.torn = True
+            else:
+                self.damaged += 1
+            self.skipped += max((following or end) - at, 0)
+            at, last = following or end, at
+
+    def _next(self, at: int, end: int) -> int | None:
+        """Where the next batch begins that is what was written."""
+        while at < end:
+            data = self._at(at, _SEARCH_BYTES)
+            place = data.find(_CONTINUATION)
+            while place >= 0:
+                after = self._framed(at + place)
+                if after is not None and self._read(at + place, after) is not None:
+                    return at + place
+                place = data.find(_CONTINUATION, place + 1)
+            if at + len(data) >= end or not data:
+                return None
+            at += len(data) - len(_CONTINUATION) + 1
+        return None
+
+    def _framed(self, at: int) -> int | None:
+        """Where a batch of this journal ends that begins there, by its metadata; None where none does."""
+        header = self._at(at, _HEADER)
+        size = int.from_bytes(header[len(_CONTINUATION) :], "little")
+        if len(header) < _HEADER or not header.startswith(_CONTINUATION) or size > _METADATA_MAX:
+            return None
+        metadata = self._at(at + _HEADER, size)
+        if self._key not in metadata:
+            return None
+        try:
+            after = at + _HEADER + size + _body_length(metadata)
+        except struct.error:
+            return None
+        return after if at < after <= self._size else None
+
+    def _read(self, at: int, after: int) -> Batch | None:
+        """The batch from there to there, if it is what was written."""
+        try:
+            self._file.seek(at)
+            found, about = self._stream.read_next_batch_with_custom_metadata()
+            # views of a damaged batch may point anywhere
+            found.validate(full=True)
+            batch = self._believed(found, about or {})
+        except (pa.ArrowException, OSError, ValueError, MemoryError, StopIteration):
+            batch = None
+        if batch is None or self._file.tell() != after:
+            # what the stream makes of the next message may depend on this one
+            self._file.seek(0)
+            self._stream = pa.ipc.open_stream(self._file)
+            return None
+        return batch
+
+    def _at(self, start: int, size: int) -> bytes:
+        """The bytes there, as many as there are."""
+        self._file.seek(start)
+        found: bytes = self._file.read(min(size, max(self._size - start, 0)))
+        return found
+
+    def _believed(self, found: pa.RecordBatch, about: dict[bytes, bytes]) -> Batch | None:
+        """The batch, if it is what was written; the one without rows that follows the schema has no checksum."""
+        if about.get(KEY_KEY) != self._key:
+            return None
+        if not found.num_rows and FIRST_KEY not in about:
+            return Batch(np.empty(0, SLOT_DTYPE), found.column("payload"), 0)
+        batch = _whole(found, int(about.get(FIRST_KEY, b"")))
+        return batch if batch and b"%016x" % batch.checksum() == about.get(CHECKSUM_KEY) else None
+
+
+def _body_length(metadata: bytes) -> int:
+    """`bodyLength` of a flatbuffer `Message`, its 4th field (https://github.com/apache/arrow/blob/main/format/Message.fbs).
+
+    Raises:
+        struct.error: it is none.
+
+    """
+    (table,) = struct.unpack_from("<I", metadata)
+    (back,) = struct.unpack_from("<i", metadata, table)
+    if not 0 <= table - back < len(metadata):
+        raise struct.error("no table")
+    (field,) = struct.unpack_from("<H", metadata, table - back + 4 + 3 * 2)
+    length: int = struct.unpack_from("<q", metadata, table + field)[0]
+    return length
+
+
+def _whole(found: pa.RecordBatch, first: int) -> Batch | None:
+    """The batch that a record batch holds, if its lengths are those of its slots."""
+    if any(column.null_count for column in found.columns):
+        return None
+    batch = Batch.from_arrow(found, first)
+    offsets = payload_offsets(batch.payload)
+    return batch if bool((offsets[1:] - offsets[:-1] == batch.slots["length"]).all()) else None

@@ -1,0 +1,417 @@
+"""What a writer that died left of a session, brought home: its journals become the files that they were to become.
+
+The same way for a writer that takes the session up again, whose rings are still there, and for recovery, which has only
+the disk. It may be interrupted anywhere and called again: a journal goes only after its files have landed, what stands
+in the way of a file is set aside under `.wsrec/aside`, and slots that stand in two journals become rows once
+(`Pipeline.take`).
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsrec.decode.message import Ids
+from wsrec.format import manifest
+from wsrec.format.capture import metadata
+from wsrec.format.folders import matching, parquet_files
+from wsrec.format.manifest import ManifestLine
+from wsrec.format.moment import Moment
+from wsrec.ring import loss_evidence
+from wsrec.ring.events import Event, EventKind
+from wsrec.writer import session_start
+from wsrec.writer.batch import Batch
+from wsrec.writer.disk import GIVES_UP, Disk
+from wsrec.writer.job import WriterJob
+from wsrec.writer.journal_format import delete, files_of, journals
+from wsrec.writer.journal_reader import JournalReader
+from wsrec.writer.pipeline import Pipeline
+from wsrec.writer.progress import Progress
+from wsrec.writer.utc_line import StoredAnchor, first_anchor
+
+_HANDOFF = "handoff_monotonic"
+_FOLLOWED = ("seq", "conn", _HANDOFF, "channel", "symbol", "exchange_seq")
+
+
+class Leftovers:
+    """What there is of a session on the disk.
+
+    Args:
+        out: the output folder.
+        folder: the session's folder in it; its name is the session's id.
+
+    Attributes:
+        journals: those that are not done with, in order; after `bring_home` those that hold the beginning of a message
+            that has not ended.
+        lines: the session's lines in the manifest.
+
+    Raises:
+        OSError: the disk failed.
+        msgspec.ValidationError: the manifest is none of this version's.
+
+    """
+
+    def __init__(self, out: Path, folder: Path) -> None:
+        self._out = out
+        self._folder = folder
+        self.journals = journals(folder)
+        self.lines = [line for line in manifest.read(out) if line.session == folder.name]
+        present = {_number(path) for path in self.journals}
+        # a journal goes only after every feed's files have landed
+        self._done = [line for line in self.lines if line.number not in present]
+        self._last = max(present | {line.number for line in self.lines}, default=0)
+        # a number's files are finished before the next one's are begun
+        self._landed_before = max((line.number for line in self.lines), default=0)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the session's next journal."""
+        return self._last + 1
+
+    def job(self) -> WriterJob | None:
+        """The job of the writer that left them; None where neither a journal nor anything else says it.
+
+        Raises:
+            OSError: another version of wsrec wrote them.
+            msgspec.MsgspecError: it is damaged.
+
+        """
+        for path in self.journals:
+            try:
+                reader = JournalReader(path)
+            except pa.ArrowInvalid:
+                continue
+            job = msgspec.json.decode(reader.job, type=WriterJob)
+            break
+        else:
+            noted = session_start.read(self._folder)
+            if noted is None:
+                return None
+            job = noted
+        return msgspec.structs.replace(job, out=str(self._out))
+
+    def untold(self, feeds: Collection[str]) -> set[str]:
+        """Those of these feeds whose files do not say how the session ended: in order, or interrupted.
+
+        Raises:
+            OSError: the manifest cannot be read.
+
+        """
+        left = set(feeds)
+        if left:
+            for line in sorted(manifest.read(self._out), key=lambda line: line.number, reverse=True):
+                if line.session == self._folder.name and line.feed in left and _tells_of_end(self._out, line):
+                    left.remove(line.feed)
+        return left
+
+    def last_readable(self) -> Path | None:
+        """The last journal that has a beginning."""
+        for path in reversed(self.journals):
+            try:
+                JournalReader(path)
+            except pa.ArrowInvalid:
+                continue
+            return path
+        return None
+
+    def bring_home(
+        self,
+        pipeline: Pipeline,
+        disk: Disk = GIVES_UP,
+        rings_from: int | None = None,
+        before_finish: Callable[[Path, JournalReader], None] = lambda _path, _reader: None,
+        done: DoneJournals | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Take every journal through a new pipeline, which can go on afterwards; then they are deleted.
+
+        A journal of which something could not be read is set aside, unless the rings still had all of that.
+
+        Args:
+            pipeline: of the session's job.
+            disk: what to do when the disk refuses.
+            rings_from: the count of the first slot that the rings still had; None where they are gone.
+            before_finish: called with each journal and its reader when its rows have been taken.
+            done: deletes the journals.
+            progress: knows what the one before died of.
+
+        Returns:
+            How many rows came out of them.
+
+        Raises:
+            OSError: the disk is full or failed.
+
+        """
+        done = done or DoneJournals(_raise)
+        progress = progress or Progress(self._folder)
+        self.clear_way(disk)
+        anchors = _anchors(self.journals)
+        self._prepare(pipeline, anchors)
+        landed = {(line.feed, line.number) for line in self.lines}
+        rows = 0
+        whole: list[Path] = []
+        doubtful: list[Path] = []
+        for path in self.journals:
+            number = _number(path)
+            if number < self._landed_before and (number + 1) in {line.number for line in self._done}:
+                # it could not be deleted when its files had landed, and nothing needs it
+                whole.append(path)
+                continue
+            pipeline.skip_to(self._next_slot(number))
+            try:
+                reader = JournalReader(path)
+            except pa.ArrowInvalid:
+                # killed or cut off before it had a beginning: nothing in it can be read
+                doubtful.append(path)
+                continue
+            finished = number < self._landed_before
+            pipeline.active = {name for name in pipeline.feeds if not finished and (name, number) not in landed}
+            for batch in reader:
+                if pipeline.active:
+                    progress.take(pipeline, batch, number, _behind(anchors, batch))
+                else:
+                    # for the beginning of a message that the next journal ends
+                    pipeline.remember(batch)
+            if pipeline.active:
+                pipeline.begin_session()
+                before_finish(path, reader)
+                rows += sum(line.rows for line in pipeline.finish(number))
+            (doubtful if reader.torn or reader.damaged else whole).append(path)
+            if not pipeline.pending:
+                done.delete(whole)
+                whole.clear()
+        pipeline.active = set(pipeline.feeds)
+        pipeline.skip_to(self._next_slot(self.next_number))
+        if rings_from is not None:
+            pipeline.expect(rings_from)
+        if rings_from is None or pipeline.lost_slots:
+            for path in doubtful:
+                disk.retry(lambda path=path: set_journal_aside(self._out, path))  # type: ignore[misc]
+            doubtful = []
+        if not pipeline.pending:
+            done.delete(doubtful)
+            doubtful = []
+        self.journals = sorted([*whole, *doubtful])
+        return rows
+
+    def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
+        """Have the pipeline begin where the files end that have landed."""
+        # of what is behind these each feed that lacks it reads the journal
+        closed = max((line.number for line in self._done), default=0)
+        pipeline.go_on(self.lines, _last_row(self._out, self.lines), max(closed, self._landed_before - 1))
+        for feed in pipeline.feeds:
+            done = sorted((line for line in self._done if line.feed == feed), key=lambda line: line.number)
+            about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)
+            if about is not None:
+                pipeline.describe(about)
+            own = sorted((line for line in self.lines if line.feed == feed), key=lambda line: line.number)
+            # also where its journal is still there: what has landed is not read from it once more
+            last = next((found for line in reversed(own) if (found := _about(self._out, line)) is not None), {})
+            pipeline.feeds[feed].restore(msgspec.convert(last.get("ids") or {}, Ids, strict=False))
+            _follow_sequences(self._out, own, pipeline, feed)
+        landed = _landed_anchor(self._out, self._done)
+        if landed is not None:
+            pipeline.follow_clock(landed)
+        elif anchors:
+            # the best there is for what comes before it
+            pipeline.follow_clock(anchors[0][1])
+
+    def _next_slot(self, number: int) -> int:
+        """The count of the first slot that is not in the files before this number whose journals have gone."""
+        done = sorted((line for line in self._done if line.number < number), key=lambda line: line.number)
+        counts = (about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line)))
+        known = next((count for count in counts if isinstance(count, int)), None)
+        # where none of the files can be read, the manifest knows it; and a session's slots are counted from 0
+        return max((line.ledger.stop_slot for line in done if line.ledger), default=0) if known is None else known
+
+    def clear_way(self, disk: Disk = GIVES_UP) -> None:
+        """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
+        known = {path for line in self.lines for path in (line.path, line.events_path)}
+        in_the_way = matching(self._folder, "*.partial")
+        mine = re.compile(re.escape(self._folder.name) + r"-[0-9].*\.parquet", re.DOTALL)
+        for kind in ("messages", "events"):
+            files = parquet_files(self._out / kind, _raise_but_if_gone)
+            in_the_way += [
+                path for path in files if mine.fullmatch(path.name) and str(path.relative_to(self._out)) not in known
+            ]
+        for path in in_the_way:
+            disk.retry(lambda path=path: set_aside(self._out, path))  # type: ignore[misc]
+
+
+def _number(journal: Path) -> int:
+    return int(journal.stem.partition("-")[2])
+
+
+class DoneJournals:
+    """Journals all of which is in files that have landed: they are deleted, or where that fails tried again later.
+
+    Args:
+        on_stuck: told of each, once, that cannot be deleted now.
+
+    """
+
+    def __init__(self, on_stuck: Callable[[Path, OSError], None]) -> None:
+        self._on_stuck = on_stuck
+        self._left: list[Path] = []
+        self._told: set[Path] = set()
+
+    def add(self, journal: Path) -> None:
+        """Have it deleted with the next `delete`."""
+        self._left.append(journal)
+
+    def delete(self, more: Iterable[Path] = ()) -> None:
+        """Delete them, and those that were left before."""
+        self._left += more
+        left, self._left = self._left, []
+        for path in left:
+            try:
+                delete(path)
+            except OSError as error:
+                self._left.append(path)
+                if path not in self._told:
+                    self._told.add(path)
+                    self._on_stuck(path, error)
+
+
+def _raise_but_if_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _raise(_path: Path, error: OSError) -> None:
+    raise error
+
+
+def set_aside(out: Path, path: Path) -> None:
+    """Move a file out of the way, to `.wsrec/aside`; nothing is deleted.
+
+    Raises:
+        OSError: it cannot be moved.
+
+    """
+    folder = out / ".wsrec" / "aside"
+    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link: wsrec sets files aside in a folder of its own", str(folder))
+    path.rename(folder / f"{path.name}.{time.time_ns()}")
+
+
+def set_journal_aside(out: Path, journal: Path) -> None:
+    """The same with all that a journal is in."""
+    for path in files_of(journal):
+        set_aside(out, path)
+
+
+def _tells_of_end(out: Path, line: ManifestLine) -> bool:
+    """Whether the events of landed files say that their session ended, or was interrupted."""
+    if line.events_path is None:
+        return False
+    try:
+        rows = pq.ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()
+        return any(
+            row["kind"] == EventKind.SESSION_END
+            or (
+                row["kind"] == EventKind.LOST_INTERVAL
+                and row["conn"] is None
+                and msgspec.json.decode(row["detail"]).get("reason") == loss_evidence.INTERRUPTED
+            )
+            for row in rows
+        )
+    except (OSError, ValueError, LookupError, AttributeError):
+        return False
+
+
+def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:
+    """The metadata of a landed file; None where it is gone or damaged."""
+    path = line.path or line.events_path
+    try:
+        with pq.ParquetFile(out / str(path)) as file:
+            return metadata(file)
+    except (OSError, ValueError):
+        return None
+
+
+def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
+    """When the last row in landed files was handed off; None where there is none, or it cannot be read."""
+    last = max((line.number for line in lines if line.path is not None), default=None)
+    moments = []
+    for line in lines:
+        if line.number != last or line.path is None:
+            continue
+        try:
+            with pq.ParquetFile(out / line.path) as file:
+                group = file.read_row_group(file.num_row_groups - 1, ["handoff_time", _HANDOFF])
+        except (OSError, ValueError):
+            return None
+        stage = group[_HANDOFF][-1].as_py()
+        moments.append(Moment(group["handoff_time"][-1].value, stage))
+    return max(moments, key=lambda moment: moment.order, default=None)
+
+
+def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, feed: str) -> None:
+    """Have the sequences followed from the last landed messages on: of each connection, since it was last made."""
+    ended: dict[int, int] = {}
+    for line in reversed(lines):
+        try:
+            if line.events_path is not None:
+                rows = pq.ParquetFile(out / line.events_path).read(["monotonic", "kind", "conn"])
+                kinds, conns = rows["kind"].to_pylist(), rows["conn"].to_pylist()
+                for moment, kind, conn in zip(rows["monotonic"].to_pylist(), kinds, conns, strict=True):
+                    if kind == EventKind.DISCONNECT and moment is not None:
+                        ended[conn] = max(moment, ended.get(conn, moment))
+            if line.path is None:
+                continue
+            with pq.ParquetFile(out / line.path) as file:
+                for batch in file.iter_batches(columns=list(_FOLLOWED)):
+                    conns = batch.column("conn").to_numpy()
+                    since = np.zeros(1 << 16, np.int64)
+                    since[list(ended)] = list(ended.values())
+                    kept = batch.filter(pa.array(batch.column(_HANDOFF).to_numpy() > since[conns]))
+                    pipeline.feeds[feed].follow(kept)
+        except (OSError, ValueError):
+            # gone or damaged, which `wsrec verify` tells: then a gap between it and what follows is not found
+            pass
+        return
+
+
+def _landed_anchor(out: Path, lines: list[ManifestLine]) -> StoredAnchor | None:
+    """The last anchor in the files that have landed."""
+    for line in sorted(lines, key=lambda line: line.number, reverse=True):
+        if line.events_path is None or not (out / line.events_path).exists():
+            continue
+        table = pq.ParquetFile(out / line.events_path).read(["kind", "detail"])
+        anchors = [row["detail"] for row in table.to_pylist() if row["kind"] == EventKind.ANCHOR]
+        if anchors:
+            return StoredAnchor.of(Event(EventKind.ANCHOR, detail=msgspec.json.decode(anchors[-1])))
+    return None
+
+
+def _anchors(journals: list[Path]) -> list[tuple[int, StoredAnchor]]:
+    """The first anchor of each batch in the journals that has one, with the count of the batch's first slot."""
+    found = []
+    for path in journals:
+        try:
+            for batch in JournalReader(path):
+                anchor = first_anchor(batch)
+                if anchor is not None:
+                    found.append((batch.first, anchor))
+        except (pa.ArrowInvalid, msgspec.DecodeError, LookupError):
+            # damaged: its rows are mapped by the anchors that are there
+            continue
+    return found
+
+
+def _behind(anchors: list[tuple[int, StoredAnchor]], batch: Batch) -> StoredAnchor | None:
+    """The first anchor in the batches behind this one."""
+    at = bisect_left(anchors, batch.next, key=lambda anchor: anchor[0])
+    return anchors[at][1] if at < len(anchors) else None

@@ -1,0 +1,622 @@
+"""From batches to finished files: the same way for a writer at work and for a journal that was left behind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import socket
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from wsrec import ipc
+from wsrec.decode.arrays import large_binary, where_set
+from wsrec.format import manifest
+from wsrec.format.moment import Moment
+from wsrec.log_folding import FoldedWarnings
+from wsrec.ring import loss_evidence
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import Flag
+from wsrec.ring.status import StatusPage
+from wsrec.writer.actions import Wishes
+from wsrec.writer.batch import SLOT_BYTES, Batch, payload_list, payload_offsets
+from wsrec.writer.disk import GIVES_UP, Disk
+from wsrec.writer.feed_writer import Ask, FeedWriter
+from wsrec.writer.gather import Slots
+from wsrec.writer.inflate import Refused, inflate
+from wsrec.writer.job import WriterJob
+from wsrec.writer.ledger import Inflated, Passed, passed, survey
+from wsrec.writer.output import Encoder
+from wsrec.writer.reassembly import Joiner
+from wsrec.writer.rows import Int64s, stamps
+from wsrec.writer.set_aside import keep_aside
+from wsrec.writer.uninflated import Uninflated
+from wsrec.writer.utc_line import StoredAnchor, UtcBound, along, offsets
+
+_EVENT = int(Flag.EVENT)
+_RSV1 = int(Flag.RSV1)
+# Up to so many bytes of messages are copied to keep them together
+_COPIED = 1 << 20
+# Events that are told and change nothing for the messages around them: each connection has some at its beginning, at
+# its end and every few seconds, and with a thousand of them a batch would be cut into as many pieces, at 1 ms each
+_TELLS_ONLY = frozenset(
+    {
+        EventKind.ANCHOR,
+        EventKind.CLOSE,
+        EventKind.CONNECT_FAILED,
+        EventKind.STALL,
+        EventKind.STAMPING,
+        EventKind.TCP,
+        EventKind.TLS,
+    }
+)
+# A message of this size (bytes) goes to its file at once
+_LARGE = 4 << 20
+# from the receiver on the stage clock; in the events file on UTC too
+_MONOTONIC = "monotonic_"
+# An anchor a second is in the events file, and every one that UTC moved by more before
+_TOLD_EVERY_NS = 950_000_000
+_TOLD_MOVED_NS = 100_000
+# UTC that moved by more from anchor to anchor was set; so many times are remembered
+_SET_NS = 1_000_000
+_SETS = 1_000
+
+
+class Pipeline:
+    """Turns batches into rows and rows into files.
+
+    Args:
+        job: the writer's job.
+        folder: the session's folder, where unfinished files grow.
+        status: where to count for the live view, if somebody looks.
+        disk: what to do when the disk refuses.
+        ask: passes on what feeds want done about silence and gaps; None where nothing is to be done any more.
+
+    Attributes:
+        feeds: the writers of the feeds, by name.
+        active: the names of those that write; recovery leaves out what has landed.
+        wishes: what they want done, on its way to `ask`; None where nothing is to be done.
+        last: hand-off of the last slot that was taken; None before the first.
+        began: when the first receiver of the session was started; None where nobody noted it.
+        lost_slots: how many slots were missing between batches.
+
+    """
+
+    def __init__(
+        self,
+        job: WriterJob,
+        folder: Path,
+        status: StatusPage | None = None,
+        disk: Disk = GIVES_UP,
+        ask: Ask | None = None,
+    ) -> None:
+        encoder = Encoder()
+        live_steps = None if status is None else status.steps
+        self.wishes = None if ask is None else Wishes(ask)
+        ask = None if self.wishes is None else self.wishes.ask
+        self._folded = None if ask is None else FoldedWarnings()
+        self.feeds = {
+            feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, ask, self._folded) for feed in job.feeds
+        }
+        self.active = set(self.feeds)
+        self._disk = disk
+        self.last: Moment | None = None
+        self.began = Moment(job.began_time, job.began) if job.began and job.began_time else None
+        self.lost_slots = 0
+        self._next_slot: int | None = None
+        self._untold = 0
+        self._job = job
+        self._status = status
+        self._joiner = Joiner()
+        self._uninflated = Uninflated()
+        self._anchor: StoredAnchor | None = None
+        # when the clock was found set, and by how much (ns)
+        self._sets: deque[tuple[int, int]] = deque(maxlen=_SETS)
+        # the one before a hole: it serves where none comes behind it
+        self._stale: StoredAnchor | None = None
+        self._anchors = 0
+        self._clock: str | None = None
+        self._widest = 0
+        self._bound = UtcBound()
+        # by how much UTC may be off, in this file and since the last anchor that was told
+        self._file_bound = self._bound_since = 0
+        self._told_anchor: int | None = None
+        self._drift = 0
+        self._steps = 0
+        self._scheduling: dict[str, Any] = {}
+        self._connections: dict[int, dict[str, Any]] = {
+            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url, "stands_for": plan.stands_for}
+            for plan in job.connections
+        }
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message is unfinished: the journal that holds its beginning is still needed."""
+        return self._joiner.pending
+
+    def go_on(self, lines: list[manifest.ManifestLine], last: Moment | None, done: int) -> None:
+        """Go on where these files of the same session end, which a writer before this one finished.
+
+        Args:
+            lines: their lines in the manifest.
+            last: when the last row in them was handed off; None where that cannot be read.
+            done: the last number of which no feed has anything to come.
+
+        """
+        for feed in self.feeds.values():
+            own = [line for line in lines if line.feed == feed.name]
+            feed.go_on(own, _passed(own, [line for line in lines if line.number <= done]))
+        last_time = max((line.last_time for line in lines if line.last_time is not None), default=None)
+        self.last = last if last is not None or last_time is None else Moment(last_time, None)
+        if self._status is not None:
+            self._status.writer["files"] = len(lines)
+
+    def describe(self, about: dict[str, Any]) -> None:
+        """Go on with what the metadata of such a file say of clock, scheduling and connections."""
+        clock = about.get("clock") or {}
+        if clock.get("clock") is not None:
+            self._clock = clock["clock"]
+            self._anchors = max(self._anchors, clock["anchors"])
+            self._widest = max(self._widest, clock["widest_bracket_ns"])
+            self._drift = max(self._drift, clock["largest_drift_ns"])
+            self._steps = max(self._steps, clock["steps"])
+        self._scheduling.update(about.get("scheduling") or {})
+        for connection in about.get("connections") or ():
+            self._connections[connection["conn"]].update(connection)
+
+    def skip_to(self, slot: int) -> None:
+        """Leave out slots before this count: they are in files that have landed. What is missing behind it is lost."""
+        self._next_slot = max(slot, self._next_slot or 0)
+
+    def expect(self, slot: int) -> None:
+        """The next batch begins with this count or an earlier one: what is missing before it is lost."""
+        missing = 0 if self._next_slot is None else slot - self._next_slot
+        if missing > 0:
+            self.lost_slots += missing
+            self._untold += missing
+            # nor is it known whether the clock was set meanwhile
+            self._stale, self._anchor = self._anchor or self._stale, None
+            # what had begun before the hole does not go on behind it
+            left, self._joiner = self._joiner.unfinished, Joiner()
+            for feed in self._writing():
+                feed.ledger.begin(left)
+                feed.ledger.joined({}, left)
+                feed.forget_requests()
+        self._next_slot = max(slot, self._next_slot or 0)
+
+    def begin_session(self, moment: Moment | None = None) -> None:
+        """Record the session's start in each feed that has not: at this moment, or where its files begin, or it did."""
+        for feed in self._writing():
+            begin = feed.since or self.began if moment is None else moment
+            if begin is not None and not feed.begun:
+                feed.event(begin, EventKind.SESSION_START, **self._job.session_start)
+
+    def take(self, batch: Batch, number: int, ahead: StoredAnchor | None = None, *, aside: bool = False) -> None:
+        """Write a batch to the files of this number.
+
+        Slots that were taken before are left out: a writer that was killed before it gave them back to the receiver
+        has them in its journal, and the next writer finds them in the rings. Slots that are missing are an event.
+
+        Args:
+            batch: the batch.
+            number: the number of the files.
+            ahead: the first anchor behind the batch; None where there is none, or none is known.
+            aside: whether the message that it ends is set aside: its row has no payload, which is in a file beside.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        batch = self._unseen(batch)
+        if not len(batch.slots):
+            return
+        writing = self._writing()
+        if not batch.fetched:
+            seen = survey(batch)
+            for feed in writing:
+                feed.ledger.take(seen, self._joiner.unfinished)
+        slots, payload = self._joiner.join(batch)
+        for feed in writing:
+            feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
+        if not len(slots):
+            return
+        happened = _events(slots, payload)
+        offset = self._offsets(slots, happened, ahead)
+        if aside and not slots["flags"][0] & _EVENT:
+            self._set_aside(slots, offset, payload, number)
+        else:
+            for piece in inflate(slots, payload, self._job.max_message):
+                if piece.slots is not slots:
+                    self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
+                    happened = _events(piece.slots, piece.payload)
+                part, offset = offset[: len(piece.slots)], offset[len(piece.slots) :]
+                self._take_messages(_Messages(piece.slots, part, piece.payload, happened, piece.refused), number)
+        self._state_bound(int(slots["handoff"][-1]), ahead)
+        if self.last is not None:
+            for each in self.feeds.values():
+                each.expire_acks(self.last)
+                each.look_for_silence(self.last)
+                each.tell_settled()
+        if self._folded is not None:
+            self._folded.due()
+        self._publish()
+
+    def _enter(self, inflated: Inflated) -> None:
+        for feed in self._writing():
+            feed.ledger.inflated(inflated)
+
+    def _set_aside(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
+        """Write a row without its payload, and the payload to a file of its own, byte for byte: the capture lost it."""
+        (data,) = payload_list(payload)
+        file, digest = self._disk.retry(lambda: keep_aside(Path(self._job.out), self._job.session, data))
+        made = slots.copy()
+        made["flags"] &= ~np.uint8(_RSV1)
+        self._enter(Inflated(made["conn"], np.array([len(data)]), np.array([0])))
+        conn = int(made["conn"][0])
+        detail = {"file": file, "bytes": len(data), "sha256": digest, "compressed": bool(slots["flags"][0] & _RSV1)}
+        self._disk.note(
+            f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
+        )
+        self._take_part(_Messages(made, offset, large_binary([b""]), [], []), number)
+        assert self.last is not None
+        self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
+        known: dict[str, Any] = {
+            "from_evidence": loss_evidence.ARRIVED,
+            "to_evidence": loss_evidence.HANDED_OFF,
+            "bound": loss_evidence.EXACT,
+        }
+        taken = interval(_arrived(slots, offset, 0), self.last)
+        self.event(self.last, EventKind.LOST_INTERVAL, conn=conn, **taken, reason="a message was set aside", **known)
+
+    def _take_messages(self, messages: _Messages, number: int) -> None:
+        """Write whole messages, inflated, and what they are in between: a large one in a row group of its own."""
+        ends = payload_offsets(messages.payload)
+        lengths = np.diff(ends) if ends[-1] - ends[0] >= _LARGE else np.empty(0, np.int64)
+        large = np.flatnonzero(lengths >= _LARGE)
+        if not len(large):
+            self._take_part(messages, number)
+            return
+        bounds = np.unique([0, *large, *(large + 1), len(messages.slots)]).tolist()
+        for start, stop in itertools.pairwise(bounds):
+            alone = bool(lengths[start] >= _LARGE)
+            if alone:
+                # nothing of what came before is encoded with it
+                self._settle()
+            self._take_part(messages.part(start, stop), number)
+            if alone:
+                # so that not two of them are held, and who dies of it dies while it is taken
+                self._settle()
+
+    def _settle(self) -> None:
+        for feed in self._writing():
+            feed.settle()
+        pa.default_memory_pool().release_unused()
+
+    def _take_part(self, messages: _Messages, number: int) -> None:
+        slots, offset, payload, happened, refused = messages
+        self.tell_lost(_moment(slots, offset, 0))
+        # From event to event, as slices: messages with the events taken out from among them would be a copy. Of a few
+        # messages that costs less than to begin anew behind each that changes nothing for them.
+        ends = payload_offsets(payload)
+        few = ends[-1] - ends[0] <= _COPIED and all(feed.since is not None for feed in self._writing())
+        start, left_out = 0, list[int]()
+        for row, event in happened:
+            if few and event.kind in _TELLS_ONLY:
+                left_out.append(row)
+            else:
+                self._add(*_between(slots, offset, payload, [*left_out, row], start), number)
+                start, left_out = row + 1, []
+            self._event(_moment(slots, offset, row), int(offset[row]), event)
+        self._add(*_between(slots, offset, payload, [*left_out, len(slots)], start), number)
+        for row, message in refused:
+            conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
+            moment = _moment(slots, offset, row)
+            if (told := self._uninflated.add(conn, int(slots["handoff"][row]), message, length)) is not None:
+                self.event(moment, EventKind.NOT_INFLATED, conn=conn, **told)
+        self.last = _handed_off(slots, offset, -1)
+
+    def end_warnings(self) -> None:
+        """Say what of the warnings was only counted so far: nothing comes after this."""
+        if self._folded is None:
+            return
+        self._folded.flush()
+        for feed in self._writing():
+            if feed.not_inflated:
+                said = f"{feed.not_inflated:,} of {feed.messages:,} messages could not be read"
+                ipc.warn(f"{feed.name}: {said}: they are recorded as they came, compressed", feed.not_inflated_cure)
+
+    def tell_uninflated(self) -> None:
+        """Tell of what does not inflate and was only counted: a file or the session ends."""
+        if self.last is not None:
+            for conn, told in self._uninflated.flush():
+                self.event(self.last, EventKind.NOT_INFLATED, conn=conn, **told)
+
+    def remember(self, batch: Batch) -> None:
+        """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""
+        slots, payload = self._joiner.join(self._unseen(batch))
+        # its files tell of it
+        self._untold = 0
+        if len(slots):
+            self.last = _handed_off(slots, self._offsets(slots, _events(slots, payload), None), -1)
+
+    def follow_clock(self, anchor: StoredAnchor) -> None:
+        """Map stages 2 to 6 onto UTC by this anchor until the next: where what came before has gone."""
+        self._anchor = anchor
+
+    def tell_lost(self, moment: Moment) -> None:
+        """Record an interval that ends at this moment where slots are missing and were not told of."""
+        if self._untold:
+            began = Moment(moment.before(self._job.began), self._job.began) if self._job.began else moment
+            detail = interval(self.last or began, moment)
+            reason = "a part of the journal could not be read"
+            known: dict[str, Any] = {
+                "from_evidence": loss_evidence.LAST_ROW if self.last else loss_evidence.WANTED,
+                "to_evidence": loss_evidence.NEXT_ROW,
+                "bound": loss_evidence.EXACT,
+            }
+            self.event(moment, EventKind.LOST_INTERVAL, **detail, slots=self._untold, reason=reason, **known)
+            self._untold = 0
+
+    def finish(self, number: int) -> list[manifest.ManifestLine]:
+        """Finish the files of this number, and enter them into the manifest.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        self.tell_uninflated()
+        shared = {
+            "host": _host(),
+            "scheduling": self._scheduling,
+            "connections": list(self._connections.values()),
+            "clock": {
+                "clock": self._clock,
+                "anchors": self._anchors,
+                "widest_bracket_ns": self._widest,
+                "largest_drift_ns": self._drift,
+                "steps": self._steps,
+                "utc_bound_ns": self._file_bound,
+            },
+        }
+        self._file_bound = 0
+        lines = []
+        for feed in self._writing():
+            line = feed.finish(number, shared, self._joiner.unfinished, self._next_slot)
+            if line is not None:
+                self._disk.retry(lambda line=line: manifest.append(Path(self._job.out), line))  # type: ignore[misc]
+                lines.append(line)
+        if self._status is not None:
+            self._status.writer["files"] += len(lines)
+        self._publish()
+        return lines
+
+    def event(self, moment: Moment, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
+        """Write an event of the writer's own to the connection's feed, or to every one."""
+        for feed in self._writing():
+            if conn is None or conn in feed.conns:
+                feed.event(moment, kind, conn=conn, **dict(detail))
+
+    def _unseen(self, batch: Batch) -> Batch:
+        """What of a batch was not taken before."""
+        if batch.fetched:
+            return batch
+        if self._next_slot is not None and batch.first < self._next_slot:
+            batch = batch.part(min(self._next_slot - batch.first, len(batch.slots)), len(batch.slots))
+        self.expect(batch.first)
+        self._next_slot = max(batch.next, self._next_slot or 0)
+        return batch
+
+    def _add(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
+        if not len(slots):
+            return
+        when = stamps(slots, offset)
+        if len(self.feeds) == 1:
+            for feed in self._writing():
+                feed.add(slots, when, payload, number)
+            return
+        for feed in self._writing():
+            rows = np.flatnonzero(np.isin(slots["conn"], feed.conns))
+            if len(rows):
+                feed.add(slots[rows], when.select(rows), payload.take(pa.array(rows)), number)
+
+    def _writing(self) -> list[FeedWriter]:
+        return [feed for name, feed in self.feeds.items() if name in self.active]
+
+    def _offsets(self, slots: Slots, happened: list[tuple[int, Event]], ahead: StoredAnchor | None) -> Int64s:
+        """What turns each slot's monotonic stamps into UTC, by the anchors before and after it."""
+        anchors = [(row, StoredAnchor.of(event)) for row, event in happened if event.kind is EventKind.ANCHOR]
+        if self._anchor is None:
+            self._anchor = anchors[0][1] if anchors else ahead or self._stale
+        stage = slots["handoff"].astype(np.int64)
+        joined = along([self._anchor, *(anchor for _, anchor in anchors), ahead], stage)
+        parts, start = [], 0
+        for row, anchor in anchors:
+            if joined is None:
+                parts.append(offsets(self._anchor, anchor, stage[start:row]))
+            if self._anchor is not None and abs(anchor.offset - self._anchor.offset) > _SET_NS:
+                self._sets.append((anchor.stage, anchor.offset - self._anchor.offset))
+            self._anchor, start = anchor, row
+        if joined is not None:
+            return joined
+        parts.append(offsets(self._anchor, ahead, stage[start:]))
+        return np.concatenate(parts)
+
+    def _state_bound(self, stage: int, ahead: StoredAnchor | None) -> None:
+        """Have the bound cover what was taken since the last anchor: its file may end before the next one comes."""
+        bound = self._bound.beyond(stage) if ahead is None else self._bound.before(ahead)
+        self._file_bound = max(self._file_bound, bound)
+        self._bound_since = max(self._bound_since, bound)
+
+    def _event(self, moment: Moment, offset: int, event: Event) -> None:
+        if self.wishes is not None:
+            self.wishes.happened(event)
+        detail = dict(event.detail)
+        if event.kind is EventKind.ANCHOR:
+            self._anchors += 1
+            self._clock = detail["clock"]
+            self._widest = max(self._widest, detail["width_ns"])
+            self._drift = max(self._drift, abs(detail["drift_ns"]))
+            if not self._tells(StoredAnchor.of(event), detail):
+                return
+        elif event.kind is EventKind.CLOCK_STEP:
+            self._steps += 1
+        elif event.kind is EventKind.SCHEDULING:
+            self._scheduling[detail["process"]] = {key: value for key, value in detail.items() if key != "process"}
+        elif event.kind is EventKind.TLS and event.conn is not None:
+            about = ("mode", "fallback", "version", "cipher", "bits")
+            self._connections[event.conn]["tls"] = {key: detail[key] for key in about}
+        elif event.kind is EventKind.DISCONNECT and event.conn is not None:
+            if (told := self._uninflated.ended(event.conn)) is not None:
+                self.event(moment, EventKind.NOT_INFLATED, conn=event.conn, **told)
+        elif event.kind is EventKind.CONNECT and event.conn is not None:
+            self._connections[event.conn]["compression"] = detail.get("compression")
+        for key in [key for key in detail if key.startswith(_MONOTONIC)]:
+            # as the clock showed it then: it may have been set since
+            since = sum(by for at, by in self._sets if detail[key] < at <= (moment.stage or 0))
+            detail[key.removeprefix(_MONOTONIC)] = detail[key] + offset - since
+        if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
+            detail["duration_ns"] = detail["monotonic_to"] - detail["monotonic_from"]
+        for feed in self._writing():
+            if event.conn is None or event.conn in feed.conns:
+                feed.event(moment, event.kind, conn=event.conn, **dict(detail))
+
+    def _tells(self, anchor: StoredAnchor, detail: dict[str, Any]) -> bool:
+        """Whether an anchor goes into the events file, with the bound of the time since the one before it there."""
+        moved, bound = self._bound.add(anchor)
+        self._file_bound = max(self._file_bound, bound)
+        self._bound_since = max(self._bound_since, bound)
+        told, stage = self._told_anchor, anchor.stage
+        if told is not None and 0 <= stage - told < _TOLD_EVERY_NS and moved < _TOLD_MOVED_NS:
+            return False
+        self._told_anchor = stage
+        detail["utc_bound_ns"], self._bound_since = self._bound_since, 0
+        return True
+
+    def _publish(self) -> None:
+        if self._status is None:
+            return
+        writer, feeds = self._status.writer, self.feeds.values()
+        for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "not_inflated", "answered"):
+            # a writer that takes the session up again begins with what has landed: less than was shown before
+            writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
+
+
+def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine]) -> Passed | None:
+    """Slots behind a feed's files that are done with, as they are in another feed's: it had nothing in them."""
+    counted = [(line.feed, line.ledger) for line in done if line.ledger is not None]
+    feed, last = max(counted, key=lambda each: each[1].stop_slot, default=(None, None))
+    if last is None:
+        return None
+    near = [line.ledger for line in own if line.ledger is not None]
+    found = passed(near, [ledger for name, ledger in counted if name == feed])
+    slots = last.stop_slot - max((ledger.stop_slot for ledger in near), default=0)
+    # where lines are missing in the manifest, what is behind them is not known
+    return found if found.slots == slots > 0 else None
+
+
+class _Messages(NamedTuple):
+    """Whole messages, inflated, with what turns their stamps into UTC, and what happened in between.
+
+    Attributes:
+        slots, offset, payload: of each.
+        happened: the events among them, each with its row.
+        refused: those that stay compressed.
+
+    """
+
+    slots: Slots
+    offset: Int64s
+    payload: pa.Array
+    happened: list[tuple[int, Event]]
+    refused: list[Refused]
+
+    def part(self, start: int, stop: int) -> _Messages:
+        """Those of these rows."""
+        return _Messages(
+            self.slots[start:stop],
+            self.offset[start:stop],
+            self.payload[start:stop],
+            [(row - start, event) for row, event in self.happened if start <= row < stop],
+            [each._replace(row=each.row - start) for each in self.refused if start <= each.row < stop],
+        )
+
+
+def _between(
+    slots: Slots, offset: Int64s, payload: pa.Array, stops: list[int], start: int
+) -> tuple[Slots, Int64s, pa.Array]:
+    """What lies from `start` to the last of the stops, without the slots at the others."""
+    edges = zip([start, *(stop + 1 for stop in stops[:-1])], stops, strict=True)
+    parts = [slice(begin, end) for begin, end in edges if end > begin] or [slice(start, start)]
+    if len(parts) == 1:
+        return slots[parts[0]], offset[parts[0]], payload[parts[0]]
+    whole = slots.view(SLOT_BYTES)
+    return (
+        np.concatenate([whole[part] for part in parts]).view(slots.dtype),
+        np.concatenate([offset[part] for part in parts]),
+        pa.concat_arrays([payload[part] for part in parts]),
+    )
+
+
+def interval(start: Moment, end: Moment) -> dict[str, int]:
+    """What an event's detail says of an interval: on UTC, and on the stage clock where its moments are known there."""
+    detail = {"from": start.utc, "to": end.utc, "duration_ns": end.utc - start.utc}
+    if start.stage is not None:
+        detail["monotonic_from"] = start.stage
+        if end.stage is not None:
+            detail |= {"monotonic_to": end.stage, "duration_ns": end.stage - start.stage}
+    return detail
+
+
+def _handed_off(slots: Slots, offset: Int64s, row: int) -> Moment:
+    stage = int(slots["handoff"][row])
+    return Moment(stage + int(offset[row]), stage)
+
+
+def _arrived(slots: Slots, offset: Int64s, row: int) -> Moment:
+    stage = int(slots["event"][row]) or int(slots["handoff"][row])
+    return Moment(stage + int(offset[row]), stage)
+
+
+def _moment(slots: Slots, offset: Int64s, row: int) -> Moment:
+    """When an event happened, and its place in the order of hand-off: it may have waited."""
+    stage = int(slots["handoff"][row])
+    return Moment((int(slots["event"][row]) or stage) + int(offset[row]), stage)
+
+
+def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:
+    """What `inflate` made of slots and payloads."""
+    rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & _RSV1)
+    sizes = [np.diff(payload_offsets(payload))[rows] for _, payload in (before, after)]
+    return Inflated(after[0]["conn"][rows], *sizes)
+
+
+def _events(slots: Slots, payload: pa.Array) -> list[tuple[int, Event]]:
+    """The events among slots, each with its row."""
+    rows = where_set(slots["flags"] & _EVENT)
+    if not len(rows):
+        return []
+    return list(zip(rows.tolist(), map(Event.decode, payload_list(payload, rows)), strict=True))
+
+
+def _host() -> dict[str, Any]:
+    return {
+        "name": socket.gethostname(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,112 @@
+"""Which batch is being made rows of, so that whoever comes after a writer that died knows what it died of.
+
+A process that the kernel kills says nothing (no memory, a fault of a library). The batch is noted in a file of the
+session's folder before it is taken: the kernel keeps that, whatever becomes of the process. A batch that two have died
+of is taken slot by slot by the third, and the message that kills that one too is set aside by the fourth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from pathlib import Path
+
+from wsrec.writer.batch import Batch
+from wsrec.writer.disk import GIVES_UP, Disk
+from wsrec.writer.pipeline import Pipeline
+from wsrec.writer.utc_line import StoredAnchor
+
+# the journal's number, the batch's first slot and the one that follows, deaths so far; whether it was a slot of its own
+_MARK = struct.Struct("<QQQII")
+# So many have to die of the same, before it is taken for the cause: one may have been killed by chance
+_DEATHS = 2
+_FILE = "taking"
+
+
+def forget(folder: Path) -> None:
+    """Remove the file, where whoever ended last was killed between its last journal and this.
+
+    Raises:
+        OSError: the disk failed.
+
+    """
+    (folder / _FILE).unlink(missing_ok=True)
+
+
+class Progress:
+    """Takes batches through a pipeline, and what the process before this one died of with care.
+
+    Args:
+        folder: the session's folder.
+        disk: is told where the disk refuses the note, once until it takes it again.
+
+    """
+
+    def __init__(self, folder: Path, disk: Disk = GIVES_UP) -> None:
+        self._path = folder / _FILE
+        self._disk = disk
+        self._refused = False
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, 0o644)
+        left = os.pread(self._fd, _MARK.size, 0)
+        self._number, self._first, self._next, self._deaths, self._alone = (
+            _MARK.unpack(left) if len(left) == _MARK.size else (0, 0, 0, 0, 0)
+        )
+        # nothing is being taken where there is no number: what died, died of something else
+        self._deaths += self._number > 0
+
+    def take(self, pipeline: Pipeline, batch: Batch, number: int, ahead: StoredAnchor | None = None) -> None:
+        """Write a batch to the files of this number, `ahead` being the first anchor behind it (`Pipeline.take`).
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        suspect = self._number == number and batch.first <= self._first < max(batch.next, batch.first + 1)
+        if not suspect or batch.fetched or (self._deaths < _DEATHS and not self._alone):
+            self._take(pipeline, batch, number, ahead, self._deaths if suspect else 0)
+            return
+        alone, culprit = bool(self._alone) or len(batch.slots) == 1, self._first
+        for row in range(len(batch.slots)):
+            part = batch.part(row, row + 1)
+            if alone and part.first == culprit:
+                self._mark(number, part, 0, alone=True)
+                pipeline.take(part, number, ahead, aside=True)
+            else:
+                self._take(pipeline, part, number, ahead, 0, alone=True)
+        self._number = 0
+
+    def _take(
+        self,
+        pipeline: Pipeline,
+        batch: Batch,
+        number: int,
+        ahead: StoredAnchor | None,
+        deaths: int,
+        *,
+        alone: bool = False,
+    ) -> None:
+        self._mark(number, batch, deaths, alone=alone)
+        pipeline.take(batch, number, ahead)
+        self._write(bytes(_MARK.size))
+
+    def _mark(self, number: int, batch: Batch, deaths: int, *, alone: bool) -> None:
+        self._write(_MARK.pack(number, batch.first, batch.next, deaths, alone))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            os.pwrite(self._fd, data, 0)
+        except OSError as error:
+            if not self._refused:
+                what = "a message that this process dies of would take longer to find"
+                self._disk.note(f"{self._path} cannot be written: {error}; {what}")
+            self._refused = True
+        else:
+            self._refused = False
+
+    def end(self) -> None:
+        """All was taken: nothing is left of it."""
+        os.close(self._fd)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""Messages out of slots: fragments and parts of large frames joined, each message once, in order of hand-off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from wsrec.decode.arrays import large_binary
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import Flag
+from wsrec.writer.batch import Batch, payload_list
+from wsrec.writer.gather import Slots
+
+_FIN = int(Flag.FIN)
+_RSV1 = int(Flag.RSV1)
+_EVENT = int(Flag.EVENT)
+_OWN_WORDS = int(Flag.SENT | Flag.EVENT | Flag.REST)
+_FIRST_CONTROL = 8
+
+# connection, and whether they are our own words (`Flag.SENT`, `Flag.EVENT`; 0 of what was received)
+Key = tuple[int, int]
+
+
+class Parts(NamedTuple):
+    """Slots that are parts of messages, and their payload bytes."""
+
+    slots: int
+    bytes: int
+
+
+@dataclass
+class _Open:
+    opcode: int
+    flags: int
+    slots: int
+    # one that grows: parts that are joined in the end would be there twice
+    data: bytearray
+
+    def counted(self) -> Parts:
+        return Parts(self.slots, len(self.data))
+
+
+class Joiner:
+    """Joins what belongs together, across batches.
+
+    A joined message has the stamps of the slot that completed it, and opcode and RSV1 of the one that began it.
+
+    Attributes:
+        joined: of the last batch: the slots that went into the row of a later one, by connection and own words.
+        discarded: of the last batch: the parts of messages that never ended.
+
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[Key, _Open] = {}
+        self.joined: dict[Key, Parts] = {}
+        self.discarded: dict[Key, Parts] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return bool(self._open)
+
+    @property
+    def unfinished(self) -> dict[Key, Parts]:
+        """The parts that there are of messages that have not ended, by connection and own words."""
+        return {key: begun.counted() for key, begun in self._open.items()}
+
+    def join(self, batch: Batch) -> tuple[Slots, pa.Array]:
+        """The slots that complete a message or event, and their whole payloads (`large_binary`)."""
+        self.joined, self.discarded = {}, {}
+        flags, opcodes = batch.slots["flags"], batch.slots["opcode"]
+        whole = flags & _FIN != 0
+        if not self._open and bool(np.all(whole & ((opcodes != 0) | (flags & _EVENT != 0)))):
+            return batch.slots, batch.payload
+
+        slots = batch.slots.copy()
+        payloads: list[bytes | memoryview] = []
+        kept: list[int] = []
+        for row, payload in enumerate(payload_list(batch.payload)):
+            flag, opcode = int(flags[row]), int(opcodes[row])
+            key = (int(slots["conn"][row]), flag & _OWN_WORDS)
+            if 0 < opcode < _FIRST_CONTROL:
+                # the beginning of a message: what is unfinished before it was left so by a connection that was lost
+                self._discard(key)
+            begun = None if opcode >= _FIRST_CONTROL else self._open.get(key)
+            if not flag & _FIN:
+                if begun is None:
+                    self._open[key] = begun = _Open(opcode, flag & _RSV1, 0, bytearray())
+                begun.slots += 1
+                begun.data += payload
+                continue
+            if begun is not None:
+                _add(self.joined, key, begun.counted())
+                begun.data += payload
+                payload = memoryview(begun.data).toreadonly()
+                slots["opcode"][row] = begun.opcode
+                slots["flags"][row] |= begun.flags
+                del self._open[key]
+            if flag & _EVENT and (event := Event.decode(payload)).kind is EventKind.DISCONNECT:
+                self._discard((event.conn or 0, 0))
+            kept.append(row)
+            payloads.append(payload)
+        return slots[kept], large_binary(payloads)
+
+    def _discard(self, key: Key) -> None:
+        left = self._open.pop(key, None)
+        if left is not None:
+            _add(self.discarded, key, left.counted())
+
+
+def _add(counts: dict[Key, Parts], key: Key, parts: Parts) -> None:
+    before = counts.get(key, Parts(0, 0))
+    counts[key] = Parts(before.slots + parts.slots, before.bytes + parts.bytes)

@@ -1,0 +1,61 @@
+"""What a receiver that ended without its last word has left unsaid: since when each of its connections is lost.
+
+Only the writer can tell once receiver and supervisor are gone, so the writer does it, whoever is left. A receiver that
+ends in order sets `finished` in the status page when all its words are in the rings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from wsrec.plan.connections import ConnectionPlan
+from wsrec.ring.bytering import ENDED, ByteRing
+from wsrec.ring.loss_evidence import Since, since_death
+from wsrec.ring.slotring import Flag
+from wsrec.writer.gather import Slots
+
+_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
+
+
+class LastFrames:
+    """When the read of each connection's last frame began (ns on the stage clock; 0 where none came)."""
+
+    def __init__(self) -> None:
+        self._events: npt.NDArray[np.uint64] = np.zeros(1 << 16, np.uint64)
+
+    def take(self, slots: Slots) -> None:
+        """Note the next slots, in order."""
+        conns, events = slots["conn"], slots["event"]
+        received = slots["flags"] & _OWN_WORDS == 0
+        if not received.all():
+            conns, events = conns[received], events[received]
+        self._events[conns] = events
+
+    def __getitem__(self, conn: int) -> int:
+        return int(self._events[conn])
+
+
+def unsaid(
+    plans: Sequence[ConnectionPlan], rings: Mapping[int, ByteRing], frames: LastFrames, began: int
+) -> dict[int, Since]:
+    """By connection, since when it is lost; those that had come to their end are left out.
+
+    Args:
+        plans: the receiver's connections.
+        rings: their byte rings.
+        frames: of all that it handed over.
+        began: when the first receiver was started, ns on the monotonic clock.
+
+    """
+    # of two connections that take turns, the one that was active is marked
+    marked = {plan.stands_for for plan in plans if plan.stands_for is not None and rings[plan.conn].covered.read()}
+    lost = {}
+    for plan in plans:
+        covered = rings[plan.conn].covered.read()
+        idle = plan.stands_for is not None and not covered
+        if covered != ENDED and not idle and plan.conn not in marked:
+            lost[plan.conn] = since_death(covered, frames[plan.conn], began)
+    return lost

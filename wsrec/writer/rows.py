@@ -1,0 +1,194 @@
+"""Rows out of messages: the columns of the message files, but for what the feed's field paths fill in."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.decode.arrays import where_set
+from wsrec.format.moment import Moment
+from wsrec.format.schema import UTC_NS
+from wsrec.ring.slotring import COARSE_SHIFT, Flag
+from wsrec.stages import StampSource
+from wsrec.wire import frames
+from wsrec.writer.batch import payload_offsets
+from wsrec.writer.gather import Slots
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_REST = int(Flag.REST)
+_NOT_RECEIVED = int(Flag.SENT | Flag.REST)
+_RSV1 = int(Flag.RSV1)
+_COARSE = int(Flag.COARSE)
+_FIRST_NOT_ASCII = 0x80
+
+_OPCODES = {
+    frames.TEXT: "text",
+    frames.BINARY: "binary",
+    frames.CLOSE: "close",
+    frames.PING: "ping",
+    frames.PONG: "pong",
+}
+_OPCODE_WORDS = pa.array(_OPCODES.values(), pa.string())
+_OPCODE_INDEX = np.zeros(16, np.int32)
+_OPCODE_INDEX[list(_OPCODES)] = range(len(_OPCODES))
+
+_SOURCE_WORDS = pa.array(["nic", "kernel", "user"], pa.string())
+_SOURCE_INDEX = np.full(256, 2, np.int32)
+_SOURCE_INDEX[StampSource.NIC] = 0
+_SOURCE_INDEX[StampSource.KERNEL] = 1
+
+_DIRECTION_WORDS = pa.array(["recv", "sent", "rest"], pa.string())
+
+
+class Stamps(NamedTuple):
+    """The stamps of some slots on UTC (int64 ns since the epoch), and which of them exist.
+
+    `received` is where stages 2 to 5 exist, `stamped` where stage 1 does. `recv_time` is the best arrival time: stage
+    1, else stage 4; of what we sent or fetched, when that was done. `stage` is the hand-off on the stage clock.
+    """
+
+    recv_time: Int64s
+    nic: Int64s
+    event: Int64s
+    recv_start: Int64s
+    recv_end: Int64s
+    parsed: Int64s
+    handoff: Int64s
+    stage: Int64s
+    received: Bools
+    stamped: Bools
+
+    def moment(self, row: int) -> Moment:
+        """When a row was handed off."""
+        return Moment(int(self.handoff[row]), int(self.stage[row]))
+
+    def select(self, rows: Any) -> Stamps:
+        """The stamps of some rows."""
+        return Stamps(*(column[rows] for column in self))
+
+
+def stamps(slots: Slots, offset: Int64s) -> Stamps:
+    """The six stamps of each slot; `offset` (ns) turns each slot's monotonic stamps into UTC."""
+    flags = slots["flags"].copy()
+    waited, took, parse = (slots[name].astype(np.int64) for name in ("recv_start", "recv_end", "parsed"))
+    coarse = flags & _COARSE != 0
+    if coarse.any():
+        for difference in (waited, took, parse):
+            difference[coarse] <<= COARSE_SHIFT
+    nic = slots["nic"].astype(np.int64)
+    stage = slots["handoff"].astype(np.int64)
+    event = slots["event"].astype(np.int64)
+    handoff = stage + offset
+    received, stamped = flags & _NOT_RECEIVED == 0, nic != 0
+    # what was fetched has no time but its hand-off
+    own = None if stamped.all() else np.where(event != 0, event + offset, handoff)
+    event += offset
+    recv_start = event + waited
+    recv_end = recv_start + took
+    arrived = nic if own is None else np.where(stamped, nic, np.where(received, recv_end, own))
+    return Stamps(arrived, nic, event, recv_start, recv_end, recv_end + parse, handoff, stage, received, stamped)
+
+
+def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array]:
+    """Every column of `MESSAGE_SCHEMA` that does not come from the payload's fields, or from the count of rows."""
+    text, data = split_payload(slots, payload)
+    # None: every row has them
+    received = None if when.received.all() else when.received
+    stamped = None if when.stamped.all() else when.stamped
+    if received is None:
+        direction = np.zeros(len(slots), np.int32)
+    else:
+        direction = np.where(received, 0, np.where(slots["flags"] & _REST, 2, 1)).astype(np.int32)
+    return {
+        "conn": pa.array(slots["conn"]),
+        "recv_time": _times(when.recv_time),
+        "recv_source": _words(_SOURCE_INDEX[slots["source"]], _SOURCE_WORDS),
+        "nic_time": _times(when.nic, stamped),
+        "event_time": _times(when.event, received),
+        "recv_start_time": _times(when.recv_start, received),
+        "recv_end_time": _times(when.recv_end, received),
+        "parsed_time": _times(when.parsed, received),
+        "handoff_time": _times(when.handoff),
+        "handoff_monotonic": wrapped(when.stage, pa.int64()),
+        "frame_in_read": pa.array(slots["frame_in_read"]),
+        "frames_in_read": pa.array(slots["frames_in_read"]),
+        "read_bytes": pa.array(slots["read_bytes"]),
+        "direction": _words(direction, _DIRECTION_WORDS),
+        "opcode": _words(_OPCODE_INDEX[slots["opcode"] & 0x0F], _OPCODE_WORDS),
+        "text": text,
+        "data": data,
+    }
+
+
+def count_opcodes(slots: Slots) -> dict[str, int]:
+    """How many slots have each opcode, by the words of the column."""
+    counted: dict[str, int] = {}
+    counts = np.bincount(slots["opcode"])
+    for opcode in where_set(counts).tolist():
+        word = _OPCODES.get(opcode & 0x0F, _OPCODES[frames.TEXT])
+        counted[word] = counted.get(word, 0) + int(counts[opcode])
+    return counted
+
+
+def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The columns `text` and `data`: text messages that are valid UTF-8, and everything else, byte for byte."""
+    is_text = (slots["opcode"] == frames.TEXT) & (slots["flags"] & _RSV1 == 0)
+    # a cast from large_binary shares the payloads' bytes, and looks at each payload: at all of them at once is faster
+    binary = payload.cast(pa.binary())
+    if bool(is_text.all()):
+        if _is_ascii(payload):
+            return binary.view(pa.string()), pa.nulls(len(slots), pa.binary())
+        try:
+            return binary.cast(pa.string()), pa.nulls(len(slots), pa.binary())
+        except pa.ArrowInvalid:
+            pass
+    is_text &= _valid_utf8(binary, is_text)
+    if not is_text.any():
+        return pa.nulls(len(slots), pa.string()), binary
+    mask = pa.array(is_text)
+    text = pc.if_else(mask, binary, pa.scalar(None, pa.binary())).cast(pa.string())
+    return text, pc.if_else(mask, pa.scalar(None, pa.binary()), binary)
+
+
+def _is_ascii(payload: pa.Array) -> bool:
+    offsets = payload_offsets(payload)
+    data = np.frombuffer(payload.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    return int(data.max(initial=0)) < _FIRST_NOT_ASCII
+
+
+def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
+    """Which of the asked payloads are valid UTF-8: one look at all of them, and one at each only where that fails."""
+    valid = asked.copy()
+    rows = np.flatnonzero(asked).tolist()
+    try:
+        if len(rows) > 1:
+            binary.filter(pa.array(asked)).cast(pa.string())
+            return valid
+    except pa.ArrowInvalid:
+        pass
+    for row in rows:
+        try:
+            # nothing is copied: there may be few and large ones
+            binary[row : row + 1].cast(pa.string())
+        except pa.ArrowInvalid:
+            valid[row] = False
+    return valid
+
+
+def _times(ns: Int64s, valid: Bools | None = None) -> pa.Array:
+    return wrapped(ns, UTC_NS) if valid is None else pa.array(ns, mask=~valid).view(UTC_NS)
+
+
+def wrapped(numbers: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Numbers that stand together, as an array of a kind of their width, not copied: half of what `pa.array` costs."""
+    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def _words(index: npt.NDArray[np.int32], words: pa.Array) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(index), words)

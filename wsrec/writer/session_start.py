@@ -1,0 +1,83 @@
+"""What a session is going to record: on the disk, durably, before anything of it is received.
+
+Journals say it too. Where everything is killed before there is one, or the journals are gone, only this tells whose
+time was lost. It goes with the session's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from wsrec.format.folders import sync_folder
+from wsrec.format.heartbeat import FILE as ALIVE
+from wsrec.writer.job import WriterJob
+
+FILE = "session.json"
+_UNFINISHED = "session.json.new"
+# The disk did not take it, and the session went on
+_REFUSED = "session.json.refused"
+FILES = frozenset({FILE, _UNFINISHED, _REFUSED, ALIVE})
+
+
+def write(folder: Path, job: WriterJob) -> None:
+    """Write it into a session's folder, unless it is there.
+
+    Raises:
+        OSError: the disk is full or gone; that this was refused is left there, as far as the disk takes so much.
+
+    """
+    if (folder / FILE).exists():
+        return
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(folder / _UNFINISHED, flags, 0o644), "wb") as file:
+            file.write(msgspec.json.encode(job.public()))
+            file.flush()
+            os.fsync(file.fileno())
+        (folder / _UNFINISHED).rename(folder / FILE)
+        sync_folder(folder)
+        sync_folder(folder.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            (folder / _REFUSED).touch()
+        raise
+    (folder / _REFUSED).unlink(missing_ok=True)
+
+
+def read(folder: Path) -> WriterJob | None:
+    """The job of the session's writer; None where it is not there.
+
+    Raises:
+        OSError: it cannot be read.
+        msgspec.MsgspecError: it is damaged, or another version of wsrec wrote it.
+
+    """
+    try:
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=WriterJob)
+    except FileNotFoundError:
+        return None
+
+
+def preceded(folder: Path) -> bool:
+    """Whether a session was killed before it had written this: then it had received nothing.
+
+    Raises:
+        OSError: the folder cannot be read.
+
+    """
+    return {path.name for path in folder.iterdir()} <= {_UNFINISHED}
+
+
+def end(folder: Path) -> None:
+    """Remove it, before the folder goes.
+
+    Raises:
+        OSError: the disk failed.
+
+    """
+    for name in (_UNFINISHED, _REFUSED, FILE):
+        (folder / name).unlink(missing_ok=True)

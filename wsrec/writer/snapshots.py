@@ -1,0 +1,231 @@
+"""Snapshots over HTTP: fetched beside the stream, by threads of the writer, never faster than the feed allows.
+
+Only public data: nothing secret is sent. A redirect is followed on the same host only. Each host is asked one thing at
+a time, and no host waits for another: one that hangs delays its own snapshots alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsrec import ipc
+from wsrec.decode.arrays import large_binary
+from wsrec.http.attempt import HttpError
+from wsrec.http.client import fetch, host_of
+from wsrec.http.proxied import by
+from wsrec.net.proxy import DIRECT, ProxyRules
+from wsrec.net.retry import HostLimits, capped
+from wsrec.net.trust import tls_context
+from wsrec.receive.backoff import Backoff
+from wsrec.ring.events import Event, EventKind
+from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.stages import StampSource
+from wsrec.wire.frames import TEXT
+from wsrec.writer.batch import Batch
+
+BODY_MAX = 16 << 20
+"""Largest body (bytes) that is taken."""
+
+_TIMEOUT = 30.0
+_REDIRECTS = 3
+_ATTEMPTS = 6
+_REST = int(Flag.REST | Flag.FIN)
+
+
+class SnapshotRequest(NamedTuple):
+    """A snapshot that is wanted.
+
+    Attributes:
+        feed: the feed's name.
+        conn: the connection of the stream.
+        stream: its number among the feed's subscriptions (`SilenceTracker.streams`).
+        channel, symbol: of the stream.
+        url: where it is.
+        interval: least time (s) before the feed's next request.
+        reason: why it is wanted.
+        public_url: `url` without what may be secret.
+        wait: time (s) before it is fetched.
+
+    """
+
+    feed: str
+    conn: int
+    stream: int
+    channel: str
+    symbol: str | None
+    url: str
+    interval: float
+    reason: str
+    public_url: str
+    wait: float = 0.0
+
+
+class Fetched(NamedTuple):
+    """What became of a request: a body, or an event alone.
+
+    Attributes:
+        request: the request.
+        time: when it was over (ns on the monotonic clock).
+        event: what to tell.
+        body: None where there is none.
+
+    """
+
+    request: SnapshotRequest
+    time: int
+    event: Event
+    body: bytes | None
+
+    def batch(self, following: int) -> Batch:
+        """The row and the event as slots that were in no ring; `offset` of the row is the stream's number.
+
+        `following` is the slot ring's count of the slot that follows them.
+        """
+        parts = [(0, self.event.encode(), int(Flag.EVENT) | _REST)]
+        if self.body is not None:
+            parts.insert(0, (self.request.stream, self.body, _REST))
+        slots = np.zeros(len(parts), SLOT_DTYPE)
+        for slot, (offset, payload, flags) in zip(slots, parts, strict=True):
+            slot["offset"], slot["length"], slot["flags"], slot["opcode"] = offset, len(payload), flags, TEXT
+            slot["conn"], slot["handoff"], slot["source"] = self.request.conn, self.time, StampSource.NONE_ABSENT
+        return Batch(slots, large_binary([payload for _, payload, _ in parts]), following)
+
+
+class _Due(NamedTuple):
+    """A request that is waited for or under way: by the feed's pace it is due `at` (monotonic clock, s)."""
+
+    request: SnapshotRequest
+    host: str
+    at: float
+    backoff: Backoff
+
+
+class SnapshotThread(threading.Thread):
+    """Fetches what is asked for: of each host one request at a time, in a thread of its own.
+
+    Args:
+        ca_file: PEM file trusted besides the system's certificates.
+        proxies: which proxies hold for each feed, by its name; none for others.
+
+    Attributes:
+        done: what became of the requests, in order of time; the caller takes it out.
+
+    """
+
+    def __init__(self, ca_file: str | None, proxies: Mapping[str, ProxyRules] | None = None) -> None:
+        super().__init__(name="snapshots", daemon=True)
+        self.done: deque[Fetched] = deque()
+        self._context = tls_context(ca_file)
+        self._proxies = proxies or {}
+        self._waiting: dict[tuple[int, int], _Due] = {}
+        # by host
+        self._under_way: dict[str, _Due] = {}
+        # by feed and host
+        self._free_at: dict[tuple[str, str], float] = {}
+        self._limits = HostLimits()
+        self._changed = threading.Condition()
+        self._stopping = False
+
+    def ask(self, request: SnapshotRequest) -> None:
+        """Have a snapshot fetched; one that is waited for already is not asked for twice."""
+        try:
+            host = host_of(request.url)
+        except HttpError:
+            # the attempt says why there is none
+            host = ""
+        due = _Due(request, host, time.monotonic() + request.wait, Backoff())
+        with self._changed:
+            self._waiting.setdefault((request.conn, request.stream), due)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Begin nothing more, and wait for nothing: what is under way has failed."""
+        with self._changed:
+            self._stopping = True
+            for due in self._under_way.values():
+                error = HttpError(due.host, " did not answer before the session's end", "timeout")
+                self._end(due, EventKind.SNAPSHOT_FAILED, _failure(error, None))
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Have everything fetched when it is due, until stopped."""
+        while (due := self._next()) is not None:
+            try:
+                threading.Thread(target=self._fetch, args=(due,), name=f"snapshot of {due.host}", daemon=True).start()
+            except RuntimeError:
+                # no thread is to be had: it will hear so, and tell
+                self._fetch(due)
+
+    def _next(self) -> _Due | None:
+        with self._changed:
+            while not self._stopping:
+                now = time.monotonic()
+                free = (due for due in self._waiting.values() if due.host not in self._under_way)
+                first = min(free, key=self._starts, default=None)
+                if first is not None and self._starts(first) <= now:
+                    self._under_way[first.host] = first
+                    return self._waiting.pop((first.request.conn, first.request.stream))
+                self._changed.wait(None if first is None else self._starts(first) - now)
+            return None
+
+    def _starts(self, due: _Due) -> float:
+        paced = self._free_at.get((due.request.feed, due.host), 0.0)
+        return max(due.at, paced, self._limits.free_at(due.host))
+
+    def _fetch(self, due: _Due) -> None:
+        request, began = due.request, time.monotonic_ns()
+        wait: float | None = None
+        body: bytes | None = None
+        try:
+            body = fetch(
+                request.url,
+                context=self._context,
+                limit=BODY_MAX,
+                timeout=_TIMEOUT,
+                redirects=_REDIRECTS,
+                connect=by(self._proxies.get(request.feed, DIRECT).of(request.url)),
+            )
+            kind = EventKind.SNAPSHOT
+            detail = {"monotonic_requested": began, "duration_ns": time.monotonic_ns() - began, "bytes": len(body)}
+        except HttpError as error:
+            kind = EventKind.SNAPSHOT_FAILED
+            again = due.backoff.next(capped(error.retry_after), error.cause)
+            if error.cause == "limited" or error.retry_after is not None:
+                self._limits.block(due.host, again)
+            if due.backoff.attempts < _ATTEMPTS:
+                wait = again
+            detail = _failure(error, wait)
+        with self._changed:
+            if self._stopping:
+                return
+            self._end(due, kind, detail, body)
+            del self._under_way[due.host]
+            self._free_at[request.feed, due.host] = time.monotonic() + request.interval
+            if wait is not None:
+                later = due._replace(at=time.monotonic() + wait)
+                self._waiting.setdefault((request.conn, request.stream), later)
+            self._changed.notify()
+
+    def _end(self, due: _Due, kind: EventKind, detail: dict[str, Any], body: bytes | None = None) -> None:
+        """Tell what became of a request; the lock is held, so that all are in order of time."""
+        request = due.request
+        about = {
+            "channel": request.channel,
+            "symbol": request.symbol,
+            "url": request.public_url,
+            "reason": request.reason,
+        }
+        event = Event(kind, request.conn, detail={**about, **detail})
+        self.done.append(Fetched(request, time.monotonic_ns(), event, body))
+        if body is None:
+            ipc.warn(f"{request.feed}: no snapshot from {request.public_url}: {detail['message']}", conn=request.conn)
+
+
+def _failure(error: HttpError, wait: float | None) -> dict[str, Any]:
+    return {"message": str(error), "cause": error.cause, "retry_s": wait}
