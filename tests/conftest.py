@@ -21,6 +21,8 @@ from tests.exchange import Exchange, Handler
 from tests.https import Https
 from tests.proxies import ScriptedProxy
 
+pytest_plugins = ["tests.capture_files", "tests.real_messages", "tests.rings"]
+
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 RECORDING = SHARED_DATA / "binance-usdm-btcusdt-20240808.txt.gz"
 
@@ -47,19 +49,19 @@ class Wsrec:
 LONG_FILES = (
     "receive/test_machine.py",
     "endurance/test_endurance.py",
-    "session/test_restarts.py",
+    "supervise/test_restarts.py",
     "test_docs.py",
     "faults/test_faults.py",
     "cli/test_record.py",
-    "session/test_takeover.py",
-    "session/test_supervisor.py",
+    "supervise/test_takeover.py",
+    "supervise/test_supervisor.py",
     "receive/test_receiver.py",
     "faults/test_disk.py",
     "test_package.py",
     "client/test_autobahn.py",
     "cli/test_bench.py",
     "test_end_to_end.py",
-    "session/test_recover.py",
+    "supervise/test_recover.py",
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.feed.conftest import Rows, read, rows
+from tests.real_messages import Rows, read, rows
 from wsrec.decode import fields
 from wsrec.decode.message import INT64_MAX, INT64_MIN, UINT64_MAX, MessageReader
 from wsrec.feed.load import find_feed

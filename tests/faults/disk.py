@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tests.faults.forks import Forked, Forks
-from tests.writer.rings import Rings, plan, writer_job
+from tests.rings import Rings, plan, writer_job
 from wsrec.ipc import FailedLine, Line, LogLine, Stop, encode_job, encode_order
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.conftest import SHARED_DATA
-from tests.feed.conftest import read, rows
+from tests.real_messages import read, rows
 from wsrec.feed.load import find_feed
 
 MESSAGES = SHARED_DATA.parent / "cases" / "messages"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from tests.feed.conftest import DATA
+from tests.real_messages import DATA
 from wsrec.decode.fields import FieldReader
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.feed.conftest import DATA, read, rows
 from tests.feed.todays_feeds import FEEDS, HEAD
+from tests.real_messages import DATA, read, rows
 from wsrec.feed.load import parse_feed
 
 MESSAGES = DATA / "messages"

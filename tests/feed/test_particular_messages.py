@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.feed.conftest import DATA, read, rows
+from tests.real_messages import DATA, read, rows
 from wsrec.decode.fields import FieldReader
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.feed.conftest import read, rows
+from tests.real_messages import read, rows
 from wsrec.decode.fields import CompiledFieldReader, Scanner
 from wsrec.decode.message import INT64_MIN, MessageReader
 from wsrec.decode.packed import INFLATED_MAX

@@ -12,12 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.capture_files import Capture, message_columns
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_KEYS, METADATA_PREFIX
 from wsrec.report.model import Session
 from wsrec.ring import events
 from wsrec.ring.events import EventKind
-
-from .conftest import Capture, message_columns
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.writer.rings import Rings, payloads, plan, writer_job
+from tests.rings import Rings, payloads, plan, writer_job
 from wsrec.format import manifest
 from wsrec.ring.events import EventKind
 from wsrec.writer.journal import Journal

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.feed.conftest import read
+from tests.real_messages import read
 from wsrec.decode.fields import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed

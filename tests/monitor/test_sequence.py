@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.feed.conftest import read
+from tests.real_messages import read
 from wsrec.decode.fields import FieldColumns, FieldReader
 from wsrec.decode.message import INT64_MAX, INT64_MIN, UINT64_MAX
 from wsrec.feed.load import find_feed

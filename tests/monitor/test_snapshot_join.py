@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.conftest import events_of
-from tests.writer.rings import plan, writer_job
+from tests.rings import plan, writer_job
 from tests.writer.test_pipeline import BOOT, Session
 from wsrec.plan.connections import Subscription
 from wsrec.ring.events import Event, EventKind

@@ -1,4 +1,4 @@
-"""wsrec.receive.garbage_collection: many failures at once are cleaned up after together, and never at the price of the loop."""
+"""Garbage collection in a receiver: many failures at once are cleaned up together, and never block the loop."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def write_capture(path, rows, *, session="s1", stages=None):
         for name, value in row.items():
             columns[name].append(value)
     columns["handoff_monotonic"] = stages or columns["handoff_monotonic"]
-    metadata = {"wsrec.schema_version": json.dumps(SCHEMA_VERSION), "wsrec.supervise": json.dumps(session)}
+    metadata = {"wsrec.schema_version": json.dumps(SCHEMA_VERSION), "wsrec.session": json.dumps(session)}
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in MESSAGE_SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=MESSAGE_SCHEMA).replace_schema_metadata(metadata)
     pq.write_table(table, path, row_group_size=2)

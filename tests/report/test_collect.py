@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.capture_files import STAMPS, START, Capture, message_columns
 from wsrec.report.collect import collect
 from wsrec.report.model import Latency, Recording, Report
 from wsrec.stages import STAGES, STEPS
-
-from .conftest import STAMPS, START, Capture, message_columns
 
 SECOND = 1_000_000_000
 

@@ -12,11 +12,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from tests.capture_files import STAMPS, START, Capture, message_columns
 from wsrec.report.collect import collect
 from wsrec.report.model import Report
 from wsrec.report.terminal import print_report, reading_progress
-
-from .conftest import STAMPS, START, Capture, message_columns
 
 HOSTILE = "\x1b]0;own\x07[bold red]x[/]\x9b2J:smile:\u202e"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import messages_of, received
-from tests.writer.rings import payloads
+from tests.rings import payloads
 from wsrec.format import manifest
 from wsrec.format.lock import OutputLock, OutputLockedError
 from wsrec.writer.journal_reader import JournalReader

@@ -9,9 +9,9 @@ import signal
 import msgspec
 import pytest
 
+from tests.rings import plan, writer_job
 from tests.supervise.conftest import numbered
 from tests.supervise.test_known_failures import messages
-from tests.writer.rings import plan, writer_job
 from wsrec.format import manifest
 from wsrec.format.lock import OutputLock, is_held
 from wsrec.supervise.record import check_writable

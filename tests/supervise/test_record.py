@@ -8,7 +8,7 @@ import resource
 import pyarrow.parquet as pq
 
 from tests.conftest import received
-from tests.writer.rings import plan
+from tests.rings import plan
 from wsrec.supervise.record import check_descriptors
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from tests.conftest import Wsrec, events_of, messages_of, received
 from tests.exchange import Exchange
+from tests.rings import payloads
 from tests.supervise.conftest import Recording, Stream, free
-from tests.writer.rings import payloads
 from wsrec.format import manifest
 from wsrec.format.lock import OutputLock
 from wsrec.verify.model import Kind, VerifyStatus

@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import Wsrec
 from tests.exchange import Exchange
-from tests.writer.rings import plan, slot, writer_job
+from tests.rings import plan, slot, writer_job
 from wsrec.feed.schema import Feed
 from wsrec.format import manifest
 from wsrec.format.moment import Moment

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from tests.rings import plan, slot, writer_job
 from tests.verify.damage import damage
 from tests.verify.sessions import Session, subscription
 from tests.verify.world import ACK, BOOT, COUNTED, END, FEED, SECOND, parts
-from tests.writer.rings import plan, slot, writer_job
 from wsrec.feed.schema import Feed
 from wsrec.format import heartbeat
 from wsrec.format.moment import Moment

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import events_of, messages_of
-from tests.writer.rings import Rings, plan, writer_job
+from tests.rings import Rings, plan, writer_job
 from wsrec.host.clock import now
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import events_of
+from tests.rings import plan, slot, writer_job
 from tests.verify.conftest import BOOT, OFFSET
-from tests.writer.rings import plan, slot, writer_job
 from wsrec.feed.schema import Feed
 from wsrec.format.moment import Moment
 from wsrec.plan.connections import Subscription

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from tests.conftest import messages_of
+from tests.rings import Rings, plan, writer_job
 from tests.verify.conftest import lines_of, message_paths, write_lines
-from tests.writer.rings import Rings, plan, writer_job
 from wsrec.feed.schema import Feed
 from wsrec.ring.events import EventKind
 from wsrec.writer.journal import Journal

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.writer.rings import HEADER, Rings, payloads
+from tests.rings import HEADER, Rings, payloads
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import Flag

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.writer.rings import slot
+from tests.rings import slot
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SLOT_DTYPE, Flag

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.writer.rings import slot
+from tests.rings import slot
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.writer import inflate as module
 from wsrec.writer.inflate import inflate

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.writer.rings import payloads
+from tests.rings import payloads
 from wsrec.writer import journal as journal_module
 from wsrec.writer import journal_reader as reader_module
 from wsrec.writer.journal import Journal

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.writer.rings import Rings, plan, writer_job
+from tests.rings import Rings, plan, writer_job
 from wsrec.format.moment import Moment
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind

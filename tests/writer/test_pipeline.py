@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import events_of, messages_of, received
-from tests.writer.rings import Rings, plan, writer_job
+from tests.rings import Rings, plan, writer_job
 from wsrec import __version__
 from wsrec.feed.load import find_feed
 from wsrec.format import manifest

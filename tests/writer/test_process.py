@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import events_of, messages_of, received
-from tests.writer.rings import Rings, payloads, plan, writer_job
+from tests.rings import Rings, payloads, plan, writer_job
 from wsrec.format import manifest
 from wsrec.ipc import FailedLine, Line, LogLine, Stop, SummaryLine, encode_job, encode_order
 from wsrec.plan.target import feed_of_url

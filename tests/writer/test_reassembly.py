@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.writer.rings import payloads, slot
+from tests.rings import payloads, slot
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.conftest import events_of, messages_of, received
-from tests.writer.rings import Rings, plan, writer_job
+from tests.rings import Rings, plan, writer_job
 from wsrec.format import manifest
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import State

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import events_of, received
-from tests.writer.rings import Rings, plan, writer_job
+from tests.rings import Rings, plan, writer_job
 from wsrec.format import claim, manifest
 from wsrec.format.moment import Moment
 from wsrec.ipc import SummaryLine

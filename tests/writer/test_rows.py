@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.writer.rings import slot
+from tests.rings import slot
 from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.stages import STAGES, StampSource

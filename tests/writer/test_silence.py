@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import events_of
 from tests.monitor.test_checksum import v2
+from tests.rings import plan, writer_job
 from tests.venues.mock import feed_keys
-from tests.writer.rings import plan, writer_job
 from tests.writer.test_pipeline import BOOT, OFFSET, Session
 from wsrec.format.moment import Moment
 from wsrec.ipc import Renew, Resubscribe

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.writer.rings import Rings, payloads
+from tests.rings import Rings, payloads
 from wsrec.writer.disk import GIVES_UP, PatientDisk
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import delete

@@ -1,7 +1,7 @@
 """Channel, symbol, time and sequence numbers out of messages, by a feed's field paths.
 
-What a message says is defined by `wsrec.decode.message`, which decodes all of it. Two faster ways to the same values, of
-which `FieldReader` is the one that runs: the compiled one where it was built, else the one in Python, as also
+What a message says is defined by `wsrec.decode.message`, which decodes all of it. Two faster ways to the same values,
+of which `FieldReader` is the one that runs: the compiled one where it was built, else the one in Python, as also
 WSREC_PURE=1 asks for.
 """
 

@@ -1,7 +1,8 @@
 """The supervisor: makes the shared memory, starts a receiver and a writer a processor, and brings them to a good end.
 
 It never touches message data. What it knows of the recording it reads from the status pages and the children's lines.
-A child that dies or hangs is started again (`keeper`) and goes on with the shared memory, which outlives it.
+A child that dies or hangs is started again (`process_supervisor`) and goes on with the shared memory, which
+outlives it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A journal being written: appended, synced, and written anew where a sync failed (`journalformat`)."""
+"""A journal being written: appended, synced, and written anew where a sync failed (`journal_format`)."""
 
 from __future__ import annotations
 

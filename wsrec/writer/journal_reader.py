@@ -1,4 +1,4 @@
-"""Journals read: behind their writer, batch by batch, and as they were left behind (`journalformat`)."""
+"""Journals read: behind their writer, batch by batch, and as they were left behind (`journal_format`)."""
 
 from __future__ import annotations
 

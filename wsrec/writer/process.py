@@ -6,7 +6,7 @@ far it is behind costs no memory, only the journal's room on the disk. A third e
 and a fourth has the journal on the disk (`sync`).
 
 A writer that resumes a session drains the rings from its first moment, from where the one before gave them back, into a
-journal of its own. Its second thread brings home what that one left (`leftovers`) before it takes the first batch.
+journal of its own. Its second thread recovers what that one left (`journal_recovery`) before it takes the first batch.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class ParquetThread(threading.Thread):
         self._queue.put(_Finish(journal))
 
     def end(self, lost: dict[int, Since], rings: RingCounts) -> None:
-        """Have the session's end recorded, and what a receiver that died has left unsaid (`unsaid`)."""
+        """Have the session's end recorded, and what a receiver that died has left unsaid (`receiver_loss`)."""
         self._queue.put(_End(lost, rings))
 
     def stop(self, meanwhile: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""What an interrupted session left behind, brought home when its rings are gone too (`leftovers`).
+"""What an interrupted session left behind, brought home when its rings are gone too (`journal_recovery`).
 
 Call it with the output locked. It may be interrupted and called again.
 """

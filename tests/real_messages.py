@@ -14,7 +14,7 @@ import pytest
 
 from wsrec.decode.fields import CompiledFieldReader, FieldColumns, PythonFieldReader, Scanner
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[2] / "shared" / "data"
 Rows = list[tuple[Any, ...]]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 
 from wsrec.plan.connections import ConnectionPlan
 from wsrec.receive.producer import Producer
@@ -103,3 +105,16 @@ def writer_job(out: Any, connections: tuple[ConnectionPlan, ...], feeds: dict[st
             **more,
         }
     )
+
+
+@pytest.fixture
+def rings() -> Iterator[Callable[..., Rings]]:
+    made: list[Rings] = []
+
+    def make(*arguments: int, **options: int) -> Rings:
+        made.append(Rings(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
