@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,9 @@ _DURATIONS = (
     (86_400_000_000_000, "d"),
 )
 _SIZES = ((1, "B"), (10**3, "kB"), (10**6, "MB"), (10**9, "GB"), (10**12, "TB"))
+NAMED = 5
+"""How many subscriptions a line names."""
+
 _COUNTS = ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"))
 
 
@@ -73,6 +77,12 @@ def clean(text: str, limit: int = 200) -> str:
     # str.isprintable is false for all control, format (direction marks), surrogate and unassigned characters
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return safe if len(text) <= limit else safe[: limit - 1] + "…"
+
+
+def named(topics: Sequence[str]) -> str:
+    """Topics as a line of the log names them: the first few, and how many more."""
+    more = f" and {len(topics) - NAMED:,} more" if len(topics) > NAMED else ""
+    return ", ".join(clean(topic, 100) for topic in topics[:NAMED]) + more
 
 
 def printable_json(value: Any) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsrec.format.manifest import ManifestLine, append, manifest_path, read
+from wsrec.format.layout import manifest_path
+from wsrec.format.manifest import ManifestLine, append, read
 
 
 def line(number: int, feed: str = "f", **more: object) -> ManifestLine:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rings import Rings, payloads, plan, writer_job
-from wsrec.format import manifest
+from wsrec.format import layout, manifest
 from wsrec.ring.events import EventKind
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import journal_path
@@ -121,7 +121,7 @@ class TestManifest:
     @given(data=st.data())
     def test_any_byte_changed_gives_lines_or_a_validation_error(self, tmp_path, data):
         (tmp_path / ".wsrec").mkdir(exist_ok=True)
-        path = manifest.manifest_path(tmp_path)
+        path = layout.manifest_path(tmp_path)
         content = bytearray(b"".join(msgspec.json.encode(LINE) + b"\n" for _ in range(3)))
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])

@@ -12,7 +12,7 @@ import pytest
 from tests.rings import plan, writer_job
 from tests.supervise.conftest import numbered
 from tests.supervise.test_known_failures import messages
-from wsrec.format import manifest
+from wsrec.format import layout, manifest
 from wsrec.format.lock import OutputLock, is_held
 from wsrec.supervise.record import check_writable
 from wsrec.verify.verify import verify
@@ -84,7 +84,7 @@ class TestLinks:
 
     def test_manifest(self, tmp_path, victim):
         (tmp_path / ".wsrec").mkdir()
-        manifest.manifest_path(tmp_path).symlink_to(victim)
+        layout.manifest_path(tmp_path).symlink_to(victim)
         with pytest.raises(OSError, match="symbolic links"):
             manifest.append(tmp_path, LINE)
 

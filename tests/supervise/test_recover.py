@@ -18,7 +18,7 @@ from tests.conftest import Wsrec, events_of, messages_of, received
 from tests.exchange import Exchange
 from tests.rings import payloads
 from tests.supervise.conftest import Recording, Stream, free
-from wsrec.format import manifest
+from wsrec.format import layout, manifest
 from wsrec.format.lock import OutputLock
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
@@ -152,7 +152,7 @@ class TestRecover:
         assert first.stem.endswith("-000001")
         for path in [*others, *(interrupted / "events").rglob("*-00000[2-9].parquet")]:
             path.unlink(missing_ok=True)
-        manifest.manifest_path(interrupted).unlink(missing_ok=True)
+        layout.manifest_path(interrupted).unlink(missing_ok=True)
         (capture,) = verify([interrupted]).captures
         assert capture.status is VerifyStatus.INCOMPLETE
         assert any("has no line in the manifest yet" in finding.what for finding in capture.findings)

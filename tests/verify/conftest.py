@@ -21,7 +21,7 @@ from tests.conftest import Wsrec
 from tests.exchange import Exchange
 from tests.rings import plan, slot, writer_job
 from wsrec.feed.schema import Feed
-from wsrec.format import manifest
+from wsrec.format import layout, manifest
 from wsrec.format.moment import Moment
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
@@ -134,7 +134,7 @@ def lines_of(out: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(out: Path, lines: list[dict[str, Any]]) -> None:
-    manifest.manifest_path(out).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    layout.manifest_path(out).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
 def forge(out: Path, path: Path, change: Callable[[pa.Table], pa.Table]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from wsrec.format.manifest import manifest_path
+from wsrec.format.layout import manifest_path
 
 
 def damage(path: Path, chance: random.Random) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import events_of
 from tests.verify.conftest import lines_of, message_paths, write_lines
-from wsrec.format.manifest import manifest_path
+from wsrec.format.layout import manifest_path
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import State
 from wsrec.verify.verify import verify

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from tests.verify.conftest import Numbered, forge, lines_of, message_paths, write_lines
+from wsrec.format.ledger import Frames
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
-from wsrec.writer.ledger import Frames
 
 COUNTS = [name for name in Frames.__struct_fields__ if name != "rows"]
 TOTALS = ["first_slot", "stop_slot", "received", "sent", "events", "missing"]
@@ -112,7 +112,7 @@ class TestChanged:
     @pytest.mark.parametrize("name", ["first_byte", "stop_byte"])
     def test_the_bytes_of_a_ring(self, out, name):
         rewrite(
-            out, message_paths(out)[1], lambda ledger: ledger["rings"][0].update({name: ledger["rings"][0][name] + 1})
+            out, message_paths(out)[0], lambda ledger: ledger["rings"][0].update({name: ledger["rings"][0][name] + 1})
         )
         assert "its ring goes on at byte" in contradictions(out)
 

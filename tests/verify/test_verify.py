@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.verify.conftest import FEED, Numbered, forge, lines_of, message_paths, write_lines
-from wsrec.format import manifest
+from wsrec.format import layout
 from wsrec.verify.model import Kind, State, VerifyStatus
 from wsrec.verify.verify import verify
 
@@ -103,7 +103,7 @@ class TestChanged:
         out = tmp_path / "flipped"
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(untouched, out)
-        path = manifest.manifest_path(out)
+        path = layout.manifest_path(out)
         content = bytearray(path.read_bytes())
         content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
         path.write_bytes(content)
@@ -214,18 +214,18 @@ class TestChanged:
         assert "lists already" in findings(out, Kind.CONTRADICTION)
 
     def test_a_torn_line_that_nothing_depends_on_is_a_note(self, out):
-        path = manifest.manifest_path(out)
+        path = layout.manifest_path(out)
         path.write_bytes(path.read_bytes() + b'{"path":"messa')
         assert status(out) is HOLDS
         assert "torn" in findings(out, Kind.NOTE)
 
     def test_no_manifest(self, out):
-        manifest.manifest_path(out).unlink()
+        layout.manifest_path(out).unlink()
         assert "no manifest" in findings(out, Kind.CONTRADICTION)
 
     @pytest.mark.parametrize("keep", [0, -1, 0.9], ids=["empty", "last line", "torn"])
     def test_what_the_manifest_does_not_list_is_read_and_named(self, out, untouched, keep):
-        path = manifest.manifest_path(out)
+        path = layout.manifest_path(out)
         data = path.read_bytes()
         lines = data.splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:keep]) if isinstance(keep, int) else data[: -len(lines[-1]) // 2])
@@ -242,7 +242,7 @@ class TestChanged:
 
     def test_nothing_is_praised_of_what_is_in_journals_too(self, out, wsrec):
         """An unlisted file of a session that waits for recovery is not read."""
-        path = manifest.manifest_path(out)
+        path = layout.manifest_path(out)
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
         (session,) = verify([out]).captures[0].sessions
         folder = out / ".wsrec" / session.session
@@ -253,6 +253,17 @@ class TestChanged:
         said = wsrec.run("verify", out, env={**os.environ, "COLUMNS": "200"}).stdout
         for word in ("none missing", "balanced"):
             assert word not in said, said
+
+    def test_a_pair_in_the_folder_of_another_hour(self, out):
+        lines = lines_of(out)
+        for key in ("path", "events_path"):
+            path = out / lines[1][key]
+            moved = path.parents[2] / "date=2020-01-01" / "hour=07" / path.name
+            moved.parent.mkdir(parents=True)
+            path.rename(moved)
+            lines[1][key] = str(moved.relative_to(out))
+        write_lines(out, lines)
+        assert "is in the folder of another hour" in findings(out, Kind.CONTRADICTION)
 
     def test_a_pipe_in_place_of_a_file_is_not_opened(self, out):
 

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rings import Rings, plan, writer_job
+from wsrec.format.ledger import Ledger
 from wsrec.format.moment import Moment
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
 from wsrec.writer.journal_recovery import Leftovers
-from wsrec.writer.ledger import Ledger
 from wsrec.writer.pipeline import Pipeline
 
 FEED = feed_of_url("wss://h/s").public_config()

@@ -28,7 +28,6 @@ from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.wire.frames import PING, TEXT
 from wsrec.writer import output
 from wsrec.writer.batch import Batch
-from wsrec.writer.feed_writer import period
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.utc_line import first_anchor
 
@@ -515,21 +514,3 @@ class TestClock:
         stages = {"monotonic_from": BOOT + 1, "monotonic_to": BOOT + 9}
         assert lost["detail"] == {"reason": "lost", "from": START + 1, "to": START + 9, "duration_ns": 8, **stages}
         assert (line.lost_intervals, work.pipeline.feeds["usdm"].lost_intervals) == (1, 1)
-
-
-class TestPeriod:
-    def test_a_file_ends_with_the_hour_and_with_its_time_in_it(self):
-        times = np.array([0, 899, 900, 1800, 3599, 3600, 7199, 7200], np.int64) * 1_000_000_000
-        files = period(times, 900.0)
-        assert (np.diff(files) > 0).tolist() == [False, True, True, True, True, True, True]
-        assert (np.diff(period(times, 3600.0)) > 0).tolist() == [False, False, False, False, True, False, True]
-
-    @pytest.mark.parametrize("seconds", [3600.0, 86400.0, 1e12, float("inf")])
-    def test_more_than_an_hour_is_an_hour(self, seconds):
-        times = np.array([START, START + 2_000_000_000], np.int64)
-        assert period(times, seconds).tolist() == period(times, 3600.0).tolist()
-
-    def test_it_never_goes_back(self):
-        times = np.arange(START - 10**10, START + 10**10, 10**7, dtype=np.int64)
-        for seconds in (0.001, 0.7, 7.0, 3599.9):
-            assert (np.diff(period(times, seconds)) >= 0).all()

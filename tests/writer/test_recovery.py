@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import events_of, messages_of, received
 from tests.rings import Rings, plan, writer_job
-from wsrec.format import manifest
+from wsrec.format import layout, manifest
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import State
 from wsrec.verify.verify import verify
@@ -104,7 +104,7 @@ class TestRecover:
         # as if the writer had been killed between the files of the two feeds
         shutil.rmtree(interrupted / "messages" / "feed=b")
         shutil.rmtree(interrupted / "events" / "feed=b")
-        manifest.manifest_path(interrupted).unlink()
+        layout.manifest_path(interrupted).unlink()
         for line in lines:
             manifest.append(interrupted, line)
         kept.rename(interrupted / ".wsrec" / session)

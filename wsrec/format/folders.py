@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from wsrec.format.layout import ASIDE, own_folder
+
 NO_FILE = "it is no regular file (a pipe, a device, a folder), so wsrec did not write it"
 
 
@@ -64,7 +66,7 @@ def session_folders(out: Path) -> list[Path]:
         OSError: that cannot be found out.
 
     """
-    return [path for path in matching(out / ".wsrec", "*") if path.name != "aside" and path.is_dir()]
+    return [path for path in matching(own_folder(out), "*") if path.name != ASIDE and path.is_dir()]
 
 
 def session_began(session: str) -> int | None:

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from wsrec.format.layout import own_folder
+
 # `is_held` takes a lock for a moment: whoever starts in that moment tries again
 _PASSING = 0.1
 # and who starts keeps the place in front of it that long
@@ -59,7 +61,7 @@ class OutputLock:
         self.held = False
 
     def __enter__(self) -> OutputLock:
-        folder = self.out / ".wsrec"
+        folder = own_folder(self.out)
         if folder.is_symlink():
             raise OSError(errno.ELOOP, "is a symbolic link, which wsrec does not follow: remove it", str(folder))
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,7 @@ def is_held(out: Path) -> bool | None:
     """Whether a recorder holds an output folder or takes it over; None where that cannot be found out."""
     for name in (_LOCK, _NEXT):
         try:
-            fd = _open(out / ".wsrec" / name, os.O_RDONLY)
+            fd = _open(own_folder(out) / name, os.O_RDONLY)
         except FileNotFoundError:
             continue
         except OSError:

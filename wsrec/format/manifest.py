@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from wsrec.format.folders import read_file, sync_folder
-from wsrec.writer.ledger import Ledger
+from wsrec.format.layout import manifest_path
+from wsrec.format.ledger import Ledger
 
 
 class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,11 +58,6 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     payload_bytes: int | None = None
     refused: int | None = None
     not_inflated: int | None = None
-
-
-def manifest_path(out: Path) -> Path:
-    """Where the manifest of an output folder stands."""
-    return out / ".wsrec" / "manifest.jsonl"
 
 
 def append(out: Path, line: ManifestLine) -> None:

@@ -16,6 +16,7 @@ import uvloop
 
 from wsrec.feed.schema import ConfigError, Socket
 from wsrec.feed.shard import Shard
+from wsrec.format.layout import own_folder
 from wsrec.format.lock import OutputLock
 from wsrec.ipc import LogLine
 from wsrec.plan.connections import ConnectionPlan, plan, standbys
@@ -200,6 +201,6 @@ def check_writable(out: Path) -> None:
         OSError: they cannot.
 
     """
-    probe = out / ".wsrec" / f"probe-{secrets.token_hex(8)}"
+    probe = own_folder(out) / f"probe-{secrets.token_hex(8)}"
     probe.touch(exist_ok=False)
     probe.unlink()

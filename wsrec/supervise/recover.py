@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from wsrec.format import manifest
 from wsrec.format.capture import EXIT_UNREADABLE, UnreadableError
+from wsrec.format.layout import manifest_path, own_folder
 from wsrec.format.lock import OutputLock
 from wsrec.ring.events import EventKind
 from wsrec.writer.recovery import recover
@@ -79,19 +80,19 @@ def recover_folder(out: Path) -> Recovery:
         msgspec.ValidationError: the manifest has a line of another version.
 
     """
-    if not (out / ".wsrec").is_dir():
+    if not (own_folder(out)).is_dir():
         raise FileNotFoundError(f"{out}: nothing was recorded into this folder (it has no .wsrec)")
     try:
-        next((out / ".wsrec").iterdir(), None)
+        next((own_folder(out)).iterdir(), None)
     except OSError as error:
-        raise UnreadableError(out / ".wsrec", error) from error
+        raise UnreadableError(own_folder(out), error) from error
     failures: list[str] = []
     unreadable: list[UnreadableError] = []
     with OutputLock(out):
         try:
             before = len(manifest.read(out))
         except OSError as error:
-            raise UnreadableError(manifest.manifest_path(out), error) from error
+            raise UnreadableError(manifest_path(out), error) from error
         recovered = recover(out, failures.append, on_unreadable=unreadable.append)
         landed = manifest.read(out)[before:]
     sessions = []

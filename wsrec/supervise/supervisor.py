@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from wsrec.feed.schema import Feed
 from wsrec.format import claim, heartbeat
 from wsrec.format.heartbeat import Heartbeat
+from wsrec.format.layout import session_folder
 from wsrec.ipc import FailedLine, LogLine, Renew, Resubscribe, Settled, Stop, SummaryLine
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.plan.connections import ConnectionPlan, divided, standbys
@@ -173,7 +174,7 @@ class Pair:
 
         """
         # also while no writer runs
-        self._folder = options.out / ".wsrec" / self.session
+        self._folder = session_folder(options.out, self.session)
         self._claim = claim.hold(self._folder)
         slots = self._own(SlotRing.create("wsrec-slots"))
         notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))

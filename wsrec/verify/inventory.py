@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +11,10 @@ import msgspec
 from wsrec.format.claim import is_live
 from wsrec.format.columns import first_line
 from wsrec.format.folders import cannot_read, is_file, matching, parquet_files, read_file, session_folders
+from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, read_place, session_folder
 from wsrec.format.lock import is_held
-from wsrec.format.manifest import ManifestLine, manifest_path
+from wsrec.format.manifest import ManifestLine
 from wsrec.verify.model import Finding, Kind
-
-_OWN = ".wsrec"
-_KINDS = ("messages", "events")
-_NAME = re.compile(r"(?P<session>.+)-(?P<number>[0-9]{6,})\.parquet", re.DOTALL)
 
 
 class Pair:
@@ -29,6 +25,7 @@ class Pair:
         messages, events: their paths; None where there is none.
         line: their line in the manifest.
         where: the manifest and the line's number, for findings.
+        hours: the hours (since the epoch) of the folders that they lie in.
         unreadable: which of the two are listed and stand where nothing can be read.
 
     """
@@ -39,6 +36,7 @@ class Pair:
         self.events: Path | None = None
         self.line: ManifestLine | None = None
         self.where = ""
+        self.hours: set[int | None] = set()
         self.unreadable: set[str] = set()
 
 
@@ -78,16 +76,16 @@ def roots(paths: Iterable[Path]) -> dict[Path, list[Path] | None]:
     for given in paths:
         path = given.resolve()
         try:
-            (path / _OWN).exists()
+            (path / OWN).exists()
         except PermissionError:
             add(path, None)
             continue
-        if path.is_dir() and any((path / name).is_dir() for name in (_OWN, *_KINDS)):
+        if path.is_dir() and any((path / name).is_dir() for name in (OWN, *KINDS)):
             add(path, None)
-        elif (above := next((p for p in path.parents if (p / _OWN).is_dir()), None)) is not None:
+        elif (above := next((p for p in path.parents if (p / OWN).is_dir()), None)) is not None:
             add(above, path)
         elif path.is_dir():
-            for root in sorted(p.parent for p in path.rglob(_OWN) if p.is_dir()) or [path]:
+            for root in sorted(p.parent for p in path.rglob(OWN) if p.is_dir()) or [path]:
                 add(root, None)
         else:
             add(path.parent, path)
@@ -109,7 +107,7 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
     # before the manifest: a file that lands in between is then looked for by its line, and not called unlisted
     if only is None:
         # a folder that is not there holds nothing; one that cannot be read is told of
-        there = [root / kind for kind in _KINDS if (root / kind).exists()]
+        there = [root / kind for kind in KINDS if (root / kind).exists()]
         files = sorted(path for folder in there for path in parquet_files(folder, refused))
     else:
         files = _named(only, refused)
@@ -118,18 +116,18 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
     listed = manifest_path(root).exists()
     pairs: dict[tuple[str, str, int], Pair] = {}
     for path in files:
-        place = _place(root, path)
+        place = read_place(root, path)
         if place is None:
             what = "is not where wsrec puts a file: its name or folder was changed, or another program wrote it"
             findings.append(Finding(kind=Kind.CONTRADICTION, where=str(path), what=what))
             continue
-        kind, *key = place
-        pair = pairs.setdefault(tuple(key), Pair(*key))  # type: ignore[arg-type]
-        if (other := getattr(pair, kind)) is not None:
-            what = f"has the session and number of another file: {other}"
+        pair = pairs.setdefault(place.pair, Pair(*place.pair))
+        if (found := getattr(pair, place.kind)) is not None:
+            what = f"has the session and number of another file: {found}"
             findings.append(Finding(kind=Kind.CONTRADICTION, where=str(path), what=what))
             continue
-        setattr(pair, kind, path)
+        setattr(pair, place.kind, path)
+        pair.hours.add(place.hour)
     if listed:
         _read_lines(root, pairs, findings, whole=only is None)
     elif pairs and all(session in journals and number == 1 for _, session, number in pairs):
@@ -150,28 +148,13 @@ def _named(only: list[Path], refused: Callable[[OSError], None]) -> list[Path]:
     """The files that were named, and the other one of each pair."""
     files = {file for path in only for file in (parquet_files(path, refused) if path.is_dir() else (path,))}
     for path in list(files):
-        for one, other in (_KINDS, _KINDS[::-1]):
-            if one in path.parts:
-                at = len(path.parts) - 1 - path.parts[::-1].index(one)
-                beside = Path(*path.parts[:at], other, *path.parts[at + 1 :])
-                files |= {beside} if beside.exists() else set()
+        beside = other(path)
+        files |= {beside} if beside is not None and beside.exists() else set()
     return sorted(files)
 
 
 def _chosen(path: Path, only: list[Path]) -> bool:
     return any(path == named or named in path.parents for named in only)
-
-
-def _place(root: Path, path: Path) -> tuple[str, str, str, int] | None:
-    """Kind, feed, session and number that a file's place names; None where it is no place of wsrec's."""
-    parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
-    name = _NAME.fullmatch(path.name)
-    if len(parts) != 5 or parts[0] not in _KINDS or name is None:
-        return None
-    folders = [part.partition("=") for part in parts[1:4]]
-    if [folder[0] for folder in folders] != ["feed", "date", "hour"] or any(part == ".." for part in parts):
-        return None
-    return parts[0], folders[0][2], name["session"], int(name["number"])
 
 
 def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding], *, whole: bool) -> None:
@@ -198,12 +181,13 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
             continue
         if msgspec.json.encode(line) != text:
             tell(Kind.CONTRADICTION, "is not as wsrec writes it")
-        places = [(path, _place(root, root / path)) for path in (line.path, line.events_path) if path is not None]
+        places = [(path, read_place(root, root / path)) for path in (line.path, line.events_path) if path is not None]
         named = {place[1:] for _, place in places if place is not None}
+        keys = {place.pair for _, place in places if place is not None}
         if not places or any(place is None for _, place in places) or len(named) != 1:
             tell(Kind.CONTRADICTION, "names no pair of files of one place, session and number")
             continue
-        (key,) = named
+        (key,) = keys
         if key not in pairs and not whole:
             continue
         pair = pairs.setdefault(key, Pair(*key))
@@ -214,7 +198,7 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
         if (line.feed, line.session, line.number) != key:
             tell(Kind.CONTRADICTION, "feed, session or number are not those of the files that it names")
         for path, place in places:
-            _match(root / path, place[0] if place else "", pair, tell)
+            _match(root / path, place.kind if place else "", pair, tell)
 
 
 def _match(path: Path, kind: str, pair: Pair, tell: Callable[[Kind, str], None]) -> None:
@@ -258,16 +242,16 @@ def _journals(root: Path, refused: Callable[[OSError], None]) -> dict[str, tuple
 def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | None) -> list[Finding]:
     found = []
     for session, (count, size) in journals.items():
-        where = str(root / _OWN / session)
+        where = str(session_folder(root, session))
         kept = f"{count:,} journal{'' if count == 1 else 's'} of {size:,} bytes"
-        if held or is_live(root / _OWN / session):
+        if held or is_live(session_folder(root, session)):
             what = f"a recorder holds the folder: this session is still being recorded; {kept} so far"
         elif held is None:
             what = f"left behind or still being recorded (the lock cannot be read): {kept}"
         else:
             what = f"was interrupted and not recovered: {kept}; run `wsrec recover {root}`"
         found.append(Finding(kind=Kind.INCOMPLETE, where=where, what=what))
-    aside = root / _OWN / "aside"
+    aside = aside_folder(root)
     count = sum(1 for _ in aside.iterdir()) if aside.is_dir() else 0
     if count:
         what = f"{count:,} file{'' if count == 1 else 's'} set aside: parts that could not be used, or were made anew"

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from wsrec.format.ledger import Frames, Ledger
 from wsrec.verify.model import Balance, Finding, Kind
 from wsrec.verify.rows import FileRows
-from wsrec.writer.ledger import Frames, Ledger
 
 Tell = Callable[[Kind, Path | str, str], None]
 
@@ -73,8 +73,8 @@ class Books:
         self.sent += ledger.sent
         self.events += ledger.events
         self.missing += ledger.missing
-        self.sums = _added(self.sums, ledger.recv)
-        self._own = _added(self._own, ledger.own)
+        self.sums += ledger.recv
+        self._own += ledger.own
         self.stop_slot = ledger.stop_slot
 
     def _tell(self, where: Path | str, what: str) -> None:
@@ -209,23 +209,6 @@ def read_ledger(about: dict[str, Any] | None) -> Ledger | None:
         return msgspec.convert((about or {}).get("ledger"), Ledger)
     except msgspec.ValidationError:
         return None
-
-
-def _added(one: Frames, other: Frames) -> Frames:
-    """Two files' frames as one file's."""
-    summed = {
-        name: getattr(one, name) + getattr(other, name)
-        for name in Frames.__struct_fields__
-        if name != "rows" and not name.startswith("carried")
-    }
-    return Frames(
-        **summed,
-        rows={word: one.rows.get(word, 0) + other.rows.get(word, 0) for word in one.rows | other.rows},
-        carried_in=one.carried_in,
-        carried_in_bytes=one.carried_in_bytes,
-        carried_out=other.carried_out,
-        carried_out_bytes=other.carried_out_bytes,
-    )
 
 
 def _listed(rows: Mapping[Any, int]) -> str:

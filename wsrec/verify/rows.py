@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.format.columns import Bools, times, words
+from wsrec.format.layout import hour
 from wsrec.histogram import Histogram, Int64s
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL
 
@@ -89,6 +90,7 @@ class FileRows:
         first_handoff, last_handoff: their hand-offs (ns on the stage clock).
         opcodes: rows by direction and opcode.
         bytes: their payload by direction.
+        hours: the hours that they belong to (`wsrec.format.layout.hour`), those of each batch's first and last.
         problems: what rows are not as they must be, with how many of them.
 
     """
@@ -103,6 +105,7 @@ class FileRows:
         self.last_handoff: int | None = None
         self.opcodes: Counter[tuple[str | None, str | None]] = Counter()
         self.bytes: Counter[str | None] = Counter()
+        self.hours: set[int] = set()
         self.problems: Counter[str] = Counter()
         self.messages = self.control = self.payload_bytes = 0
         self.steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
@@ -166,6 +169,7 @@ class FileRows:
     def _check_stages(self, batch: Any, recv_time: Int64s) -> None:
         stamps = {stage: times(batch, stage.column) for stage in STAGES}
         handoff = stamps[HANDOFF][0]
+        self.hours |= {int(hour(handoff.min())), int(hour(handoff.max()))}
         order = batch.column("handoff_monotonic").to_numpy()
         previous = np.concatenate(([order[0] if self._before is None else self._before], order[:-1]))
         for row in np.flatnonzero(order < previous).tolist():

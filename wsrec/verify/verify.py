@@ -24,6 +24,7 @@ from wsrec.feed.schema import Feed
 from wsrec.format.columns import Bools, batches, first_line, times, words
 from wsrec.format.coverage import Contiguity
 from wsrec.format.folders import cannot_read, session_began
+from wsrec.format.layout import KINDS, hour
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.schema import UTC_NS
 from wsrec.monitor.checksum import BookChecker
@@ -31,6 +32,7 @@ from wsrec.monitor.comparison import Compared, Link
 from wsrec.monitor.exchange_time import TimeChecker
 from wsrec.monitor.sequence import Break, Rows, SequenceChecker, SequenceGap
 from wsrec.ring.events import EventKind, refused_count
+from wsrec.units import named
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
 from wsrec.verify.ledger import Books, read_ledger, together
@@ -38,7 +40,6 @@ from wsrec.verify.model import Capture, Count, Finding, Interval, Kind, Loss, Se
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
 from wsrec.verify.streams import Held, Streams, topics_of
 from wsrec.verify.utc import Utc
-from wsrec.writer.warnings import named
 
 Progress = Callable[[int, int], None]
 _Span = TypeVar("_Span", Interval, Loss)
@@ -204,7 +205,7 @@ class _SessionReading:
         beside: dict[str, Any] | None = None
         if line is not None:
             self._check_line(pair, line)
-        refused = {"messages", "events"} & pair.unreadable
+        refused = set(KINDS) & pair.unreadable
         if messages is not None:
             before = self._told[Kind.UNREADABLE]
             digest, length = (line.sha256, line.bytes) if line else (None, None)
@@ -232,6 +233,7 @@ class _SessionReading:
         if expects_events and beside is None:
             self._interrupt(unread_events)
         self._file_gaps = self._file_lost = self._file_refused = self._file_not_inflated = 0
+        self._event_hours: set[int] = set()
         unvouched = f"nothing vouches for the files of number {pair.number}: the manifest does not list them"
         vouched = line is not None or not self._inventory.listed
         if not vouched:
@@ -261,6 +263,10 @@ class _SessionReading:
         elif line is not None:
             self._sum("rows", manifest=line.rows)
         self._book(pair, about, beside, rows, empty=not expects_rows)
+        if (rows is not None or not expects_rows) and (beside is not None or not expects_events):
+            hours = self._event_hours | (set() if rows is None else rows.hours)
+            if not pair.hours <= hours:
+                self._tell(Kind.CONTRADICTION, messages or events or pair.where, "is in the folder of another hour")
         if line is not None and (beside is not None or not expects_events):
             if line.lost_intervals != self._file_lost:
                 what = f"the manifest says {line.lost_intervals} lost intervals, its events are {self._file_lost}"
@@ -595,6 +601,7 @@ class _SessionReading:
                             self._tell(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
                         before = order
                         self._sum("events", read=1)
+                        self._event_hours.add(hour(time))
                         detail = detail if isinstance(detail, dict) else {}
                         yield _EventRow(time, order, row["kind"], row["conn"], detail, row["channel"])
         except UNREADABLE as error:

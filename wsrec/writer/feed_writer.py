@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from wsrec.decode.message import Ids, integer_in
 from wsrec.decode.topics import TopicReader
 from wsrec.feed.placeholders import WHEN_SENT, names, sent_pattern
 from wsrec.feed.schema import Action, Feed, Snapshot
+from wsrec.format import layout
+from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
@@ -44,18 +45,19 @@ from wsrec.plan.requests import ask, messages
 from wsrec.ring.events import EventKind, refused_count
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource
+from wsrec.units import named
 from wsrec.wire import frames
 from wsrec.writer.batch import payload_offsets
 from wsrec.writer.disk import GIVES_UP, Disk
 from wsrec.writer.gather import Slots
 from wsrec.writer.job import FeedJob, WriterJob
-from wsrec.writer.ledger import FeedLedger, Ledger, Passed
+from wsrec.writer.ledger import FeedLedger, Passed
 from wsrec.writer.output import Encoder, ParquetOutput
 from wsrec.writer.reassembly import Key, Parts
 from wsrec.writer.rows import Bools, Int64s, Stamps, columns, wrapped
 from wsrec.writer.snapshots import SnapshotRequest
 from wsrec.writer.uninflated import cure
-from wsrec.writer.warnings import EventWarnings, named
+from wsrec.writer.warnings import EventWarnings
 
 _COLUMNS = MESSAGE_SCHEMA.names
 _RSV1 = int(Flag.RSV1)
@@ -63,7 +65,6 @@ _RSV1 = int(Flag.RSV1)
 _COUNTED = ("messages", "control", "sent", "payload_bytes", "refused", "not_inflated")
 _SENT = int(Flag.SENT)
 _REST = int(Flag.REST)
-_HOUR_NS = 3_600_000_000_000
 
 Ask = Callable[[ipc.Renew | ipc.Resubscribe | ipc.Settled | SnapshotRequest], None]
 """Passes on what is to be done."""
@@ -688,9 +689,7 @@ class FeedWriter:
         """
         if self._file_since is None:
             return None
-        moment = datetime.fromtimestamp(self._file_since.utc // 1_000_000_000, UTC)
-        place = Path(f"feed={self.name}") / f"date={moment:%Y-%m-%d}" / f"hour={moment:%H}"
-        name = place / f"{self._job.session}-{number:06d}.parquet"
+        name = layout.place(self.name, self._file_since.utc, self._job.session, number)
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
         gaps = self._file_gaps if self._sequences.checks or self._books.checks else None
@@ -714,14 +713,14 @@ class FeedWriter:
             self._event_rows.sort(key=lambda row: Moment(row["time"], row["monotonic"]).order)
             table = pa.Table.from_pylist(self._event_rows, EVENT_SCHEMA)
             events.append(table, table.nbytes)
-            _, events_digest = events.finish(out / "events" / name, metadata)
+            _, events_digest = events.finish(out / layout.EVENTS / name, metadata)
         if self._messages is not None:
-            size, digest = self._messages.finish(out / "messages" / name, metadata)
+            size, digest = self._messages.finish(out / layout.MESSAGES / name, metadata)
         first_time, last_time = self._file_times or (None, None)
         counts = {key: value - self._file_before[key] for key, value in self._counts().items()}
         line = ManifestLine(
-            path=str(Path("messages") / name) if rows else None,
-            events_path=str(Path("events") / name) if events_digest else None,
+            path=str(Path(layout.MESSAGES) / name) if rows else None,
+            events_path=str(Path(layout.EVENTS) / name) if events_digest else None,
             session=self._job.session,
             feed=self.name,
             number=number,
@@ -941,13 +940,6 @@ def step_durations(when: Stamps) -> list[tuple[slice, Int64s]]:
     stamped = received if received.stamped.all() else received.select(received.stamped)
     from_nic = np.array([stamped.event - stamped.nic, stamped.handoff - stamped.nic])
     return [(_FROM_EVENT, own), (_FROM_NIC, from_nic)]
-
-
-def period(handoff: Any, rotate_seconds: float) -> Any:
-    """The file that each row belongs to by its hand-off (ns since the epoch): the hour, and the time in it."""
-    # every hour ends a file, so more than an hour is an hour
-    rotate_ns = max(int(min(rotate_seconds, 3600.0) * 1e9), 1)
-    return handoff // _HOUR_NS * (_HOUR_NS + 1) + handoff % _HOUR_NS // rotate_ns
 
 
 def _stage1_word(source: StampSource) -> str:

@@ -25,6 +25,7 @@ from wsrec.decode.message import Ids
 from wsrec.format import manifest
 from wsrec.format.capture import metadata
 from wsrec.format.folders import matching, parquet_files
+from wsrec.format.layout import KINDS, aside_folder
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
 from wsrec.ring import loss_evidence
@@ -239,7 +240,7 @@ class Leftovers:
         known = {path for line in self.lines for path in (line.path, line.events_path)}
         in_the_way = matching(self._folder, "*.partial")
         mine = re.compile(re.escape(self._folder.name) + r"-[0-9].*\.parquet", re.DOTALL)
-        for kind in ("messages", "events"):
+        for kind in KINDS:
             files = parquet_files(self._out / kind, _raise_but_if_gone)
             in_the_way += [
                 path for path in files if mine.fullmatch(path.name) and str(path.relative_to(self._out)) not in known
@@ -299,7 +300,7 @@ def set_aside(out: Path, path: Path) -> None:
         OSError: it cannot be moved.
 
     """
-    folder = out / ".wsrec" / "aside"
+    folder = aside_folder(out)
     folder.mkdir(exist_ok=True)
     if folder.is_symlink():
         raise OSError(errno.ELOOP, "is a symbolic link: wsrec sets files aside in a folder of its own", str(folder))

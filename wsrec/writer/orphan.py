@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.format.folders import matching, read_file
+from wsrec.format.layout import own_folder
 from wsrec.units import utc
 
 _NAME = "orphaned-{}.json"
@@ -46,7 +47,7 @@ def leave(out: Path, orphan: Orphan) -> None:
         OSError: the disk is full or gone.
 
     """
-    (out / ".wsrec" / _NAME.format(orphan.session)).write_bytes(msgspec.json.encode(orphan))
+    (own_folder(out) / _NAME.format(orphan.session)).write_bytes(msgspec.json.encode(orphan))
 
 
 def take(out: Path) -> list[Orphan]:
@@ -57,7 +58,7 @@ def take(out: Path) -> list[Orphan]:
 
     """
     found = []
-    for path in matching(out / ".wsrec", _NAME.format("*")):
+    for path in matching(own_folder(out), _NAME.format("*")):
         try:
             found.append(msgspec.json.decode(read_file(path), type=Orphan))
             path.unlink()

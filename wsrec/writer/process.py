@@ -32,6 +32,7 @@ import pyarrow as pa
 
 from wsrec import ipc
 from wsrec.format import claim, heartbeat
+from wsrec.format.layout import period, session_folder
 from wsrec.format.moment import Moment
 from wsrec.host import privilege
 from wsrec.ring import loss_evidence
@@ -43,7 +44,6 @@ from wsrec.ring.status import StatusPage
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch, Drain
 from wsrec.writer.disk import JOURNAL_RESERVE, NotAsWrittenError, PatientDisk
-from wsrec.writer.feed_writer import period
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import Span, journal_path, rewritten_path
@@ -326,7 +326,7 @@ class Writer:
 
     def __init__(self, job: WriterJob) -> None:
         self._job = job
-        self._folder = Path(job.out) / ".wsrec" / job.session
+        self._folder = session_folder(Path(job.out), job.session)
         if not job.resume and any(path.name not in session_start.FILES for path in self._folder.glob("*")):
             raise FileExistsError(f"{self._folder} is of another session: a name is never used again")
         self._status = StatusPage(job.status)
@@ -679,7 +679,7 @@ def main() -> int:
         ipc.say(ipc.FailedLine(message=f"the writer failed: {error}", cure=cure, again=True))
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
-        folder = Path(job.out) / ".wsrec" / job.session
+        folder = session_folder(Path(job.out), job.session)
         bereft = writer.bereft if writer is not None else not _may_be_there(folder)
         moved = writer.moved_to if writer is not None else None
         kept = f"what was journalled is kept in {moved or folder}, and recovered by the next start"

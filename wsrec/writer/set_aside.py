@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from wsrec.format.folders import sync_folder
+from wsrec.format.layout import aside_folder
 from wsrec.writer.disk import NewFile
 from wsrec.writer.output import make_folder
 
@@ -21,7 +22,7 @@ def keep_aside(out: Path, session: str, data: memoryview) -> tuple[str, str]:
         OSError: the disk is full or failed.
 
     """
-    folder = out / ".wsrec" / "aside"
+    folder = aside_folder(out)
     make_folder(folder)
     path = folder / f"message-{session}-{time.time_ns()}"
     file = NewFile(path)

@@ -12,11 +12,8 @@ from typing import Any
 from wsrec import ipc
 from wsrec.log_folding import FoldedWarnings
 from wsrec.ring.events import EventKind
-from wsrec.units import clean, duration
+from wsrec.units import clean, duration, named
 from wsrec.writer.uninflated import cure
-
-NAMED = 5
-"""How many subscriptions a line names."""
 
 _WORDS_MAX = 300
 
@@ -78,12 +75,6 @@ class EventWarnings:
         hint = f"look for its name with `wsrec feeds show {self._feed}`"
         why = f" ({detail['message']})" if detail.get("message") else ""
         return f"no answer to the subscription of {named(detail['topics'])}{why}", hint
-
-
-def named(topics: Sequence[str]) -> str:
-    """Topics as a line of the log names them: the first few, and how many more."""
-    more = f" and {len(topics) - NAMED:,} more" if len(topics) > NAMED else ""
-    return ", ".join(clean(topic, 100) for topic in topics[:NAMED]) + more
 
 
 def _late(detail: Mapping[str, Any]) -> tuple[str, str | None]:
