@@ -12,18 +12,27 @@ sys.path.insert(0, str(ROOT))
 
 from tests.feed import catalogue_page  # noqa: E402
 from tests.format.test_format_page import event_table, metadata_table, schema_table  # noqa: E402
+from tests.test_shutdown import limits_table  # noqa: E402
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA  # noqa: E402
 
 
-def main() -> None:
-    page = ROOT / "docs" / "format.md"
+def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
+    """Replace tables of a page; each is known by its head, and with `by_first_cell` by its first cell too."""
+    page = ROOT / "docs" / name
     text = page.read_text()
-    for table in (schema_table(MESSAGE_SCHEMA), schema_table(EVENT_SCHEMA), event_table(), metadata_table()):
+    for table in tables:
         rows = table.splitlines(keepends=True)
-        # a table is known by its head and the first cell of its first row
-        head, first = "".join(rows[:2]), rows[2].split("|")[1]
-        text = re.sub(re.escape(head) + r"\|" + re.escape(first) + r"\|.*\n(\|.*\n)*", lambda _, t=table: t, text)
+        pattern = re.escape("".join(rows[:2]))
+        if by_first_cell:
+            pattern += re.escape(f"|{rows[2].split('|')[1]}|") + r".*\n"
+        text = re.sub(pattern + r"(\|.*\n)*", lambda _, t=table: t, text)
     page.write_text(text)
+
+
+def main() -> None:
+    of_format = (schema_table(MESSAGE_SCHEMA), schema_table(EVENT_SCHEMA), event_table(), metadata_table())
+    write("format.md", *of_format, by_first_cell=True)
+    write("recording.md", limits_table())
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from tests.conftest import messages_of
 from wsrec.format.lock import OutputLock
+from wsrec.shutdown import worst_case
 from wsrec.supervise.outcome import ExitStatus
-from wsrec.supervise.supervisor import RECEIVER_PATIENCE, WRITER_PATIENCE
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 CRONTAB = (SCRIPTS / "crontab.example").read_text().splitlines()
@@ -129,7 +129,8 @@ class TestSystemd:
         assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
     def test_it_waits_longer_than_the_recorder_does(self, unit):
-        assert int(unit["Service"]["TimeoutStopSec"]) > RECEIVER_PATIENCE + WRITER_PATIENCE
+        # a margin for the kernel to end what is killed, and for a busy machine
+        assert int(unit["Service"]["TimeoutStopSec"]) >= worst_case() + 30
         assert (unit["Service"]["KillSignal"], unit["Service"]["KillMode"]) == ("SIGTERM", "mixed")
 
     def test_it_knows_the_exit_status(self, unit):

@@ -571,7 +571,7 @@ class TestDiskTrouble:
         assert received(messages_of(small_disk)) == [b"before", *(numbered(index) for index in range(100))]
 
     def test_a_stop_while_the_disk_stays_full_names_what_is_lost_and_keeps_the_rest(self, writer, small_disk):
-        impatient = "import sys, wsrec.writer.process as p; p._FULL_PATIENCE = 1.0; sys.exit(p.main())"
+        impatient = "import sys, wsrec.writer.process as p; p._DISK_TIMEOUT = 1.0; sys.exit(p.main())"
         work, ballast = fill(writer, small_disk, program=("-c", impatient))
         waiting = work.rings.slots.published.read() - work.rings.slots.released.read()
         assert waiting >= 100

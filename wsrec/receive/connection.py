@@ -13,7 +13,7 @@ import msgspec
 from websockets.frames import CloseCode
 from websockets.uri import WebSocketURI
 
-from wsrec import __version__, ipc
+from wsrec import __version__, ipc, shutdown
 from wsrec.host.clock import now
 from wsrec.http.client import host_of
 from wsrec.net.addresses import AddressHistory
@@ -46,10 +46,8 @@ from wsrec.wire.errors import HandshakeRefused, ProtocolError
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
-# From a signal to the recorder's exit 3 s at most: this, and what writer and supervisor need for their files
-CLOSE_TIMEOUT = 1.5
-# How long an end waits for rings that are full, to read what the exchange had sent by then
-BACKLOG_TIMEOUT = 20.0
+CLOSE_TIMEOUT = shutdown.CLOSE_REPLY.seconds
+BACKLOG_TIMEOUT = shutdown.BACKLOG.seconds
 # So many reads one after the other are more than comes meanwhile: what is there behind them is a backlog
 _LAST_READS = 64
 # Each look costs a wake-up, and a writer that is behind gives back megabytes at a time

@@ -16,7 +16,7 @@ import msgspec
 import uvloop
 from websockets.exceptions import InvalidURI
 
-from wsrec import ipc
+from wsrec import ipc, shutdown
 from wsrec.host import privilege
 from wsrec.host.clock import Anchor, StageClock, anchor, now, step
 from wsrec.host.processor import clock_source, processor, troubles
@@ -41,8 +41,6 @@ _MEMORY_CURE = "give the machine or the cgroup more memory, or choose a smaller 
 # What a change of the clock's rate puts UTC wrong by, until the next anchor shows it, goes with this (seconds)
 ANCHOR_INTERVAL = 0.1
 _STATUS_INTERVAL = 0.1
-# how long the last words wait for a writer that may have to be started again first
-_LAST_WORDS_NS = 60_000_000_000
 # connections that are looked at in one turn of the loop: 0.2 ms for which a message waits at most, also of a thousand
 _AT_ONCE = 64
 
@@ -136,7 +134,7 @@ class Receiver:
         answering.cancel()
         self._failures.flush()
         self._sample_anchor()
-        deadline = now() + _LAST_WORDS_NS
+        deadline = now() + int(shutdown.LAST_EVENTS.seconds * 1e9)
         while not (written := self._producer.flush()) and now() < deadline:
             await asyncio.sleep(0.001)
         self._publish_status(len(self._connections))

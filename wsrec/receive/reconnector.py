@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from websockets.uri import parse_uri
 
-from wsrec import ipc
+from wsrec import ipc, shutdown
 from wsrec.host.clock import now
 from wsrec.net.addresses import AddressHistory
 from wsrec.plan.connections import ConnectionPlan
@@ -53,8 +53,6 @@ _OVERLAP = 1.0
 _SETTLING = 10.0
 # How long it may take at most where the old one has ended, and had brought little
 _PATIENCE_MOST = 300.0
-# How long the old one, where it is behind, is read on
-_OLD_PATIENCE = 5.0
 # A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
 _LIFETIME_LEFT = 0.05
 # At this part of it, or so many seconds, before its end it is closed, if its successor brings data, settled or not
@@ -627,7 +625,7 @@ class Keeper:
 
     async def _close_old(self, stop: asyncio.Future[Any], old: Connection, new: Connection) -> int | None:
         """Close the old one (see `Connection.close`); where the end comes meanwhile, begin with the new one, too."""
-        closing = asyncio.ensure_future(old.close(_OLD_PATIENCE))
+        closing = asyncio.ensure_future(old.close(shutdown.REPLACED_BACKLOG.seconds))
         await asyncio.wait((stop, closing), return_when=asyncio.FIRST_COMPLETED)
         if not closing.done() and new.connected and not new.ended:
             self._closing[new] = asyncio.ensure_future(new.close())

@@ -22,14 +22,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, TextIO
 
+from wsrec import shutdown
+
 # characters that wait: some twenty thousand lines
 _LIMIT = 4 << 20
 _PIECE = select.PIPE_BUF
 _LOOK_SECONDS = 0.02
-# how long an end waits for a terminal, or for a log's reader, that takes nothing (s)
-LOG_PATIENCE = 1.0
-# and for the reader of a result: a program that asked for it may be busy
-RESULT_PATIENCE = 10.0
+LOG_TIMEOUT = shutdown.LOG.seconds
+RESULT_TIMEOUT = shutdown.RESULT.seconds
 
 
 class Sink(io.TextIOBase):
@@ -168,7 +168,7 @@ class Outlet:
                 self._picture = picture
                 self._wake()
 
-    def close(self, patience: float = LOG_PATIENCE) -> None:
+    def close(self, patience: float = LOG_TIMEOUT) -> None:
         """Wait until everything was taken; give up once nothing was for `patience` seconds."""
         with self._changed:
             self._closing = True
@@ -268,7 +268,7 @@ def print_result(text: str, log: Outlet | None = None) -> None:
     """
     result = Outlet(sys.stdout)
     result.put(text, last=True)
-    patience = LOG_PATIENCE if result.sink.isatty() else RESULT_PATIENCE
+    patience = LOG_TIMEOUT if result.sink.isatty() else RESULT_TIMEOUT
     if log is not None and log.given_up and result.sink.is_same_as(log.sink):
         patience = 0.0
     result.close(patience)

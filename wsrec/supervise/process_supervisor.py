@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from wsrec import shutdown
 from wsrec.ipc import FailedLine, LogLine, Stop
 from wsrec.receive.backoff import Backoff
 from wsrec.supervise.child_process import Child
@@ -24,7 +25,7 @@ _LOOKS_STARTING = 6 * LOOKS
 # that spins for ever does not
 _LOOKS_BUSY = 6 * LOOKS
 # who waits for the end waits for so many looks at one whose heart beats until its end
-_LOOKS_FINISHING = 3
+_LOOKS_FINISHING = round(shutdown.RECEIVER_HANGS.seconds / _LOOK_SECONDS)
 # More deaths than this, with less than so much life between them, and starting it again does not help
 STORM_DEATHS = 5
 _STORM_SECONDS = 60.0

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec.structs import replace
 
+from wsrec import shutdown
 from wsrec.feed.schema import Feed
 from wsrec.format import claim, heartbeat
 from wsrec.format.heartbeat import Heartbeat
@@ -45,13 +46,8 @@ from wsrec.writer import session_start
 from wsrec.writer.job import FeedJob, WriterJob
 
 NOTES_CAPACITY = 1 << 20
-# A receiver closes its connections within 1.5 s, or 20 where it is behind, and then its last words may wait for a
-# writer that is started again. A writer may have to bring home what one that died has left. One that hangs is noticed
-# before
-RECEIVER_PATIENCE = 95.0
-WRITER_PATIENCE = 900.0
-# after this the operator is told what is waited for
-_SILENT_PATIENCE = 5.0
+# after this (s) the operator is told what is waited for
+_NOTICE = 5.0
 # characters of what is taken out of log lines as a secret, and of a key that stands in an address's path
 _SECRET_LEAST = 8
 _KEY_IN_PATH = 16
@@ -485,22 +481,14 @@ class Supervisor:
         if writer.done():
             self._writer_ended(pair)
         pair.receiver.finish(Stop(), again=False)
-        await self._within(receiver, RECEIVER_PATIENCE, pair.receiver)
+        await self._within(receiver, shutdown.RECEIVER, pair.receiver)
         self._receiver_ended(pair)
         pair.writer.finish(Stop(), again=True)
-        await self._within(writer, WRITER_PATIENCE, pair.writer)
+        await self._within(writer, shutdown.WRITER, pair.writer)
 
-    async def _within(self, ending: asyncio.Future[None], seconds: float, keeper: Keeper) -> None:
+    async def _within(self, ending: asyncio.Future[None], limit: shutdown.Limit, keeper: Keeper) -> None:
         name = keeper.child.name
-        _, late = await asyncio.wait((ending,), timeout=_SILENT_PATIENCE)
-        if late:
-            # nothing is wrong: where only that is to be said, nothing is
-            self._on_log(LogLine(level="info", message=_waiting_for(name)))
-            _, late = await asyncio.wait((ending,), timeout=seconds)
-        if late:
-            self._on_log(LogLine(level="error", message=f"the {name} did not end in {seconds:.0f} s; killed"))
-            keeper.abandon()
-        await ending
+        await within(ending, limit.seconds, name=name, kill=keeper.abandon, on_log=self._on_log)
 
     def _writer_ended(self, pair: Pair) -> None:
         """A writer that ended by itself: where the output is at fault it is the end for all, else for its pair."""
@@ -602,6 +590,37 @@ class Supervisor:
             last_recv_time=max(lasts, default=None),
             files=tuple(line for s in summaries for line in s.files),
         )
+
+
+async def within(
+    ending: asyncio.Future[None],
+    seconds: float,
+    *,
+    name: str,
+    kill: Callable[[], None],
+    on_log: Callable[[LogLine], None],
+    notice: float = _NOTICE,
+) -> None:
+    """Wait for the end of a process that was told to finish, and kill it at the limit.
+
+    Args:
+        ending: done once it has ended.
+        seconds: the limit.
+        name: the process, in messages.
+        kill: ends it at once.
+        on_log: called with each line for the operator.
+        notice: seconds after which the operator is told what is waited for.
+
+    """
+    _, late = await asyncio.wait((ending,), timeout=notice)
+    if late:
+        # nothing is wrong: where only that is to be said, nothing is
+        on_log(LogLine(level="info", message=_waiting_for(name)))
+        _, late = await asyncio.wait((ending,), timeout=seconds - notice)
+    if late:
+        on_log(LogLine(level="error", message=f"the {name} did not end in {seconds:g} s; killed"))
+        kill()
+    await ending
 
 
 def _waiting_for(name: str) -> str:

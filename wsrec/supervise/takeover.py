@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from wsrec import shutdown
 from wsrec.format.folders import cannot_read, session_folders
 from wsrec.format.lock import OutputLock
 from wsrec.ipc import LogLine
-from wsrec.supervise.supervisor import RECEIVER_PATIENCE, WRITER_PATIENCE, Supervisor
+from wsrec.supervise.supervisor import Supervisor
 from wsrec.writer.orphan import take
 
 _LOOK = 0.05
@@ -117,7 +118,7 @@ def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
 
 
 async def _ended(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
-    late = time.monotonic() + RECEIVER_PATIENCE + WRITER_PATIENCE
+    late = time.monotonic() + shutdown.worst_case()
     while not lock.take():
         if time.monotonic() > late:
             late = float("inf")

@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from wsrec import ipc
+from wsrec import ipc, shutdown
 from wsrec.format import claim, heartbeat
 from wsrec.format.layout import period, session_folder
 from wsrec.format.moment import Moment
@@ -72,11 +72,9 @@ _NOISE_NS = 1_000_000
 _STEP_NS = 500_000_000
 # A receiver tells of itself ten times a second, and when it is finished; it may have to read a backlog before
 _SILENCE_NS = 3_000_000_000
-_ORPHAN_SECONDS = 95.0
 # How long a batch waits for the anchor behind it, which comes ten times a second
 _ANCHOR_PATIENCE = 1.0
-# How long a stop waits for a disk that refuses; systemd kills after 90 s
-_FULL_PATIENCE = 60.0
+_DISK_TIMEOUT = shutdown.DISK.seconds
 
 
 class _Batch(NamedTuple):
@@ -628,12 +626,12 @@ class Writer:
         self._orphaned = order.orphaned
         if order.orphaned:
             self._outlast_receiver()
-        self._disk.hurry(_FULL_PATIENCE)
+        self._disk.hurry(_DISK_TIMEOUT)
         self._stopping = True
 
     def _outlast_receiver(self) -> None:
         """Without a supervisor that would tell us once the receiver has ended: wait for its last word, or its death."""
-        deadline = time.monotonic() + _ORPHAN_SECONDS
+        deadline = time.monotonic() + shutdown.ORPHANED_RECEIVER.seconds
         while time.monotonic() < deadline and not self._status.receiver["finished"]:
             silence = time.monotonic_ns() - int(self._status.receiver["heartbeat"])
             if silence > _SILENCE_NS:
