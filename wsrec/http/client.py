@@ -17,8 +17,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from wsrec.http.attempt import Attempt, Connect, HttpError, direct
+from wsrec.net.ports import DEFAULT_PORTS
 
-_PORTS = {"https": 443, "http": 80}
+_SCHEMES = frozenset({"http", "https"})
 
 
 def fetch(
@@ -112,10 +113,10 @@ def host_of(url: str) -> str:
         name, port = parts.hostname, parts.port
     except ValueError:
         name = port = None
-    if not name or parts.scheme not in _PORTS:
+    if not name or parts.scheme not in _SCHEMES:
         raise HttpError("", "no address of an HTTP server", "answer")
     name = f"[{name}]" if ":" in name else name
-    return name if port in (None, _PORTS[parts.scheme]) else f"{name}:{port}"
+    return name if port in (None, DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
 
 
 class _Request:

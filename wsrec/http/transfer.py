@@ -18,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from wsrec import __version__
 from wsrec.http.attempt import Attempt, Connect, HttpError
+from wsrec.net.ports import DEFAULT_PORTS
 from wsrec.net.retry import LIMITED, retry_after
 
 _PIECE = 64 << 10
@@ -109,7 +110,7 @@ class Transfer:
     def _connection(self, url: SplitResult) -> HTTPConnection:
         host = url.hostname or ""
         secure = url.scheme == "https"
-        port = url.port or (443 if secure else 80)
+        port = url.port or DEFAULT_PORTS[url.scheme]
         new_socket = functools.partial(self._connect, host, port, self._attempt)
         connection = (
             _Https(host, port, self._attempt, new_socket, ssl_context=self._context)

@@ -15,8 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-_DEFAULT_PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
-_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+from wsrec.net.ports import DEFAULT_PORTS
+
+_SCHEMES = frozenset({"http", "socks5", "socks5h"})
 _EXPECTED = (
     "expected http://HOST:PORT or socks5h://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants them "
     "(in these / # ? % and @ as %2F %23 %3F %25 %40)"
@@ -89,7 +90,7 @@ def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
         raise ValueError(f"found https://, which is TLS to the proxy itself and not supported; {_EXPECTED}")
     if parts.scheme in ("socks", "socks4", "socks4a"):
         raise ValueError(f"found {parts.scheme}://, and of SOCKS version 5 alone is supported; {_EXPECTED}")
-    if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host) or port == 0:
+    if parts.scheme not in _SCHEMES or not _HOST.fullmatch(host) or port == 0:
         raise ValueError(_EXPECTED)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(_EXPECTED)
@@ -99,7 +100,7 @@ def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
     return Proxy(
         scheme=scheme,
         host=host,
-        port=port or _DEFAULT_PORTS[parts.scheme],
+        port=port or DEFAULT_PORTS[parts.scheme],
         username=user,
         password=None if user is None else password or "",
         source=source,
@@ -184,7 +185,7 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
         parts = urlsplit(url)
         names = _VARIABLES.get(parts.scheme, ())
         found = next((self.variables[name] for name in names if name in self.variables), None)
-        if found is None or is_exempt(_host(url), parts.port or _PORTS[parts.scheme], self.exempt):
+        if found is None or is_exempt(_host(url), parts.port or DEFAULT_PORTS[parts.scheme], self.exempt):
             return None
         return found
 

@@ -14,8 +14,9 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
+from wsrec.net.ports import DEFAULT_PORTS
+
 LONGEST = 64
-_PORTS = {"ws": 80, "wss": 443}
 
 
 def host_name(url: str) -> str:
@@ -59,4 +60,4 @@ def _with(stem: str, ending: str) -> str:
 
 def _port(url: str) -> int:
     parts = urlsplit(url)
-    return parts.port or _PORTS.get(parts.scheme, 0)
+    return parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
