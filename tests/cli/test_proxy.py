@@ -122,7 +122,7 @@ class TestFiles:
         ("text", "complaint"),
         [
             ("proxy: http://u:S3CR3T/x@h:1", "run.yaml:1: proxy: found '***', expected http://HOST:PORT"),
-            ("proxy: https://u:S3CR3T@h:1", "run.yaml:1: proxy: found https://, which is TLS to the proxy itself"),
+            ("proxy: https://u:S3CR3T@h:1", "run.yaml:1: proxy: found https://, but TLS to the proxy itself"),
             ("proxy: http://h:1\nno-proxy: true", "run.yaml:2: no-proxy: found it beside proxy"),
             ("proxy: http://u:${ABSENT}@h:1", "the environment has no ABSENT"),
         ],

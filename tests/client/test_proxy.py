@@ -52,11 +52,11 @@ class TestThroughAProxy:
     def test_its_refusal_is_an_error_of_its_own(self, scripted_proxy):
         one = scripted_proxy(answer=lambda head: b"HTTP/1.1 403 Filtered\r\n\r\n")
         with pytest.raises(
-            wsrec.ProxyError, match=f"the proxy {one.url} does not let {HOST}:99 through: 403"
+            wsrec.ProxyError, match=f"the proxy {one.url} does not allow a connection to {HOST}:99: 403"
         ) as caught:
             messages_of(f"ws://{HOST}:99/x", proxy=one.url)
         assert isinstance(caught.value, OSError)
-        assert caught.value.hint.startswith(f"have CONNECT to {HOST}:99 allowed")
+        assert caught.value.hint.startswith(f"allow CONNECT to {HOST}:99 ")
 
     def test_one_that_drips_has_the_time_of_all_of_it(self, scripted_proxy):
         one = scripted_proxy(answer=lambda head: b"HTTP/1.1 200 " + b"a%" * 100)

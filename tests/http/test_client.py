@@ -281,7 +281,7 @@ class TestAnswers:
     def test_more_than_64_kib_beside_the_body_are_refused_at_once(self, drip, context, at_once, endless):
         server = drip(at_once + endless * (100_000 // len(endless)), endless)
         error = self.refused(server, context)
-        assert "more than 64 KiB of heads, trailers and chunk sizes" in str(error)
+        assert "more than 64 KiB of headers, trailers and chunk sizes" in str(error)
         assert error.cause == "answer"
 
     @pytest.mark.parametrize("size", [1, 20])

@@ -36,7 +36,7 @@ class TestThroughAProxy:
     @pytest.mark.parametrize(
         ("answer", "words"),
         [
-            (b"HTTP/1.1 407 No\r\n\r\n", "wants a user name and a password: 407 No; put USER:PASSWORD@"),
+            (b"HTTP/1.1 407 No\r\n\r\n", "requires a user name and a password: 407 No; put USER:PASSWORD@"),
             (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", f"cannot reach {HOST}:443: 502 Bad Gateway; "),
             (b"", "closed the connection without an answer; "),
             (b"HTTP/1.1 200 " + b"a%" * 100, "did not answer"),

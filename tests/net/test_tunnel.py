@@ -76,13 +76,13 @@ class TestHttp:
     @pytest.mark.parametrize(
         ("answer", "words", "permanent"),
         [
-            ("407 Proxy Authentication Required", "does not take this user name and password: 407 Proxy", True),
-            ("401 Unauthorized", "does not take this user name and password: 401 Unauthorized", True),
-            ("403 Filtered", "does not let exchange.behind-the-proxy.test:443 through: 403 Filtered", True),
-            ("405 Method Not Allowed", "does not let exchange.behind-the-proxy.test:443 through: 405", True),
-            ("302 Found", "does not let exchange.behind-the-proxy.test:443 through: 302", True),
-            ("429 Slowly", "is asked too often: 429 Slowly", False),
-            ("418 I'm a teapot", "is asked too often: 418", False),
+            ("407 Proxy Authentication Required", "rejects this user name and password: 407 Proxy", True),
+            ("401 Unauthorized", "rejects this user name and password: 401 Unauthorized", True),
+            ("403 Filtered", "does not allow a connection to exchange.behind-the-proxy.test:443: 403 Filtered", True),
+            ("405 Method Not Allowed", "does not allow a connection to exchange.behind-the-proxy.test:443: 405", True),
+            ("302 Found", "does not allow a connection to exchange.behind-the-proxy.test:443: 302", True),
+            ("429 Slowly", "reports too many requests: 429 Slowly", False),
+            ("418 I'm a teapot", "reports too many requests: 418", False),
             ("500 Unable to connect", "cannot reach exchange.behind-the-proxy.test:443: 500 Unable to connect", False),
             ("502 Bad Gateway", "cannot reach exchange.behind-the-proxy.test:443: 502", False),
             ("504 Gateway Timeout", "cannot reach exchange.behind-the-proxy.test:443: 504", False),
@@ -115,7 +115,7 @@ class TestHttp:
 
     def test_says_that_credentials_are_wanted(self, way, scripted_proxy):
         proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 407 No\r\n\r\n")
-        with pytest.raises(ProxyError, match="wants a user name and a password: 407 No") as caught:
+        with pytest.raises(ProxyError, match="requires a user name and a password: 407 No") as caught:
             way(parse_proxy(proxy.url, "HTTPS_PROXY"), HOST, 443)
         assert caught.value.hint == "put USER:PASSWORD@ before the host in HTTPS_PROXY"
 
@@ -194,10 +194,10 @@ class TestSocks:
     @pytest.mark.parametrize(
         ("answers", "words", "permanent"),
         [
-            ((b"\5\xff",), "does not take this user name and password", True),
-            ((b"\5\2", b"\1\1"), "does not take this user name and password: status 1", True),
+            ((b"\5\xff",), "rejects this user name and password", True),
+            ((b"\5\2", b"\1\1"), "rejects this user name and password: status 1", True),
             ((b"\5\0", b"\5\1"), "cannot reach exchange.behind-the-proxy.test:443: general failure", False),
-            ((b"\5\0", b"\5\2"), "does not let exchange.behind-the-proxy.test:443 through: 2 not allowed", True),
+            ((b"\5\0", b"\5\2"), "does not allow a connection to exchange.behind-the-proxy.test:443: 2 not allowed", True),
             ((b"\5\0", b"\5\4\0\1"), "cannot reach exchange.behind-the-proxy.test:443: host unreachable", False),
             ((b"\5\0", b"\5\5"), "cannot reach exchange.behind-the-proxy.test:443: connection refused", False),
             ((b"\5\0", b"\5\x63"), "cannot reach exchange.behind-the-proxy.test:443: code 99", False),

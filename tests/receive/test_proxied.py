@@ -71,7 +71,7 @@ class TestThroughAProxy:
             failed = await kept.event(EventKind.CONNECT_FAILED)
             await asyncio.wait_for(kept.task, 20)
             assert failed["retry_s"] is None
-            assert failed["message"] == f"the proxy {proxy.url} wants a user name and a password: 407 No"
+            assert failed["message"] == f"the proxy {proxy.url} requires a user name and a password: 407 No"
 
         run(test())
 
@@ -79,8 +79,8 @@ class TestThroughAProxy:
         ("answer", "cause", "words", "least", "most"),
         [
             (b"200 OK\r\n\r\nhello, world", "tls", "TLS failed: WRONG_VERSION_NUMBER", 0, 1),
-            (b"429 No\r\n\r\n", "limited", "is asked too often: 429 No", 60, 120),
-            (b"429 No\r\nRetry-After: 77\r\n\r\n", "limited", "is asked too often: 429 No", 77, 77),
+            (b"429 No\r\n\r\n", "limited", "reports too many requests: 429 No", 60, 120),
+            (b"429 No\r\nRetry-After: 77\r\n\r\n", "limited", "reports too many requests: 429 No", 77, 77),
             (b"503 No\r\nRetry-After: 77\r\n\r\n", "proxy", f"cannot reach {HOST}:99: 503 No", 77, 77),
         ],
     )

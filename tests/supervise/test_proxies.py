@@ -134,7 +134,7 @@ class TestARealProxy:
         environment = clean_environment(WSREC_RECORD_PROXY=real.url("S3CR3Twrong"))
         result = wsrec.run("record", url, "--out", tmp_path / "out", "--ca-file", ca_file, env=environment)
         assert result.returncode == 1, result.stderr
-        assert f"the proxy {real.public} does not take this user name and password" in result.stderr
+        assert f"the proxy {real.public} rejects this user name and password" in result.stderr
         assert "check them in" in result.stderr
         (failed,) = events_of(tmp_path / "out", "connect_failed")
         assert failed["detail"]["cause"] == "proxy"

@@ -1,1 +1,1 @@
-"""The one HTTP client: tokens, listings and snapshots are asked for by it."""
+"""The HTTP client behind tokens, symbol listings and snapshots. Imports only `wsrec.net`."""

@@ -1,9 +1,9 @@
-"""One attempt to ask a host: how long it may take, where its socket comes from, and what is said of it when it fails.
+"""One HTTP attempt: its deadline, its sockets, and how far it got when it fails.
 
-A socket comes from one place, `Connect`. It is watched from before it connects, as a second descriptor of the same
-socket: shutting that down ends the connection whatever has become of the first (TLS takes it over).
+Every socket comes from `Connect`. It is registered before it connects, as a second descriptor of the same socket:
+shutting that down ends the connection whatever became of the first one (TLS takes it over).
 
-Errors name the host that was asked, and nothing of path, query, headers or body: these may be secret.
+Errors name the host and nothing of path, query, headers or body, which may be secret.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from wsrec.net.proxy import Proxy
 from wsrec.net.resolver import RESOLVER, Address
 from wsrec.net.tunnel import unreachable
 
-# The part of the time that a look-up may take
+# Share of the time limit that the look-up may take
 _LOOK_UP = 0.9
 
 
 class HttpError(Exception):
-    """No answer that can be used. The text names the host, and holds nothing of what was sent or answered.
+    """A request without a usable answer. The message names the host and repeats nothing that was sent or received.
 
     Attributes:
-        host: who was asked, with the port where it is not the scheme's own.
+        host: the host, with the port unless it is the scheme's default.
         cause: `dns`, `refused`, `unreachable`, `timeout`, `certificate`, `tls`, `lost`, `limited` (HTTP 418 and
-            429, of a proxy too), `http` (any other status), `answer` (one that cannot be taken) or `proxy` (there is no
-            way through it). Where there is none, the error's cause is the `wsrec.net.tunnel.ProxyError`.
-        status: of the answer; None where it does not come from one.
+            429, from a proxy too), `http` (any other status), `answer` (unusable) or `proxy` (no tunnel). For `proxy`,
+            `__cause__` is the `wsrec.net.tunnel.ProxyError`.
+        status: HTTP status; None if there was no answer.
         retry_after: seconds that the server asked to wait.
 
     """
@@ -52,18 +52,18 @@ class HttpError(Exception):
 
 
 class Attempt:
-    """What connecting may know of its request.
+    """The state that connecting shares with its request.
 
     Args:
-        host: as errors name it.
+        host: the name used in errors.
         timeout: seconds from now.
 
     Attributes:
         host: as given.
-        late: what is said of the host where time is up: `did not answer`.
-        address: of the host that is looked up, the one that it is connected to; None where that is not known.
-        proxy: the proxy that is waited for, and not the host; None where it is not.
-        through: the proxy that has made a way to the host; None where there is none.
+        late: the predicate for a timeout error: `did not answer`.
+        address: name and address of the host being connected to; None while unknown.
+        proxy: the proxy being waited for; None if the host itself is.
+        through: the proxy whose tunnel is open; None on a direct connection.
 
     """
 
@@ -83,7 +83,7 @@ class Attempt:
         """Seconds until the deadline.
 
         Raises:
-            TimeoutError: there are none.
+                TimeoutError: the deadline has passed.
 
         """
         left = self._deadline - time.monotonic()
@@ -92,7 +92,7 @@ class Attempt:
         return left
 
     def watch(self, sock: socket.socket) -> None:
-        """Have a socket shut down with the request: one that may not be connected yet.
+        """Register a socket to be shut down with the request; it need not be connected yet.
 
         Raises:
             TimeoutError: the request has ended.
@@ -104,7 +104,7 @@ class Attempt:
             self._watched.append(sock.dup())
 
     def learn(self, *, good: bool) -> None:
-        """What came of its address, for the next request: it brought what was asked for, or another is to be tried."""
+        """Record for later requests whether the address delivered what was requested."""
         if self.address is None:
             return
         host, address = self.address
@@ -116,7 +116,7 @@ class Attempt:
                 _history_of(host).failed(address, "lost")
 
     def end(self) -> None:
-        """Shut down its sockets; whatever is under way on them fails."""
+        """Shut down the sockets; whatever is in progress on them fails."""
         with self._lock:
             self._ended = True
             watched, self._watched = self._watched, []
@@ -126,11 +126,11 @@ class Attempt:
             sock.close()
 
     def error(self, text: str, cause: str, status: int | None = None, retry_after: float | None = None) -> HttpError:
-        """An error of its host."""
+        """An error that names the host."""
         return HttpError(self.host, text, cause, status, retry_after)
 
     def expired(self) -> HttpError:
-        """The error that says how far it came until the deadline."""
+        """The timeout error, saying how far the request got."""
         if self.proxy is not None:
             error = self.error(f": the proxy {self.proxy.public} did not answer within {self._timeout:g} s", "proxy")
             error.__cause__ = unreachable(self.proxy, TimeoutError())
@@ -139,21 +139,21 @@ class Attempt:
 
 
 Connect = Callable[[str, int, Attempt], socket.socket]
-"""Makes a connected socket to a host and a port: says in `Attempt.late` what it is at, has each of its sockets watched
+"""Returns a connected socket to a host and port. Keeps `Attempt.late` up to date, registers each socket
 (`Attempt.watch`) before it connects, and takes no longer than `Attempt.left`.
 
 Raises:
-    HttpError: with the words that shall be read.
-    OSError: what prevented it.
+    HttpError: with a complete message.
+    OSError: any other failure to connect.
 """
 
 
 def direct(host: str, port: int, attempt: Attempt) -> socket.socket:
-    """A connection to the host itself: its addresses one after the other, those that failed last at the end."""
+    """Connect to the host itself: its addresses one after the other, most recent failures last."""
     attempt.late = "was not found by the name look-up"
-    # the look-up's own words, before time is up for all
+    # ends before the overall deadline, so that the look-up's own error is reported
     found = RESOLVER.resolve_blocking(host, port, timeout=attempt.left() * _LOOK_UP)
-    # whether a certificate will prove who answers is not known here
+    # unknown here: whether a certificate will authenticate the server
     kept = found.fallback(proved=False)
     with _histories_lock:
         history = _history_of(host)
@@ -185,6 +185,6 @@ def _history_of(host: str) -> AddressHistory:
     return _histories.setdefault(host, AddressHistory())
 
 
-# What came of the addresses of each host, over all requests of this process
+# Address history of each host, over all requests of this process
 _histories: dict[str, AddressHistory] = {}
 _histories_lock = threading.Lock()

@@ -1,10 +1,9 @@
-"""One request over HTTP, asked with care: verified, bounded in time and size, and ended by nobody but us.
+"""The HTTP client: one request, TLS-verified, bounded in time and size, cancellable.
 
-urllib3 speaks HTTP (`transfer`). What it does not have is a limit of the time that all of a request may take: each of
-its timeouts holds for one read, and a server that sends a byte now and then keeps a client for ever. So each request
-has a thread of its own, one of no executor: neither the interpreter nor the event loop waits for it when it ends. The
-caller waits until the deadline. Then, or where the caller is cancelled, the request's socket is shut down: whatever the
-thread is doing fails, and it ends.
+urllib3 speaks HTTP (`transfer`). It has no limit on the total time of a request: each of its timeouts is per read, and
+a server that sends a byte now and then holds a client for ever. So each request runs in a daemon thread outside any
+executor, which neither the interpreter nor the event loop waits for at exit. The caller waits until the deadline. Then,
+or when the caller is cancelled, the request's socket is shut down: whatever the thread is doing fails, and it ends.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ def fetch(
     redirects: int = 0,
     connect: Connect = direct,
 ) -> bytes:
-    """The body of the answer to a request. Ctrl-C ends it at once.
+    """Send a request and return the body of the answer. Ctrl-C ends it at once.
 
     Args:
-        url: `https://`, or `http://` where nothing secret is asked for.
-        context: verifies certificates and host names. `http/1.1` is offered with it from then on (ALPN).
-        limit: bytes that the answer may have, once unpacked.
-        timeout: seconds that all of it may take: look-up, connecting, TLS, and the answer to its last byte.
-        method: `GET` or `POST`.
-        body: JSON to send.
-        redirects: how many may be followed, all on the same scheme, host and port.
-        connect: where a socket comes from.
+            url: `https://`, or `http://` if nothing in the request is secret.
+            context: verifies certificates and host names. ALPN `http/1.1` is set on it.
+            limit: largest body in bytes, after decompression.
+            timeout: seconds for the whole request: look-up, connecting, TLS, and the answer to its last byte.
+            method: `GET` or `POST`.
+            body: JSON to send.
+            redirects: how many to follow, all to the same scheme, host and port.
+            connect: makes the socket.
 
     Raises:
-        HttpError: there is no such answer.
+            HttpError: there is no usable answer.
 
     """
     request = _Request(url, context, limit, timeout, method, body, redirects, connect)
@@ -71,10 +70,10 @@ async def fetch_async(
     redirects: int = 0,
     connect: Connect = direct,
 ) -> bytes:
-    """`fetch`, while the event loop goes on. Cancelling it ends the request at once.
+    """`fetch` without blocking the event loop. Cancelling it ends the request at once.
 
     Raises:
-        HttpError: there is no such answer.
+            HttpError: there is no usable answer.
 
     """
     request = _Request(url, context, limit, timeout, method, body, redirects, connect)
@@ -82,7 +81,7 @@ async def fetch_async(
     done = asyncio.Event()
 
     def tell() -> None:
-        # nobody waits on a loop that is closed
+        # the loop may be closed by now
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(done.set)
 
@@ -97,15 +96,15 @@ async def fetch_async(
 
 
 def prepare() -> None:
-    """Load what requests need, which takes a tenth of a second, before that disturbs anything else."""
+    """Import what requests need (a tenth of a second) before the time-critical work begins."""
     import wsrec.http.transfer  # noqa: F401
 
 
 def host_of(url: str) -> str:
-    """The host of a URL as errors name it: with its port, where that is not the scheme's own.
+    """The host of a URL as errors name it: with the port, unless it is the scheme's default.
 
     Raises:
-        HttpError: it is no address of an HTTP server.
+        HttpError: not the URL of an HTTP server.
 
     """
     try:
@@ -114,13 +113,13 @@ def host_of(url: str) -> str:
     except ValueError:
         name = port = None
     if not name or parts.scheme not in _SCHEMES:
-        raise HttpError("", "no address of an HTTP server", "answer")
+        raise HttpError("", "not the URL of an HTTP server", "answer")
     name = f"[{name}]" if ":" in name else name
     return name if port in (None, DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
 
 
 class _Request:
-    """One request, in a thread of its own."""
+    """One request, running in a thread of its own."""
 
     def __init__(
         self,
@@ -138,15 +137,17 @@ class _Request:
         self._found: bytes | HttpError | None = None
 
     def start(self, tell: Callable[[], None]) -> None:
-        """Begin; `tell` is called in the thread, once there is a result."""
+        """Start; `tell` is called in the request's thread once there is a result."""
         thread = threading.Thread(target=self._run, args=(tell,), name=f"request to {self.attempt.host}", daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            raise self.attempt.error(" was not asked: there can be no more threads", "unreachable") from None
+            raise self.attempt.error(
+                ": the request could not start: the system refuses another thread", "unreachable"
+            ) from None
 
     def result(self) -> bytes:
-        """What has come of it by now."""
+        """The body; raises the error, or a timeout error if there is no result yet."""
         found = self.attempt.expired() if self._found is None else self._found
         if isinstance(found, bytes):
             self.attempt.learn(good=True)
@@ -157,7 +158,7 @@ class _Request:
 
     def _run(self, tell: Callable[[], None]) -> None:
         try:
-            # only now: most commands ask nobody, and urllib3 takes longer to load than they to begin
+            # imported late: most commands send no request, and urllib3 takes longer to load than they take to start
             from wsrec.http.transfer import Transfer
 
             self._found = Transfer(self.attempt, *self._arguments).run()

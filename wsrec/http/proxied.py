@@ -1,4 +1,4 @@
-"""Where the socket of a request comes from when a proxy stands between."""
+"""HTTP through a proxy: the `Connect` that opens a tunnel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsrec.net.tunnel import ProxyError, blaming, through_blocking
 
 
 def by(proxy: Proxy | None) -> Connect:
-    """What connects by `proxy`, or to the host itself where there is none."""
+    """The `Connect` for `proxy`; a direct one for None."""
     return direct if proxy is None else functools.partial(_by, proxy)
 
 

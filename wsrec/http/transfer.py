@@ -1,4 +1,4 @@
-"""What is said to a host and what it answers: urllib3's HTTP, bounded in size, each read in what is left of time."""
+"""HTTP request and answer by urllib3, with total size limits and every read bounded by the time left."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from wsrec.net.ports import DEFAULT_PORTS
 from wsrec.net.retry import LIMITED, retry_after
 
 _PIECE = 64 << 10
-# all lines of an answer together: heads, trailers, and what is said of each chunk beyond a number that is enough
+# for all lines of an answer together: heads, trailers, and chunk-size lines beyond `_CHUNK_LINE` bytes each
 _LINES_MAX = 64 << 10
 _CHUNK_LINE = 32
 _MOVED = frozenset({301, 302, 303, 307, 308})
-# those whose body is what was asked for
+# statuses whose body is the answer
 _GIVEN = frozenset({200, 201, 203})
-# what stays as it is in a path and a query
+# left unquoted in paths and queries
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
 
 class Transfer:
-    """One request and its answer, in the thread that runs it. The arguments are those of `client.fetch`."""
+    """One request and its answer, in the thread that runs it. Arguments as in `client.fetch`."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class Transfer:
         """The body of the answer.
 
         Raises:
-            HttpError: there is none that can be used.
+                HttpError: there is no usable answer.
 
         """
         try:
             return self._follow()
         except HttpError:
             raise
-        except Exception as error:  # noqa: BLE001 (what a hostile answer brings about has no end)
+        except Exception as error:  # noqa: BLE001 (a hostile answer can raise anything)
             raise self._explain(error) from None
 
     def _follow(self) -> bytes:
@@ -77,11 +77,11 @@ class Transfer:
                 return found
             url = urlsplit(urljoin(url.geturl(), found))
             if url[:2] != self._url[:2]:
-                raise self._attempt.error(" has moved it to another host, which is not followed", "http")
+                raise self._attempt.error(" redirects to another host, which is not followed", "http")
         raise self._attempt.error(" has too many redirects", "http")
 
     def _ask(self, url: SplitResult) -> bytes | str:
-        """The body, or where it has moved to."""
+        """The body, or the location of a redirect."""
         attempt = self._attempt
         connection = self._connection(url)
         try:
@@ -117,7 +117,7 @@ class Transfer:
             if secure
             else _Http(host, port, self._attempt, new_socket)
         )
-        # undocumented, and there since Python 2: what makes an answer of a socket
+        # undocumented, but there since Python 2: the factory that makes a response from a socket
         connection.response_class = cast(Any, functools.partial(_Answer, self._attempt))
         return connection
 
@@ -130,11 +130,11 @@ class Transfer:
         self._attempt.late = "sent nothing of its answer's body"
         while piece := response.read1(_PIECE, decode_content=False):
             received += len(piece)
-            # also where nothing comes of it, or it stands behind the end
+            # also when nothing decompresses from it, or when it lies behind the end of the compressed stream
             if received > self._limit:
                 raise self._too_large()
             self._attempt.late = f"sent {received} bytes of its answer's body, and not the rest,"
-            # no more is unpacked than shows that it is too much
+            # decompress no more than it takes to see that the limit is exceeded
             data += piece if unpacker is None else unpacker.decompress(piece, self._limit - len(data) + 1)
             if len(data) > self._limit:
                 raise self._too_large()
@@ -143,13 +143,13 @@ class Transfer:
         return bytes(data)
 
     def _unpacker(self, coding: str) -> Any:
-        """What unpacks the body: None where nothing is to be done, as we ask for. Some servers pack all the same."""
+        """The decompressor of the body; None for an uncompressed one. Some servers compress without being asked."""
         coding = coding.strip().lower()
         if coding in ("", "identity"):
             return None
         if coding not in ("gzip", "x-gzip", "deflate"):
-            raise self._attempt.error(" packed its answer in a way that it was not asked for", "answer")
-        # finds out whether it is in gzip's form or zlib's
+            raise self._attempt.error(" compressed its answer in an unsupported way", "answer")
+        # detects gzip and zlib headers
         return zlib.decompressobj(zlib.MAX_WBITS | 32)
 
     def _refused(self, status: int, later: str | None) -> HttpError:
@@ -165,7 +165,7 @@ class Transfer:
         return self._attempt.error(" closed the connection in the middle of its answer", "lost")
 
     def _explain(self, error: BaseException) -> HttpError:
-        """What other errors mean; their own words may have the address in them."""
+        """Translate any other error; its own text may contain the URL."""
         say, way = self._attempt.error, ""
         if (proxy := self._attempt.through) is not None:
             way = f", through the proxy {proxy.public}, which may answer in the host's place: {proxy.source}"
@@ -175,7 +175,7 @@ class Transfer:
             case ssl.SSLCertVerificationError():
                 return say(f": certificate not verified: {error.verify_message}", "certificate")
             case ssl.SSLError():
-                return say(f": TLS failed: {error.reason or 'no TLS is spoken there'}{way}", "tls")
+                return say(f": TLS failed: {error.reason or 'the server does not speak TLS'}{way}", "tls")
             case socket.gaierror():
                 return say(f" cannot be resolved: {error.strerror}", "dns")
             case ConnectionRefusedError():
@@ -192,13 +192,13 @@ class Transfer:
                 # urllib3's wrapping of one of the others
                 return self._explain(error.__context__)
             case http.client.HTTPException() | urllib3.exceptions.HTTPError() | zlib.error():
-                return say(f" answered what is no HTTP ({type(error).__name__}){way}", "answer")
+                return say(f" sent an answer that is not valid HTTP ({type(error).__name__}){way}", "answer")
             case _:
                 return say(f": the request failed ({type(error).__name__})", "answer")
 
 
 class _Http(HTTPConnection):
-    """A connection whose socket comes from elsewhere."""
+    """A connection on a socket made by `Connect`."""
 
     def __init__(
         self, host: str, port: int, attempt: Attempt, new_socket: Callable[[], socket.socket], **options: Any
@@ -224,7 +224,7 @@ class _Https(_Http, HTTPSConnection):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that comes within the time, behind those that only announce it (RFC 9110 15.2)."""
+    """A response read within the deadline, skipping informational ones (RFC 9110 section 15.2)."""
 
     def __init__(self, attempt: Attempt, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -236,7 +236,7 @@ class _Answer(http.client.HTTPResponse):
         self._timed.in_head = False
 
     def _read_status(self) -> tuple[str, int, str]:
-        # what `begin` reads a status line with: it takes 103 for the answer itself
+        # called by `begin`, which skips 100 but would take 103 for the final answer
         while True:
             found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
             if not HTTPStatus.CONTINUE <= found[1] < HTTPStatus.OK:
@@ -246,7 +246,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Lines(io.BufferedReader):
-    """Reads lines no further than shows that they are too many; a line behind a piece of the body begins a chunk."""
+    """Reads lines within a total limit; the first line after a piece of the body is a chunk-size line."""
 
     def __init__(self, raw: _Timed, attempt: Attempt) -> None:
         super().__init__(raw)
@@ -264,13 +264,13 @@ class _Lines(io.BufferedReader):
         self._left -= max(len(line) - self._free, 0)
         self._free = 0
         if self._left < 0:
-            text = f" answered with more than {_LINES_MAX >> 10} KiB of heads, trailers and chunk sizes"
+            text = f" answered with more than {_LINES_MAX >> 10} KiB of headers, trailers and chunk sizes"
             raise self._attempt.error(text, "answer")
         return line
 
 
 class _Timed(io.RawIOBase):
-    """The bytes of a socket, each read no longer than the request may take; those of the head are counted."""
+    """The bytes of a socket; each read is limited to the time left, and the bytes of the head are counted."""
 
     def __init__(self, raw: socket.SocketIO, sock: socket.socket, attempt: Attempt) -> None:
         self._raw = raw

@@ -1,1 +1,1 @@
-"""Getting to a host: names, addresses, proxies, trust."""
+"""Reaching a host: name resolution, address selection, proxies, TLS trust, retry policy. Imports no other room."""

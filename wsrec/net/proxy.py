@@ -1,6 +1,6 @@
-"""Which proxy stands between this machine and an exchange: by option, by feed, or by the environment as curl has it.
+"""Proxy selection: from an option, the feed, or the environment with curl's rules.
 
-An address without a scheme is an HTTP proxy's. `socks5://` means what `socks5h://` means: the proxy looks up the
+An address without a scheme is that of an HTTP proxy. `socks5://` is treated as `socks5h://`: the proxy resolves the
 exchange's name, which is never looked up here.
 """
 
@@ -19,13 +19,13 @@ from wsrec.net.ports import DEFAULT_PORTS
 
 _SCHEMES = frozenset({"http", "socks5", "socks5h"})
 _EXPECTED = (
-    "expected http://HOST:PORT or socks5h://HOST:PORT, with USER:PASSWORD@ before HOST where the proxy wants them "
+    "expected http://HOST:PORT or socks5h://HOST:PORT, with USER:PASSWORD@ before HOST if the proxy needs them "
     "(in these / # ? % and @ as %2F %23 %3F %25 %40)"
 )
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
-# RFC 1929: a byte tells how long each is
+# RFC 1929: one length byte each
 _SOCKS_MOST = 255
-# by an address's scheme the variables that hold for it, the first that is set
+# proxy variables by the URL's scheme, in order of precedence
 _VARIABLES = {
     "wss": ("wss_proxy", "https_proxy", "all_proxy"),
     "ws": ("ws_proxy", "http_proxy", "all_proxy"),
@@ -37,13 +37,13 @@ _EXEMPT = "no_proxy"
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
-    """A proxy's address, with what it wants to know of us.
+    """A proxy's address and credentials.
 
     Attributes:
         scheme: `http` (CONNECT) or `socks5h` (SOCKS5, names looked up by the proxy).
-        host, port: where it is.
-        username, password: None where it wants none.
-        source: where its address was found, for complaints: `--proxy`, `HTTPS_PROXY`.
+        host, port: address of the proxy.
+        username, password: None without authentication.
+        source: where the address came from, for error messages: `--proxy`, `HTTPS_PROXY`.
 
     """
 
@@ -56,7 +56,7 @@ class Proxy:
 
     @property
     def public(self) -> str:
-        """Its address without user name and password."""
+        """The address without user name and password."""
         return f"{self.scheme}://{host_and_port(self.host, self.port)}"
 
 
@@ -66,14 +66,14 @@ def host_and_port(host: str, port: int) -> str:
 
 
 def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
-    """A proxy's address.
+    """Parse a proxy's address.
 
     Args:
         text: `http://`, `socks5h://` or `socks5://`, or `HOST:PORT` of an HTTP proxy.
         source: see `Proxy`.
 
     Raises:
-        ValueError: it is none; the text says what was expected, and holds nothing of `text`.
+            ValueError: not a proxy's address; the message says what was expected and repeats nothing of `text`.
 
     """
     if not text.isprintable() or " " in text:
@@ -87,9 +87,9 @@ def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
     except ValueError:
         raise ValueError(_EXPECTED) from None
     if parts.scheme == "https":
-        raise ValueError(f"found https://, which is TLS to the proxy itself and not supported; {_EXPECTED}")
+        raise ValueError(f"found https://, but TLS to the proxy itself is not supported; {_EXPECTED}")
     if parts.scheme in ("socks", "socks4", "socks4a"):
-        raise ValueError(f"found {parts.scheme}://, and of SOCKS version 5 alone is supported; {_EXPECTED}")
+        raise ValueError(f"found {parts.scheme}://, but only SOCKS version 5 is supported; {_EXPECTED}")
     if parts.scheme not in _SCHEMES or not _HOST.fullmatch(host) or port == 0:
         raise ValueError(_EXPECTED)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -109,7 +109,7 @@ def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
 
 def _check_user(scheme: str, user: str, password: str) -> None:
     if not (user + password).isprintable():
-        raise ValueError("found a character in user name or password that cannot be typed, expected none")
+        raise ValueError("found a non-printable character in the user name or password, expected none")
     if scheme == "http" and ":" in user:
         raise ValueError("found a colon in the user name, which HTTP does not allow (RFC 7617)")
     if scheme == "socks5h" and not (user and max(len(user.encode()), len(password.encode())) <= _SOCKS_MOST):
@@ -119,14 +119,14 @@ def _check_user(scheme: str, user: str, password: str) -> None:
 
 
 class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Which proxy holds for an address. May hold passwords: never stored.
+    """Proxy selection rules. May hold passwords, so they are never stored.
 
     Attributes:
-        none: no proxy at all, whatever else is said.
-        given: address of the one that holds for everything, this machine included.
-        source: where `given` was found.
-        variables: what the environment says, by the variable's name in lower case: its name as it is, and the address.
-        exempt: what the environment takes out (`NO_PROXY`).
+        none: use no proxy, whatever else is configured.
+        given: address of a proxy for all hosts, loopback included.
+        source: where `given` came from.
+        variables: by lower-case variable name: the name as it is set in the environment, and the address.
+        exempt: hosts that the environment excludes (`NO_PROXY`).
 
     """
 
@@ -140,12 +140,12 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
     def of_environment(
         cls, environment: Mapping[str, str], *, none: bool = False, given: str | None = None, source: str = "--proxy"
     ) -> ProxyRules:
-        """The rules of an environment, and what options say."""
+        """Build the rules from the environment and the options."""
         found = {}
         for name in {*(name for names in _VARIABLES.values() for name in names), _EXEMPT}:
-            # as curl and urllib: the lower case goes first, and if it is empty it takes the other one back
+            # as curl and urllib do: lower case takes precedence, and an empty lower-case variable disables the other
             spelled = next((spelled for spelled in (name, name.upper()) if spelled in environment), None)
-            # a web server hands a header `Proxy: ...` on to a CGI program as HTTP_PROXY
+            # CGI programs get a request's `Proxy:` header as HTTP_PROXY (httpoxy), so it is ignored there
             if spelled is None or (spelled == "HTTP_PROXY" and "REQUEST_METHOD" in environment):
                 continue
             if value := environment[spelled].strip():
@@ -154,16 +154,16 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
         return cls(none=none, given=given, source=source, variables=found, exempt=exempt)
 
     def for_feed(self, proxy: str | None, name: str) -> ProxyRules:
-        """The same for a feed that may name a proxy of its own; options go before it, and it before the environment."""
+        """These rules with the feed's own proxy, which ranks below the options and above the environment."""
         if proxy is None or self.none or self.given is not None:
             return self
         return msgspec.structs.replace(self, given=proxy, source=f"`proxy` of {name}")
 
     def of(self, url: str) -> Proxy | None:
-        """The proxy to go through to `url`, None for none.
+        """The proxy to use for `url`; None for a direct connection.
 
         Raises:
-            ValueError: what holds for it is no address of a proxy; the text names the option, key or variable.
+            ValueError: the configured address is invalid; the message names the option, key or variable.
 
         """
         if self.none:
@@ -177,7 +177,7 @@ class ProxyRules(msgspec.Struct, frozen=True, kw_only=True):
         return self._parsed(address, name)
 
     def passed_over(self, url: str) -> str | None:
-        """The variable that names a proxy which is not asked for `url`, because that is this machine; else None."""
+        """The proxy variable that is ignored for `url` because the host is this machine; else None."""
         found = None if self.none or self.given is not None else self._variable(url)
         return found[0] if found is not None and is_here(_host(url)) else None
 
@@ -202,13 +202,13 @@ DIRECT = ProxyRules()
 
 
 def is_exempt(host: str, port: int, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` takes a host out.
+    """True if `NO_PROXY` excludes a host.
 
     Args:
         host: a name or an IP address, without brackets.
-        port: which is asked for there.
-        no_proxy: with commas or spaces between them: `*`, names (which take out what is below them, with a dot or `*.`
-            before or not), IP addresses and networks (`10.0.0.0/8`); names and addresses with a port behind or not.
+        port: the destination port.
+        no_proxy: entries separated by commas or spaces: `*`, names (subdomains included, with or without a leading
+            `.` or `*.`), IP addresses and networks (`10.0.0.0/8`); names and addresses may carry a port.
 
     """
     host = host.lower().rstrip(".")
@@ -263,13 +263,13 @@ def _host(url: str) -> str:
 
 
 def is_private(host: str) -> bool:
-    """Whether a name or an address is this machine's own, or an address of a private network."""
+    """True for a name or address of this machine, and for an address of a private network."""
     address = _address(host.partition("%")[0])
     return is_here(host) or (address is not None and address.is_private)
 
 
 def is_here(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
+    """True for a name or address of this machine."""
     address = _address(host.partition("%")[0])
     if address is not None:
         return address.is_loopback

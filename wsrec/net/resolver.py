@@ -1,18 +1,18 @@
-"""From a host's name to its addresses, without anybody who has to wait for a name server that does not answer.
+"""Name resolution that never blocks its caller on an unresponsive name server.
 
-`getaddrinfo` cannot be ended from outside and may take minutes. So each look-up has a daemon thread of its own: whoever
-wants its answer waits as long as they like and leaves, and no end of a process waits for it. There is one look-up of a
-host at a time, shared by all who ask meanwhile, so that at most as many threads hang as there are hosts. Neither the
-loop's executor nor libuv's four threads are used: a look-up that hangs there stops all others, and `sock_connect` too.
+`getaddrinfo` cannot be cancelled and may take minutes. So each look-up runs in a daemon thread of its own: callers wait
+as long as they choose, and process exit does not wait at all. Concurrent requests for the same host share one look-up,
+so at most one thread hangs per host. Neither the loop's executor nor libuv's four threads are used: a look-up that
+hangs there blocks all others, and `sock_connect` too.
 
-The last good answer is kept. It is used where a look-up fails or does not answer within `PATIENCE`, however old it is
-and also where the name is said not to exist: an exchange's DNS breaks in either way, its addresses seldom change within
-days, and TLS proves who answers there. How old it is is told.
+The last good answer is kept. It is used when a look-up fails or takes longer than `PATIENCE`, however old it is, and
+also when the name is reported not to exist: an exchange's DNS fails in either way, its addresses seldom change within
+days, and TLS authenticates the server. The age of such an answer is reported.
 
-An answer can be wrong, too. So the address that worked last is remembered beside the answers, and given along with one
-that has it not: whoever connects may come back to it where those of the answer do not work.
+An answer can also be wrong. So the last address that worked is remembered separately and returned beside an answer
+that lacks it, for callers to fall back on if none of the answer's addresses work.
 
-A literal address is no name: it is answered at once, without a thread.
+A literal address is returned at once, without a thread.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-# How long a look-up may take before the kept answer is used in its place (s): a healthy one takes milliseconds, glibc
-# asks again only after 5 s where a datagram was lost, and all that is sent meanwhile is missed
+# How long a look-up may take before the kept answer is used instead (s): a healthy one takes milliseconds, glibc
+# retries a lost datagram only after 5 s, and messages sent meanwhile are lost
 PATIENCE = 1.0
-# How long to wait where no answer is kept (s): glibc asks twice, 5 s each, or each of two name servers once
+# How long to wait without a kept answer (s): glibc tries twice, 5 s each, or each of two name servers once
 TIMEOUT = 10.0
-# How long an address that worked may be connected to although the name server does not give it any more (s): where TLS
-# proves who answers there, and where the address may by then be somebody else's
+# How long after it last worked an address may be used although the name server no longer returns it (s): with TLS,
+# which authenticates the server, and without, where the address may by then belong to somebody else
 _PROVED, _UNPROVED = 86_400.0, 300.0
-# Hosts whose answers are kept; the oldest go first
+# Hosts whose answers are kept; the oldest are dropped first
 _KEPT_MOST = 1024
 
 
@@ -60,12 +60,12 @@ class Address(NamedTuple):
 
 
 class Worked(NamedTuple):
-    """An address that has worked, and which the name server does not give any more.
+    """An address that worked and that the name server no longer returns.
 
     Attributes:
-        address: it.
+        address: the address.
         ago: seconds since it worked.
-        age: seconds since the name server gave it.
+        age: seconds since the name server last returned it.
 
     """
 
@@ -75,14 +75,14 @@ class Worked(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a host's name stands for.
+    """The result of a look-up.
 
     Attributes:
         addresses: at least one, in the system's order.
-        age: seconds since the name server gave this answer, where it is a kept one; else None.
-        trouble: why a kept one had to do; None where it had not.
-        news: whether it is the first kept one since the last look-up that was answered.
-        worked: the address that worked last, where it is not one of them.
+        age: seconds since the name server gave this answer, if it is a kept one; else None.
+        trouble: why a kept answer was used; None for a fresh one.
+        news: True for the first kept answer since the last successful look-up.
+        worked: the address that worked last, if it is not among `addresses`.
 
     """
 
@@ -93,7 +93,7 @@ class Found(NamedTuple):
     worked: Worked | None = None
 
     def fallback(self, *, proved: bool) -> Worked | None:
-        """The address to come back to where none of these works; `proved` where a certificate says who is there."""
+        """The address to fall back on if none of these works; `proved` if a certificate authenticates the server."""
         most = _PROVED if proved else _UNPROVED
         return self.worked if self.worked is not None and self.worked.ago < most else None
 
@@ -103,40 +103,40 @@ class NoAnswerError(socket.gaierror):
 
 
 class _Trouble(NamedTuple):
-    """What `getaddrinfo` raised."""
+    """The error raised by `getaddrinfo`."""
 
     number: int
     words: str
 
 
-# what a look-up comes to; the addresses are without a port
+# outcome of a look-up; the addresses carry no port
 _Outcome = tuple[Address, ...] | _Trouble
 
 
 class _LookUp:
-    """One call of `getaddrinfo` that is under way."""
+    """One call of `getaddrinfo` in progress."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.outcome: concurrent.futures.Future[_Outcome] = concurrent.futures.Future()
-        # whoever leaves must not take it from the others
+        # a caller that stops waiting must not cancel it for the others
         self.outcome.set_running_or_notify_cancel()
 
 
 class Resolver:
-    """Resolves names for any number of threads and event loops."""
+    """Resolves names for any number of threads and event loops; safe to share."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[str, _LookUp] = {}
         self._kept: dict[str, tuple[tuple[Address, ...], float]] = {}
-        # by host, the address that worked last, without a port; when it worked, and when the name server gave it
+        # by host: the address that worked last (without a port), when it worked, and when the name server returned it
         self._worked: dict[str, tuple[Address, float, float]] = {}
-        # hosts of which a kept answer was given since the last look-up that was answered
+        # hosts served from a kept answer since their last successful look-up
         self._troubled: set[str] = set()
 
     async def resolve(self, host: str, port: int, *, timeout: float | None = TIMEOUT) -> Found:
-        """The addresses of `host`, whose waiting can be cancelled.
+        """The addresses of `host`. Cancelling stops the wait, not the look-up.
 
         Args:
             host: a name, or an address, also in brackets and with a scope.
@@ -144,8 +144,8 @@ class Resolver:
             timeout: seconds to wait for the name server; None for as long as it takes.
 
         Raises:
-            NoAnswerError: it did not answer, and no earlier answer is kept.
-            socket.gaierror: there is no such host, and there never was.
+                NoAnswerError: the name server did not answer in time, and no earlier answer is kept.
+                socket.gaierror: there is no such host, and no earlier answer is kept.
 
         """
         if (literal := _literal(host, port)) is not None:
@@ -160,7 +160,7 @@ class Resolver:
         return self._conclude(host, port, look_up)
 
     def resolve_blocking(self, host: str, port: int, *, timeout: float | None = TIMEOUT) -> Found:
-        """As `resolve`, for threads without a loop."""
+        """`resolve` for threads without an event loop."""
         if (literal := _literal(host, port)) is not None:
             return literal
         look_up = self._begin(host)
@@ -168,7 +168,7 @@ class Resolver:
         return self._conclude(host, port, look_up)
 
     def worked(self, host: str, address: Address) -> None:
-        """An address of `host` has brought what was asked for; it is forgotten where `host` is no name."""
+        """Record that an address of `host` delivered what was requested; ignored for literal addresses."""
         bare = _at_port(address, 0)
         moment = time.monotonic()
         with self._lock:
@@ -180,7 +180,7 @@ class Resolver:
                 self._worked[host] = before[0], moment, before[2]
 
     def _begin(self, host: str) -> _LookUp:
-        """The look-up of `host` that is under way, or a new one."""
+        """The look-up of `host` in progress, or a new one."""
         with self._lock:
             look_up = self._running.get(host)
             if look_up is not None:
@@ -190,7 +190,7 @@ class Resolver:
         try:
             thread.start()
         except RuntimeError as error:
-            # no thread is to be had now
+            # the system refuses another thread
             self._finish(host, look_up, _Trouble(socket.EAI_SYSTEM, str(error)))
         return look_up
 
@@ -202,8 +202,8 @@ class Resolver:
         except socket.gaierror as error:
             outcome = _Trouble(error.errno or socket.EAI_FAIL, error.strerror or str(error))
         except UnicodeError:
-            outcome = _Trouble(socket.EAI_NONAME, "no host has such a name")
-        except Exception as error:  # noqa: BLE001 (told to whoever waits)
+            outcome = _Trouble(socket.EAI_NONAME, "not a valid host name")
+        except Exception as error:  # noqa: BLE001 (reported to the waiting callers)
             outcome = _Trouble(socket.EAI_SYSTEM, str(error) or type(error).__name__)
         self._finish(host, look_up, outcome)
 
@@ -224,13 +224,13 @@ class Resolver:
         """Seconds to wait for this look-up."""
         if host not in self._kept:
             return timeout
-        # all who ask while it hangs need not wait anew
+        # later callers do not wait anew for a look-up that already hangs
         left = max(look_up.began + PATIENCE - time.monotonic(), 0.0)
         return left if timeout is None else min(left, timeout)
 
     def _conclude(self, host: str, port: int, look_up: _LookUp) -> Found:
-        """What has come of a look-up by now."""
-        # without a name: an exception in a local of the frame that raises it is a cycle
+        """The result of a look-up as of now: finished, or replaced by the kept answer."""
+        # not bound to a name: an exception in a local of the frame that raises it makes a reference cycle
         kind: type[socket.gaierror] = socket.gaierror
         if look_up.outcome.done():
             outcome = look_up.outcome.result()
@@ -255,7 +255,7 @@ class Resolver:
         return Found(_with_port(addresses, port), time.monotonic() - since, words, news, besides)
 
     def _besides(self, host: str, port: int, addresses: tuple[Address, ...]) -> Worked | None:
-        """The address that worked last, where it is not one of these."""
+        """The address that worked last, if it is not among these."""
         address, at, since = self._worked.get(host, (None, 0.0, 0.0))
         if address is None or address in addresses:
             return None
@@ -264,7 +264,7 @@ class Resolver:
 
 
 def _literal(host: str, port: int) -> Found | None:
-    """The address that `host` is; None where it is a name."""
+    """The address that `host` spells out; None if it is a name."""
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     # RFC 6874 writes a scope's % as %25 in URLs
@@ -277,7 +277,7 @@ def _literal(host: str, port: int) -> Found | None:
 
 
 def _addresses(found: list[Any]) -> tuple[Address, ...]:
-    """Those that TCP can connect to, each once."""
+    """The addresses usable for TCP, without duplicates."""
     families = socket.AF_INET, socket.AF_INET6
     return tuple(dict.fromkeys(Address(int(family), tuple(at)) for family, _, _, _, at in found if family in families))
 
@@ -291,4 +291,4 @@ def _at_port(address: Address, port: int) -> Address:
 
 
 RESOLVER = Resolver()
-"""The one of this process: what it knows is shared by all that connects."""
+"""The process-wide resolver: all connections share its cache."""

@@ -1,7 +1,7 @@
-"""When a host may be asked again: what its `Retry-After` says, and that a refusal for asking too often is the host's.
+"""Retry policy of hosts: `Retry-After` parsing, and hosts blocked after a rate-limit refusal.
 
-How long to wait where it does not say is the receiver's `Backoff`'s. "At once" and a time that has passed say nothing:
-who refuses does not mean them, and by a clock that is fast every date has passed.
+The delay without a `Retry-After` is the receiver's `Backoff`. Zero and dates in the past are ignored: a server that
+refuses does not mean "at once", and with a local clock that is fast every date is in the past.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 LONGEST = 3600.0
-"""Seconds that are waited at most, whatever a server asks for."""
+"""Longest wait in seconds, whatever a server asks for."""
 
 LIMITED_WAIT = 120.0
-"""Seconds that a host which says that it is asked too often is left alone, where it names none."""
+"""Seconds to leave a host alone after a rate-limit refusal that names no time."""
 
-# RFC 6585 section 4, and what Binance says to an address that went on after 429
+# RFC 6585 section 4; 418 is Binance's answer to an address that went on after 429
 LIMITED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT})
 
 # a whole number by RFC 9110; some servers write a fraction
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 _DIGITS_MOST = 12
-# what is less is rounding, or the clocks' difference
+# anything shorter is rounding, or the difference between the clocks
 _LEAST = 1.0
 
 
 def retry_after(value: str | None, moment: datetime | None = None) -> float | None:
-    """Seconds to wait by a `Retry-After` header (RFC 9110 section 10.2.3): a number, or a date in any form of HTTP's.
+    """Seconds to wait by a `Retry-After` header (RFC 9110 section 10.2.3): a number, or a date in an HTTP format.
 
     Args:
-        value: the header; None without one.
-        moment: now, with its time zone; the clock's by default.
+            value: the header's value; None without one.
+            moment: the current time, with a time zone; defaults to the system clock.
 
     Returns:
-        What the server asks for, 1 at least; None where it says nothing that can be read, or less.
+            The requested delay in seconds, at least 1; None if it is unreadable or shorter.
 
     """
     seconds = _said(value, moment)
@@ -59,23 +59,23 @@ def _said(value: str | None, moment: datetime | None) -> float | None:
 
 
 def capped(seconds: float | None) -> float | None:
-    """No more than is ever waited."""
+    """`seconds`, limited to `LONGEST`."""
     return None if seconds is None else min(seconds, LONGEST)
 
 
 class HostLimits:
-    """Hosts that are not to be asked for a while, by whoever: any thread may say so, and ask."""
+    """Per-host block list with expiry, for rate limits. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._until: dict[str, float] = {}
 
     def block(self, host: str, seconds: float) -> None:
-        """Have it left alone for so long, or for longer where that was said before."""
+        """Block `host` for `seconds` (at most `LONGEST`); never shortens an existing block."""
         with self._lock:
             self._until[host] = max(self._until.get(host, 0.0), time.monotonic() + min(seconds, LONGEST))
 
     def free_at(self, host: str) -> float:
-        """From when on (monotonic clock, s) it may be asked."""
+        """When `host` may be contacted again (monotonic clock, s); 0 if it is not blocked."""
         with self._lock:
             return self._until.get(host, 0.0)

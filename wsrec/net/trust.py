@@ -1,4 +1,4 @@
-"""Whom TLS trusts: the one place where a context that verifies is made."""
+"""TLS trust: the only place where a verifying `SSLContext` is created."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
 
     Raises:
         OSError: the file cannot be read.
-        ssl.SSLError: it holds no certificate.
+        ssl.SSLError: the file holds no certificate.
 
     """
     context = ssl.create_default_context()
-    # else OpenSSL takes the subject's common name where a certificate has no subject alternative name; no CA checks
-    # what stands there (RFC 9525 section 2)
+    # otherwise OpenSSL falls back to the subject's common name when a certificate has no subject alternative name, and
+    # CAs do not check that field (RFC 9525 section 2)
     context.hostname_checks_common_name = False
     if ca_file is not None:
         context.load_verify_locations(ca_file)

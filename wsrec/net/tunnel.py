@@ -1,10 +1,10 @@
-"""The way through a proxy: HTTP CONNECT (RFC 9110 section 9.3.6), or SOCKS5 with the exchange's name (RFC 1928, 1929).
+"""Tunnels through a proxy: HTTP CONNECT (RFC 9110 section 9.3.6) and SOCKS5 by name (RFC 1928, 1929).
 
 Written once, as coroutines over a socket that either waits on the loop or blocks. Nothing behind the proxy's answer is
-taken from the socket: what comes there is the exchange's, and so are the kernel's stamps of it, as far as they go: they
-are of the segments that the proxy sent.
+read from the socket: those bytes are the exchange's, and so are their kernel timestamps (which are of the segments that
+the proxy sent).
 
-What a proxy says for itself is shown only as far as it holds nothing of what was sent to it.
+A proxy's own error text is shown only if it repeats nothing of what was sent to it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from wsrec.net.proxy import Proxy, host_and_port
 from wsrec.net.retry import LIMITED, retry_after
 
 MAX_HEAD = 64 << 10
-"""Largest head (bytes) of a proxy's answer, with those that only announce it."""
+"""Largest head (bytes) of a proxy's answer, including informational (1xx) ones."""
 
 _PEEK = 16 << 10
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 _RETRY_AFTER = re.compile(rb"\nretry-after:([^\r\n]*)", re.IGNORECASE)
 _REASON_SHOWN = 100
-# a shorter user name is part of too many words
+# a shorter user name occurs in too many ordinary words to be filtered out
 _TELLING = 4
-# the second by the book, the first by tinyproxy
+# 407 is the standard, 401 is what tinyproxy sends
 _UNAUTHENTICATED = frozenset({401, 407})
 _LATER = frozenset({408, 425})
 
-# what no proxy can be blamed for
+# errors of this machine, not of the proxy
 _OWN = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES}
 )
@@ -62,13 +62,13 @@ _ADDRESS_SIZES = {1: 4, 4: 16}
 
 
 class ProxyError(OSError):
-    """There is no way through a proxy. The text names the proxy, and what of it and the host beyond is at fault.
+    """A tunnel could not be opened. The message names the proxy, and whether the proxy or the host behind it failed.
 
     Attributes:
         hint: what to do about it.
-        permanent: whether trying again cannot help.
-        limited: whether the proxy says that it is asked too often.
-        retry_after: seconds that it asked to wait.
+        permanent: True if retrying cannot help.
+        limited: True if the proxy reports too many requests.
+        retry_after: seconds that the proxy asked to wait.
 
     """
 
@@ -89,7 +89,7 @@ class ProxyError(OSError):
 
 
 def unreachable(proxy: Proxy, error: OSError) -> ProxyError:
-    """That no connection to the proxy itself could be made, or that it broke before there was a way through."""
+    """The error for a failed connection to the proxy itself, or for one that broke before the tunnel was open."""
     hint = f"check that the proxy runs, and its address: {proxy.source}"
     match error:
         case ProxyError():
@@ -98,7 +98,7 @@ def unreachable(proxy: Proxy, error: OSError) -> ProxyError:
             what = f"cannot be resolved: {error.strerror}"
             hint = f"check its spelling in {proxy.source}, and DNS"
             if error.errno == socket.EAI_AGAIN:
-                hint = "check DNS: /etc/resolv.conf, and the way to the name servers there"
+                hint = "check DNS: /etc/resolv.conf, and whether the name servers listed there can be reached"
         case ConnectionRefusedError():
             what = "refused the connection"
         case TimeoutError():
@@ -110,10 +110,10 @@ def unreachable(proxy: Proxy, error: OSError) -> ProxyError:
 
 @contextlib.contextmanager
 def blaming(proxy: Proxy) -> Iterator[None]:
-    """Have what goes wrong within be the proxy's fault.
+    """Attribute errors raised inside the block to the proxy.
 
     Raises:
-        ProxyError: in place of any OSError but what this machine itself has run out of, or forbids.
+        ProxyError: in place of any OSError except for a local resource limit or permission.
 
     """
     try:
@@ -125,27 +125,27 @@ def blaming(proxy: Proxy) -> Iterator[None]:
 
 
 async def through(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """Make a way through `proxy` to `host`, on a non-blocking socket that is connected to it; closed where that fails.
+    """Open a tunnel through `proxy` to `host`, on a non-blocking socket connected to the proxy; closed on failure.
 
     Raises:
-        ProxyError: there is none.
+        ProxyError: the tunnel could not be opened.
 
     """
     await _through(_OnLoop(sock), sock, proxy, host, port)
 
 
 def through_blocking(sock: socket.socket, proxy: Proxy, host: str, port: int, left: Callable[[], float]) -> None:
-    """The same on a socket that blocks; `left` says how many seconds there still are, or raises TimeoutError.
+    """`through` on a blocking socket; `left` returns the remaining seconds, or raises TimeoutError.
 
     Raises:
-        ProxyError: there is no way.
+        ProxyError: the tunnel could not be opened.
 
     """
     try:
         _through(_Blocking(sock, left), sock, proxy, host, port).send(None)
     except StopIteration:
         return
-    raise AssertionError("nothing in it waits for a loop")
+    raise AssertionError("a blocking stream never suspends")
 
 
 class _Stream(Protocol):
@@ -180,7 +180,7 @@ class _OnLoop:
 
 
 class _Blocking:
-    """A blocking one: its coroutines never wait."""
+    """A blocking socket: its coroutines never suspend."""
 
     def __init__(self, sock: socket.socket, left: Callable[[], float]) -> None:
         self._sock = sock
@@ -230,7 +230,7 @@ async def _connect(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
 
 
 async def _head(stream: _Stream, proxy: Proxy, most: int) -> bytes:
-    """The next head, and not a byte more."""
+    """The next head, without reading past its end."""
     head = bytearray()
     while True:
         came = await stream.receive(_PEEK, socket.MSG_PEEK)
@@ -240,14 +240,14 @@ async def _head(stream: _Stream, proxy: Proxy, most: int) -> bytes:
         head += came
         end = _HEAD_END.search(head, max(before - 3, 0))
         size = len(head) if end is None else end.end()
-        # what was looked at is there
+        # the peeked bytes are there, so this does not wait
         await stream.receive(size - before)
         del head[size:]
         if len(head) > most:
             raise ProxyError(
                 f"the proxy {proxy.public} answered with a head of more than {MAX_HEAD} bytes", _check(proxy)
             )
-        # refused at once, instead of waiting for an end of it
+        # fail at once instead of waiting for an end of the head
         if not b"HTTP/1.".startswith(head[:7]):
             raise _no_proxy(proxy, "HTTP")
         if end is not None:
@@ -262,22 +262,22 @@ def _refused(
     if status in _UNAUTHENTICATED:
         return _unauthenticated(proxy, said)
     if status in LIMITED:
-        text = f"the proxy {proxy.public} is asked too often: {said}"
-        hint = f"open fewer connections through it, wait, or take another proxy: {proxy.source}"
+        text = f"the proxy {proxy.public} reports too many requests: {said}"
+        hint = f"open fewer connections through it, wait, or use another proxy: {proxy.source}"
         return ProxyError(text, hint, limited=True, retry_after=retry_after)
     if status >= 500:
         return _beyond(proxy, where, said, retry_after)
-    hint = f"have CONNECT to {where} allowed there, or take another proxy: {proxy.source}"
-    text = f"the proxy {proxy.public} does not let {where} through: {said}"
+    hint = f"allow CONNECT to {where} in the proxy's configuration, or use another proxy: {proxy.source}"
+    text = f"the proxy {proxy.public} does not allow a connection to {where}: {said}"
     return ProxyError(text, hint, permanent=status not in _LATER, retry_after=retry_after)
 
 
 def _unauthenticated(proxy: Proxy, said: str) -> ProxyError:
     if proxy.username is None:
-        text = f"the proxy {proxy.public} wants a user name and a password: {said}"
+        text = f"the proxy {proxy.public} requires a user name and a password: {said}"
         hint = f"put USER:PASSWORD@ before the host in {proxy.source}"
     else:
-        text = f"the proxy {proxy.public} does not take this user name and password: {said}"
+        text = f"the proxy {proxy.public} rejects this user name and password: {said}"
         hint = f"check them in {proxy.source}"
     return ProxyError(text, hint, permanent=True)
 
@@ -285,7 +285,7 @@ def _unauthenticated(proxy: Proxy, said: str) -> ProxyError:
 def _beyond(proxy: Proxy, where: str, said: str, retry_after: float | None = None) -> ProxyError:
     return ProxyError(
         f"the proxy {proxy.public} cannot reach {where}: {said}",
-        "the proxy itself answers: check the name of the host beyond it, and whether that host is up",
+        "the proxy itself works: check the host name behind it, and whether that host is up",
         retry_after=retry_after,
     )
 
@@ -295,7 +295,7 @@ def _ended(proxy: Proxy) -> ProxyError:
 
 
 def _no_proxy(proxy: Proxy, kind: str) -> ProxyError:
-    return ProxyError(f"what answers at {proxy.public} is no {kind} proxy", _check(proxy))
+    return ProxyError(f"the server at {proxy.public} is not a {kind} proxy", _check(proxy))
 
 
 def _check(proxy: Proxy) -> str:
@@ -316,7 +316,7 @@ async def _socks(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
     if version != _VERSION or method not in (*methods, _NO_METHOD):
         raise _no_proxy(proxy, "SOCKS5")
     if method == _NO_METHOD:
-        raise _unauthenticated(proxy, "no method of authentication that both know")
+        raise _unauthenticated(proxy, "no authentication method in common")
     if method == _BY_PASSWORD:
         words = [(part or "").encode() for part in (proxy.username, proxy.password)]
         await stream.send(b"\1" + b"".join(bytes([len(word)]) + word for word in words))
@@ -327,7 +327,7 @@ async def _socks(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
     if destination is None:
         raise _beyond(proxy, host_and_port(host[:_NAME_MOST], port), "its name is longer than SOCKS5 allows")
     await stream.send(bytes([_VERSION, 1, 0]) + destination + port.to_bytes(2, "big"))
-    # a refusal may end behind its code
+    # a refusal may end right after its code
     version, reply = await _exactly(stream, proxy, 2)
     if version != _VERSION:
         raise _no_proxy(proxy, "SOCKS5")
