@@ -182,7 +182,7 @@ fields: {{channel: [e], symbol: [s]}}
         assert received(messages_of(tmp_path / "out")) == [b'{"e":"trade","s":"BTC"}']
         assert [event["detail"]["compression"] for event in events_of(tmp_path / "out", "connect")] == [None]
         assert events_of(tmp_path / "out", "lost_interval") == []
-        assert "compression is not what was offered" in result.stderr
+        assert "compression parameters were not offered" in result.stderr
 
     def test_a_message_that_does_not_inflate_is_kept_as_it_came(self, wsrec, authority, ca_file, tmp_path):
         bomb = zlib.compressobj(wbits=-15)

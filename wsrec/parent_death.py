@@ -9,14 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import sys
-import threading
-import time
 from collections.abc import Mapping
 
 _VARIABLE = "WSREC_LEASH"
 _PR_SET_PDEATHSIG = 1
-_POLL_SECONDS = 0.5
 
 
 def leashed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -34,16 +30,7 @@ def hold() -> None:
     holder = os.environ.get(_VARIABLE, "")
     if not holder.isdigit():
         return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(int(holder),), daemon=True).start()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(holder):
         # it has ended while this one was starting
         os._exit(1)
-
-
-def _watch(holder: int) -> None:
-    while os.getppid() == holder:
-        time.sleep(_POLL_SECONDS)
-    os._exit(1)

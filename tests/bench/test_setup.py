@@ -39,7 +39,6 @@ class TestPlace:
 
 
 class TestAside:
-    @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs processor affinity")
     def test_it_is_taken_back(self):
         before = os.sched_getaffinity(0)
         with aside(place(None, None)):

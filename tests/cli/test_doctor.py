@@ -25,7 +25,6 @@ class TestDoctor:
         assert {tuple(finding) for finding in findings} == {("subject", "state", "found", "meaning", "cure")}
         assert {finding["state"] for finding in findings} <= {state.value for state in State}
 
-    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no processor affinity")
     def test_a_processor(self, wsrec):
         cpu = min(os.sched_getaffinity(0))
         result = wsrec.run("doctor", "--cpu", cpu, "--json")

@@ -24,7 +24,7 @@ from wsrec.cli.main import main
 from wsrec.format import manifest
 
 SECRET = "hunter2SECRET"
-CPU = str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "0"
+CPU = str(min(os.sched_getaffinity(0)))
 
 
 def ok(result, status=0):

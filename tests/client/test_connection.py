@@ -545,7 +545,7 @@ class TestOpening:
             client.recv(1000)
             client.sendall(b"SSH-2.0-x\r\n")
 
-        with RawExchange(serve) as server, pytest.raises(wsrec.HandshakeError, match="no HTTP"):
+        with RawExchange(serve) as server, pytest.raises(wsrec.HandshakeError, match="not HTTP"):
             run(until_closed(server.url, print))
 
     def test_a_server_that_closes_at_once(self):

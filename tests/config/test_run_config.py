@@ -193,7 +193,7 @@ class TestComplaints:
             ),
             ("feeds: [demo]\ncpu: x\n", "run.yaml:2: cpu: found 'x', expected processor numbers"),
             ("feeds: [demo]\ncpu: []\n", "run.yaml:2: cpu: found a list, expected processor numbers"),
-            ("feeds: [demo]\nshard: 4/3\n", "run.yaml:2: shard: found '4/3', expected a number and how many"),
+            ("feeds: [demo]\nshard: 4/3\n", "run.yaml:2: shard: found '4/3', expected NUMBER/COUNT"),
             ("feeds: [demo]\ntls: none\n", "run.yaml:2: tls: found 'none', expected 'auto'"),
             (
                 "feeds: [demo]\nrt-priority: 100\n",

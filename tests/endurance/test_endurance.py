@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from tests.endurance import kill_matrix, many, soak
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
 
 
 def may_mount() -> bool:

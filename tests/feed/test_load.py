@@ -75,7 +75,7 @@ class TestYaml:
             ("name: ! 5\n", "f.yaml:1: column 7: found the tag '!'"),
             ("? [a]\n: b\n", "f.yaml:1: column 3: found a structure as a key"),
             ("name: \x07\n", "f.yaml:1: found a control character"),
-            (b"name: x\n\xff\n", "f.yaml:2: found bytes that are no UTF-8"),
+            (b"name: x\n\xff\n", "f.yaml:2: found bytes that are not UTF-8"),
             ("", "f.yaml:1: found nothing, expected keys and values"),
             ("--- 1\n--- 2\n", "f.yaml:2: column 1: "),
             ("[" * 100_000, "f.yaml:1: column 21: found more than 20 levels"),
@@ -120,11 +120,11 @@ class TestFiles:
 
     def test_a_fifo_is_refused_and_not_waited_for(self, tmp_path):
         os.mkfifo(tmp_path / "x.yaml")
-        with pytest.raises(ConfigError, match=r"x\.yaml: found no regular file, expected a feed's YAML"):
+        with pytest.raises(ConfigError, match=r"x\.yaml: not a regular file, expected a feed's YAML"):
             load_feed(tmp_path / "x.yaml")
 
     def test_a_device_is_refused(self):
-        with pytest.raises(ConfigError, match="/dev/zero: found no regular file"):
+        with pytest.raises(ConfigError, match="/dev/zero: not a regular file"):
             load_feed(Path("/dev/zero"))
 
     def test_is_named_in_complaints(self, tmp_path):

@@ -117,7 +117,7 @@ class TestStageClock:
 
     def test_not_without_the_compiled_core(self, monkeypatch):
         monkeypatch.setattr(clock, "counter", None)
-        assert StageClock().refusal == "only the compiled core reads it"
+        assert StageClock().refusal == "only the compiled core can read it"
 
     def test_a_drift_is_taken_back_within_a_second_and_never_by_a_jump(self, counter):
         kept = StageClock()

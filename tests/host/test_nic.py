@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import socket
-import sys
 
 import pytest
 
 from wsrec.host.nic import stamping
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 class TestStamping:
     def test_loopback_stamps_in_software(self):
         found = stamping("lo")

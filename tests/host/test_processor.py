@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -115,7 +114,6 @@ class TestProcessor:
     def test_lists(self, listed, expected):
         assert cpu_list(listed) == expected
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
     def test_this_machine(self):
         for cpu in os.sched_getaffinity(0):
             assert processor(cpu).cpu == cpu

@@ -298,7 +298,7 @@ class TestAnswers:
         assert "answered more than 1024 bytes" in str(self.refused(server, context, timeout=2.0))
 
     def test_no_http(self, drip, context):
-        assert "no HTTP" in str(self.refused(drip(b"SSH-2.0-OpenSSH\r\n\r\n"), context))
+        assert "not valid HTTP" in str(self.refused(drip(b"SSH-2.0-OpenSSH\r\n\r\n"), context))
 
     def test_a_status_and_when_to_come_again(self, drip, context):
         error = self.refused(drip(b"HTTP/1.1 429 secret words\r\nRetry-After: 17\r\n\r\nsecret"), context)

@@ -11,7 +11,6 @@ import hashlib
 import random
 import socket
 import ssl
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -142,7 +141,6 @@ class TestWithoutTheKernel:
 
 
 class TestAuto:
-    @pytest.mark.skipif(sys.platform != "linux", reason="SO_TIMESTAMPING is Linux")
     def test_is_stamped_where_the_system_gives_stamps(self, tls_server, ca_file):
         life = record(tls_server(HELLO), ca_file, TlsMode.AUTO)
         (detail,) = life.events(EventKind.TLS)

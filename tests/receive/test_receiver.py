@@ -269,7 +269,6 @@ def used_so_far(receiver: Receiver) -> int:
     return int(Path(f"/proc/{receiver.process.pid}/schedstat").read_text().split()[0])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 class TestCpu:
     def share(self, receiver: Receiver) -> float:
         """CPU time of the receiver as a part of the time."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import sys
 
 import pytest
 
@@ -12,7 +11,6 @@ from tests.receive.conftest import tcp_pair
 from wsrec.receive import tcp_info
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 class TestSample:
     def test_of_a_real_connection(self):
         server, client = tcp_pair()

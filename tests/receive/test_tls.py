@@ -7,7 +7,6 @@ import hashlib
 import random
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -458,7 +457,6 @@ async def send_for_ever(transport: Transport) -> None:
 
 
 class TestStamps:
-    @pytest.mark.skipif(sys.platform != "linux", reason="SO_TIMESTAMPING is Linux")
     def test_stamped_tls_has_the_kernel_s(self, serve, ca_file):
         def chat(connection: ssl.SSLSocket) -> None:
             for _ in range(300):

@@ -10,8 +10,6 @@ import pytest
 
 from wsrec.ring.mirror import PAGE, create_shared, map_mirrored, map_words
 
-linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux: /proc/self/maps, memfd seals")
-
 
 def mappings(name: str) -> int:
     """How many times the shared memory `name` is mapped in this process."""
@@ -57,7 +55,6 @@ class TestMirror:
             map_mirrored(owned(create_shared("t", 2 * PAGE)), offset, size)
 
 
-@linux
 class TestLifetime:
     def test_unmapped_only_after_the_last_view_is_gone(self, owned):
         view = map_mirrored(owned(create_shared("lifetime", PAGE)), 0, PAGE)

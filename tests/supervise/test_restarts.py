@@ -20,7 +20,7 @@ from wsrec.format import manifest
 from wsrec.supervise.process_supervisor import STORM_DEATHS
 
 RECEIVER, WRITER = "wsrec.receive", "wsrec.writer"
-CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+CPUS = sorted(os.sched_getaffinity(0))
 # A message is stamped by the exchange before it is sent, with others of its burst
 BURST_NS = 100_000_000
 

@@ -20,7 +20,7 @@ HANG_UP = pytest.param(
     signal.SIGHUP,
     marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="hang-ups are ignored here"),
 )
-CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+CPUS = sorted(os.sched_getaffinity(0))
 
 
 def command(pid: int) -> list[str]:
@@ -85,7 +85,6 @@ class TestBusyPoll:
         finished(work.out)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no processor affinity")
 class TestProcessors:
     @pytest.mark.skipif(CPUS[1:] == [], reason="needs two processors")
     @pytest.mark.parametrize("busy_poll", [[], ["--busy-poll"]], ids=["epoll", "busy-poll"])

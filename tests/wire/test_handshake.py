@@ -363,7 +363,7 @@ class TestNoValidAnswer:
         if b"HTTP/1.1 ".startswith(data):
             assert handshake.feed(memoryview(data)) == len(data)
             data = b"i there"
-        with pytest.raises(HandshakeError, match="no HTTP"):
+        with pytest.raises(HandshakeError, match="not HTTP"):
             handshake.feed(memoryview(data))
 
     @pytest.mark.parametrize("size", [1, 7])

@@ -98,8 +98,6 @@ def place(receiver: int | None, sender: int | None) -> Placement:
 
     With two processors the rest shares the sender's; with one nothing is pinned.
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return Placement(None, None, frozenset())
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         return Placement(receiver, sender, frozenset(allowed))
@@ -128,7 +126,7 @@ def aside(placement: Placement) -> Iterator[None]:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    allowed = sorted(os.sched_getaffinity(0))
     return {
         "processor": _processor(),
         "architecture": platform.machine(),

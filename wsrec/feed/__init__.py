@@ -1,1 +1,1 @@
-"""What to ask an exchange for and how to read its answers: YAML to a typed feed, planned onto connections."""
+"""Exchange feeds: YAML files to typed feed descriptions. Imports no receive, writer or supervisor code."""

@@ -1,7 +1,7 @@
-"""Plain YAML of strangers into a model: every complaint names its file, line and key.
+"""YAML documents: plain YAML from untrusted files into pydantic models, with errors that name file, line and key.
 
-Files come from anywhere, so plain YAML only is taken: no tags, no aliases (which can expand without end), a bounded
-size and depth, no duplicate keys.
+Only plain YAML is accepted: no tags, no aliases (which can expand without end), a limited size and depth, no duplicate
+keys.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, MisfitEr
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
-# Complaints about one file: a feed's YAML taken for something else has one for every key
+# Errors reported per file: a wrong kind of file has one for every key
 _MOST_TOLD = 100
 
 Location = tuple[str | int, ...]
 _Lines = dict[Location, int]
 _Model = TypeVar("_Model", bound=BaseModel)
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
-# 16:05 is a number to base 60 in YAML 1.1, and text in YAML 1.2 and to everybody
+# 16:05 is a base-60 number in YAML 1.1, and text in YAML 1.2 and to users
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
-# ten times as fast; PyYAML may have been built without it. In rare corners it takes what PyYAML's own parser refuses,
-# or understands it otherwise (`{a?}`, tabs): so it reads only what takes the other one long
+# ten times as fast; PyYAML may have been built without it. In rare corners it accepts or reads differently what
+# PyYAML's own parser refuses (`{a?}`, tabs), so it is only used for long files
 _LIBYAML: Any = getattr(yaml, "CSafeLoader", None)
 _LONG = 64 << 10
 
 
 class Document:
-    """One YAML file, read but not yet understood.
+    """A parsed YAML file, not yet validated.
 
     Attributes:
-        source: what errors call the file.
-        keys: the mapping at its top.
+        source: the file's name in errors.
+        keys: the top-level mapping.
 
     """
 
@@ -55,10 +55,10 @@ class Document:
         self._written: dict[Location, str] = {}
 
     def into(self, model: type[_Model]) -> _Model:
-        """The file as one of `model`.
+        """Validate the file as an instance of `model`.
 
         Raises:
-            ConfigError: it is none; one line `FILE:LINE: KEY: found, expected` an error.
+            ConfigError: it is invalid; one line `FILE:LINE: KEY: found, expected` per error.
 
         """
         try:
@@ -67,17 +67,17 @@ class Document:
             raise ConfigError("\n".join(self._explain(error))) from error
 
     def at(self, *where: str | int) -> str:
-        """`FILE:LINE: KEY`, of what is there or of the nearest around it."""
+        """`FILE:LINE: KEY` of a key, or of its nearest ancestor in the file."""
         line = next(self._lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self._lines)
         return f"{self.source}:{line}: {_printable('.'.join(map(str, where)) or 'file')}"
 
     def fill_in(self, except_for: Callable[[Location, str], bool]) -> None:
-        """Replace `${NAME}` in all texts from the environment, but for those that `except_for` tells to leave.
+        """Replace `${NAME}` in all texts from the environment, except where `except_for` returns True.
 
-        Complaints show what was written, never what it stands for.
+        Errors show the text as written, never the value.
 
         Raises:
-            ConfigError: the environment lacks one.
+            ConfigError: a variable is not set.
 
         """
         complaints: list[str] = []
@@ -108,7 +108,7 @@ class Document:
             cause = problem.get("ctx", {}).get("error")
             if isinstance(cause, MisfitError):
                 where = (*where, *cause.where)
-            # pydantic adds names of its own (the branch of a union) to the keys of the file.
+            # pydantic inserts names of its own (union branches) between the file's keys
             known = next((where[:n] for n in range(len(where), -1, -1) if where[:n] in self._lines), ())
             missing = problem["type"] == "missing"
             key = ".".join(map(str, where if missing else known)) or "file"
@@ -126,7 +126,7 @@ class Document:
             return "found nothing, expected a value"
         if problem["type"] == "extra_forbidden":
             return f"found an unknown key, expected one that `{self._schema}` names"
-        # "Input should be greater than 0" and its like: what was expected, in our words.
+        # pydantic's "Input should be greater than 0" and its like, in our wording
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"].endswith(NAME_PATTERN):
             message = f"expected {NAME_IN_WORDS}"
@@ -144,17 +144,17 @@ def read_document(path: Path | Traversable, what: str, schema: str) -> Document:
 
     Args:
         path: the file.
-        what: what it should be, for complaints: `a feed's YAML`.
-        schema: the command that prints its JSON Schema, for complaints.
+        what: the expected kind of file, for errors: `a feed's YAML`.
+        schema: the command that prints its JSON Schema, for errors.
 
     Raises:
         ConfigError: it cannot be read, or is not plain YAML.
 
     """
     try:
-        # looked at before it is opened: opening a FIFO waits for a writer, and a device may have no end
+        # checked before it is opened: opening a FIFO blocks, and a device may be endless
         if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path}: found no regular file, expected {what}")
+            raise ConfigError(f"{path}: not a regular file, expected {what}")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -163,7 +163,7 @@ def read_document(path: Path | Traversable, what: str, schema: str) -> Document:
 
 
 def parse_document(data: bytes, source: str, what: str, schema: str) -> Document:
-    """Read the bytes of a YAML file; `source` is what errors call it, the others are as for `read_document`.
+    """Parse the bytes of a YAML file; `source` names it in errors, the others are as for `read_document`.
 
     Raises:
         ConfigError: it is not plain YAML.
@@ -175,7 +175,7 @@ def parse_document(data: bytes, source: str, what: str, schema: str) -> Document
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{source}:{line}: found bytes that are no UTF-8, expected text") from error
+        raise ConfigError(f"{source}:{line}: found bytes that are not UTF-8, expected text") from error
     lines: _Lines = {}
     try:
         plain = _Plain(lines).read(text)
@@ -193,10 +193,10 @@ def parse_document(data: bytes, source: str, what: str, schema: str) -> Document
 
 
 class _Plain:
-    """Composes one YAML document into dicts, lists and scalars, and keeps the line of each.
+    """Composes one YAML document into dicts, lists and scalars, and records the line of each.
 
     Args:
-        lines: filled with the line (from 1) of every value by its keys and indexes.
+        lines: filled with the line (from 1) of every value, by its path of keys and indexes.
 
     """
 
@@ -209,20 +209,20 @@ class _Plain:
         """The document as plain data.
 
         Raises:
-            yaml.MarkedYAMLError: it is no YAML, or more of it than is taken.
-            yaml.reader.ReaderError: it holds control characters.
+                yaml.MarkedYAMLError: not YAML, or YAML outside the accepted subset.
+                yaml.reader.ReaderError: it contains control characters.
 
         """
         if _LIBYAML is not None and len(text) >= _LONG:
             try:
                 return self._read(text, _LIBYAML)
             except yaml.YAMLError:
-                # the one in Python says what is wrong, in the same words everywhere
+                # the Python parser reports the error, in the same words on every machine
                 self._lines.clear()
         return self._read(text, yaml.SafeLoader)
 
     def _read(self, text: str, loader: Any) -> Any:
-        # Events first, one by one: depth, aliases and tags are refused before anything recursive sees them.
+        # Events first, one at a time: depth, aliases and tags are checked before anything recursive runs.
         depth = 0
         for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.AliasEvent):
@@ -239,7 +239,7 @@ class _Plain:
         return None if node is None else self._value(node, ())
 
     def _check_tag(self, event: yaml.NodeEvent) -> None:
-        """Refuse a tag, unless it says what is read without it: `!!map {}`, `!!str x`."""
+        """Refuse a tag, unless it is the default for its value: `!!map {}`, `!!str x`."""
         tag = getattr(event, "tag", None)
         if tag is None:
             return
@@ -273,7 +273,7 @@ class _Plain:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise _refuse("found a structure as a key, expected a name", key)
-            # As written: YAML 1.1 would make `on` and `no` of a key into booleans.
+            # As written: YAML 1.1 would read the keys `on` and `no` as booleans.
             name = key.value
             if name in mapping:
                 first = self._lines[(*where, name)]
@@ -284,16 +284,16 @@ class _Plain:
 
 
 def _refuse(problem: str, at: Any) -> yaml.MarkedYAMLError:
-    """The error for a node or an event of the YAML."""
+    """A YAML error at a node or an event."""
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
 def _shown(where: Location, value: Any) -> Any:
-    """A value as a complaint may have it: in an address, whole or not, and in a header there may be secrets."""
+    """A value as an error may show it: addresses and headers may contain secrets."""
     if not isinstance(value, str):
         return value
     if "proxy" in where:
-        # one that is none may have its password anywhere
+        # in an invalid address the password may be anywhere
         return MASK
     if "://" in value:
         return mask_url(value)

@@ -1,4 +1,4 @@
-"""The beginning of a feed's YAML, for `wsrec feeds new`: it loads as it is, and says what to change."""
+"""The template behind `wsrec feeds new`: a feed's YAML that loads as it is, with comments on what to change."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from string import Template
 _TEXT = Template("""\
 # yaml-language-server: $$schema=feed.schema.json
 #
-# A feed of wsrec. Every key is explained in docs/feeds.md, or by `wsrec feeds schema`. Write beside each value where it
-# is from, and "unverified" where nobody vouches for it. `wsrec feeds check FILE` finds mistakes, and
+# A feed of wsrec. Every key is explained in docs/feeds.md and by `wsrec feeds schema`. Note the source of each value
+# beside it, or "unverified" if there is none. `wsrec feeds check FILE` finds mistakes, and
 # `wsrec feeds plan FILE` shows what would be sent.
 name: $name
 description: "$name: public market data"
@@ -44,7 +44,7 @@ subscribe:
   message: '{"op":"subscribe","args":{topics},"id":{id}}'
   batch: 50
 
-# What the exchange wants to hear now and then.
+# Keep-alive messages that the exchange requires.
 # keep_alive: {every: 20, text: '{"op":"ping"}'}
 
 limits:
@@ -57,7 +57,7 @@ limits:
 # How the exchange answers subscriptions.
 # ack: {id: id, error_code: [code], error_message: [msg]}
 
-# Where a message has what.
+# Where to find each field in a message.
 fields:
   channel: [topic]
   symbol: [data.symbol]
@@ -75,11 +75,11 @@ channels:
     topic: "book.{symbol}"
     common: book
     default: true
-    # It brings more than others: connections get even shares of messages.
+    # More messages than other channels; connections are balanced by weight.
     weight: 5
 """)
 
 
 def skeleton(name: str) -> str:
-    """The YAML of a feed of this name."""
+    """The YAML of a new feed called `name`."""
     return _TEXT.substitute(name=name)

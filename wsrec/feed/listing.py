@@ -1,4 +1,4 @@
-"""All symbols of an exchange, from its own list over HTTPS, kept for a day in the user's cache folder."""
+"""Symbol listings: all symbols of an exchange, fetched over HTTPS and cached for a day in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_AGE = 86400.0
 MAX_SYMBOLS = 100_000
 _LIMIT = 64 << 20
 _TIMEOUT = 30.0
-# several feeds may list their symbols at one host
+# shared, since several feeds may list their symbols at one host
 _limits = HostLimits()
 
 
@@ -33,9 +33,9 @@ class Listed(NamedTuple):
     """Symbols of an exchange.
 
     Attributes:
-        symbols: as its payload writes them, in its own order.
-        age: seconds since they were asked for.
-        trouble: why they are older than they should be; empty where they are not.
+            symbols: as in the exchange's messages, in the exchange's order.
+            age: seconds since they were fetched.
+            trouble: why an outdated list is used; empty for a current one.
 
     """
 
@@ -50,14 +50,14 @@ class Listed(NamedTuple):
 
 
 def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
-    """Every symbol that the exchange lists; asked for where the cache has none of the last day.
+    """All symbols that the exchange lists; fetched unless the cache holds a list of the last day.
 
     Args:
         feed: the feed.
-        proxies: which proxy to ask through.
+        proxies: proxy selection.
 
     Raises:
-        ConfigError: the feed has no listing, or there is neither an answer nor a cache; the text says what to do.
+            ConfigError: the feed has no listing, or neither an answer nor a cached list exists; says what to do.
 
     """
     cure = "name symbols with --symbols A,B, or a file of them with --symbols @FILE"
@@ -77,7 +77,7 @@ def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
 
 
 def cached(feed: Feed) -> Listed | None:
-    """What was listed before, however old; None where nothing was. Asks nobody."""
+    """The cached list, however old; None without one. Sends no request."""
     if feed.symbols is None or feed.symbols.listing is None:
         return None
     try:
@@ -93,7 +93,7 @@ def _ask(feed: Feed, listing: Listing, proxies: ProxyRules) -> tuple[str, ...]:
     context = tls_context()
     host = host_of(listing.url)
     if (left := _limits.free_at(host) - time.monotonic()) > 0:
-        raise HttpError(host, f" has answered before that it is asked too often; {_later(left)}", "limited")
+        raise HttpError(host, f" has refused earlier requests as too many; {_later(left)}", "limited")
     try:
         connect = by(proxies.of(listing.url))
         data = fetch(
@@ -108,17 +108,17 @@ def _ask(feed: Feed, listing: Listing, proxies: ProxyRules) -> tuple[str, ...]:
     try:
         answer = json.loads(data)
     except RecursionError:
-        raise ValueError("the answer is no list of symbols") from None
+        raise ValueError("the answer is not a list of symbols") from None
     found = tuple(dict.fromkeys(_fitting(feed, _written(listing, answer))))
     if not found:
-        raise ValueError("the answer has no symbol that fits the feed's pattern: look at symbols.listing")
+        raise ValueError("no symbol of the answer matches the feed's pattern: check symbols.listing")
     if len(found) > MAX_SYMBOLS:
         raise ValueError(f"the answer has more than {MAX_SYMBOLS} symbols")
     return found
 
 
 def _written(listing: Listing, answer: Any) -> Iterator[str]:
-    """The symbols in the listing's answer, as it wants them written."""
+    """The symbols in the listing's answer, written as messages write them."""
     items = answer if listing.items is None else first(answer, listing.items)
     if isinstance(items, dict):
         items = list(items.values())
@@ -147,7 +147,7 @@ def _file(feed: Feed, listing: Listing) -> Path:
 
 
 def _keep(file: Path, symbols: tuple[str, ...]) -> None:
-    # a home that cannot be written to is no reason not to record
+    # an unwritable home folder must not prevent recording
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as new:
@@ -156,7 +156,7 @@ def _keep(file: Path, symbols: tuple[str, ...]) -> None:
 
 
 def _later(wait: float) -> str:
-    return f"it can be asked again in {_duration(wait)}"
+    return f"try again in {_duration(wait)}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Feed YAML files into `Feed`, and the catalogue that comes with wsrec."""
+"""Feed loading: YAML files into `Feed`, and the catalogue that is packaged with wsrec."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def load_feed(path: Path | Traversable) -> Feed:
     """Read a feed from a YAML file.
 
     Raises:
-        ConfigError: it cannot be read or is no valid feed; one line `FILE:LINE: KEY: found, expected` an error.
+            ConfigError: unreadable or invalid; one line `FILE:LINE: KEY: found, expected` per error.
 
     """
     return _feed(read_document(path, _WHAT, _SCHEMA))
 
 
 def parse_feed(data: bytes, source: str) -> Feed:
-    """Read a feed from the bytes of a YAML file; `source` is what errors call it.
+    """Parse a feed from the bytes of a YAML file; `source` names it in errors.
 
     Raises:
         ConfigError: as for `load_feed`.
@@ -36,30 +36,30 @@ def parse_feed(data: bytes, source: str) -> Feed:
 
 
 def _feed(document: Document) -> Feed:
-    # "feeds" makes it a run config, and its other mistakes would only be in the way
+    # the key "feeds" marks a run config; further errors would only distract
     if "feeds" in document.keys and not document.keys.keys() & Feed.model_fields.keys():
         raise ConfigError(f"{document.at('feeds')}: found a run config, expected a feed: `wsrec record` takes it")
     return document.into(Feed)
 
 
 def catalogue() -> dict[str, Traversable]:
-    """The feeds that come with wsrec: name to YAML file."""
+    """The packaged feeds: name to YAML file."""
     files = resources.files("wsrec.configs").iterdir()
     return dict(sorted((file.name.removesuffix(".yaml"), file) for file in files if file.name.endswith(".yaml")))
 
 
 def find_feed(name: str) -> Feed:
-    """The feed called `name` in the catalogue; whatever its file has in addresses is public.
+    """The feed called `name` in the catalogue; everything in its addresses is public.
 
     Raises:
-        ConfigError: there is none; names near matches.
+        ConfigError: unknown name; suggests similar ones.
 
     """
     feeds = catalogue()
     if name not in feeds:
         near = difflib.get_close_matches(name.lower(), feeds, n=3, cutoff=0.5)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
-        # what is no name at all may be an address with a secret in it
+        # not like a name: possibly an address with a secret in it
         found = repr(name) if re.fullmatch(_LIKE_A_NAME, name) else "of that name"
         raise ConfigError(f"no feed {found}: {meant}`wsrec feeds list` shows them all; a path ends in .yaml")
     return load_feed(feeds[name]).open()

@@ -1,9 +1,9 @@
-"""What of an address may be seen: all that is not known to be public is `***`.
+"""URL masking: every part of an address that is not known to be public is shown as `***`.
 
-No list of names tells what is secret: exchanges call it jwt, sid or passphrase, or put a listen key into the path. So
-an address shows its scheme, host and port, the names of its query's parameters, and what its feed declares
-(`public_url_parts`), which for a feed of the catalogue is the whole text of its file. What is filled in later,
-`${NAME}` and `{token}`, is shown by its name.
+No list of names covers all secrets: exchanges call them jwt, sid or passphrase, or put a listen key into the path. So
+of an address only scheme, host, port and the names of its query parameters are shown, and the parts that its feed
+declares (`public_url_parts`); for a feed of the catalogue that is the whole text of its file. Placeholders, `${NAME}`
+and `{token}`, are shown as such.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)([^?#]*)([^#]*)(#?)", re.DOTALL)
 _HOST = re.compile(r"[\w.:\[\]%-]*")
-# stand for what is filled in, while an address is taken apart: it may have separators within
+# stand in for placeholders while an address is taken apart: these may contain separators
 _FIRST, _LAST = "\ue000", "\uf8ff"
 _SET_ASIDE = re.compile(f"[{_FIRST}-{_LAST}]")
 _LITERAL = re.compile(f"[^{_FIRST}-{_LAST}]+")
@@ -26,13 +26,13 @@ _FILLED_IN = re.compile(rf"{ENVIRONMENT.pattern}|{PLACEHOLDER.pattern}")
 
 
 def mask_url(url: str, public: Collection[str] = ()) -> str:
-    """`url` without what may be secret.
+    """`url` with potential secrets masked.
 
-    Kept as it is written, not decoded and encoded again: what is stored shall be what was sent.
+    The rest is kept as written, not decoded and re-encoded: the record must show what was sent.
 
     Args:
-        url: with `${NAME}` and placeholders not filled in yet.
-        public: parts of its path, and names of parameters of its query, that may be seen.
+        url: with `${NAME}` and other placeholders not yet filled in.
+        public: path segments, and names of query parameters, that may be shown.
 
     """
     whole = _Set(url)
@@ -49,17 +49,17 @@ def mask_url(url: str, public: Collection[str] = ()) -> str:
 
 
 def mask_tail(tail: str, public: Collection[str] = ()) -> str:
-    """The same for what follows an address: more of its path, or of its query."""
+    """`mask_url` for the continuation of an address: more of its path, or of its query."""
     return mask_url(_start(tail) + tail, public).removeprefix(_start(tail))
 
 
 def parts_of_tail(tail: str) -> Iterator[str]:
-    """As `parts_of`, for what follows an address."""
+    """`parts_of` for the continuation of an address."""
     return parts_of(_start(tail) + tail)
 
 
 def parts_of(url: str) -> Iterator[str]:
-    """What has to be public for all of a URL's path and query to be seen."""
+    """The parts that must be public for the whole path and query of a URL to be shown."""
     whole = _Set(url)
     found = _URL.match(whole.text)
     if found is not None:
@@ -72,7 +72,7 @@ def _start(tail: str) -> str:
 
 
 class _Set:
-    """An address, with what is filled in later set aside."""
+    """An address with its placeholders replaced by single private-use characters."""
 
     def __init__(self, url: str) -> None:
         self._aside: list[str] = []
@@ -84,12 +84,12 @@ class _Set:
         return chr(ord(_FIRST) + len(self._aside) - 1)
 
     def back(self, text: str) -> str:
-        """`text` with it."""
+        """`text` with the placeholders restored."""
         return _SET_ASIDE.sub(lambda found: self._aside[ord(found[0]) - ord(_FIRST)], text)
 
 
 def _split(text: str, separators: str) -> list[str]:
-    """The parts of a text and the separators between them, in order, without empty ones."""
+    """The non-empty parts of a text and the separators between them, in order."""
     return [part for part in re.split(f"([{separators}])", text) if part]
 
 
@@ -98,7 +98,7 @@ def _hidden(text: str) -> str:
 
 
 def _name(parameter: str) -> str:
-    """The name of a parameter; empty where all of it is a value: an end of `=` may be the padding of one."""
+    """The name of a parameter; empty if all of it is a value (a trailing `=` may be padding)."""
     name, _, value = parameter.partition("=")
     return name if value.strip("=") else ""
 

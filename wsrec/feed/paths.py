@@ -1,4 +1,4 @@
-"""Paths to values in decoded JSON, as feeds write them: `data.s`, `data[0].ts`, `[2]`, `trades[].id`, `markets.{}`."""
+"""JSON paths of feed files: `data.s`, `data[0].ts`, `[2]`, `trades[].id`, `markets.{}`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _INDEX = r"\[(?:-?[0-9]{1,4})?\]"
 _TOKEN = re.compile(rf"\.?(?:(?P<key>{_KEY})|\[(?P<index>-?[0-9]{{1,4}})\]|(?P<each>\[\])|(?P<keys>\{{\}}))")
 _PATH = rf"(?:{_KEY}|{_INDEX})(?:\.{_KEY}|{_INDEX})*(?:\.\{{\}})?|\{{\}}"
 PATH_PATTERN = rf"^(?:{_PATH})$"
-"""What a path looks like: keys joined by dots, in quotes where they hold dots; `[n]` an element of an array, from the
-end where negative; `[]` each element (of an object: each value); `{}` at the end the keys of an object."""
+"""Syntax of a path: keys joined by dots, quoted if they contain dots; `[n]` an element of an array, negative from the
+end; `[]` each element (of an object: each value); a final `{}` the keys of an object."""
 TEXT_PATH_PATTERN = rf"^(?:{_PATH}|\$[a-z_]+)$"
-"""The same, or `$name`: a name that was remembered (`fields.ids`)."""
+"""The same, or `$name`: a remembered name (`fields.ids`)."""
 
 
 class NotScannableError(Exception):
-    """There are paths that a compiled scanner cannot follow."""
+    """The paths include some that the compiled scanner does not support."""
 
 
 class Every(Enum):
@@ -35,7 +35,7 @@ Step = str | int | Every
 
 @cache
 def steps(path: str) -> tuple[Step, ...]:
-    """The steps of a path that `PATH_PATTERN` allows, from the top of the message."""
+    """The steps of a path that matches `PATH_PATTERN`, from the top of the message."""
     found: list[Step] = []
     for token in _TOKEN.finditer(path):
         key, index, each, _ = token.groups()
@@ -47,7 +47,7 @@ def steps(path: str) -> tuple[Step, ...]:
 
 
 def values(message: Any, way: tuple[Step, ...]) -> Iterator[Any]:
-    """What lies at the end of the way, in the message's order; what is null is not there."""
+    """The values at the end of the path, in the message's order; null counts as absent."""
     for at, step in enumerate(way):
         if step is Every.ELEMENT:
             for inner in (
@@ -76,7 +76,7 @@ def first(message: Any, path: str) -> Any:
 
 
 def scalar_text(value: Any) -> str | None:
-    """A text, an integer, true or false as text, as conditions and ids compare them; None for all else."""
+    """A string, integer or boolean as text, as conditions and ids compare them; None for anything else."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else None

@@ -1,4 +1,4 @@
-"""Pings that an exchange sends as messages: which of the declared ones a message is, and what its answer repeats."""
+"""Application-level pings: recognises an exchange's ping messages and extracts what the answer must repeat."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from wsrec.decode.packed import unpacked
 from wsrec.feed.paths import first, scalar_text, steps
 
 VALUE = "{value}"
-"""What stands for any run of characters in a ping that is no JSON, and for these in its answer."""
+"""Wildcard for any run of characters in a ping that is not JSON, repeated in its answer."""
 
 
 class Ping(Protocol):
-    """What is declared of one: see `wsrec.feed.schema.Answer`."""
+    """A declared ping: see `wsrec.feed.schema.Answer`."""
 
     @property
     def path(self) -> str | None: ...  # noqa: D102
@@ -32,14 +32,15 @@ Declared = TypeVar("Declared", bound=Ping)
 
 
 def find_ping(declared: Iterable[Declared], payload: bytes) -> tuple[Declared, str] | None:
-    """The first of the declared pings that a message is.
+    """Match a message against the declared pings; the first match counts.
 
     Args:
         declared: pings.
         payload: the message, which may be gzip, zlib or raw deflate.
 
     Returns:
-        Also what `{value}` stands for in the answer: JSON, or a text as it came. None where the message is no ping.
+            The ping and the text for `{value}` in its answer: JSON, or text as received. None if the message is no
+            ping.
 
     """
     rules = [rule for rule in declared if len(payload) <= rule.max_bytes]
@@ -76,7 +77,7 @@ def _text(data: bytes) -> str | None:
 
 
 def _fits(message: str, text: str) -> str | None:
-    """What `{value}` stands for in a text that is wholly a declared one; None where it is another one."""
+    """The text that `{value}` stands for in `text`; None if it does not match `message`."""
     before, asked, behind = message.partition(VALUE)
     if not asked:
         return "" if text == message else None
@@ -86,7 +87,7 @@ def _fits(message: str, text: str) -> str | None:
 
 
 def _may_hold(data: bytes, path: str) -> bool:
-    """Whether the last key of a path is in a message, which is found out quicker than all that it says."""
+    """False if the last key of a path is certainly absent; much cheaper than parsing the message."""
     last = steps(path)[-1]
     return not isinstance(last, str) or f'"{last}"'.encode() in data
 
@@ -97,6 +98,6 @@ def _json(value: Any) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # half of a surrogate pair, which is text in JSON alone
+        # a lone surrogate, which only JSON escapes can express
         return json.dumps(value)
     return text

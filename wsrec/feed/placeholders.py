@@ -1,7 +1,7 @@
-"""Texts with `{placeholders}`, as feeds write them: what is put in can neither end a JSON string nor begin another one.
+"""Templates with `{placeholders}` in feed files; inserted values can neither end a JSON string nor start another one.
 
-Two ways to name one: `{topics}` stands for a JSON value, an array here; `{topics:/}` for the items joined by what
-follows the colon. What is known only when a message goes out (`{time_ms}` and its like) the receiver fills in then.
+Two forms: `{topics}` stands for a JSON value, an array here; `{topics:/}` for the items joined by the text after the
+colon. Placeholders whose value is only known at sending time (`{time_ms}` and the like) are filled by the receiver.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _WHEN_SENT: dict[str, Callable[[], str]] = {
 }
 WHEN_SENT = frozenset(_WHEN_SENT)
 _WHEN_SENT_LIKE = {"time_ms": r"\d+", "time_s": r"\d+", "uuid": "[0-9a-f-]{36}"}
-# legal in a path and in a query as they are (RFC 3986 section 3.3), and written so by exchanges
+# legal unescaped in a path and in a query (RFC 3986 section 3.3), and exchanges write them so
 _URL_SAFE = "@:!$'()*,;"
 
 
 class Raw(str):
-    """JSON text to be put in as it is."""
+    """JSON text that is inserted verbatim."""
 
     __slots__ = ()
 
@@ -38,10 +38,10 @@ def names(template: str) -> set[str]:
 
 
 def fill(template: str, values: Mapping[str, str | int | Raw | Sequence[str]]) -> str:
-    """`template` with what `values` has put in; other placeholders stay.
+    """`template` with the placeholders in `values` replaced; others stay.
 
-    A text is escaped for the JSON string that the template has around the placeholder, a sequence becomes an array (of
-    `Raw` as they are), or its items joined. Braces are escaped too, so nothing put in is taken for a placeholder later.
+    A string is escaped for the JSON string around the placeholder; a sequence becomes an array (`Raw` items verbatim),
+    or its items joined. Braces are escaped too, so that an inserted text is never taken for a placeholder.
     """
 
     def put(found: re.Match[str]) -> str:
@@ -60,7 +60,7 @@ def fill(template: str, values: Mapping[str, str | int | Raw | Sequence[str]]) -
 
 
 def fill_url(template: str, values: Mapping[str, str | Sequence[str]]) -> str:
-    """The same for a part of a URL, escaped as that needs it."""
+    """`fill` for a part of a URL, percent-encoded."""
 
     def put(found: re.Match[str]) -> str:
         if found[1] not in values:
@@ -73,17 +73,17 @@ def fill_url(template: str, values: Mapping[str, str | Sequence[str]]) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` as the inside of a JSON string, without `{`."""
+    """`text` as the inside of a JSON string, with `{` escaped."""
     return json.dumps(text, ensure_ascii=False)[1:-1].replace("{", "\\u007b")
 
 
 def fill_when_sent(text: str) -> str:
-    """`text` with time and chance of this moment."""
+    """`text` with the placeholders for the time and random values filled in as of now."""
     return PLACEHOLDER.sub(lambda found: _WHEN_SENT[found[1]]() if found[1] in _WHEN_SENT else found[0], text)
 
 
 def sent_pattern(text: str) -> str:
-    """Regular expression for everything that `fill_when_sent` may make of `text`."""
+    """Regular expression that matches every result of `fill_when_sent` for `text`."""
     parts, at = [], 0
     for found in PLACEHOLDER.finditer(text):
         if found[1] in WHEN_SENT:

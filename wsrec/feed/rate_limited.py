@@ -1,4 +1,4 @@
-"""Whether an exchange's words say that we come too often."""
+"""Detection of rate-limit wording in an exchange's messages."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _LIMITED = re.compile(
 
 
 def is_limited(words: str) -> bool:
-    """Whether the words of a refusal or of a close are about how often or how much we ask."""
+    """True if the text of a refusal or close reason is about too many requests or too much data."""
     return _LIMITED.search(words) is not None

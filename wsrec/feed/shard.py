@@ -1,7 +1,7 @@
-"""A stable share of the symbols for each of several recorders: rendezvous hashing.
+"""Sharding: a stable share of the symbols for each of several recorders, by rendezvous hashing.
 
-Every shard draws a number for a symbol, the highest one has it. One more shard takes its part from all the others, and
-nothing moves between those. (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998.)
+Each shard draws a number for each symbol, and the highest draw gets it. An additional shard takes its share evenly from
+all others, and nothing else moves. (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998.)
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class Shard(NamedTuple):
     """One of several equal shares.
 
     Attributes:
-        number: which, from 1.
-        of: how many there are.
+            number: from 1.
+            of: the number of shares.
 
     """
 
@@ -25,19 +25,19 @@ class Shard(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """`3/16`.
+        """Parse `3/16`.
 
         Raises:
-            ValueError: it is no such thing.
+            ValueError: not of that form.
 
         """
         found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text.strip(), re.ASCII)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError("expected a number and how many there are, as in 3/16")
+            raise ValueError("expected NUMBER/COUNT, as in 3/16")
         return cls(int(found[1]), int(found[2]))
 
     def has(self, name: str) -> bool:
-        """Whether this share has the symbol."""
+        """True if this share includes the symbol."""
         return max(range(1, self.of + 1), key=lambda number: (_draw(name, number), number)) == self.number
 
     def __str__(self) -> str:

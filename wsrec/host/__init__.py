@@ -1,1 +1,1 @@
-"""This machine: clocks and their anchors, processors, privileges, network interfaces."""
+"""This machine: clocks and anchors, processors, privileges, network interfaces. Imports no receive or writer code."""

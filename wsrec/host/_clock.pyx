@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The time stamp counter, for `wsrec.host.clock`, which decides whether and how it is used."""
+"""The time stamp counter for `wsrec.host.clock`: reading, sampling and mapping it onto CLOCK_MONOTONIC."""
 
 from libc.stdint cimport uint64_t
 
@@ -22,20 +22,20 @@ cdef Mapping *mapping() noexcept:
 
 
 def now():
-    """The stage clock, ns: the mapped counter once `follow` gave it a rate, CLOCK_MONOTONIC until then."""
+    """The stage clock, ns: the mapped counter once `follow` has set a rate, CLOCK_MONOTONIC until then."""
     return wsrec_now(&_mapping)
 
 
 def invariant():
-    """Whether the processor says that its counter runs at one rate always."""
+    """True if the processor reports a counter of constant rate (invariant TSC)."""
     return wsrec_invariant()
 
 
 def sample(int tries=8):
-    """Counter, CLOCK_MONOTONIC and CLOCK_MONOTONIC_RAW (ns) at one moment: the narrowest of some tries."""
+    """Counter, CLOCK_MONOTONIC and CLOCK_MONOTONIC_RAW (ns) at one moment: the narrowest of several tries."""
     cdef uint64_t before, between, after, ns, raw_ns, ticks = 0, monotonic = 0, raw = 0, width = ~<uint64_t>0
     cdef int number
-    # one after another lie a read of the clock apart, which is no more than some tens of ns
+    # the reads are one clock read apart, a few tens of ns
     for number in range(tries):
         before = wsrec_ticks()
         ns = wsrec_monotonic()
@@ -51,9 +51,9 @@ def sample(int tries=8):
 
 
 def anchor(int tries=8):
-    """Stage clock, CLOCK_MONOTONIC and CLOCK_REALTIME at one moment: the best of some tries.
+    """Stage clock, CLOCK_MONOTONIC and CLOCK_REALTIME at one moment (ns), the narrowest of several tries.
 
-    Then within how many ns the first and the last were read, and within how many all three.
+    Followed by the time (ns) within which stage and realtime were read, and the one for all three.
     """
     cdef uint64_t before, between, after, utc, ns, stage = 0, monotonic = 0, realtime = 0, width = 0
     cdef uint64_t span = ~<uint64_t>0
@@ -64,22 +64,22 @@ def anchor(int tries=8):
         between = wsrec_now(&_mapping)
         ns = wsrec_monotonic()
         after = wsrec_now(&_mapping)
-        # the whole: what interrupts between the last two reads makes of the clocks' difference what it is not
+        # judged by all three: an interruption between the last two reads would falsify the clocks' difference
         if after - before < span:
             span = after - before
             width = between - before
             stage = before + width // 2
             realtime = utc
-            # taken back to the moment of the other
+            # moved back to the moment of the other two
             monotonic = ns - ((between + after) // 2 - stage)
     return stage, monotonic, realtime, width, span
 
 
 def at(uint64_t ticks):
-    """What the mapping makes of a count of ticks, ns."""
+    """The mapped time (ns) of a tick count."""
     return wsrec_map(&_mapping, ticks)
 
 
 def follow(uint64_t base_ticks, uint64_t base_ns, uint64_t rate):
-    """Map the counter from now on: `rate` is in 2**-32 ns a tick; a rate of 0 goes back to CLOCK_MONOTONIC."""
+    """Map the counter from now on: `rate` in 2**-32 ns per tick; rate 0 returns to CLOCK_MONOTONIC."""
     _mapping.base_ticks, _mapping.base_ns, _mapping.rate = base_ticks, base_ns, rate

@@ -1,12 +1,12 @@
-"""The clocks: one monotonic clock for stages 2 to 6, and anchors that tie it to UTC.
+"""Clocks: one monotonic clock for stages 2 to 6, and anchors that relate it to UTC.
 
-The stage clock is the processor's time stamp counter where the compiled core can read it, the processor says that it is
-invariant and the kernel trusts it; it is mapped onto CLOCK_MONOTONIC, and held against it with every anchor. Else it is
-CLOCK_MONOTONIC itself.
+The stage clock is the processor's time stamp counter if the compiled core can read it, the processor reports it as
+invariant and the kernel trusts it; it is mapped onto CLOCK_MONOTONIC and compared with it at every anchor. Otherwise it
+is CLOCK_MONOTONIC itself.
 
 CLOCK_MONOTONIC and CLOCK_REALTIME are slewed together (clock_gettime(2), adjtime(3)), so between two steps of the
-realtime clock their difference does not change, and a changed difference is a step. CLOCK_MONOTONIC_RAW is slewed by
-nobody: a counter that goes with it is sound, however far the kernel's clocks are slewed (chrony: up to a twelfth).
+realtime clock their difference is constant, and a changed difference is a step. CLOCK_MONOTONIC_RAW is never slewed: a
+counter that agrees with it is sound, however far the kernel's clocks are slewed (chrony: up to a twelfth).
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _TRIES = 5
 _STEP_MIN_NS = 1_000
 _CLOCKSOURCES = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")
 _RATE_SHIFT = 32
-# A first rate from so long a time is right to a millionth; the first anchors make it better
+# A first rate measured over this time is accurate to a millionth; the first anchors refine it
 _CALIBRATION_SECONDS = 0.03
-# Two anchors so far apart give a better rate than the last one
+# Minimum distance of two anchors for a better rate than the last one (ns)
 _RATE_MIN_NS = 50_000_000
-# A counter that is off CLOCK_MONOTONIC_RAW by more was stopped, moved to another machine or is no clock at all. The two
-# may besides come from oscillators of their own, which differ by less than one part in 2,000
+# A counter that deviates from CLOCK_MONOTONIC_RAW by more was stopped, moved to another machine or is broken. On top,
+# the two may run on different oscillators, which differ by less than one part in 2,000
 _DRIFT_MAX_NS = 1_000_000
 _DIFFERENCE_MAX = 2_000
 
 
 class Anchor(NamedTuple):
-    """One moment on the clocks (ns): `stage` and `realtime` were read within `width`, all three within `span`."""
+    """One moment on three clocks (ns): `stage` and `realtime` were read within `width`, all three within `span`."""
 
     stage: int
     monotonic: int
@@ -58,12 +58,12 @@ class Anchor(NamedTuple):
 
     @property
     def offset(self) -> int:
-        """What turns a stamp of the stage clock into ns since the epoch."""
+        """Offset from the stage clock to ns since the epoch."""
         return self.realtime - self.stage
 
 
 def anchor() -> Anchor:
-    """Read the clocks, the realtime one between two reads of the stage clock; the narrowest of a few tries."""
+    """Read the clocks, the realtime one between two reads of the stage clock; the narrowest of several tries."""
     if counter is not None:
         return Anchor(*counter.anchor())
     best: Anchor | None = None
@@ -80,19 +80,19 @@ def anchor() -> Anchor:
 
 
 def step(previous: Anchor, current: Anchor) -> int:
-    """How far (ns) the realtime clock was set between two anchors; 0 where the reads' spans explain the difference."""
+    """Step (ns) of the realtime clock between two anchors; 0 if the width of the reads explains the difference."""
     change = (current.realtime - current.monotonic) - (previous.realtime - previous.monotonic)
     return change if abs(change) > previous.span + current.span + _STEP_MIN_NS else 0
 
 
 class StageClock:
-    """Keeps the stage clock: chooses it, calibrates it, and holds it against CLOCK_MONOTONIC.
+    """The stage clock of this process: selects, calibrates and checks it against CLOCK_MONOTONIC.
 
-    There is one in a process, because there is one mapping of the counter.
+    One per process, because there is one mapping of the counter.
 
     Attributes:
         name: `TSC` or `CLOCK_MONOTONIC`.
-        refusal: why it is not the counter; None where it is.
+        refusal: why the counter is not used; None if it is.
 
     """
 
@@ -100,18 +100,18 @@ class StageClock:
         self.name = MONOTONIC
         self.refusal = refusal()
         self._since = (0, 0)
-        # counter and CLOCK_MONOTONIC_RAW at the last check, and how many ticks (times 2**32) the ns of the latter has
+        # counter and CLOCK_MONOTONIC_RAW at the last check, and the counter's ticks (times 2**32) per ns of the latter
         self._raw_since = (0, 0)
         self._raw_rate = 0
         if self.refusal is None:
             self._calibrate()
 
     def check(self) -> int:
-        """Hold the counter against CLOCK_MONOTONIC, correct it by what was found, and return that (ns, + is ahead).
+        """Compare the counter with CLOCK_MONOTONIC and correct its rate; returns the error (ns, positive: ahead).
 
-        Nothing jumps: the rate is changed so that the time until the next check takes the difference back. A counter
-        that is off CLOCK_MONOTONIC_RAW by more than a millisecond is given up, and the stage clock is CLOCK_MONOTONIC
-        from there on; that the kernel's clocks are slewed is no fault of the counter.
+        The clock never jumps: the rate is adjusted so that the difference is gone by the next check. A counter that
+        deviates from CLOCK_MONOTONIC_RAW by more than a millisecond is abandoned, and the stage clock is
+        CLOCK_MONOTONIC from then on; slewing of the kernel's clocks does not count against the counter.
         """
         if self.name != TSC:
             return 0
@@ -126,7 +126,7 @@ class StageClock:
             self.refusal = f"the counter was {off / 1e6:+.3f} ms off CLOCK_MONOTONIC_RAW"
             return error
         if elapsed >= _RATE_MIN_NS:
-            # the same time again, less what the counter is ahead; where that is much, in more than one step
+            # assume an equal interval until the next check; a large error is taken back in several steps
             back = max(-(elapsed // 2), min(error, elapsed // 2))
             rate = ((elapsed - back) << _RATE_SHIFT) // (ticks - since_ticks)
             counter.follow(ticks, mapped, rate)
@@ -134,7 +134,7 @@ class StageClock:
         return error
 
     def _off_raw(self, ticks: int, raw: int) -> int | None:
-        """By how much (ns) the counter was off the clock that nobody slews since the last check; None: it was sound."""
+        """Deviation (ns) of the counter from CLOCK_MONOTONIC_RAW since the last check; None if within bounds."""
         since_ticks, since_raw = self._raw_since
         elapsed = raw - since_raw
         off = ((ticks - since_ticks) << _RATE_SHIFT) // self._raw_rate - elapsed
@@ -156,14 +156,14 @@ class StageClock:
 
 
 def refusal() -> str | None:
-    """Why the time stamp counter cannot be the stage clock here; None where it can."""
+    """Why the time stamp counter cannot be the stage clock on this machine; None if it can."""
     if counter is None:
-        return "only the compiled core reads it"
+        return "only the compiled core can read it"
     if not counter.invariant():
         return "the processor has no invariant time stamp counter"
     try:
-        # the kernel takes it off this list when it finds it unstable, or not the same on every processor
+        # the kernel removes it from this list if it is unstable, or differs between processors
         trusted = "tsc" in _CLOCKSOURCES.read_text().split()
     except OSError as error:
-        return f"whether the kernel trusts it is not known: {error}"
+        return f"cannot tell whether the kernel trusts it: {error}"
     return None if trusted else "the kernel does not list it as a clock source"

@@ -1,4 +1,4 @@
-"""What a network interface can stamp: asked of its driver, nothing is changed.
+"""Timestamping capabilities of a network interface, read from its driver; nothing is changed.
 
 Source: ethtool_ts_info in linux/ethtool.h, hwtstamp_config in linux/net_tstamp.h, netdevice(7).
 """
@@ -9,7 +9,6 @@ import ctypes
 import fcntl
 import socket
 import struct
-import sys
 
 import msgspec
 
@@ -22,18 +21,18 @@ _ETHTOOL_GET_TS_INFO = 0x41
 _TS_INFO = struct.Struct("@IIiI12xI12x")
 # flags, tx_type, rx_filter
 _CONFIG = struct.Struct("@iii")
-# struct ifreq: the name, and of its union the pointer; the union is as large as a struct ifmap
+# struct ifreq: the name, then the pointer of its union; the union has the size of a struct ifmap
 _IFREQ = struct.Struct("@16sP16x")
 
 
 class Stamping(msgspec.Struct, frozen=True):
-    """What an interface's receive side can stamp.
+    """Receive timestamping of an interface.
 
     Attributes:
-        software: whether the driver's packets get the kernel's stamp.
-        hardware: whether the NIC stamps by itself.
-        clock: number of its PTP clock (`/dev/ptpN`), None where it has none.
-        enabled: whether the NIC is stamping now.
+        software: the driver supports the kernel's timestamps.
+        hardware: the NIC can timestamp received packets.
+        clock: number of the NIC's PTP clock (`/dev/ptpN`); None without one.
+        enabled: hardware timestamping is switched on.
 
     """
 
@@ -44,9 +43,7 @@ class Stamping(msgspec.Struct, frozen=True):
 
 
 def stamping(interface: str) -> Stamping | None:
-    """Ask what `interface` can stamp; None where it cannot be asked."""
-    if sys.platform != "linux":
-        return None
+    """Query the capabilities of `interface`; None if its driver does not answer (ioctl(2), SIOCETHTOOL)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         info = _ask(sock, _SIOCETHTOOL, interface, _TS_INFO.pack(_ETHTOOL_GET_TS_INFO, 0, -1, 0, 0))
         config = _ask(sock, _SIOCGHWTSTAMP, interface, _CONFIG.pack(0, 0, 0))
@@ -62,7 +59,7 @@ def stamping(interface: str) -> Stamping | None:
 
 
 def _ask(sock: socket.socket, request: int, interface: str, question: bytes) -> bytes | None:
-    """What the driver wrote into `question`; None where it refused."""
+    """The driver's answer, written over `question`; None if it refuses."""
     buffer = ctypes.create_string_buffer(question, len(question))
     try:
         fcntl.ioctl(sock, request, _IFREQ.pack(interface.encode(), ctypes.addressof(buffer)))

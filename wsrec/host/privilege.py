@@ -1,11 +1,10 @@
-"""What the receiver asks of the system so that nothing else gets in its way; each refusal is named with its cure."""
+"""Scheduling privileges: CPU affinity, SCHED_FIFO, locked memory, busy polling; refusals carry a hint."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +13,14 @@ from typing import Any, NamedTuple
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 # asm-generic/socket.h; Python's socket module does not name them
 _SO_BUSY_POLL, _SO_PREFER_BUSY_POLL = 46, 69
-# of 1000: any memory of this process counts as much as half of the machine's
+# of 1000: this process's memory weighs as if it were larger by half of the machine's
 _OOM_SCORE_ADJ = 500
-# us. A read that must not block polls the NIC once, whatever the figure
+# us. A non-blocking read polls the NIC once, whatever the value
 _BUSY_POLL_US = 50
 
 
 class Refusal(NamedTuple):
-    """Something that the system refused."""
+    """A request that the system refused."""
 
     what: str
     reason: str
@@ -29,10 +28,8 @@ class Refusal(NamedTuple):
 
 
 def pin(cpu: int) -> Refusal | None:
-    """Run this process on one processor only (sched_setaffinity(2))."""
+    """Pin this process to one processor (sched_setaffinity(2)); returns the refusal, None on success."""
     what = f"running on processor {cpu} only"
-    if not hasattr(os, "sched_setaffinity"):
-        return Refusal(what, f"{sys.platform} has no processor affinity", "leave --cpu out here")
     try:
         os.sched_setaffinity(0, {cpu})
     except (OSError, ValueError, OverflowError) as error:
@@ -43,10 +40,8 @@ def pin(cpu: int) -> Refusal | None:
 
 
 def realtime(priority: int) -> Refusal | None:
-    """Run under SCHED_FIFO at `priority`, 1 to 99 (sched(7))."""
+    """Switch to SCHED_FIFO at `priority`, 1 to 99 (sched(7)); returns the refusal, None on success."""
     what = f"SCHED_FIFO priority {priority}"
-    if not hasattr(os, "sched_setscheduler"):
-        return Refusal(what, f"{sys.platform} has no SCHED_FIFO", "leave --rt-priority out here")
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except OSError as error:
@@ -59,10 +54,8 @@ def realtime(priority: int) -> Refusal | None:
 
 
 def lock_memory() -> Refusal | None:
-    """Keep every page of this process in memory once it is there (mlockall(2), MCL_ONFAULT)."""
+    """Lock the pages of this process in memory as they are touched (mlockall(2), MCL_ONFAULT)."""
     what = "locking memory"
-    if sys.platform != "linux":
-        return Refusal(what, f"not done on {sys.platform}", "record on Linux")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
         reason = os.strerror(ctypes.get_errno())
@@ -75,23 +68,21 @@ def lock_memory() -> Refusal | None:
 
 
 def die_first() -> None:
-    """Have this process killed before others where memory runs out (proc_pid_oom_score_adj(5)), if the system lets it.
+    """Make this process the first to be killed when memory runs out (proc_pid_oom_score_adj(5)), if permitted.
 
-    For a writer: what it holds is in the shared memory and the journal, so its death loses nothing; a receiver's does.
+    For a writer: its state is in the shared memory and the journal, so its death loses no message; a receiver's does.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE_ADJ))
 
 
 def busy_poll(sock: socket.socket) -> Refusal | None:
-    """Have a read of an empty socket poll the NIC's receive queue itself (SO_BUSY_POLL, socket(7)).
+    """Make reads of an empty socket poll the NIC's receive queue (SO_BUSY_POLL, socket(7)); returns the refusal.
 
-    SO_PREFER_BUSY_POLL (Linux 5.11, Documentation/networking/napi.rst) keeps the NIC's interrupts off meanwhile, where
+    SO_PREFER_BUSY_POLL (Linux 5.11, Documentation/networking/napi.rst) suppresses the NIC's interrupts meanwhile, if
     the interface's napi_defer_hard_irqs and gro_flush_timeout allow it.
     """
     what = "SO_BUSY_POLL"
-    if sys.platform != "linux":
-        return Refusal(what, f"{sys.platform} has none", "record on Linux")
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL, _BUSY_POLL_US)
     except OSError as error:
@@ -103,9 +94,7 @@ def busy_poll(sock: socket.socket) -> Refusal | None:
 
 
 def in_force() -> dict[str, Any]:
-    """What this process runs under: processors, scheduling policy and priority, locked memory (bytes)."""
-    if sys.platform != "linux":
-        return {"cpus": None, "policy": None, "priority": None, "locked_bytes": None}
+    """The settings in force for this process: processors, scheduling policy and priority, locked memory (bytes)."""
     policies = {
         os.SCHED_OTHER: "other",
         os.SCHED_FIFO: "fifo",

@@ -1,4 +1,4 @@
-"""What a processor and the machine's clock are set to, as far as it bears on latency: read from /sys and /proc, once.
+"""Processor and clock settings that affect latency, read from /sys and /proc.
 
 Sources: Linux, Documentation/admin-guide/kernel-parameters.txt (isolcpus, nohz_full), Documentation/admin-guide/pm
 (cpufreq.rst, cpuidle.rst, intel_pstate.rst), Documentation/core-api/irq/irq-affinity.rst.
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 
 ROOT = Path("/")
-# Under these drivers `powersave` is no fixed low frequency: the processor itself chooses
+# Under these drivers `powersave` is not a fixed low frequency: the processor itself scales
 _ADAPTIVE_DRIVERS = ("intel_pstate", "amd-pstate-epp")
-# us; a processor that sleeps deeper takes longer to wake up than a message takes to be received
+# us; waking from a deeper idle state takes longer than receiving a message
 DEEP_SLEEP_US = 10
 
 
@@ -24,9 +24,9 @@ class Interrupt(msgspec.Struct, frozen=True):
     """One line of /proc/interrupts.
 
     Attributes:
-        number: of the interrupt.
-        name: its device's word for it.
-        cpus: processors that it is delivered to.
+            number: interrupt number.
+            name: the device's name for it.
+            cpus: processors that it may be delivered to.
 
     """
 
@@ -36,16 +36,17 @@ class Interrupt(msgspec.Struct, frozen=True):
 
 
 class Processor(msgspec.Struct, frozen=True, kw_only=True):
-    """What one processor is set to; None where the system does not tell.
+    """Settings of one processor; None where the system does not report a value.
 
     Attributes:
-        cpu: its number.
-        isolated: whether the scheduler leaves it to what is pinned there (isolcpus).
-        nohz_full: whether the scheduler's tick stops while one task runs.
-        governor: frequency governor, and `driver`, the driver that it steers.
+        cpu: processor number.
+        isolated: excluded from the scheduler's load balancing (isolcpus).
+        nohz_full: no scheduler tick while a single task runs.
+        governor: frequency governor.
+        driver: frequency driver.
         smt_siblings: other hardware threads of the same core.
-        wake_up_us: worst wake-up (us) of the idle states that are enabled.
-        interrupts: names of the devices' interrupts that are delivered here.
+        wake_up_us: worst wake-up latency (us) of the enabled idle states.
+        interrupts: names of the device interrupts delivered here.
 
     """
 
@@ -60,19 +61,19 @@ class Processor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def slow(self) -> bool:
-        """Whether the governor holds it at its lowest frequency."""
+        """True if the governor holds the processor at its lowest frequency."""
         return self.governor == "powersave" and self.driver not in _ADAPTIVE_DRIVERS
 
 
 class Trouble(NamedTuple):
-    """What harms, and its cure."""
+    """A harmful setting and how to change it."""
 
     what: str
     cure: str
 
 
 def processor(cpu: int, root: Path = ROOT) -> Processor:
-    """Read what processor `cpu` is set to."""
+    """Read the settings of processor `cpu`."""
     system = root / "sys/devices/system/cpu"
     folder = system / f"cpu{cpu}"
     siblings = cpu_list(text(folder / "topology/thread_siblings_list"))
@@ -91,7 +92,7 @@ def processor(cpu: int, root: Path = ROOT) -> Processor:
 
 
 def troubles(found: Processor | None, *, busy_poll: bool, realtime: bool, root: Path = ROOT) -> list[Trouble]:
-    """What is sure to harm a receiver that is pinned to `found` (None: to none), and nothing else."""
+    """Settings certain to harm a receiver pinned to `found` (None: not pinned); doubtful ones are left out."""
     told = []
     if found is not None and found.slow:
         what = f"processor {found.cpu} is held at its lowest frequency (governor powersave)"
@@ -103,7 +104,9 @@ def troubles(found: Processor | None, *, busy_poll: bool, realtime: bool, root: 
                 what = f"processor {found.cpu} is isolated, but takes interrupts of {interface}"
                 told.append(Trouble(what, f"{move(landing[0], found.cpu)}; irqbalance must leave it there"))
     if busy_poll and len(cpu_list(text(root / "sys/devices/system/cpu/online"))) == 1:
-        told.append(Trouble("busy-poll takes the only processor of this machine", "leave --busy-poll out here"))
+        told.append(
+            Trouble("busy-poll takes the only processor of this machine", "leave --busy-poll out on this machine")
+        )
     if busy_poll and realtime and throttled(root):
         what = "the kernel stops a busy-polling SCHED_FIFO process for a part of every second"
         told.append(Trouble(what, "`sysctl kernel.sched_rt_runtime_us=-1`, or leave --rt-priority out"))
@@ -111,9 +114,9 @@ def troubles(found: Processor | None, *, busy_poll: bool, realtime: bool, root: 
 
 
 def throttled(root: Path = ROOT, release: str | None = None) -> bool:
-    """Whether a real-time process that never sleeps is stopped for a part of every second (sched(7)).
+    """True if a real-time process that never sleeps is throttled for a part of every second (sched(7)).
 
-    From 6.12 on Linux gives that part only to ordinary processes that wait for the same processor.
+    Since Linux 6.12 that share is only given to ordinary tasks waiting for the same processor.
     """
     runtime = text(root / "proc/sys/kernel/sched_rt_runtime_us")
     version = re.match(r"(\d+)\.(\d+)", release or platform.release())
@@ -121,12 +124,12 @@ def throttled(root: Path = ROOT, release: str | None = None) -> bool:
 
 
 def move(interrupt: Interrupt, cpu: int) -> str:
-    """The command that has an interrupt delivered elsewhere than to processor `cpu`."""
+    """The shell command that moves an interrupt away from processor `cpu`."""
     return f"`echo {0 if cpu else 1} > /proc/irq/{interrupt.number}/smp_affinity_list`"
 
 
 def interrupts(root: Path = ROOT) -> list[Interrupt]:
-    """The devices' interrupts and the processors that they are delivered to."""
+    """The device interrupts and the processors that they are delivered to."""
     found = []
     for line in (text(root / "proc/interrupts") or "").splitlines():
         number, colon, rest = line.strip().partition(":")
@@ -143,7 +146,7 @@ def interrupts_of(interface: str, root: Path = ROOT) -> list[Interrupt]:
     if not link.exists():
         return []
     device = link.resolve()
-    # a virtio device's are those of the PCI device that it sits in; the others of that one are named differently
+    # a virtio device's interrupts belong to its PCI parent, whose other interrupts have different names
     numbers = {int(path.name) for path in device.glob("msi_irqs/*") if path.name.isdigit()}
     return [
         interrupt
@@ -153,17 +156,17 @@ def interrupts_of(interface: str, root: Path = ROOT) -> list[Interrupt]:
 
 
 def interfaces(root: Path = ROOT) -> list[str]:
-    """The network interfaces that are devices: neither loopback nor made by software."""
+    """Network interfaces backed by a device: neither loopback nor virtual."""
     return sorted(path.parent.name for path in (root / "sys/class/net").glob("*/device"))
 
 
 def clock_source(root: Path = ROOT) -> str | None:
-    """What the kernel's clocks are read from; None where it does not tell."""
+    """The kernel's current clock source; None if it is not reported."""
     return text(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
 
 
 def cpu_list(listed: str | None) -> tuple[int, ...]:
-    """The numbers of a list such as ``0-2,5`` (cpuset(7)); empty for none."""
+    """Parse a list such as ``0-2,5`` (cpuset(7)); empty for None."""
     numbers: list[int] = []
     for part in (listed or "").split(","):
         first, _, last = part.partition("-")
@@ -173,7 +176,7 @@ def cpu_list(listed: str | None) -> tuple[int, ...]:
 
 
 def text(path: Path) -> str | None:
-    """The content of a file of /sys or /proc without white space around it; None where it cannot be read."""
+    """The stripped content of a file of /sys or /proc; None if it cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, ValueError):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-import sys
 from struct import Struct
 from typing import NamedTuple
 
@@ -43,7 +42,7 @@ _OP_ENABLE_KTLS = 1 << 3
 _RECEIVES_TLS13 = ssl.OPENSSL_VERSION_INFO >= (3, 2)
 _VERSION = ssl.TLSVersion.TLSv1_3 if _RECEIVES_TLS13 else ssl.TLSVersion.TLSv1_2
 
-_TYPE_SIZE = socket.CMSG_SPACE(1) if hasattr(socket, "CMSG_SPACE") else 0
+_TYPE_SIZE = socket.CMSG_SPACE(1)
 # record types, alerts and handshake messages: RFC 8446 5.1, 6 and 4; RFC 5246 7.4.1.1
 _ALERT, _HANDSHAKE = 21, 22
 _WARNING, _CLOSE_NOTIFY = 1, 0
@@ -92,8 +91,6 @@ def unable() -> Refusal | None:
         OSError: there is no loopback connection to be had.
 
     """
-    if sys.platform != "linux":
-        return Refusal("the kernel decrypts TLS on Linux only", "use --tls stamped")
     if ssl.OPENSSL_VERSION_INFO < (3,):
         return Refusal(f"{ssl.OPENSSL_VERSION} cannot hand TLS to the kernel", "use a Python with OpenSSL 3.0 or later")
     with (

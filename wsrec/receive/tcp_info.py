@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
-import sys
 from typing import NamedTuple
 
 # asm-generic/ioctls.h: FIONREAD, by tcp(7) SIOCINQ
@@ -45,8 +44,6 @@ class TcpSample(NamedTuple):
 
 def sample(sock: socket.socket) -> TcpSample | None:
     """Look at a connected TCP socket; None where the system does not tell."""
-    if sys.platform != "linux":
-        return None
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
         waiting = struct.unpack("=i", fcntl.ioctl(sock.fileno(), _SIOCINQ, bytes(4)))[0]

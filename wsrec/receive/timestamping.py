@@ -7,7 +7,6 @@ TCP read belongs to the last segment that the read touched.
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Iterable
 from struct import Struct
 
@@ -24,7 +23,7 @@ FLAGS = RX_HARDWARE | RX_SOFTWARE | SOFTWARE | RAW_HARDWARE
 
 # three struct timespec: software, (deprecated) hardware transformed to system time, raw hardware
 _SCM = Struct("@llllll")
-ANCILLARY_SIZE = socket.CMSG_SPACE(_SCM.size) if hasattr(socket, "CMSG_SPACE") else 0
+ANCILLARY_SIZE = socket.CMSG_SPACE(_SCM.size)
 
 _MAX_NIC_OFFSET_NS = 1_000_000_000
 
@@ -66,8 +65,6 @@ class Stamps:
 
 def enable(sock: socket.socket) -> bool:
     """Ask for hardware and software receive stamps; False where the system has none to give."""
-    if sys.platform != "linux":
-        return False
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, FLAGS)
     except OSError:

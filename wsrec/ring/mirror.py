@@ -14,12 +14,11 @@ import errno
 import fcntl
 import mmap
 import os
-import tempfile
 import weakref
 
 PAGE = mmap.PAGESIZE
 
-_MAP_FIXED = 0x10  # the same on Linux and macOS; the mmap module does not export it
+_MAP_FIXED = 0x10  # asm-generic/mman-common.h; the mmap module does not export it
 _PROT_NONE = 0
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
@@ -35,18 +34,12 @@ _munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 def create_shared(name: str, size: int) -> int:
     """Create shared memory of `size` bytes and return its descriptor; the name is for /proc only.
 
-    A memfd, sealed against resizing, so no other process can make our pages vanish (SIGBUS); where the system has no
-    memfd (macOS), an unlinked temporary file.
+    A memfd, sealed against resizing, so no other process can make our pages vanish (SIGBUS).
 
     Raises:
         OSError: no descriptor or no memory is left.
 
     """
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryFile(prefix=f"{name}-") as file:
-            fd = os.dup(file.fileno())
-        os.ftruncate(fd, size)
-        return fd
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)

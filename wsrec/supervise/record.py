@@ -158,8 +158,6 @@ def check_cpus(cpus: Sequence[int]) -> None:
         ConfigError: it may not; the text lists those that it may.
 
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return
     allowed = os.sched_getaffinity(0)
     for cpu in cpus:
         if cpu not in allowed:

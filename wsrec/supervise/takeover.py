@@ -94,8 +94,6 @@ def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
     try:
         if holder is None:
             unable = "the lock names no process"
-        elif not hasattr(os, "pidfd_open"):
-            unable = "this system has no pidfd_open"
         else:
             # the descriptor is of one process, whoever gets its id afterwards
             process = os.pidfd_open(holder)

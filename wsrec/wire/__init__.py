@@ -1,1 +1,1 @@
-"""The WebSocket conversation (RFC 6455) without I/O or clocks."""
+"""The WebSocket protocol (RFC 6455) without I/O or clocks. Imports only `wsrec.net`."""

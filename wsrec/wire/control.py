@@ -1,6 +1,6 @@
-"""What is said on an open connection besides messages: pongs, pings and the closing handshake (RFC 6455 5.5 and 7).
+"""Control and sending side of an open connection: pongs, pings, the closing handshake (RFC 6455 sections 5.5 and 7).
 
-The frames that we send are serialised and masked by `websockets`; the frames that arrive never pass through it.
+Frames to send are serialised and masked by `websockets`; received frames never pass through it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wsrec.wire.errors import ProtocolError
 
 
 class Sent(NamedTuple):
-    """A frame to send: its opcode and its payload (before compression) for the record, its bytes for the wire."""
+    """A frame to send: opcode and payload (before compression) for the record, and the bytes for the socket."""
 
     opcode: int
     payload: bytes
@@ -27,14 +27,15 @@ class Sent(NamedTuple):
 class Conversation:
     """The client's side of an open connection.
 
-    What is to be sent once a close was sent or received is None: nothing goes behind a close frame (RFC 6455 5.5.1).
+    The methods that make frames return None once a close frame was sent or received: nothing may follow one
+    (RFC 6455 section 5.5.1).
 
     Args:
         protocol: the `websockets` protocol after its handshake.
 
     Attributes:
-        close_received: the server's close frame, once it came.
-        close_sent: ours, once it was made.
+        close_received: the server's close frame; None before it arrives.
+        close_sent: our close frame; None before it is made.
 
     """
 
@@ -44,7 +45,7 @@ class Conversation:
         self.close_sent: Close | None = None
 
     def on_control(self, opcode: int, payload: bytes) -> Sent | None:
-        """Take a control frame and return the answer that the RFC asks for: a pong, or the echo of a close.
+        """Handle a received control frame; returns the response that the RFC requires: a pong, or the echo of a close.
 
         Raises:
             ProtocolError: a close frame with an invalid code, or a reason that is not UTF-8.
@@ -64,11 +65,11 @@ class Conversation:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything may be sent but a close."""
+        """True until a close frame was sent or received."""
         return self._protocol.state is State.OPEN
 
     def text(self, message: str) -> Sent | None:
-        """A text message; compressed, as a binary one is, where that was agreed."""
+        """A text message, compressed if that was negotiated (as binary messages are)."""
         if not self.is_open:
             return None
         payload = message.encode()
@@ -97,7 +98,7 @@ class Conversation:
         return self._sent(frames.PONG, payload)
 
     def close(self, code: int, reason: str) -> Sent | None:
-        """A close frame; None if one was sent before. Code 1005 stands for a close frame without a code."""
+        """A close frame; None if one was sent before. Code 1005 makes a close frame without a code."""
         if not self.is_open:
             return None
         self.close_sent = Close(code, reason)

@@ -1,7 +1,7 @@
-"""permessage-deflate (RFC 7692): what is offered, what was agreed, and messages inflated.
+"""permessage-deflate (RFC 7692): the offer, the negotiated parameters, and bounded decompression of whole messages.
 
-The hot path never inflates: it records the RSV1 bit. `websockets` negotiates, and compresses what we send; what arrives
-is inflated here, whole messages only, and never to more than the caller allows.
+The hot path never inflates: it records the RSV1 bit. `websockets` negotiates, and compresses what is sent; received
+messages are inflated here, whole ones only, and never beyond the caller's limit.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from websockets.frames import CloseCode
 
 from wsrec.wire.errors import ProtocolError
 
-# what the sender took off the end of the message (section 7.2.2)
+# removed by the sender from the end of each message (section 7.2.2)
 _TAIL = b"\x00\x00\xff\xff"
-# a last block without content: after a message that is whole, the stream ends here and nowhere else
+# an empty final block: appended to a complete message, it is the only place where the stream may end
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 _WINDOW = 1 << 15
-# What is given to zlib and taken from it at once: it keeps a copy of what it did not come to
+# Bytes passed to zlib at a time: it copies all input that it has not consumed
 _PIECE = 1 << 16
 
 
 def offer(*, context_takeover: bool) -> ClientPerMessageDeflateFactory:
-    """What the handshake offers.
+    """The extension to offer in the handshake.
 
     Args:
-        context_takeover: whether the server may compress a message with the ones before it in mind. Without, each
+        context_takeover: whether the server may compress a message with reference to earlier ones. Without, each
             message inflates by itself, and a server that cannot do that has to decline (section 7.1.1.1).
 
     """
@@ -40,7 +40,7 @@ def offer(*, context_takeover: bool) -> ClientPerMessageDeflateFactory:
 
 
 def agreed(protocol: ClientProtocol) -> PerMessageDeflate | None:
-    """The extension that the server took up, None where messages come uncompressed."""
+    """The negotiated extension; None if messages are not compressed."""
     for extension in protocol.extensions:
         if isinstance(extension, PerMessageDeflate):
             return extension
@@ -48,7 +48,7 @@ def agreed(protocol: ClientProtocol) -> PerMessageDeflate | None:
 
 
 def describe(extension: PerMessageDeflate | None) -> str | None:
-    """What was agreed, as a `Sec-WebSocket-Extensions` header says it; None where nothing was."""
+    """The negotiated parameters in the form of a `Sec-WebSocket-Extensions` header; None without compression."""
     if extension is None:
         return None
     words = ["permessage-deflate"]
@@ -60,10 +60,10 @@ def describe(extension: PerMessageDeflate | None) -> str | None:
 
 
 class Inflater:
-    """Inflates the compressed messages of one connection, in their order; or, without context takeover, any of them.
+    """Inflates the compressed messages of one connection: in order, or in any order without context takeover.
 
     Args:
-        context_takeover: whether a message may refer to those before it.
+        context_takeover: whether a message may refer to earlier ones.
 
     """
 
@@ -76,18 +76,19 @@ class Inflater:
         """The message whose whole compressed payload is `data`.
 
         Args:
-            data: the payloads of its frames, joined.
-            limit: bytes that it may inflate to.
+            data: the joined payloads of the message's frames.
+            limit: largest inflated size in bytes.
 
         Raises:
-            ProtocolError: 1007 where it is no whole compressed message, 1009 where it is larger than `limit`.
+                ProtocolError: 1007 if it is not a complete compressed message, 1009 if it inflates to more than
+                    `limit`.
 
         """
         if not self._context_takeover:
             self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
         stream = self._stream
         try:
-            # a byte more than allowed, so that all output was seen when it stops short of that
+            # one byte over the limit: a shorter result shows that the output is complete
             message = _decompressed(stream, data, self._added, limit + 1)
         except zlib.error as error:
             raise ProtocolError(
@@ -97,12 +98,12 @@ class Inflater:
             raise ProtocolError(
                 CloseCode.MESSAGE_TOO_BIG, f"a message of more than {limit} bytes when inflated (raise --max-message)"
             )
-        # behind a last block may be what was added here, and before that the octet that section 7.2.3.4 adds
+        # a final block may be followed by the bytes appended above, and before them by the octet of section 7.2.3.4
         if stream.unused_data.removeprefix(b"\0") not in (b"", self._added, self._added.removeprefix(b"\0")):
             raise ProtocolError(CloseCode.INVALID_DATA, "a compressed message with more behind its last block")
         if self._context_takeover:
             if stream.eof:
-                # a last block in the middle of a connection (section 7.2.3.4); what follows may refer to this message
+                # a final block in mid-connection (section 7.2.3.4); later messages may still refer to this one
                 self._stream = zlib.decompressobj(-zlib.MAX_WBITS, message[-_WINDOW:])
         elif not stream.eof:
             raise ProtocolError(CloseCode.INVALID_DATA, "a compressed message that was cut off")
@@ -110,10 +111,10 @@ class Inflater:
 
 
 def _decompressed(stream: zlib._Decompress, data: bytes | memoryview, added: bytes, limit: int) -> bytes:
-    """What compressed data and what is added to it become, up to `limit` bytes, with little memory besides.
+    """Decompress `data` followed by `added`, up to `limit` bytes, with little extra memory.
 
     Raises:
-        zlib.error: it is not compressed so.
+        zlib.error: invalid compressed data.
 
     """
     if len(data) < _PIECE:
@@ -134,7 +135,7 @@ def _decompressed(stream: zlib._Decompress, data: bytes | memoryview, added: byt
         if rest or piece:
             continue
         if stream.eof:
-            # what is behind the last block
+            # anything behind the final block
             stream.decompress(b"".join(pieces), 1)
             break
         following = next(pieces, None)

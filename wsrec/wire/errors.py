@@ -1,4 +1,4 @@
-"""What can be wrong with the other side's words."""
+"""Errors of the handshake and the protocol."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Collection
 from websockets.frames import CloseCode
 
 MASK = "***"
-"""Stands for a line that repeats a secret."""
-# so much of a secret's beginning gives it away; what is shown of a body may end in its middle
+"""Replaces a line that contains a secret."""
+# this many leading characters identify a secret; an excerpt of a body may end in the middle of one
 _TELLING = 8
 
 
 class ProtocolError(Exception):
-    """The server broke RFC 6455; the connection is to be failed (section 7.1.7) with `code`."""
+    """The server violated RFC 6455; the connection must be failed (section 7.1.7) with `code`."""
 
     def __init__(self, code: CloseCode, message: str) -> None:
         super().__init__(message)
@@ -21,10 +21,10 @@ class ProtocolError(Exception):
 
 
 class HandshakeError(Exception):
-    """The answer to the opening handshake is no valid one (RFC 6455 section 4.1).
+    """An invalid answer to the opening handshake (RFC 6455 section 4.1).
 
     Attributes:
-        hint: what to do about it, where the answer tells.
+        hint: what to do about it, if the answer gives a clue.
 
     """
 
@@ -34,21 +34,22 @@ class HandshakeError(Exception):
 
 
 class NoAnswerError(HandshakeError):
-    """The server closed the connection without a word."""
+    """The server closed the connection without sending anything."""
 
 
-class CompressionRefused(HandshakeError):  # noqa: N818 (an answer, as below)
-    """The server agreed to compress, but not in a way that was offered."""
+class CompressionRefused(HandshakeError):  # noqa: N818 (not a fault of ours, as below)
+    """The server accepted compression with parameters that were not offered."""
 
 
 class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, not a fault of ours)
-    """The server answered the opening handshake with another status than 101.
+    """The server answered the opening handshake with a status other than 101.
 
     Attributes:
         status: HTTP status code.
-        retry_after: seconds to wait by the Retry-After header (RFC 9110 10.2.3), None without one that names a time.
-        body: the answer's body as far as it was read, as text that is printable but for its line breaks.
-        location: the host of the Location header, printable; None where it has none.
+            retry_after: seconds to wait by the Retry-After header (RFC 9110 section 10.2.3); None if absent or
+                unusable.
+            body: the part of the body that was read, as printable text with line breaks.
+            location: host of the Location header, printable; None without the header.
 
     """
 
@@ -62,7 +63,7 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
         self.location = location
 
     def withhold(self, secrets: Collection[str]) -> None:
-        """Leave out of the server's words each line that has one of `secrets`, or its beginning, in it."""
+        """Mask each line of the server's text that contains one of `secrets`, or the beginning of one."""
         heads = [secret[:_TELLING] for secret in secrets]
         if any(head in str(self) for head in heads):
             self.args = (f"HTTP {self.status}",)

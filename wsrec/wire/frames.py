@@ -1,4 +1,4 @@
-"""Frames as they arrive (RFC 6455 section 5.2), read in place from the ring.
+"""Frame headers (RFC 6455 section 5.2), parsed in place in the ring.
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -8,11 +8,11 @@
     |N|V|V|V|       |S|             |   (if payload len==126/127)   |
     +-+-+-+-+-------+-+-------------+ - - - - - - - - - - - - - - - +
 
-`parse_header` reads one header and keeps no state; `MessageRules` holds the header against what came before. Both cost
-the hot path one call a frame, and the second none for the frame that nearly all are: a whole text message.
+`parse_header` parses one header and is stateless; `MessageRules` checks it against the frames before it. Each costs the
+hot path one call per frame, and the second is skipped for nearly all frames: unfragmented text messages.
 
 Payload lengths in a longer form than needed are accepted, as `websockets` and most clients do: refusing them would cut
-a feed off whose bytes are clear.
+off a feed whose data is unambiguous.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ PING = Opcode.PING.value
 PONG = Opcode.PONG.value
 
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
-# A message of `max_message` bytes may come in frames of this size; smaller ones, and empty ones, are not without end
+# Frame limit of a message: one for each 64 bytes of `max_message`, so that tiny or empty fragments cannot go on for
+# ever
 _FRAGMENT = 64
 _FRAGMENTS = 4096
 _KNOWN = frozenset(opcode.value for opcode in Opcode)
@@ -45,11 +46,11 @@ MAX_CONTROL = 125
 
 
 def parse_header(view: memoryview, at: int, available: int) -> tuple[int, int, int] | None:
-    """Read the frame header at `at`, of which `available` bytes have arrived.
+    """Parse the frame header at `at`, of which `available` bytes have arrived.
 
     Returns:
-        The first byte (FIN, RSV, opcode), the payload's length and the header's own, in bytes; None while the header
-        is not complete.
+            The first byte (FIN, RSV, opcode), the payload's length and the header's length in bytes; None if the header
+            is incomplete.
 
     Raises:
         ProtocolError: the frame is masked (section 5.1), or its length has the highest bit set (section 5.2).
@@ -75,20 +76,19 @@ def parse_header(view: memoryview, at: int, available: int) -> tuple[int, int, i
 
 
 class MessageRules:
-    """What a frame may be, given the frames before it (sections 5.4 and 5.5), and how large a message may grow.
+    """The rules that depend on earlier frames (sections 5.4 and 5.5), and the limits on a message's size.
 
     Args:
-        max_message: bytes; a message that would be larger is refused with 1009, and so is one of more frames than
-            `max_frames`.
+        max_message: bytes; a larger message is refused with 1009, and so is one of more than `max_frames` frames.
         compression: whether an extension that uses RSV1 was negotiated (RFC 7692 section 6).
-        validate_text: whether text that is not UTF-8 is refused with 1007 (section 8.1), as soon as it shows. A
-            recorder does not: it keeps what came.
+        validate_text: refuse text that is not UTF-8 with 1007 (section 8.1), as early as possible. The recorder
+            does not: it keeps what was sent.
 
     Attributes:
-        compression: as above; the handshake tells, so it may be set until the first frame comes.
-        open: whether a fragmented message has begun and not ended.
-        max_frames: of one message: one for each 64 bytes of `max_message`, and at least 4,096. What each costs besides
-            its payload is bounded so.
+        compression: as above; may be set until the first frame arrives, once the handshake is complete.
+        open: True while a fragmented message is incomplete.
+        max_frames: frames allowed in a message: one for each 64 bytes of `max_message`, at least 4,096. Bounds the
+            overhead per message.
 
     """
 
@@ -116,10 +116,10 @@ class MessageRules:
         self._decoder = _utf8_decoder()
 
     def check(self, first: int, length: int) -> None:
-        """Hold a header against the rules; may be repeated, for it changes nothing.
+        """Check a header without changing state; may be repeated.
 
         Raises:
-            ProtocolError: with the close code that section 7.4.1 has for it.
+            ProtocolError: with the close code of section 7.4.1.
 
         """
         opcode = first & OPCODE
@@ -149,7 +149,7 @@ class MessageRules:
             )
 
     def advance(self, first: int, length: int) -> None:
-        """Take a frame that passed `check` and is complete (or begins to be handed on in parts)."""
+        """Account for a frame that passed `check` and is complete (or whose parts begin to be handed off)."""
         if first & OPCODE >= CLOSE:
             return
         self._text = self.is_text(first)
@@ -158,15 +158,15 @@ class MessageRules:
         self._count = self._count + 1 if self.open else 0
 
     def is_text(self, first: int) -> bool:
-        """Whether a data frame, or a part of one, belongs to a text message that is not compressed."""
+        """True if a data frame, or a part of one, belongs to an uncompressed text message."""
         opcode = first & OPCODE
         return not first & RSV1 if opcode == TEXT else opcode == CONTINUATION and self._text
 
     def check_text(self, payload: memoryview, *, final: bool) -> None:
-        """Take the next bytes of a text message; `final` where they are its last.
+        """Validate the next bytes of a text message; `final` for its last.
 
         Raises:
-            ProtocolError: what has come is not, and cannot become, valid UTF-8.
+            ProtocolError: the bytes so far are not, and cannot become, valid UTF-8.
 
         """
         try:

@@ -1,12 +1,12 @@
 """The opening handshake (RFC 6455 section 4.1), without I/O: `websockets` writes the request and checks the answer.
 
-The answer's bytes are fed in as they arrive, in the ring. `feed` tells how many of them were the handshake's, so that
-frames which came in the same read stay where they are, with their stamps.
+The answer's bytes are fed in from the ring as they arrive. `feed` returns how many of them belong to the handshake, so
+that frames of the same read stay in place, with their timestamps.
 
-Proxies and load balancers put around the answer what the library does not take: answers that only announce it (RFC 9110
-section 15.2), lines longer or more than its limits, folded or repeated ones. So it is given the answer itself, and of
-its head what it looks at, as it takes it. Where RFC 6455 has a client give up although nothing is in doubt (a
-subprotocol or compression that nobody asked for), a recorder records.
+Proxies and load balancers produce answers that the library rejects: informational responses first (RFC 9110 section
+15.2), header lines beyond its limits in length or number, folded or repeated ones. So it is given the final response,
+reduced to the headers that matter, in a form that it accepts. RFC 6455 also requires a client to fail on some harmless
+deviations (an unrequested subprotocol or compression); a recorder accepts those.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from wsrec.net.retry import retry_after as retry_seconds
 from wsrec.wire import deflate
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, NoAnswerError
 
-# What the head may take of the ring, with those of the answers that only announce it
+# Limit of the head in the ring, informational responses included
 MAX_HEAD = 64 << 10
-# What is read of a refusal's body before it counts as read
+# Largest part of a refusal's body that is read
 MAX_BODY = 64 << 10
 _HOST_SHOWN = 255
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: ([^\r\n]*))?\r?\n")
@@ -39,7 +39,7 @@ _FOLDED = re.compile(rb"\r\n[ \t]+")
 _EMPTY = re.compile(rb"sec-websocket-(?:extensions|protocol)[ \t]*:[ \t]*", re.IGNORECASE)
 _EXTENSIONS = re.compile(rb"sec-websocket-extensions[ \t]*:[ \t]*permessage-deflate[ \t]*(?:;|$)", re.IGNORECASE)
 _SUBPROTOCOL = re.compile(rb"sec-websocket-protocol[ \t]*:", re.IGNORECASE)
-# A record of alerts (RFC 8446 section 5.1): a server's answer to a request that is not encrypted
+# A TLS alert record (RFC 8446 section 5.1): the answer of a TLS server to an unencrypted request
 _TLS_ALERT = b"\x15"
 _REASON_SHOWN = 500
 _PROTOCOL = "sec-websocket-protocol"
@@ -55,16 +55,17 @@ class Handshake:
 
     Args:
         url: `ws://` or `wss://`.
-        headers: request headers beyond the standard ones; they replace those of the same name.
-        compression: what to offer (`wsrec.wire.deflate.offer`); without it the server may not compress.
+            headers: additional request headers; they replace standard ones of the same name.
+            compression: the offer (`wsrec.wire.deflate.offer`); None offers no compression.
 
-    Attributes:
-        protocol: the `websockets` protocol, which goes on to serialise the frames that we send.
-        complete: whether the server has accepted.
-        compression: what it compresses by; None where messages come as they are, and before it has accepted.
-        is_unasked: whether it compresses although that was not offered.
+        Attributes:
+            protocol: the `websockets` protocol, used afterwards to serialise the frames to send.
+            complete: whether the server has accepted.
+            compression: the negotiated extension; None without compression, and before the server has accepted.
+            is_unasked: whether the server compresses although that was not offered.
 
-    Raises:
+        Raises:
+            websockets.exceptions.InvalidURI: not a WebSocket URL.
         websockets.exceptions.InvalidURI: the URL is no WebSocket URL.
 
     """
@@ -99,12 +100,12 @@ class Handshake:
         return b"".join(self.protocol.data_to_send())
 
     def feed(self, data: memoryview) -> int:
-        """Take bytes of the answer and return how many of them belong to the handshake.
+        """Process bytes of the answer; returns how many of them belong to the handshake.
 
         Raises:
             HandshakeRefused: the server answered with a status other than 101.
-            CompressionRefused: it agreed to a compression that was not offered.
-            HandshakeError: what it answered is no valid answer.
+                CompressionRefused: it accepted compression with parameters that were not offered.
+                HandshakeError: its answer is invalid.
 
         """
         if self._in_body:
@@ -126,7 +127,7 @@ class Handshake:
         return len(data)
 
     def _next_head(self, data: memoryview) -> tuple[int, bytes] | None:
-        """The head that ends in `data`, with how many of these bytes are its; None until more has come."""
+        """The head that ends in `data`, preceded by the number of these bytes in it; None if it is incomplete."""
         before = len(self._head)
         self._head += data
         found = _END_OF_HEAD.search(self._head, max(before - 2, 0))
@@ -137,17 +138,17 @@ class Handshake:
             head = bytes(self._head[:end])
             self._head.clear()
             return end - before, head
-        # refused at once, instead of waiting for an end of the head
+        # fail at once instead of waiting for an end of the head
         if self._head.startswith(_TLS_ALERT):
-            raise HandshakeError("the port speaks TLS", "write wss:// in place of ws://")
+            raise HandshakeError("the port speaks TLS", "use wss:// instead of ws://")
         if not b"HTTP/1.1 ".startswith(self._head[:7] + re.sub(rb"^[0-9]", b"1", self._head[7:9])):
             raise HandshakeError(
-                f"the answer is no HTTP: {bytes(self._head[:40])!r}", "check the port: something else answers there"
+                f"the answer is not HTTP: {bytes(self._head[:40])!r}", "check the port: another service answers there"
             )
         return None
 
     def _as_taken(self, head: bytes) -> bytes:
-        """A head as the library takes it: without the lines that nobody looks at, unfolded, none twice."""
+        """The head in a form that the library accepts: irrelevant lines dropped, unfolded, without duplicates."""
         found = _STATUS_LINE.match(head := re.sub(rb"\r?\n", b"\r\n", head))
         if found is None:
             return head
@@ -171,11 +172,11 @@ class Handshake:
         return len(data)
 
     def eof(self) -> None:
-        """Take the end of the stream before the handshake was complete.
+        """Process the end of the stream before the handshake is complete.
 
         Raises:
             HandshakeRefused: a refusal whose body ends with the stream.
-            HandshakeError: the connection was closed before a valid answer.
+                HandshakeError: the connection was closed before a complete answer.
 
         """
         if not self._head:
@@ -185,28 +186,28 @@ class Handshake:
         raise HandshakeError("the server closed the connection in the middle of its answer")
 
     def give_up(self) -> None:
-        """Wait no longer for the end of the answer.
+        """Stop waiting for the end of the answer.
 
         Raises:
-            HandshakeRefused: its head is there, and is a refusal.
+            HandshakeRefused: the head is complete and is a refusal.
 
         """
         if self._in_body and (refused := _refusal(bytes(self._head), bytes(self._body))) is not None:
             raise refused
 
     def _check(self, behind: bytes = b"") -> None:
-        """Raise what the library found, if anything; `behind` is what came behind the head with the head's end."""
+        """Raise the library's error, if any; `behind` holds the bytes after the head from the same read."""
         error = self.protocol.handshake_exc
         if isinstance(error, InvalidStatus):
             response = error.response
             body = bytes(response.body or b"")
-            # a server may repeat a header
+            # a header may be repeated
             retry_after, location = (
                 next(iter(response.headers.get_all(name)), None) for name in ("Retry-After", "Location")
             )
             raise _refused(response.status_code, response.reason_phrase, retry_after, location, body)
         if isinstance(error, NegotiationError) and self.protocol.available_extensions and "extension" in str(error):
-            raise CompressionRefused(f"the server's compression is not what was offered: {error}") from error
+            raise CompressionRefused(f"the server's compression parameters were not offered: {error}") from error
         if error is not None:
             if not self._in_body and (refused := _refusal(bytes(self._head), behind)) is not None:
                 raise refused from error
@@ -216,20 +217,20 @@ class Handshake:
         if self.complete:
             self.compression = deflate.agreed(self.protocol)
             if self.is_unasked:
-                # who does not keep to what was agreed may not read what is compressed
+                # a server that ignores the negotiation may send anything: leave its messages compressed
                 self.protocol.extensions = []
 
 
 def _is_announcement(head: bytes) -> bool:
-    """Whether the answer itself is still to come (100 Continue, 103 Early Hints)."""
+    """True for an informational response, which precedes the final one (100 Continue, 103 Early Hints)."""
     found = _STATUS_LINE.match(head)
     return found is not None and found[1].startswith(b"1") and int(found[1]) != http.HTTPStatus.SWITCHING_PROTOCOLS
 
 
 def _refusal(head: bytes, body: bytes) -> HandshakeRefused | None:
-    """The refusal in a head whose body has no end, or that the library does not take: a control byte in its reason."""
+    """A refusal that the library does not report: its body has no end, or its reason contains control bytes."""
     found = _STATUS_LINE.match(head)
-    # without its end it may be the beginning of a good answer
+    # an incomplete head may be the beginning of a valid answer
     if found is None or not head.partition(b"\r\n\r\n")[1] or int(found[1]) == http.HTTPStatus.SWITCHING_PROTOCOLS:
         return None
     try:
@@ -251,21 +252,21 @@ def _refused(status: int, reason: str, retry_after: str | None, location: str | 
 
 
 def _text(body: bytes) -> str:
-    """A body as text that is printable but for its line breaks; in words where it is none (gzip, UTF-16)."""
+    """A body as printable text with line breaks; a description instead if it is not text (gzip, UTF-16)."""
     text = "\n".join(map(_printable, body.decode("utf-8", "replace").splitlines()))
     if text.count("\N{REPLACEMENT CHARACTER}") * 10 > len(text):
-        return f"a body of {len(body):,} bytes that is no text"
+        return f"a body of {len(body):,} bytes that is not text"
     return text
 
 
 def _printable(text: str) -> str:
-    """What a server sent, as text that does nothing to a terminal; line breaks and tabs become spaces."""
+    """Text from a server made harmless to a terminal; line breaks and tabs become spaces."""
     spaced = re.sub(r"[\t\r\n]", " ", text)
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in spaced)
 
 
 def _host(location: str | None) -> str | None:
-    """Where a redirect would lead: what it says besides may hold secrets."""
+    """The host of a redirect; the rest of the location may hold secrets."""
     if location is None:
         return None
     try:

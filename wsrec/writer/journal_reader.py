@@ -74,7 +74,7 @@ class JournalTail:
 
         """
         before = min(span.start, synced)
-        if before - self._dropped >= _DROP_BYTES and hasattr(os, "posix_fadvise"):
+        if before - self._dropped >= _DROP_BYTES:
             os.posix_fadvise(self._fd, 0, before, os.POSIX_FADV_DONTNEED)
             self._dropped = before
         if span.stop - span.start < _MAP_BYTES:
