@@ -21,7 +21,7 @@ from tests.exchange import Exchange, Handler
 from tests.https import Https
 from tests.proxies import ScriptedProxy
 
-pytest_plugins = ["tests.capture_files", "tests.real_messages", "tests.rings"]
+pytest_plugins = ["tests.capture_files", "tests.real_messages", "tests.rings", "tests.skips"]
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 RECORDING = SHARED_DATA / "binance-usdm-btcusdt-20240808.txt.gz"

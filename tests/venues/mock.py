@@ -86,8 +86,14 @@ class Venue:
         """What it does by itself meanwhile: its own pings, closing notices."""
 
     async def say(self, connection: ServerConnection, frame: Frame) -> None:
+        """Sends a frame, and counts it among `sent` unless the connection was closed by then."""
         self.sent.append(frame)
-        await connection.send(frame)
+        place = len(self.sent) - 1
+        try:
+            await connection.send(frame)
+        except ConnectionClosed:
+            del self.sent[place]
+            raise
 
     async def __call__(self, connection: ServerConnection) -> None:
         for frame in self.greeting():
@@ -96,6 +102,8 @@ class Venue:
         try:
             await self._converse(connection)
         except Refusal as refusal:
+            # nothing is said after it: what comes while the closing handshake is under way would not be sent
+            beside.cancel()
             await connection.close(refusal.code, str(refusal))
         finally:
             beside.cancel()
