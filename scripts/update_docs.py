@@ -11,9 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.feed import catalogue_page  # noqa: E402
-from tests.format.test_format_page import event_table, metadata_table, schema_table  # noqa: E402
+from tests.format.test_format_page import tables as format_tables  # noqa: E402
 from tests.test_shutdown import limits_table  # noqa: E402
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA  # noqa: E402
 
 
 def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
@@ -30,8 +29,7 @@ def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
 
 
 def main() -> None:
-    of_format = (schema_table(MESSAGE_SCHEMA), schema_table(EVENT_SCHEMA), event_table(), metadata_table())
-    write("format.md", *of_format, by_first_cell=True)
+    write("format.md", *format_tables(), by_first_cell=True)
     write("recording.md", limits_table())
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 

@@ -68,6 +68,7 @@ class Capture:
         host: str = "tokyo1",
         events: list[dict[str, Any]] | None = None,
         row_group_size: int = 10_000,
+        gaps: int | None = None,
         **metadata: Any,
     ) -> Path:
         """Write one message file, and the events file beside it where there are events."""
@@ -80,7 +81,8 @@ class Capture:
             "session": session,
             "feed": feed,
             "host": {"name": host},
-            "gaps": None,
+            "counts": {"gaps": gaps or 0},
+            "gaps_checked": gaps is not None,
             "stage1": {},
             "clock": {},
             **metadata,

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from wsrec import parent_death
+from wsrec.counts import Counts
 from wsrec.plan.connections import Subscription
 
 Job = TypeVar("Job", bound=msgspec.Struct)
@@ -52,19 +53,11 @@ class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", om
     again: bool = False
 
 
-class SummaryLine(msgspec.Struct, frozen=True, tag="summary", tag_field="type"):
+class SummaryLine(Counts, frozen=True, kw_only=True, tag="summary", tag_field="type"):
     """The writer's last line: what the session recorded, all feeds of this writer together."""
 
     session: str
-    messages: int
-    payload_bytes: int
-    control: int
-    sent: int
     files: list[dict[str, Any]]
-    gaps: int
-    lost_intervals: int
-    refused: int
-    not_inflated: int
     first_recv_time: int | None
     last_recv_time: int | None
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.capture_files import Capture, message_columns
+from wsrec.counts import COUNTER_INFO
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_KEYS, METADATA_PREFIX
 from wsrec.report.model import Session
 from wsrec.ring import events
@@ -53,10 +54,26 @@ def metadata_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def counter_table() -> str:
+    """The counters as docs/format.md has them."""
+    rows = ["| counter | by | counts |", "| --- | --- | --- |"]
+    rows += [f"| `{each.name}` | {each.of} | {each.meaning} |" for each in COUNTER_INFO]
+    return "\n".join(rows) + "\n"
+
+
+def tables() -> list[str]:
+    """All tables of the page that come from the code."""
+    return [
+        schema_table(MESSAGE_SCHEMA),
+        schema_table(EVENT_SCHEMA),
+        event_table(),
+        metadata_table(),
+        counter_table(),
+    ]
+
+
 class TestPage:
-    @pytest.mark.parametrize(
-        "table", [schema_table(MESSAGE_SCHEMA), schema_table(EVENT_SCHEMA), event_table(), metadata_table()]
-    )
+    @pytest.mark.parametrize("table", tables())
     def test_tables_are_those_of_the_code(self, table: str) -> None:
         assert table in PAGE.read_text(), f"docs/format.md should have this table:\n\n{table}"
 

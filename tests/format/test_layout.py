@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsrec.format.layout import EVENTS, HOUR_NS, MESSAGES, Place, hour, other, period, place, read_place
@@ -41,11 +41,13 @@ class TestPlace:
             "feed=binance/date=2026-11-22/hour=13/20261122T130000Z-a1-000007.parquet"
         )
 
+    @settings(deadline=None)
     @given(st.integers(0, 4 * 10**18), NAMES, NAMES, st.integers(0, 10**9), st.sampled_from([MESSAGES, EVENTS]))
     def test_what_is_written_is_read_back(self, began, feed, session, number, kind):
         path = OUT / kind / place(feed, began, session, number)
         assert read_place(OUT, path) == Place(kind, feed, hour(began), session, number)
 
+    @settings(deadline=None)
     @given(st.integers(0, 4 * 10**18), st.floats(0.001, 1e6))
     def test_a_file_lies_in_the_hour_of_all_its_rows(self, handoff, seconds):
         """Rows of one period have one folder."""

@@ -8,14 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from wsrec.counts import COUNTERS
 from wsrec.format.layout import manifest_path
+from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine, append, read
 
 
 def line(number: int, feed: str = "f", **more: object) -> ManifestLine:
-    values = dict.fromkeys(ManifestLine.__struct_fields__)
-    counts = {"rows": number, "events": 0, "bytes": 9, "lost_intervals": 0}
-    return ManifestLine(**{**values, **counts, "session": "s", "feed": feed, "number": number, **more})
+    values = {name: None for name in ManifestLine.__struct_fields__ if name not in COUNTERS}
+    figures = {"rows": number, "events": 0, "bytes": 9, "gaps_checked": True, "ledger": Ledger()}
+    return ManifestLine(**{**values, **figures, "session": "s", "feed": feed, "number": number, **more})
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.rings import Rings, payloads, plan, writer_job
 from wsrec.format import layout, manifest
+from wsrec.format.ledger import Ledger
 from wsrec.ring.events import EventKind
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import journal_path
@@ -36,8 +37,8 @@ LINE = manifest.ManifestLine(
     last_seq=0,
     first_time=1,
     last_time=1,
-    gaps=None,
-    lost_intervals=0,
+    gaps_checked=False,
+    ledger=Ledger(),
 )
 
 

@@ -376,7 +376,9 @@ class TestOddInput:
         assert recording.rows == {"recv": {"text": 1000}}
         assert steps(recording)["NIC->HANDOFF"].sum == (columns["handoff_time"] - columns["nic_time"]).sum()
 
-    @pytest.mark.parametrize("about", [{"host": 7, "session": None}, {"clock": [1], "stage1": [2]}, {"gaps": {"a": 1}}])
+    @pytest.mark.parametrize(
+        "about", [{"host": 7, "session": None}, {"clock": [1], "stage1": [2]}, {"gaps_checked": {"a": 1}}]
+    )
     def test_metadata_of_another_shape(self, capture: Capture, about: dict[str, Any]) -> None:
         path = capture.write(message_columns(10))
         table = pq.read_table(path)

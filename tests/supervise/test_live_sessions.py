@@ -13,6 +13,7 @@ from tests.rings import plan, writer_job
 from tests.supervise.conftest import numbered
 from tests.supervise.test_known_failures import messages
 from wsrec.format import layout, manifest
+from wsrec.format.ledger import Ledger
 from wsrec.format.lock import OutputLock, is_held
 from wsrec.supervise.record import check_writable
 from wsrec.verify.verify import verify
@@ -131,6 +132,6 @@ LINE = manifest.ManifestLine(
     last_seq=None,
     first_time=None,
     last_time=None,
-    gaps=None,
-    lost_intervals=0,
+    gaps_checked=False,
+    ledger=Ledger(),
 )

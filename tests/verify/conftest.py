@@ -192,7 +192,7 @@ def write_capture(
     writer = pipeline.feeds[feed.name]
     receiver = {"reads": len(messages), "frames": len(messages), "bytes": head, "discarded_bytes": 0, "stalls": 0}
     rings = RingCounts(len(slots), {0: head}, {**receiver, "finished": True})
-    counted = {"messages": writer.messages, "payload_bytes": writer.payload_bytes}
+    counted = writer.counts.named("rows")
     end = Moment(int(times[-1]) + OFFSET + 1_000_000, int(times[-1]) + 1_000_000)
     writer.end_session(end, **counted, **rings.detail([0]))
     pipeline.finish(1)

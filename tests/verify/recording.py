@@ -20,6 +20,7 @@ from tests.rings import plan, slot, writer_job
 from tests.verify.damage import damage
 from tests.verify.sessions import Session, subscription
 from tests.verify.world import ACK, BOOT, COUNTED, END, FEED, SECOND, parts
+from wsrec.counts import total
 from wsrec.feed.schema import Feed
 from wsrec.format import heartbeat
 from wsrec.format.moment import Moment
@@ -168,19 +169,19 @@ class Recording:
         rings = RingCounts(len(self._session.slots), dict(self._heads), {**receiver, "stalls": 0, "finished": True})
         feeds = list(pipeline.feeds.values())
         for feed in feeds:
-            counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
-            feed.end_session(now, **counted, **rings.detail(feed.conns))
+            feed.end_session(now, **feed.counts.named("rows"), **rings.detail(feed.conns))
         pipeline.finish(number)
         for journal in journals(self._folder):
             delete(journal)
         for path in self._folder.iterdir():
             path.unlink()
         self._folder.rmdir()
-        counts = ("messages", "payload_bytes", "control", "sent", "gaps", "lost_intervals", "refused", "not_inflated")
-        summed = {key: sum(getattr(feed, key) for feed in feeds) for key in counts}
-        self.lacks = any(summed[key] for key in ("gaps", "lost_intervals", "refused"))
+        summed = total(feed.counts for feed in feeds)
+        self.lacks = bool(summed.gaps or summed.lost_intervals or summed.refused)
         times = {"first_recv_time": None, "last_recv_time": None}
-        self.status = int(exit_status([SummaryLine(session=self._session.name, files=[], **summed, **times)], None))
+        self.status = int(
+            exit_status([SummaryLine(session=self._session.name, files=[], **summed.named(), **times)], None)
+        )
 
     def _damage_journal(self) -> None:
         left = [path for journal in journals(self._folder) for path in files_of(journal)]

@@ -124,13 +124,13 @@ def write(out: Path, about: Feed, happened: list[Happened]) -> Written:
         pipeline.take(Batch(slots[part], pa.array(payloads[part], pa.large_binary()), first), 1)
     writer, frames = pipeline.feeds["mine"], sum(not isinstance(what, Event) for _, _, what in rows)
     receiver = {"reads": frames, "frames": frames, "bytes": sum(heads.values()), "discarded_bytes": 0, "stalls": 0}
-    counted = {"messages": writer.messages, "payload_bytes": writer.payload_bytes}
+    counted = writer.counts.named("rows")
     end = int(slots[-1]["handoff"]) + MS
     rings = RingCounts(len(slots), heads, {**receiver, "finished": True})
     writer.end_session(Moment(end + OFFSET, end), **counted, **rings.detail([0, 1]))
     pipeline.finish(1)
     folder.rmdir()
-    return Written(writer.gaps + writer.refused + writer.lost_intervals, out)
+    return Written(writer.counts.gaps + writer.counts.refused + writer.counts.lost_intervals, out)
 
 
 FIRST = [*begins(0, 10, A=11, B=12), *numbers(0, "A", 0, 100, 5000), *numbers(0, "B", 0, 100, 5000)]

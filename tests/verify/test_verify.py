@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.verify.conftest import FEED, Numbered, forge, lines_of, message_paths, write_lines
+from wsrec.counts import COUNTERS
 from wsrec.format import layout
 from wsrec.verify.model import Kind, State, VerifyStatus
 from wsrec.verify.verify import verify
@@ -174,7 +175,7 @@ class TestChanged:
         assert "cut off" not in said
 
     @pytest.mark.parametrize(
-        "key", ["rows", "events", "bytes", "first_seq", "last_seq", "first_time", "last_time", "gaps", "lost_intervals"]
+        "key", ["rows", "events", "bytes", "first_seq", "last_seq", "first_time", "last_time", *COUNTERS]
     )
     def test_every_figure_of_a_line(self, out, key):
         lines = lines_of(out)
@@ -338,7 +339,9 @@ class TestForged:
         forge(out, message_paths(out)[1], change)
         assert "columns are not those of the format: seq" in findings(out, Kind.CONTRADICTION)
 
-    @pytest.mark.parametrize("key", ["rows", "first_seq", "session", "feed", "gaps", "stages", "stage1", "feed_config"])
+    @pytest.mark.parametrize(
+        "key", ["rows", "first_seq", "session", "feed", "counts", "stages", "stage1", "feed_config"]
+    )
     def test_the_metadata(self, out, key):
         def change(table: pa.Table) -> pa.Table:
             return table.replace_schema_metadata({**table.schema.metadata, f"wsrec.{key}".encode(): b'{"a":1}'})

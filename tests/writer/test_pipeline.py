@@ -187,7 +187,7 @@ class TestFiles:
         tables = [pq.ParquetFile(work.out / line.path).read() for line in (usdm, other)]
         assert [table["text"].to_pylist() for table in tables] == [["0", "2", "4"], ["1", "3"]]
         assert [table["seq"].to_pylist() for table in tables] == [[0, 1, 2], [0, 1]]
-        assert [line.gaps for line in (usdm, other)] == [0, None]
+        assert [line.gaps_checked for line in (usdm, other)] == [True, False]
         assert [c["conn"] for c in work.about(other)["connections"]] == [1]
 
     def test_a_fragmented_message_is_one_row_in_the_file_of_its_end(self, session):
@@ -212,7 +212,7 @@ class TestMetadata:
         about = work.about(work.finish()[0])
         assert set(about) == set(METADATA_KEYS)
         assert (about["wsrec_version"], about["session"], about["feed"]) == (__version__, "s", "usdm")
-        assert (about["rows"], about["first_seq"], about["last_seq"], about["gaps"]) == (1, 0, 0, 0)
+        assert (about["rows"], about["first_seq"], about["last_seq"], about["counts"]["gaps"]) == (1, 0, 0, 0)
         assert about["feed_config"] == USDM
 
     def test_no_secret_of_the_url(self, session):
@@ -321,7 +321,7 @@ class TestGaps:
         how = {"what": "missing", "scope": "symbol", "rule": "previous", "missing": None}
         assert gap["detail"] == {**how, "expected": 2, "found": 3, "seq": 2}
         assert gap["time"] == messages_of(work.out)["recv_time"][2].value
-        assert (line.gaps, work.about(line)["gaps"], int(work.rings.status.writer["gaps"])) == (1, 1, 1)
+        assert (line.gaps, work.about(line)["counts"]["gaps"], int(work.rings.status.writer["gaps"])) == (1, 1, 1)
 
     def test_complete_streams_have_none_over_batches_files_and_symbols(self, session):
         work = session()
@@ -368,7 +368,7 @@ class TestAcks:
         work.finish()
         (ack,) = events_of(work.out, "ack")
         assert (ack["conn"], ack["detail"]) == (0, {"topics": ["btcusdt@trade"]})
-        assert work.pipeline.feeds["usdm"].refused == 0
+        assert work.pipeline.feeds["usdm"].counts.refused == 0
 
     def test_refused_in_the_exchanges_words(self, work):
         work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode())
@@ -378,7 +378,7 @@ class TestAcks:
         work.finish()
         (refused,) = events_of(work.out, "refused")
         assert refused["detail"] == {"topics": ["btcusdt@trade"], "message": "2: Invalid request"}
-        assert work.pipeline.feeds["usdm"].refused == 1
+        assert work.pipeline.feeds["usdm"].counts.refused == 1
 
     def test_what_is_refused_counts_by_topics(self, session):
         asked = '{"method":"SUBSCRIBE","params":["a@trade","b@trade","c@trade"],"id":7}'
@@ -390,7 +390,7 @@ class TestAcks:
         work.take()
         work.finish()
         assert sum(len(event["detail"]["topics"]) for event in events_of(work.out, "refused")) == 3
-        assert work.pipeline.feeds["usdm"].refused == 3
+        assert work.pipeline.feeds["usdm"].counts.refused == 3
 
     def test_unanswered(self, work):
         work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode())
@@ -513,4 +513,4 @@ class TestClock:
         (lost,) = events_of(work.out, "lost_interval")
         stages = {"monotonic_from": BOOT + 1, "monotonic_to": BOOT + 9}
         assert lost["detail"] == {"reason": "lost", "from": START + 1, "to": START + 9, "duration_ns": 8, **stages}
-        assert (line.lost_intervals, work.pipeline.feeds["usdm"].lost_intervals) == (1, 1)
+        assert (line.lost_intervals, work.pipeline.feeds["usdm"].counts.lost_intervals) == (1, 1)

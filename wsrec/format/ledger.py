@@ -33,20 +33,20 @@ class Frames(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    frames: int
-    bytes: int
-    carried_in: int
-    carried_in_bytes: int
-    joined: int
-    discarded: int
-    discarded_bytes: int
-    carried_out: int
-    carried_out_bytes: int
-    inflated: int
-    deflated_bytes: int
-    inflated_bytes: int
-    rows: dict[str, int]
-    row_bytes: int
+    frames: int = 0
+    bytes: int = 0
+    carried_in: int = 0
+    carried_in_bytes: int = 0
+    joined: int = 0
+    discarded: int = 0
+    discarded_bytes: int = 0
+    carried_out: int = 0
+    carried_out_bytes: int = 0
+    inflated: int = 0
+    deflated_bytes: int = 0
+    inflated_bytes: int = 0
+    rows: dict[str, int] = {}
+    row_bytes: int = 0
 
     @property
     def imbalance(self) -> int:
@@ -103,12 +103,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    first_slot: int
-    stop_slot: int
-    received: int
-    sent: int
-    events: int
-    missing: int
-    recv: Frames
-    own: Frames
-    rings: tuple[RingBytes, ...]
+    first_slot: int = 0
+    stop_slot: int = 0
+    received: int = 0
+    sent: int = 0
+    events: int = 0
+    missing: int = 0
+    recv: Frames = Frames()
+    own: Frames = Frames()
+    rings: tuple[RingBytes, ...] = ()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import msgspec
 
+from wsrec.counts import Counts
 from wsrec.format.folders import read_file, sync_folder
 from wsrec.format.layout import manifest_path
 from wsrec.format.ledger import Ledger
 
 
-class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One finished pair of files.
+class ManifestLine(Counts, frozen=True, kw_only=True):
+    """One finished pair of files, and what was counted of it (`wsrec.counts`).
 
     Attributes:
         path: the message file, relative to the output folder; null where no message arrived.
@@ -24,14 +25,8 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         sha256, events_sha256: of the files' bytes.
         first_seq, last_seq: of the message file's rows.
         first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
-        gaps: sequence gaps found; null where the feed declares no rule.
-        lost_intervals: intervals in which nothing could be received.
-        ledger: what came out of the rings and what became of it; null in lines of an older wsrec.
-        messages, control, sent: of the message file's rows: messages and control frames received, and frames sent.
-        payload_bytes: of those messages.
-        not_inflated: compressed messages that could not be inflated.
-        refused: subscriptions refused, not answered or late: their topics, or 1 of an answer that names none.
-            These counts are absent in lines of an older wsrec.
+        gaps_checked: whether the feed declares a rule or a checksum by which gaps show.
+        ledger: what came out of the rings and what became of it.
 
     """
 
@@ -49,15 +44,8 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     last_seq: int | None
     first_time: int | None
     last_time: int | None
-    gaps: int | None
-    lost_intervals: int
-    ledger: Ledger | None = None
-    messages: int | None = None
-    control: int | None = None
-    sent: int | None = None
-    payload_bytes: int | None = None
-    refused: int | None = None
-    not_inflated: int | None = None
+    gaps_checked: bool
+    ledger: Ledger
 
 
 def append(out: Path, line: ManifestLine) -> None:

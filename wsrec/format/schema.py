@@ -102,10 +102,9 @@ METADATA_KEYS = {
     "rows": "rows in this file",
     "first_seq": "`seq` of the first row",
     "last_seq": "`seq` of the last row",
-    "gaps": "sequence gaps found in this file; null where the feed declares no rule",
+    "counts": "what was counted of this file and the one beside it: [the counters](#counters)",
+    "gaps_checked": "whether the feed declares a rule or a checksum by which gaps show",
     "next_slot": "the writer's own: the slot ring's count of the first slot that is in no file of the session yet",
     "ledger": "what this file took out of the rings and what became of it: [the ledger](#the-ledger)",
 }
-# Absent in files of an older wsrec
-METADATA_ADDED = frozenset({"next_slot"})
 METADATA_PREFIX = "wsrec."

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from wsrec.counts import Counts
 from wsrec.format.capture import (
     CaptureError,
     UnreadableError,
@@ -192,7 +193,7 @@ def _describe(path: Path) -> _File:
             size=path.stat().st_size,
             # Raw: in ns as it is stored. A file rewritten in a coarser unit is read too early, which does no harm
             first_time=min((time.min_raw for time in statistics), default=0) if known else 0,
-            about={key: about.get(key) for key in ("gaps", "stage1", "clock")},
+            about={key: about.get(key) for key in ("counts", "gaps_checked", "stage1", "clock")},
         )
 
 
@@ -294,7 +295,8 @@ class _Recording:
             (behind, step.key): Histogram() for behind in (False, True) for step in (*STEPS, TOTAL, TOTAL_WITHOUT_NIC)
         }
         self.delays: dict[str | None, _Delays] = {}
-        self.gaps: int | None = None
+        self.counts = Counts()
+        self.gaps_checked = False
         self.compared: Counter[str | None] = Counter()
         self.skipped: dict[str | None, Counter[str]] = {}
         self.clocks: list[str] = []
@@ -312,9 +314,10 @@ class _Recording:
         self.file_bytes += file.size
         self.sessions.setdefault(file.session, _Session()).files += 1
         self.seconds.settle(file.first_time)
-        gaps, stage1, clock = file.about["gaps"], file.about["stage1"], file.about["clock"]
-        if isinstance(gaps, int | list):
-            self.gaps = (self.gaps or 0) + (gaps if isinstance(gaps, int) else len(gaps))
+        stage1, clock = file.about["stage1"], file.about["clock"]
+        if file.about["counts"] is not None:
+            self.counts += msgspec.convert(file.about["counts"], Counts)
+        self.gaps_checked |= file.about["gaps_checked"] is True
         for word, rows in stage1.items() if isinstance(stage1, dict) else ():
             if word.startswith("none: "):
                 self.reasons[word.removeprefix("none: ")] += _count(rows)
@@ -451,7 +454,8 @@ class _Recording:
             else None,
             payload_bytes=self.payload_bytes,
             file_bytes=self.file_bytes,
-            gaps=self.gaps,
+            gaps=self.counts.gaps if self.gaps_checked else None,
+            counts=self.counts,
             unchecked=[
                 Unchecked(channel=channel, compared=self.compared[channel], skipped=dict(skipped))
                 for channel, skipped in self.skipped.items()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from wsrec.counts import Counts
 from wsrec.ring.events import EventKind
 from wsrec.units import printable_json
 
@@ -217,6 +218,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         payload_bytes: of all rows.
         file_bytes: of the message files on disk.
         gaps: sequence gaps by the files' metadata; null where no file's feed declares a rule.
+        counts: what the writer counted, by the files' metadata (`wsrec.counts`).
         unchecked: the channels whose rule could be applied to less than it should, by the files' events.
         events: events by kind, from the events files; topics: how many subscriptions those name that were refused, not
             answered or late, and how many messages did not inflate.
@@ -244,6 +246,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes: int
     file_bytes: int
     gaps: int | None
+    counts: Counts
     unchecked: list[Unchecked]
     events: dict[str, int]
     topics: dict[str, int]

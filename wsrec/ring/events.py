@@ -6,6 +6,7 @@ keeps its place among the frames and survives the receiver.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -18,7 +19,7 @@ class EventKind(StrEnum):
     SESSION_START = "session_start"
     """targets, connections"""
     SESSION_END = "session_end"
-    """messages, payload_bytes: received since the session began; slots, ring_bytes, receiver: see the ledger"""
+    """the counters that rows show, since the session began; slots, ring_bytes, receiver: see the ledger"""
     CONNECT = "connect"
     """url, proxy, address, port, resolve_ns, dns_age_s, connect_ns, tls_ns, handshake_ns, attempt, compression"""
     CONNECT_FAILED = "connect_failed"
@@ -122,7 +123,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 _DECODE = msgspec.json.Decoder(Event).decode
 
 
-def refused_count(detail: dict[str, Any]) -> int:
+def refused_count(detail: Mapping[str, Any]) -> int:
     """How many subscriptions a `refused`, `unanswered` or `late` event is about: its topics; 1 where it names none."""
     topics = detail.get("topics")
     return max(len(topics), 1) if isinstance(topics, list | tuple) else 1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wsrec.counts import COUNTERS
 from wsrec.histogram import BUCKETS
 from wsrec.ring.mirror import PAGE, create_shared, map_words
 from wsrec.stages import STEPS
@@ -34,25 +35,21 @@ RECEIVER_FIELDS = (
 )
 WRITER_FIELDS = (
     "heartbeat",
-    "messages",
-    "payload_bytes",
+    *COUNTERS,
     "journalled_bytes",
     "journal_lag_ns",
     "files",
-    "gaps",
-    "lost_intervals",
-    "refused",
-    "not_inflated",
-    "answered",
     "disk_trouble",
 )
 
+# words in a cache line, of which each side has its own
+_LINE = 8
 _DTYPE = np.dtype(
     [
         ("receiver", [(name, "<u8") for name in RECEIVER_FIELDS], ()),
-        ("pad", "<u8", (16 - len(RECEIVER_FIELDS),)),
+        ("pad", "<u8", (-len(RECEIVER_FIELDS) % _LINE,)),
         ("writer", [(name, "<u8") for name in WRITER_FIELDS], ()),
-        ("pad2", "<u8", (16 - len(WRITER_FIELDS),)),
+        ("pad2", "<u8", (-len(WRITER_FIELDS) % _LINE,)),
         ("steps", "<i8", (len(STEPS) + 1, BUCKETS)),
     ]
 )

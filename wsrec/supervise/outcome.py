@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-import msgspec
-
+from wsrec.counts import Counts
 from wsrec.ipc import FailedLine, SummaryLine
 from wsrec.units import duration, size, utc
 
@@ -28,8 +27,8 @@ class ExitStatus(IntEnum):
     """another recorder holds the output folder (EX_TEMPFAIL)"""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The summary of one recording; as JSON it is what `wsrec record --json` prints.
+class Outcome(Counts, frozen=True, kw_only=True):
+    """The summary of one recording with its counters (`wsrec.counts`); as JSON it is what `wsrec record --json` prints.
 
     Attributes:
         status: exit status.
@@ -40,12 +39,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         targets: what was recorded.
         sessions: the session's id, one a receiver.
         elapsed_ns: how long it ran.
-        messages, payload_bytes: received and written.
-        control: control frames received; with the messages, the received rows.
-        sent: frames that we sent, recorded as rows of their own.
-        gaps, lost_intervals: what the files say is missing; refused: subscriptions refused, unanswered or late.
         given_up: frames that were received, and not journalled when a second signal gave them up.
-        not_inflated: compressed messages that could not be read; they are recorded as they came.
         reconnects, stalls: how often a connection was made anew, and how often a full ring paused one.
         restarts: how often a receiver or a writer died or hung and was started again.
         first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
@@ -62,15 +56,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     sessions: tuple[str, ...]
     elapsed_ns: int
-    messages: int
-    payload_bytes: int
-    control: int
-    sent: int
-    gaps: int
-    lost_intervals: int
-    refused: int
     given_up: int
-    not_inflated: int
     reconnects: int
     stalls: int
     restarts: int

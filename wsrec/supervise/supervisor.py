@@ -25,6 +25,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wsrec import shutdown
+from wsrec.counts import Counts, counts_of, total
 from wsrec.feed.schema import Feed
 from wsrec.format import claim, heartbeat
 from wsrec.format.heartbeat import Heartbeat
@@ -35,7 +36,7 @@ from wsrec.plan.connections import ConnectionPlan, divided, standbys
 from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SlotRing
-from wsrec.ring.status import WRITER_FIELDS, StatusPage
+from wsrec.ring.status import StatusPage
 from wsrec.supervise import memory
 from wsrec.supervise.child_process import Child
 from wsrec.supervise.outcome import Outcome, exit_status
@@ -543,18 +544,11 @@ class Supervisor:
         except OSError:
             lines = []
         page = pair.status
-        writer = {name: 0 if page is None else int(page.writer[name]) for name in WRITER_FIELDS}
+        counts = Counts() if page is None else counts_of(page.writer)
         return SummaryLine(
             session=pair.session,
-            messages=writer["messages"],
-            payload_bytes=writer["payload_bytes"],
-            control=0,
-            sent=0,
+            **counts.named(),
             files=[msgspec.to_builtins(line) for line in lines],
-            gaps=writer["gaps"],
-            lost_intervals=writer["lost_intervals"],
-            refused=writer["refused"],
-            not_inflated=writer["not_inflated"],
             first_recv_time=min((line.first_time for line in lines if line.first_time is not None), default=None),
             last_recv_time=max((line.last_time for line in lines if line.last_time is not None), default=None),
         )
@@ -574,15 +568,8 @@ class Supervisor:
             targets=self._targets,
             sessions=tuple(pair.session for pair in self.pairs),
             elapsed_ns=int((time.monotonic() - self.began) * 1e9),
-            messages=sum(s.messages for s in summaries),
-            payload_bytes=sum(s.payload_bytes for s in summaries),
-            control=sum(s.control for s in summaries),
-            sent=sum(s.sent for s in summaries),
-            gaps=sum(s.gaps for s in summaries),
-            lost_intervals=sum(s.lost_intervals for s in summaries),
-            refused=sum(s.refused for s in summaries),
+            **total(summaries).named(),
             given_up=given_up,
-            not_inflated=sum(s.not_inflated for s in summaries),
             reconnects=sum(int(page.receiver["reconnects"]) for page in pages),
             stalls=sum(int(page.receiver["stalls"]) for page in pages),
             restarts=sum(pair.restarts for pair in self.pairs),

@@ -15,12 +15,9 @@ from wsrec.format.capture import CaptureError, UnreadableError, damage, metadata
 from wsrec.format.columns import first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.manifest import ManifestLine
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_ADDED, METADATA_KEYS, SCHEMA_VERSION
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_KEYS, SCHEMA_VERSION
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
-
-# of a manifest line: absent in those of an older wsrec
-_ADDED = frozenset({"messages", "control", "sent", "payload_bytes"})
 
 Tell = Callable[[Kind, Path | str, str], None]
 
@@ -109,7 +106,7 @@ def _about(file: pq.ParquetFile, schema: pa.Schema, path: Path, pair: Pair, tell
         column = next(iter([*differing, *(name for name in found.names if name not in schema.names)]), "their order")
         tell(Kind.CONTRADICTION, path, f"its columns are not those of the format: {column}")
         return None
-    missing = [key for key in METADATA_KEYS if key not in about and key not in METADATA_ADDED]
+    missing = [key for key in METADATA_KEYS if key not in about]
     if missing:
         tell(Kind.CONTRADICTION, path, f"its metadata lack wsrec.{missing[0]}")
     for key, value in (("feed", pair.feed), ("session", pair.session)):
@@ -136,8 +133,7 @@ def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, 
     for key, value in read.items():
         if key in METADATA_KEYS and about.get(key) != value:
             tell(Kind.CONTRADICTION, path, f"wsrec.{key} does not say what the rows do{_both(about.get(key), value)}")
-        added = line is not None and key in _ADDED and getattr(line, key) is None
-        if line is not None and hasattr(line, key) and getattr(line, key) != value and not added:
+        if line is not None and hasattr(line, key) and getattr(line, key) != value:
             both = _both(getattr(line, key), value)
             tell(Kind.CONTRADICTION, path, f"the manifest's {key} does not say what the file does{both}")
 

@@ -21,7 +21,6 @@ Tell = Callable[[Kind, Path | str, str], None]
 
 _SMALLEST_HEADER = 2
 _DIRECTIONS = {"recv": "recv", "sent": "own"}
-_NOTHING = Frames(**{name: {} if name == "rows" else 0 for name in Frames.__struct_fields__})  # type: ignore[arg-type]
 
 
 class Books:
@@ -42,14 +41,14 @@ class Books:
     """
 
     def __init__(self, tell: Tell, *, whole: bool) -> None:
-        self.sums = _NOTHING
+        self.sums = Frames()
         self.received = self.sent = self.events = self.missing = 0
         self.stop_slot: int | None = 0 if whole else None
         self.closed: dict[str, Any] | None = None
         self.balanced = True
         self._tell_kind = tell
         self._whole = whole
-        self._own = _NOTHING
+        self._own = Frames()
         self._overhead = 0
         self._ring_stops: dict[int, int] = {}
         self._files = 0

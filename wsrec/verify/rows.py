@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.counts import Counts
 from wsrec.format.columns import Bools, times, words
+from wsrec.format.counting import count_rows
 from wsrec.format.layout import hour
 from wsrec.histogram import Histogram, Int64s
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL
@@ -90,6 +92,7 @@ class FileRows:
         first_handoff, last_handoff: their hand-offs (ns on the stage clock).
         opcodes: rows by direction and opcode.
         bytes: their payload by direction.
+        counts: the counters that rows show.
         hours: the hours that they belong to (`wsrec.format.layout.hour`), those of each batch's first and last.
         problems: what rows are not as they must be, with how many of them.
 
@@ -107,7 +110,7 @@ class FileRows:
         self.bytes: Counter[str | None] = Counter()
         self.hours: set[int] = set()
         self.problems: Counter[str] = Counter()
-        self.messages = self.control = self.payload_bytes = 0
+        self.counts = Counts()
         self.steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
         self._conns = conns
         self._anchors = anchors
@@ -122,10 +125,10 @@ class FileRows:
             self.first_seq, self.first_time = int(seq[0]), int(recv_time[0])
         self.last_seq, self.last_time = int(seq[-1]), int(recv_time[-1])
         self.rows += len(seq)
-        self.messages += int(np.count_nonzero(carried))
-        self.control += int(np.count_nonzero(received) - np.count_nonzero(carried))
         lengths = pc.binary_length(payload).to_numpy(zero_copy_only=False)
-        self.payload_bytes += int(lengths.sum(where=carried))
+        codes, names = words(batch, "direction")
+        sent = np.array([name == "sent" for name in names])[codes]
+        self.counts += count_rows(received, carried, sent, lengths)
         self._count_opcodes(batch, lengths)
         self._check_words(batch)
         self._check_payload(batch)

@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from wsrec.counts import Counts
 from wsrec.decode.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
 from wsrec.feed.schema import Feed
 from wsrec.format.columns import Bools, batches, first_line, times, words
+from wsrec.format.counting import count_event
 from wsrec.format.coverage import Contiguity
 from wsrec.format.folders import cannot_read, session_began
 from wsrec.format.layout import KINDS, hour
@@ -31,7 +33,7 @@ from wsrec.monitor.checksum import BookChecker
 from wsrec.monitor.comparison import Compared, Link
 from wsrec.monitor.exchange_time import TimeChecker
 from wsrec.monitor.sequence import Break, Rows, SequenceChecker, SequenceGap
-from wsrec.ring.events import EventKind, refused_count
+from wsrec.ring.events import EventKind
 from wsrec.units import named
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
@@ -167,7 +169,7 @@ class _SessionReading:
         self._ledger: dict[str, dict[str, int]] = {}
         self.books = Books(self._tell, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
-        self._file_gaps = self._file_lost = self._file_refused = self._file_not_inflated = 0
+        self._file_counts = Counts()
         self._complete = True
 
     def read(self, pairs: list[Pair]) -> Session:
@@ -225,14 +227,14 @@ class _SessionReading:
             self._learn_depths(events)
         expects_rows = messages is not None or (line is not None and line.path is not None)
         expects_events = events is not None or (line is not None and line.events_path is not None)
-        ledger = (line.ledger if line is not None else None) or read_ledger(about) or read_ledger(beside)
+        ledger = line.ledger if line is not None else read_ledger(about) or read_ledger(beside)
         if ledger is not None and self.books.stop_slot not in (None, ledger.first_slot):
             self._interrupt(f"what was recorded before number {pair.number} is not there")
         why = "cannot be read" if "events" in refused else "is damaged or gone"
         unread_events = f"the events file of number {pair.number} {why}"
         if expects_events and beside is None:
             self._interrupt(unread_events)
-        self._file_gaps = self._file_lost = self._file_refused = self._file_not_inflated = 0
+        self._file_counts = Counts()
         self._event_hours: set[int] = set()
         unvouched = f"nothing vouches for the files of number {pair.number}: the manifest does not list them"
         vouched = line is not None or not self._inventory.listed
@@ -268,16 +270,11 @@ class _SessionReading:
             if not pair.hours <= hours:
                 self._tell(Kind.CONTRADICTION, messages or events or pair.where, "is in the folder of another hour")
         if line is not None and (beside is not None or not expects_events):
-            if line.lost_intervals != self._file_lost:
-                what = f"the manifest says {line.lost_intervals} lost intervals, its events are {self._file_lost}"
-                self._tell(Kind.CONTRADICTION, pair.where, what)
-            if line.refused is not None and line.refused != self._file_refused:
-                what = f"the manifest says {line.refused} subscriptions were refused, its events {self._file_refused}"
-                self._tell(Kind.CONTRADICTION, pair.where, what)
-            if line.not_inflated is not None and line.not_inflated != self._file_not_inflated:
-                what = f"the manifest says {line.not_inflated} messages do not inflate"
-                self._tell(Kind.CONTRADICTION, pair.where, f"{what}, its events {self._file_not_inflated}")
-            self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_lost)
+            for counter, found in self._file_counts.named("events").items():
+                if (said := getattr(line, counter)) != found:
+                    what = f"the manifest counts {said:,} {counter}, its events {found:,}"
+                    self._tell(Kind.CONTRADICTION, pair.where, what)
+            self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_counts.lost_intervals)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
 
@@ -322,7 +319,7 @@ class _SessionReading:
                 self._tell(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
             elif (path is None) != (digest is None):
                 self._tell(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
-        if line.path is None and any((line.messages, line.control, line.sent, line.payload_bytes)):
+        if line.path is None and any(line.named("rows").values()):
             self._tell(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
 
     def _open(self, about: dict[str, Any] | None) -> None:
@@ -628,22 +625,15 @@ class _SessionReading:
         moment = event.order if event.order != _AFTERWARDS else self._utc.back(event.time)
         detail = self._on_stage_clock(event.detail) if event.kind in _INTERVALS else event.detail
         self._streams.event(moment, event.kind, event.conn, detail)
+        self._file_counts += count_event(event.kind, event.detail)
         name = self._name if event.conn is None else f"{self._name}, connection {event.conn}"
         if event.kind == EventKind.LOST_INTERVAL:
-            self._file_lost += 1
             self._tell(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
         elif event.kind == EventKind.LATE:
-            self._file_refused += refused_count(event.detail)
             topics = named(topics_of(event.detail))
             self._tell(Kind.INCOMPLETE, name, f"it took over too early for {topics}: {event.detail.get('message')}")
         elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
-            self._file_refused += refused_count(event.detail)
             self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
-        elif event.kind == EventKind.NOT_INFLATED:
-            count = event.detail.get("count")
-            self._file_not_inflated += count if isinstance(count, int) else 0
-        elif event.kind == EventKind.GAP:
-            self._file_gaps += 1
         elif event.kind == EventKind.EXCHANGE_TIME_OFF:
             count, unit = event.detail.get("count"), event.detail.get("unit")
             fits = f"; the first would fit as {unit}" if unit else ""
@@ -684,23 +674,21 @@ class _SessionReading:
             "first_time": rows.first_time,
             "last_time": rows.last_time,
             "bytes": _bytes(path),
-            "messages": rows.messages,
-            "control": rows.control,
-            "sent": sum(count for (way, _), count in rows.opcodes.items() if way == "sent"),
-            "payload_bytes": rows.payload_bytes,
+            **rows.counts.named("rows"),
+            "gaps_checked": self._checks_gaps,
             "stage1": rows.stage1(about.get("stage1")),
             "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
         }
         if known:
-            read["gaps"] = self._file_gaps if self._checks_gaps else None
+            read["counts"] = (rows.counts + self._file_counts).named()
         check_figures(path, about, pair.line, self._tell, **read)
         for what, count in rows.problems.items():
             self._tell(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
         self._rows += rows.rows
         said = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
         self._sum("rows", read=rows.rows, **{key: value for key, value in said.items() if isinstance(value, int)})
-        self._sum("messages", read=rows.messages)
-        self._sum("payload_bytes", read=rows.payload_bytes)
+        for counter, count in rows.counts.named("rows").items():
+            self._sum(counter, read=count)
 
     def _sum(self, what: str, **sources: int) -> None:
         counts = self._ledger.setdefault(what, {})
@@ -806,7 +794,7 @@ class _SessionReading:
         if streams.ended is not None and self._inventory.whole:
             self.books.end(name, streams.ended, restarted=streams.receiver_died)
         if streams.ended is not None and whole and not streams.recovered:
-            for what in ("messages", "payload_bytes"):
+            for what in Counts().named("rows"):
                 counted = streams.ended.get(what)
                 if isinstance(counted, int):
                     self._sum(what, session_end=counted, read=0)

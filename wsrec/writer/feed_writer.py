@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec import __version__, ipc
+from wsrec.counts import Counts, total
 from wsrec.decode.arrays import codes, known, where_set
 from wsrec.decode.fields import FieldColumns, FieldReader
 from wsrec.decode.message import Ids, integer_in
@@ -22,6 +23,7 @@ from wsrec.decode.topics import TopicReader
 from wsrec.feed.placeholders import WHEN_SENT, names, sent_pattern
 from wsrec.feed.schema import Action, Feed, Snapshot
 from wsrec.format import layout
+from wsrec.format.counting import count_event, count_rows
 from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
@@ -42,7 +44,7 @@ from wsrec.monitor.snapshot_join import JoinChecker
 from wsrec.plan.connections import ConnectionPlan, Subscription
 from wsrec.plan.requests import Ask as Asked
 from wsrec.plan.requests import ask, messages
-from wsrec.ring.events import EventKind, refused_count
+from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.units import named
@@ -61,8 +63,6 @@ from wsrec.writer.warnings import EventWarnings
 
 _COLUMNS = MESSAGE_SCHEMA.names
 _RSV1 = int(Flag.RSV1)
-# what the manifest counts of each file
-_COUNTED = ("messages", "control", "sent", "payload_bytes", "refused", "not_inflated")
 _SENT = int(Flag.SENT)
 _REST = int(Flag.REST)
 
@@ -87,11 +87,8 @@ class FeedWriter:
         begun: whether the session's start has been recorded.
         conns: the feed's connections.
         ledger: what came out of the rings and what became of it, for the file that is being written.
-        messages, control, sent: messages and control frames received, and frames sent, since the session began.
-        payload_bytes: of the messages received.
-        gaps, lost_intervals, refused, not_inflated: what was found since the session began.
+        counts: what was counted since the session began.
         not_inflated_cure: what would have the messages inflate that did not.
-        answered: topics that were confirmed, refused, or waited for in vain.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -112,16 +109,8 @@ class FeedWriter:
         self.conns = [plan.conn for plan in job.connections if plan.feed == feed.name]
         self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1)
         self.begun = False
-        self.messages = 0
-        self.control = 0
-        self.sent = 0
-        self.payload_bytes = 0
-        self.gaps = 0
-        self.lost_intervals = 0
-        self.refused = 0
-        self.not_inflated = 0
+        self.counts = Counts()
         self.not_inflated_cure = cure("")
-        self.answered = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
         self.files: list[ManifestLine] = []
@@ -197,11 +186,9 @@ class FeedWriter:
         self._file_since: Moment | None = None
         self._file_times: tuple[int, int] | None = None
         self._file_first_seq = self._next_seq
-        self._file_gaps = 0
-        self._file_lost = 0
         self._file_until = Moment(0, 0)
         self._compared = Comparison()
-        self._file_before = self._counts()
+        self._counts_before = self.counts
         self._stage1: dict[str, int] = {}
         self._steps = Histograms(len(_ALL_STEPS), self._live_steps)
 
@@ -223,15 +210,8 @@ class FeedWriter:
         last = max(lines, key=lambda line: line.number, default=None)
         before = None if last is None else last.ledger
         self.ledger = FeedLedger(self.conns, alone=len(self._job.feeds) == 1, before=before, passed=passed)
+        self.counts = total(lines)
         for line in lines:
-            self.messages += line.messages or 0
-            self.control += line.control or 0
-            self.sent += line.sent or 0
-            self.payload_bytes += line.payload_bytes or 0
-            self.gaps += line.gaps or 0
-            self.lost_intervals += line.lost_intervals
-            self.refused += line.refused or 0
-            self.not_inflated += line.not_inflated or 0
             if line.last_seq is not None:
                 self._next_seq = max(self._next_seq, line.last_seq + 1)
         with_rows = [line for line in lines if line.messages or line.control]
@@ -363,32 +343,21 @@ class FeedWriter:
             self._file_since = moment
         if self._warnings is not None:
             self._warnings.event(kind, conn, detail)
+        self.counts += count_event(kind, detail)
         if kind is EventKind.SESSION_START:
             self.begun = True
         elif kind is EventKind.SESSION_END:
             for ended in self.conns:
                 self._end_numbers(ended, moment)
-        elif kind is EventKind.LOST_INTERVAL:
-            self.lost_intervals += 1
-            self._file_lost += 1
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
-            self.refused += refused_count(detail)
-            self.answered += len(detail["topics"])
             if conn is not None:
                 self._confirmations.failed(conn, detail["topics"])
-        elif kind is EventKind.LATE:
-            self.refused += refused_count(detail)
         elif kind is EventKind.NOT_INFLATED:
-            self.not_inflated += detail["count"]
             self.not_inflated_cure = cure(detail["message"])
         elif kind is EventKind.ACK:
-            self.answered += len(detail["topics"])
             if conn is not None:
                 self._confirmations.confirmed(conn, detail["topics"], moment.stage or 0)
                 self._begun(conn, detail["topics"], moment)
-        elif kind is EventKind.GAP:
-            self.gaps += 1
-            self._file_gaps += 1
         elif kind is EventKind.CONNECT and conn is not None:
             self._confirmations.connected(conn, moment.stage or 0)
         elif kind is EventKind.REPLACED and conn is not None:
@@ -692,7 +661,6 @@ class FeedWriter:
         name = layout.place(self.name, self._file_since.utc, self._job.session, number)
         out = Path(self._job.out)
         rows = self._messages.rows if self._messages else 0
-        gaps = self._file_gaps if self._sequences.checks or self._books.checks else None
         for odd in self._times.take():
             self.event(
                 Moment(odd.time, self._file_until.stage),
@@ -704,9 +672,11 @@ class FeedWriter:
                 seq=odd.row,
             )
         ledger = self.ledger.finish(unfinished)
-        metadata = self._metadata(shared, rows, gaps, next_slot, ledger)
-        size, digest, events_digest = 0, None, None
         self._tell_of_skipped()
+        counts = self.counts - self._counts_before
+        gaps_checked = self._sequences.checks or self._books.checks
+        metadata = self._metadata(shared, rows, counts, gaps_checked, next_slot, ledger)
+        size, digest, events_digest = 0, None, None
         if self._event_rows:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
             # what the rows of a batch showed was found after the events of the same batch
@@ -717,7 +687,6 @@ class FeedWriter:
         if self._messages is not None:
             size, digest = self._messages.finish(out / layout.MESSAGES / name, metadata)
         first_time, last_time = self._file_times or (None, None)
-        counts = {key: value - self._file_before[key] for key, value in self._counts().items()}
         line = ManifestLine(
             path=str(Path(layout.MESSAGES) / name) if rows else None,
             events_path=str(Path(layout.EVENTS) / name) if events_digest else None,
@@ -733,18 +702,13 @@ class FeedWriter:
             last_seq=self._next_seq - 1 if rows else None,
             first_time=first_time,
             last_time=last_time,
-            gaps=gaps,
-            lost_intervals=self._file_lost,
+            gaps_checked=gaps_checked,
             ledger=ledger,
-            **counts,
+            **counts.named(),
         )
         self.files.append(line)
         self._begin()
         return line
-
-    def _counts(self) -> dict[str, int]:
-        """What the manifest counts of each file, since the session began."""
-        return {key: getattr(self, key) for key in _COUNTED}
 
     def _partial(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{self.name}-{number:06d}.parquet.partial"
@@ -758,11 +722,8 @@ class FeedWriter:
             self._file_since = Moment(int(when.handoff[0]), int(when.stage[0]))
         self._file_times = (self._file_times[0] if self._file_times else int(times[0]), int(times[-1]))
         carried = received & (slots["opcode"] < frames.CLOSE)
-        arrived, messages = int(np.count_nonzero(received)), int(np.count_nonzero(carried))
-        self.messages += messages
-        self.control += arrived - messages
-        self.sent += int(np.count_nonzero(slots["flags"] & _SENT))
-        self.payload_bytes += int(lengths.sum(where=carried))
+        self.counts += count_rows(received, carried, slots["flags"] & _SENT != 0, lengths)
+        arrived = int(np.count_nonzero(received))
         if not arrived:
             return
         first, last = int(received.argmax()), len(received) - 1 - int(received[::-1].argmax())
@@ -892,7 +853,13 @@ class FeedWriter:
         return next(found, None)
 
     def _metadata(
-        self, shared: dict[str, Any], rows: int, gaps: int | None, next_slot: int | None, ledger: Ledger
+        self,
+        shared: dict[str, Any],
+        rows: int,
+        counts: Counts,
+        gaps_checked: bool,
+        next_slot: int | None,
+        ledger: Ledger,
     ) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
         values = {
@@ -912,7 +879,8 @@ class FeedWriter:
             "rows": rows,
             "first_seq": self._file_first_seq if rows else None,
             "last_seq": self._next_seq - 1 if rows else None,
-            "gaps": gaps,
+            "counts": counts,
+            "gaps_checked": gaps_checked,
             "next_slot": next_slot,
             "ledger": ledger,
         }

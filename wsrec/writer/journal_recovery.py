@@ -233,7 +233,7 @@ class Leftovers:
         counts = (about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line)))
         known = next((count for count in counts if isinstance(count, int)), None)
         # where none of the files can be read, the manifest knows it; and a session's slots are counted from 0
-        return max((line.ledger.stop_slot for line in done if line.ledger), default=0) if known is None else known
+        return max((line.ledger.stop_slot for line in done), default=0) if known is None else known
 
     def clear_way(self, disk: Disk = GIVES_UP) -> None:
         """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""

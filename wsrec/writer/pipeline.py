@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec import ipc
+from wsrec.counts import total
 from wsrec.decode.arrays import large_binary, where_set
 from wsrec.format import manifest
 from wsrec.format.moment import Moment
@@ -325,8 +326,8 @@ class Pipeline:
             return
         self._folded.flush()
         for feed in self._writing():
-            if feed.not_inflated:
-                said = f"{feed.not_inflated:,} of {feed.messages:,} messages could not be read"
+            if feed.counts.not_inflated:
+                said = f"{feed.counts.not_inflated:,} of {feed.counts.messages:,} messages could not be read"
                 ipc.warn(f"{feed.name}: {said}: they are recorded as they came, compressed", feed.not_inflated_cure)
 
     def tell_uninflated(self) -> None:
@@ -499,19 +500,19 @@ class Pipeline:
     def _publish(self) -> None:
         if self._status is None:
             return
-        writer, feeds = self._status.writer, self.feeds.values()
-        for key in ("messages", "payload_bytes", "gaps", "lost_intervals", "refused", "not_inflated", "answered"):
+        writer = self._status.writer
+        for name, count in total(feed.counts for feed in self.feeds.values()).named().items():
             # a writer that takes the session up again begins with what has landed: less than was shown before
-            writer[key] = max(int(writer[key]), sum(getattr(feed, key) for feed in feeds))
+            writer[name] = max(int(writer[name]), count)
 
 
 def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine]) -> Passed | None:
     """Slots behind a feed's files that are done with, as they are in another feed's: it had nothing in them."""
-    counted = [(line.feed, line.ledger) for line in done if line.ledger is not None]
+    counted = [(line.feed, line.ledger) for line in done]
     feed, last = max(counted, key=lambda each: each[1].stop_slot, default=(None, None))
     if last is None:
         return None
-    near = [line.ledger for line in own if line.ledger is not None]
+    near = [line.ledger for line in own]
     found = passed(near, [ledger for name, ledger in counted if name == feed])
     slots = last.stop_slot - max((ledger.stop_slot for ledger in near), default=0)
     # where lines are missing in the manifest, what is behind them is not known

@@ -31,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec import ipc, shutdown
+from wsrec.counts import total
 from wsrec.format import claim, heartbeat
 from wsrec.format.layout import period, session_folder
 from wsrec.format.moment import Moment
@@ -297,8 +298,7 @@ class ParquetThread(threading.Thread):
         self._pipeline.tell_uninflated()
         for feed in self._pipeline.feeds.values():
             rings = item.rings.detail(feed.conns)
-            counted = {"messages": feed.messages, "payload_bytes": feed.payload_bytes}
-            feed.end_session(now, **counted, **rings)
+            feed.end_session(now, **feed.counts.named("rows"), **rings)
         self._pipeline.end_warnings()
 
     def _finish(self, item: _Finish) -> None:
@@ -567,11 +567,11 @@ class Writer:
             ipc.warn(
                 f"{self._folder} cannot be deleted: {error}", "nothing in it is missed; the next start tries again"
             )
-        lost_intervals = sum(feed.lost_intervals for feed in feeds)
-        if self._orphaned and lost_intervals:
+        counts = total(feed.counts for feed in feeds)
+        if self._orphaned and counts.lost_intervals:
             note = Orphan(
                 session=self._job.session,
-                lost_intervals=lost_intervals,
+                lost_intervals=counts.lost_intervals,
                 lost_from=self._parquet.lost_from,
                 lost_to=self._parquet.lost_to,
             )
@@ -580,15 +580,8 @@ class Writer:
         lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
         return ipc.SummaryLine(
             session=self._job.session,
-            messages=sum(feed.messages for feed in feeds),
-            payload_bytes=sum(feed.payload_bytes for feed in feeds),
-            control=sum(feed.control for feed in feeds),
-            sent=sum(feed.sent for feed in feeds),
+            **counts.named(),
             files=[msgspec.to_builtins(line) for feed in feeds for line in feed.files],
-            gaps=sum(feed.gaps for feed in feeds),
-            lost_intervals=lost_intervals,
-            refused=sum(feed.refused for feed in feeds),
-            not_inflated=sum(feed.not_inflated for feed in feeds),
             first_recv_time=min(firsts, default=None),
             last_recv_time=max(lasts, default=None),
         )
