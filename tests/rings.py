@@ -28,19 +28,23 @@ class Rings:
     """Rings of some connections, with both their ends."""
 
     def __init__(self, conns: int = 1, capacity: int = PAGE, slots: int = PAGE // 64) -> None:
-        self.fds = [SlotRing.create("test-slots", slots), ByteRing.create("test-notes", PAGE)]
+        self.fds = [SlotRing.create("test-slots", slots), ByteRing.create("test-control_ring", PAGE)]
         self.fds += [StatusPage.create("test-status")]
         self.fds += [ByteRing.create("test-ring", capacity) for _ in range(conns)]
-        self.slots, self.notes, self.status = SlotRing(self.fds[0]), ByteRing(self.fds[1]), StatusPage(self.fds[2])
+        self.slots, self.control_ring, self.status = (
+            SlotRing(self.fds[0]),
+            ByteRing(self.fds[1]),
+            StatusPage(self.fds[2]),
+        )
         self.rings = {conn: ByteRing(fd) for conn, fd in enumerate(self.fds[3:])}
-        self.producer = Producer(self.slots, self.notes)
+        self.producer = Producer(self.slots, self.control_ring)
 
     def close(self) -> None:
         for fd in self.fds:
             os.close(fd)
 
     def drain(self) -> Drain:
-        return Drain(self.slots, self.rings, self.notes)
+        return Drain(self.slots, self.rings, self.control_ring)
 
     def room(self, conn: int) -> int:
         ring = self.rings[conn]
@@ -98,7 +102,7 @@ def writer_job(out: Any, connections: tuple[ConnectionPlan, ...], feeds: dict[st
             "out": str(out),
             "slots": -1,
             "rings": (),
-            "notes": -1,
+            "control_ring": -1,
             "status": -1,
             "connections": connections,
             "feeds": tuple(FeedJob(name=name, config=config) for name, config in feeds.items()),

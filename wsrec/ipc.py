@@ -35,7 +35,7 @@ class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="type", omit_def
 
     level: Literal["info", "warning", "error"]
     message: str
-    cure: str | None = None
+    hint: str | None = None
     conn: int | None = None
 
 
@@ -43,13 +43,13 @@ class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", om
     """The child cannot go on; it ends after this line with exit status 1.
 
     Attributes:
-        message, cure: why, and what to do about it.
+        message, hint: why, and what to do about it.
         again: whether a new process may be able to.
 
     """
 
     message: str
-    cure: str | None = None
+    hint: str | None = None
     again: bool = False
 
 
@@ -330,11 +330,11 @@ def info(message: str, *, conn: int | None = None) -> None:
     say(LogLine(level="info", message=message, conn=conn))
 
 
-def warn(message: str, cure: str | None = None, *, conn: int | None = None) -> None:
-    """Say that something is not as it should be, and what would cure it."""
-    say(LogLine(level="warning", message=message, cure=cure, conn=conn))
+def warn(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
+    """Say that something is not as it should be, and what would fix it."""
+    say(LogLine(level="warning", message=message, hint=hint, conn=conn))
 
 
-def error(message: str, cure: str | None = None, *, conn: int | None = None) -> None:
-    """Say that something failed, and what would cure it."""
-    say(LogLine(level="error", message=message, cure=cure, conn=conn))
+def error(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
+    """Say that something failed, and what would fix it."""
+    say(LogLine(level="error", message=message, hint=hint, conn=conn))

@@ -39,7 +39,7 @@ class FoldedWarnings:
     """Passes warnings on, folded by their kind. Not for several threads at a time.
 
     Args:
-        warn: takes a line: the message, what would cure it, and the connection (`wsrec.ipc.warn`).
+        warn: takes a line: the message, what would fix it, and the connection (`wsrec.ipc.warn`).
         at_once: warnings of a kind that are passed on as they come.
         interval: seconds that a count covers.
         clock: seconds, monotonic.
@@ -76,7 +76,7 @@ class FoldedWarnings:
             feed: the feed's name; the line begins with it.
             what: the kind in the plural, as a count of it says: `sequence gaps`.
             message: what happened.
-            hint: what would cure it.
+            hint: what would fix it.
             conn: the connection.
             of: what shares a count, where that is not the feed: a host.
 

@@ -22,7 +22,7 @@ class TestDoctor:
         result = wsrec.run("doctor", "--json")
         assert (result.returncode, result.stderr) == (0, "")
         findings = json.loads(result.stdout)
-        assert {tuple(finding) for finding in findings} == {("subject", "state", "found", "meaning", "cure")}
+        assert {tuple(finding) for finding in findings} == {("subject", "state", "found", "meaning", "hint")}
         assert {finding["state"] for finding in findings} <= {state.value for state in State}
 
     def test_a_processor(self, wsrec):

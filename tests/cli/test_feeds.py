@@ -13,7 +13,7 @@ from wsrec.cli.feeds import feeds
 from wsrec.cli.main import main
 from wsrec.config.run_config import run_schema
 from wsrec.feed import listing
-from wsrec.feed.feed_template import skeleton
+from wsrec.feed.feed_template import feed_template
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import feed_schema
 
@@ -191,7 +191,7 @@ class TestPlan:
         (tmp_path / "list").write_text("\n".join(f"S{n}USDT" for n in range(2000)))
         words = ("plan", "binance", "--symbols", f"@{tmp_path}/list", "--channels", "trades,book,bbo")
         found = json.loads(run(*words, "--json").stdout)
-        assert [found[key] for key in ("subscriptions", "messages", "messages_in_a_second", "covered_after")] == [
+        assert [found[key] for key in ("subscriptions", "messages", "messages_in_a_second", "subscribed_after")] == [
             6000,
             60,
             12,
@@ -221,7 +221,7 @@ class TestNew:
 
     def test_what_is_commented_out_loads_too(self, tmp_path):
         path = tmp_path / "mine.yaml"
-        path.write_text(re.sub(r"^( *)# (?=\s*(\w+:|  ))", r"\1", skeleton("x"), flags=re.MULTILINE))
+        path.write_text(re.sub(r"^( *)# (?=\s*(\w+:|  ))", r"\1", feed_template("x"), flags=re.MULTILINE))
         feed = load_feed(path)
         assert feed.symbols.listing.where == {"status": ("trading",)}
         assert feed.ack.id == "id"

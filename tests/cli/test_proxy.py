@@ -176,7 +176,7 @@ class TestDoctor:
         monkeypatch.setenv("ALL_PROXY", "https://u:S3CR3T@corp")
         (found,) = [one for one in json.loads(run("doctor", "--json").output) if one["subject"] == "proxy"]
         assert found["state"] == "hint"
-        assert found["cure"].startswith("ALL_PROXY: found https://")
+        assert found["hint"].startswith("ALL_PROXY: found https://")
         assert "S3CR3T" not in json.dumps(found)
 
 

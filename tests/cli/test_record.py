@@ -34,7 +34,7 @@ def ok(result, status=0):
 
 
 def refused(result, status, *words):
-    """One line that names the trouble and its cure; nothing on standard output."""
+    """One line that names the trouble and its hint; nothing on standard output."""
     ok(result, status)
     assert result.stdout == ""
     for word in words:

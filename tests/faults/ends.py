@@ -87,7 +87,7 @@ FAULTS = {"look-up": look_up, "connect": connect, "tls": tls, "handshake": hands
 
 
 def healthy(sock: socket.socket) -> None:
-    """Answers the close."""
+    """PongResponder the close."""
     answer(sock, text("hello"))
     sock.settimeout(600)
     while data := sock.recv(65536):

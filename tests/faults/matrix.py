@@ -29,7 +29,7 @@ from wsrec.ring.events import EventKind
 SLACK_NS = 20_000_000
 DEADLINE = 40.0
 _NOTICED = frozenset(
-    {EventKind.CONNECT, EventKind.DISCONNECT, EventKind.CONNECT_FAILED, EventKind.SILENT, EventKind.REPLACED}
+    {EventKind.CONNECT, EventKind.DISCONNECT, EventKind.CONNECT_FAILED, EventKind.STALE, EventKind.REPLACED}
 )
 
 FEED = """
@@ -50,7 +50,7 @@ limits:
   connects: 100
   connects_interval: 10
 {limits}
-keep_alive: {{ask_after: {patience}, answer_within: {patience}}}
+keep_alive: {{ping_interval: {patience}, ping_timeout: {patience}}}
 closing_notice: [{{path: e, match: serverShutdown}}]
 channels:
   n:
@@ -86,7 +86,7 @@ FAULTS = {
     "tls-alert": Fault(FaultyExchange.alert),
     "close-1001": Fault(FaultyExchange.close),
     "reset-429": Fault(FaultyExchange.refuse_next),
-    "mute": Fault(FaultyExchange.mute, quiet=1.0),
+    "mute": Fault(FaultyExchange.mute, idle_timeout=1.0),
     # with a lifetime: two generations
     "lifetime": Fault(FaultyExchange.nothing, lifetime=4.0, successors=2),
     "notice": Fault(FaultyExchange.announce),
@@ -135,7 +135,7 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
         feed = folder / "faulty.yaml"
         limits = "" if fault.lifetime is None else f"  lifetime: {fault.lifetime}"
         quiet = "" if fault.quiet is None else f"    quiet: {fault.quiet}"
-        feed.write_text(FEED.format(url=exchange.url, limits=limits, quiet=quiet, patience=0.5))
+        feed.write_text(FEED.format(url=exchange.url, limits=limits, idle_timeout=quiet, patience=0.5))
         command = [
             sys.executable,
             "-P",
@@ -209,7 +209,7 @@ def look(
     silences = [
         (e["detail"]["since"], min((start for start, _ in replaced if start > e["time"]), default=e["time"]))
         for e in events
-        if e["kind"] == EventKind.SILENT
+        if e["kind"] == EventKind.STALE
     ]
     # a connection that is open has not subscribed yet: what comes until the confirmation is missing too
     acked = [e["time"] for e in events if e["kind"] == EventKind.ACK]

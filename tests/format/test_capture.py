@@ -74,7 +74,7 @@ class TestOpenMessages:
         assert about == {"schema_version": SCHEMA_VERSION, "feed": "binance", "gaps": None, "host": {"name": "tokyo1"}}
 
     @pytest.mark.parametrize("keep", [0, 3, 200, -1])
-    def test_a_damaged_file_is_named_with_the_cure(self, tmp_path: Path, keep: int) -> None:
+    def test_a_damaged_file_is_named_with_the_hint(self, tmp_path: Path, keep: int) -> None:
         path = write(tmp_path / "a.parquet")
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(CaptureError, match=r"a\.parquet: not readable as Parquet .* set the file aside"):

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.format.coverage import Contiguity
+from wsrec.format.coverage import SequenceCoverage
 
 batches = st.lists(st.lists(st.integers(0, 40), max_size=20), max_size=8)
 
@@ -16,7 +16,7 @@ batches = st.lists(st.lists(st.integers(0, 40), max_size=20), max_size=8)
 class TestContiguity:
     @given(batches)
     def test_same_as_a_set(self, numbers: list[list[int]]) -> None:
-        seen = Contiguity()
+        seen = SequenceCoverage()
         for batch in numbers:
             seen.add(np.array(batch, np.uint64))
         counts = Counter(number for batch in numbers for number in batch)
@@ -28,12 +28,12 @@ class TestContiguity:
         assert [n for low, high in seen.holes(100) for n in range(low, high + 1)] == absent
 
     def test_a_complete_session_is_one_interval_in_any_order_of_files(self) -> None:
-        seen = Contiguity()
+        seen = SequenceCoverage()
         for start in (200, 0, 300, 100):
             seen.add(np.arange(start, start + 100, dtype=np.uint64))
         assert (seen.first, seen.last, seen.missing, seen.duplicates, len(seen._starts)) == (0, 399, 0, 0, 1)
 
     def test_the_largest_number(self) -> None:
-        seen = Contiguity()
+        seen = SequenceCoverage()
         seen.add(np.array([0, 2**64 - 1], np.uint64))
         assert seen.holes(1) == [(1, 2**64 - 2)]

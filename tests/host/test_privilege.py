@@ -1,4 +1,4 @@
-"""wsrec.host.privilege: what the system refuses is named with its cure, and never an exception."""
+"""wsrec.host.privilege: what the system refuses is named with its hint, and never an exception."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ class TestPin:
         refusal = privilege.pin(cpu)
         assert refusal.what == f"running on processor {cpu} only"
         assert refusal.reason
-        assert str(min(before)) in refusal.cure
+        assert str(min(before)) in refusal.hint
         assert os.sched_getaffinity(0) == before
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give its privileges up")
 class TestWithoutPrivileges:
-    def test_realtime_is_refused_with_the_cure(self):
+    def test_realtime_is_refused_with_the_hint(self):
         code = "[privilege.realtime(99), privilege.in_force()['policy']]"
-        (what, reason, cure), policy = in_another_process(code, NOBODY)
+        (what, reason, hint), policy = in_another_process(code, NOBODY)
         assert what == "SCHED_FIFO priority 99"
         assert reason == "Operation not permitted"
-        assert "CAP_SYS_NICE" in cure
-        assert "LimitRTPRIO" in cure
+        assert "CAP_SYS_NICE" in hint
+        assert "LimitRTPRIO" in hint
         assert policy == "other"
 
-    def test_busy_poll_is_given_or_refused_with_the_cure(self):
+    def test_busy_poll_is_given_or_refused_with_the_hint(self):
         """Kernels differ: socket(7) has CAP_NET_ADMIN for it, newer ones give it to everybody."""
         before = f"import socket; {NOBODY}; sock = socket.socket()"
         refusal = in_another_process("privilege.busy_poll(sock)", before)
         if refusal is not None:
-            what, reason, cure = refusal
+            what, reason, hint = refusal
             assert (what, reason) == ("SO_BUSY_POLL", "Operation not permitted")
-            assert "CAP_NET_ADMIN" in cure
-            assert "net.core.busy_read" in cure
+            assert "CAP_NET_ADMIN" in hint
+            assert "net.core.busy_read" in hint
 
-    def test_locking_memory_is_refused_with_the_cure(self):
+    def test_locking_memory_is_refused_with_the_hint(self):
         limit = "resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))"
-        what, reason, cure = in_another_process("privilege.lock_memory()", f"{limit}; {NOBODY}")
+        what, reason, hint = in_another_process("privilege.lock_memory()", f"{limit}; {NOBODY}")
         assert what == "locking memory"
         assert reason
-        assert "LimitMEMLOCK" in cure
+        assert "LimitMEMLOCK" in hint
 
 
 def test_a_process_that_dies_first_says_so_to_the_kernel():

@@ -186,7 +186,7 @@ class TestTroubles:
         machine.put("proc/sys/kernel/sched_rt_runtime_us", runtime)
         assert throttled(machine.root, release) is expected
 
-    def test_it_is_told_with_the_cure(self, machine, monkeypatch):
+    def test_it_is_told_with_the_hint(self, machine, monkeypatch):
         monkeypatch.setattr("platform.release", lambda: "5.15.0")
         (told,) = self.told(machine, busy_poll=True, realtime=True)
         assert "sysctl kernel.sched_rt_runtime_us=-1" in told

@@ -24,8 +24,8 @@ FEED = Feed.model_validate(
         "limits": {"streams_per_connection": 9, "messages_per_second": 1, "connects": 1, "connects_interval": 1},
         "fields": {"channel": ["c"], "symbol": ["s"]},
         "channels": {
-            "trade": {"topic": "{symbol}@trade", "quiet": 5, "aliases": ["t"], "on_silence": "resubscribe"},
-            "all": {"topic": "all", "quiet": 5},
+            "trade": {"topic": "{symbol}@trade", "idle_timeout": 5, "aliases": ["t"], "on_stale": "resubscribe"},
+            "all": {"topic": "all", "idle_timeout": 5},
             "rare": {"topic": "{symbol}@rare"},
         },
     }

@@ -72,7 +72,7 @@ class TestAllOfBinanceSpot:
         assert most_within([plan.start_after for plan in plans], 300) <= 300
 
     def test_time_to_full_coverage(self):
-        assert max(plan.covered_after for plan in self.plans) == 4.5
+        assert max(plan.subscribed_after for plan in self.plans) == 4.5
 
     def test_is_the_same_again(self):
         assert plan([resolve("binance", self.symbols, self.channels)]) == self.plans
@@ -128,7 +128,7 @@ class TestLimits:
             ),
         ],
     )
-    def test_totals_are_refused_with_a_cure(self, limits, expected):
+    def test_totals_are_refused_with_a_hint(self, limits, expected):
         with pytest.raises(ConfigError, match=expected) as caught:
             limited([f"S{n}" for n in range(100)], **limits)
         assert "--shard" in str(caught.value)

@@ -67,7 +67,7 @@ class TestStandbys:
     def test_stand_by_for_what_can_be_replaced_with_numbers_of_their_own(self):
         plans = plan([resolve("binance"), resolve("ws://localhost/"), resolve("binance-usdm")])
         spare = standbys(plans)
-        assert [(s.conn, s.stands_for) for s in spare] == [(3, 0), (4, 2)]
+        assert [(s.conn, s.standby_of) for s in spare] == [(3, 0), (4, 2)]
         assert (spare[0].url, spare[0].subscriptions) == (plans[0].url, plans[0].subscriptions)
 
     def test_a_lifetime_is_enough(self):

@@ -60,9 +60,9 @@ class Reader:
         taken: every slot taken so far.
     """
 
-    def __init__(self, slots: SlotRing, notes: ByteRing, rings: dict[int, ByteRing]) -> None:
+    def __init__(self, slots: SlotRing, control_ring: ByteRing, rings: dict[int, ByteRing]) -> None:
         self.slots = slots
-        self.notes = notes
+        self.control_ring = control_ring
         self.rings = rings
         self.taken: list[Slot] = []
         self._count = slots.released.read()
@@ -89,7 +89,7 @@ class Reader:
         self.slots.released.publish(self._count)
 
     def ring_of(self, slot: Slot) -> ByteRing:
-        return self.notes if slot.flags & OWN_WORDS else self.rings[slot.conn]
+        return self.control_ring if slot.flags & OWN_WORDS else self.rings[slot.conn]
 
     def events(self) -> list[Event]:
         """Every event taken so far, each joined from its parts."""
@@ -115,7 +115,7 @@ class Reader:
         shift = COARSE_SHIFT if flags & Flag.COARSE else 0
         recv_start = event + (record["recv_start"] << shift)
         recv_end = recv_start + (record["recv_end"] << shift)
-        ring = self.notes if flags & OWN_WORDS else self.rings[record["conn"]]
+        ring = self.control_ring if flags & OWN_WORDS else self.rings[record["conn"]]
         assert ring.tail.read() <= offset <= offset + length <= ring.head.read()
         return Slot(
             opcode=record["opcode"],
@@ -209,9 +209,9 @@ class Rig:
         fd = SlotRing.create("t", slots)
         self.slots = SlotRing(fd)
         os.close(fd)
-        notes = _ring(1 << 16)
-        self.producer = Producer(self.slots, notes)
-        self.reader = Reader(self.slots, notes, {conn: self.ring})
+        control_ring = _ring(1 << 16)
+        self.producer = Producer(self.slots, control_ring)
+        self.reader = Reader(self.slots, control_ring, {conn: self.ring})
         self._loop = asyncio.new_event_loop()
         self.transport: Any = self._loop.run_until_complete(_plain(self.client, stamped))
         self.rules = MessageRules(max_message, validate_text=validate_text)

@@ -27,8 +27,8 @@ from wsrec.receive import backoff, connection, garbage_collection, liveness, ope
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
-from wsrec.receive.rate_limit import Gates
-from wsrec.receive.reconnector import Keeper, Side
+from wsrec.receive.rate_limit import HostRateLimiters
+from wsrec.receive.reconnector import Reconnector, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.tls import StampedTlsTransport
 from wsrec.receive.transport import PlainTransport
@@ -68,17 +68,17 @@ class Life:
         **options: Any,
     ) -> None:
         descriptors = SlotRing.create("t"), ByteRing.create("t", 1 << 20), ByteRing.create("t", MIN_RING)
-        slots, notes, self.ring = SlotRing(descriptors[0]), ByteRing(descriptors[1]), ByteRing(descriptors[2])
+        slots, control_ring, self.ring = SlotRing(descriptors[0]), ByteRing(descriptors[1]), ByteRing(descriptors[2])
         for fd in descriptors:
             os.close(fd)
-        self.reader = Reader(slots, notes, {0: self.ring})
+        self.reader = Reader(slots, control_ring, {0: self.ring})
         self.stopping = asyncio.Event()
         settings: dict[str, Any] = {"max_message": 1 << 26, "until_close": True, **options}
-        self.connection = Keeper(
-            [Side(plan(url, quiet=quiet), self.ring)],
-            Producer(slots, notes),
+        self.connection = Reconnector(
+            [Side(plan(url, idle_timeout=quiet), self.ring)],
+            Producer(slots, control_ring),
             self.waiting(),
-            Gates(),
+            HostRateLimiters(),
             tls=TlsPolicy(tls, ca_file),
             **settings,
         )
@@ -190,7 +190,7 @@ class TestReset:
             await life.stop()
             failed = life.events(EventKind.CONNECT_FAILED)[0]
             assert failed["cause"] == "lost"
-            assert "write wss://" in failed["cure"]
+            assert "write wss://" in failed["hint"]
 
         with RawExchange(handler) as server:
             asyncio.run(run())
@@ -458,7 +458,7 @@ class TestAddress:
 
         async def run(url: str) -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
-            life = Life(url, quiet=quiet)
+            life = Life(url, idle_timeout=quiet)
             await life.until(life.reader.received)
             await life.stop()
             assert [one["address"] for one in life.events(EventKind.CONNECT)] == ["127.0.0.1", "127.0.0.2"]
@@ -585,7 +585,7 @@ class TestAddress:
             await life.until(life.reader.received)
             await asyncio.sleep(0.5)
             await life.stop()
-            assert life.events(EventKind.SILENT) == []
+            assert life.events(EventKind.STALE) == []
 
         with RawExchange(handler) as one, RawExchange(handler, ("127.0.0.2", one.port)):
             asyncio.run(run(f"ws://localhost:{one.port}/ws"))

@@ -1,4 +1,4 @@
-"""wsrec.receive.failure: each way to fail has a name, a cure, and is tried again or not."""
+"""wsrec.receive.failure: each way to fail has a name, a hint, and is tried again or not."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ FAILURES = [
 
 
 class TestExplain:
-    @pytest.mark.parametrize(("error", "cause", "message", "cure"), FAILURES, ids=lambda value: str(value)[:30])
-    def test_what_is_tried_again(self, error, cause, message, cure):
+    @pytest.mark.parametrize(("error", "cause", "message", "hint"), FAILURES, ids=lambda value: str(value)[:30])
+    def test_what_is_tried_again(self, error, cause, message, hint):
         failure = explain(error, "x.test", 443)
         assert failure.cause == cause
         assert message in failure.message
-        assert cure in failure.cure
+        assert hint in failure.hint
         assert not failure.permanent
 
     @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ class TestExplain:
         failure = explain(unverified(), "x.test", 443)
         assert (failure.cause, failure.permanent) == ("certificate", True)
         assert "self-signed certificate" in failure.message
-        assert "--ca-file" in failure.cure
+        assert "--ca-file" in failure.hint
 
     def test_a_url_that_is_none_is_permanent(self):
         failure = explain(InvalidURI("http://x", "scheme isn't ws or wss"), "x", 80)
         assert failure.permanent
-        assert "wss://" in failure.cure
+        assert "wss://" in failure.hint
 
 
 class TestHttp:
@@ -95,13 +95,13 @@ class TestHttp:
     def test_permanent(self, status):
         failure = explain(HandshakeRefused(status, "No", None, ""), "x.test", 443)
         assert (failure.cause, failure.permanent) == ("http", True)
-        assert failure.cure
+        assert failure.hint
 
     def test_a_redirect_is_not_followed_and_told(self):
         failure = explain(HandshakeRefused(302, "Found", None, "", "evil.test"), "x.test", 443)
         assert failure.permanent
         assert "a redirect to evil.test" in failure.message
-        assert "never followed" in failure.cure
+        assert "never followed" in failure.hint
 
     @pytest.mark.parametrize("status", [418, 429])
     def test_who_comes_too_often_waits_minutes_unless_it_is_told_a_time(self, status):
@@ -126,7 +126,7 @@ class TestHttp:
     def test_names_status_and_body(self):
         failure = explain(HandshakeRefused(403, "Forbidden", None, " restricted location \n"), "x.test", 443)
         assert failure.message == "x.test:443 answered HTTP 403 Forbidden: restricted location"
-        assert "region" in failure.cure
+        assert "region" in failure.hint
 
     @pytest.mark.parametrize("head", ["<!DOCTYPE html>", " <HTML lang=en>", "<?xml version='1.0'?><html>"])
     def test_of_a_page_only_its_title_is_told(self, head):
@@ -206,8 +206,8 @@ def test_a_close_that_says_that_we_come_too_often_is_limited(code, words, cause)
 )
 def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
     failure = explain(ClosedByExchangeError(code, "some words"), "x.test", 443)
-    assert hint in failure.cure
-    assert "network" not in failure.cure
+    assert hint in failure.hint
+    assert "network" not in failure.hint
 
 
 @pytest.mark.parametrize("host", ["localhost", "demo.localhost", "127.0.0.1", "127.9.9.9", "::1"])
@@ -223,9 +223,9 @@ def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
     ids=lambda error: type(error).__name__,
 )
 def test_on_this_machine_nobody_looks_at_the_network(host, error):
-    cure = explain(error, host, 9443).cure
-    assert not re.search("network|firewall|proxy|host", cure)
-    assert "server" in cure
+    hint = explain(error, host, 9443).hint
+    assert not re.search("network|firewall|proxy|host", hint)
+    assert "server" in hint
 
 
 @pytest.mark.parametrize(
@@ -242,16 +242,16 @@ def test_who_answers_through_a_proxy_may_be_the_proxy(error):
     for word in re.findall(r"SSL: (\w+)", str(error)):
         error.reason = word
     failure = explain(error, "x.test", 443, secure=True, proxy=parse_proxy("http://p:1", "HTTPS_PROXY"))
-    assert not re.search(r"\bws://", failure.cure)
-    assert "the proxy may answer in the exchange's place: HTTPS_PROXY" in failure.cure
+    assert not re.search(r"\bws://", failure.hint)
+    assert "the proxy may answer in the exchange's place: HTTPS_PROXY" in failure.hint
     assert "through the proxy http://p:1" in failure.message
 
 
 @pytest.mark.parametrize("status", [403, 451])
 def test_a_server_on_this_machine_knows_no_region(status):
     failure = explain(HandshakeRefused(status, "No", None, ""), "127.0.0.1", 9443)
-    assert not re.search("region|elsewhere", failure.cure)
-    assert "server" in failure.cure
+    assert not re.search("region|elsewhere", failure.hint)
+    assert "server" in failure.hint
 
 
 @pytest.mark.parametrize(
@@ -260,8 +260,8 @@ def test_a_server_on_this_machine_knows_no_region(status):
 )
 def test_nobody_gives_up_tls_but_in_a_private_network(host, plain):
     for error in (NotInTimeError("the TLS handshake"), NoTlsError("closed")):
-        assert ("ws://" in explain(error, host, 443, secure=True).cure) is plain
-    assert "ws://" not in explain(NotInTimeError("the WebSocket handshake"), host, 443, secure=True).cure
+        assert ("ws://" in explain(error, host, 443, secure=True).hint) is plain
+    assert "ws://" not in explain(NotInTimeError("the WebSocket handshake"), host, 443, secure=True).hint
 
 
 class TestServers:
@@ -282,15 +282,15 @@ class TestServers:
         url = exchange(lambda connection: connection.wait_closed(), tls=True).url
         failure = self.failure(url.replace("wss://", "ws://"))
         assert failure.cause == "handshake"
-        assert "write wss://" in failure.cure
+        assert "write wss://" in failure.hint
 
     def test_tls_to_a_port_that_does_not_speak_it(self, exchange):
         url = exchange(lambda connection: connection.wait_closed()).url
         failure = self.failure(url.replace("ws://", "wss://"))
         assert failure.cause == "tls"
         # nobody is told to give up TLS to a host of the internet
-        assert "speaks TLS" in failure.cure
-        assert "ws://" not in failure.cure
+        assert "speaks TLS" in failure.hint
+        assert "ws://" not in failure.hint
 
     @pytest.mark.parametrize(
         "change",
@@ -310,7 +310,7 @@ class TestServers:
         with RawExchange(serve) as server:
             failure = self.failure(server.url)
         assert failure.cause == "handshake"
-        assert "wss://" not in failure.cure
+        assert "wss://" not in failure.hint
 
     @pytest.mark.parametrize(
         ("body", "shown"),
@@ -361,7 +361,7 @@ class TestServers:
         with RawExchange(serve) as server:
             failure = self.failure(server.url)
         assert message in failure.message
-        assert hint in failure.cure
+        assert hint in failure.hint
         assert "s3cret" not in str(failure)
 
     @pytest.mark.parametrize(
@@ -386,5 +386,5 @@ class TestServers:
             url = server.url.replace("ws://", "wss://")
             known, unknown = self.failure(url, str(tmp_path / "ca.pem")), self.failure(url)
         assert (known.cause, known.permanent) == ("certificate", True)
-        assert hint in known.cure
-        assert "--ca-file" in unknown.cure
+        assert hint in known.hint
+        assert "--ca-file" in unknown.hint

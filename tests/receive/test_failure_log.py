@@ -24,9 +24,9 @@ class Log:
     def __init__(self) -> None:
         self.now = 0.0
         self.lines: list[str] = []
-        self._slots, self._notes = SlotRing(SlotRing.create("t")), ByteRing(ByteRing.create("t", 4 << 20))
+        self._slots, self._control_ring = SlotRing(SlotRing.create("t")), ByteRing(ByteRing.create("t", 4 << 20))
         folded = FoldedWarnings(lambda message, hint, conn: self.lines.append(message), clock=lambda: self.now)
-        self.log = FailureLog(Producer(self._slots, self._notes), folded, clock=lambda: self.now)
+        self.log = FailureLog(Producer(self._slots, self._control_ring), folded, clock=lambda: self.now)
 
     def refuse(self, status: int, reason: str = "Busy", body: str = "", *, feed: str = "f", retry: float | None = 1.0):
         failure = explain(HandshakeRefused(status, reason, None, body), "h", 80)
@@ -35,7 +35,7 @@ class Log:
     def bodies(self) -> list[str | None]:
         """Of each event."""
         slots = self._slots.run(0, self._slots.published.read())
-        payloads = [bytes(self._notes.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
+        payloads = [bytes(self._control_ring.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
         return [Event.decode(payload).detail.get("body") for payload in payloads]
 
 

@@ -104,10 +104,10 @@ HELLO = text("hello") + frame(8, b"\x03\xe8")
 class TestWithoutTheKernel:
     """What a user has whose kernel has no TLS module."""
 
-    def test_the_reason_and_the_cure(self):
+    def test_the_reason_and_the_hint(self):
         assert UNABLE is not None
         assert "TLS" in UNABLE.reason
-        assert "modprobe" in UNABLE.cure or "OpenSSL" in UNABLE.cure or "stamped" in UNABLE.cure
+        assert "modprobe" in UNABLE.hint or "OpenSSL" in UNABLE.hint or "stamped" in UNABLE.hint
 
     def test_ktls_becomes_stamped_and_says_why(self, tls_server, ca_file):
         life = record(tls_server(HELLO), ca_file, TlsMode.KTLS)
@@ -132,7 +132,7 @@ class TestWithoutTheKernel:
         assert done.returncode == 0, done.stderr
         (warning,) = [line for line in done.stderr.splitlines() if "--tls ktls is not possible" in line]
         assert UNABLE.reason in warning
-        assert UNABLE.cure in warning
+        assert UNABLE.hint in warning
         assert [event["detail"]["fallback"] for event in events_of(tmp_path, "tls")] == [UNABLE.reason]
         (file,) = message_files([tmp_path])
         with open_messages(file) as parquet:

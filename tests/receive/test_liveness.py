@@ -253,8 +253,8 @@ class TestAnswers:
                 await asyncio.sleep(0.05)
 
         answers = (Answer(message="Ping", text="Pong"), Answer(path="ping", text="pong"))
-        receiver = receive(plan(exchange(handler).url, answers=answers, quiet=0.5))
-        assert receiver.event(EventKind.SILENT)["quiet_s"] == 0.5
+        receiver = receive(plan(exchange(handler).url, answers=answers, idle_timeout=0.5))
+        assert receiver.event(EventKind.STALE)["idle_s"] == 0.5
 
     def test_other_messages_are_not_answered(self, receive, exchange):
         async def handler(connection):
@@ -275,10 +275,10 @@ class TestClosing:
     def test_its_pings_are_ignored_and_the_others_live(self, receive):
         answers = (Answer(message="Ping", text="Pong"),)
         with RawExchange(pings_while_it_closes) as theirs, RawExchange(pings_while_it_closes) as ours:
-            pinged = plan(theirs.url, conn=0, answers=answers)
+            ping_sources = plan(theirs.url, conn=0, answers=answers)
             receiver = receive(
-                pinged,
-                msgspec.structs.replace(pinged, conn=1, stands_for=0),
+                ping_sources,
+                msgspec.structs.replace(ping_sources, conn=1, standby_of=0),
                 plan(ours.url, conn=2, feed="bystander", answers=answers),
             )
             receiver.event(EventKind.CONNECT, 2)
@@ -347,7 +347,7 @@ def _ping_while_it_closes(connection: socket.socket) -> None:
 class TestTasksOfTheReceiver:
     """One that ends by an error serves nobody any more, and the receiver with it."""
 
-    @pytest.mark.parametrize("broken", ["answers.Answers.look", "process.anchor"], ids=["a task", "a callback"])
+    @pytest.mark.parametrize("broken", ["answers.PongResponder.look", "process.anchor"], ids=["a task", "a callback"])
     def test_an_error_of_one_is_told_and_another_receiver_may_go_on(self, exchange, broken):
         code = f"""
             import sys, time

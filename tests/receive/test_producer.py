@@ -18,8 +18,8 @@ from wsrec.ring.slotring import Flag, SlotRing
 from wsrec.stages import StampSource
 
 
-def make(notes: int = PAGE, slots: int = 64) -> tuple[Producer, Reader]:
-    descriptors = SlotRing.create("t", slots), ByteRing.create("t", notes)
+def make(control_ring: int = PAGE, slots: int = 64) -> tuple[Producer, Reader]:
+    descriptors = SlotRing.create("t", slots), ByteRing.create("t", control_ring)
     ours, theirs = [(SlotRing(descriptors[0]), ByteRing(descriptors[1])) for _ in range(2)]
     for fd in descriptors:
         os.close(fd)
@@ -130,10 +130,10 @@ class TestFull:
         descriptors = SlotRing.create("t", 64), ByteRing.create("t", PAGE)
         reader = Reader(SlotRing(descriptors[0]), ByteRing(descriptors[1]), {})
         for number in range(10):
-            notes = ByteRing(descriptors[1])
-            Producer(SlotRing(descriptors[0]), notes).sent(0, 1, b"%d" % number)
+            control_ring = ByteRing(descriptors[1])
+            Producer(SlotRing(descriptors[0]), control_ring).sent(0, 1, b"%d" % number)
             # killed between the two counters
-            notes.head.publish(notes.head.read() + PAGE // 4)
+            control_ring.head.publish(control_ring.head.read() + PAGE // 4)
         for fd in descriptors:
             os.close(fd)
         reader.take()

@@ -94,7 +94,7 @@ class TestThroughAProxy:
             assert failed["cause"] == cause
             assert words in failed["message"]
             assert f"the proxy {proxy.url}" in failed["message"]
-            assert "ws://" not in failed["cure"]
+            assert "ws://" not in failed["hint"]
             assert least <= failed["retry_s"] <= most
 
         run(test())
@@ -111,7 +111,7 @@ class TestThroughAProxy:
             failure = kept.keeper.never_open()
             expected = "the proxy http://proxy.hangs.test:3128 cannot be resolved: the name server has not answered"
             assert failure.message == expected
-            assert failure.cure.startswith("check DNS")
+            assert failure.hint.startswith("check DNS")
 
         run(test())
         go_on.set()
@@ -127,6 +127,6 @@ class TestThroughAProxy:
             await kept.stop()
             assert failed["cause"] == "lost"
             assert failed["message"].startswith(f"{HOST}:{port_of(server)} through the proxy {proxy.url}: ")
-            assert "the log of the proxy" in failed["cure"]
+            assert "the log of the proxy" in failed["hint"]
 
         run(test())

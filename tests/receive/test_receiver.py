@@ -49,9 +49,9 @@ class Receiver:
     ) -> None:
         descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20), StatusPage.create("t")]
         descriptors += [ByteRing.create("t", ring) for _ in plans]
-        slots, notes, status, *rings = descriptors
+        slots, control_ring, status, *rings = descriptors
         self.rings = {plan.conn: ByteRing(fd) for plan, fd in zip(plans, rings, strict=True)}
-        self.reader = Reader(SlotRing(slots), ByteRing(notes), self.rings)
+        self.reader = Reader(SlotRing(slots), ByteRing(control_ring), self.rings)
         self.status = StatusPage(status).receiver
         self.process = subprocess.Popen(
             [sys.executable, "-P", *command],
@@ -60,7 +60,9 @@ class Receiver:
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
         )
-        job = ReceiverJob(slots=slots, rings=tuple(rings), notes=notes, status=status, connections=plans, **options)
+        job = ReceiverJob(
+            slots=slots, rings=tuple(rings), control_ring=control_ring, status=status, connections=plans, **options
+        )
         self.process.stdin.write(ipc.encode_job(job))
         self.process.stdin.flush()
         for fd in descriptors:
@@ -444,7 +446,7 @@ class TestReconnection:
         assert isinstance(failed, ipc.FailedLine)
         assert failed.message.startswith("not connected before the end: ")
         assert "refused" in failed.message
-        assert failed.cure
+        assert failed.hint
 
     def test_a_server_that_did_not_answer_by_the_end_is_a_failure(self, receive):
         with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -457,7 +459,7 @@ class TestReconnection:
         assert isinstance(failed, ipc.FailedLine)
         told = f"not connected before the end: {where} did not answer the WebSocket handshake in time (tried for "
         assert failed.message.startswith(told)
-        assert "the server on this machine" in failed.cure
+        assert "the server on this machine" in failed.hint
 
 
 class TestRefused:
@@ -474,7 +476,7 @@ class TestRefused:
         assert "HTTP 403" in failed.message
         assert "restricted location" in failed.message
         # no exchange is on this machine
-        assert "the server on this machine turns it down" in failed.cure
+        assert "the server on this machine turns it down" in failed.hint
         (event,) = receiver.events(EventKind.CONNECT_FAILED)
         assert (event["cause"], event["retry_s"]) == ("http", None)
 
@@ -485,7 +487,7 @@ class TestRefused:
         failed = receiver.lines()[-1]
         assert isinstance(failed, ipc.FailedLine)
         assert "certificate" in failed.message
-        assert "--ca-file" in failed.cure
+        assert "--ca-file" in failed.hint
         assert receiver.errors == b""
 
     def test_beside_one_that_works_it_is_tried_again_and_lost_until_the_end(self, receive, exchange):
@@ -544,7 +546,7 @@ class TestSecrets:
         assert receiver.ended() == 1
         (failed,) = receiver.lines()
         assert isinstance(failed, ipc.FailedLine)
-        assert failed.cure == "write it as wss://host:port/path"
+        assert failed.hint == "write it as wss://host:port/path"
         assert SECRET.encode() not in self.everything(receiver)
 
 

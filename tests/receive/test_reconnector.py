@@ -20,12 +20,12 @@ from wsrec.ipc import Resubscribe, Settled
 from wsrec.plan.connections import Answer, ConnectionPlan, standbys
 from wsrec.receive import backoff, liveness, opening
 from wsrec.receive import connection as connection_module
-from wsrec.receive import reconnector as keeper_module
+from wsrec.receive import reconnector as reconnector_module
 from wsrec.receive.job import TlsMode
-from wsrec.receive.pong_responder import Answers
+from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
-from wsrec.receive.rate_limit import Gates
-from wsrec.receive.reconnector import Keeper, Prospects, Side
+from wsrec.receive.rate_limit import HostRateLimiters
+from wsrec.receive.reconnector import Prospects, Reconnector, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
 from wsrec.ring import loss_evidence
@@ -39,8 +39,8 @@ TEXT = 1
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch) -> None:
     """Two go on together no longer than a test needs."""
-    monkeypatch.setattr(keeper_module, "_OVERLAP", 0.1)
-    monkeypatch.setattr(keeper_module, "_SETTLING", 0.1, raising=False)
+    monkeypatch.setattr(reconnector_module, "_OVERLAP", 0.1)
+    monkeypatch.setattr(reconnector_module, "_SETTLING", 0.1, raising=False)
 
 
 @pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
@@ -53,22 +53,22 @@ class Kept:
 
     waiting: type[Waiting] = Epoll
 
-    def __init__(self, planned: ConnectionPlan, gates: Gates | None = None, **options: Any) -> None:
+    def __init__(self, planned: ConnectionPlan, limiters: HostRateLimiters | None = None, **options: Any) -> None:
         plans = [planned, *standbys([planned])]
         descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20)]
         descriptors += [ByteRing.create("t", 1 << 20) for _ in plans]
-        slots, notes = SlotRing(descriptors[0]), ByteRing(descriptors[1])
+        slots, control_ring = SlotRing(descriptors[0]), ByteRing(descriptors[1])
         self.rings = {plan.conn: ByteRing(fd) for plan, fd in zip(plans, descriptors[2:], strict=True)}
         for fd in descriptors:
             os.close(fd)
-        self.reader = Reader(slots, notes, self.rings)
+        self.reader = Reader(slots, control_ring, self.rings)
         self.stopping = asyncio.Event()
-        self.producer = Producer(slots, notes)
-        self.keeper = Keeper(
+        self.producer = Producer(slots, control_ring)
+        self.keeper = Reconnector(
             [Side(plan, self.rings[plan.conn]) for plan in plans],
             self.producer,
             self.waiting(),
-            gates or Gates(),
+            limiters or HostRateLimiters(),
             tls=TlsPolicy(TlsMode.STAMPED, None),
             **{"max_message": 1 << 26, "until_close": False, **options},
         )
@@ -209,7 +209,7 @@ class TestReplacement:
         run(test())
 
     def test_both_go_on_until_the_writer_has_heard_of_all_or_some_time_is_over(self, exchange, monkeypatch):
-        monkeypatch.setattr(keeper_module, "_SETTLING", 1000.0)
+        monkeypatch.setattr(reconnector_module, "_SETTLING", 1000.0)
 
         async def test() -> None:
             kept = Kept(plan(exchange(Market()).url, replaceable=True, subscriptions=subscriptions("all")))
@@ -229,7 +229,7 @@ class TestReplacement:
         run(test())
 
     def test_one_that_the_exchange_ends_while_both_are_open_is_replaced_and_not_lost(self, exchange, monkeypatch):
-        monkeypatch.setattr(keeper_module, "_SETTLING", 1000.0)
+        monkeypatch.setattr(reconnector_module, "_SETTLING", 1000.0)
 
         async def test() -> None:
             market = Market()
@@ -253,8 +253,8 @@ class TestReplacement:
 
     def test_one_with_much_to_ask_for_is_replaced_so_early_that_nothing_is_cut(self, exchange, monkeypatch):
         # more than the asking takes is left for it, as it is where times are not a test's
-        monkeypatch.setattr(keeper_module, "_SETTLING", 0.6)
-        monkeypatch.setattr(keeper_module, "_PATIENCE", 0.1)
+        monkeypatch.setattr(reconnector_module, "_SETTLING", 0.6)
+        monkeypatch.setattr(reconnector_module, "_PATIENCE", 0.1)
 
         async def test() -> None:
             market = ByTopic()
@@ -487,7 +487,7 @@ class TestMuteSuccessor:
     @pytest.fixture(autouse=True)
     def waiting(self, monkeypatch) -> None:
         """One way to wait is enough, and none waits long."""
-        monkeypatch.setattr(keeper_module, "_SETTLING", 0.7)
+        monkeypatch.setattr(reconnector_module, "_SETTLING", 0.7)
         monkeypatch.setattr(backoff, "FIRST", 0.1)
 
     def kept(self, url: str, **options: Any) -> Kept:
@@ -548,7 +548,7 @@ class TestMuteSuccessor:
         run(test())
 
     def test_one_that_the_exchange_ends_while_the_only_other_one_is_mute_is_lost(self, exchange, monkeypatch):
-        monkeypatch.setattr(keeper_module, "_SETTLING", 30.0)
+        monkeypatch.setattr(reconnector_module, "_SETTLING", 30.0)
 
         async def test() -> None:
             market = Moody(1)
@@ -619,7 +619,7 @@ class TestMuteSuccessor:
             await kept.until(lambda: kept.numbers(0)[60:])
             (lost,) = [await kept.event(EventKind.LOST_INTERVAL)]
             assert lost["reason"].startswith("silent")
-            assert kept.events(EventKind.SILENT)
+            assert kept.events(EventKind.STALE)
             await kept.stop()
 
         run(test())
@@ -635,7 +635,7 @@ class TestAnswers:
 
         async def test() -> None:
             kept = Kept(plan(server.url, answers=(Answer(path="ping", text='{"pong":{value}}', value="ping"),)))
-            answers = Answers(kept.producer, kept.keeper.pinged)
+            answers = PongResponder(kept.producer, kept.keeper.ping_sources)
             async with asyncio.timeout(60):
                 while not kept.keeper.connected:
                     await asyncio.sleep(0)
@@ -652,7 +652,7 @@ class TestAnswers:
 
 class TestSilence:
     def test_pings_are_no_data(self, exchange, monkeypatch):
-        monkeypatch.setattr(keeper_module, "_PATIENCE", 0.1)
+        monkeypatch.setattr(reconnector_module, "_PATIENCE", 0.1)
         monkeypatch.setattr(liveness, "_LONGEST_QUIET", 1.6)
 
         async def test() -> None:
@@ -662,11 +662,13 @@ class TestSilence:
                     await connection.ping()
                     await asyncio.sleep(0.05)
 
-            kept = Kept(plan(exchange(handler).url, replaceable=True, quiet=0.4, subscriptions=subscriptions("all")))
-            await kept.event(EventKind.SILENT, 3)
+            kept = Kept(
+                plan(exchange(handler).url, replaceable=True, idle_timeout=0.4, subscriptions=subscriptions("all"))
+            )
+            await kept.event(EventKind.STALE, 3)
             await kept.stop()
             # each replacement that is silent too is waited for longer
-            assert [told["quiet_s"] for told in kept.events(EventKind.SILENT)] == [0.4, 0.8, 1.6]
+            assert [told["idle_s"] for told in kept.events(EventKind.STALE)] == [0.4, 0.8, 1.6]
             assert kept.events(EventKind.LOST_INTERVAL) == []
             assert len(kept.events(EventKind.REPLACED)) >= 2
 
@@ -674,10 +676,10 @@ class TestSilence:
 
     def test_one_that_brings_data_is_left_alone(self, exchange):
         async def test() -> None:
-            kept = Kept(plan(exchange(Market()).url, replaceable=True, quiet=0.5))
+            kept = Kept(plan(exchange(Market()).url, replaceable=True, idle_timeout=0.5))
             await kept.until(lambda: len(kept.numbers()) > 300)
             await kept.stop()
-            assert kept.events(EventKind.SILENT) == []
+            assert kept.events(EventKind.STALE) == []
 
         run(test())
 
@@ -693,7 +695,7 @@ class TestNobodyThere:
                 released.wait(10)
 
             with RawExchange(handler) as server:
-                kept = Kept(plan(server.url, ask_after=0.2, answer_within=0.2))
+                kept = Kept(plan(server.url, ping_interval=0.2, ping_timeout=0.2))
                 failed = await kept.event(EventKind.CONNECT_FAILED)
                 released.set()
                 await kept.stop()
@@ -708,7 +710,7 @@ class TestNobodyThere:
             async def handler(connection: Any) -> None:
                 await connection.wait_closed()
 
-            kept = Kept(plan(exchange(handler).url, ask_after=0.1, answer_within=0.5))
+            kept = Kept(plan(exchange(handler).url, ping_interval=0.1, ping_timeout=0.5))
             await kept.until(lambda: len(kept.reader.sent()) >= 5)
             await kept.stop()
             assert kept.events(EventKind.CONNECT_FAILED) == []
@@ -781,7 +783,7 @@ class TestResubscribe:
 class TestTcp:
     def test_is_sampled(self, exchange):
         async def test() -> None:
-            kept = Kept(plan(exchange(Market()).url, ask_after=0.2))
+            kept = Kept(plan(exchange(Market()).url, ping_interval=0.2))
             told = await kept.event(EventKind.TCP)
             await kept.stop()
             assert 0 < told["rtt_us"] < 10_000_000
@@ -796,11 +798,11 @@ class TestPace:
         async def test() -> None:
             limited = exchange(Market(), process_request=too_often)
             other = exchange(Market())
-            gates = Gates()
-            first = Kept(plan(limited.url), gates)
+            limiters = HostRateLimiters()
+            first = Kept(plan(limited.url), limiters)
             await first.event(EventKind.CONNECT_FAILED)
             began = asyncio.get_running_loop().time()
-            second = Kept(plan(other.url), gates)
+            second = Kept(plan(other.url), limiters)
             await second.event(EventKind.CONNECT)
             # by its own clock the server asked for 2 s, a little before
             assert asyncio.get_running_loop().time() - began > 1.0

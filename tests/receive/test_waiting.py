@@ -324,7 +324,7 @@ class TestPrepare:
                 if refusal is None:
                     assert value(sock) > 0
                 else:
-                    assert "CAP_NET_ADMIN" in refusal.cure or refusal.cure == "record on Linux"
+                    assert "CAP_NET_ADMIN" in refusal.hint or refusal.hint == "record on Linux"
 
         run_with(BusyPoll, test)
 

@@ -44,7 +44,7 @@ class TestOfConnection:
         publish(slots, 400, 9, conn=3, flags=Flag.SENT | Flag.FIN, event=4)
         assert recovery_point.of_connection(slots, ring, 3) == (180, 2)
         assert recovery_point.of_connection(slots, ring, 5) == (0, 0)
-        assert recovery_point.of_notes(slots, ring) == (409, 4)
+        assert recovery_point.of_control_ring(slots, ring) == (409, 4)
 
     def test_where_the_writer_has_released_all_it_is_the_tail(self):
         slots, ring = rings()

@@ -39,7 +39,7 @@ def allow(machine: Machine, files: object = 1024, locked: object = 8388608, prio
 
 def found(machine: Machine, subject: str, cpus: tuple[int, ...] = (), names: tuple[str, ...] = ()) -> Finding:
     (finding,) = [finding for finding in examine(cpus, names, machine.root) if finding.subject == subject]
-    assert finding.state is State.HINT or finding.cure is None or "Linux" in finding.cure
+    assert finding.state is State.HINT or finding.hint is None or "Linux" in finding.hint
     return finding
 
 
@@ -48,12 +48,12 @@ class TestProcessors:
         assert found(machine, "processors").meaning == "record with --cpu 2"
         assert found(machine, "processor 2: isolation", (2,)).state is State.OK
         tick = found(machine, "processor 3: isolation", (3,))
-        assert (tick.state, tick.cure) == (State.HINT, "boot with `nohz_full=3`")
+        assert (tick.state, tick.hint) == (State.HINT, "boot with `nohz_full=3`")
 
     def test_not_isolated(self, machine):
         machine.put("sys/devices/system/cpu/isolated", "\n")
-        assert "isolcpus=N" in found(machine, "processors").cure
-        assert "isolcpus=1 nohz_full=1" in found(machine, "processor 1: isolation", (1,)).cure
+        assert "isolcpus=N" in found(machine, "processors").hint
+        assert "isolcpus=1 nohz_full=1" in found(machine, "processor 1: isolation", (1,)).hint
 
     def test_the_only_one(self, machine):
         machine.put("sys/devices/system/cpu/online", "0\n")
@@ -68,9 +68,9 @@ class TestProcessors:
     def test_interrupts(self, machine):
         finding = found(machine, "processor 2: eth0", (2,))
         assert finding.found == "interrupts 121 (eth0-TxRx-0)"
-        assert finding.cure == "`echo 0 > /proc/irq/121/smp_affinity_list`"
+        assert finding.hint == "`echo 0 > /proc/irq/121/smp_affinity_list`"
         assert found(machine, "processor 2: eth9", (2,)).state is State.OK
-        assert found(machine, "processor 0: eth9", (0,)).cure == "`echo 1 > /proc/irq/130/smp_affinity_list`"
+        assert found(machine, "processor 0: eth9", (0,)).hint == "`echo 1 > /proc/irq/130/smp_affinity_list`"
 
     @pytest.mark.parametrize(
         ("governor", "driver", "state", "meaning"),
@@ -88,7 +88,7 @@ class TestProcessors:
         finding = found(machine, "processor 1: frequency", cpus)
         assert finding.state is state
         assert meaning in finding.meaning
-        assert state is State.OK or "cpupower -c 1" in finding.cure
+        assert state is State.OK or "cpupower -c 1" in finding.hint
 
     def test_no_governor(self, machine):
         (machine.root / "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor").unlink()
@@ -97,7 +97,7 @@ class TestProcessors:
     def test_sleep(self, machine):
         finding = found(machine, "processor 1: idle", (1,))
         assert finding.found == "wakes up within 133 us"
-        assert "cpupower -c 1 idle-set" in finding.cure
+        assert "cpupower -c 1 idle-set" in finding.hint
         machine.put("sys/devices/system/cpu/cpu1/cpuidle/state2/disable", "1\n")
         assert found(machine, "processor 1: idle", (1,)).state is State.OK
 
@@ -116,7 +116,7 @@ class TestMemory:
         machine.put("sys/fs/cgroup/memory.current", "100000000\n")
         finding = found(machine, "memory")
         assert (finding.state, finding.found.split(" left")[0]) == (State.HINT, "200 MB")
-        assert "--ring-size" in finding.cure
+        assert "--ring-size" in finding.hint
 
     def test_nobody_tells(self, machine):
         assert found(machine, "memory").state is State.ABSENT
@@ -132,7 +132,7 @@ class TestLimits:
             "--rt-priority": "LimitRTPRIO",
             "descriptors": "LimitNOFILE",
         }.items():
-            assert word in found(machine, subject).cure
+            assert word in found(machine, subject).hint
 
     def test_large_ones(self, machine):
         allow(machine, files="unlimited", locked="unlimited", priority=99)
@@ -149,7 +149,7 @@ class TestNetwork:
     def test_receive_buffer(self, machine):
         assert found(machine, "receive buffer").state is State.OK
         machine.put("proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t212992\n")
-        assert found(machine, "receive buffer").cure == '`sysctl net.ipv4.tcp_rmem="4096 131072 6291456"`'
+        assert found(machine, "receive buffer").hint == '`sysctl net.ipv4.tcp_rmem="4096 131072 6291456"`'
 
     @pytest.mark.parametrize(
         ("stamping", "state", "words"),
@@ -165,8 +165,8 @@ class TestNetwork:
         finding = stamping_of("eth7", stamping)
         assert (finding.subject, finding.state) == ("stage 1: eth7", state)
         assert words in finding.found
-        assert (finding.cure is not None) is (state is State.HINT)
-        assert finding.cure is None or "hwstamp_ctl -i eth7" in finding.cure
+        assert (finding.hint is not None) is (state is State.HINT)
+        assert finding.hint is None or "hwstamp_ctl -i eth7" in finding.hint
 
     def test_only_the_interface_that_was_named(self, machine):
         subjects = [finding.subject for finding in examine((2,), ("eth0",), machine.root)]
@@ -189,7 +189,7 @@ class TestNetwork:
 
     def test_realtime_and_busy_poll_together(self, machine, monkeypatch):
         monkeypatch.setattr("platform.release", lambda: "5.15.0")
-        assert "sched_rt_runtime_us=-1" in found(machine, "--busy-poll, --rt-priority").cure
+        assert "sched_rt_runtime_us=-1" in found(machine, "--busy-poll, --rt-priority").hint
 
 
 class TestCore:
@@ -197,7 +197,7 @@ class TestCore:
         monkeypatch.setenv("WSREC_PURE", "1")
         assert found(machine, "hot path").found == "python"
         monkeypatch.setattr(doctor, "CompiledHotPath", None)
-        assert "install a C compiler" in found(machine, "hot path").cure
+        assert "install a C compiler" in found(machine, "hot path").hint
 
     def test_clock(self, machine, monkeypatch):
         assert "tsc, constant_tsc, nonstop_tsc" in found(machine, "clock").found
@@ -205,7 +205,7 @@ class TestCore:
         folder = "sys/devices/system/clocksource/clocksource0"
         machine.put(f"{folder}/current_clocksource", "hpet\n")
         machine.put(f"{folder}/available_clocksource", "tsc hpet acpi_pm\n")
-        assert "echo tsc >" in found(machine, "clock").cure
+        assert "echo tsc >" in found(machine, "clock").hint
 
     def test_a_system_that_tells_nothing(self, tmp_path):
         findings = {finding.subject: finding for finding in examine(root=tmp_path)}

@@ -21,7 +21,7 @@ def outcome(**more: object) -> Outcome:
         "finished": True,
         "reason": "SIGINT",
         "error": None,
-        "cure": None,
+        "hint": None,
         "out": "o",
         "targets": ("t",),
         "sessions": ("s",),

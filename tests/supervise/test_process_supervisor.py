@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from wsrec.ipc import LogLine, Stop
-from wsrec.supervise import process_supervisor as keeper_module
+from wsrec.supervise import process_supervisor as process_supervisor_module
 from wsrec.supervise.child_process import Child
-from wsrec.supervise.process_supervisor import LOOKS, Keeper
+from wsrec.supervise.process_supervisor import LOOKS, ProcessSupervisor
 
 LOOK = 0.1
 # what works may take so many looks in a test
@@ -27,8 +27,8 @@ class Job(msgspec.Struct):
 @pytest.fixture
 def lived(monkeypatch, tmp_path):
     """Has a child live that runs `code` after its first heartbeat; what the keeper said of it, and how it ended."""
-    monkeypatch.setattr(keeper_module, "_LOOK_SECONDS", LOOK)
-    monkeypatch.setattr(keeper_module, "_LOOKS_BUSY", BUSY_LOOKS, raising=False)
+    monkeypatch.setattr(process_supervisor_module, "_LOOK_SECONDS", LOOK)
+    monkeypatch.setattr(process_supervisor_module, "_LOOKS_BUSY", BUSY_LOOKS, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def live(code: str, finish_after: float | None = None, *, beats: bool = True) -> tuple[str, list[str]]:
@@ -38,7 +38,7 @@ def lived(monkeypatch, tmp_path):
 
         async def run() -> str:
             child = Child("receiver", "grandchild", log.append)
-            keeper = Keeper(
+            keeper = ProcessSupervisor(
                 child,
                 lambda _: child.start(Job(), ()),
                 heartbeat=lambda: next(told),

@@ -17,7 +17,7 @@ def limited(soft: int, hard: int):
 
 
 class TestDescriptors:
-    def test_too_few_are_named_with_the_cure_before_anything_starts(self, wsrec, tmp_path):
+    def test_too_few_are_named_with_the_hint_before_anything_starts(self, wsrec, tmp_path):
         out = tmp_path / "out"
         result = wsrec.run("record", "wss://localhost:1/x", "--out", out, preexec_fn=limited(80, 80))
         assert result.returncode == 2

@@ -124,7 +124,7 @@ class TestProcessors:
         work.process.terminate()
         work.end(0)
 
-    def test_realtime_is_in_force_or_refused_with_the_cure(self, recording):
+    def test_realtime_is_in_force_or_refused_with_the_hint(self, recording):
         work = recording("--rt-priority", "20")
         work.process.terminate()
         _, log = work.end(0)

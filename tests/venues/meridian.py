@@ -31,10 +31,10 @@ class Meridian(Venue):
 
     """
 
-    def __init__(self, *, patience: float = 15, answer_within: float = 2, gap_in: str = "") -> None:
+    def __init__(self, *, patience: float = 15, ping_timeout: float = 2, gap_in: str = "") -> None:
         super().__init__()
         self.patience = patience
-        self.answer_within = answer_within
+        self.ping_timeout = ping_timeout
         self.gap_in = gap_in
         self.data: list[str] = []
         self.probes = 0
@@ -143,7 +143,7 @@ class _Conversation(Venue):
                     nonce += 1
                     self._nonces.add(nonce)
                     await connection.send(json.dumps({"type": "probe", "nonce": nonce}))
-                    asyncio.get_running_loop().call_later(self._venue.answer_within, self._expect, connection, nonce)
+                    asyncio.get_running_loop().call_later(self._venue.ping_timeout, self._expect, connection, nonce)
 
     def _expect(self, connection: ServerConnection, nonce: int) -> None:
         if nonce in self._nonces and connection.state.name == "OPEN":

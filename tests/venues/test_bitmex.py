@@ -34,7 +34,7 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     if not all(rows.values()):
         pytest.skip("real messages are not beside the project")
     venue = Bitmex({topic: [message(topic, row) for row in some] for topic, some in rows.items()})
-    keep_alive = {"ask_after": 0.3, "answer_within": 5}
+    keep_alive = {"ping_interval": 0.3, "ping_timeout": 5}
     copy = local_copy("bitmex", exchange(venue).url, tmp_path, limits=FAST, keep_alive=keep_alive)
     channels = sorted({topic.partition(":")[0] for topic in TODAY})
     symbols = "XBTUSD,BCHUSDT,DOTUSDT"

@@ -34,7 +34,7 @@ from wsrec.writer.batch import Batch
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import delete, files_of, journal_path, journals
-from wsrec.writer.journal_recovery import Leftovers
+from wsrec.writer.journal_recovery import JournalRecovery
 from wsrec.writer.ledger import RingCounts
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.recovery import recover
@@ -146,10 +146,10 @@ class Recording:
         return next((found for each in waits if (found := first_anchor(each)) is not None), None)
 
     def _replace_writer(self, death: int, first: int) -> tuple[Pipeline, int]:
-        leftovers = Leftovers(self._out, self._folder)
+        leftovers = JournalRecovery(self._out, self._folder)
         pipeline = Pipeline(self._job, self._folder)
         came = int(self._batches[death - 1].slots["handoff"][-1]) + 1_000
-        leftovers.bring_home(pipeline, rings_from=self._batches[first].first)
+        leftovers.recover(pipeline, rings_from=self._batches[first].first)
         self._resumed: Moment | None = self._moment(came)
         return pipeline, leftovers.next_number
 
@@ -252,8 +252,8 @@ def _job(session: Session, out: Path) -> WriterJob:
         feed = f"model{session.feed_of(line)}"
         for side in range(2 if session.two_sided else 1):
             conn = 2 * line + side
-            stands_for = 2 * line if side else None
-            connections.append(plan(conn, feed, subscriptions=said, stands_for=stands_for, replaceable=True))
+            standby_of = 2 * line if side else None
+            connections.append(plan(conn, feed, subscriptions=said, standby_of=standby_of, replaceable=True))
     about = (COUNTED if session.exchange.counts else FEED) | ({"ack": ACK} if session.acks else {})
     names = sorted({each.feed for each in connections})
     feeds = {name: Feed.model_validate(about | {"name": name}).public_config() for name in names}

@@ -294,7 +294,7 @@ class _Line:
             noticed = moment + chance.randint(1_000_000, SECOND)
             if noticed >= END or (kill is not None and kill.killed <= noticed):
                 noticed = moment
-            session.event(noticed, EventKind.SILENT, active, since=last, quiet_s=1)
+            session.event(noticed, EventKind.STALE, active, since=last, idle_s=1)
             if len(self._sides) > 1 and noticed > moment:
                 return self._replace(active, noticed, last, stopped=moment)
             self._lost_since = min(self._end(active, moment), last)

@@ -116,7 +116,7 @@ def write(out: Path, about: Feed, happened: list[Happened]) -> Written:
     folder = out / ".wsrec" / "s"
     folder.mkdir(parents=True)
     asks = tuple(Subscription(text=f'{{"topics":["{topic}"],"id":1}}', topics=(topic,)) for topic in TOPICS)
-    sides = (plan(0, "mine", subscriptions=asks), plan(1, "mine", subscriptions=asks, stands_for=0))
+    sides = (plan(0, "mine", subscriptions=asks), plan(1, "mine", subscriptions=asks, standby_of=0))
     pipeline = Pipeline(writer_job(out, sides, {"mine": about.public_config()}), folder, ask=lambda _: None)
     pipeline.begin_session(Moment(BOOT + MS + OFFSET, BOOT + MS))
     for first in range(0, len(slots), 7):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from wsrec.writer import disk
-from wsrec.writer.disk import JOURNAL_RESERVE, PARQUET_RESERVE, NewFile, PatientDisk
+from wsrec.writer.disk import JOURNAL_RESERVE, PARQUET_RESERVE, NewFile, RetryingDisk
 
 MIB = 1 << 20
 
@@ -45,7 +45,7 @@ class TestReserve:
     def test_with_less_than_the_reserve_a_write_waits_until_there_is_space(self, tmp_path, free):
         free.mib = 99
         said = Said(lambda: setattr(free, "mib", 101))
-        patient = PatientDisk(said, tmp_path, 100 * MIB)
+        patient = RetryingDisk(said, tmp_path, 100 * MIB)
         file = NewFile(tmp_path / "a", patient)
         file.write(b"data")
         file.close()
@@ -56,8 +56,8 @@ class TestReserve:
         assert "100 MiB" in trouble.message or "105 MB" in trouble.message
 
     def test_the_journal_goes_on_to_half_of_it(self, tmp_path, free):
-        patient = PatientDisk(Said(), tmp_path, 100 * MIB)
-        patient.hurry(0)
+        patient = RetryingDisk(Said(), tmp_path, 100 * MIB)
+        patient.set_deadline(0)
         free.mib = 51
         assert patient.retry(lambda: "journalled", JOURNAL_RESERVE) == "journalled"
         with pytest.raises(OSError, match="reserve"):
@@ -68,11 +68,11 @@ class TestReserve:
 
     def test_what_takes_no_room_is_not_kept_waiting(self, tmp_path, free):
         free.mib = 0
-        assert PatientDisk(Said(), tmp_path, MIB).retry(lambda: "synced") == "synced"
+        assert RetryingDisk(Said(), tmp_path, MIB).retry(lambda: "synced") == "synced"
 
     def test_without_a_reserve_nobody_asks(self, tmp_path, free):
         free.mib = 0
-        assert PatientDisk(Said(), tmp_path).retry(lambda: "written", PARQUET_RESERVE) == "written"
+        assert RetryingDisk(Said(), tmp_path).retry(lambda: "written", PARQUET_RESERVE) == "written"
 
 
 class TestPatience:
@@ -80,8 +80,8 @@ class TestPatience:
         def refuse() -> None:
             raise OSError(errno.EROFS, "Read-only file system")
 
-        patient = PatientDisk(Said())
-        patient.hurry(0.05)
+        patient = RetryingDisk(Said())
+        patient.set_deadline(0.05)
         with pytest.raises(OSError, match="Read-only"):
             patient.retry(refuse)
 
@@ -97,11 +97,11 @@ class TestPatience:
             ended.set()
 
         ended = threading.Event()
-        patient = PatientDisk(lambda _waiting: said.set())
+        patient = RetryingDisk(lambda _waiting: said.set())
         thread = threading.Thread(target=wait)
         thread.start()
         assert said.wait(30)
-        patient.hurry(0.05)
+        patient.set_deadline(0.05)
         assert ended.wait(30)
         thread.join()
 
@@ -113,7 +113,7 @@ class TestPatience:
             if not gate.is_set():
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-        patient = PatientDisk(told.append)
+        patient = RetryingDisk(told.append)
         threads = [threading.Thread(target=patient.retry, args=(lambda gate=gate: behind(gate),)) for gate in gates]
         for index, thread in enumerate(threads):
             thread.start()

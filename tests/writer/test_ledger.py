@@ -17,7 +17,7 @@ from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
-from wsrec.writer.journal_recovery import Leftovers
+from wsrec.writer.journal_recovery import JournalRecovery
 from wsrec.writer.pipeline import Pipeline
 
 FEED = feed_of_url("wss://h/s").public_config()
@@ -59,7 +59,7 @@ class Session:
         """Another writer takes the session up: all that was taken is in files, and their journals have gone."""
         folder = Path(self.job.out) / ".wsrec" / "s"
         self.pipeline = Pipeline(self.job, folder)
-        Leftovers(Path(self.job.out), folder).bring_home(self.pipeline)
+        JournalRecovery(Path(self.job.out), folder).recover(self.pipeline)
 
     def finish(self) -> dict[str, Ledger]:
         lines = self.pipeline.finish(self.number)

@@ -13,7 +13,7 @@ import pytest
 
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.writer import disk, output
-from wsrec.writer.disk import PatientDisk
+from wsrec.writer.disk import RetryingDisk
 from wsrec.writer.output import ParquetOutput, make_folder, place
 
 STAMPS = [field.name for field in MESSAGE_SCHEMA if pa.types.is_timestamp(field.type)]
@@ -111,7 +111,7 @@ class TestEncoder:
         monkeypatch.setattr(output, "_WRITE_BYTES", 1)
 
     def test_one_row_group_is_encoded_while_the_next_is_collected(self, tmp_path):
-        gate = Gate()
+        gate = RateLimiter()
         made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA, gate)
         gate.open.clear()
         made.append(rows(0, 10), 0)
@@ -148,7 +148,7 @@ class TestEncoder:
                 raise OSError(28, "No space left on device")
             return write(fd, data)
 
-        made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA, PatientDisk(said.append))
+        made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA, RetryingDisk(said.append))
         monkeypatch.setattr("os.write", full_for_a_while)
         for start in range(0, 40, 10):
             made.append(rows(start, 10), 0)
@@ -168,7 +168,7 @@ class Full(disk.Disk):
         return action()
 
 
-class Gate(disk.Disk):
+class RateLimiter(disk.Disk):
     """Lets what is written wait."""
 
     def __init__(self):

@@ -38,10 +38,17 @@ class WriterProcess:
         self._program = program
         self.folder = out / ".wsrec" / "s"
         connections = tuple(plan(conn) for conn in rings.rings)
-        slots, notes, status, *byte_rings = rings.fds
+        slots, control_ring, status, *byte_rings = rings.fds
         job = {"batch_seconds": 0.02, **job}
         self._job = writer_job(
-            out, connections, {"f": FEED}, slots=slots, notes=notes, status=status, rings=tuple(byte_rings), **job
+            out,
+            connections,
+            {"f": FEED},
+            slots=slots,
+            control_ring=control_ring,
+            status=status,
+            rings=tuple(byte_rings),
+            **job,
         )
         self._start(self._job)
         rings.event(
@@ -554,7 +561,7 @@ class TestDiskTrouble:
         lines = work.stop()
         assert work.process.returncode == 0
         assert [line.level for line in lines[:-1]] == ["error", "info"]
-        assert lines[0].cure is not None
+        assert lines[0].hint is not None
         assert not int(work.rings.status.writer["disk_trouble"])
         assert received(messages_of(tmp_path)) == [b"before", b"during " * 1000, b"after"]
         check_files(tmp_path, 3)
@@ -579,8 +586,8 @@ class TestDiskTrouble:
         assert work.process.returncode == 1
         assert isinstance(failed, FailedLine)
         assert f"{waiting} frames and events that waited in the rings are lost" in failed.message
-        assert failed.cure is not None
-        assert "kept" in failed.cure
+        assert failed.hint is not None
+        assert "kept" in failed.hint
         ballast.unlink()
         recover(small_disk, pytest.fail)
         assert received(messages_of(small_disk)) == [b"before"]
@@ -613,7 +620,7 @@ class TestDiskTrouble:
         lines = work.stop()
         assert work.process.returncode == 1
         assert isinstance(lines[-1], FailedLine)
-        assert str(work.folder) in lines[-1].cure
+        assert str(work.folder) in lines[-1].hint
         assert {path.read_bytes() for path in tmp_path.rglob("s-000001.parquet")} == {b"precious"}
         (journal,) = work.folder.glob("journal-*")
         assert b"mine" in [p for batch in JournalReader(journal) for p in payloads(batch)]

@@ -15,7 +15,7 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
 from wsrec.writer.batch import Batch
-from wsrec.writer.reassembly import Joiner
+from wsrec.writer.reassembly import Reassembler
 
 FIN = int(Flag.FIN)
 PART = 0
@@ -40,15 +40,15 @@ def batch(*frames: Frame) -> Batch:
     return Batch(slots, pa.array([f.payload for f in frames], pa.large_binary()), 0)
 
 
-def joined(joiner: Joiner, *frames: Frame) -> list[bytes]:
-    slots, payload = joiner.join(batch(*frames))
+def joined(reassembler: Reassembler, *frames: Frame) -> list[bytes]:
+    slots, payload = reassembler.join(batch(*frames))
     assert len(slots) == len(payload)
     return payloads(Batch(slots, payload, 0))
 
 
 class TestJoin:
     def test_whole_messages_pass(self):
-        assert joined(Joiner(), Frame(b"a"), Frame(b""), Frame(b"b", BINARY)) == [b"a", b"", b"b"]
+        assert joined(Reassembler(), Frame(b"a"), Frame(b""), Frame(b"b", BINARY)) == [b"a", b"", b"b"]
 
     def test_fragments_become_one_message_with_the_beginnings_opcode_and_the_ends_stamps(self):
         frames = (
@@ -56,23 +56,23 @@ class TestJoin:
             Frame(b"b", CONTINUATION, PART, handoff=2),
             Frame(b"c", CONTINUATION, FIN, handoff=3),
         )
-        slots, payload = Joiner().join(batch(*frames))
+        slots, payload = Reassembler().join(batch(*frames))
         assert payload.to_pylist() == [b"abc"]
         assert (slots["opcode"][0], slots["flags"][0], slots["handoff"][0]) == (BINARY, FIN | RSV1, 3)
 
     def test_control_frames_between_fragments_keep_their_place(self):
-        joiner = Joiner()
+        reassembler = Reassembler()
         frames = (Frame(b"a", TEXT, PART), Frame(b"ping", PING), Frame(b"b", CONTINUATION), Frame(b"c"))
-        assert joined(joiner, *frames) == [b"ping", b"ab", b"c"]
-        assert not joiner.pending
+        assert joined(reassembler, *frames) == [b"ping", b"ab", b"c"]
+        assert not reassembler.pending
 
     def test_across_batches(self):
-        joiner = Joiner()
-        assert joined(joiner, Frame(b"a", TEXT, PART)) == []
-        assert joiner.pending
-        assert joined(joiner, Frame(b"ping", PING)) == [b"ping"]
-        assert joined(joiner, Frame(b"b", CONTINUATION), Frame(b"c")) == [b"ab", b"c"]
-        assert not joiner.pending
+        reassembler = Reassembler()
+        assert joined(reassembler, Frame(b"a", TEXT, PART)) == []
+        assert reassembler.pending
+        assert joined(reassembler, Frame(b"ping", PING)) == [b"ping"]
+        assert joined(reassembler, Frame(b"b", CONTINUATION), Frame(b"c")) == [b"ab", b"c"]
+        assert not reassembler.pending
 
     def test_connections_do_not_mix(self):
         frames = (
@@ -81,7 +81,7 @@ class TestJoin:
             Frame(b"b", CONTINUATION, FIN, conn=0),
             Frame(b"y", CONTINUATION, FIN, conn=1),
         )
-        assert joined(Joiner(), *frames) == [b"ab", b"xy"]
+        assert joined(Reassembler(), *frames) == [b"ab", b"xy"]
 
     def test_what_we_send_in_parts_does_not_mix_with_what_arrives(self):
         frames = (
@@ -90,25 +90,25 @@ class TestJoin:
             Frame(b"t", CONTINUATION, SENT | FIN),
             Frame(b"q", CONTINUATION, FIN),
         )
-        assert joined(Joiner(), *frames) == [b"st", b"rq"]
+        assert joined(Reassembler(), *frames) == [b"st", b"rq"]
 
     def test_an_event_is_whole_though_its_opcode_is_that_of_a_continuation(self):
         event = Event(EventKind.STALL, 0).encode()
         frames = (Frame(b"a", TEXT, PART), Frame(event, 0, EVENT | FIN), Frame(b"b", CONTINUATION))
-        assert joined(Joiner(), *frames) == [event, b"ab"]
+        assert joined(Reassembler(), *frames) == [event, b"ab"]
 
     def test_an_event_in_parts(self):
         event = Event(EventKind.REFUSED, 0, detail={"message": "long"}).encode()
-        assert joined(Joiner(), Frame(event[:5], 0, EVENT), Frame(event[5:], 0, EVENT | FIN)) == [event]
+        assert joined(Reassembler(), Frame(event[:5], 0, EVENT), Frame(event[5:], 0, EVENT | FIN)) == [event]
 
     def test_a_lost_connections_beginning_is_not_joined_with_the_next_connections_message(self):
-        joiner = Joiner()
-        assert joined(joiner, Frame(b"lost", TEXT, PART)) == []
-        assert joined(joiner, Frame(b"new", TEXT)) == [b"new"]
-        assert joined(joiner, Frame(b"lost", TEXT, PART), Frame(b"n", BINARY, PART), Frame(b"ew", CONTINUATION)) == [
-            b"new"
-        ]
-        assert not joiner.pending
+        reassembler = Reassembler()
+        assert joined(reassembler, Frame(b"lost", TEXT, PART)) == []
+        assert joined(reassembler, Frame(b"new", TEXT)) == [b"new"]
+        assert joined(
+            reassembler, Frame(b"lost", TEXT, PART), Frame(b"n", BINARY, PART), Frame(b"ew", CONTINUATION)
+        ) == [b"new"]
+        assert not reassembler.pending
 
 
 @st.composite
@@ -150,11 +150,11 @@ class TestAgainstTheModel:
         frames: list[Frame] = []
         while left := [queue for queue in queues if queue]:
             frames.append(left[data.draw(st.integers(0, len(left) - 1))].popleft())
-        joiner, got = Joiner(), []
+        reassembler, got = Reassembler(), []
         rest = frames
         while rest:
             size = data.draw(st.integers(1, len(rest)))
-            slots, payload = joiner.join(batch(*rest[:size]))
+            slots, payload = reassembler.join(batch(*rest[:size]))
             got += zip(slots["conn"].tolist(), slots["opcode"].tolist(), payload.to_pylist(), strict=True)
             rest = rest[size:]
         assert got == _model(frames)
@@ -162,9 +162,9 @@ class TestAgainstTheModel:
 
 class TestReceiverDied:
     def test_an_event_that_never_ended_does_not_spoil_the_next(self):
-        joiner = Joiner()
-        assert joined(joiner, Frame(b'{"kind":"subscr', CONTINUATION, EVENT)) == []
-        assert joiner.pending
+        reassembler = Reassembler()
+        assert joined(reassembler, Frame(b'{"kind":"subscr', CONTINUATION, EVENT)) == []
+        assert reassembler.pending
         restart = Event(EventKind.RESTART).encode()
-        assert joined(joiner, Frame(restart, TEXT, EVENT | FIN)) == [restart]
-        assert not joiner.pending
+        assert joined(reassembler, Frame(restart, TEXT, EVENT | FIN)) == [restart]
+        assert not reassembler.pending

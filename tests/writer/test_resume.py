@@ -95,13 +95,13 @@ class Session:
     def __init__(self, out: Path, life: Life) -> None:
         self.out, self.life = out, life
         self.rings = Rings(conns=2, capacity=16 * 4096)
-        slots, notes, status, *rings = self.rings.fds
+        slots, control_ring, status, *rings = self.rings.fds
         self.job: WriterJob = writer_job(
             out,
             (plan(0, feed="a"), plan(1, feed="b")),
             FEEDS,
             slots=slots,
-            notes=notes,
+            control_ring=control_ring,
             status=status,
             rings=tuple(rings),
             rotate_bytes=400,
@@ -180,7 +180,7 @@ class Session:
         self.writer = Writer(job)
         if not job.resume:
             self.writer._pipeline.begin_session(Moment.now())
-        self.writer._parquet.bring_home()
+        self.writer._parquet.recover()
         # the thread, which is started at the end, must not do it again
         self.writer._parquet._leftovers = None
 

@@ -28,7 +28,7 @@ FEED = {
     "limits": {"streams_per_connection": 9, "messages_per_second": 1, "connects": 1, "connects_interval": 1},
     "fields": {"channel": ["c"], "symbol": ["s"]},
     "channels": {
-        "trade": {"topic": "trade.{symbol}", "quiet": 5, "on_silence": "resubscribe"},
+        "trade": {"topic": "trade.{symbol}", "idle_timeout": 5, "on_stale": "resubscribe"},
         "book": {"topic": "book", "exchange_seq": ["n"], "sequence": "next", "on_gap": "renew"},
     },
 }
@@ -60,7 +60,7 @@ def test_a_silent_subscription_is_told_and_asked_for_once_more(work, capsys):
     work.finish()
     (silent,) = events_of(work.out, "silent")
     assert (silent["conn"], silent["channel"], silent["symbol"]) == (0, "trade", "B")
-    assert silent["detail"] == {"since": BOOT + OFFSET + S, "quiet_s": 5, "ever": True}
+    assert silent["detail"] == {"since": BOOT + OFFSET + S, "idle_s": 5, "ever": True}
     (resumed,) = events_of(work.out, "resumed")
     assert (resumed["symbol"], resumed["detail"]["duration_ns"]) == ("B", 9 * S)
     assert work.orders == [Resubscribe(conn=0, topics=("trade.B",), reason="trade.B is silent")]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.rings import Rings, payloads
-from wsrec.writer.disk import GIVES_UP, PatientDisk
+from wsrec.writer.disk import NO_RETRY, RetryingDisk
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import delete
 from wsrec.writer.journal_reader import JournalReader
@@ -51,7 +51,7 @@ def synced(monkeypatch):
 class TestSyncThread:
     def test_what_is_appended_is_synced_again_and_again(self, tmp_path, batch, synced):
         journal = Journal(tmp_path / "j", 1, JOB)
-        thread = SyncThread(journal, 0.01, GIVES_UP)
+        thread = SyncThread(journal, 0.01, NO_RETRY)
         thread.start()
         for count in range(1, 4):
             until(lambda count=count: len(synced) >= count)
@@ -62,7 +62,7 @@ class TestSyncThread:
 
     def test_a_journal_that_is_done_is_closed_whole(self, tmp_path, batch, synced):
         journals = [Journal(tmp_path / f"{number}", number, JOB) for number in (1, 2, 3)]
-        thread = SyncThread(journals[0], 1000.0, GIVES_UP)
+        thread = SyncThread(journals[0], 1000.0, NO_RETRY)
         thread.start()
         journals[0].append(batch)
         thread.change(journals[1])
@@ -82,7 +82,7 @@ class TestSyncThread:
 
         monkeypatch.setattr(os, "fdatasync", slow)
         journal = Journal(tmp_path / "1", 1, JOB)
-        thread = SyncThread(journal, 0.01, GIVES_UP)
+        thread = SyncThread(journal, 0.01, NO_RETRY)
         thread.start()
         assert began.wait(30)
         for _ in range(10):
@@ -113,7 +113,7 @@ class TestSyncThread:
         good: list[str] = []
         monkeypatch.setattr(os, "fdatasync", refusing)
         said: list[bool] = []
-        disk = PatientDisk(said.append)
+        disk = RetryingDisk(said.append)
         journal, following = (Journal(tmp_path / f"journal-00000{n}.arrows", n, JOB) for n in (1, 2))
         thread = SyncThread(journal, 0.01, disk)
         thread.start()
@@ -137,7 +137,7 @@ class TestSyncThread:
             raise FileNotFoundError(2, "gone")
 
         monkeypatch.setattr(os, "fdatasync", gone)
-        thread = SyncThread(Journal(tmp_path / "j", 1, JOB), 0.01, PatientDisk(lambda trouble: None))
+        thread = SyncThread(Journal(tmp_path / "j", 1, JOB), 0.01, RetryingDisk(lambda trouble: None))
         thread.start()
         thread.join(30)
         assert isinstance(thread.failed, FileNotFoundError)
@@ -159,7 +159,7 @@ class TestSyncThread:
             real(fd)
 
         monkeypatch.setattr(os, "fdatasync", refusing)
-        thread = SyncThread(journal, 1000.0, PatientDisk(lambda _trouble: None))
+        thread = SyncThread(journal, 1000.0, RetryingDisk(lambda _trouble: None))
         thread.start()
         thread.stop()
         assert thread.failed is None

@@ -347,7 +347,7 @@ def main() -> None:
     ]
     for refusal in refusals:
         if refusal is not None:
-            ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+            ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint)
     try:
         measured = uvloop.run(_CLIENTS[job.name, job.measure](job))
     except OSError as error:

@@ -101,7 +101,7 @@ class Process:
             if isinstance(line, FailedLine):
                 raise ContestantError(line.message)
             if isinstance(line, LogLine) and line.level != "info":
-                self._warn(f"{line.message}; {line.cure}" if line.cure else line.message)
+                self._warn(f"{line.message}; {line.hint}" if line.hint else line.message)
 
 
 @contextlib.contextmanager

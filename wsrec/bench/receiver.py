@@ -39,16 +39,18 @@ class Receiver:
 
     Args:
         process: the process.
-        slots, ring, notes, status: descriptors of its shared memory.
+        slots, ring, control_ring, status: descriptors of its shared memory.
         consumes: whether this process gives the rings back; else a writer does.
 
     """
 
-    def __init__(self, process: Process, slots: int, ring: int, notes: int, status: int, *, consumes: bool) -> None:
+    def __init__(
+        self, process: Process, slots: int, ring: int, control_ring: int, status: int, *, consumes: bool
+    ) -> None:
         self.process = process
         self._slots = SlotRing(slots)
         self._ring = ByteRing(ring)
-        self._notes = ByteRing(notes)
+        self._control_ring = ByteRing(control_ring)
         self._status = StatusPage(status)
         self._consumes = consumes
         self._taken = 0
@@ -68,7 +70,7 @@ class Receiver:
             time.sleep(0.01)
         slots = self._slots.run(0, self._slots.published.read())
         slots = slots[slots["flags"] & Flag.EVENT != 0]
-        events = [Event.decode(self._notes.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
+        events = [Event.decode(self._control_ring.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
         used = next((event.detail["mode"] for event in events if event.kind is EventKind.TLS), None)
         if used != mode:
             raise ContestantError(self.process.last_words() or f"TLS mode {used} was used instead")
@@ -134,14 +136,14 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
     with contextlib.ExitStack() as stack:
         slots = SlotRing.create("wsrec-bench-slots")
         stack.callback(os.close, slots)
-        ring, notes, status = (
+        ring, control_ring, status = (
             ByteRing.create("wsrec-bench-ring"),
-            ByteRing.create("wsrec-bench-notes", _NOTES_CAPACITY),
+            ByteRing.create("wsrec-bench-control_ring", _NOTES_CAPACITY),
             StatusPage.create("wsrec-bench-status"),
         )
-        for fd in (ring, notes, status):
+        for fd in (ring, control_ring, status):
             stack.callback(os.close, fd)
-        descriptors = (slots, ring, notes, status)
+        descriptors = (slots, ring, control_ring, status)
         target = resolve(url)
         connections = tuple(plan([target]))
         if ours.writer:
@@ -153,7 +155,7 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
                 out=out,
                 slots=slots,
                 rings=(ring,),
-                notes=notes,
+                control_ring=control_ring,
                 status=status,
                 connections=connections,
                 feeds=(FeedJob.of(target.feed),),
@@ -162,7 +164,7 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
         job = ReceiverJob(
             slots=slots,
             rings=(ring,),
-            notes=notes,
+            control_ring=control_ring,
             status=status,
             connections=connections,
             tls=ours.tls,
@@ -174,4 +176,4 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
         )
         pure = "1" if ours.pure else ""
         process = stack.enter_context(running("wsrec.receive", job, setup.warn, descriptors, WSREC_PURE=pure))
-        yield Receiver(process, slots, ring, notes, status, consumes=not ours.writer)
+        yield Receiver(process, slots, ring, control_ring, status, consumes=not ours.writer)

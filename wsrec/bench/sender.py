@@ -1,6 +1,6 @@
 """The sender process: serves one client after another on loopback, each gets the handshake, frames and a close.
 
-It sends as fast as frames are taken, a number of them or for some seconds, or at a pace, and then notes each frame's
+It sends as fast as frames are taken, a number of them or for some seconds, or at a pace, and then control_ring each frame's
 time just before it is sent. It ends with its standard input.
 """
 
@@ -234,7 +234,7 @@ def main() -> None:
     """Run a sender; the job comes on standard input."""
     job = ipc.read_job(SenderJob)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
-        ipc.warn(f"sender: {refusal.what} was refused: {refusal.reason}", refusal.cure)
+        ipc.warn(f"sender: {refusal.what} was refused: {refusal.reason}", refusal.hint)
     _Sender(job).run()
 
 

@@ -42,12 +42,12 @@ def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None
     Examples:
       wsrec doctor
       wsrec doctor --cpu 2 --interface eth0
-      wsrec doctor --json | jq '.[] | select(.state == "hint") | .cure'
+      wsrec doctor --json | jq '.[] | select(.state == "hint") | .hint'
 
     \b
     Each finding is one of
       ok      nothing to do
-      hint    it works, and could be better: the cure follows
+      hint    it works, and could be better: the hint follows
       absent  this machine does not have it
 
     Exit status: 0, also with hints; 2 wrong usage.
@@ -67,8 +67,8 @@ def _print(findings: list[Finding]) -> None:
     table.add_column(overflow="fold")
     for finding in findings:
         words = f"{escape(clean(finding.found))}: {escape(clean(finding.meaning))}"
-        if finding.cure is not None:
-            words += f"\n[bold]{escape(clean(finding.cure))}[/bold]"
+        if finding.hint is not None:
+            words += f"\n[bold]{escape(clean(finding.hint))}[/bold]"
         colour = _COLOURS[finding.state]
         table.add_row(f"[{colour}]{finding.state}[/{colour}]", escape(clean(finding.subject)), words)
     Console(highlight=False).print(table)

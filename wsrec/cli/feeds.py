@@ -20,7 +20,7 @@ from wsrec.cli.completion import channel_names, feed_names, open_feed_names, sym
 from wsrec.cli.proxy import proxy_options, proxy_rules
 from wsrec.config.run_config import load_run, run_schema
 from wsrec.config.types import ShardType, comma_list
-from wsrec.feed.feed_template import skeleton
+from wsrec.feed.feed_template import feed_template
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema
@@ -178,7 +178,7 @@ def new(name: str, out: Path | None) -> None:
     file = out or Path(f"{name}.yaml")
     try:
         with file.open("x", encoding="utf-8") as new_file:
-            new_file.write(skeleton(name))
+            new_file.write(feed_template(name))
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}; name another file with --out") from error
     click.echo(clean(f"{file}: fill it in, then `wsrec feeds check {file}` and `wsrec feeds plan {file}`"))
@@ -233,7 +233,7 @@ def plan_(
         "subscriptions": sum(len(connection.topics) for connection in connections),
         "messages": sum(len(_said(connection)) for connection in connections),
         "messages_in_a_second": _busiest_second(connections),
-        "covered_after": round(max((connection.covered_after for connection in connections), default=0.0), 3),
+        "subscribed_after": round(max((connection.subscribed_after for connection in connections), default=0.0), 3),
     }
     if as_json:
         memory = {**needed._asdict(), "total": needed.total}
@@ -244,7 +244,7 @@ def plan_(
     click.echo(
         f"{totals['connections']} connections, {totals['subscriptions']} subscriptions in {totals['messages']} "
         f"messages, at most {totals['messages_in_a_second']} within a second, "
-        f"all sent {totals['covered_after']:g} s after the start"
+        f"all sent {totals['subscribed_after']:g} s after the start"
     )
     click.echo(f"memory {needed}")
     for connection in connections:
@@ -305,7 +305,7 @@ def _public(connection: ConnectionPlan) -> dict[str, Any]:
 
 def _print_plan(connection: ConnectionPlan) -> None:
     click.echo(clean(f"connection {connection.conn}: {_cut(connection.public_url)}"))
-    lines = [f"{len(connection.topics)} subscriptions, all sent {connection.covered_after:g} s after the start"]
+    lines = [f"{len(connection.topics)} subscriptions, all sent {connection.subscribed_after:g} s after the start"]
     if connection.proxy is not None:
         lines.append(f"through the proxy {connection.proxy.public}")
     if connection.headers:

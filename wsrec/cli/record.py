@@ -306,10 +306,10 @@ def record(
             if as_json:
                 _print_failure(str(error), ExitStatus.COMPLETE, view)
             return
-        cure = (
+        hint = (
             "take it over with --takeover, stop that one, choose another --out, or say --if-free if that is no failure"
         )
-        _fail(f"{error}; {cure}", ExitStatus.LOCKED, as_json, view)
+        _fail(f"{error}; {hint}", ExitStatus.LOCKED, as_json, view)
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json, view)
     except OSError as error:
@@ -330,8 +330,8 @@ def _cannot_start(error: OSError, out: Path) -> str:
         where = "" if error.filename else f" ({out})"
         return f"the output cannot be written: {error}{where}; make room there, or give --out a folder on another disk"
     # one with a file's name is about the output, the others are about processes, descriptors and memory
-    cure = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
-    return f"{error}; {cure}"
+    hint = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
+    return f"{error}; {hint}"
 
 
 def _typed_end(duration: float, until: datetime) -> tuple[float | None, datetime | None]:

@@ -42,9 +42,9 @@ from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
 from wsrec.wire import deflate, frames
-from wsrec.wire.control import Conversation, Sent
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
+from wsrec.wire.frame_encoder import FrameEncoder, Sent
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
@@ -190,7 +190,7 @@ class Connection:
         self._history: AddressHistory | None = None
         self._reached: Address | None = None
         self._handshake = handshake
-        self._conversation = Conversation(handshake.protocol)
+        self._encoder = FrameEncoder(handshake.protocol)
         self._rules = MessageRules(max_message, validate_text=True)
         self._max_unsent = max_unsent
         self._close_timeout = close_timeout
@@ -216,7 +216,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more: a close was sent or received, or the connection broke."""
-        return self._ended or self._conversation.close_sent is not None
+        return self._ended or self._encoder.close_sent is not None
 
     def send(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a text message (`str`) or a binary one, also from the callback; what the socket does not take waits.
@@ -230,9 +230,9 @@ class Connection:
         if self._transport is not None and self._transport.unsent >= self._max_unsent:
             raise BufferError(f"{self._transport.unsent} bytes wait already: the server does not read them")
         if isinstance(message, str):
-            self._send(self._conversation.text(message))
+            self._send(self._encoder.text(message))
         else:
-            self._send(self._conversation.binary(bytes(message)))
+            self._send(self._encoder.binary(bytes(message)))
 
     def ping(self, payload: bytes = b"") -> asyncio.Future[int]:
         """Send a ping; the future's result is the time (ns) until its pong.
@@ -253,7 +253,7 @@ class Connection:
             raise ValueError("a ping with the same payload waits for its pong")
         pong: asyncio.Future[int] = self._loop.create_future()
         self._pings[payload] = now(), pong
-        self._send(self._conversation.ping(payload))
+        self._send(self._encoder.ping(payload))
         return pong
 
     async def drain(self) -> None:
@@ -290,7 +290,7 @@ class Connection:
             self._closing = True
             self._deadline = self._loop.call_later(self._close_timeout, self._give_up)
             with suppress(ConnectionClosed):
-                self._send(self._conversation.close(code, reason))
+                self._send(self._encoder.close(code, reason))
         await asyncio.wait((self._closed,))
 
     async def wait_closed(self) -> None:
@@ -400,13 +400,13 @@ class Connection:
         return consumed
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
-        answer = self._conversation.on_control(opcode, payload)
-        if self._conversation.close_received is not None:
+        answer = self._encoder.on_control(opcode, payload)
+        if self._encoder.close_received is not None:
             # who closes need not wait for the echo
             if answer is not None and self._transport is not None:
                 with suppress(OSError):
                     self._transport.send(answer.wire)
-            self._end(self._conversation.close_received, None)
+            self._end(self._encoder.close_received, None)
             return
         self._send(answer)
         if opcode == frames.PONG and payload in self._pings:
@@ -458,7 +458,7 @@ class Connection:
     def _fail(self, code: int, reason: str, error: Exception) -> None:
         """Close for what went wrong here (RFC 6455 section 7.1.7)."""
         with suppress(OSError):
-            frame = self._conversation.close(code, reason.encode()[:100].decode("utf-8", "ignore"))
+            frame = self._encoder.close(code, reason.encode()[:100].decode("utf-8", "ignore"))
             if frame is not None and self._transport is not None:
                 self._transport.send(frame.wire)
         self._end(Close(code, reason), error)
@@ -489,7 +489,7 @@ class Connection:
 
     def _give_up(self) -> None:
         """No answer to our close."""
-        self._end(self._conversation.close_sent, None, linger=False)
+        self._end(self._encoder.close_sent, None, linger=False)
 
     def _abandon(self) -> None:
         """Never opened."""
@@ -520,7 +520,7 @@ class Connection:
             raise self._as_closed()
 
     def _as_closed(self) -> ConnectionClosed:
-        close = self._close or self._conversation.close_sent or Close(CloseCode.ABNORMAL_CLOSURE, "")
+        close = self._close or self._encoder.close_sent or Close(CloseCode.ABNORMAL_CLOSURE, "")
         return ConnectionClosed(close.code, close.reason)
 
     def _tear_down(self) -> None:

@@ -29,7 +29,7 @@ from wsrec.config.settings import (
 )
 from wsrec.feed.document import Location, read_document
 from wsrec.feed.masking import ENVIRONMENT
-from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, MisfitError, check_proxy
+from wsrec.feed.schema import NAME_PATTERN, ConfigError, ConflictError, Feed, check_proxy
 from wsrec.feed.shard import Shard
 from wsrec.plan.target import Wanted
 from wsrec.receive.job import TlsMode
@@ -253,9 +253,9 @@ class Run(_Model):
     @model_validator(mode="after")
     def _one_end(self) -> Run:
         if self.duration is not None and self.until is not None:
-            raise MisfitError(("until",), "found it beside duration, expected one of them")
+            raise ConflictError(("until",), "found it beside duration, expected one of them")
         if self.proxy is not None and self.no_proxy:
-            raise MisfitError(("no-proxy",), "found it beside proxy, expected one of them")
+            raise ConflictError(("no-proxy",), "found it beside proxy, expected one of them")
         return self
 
 

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
-from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, MisfitError
+from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, ConflictError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -106,7 +106,7 @@ class Document:
         for problem in error.errors(include_url=False):
             where: Location = problem["loc"]
             cause = problem.get("ctx", {}).get("error")
-            if isinstance(cause, MisfitError):
+            if isinstance(cause, ConflictError):
                 where = (*where, *cause.where)
             # pydantic inserts names of its own (union branches) between the file's keys
             known = next((where[:n] for n in range(len(where), -1, -1) if where[:n] in self._lines), ())

@@ -80,6 +80,6 @@ channels:
 """)
 
 
-def skeleton(name: str) -> str:
+def feed_template(name: str) -> str:
     """The YAML of a new feed called `name`."""
     return _TEXT.substitute(name=name)

@@ -60,9 +60,9 @@ def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
             ConfigError: the feed has no listing, or neither an answer nor a cached list exists; says what to do.
 
     """
-    cure = "name symbols with --symbols A,B, or a file of them with --symbols @FILE"
+    hint = "name symbols with --symbols A,B, or a file of them with --symbols @FILE"
     if feed.symbols is None or feed.symbols.listing is None:
-        raise ConfigError(f"{feed.name} does not say where its exchange lists symbols (symbols.listing): {cure}")
+        raise ConfigError(f"{feed.name} does not say where its exchange lists symbols (symbols.listing): {hint}")
     kept = cached(feed)
     if kept is not None and kept.age < MAX_AGE:
         return kept
@@ -71,7 +71,7 @@ def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
     except (HttpError, ValueError) as error:
         if kept is not None:
             return kept._replace(trouble=str(error))
-        raise ConfigError(f"{feed.name}: the exchange's symbols cannot be listed: {error}; {cure}") from error
+        raise ConfigError(f"{feed.name}: the exchange's symbols cannot be listed: {error}; {hint}") from error
     _keep(_file(feed, feed.symbols.listing), symbols)
     return Listed(symbols, 0.0)
 

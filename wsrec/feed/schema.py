@@ -28,7 +28,7 @@ from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, parts_of,
 from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
 from wsrec.feed.pings import VALUE
 from wsrec.net.proxy import parse_proxy
-from wsrec.plan.connections import ANSWER_WITHIN, ASK_AFTER
+from wsrec.plan.connections import PING_INTERVAL, PING_TIMEOUT
 
 _MAX_EXPANSION = 1000
 _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
@@ -48,7 +48,7 @@ class ConfigError(Exception):
     """A feed, a target or an option that cannot be used. The text is for the user: what was found, what to do."""
 
 
-class MisfitError(ValueError):
+class ConflictError(ValueError):
     """A value that contradicts another one of the same feed.
 
     Attributes:
@@ -129,12 +129,12 @@ def _json_of(text: str, values: dict[str, Any], key: str) -> str:
     unknown = placeholders.names(text) - values.keys() - placeholders.WHEN_SENT
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in sorted({*values, *placeholders.WHEN_SENT}))
-        raise MisfitError((key,), f"found {{{min(unknown)}}}, expected one of {known}")
+        raise ConflictError((key,), f"found {{{min(unknown)}}}, expected one of {known}")
     filled = placeholders.fill_when_sent(placeholders.fill(text, values))
     try:
         json.loads(filled)
     except (ValueError, RecursionError) as error:
-        raise MisfitError((key,), f"found text that is no JSON once it is filled in ({error})") from error
+        raise ConflictError((key,), f"found text that is no JSON once it is filled in ({error})") from error
     return filled
 
 
@@ -143,7 +143,7 @@ def _only_when_sent(text: str, key: str, more: set[str] | frozenset[str] = froze
     unknown = placeholders.names(text) - known
     if unknown:
         listed = ", ".join(f"{{{name}}}" for name in sorted(known))
-        raise MisfitError((key,), f"found {{{min(unknown)}}}, expected one of {listed}")
+        raise ConflictError((key,), f"found {{{min(unknown)}}}, expected one of {listed}")
 
 
 def _check_https(url: str) -> str:
@@ -217,11 +217,13 @@ class Extract(_Model):
         given = [key for key in ("path", "join", "value") if getattr(self, key) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
-            raise MisfitError((given[0],) if given else (), f"found {found}, expected one of path, join and value")
+            raise ConflictError((given[0],) if given else (), f"found {found}, expected one of path, join and value")
         if self.value is not None and not (self.needs or self.where):
-            raise MisfitError(("value",), "found it without a condition, expected needs or where beside it")
+            raise ConflictError(("value",), "found it without a condition, expected needs or where beside it")
         if self.join is not None and not self.parts:
-            raise MisfitError(("join",), f"found {self.join!r}, expected paths in braces, as in `{{channel}}.{{type}}`")
+            raise ConflictError(
+                ("join",), f"found {self.join!r}, expected paths in braces, as in `{{channel}}.{{type}}`"
+            )
         return self
 
     @cached_property
@@ -277,7 +279,7 @@ class Condition(_Model):
     def _one_test(self) -> Condition:
         given = [key for key in ("equals", "differs", "at_least") if getattr(self, key) is not None]
         if len(given) > 1:
-            raise MisfitError((given[1],), f"found it beside {given[0]}, expected one of them")
+            raise ConflictError((given[1],), f"found it beside {given[0]}, expected one of them")
         return self
 
 
@@ -356,11 +358,11 @@ class Evidence(_Model):
     @model_validator(mode="after")
     def _counted(self) -> Evidence:
         if (self.held is None) != (self.seen is None):
-            raise MisfitError(
+            raise ConflictError(
                 ("held",) if self.seen is None else ("seen",), "found one of held and seen, expected both"
             )
         if self.held is not None and self.seen is not None and self.held > self.seen:
-            raise MisfitError(("held",), f"found {self.held}, expected no more than seen")
+            raise ConflictError(("held",), f"found {self.held}, expected no more than seen")
         return self
 
     def __str__(self) -> str:
@@ -436,9 +438,9 @@ class Socket(_Model):
     def _token_in_its_place(self) -> Socket:
         unknown = placeholders.names(ENVIRONMENT.sub("", self.url)) - {"token", "uuid"}
         if unknown:
-            raise MisfitError(("url",), f"found {{{min(unknown)}}}, expected {{token}} or {{uuid}}")
+            raise ConflictError(("url",), f"found {{{min(unknown)}}}, expected {{token}} or {{uuid}}")
         if ("token" in placeholders.names(self.url)) != (self.token is not None):
-            raise MisfitError(("url",), "found one of {token} and the key token, expected both or neither")
+            raise ConflictError(("url",), "found one of {token} and the key token, expected both or neither")
         return self
 
     @field_validator("headers")
@@ -558,7 +560,7 @@ class Symbols(_Model):
         for key, known in (("pair", {"base", "quote"}), ("perpetual", {"base", "quote", "settle"})):
             unknown = placeholders.names(getattr(self, key) or "") - known
             if unknown:
-                raise MisfitError((key,), f"found {{{min(unknown)}}}, expected {', '.join(sorted(known))} in braces")
+                raise ConflictError((key,), f"found {{{min(unknown)}}}, expected {', '.join(sorted(known))} in braces")
         return self
 
     def normalise(self, text: str) -> str:
@@ -662,18 +664,18 @@ class Subscribe(_Model):
     @model_validator(mode="after")
     def _asks(self) -> Subscribe:
         if (self.message is None) == (self.url is None):
-            raise MisfitError((), "found both or none of message and url, expected one of them")
+            raise ConflictError((), "found both or none of message and url, expected one of them")
         if self.url is not None:
             if placeholders.names(self.url) != {"topics"}:
-                raise MisfitError(("url",), "found other placeholders or none, expected {topics:/} or the like")
+                raise ConflictError(("url",), "found other placeholders or none, expected {topics:/} or the like")
             for key in ("argument", "batch", "unsubscribe", "replaces"):
                 if getattr(self, key):
-                    raise MisfitError((key,), "found it beside url, expected it with message only")
+                    raise ConflictError((key,), "found it beside url, expected it with message only")
             return self
         if self.by_topic and (self.batch or 1) > 1:
-            raise MisfitError(("batch",), "found more than 1, expected none: the message asks for one topic")
+            raise ConflictError(("batch",), "found more than 1, expected none: the message asks for one topic")
         if self.by_topic and self.replaces:
-            raise MisfitError(("replaces",), "found a message of one topic, expected one for many")
+            raise ConflictError(("replaces",), "found a message of one topic, expected one for many")
         return self
 
     def check(self, argument: str | None, parameters: frozenset[str]) -> None:
@@ -684,13 +686,13 @@ class Subscribe(_Model):
             parameters: a channel's, which may stand in the templates too.
 
         Raises:
-            MisfitError: it is not, or a placeholder is unknown; of the key of this model.
+            ConflictError: it is not, or a placeholder is unknown; of the key of this model.
 
         """
         if self.message is None:
             return
         if "arguments" in placeholders.names(self.message) and argument is None:
-            raise MisfitError(("message",), "found {arguments}, expected argument beside it")
+            raise ConflictError(("message",), "found {arguments}, expected argument beside it")
         texts = dict.fromkeys(("topic", "channel", "symbol", *parameters), "1")
         lists = {"topics": ["1"], "symbols": ["1"]}
         if argument is not None:
@@ -765,9 +767,9 @@ class Checksum(_Model):
         for key in ("price", "size"):
             path = steps(getattr(self, key))
             if len(path) != 1 or isinstance(path[0], Every):
-                raise MisfitError((key,), f"found {getattr(self, key)!r}, expected one key, or a place as [0]")
+                raise ConflictError((key,), f"found {getattr(self, key)!r}, expected one key, or a place as [0]")
         if self.levels > self.depth:
-            raise MisfitError(("levels",), f"found {self.levels}, expected no more than depth")
+            raise ConflictError(("levels",), f"found {self.levels}, expected no more than depth")
         return self
 
 
@@ -857,15 +859,15 @@ class Channel(_Model):
         default=False, description="Whether a message may have the number of the one before it once more."
     )
     resets: Resets | None = Field(default=None, description="Where the numbers may begin anew; by default nowhere.")
-    quiet: float | None = Field(
+    idle_timeout: float | None = Field(
         default=None,
         description="Seconds without a message after which a subscription counts as silent; by default it never does.",
         ge=0.1,
         le=86400,
     )
-    on_silence: Literal[Action.NONE, Action.RESUBSCRIBE, Action.RENEW] = Field(
+    on_stale: Literal[Action.NONE, Action.RESUBSCRIBE, Action.RENEW] = Field(
         default=Action.NONE,
-        description="What to do after `quiet` without a message: `none`, `resubscribe` or `renew` (the connection).",
+        description="What to do after `idle_timeout` without a message: `none`, `resubscribe` or `renew` (the connection).",
     )
     on_gap: Action = Field(
         default=Action.NONE,
@@ -880,31 +882,31 @@ class Channel(_Model):
         needs = {SequenceRule.PREVIOUS: "seq_previous", SequenceRule.TOUCHING: "seq_first"}.get(self.sequence)
         checksum = self.sequence is SequenceRule.CHECKSUM
         if checksum != (self.checksum is not None):
-            raise MisfitError(("checksum",), "found one of it and `sequence: checksum`, expected both or neither")
+            raise ConflictError(("checksum",), "found one of it and `sequence: checksum`, expected both or neither")
         if self.sequence is not SequenceRule.NONE and not checksum and not self.exchange_seq:
-            raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected exchange_seq beside it")
+            raise ConflictError(("sequence",), f"found {self.sequence.value!r}, expected exchange_seq beside it")
         if needs and not getattr(self, needs):
-            raise MisfitError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
+            raise ConflictError(("sequence",), f"found {self.sequence.value!r}, expected {needs} beside it")
         if self.overlap and self.sequence is not SequenceRule.TOUCHING:
-            raise MisfitError(("overlap",), "found it without ranges, expected `sequence: touching` beside it")
+            raise ConflictError(("overlap",), "found it without ranges, expected `sequence: touching` beside it")
         if self.evidence and self.sequence is SequenceRule.NONE:
-            raise MisfitError(("evidence",), "found it without a rule, expected `sequence` beside it")
+            raise ConflictError(("evidence",), "found it without a rule, expected `sequence` beside it")
         for key in ("repeats", "resets"):
             if getattr(self, key) and self.sequence in (SequenceRule.NONE, SequenceRule.CHECKSUM):
-                raise MisfitError((key,), "found it without a rule, expected `sequence` beside it")
-        if self.on_silence is not Action.NONE and self.quiet is None:
-            raise MisfitError(("on_silence",), f"found {self.on_silence.value!r}, expected `quiet` beside it")
+                raise ConflictError((key,), "found it without a rule, expected `sequence` beside it")
+        if self.on_stale is not Action.NONE and self.idle_timeout is None:
+            raise ConflictError(("on_stale",), f"found {self.on_stale.value!r}, expected `idle_timeout` beside it")
         if self.on_gap is Action.SNAPSHOT and self.snapshot is None:
-            raise MisfitError(("on_gap",), "found 'snapshot', expected the key `snapshot` beside it")
+            raise ConflictError(("on_gap",), "found 'snapshot', expected the key `snapshot` beside it")
         if self.on_gap is not Action.NONE and self.sequence is SequenceRule.NONE:
-            raise MisfitError(("on_gap",), f"found {self.on_gap.value!r}, expected `sequence` beside it")
+            raise ConflictError(("on_gap",), f"found {self.on_gap.value!r}, expected `sequence` beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
-            raise MisfitError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
+            raise ConflictError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
         for key in ("topic", "asked_as", "ack_key"):
             unknown = placeholders.names(getattr(self, key) or "") - {"symbol", *self.parameters}
             if unknown:
                 found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
-                raise MisfitError((key,), found)
+                raise ConflictError((key,), found)
         return self
 
     def public(self, parts: Collection[str]) -> Channel:
@@ -1020,11 +1022,11 @@ class Ack(_Model):
     @model_validator(mode="after")
     def _matched(self) -> Ack:
         if self.id is None and not self.key:
-            raise MisfitError((), "found neither id nor key, expected one of them")
+            raise ConflictError((), "found neither id nor key, expected one of them")
         if self.accepted is not None and self.id is None:
-            raise MisfitError(("accepted",), "found it without id, expected both")
+            raise ConflictError(("accepted",), "found it without id, expected both")
         if self.data and not self.key:
-            raise MisfitError(("data",), "found it without key, expected both")
+            raise ConflictError(("data",), "found it without key, expected both")
         return self
 
 
@@ -1074,10 +1076,10 @@ class Answer(_Model):
     @model_validator(mode="after")
     def _value_known(self) -> Answer:
         if (self.path is None) == (self.message is None):
-            raise MisfitError(("message",) if self.path else (), "expected one of path and message")
+            raise ConflictError(("message",) if self.path else (), "expected one of path and message")
         for key in ("match", "value"):
             if self.message is not None and getattr(self, key) is not None:
-                raise MisfitError((key,), "found it beside message, expected it with path")
+                raise ConflictError((key,), "found it beside message, expected it with path")
         taken = self.value or (self.message is not None and VALUE in self.message)
         _only_when_sent(self.text, "text", {"value"} if taken else set())
         return self
@@ -1104,14 +1106,14 @@ class ClientKeepAlive(_Model):
         "or in several frames), and how each is answered, within 0.1 s.",
         max_length=16,
     )
-    ask_after: float = Field(
-        default=ASK_AFTER,
+    ping_interval: float = Field(
+        default=PING_INTERVAL,
         description="Seconds without a byte after which a WebSocket ping asks whether anybody is there.",
         ge=0.1,
         le=86400,
     )
-    answer_within: float = Field(
-        default=ANSWER_WITHIN,
+    ping_timeout: float = Field(
+        default=PING_TIMEOUT,
         description="Seconds that the answer may take before the connection counts as dead.",
         ge=0.1,
         le=3600,
@@ -1120,7 +1122,7 @@ class ClientKeepAlive(_Model):
     @model_validator(mode="after")
     def _told_when(self) -> ClientKeepAlive:
         if self.text is not None and self.every is None:
-            raise MisfitError(("text",), "found no `every`, expected how often to send it")
+            raise ConflictError(("text",), "found no `every`, expected how often to send it")
         _only_when_sent(self.text or "", "text")
         return self
 
@@ -1206,13 +1208,13 @@ def check_names(place: str | Extract, names: set[str], where: tuple[str, ...]) -
     """Make sure that a place names only what `fields.ids` remembers.
 
     Raises:
-        MisfitError: it names something else.
+        ConflictError: it names something else.
 
     """
     paths = (place,) if isinstance(place, str) else (place.path or "", *place.parts, *place.needs, *place.where)
     unknown = {path[1:] for path in paths if path.startswith("$")} - names
     if unknown:
-        raise MisfitError(where, f"found ${min(unknown)}, expected one of fields.ids.names")
+        raise ConflictError(where, f"found ${min(unknown)}, expected one of fields.ids.names")
 
 
 class Closed(_Model):
@@ -1240,7 +1242,7 @@ class Feed(_Model):
     )
     public_url_parts: Texts = Field(
         default=(),
-        description="Parts of the paths of its addresses, and names of parameters of their queries, that are shown and "
+        description="Fragments of the paths of its addresses, and names of parameters of their queries, that are shown and "
         "stored: `[ws, v5, streams]`. All others are shown and stored as `***`; of a feed of the catalogue none is.",
     )
     symbols: Symbols | None = Field(default=None, description="What symbols look like.")
@@ -1278,63 +1280,71 @@ class Feed(_Model):
     @model_validator(mode="after")
     def _consistent(self) -> Feed:
         if self.channels and self.limits is None:
-            raise MisfitError(("channels",), "found channels without limits, expected both")
+            raise ConflictError(("channels",), "found channels without limits, expected both")
         if self.subscribe is not None:
             _check_subscribe(self.subscribe, None, frozenset(), ("subscribe",))
         if any(channel.per_symbol for channel in self.channels.values()) and self.symbols is None:
-            raise MisfitError(("channels",), "found topics with {symbol}, expected symbols beside them")
+            raise ConflictError(("channels",), "found topics with {symbol}, expected symbols beside them")
         if self.sequence is not None and self.fields is None:
-            raise MisfitError(("sequence",), "found it without fields, expected them beside it")
+            raise ConflictError(("sequence",), "found it without fields, expected them beside it")
         if self.sequence is not None and self.sequence.late and self.fields and self.fields.binary != "json":
             found = f"found it with fields.binary: {self.fields.binary}, expected json: messages are read anew for it"
-            raise MisfitError(("sequence", "late"), found)
+            raise ConflictError(("sequence", "late"), found)
         common: dict[str, str] = {}
         topics: dict[str, str] = {}
         for name, channel in self.channels.items():
             where = ("channels", name)
             if channel.checksum is not None and (self.fields is None or self.fields.binary != "json"):
-                raise MisfitError((*where, "checksum"), "found it without fields of JSON, expected `fields` beside it")
+                raise ConflictError(
+                    (*where, "checksum"), "found it without fields of JSON, expected `fields` beside it"
+                )
             if self.sequence is not None and channel.checksum is not None:
-                raise MisfitError((*where, "checksum"), "found it beside the feed's sequence, expected one of them")
+                raise ConflictError((*where, "checksum"), "found it beside the feed's sequence, expected one of them")
             if self.sequence is not None and channel.exchange_seq:
-                raise MisfitError((*where, "exchange_seq"), "found it beside the feed's sequence, expected one of them")
+                raise ConflictError(
+                    (*where, "exchange_seq"), "found it beside the feed's sequence, expected one of them"
+                )
             self._check_asking(channel, where)
             by_symbol = all(socket.symbols for socket in self.sockets.values())
             anywhere = (by_symbol and channel.per_symbol) or (channel.always and not channel.per_symbol)
             if channel.socket is None and len(self.sockets) > 1 and not anywhere:
-                raise MisfitError(where, f"found no socket, expected one of {', '.join(self.sockets)}")
+                raise ConflictError(where, f"found no socket, expected one of {', '.join(self.sockets)}")
             if channel.socket is not None and channel.socket not in self.sockets:
                 found = f"found {channel.socket!r}, expected one of {', '.join(self.sockets)}"
-                raise MisfitError((*where, "socket"), found)
+                raise ConflictError((*where, "socket"), found)
             for place in channel.symbol or ():
                 check_names(
                     place, set(self.fields.ids.names) if self.fields and self.fields.ids else set(), (*where, "symbol")
                 )
             if placeholders.names(name) != set(channel.parameters):
-                raise MisfitError(where, "found a name that does not hold each {PARAMETER} of parameters, and no other")
+                raise ConflictError(
+                    where, "found a name that does not hold each {PARAMETER} of parameters, and no other"
+                )
             if topics.setdefault(channel.topic, name) != name:
                 found = f"found {channel.topic!r}, which is {topics[channel.topic]}'s already"
-                raise MisfitError((*where, "topic"), found)
+                raise ConflictError((*where, "topic"), found)
             if channel.common and common.setdefault(channel.common, name) != name:
                 found = f"found {channel.common!r}, which is {common[channel.common]} already"
-                raise MisfitError((*where, "common"), found)
+                raise ConflictError((*where, "common"), found)
         for symbol in self.default_symbols:
             if self.symbols is None:
-                raise MisfitError(("default_symbols",), "found no symbols, expected them beside it")
+                raise ConflictError(("default_symbols",), "found no symbols, expected them beside it")
             try:
                 self.symbols.normalise(symbol)
             except ConfigError as error:
-                raise MisfitError(("default_symbols",), f"found {error}") from error
+                raise ConflictError(("default_symbols",), f"found {error}") from error
         return self
 
     def _check_asking(self, channel: Channel, where: tuple[str, ...]) -> None:
         subscribe = channel.subscribe or self.subscribe
         if subscribe is None:
-            raise MisfitError(where, "found no subscribe, neither the feed's nor the channel's, expected one")
+            raise ConflictError(where, "found no subscribe, neither the feed's nor the channel's, expected one")
         if self.subscribe is not None and bool(subscribe.url) != bool(self.subscribe.url):
-            raise MisfitError((*where, "subscribe"), "found message here and url in the feed's, expected the same")
+            raise ConflictError((*where, "subscribe"), "found message here and url in the feed's, expected the same")
         if channel.argument is not None and "arguments" not in placeholders.names(subscribe.message or ""):
-            raise MisfitError((*where, "argument"), "found it without {arguments} in subscribe.message, expected that")
+            raise ConflictError(
+                (*where, "argument"), "found it without {arguments} in subscribe.message, expected that"
+            )
         if channel.subscribe is not None:
             parameters = frozenset(channel.parameters)
             _check_subscribe(channel.subscribe, channel.argument, parameters, (*where, "subscribe"))
@@ -1344,9 +1354,9 @@ class Feed(_Model):
         asks_for = {"topics", "topic", "symbols", "symbol"}
         if channel.per_symbol and subscribe.url is None and not placeholders.names(asked) & asks_for:
             found = "found no symbol in what is sent, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
-            raise MisfitError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
+            raise ConflictError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
         if not channel.per_symbol and placeholders.names(asked) & {"symbol", "symbols"}:
-            raise MisfitError(
+            raise ConflictError(
                 (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's asks by symbol"
             )
 
@@ -1468,8 +1478,8 @@ def _check_subscribe(
 ) -> None:
     try:
         subscribe.check(argument or subscribe.argument, parameters)
-    except MisfitError as error:
-        raise MisfitError((*where, *error.where), str(error)) from error
+    except ConflictError as error:
+        raise ConflictError((*where, *error.where), str(error)) from error
 
 
 def check_url(url: str) -> None:

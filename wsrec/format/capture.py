@@ -22,7 +22,7 @@ _MAGIC = b"PAR1"
 
 
 class CaptureError(Exception):
-    """A file or folder cannot be read as a capture; the message names it and the cure."""
+    """A file or folder cannot be read as a capture; the message names it and the hint."""
 
 
 class UnreadableError(CaptureError):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Contiguity:
+class SequenceCoverage:
     """The set of numbers seen, and how many were seen again.
 
     Attributes:

@@ -94,7 +94,7 @@ METADATA_KEYS = {
     "host": "host name, kernel, machine and processor model",
     "scheduling": "of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`",
     "connections": "each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
-    "compression, stands_for",
+    "compression, standby_of",
     "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
     "`largest_drift_ns`, `steps`; `utc_bound_ns`: by how much the UTC of this file's stages 2 to 6 may be off",
     "stages": "a latency histogram for each step between two stages, of this file's received rows",

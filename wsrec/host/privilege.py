@@ -24,7 +24,7 @@ class Refusal(NamedTuple):
 
     what: str
     reason: str
-    cure: str
+    hint: str
 
 
 def pin(cpu: int) -> Refusal | None:
@@ -86,8 +86,8 @@ def busy_poll(sock: socket.socket) -> Refusal | None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL, _BUSY_POLL_US)
     except OSError as error:
-        cure = f"give CAP_NET_ADMIN, or set it for every socket: `sysctl net.core.busy_read={_BUSY_POLL_US}`"
-        return Refusal(what, error.strerror or str(error), cure)
+        hint = f"give CAP_NET_ADMIN, or set it for every socket: `sysctl net.core.busy_read={_BUSY_POLL_US}`"
+        return Refusal(what, error.strerror or str(error), hint)
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, _SO_PREFER_BUSY_POLL, 1)
     return None

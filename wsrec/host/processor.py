@@ -69,7 +69,7 @@ class Trouble(NamedTuple):
     """A harmful setting and how to change it."""
 
     what: str
-    cure: str
+    hint: str
 
 
 def processor(cpu: int, root: Path = ROOT) -> Processor:

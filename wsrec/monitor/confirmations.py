@@ -37,7 +37,7 @@ class Confirmations:
         acks: the requests that wait.
         silence: when each subscription had its messages.
         asked: the topics that messages ask for, by connection; what a URL asks for nothing confirms.
-        stands_for: of each connection that stands by, the one that it takes turns with.
+        standby_of: of each connection that stands by, the one that it takes turns with.
         topics: all topics of each connection, also those that a URL asks for.
 
     """
@@ -47,11 +47,11 @@ class Confirmations:
         acks: AckTracker,
         silence: SilenceTracker,
         asked: Mapping[int, Sequence[str]],
-        stands_for: Mapping[int, int],
+        standby_of: Mapping[int, int],
         topics: Mapping[int, Sequence[str]],
     ) -> None:
         self._acks, self._silence, self._asked, self._topics = acks, silence, asked, topics
-        self._partners = {**stands_for, **{of: conn for conn, of in stands_for.items()}}
+        self._partners = {**standby_of, **{of: conn for conn, of in standby_of.items()}}
         # those that are open, and of them those that are not yet to take the place of the other
         self._open: set[int] = set()
         self._waiting: dict[int, _Standby] = {}

@@ -18,9 +18,9 @@ from wsrec.feed.schema import Action, Feed
 from wsrec.monitor.sequence import Int64s, Numbers, stream_keys
 
 PATIENCE_NS = 60_000_000_000
-"""After this, a subscription without `quiet` that never brought a message is told of, once."""
+"""After this, a subscription without `idle_timeout` that never brought a message is told of, once."""
 
-# Silence is looked for this often (ns): it is not worth more, and `quiet` is no shorter
+# Silence is looked for this often (ns): it is not worth more, and `idle_timeout` is no shorter
 _LOOK_NS = 100_000_000
 _NEVER = 0
 
@@ -40,7 +40,7 @@ class Silence(NamedTuple):
         since: its last message, or its subscription where there was none (ns since the epoch).
         quiet_ns: how long it has been silent at least.
         ever: whether there was a message since the subscription.
-        expected: whether the feed says how long it may be silent (`quiet`).
+        expected: whether the feed says how long it may be silent (`idle_timeout`).
 
     """
 
@@ -98,8 +98,8 @@ class SilenceTracker:
         # the last one is above all keys, so that a search always ends at one
         self._keys = np.array([*(key for key, _ in keyed), np.iinfo(np.int64).max])
         about = [feed.channel_table[stream.topic.channel] for stream in self.streams]
-        self._quiet = np.array([round((channel.quiet or 0) * 1e9) for channel in about], np.int64)
-        self._acts = np.array([channel.on_silence is not Action.NONE for channel in about], np.bool_)
+        self._quiet = np.array([round((channel.idle_timeout or 0) * 1e9) for channel in about], np.int64)
+        self._acts = np.array([channel.on_stale is not Action.NONE for channel in about], np.bool_)
         self._conns = np.array([stream.conn for stream in self.streams], np.int64)
         self._whole = any(stream.topic.symbol is None for stream in self.streams)
         self._places = {(stream.conn, stream.topic.topic): n for n, stream in enumerate(self.streams)}

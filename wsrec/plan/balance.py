@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from wsrec.feed.schema import Limits
 
 
-class TooMuchError(ValueError):
+class LimitExceededError(ValueError):
     """A limit of the exchange that not even a connection a topic would keep."""
 
 
@@ -27,14 +27,14 @@ def spread(asks: Sequence[Ask], beside: Sequence[Ask], limits: Limits, url: str)
         url: the socket's, to which topics may be appended.
 
     Raises:
-        TooMuchError: a single topic is too much.
+        LimitExceededError: a single topic is too much.
 
     """
     if not asks:
         return []
     room = len(asks) if limits.streams_per_connection is None else limits.streams_per_connection - len(beside)
     if room < 1:
-        raise TooMuchError(f"{len(beside)} topics go onto every connection, and no more than that fit")
+        raise LimitExceededError(f"{len(beside)} topics go onto every connection, and no more than that fit")
     a_channel = limits.streams_per_channel or len(asks)
     most = max(Counter(ask.channel for ask in asks).values())
     count = max(-(-len(asks) // room), -(-most // a_channel))
@@ -47,7 +47,7 @@ def spread(asks: Sequence[Ask], beside: Sequence[Ask], limits: Limits, url: str)
             if not broken:
                 return whole
         if count >= len(asks):
-            raise TooMuchError(broken)
+            raise LimitExceededError(broken)
         count = min(len(asks), count + max(1, count // 8))
 
 
@@ -82,7 +82,7 @@ def _broken(share: Sequence[Ask], limits: Limits, url: str) -> str:
     try:
         texts = [message.text for message in messages(share)]
     except ValueError as error:
-        raise TooMuchError(str(error)) from error
+        raise LimitExceededError(str(error)) from error
     if len(texts) > 1 and any(ask.subscribe.replaces for ask in share):
         return f"{len(texts)} messages are needed, of which each replaces the one before"
     if limits.messages_per_connection is not None and len(texts) > limits.messages_per_connection:

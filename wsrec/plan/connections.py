@@ -13,7 +13,7 @@ import msgspec
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
 from wsrec.feed.placeholders import PLACEHOLDER
 from wsrec.net.proxy import DIRECT, Proxy, ProxyRules
-from wsrec.plan.balance import TooMuchError, spread
+from wsrec.plan.balance import LimitExceededError, spread
 from wsrec.plan.requests import Ask, address, ask, messages, public_address
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wsrec.feed.schema import Feed, Socket, Token
     from wsrec.plan.target import Target
 
-ASK_AFTER, ANSWER_WITHIN = 20.0, 10.0
+PING_INTERVAL, PING_TIMEOUT = 20.0, 10.0
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,11 +103,11 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
             exchange's limit of connection attempts.
         pace: what bounds all attempts, the first, further ones and replacements; a gentle default where None.
         replaceable: whether another connection takes its place before it ends, and so has to stand by.
-        stands_for: of a connection that stands by: the `conn` of the one that it takes turns with.
+        standby_of: of a connection that stands by: the `conn` of the one that it takes turns with.
         lifetime: time (s) after which the exchange cuts the connection; it is replaced before.
-        quiet: time (s) without a message after which the connection counts as silent and is replaced.
-        ask_after: time (s) without a byte after which a WebSocket ping asks whether anybody is there.
-        answer_within: time (s) that the answer may take before the connection counts as dead.
+        idle_timeout: time (s) without a message after which the connection counts as silent and is replaced.
+        ping_interval: time (s) without a byte after which a WebSocket ping asks whether anybody is there.
+        ping_timeout: time (s) that the answer may take before the connection counts as dead.
 
     """
 
@@ -129,11 +129,11 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     start_after: float = 0.0
     pace: Pace | None = None
     replaceable: bool = False
-    stands_for: int | None = None
+    standby_of: int | None = None
     lifetime: float | None = None
-    quiet: float | None = None
-    ask_after: float = ASK_AFTER
-    answer_within: float = ANSWER_WITHIN
+    idle_timeout: float | None = None
+    ping_interval: float = PING_INTERVAL
+    ping_timeout: float = PING_TIMEOUT
 
     def public(self) -> ConnectionPlan:
         """The same without secrets, to be stored; no longer connects."""
@@ -155,7 +155,7 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
         return (*self.asked_by_url, *(topic for said in self.subscriptions for topic in said.topics))
 
     @property
-    def covered_after(self) -> float:
+    def subscribed_after(self) -> float:
         """Time (s) after the session's start at which its last subscription is sent, handshakes taken for nothing."""
         said = len(self.first) + len(self.subscriptions)
         return self.start_after + self.wait + max(said - 1, 0) * self.send_interval
@@ -178,7 +178,7 @@ def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
     first = max((plan.conn for plan in plans), default=-1) + 1
     replaceable = [plan for plan in plans if plan.replaceable]
     return [
-        msgspec.structs.replace(plan, conn=first + nth, stands_for=plan.conn) for nth, plan in enumerate(replaceable)
+        msgspec.structs.replace(plan, conn=first + nth, standby_of=plan.conn) for nth, plan in enumerate(replaceable)
     ]
 
 
@@ -229,7 +229,7 @@ def _plan(
     """One of the feed's connections: its place (from 0), and how many they are."""
     feed = target.feed
     limits, keep_alive, opening, token = feed.limits, feed.keep_alive, feed.on_connect, socket.token
-    quiet = min((ask.quiet for ask in asks if ask.quiet is not None), default=None)
+    idle_timeout = min((ask.idle_timeout for ask in asks if ask.idle_timeout is not None), default=None)
     said = [Subscription(text=text, topics=()) for text in target.subscribe]
     for text, asked, undo in messages(asks):
         topics = tuple(one.topic for one in asked)
@@ -253,11 +253,11 @@ def _plan(
         start_after=_start_after(feed, place[0]),
         # half of what the exchange allows: a full bucket gives twice its size in the first interval
         pace=Pace(attempts=max(1, limits.connects // 2), interval=limits.connects_interval) if limits else None,
-        replaceable=_replaceable(feed, quiet),
+        replaceable=_replaceable(feed, idle_timeout),
         lifetime=limits.lifetime if limits else None,
-        quiet=quiet,
-        ask_after=keep_alive.ask_after if keep_alive else ASK_AFTER,
-        answer_within=keep_alive.answer_within if keep_alive else ANSWER_WITHIN,
+        idle_timeout=idle_timeout,
+        ping_interval=keep_alive.ping_interval if keep_alive else PING_INTERVAL,
+        ping_timeout=keep_alive.ping_timeout if keep_alive else PING_TIMEOUT,
     )
 
 
@@ -277,7 +277,7 @@ def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Ask, ...]]]:
         asks = _asks(target, key)
         try:
             shares = spread([one for one in asks if one not in beside], beside, feed.limits, socket.url)
-        except TooMuchError as error:
+        except LimitExceededError as error:
             raise _error(f"{feed.name}: {error}; that is more than its limits allow") from error
         for share in shares or ([tuple(beside)] if asks else []):
             yield socket, share
@@ -304,23 +304,25 @@ def _check_totals(feed: Feed, connections: Sequence[tuple[Ask, ...]]) -> None:
     """Make sure that an exchange's totals for one address are kept."""
     if feed.limits is None:
         return
-    cure = "ask for fewer symbols or channels, or share them among machines with --shard"
+    hint = "ask for fewer symbols or channels, or share them among machines with --shard"
     streams = sum(map(len, connections))
     if feed.limits.streams is not None and streams > feed.limits.streams:
         allowed = f"{feed.name} allows {feed.limits.streams} from one address"
-        raise _error(f"{streams} subscriptions are needed, and {allowed}: {cure}")
-    quiet = min((ask.quiet for asks in connections for ask in asks if ask.quiet is not None), default=None)
+        raise _error(f"{streams} subscriptions are needed, and {allowed}: {hint}")
+    idle_timeout = min(
+        (ask.idle_timeout for asks in connections for ask in asks if ask.idle_timeout is not None), default=None
+    )
     if feed.limits.connections is not None:
-        most = max(1, feed.limits.connections - _replaceable(feed, quiet))
+        most = max(1, feed.limits.connections - _replaceable(feed, idle_timeout))
         if len(connections) > most:
             kept = "" if most == feed.limits.connections else ", of which one is kept for replacements"
             allowed = f"{feed.name} allows {feed.limits.connections} from one address{kept}"
-            raise _error(f"{len(connections)} connections are needed, and {allowed}: {cure}")
+            raise _error(f"{len(connections)} connections are needed, and {allowed}: {hint}")
 
 
-def _replaceable(feed: Feed, quiet: float | None) -> bool:
-    renewed = any("renew" in (channel.on_gap, channel.on_silence) for channel in feed.channels.values())
-    return bool(quiet or renewed or feed.closing_notice or (feed.limits and feed.limits.lifetime))
+def _replaceable(feed: Feed, idle_timeout: float | None) -> bool:
+    renewed = any("renew" in (channel.on_gap, channel.on_stale) for channel in feed.channels.values())
+    return bool(idle_timeout or renewed or feed.closing_notice or (feed.limits and feed.limits.lifetime))
 
 
 def _start_after(feed: Feed, nth: int) -> float:

@@ -25,7 +25,7 @@ class Ask(NamedTuple):
         argument: template of its item of `{arguments}`.
         asked_as: what `{channel}` stands for.
         weight: the messages that it brings, relative to others.
-        quiet: time (s) without a message after which it counts as silent.
+        idle_timeout: time (s) without a message after which it counts as silent.
 
     """
 
@@ -37,7 +37,7 @@ class Ask(NamedTuple):
     argument: str | None
     asked_as: str
     weight: float
-    quiet: float | None
+    idle_timeout: float | None
 
 
 def ask(feed: Feed, channel: str, symbol: str = "") -> Ask:
@@ -55,7 +55,7 @@ def ask(feed: Feed, channel: str, symbol: str = "") -> Ask:
         argument=known.argument or subscribe.argument,
         asked_as=(known.asked_as or channel).replace("{symbol}", written),
         weight=known.weight,
-        quiet=known.quiet,
+        idle_timeout=known.idle_timeout,
     )
 
 

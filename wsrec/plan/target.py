@@ -109,8 +109,8 @@ def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None, proxies: P
     for n, each in enumerate(wanted):
         name = targets[n].feed.name
         if name in taken:
-            cure = "give each URL its own, as in a=URL b=URL; record others into two folders (--out)"
-            raise each.wrong(f"two targets are both named {name}: {cure}")
+            hint = "give each URL its own, as in a=URL b=URL; record others into two folders (--out)"
+            raise each.wrong(f"two targets are both named {name}: {hint}")
         taken.add(name)
     return [targets[n] for n in range(len(wanted))]
 

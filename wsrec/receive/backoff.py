@@ -10,7 +10,7 @@ from wsrec.net.retry import LONGEST as LONGEST_LIMITED
 FIRST = 0.5
 LONGEST = 30.0
 AT_ONCE = 0.1
-# Before an address that has not been tried: how many attempts a host gets is the gate's to say
+# Before an address that has not been tried: how many attempts a host gets is the limiter's to say
 _ELSEWHERE = (0.1, 0.25)
 # What was refused for good (HTTP 403, a certificate) may be let in later, while others are recorded
 REFUSED = 180.0

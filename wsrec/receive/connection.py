@@ -26,11 +26,11 @@ from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, ResetIn
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
-from wsrec.receive.liveness import Quiet, Watch
+from wsrec.receive.liveness import IdleTimeout, LivenessMonitor
 from wsrec.receive.opening import Reached
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
-from wsrec.receive.subscriber import Speech
+from wsrec.receive.subscriber import Subscriber
 from wsrec.receive.token import TokenError, secrets_of
 from wsrec.receive.token import address as address_now
 from wsrec.receive.transport import Transport
@@ -41,8 +41,8 @@ from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
 from wsrec.units import duration
 from wsrec.wire import deflate
-from wsrec.wire.control import Conversation, Sent
 from wsrec.wire.errors import HandshakeRefused, ProtocolError
+from wsrec.wire.frame_encoder import FrameEncoder, Sent
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
@@ -72,7 +72,7 @@ def _nothing() -> None:
 
 
 class Connection:
-    """A connection of one number, opened and closed as often as its keeper wants.
+    """A connection of one number, opened and closed as often as its reconnector wants.
 
     Args:
         plan: where to connect and what to send.
@@ -80,9 +80,9 @@ class Connection:
         producer: the receiver's slots.
         waiting: how to learn that there is something to read.
         tls: how TLS is taken off the wire, and what is trusted.
-        quiet: how long it may be silent.
+        idle_timeout: how long it may be silent.
         max_message: bytes; a larger message closes the connection with 1009.
-        on_silent: told why it should be replaced, and since when it has been silent (monotonic, ns).
+        on_idle: told why it should be replaced, and since when it has been silent (monotonic, ns).
         history: which of the host's addresses have failed.
 
     Attributes:
@@ -106,9 +106,9 @@ class Connection:
         waiting: Waiting,
         *,
         tls: TlsPolicy,
-        quiet: Quiet,
+        idle_timeout: IdleTimeout,
         max_message: int,
-        on_silent: Callable[[str, int], None],
+        on_idle: Callable[[str, int], None],
         history: AddressHistory,
     ) -> None:
         self.plan = plan
@@ -125,9 +125,9 @@ class Connection:
         self._waiting = waiting
         self._context = tls.context if plan.token is None else tls.requests
         self._security = Security(plan.conn, tls, producer)
-        self._quiet = quiet
+        self._idle_timeout = idle_timeout
         self._max_message = max_message
-        self._on_silent = on_silent
+        self._on_idle = on_idle
         self.look_for_pings: Callable[[], None] = _nothing
         self._history = history
         self._step = _Step.REQUEST
@@ -138,9 +138,9 @@ class Connection:
         self._transport: Transport | None = None
         self._handshake: Handshake | None = None
         self._rules: MessageRules | None = None
-        self._conversation: Conversation | None = None
-        self._speech: Speech | None = None
-        self._watch: Watch | None = None
+        self._encoder: FrameEncoder | None = None
+        self._subscriber: Subscriber | None = None
+        self._liveness: LivenessMonitor | None = None
         self._unanswered: list[tuple[Answer, str]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._opened: asyncio.Future[None] | None = None
@@ -151,24 +151,24 @@ class Connection:
         self._nic_told = False
         self._secrets: frozenset[str] = frozenset()
 
-    def publish_covered(self, covered: int) -> None:
-        """Tell whoever may have to take over up to when nothing is missing (`ByteRing.covered`)."""
-        self.ring.covered.publish(covered)
+    def publish_complete_until(self, complete_until: int) -> None:
+        """Tell whoever may have to take over up to when nothing is missing (`ByteRing.complete_until`)."""
+        self.ring.complete_until.publish(complete_until)
 
     def take_over(self, died: str) -> tuple[int, int, bool]:
         """Go on with the ring of a receiver that died.
 
         Returns:
-            `ByteRing.covered`, the read of the last frame (ns, 0 where unknown), and whether anything ever came.
+            `ByteRing.complete_until`, the read of the last frame (ns, 0 where unknown), and whether anything ever came.
 
         """
         end, event = recovery_point.of_connection(self._producer.slots, self.ring, self.plan.conn)
         discarded = self.ring.head.read() - end
         self.discarded += discarded
         self.ring.head.publish(end)
-        covered = self.ring.covered.read()
-        was_connected = end > 0 or 0 < covered < ENDED
-        if was_connected and covered != ENDED:
+        complete_until = self.ring.complete_until.read()
+        was_connected = end > 0 or 0 < complete_until < ENDED
+        if was_connected and complete_until != ENDED:
             self._producer.event(
                 EventKind.DISCONNECT,
                 conn=self.plan.conn,
@@ -176,7 +176,7 @@ class Connection:
                 received_bytes=None,
                 discarded_bytes=discarded,
             )
-        return covered, event, was_connected
+        return complete_until, event, was_connected
 
     @property
     def reads(self) -> int:
@@ -196,18 +196,18 @@ class Connection:
     @property
     def proved(self) -> bool:
         """Whether it has brought more than answers to what was asked for."""
-        answers = self.plan.answers_due + (self._speech.kept_alive if self._speech else 0)
+        answers = self.plan.answers_due + (self._subscriber.kept_alive if self._subscriber else 0)
         return self.data > answers
 
     @property
     def data(self) -> int:
         """Frames that the open connection has brought and that are no pings: data, and answers to what was asked."""
-        return self._watch.data if self._watch is not None else 0
+        return self._liveness.data if self._liveness is not None else 0
 
     @property
     def quiet_for(self) -> float:
         """How long the open connection has brought no data (s), as of the last look at it."""
-        return self._watch.quiet_for if self._watch is not None else 0.0
+        return self._liveness.quiet_for if self._liveness is not None else 0.0
 
     @property
     def last_event(self) -> int:
@@ -225,20 +225,20 @@ class Connection:
             await asyncio.wait((self._ended,))
 
     @property
-    def spoken(self) -> bool:
+    def subscribed(self) -> bool:
         """Whether all subscriptions are sent."""
-        return self._speech is not None and self._speech.said
+        return self._subscriber is not None and self._subscriber.said
 
     def ask_again(self, topics: Sequence[str], reason: str) -> None:
         """Send the subscriptions that hold these topics once more."""
-        if self._speech is not None:
-            self._speech.ask_again(topics, reason)
+        if self._subscriber is not None:
+            self._subscriber.ask_again(topics, reason)
 
     def divide(self, topics: Sequence[str], parts: tuple[Subscription, ...], reason: str, *, send: bool) -> None:
         """Ask for `parts` in the place of a request for `topics` from now on; `send` them now if it is open."""
         self.plan = divided(self.plan, topics, parts)
-        if self._speech is not None and send:
-            self._speech.divide(self.plan, parts, reason)
+        if self._subscriber is not None and send:
+            self._subscriber.divide(self.plan, parts, reason)
 
     def forgo_compression(self) -> None:
         """Offer no compression from the next handshake on."""
@@ -246,15 +246,15 @@ class Connection:
 
     def answer(self, answer: Answer, value: str, frames: int) -> None:
         """Send the answer to a ping of so many frames at once, with `value` for `{value}`; nothing once it closes."""
-        if self._watch is not None:
-            self._watch.on_ping(frames)
-        if self._speech is None:
+        if self._liveness is not None:
+            self._liveness.on_ping(frames)
+        if self._subscriber is None:
             # a ping can come with the handshake, some turns of the loop before anything is said
             if self.connected:
                 self._unanswered.append((answer, value))
         elif not self.ended:
             try:
-                self._speech.answer(answer, value)
+                self._subscriber.answer(answer, value)
             except OSError as error:
                 self._on_end(error)
 
@@ -287,8 +287,8 @@ class Connection:
         """
         try:
             await self._open(attempt)
-            assert self._conversation is not None
-            self._speech = Speech(self.plan, self._conversation, self._producer, self._send)
+            assert self._encoder is not None
+            self._subscriber = Subscriber(self.plan, self._encoder, self._producer, self._send)
             unanswered, self._unanswered = self._unanswered, []
             for answer, value in unanswered:
                 self.answer(answer, value, 0)
@@ -299,13 +299,16 @@ class Connection:
                 self._security.learn(error)
             self.tear_down()
             raise
-        self._tasks = [asyncio.ensure_future(self._speech.run()), asyncio.ensure_future(self._watching().run())]
+        self._tasks = [
+            asyncio.ensure_future(self._subscriber.run()),
+            asyncio.ensure_future(self._liveness_monitor().run()),
+        ]
         for task in self._tasks:
             task.add_done_callback(self._on_task_ended)
 
-    def _watching(self) -> Watch:
-        assert self._watch is not None
-        return self._watch
+    def _liveness_monitor(self) -> LivenessMonitor:
+        assert self._liveness is not None
+        return self._liveness
 
     def _on_task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
@@ -440,15 +443,15 @@ class Connection:
             on_end=self._on_end,
             on_full=self._on_full,
         )
-        self._watch = Watch(
+        self._liveness = LivenessMonitor(
             self.plan,
             self._hot,
             self._transport,
             self._producer,
-            self._quiet,
+            self._idle_timeout,
             ask=self._ping,
             on_dead=self._on_end,
-            on_silent=self._on_silent,
+            on_idle=self._on_idle,
             look_for_pings=self.look_for_pings,
         )
         self._waiting.watch(self._transport.fileno, self._hot.on_readable)
@@ -499,7 +502,7 @@ class Connection:
         if self._handshake.complete:
             self._rules.compression = self._handshake.compression is not None
             self._hot.open = True
-            self._conversation = Conversation(self._handshake.protocol)
+            self._encoder = FrameEncoder(self._handshake.protocol)
             self.connected = True
             self.opened_at = now()
             if not self._opened.done():
@@ -507,9 +510,9 @@ class Connection:
         return consumed
 
     def _ping(self, payload: bytes) -> None:
-        assert self._conversation is not None
+        assert self._encoder is not None
         try:
-            self._send(self._conversation.ping(payload))
+            self._send(self._encoder.ping(payload))
         except OSError as error:
             self._on_end(error)
 
@@ -519,20 +522,20 @@ class Connection:
             self._producer.sent(self.plan.conn, frame.opcode, frame.payload)
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
-        assert self._conversation is not None
-        assert self._watch is not None
-        self._watch.on_control(opcode, payload)
+        assert self._encoder is not None
+        assert self._liveness is not None
+        self._liveness.on_control(opcode, payload)
         try:
-            self._send(self._conversation.on_control(opcode, payload))
+            self._send(self._encoder.on_control(opcode, payload))
         except ProtocolError as error:
             self._on_end(error)
             return
         except OSError as error:
             # who closes need not wait for the echo: the close counts, and not that it could not be sent
-            if self._conversation.close_received is None:
+            if self._encoder.close_received is None:
                 self._on_end(error)
                 return
-        received = self._conversation.close_received
+        received = self._encoder.close_received
         if received is not None:
             self._producer.event(
                 EventKind.CLOSE, conn=self.plan.conn, code=int(received.code), reason=received.reason, by="exchange"
@@ -542,9 +545,9 @@ class Connection:
     def _on_end(self, error: Exception | None) -> None:
         if self._transport is not None and self._transport.fileno >= 0:
             self._waiting.unwatch(self._transport.fileno)
-        if isinstance(error, ProtocolError) and self._conversation is not None:
+        if isinstance(error, ProtocolError) and self._encoder is not None:
             with suppress(OSError):
-                self._send(self._conversation.close(error.code, str(error)[:100]))
+                self._send(self._encoder.close(error.code, str(error)[:100]))
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(error)
 
@@ -555,8 +558,8 @@ class Connection:
         if not self._full_since:
             self._full_since = now()
             self.stalls += 1
-            if self._watch is not None:
-                self._watch.stalled = True
+            if self._liveness is not None:
+                self._liveness.stalled = True
         self._loop.call_later(_FULL_POLL, self._look_for_room, self._hot)
 
     def _look_for_room(self, hot: HotPath | None) -> None:
@@ -572,8 +575,8 @@ class Connection:
         self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
         self._full_since = 0
         self._went_on_at = self._loop.time()
-        if self._watch is not None:
-            self._watch.stalled = False
+        if self._liveness is not None:
+            self._liveness.stalled = False
 
     @property
     def failed(self) -> bool:
@@ -583,7 +586,7 @@ class Connection:
     @property
     def closed_normally(self) -> bool:
         """Whether the exchange closed it with 1000."""
-        received = self._conversation.close_received if self._conversation else None
+        received = self._encoder.close_received if self._encoder else None
         return received is not None and received.code == CloseCode.NORMAL_CLOSURE
 
     def reason_of_end(self) -> Exception:
@@ -592,7 +595,7 @@ class Connection:
         error = self._ended.result()
         if error is not None:
             return error
-        received = self._conversation.close_received if self._conversation else None
+        received = self._encoder.close_received if self._encoder else None
         if received is not None:
             return ClosedByExchangeError(int(received.code), received.reason)
         return ConnectionResetError("the connection ended without a closing handshake")
@@ -607,14 +610,14 @@ class Connection:
             The monotonic time (ns) of the last byte read, where something was left unread; else None.
 
         """
-        assert self._conversation is not None
+        assert self._encoder is not None
         assert self._ended is not None
         assert self._hot is not None
         for task in self._tasks:
             task.cancel()
         self._producer.event(EventKind.CLOSE, conn=self.plan.conn, code=1000, reason="", by="wsrec")
         with suppress(OSError):
-            self._send(self._conversation.close(CloseCode.NORMAL_CLOSURE, ""))
+            self._send(self._encoder.close(CloseCode.NORMAL_CLOSURE, ""))
         began, stalls = self._loop.time(), self.stalls
         limit = began + (BACKLOG_TIMEOUT if patience is None else patience)
         was_full, left = bool(self._full_since), False
@@ -688,8 +691,8 @@ class Connection:
             received = self.ring.head.read()
             hot.discard()
             self.discarded += received - self.ring.head.read()
-        self._hot = self._transport = self._handshake = self._conversation = None
-        self._opened = self._ended = self._speech = self._watch = None
+        self._hot = self._transport = self._handshake = self._encoder = None
+        self._opened = self._ended = self._subscriber = self._liveness = None
         self._tasks, self._unanswered = [], []
         return lost_since
 

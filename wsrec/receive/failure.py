@@ -1,4 +1,4 @@
-"""Why a connection could not be made or was lost, in words for the operator: the cause, and what cures it.
+"""Why a connection could not be made or was lost, in words for the operator: the cause, and what fixes it.
 
 A hint fits what happened and where: nobody checks a firewall for a server on the same machine, nor the network for an
 exchange that says that it restarts.
@@ -36,7 +36,7 @@ class Failure(NamedTuple):
             `lost`, `silent` (it brings nothing of what another one brings), or `proxy`: the proxy's fault, or the
             host's by what the proxy says.
         message: what happened, in one line.
-        cure: what to do about it.
+        hint: what to do about it.
         permanent: whether trying again cannot help.
         retry_after: seconds that the server asked to wait, an hour at most.
         body: all that the server said beside that, of which the message has the beginning; None where that is all.
@@ -47,7 +47,7 @@ class Failure(NamedTuple):
 
     cause: str
     message: str
-    cure: str
+    hint: str
     permanent: bool = False
     retry_after: float | None = None
     body: str | None = None
@@ -80,8 +80,8 @@ _TITLE = re.compile(r"<(title|h1)[^>]*>([^<]+)<", re.IGNORECASE)
 _SHOWN = 200
 
 _REGION = "the exchange turns this address or region down; try its other hosts, or record from elsewhere"
-_PAGE_CURE = "check the path of the URL; a proxy, or a network that wants one to log in, answers with a page of its own"
-_HTTP_CURES = {
+_PAGE_HINT = "check the path of the URL; a proxy, or a network that wants one to log in, answers with a page of its own"
+_HTTP_HINTS = {
     400: "check the URL, and the subscription where it is part of it",
     401: "the exchange wants credentials for this URL",
     403: _REGION,
@@ -101,22 +101,22 @@ _LATER = frozenset({408, 418, 425, 429})
 
 _MAYBE_TLS = "; if the port speaks TLS, write wss://"
 _RARE = "nothing to do if it is rare"
-_LIMITED_CURE = "open fewer connections, ask for less on each, or wait"
-_SENT_CURE = "the exchange does not take what was sent: check `subscribe` and `keep_alive` of the feed, or --subscribe"
-_ASKED_CURE = "the exchange turns down what is asked for: check symbols, channels and the feed's `subscribe`"
-_CLOSE_CURES = {
+_LIMITED_HINT = "open fewer connections, ask for less on each, or wait"
+_SENT_HINT = "the exchange does not take what was sent: check `subscribe` and `keep_alive` of the feed, or --subscribe"
+_ASKED_HINT = "the exchange turns down what is asked for: check symbols, channels and the feed's `subscribe`"
+_CLOSE_HINTS = {
     1000: f"{_RARE}: exchanges close in order once a day; if it comes at once, check what is asked for",
     1001: f"{_RARE}: that server goes down, or has heard nothing of us for long (`keep_alive` of the feed)",
-    1002: _SENT_CURE,
-    1003: _SENT_CURE,
-    1007: _SENT_CURE,
-    1008: _ASKED_CURE,
+    1002: _SENT_HINT,
+    1003: _SENT_HINT,
+    1007: _SENT_HINT,
+    1008: _ASKED_HINT,
     1009: "what was sent is too large: lower `batch` or `max_bytes` of the feed's `subscribe`",
     1011: f"{_RARE}: the exchange's server failed; if it comes at once, check what is asked for",
     1012: "the exchange restarts that server: nothing to do, it is connected to again and again",
     1014: "the exchange's own servers do not reach each other: nothing to do, it is connected to again and again",
 }
-_OWN_CODE_CURE = "this code is the exchange's own: its documentation tells what it means"
+_OWN_CODE_HINT = "this code is the exchange's own: its documentation tells what it means"
 
 # What OpenSSL calls an answer that is no TLS
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"})
@@ -125,7 +125,7 @@ _DAMAGED = frozenset({"DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "BAD_RECORD_TYPE", 
 _EXPIRED, _NOT_YET, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
 _NEVER_OFF = ". Verification is never switched off"
 
-_SYSTEM_CURES = {
+_SYSTEM_HINTS = {
     errno.EMFILE: "raise the limit of open files: `ulimit -n`, LimitNOFILE in a systemd unit",
     errno.ENFILE: "raise the system's limit of open files: `sysctl fs.file-max`",
     errno.ENOBUFS: "the kernel has no memory left for sockets: see `free` and `sysctl net.ipv4.tcp_mem`",
@@ -170,90 +170,90 @@ def explain(
         case HandshakeRefused():
             return _refused(error, where, secure=secure, here=here)
         case TokenError():
-            cure = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
+            hint = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
             if error.limited:
-                cure = "too many tokens are asked for: open fewer connections, or wait"
+                hint = "too many tokens are asked for: open fewer connections, or wait"
             cause = "limited" if error.limited else "token"
-            return Failure(cause, str(error), cure, retry_after=capped(error.retry_after), of_token=True)
+            return Failure(cause, str(error), hint, retry_after=capped(error.retry_after), of_token=True)
         case HandshakeError():
             # what answers in HTTP speaks no TLS
             also = _MAYBE_TLS if secure is False and isinstance(error, NoAnswerError) else ""
-            cure = error.hint or f"check that the URL is a WebSocket endpoint{also}"
-            return Failure("handshake", f"{where}: {error}", cure + _in_its_place(proxy))
+            hint = error.hint or f"check that the URL is a WebSocket endpoint{also}"
+            return Failure("handshake", f"{where}: {error}", hint + _in_its_place(proxy))
         case InvalidURI():
             return Failure(
                 "handshake", f"no WebSocket URL: {error.msg}", "write it as wss://host:port/path", permanent=True
             )
         case ProtocolError():
             # the limit is ours: the exchange did nothing wrong
-            cure = "raise --max-message" if error.code == CloseCode.MESSAGE_TOO_BIG else "report it to the exchange"
-            return Failure("protocol", f"{where} sent {error} (closing with {int(error.code)})", cure)
+            hint = "raise --max-message" if error.code == CloseCode.MESSAGE_TOO_BIG else "report it to the exchange"
+            return Failure("protocol", f"{where} sent {error} (closing with {int(error.code)})", hint)
         case ssl.SSLCertVerificationError():
             reason = getattr(error, "verify_message", None) or str(error)
-            cure = _certificate_cure(getattr(error, "verify_code", None))
-            return Failure("certificate", f"{where}: certificate not verified: {reason}", cure, permanent=True)
+            hint = _certificate_hint(getattr(error, "verify_code", None))
+            return Failure("certificate", f"{where}: certificate not verified: {reason}", hint, permanent=True)
         case ssl.SSLError():
             reason = getattr(error, "reason", None) or str(error)
-            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_cure(reason, proxy, private=private))
+            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_hint(reason, proxy, private=private))
         case NoTlsError():
-            return Failure("tls", f"{where}: {error}", _tls_cure("", proxy, private=private))
+            return Failure("tls", f"{where}: {error}", _tls_hint("", proxy, private=private))
         case socket.gaierror(errno=socket.EAI_AGAIN):
             # no answer, or none that means anything: the name may well be right
-            cure = "check DNS: /etc/resolv.conf, and the way to the name servers there"
-            return Failure("dns", f"cannot resolve {host!r}: {error.strerror}", cure)
+            hint = "check DNS: /etc/resolv.conf, and the way to the name servers there"
+            return Failure("dns", f"cannot resolve {host!r}: {error.strerror}", hint)
         case socket.gaierror():
             return Failure(
                 "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"
             )
         case ConnectionRefusedError():
-            cure = "start the server, or check the port" if here else "check host and port, and that the server runs"
-            return Failure("refused", f"{where} refused the connection", cure)
+            hint = "start the server, or check the port" if here else "check host and port, and that the server runs"
+            return Failure("refused", f"{where} refused the connection", hint)
         case NobodyThereError():
-            return Failure("timeout", f"{where}: {error}", _silence_cure(here=here))
+            return Failure("timeout", f"{where}: {error}", _silence_hint(here=here))
         case NotInTimeError():
-            cure = "try another host of the exchange; a firewall or a proxy between may have accepted the connection"
-            cure = _silence_cure(here=True) if here else cure
+            hint = "try another host of the exchange; a firewall or a proxy between may have accepted the connection"
+            hint = _silence_hint(here=True) if here else hint
             if secure and private and "TLS" in str(error):
-                cure += "; if it speaks no TLS, write ws:// in place of wss://"
-            return Failure("timeout", f"{where} did not answer {error} in time", cure)
+                hint += "; if it speaks no TLS, write ws:// in place of wss://"
+            return Failure("timeout", f"{where} did not answer {error} in time", hint)
         case TimeoutError():
-            return Failure("timeout", f"{where} did not answer in time", _silence_cure(here=here))
+            return Failure("timeout", f"{where} did not answer in time", _silence_hint(here=here))
         case ClosedByExchangeError(limited=True):
-            return Failure("limited", f"{where}: {error}", _LIMITED_CURE)
+            return Failure("limited", f"{where}: {error}", _LIMITED_HINT)
         case ClosedByExchangeError():
-            return Failure("closed", f"{where}: {error}", _close_cure(error.code))
+            return Failure("closed", f"{where}: {error}", _close_hint(error.code))
         case ConnectionError():
-            cure = f"{_RARE}; else look at the server" if here else f"{_RARE}; else check the network"
+            hint = f"{_RARE}; else look at the server" if here else f"{_RARE}; else check the network"
             if secure is False and isinstance(error, ResetInHandshakeError):
-                cure += _MAYBE_TLS
+                hint += _MAYBE_TLS
             if proxy is not None:
-                cure += f", and the log of the proxy, which may have ended it: {proxy.source}"
-            return Failure("lost", f"{where}: {error.strerror or error}", cure)
-        case OSError(errno=number) if number in _SYSTEM_CURES:
-            return Failure("system", f"{where}: {error.strerror or error}", _SYSTEM_CURES[number])
+                hint += f", and the log of the proxy, which may have ended it: {proxy.source}"
+            return Failure("lost", f"{where}: {error.strerror or error}", hint)
+        case OSError(errno=number) if number in _SYSTEM_HINTS:
+            return Failure("system", f"{where}: {error.strerror or error}", _SYSTEM_HINTS[number])
         case OSError():
             return Failure("unreachable", f"{where}: {error.strerror or error}", "check the network and the host")
         case _:
             return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report it with this line")
 
 
-def _silence_cure(*, here: bool) -> str:
+def _silence_hint(*, here: bool) -> str:
     if here:
         return "the server on this machine does not answer: look at it, or start it anew"
     return "check the network, a firewall or a proxy between"
 
 
-def _close_cure(code: int) -> str:
+def _close_hint(code: int) -> str:
     if code >= 3000:
-        return _OWN_CODE_CURE
-    return _CLOSE_CURES.get(code, f"{_RARE}; else check what is asked for")
+        return _OWN_CODE_HINT
+    return _CLOSE_HINTS.get(code, f"{_RARE}; else check what is asked for")
 
 
 def _in_its_place(proxy: Proxy | None) -> str:
     return "" if proxy is None else f"; the proxy may answer in the exchange's place: {proxy.source}"
 
 
-def _tls_cure(reason: str, proxy: Proxy | None, *, private: bool) -> str:
+def _tls_hint(reason: str, proxy: Proxy | None, *, private: bool) -> str:
     if proxy is not None and reason not in _DAMAGED:
         # nobody is to give TLS up for what a proxy answers
         return "check that the port speaks TLS, and the log of the proxy" + _in_its_place(proxy)
@@ -268,7 +268,7 @@ def _tls_cure(reason: str, proxy: Proxy | None, *, private: bool) -> str:
     return f"check that the port speaks TLS{also}; a proxy or firewall that takes TLS apart ends it, too"
 
 
-def _certificate_cure(code: int | None) -> str:
+def _certificate_hint(code: int | None) -> str:
     if code == _EXPIRED:
         return "check this machine's clock; if that is right, only the exchange can renew its certificate" + _NEVER_OFF
     if code == _NOT_YET:
@@ -300,23 +300,23 @@ def _refused(error: HandshakeRefused, where: str, *, secure: bool | None, here: 
     said = _first_words(error.body)
     message = f"{where} answered {error}" + (f": {said}" if said else "")
     later = error.status in _LATER or error.status >= 500
-    cure = _HTTP_CURES.get(error.status, "the server is in trouble; it is tried again" if later else "check the URL")
+    hint = _HTTP_HINTS.get(error.status, "the server is in trouble; it is tried again" if later else "check the URL")
     if here and error.status in (403, 451):
-        cure = "the server on this machine turns it down: look at its configuration and its log"
+        hint = "the server on this machine turns it down: look at its configuration and its log"
     if 200 <= error.status < 300:
-        cure = _PAGE_CURE
+        hint = _PAGE_HINT
     elif 300 <= error.status < 400:
         message += f", a redirect to {error.location or 'nowhere'}"
-        cure = (
+        hint = (
             "redirects are never followed: if the exchange has moved, put the new address into the feed or the URL; "
             "a network that wants one to log in redirects, too"
         )
     elif error.status == 400 and secure is False and "https" in error.body.lower():
-        cure = "the port speaks TLS: write wss:// in place of ws://"
+        hint = "the port speaks TLS: write wss:// in place of ws://"
     wait = error.retry_after
     if wait is not None and wait > LONGEST:
         message += f"; it asks for a wait of {wait:.0f} s, {LONGEST:.0f} s are waited"
         wait = LONGEST
     cause = "limited" if error.status in LIMITED else "http"
     body = error.body if error.body.strip() != said else None
-    return Failure(cause, message, cure, not later, wait, body, status=error.status)
+    return Failure(cause, message, hint, not later, wait, body, status=error.status)

@@ -80,7 +80,7 @@ class FailureLog:
             conn=plan.conn,
             cause=failure.cause,
             message=failure.message,
-            cure=failure.cure,
+            hint=failure.hint,
             retry_s=wait,
             **detail,
         )
@@ -88,7 +88,7 @@ class FailureLog:
         what = f"{'connections lost' if was_open else 'failed attempts to connect'} ({kind})"
         # many targets of one host fail together; one that is given up says so itself
         of = None if wait is None else host
-        self._folded.warn(plan.feed, what, f"{failure.message}; {again}", failure.cure, conn=plan.conn, of=of)
+        self._folded.warn(plan.feed, what, f"{failure.message}; {again}", failure.hint, conn=plan.conn, of=of)
 
     def opened(self, host: str) -> None:
         """A connection to this host is open: what it says when it refuses the next one is new."""

@@ -18,7 +18,7 @@ class TlsMode(StrEnum):
     OPENSSL = "openssl"
 
 
-class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+class ResumeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a receiver must know of the one whose memory it takes over.
 
     Attributes:
@@ -44,7 +44,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         slots: descriptor of the slot ring's shared memory.
         rings: descriptor of each connection's byte ring, in order of `connections`.
         populate: whether the rings' memory is brought in at once; what stands by never is.
-        notes: descriptor of the byte ring of events and of what we send.
+        control_ring: descriptor of the byte ring of events and of what we send.
         status: descriptor of the status page.
         connections: what to connect to.
         tls: the TLS mode.
@@ -55,13 +55,13 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends its connection for good.
         alone: whether it is the only receiver, which ends where all its connections are refused for good.
-        resumed: what it takes over; None for the first receiver.
+        resume: what it takes over; None for the first receiver.
 
     """
 
     slots: int
     rings: tuple[int, ...]
-    notes: int
+    control_ring: int
     status: int
     connections: tuple[ConnectionPlan, ...]
     populate: bool = True
@@ -73,4 +73,4 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     max_message: int = 64 << 20
     until_close: bool = False
     alone: bool = True
-    resumed: Resumed | None = None
+    resume: ResumeInfo | None = None

@@ -60,13 +60,13 @@ class Refusal(NamedTuple):
 
     Attributes:
         reason: what is missing, or what happened.
-        cure: what to do about it.
+        hint: what to do about it.
         lasting: whether the next connection would be refused too.
 
     """
 
     reason: str
-    cure: str
+    hint: str
     lasting: bool = True
 
 
@@ -230,9 +230,9 @@ def _turned_down(error: OSError) -> Refusal:
     """The handshake failed. A broken connection may mean the same, but need not: that is not remembered."""
     what = getattr(error, "reason", None) or error.strerror or str(error)
     offered = "TLS 1.3" if _RECEIVES_TLS13 else "TLS 1.2"
-    cure = "nothing, if stamped is welcome" if _RECEIVES_TLS13 else "use a Python with OpenSSL 3.2 or later"
+    hint = "nothing, if stamped is welcome" if _RECEIVES_TLS13 else "use a Python with OpenSSL 3.2 or later"
     told = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-    return Refusal(f"the server turned {offered} with AES-GCM down ({what})", cure, lasting=told)
+    return Refusal(f"the server turned {offered} with AES-GCM down ({what})", hint, lasting=told)
 
 
 def _not_handed_over(error: OSError, details: TlsDetails) -> Refusal:

@@ -31,7 +31,7 @@ FIRST_MESSAGE = 30.0
 _ASK = struct.Struct("<Q")
 
 
-class Quiet:
+class IdleTimeout:
     """How long a connection may be silent: doubled each time that it was, up to minutes, and as planned once data came.
 
     Where no silence is planned, one that has never brought anything is silent after `FIRST_MESSAGE` all the same, as
@@ -82,7 +82,7 @@ class Quiet:
             self._limit = self._planned
 
 
-class Watch:
+class LivenessMonitor:
     """Watches one open connection from its opening handshake to its end.
 
     Args:
@@ -90,10 +90,10 @@ class Watch:
         hot: its hot path.
         transport: its socket.
         producer: takes the events.
-        quiet: how long it may be silent.
+        idle_timeout: how long it may be silent.
         ask: sends a ping with this payload.
         on_dead: told why nobody is there.
-        on_silent: told once that it is silent: why it should be replaced, and since when (monotonic, ns).
+        on_idle: told once that it is silent: why it should be replaced, and since when (monotonic, ns).
         look_for_pings: finds those that came as messages by now, and tells `on_ping`.
 
     Attributes:
@@ -108,11 +108,11 @@ class Watch:
         hot: HotPath,
         transport: Transport,
         producer: Producer,
-        quiet: Quiet,
+        idle_timeout: IdleTimeout,
         *,
         ask: Callable[[bytes], None],
         on_dead: Callable[[Exception], None],
-        on_silent: Callable[[str, int], None],
+        on_idle: Callable[[str, int], None],
         look_for_pings: Callable[[], None],
     ) -> None:
         self.controls = 0
@@ -121,10 +121,10 @@ class Watch:
         self._hot = hot
         self._transport = transport
         self._producer = producer
-        self._quiet = quiet
+        self._idle_timeout = idle_timeout
         self._ask = ask
         self._on_dead = on_dead
-        self._on_silent = on_silent
+        self._on_idle = on_idle
         self._look_for_pings = look_for_pings
         self._alive_at = self._data_at = now()
         self._data = 0
@@ -133,7 +133,12 @@ class Watch:
         self._asked_at: int | None = None
         self._ping_rtt: int | None = None
         self._sampled_at = 0
-        waits = [FIRST_MESSAGE, plan.ask_after, plan.answer_within, *(() if plan.quiet is None else (plan.quiet,))]
+        waits = [
+            FIRST_MESSAGE,
+            plan.ping_interval,
+            plan.ping_timeout,
+            *(() if plan.idle_timeout is None else (plan.idle_timeout,)),
+        ]
         self._interval = min(max(min(waits) / _FINENESS, _OFTEN), _SELDOM)
 
     @property
@@ -176,10 +181,10 @@ class Watch:
         before, self._data = self._data, self.data
         if self._data > before:
             self._data_at = max(self._data_at, self._hot.last_event)
-            self._quiet.came()
+            self._idle_timeout.came()
             # what answers the subscriptions is no data yet
             if self._data > self._answers_due:
-                self._quiet.heard()
+                self._idle_timeout.heard()
         self._look_for_life(moment)
         self._look_for_data(moment)
         if moment - self._sampled_at >= SAMPLE_SECONDS * 1e9:
@@ -191,25 +196,25 @@ class Watch:
             self._asked_at = None
         idle = (moment - self._alive_at) / 1e9
         if self._asked_at is None:
-            if idle >= self._plan.ask_after:
+            if idle >= self._plan.ping_interval:
                 self._asked_at = moment
                 self._ask(_ASK.pack(moment))
-        elif (moment - self._asked_at) / 1e9 >= self._plan.answer_within:
+        elif (moment - self._asked_at) / 1e9 >= self._plan.ping_timeout:
             self._on_dead(NobodyThereError(f"nothing came for {idle:.1f} s, and a ping was not answered"))
 
     def _look_for_data(self, moment: int) -> None:
-        limit = self._quiet.limit
+        limit = self._idle_timeout.limit
         if limit is None or self._silent or (moment - self._data_at) / 1e9 < limit:
             return
         self._silent = True
-        self._quiet.silent()
-        self._producer.event(EventKind.SILENT, conn=self._plan.conn, monotonic_since=self._data_at, quiet_s=limit)
+        self._idle_timeout.silent()
+        self._producer.event(EventKind.STALE, conn=self._plan.conn, monotonic_since=self._data_at, idle_s=limit)
         what = f"{self._plan.public_url} has brought no message for {limit:g} s"
-        cure = "if that is usual there, raise `quiet` of its channels"
-        if self._plan.quiet is None:
-            cure = "another connection is tried; if that is usual there, only the first ones are left so"
-        ipc.warn(what, cure, conn=self._plan.conn)
-        self._on_silent(f"no message for {limit:g} s", self._data_at)
+        hint = "if that is usual there, raise `idle_timeout` of its channels"
+        if self._plan.idle_timeout is None:
+            hint = "another connection is tried; if that is usual there, only the first ones are left so"
+        ipc.warn(what, hint, conn=self._plan.conn)
+        self._on_idle(f"no message for {limit:g} s", self._data_at)
 
     def _sample(self) -> None:
         found = self._transport.tcp_info()

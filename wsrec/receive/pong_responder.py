@@ -26,7 +26,7 @@ INTERVAL = 0.05
 _OWN = int(Flag.SENT | Flag.EVENT)
 
 
-class Pinged(NamedTuple):
+class PingSource(NamedTuple):
     """A connection whose exchange pings.
 
     Attributes:
@@ -52,23 +52,23 @@ class _Begun:
     frames: int = 1
 
 
-class Answers:
+class PongResponder:
     """Looks for pings, and answers them.
 
     Args:
         producer: the receiver's slots.
-        pinged: the connections concerned, by number.
+        ping_sources: the connections concerned, by number.
 
     """
 
-    def __init__(self, producer: Producer, pinged: Mapping[int, Pinged]) -> None:
+    def __init__(self, producer: Producer, ping_sources: Mapping[int, PingSource]) -> None:
         self._producer = producer
-        self._pinged = pinged
+        self._pinged = ping_sources
         self._seen = producer.count
         # longest message worth a look, by connection
         self._longest = np.zeros(1 << 16, np.uint32)
         self._asked = np.zeros(1 << 16, np.bool_)
-        for conn, one in pinged.items():
+        for conn, one in ping_sources.items():
             self._longest[conn] = max(answer.max_bytes for answer in one.answers)
             self._asked[conn] = True
         self._begun: dict[int, _Begun] = {}
@@ -102,14 +102,14 @@ class Answers:
             except Exception as error:  # noqa: BLE001 (whoever has it looked for pings has others served, too)
                 one.end(error)
 
-    def _message(self, one: Pinged, slot: np.void) -> _Begun | None:
+    def _message(self, one: PingSource, slot: np.void) -> _Begun | None:
         """What a slot holds; None where it is too long for a ping, or bytes received since lie over it."""
         offset, length = int(slot["offset"]), int(slot["length"])
         if length > self._longest[slot["conn"]] or offset < one.ring.head.read() - one.ring.capacity:
             return None
         return _Begun(bool(slot["flags"] & Flag.RSV1), bytearray(one.ring.slice(offset, length)))
 
-    def _joined(self, one: Pinged, slot: np.void) -> _Begun | None:
+    def _joined(self, one: PingSource, slot: np.void) -> _Begun | None:
         """The message of several frames that a slot completes; None where it does not, or it is none that counts."""
         conn = int(slot["conn"])
         begun = self._begun.pop(conn, None)
@@ -130,7 +130,7 @@ class Answers:
         return None
 
 
-def _answer(one: Pinged, message: _Begun) -> None:
+def _answer(one: PingSource, message: _Begun) -> None:
     payload = bytes(message.data)
     if message.compressed:
         payload = _inflated(payload, max(answer.max_bytes for answer in one.answers))

@@ -25,10 +25,10 @@ from wsrec.receive.failure_log import FailureLog
 from wsrec.receive.garbage_collection import Collector
 from wsrec.receive.implementation import COMPILED
 from wsrec.receive.job import ReceiverJob, TlsMode
-from wsrec.receive.pong_responder import Answers
+from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
-from wsrec.receive.rate_limit import Gates
-from wsrec.receive.reconnector import Counts, Keeper, Prospects, Side
+from wsrec.receive.rate_limit import HostRateLimiters
+from wsrec.receive.reconnector import Counts, Prospects, Reconnector, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.bytering import ByteRing
@@ -37,7 +37,7 @@ from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.units import duration
 
-_MEMORY_CURE = "give the machine or the cgroup more memory, or choose a smaller --ring-size or --max-message"
+_MEMORY_HINT = "give the machine or the cgroup more memory, or choose a smaller --ring-size or --max-message"
 # What a change of the clock's rate puts UTC wrong by, until the next anchor shows it, goes with this (seconds)
 ANCHOR_INTERVAL = 0.1
 _STATUS_INTERVAL = 0.1
@@ -70,9 +70,9 @@ class Receiver:
         self._clock = StageClock()
         self._status = StatusPage(job.status)
         self._status.receiver["finished"] = False
-        self._producer = Producer(SlotRing(job.slots), ByteRing(job.notes))
-        if (resumed := job.resumed) is not None:
-            detail: dict[str, Any] = msgspec.structs.asdict(resumed)
+        self._producer = Producer(SlotRing(job.slots), ByteRing(job.control_ring))
+        if (resume := job.resume) is not None:
+            detail: dict[str, Any] = msgspec.structs.asdict(resume)
             del detail["began"]
             self._producer.event(EventKind.RESTART, process="receiver", **detail)
         if any(plan.token is not None for plan in job.connections):
@@ -81,30 +81,30 @@ class Receiver:
         self._tls = TlsPolicy(job.tls, job.ca_file)
         # what stands by takes no memory before it is used
         sides = [
-            Side(plan, ByteRing(ring, populate=job.populate and plan.stands_for is None))
+            Side(plan, ByteRing(ring, populate=job.populate and plan.standby_of is None))
             for plan, ring in zip(job.connections, job.rings, strict=True)
         ]
-        standby = {side.plan.stands_for: side for side in sides if side.plan.stands_for is not None}
-        gates = Gates()
+        standby = {side.plan.standby_of: side for side in sides if side.plan.standby_of is not None}
+        limiters = HostRateLimiters()
         self._prospects = Prospects(alone=job.alone)
         collector = Collector()
         self._failures = FailureLog(self._producer)
         self._connections = [
-            Keeper(
+            Reconnector(
                 [side, *([standby[side.plan.conn]] if side.plan.conn in standby else [])],
                 self._producer,
                 self._waiting,
-                gates,
+                limiters,
                 tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
                 prospects=self._prospects,
                 collector=collector,
                 failures=self._failures,
-                resumed=job.resumed,
+                resume=job.resume,
             )
             for side in sides
-            if side.plan.stands_for is None
+            if side.plan.standby_of is None
         ]
         self._of = {conn: one for one in self._connections for conn in one.numbers}
         # what goes on where another receiver takes over
@@ -123,8 +123,8 @@ class Receiver:
         self._prepare()
         self._publish_status()
         self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)
-        pinged = {conn: one for connection in self._connections for conn, one in connection.pinged.items()}
-        answers = Answers(self._producer, pinged)
+        ping_sources = {conn: one for connection in self._connections for conn, one in connection.ping_sources.items()}
+        answers = PongResponder(self._producer, ping_sources)
         for connection in self._connections:
             if connection.plan.answers:
                 connection.find_pings_by(answers.look)
@@ -153,7 +153,7 @@ class Receiver:
         message = failure.message
         if self._stopping.is_set():
             message = f"not connected before the end: {message} (tried for {duration(now() - told.wanted_since)})"
-        return ipc.FailedLine(message=message, cure=failure.cure)
+        return ipc.FailedLine(message=message, hint=failure.hint)
 
     def _prepare(self) -> None:
         job = self._job
@@ -166,13 +166,13 @@ class Receiver:
             ]
         for refusal in refusals:
             if refusal is not None:
-                self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, cure=refusal.cure)
-                ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+                self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, hint=refusal.hint)
+                ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint)
         if job.tls is TlsMode.KTLS and (unable := self._tls.unable):
-            ipc.warn(f"--tls ktls is not possible here, stamped is used: {unable.reason}", unable.cure)
+            ipc.warn(f"--tls ktls is not possible here, stamped is used: {unable.reason}", unable.hint)
         pinned = processor(job.cpu) if job.cpu is not None else None
-        for what, cure in troubles(pinned, busy_poll=job.busy_poll, realtime=job.rt_priority is not None):
-            ipc.warn(what, cure)
+        for what, hint in troubles(pinned, busy_poll=job.busy_poll, realtime=job.rt_priority is not None):
+            ipc.warn(what, hint)
         hot_path = "compiled" if COMPILED else "python"
         self._producer.event(
             EventKind.SCHEDULING,
@@ -225,7 +225,7 @@ class Receiver:
     def _tell(self, start: int, at_once: int) -> None:
         some, end = self._connections[start : start + at_once], start + at_once
         for connection in some:
-            connection.publish_covered()
+            connection.publish_complete_until()
             connection.check_stamps()
             self._connected += connection.connected
         counts = zip(self._totals, *(connection.counts() for connection in some), strict=True)
@@ -266,7 +266,7 @@ def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 def out_of_memory() -> NoReturn:
     """Say so and end as if killed: no last words, which the next receiver would say again."""
     try:
-        ipc.say(ipc.FailedLine(message="the receiver ran out of memory", cure=_MEMORY_CURE, again=True))
+        ipc.say(ipc.FailedLine(message="the receiver ran out of memory", hint=_MEMORY_HINT, again=True))
     finally:
         os._exit(1)
 
@@ -284,7 +284,7 @@ def broken(error: BaseException) -> NoReturn:
         # its words go where secrets are withheld
         traceback.print_tb(error.__traceback__)
         message = f"the receiver failed: {type(error).__name__}: {error}"
-        ipc.say(ipc.FailedLine(message=message, cure="report it with the lines above", again=True))
+        ipc.say(ipc.FailedLine(message=message, hint="report it with the lines above", again=True))
     finally:
         os._exit(1)
 
@@ -309,10 +309,10 @@ def main() -> int:
         out_of_memory()
     except OSError as error:
         # what a receiver could do before, another may be able to do
-        failure = ipc.FailedLine(message=f"the receiver failed: {error}", again=job.resumed is not None)
+        failure = ipc.FailedLine(message=f"the receiver failed: {error}", again=job.resume is not None)
     except InvalidURI as error:
         # the error's own text has the URL, and the URL may have secrets
-        failure = ipc.FailedLine(message=f"no WebSocket URL: {error.msg}", cure="write it as wss://host:port/path")
+        failure = ipc.FailedLine(message=f"no WebSocket URL: {error.msg}", hint="write it as wss://host:port/path")
     if failure is not None:
         ipc.say(failure)
         return 1

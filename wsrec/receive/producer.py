@@ -38,7 +38,7 @@ class Producer:
 
     Args:
         slots: the slot ring.
-        notes: the byte ring of the receiver's own words. Both go on where a receiver that died has left them.
+        control_ring: the byte ring of the receiver's own words. Both go on where a receiver that died has left them.
 
     Attributes:
         slots: the slot ring.
@@ -46,13 +46,13 @@ class Producer:
 
     """
 
-    def __init__(self, slots: SlotRing, notes: ByteRing) -> None:
+    def __init__(self, slots: SlotRing, control_ring: ByteRing) -> None:
         self.slots = slots
         self.count = slots.published.read()
-        self._notes = notes
+        self._control_ring = control_ring
         recovery_point.end_read(slots)
-        self._head = recovery_point.of_notes(slots, notes).end
-        notes.head.publish(self._head)
+        self._head = recovery_point.of_control_ring(slots, control_ring).end
+        control_ring.head.publish(self._head)
         self._waiting: deque[_Words] = deque()
 
     def event(self, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
@@ -75,7 +75,7 @@ class Producer:
 
     def _say(self, words: _Words) -> None:
         # a word larger than the ring is cut into parts, which the writer joins as it joins fragments
-        part = self._notes.capacity // 4
+        part = self._control_ring.capacity // 4
         for start in range(0, max(len(words.payload), 1), part):
             last = start + part >= len(words.payload)
             self._waiting.append(
@@ -89,9 +89,9 @@ class Producer:
 
     def _write(self, words: _Words) -> bool:
         length = len(words.payload)
-        if self._notes.room(self._head) < length or self.slots.free(self.count) < 1:
+        if self._control_ring.room(self._head) < length or self.slots.free(self.count) < 1:
             return False
-        self._notes.slice(self._head, length)[:] = words.payload
+        self._control_ring.slice(self._head, length)[:] = words.payload
         SLOT.pack_into(
             self.slots.view,
             (self.count & self.slots.mask) * SLOT_SIZE,
@@ -112,7 +112,7 @@ class Producer:
             StampSource.NONE_SENT,
         )
         self._head += length
-        self._notes.head.publish(self._head)
+        self._control_ring.head.publish(self._head)
         self.count += 1
         self.slots.published.publish(self.count)
         return True

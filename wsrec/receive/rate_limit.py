@@ -1,6 +1,6 @@
 """How fast one receiver may knock at a host: exchanges count attempts by address, and ban who knocks too often.
 
-All attempts of a receiver share one gate a host: first ones, further ones and replacements.
+All attempts of a receiver share one limiter a host: first ones, further ones and replacements.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from wsrec.plan.connections import Pace
 GENTLE = Pace(attempts=5, interval=1.0)
 
 
-class Gate:
+class RateLimiter:
     """A token bucket that can be shut for a while.
 
     Args:
@@ -34,7 +34,7 @@ class Gate:
         if pace.attempts / pace.interval < self._rate:
             self._set(pace)
 
-    def shut(self, seconds: float) -> None:
+    def block(self, seconds: float) -> None:
         """Let nobody through for so long."""
         self._shut_until = max(self._shut_until, self._loop.time() + seconds)
 
@@ -57,17 +57,17 @@ class Gate:
         self._rate = pace.attempts / pace.interval
 
 
-class Gates:
-    """The gates of one receiver, by host."""
+class HostRateLimiters:
+    """The limiters of one receiver, by host."""
 
     def __init__(self) -> None:
-        self._gates: dict[str, Gate] = {}
+        self._limiters: dict[str, RateLimiter] = {}
 
-    def of(self, host: str, pace: Pace | None) -> Gate:
-        """The host's gate, no faster than `pace`."""
+    def of(self, host: str, pace: Pace | None) -> RateLimiter:
+        """The host's limiter, no faster than `pace`."""
         pace = pace or GENTLE
-        gate = self._gates.get(host)
-        if gate is None:
-            gate = self._gates[host] = Gate(pace)
-        gate.tighten(pace)
-        return gate
+        limiter = self._limiters.get(host)
+        if limiter is None:
+            limiter = self._limiters[host] = RateLimiter(pace)
+        limiter.tighten(pace)
+        return limiter

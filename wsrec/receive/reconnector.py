@@ -28,11 +28,11 @@ from wsrec.receive.connection import Connection
 from wsrec.receive.failure import Failure, explain
 from wsrec.receive.failure_log import FailureLog
 from wsrec.receive.garbage_collection import Collector
-from wsrec.receive.job import Resumed
-from wsrec.receive.liveness import Quiet
-from wsrec.receive.pong_responder import Pinged
+from wsrec.receive.job import ResumeInfo
+from wsrec.receive.liveness import IdleTimeout
+from wsrec.receive.pong_responder import PingSource
 from wsrec.receive.producer import Producer
-from wsrec.receive.rate_limit import Gates
+from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.succession import SideBySide
 from wsrec.receive.waiting import Waiting
@@ -97,7 +97,7 @@ class Prospects:
 
     def __init__(self, *, alone: bool = True) -> None:
         self._alone = alone
-        self._hopeful: set[Keeper] = set()
+        self._hopeful: set[Reconnector] = set()
         self._over = asyncio.Event()
 
     @property
@@ -110,13 +110,13 @@ class Prospects:
         """Whether trying again is of no use."""
         return self._over.is_set()
 
-    def hope(self, keeper: Keeper) -> None:
+    def hope(self, reconnector: Reconnector) -> None:
         """Something may come of this one."""
-        self._hopeful.add(keeper)
+        self._hopeful.add(reconnector)
 
-    def give_up(self, keeper: Keeper) -> bool:
+    def give_up(self, reconnector: Reconnector) -> bool:
         """Nothing comes of this one; whether that is so of all."""
-        self._hopeful.discard(keeper)
+        self._hopeful.discard(reconnector)
         if self._alone and self.vain:
             self._over.set()
         return self.over
@@ -128,20 +128,20 @@ class Prospects:
                 await self._over.wait()
 
 
-class Keeper:
+class Reconnector:
     """Keeps one planned connection open until told to stop.
 
     Args:
         sides: the planned connection, and the one that stands by for it, if there is one.
         producer: the receiver's slots.
         waiting: how to learn that there is something to read.
-        gates: the receiver's pace of connecting, by host.
+        limiters: the receiver's pace of connecting, by host.
         tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
-        prospects, collector, failures: what it shares with the other keepers of its receiver; None where it is the only
+        prospects, collector, failures: what it shares with the other reconnectors of its receiver; None where it is the only
             one.
-        resumed: a receiver that died, whose rings these are.
+        resume: a receiver that died, whose rings these are.
 
     Attributes:
         plan: the planned connection's.
@@ -157,7 +157,7 @@ class Keeper:
         sides: Sequence[Side],
         producer: Producer,
         waiting: Waiting,
-        gates: Gates,
+        limiters: HostRateLimiters,
         *,
         tls: TlsPolicy,
         max_message: int,
@@ -165,7 +165,7 @@ class Keeper:
         prospects: Prospects | None = None,
         collector: Collector | None = None,
         failures: FailureLog | None = None,
-        resumed: Resumed | None = None,
+        resume: ResumeInfo | None = None,
     ) -> None:
         self._prospects = prospects or Prospects()
         self._prospects.hope(self)
@@ -178,13 +178,13 @@ class Keeper:
         self._uri = parse_uri(self.plan.url)
         self._producer = producer
         self._failures = failures or FailureLog(producer)
-        self._gate = gates.of(self._uri.host, self.plan.pace)
-        self._token_gate = self._gate
+        self._rate_limiter = limiters.of(self._uri.host, self.plan.pace)
+        self._token_rate_limiter = self._rate_limiter
         if self.plan.token is not None:
-            self._token_gate = gates.of(urlsplit(self.plan.token.url).hostname or "", self.plan.pace)
+            self._token_rate_limiter = limiters.of(urlsplit(self.plan.token.url).hostname or "", self.plan.pace)
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
-        self._quiet = Quiet(self.plan.quiet, self._elsewhere)
+        self._idle_timeout = IdleTimeout(self.plan.idle_timeout, self._elsewhere)
         self._history = AddressHistory()
         self._sides = [
             Connection(
@@ -193,9 +193,9 @@ class Keeper:
                 producer,
                 waiting,
                 tls=tls,
-                quiet=self._quiet,
+                idle_timeout=self._idle_timeout,
                 max_message=max_message,
-                on_silent=functools.partial(self._on_silent, side.plan.conn),
+                on_idle=functools.partial(self._on_idle, side.plan.conn),
                 history=self._history,
             )
             for side in sides
@@ -230,8 +230,8 @@ class Keeper:
         self._closing: dict[Connection, asyncio.Task[int | None]] = {}
         # how the receiver before ended, until a connection is open again
         self._died: str | None = None
-        if resumed is not None:
-            self._take_over(resumed)
+        if resume is not None:
+            self._take_over(resume)
 
     @property
     def connected(self) -> bool:
@@ -250,10 +250,12 @@ class Keeper:
         return Counts._make([*together, self.reconnects])
 
     @property
-    def pinged(self) -> dict[int, Pinged]:
+    def ping_sources(self) -> dict[int, PingSource]:
         """Its connections whose exchange pings with messages, by number."""
         answers = self.plan.answers
-        return {side.plan.conn: Pinged(answers, side.ring, side.answer, side.end) for side in self._sides if answers}
+        return {
+            side.plan.conn: PingSource(answers, side.ring, side.answer, side.end) for side in self._sides if answers
+        }
 
     def find_pings_by(self, look: Callable[[], None]) -> None:
         """Have `look` called before it is judged whether a connection is silent: a ping is no data."""
@@ -265,27 +267,27 @@ class Keeper:
         """Of the connections that it keeps."""
         return [side.plan.conn for side in self._sides]
 
-    def publish_covered(self) -> None:
+    def publish_complete_until(self) -> None:
         """Tell whoever may have to take over up to when nothing is missing: in the ring of the side that is active."""
         if self._finished:
-            covered = ENDED
+            complete_until = ENDED
         elif self._lost_since is not None:
-            covered = self._lost_since.time if self.was_connected else 0
+            complete_until = self._lost_since.time if self.was_connected else 0
         else:
-            covered = self._active.last_event if self._active is not None else 0
+            complete_until = self._active.last_event if self._active is not None else 0
         for side in self._sides:
-            side.publish_covered(covered if self._finished or side is self._last_active else 0)
+            side.publish_complete_until(complete_until if self._finished or side is self._last_active else 0)
 
-    def _take_over(self, resumed: Resumed) -> None:
+    def _take_over(self, resume: ResumeInfo) -> None:
         """Go on with the rings of a receiver that died: what was open is lost, and what came of it is in the rings."""
-        self._died = f"the receiver {resumed.how}"
+        self._died = f"the receiver {resume.how}"
         left = [(side.take_over(self._died), side) for side in self._sides]
         self.was_connected = any(was_connected for (_, _, was_connected), _ in left)
-        (covered, event, _), self._last_active = max(left, key=lambda one: one[0][:2])
-        if covered == ENDED:
+        (complete_until, event, _), self._last_active = max(left, key=lambda one: one[0][:2])
+        if complete_until == ENDED:
             self._finished = True
             return
-        self._lost_since = since_death(covered, event, resumed.began)
+        self._lost_since = since_death(complete_until, event, resume.began)
 
     def never_open(self) -> Failure:
         """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
@@ -309,7 +311,7 @@ class Keeper:
         active = self._active
         return active is not None and active.address is not None and self._history.has_other(active.address)
 
-    def _on_silent(self, conn: int, reason: str, since: int) -> None:
+    def _on_idle(self, conn: int, reason: str, since: int) -> None:
         side = next(side for side in self._sides if side.plan.conn == conn)
         if side.address is not None:
             # its successor is to go elsewhere
@@ -419,7 +421,7 @@ class Keeper:
             else:
                 wait = backoff.refused(failure.retry_after)
             if failure.cause == "limited" and wait is not None:
-                (self._token_gate if failure.of_token else self._gate).shut(wait)
+                (self._token_rate_limiter if failure.of_token else self._rate_limiter).block(wait)
             self._tell_failure(new, failure, wait, backoff.attempts, was_open=False)
             self._collector.ask()
             if wait is None:
@@ -464,9 +466,9 @@ class Keeper:
 
     async def _enter(self) -> None:
         """Wait for one's turn at each host that is about to be asked."""
-        await self._gate.enter()
-        if self._token_gate is not self._gate:
-            await self._token_gate.enter()
+        await self._rate_limiter.enter()
+        if self._token_rate_limiter is not self._rate_limiter:
+            await self._token_rate_limiter.enter()
 
     def _explain(self, error: Exception, side: Connection) -> Failure:
         """The failure behind an exception, with the address that it is about, or all that were tried."""
@@ -488,8 +490,8 @@ class Keeper:
         """Offer none any more: every exchange also sends messages as they are."""
         for side in self._sides:
             side.forgo_compression()
-        cure = "take `compression` out of the feed, and it is not offered at all"
-        ipc.info(f"{refused}; connecting without compression -- {cure}", conn=conn)
+        hint = "take `compression` out of the feed, and it is not offered at all"
+        ipc.info(f"{refused}; connecting without compression -- {hint}", conn=conn)
 
     async def _succeed(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide) -> Failure | None:
         """Wait until an open connection may be the active one; why it may not, None where it may or nothing goes on."""
@@ -586,7 +588,7 @@ class Keeper:
         self._plan_replacement(new)
         doubted, self._doubted = self._doubted, False
         if not self._proved_at and beside.patience is not None:
-            self._quiet.expect(beside.patience)
+            self._idle_timeout.expect(beside.patience)
         if old is None:
             lost, self._lost_since = self._lost_since, None
             ended_beside = lost is not None and new.opened_at <= lost.time and not doubted
@@ -653,12 +655,12 @@ class Keeper:
         if trying:
             self._retry_in = 0.0
         elif proven and self.failure.cause != "limited" and self.failure.retry_after is None:
-            # how many connections to a host do so at once is the gate's to say
+            # how many connections to a host do so at once is the limiter's to say
             self._retry_in = self._backoff.at_once()
         else:
             self._retry_in = self._wait_after(self.failure, self._backoff)
         if self.failure.cause == "limited" and not trying:
-            self._gate.shut(self._retry_in)
+            self._rate_limiter.block(self._retry_in)
         beside = next((side for side in self._sides if side.connected and not side.ended), None)
         if beside is None:
             self._tell_failure(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
@@ -671,7 +673,7 @@ class Keeper:
         if lifetime is not None and len(self._sides) > 1:
             spread = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
             # however short it is, there has to be time for the other one, which may have much to ask for
-            takes = self.plan.covered_after - self.plan.start_after + _SETTLING + _PATIENCE
+            takes = self.plan.subscribed_after - self.plan.start_after + _SETTLING + _PATIENCE
             early = max(lifetime * spread, min(lifetime / 2, takes))
             age = (now() - new.opened_at) / 1e9
             reason = f"the exchange cuts it after {lifetime:g} s"

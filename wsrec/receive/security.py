@@ -124,7 +124,7 @@ class Security:
             return
         assert refusal is not None
         self._told = refusal
-        ipc.warn(f"--tls ktls is not possible, stamped is used: {refusal.reason}", refusal.cure, conn=self._conn)
+        ipc.warn(f"--tls ktls is not possible, stamped is used: {refusal.reason}", refusal.hint, conn=self._conn)
 
     def _choose(self, stamped: bool) -> tuple[TlsMode, Refusal | None]:
         """The mode to use, and why it is not `ktls` where that would have been it."""

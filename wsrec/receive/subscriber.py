@@ -12,7 +12,7 @@ from wsrec.feed.placeholders import Raw, fill, fill_when_sent
 from wsrec.plan.connections import Answer, ConnectionPlan, Subscription
 from wsrec.receive.producer import Producer
 from wsrec.ring.events import EventKind
-from wsrec.wire.control import Conversation, Sent
+from wsrec.wire.frame_encoder import FrameEncoder, Sent
 
 # Ids of what is no subscription, whose answers are not waited for: above all that subscriptions have
 _FIRST_ID = 1_000_000
@@ -28,14 +28,14 @@ class _Again(NamedTuple):
     undo: str | None
 
 
-class Speech:
+class Subscriber:
     """Sends what is planned, no faster than the exchange allows, and then whatever keeps the connection alive.
 
     Once the connection closes nothing is sent any more, and nothing is told of as asked for.
 
     Args:
         plan: what to say.
-        conversation: makes frames of it.
+        encoder: makes frames of it.
         producer: takes the events.
         send: sends a frame.
 
@@ -48,14 +48,14 @@ class Speech:
     def __init__(
         self,
         plan: ConnectionPlan,
-        conversation: Conversation,
+        encoder: FrameEncoder,
         producer: Producer,
         send: Callable[[Sent | None], None],
     ) -> None:
         self.said = False
         self.kept_alive = 0
         self._plan = plan
-        self._conversation = conversation
+        self._encoder = encoder
         self._producer = producer
         self._send = send
         self._ids = itertools.count(_FIRST_ID)
@@ -80,10 +80,10 @@ class Speech:
         """Send an answer at once, with `value` in the place of `{value}`."""
         text = fill(fill_when_sent(fill(answer.text, {"id": next(self._ids)})), {"value": Raw(value)})
         if answer.encoding == "text":
-            self._send(self._conversation.text(text))
+            self._send(self._encoder.text(text))
         else:
             data = text.encode()
-            self._send(self._conversation.binary(gzip.compress(data) if answer.encoding == "gzip" else data))
+            self._send(self._encoder.binary(gzip.compress(data) if answer.encoding == "gzip" else data))
 
     async def run(self) -> None:
         """Speak, until cancelled.
@@ -120,7 +120,7 @@ class Speech:
                 self._subscribe(again.subscription, again.reason)
             elif keep_alive is not None:
                 if keep_alive.text is None:
-                    self._send(self._conversation.ping(b""))
+                    self._send(self._encoder.ping(b""))
                 else:
                     self._say(keep_alive.text)
                     self.kept_alive += 1
@@ -135,14 +135,14 @@ class Speech:
             return None
 
     def _subscribe(self, subscription: Subscription, reason: str | None = None) -> None:
-        if not self._conversation.is_open:
+        if not self._encoder.is_open:
             return
         said = {} if reason is None else {"reason": reason}
         self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, topics=subscription.topics, **said)
         text = (
             fill(subscription.text, {"id": next(self._part_ids)}) if "{id}" in subscription.text else subscription.text
         )
-        self._send(self._conversation.text(fill_when_sent(text)))
+        self._send(self._encoder.text(fill_when_sent(text)))
 
     def _say(self, text: str) -> None:
-        self._send(self._conversation.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))
+        self._send(self._encoder.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))

@@ -62,7 +62,7 @@ class SideBySide:
             distance = (now() - old.opened_at) / 1e9 / old.data
             self.patience = max(_DISTANCES * distance, 2 * old.quiet_for)
         if self.spoken_at is None:
-            if not self._new.spoken:
+            if not self._new.subscribed:
                 return
             self.spoken_at = moment
         if self._new_from is None and moment >= self.spoken_at + self._slack:

@@ -8,7 +8,7 @@ Opcode = Literal["text", "binary"]
 
 
 class SourceError(Exception):
-    """A source is missing, damaged or of no known form; the message names the file (and line) and the cure."""
+    """A source is missing, damaged or of no known form; the message names the file (and line) and the hint."""
 
 
 class UnreadableSourceError(SourceError):

@@ -32,7 +32,7 @@ from wsrec.format.capture import (
     open_messages,
 )
 from wsrec.format.columns import batches, first_line, times, words
-from wsrec.format.coverage import Contiguity
+from wsrec.format.coverage import SequenceCoverage
 from wsrec.format.folders import parquet_files
 from wsrec.histogram import FLOOR, Histogram, Int64s
 from wsrec.report.model import (
@@ -200,7 +200,7 @@ def _describe(path: Path) -> _File:
 class _Session:
     def __init__(self) -> None:
         self.files = 0
-        self.seq = Contiguity()
+        self.seq = SequenceCoverage()
         self.first: int | None = None
         self.last: int | None = None
 

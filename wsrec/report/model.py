@@ -270,7 +270,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         recordings: by feed and host.
-        errors: each file or source that is damaged or none, with its cure.
+        errors: each file or source that is damaged or none, with its hint.
         unreadable: what the system does not let be read; nothing is known of it.
 
     """

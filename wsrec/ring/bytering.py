@@ -9,7 +9,7 @@ Shared memory, one page of header and then the ring:
     line 0   magic, version, capacity (bytes)
     line 1   head: bytes received, written by the producer
     line 2   tail: bytes released, written by the consumer
-    line 3   covered: ns on the stage clock, written by the producer: nothing of the connection is missing up to then.
+    line 3   complete_until: ns on the stage clock, written by the producer: nothing of the connection is missing up to then.
              0 before it was connected, `ENDED` after its end. For whoever takes over from a producer that died
 """
 
@@ -50,7 +50,7 @@ class ByteRing:
         mask: capacity - 1.
         head: the producer's counter.
         tail: the consumer's counter.
-        covered: up to when nothing is missing.
+        complete_until: up to when nothing is missing.
 
     Raises:
         ValueError: the shared memory is no byte ring of this version.
@@ -66,7 +66,7 @@ class ByteRing:
         self.view = map_mirrored(fd, PAGE, self.capacity, populate=populate)
         self.head = Counter(words, 1)
         self.tail = Counter(words, 2)
-        self.covered = Counter(words, 3)
+        self.complete_until = Counter(words, 3)
 
     @staticmethod
     def create(name: str, capacity: int = DEFAULT_CAPACITY) -> int:

@@ -58,18 +58,18 @@ class Until(NamedTuple):
     stage: int | None = None
 
 
-def since_death(covered: int, event: int, began: int) -> Since:
+def since_death(complete_until: int, event: int, began: int) -> Since:
     """Since when a connection is lost whose receiver died (all ns on the stage clock).
 
     Args:
-        covered: what the receiver said last (`ByteRing.covered`); 0 before the connection was open.
+        complete_until: what the receiver said last (`ByteRing.complete_until`); 0 before the connection was open.
         event: the read of the last frame that it handed over; 0 where that is not known.
         began: when the first receiver was started.
 
     """
-    if event and event >= covered:
+    if event and event >= complete_until:
         return Since(event, LAST_FRAME)
-    if covered:
+    if complete_until:
         # it is said ten times a second
-        return Since(covered, LAST_WORD, UPPER)
+        return Since(complete_until, LAST_WORD, UPPER)
     return Since(began, WANTED)

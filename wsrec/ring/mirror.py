@@ -95,9 +95,9 @@ def _map(address: int | None, size: int, protection: int, flags: int, fd: int, o
     result = _mmap(address, size, protection, flags, fd, offset)
     if result is None or result == _MAP_FAILED:
         number = ctypes.get_errno()
-        raise OSError(number, f"mmap of {size} bytes: {os.strerror(number)}{_cure(number)}")
+        raise OSError(number, f"mmap of {size} bytes: {os.strerror(number)}{_hint(number)}")
     return int(result)
 
 
-def _cure(number: int) -> str:
+def _hint(number: int) -> str:
     return " (a smaller --ring-size needs less)" if number == errno.ENOMEM else ""

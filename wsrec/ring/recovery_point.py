@@ -17,7 +17,7 @@ _OWN_WORDS = int(Flag.SENT | Flag.EVENT)
 _LAST = int(Flag.LAST)
 
 
-class Remains(NamedTuple):
+class RecoveryPoint(NamedTuple):
     """The end of what is published of a byte ring.
 
     Attributes:
@@ -30,14 +30,14 @@ class Remains(NamedTuple):
     event: int
 
 
-def of_connection(slots: SlotRing, ring: ByteRing, conn: int) -> Remains:
+def of_connection(slots: SlotRing, ring: ByteRing, conn: int) -> RecoveryPoint:
     """What is published of the frames received on connection `conn`."""
-    return _remains(slots, ring, conn)
+    return _recovery_point(slots, ring, conn)
 
 
-def of_notes(slots: SlotRing, notes: ByteRing) -> Remains:
+def of_control_ring(slots: SlotRing, control_ring: ByteRing) -> RecoveryPoint:
     """What is published of the receiver's own words."""
-    return _remains(slots, notes, None)
+    return _recovery_point(slots, control_ring, None)
 
 
 def end_read(slots: SlotRing) -> None:
@@ -52,13 +52,13 @@ def end_read(slots: SlotRing) -> None:
             last["flags"] |= _LAST
 
 
-def _remains(slots: SlotRing, ring: ByteRing, conn: int | None) -> Remains:
+def _recovery_point(slots: SlotRing, ring: ByteRing, conn: int | None) -> RecoveryPoint:
     # what stands in released slots may be of a read that never was published
     run = slots.run(slots.released.read(), slots.published.read())
     own = run["flags"] & _OWN_WORDS != 0
     found = np.flatnonzero(own if conn is None else ~own & (run["conn"] == conn))
     if not len(found):
         # the writer frees a byte ring up to the end of the last slot that it releases
-        return Remains(ring.tail.read(), 0)
+        return RecoveryPoint(ring.tail.read(), 0)
     last = run[found[-1]]
-    return Remains(int(last["offset"]) + int(last["length"]), int(last["event"]))
+    return RecoveryPoint(int(last["offset"]) + int(last["length"]), int(last["event"]))

@@ -99,8 +99,8 @@ class Child:
         if status and self.failed is None:
             self.how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self.died = True
-            cure = "see what it said above; what was journalled is kept, and recovered by the next start"
-            self.failed = FailedLine(message=f"the {self.name} {self.how}", cure=cure)
+            hint = "see what it said above; what was journalled is kept, and recovered by the next start"
+            self.failed = FailedLine(message=f"the {self.name} {self.how}", hint=hint)
         elif self.failed is not None:
             # a child does not know which of several it is
             self.how = self.failed.message.removeprefix(f"the {self.name.partition(' ')[0]} ")

@@ -1,4 +1,4 @@
-"""What this machine can do for a recording: each finding with what it means and, where there is one, the cure.
+"""What this machine can do for a recording: each finding with what it means and, where there is one, the hint.
 
 Nothing is changed. What the files of /proc and /sys say is read below `root`; what only the kernel knows is asked.
 """
@@ -69,7 +69,7 @@ class Finding(msgspec.Struct, frozen=True):
         state: how it stands.
         found: what was found.
         meaning: what that means for a recording.
-        cure: the command or setting that would change it, None where nothing needs to or can.
+        hint: the command or setting that would change it, None where nothing needs to or can.
 
     """
 
@@ -77,7 +77,7 @@ class Finding(msgspec.Struct, frozen=True):
     state: State
     found: str
     meaning: str
-    cure: str | None = None
+    hint: str | None = None
 
 
 def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = ROOT) -> list[Finding]:
@@ -160,8 +160,8 @@ def stamping_of(name: str, found: nic.Stamping | None) -> Finding:
         return Finding(subject, State.ABSENT, words, "stage 1 is the kernel's stamp, after the interrupt")
     clock = "no PTP clock" if found.clock is None else f"/dev/ptp{found.clock}"
     if not found.enabled:
-        cure = f"`hwstamp_ctl -i {name} -r 1`, and `phc2sys -s CLOCK_REALTIME -c {name} -O 0`"
-        return Finding(subject, State.HINT, f"hardware stamps, off, {clock}", "stage 1 is the kernel's stamp", cure)
+        hint = f"`hwstamp_ctl -i {name} -r 1`, and `phc2sys -s CLOCK_REALTIME -c {name} -O 0`"
+        return Finding(subject, State.HINT, f"hardware stamps, off, {clock}", "stage 1 is the kernel's stamp", hint)
     return Finding(
         subject,
         State.OK,
@@ -181,7 +181,7 @@ def _tls() -> Iterator[Finding]:
             "--tls ktls", State.OK, found, "decrypted by the kernel where the server takes part, without stage 1"
         )
     else:
-        yield Finding("--tls ktls", State.ABSENT, refusal.reason, "stamped is used instead", refusal.cure)
+        yield Finding("--tls ktls", State.ABSENT, refusal.reason, "stamped is used instead", refusal.hint)
 
 
 def _stage_clock() -> Finding:
@@ -203,13 +203,13 @@ def _clock(root: Path) -> Finding:
     if cost < _SLOW_CLOCK_NS:
         return Finding("clock", State.OK, found, "stages 2 to 6 are read without a system call")
     available = text(root / "sys/devices/system/clocksource/clocksource0/available_clocksource") or ""
-    cure = "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource"
+    hint = "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource"
     return Finding(
         "clock",
         State.HINT,
         found,
         "each of the six stamps takes long",
-        f"`{cure}`" if source != "tsc" and "tsc" in available.split() else None,
+        f"`{hint}`" if source != "tsc" and "tsc" in available.split() else None,
     )
 
 
@@ -246,8 +246,8 @@ def _processor(found: Processor, names: Sequence[str], root: Path, *, asked: boo
         if found.smt_siblings:
             others = ", ".join(map(str, found.smt_siblings))
             meaning = "what runs there takes from this one's speed"
-            cure = f"leave {others} idle, or `echo 0 > /sys/devices/system/cpu/cpu{found.smt_siblings[0]}/online`"
-            yield Finding(f"{cpu}: SMT", State.HINT, f"shares its core with {others}", meaning, cure)
+            hint = f"leave {others} idle, or `echo 0 > /sys/devices/system/cpu/cpu{found.smt_siblings[0]}/online`"
+            yield Finding(f"{cpu}: SMT", State.HINT, f"shares its core with {others}", meaning, hint)
         else:
             yield Finding(f"{cpu}: SMT", State.OK, "no sibling", "it has its core for itself, as far as Linux sees")
         yield from (_interrupts(found, name, root) for name in names)
@@ -259,13 +259,13 @@ def _processor(found: Processor, names: Sequence[str], root: Path, *, asked: boo
         yield Finding(f"{cpu}: frequency", State.OK, f"performance ({found.driver})", "its frequency stays up")
     else:
         meaning = "it stays slow" if found.slow else "it is slow when a message comes after a pause"
-        cure = f"`cpupower -c {found.cpu} frequency-set -g performance`"
-        yield Finding(f"{cpu}: frequency", State.HINT, f"{found.governor} ({found.driver})", meaning, cure)
+        hint = f"`cpupower -c {found.cpu} frequency-set -g performance`"
+        yield Finding(f"{cpu}: frequency", State.HINT, f"{found.governor} ({found.driver})", meaning, hint)
     if asked and found.wake_up_us is not None:
         found_words = f"wakes up within {found.wake_up_us} us"
         if found.wake_up_us > DEEP_SLEEP_US:
-            cure = f"`cpupower -c {found.cpu} idle-set -D {DEEP_SLEEP_US}`, or `--busy-poll`"
-            yield Finding(f"{cpu}: idle", State.HINT, found_words, "a message after a pause waits for that", cure)
+            hint = f"`cpupower -c {found.cpu} idle-set -D {DEEP_SLEEP_US}`, or `--busy-poll`"
+            yield Finding(f"{cpu}: idle", State.HINT, found_words, "a message after a pause waits for that", hint)
         else:
             yield Finding(f"{cpu}: idle", State.OK, found_words, "no deep sleep, as far as Linux sees")
 
@@ -275,10 +275,10 @@ def _isolation(found: Processor) -> Finding:
     if found.isolated and found.nohz_full:
         return Finding(subject, State.OK, "isolated, nohz_full", "only what is pinned here runs, without a tick")
     if found.isolated:
-        cure = f"boot with `nohz_full={found.cpu}`"
-        return Finding(subject, State.HINT, "isolated", "the tick interrupts it up to 1,000 times a second", cure)
-    cure = f"boot with `isolcpus={found.cpu} nohz_full={found.cpu}`"
-    return Finding(subject, State.HINT, "not isolated", "other processes run here too and delay the receiver", cure)
+        hint = f"boot with `nohz_full={found.cpu}`"
+        return Finding(subject, State.HINT, "isolated", "the tick interrupts it up to 1,000 times a second", hint)
+    hint = f"boot with `isolcpus={found.cpu} nohz_full={found.cpu}`"
+    return Finding(subject, State.HINT, "not isolated", "other processes run here too and delay the receiver", hint)
 
 
 def _interrupts(found: Processor, name: str, root: Path) -> Finding:
@@ -303,7 +303,7 @@ def _memory(root: Path) -> Finding:
     words = f"{size(found.bytes)} left to {found.where}"
     if found.bytes >= many:
         return Finding("memory", State.OK, words, takes)
-    return Finding("memory", State.HINT, words, takes, memory.CURE)
+    return Finding("memory", State.HINT, words, takes, memory.HINT)
 
 
 def _limits(root: Path) -> Iterator[Finding]:
@@ -317,20 +317,20 @@ def _limits(root: Path) -> Iterator[Finding]:
     else:
         meaning = f"pages of a receiver may be swapped out: it has {size(few)} with {_FEW} connections, "
         meaning += f"{size(many)} with {_MANY:,}"
-        cure = "CAP_IPC_LOCK, `ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit"
-        yield Finding("locked memory", State.HINT, f"{found} bytes", meaning, cure)
+        hint = "CAP_IPC_LOCK, `ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit"
+        yield Finding("locked memory", State.HINT, f"{found} bytes", meaning, hint)
     priority, found = _allowance("Max realtime priority", _CAP_SYS_NICE, "CAP_SYS_NICE", root)
     if priority >= 1:
         yield Finding("--rt-priority", State.OK, found, "a receiver can run before all ordinary processes")
     else:
-        cure = "CAP_SYS_NICE, `ulimit -r 99`, or LimitRTPRIO=99 in a systemd unit"
-        yield Finding("--rt-priority", State.HINT, found, "it would be refused", cure)
+        hint = "CAP_SYS_NICE, `ulimit -r 99`, or LimitRTPRIO=99 in a systemd unit"
+        yield Finding("--rt-priority", State.HINT, found, "it would be refused", hint)
     files, found = _allowance("Max open files", None, "", root)
     if files >= _DESCRIPTORS:
         yield Finding("descriptors", State.OK, found, "a connection takes two in its receiver")
     else:
-        cure = f"`ulimit -n {_DESCRIPTORS}`, or LimitNOFILE={_DESCRIPTORS} in a systemd unit"
-        yield Finding("descriptors", State.HINT, found, "a connection takes two in its receiver", cure)
+        hint = f"`ulimit -n {_DESCRIPTORS}`, or LimitNOFILE={_DESCRIPTORS} in a systemd unit"
+        yield Finding("descriptors", State.HINT, found, "a connection takes two in its receiver", hint)
 
 
 def _busy_poll(root: Path) -> Iterator[Finding]:
@@ -340,7 +340,7 @@ def _busy_poll(root: Path) -> Iterator[Finding]:
         yield Finding("--busy-poll", State.OK, "SO_BUSY_POLL", "a read polls the NIC's queue too, where its driver can")
     else:
         meaning = "busy-poll works, but new segments wait for the NIC's interrupt"
-        yield Finding("--busy-poll", State.HINT, f"{refusal.what}: {refusal.reason}", meaning, refusal.cure)
+        yield Finding("--busy-poll", State.HINT, f"{refusal.what}: {refusal.reason}", meaning, refusal.hint)
     if throttled(root):
         yield Finding(
             "--busy-poll, --rt-priority",
@@ -359,8 +359,8 @@ def _receive_buffer(root: Path) -> Finding:
     found = f"net.ipv4.tcp_rmem {' '.join(listed)}, net.core.rmem_max {most}"
     if int(listed[2]) >= _RECEIVE_BUFFER:
         return Finding(subject, State.OK, found, "what may wait in TCP of each connection grows to the third of them")
-    cure = f'`sysctl net.ipv4.tcp_rmem="{listed[0]} {listed[1]} {_RECEIVE_BUFFER}"`'
-    return Finding(subject, State.HINT, found, "a burst that is larger than the third waits at the exchange", cure)
+    hint = f'`sysctl net.ipv4.tcp_rmem="{listed[0]} {listed[1]} {_RECEIVE_BUFFER}"`'
+    return Finding(subject, State.HINT, found, "a burst that is larger than the third waits at the exchange", hint)
 
 
 def _allowance(name: str, capability: int | None, word: str, root: Path) -> tuple[float, str]:

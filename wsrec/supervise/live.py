@@ -131,8 +131,8 @@ def _shown(line: LogLine) -> tuple[str, str]:
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     where = f" [{line.conn}]" if line.conn is not None else ""
     text = f"{stamp} {line.level}{where} {clean(line.message, 2000)}"
-    if line.cure:
-        text += f" -- {clean(line.cure, 1000)}"
+    if line.hint:
+        text += f" -- {clean(line.hint, 1000)}"
     return text, _STYLES[line.level]
 
 

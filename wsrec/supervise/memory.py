@@ -26,7 +26,7 @@ _WRITER, _WRITER_CONNECTION = 140 << 20, 24 << 10
 # a receiver's code, stacks and slots as the limit of locked memory counts them
 _LOCKED_BESIDE = 256 << 20
 
-CURE = "give the machine or the cgroup more memory, record fewer connections (--shard), or choose a smaller --ring-size"
+HINT = "give the machine or the cgroup more memory, record fewer connections (--shard), or choose a smaller --ring-size"
 
 
 def ring_size(asked: int | None, connections: int) -> int:

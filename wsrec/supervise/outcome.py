@@ -33,7 +33,7 @@ class Outcome(Counts, frozen=True, kw_only=True):
     Attributes:
         status: exit status.
         reason: why the recording ended.
-        error, cure: what failed and what to do about it, null where nothing did.
+        error, hint: what failed and what to do about it, null where nothing did.
         finished: whether every writer finished its files; else the counts are those of its last word.
         out: the output folder.
         targets: what was recorded.
@@ -50,7 +50,7 @@ class Outcome(Counts, frozen=True, kw_only=True):
     status: int
     reason: str
     error: str | None
-    cure: str | None
+    hint: str | None
     finished: bool
     out: str
     targets: tuple[str, ...]
@@ -108,8 +108,8 @@ def reason(outcome: Outcome) -> str | None:
             hint = f"`wsrec verify {outcome.out}` names each"
             return f"recorded {outcome.messages:,} messages, but not all: {missing}; {hint}"
         case _:
-            cure = f"; {outcome.cure}" if outcome.cure else ""
-            return f"{outcome.error or 'failed'}{cure}"
+            hint = f"; {outcome.hint}" if outcome.hint else ""
+            return f"{outcome.error or 'failed'}{hint}"
 
 
 def describe(outcome: Outcome) -> str:

@@ -31,7 +31,7 @@ STORM_DEATHS = 5
 _STORM_SECONDS = 60.0
 
 
-class Death(NamedTuple):
+class ExitInfo(NamedTuple):
     """How a child ended that is started again.
 
     Attributes:
@@ -48,7 +48,7 @@ class Death(NamedTuple):
     restarts: int
 
 
-class Keeper:
+class ProcessSupervisor:
     """One child through all its lives.
 
     Args:
@@ -57,7 +57,7 @@ class Keeper:
         heartbeat: the number by which it tells that it is alive, in shared memory: it changes.
         beats_to_the_end: whether its heartbeat goes on while it finishes. Where it does not, using the processor is a
             sign of life then.
-        held: whether it waits for something that killing it would not cure.
+        held: whether it waits for something that killing it would not fix.
         on_log: called with each line for the operator.
         costs: what a death of it costs, for the operator.
 
@@ -65,14 +65,14 @@ class Keeper:
         restarts: how often it was started again.
         failed: why it ended for good; None where it did what it was there for, or was not to be started again.
         died: whether it ended without having said its last words.
-        gave_up: whether it died too often.
+        exhausted: whether it died too often.
 
     """
 
     def __init__(
         self,
         child: Child,
-        start: Callable[[Death | None], Awaitable[None]],
+        start: Callable[[ExitInfo | None], Awaitable[None]],
         *,
         heartbeat: Callable[[], int],
         beats_to_the_end: bool,
@@ -84,7 +84,7 @@ class Keeper:
         self.restarts = 0
         self.failed: FailedLine | None = None
         self.died = False
-        self.gave_up = False
+        self.exhausted = False
         self._start = start
         self._heartbeat = heartbeat
         self._beats_to_the_end = beats_to_the_end
@@ -162,7 +162,7 @@ class Keeper:
         after = int((time.monotonic() - self._beat_at) * 1e9)
         self._seen = self._heartbeat()
         try:
-            await self._start(Death(self._how, self.child.pid, after, self.restarts))
+            await self._start(ExitInfo(self._how, self.child.pid, after, self.restarts))
         except OSError as error:
             # told as the next death of it
             self.child.failed = FailedLine(message=f"the {self.child.name} could not be started: {error}", again=True)
@@ -230,20 +230,20 @@ class Keeper:
         return 0.0 if len(self._lives) == 1 else self._backoff.next()
 
     def _give_up(self) -> None:
-        self.gave_up = True
+        self.exhausted = True
         name, last = self.child.name, self.child.failed
         message = f"the {name} died {len(self._lives)} times within {_STORM_SECONDS:.0f} s of work; "
         message += f"the last time it {self._how}: given up"
-        cure = "see what it said above, and `dmesg` for memory that ran out; what was journalled is kept"
-        if last is not None and not self.child.died and last.cure:
-            cure = f"{last.cure}; what was journalled is kept"
-        self.failed = FailedLine(message=message, cure=cure)
+        hint = "see what it said above, and `dmesg` for memory that ran out; what was journalled is kept"
+        if last is not None and not self.child.died and last.hint:
+            hint = f"{last.hint}; what was journalled is kept"
+        self.failed = FailedLine(message=message, hint=hint)
 
     def _tell_busy(self) -> None:
         message = f"the {self.child.name} has given no sign of life for {LOOKS * _LOOK_SECONDS:.0f} s, but it works: "
         message += f"it has until {_LOOKS_BUSY * _LOOK_SECONDS:.0f} s"
-        cure = "where that happens again, record fewer connections here, or with more receivers (--cpu 2,3)"
-        self._on_log(LogLine(level="warning", message=message, cure=cure))
+        hint = "where that happens again, record fewer connections here, or with more receivers (--cpu 2,3)"
+        self._on_log(LogLine(level="warning", message=message, hint=hint))
 
     def _tell_killed(self, looks: int) -> None:
         message = (
@@ -254,8 +254,8 @@ class Keeper:
 
     def _tell_held(self) -> None:
         message = f"the {self.child.name} does not answer: it waits for the disk, or for a network store"
-        cure = "see to the disk; it goes on by itself, and what comes meanwhile waits in the rings and at the exchange"
-        self._on_log(LogLine(level="error", message=message, cure=cure))
+        hint = "see to the disk; it goes on by itself, and what comes meanwhile waits in the rings and at the exchange"
+        self._on_log(LogLine(level="error", message=message, hint=hint))
 
 
 class Work(NamedTuple):

@@ -26,7 +26,7 @@ from wsrec.supervise import memory
 from wsrec.supervise.live import View
 from wsrec.supervise.outcome import Outcome
 from wsrec.supervise.supervisor import RecordOptions, Supervisor
-from wsrec.supervise.takeover import bring_home, take_over
+from wsrec.supervise.takeover import recover, take_over
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
@@ -72,14 +72,14 @@ def record(
             check_writable(options.out)
             needed = memory.need_of(plans, receivers=max(len(options.cpus), 1), asked=options.ring_size)
             if (short := memory.shortage(needed)) is not None:
-                view.log(LogLine(level="warning", message=short, cure=memory.CURE))
+                view.log(LogLine(level="warning", message=short, hint=memory.HINT))
             for target in chosen:
                 if target.listed is not None:
                     view.log(LogLine(level="info", message=f"{target.feed.name}: {target.listed}"))
             for message in proxies_told(plans):
                 view.log(LogLine(level="info", message=message))
             if lock.held:
-                bring_home(options.out, view.log, [])
+                recover(options.out, view.log, [])
             return uvloop.run(_run(chosen, plans, options, view, lock))
 
 

@@ -59,7 +59,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
         status: exit status.
         out: the output folder.
         sessions: that were recovered.
-        failures: what could not be, with the cure.
+        failures: what could not be, with the hint.
 
     """
 

@@ -33,14 +33,14 @@ from wsrec.format.layout import session_folder
 from wsrec.ipc import FailedLine, LogLine, Renew, Resubscribe, Settled, Stop, SummaryLine
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.plan.connections import ConnectionPlan, divided, standbys
-from wsrec.receive.job import ReceiverJob, Resumed, TlsMode
+from wsrec.receive.job import ReceiverJob, ResumeInfo, TlsMode
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.supervise import memory
 from wsrec.supervise.child_process import Child
 from wsrec.supervise.outcome import Outcome, exit_status
-from wsrec.supervise.process_supervisor import Death, Keeper
+from wsrec.supervise.process_supervisor import ExitInfo, ProcessSupervisor
 from wsrec.supervise.signals import SAME_WISH, held
 from wsrec.units import duration
 from wsrec.writer import session_start
@@ -121,7 +121,7 @@ class Pair:
         self.cpu = cpu
         receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
         writer = Child(f"writer{name}", "wsrec.writer", on_log, self._pass_on)
-        self.receiver = Keeper(
+        self.receiver = ProcessSupervisor(
             receiver,
             self._start_receiver,
             heartbeat=lambda: self._beat("receiver"),
@@ -130,7 +130,7 @@ class Pair:
             on_log=on_log,
             costs="what comes until it is connected again is lost",
         )
-        self.writer = Keeper(
+        self.writer = ProcessSupervisor(
             writer,
             self._start_writer,
             heartbeat=lambda: self._beat("writer"),
@@ -174,7 +174,7 @@ class Pair:
         self._folder = session_folder(options.out, self.session)
         self._claim = claim.hold(self._folder)
         slots = self._own(SlotRing.create("wsrec-slots"))
-        notes = self._own(ByteRing.create("wsrec-notes", NOTES_CAPACITY))
+        control_ring = self._own(ByteRing.create("wsrec-control_ring", NOTES_CAPACITY))
         status = self._own(StatusPage.create("wsrec-status"))
         plans = [*self.plans, *self.standbys]
         capacity = memory.ring_size(options.ring_size, connections)
@@ -196,7 +196,7 @@ class Pair:
             slots=slots,
             rings=rings,
             populate=populate,
-            notes=notes,
+            control_ring=control_ring,
             status=status,
             connections=public,
             feeds=tuple(FeedJob.of(f, proxies[f.name]) for f in feeds if f.name in proxies),
@@ -217,7 +217,7 @@ class Pair:
             slots=slots,
             rings=rings,
             populate=populate,
-            notes=notes,
+            control_ring=control_ring,
             status=status,
             connections=tuple(plans),
             tls=options.tls,
@@ -280,21 +280,21 @@ class Pair:
             heartbeat.begin(self._folder)
         except OSError as error:
             message = f"what is going to be recorded cannot be noted in {self._folder}: {error}"
-            cure = "make room: until the writer could note it, nothing tells what is lost if everything is killed"
-            self._on_log(LogLine(level="warning", message=message, cure=cure))
+            hint = "make room: until the writer could note it, nothing tells what is lost if everything is killed"
+            self._on_log(LogLine(level="warning", message=message, hint=hint))
 
-    async def _start_receiver(self, death: Death | None) -> None:
+    async def _start_receiver(self, exit_info: ExitInfo | None) -> None:
         assert self._receiver_job is not None
         job = self._receiver_job
-        if death is not None:
-            job = msgspec.structs.replace(job, resumed=Resumed(began=self._began, **death._asdict()))
+        if exit_info is not None:
+            job = msgspec.structs.replace(job, resume=ResumeInfo(began=self._began, **exit_info._asdict()))
         await self.receiver.child.start(job, self.descriptors)
 
-    async def _start_writer(self, death: Death | None) -> None:
+    async def _start_writer(self, exit_info: ExitInfo | None) -> None:
         assert self._writer_job is not None
         job = self._writer_job
-        if death is not None:
-            job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **death._asdict()})
+        if exit_info is not None:
+            job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **exit_info._asdict()})
         # the output stays locked until its last writer has ended, also where the supervisor is killed
         await self.writer.child.start(job, [*self.descriptors, *self._locks])
 
@@ -302,7 +302,7 @@ class Pair:
         """An order of the writer's for its receiver; what holds for later connections holds for later receivers too."""
         job = self._receiver_job
         if isinstance(order, Resubscribe) and order.parts is not None and job is not None:
-            pairs = {plan.conn: plan.conn if plan.stands_for is None else plan.stands_for for plan in job.connections}
+            pairs = {plan.conn: plan.conn if plan.standby_of is None else plan.standby_of for plan in job.connections}
             connections = tuple(
                 divided(plan, order.topics, order.parts) if pairs[plan.conn] == pairs.get(order.conn) else plan
                 for plan in job.connections
@@ -356,7 +356,7 @@ class Supervisor:
         cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
         # all receivers knock at the same hosts, from the same address
         plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
-        spare = {one.stands_for: one for one in standbys(plans)}
+        spare = {one.standby_of: one for one in standbys(plans)}
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.pairs = [
             Pair(
@@ -418,8 +418,8 @@ class Supervisor:
             given_up = sum(pair.waiting for pair in self.pairs)
             message = f"given up on a second {self._given_up}: "
             message += f"{given_up:,} frames that were received and not journalled are lost"
-            cure = "what was journalled is kept, and recovered by the next start"
-            failure = FailedLine(message=message, cure=cure)
+            hint = "what was journalled is kept, and recovered by the next start"
+            failure = FailedLine(message=message, hint=hint)
         outcome = self._outcome(failure, given_up)
         for pair in self.pairs:
             pair.close()
@@ -427,8 +427,8 @@ class Supervisor:
 
     def _failure(self) -> FailedLine | None:
         """Why the first that cannot go on cannot."""
-        keepers = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
-        return next((keeper.failed for keeper in keepers if keeper.failed is not None), None)
+        supervisors = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
+        return next((process.failed for process in supervisors if process.failed is not None), None)
 
     def is_open(self) -> bool:
         """Whether every connection is open now, and what comes reaches the disk."""
@@ -487,14 +487,14 @@ class Supervisor:
         pair.writer.finish(Stop(), again=True)
         await self._within(writer, shutdown.WRITER, pair.writer)
 
-    async def _within(self, ending: asyncio.Future[None], limit: shutdown.Limit, keeper: Keeper) -> None:
-        name = keeper.child.name
-        await within(ending, limit.seconds, name=name, kill=keeper.abandon, on_log=self._on_log)
+    async def _within(self, ending: asyncio.Future[None], limit: shutdown.Limit, process: ProcessSupervisor) -> None:
+        name = process.child.name
+        await within(ending, limit.seconds, name=name, kill=process.abandon, on_log=self._on_log)
 
     def _writer_ended(self, pair: Pair) -> None:
         """A writer that ended by itself: where the output is at fault it is the end for all, else for its pair."""
         failed = pair.writer.failed
-        if len(self.pairs) == 1 or not pair.writer.gave_up or failed is None:
+        if len(self.pairs) == 1 or not pair.writer.exhausted or failed is None:
             self._stop(f"the {pair.writer.child.name} ended")
         else:
             self._tell_ended(pair, failed)
@@ -510,7 +510,7 @@ class Supervisor:
 
     def _tell_ended(self, pair: Pair, failed: FailedLine) -> None:
         message = f"{failed.message}; its {len(pair.plans)} connections are no longer recorded"
-        self._on_log(LogLine(level="error", message=message, cure="stop and record again"))
+        self._on_log(LogLine(level="error", message=message, hint="stop and record again"))
 
     def _on_signal(self, name: str) -> None:
         if not self._stopping.is_set():
@@ -562,7 +562,7 @@ class Supervisor:
             status=exit_status(summaries, failure),
             reason=self._reason,
             error=failure.message if failure else None,
-            cure=failure.cure if failure else None,
+            hint=failure.hint if failure else None,
             finished=all(pair.writer.child.summary is not None for pair in self.pairs),
             out=str(self.options.out),
             targets=self._targets,

@@ -42,20 +42,20 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
             _ask(lock, on_log)
             await _ended(lock, on_log)
         on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
-        await asyncio.to_thread(bring_home, lock.out, on_log, [pair.session for pair in supervisor.pairs])
+        await asyncio.to_thread(recover, lock.out, on_log, [pair.session for pair in supervisor.pairs])
     except OSError as error:
         message = f"{lock.out} could not be taken over: {error}"
-        cure = "this one records all the same; end the other by hand, then run `wsrec recover` once this one has ended"
-        on_log(LogLine(level="error", message=message, cure=cure))
+        hint = "this one records all the same; end the other by hand, then run `wsrec recover` once this one has ended"
+        on_log(LogLine(level="error", message=message, hint=hint))
 
 
-def bring_home(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
+def recover(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
     """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost."""
     try:
         orphans, folders = take(out), session_folders(out)
     except OSError as error:
-        cure = "what a recorder before this one left there is neither told nor recovered: give this one the permission"
-        on_log(LogLine(level="error", message=f"{out / '.wsrec'}: {cannot_read(error)}", cure=cure))
+        hint = "what a recorder before this one left there is neither told nor recovered: give this one the permission"
+        on_log(LogLine(level="error", message=f"{out / '.wsrec'}: {cannot_read(error)}", hint=hint))
         return
     for orphan in orphans:
         on_log(LogLine(level="warning", message=orphan.text))
@@ -81,8 +81,8 @@ async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[
         if not told and opened is None and now - began > _OPEN_PATIENCE:
             told = True
             message = "not every connection is open: the recorder before this one is not asked to end until they are"
-            cure = f"see why above, or end process {lock.holder or 'unknown'} by hand"
-            on_log(LogLine(level="warning", message=message, cure=cure))
+            hint = f"see why above, or end process {lock.holder or 'unknown'} by hand"
+            on_log(LogLine(level="warning", message=message, hint=hint))
         await asyncio.sleep(_LOOK)
     return True
 
@@ -112,7 +112,7 @@ def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
         on_log(LogLine(level="info", message=f"every connection is open: process {holder} is asked to end"))
     else:
         message = f"who holds {lock.out} cannot be asked to end: {unable}"
-        on_log(LogLine(level="warning", message=message, cure="end it by hand; this one records meanwhile"))
+        on_log(LogLine(level="warning", message=message, hint="end it by hand; this one records meanwhile"))
 
 
 async def _ended(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
@@ -121,6 +121,6 @@ async def _ended(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
         if time.monotonic() > late:
             late = float("inf")
             message = f"process {lock.holder or 'unknown'} has not ended and holds {lock.out} on"
-            cure = "end it by hand (what it journalled is recovered then); this one records meanwhile"
-            on_log(LogLine(level="error", message=message, cure=cure))
+            hint = "end it by hand (what it journalled is recovered then); this one records meanwhile"
+            on_log(LogLine(level="error", message=message, hint=hint))
         await asyncio.sleep(_LOOK)

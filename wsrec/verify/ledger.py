@@ -23,7 +23,7 @@ _SMALLEST_HEADER = 2
 _DIRECTIONS = {"recv": "recv", "sent": "own"}
 
 
-class Books:
+class LedgerAudit:
     """The ledgers of one session and feed, file by file.
 
     Args:
@@ -180,7 +180,7 @@ class Books:
         )
 
 
-def together(session: str, feeds: list[Books]) -> list[Finding]:
+def cross_check(session: str, feeds: list[LedgerAudit]) -> list[Finding]:
     """What the feeds of one session have together, against the one receiver that they had."""
     said = [books.closed for books in feeds if books.closed is not None]
     if len(said) < len(feeds):

@@ -132,7 +132,7 @@ class Streams:
         whole: whether all of the session's files are looked at.
 
     Attributes:
-        stands_for: of a connection that stands by: the one that it takes turns with.
+        standby_of: of a connection that stands by: the one that it takes turns with.
         losses: what could not be received, by time.
         lost_slots: how many frames and events events say are lost.
         gap_rows: `seq` of the rows whose gap the events files tell of.
@@ -159,7 +159,7 @@ class Streams:
         # what of a stream lies between numbers that do not join, of two connections that take turns
         self._unjoined: dict[Key, list[Loss]] = {}
         self._last_row: dict[int, int] = {}
-        self.stands_for: dict[int, int] = {}
+        self.standby_of: dict[int, int] = {}
         self.losses: list[Loss] = []
         self._unread: list[Loss] = []
         # whether some of what happened is not there, or cannot be read
@@ -514,8 +514,8 @@ class Streams:
 
     def _partners(self, conn: int) -> list[int]:
         """The connections that it takes turns with."""
-        first = self.stands_for.get(conn, conn)
-        return [first, *(other for other, of in self.stands_for.items() if of == first)]
+        first = self.standby_of.get(conn, conn)
+        return [first, *(other for other, of in self.standby_of.items() if of == first)]
 
     def _ends(self, key: Key, before: int) -> tuple[int, str] | None:
         """Up to when a stream was covered by the lives of its connections that began before this moment, and why."""

@@ -24,7 +24,7 @@ from wsrec.decode.fields import CompiledFieldReader, FieldColumns, FieldReader, 
 from wsrec.feed.schema import Feed
 from wsrec.format.columns import Bools, batches, first_line, times, words
 from wsrec.format.counting import count_event
-from wsrec.format.coverage import Contiguity
+from wsrec.format.coverage import SequenceCoverage
 from wsrec.format.folders import cannot_read, session_began
 from wsrec.format.layout import KINDS, hour
 from wsrec.format.manifest import ManifestLine
@@ -37,7 +37,7 @@ from wsrec.ring.events import EventKind
 from wsrec.units import named
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
 from wsrec.verify.inventory import Inventory, Pair, roots, take
-from wsrec.verify.ledger import Books, read_ledger, together
+from wsrec.verify.ledger import LedgerAudit, cross_check, read_ledger
 from wsrec.verify.model import Capture, Count, Finding, Interval, Kind, Loss, Session, Stream, Verification, worst
 from wsrec.verify.rows import COLUMNS, Anchors, FileRows
 from wsrec.verify.streams import Held, Streams, topics_of
@@ -113,14 +113,14 @@ def _capture(inventory: Inventory, meter: _Meter) -> Capture:
     lines = [pair.line for pairs in inventory.pairs.values() for pair in pairs if pair.line is not None]
     both = [each for line in lines for each in ((line.sha256, line.path), (line.events_sha256, line.events_path))]
     listed = {digest: name for digest, name in both if digest is not None and name is not None}
-    ended: dict[str, list[Books]] = {}
+    ended: dict[str, list[LedgerAudit]] = {}
     for (feed, session), pairs in sorted(inventory.pairs.items(), key=lambda item: item[0][::-1]):
         reading = _SessionReading(inventory, feed, session, meter, listed)
         sessions.append(reading.read(pairs))
         findings += reading.findings
         ended.setdefault(session, []).append(reading.books)
     for session, books in ended.items():
-        findings += together(session, books)
+        findings += cross_check(session, books)
     findings.sort(key=lambda finding: _GRAVEST.index(finding.kind))
     return Capture(path=str(inventory.root), whole=inventory.whole, sessions=sessions, findings=findings)
 
@@ -147,7 +147,7 @@ class _SessionReading:
         self._meter = meter
         # the names of the manifest's files by their SHA-256
         self._listed = listed
-        self._seq = Contiguity()
+        self._seq = SequenceCoverage()
         self._anchors = Anchors()
         # rows, events and intervals are ordered and measured on the stage clock, and told on UTC
         self._utc = Utc()
@@ -167,7 +167,7 @@ class _SessionReading:
         self._unread_hole = False
         self._unread = 0
         self._ledger: dict[str, dict[str, int]] = {}
-        self.books = Books(self._tell, whole=inventory.whole)
+        self.books = LedgerAudit(self._tell, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
         self._file_counts = Counts()
         self._complete = True
@@ -345,12 +345,12 @@ class _SessionReading:
                 if (
                     isinstance(each, dict)
                     and isinstance(each.get("conn"), int)
-                    and isinstance(each.get("stands_for"), int)
+                    and isinstance(each.get("standby_of"), int)
                 ):
-                    self._streams.stands_for[each["conn"]] = each["stands_for"]
+                    self._streams.standby_of[each["conn"]] = each["standby_of"]
             self._reader = FieldReader(feed) if feed else None
             self._learns = feed is not None and feed.fields is not None and feed.fields.ids is not None
-            turns = [conn for pair in self._streams.stands_for.items() for conn in pair]
+            turns = [conn for pair in self._streams.standby_of.items() for conn in pair]
             self._checker = SequenceChecker(feed, runs=True, turns=turns) if feed else None
             self._times = TimeChecker(feed) if feed else None
             self._order_books = BookChecker(feed) if feed else None

@@ -93,13 +93,13 @@ class Drain:
     Args:
         slots: the slot ring.
         rings: the byte ring of each connection, by its number.
-        notes: the byte ring of the receiver's own words.
+        control_ring: the byte ring of the receiver's own words.
 
     """
 
-    def __init__(self, slots: SlotRing, rings: dict[int, ByteRing], notes: ByteRing) -> None:
+    def __init__(self, slots: SlotRing, rings: dict[int, ByteRing], control_ring: ByteRing) -> None:
         self._slots = slots
-        self._rings = [notes, *rings.values()]
+        self._rings = [control_ring, *rings.values()]
         self._views = [ring.view for ring in self._rings]
         self._ring_of = np.zeros(1 << 16, np.int32)
         for index, conn in enumerate(rings, 1):

@@ -47,7 +47,7 @@ class Disk:
         """Something failed that costs nothing, or that was made good: say so."""
 
 
-GIVES_UP = Disk()
+NO_RETRY = Disk()
 
 # Parquet stops at the reserve; the journal, which is what keeps a message, goes on to half of it
 PARQUET_RESERVE = 1.0
@@ -67,7 +67,7 @@ class NewFile(io.RawIOBase):
 
     """
 
-    def __init__(self, path: Path, disk: Disk = GIVES_UP) -> None:
+    def __init__(self, path: Path, disk: Disk = NO_RETRY) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = disk.retry(lambda: os.open(path, flags, 0o644))
         self._path = path
@@ -140,7 +140,7 @@ class Trouble(NamedTuple):
     message: str
 
 
-class PatientDisk(Disk):
+class RetryingDisk(Disk):
     """Tries again every second, and tells: a disk that is full, gone or not to be written for a while.
 
     Args:
@@ -163,7 +163,7 @@ class PatientDisk(Disk):
         self._hurried_at = 0.0
         self.waiting: set[int] = set()
 
-    def hurry(self, seconds: float) -> None:
+    def set_deadline(self, seconds: float) -> None:
         """From now on give a refusal up that lasts longer than this: somebody waits for the end."""
         self._hurried_at, self._patience = time.monotonic(), seconds
 
@@ -179,7 +179,7 @@ class PatientDisk(Disk):
             FileExistsError: a name is taken.
             FileNotFoundError: the folder is gone; waiting does not bring it back.
             MemoryError: this process gets no more memory, where a new one may.
-            OSError: the disk still refused at the end of the patience that `hurry` left.
+            OSError: the disk still refused at the end of the patience that `set_deadline` left.
 
         """
         since, message = 0.0, ""
@@ -194,8 +194,8 @@ class PatientDisk(Disk):
                     raise MemoryError(str(error)) from error
                 if not message:
                     since, message = time.monotonic(), str(error)
-                    cure = "make room, or give access to the output folder: it is tried again every second"
-                    ipc.error(f"the output cannot be written: {error}", cure)
+                    hint = "make room, or give access to the output folder: it is tried again every second"
+                    ipc.error(f"the output cannot be written: {error}", hint)
                 if time.monotonic() - max(since, self._hurried_at) > self._patience:
                     raise
                 self.waiting.add(threading.get_ident())

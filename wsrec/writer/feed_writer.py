@@ -50,15 +50,15 @@ from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.units import named
 from wsrec.wire import frames
 from wsrec.writer.batch import payload_offsets
-from wsrec.writer.disk import GIVES_UP, Disk
+from wsrec.writer.disk import NO_RETRY, Disk
 from wsrec.writer.gather import Slots
 from wsrec.writer.job import FeedJob, WriterJob
 from wsrec.writer.ledger import FeedLedger, Passed
 from wsrec.writer.output import Encoder, ParquetOutput
-from wsrec.writer.reassembly import Key, Parts
+from wsrec.writer.reassembly import Fragments, Key
 from wsrec.writer.rows import Bools, Int64s, Stamps, columns, wrapped
 from wsrec.writer.snapshots import SnapshotRequest
-from wsrec.writer.uninflated import cure
+from wsrec.writer.uninflated import hint
 from wsrec.writer.warnings import EventWarnings
 
 _COLUMNS = MESSAGE_SCHEMA.names
@@ -88,7 +88,7 @@ class FeedWriter:
         conns: the feed's connections.
         ledger: what came out of the rings and what became of it, for the file that is being written.
         counts: what was counted since the session began.
-        not_inflated_cure: what would have the messages inflate that did not.
+        not_inflated_hint: what would have the messages inflate that did not.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -99,7 +99,7 @@ class FeedWriter:
         feed: FeedJob,
         job: WriterJob,
         folder: Path,
-        disk: Disk = GIVES_UP,
+        disk: Disk = NO_RETRY,
         encoder: Encoder | None = None,
         live_steps: Int64s | None = None,
         ask: Ask | None = None,
@@ -110,7 +110,7 @@ class FeedWriter:
         self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1)
         self.begun = False
         self.counts = Counts()
-        self.not_inflated_cure = cure("")
+        self.not_inflated_hint = hint("")
         self.first_time: int | None = None
         self.last_time: int | None = None
         self.files: list[ManifestLine] = []
@@ -125,7 +125,7 @@ class FeedWriter:
         self._model = Feed.model_validate(feed.config)
         self._fields = FieldReader(self._model)
         self._times = TimeChecker(self._model)
-        pairs = [(plan.conn, plan.stands_for) for plan in self._connections(job) if plan.stands_for is not None]
+        pairs = [(plan.conn, plan.standby_of) for plan in self._connections(job) if plan.standby_of is not None]
         self._sequences = SequenceChecker(self._model, turns=[conn for pair in pairs for conn in pair])
         self._books = BookChecker(self._model)
         for plan in self._connections(job):
@@ -148,8 +148,8 @@ class FeedWriter:
             plan.conn: [topic for said in plan.subscriptions for topic in said.topics]
             for plan in self._connections(job)
         }
-        stands_for = {plan.conn: plan.stands_for for plan in self._connections(job) if plan.stands_for is not None}
-        self._confirmations = Confirmations(self._acks, self._silence, asked, stands_for, topics)
+        standby_of = {plan.conn: plan.standby_of for plan in self._connections(job) if plan.standby_of is not None}
+        self._confirmations = Confirmations(self._acks, self._silence, asked, standby_of, topics)
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         # the channels whose rule cannot be applied to all messages, as far as that was said
@@ -265,7 +265,7 @@ class FeedWriter:
                 moment = when.moment(int(np.flatnonzero(when.stage == resumed.time)[0]))
                 self.event(
                     moment,
-                    EventKind.RESUMED,
+                    EventKind.STREAM_RESUMED,
                     conn=conn,
                     channel=topic.channel,
                     symbol=topic.symbol,
@@ -353,7 +353,7 @@ class FeedWriter:
             if conn is not None:
                 self._confirmations.failed(conn, detail["topics"])
         elif kind is EventKind.NOT_INFLATED:
-            self.not_inflated_cure = cure(detail["message"])
+            self.not_inflated_hint = hint(detail["message"])
         elif kind is EventKind.ACK:
             if conn is not None:
                 self._confirmations.confirmed(conn, detail["topics"], moment.stage or 0)
@@ -524,12 +524,12 @@ class FeedWriter:
             conn, topic = found.stream
             self.event(
                 moment,
-                EventKind.SILENT,
+                EventKind.STALE,
                 conn=conn,
                 channel=topic.channel,
                 symbol=topic.symbol,
                 since=moment.before(found.since),
-                quiet_s=found.quiet_ns / 1e9,
+                idle_s=found.quiet_ns / 1e9,
                 ever=found.ever,
             )
         if self._warnings is not None:
@@ -544,8 +544,8 @@ class FeedWriter:
             return
         for stream in self._silence.to_be_helped():
             channel = self._channels[stream.topic.channel]
-            least = max(LEAST_NS, round((channel.quiet or 0) * 1e9))
-            self._help(channel.on_silence, [stream], f"{stream.topic.topic} is silent", time, least)
+            least = max(LEAST_NS, round((channel.idle_timeout or 0) * 1e9))
+            self._help(channel.on_stale, [stream], f"{stream.topic.topic} is silent", time, least)
 
     def tell_settled(self) -> None:
         """Say which connections bring all that they were asked for: the one before each is needed no longer."""
@@ -642,7 +642,7 @@ class FeedWriter:
                 self._fetch(self._snapshot_of(found.stream), stream, f"the last one missed: {found.why}", found.wait)
 
     def finish(
-        self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Parts], next_slot: int | None = None
+        self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Fragments], next_slot: int | None = None
     ) -> ManifestLine | None:
         """Finish the pair of files of this number; None where it would be empty.
 

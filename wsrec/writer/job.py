@@ -47,7 +47,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         slots: descriptor of the slot ring's shared memory.
         rings: descriptor of each connection's byte ring, in order of `connections`.
         populate: whether the rings' memory is brought in at once; what stands by never is.
-        notes: descriptor of the byte ring of events and of what we sent.
+        control_ring: descriptor of the byte ring of events and of what we sent.
         status: descriptor of the status page.
         connections: the connections of the receiver that feeds this writer.
         feeds: the feeds they belong to.
@@ -73,7 +73,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     slots: int
     rings: tuple[int, ...]
-    notes: int
+    control_ring: int
     status: int
     connections: tuple[ConnectionPlan, ...]
     feeds: tuple[FeedJob, ...]

@@ -32,7 +32,7 @@ from wsrec.ring import loss_evidence
 from wsrec.ring.events import Event, EventKind
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch
-from wsrec.writer.disk import GIVES_UP, Disk
+from wsrec.writer.disk import NO_RETRY, Disk
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal_format import delete, files_of, journals
 from wsrec.writer.journal_reader import JournalReader
@@ -44,7 +44,7 @@ _HANDOFF = "handoff_monotonic"
 _FOLLOWED = ("seq", "conn", _HANDOFF, "channel", "symbol", "exchange_seq")
 
 
-class Leftovers:
+class JournalRecovery:
     """What there is of a session on the disk.
 
     Args:
@@ -52,7 +52,7 @@ class Leftovers:
         folder: the session's folder in it; its name is the session's id.
 
     Attributes:
-        journals: those that are not done with, in order; after `bring_home` those that hold the beginning of a message
+        journals: those that are not done with, in order; after `recover` those that hold the beginning of a message
             that has not ended.
         lines: the session's lines in the manifest.
 
@@ -125,10 +125,10 @@ class Leftovers:
             return path
         return None
 
-    def bring_home(
+    def recover(
         self,
         pipeline: Pipeline,
-        disk: Disk = GIVES_UP,
+        disk: Disk = NO_RETRY,
         rings_from: int | None = None,
         before_finish: Callable[[Path, JournalReader], None] = lambda _path, _reader: None,
         done: DoneJournals | None = None,
@@ -235,7 +235,7 @@ class Leftovers:
         # where none of the files can be read, the manifest knows it; and a session's slots are counted from 0
         return max((line.ledger.stop_slot for line in done), default=0) if known is None else known
 
-    def clear_way(self, disk: Disk = GIVES_UP) -> None:
+    def clear_way(self, disk: Disk = NO_RETRY) -> None:
         """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
         known = {path for line in self.lines for path in (line.path, line.events_path)}
         in_the_way = matching(self._folder, "*.partial")

@@ -14,7 +14,7 @@ from wsrec.ring.slotring import Flag, SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.writer.batch import Batch
 from wsrec.writer.gather import Slots
-from wsrec.writer.reassembly import Key, Parts
+from wsrec.writer.reassembly import Fragments, Key
 from wsrec.writer.rows import Bools, Int64s, Stamps, count_opcodes
 
 _SENT = int(Flag.SENT)
@@ -52,7 +52,7 @@ def _together(ledgers: Iterable[Ledger]) -> tuple[int, ...]:
     return tuple(map(sum, zip((0,) * len(Passed._fields), *counted, strict=True)))
 
 
-class Survey(NamedTuple):
+class BatchCounts(NamedTuple):
     """A batch as all feeds of a writer count it.
 
     Attributes:
@@ -71,11 +71,11 @@ class Survey(NamedTuple):
     sent: Bools
 
 
-def survey(batch: Batch) -> Survey:
+def count_batch(batch: Batch) -> BatchCounts:
     """Look through a batch, once for all feeds."""
     words = batch.slots["flags"] & _OWN_WORDS
     lengths = batch.slots["length"].astype(np.int64)
-    return Survey(batch.first, batch.next, batch.slots, lengths, words == 0, words == _SENT)
+    return BatchCounts(batch.first, batch.next, batch.slots, lengths, words == 0, words == _SENT)
 
 
 class Inflated(NamedTuple):
@@ -119,14 +119,14 @@ class FeedLedger:
         self._recv, self._own = _Account(), _Account()
         self._begun = False
 
-    def begin(self, unfinished: Mapping[Key, Parts]) -> None:
+    def begin(self, unfinished: Mapping[Key, Fragments]) -> None:
         """Begin a file's ledger with what came from before, unless it has begun."""
         if not self._begun:
             self._begun = True
             self._recv.carried_in = self._of(unfinished, _RECEIVED)
             self._own.carried_in = self._of(unfinished, _SENT)
 
-    def take(self, seen: Survey, unfinished: Mapping[Key, Parts]) -> None:
+    def take(self, seen: BatchCounts, unfinished: Mapping[Key, Fragments]) -> None:
         """Enter a batch; `unfinished` are the parts of messages that had begun before it."""
         self.begin(unfinished)
         self._missing += seen.first - self._slot
@@ -151,7 +151,7 @@ class FeedLedger:
             # of those of one connection the last one stays
             self._ring_stops[conns] = ends
 
-    def joined(self, joined: Mapping[Key, Parts], discarded: Mapping[Key, Parts]) -> None:
+    def joined(self, joined: Mapping[Key, Fragments], discarded: Mapping[Key, Fragments]) -> None:
         """Enter what was joined into later slots, and what never ended."""
         if joined or discarded:
             self._recv.join(self._of(joined, _RECEIVED), self._of(discarded, _RECEIVED))
@@ -176,7 +176,7 @@ class FeedLedger:
         sent = slots["flags"] & _SENT != 0
         self._own.row(slots[sent], lengths[sent])
 
-    def finish(self, unfinished: Mapping[Key, Parts]) -> Ledger:
+    def finish(self, unfinished: Mapping[Key, Fragments]) -> Ledger:
         """The ledger of the file that ends here, with the parts of messages that have not ended."""
         # where nothing came out of the rings, what was carried in is carried out
         self.begin(unfinished)
@@ -197,10 +197,10 @@ class FeedLedger:
         self._begin()
         return ledger
 
-    def _of(self, parts: Mapping[Key, Parts], words: int) -> Parts:
+    def _of(self, parts: Mapping[Key, Fragments], words: int) -> Fragments:
         """The sum of the feed's connections."""
         mine = [parts[conn, words] for conn in self._conns if (conn, words) in parts] if parts else []
-        return Parts(sum(each.slots for each in mine), sum(each.bytes for each in mine))
+        return Fragments(sum(each.slots for each in mine), sum(each.bytes for each in mine))
 
 
 class _Account:
@@ -208,9 +208,9 @@ class _Account:
 
     def __init__(self) -> None:
         self._frames = self._bytes = 0
-        self.carried_in = Parts(0, 0)
+        self.carried_in = Fragments(0, 0)
         self._joined = 0
-        self._discarded = Parts(0, 0)
+        self._discarded = Fragments(0, 0)
         self.inflated = self.deflated_bytes = self.inflated_bytes = 0
         self._rows: dict[str, int] = {}
         self._row_bytes = 0
@@ -219,16 +219,16 @@ class _Account:
         self._frames += frames
         self._bytes += size
 
-    def join(self, joined: Parts, discarded: Parts) -> None:
+    def join(self, joined: Fragments, discarded: Fragments) -> None:
         self._joined += joined.slots
-        self._discarded = Parts(self._discarded.slots + discarded.slots, self._discarded.bytes + discarded.bytes)
+        self._discarded = Fragments(self._discarded.slots + discarded.slots, self._discarded.bytes + discarded.bytes)
 
     def row(self, slots: Slots, lengths: Int64s) -> None:
         for word, count in count_opcodes(slots).items():
             self._rows[word] = self._rows.get(word, 0) + count
         self._row_bytes += int(lengths.sum())
 
-    def close(self, carried_out: Parts) -> Frames:
+    def close(self, carried_out: Fragments) -> Frames:
         return Frames(
             frames=self._frames,
             bytes=self._bytes,

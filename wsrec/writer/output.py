@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.format.folders import sync_folder
-from wsrec.writer.disk import GIVES_UP, Disk, NewFile, NotAsWrittenError
+from wsrec.writer.disk import NO_RETRY, Disk, NewFile, NotAsWrittenError
 
 # A row group ends at either; both bound what the writer holds in memory
 ROW_GROUP_ROWS = 1 << 16
@@ -91,7 +91,7 @@ class ParquetOutput:
 
     """
 
-    def __init__(self, partial: Path, schema: pa.Schema, disk: Disk = GIVES_UP, encoder: Encoder | None = None) -> None:
+    def __init__(self, partial: Path, schema: pa.Schema, disk: Disk = NO_RETRY, encoder: Encoder | None = None) -> None:
         self.rows = 0
         self._disk = disk
         self._partial = partial

@@ -25,14 +25,14 @@ from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
 from wsrec.writer.actions import Wishes
 from wsrec.writer.batch import SLOT_BYTES, Batch, payload_list, payload_offsets
-from wsrec.writer.disk import GIVES_UP, Disk
+from wsrec.writer.disk import NO_RETRY, Disk
 from wsrec.writer.feed_writer import Ask, FeedWriter
 from wsrec.writer.gather import Slots
 from wsrec.writer.inflate import Refused, inflate
 from wsrec.writer.job import WriterJob
-from wsrec.writer.ledger import Inflated, Passed, passed, survey
+from wsrec.writer.ledger import Inflated, Passed, count_batch, passed
 from wsrec.writer.output import Encoder
-from wsrec.writer.reassembly import Joiner
+from wsrec.writer.reassembly import Reassembler
 from wsrec.writer.rows import Int64s, stamps
 from wsrec.writer.set_aside import keep_aside
 from wsrec.writer.uninflated import Uninflated
@@ -92,7 +92,7 @@ class Pipeline:
         job: WriterJob,
         folder: Path,
         status: StatusPage | None = None,
-        disk: Disk = GIVES_UP,
+        disk: Disk = NO_RETRY,
         ask: Ask | None = None,
     ) -> None:
         encoder = Encoder()
@@ -112,7 +112,7 @@ class Pipeline:
         self._untold = 0
         self._job = job
         self._status = status
-        self._joiner = Joiner()
+        self._reassembler = Reassembler()
         self._uninflated = Uninflated()
         self._anchor: StoredAnchor | None = None
         # when the clock was found set, and by how much (ns)
@@ -130,14 +130,14 @@ class Pipeline:
         self._steps = 0
         self._scheduling: dict[str, Any] = {}
         self._connections: dict[int, dict[str, Any]] = {
-            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url, "stands_for": plan.stands_for}
+            plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url, "standby_of": plan.standby_of}
             for plan in job.connections
         }
 
     @property
     def pending(self) -> bool:
         """Whether a message is unfinished: the journal that holds its beginning is still needed."""
-        return self._joiner.pending
+        return self._reassembler.pending
 
     def go_on(self, lines: list[manifest.ManifestLine], last: Moment | None, done: int) -> None:
         """Go on where these files of the same session end, which a writer before this one finished.
@@ -182,7 +182,7 @@ class Pipeline:
             # nor is it known whether the clock was set meanwhile
             self._stale, self._anchor = self._anchor or self._stale, None
             # what had begun before the hole does not go on behind it
-            left, self._joiner = self._joiner.unfinished, Joiner()
+            left, self._reassembler = self._reassembler.unfinished, Reassembler()
             for feed in self._writing():
                 feed.ledger.begin(left)
                 feed.ledger.joined({}, left)
@@ -217,12 +217,12 @@ class Pipeline:
             return
         writing = self._writing()
         if not batch.fetched:
-            seen = survey(batch)
+            seen = count_batch(batch)
             for feed in writing:
-                feed.ledger.take(seen, self._joiner.unfinished)
-        slots, payload = self._joiner.join(batch)
+                feed.ledger.take(seen, self._reassembler.unfinished)
+        slots, payload = self._reassembler.join(batch)
         for feed in writing:
-            feed.ledger.joined(self._joiner.joined, self._joiner.discarded)
+            feed.ledger.joined(self._reassembler.joined, self._reassembler.discarded)
         if not len(slots):
             return
         happened = _events(slots, payload)
@@ -328,7 +328,7 @@ class Pipeline:
         for feed in self._writing():
             if feed.counts.not_inflated:
                 said = f"{feed.counts.not_inflated:,} of {feed.counts.messages:,} messages could not be read"
-                ipc.warn(f"{feed.name}: {said}: they are recorded as they came, compressed", feed.not_inflated_cure)
+                ipc.warn(f"{feed.name}: {said}: they are recorded as they came, compressed", feed.not_inflated_hint)
 
     def tell_uninflated(self) -> None:
         """Tell of what does not inflate and was only counted: a file or the session ends."""
@@ -338,7 +338,7 @@ class Pipeline:
 
     def remember(self, batch: Batch) -> None:
         """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""
-        slots, payload = self._joiner.join(self._unseen(batch))
+        slots, payload = self._reassembler.join(self._unseen(batch))
         # its files tell of it
         self._untold = 0
         if len(slots):
@@ -386,7 +386,7 @@ class Pipeline:
         self._file_bound = 0
         lines = []
         for feed in self._writing():
-            line = feed.finish(number, shared, self._joiner.unfinished, self._next_slot)
+            line = feed.finish(number, shared, self._reassembler.unfinished, self._next_slot)
             if line is not None:
                 self._disk.retry(lambda line=line: manifest.append(Path(self._job.out), line))  # type: ignore[misc]
                 lines.append(line)

@@ -44,12 +44,12 @@ from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch, Drain
-from wsrec.writer.disk import JOURNAL_RESERVE, NotAsWrittenError, PatientDisk
+from wsrec.writer.disk import JOURNAL_RESERVE, NotAsWrittenError, RetryingDisk
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import Span, journal_path, rewritten_path
 from wsrec.writer.journal_reader import JournalReader, JournalTail
-from wsrec.writer.journal_recovery import DoneJournals, Leftovers, set_journal_aside
+from wsrec.writer.journal_recovery import DoneJournals, JournalRecovery, set_journal_aside
 from wsrec.writer.ledger import RingCounts, ring_counts
 from wsrec.writer.orphan import Orphan, leave
 from wsrec.writer.pipeline import Pipeline, interval
@@ -110,7 +110,7 @@ class ParquetThread(threading.Thread):
         disk: what to do when the disk refuses.
         out: the output folder.
         progress: knows what the one before died of.
-        leftovers: what to bring home first; None in a new session.
+        recovery: what to bring home first; None in a new session.
         rings_from: the count of the first slot that the rings had when this writer came.
         restart: detail of the event that tells that it came in place of another.
 
@@ -123,10 +123,10 @@ class ParquetThread(threading.Thread):
     def __init__(
         self,
         pipeline: Pipeline,
-        disk: PatientDisk,
+        disk: RetryingDisk,
         out: Path,
         progress: Progress,
-        leftovers: Leftovers | None = None,
+        recovery: JournalRecovery | None = None,
         rings_from: int = 0,
         restart: dict[str, Any] | None = None,
     ) -> None:
@@ -143,7 +143,7 @@ class ParquetThread(threading.Thread):
         self._doubtful: set[Path] = set()
         self._done = DoneJournals(self._on_stuck)
         self._progress = progress
-        self._leftovers = leftovers
+        self._recovery = recovery
         self._rings_from = rings_from
         self._restart = restart or {}
         # when this writer came, until that is recorded
@@ -177,29 +177,29 @@ class ParquetThread(threading.Thread):
     def run(self) -> None:
         """Do what is queued, until stopped."""
         try:
-            self.bring_home()
+            self.recover()
             for item, ahead in self._items():
                 self._do(item, ahead)
         except Exception as error:  # noqa: BLE001 (told to the operator by the main thread; the journal has everything)
             self.failed = error
 
-    def bring_home(self) -> None:
+    def recover(self) -> None:
         """Finish what the writer before this one left.
 
         Raises:
             OSError: the disk failed.
 
         """
-        if self._leftovers is not None:
+        if self._recovery is not None:
             self._resumed = Moment.now()
             wishes = self._pipeline.wishes
             if wishes is not None:
                 # who left it has acted upon most of it
                 wishes.hold()
-            self._leftovers.bring_home(
+            self._recovery.recover(
                 self._pipeline, self._disk, self._rings_from, self._tell_of_damage, self._done, self._progress
             )
-            self._journals = self._leftovers.journals
+            self._journals = self._recovery.journals
             if wishes is not None:
                 wishes.release()
 
@@ -329,18 +329,18 @@ class Writer:
             raise FileExistsError(f"{self._folder} is of another session: a name is never used again")
         self._status = StatusPage(job.status)
         self._waiting_since: float | None = None
-        self._disk = PatientDisk(self._on_disk_trouble, self._folder, job.reserve)
+        self._disk = RetryingDisk(self._on_disk_trouble, self._folder, job.reserve)
         # for as long as this process lives
         self._claim = self._disk.retry(lambda: claim.hold(self._folder))
         # where the disk refused it to the supervisor
         self._disk.retry(lambda: session_start.write(self._folder, job))
         self._disk.retry(lambda: heartbeat.begin(self._folder))
         rings = {
-            plan.conn: ByteRing(fd, populate=job.populate and plan.stands_for is None)
+            plan.conn: ByteRing(fd, populate=job.populate and plan.standby_of is None)
             for plan, fd in zip(job.connections, job.rings, strict=True)
         }
         self._slots, self._rings = SlotRing(job.slots), rings
-        self._drain = Drain(self._slots, rings, ByteRing(job.notes))
+        self._drain = Drain(self._slots, rings, ByteRing(job.control_ring))
         self._orphaned = False
         self._began = job.began or time.monotonic_ns()
         self._frames = LastFrames()
@@ -348,17 +348,17 @@ class Writer:
         self._written_until = 0
         self._snapshots = SnapshotThread(job.ca_file, {feed.name: feed.proxies for feed in job.feeds})
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
-        leftovers = self._disk.retry(lambda: Leftovers(Path(job.out), self._folder)) if job.resume else None
+        recovery = self._disk.retry(lambda: JournalRecovery(Path(job.out), self._folder)) if job.resume else None
         self._parquet = ParquetThread(
             self._pipeline,
             self._disk,
             Path(job.out),
             self._disk.retry(lambda: Progress(self._folder, self._disk)),
-            leftovers,
+            recovery,
             self._drain.next,
             job.restart,
         )
-        self._number = 0 if leftovers is None else leftovers.next_number - 1
+        self._number = 0 if recovery is None else recovery.next_number - 1
         self._journal = self._disk.retry(self._begin_journal)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
@@ -619,7 +619,7 @@ class Writer:
         self._orphaned = order.orphaned
         if order.orphaned:
             self._outlast_receiver()
-        self._disk.hurry(_DISK_TIMEOUT)
+        self._disk.set_deadline(_DISK_TIMEOUT)
         self._stopping = True
 
     def _outlast_receiver(self) -> None:
@@ -654,7 +654,7 @@ def main() -> int:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
-        ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.cure)
+        ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint)
     writer: Writer | None = None
     try:
         writer = Writer(job)
@@ -662,12 +662,12 @@ def main() -> int:
     except MemoryError as error:
         # also Arrow's
         what = str(error) or "no more is to be had"
-        cure = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
-        ipc.say(ipc.FailedLine(message=f"the writer ran out of memory: {what}", cure=cure, again=True))
+        hint = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
+        ipc.say(ipc.FailedLine(message=f"the writer ran out of memory: {what}", hint=hint, again=True))
         return 1
     except NotAsWrittenError as error:
-        cure = "see to the disk: it lost what it had taken"
-        ipc.say(ipc.FailedLine(message=f"the writer failed: {error}", cure=cure, again=True))
+        hint = "see to the disk: it lost what it had taken"
+        ipc.say(ipc.FailedLine(message=f"the writer failed: {error}", hint=hint, again=True))
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = session_folder(Path(job.out), job.session)
@@ -676,11 +676,11 @@ def main() -> int:
         kept = f"what was journalled is kept in {moved or folder}, and recovered by the next start"
         if moved is not None:
             kept += " into the folder that it belongs to, or by `wsrec recover`"
-        cure = "record into a folder that nobody deletes meanwhile" if bereft else kept
+        hint = "record into a folder that nobody deletes meanwhile" if bereft else kept
         left = writer.waiting() if writer is not None else 0
         lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
         lost += "; what was journalled and is in no file yet is lost too" if bereft else ""
-        ipc.say(ipc.FailedLine(message=f"the writer failed: {error}{lost}", cure=cure))
+        ipc.say(ipc.FailedLine(message=f"the writer failed: {error}{lost}", hint=hint))
         return 1
     ipc.say(summary)
     return 0

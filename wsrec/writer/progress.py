@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 
 from wsrec.writer.batch import Batch
-from wsrec.writer.disk import GIVES_UP, Disk
+from wsrec.writer.disk import NO_RETRY, Disk
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.utc_line import StoredAnchor
 
@@ -43,7 +43,7 @@ class Progress:
 
     """
 
-    def __init__(self, folder: Path, disk: Disk = GIVES_UP) -> None:
+    def __init__(self, folder: Path, disk: Disk = NO_RETRY) -> None:
         self._path = folder / _FILE
         self._disk = disk
         self._refused = False

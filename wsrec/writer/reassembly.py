@@ -24,7 +24,7 @@ _FIRST_CONTROL = 8
 Key = tuple[int, int]
 
 
-class Parts(NamedTuple):
+class Fragments(NamedTuple):
     """Slots that are parts of messages, and their payload bytes."""
 
     slots: int
@@ -39,11 +39,11 @@ class _Open:
     # one that grows: parts that are joined in the end would be there twice
     data: bytearray
 
-    def counted(self) -> Parts:
-        return Parts(self.slots, len(self.data))
+    def counted(self) -> Fragments:
+        return Fragments(self.slots, len(self.data))
 
 
-class Joiner:
+class Reassembler:
     """Joins what belongs together, across batches.
 
     A joined message has the stamps of the slot that completed it, and opcode and RSV1 of the one that began it.
@@ -56,8 +56,8 @@ class Joiner:
 
     def __init__(self) -> None:
         self._open: dict[Key, _Open] = {}
-        self.joined: dict[Key, Parts] = {}
-        self.discarded: dict[Key, Parts] = {}
+        self.joined: dict[Key, Fragments] = {}
+        self.discarded: dict[Key, Fragments] = {}
 
     @property
     def pending(self) -> bool:
@@ -65,7 +65,7 @@ class Joiner:
         return bool(self._open)
 
     @property
-    def unfinished(self) -> dict[Key, Parts]:
+    def unfinished(self) -> dict[Key, Fragments]:
         """The parts that there are of messages that have not ended, by connection and own words."""
         return {key: begun.counted() for key, begun in self._open.items()}
 
@@ -112,6 +112,6 @@ class Joiner:
             _add(self.discarded, key, left.counted())
 
 
-def _add(counts: dict[Key, Parts], key: Key, parts: Parts) -> None:
-    before = counts.get(key, Parts(0, 0))
-    counts[key] = Parts(before.slots + parts.slots, before.bytes + parts.bytes)
+def _add(counts: dict[Key, Fragments], key: Key, parts: Fragments) -> None:
+    before = counts.get(key, Fragments(0, 0))
+    counts[key] = Fragments(before.slots + parts.slots, before.bytes + parts.bytes)

@@ -51,11 +51,13 @@ def unsaid(
 
     """
     # of two connections that take turns, the one that was active is marked
-    marked = {plan.stands_for for plan in plans if plan.stands_for is not None and rings[plan.conn].covered.read()}
+    marked = {
+        plan.standby_of for plan in plans if plan.standby_of is not None and rings[plan.conn].complete_until.read()
+    }
     lost = {}
     for plan in plans:
-        covered = rings[plan.conn].covered.read()
-        idle = plan.stands_for is not None and not covered
-        if covered != ENDED and not idle and plan.conn not in marked:
-            lost[plan.conn] = since_death(covered, frames[plan.conn], began)
+        complete_until = rings[plan.conn].complete_until.read()
+        idle = plan.standby_of is not None and not complete_until
+        if complete_until != ENDED and not idle and plan.conn not in marked:
+            lost[plan.conn] = since_death(complete_until, frames[plan.conn], began)
     return lost

@@ -24,7 +24,7 @@ from wsrec.writer import session_start
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import files_of, journals
 from wsrec.writer.journal_reader import JournalReader
-from wsrec.writer.journal_recovery import DoneJournals, Leftovers, set_journal_aside
+from wsrec.writer.journal_recovery import DoneJournals, JournalRecovery, set_journal_aside
 from wsrec.writer.pipeline import Pipeline, interval
 from wsrec.writer.progress import Progress, forget
 
@@ -115,19 +115,19 @@ def _check_readable(folder: Path) -> None:
 
 def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -> Recovered | None:
     """Recover a session; None where all that it left is what could not be deleted when its files had landed."""
-    leftovers = Leftovers(out, folder)
-    job = leftovers.job()
+    journals = JournalRecovery(out, folder)
+    job = journals.job()
     if job is None:
-        if not _nothing_is_missed(folder, leftovers):
+        if not _nothing_is_missed(folder, journals):
             what = f"session {folder.name} was interrupted, and nothing says what it recorded, nor since when"
             on_error(f"{what}: {folder} is kept, so that this is not forgotten; delete it when you have seen to it")
             return None
-        leftovers.clear_way()
-        for path in leftovers.journals:
+        journals.clear_way()
+        for path in journals.journals:
             set_journal_aside(out, path)
         _remove(folder, on_error)
         return None
-    recovery = _Recovery(folder, Pipeline(job, folder), leftovers)
+    recovery = _Recovery(folder, Pipeline(job, folder), journals)
     rows = recovery.run(DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; {_KEPT}")))
     _remove(folder, on_error)
     return Recovered(folder.name, rows, *(recovery.lost or (None, None))) if recovery.told else None
@@ -145,22 +145,22 @@ class _Recovery:
 
     """
 
-    def __init__(self, folder: Path, pipeline: Pipeline, leftovers: Leftovers) -> None:
+    def __init__(self, folder: Path, pipeline: Pipeline, journals: JournalRecovery) -> None:
         self.told = False
         self.lost: tuple[int, int] | None = None
         self._folder = folder
         self._pipeline = pipeline
-        self._leftovers = leftovers
-        self._last = leftovers.last_readable()
+        self._journals = journals
+        self._last = journals.last_readable()
         self._untold = set(pipeline.feeds)
 
     def run(self, done: DoneJournals) -> int:
         """Bring its journals home, and tell what is lost; how many rows came out of them."""
         progress = Progress(self._folder)
-        rows = self._leftovers.bring_home(self._pipeline, before_finish=self._tell, done=done, progress=progress)
+        rows = self._journals.recover(self._pipeline, before_finish=self._tell, done=done, progress=progress)
         progress.end()
-        done.delete(self._leftovers.journals)
-        untold = self._leftovers.untold(self._untold)
+        done.delete(self._journals.journals)
+        untold = self._journals.untold(self._untold)
         if untold:
             # no journal of theirs is left, or none that can be read: nothing else would say that they did not end
             self._pipeline.active = untold
@@ -169,7 +169,7 @@ class _Recovery:
             self._pipeline.event(
                 Moment.afterwards(), EventKind.RECOVERED, journal=None, torn=False, damaged=0, skipped=0
             )
-            self._pipeline.finish(self._leftovers.next_number)
+            self._pipeline.finish(self._journals.next_number)
         return rows
 
     def _tell(self, path: Path, reader: JournalReader) -> None:
@@ -209,11 +209,11 @@ def _named(folder: Path) -> Moment | None:
     return None if began is None else Moment(began, None)
 
 
-def _nothing_is_missed(folder: Path, leftovers: Leftovers) -> bool:
+def _nothing_is_missed(folder: Path, journals: JournalRecovery) -> bool:
     """Whether a session that left no word of what it was going to record had received nothing, or all of it landed."""
-    if not leftovers.lines:
-        return not leftovers.journals and session_start.preceded(folder)
-    return not leftovers.untold({line.feed for line in leftovers.lines})
+    if not journals.lines:
+        return not journals.journals and session_start.preceded(folder)
+    return not journals.untold({line.feed for line in journals.lines})
 
 
 def _remove(folder: Path, on_error: Callable[[str], None]) -> None:

@@ -57,7 +57,7 @@ class Uninflated:
                 yield conn, counted.take()
 
 
-def cure(message: str) -> str:
+def hint(message: str) -> str:
     """What would have messages inflate, by why one does not."""
     if "--max-message" in message:
         return "raise --max-message"

@@ -13,7 +13,7 @@ from wsrec import ipc
 from wsrec.log_folding import FoldedWarnings
 from wsrec.ring.events import EventKind
 from wsrec.units import clean, duration, named
-from wsrec.writer.uninflated import cure
+from wsrec.writer.uninflated import hint
 
 _WORDS_MAX = 300
 
@@ -97,7 +97,7 @@ def _lost(detail: Mapping[str, Any]) -> tuple[str, str | None]:
 def _not_inflated(detail: Mapping[str, Any]) -> tuple[str, str | None]:
     count, message = detail["count"], clean(detail["message"], _WORDS_MAX)
     what = message if count == 1 else f"{count:,} messages could not be read, the last: {message}"
-    return what, cure(detail["message"])
+    return what, hint(detail["message"])
 
 
 def _missed(detail: Mapping[str, Any]) -> tuple[str, str | None]:

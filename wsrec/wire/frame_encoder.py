@@ -24,7 +24,7 @@ class Sent(NamedTuple):
     wire: bytes
 
 
-class Conversation:
+class FrameEncoder:
     """The client's side of an open connection.
 
     The methods that make frames return None once a close frame was sent or received: nothing may follow one

@@ -1,4 +1,4 @@
-"""wsrec.wire.control: the answers that RFC 6455 asks for, as a real server understands them."""
+"""wsrec.wire.frame_encoder: the answers that RFC 6455 asks for, as a real server understands them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from websockets.frames import CloseCode, Frame
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from wsrec.wire.control import Conversation, Sent
 from wsrec.wire.errors import ProtocolError
+from wsrec.wire.frame_encoder import FrameEncoder, Sent
 from wsrec.wire.frames import CLOSE, PING, PONG, TEXT
 
 
@@ -25,7 +25,7 @@ class Talk:
         self.server.send_response(self.server.accept(self.server.events_received()[0]))
         client.receive_data(b"".join(self.server.data_to_send()))
         client.events_received()
-        self.client = Conversation(client)
+        self.client = FrameEncoder(client)
 
     def hear(self, sent: Sent) -> Frame:
         """What the server makes of a frame; it refuses one that is not masked."""
