@@ -164,7 +164,7 @@ class Subject:
 # the exchange's habits: it is never quiet for so long, cuts connections after a time, and says before it goes
 FEED_KEYS = {
     "limits": ", lifetime: 200",
-    "channel": ", quiet: 2",
+    "channel": ", idle_timeout: 2",
     "more": "closing_notice: [{path: event, match: serverShutdown}]\n",
 }
 

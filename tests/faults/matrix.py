@@ -58,7 +58,7 @@ channels:
     default: true
     exchange_seq: [data.n]
     sequence: next
-{quiet}
+{idle_timeout}
 """
 
 
@@ -68,14 +68,14 @@ class Fault(NamedTuple):
     Attributes:
         act: what the exchange does.
         lifetime: seconds after which the exchange cuts every connection.
-        quiet: seconds after which the recorder takes a connection for silent.
+        idle_timeout: seconds after which the recorder takes a connection for silent.
         successors: connections that the recorder makes because of it.
 
     """
 
     act: Callable[[FaultyExchange], None]
     lifetime: float | None = None
-    quiet: float | None = None
+    idle_timeout: float | None = None
     successors: int = 1
 
 
@@ -134,8 +134,8 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
     with FaultyExchange(authority, lifetime=fault.lifetime) as exchange:
         feed = folder / "faulty.yaml"
         limits = "" if fault.lifetime is None else f"  lifetime: {fault.lifetime}"
-        quiet = "" if fault.quiet is None else f"    quiet: {fault.quiet}"
-        feed.write_text(FEED.format(url=exchange.url, limits=limits, idle_timeout=quiet, patience=0.5))
+        idle_timeout = "" if fault.idle_timeout is None else f"    idle_timeout: {fault.idle_timeout}"
+        feed.write_text(FEED.format(url=exchange.url, limits=limits, idle_timeout=idle_timeout, patience=0.5))
         command = [
             sys.executable,
             "-P",

@@ -253,7 +253,7 @@ def run(name: str, folder: Path) -> Found:
         feed = folder / "faulty.yaml"
         # two ways there and back, of 200 ms each, are no silence
         url = f"wss://{NAME}:{network.port}/stream"
-        feed.write_text(FEED.format(url=url, limits="", quiet="", patience=1.0))
+        feed.write_text(FEED.format(url=url, limits="", idle_timeout="", patience=1.0))
         happened = time.time_ns()
         if fault.from_start:
             fault.begin(network)

@@ -72,13 +72,13 @@ class TestStandbys:
 
     def test_a_lifetime_is_enough(self):
         (connection,) = plan([limited(resolve("binance", ("BTCUSDT",), ("trades",)), lifetime=60)])
-        assert (connection.replaceable, connection.lifetime, connection.quiet) == (True, 60, None)
+        assert (connection.replaceable, connection.lifetime, connection.idle_timeout) == (True, 60, None)
 
     @pytest.mark.parametrize(("action", "replaceable"), [("renew", True), ("resubscribe", False)])
     def test_so_is_a_gap_after_which_the_connection_is_to_be_renewed(self, action, replaceable):
         target = resolve("binance-usdm", ("BTCUSDT",), ("kline_1m",))
         channels = {
-            name: channel.model_copy(update={"quiet": None, "on_gap": Action(action)})
+            name: channel.model_copy(update={"idle_timeout": None, "on_gap": Action(action)})
             for name, channel in target.feed.channels.items()
         }
         feed = target.feed.model_copy(update={"channels": channels, "closing_notice": None})
@@ -91,7 +91,7 @@ class TestStandbys:
 class TestQuiet:
     def test_is_the_smallest_of_the_channels_on_the_connection(self):
         public, market = plan([resolve("binance-usdm", ("BTCUSDT",), ("trades", "book", "!bookTicker", "kline_1m"))])
-        assert (public.quiet, market.quiet) == (60, None)
+        assert (public.idle_timeout, market.idle_timeout) == (60, None)
 
 
 class TestConnections:

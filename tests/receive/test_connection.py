@@ -64,7 +64,7 @@ class Life:
         ca_file: str | None = None,
         tls: TlsMode = TlsMode.STAMPED,
         *,
-        quiet: float | None = None,
+        idle_timeout: float | None = None,
         **options: Any,
     ) -> None:
         descriptors = SlotRing.create("t"), ByteRing.create("t", 1 << 20), ByteRing.create("t", MIN_RING)
@@ -75,7 +75,7 @@ class Life:
         self.stopping = asyncio.Event()
         settings: dict[str, Any] = {"max_message": 1 << 26, "until_close": True, **options}
         self.connection = Reconnector(
-            [Side(plan(url, idle_timeout=quiet), self.ring)],
+            [Side(plan(url, idle_timeout=idle_timeout), self.ring)],
             Producer(slots, control_ring),
             self.waiting(),
             HostRateLimiters(),
@@ -444,8 +444,8 @@ class TestAddress:
         with RawExchange(handler) as one, RawExchange(handler, ("127.0.0.2", one.port)):
             asyncio.run(run(f"ws://localhost:{one.port}/ws"))
 
-    @pytest.mark.parametrize("quiet", [0.2, None], ids=["planned", "never a message"])
-    def test_the_successor_of_a_silent_connection_goes_to_another(self, monkeypatch, quiet):
+    @pytest.mark.parametrize("idle_timeout", [0.2, None], ids=["planned", "never a message"])
+    def test_the_successor_of_a_silent_connection_goes_to_another(self, monkeypatch, idle_timeout):
         monkeypatch.setattr(liveness, "FIRST_MESSAGE", 0.2)
 
         def silent(sock: socket.socket) -> None:
@@ -458,7 +458,7 @@ class TestAddress:
 
         async def run(url: str) -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
-            life = Life(url, idle_timeout=quiet)
+            life = Life(url, idle_timeout=idle_timeout)
             await life.until(life.reader.received)
             await life.stop()
             assert [one["address"] for one in life.events(EventKind.CONNECT)] == ["127.0.0.1", "127.0.0.2"]

@@ -58,10 +58,10 @@ def test_a_silent_subscription_is_told_and_asked_for_once_more(work, capsys):
     work.put(message(c="trade", s="B"), at=10 * S)
     work.take()
     work.finish()
-    (silent,) = events_of(work.out, "silent")
+    (silent,) = events_of(work.out, "stale")
     assert (silent["conn"], silent["channel"], silent["symbol"]) == (0, "trade", "B")
     assert silent["detail"] == {"since": BOOT + OFFSET + S, "idle_s": 5, "ever": True}
-    (resumed,) = events_of(work.out, "resumed")
+    (resumed,) = events_of(work.out, "stream_resumed")
     assert (resumed["symbol"], resumed["detail"]["duration_ns"]) == ("B", 9 * S)
     assert work.orders == [Resubscribe(conn=0, topics=("trade.B",), reason="trade.B is silent")]
     assert "no message for 5 s or longer: trade.B" in capsys.readouterr().out
@@ -112,5 +112,5 @@ def test_what_the_url_asks_for_is_watched_too(rings, tmp_path):
         session.put(b"{}", at=at * S)
         session.take()
     session.finish()
-    (silent,) = events_of(session.out, "silent")
+    (silent,) = events_of(session.out, "stale")
     assert (silent["symbol"], silent["detail"]["ever"]) == ("A", False)

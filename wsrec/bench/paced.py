@@ -1,6 +1,6 @@
 """What a message waits where frames come at a pace: wsrec's own steps, and one-way latency of all.
 
-The sender control_ring CLOCK_MONOTONIC just before each send, in shared memory. Receivers get the frames in order, so the
+The sender notes CLOCK_MONOTONIC just before each send, in shared memory. Receivers get the frames in order, so the
 time of message i is the i-th: nothing is parsed. wsrec's stamps follow that clock to within tens of ns
 (`wsrec.host.clock`); its end is the hand-off, that of the others the first line of their callback or loop.
 """
@@ -52,7 +52,7 @@ def measure(
         contestant: who receives.
         setup: what every measurement uses.
         sender: the sender.
-        sent: where the sender control_ring its times, one a message.
+        sent: where the sender notes its times, one a message.
         url: the sender's URL.
         transport: `tcp` or `tls`.
         rate: messages a second.

@@ -24,7 +24,7 @@ from wsrec.ring.slotring import Flag, SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.writer.job import FeedJob, WriterJob
 
-_NOTES_CAPACITY = 1 << 20
+_CONTROL_CAPACITY = 1 << 20
 _NOT_RECEIVED = int(Flag.SENT | Flag.EVENT)
 # opcodes from here on are control frames (RFC 6455 section 5.2)
 _CONTROL = 8
@@ -138,7 +138,7 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
         stack.callback(os.close, slots)
         ring, control_ring, status = (
             ByteRing.create("wsrec-bench-ring"),
-            ByteRing.create("wsrec-bench-control_ring", _NOTES_CAPACITY),
+            ByteRing.create("wsrec-bench-control", _CONTROL_CAPACITY),
             StatusPage.create("wsrec-bench-status"),
         )
         for fd in (ring, control_ring, status):

@@ -1,6 +1,6 @@
 """The sender process: serves one client after another on loopback, each gets the handshake, frames and a close.
 
-It sends as fast as frames are taken, a number of them or for some seconds, or at a pace, and then control_ring each frame's
+It sends as fast as frames are taken, a number of them or for some seconds, or at a pace, and then notes each frame's
 time just before it is sent. It ends with its standard input.
 """
 

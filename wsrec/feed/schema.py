@@ -867,7 +867,8 @@ class Channel(_Model):
     )
     on_stale: Literal[Action.NONE, Action.RESUBSCRIBE, Action.RENEW] = Field(
         default=Action.NONE,
-        description="What to do after `idle_timeout` without a message: `none`, `resubscribe` or `renew` (the connection).",
+        description="What to do after `idle_timeout` without a message: `none`, `resubscribe` or `renew` "
+        "(the connection).",
     )
     on_gap: Action = Field(
         default=Action.NONE,
@@ -1242,7 +1243,7 @@ class Feed(_Model):
     )
     public_url_parts: Texts = Field(
         default=(),
-        description="Fragments of the paths of its addresses, and names of parameters of their queries, that are shown and "
+        description="Parts of the paths of its addresses, and names of parameters of their queries, that are shown and "
         "stored: `[ws, v5, streams]`. All others are shown and stored as `***`; of a feed of the catalogue none is.",
     )
     symbols: Symbols | None = Field(default=None, description="What symbols look like.")

@@ -139,8 +139,7 @@ class Reconnector:
         tls: how TLS is taken off the wire, and what is trusted.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
-        prospects, collector, failures: what it shares with the other reconnectors of its receiver; None where it is the only
-            one.
+        prospects, collector, failures: shared with the other reconnectors of its receiver; None for a lone one.
         resume: a receiver that died, whose rings these are.
 
     Attributes:

@@ -53,7 +53,7 @@ class EventKind(StrEnum):
     STALE = "stale"
     """since (ns since the epoch), idle_s, ever (whether there was a message); channel and symbol: of a subscription"""
     STREAM_RESUMED = "stream_resumed"
-    """since (as in silent), duration_ns: the messages of a silent subscription go on"""
+    """since (as in stale), duration_ns: the messages of a stale stream go on"""
     STALL = "stall"
     """duration_ns: a ring was full and TCP pushed back; nothing was dropped"""
     GAP = "gap"

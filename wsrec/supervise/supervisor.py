@@ -46,7 +46,7 @@ from wsrec.units import duration
 from wsrec.writer import session_start
 from wsrec.writer.job import FeedJob, WriterJob
 
-NOTES_CAPACITY = 1 << 20
+CONTROL_CAPACITY = 1 << 20
 # after this (s) the operator is told what is waited for
 _NOTICE = 5.0
 # characters of what is taken out of log lines as a secret, and of a key that stands in an address's path
@@ -174,7 +174,7 @@ class Pair:
         self._folder = session_folder(options.out, self.session)
         self._claim = claim.hold(self._folder)
         slots = self._own(SlotRing.create("wsrec-slots"))
-        control_ring = self._own(ByteRing.create("wsrec-control_ring", NOTES_CAPACITY))
+        control_ring = self._own(ByteRing.create("wsrec-control", CONTROL_CAPACITY))
         status = self._own(StatusPage.create("wsrec-status"))
         plans = [*self.plans, *self.standbys]
         capacity = memory.ring_size(options.ring_size, connections)

@@ -51,7 +51,7 @@ def leave(out: Path, orphan: Orphan) -> None:
 
 
 def take(out: Path) -> list[Orphan]:
-    """Read all control_ring and delete them; one that cannot be read is left where it is.
+    """Read all notes and delete them; one that cannot be read is left where it is.
 
     Raises:
         OSError: their folder cannot be read.
