@@ -207,7 +207,7 @@ class TestLines:
 
     def test_a_traceback_is_said_too(self) -> None:
         """The terminal is not this process's: whoever writes there waits for it."""
-        code = "import sys; from wsrec import child; child.never_wait(); print('half', file=sys.stderr); 1 / 0"
+        code = "import sys; from wsrec import ipc; ipc.never_wait(); print('half', file=sys.stderr); 1 / 0"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=30)
         assert (result.returncode, result.stderr) == (1, b"")
         said = [msgspec.json.decode(line, type=LogLine) for line in result.stdout.splitlines()]
