@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import trustme
 
+from tests.effort import LONG
 from tests.exchange import Exchange, Handler
 from tests.https import Https
 from tests.proxies import ScriptedProxy
@@ -46,29 +47,43 @@ class Wsrec:
 
 
 # those that take longest, by a run of each: they begin first, so that none runs on when all others are done
-LONG_FILES = (
+FIRST = (
     "receive/test_machine.py",
+    "test_package.py",
     "endurance/test_endurance.py",
     "supervise/test_restarts.py",
-    "test_docs.py",
-    "faults/test_faults.py",
-    "cli/test_record.py",
+    "supervise/test_recover.py",
     "supervise/test_takeover.py",
+    "faults/test_faults.py",
+    "faults/test_disk.py",
+    "test_docs.py",
+    "cli/test_record.py",
     "supervise/test_supervisor.py",
     "receive/test_receiver.py",
-    "faults/test_disk.py",
-    "test_package.py",
     "client/test_autobahn.py",
     "cli/test_bench.py",
     "test_end_to_end.py",
-    "supervise/test_recover.py",
 )
+# a receiver that polls all the time takes a processor while a test waits; what differs is tested by
+# receive/test_waiting.py and receive/test_receiver.py
+POLLING = ("receive/test_connection.py", "receive/test_liveness.py", "receive/test_reconnector.py")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first; the order within a file, and of all others, is as it was."""
-    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG_FILES)}
+    """Put those that take longest first, and leave the rest of busy polling to long runs."""
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+    polling = {here / name for name in POLLING}
+    for item in items:
+        if item.path in polling and "busy-poll" in item.name:
+            item.add_marker(pytest.mark.long)
+
+
+def pytest_report_header() -> str | None:
+    """Say what a default run leaves out."""
+    return None if LONG else "long tests are left out, and a quarter of the examples is tried: scripts/test --long"
 
 
 def pytest_collection_finish() -> None:

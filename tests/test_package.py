@@ -78,6 +78,7 @@ class TestRooms:
                     assert not re.search(rf"(?<!-m )wsrec\.{later}\b", path.read_text()), path
 
 
+@pytest.mark.long
 class TestDemo:
     """It installs by way of a wheel, which is compiled once for all of these."""
 

@@ -35,6 +35,7 @@ def here(field: tuple[contestants.Contestant, ...]) -> set[str]:
 
 
 class TestSaturated:
+    @pytest.mark.long
     def test_measures_everyone(self, told: Told):
         results = told.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",))
         measured = {one.name for one in results.saturated}
@@ -73,6 +74,7 @@ class TestSaturated:
 
 
 class TestPaced:
+    @pytest.mark.long
     def test_measures_steps_and_one_way(self, told: Told):
         only = ("wsrec-python", "wsrec", "picows", "aiohttp", "websockets")
         results = told.run(

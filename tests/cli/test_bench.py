@@ -75,10 +75,10 @@ class TestInterrupt:
     @pytest.mark.parametrize(
         ("number", "measure"),
         [
-            (signal.SIGINT, "recording"),
-            (signal.SIGTERM, "saturated"),
+            (signal.SIGINT, "saturated"),
             (signal.SIGKILL, "recording"),
-            (signal.SIGKILL, "saturated"),
+            pytest.param(signal.SIGTERM, "recording", marks=pytest.mark.long),
+            pytest.param(signal.SIGKILL, "saturated", marks=pytest.mark.long),
         ],
         ids=lambda value: getattr(value, "name", value),
     )

@@ -13,6 +13,7 @@ CASES = "1.1.6,1.2.6,2.5,2.10,3.2,4.1.3,5.6,5.15,6.2.3,6.3.1,6.4.1,7.1.5,7.3.1,7
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_few_cases_of_each_section_pass() -> None:
     result = subprocess.run(
         [sys.executable, SCRIPT, "--cases", CASES], capture_output=True, text=True, timeout=580, check=False

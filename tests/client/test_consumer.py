@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
+from tests.effort import examples
 from tests.receive.conftest import Rig, frame
 from wsrec.client.consumer import Consumer
 from wsrec.client.implementation import CompiledConsumer
@@ -31,7 +32,7 @@ frames = st.lists(
 @pytest.mark.skipif(CompiledConsumer is None, reason="the compiled consumer was not built here")
 class TestBothAlike:
     @given(frames, st.lists(st.floats(0, 1), max_size=6), st.integers(1, 1000))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     def test_any_frames_however_cut(self, parts: list[bytes], cuts: list[float], fails_at: int):
         data = b"".join(parts)
         edges = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]

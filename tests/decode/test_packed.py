@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.decode.packed import unpacked
 
 JSON = b'{"ch":"market.btcusdt.trade.detail","tick":{"id":1}}'
@@ -47,7 +48,7 @@ def test_damage(packed):
     assert unpacked(packed, 12_000) is None
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=5), st.integers(0, 3))
 def test_members_are_joined_within_the_limit(parts, zeros):
     whole, packed = b"".join(parts), b"".join(map(gzip.compress, parts)) + b"\0" * zeros

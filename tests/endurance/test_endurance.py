@@ -20,13 +20,13 @@ def may_mount() -> bool:
 @pytest.mark.parametrize(
     ("victim", "phase"),
     [
-        ("receiver", "streaming"),
         ("supervisor+receiver", "streaming"),
-        ("supervisor+writer", "finishing"),
         ("all", "recovering"),
-        ("writer", "rotating"),
-        ("writer", "finishing"),
-        ("receiver", "connecting"),
+        pytest.param("receiver", "streaming", marks=pytest.mark.long),
+        pytest.param("supervisor+writer", "finishing", marks=pytest.mark.long),
+        pytest.param("writer", "rotating", marks=pytest.mark.long),
+        pytest.param("writer", "finishing", marks=pytest.mark.long),
+        pytest.param("receiver", "connecting", marks=pytest.mark.long),
     ],
 )
 def test_nothing_is_lost_beyond_the_bound(victim, phase):
@@ -38,11 +38,13 @@ def test_nothing_is_lost_beyond_the_bound(victim, phase):
 
 @pytest.mark.skipif(not may_mount(), reason="needs root that may mount and drop capabilities")
 @pytest.mark.parametrize("phase", ["disk full", "forbidden"])
+@pytest.mark.long
 def test_nor_while_the_output_cannot_be_written(phase):
     (result,) = kill_matrix.run(1, 2000, 1, victims=["writer"], phases=[phase])
     assert result.faults == ()
 
 
+@pytest.mark.long
 def test_every_message_of_a_short_soak_is_accounted_for(tmp_path):
     lines: list[str] = []
     report = soak.soak(tmp_path, seconds=40, rate=1000, every=6, rotate="10s", seed=1, say=lines.append)
@@ -50,6 +52,7 @@ def test_every_message_of_a_short_soak_is_accounted_for(tmp_path):
     assert all(one["recorded"] for one in report)
 
 
+@pytest.mark.long
 def test_many_connections_share_their_memory_and_end_in_order(tmp_path):
     result = many.run(tmp_path, 60, tls=True, seconds=1, rate=300, burst=(100, 60))
     assert result.faults == ()

@@ -202,6 +202,7 @@ class TestMatrix:
         ("recover", "none", 1, ("0", fault("write", 1, f"{errno.ENOSPC}x9", "events-"))),
     )
 
+    @pytest.mark.long
     def test_a_part_of_it(self, matrix: Matrix):
         matrix.prepare(["recover"])
         with ThreadPoolExecutor(4) as pool:
@@ -209,6 +210,7 @@ class TestMatrix:
         assert [one for one in found if one.wrong] == []
         assert [one.place for one in found if not one.path] == []
 
+    @pytest.mark.long
     def test_it_sees_what_a_disk_loses_that_lies(self, matrix: Matrix):
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda lie: matrix.run(Place("writer", "none", 1, ("0", lie))), LIES))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.feed.load import load_feed
 from wsrec.feed.pings import find_ping
 from wsrec.feed.schema import ConfigError
@@ -67,7 +68,7 @@ class TestDeclared:
 
 
 class TestFound:
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(st.text(), st.text(), st.text(), st.sampled_from([bytes, gzip.compress, zlib.compress, raw_deflate]))
     def test_a_text_is_found_however_it_is_packed(self, before, value, behind, pack):
         before = f"ping {before}".replace("{", "")
@@ -76,7 +77,7 @@ class TestFound:
         assert found is not None
         assert found[1] == value
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(st.text(alphabet="ab"), st.text(alphabet="ab"), st.text(alphabet="ab"))
     def test_what_begins_and_ends_so_is_found_alone(self, before, behind, text):
         rule = Answer(message=f"{before}{{value}}{behind}", text="")
@@ -95,21 +96,21 @@ class TestFound:
             found = find_ping(rules, pack(b"ping " + b"x" * size))
             assert (found and found[0]) is expected
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(st.text(st.characters(exclude_categories=())))
     def test_what_is_repeated_can_be_sent(self, value):
         found = find_ping([Answer(path="a", text="", value="a", max_bytes=9999)], json.dumps({"a": value}).encode())
         assert found is not None
         assert json.loads(found[1].encode()) == value
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(st.text(min_size=1) | st.integers() | st.booleans())
     def test_so_is_json(self, value):
         found = find_ping([Answer(path="a.ping", text="", value="a.ping")], json.dumps({"a": {"ping": value}}).encode())
         assert found is not None
         assert json.loads(found[1]) == value
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(st.binary())
     def test_nothing_else_is(self, payload):
         rules = [Answer(message="never this", text=""), Answer(path="no.such", text="")]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.effort import examples
 from tests.real_messages import read, rows
 from wsrec.decode.fields import CompiledFieldReader, Scanner
 from wsrec.decode.message import INT64_MIN, MessageReader
@@ -391,7 +392,7 @@ ANY = st.recursive(SCALARS, lambda inner: members(inner) | elements(inner) | mem
 
 
 class TestSameAsThePlainWay:
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=examples(150))
     @given(texts=st.lists(members(ANY) | elements(ANY) | st.just("pong"), max_size=8))
     def test_any_structure(self, field_reader, texts):
         payloads = [text.encode() for text in texts]

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.fuzz.corpus import FIXED, malformed
 from wsrec.cli.main import main
 from wsrec.config.run_config import RunConfig, load_run
@@ -54,17 +55,17 @@ def complained(text: str, file: Path) -> None:
 
 
 class TestCorpus:
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=examples(150))
     @given(data=malformed(FEEDS))
     def test_feeds(self, file, data):
         read(file, data)
 
-    @settings(deadline=None, max_examples=400)
+    @settings(deadline=None, max_examples=examples(400))
     @given(data=malformed(RUNS))
     def test_runs(self, file, data):
         read(file, data)
 
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=examples(100))
     @given(st.data())
     def test_a_feed_and_a_run_in_one(self, file, data):
         lines = (RUNS[1] + data.draw(st.sampled_from(FEEDS))[:2000]).split(b"\n")
@@ -101,7 +102,7 @@ class TestLibyaml:
 
 
 class TestCommands:
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=examples(40))
     @given(data=malformed([*RUNS[:2], FEEDS[0]]))
     def test_check_says_it_or_finds_no_mistake(self, file, data):
         file.write_bytes(data)

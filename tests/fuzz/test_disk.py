@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.rings import Rings, payloads, plan, writer_job
 from wsrec.format import layout, manifest
 from wsrec.format.ledger import Ledger
@@ -21,7 +22,7 @@ from wsrec.writer.journal_format import journal_path
 from wsrec.writer.journal_reader import JournalReader
 from wsrec.writer.recovery import recover
 
-once = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once = settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 LINE = manifest.ManifestLine(
     path="messages/a",
     events_path=None,

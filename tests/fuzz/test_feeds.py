@@ -9,6 +9,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.feed.load import catalogue, parse_feed
 from wsrec.feed.schema import ConfigError, Feed
 
@@ -62,12 +63,12 @@ def read(data: bytes) -> Feed | None:
 
 
 class TestYaml:
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None, max_examples=examples(200))
     @given(st.dictionaries(names, trees, max_size=6))
     def test_any_tree(self, tree):
         read(yaml.safe_dump(tree).encode())
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=examples(60))
     @given(st.data())
     def test_a_real_feed_with_a_key_given_something_else(self, data):
         tree = yaml.safe_load(data.draw(st.sampled_from(TEXTS)))
@@ -80,7 +81,7 @@ class TestYaml:
         node[key] = data.draw(trees)
         read(yaml.safe_dump(tree).encode())
 
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=examples(40))
     @given(st.data())
     def test_a_real_feed_with_lines_exchanged_and_cut(self, data):
         lines = data.draw(st.sampled_from(TEXTS)).split("\n")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.decode.fields import FieldReader
 from wsrec.decode.message import INT64_MAX, INT64_MIN, NAME_MAX, UINT64_MAX
 from wsrec.feed.load import find_feed
@@ -44,7 +45,7 @@ def messages(draw: st.DrawFn) -> bytes:
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.name)
 class TestFields:
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None, max_examples=examples(200))
     @given(payloads=st.lists(messages() | st.binary(max_size=200), max_size=20))
     @example(payloads=[b"[" * 100_000])
     @example(payloads=[b'{"stream":"a@trade","data":' + b'{"s":' * 50_000])

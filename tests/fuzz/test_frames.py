@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.receive.conftest import Rig, frame, hot_path, make_rig, rig  # noqa: F401 (fixtures)
 from wsrec.receive.hotpath import MIN_RING
 from wsrec.wire.errors import ProtocolError
@@ -41,7 +42,7 @@ def sane(used: Rig) -> None:
 
 
 class TestHostile:
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=examples(150))
     @given(frames=st.lists(hostile_frames(), max_size=8), ring=st.sampled_from([MIN_RING, 1 << 18]))
     def test_any_headers(self, make_rig, frames, ring):  # noqa: F811
         with make_rig(ring=ring, max_message=LIMIT) as rig:  # noqa: F811
@@ -51,7 +52,7 @@ class TestHostile:
             for opcode, payload in rig.reader.received() if not rig.ends else ():
                 assert opcode >= 8 or len(payload) <= LIMIT
 
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=examples(100))
     @given(bits=st.integers(1, 7), opcode=st.sampled_from([0, 1, 2, 8, 9, 10]))
     def test_reserved_bits_end_it(self, make_rig, bits, opcode):  # noqa: F811
         with make_rig() as rig:  # noqa: F811

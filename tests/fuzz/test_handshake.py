@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.wire.errors import HandshakeError, HandshakeRefused
 from wsrec.wire.handshake import MAX_HEAD, Handshake
 
@@ -49,7 +50,7 @@ def answer(parts: list[bytes]) -> Handshake:
 
 
 class TestAnswers:
-    @settings(deadline=None, max_examples=400)
+    @settings(deadline=None, max_examples=examples(400))
     @given(st.lists(pieces | st.binary(max_size=60), max_size=12))
     @example([b"HTTP/1.1 101 \xff\r\n\r\n"])
     @example([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"ab"])

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SHARED_DATA
+from tests.effort import examples
 from wsrec.decode.fields import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
@@ -176,7 +177,7 @@ class Brute:
 
 
 class TestSameAsBruteForce:
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=examples(150))
     @given(
         steps=st.lists(st.tuples(st.sampled_from([1, 1, 1, 1, 2, 3, 9, 0, -1, -2, -3, -6, -40]), st.booleans())),
         sizes=st.lists(st.integers(1, 9), max_size=8),
@@ -194,7 +195,7 @@ class TestSameAsBruteForce:
         brute.settle(everything=True)
         assert sorted(check(feed_of(within), messages(pairs), sizes)) == sorted(brute.gaps)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=examples(60))
     @given(st.data())
     def test_what_is_removed_is_what_is_found(self, data):
         """Answers come up to `within` numbers late, and anything is lost: the sum is exact, however batched."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.feed.load import find_feed, parse_feed
 from wsrec.feed.schema import ConfigError
 from wsrec.plan.connections import plan
@@ -79,7 +80,7 @@ class TestAllOfBinanceSpot:
 
 
 class TestLimits:
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=examples(60))
     @given(
         st.integers(1, 60),
         st.integers(1, 40),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.feed.schema import NAME_PATTERN, ConfigError
 from wsrec.plan.naming import host_name, names_of
 from wsrec.plan.target import Wanted, resolve, resolve_all
@@ -60,7 +61,7 @@ class TestUrlsOfOneHost:
         assert names("binance", "ws://binance/") == ["binance", "binance-2"]
         assert names("h=ws://g/", "ws://h/a", "ws://h/b") == ["h", "h-2", "h-3"]
 
-    @settings(max_examples=40)
+    @settings(max_examples=examples(40))
     @given(st.lists(st.from_regex(r"wss?://[a-c.]{1,70}[a-c](:[1-9])?/[a-c]{0,2}", fullmatch=True), unique=True))
     def test_each_has_a_name_of_its_own_that_is_one(self, urls):
         found = names_of(urls, {"a", "b-2"})

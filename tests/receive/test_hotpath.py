@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import CloseCode, Opcode
 
+from tests.effort import examples
 from tests.receive.conftest import Rig, frame, text
 from wsrec.host import clock
 from wsrec.receive.hotpath import MIN_RING, HotPath
@@ -486,7 +487,7 @@ class TestText:
     @given(
         st.lists(st.text(max_size=100).map(str.encode) | st.binary(max_size=100), max_size=6).map(b"".join), st.data()
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     def test_is_taken_exactly_where_python_takes_it(self, make_rig, payload, data):
         cuts = sorted(data.draw(st.lists(st.integers(0, len(payload)), max_size=3)))
         edges = [0, *cuts, len(payload)]
@@ -587,7 +588,7 @@ class TestAgainstTheModel:
         st.sampled_from([0, 2**40 - 7, 2**63 - 2**20]),
         st.booleans(),
     )
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     def test_any_valid_frames_however_cut_and_released(self, make_rig, talk, cuts, ring, start, lazy):
         wire, model = talk
         edges = [0, *sorted(int(cut * len(wire)) for cut in cuts), len(wire)]
@@ -611,7 +612,7 @@ class TestAgainstTheModel:
         st.lists(st.binary(max_size=200) | st.builds(frame, st.sampled_from(list(Opcode)), st.binary(max_size=125))),
         st.integers(1, 300),
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     def test_any_bytes_end_it_or_lie_in_slots_but_never_raise(self, make_rig, parts, size):
         data = b"".join(parts)
         with make_rig(ring=MIN_RING, max_message=1000) as rig:
@@ -646,7 +647,7 @@ class TestBothAlike:
         st.lists(st.floats(0, 1), max_size=6),
         st.booleans(),
     )
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300), deadline=None)
     def test_any_bytes_however_cut(self, parts, cuts, validate_text):
         data = b"".join(parts)
         edges = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]

@@ -32,7 +32,7 @@ SECOND = 1_000_000_000
 # only the compiled core reads the counter
 CLOCK = "CLOCK_MONOTONIC" if counter is None else "TSC"
 
-pytestmark = pytest.mark.timeout(LIMIT + 60)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(LIMIT + 60)]
 
 
 class Done(NamedTuple):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.receive.conftest import Reader, Slot
 from wsrec.host.clock import now
 from wsrec.receive.producer import Producer
@@ -106,7 +107,7 @@ class TestFull:
         assert said[-1] < waited < handed_off[-1]
 
     @given(st.lists(st.binary(max_size=3 * PAGE), max_size=30), st.lists(st.booleans(), max_size=30))
-    @settings(deadline=None, max_examples=50)
+    @settings(deadline=None, max_examples=examples(50))
     def test_nothing_is_dropped_however_it_is_read(self, words, takes):
         producer, reader = make()
         for number, payload in enumerate(words):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.replay.market import SYMBOLS, Market
 
 RECORDING = Path(__file__).parents[3] / "shared" / "data" / "binance-usdm-btcusdt-20240808.txt.gz"
@@ -37,7 +38,7 @@ def by_stream(events):
 
 
 seeds = given(st.integers(min_value=0, max_value=2**64))
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=examples(15), deadline=None)
 
 
 class TestChains:

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.effort import examples
 from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE, create_shared, map_words
 from wsrec.ring.slotring import SlotRing
@@ -82,7 +83,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestModel.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 
 
 class TestRing:

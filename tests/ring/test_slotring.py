@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from wsrec.ring import slotring
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE, map_words
@@ -73,7 +74,7 @@ class TestRing:
         assert sorted(np.flatnonzero(ring.slots[:64]["conn"] == 9)) == [0, 1, 2, 3, 4, 5, 60, 61, 62, 63]
 
     @given(start=st.integers(0, 2**63 - 1), used=st.integers(0, 64))
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     def test_free_is_what_was_not_taken(self, start, used):
         ring = self.ring_of(64)
         ring.released.publish(start)

@@ -49,6 +49,7 @@ def test_a_recorder_whose_lock_was_deleted_loses_nothing_to_another(recording, w
     assert len(found) >= before
 
 
+@pytest.mark.long
 def test_also_while_its_writer_is_started_again(recording, wsrec):
     work = recording()
     (work.out / ".wsrec" / "lock").unlink()

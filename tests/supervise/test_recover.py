@@ -171,6 +171,7 @@ class TestRecover:
         assert any("was recovered" in f.what for f in after.findings if f.kind is Kind.INCOMPLETE)
 
 
+@pytest.mark.long
 class TestKilledRecovery:
     def test_before_every_single_operation_on_the_disk(self, killed, reference, tmp_path):
         command = [sys.executable, "-m", "tests.supervise.killed_recovery", str(killed), str(tmp_path)]

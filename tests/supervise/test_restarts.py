@@ -100,6 +100,7 @@ class TestReceiver:
         assert lost["detail"]["from"] - 1_000_000 <= incomplete[0]["from"] < lost["detail"]["to"]
         assert all(interval["reason"].endswith(lost["detail"]["reason"]) for interval in incomplete)
 
+    @pytest.mark.long
     def test_killed_again_and_again(self, recording):
         work = recording("--json")
         for _ in range(3):
@@ -111,6 +112,7 @@ class TestReceiver:
         missing_is_declared(work, 3)
         finished(work.out)
 
+    @pytest.mark.long
     def test_hung(self, recording):
         work = recording()
         pid = work.child(RECEIVER)
@@ -140,6 +142,7 @@ class TestReceiver:
         assert lost["conn"] == 0
         finished(work.out)
 
+    @pytest.mark.long
     def test_one_that_spins_when_the_end_is_asked_for(self, recording, tmp_path_factory):
         """It works for ever, and gives no heartbeat: that ends nothing later than one that hangs."""
         inserted = tmp_path_factory.mktemp("inserted")
@@ -159,6 +162,7 @@ class TestReceiver:
         assert lost["conn"] == 0
         finished(work.out)
 
+    @pytest.mark.long
     def test_a_storm_is_given_up_and_the_files_are_finished(self, recording, wsrec):
         work = recording()
         for _ in range(STORM_DEATHS + 1):
@@ -172,6 +176,7 @@ class TestReceiver:
         finished(work.out)
         verified(work, wsrec, 4)
 
+    @pytest.mark.long
     def test_a_signal_while_it_waits_to_be_started_again(self, recording):
         work = recording()
         for _ in range(STORM_DEATHS):
@@ -182,6 +187,7 @@ class TestReceiver:
         assert len(events_of(work.out, "lost_interval")) == 1
         finished(work.out)
 
+    @pytest.mark.long
     def test_killed_while_the_exchange_was_away(self, wsrec, exchange, tmp_path):
         stream, away = Stream(), threading.Event()
 
@@ -215,6 +221,7 @@ class TestReceiver:
         assert lost["detail"]["duration_ns"] > 1.8e9
         verified(work, wsrec, 4)
 
+    @pytest.mark.long
     def test_killed_when_one_of_its_connections_had_come_to_its_end(self, wsrec, exchange, tmp_path):
         short, stream = exchange(sends(["x"] * 10)), Stream()
         url = exchange(stream).url.replace("localhost", "127.0.0.1")
@@ -252,6 +259,7 @@ class TestWriter:
         finished(work.out)
         verified(work, wsrec, 0)
 
+    @pytest.mark.long
     def test_hung(self, recording):
         work = recording()
         pid = work.child(WRITER)
@@ -300,6 +308,7 @@ class TestWriter:
         assert events_of(work.out, "session_end")
         finished(work.out)
 
+    @pytest.mark.long
     def test_without_memory(self, wsrec, exchange, tmp_path):
         async def large(connection):
             for number in itertools.count():
@@ -325,6 +334,7 @@ class TestWriter:
         assert numbers == list(range(len(numbers)))
         finished(tmp_path)
 
+    @pytest.mark.long
     def test_a_storm_is_given_up_and_the_journals_are_kept(self, recording, wsrec):
         work = recording()
         for _ in range(STORM_DEATHS + 1):
@@ -378,6 +388,7 @@ class TestSeveralPairs:
         assert json.loads(output)["lost_intervals"] == 1
         finished(pairs.out)
 
+    @pytest.mark.long
     def test_one_that_cannot_live_is_told_at_once_and_the_other_goes_on(self, pairs):
         other = pairs.running(RECEIVER)[1]
         victim = pairs.running(RECEIVER)[0]

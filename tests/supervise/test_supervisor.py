@@ -87,7 +87,10 @@ class TestBusyPoll:
 
 class TestProcessors:
     @pytest.mark.skipif(CPUS[1:] == [], reason="needs two processors")
-    @pytest.mark.parametrize("busy_poll", [[], ["--busy-poll"]], ids=["epoll", "busy-poll"])
+    @pytest.mark.parametrize(
+        "busy_poll",
+        [pytest.param([], id="epoll"), pytest.param(["--busy-poll"], id="busy-poll", marks=pytest.mark.long)],
+    )
     def test_each_receiver_runs_on_its_own(self, wsrec, exchange, tmp_path, busy_poll):
         first, second = CPUS[:2]
         urls = [exchange(Stream()).url, exchange(Stream()).url.replace("localhost", "127.0.0.1")]
@@ -147,6 +150,7 @@ class TestKilled:
         assert events_of(work.out, "close")
         finished(work.out)
 
+    @pytest.mark.long
     def test_with_its_receiver_the_writer_books_what_is_lost_and_the_next_start_says_so(
         self, recording, wsrec, exchange
     ):

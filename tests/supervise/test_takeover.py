@@ -141,6 +141,7 @@ class TestTakeover:
         assert verify([recorders.out]).status is VerifyStatus.HOLDS
         assert "recovered" not in new.log.read_text()
 
+    @pytest.mark.long
     def test_again_and_again(self, recorders):
         works = [recorders.journalling()]
         for _ in range(2):
@@ -152,6 +153,7 @@ class TestTakeover:
         without_hole(recorders.out)
         assert len(numbers(recorders.out)) == 3
 
+    @pytest.mark.long
     def test_two_at_once_are_one(self, recorders):
         old = recorders.journalling()
         os.kill(old.process.pid, signal.SIGSTOP)
@@ -185,6 +187,7 @@ class TestTakeover:
         assert said(new, "an interrupted session was recovered")
         assert len(numbers(recorders.out)) == 2
 
+    @pytest.mark.long
     def test_a_holder_that_was_killed_meanwhile_is_recovered_beside_the_recording(self, recorders):
         old = recorders.journalling()
         new = recorders.journalling("--takeover")
@@ -202,6 +205,7 @@ class TestTakeover:
         assert set(numbers(recorders.out)) == {old.session, new.session}
         finished(recorders.out)
 
+    @pytest.mark.long
     def test_a_holder_that_hangs_is_recorded_beside(self, recorders):
         old = recorders.journalling()
         os.kill(old.process.pid, signal.SIGSTOP)
@@ -217,6 +221,7 @@ class TestTakeover:
         ended(old)
         without_hole(recorders.out)
 
+    @pytest.mark.long
     def test_killed_while_it_waits_its_writer_keeps_others_away_until_it_is_done(self, recorders):
         old = recorders.journalling()
         os.kill(old.process.pid, signal.SIGSTOP)
@@ -235,6 +240,7 @@ class TestTakeover:
         assert set(numbers(recorders.out)) == {old.session, new.session}
         finished(recorders.out)
 
+    @pytest.mark.long
     def test_an_exchange_that_cannot_be_reached_ends_nobody(self, recorders, wsrec):
         old = recorders.journalling()
         result = wsrec.run("record", "ws://localhost:1/", "--out", recorders.out, "--takeover", "--duration", "3s")

@@ -124,6 +124,7 @@ def test_venue_closes_on_too_many_messages(exchange):
             list(client)
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     messages = received_in_session("binance")
     made = recorded(

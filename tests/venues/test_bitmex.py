@@ -52,6 +52,7 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     assert {row[0] for row in made.fields} - set(channels) == {"welcome", "subscribed", "error"}
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     messages = received_in_session("bitmex")
     read = [json.loads(text) for text in messages]

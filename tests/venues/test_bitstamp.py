@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
 
 from tests.venues.bitstamp import Bitstamp
@@ -59,6 +60,7 @@ def test_says_when_it_is_about_to_close():
     assert notices.read(b'{"event":"bts:heartbeat","channel":"","data":""}') is None
 
 
+@pytest.mark.long
 def test_session_of_2022(wsrec, exchange, tmp_path):
     messages = received_in_session("bitstamp")
     read = [json.loads(text) for text in messages]

@@ -137,6 +137,7 @@ def test_venue_drops_a_client_without_pings(exchange):
     assert venue.dropped == 1
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     """The topics of then: the book has no numbers, and answers repeat the request."""
     messages = received_in_session("bybit")

@@ -134,6 +134,7 @@ def test_venue_drops_a_client_that_does_not_subscribe(exchange, venue):
     assert venue.dropped == 1
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     """Coinbase Pro, when `level2` was open to all, and no heartbeat was asked for."""
     messages = received_in_session("coinbase")

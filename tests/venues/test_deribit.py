@@ -91,6 +91,7 @@ def test_answers_of_today(wsrec, exchange, tmp_path):
     assert (made.status, made.refused) == (4, [([], "10028: too_many_requests")])
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     messages = received_in_session("deribit")
     topics = json.loads(messages[0])["result"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.venues.gate import RateLimiter
 from tests.venues.mock import Replayed, by_path, local_copy, received_in_session, recorded
 from wsrec.feed.load import find_feed
@@ -132,6 +134,7 @@ def test_futures_say_when_they_are_about_to_close():
     assert notices.read(b'{"time":1,"channel":"futures.pong","event":""}') is None
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     """Answers had no payload then, so that nothing says of what they are."""
     messages = received_in_session("gateio")

@@ -100,6 +100,7 @@ def test_a_client_that_does_not_answer_pings_is_dropped(exchange):
     assert venue.dropped == 1
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     messages = [ast.literal_eval(text) for text in received_in_session("huobi")]
     read = [json.loads(gzip.decompress(one)) for one in messages]

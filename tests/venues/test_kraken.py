@@ -175,6 +175,7 @@ def test_futures_drop_a_client_without_pings(exchange):
     assert venue.dropped == 1
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     """API v1: data are arrays that end with channel and pair."""
     messages = received_in_session("kraken")

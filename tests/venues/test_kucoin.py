@@ -142,6 +142,7 @@ def test_is_recorded(wsrec, exchange, https, ca_file, tmp_path, monkeypatch, nam
     assert not any(secret in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
     messages = received_in_session("kucoin")
     read = [json.loads(text) for text in messages]

@@ -143,6 +143,7 @@ def test_venue_drops_a_client_without_pings(exchange):
     assert venue.dropped == 1
 
 
+@pytest.mark.long
 def test_session_of_2022(wsrec, exchange, tmp_path):
     """No numbers yet in the books of then, and no id of the connection in answers."""
     messages = received_in_session("okx")

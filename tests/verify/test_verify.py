@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.verify.conftest import FEED, Numbered, forge, lines_of, message_paths, write_lines
 from wsrec.counts import COUNTERS
 from wsrec.format import layout
@@ -27,7 +28,9 @@ from wsrec.verify.verify import verify
 
 HOLDS, DAMAGED, INCOMPLETE = VerifyStatus.HOLDS, VerifyStatus.DAMAGED, VerifyStatus.INCOMPLETE
 each_byte = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import CloseCode, Frame, Opcode
 
+from tests.effort import examples
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
 from wsrec.wire.errors import ProtocolError
@@ -83,7 +84,7 @@ control_frames = st.builds(Frame, st.sampled_from([Opcode.PING, Opcode.PONG]), s
 
 class TestAgainstWebsockets:
     @given(st.lists(data_frames | control_frames, max_size=8), st.data())
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=examples(100))
     def test_what_it_serialises_parses_back_however_it_is_cut(self, sent, data):
         wire = b"".join(frame.serialize(mask=False) for frame in sent)
         cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=10)))

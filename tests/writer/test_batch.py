@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.rings import HEADER, Rings, payloads
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.mirror import PAGE
@@ -75,7 +76,7 @@ class TestTake:
         last = drain.take(final=True)
         assert (payloads(last), last.slots["frames_in_read"].tolist()) == ([b"three"], [1])
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(st.data())
     def test_any_traffic_over_several_connections_and_wraps(self, data):
         ends = Rings(conns=3)
@@ -187,7 +188,7 @@ class TestHowFull:
 
 
 class TestArrow:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=examples(40), deadline=None)
     @given(st.lists(st.binary(max_size=40), min_size=1, max_size=20), st.data())
     def test_round_trip_of_any_part(self, expected, data):
         ends = Rings(capacity=4 * PAGE)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.rings import slot
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
@@ -62,7 +63,7 @@ def ring_of():
 
 @pytest.mark.parametrize("gather", WAYS)
 class TestGather:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @given(rows=SLOTS)
     def test_each_payload_from_its_ring_one_behind_the_other(self, rings, gather, rows):
         slots = np.array(rows, SLOT_DTYPE)

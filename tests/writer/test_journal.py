@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.rings import payloads
 from wsrec.writer import journal as journal_module
 from wsrec.writer import journal_reader as reader_module
@@ -114,7 +115,7 @@ class TestJournal:
         assert (reader.damaged, reader.torn, reader.skipped) == (1, False, sizes[2] - sizes[1])
 
     @pytest.mark.parametrize("search", [1 << 20, 64], ids=["at once", "piece by piece"])
-    @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
     def test_what_stands_behind_anything_is_found(self, tmp_path, batches, monkeypatch, search, data):
         """Garbage of any length between any batches, a part of a batch and markers of Arrow's in it."""

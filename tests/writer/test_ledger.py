@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.rings import Rings, plan, writer_job
 from wsrec.format.ledger import Ledger
 from wsrec.format.moment import Moment
@@ -201,7 +202,7 @@ _put = st.tuples(
 _other = st.sampled_from([("take",), ("finish",), ("sent",), ("disconnect", 0), ("disconnect", 2)])
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_put | _other, max_size=60), st.sampled_from([("f",), ("f", "g")]))
 def test_whatever_comes_balances_and_the_files_follow_one_another(steps, feeds):
     rings = Rings(3, 64 * 4096, 4096)

@@ -416,6 +416,7 @@ def numbered(index: int) -> bytes:
 class TestResumed:
     """A writer that was killed, and another that goes on with its rings and its folder."""
 
+    @pytest.mark.long
     def test_killed_ten_times_under_load_every_message_is_in_the_files_once(self, writer, tmp_path):
         work = writer(conns=2, rotate_bytes=200_000, capacity=256 * 4096)
         chance = random.Random(7)

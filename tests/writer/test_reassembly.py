@@ -10,6 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.rings import payloads, slot
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
@@ -143,7 +144,7 @@ def _model(frames: list[Frame]) -> list[tuple[int, int, bytes]]:
 
 
 class TestAgainstTheModel:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @given(st.data())
     def test_any_frames_in_any_batches(self, data):
         queues = [deque(data.draw(_messages(conn))) for conn in range(3)]

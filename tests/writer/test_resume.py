@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import events_of, received
+from tests.effort import examples
 from tests.rings import Rings, plan, writer_job
 from wsrec.format import claim, manifest
 from wsrec.format.moment import Moment
@@ -206,7 +207,7 @@ ACTION = st.one_of(
 
 
 class TestKilledAnywhere:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(st.lists(ACTION, max_size=60))
     def test_every_message_is_in_the_files_once_and_in_order(self, actions: list[tuple[Any, ...]]) -> None:
         with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
@@ -228,7 +229,7 @@ class TestKilledAnywhere:
             finally:
                 session.close()
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=examples(15), deadline=None)
     @given(st.lists(ACTION, max_size=40), st.integers(1, 200))
     def test_and_what_is_left_is_recovered_however_often_that_is_killed(
         self, actions: list[tuple[Any, ...]], again: int
