@@ -41,6 +41,7 @@ def message_columns(rows: int, *, seed: int = 1, start: int = START, first_seq: 
         "read_bytes": np.full(rows, 200, np.uint32),
         "direction": ["recv"] * rows,
         "opcode": ["text"] * rows,
+        "request": [None] * rows,
         "channel": [("trade", "depth", "bookTicker")[i % 3] for i in range(rows)],
         "symbol": ["BTCUSDT"] * rows,
         "exchange_time": (nic // 1_000_000 - random.integers(2, 40, rows)) * 1_000_000,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.subscriptions import named, request
 from wsrec.ipc import (
     FailedLine,
     Line,
@@ -27,12 +28,11 @@ from wsrec.ipc import (
     Stop,
     encode_order,
 )
-from wsrec.plan.connections import Subscription
 
 ORDERS: list[Order] = [
     Renew(3, "no message for 10 s"),
     Resubscribe(0, ("trades.BTC\n", "book\u2028"), "refused"),
-    Resubscribe(0, ("a", "b"), "refused", (Subscription(text="a {id}", topics=("a",)),)),
+    Resubscribe(0, ("a", "b"), "refused", (request("a 7", *named("a"), number=7),)),
     Resubscribe(0, ("b",), "refused", ()),
     Stop(),
     Stop(orphaned=True),

@@ -23,7 +23,7 @@ import msgspec
 
 from wsrec import parent_death
 from wsrec.counts import Counts
-from wsrec.plan.connections import Subscription
+from wsrec.plan.requests import SubscriptionRequest
 
 Job = TypeVar("Job", bound=msgspec.Struct)
 
@@ -87,15 +87,15 @@ class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="ord
         conn: the connection.
         topics: what is to be asked for: the messages that hold one of them are sent again.
         reason: why.
-        parts: messages to send in their place, now and on every later connection; `{id}` in them is filled in. Topics
-            that are in none are not asked for again. None: the messages stay as they are.
+        parts: requests to send in their place, now and on every later connection, under numbers of their own. Topics
+            that are in none are not asked for again. None: the requests stay as they are, and keep their numbers.
 
     """
 
     conn: int
     topics: tuple[str, ...]
     reason: str
-    parts: tuple[Subscription, ...] | None = None
+    parts: tuple[SubscriptionRequest, ...] | None = None
 
 
 class Settled(msgspec.Struct, frozen=True, tag="settled", tag_field="order"):

@@ -177,12 +177,12 @@ class TestTokenizedEquities:
     def test_are_asked_for_as_written(self, typed, symbol):
         target = resolve("kraken", (typed,), ("book",))
         assert target.symbols == (symbol,)
-        texts = [said.text for connection in plan([target]) for said in connection.subscriptions]
+        texts = [said.text for connection in plan([target]) for said in connection.requests]
         assert all(f'"{symbol}"' in text for text in texts)
         assert texts
 
     def test_are_listed_by_the_instrument_channel(self):
-        (text,) = [s.text for c in plan([resolve("kraken", channels=("instrument",))]) for s in c.subscriptions]
+        (text,) = [s.text for c in plan([resolve("kraken", channels=("instrument",))]) for s in c.requests]
         assert json.loads(text)["params"] == {"channel": "instrument", "include_tokenized_assets": True}
 
 

@@ -40,7 +40,7 @@ def test_loads_and_is_planned(recipe):
     assert connections
     for connection in connections:
         assert connection.topics
-        for text in (*connection.first, *(subscription.text for subscription in connection.subscriptions)):
+        for text in (*connection.first, *(subscription.text for subscription in connection.requests)):
             json.loads(fill_when_sent(fill(text, {"id": 1})))
 
 

@@ -18,7 +18,7 @@ _KEYS = sorted(
     {
         *re.findall(r"^\s*(\w+):", TEXTS[0], re.MULTILINE),
         *("capture", "case", "optional", "keep_alive", "every", "text", "answers", "on_connect", "send", "argument"),
-        *("unsubscribe", "replaces", "asked_as", "token", "pair", "perpetual", "currencies", "write", "body"),
+        *("unsubscribe", "replaces", "channel_alias", "token", "pair", "perpetual", "currencies", "write", "body"),
     }
 )
 scalars = (

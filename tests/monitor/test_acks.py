@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.subscriptions import named
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Ack, Feed
 from wsrec.monitor.acks import AckOutcome, AckTracker
+from wsrec.plan.requests import RequestedTopic
 from wsrec.plan.target import feed_of_url
 
 FEED = find_feed("binance")
@@ -18,7 +20,7 @@ SECOND = 1_000_000_000
 @pytest.fixture
 def tracker():
     tracker = AckTracker(FEED)
-    tracker.sent(0, '{"method":"SUBSCRIBE","params":["a@trade"],"id":1}', ("a@trade",), 0)
+    tracker.sent(0, '{"method":"SUBSCRIBE","params":["a@trade"],"id":1}', named("a@trade"), 0)
     return tracker
 
 
@@ -104,7 +106,9 @@ def feed_of(ack):
 def answers(ack, *messages, text="{}", topics=TOPICS, keys=()):
     """What the messages say of one request for these topics."""
     tracker = AckTracker(feed_of(ack))
-    tracker.sent(0, text, topics, 0, keys)
+    keys = keys or ("",) * len(topics)
+    requested = [RequestedTopic(topic=t, channel="c", key=k) for t, k in zip(topics, keys, strict=True)]
+    tracker.sent(0, text, requested, 0)
     said = [outcome for message in messages for outcome in tracker.received(0, json.dumps(message).encode(), 5)]
     return said + tracker.expired(99 * SECOND)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.subscriptions import requested
 from tests.venues.mock import of_today, received_in_session
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
@@ -135,7 +136,7 @@ LEVELS = st.lists(st.tuples(PRICES, SIZES), max_size=30)
 @given(st.lists(st.tuples(LEVELS, LEVELS), min_size=1, max_size=20), st.sampled_from([10, 25]))
 def test_any_book_has_the_checksum_of_a_plain_one(changes, depth):
     checker, plain = BookChecker(KRAKEN), PlainBook(depth)
-    checker.subscribed(0, [f"book{depth}:A/B"])
+    checker.subscribed(0, [requested(KRAKEN, f"book{depth}", "A/B")])
     for number, (asks, bids) in enumerate(changes):
         plain.apply(asks, bids)
         message = v2("update" if number else "snapshot", asks, bids, plain.crc())
@@ -144,7 +145,7 @@ def test_any_book_has_the_checksum_of_a_plain_one(changes, depth):
 
 def test_a_break_is_told_once_and_a_snapshot_begins_anew():
     checker, plain = BookChecker(KRAKEN), PlainBook(10)
-    checker.subscribed(0, ["book10:A/B"])
+    checker.subscribed(0, [requested(KRAKEN, "book10", "A/B")])
     plain.apply([("1.10", "5.00")], [("1.00", "0.50")])
     whole = v2("snapshot", [("1.10", "5.00")], [("1.00", "0.50")], plain.crc())
     change = v2("update", [("1.20", "1.00")], [], 7)
@@ -165,9 +166,9 @@ def test_a_book_of_unknown_depth_is_not_checked():
     checker = BookChecker(KRAKEN)
     whole = v2("snapshot", [("1", "1")], [], zlib.crc32(b"11"))
     assert checker.check(0, "book", "A/B", whole).verdict is Verdict.UNKNOWN
-    checker.subscribed(0, ["book10:A/B", "book25:C/D"])
+    checker.subscribed(0, [requested(KRAKEN, "book10", "A/B"), requested(KRAKEN, "book25", "C/D")])
     assert checker.check(0, "book", "A/B", whole).verdict is Verdict.OK
-    checker.subscribed(0, ["book25:A/B"])
+    checker.subscribed(0, [requested(KRAKEN, "book25", "A/B")])
     assert checker.check(0, "book", "A/B", whole).verdict is Verdict.UNKNOWN
     assert checker.check(0, "book", "E/F", whole).verdict is Verdict.UNKNOWN
 
@@ -188,7 +189,7 @@ def test_a_book_of_unknown_depth_is_not_checked():
 )
 def test_what_cannot_be_read_ends_the_book_and_is_no_break(message):
     checker = BookChecker(KRAKEN)
-    checker.subscribed(0, ["book10:A/B"])
+    checker.subscribed(0, [requested(KRAKEN, "book10", "A/B")])
     whole = v2("snapshot", [("1", "1")], [], zlib.crc32(b"11"))
     assert checker.check(0, "book", "A/B", whole).verdict is Verdict.OK
     assert checker.check(0, "book", "A/B", message).verdict is Verdict.UNKNOWN
@@ -200,7 +201,7 @@ def test_messages_of_today_are_read(name):
     """Their books are cut short by who noted them down, so that their checksums cannot hold."""
     for text in of_today(f"kraken/{name}"):
         checker = BookChecker(KRAKEN)
-        checker.subscribed(0, ["book10:BTC/USD"])
+        checker.subscribed(0, [requested(KRAKEN, "book10", "BTC/USD")])
         said = json.loads(text)["data"][0]["checksum"]
         checked = checker.check(0, "book", "BTC/USD", text.encode())
         assert checked.found == (said if name == "ws_book_snapshot" else None)

@@ -17,7 +17,7 @@ class Exchange:
     """Answers what a division asks, a request each 0.1 s; refuses each request that has a culprit in it."""
 
     def __init__(self, topics, culprits, words="no") -> None:
-        self.division = Division(lambda topic: (topic, topic.partition(".")[2]))
+        self.division = Division(lambda _, topic: (topic, topic.partition(".")[2]))
         self.culprits, self.words = set(culprits), words
         self.now = 0
         self.queue = deque([tuple(topics)])
@@ -83,7 +83,7 @@ def test_a_refusal_for_another_reason_is_no_storm(words):
 
 def test_who_is_told_to_come_later_asks_for_all_of_it_later():
     topics = ("trade.A", "trade.B")
-    division = Division(lambda topic: (topic,))
+    division = Division(lambda _, topic: (topic,))
     order = division.refused(0, topics, "Too many requests", 0)
     assert order.parts == ()
     assert tuple(division.disputed(0)) == topics
@@ -95,7 +95,7 @@ def test_who_is_told_to_come_later_asks_for_all_of_it_later():
 
 
 def test_a_connection_that_ended_is_forgotten():
-    division = Division(lambda topic: (topic,))
+    division = Division(lambda _, topic: (topic,))
     division.refused(0, ("a", "b"), "Too many requests", 0)
     division.disconnected(0)
     assert (division.disputed(0), division.due(10**15)) == ({}, [])
@@ -112,7 +112,7 @@ def test_a_connection_that_ended_is_forgotten():
 )
 def test_names_are_whole_words(words, first):
     topics = ("trade.AB", "trade.AB-USD", "trade.C", "trade.D")
-    division = Division(lambda topic: (topic, topic.partition(".")[2]))
+    division = Division(lambda _, topic: (topic, topic.partition(".")[2]))
     order = division.refused(0, topics, words, 0)
     rest = tuple(topic for topic in topics if topic != first)
     assert order.parts == ((topics[:2], topics[2:]) if first is None else (rest, (first,)))

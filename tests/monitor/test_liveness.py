@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.real_messages import read
+from tests.subscriptions import requested
 from wsrec.decode.fields import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
@@ -32,11 +33,20 @@ FEED = Feed.model_validate(
 )
 
 
+TOPICS = {
+    one.topic: one
+    for one in (
+        requested(FEED, "all"),
+        *(requested(FEED, channel, symbol) for channel in ("trade", "rare") for symbol in "ABC"),
+    )
+}
+
+
 class Watch:
     """A tracker, and what it says as short words."""
 
     def __init__(self, *topics: str, conns=(0,)) -> None:
-        self.tracker = SilenceTracker(FEED, dict.fromkeys(conns, topics))
+        self.tracker = SilenceTracker(FEED, {conn: [TOPICS[name] for name in topics] for conn in conns})
         self.reader = FieldReader(FEED)
 
     def subscribe(self, at, *topics, conn=0):
@@ -142,7 +152,7 @@ class TestRemedies:
 def test_speed(usdm_recording):
     """Shows the cost of watching (`-k speed -s`); fails only on a gross change."""
     feed = find_feed("binance-usdm")
-    topics = {0: [f"btcusdt@{name}" for name in ("trade", "depth@0ms", "bookTicker")]}
+    topics = {0: [requested(feed, name, "BTCUSDT") for name in ("trade", "depth@0ms", "bookTicker")]}
     reader = FieldReader(feed)
     batches = [read(reader, usdm_recording[start : start + 4000]) for start in range(0, len(usdm_recording), 4000)]
     conns, when = np.zeros(4000, np.uint16), np.arange(1, 4001)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import events_of
 from tests.rings import plan, writer_job
+from tests.subscriptions import request, requested
 from tests.writer.test_pipeline import BOOT, Session
-from wsrec.plan.connections import Subscription
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.writer.pipeline import Pipeline
@@ -43,8 +43,8 @@ class Work(Session):
     """A session whose writer's requests for snapshots are answered by the test."""
 
     def __init__(self, tmp_path, rings) -> None:
-        topics = ("book.A", "book.B")
-        connections = (plan(feed="books", subscriptions=(Subscription(text=ASK, topics=topics),)),)
+        topics = [requested(FEED, "book", symbol) for symbol in "AB"]
+        connections = (plan(feed="books", requests=(request(ASK, *topics),)),)
         super().__init__(tmp_path, rings(1, 64 * 4096, 4096), connections, {"books": FEED})
         self.orders: list[SnapshotRequest] = []
         job = writer_job(tmp_path, connections, {"books": FEED})

@@ -52,9 +52,9 @@ class TestAllOfBinanceSpot:
     def test_every_stream_exactly_once(self):
         suffixes = ("trade", "depth@100ms", "bookTicker")
         wanted = Counter(f"{symbol.lower()}@{suffix}" for symbol in self.symbols for suffix in suffixes)
-        asked = Counter(t for p in self.plans for s in p.subscriptions for t in json.loads(s.text)["params"])
+        asked = Counter(t for p in self.plans for s in p.requests for t in json.loads(s.text)["params"])
         assert asked == wanted
-        assert asked == Counter(topic for plan in self.plans for topic in plan.topics)
+        assert asked == Counter(topic.topic for plan in self.plans for topic in plan.topics)
 
     def test_streams_a_connection(self):
         assert {len(plan.topics) for plan in self.plans} == {1000}
@@ -62,7 +62,7 @@ class TestAllOfBinanceSpot:
 
     def test_messages_a_second_on_every_connection(self):
         for plan_ in self.plans:
-            times = [nth * plan_.send_interval for nth in range(len(plan_.subscriptions))]
+            times = [nth * plan_.send_interval for nth in range(len(plan_.requests))]
             assert most_within(times, 1) <= 5
 
     def test_connection_attempts_within_five_minutes(self):
@@ -97,24 +97,24 @@ class TestLimits:
             messages_per_connection=messages,
             bytes_per_connection=size,
         )
-        asked = Counter(topic for plan in plans for topic in plan.topics)
+        asked = Counter(topic.topic for plan in plans for topic in plan.topics)
         assert asked == Counter(f"{kind}:{symbol}" for symbol in symbols for kind in "tbk")
         for plan_ in plans:
             assert len(plan_.topics) <= streams
-            assert a_channel is None or max(Counter(topic[0] for topic in plan_.topics).values()) <= a_channel
-            assert messages is None or len(plan_.subscriptions) <= messages
-            assert size is None or sum(len(s.text) for s in plan_.subscriptions) <= size
+            assert a_channel is None or max(Counter(topic.topic[0] for topic in plan_.topics).values()) <= a_channel
+            assert messages is None or len(plan_.requests) <= messages
+            assert size is None or sum(len(s.text) for s in plan_.requests) <= size
 
     def test_heavy_channels_are_spread(self):
         plans = limited([f"S{n}" for n in range(40)], streams_per_connection=30)
-        books = [sum(topic.startswith("b:") for topic in plan.topics) for plan in plans]
+        books = [sum(topic.topic.startswith("b:") for topic in plan.topics) for plan in plans]
         assert books == [10, 10, 10, 10]
 
     @given(st.integers(1, 30), st.sampled_from([0.5, 3, 8]))
     @settings(deadline=None)
     def test_messages_of_all_connections_together(self, count, rate):
         plans = limited([f"S{n}" for n in range(count)], streams_per_connection=10, messages_per_second_in_all=rate)
-        times = [p.start_after + nth * p.send_interval for p in plans for nth in range(len(p.subscriptions))]
+        times = [p.start_after + nth * p.send_interval for p in plans for nth in range(len(p.requests))]
         for seconds in (1, 10):
             assert most_within(times, seconds) <= rate * seconds + 1
 

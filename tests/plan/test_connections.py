@@ -20,10 +20,10 @@ def limited(target, **limits):
 class TestBinance:
     def test_one_connection_one_message(self):
         (connection,) = plan([resolve("binance", ("BTCUSDT",))])
-        (subscription,) = connection.subscriptions
+        (subscription,) = connection.requests
         assert connection.url == connection.public_url == "wss://stream.binance.com:9443/stream"
-        assert subscription.topics == ("btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@bookTicker")
-        assert json.loads(subscription.text) == {"method": "SUBSCRIBE", "params": [*subscription.topics], "id": 1}
+        assert subscription.topic_names == ("btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@bookTicker")
+        assert json.loads(subscription.text) == {"method": "SUBSCRIBE", "params": [*subscription.topic_names], "id": 1}
         assert connection.send_interval == 0.5
 
     def test_usdm_groups_do_not_mix(self):
@@ -32,19 +32,19 @@ class TestBinance:
 
     def test_topics_without_symbol_are_asked_for_once(self):
         (connection,) = plan([resolve("binance-usdm", ("A1", "B2"), ("!ticker@arr",))])
-        assert connection.subscriptions[0].topics == ("!ticker@arr",)
+        assert connection.requests[0].topic_names == ("!ticker@arr",)
 
 
 class TestLimits:
     def test_streams_are_shared_evenly(self):
         target = resolve("binance", [f"A{n}" for n in range(1025)], ("trades",))
         connections = plan([target])
-        assert [sum(len(s.topics) for s in c.subscriptions) for c in connections] == [513, 512]
+        assert [sum(len(s.topics) for s in c.requests) for c in connections] == [513, 512]
 
     def test_messages_hold_a_batch_and_count_up(self):
         (connection,) = plan([resolve("binance", [f"A{n}" for n in range(250)], ("trades",))])
-        assert [len(s.topics) for s in connection.subscriptions] == [100, 100, 50]
-        assert [json.loads(s.text)["id"] for s in connection.subscriptions] == [1, 2, 3]
+        assert [len(s.topics) for s in connection.requests] == [100, 100, 50]
+        assert [json.loads(s.text)["id"] for s in connection.requests] == [1, 2, 3]
 
     def test_send_interval_comes_from_the_rate(self):
         (connection,) = plan([limited(resolve("binance"), send_interval=None, messages_per_second=4)])
@@ -68,7 +68,7 @@ class TestStandbys:
         plans = plan([resolve("binance"), resolve("ws://localhost/"), resolve("binance-usdm")])
         spare = standbys(plans)
         assert [(s.conn, s.standby_of) for s in spare] == [(3, 0), (4, 2)]
-        assert (spare[0].url, spare[0].subscriptions) == (plans[0].url, plans[0].subscriptions)
+        assert (spare[0].url, spare[0].requests) == (plans[0].url, plans[0].requests)
 
     def test_a_lifetime_is_enough(self):
         (connection,) = plan([limited(resolve("binance", ("BTCUSDT",), ("trades",)), lifetime=60)])
@@ -101,7 +101,7 @@ class TestConnections:
 
     def test_bare_url_sends_what_it_is_told(self):
         (connection,) = plan([resolve("ws://u:p@h/", subscribe=("{topics}", "b"))])
-        assert [s.text for s in connection.subscriptions] == ["{topics}", "b"]
+        assert [s.text for s in connection.requests] == ["{topics}", "b"]
         assert (connection.url, connection.public_url) == ("ws://u:p@h/", "ws://***:***@h/")
 
     def test_cross_a_process_border(self):

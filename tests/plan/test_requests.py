@@ -32,7 +32,7 @@ def connections(text, symbols=("A", "B"), channels=None):
 
 def said(*args):
     (connection,) = connections(*args)
-    return [json.loads(re.sub(r"\{\w+\}", "0", subscription.text)) for subscription in connection.subscriptions]
+    return [json.loads(re.sub(r"\{\w+\}", "0", subscription.text)) for subscription in connection.requests]
 
 
 class TestStyles:
@@ -73,7 +73,7 @@ channels:
   trade: {topic: "trade:{symbol}"}
   book{depth}:
     topic: "book{depth}:{symbol}"
-    asked_as: book
+    channel_alias: book
     parameters: {depth: ["10", "100"]}
     subscribe:
       message: >-
@@ -122,14 +122,14 @@ channels:
             ]
         ]
         # a second message would replace the first: a second connection instead
-        assert [len(c.subscriptions) for c in connections(upbit, ("A", "B", "C"))] == [1, 1]
+        assert [len(c.requests) for c in connections(upbit, ("A", "B", "C"))] == [1, 1]
 
     def test_time_is_filled_in_when_sent(self):
         (connection,) = connections("""
 subscribe: {message: '{"id":{id},"params":{"channels":{topics}},"nonce":{time_ms}}'}
 channels: {trade: {topic: "trade.{symbol}"}}
 """)
-        assert connection.subscriptions[0].text.endswith('"nonce":{time_ms}}')
+        assert connection.requests[0].text.endswith('"nonce":{time_ms}}')
 
     def test_unsubscribing_before_it_is_asked_once_more(self):
         (connection,) = connections("""
@@ -138,7 +138,7 @@ subscribe:
   unsubscribe: '{"time":{time_s},"channel":"{channel}","event":"unsubscribe","payload":{symbols},"id":{id}}'
 channels: {spot.obu: {topic: "spot.obu:{symbol}"}}
 """)
-        (subscription,) = connection.subscriptions
+        (subscription,) = connection.requests
         expected = '{"time":{time_s},"channel":"spot.obu","event":"unsubscribe","payload":["A","B"],"id":{id}}'
         assert subscription.undo == expected
 
@@ -149,8 +149,8 @@ channels: {t: {topic: "{symbol}@trade"}}
 """)
         assert connection.url == "wss://h/ws?streams=A@trade/B@trade"
         assert connection.public_url == "wss://h/***?streams=A@trade/B@trade"
-        assert connection.subscriptions == ()
-        assert connection.topics == ("A@trade", "B@trade")
+        assert connection.requests == ()
+        assert [one.topic for one in connection.topics] == ["A@trade", "B@trade"]
 
     def test_addresses_are_as_long_as_they_may_be(self):
         plans = connections(
@@ -161,7 +161,7 @@ channels: {t: {topic: "{symbol}@trade"}}
             tuple(f"SYMBOL{n}" for n in range(100)),
         )
         assert all(len(plan.url) <= 200 for plan in plans)
-        assert sorted(topic for plan in plans for topic in plan.topics) == sorted(
+        assert sorted(topic.topic for plan in plans for topic in plan.topics) == sorted(
             f"SYMBOL{n}@trade" for n in range(100)
         )
 
@@ -173,7 +173,7 @@ channels: {t: {topic: "{symbol}.trade"}}
 """,
             tuple(f"SYMBOL{n}" for n in range(100)),
         )
-        texts = [subscription.text for subscription in connection.subscriptions]
+        texts = [subscription.text for subscription in connection.requests]
         assert all(len(text) <= 120 for text in texts)
         assert [t for text in texts for t in json.loads(text)["args"]] == [f"SYMBOL{n}.trade" for n in range(100)]
 
@@ -194,7 +194,47 @@ subscribe: {message: '{"args":{topics}}'}
 ack: {key: ["arg"]}
 channels: {t: {topic: "t.{symbol}", ack_key: "T:{symbol}"}}
 """)
-        assert connection.subscriptions[0].keys == ("T:A", "T:B")
+        assert [one.ack_key for one in connection.requests[0].topics] == ["T:A", "T:B"]
+
+
+class TestNumbers:
+    def test_each_request_has_its_own_which_is_the_id_too(self):
+        (connection,) = connections(
+            """
+subscribe: {message: '{"id":{id},"args":{topics}}', batch: 2}
+channels: {t: {topic: "t.{symbol}"}, u: {topic: "u", subscribe: {message: '{"all":{id}}'}}}
+""",
+            ("A", "B", "C"),
+        )
+        assert [(one.number, one.text) for one in connection.requests] == [
+            (1, '{"all":1}'),
+            (2, '{"id":2,"args":["t.A","t.B"]}'),
+            (3, '{"id":3,"args":["t.C"]}'),
+        ]
+
+    def test_topics_keep_channel_and_symbol_where_their_names_could_be_anothers(self):
+        (connection,) = connections(
+            """
+subscribe: {message: '{"args":{topics}}'}
+channels: {trade: {topic: "t.{symbol}"}, book: {topic: "t.b.{symbol}"}}
+""",
+            ("b.X", "Y"),
+            ("trade", "book"),
+        )
+        assert [(one.topic, one.channel, one.symbol) for one in connection.topics] == [
+            ("t.b.X", "trade", "b.X"),
+            ("t.b.b.X", "book", "b.X"),
+            ("t.Y", "trade", "Y"),
+            ("t.b.Y", "book", "Y"),
+        ]
+
+    def test_a_topic_that_two_channels_share_is_refused_and_not_lost(self):
+        text = """
+subscribe: {message: '{"args":{topics}}'}
+channels: {trade: {topic: "t.{symbol}"}, book: {topic: "t.b.{symbol}"}}
+"""
+        with pytest.raises(ConfigError, match=r"'t.b.X' is a topic of book and of trade"):
+            connections(text, ("X", "b.X"))
 
 
 class TestSockets:
@@ -221,9 +261,9 @@ channels: {t: {topic: "t.{symbol}"}}
                 )
             ]
         )
-        assert [(p.url, p.topics) for p in plans] == [
-            ("wss://h/usdt", ("t.BTC_USDT", "t.ETH_USDT")),
-            ("wss://h/btc", ("t.BTC_USD",)),
+        assert [(p.url, [one.topic for one in p.topics]) for p in plans] == [
+            ("wss://h/usdt", ["t.BTC_USDT", "t.ETH_USDT"]),
+            ("wss://h/btc", ["t.BTC_USD"]),
         ]
 
     def test_heartbeats_are_on_every_connection(self):
@@ -240,7 +280,7 @@ channels:
         limits = known.limits.model_copy(update={"streams_per_connection": 3})
         target = Target(feed=known.model_copy(update={"limits": limits}), symbols=tuple("ABCDE"), channels=("level2",))
         assert [len(p.topics) for p in plan([target])] == [3, 3, 2]
-        assert all(p.topics[0] == "heartbeats" for p in plan([target]))
+        assert all(p.topics[0].topic == "heartbeats" for p in plan([target]))
 
 
 class TestComplaints:

@@ -32,8 +32,10 @@ from tests.receive.test_receiver import (
     request,
     subscriptions,
 )
+from tests.subscriptions import named
+from tests.subscriptions import request as subscription_request
 from wsrec import ipc
-from wsrec.plan.connections import Answer, KeepAlive, Subscription, TokenRequest
+from wsrec.plan.connections import Answer, KeepAlive, TokenRequest
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
 
@@ -386,7 +388,7 @@ class TestSpeech:
         server = exchange(handler)
         said = subscriptions("one", "two")
         receiver = receive(
-            plan(server.url, wait=0.3, first=('{"id":{id},"conf":1}',), subscriptions=said, send_interval=0.1)
+            plan(server.url, wait=0.3, first=('{"id":{id},"conf":1}',), requests=said, send_interval=0.1)
         )
         receiver.until(lambda: len(came) == 3)
         assert [message for _, message in came] == ['{"id":1000000,"conf":1}', "one", "two"]
@@ -394,8 +396,8 @@ class TestSpeech:
         assert all(moment >= due - 0.05 for (moment, _), due in zip(came, (0.3, 0.4, 0.5), strict=True))
 
     def test_what_is_asked_once_more_is_undone_first(self, receive, exchange):
-        said = Subscription(text='{"sub":1}', topics=("t",), undo='{"unsub":{id}}')
-        receiver = receive(plan(exchange(forever).url, subscriptions=(said,)))
+        said = subscription_request('{"sub":1}', *named("t"), undo='{"unsub":{id}}')
+        receiver = receive(plan(exchange(forever).url, requests=(said,)))
         receiver.until(receiver.reader.sent)
         receiver.order(ipc.Resubscribe(conn=0, topics=("t",), reason="a gap"))
         receiver.until(lambda: len(receiver.reader.sent()) == 3)
@@ -403,8 +405,8 @@ class TestSpeech:
 
     def test_time_is_that_of_sending(self, receive, exchange):
         before = time.time_ns() // 1_000_000
-        said = (Subscription(text='{"nonce":{time_ms},"ticket":"{uuid}"}', topics=("t",)),)
-        receiver = receive(plan(exchange(forever).url, subscriptions=said))
+        said = (subscription_request('{"nonce":{time_ms},"ticket":"{uuid}"}', *named("t")),)
+        receiver = receive(plan(exchange(forever).url, requests=said))
         ((_, payload),) = receiver.until(receiver.reader.sent)
         message = json.loads(payload)
         assert before <= message["nonce"] <= time.time_ns() // 1_000_000
@@ -417,6 +419,6 @@ class TestSpeech:
         assert sent[0] == (TEXT, b'{"ping":1000001}')
 
     def test_topics_of_the_address_are_told(self, receive, exchange):
-        receiver = receive(plan(f"{exchange(forever).url}?streams=a/b", asked_by_url=("a", "b")))
+        receiver = receive(plan(f"{exchange(forever).url}?streams=a/b", requested_by_url=named("a", "b")))
         assert receiver.event(EventKind.SUBSCRIBE) == {"topics": ["a", "b"]}
         assert receiver.reader.sent() == []

@@ -21,8 +21,11 @@ from websockets.server import ServerProtocol
 
 from tests.exchange import sends
 from tests.receive.conftest import Reader, frame, text
+from tests.subscriptions import named
+from tests.subscriptions import request as subscription_request
 from wsrec import ipc
-from wsrec.plan.connections import ConnectionPlan, KeepAlive, Subscription
+from wsrec.plan.connections import ConnectionPlan, KeepAlive
+from wsrec.plan.requests import SubscriptionRequest
 from wsrec.receive import ktls
 from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.ring.bytering import ByteRing
@@ -116,8 +119,11 @@ def plan(url: str, **options: Any) -> ConnectionPlan:
     return ConnectionPlan(**{"conn": 0, "feed": "test", "url": url, "public_url": public, **options})
 
 
-def subscriptions(*texts: str) -> tuple[Subscription, ...]:
-    return tuple(Subscription(text=text, topics=(f"topic of {text}",)) for text in texts)
+def subscriptions(*texts: str) -> tuple[SubscriptionRequest, ...]:
+    """A request each, with a topic, numbered from 1."""
+    return tuple(
+        subscription_request(text, *named(f"topic of {text}"), number=number) for number, text in enumerate(texts, 1)
+    )
 
 
 @pytest.fixture(params=[False, True], ids=["epoll", "busy-poll"])
@@ -219,7 +225,7 @@ class TestSpeaking:
                 heard.append((time.monotonic(), message))
 
         texts = ["one", "two", "three", "four"]
-        receiver = receive(plan(exchange(handler).url, subscriptions=subscriptions(*texts), send_interval=0.1))
+        receiver = receive(plan(exchange(handler).url, requests=subscriptions(*texts), send_interval=0.1))
         receiver.until(lambda: len(heard) == 4)
         assert [message for _, message in heard] == texts
         # the server may hear one late, but never all of them early
@@ -335,7 +341,7 @@ class TestEnd:
             connection.sendall(text("last") + b"\x88\x08" + b"\x0f\xa0enough")
 
         with RawExchange(serve) as server:
-            receiver = receive(plan(server.url, subscriptions=subscriptions("all")))
+            receiver = receive(plan(server.url, requests=subscriptions("all")))
             assert receiver.event(EventKind.CLOSE) == {"code": 4000, "reason": "enough", "by": "exchange"}
             receiver.stop()
 
@@ -367,7 +373,7 @@ class TestEnd:
 
         with RawExchange(handler) as server:
             many = subscriptions(*map(str, range(100)))
-            receiver = receive(plan(server.url, subscriptions=many, send_interval=0.1))
+            receiver = receive(plan(server.url, requests=many, send_interval=0.1))
             receiver.until(lambda: len(receiver.reader.sent()) > 1)
             stopping.set()
             assert receiver.stop() == 0
@@ -396,7 +402,7 @@ class TestReconnection:
                 await forever(connection)
 
         server = exchange(handler)
-        receiver = receive(plan(server.url, subscriptions=subscriptions("hello")))
+        receiver = receive(plan(server.url, requests=subscriptions("hello")))
         lost = receiver.event(EventKind.LOST_INTERVAL)
         assert 0.2e9 < lost["monotonic_to"] - lost["monotonic_from"] < 60e9
         receiver.until(lambda: receiver.reader.received() == [(TEXT, b"got hello")] * 2)

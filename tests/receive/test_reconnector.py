@@ -172,7 +172,7 @@ class TestReplacement:
     def test_loses_nothing_and_says_when_both_were_open(self, exchange):
         async def test() -> None:
             server = exchange(Market())
-            kept = Kept(plan(server.url, replaceable=True, subscriptions=subscriptions("all")))
+            kept = Kept(plan(server.url, replaceable=True, requests=subscriptions("all")))
             await kept.until(lambda: len(kept.numbers()) > 20)
             kept.keeper.renew(0, "because")
             replaced = await kept.event(EventKind.REPLACED)
@@ -198,7 +198,7 @@ class TestReplacement:
         async def test() -> None:
             market = ByTopic()
             asks = subscriptions(*"01234567")
-            kept = Kept(plan(exchange(market).url, replaceable=True, subscriptions=asks, send_interval=0.1))
+            kept = Kept(plan(exchange(market).url, replaceable=True, requests=asks, send_interval=0.1))
             await kept.until(lambda: {number % 10 for number in kept.numbers()} == set(range(8)))
             kept.keeper.renew(0, "because")
             await kept.event(EventKind.REPLACED)
@@ -212,7 +212,7 @@ class TestReplacement:
         monkeypatch.setattr(reconnector_module, "_SETTLING", 1000.0)
 
         async def test() -> None:
-            kept = Kept(plan(exchange(Market()).url, replaceable=True, subscriptions=subscriptions("all")))
+            kept = Kept(plan(exchange(Market()).url, replaceable=True, requests=subscriptions("all")))
             await kept.until(lambda: len(kept.numbers()) > 5)
             kept.keeper.renew(0, "because")
             await kept.until(lambda: len(kept.numbers(1)) > 50)
@@ -239,7 +239,7 @@ class TestReplacement:
                     asyncio.get_running_loop().call_later(0.5, asyncio.ensure_future, market.clients[0].close(1001))
                 await market(connection)
 
-            kept = Kept(plan(exchange(ends_the_first).url, replaceable=True, subscriptions=subscriptions("all")))
+            kept = Kept(plan(exchange(ends_the_first).url, replaceable=True, requests=subscriptions("all")))
             await kept.until(lambda: len(kept.numbers()) > 5)
             kept.keeper.renew(0, "because")
             replaced = await kept.event(EventKind.REPLACED)
@@ -263,7 +263,7 @@ class TestReplacement:
                 asyncio.get_running_loop().call_later(3.0, connection.transport.abort)
                 await market(connection)
 
-            options = {"subscriptions": subscriptions(*"01234567"), "send_interval": 0.1, "lifetime": 3.0}
+            options = {"requests": subscriptions(*"01234567"), "send_interval": 0.1, "lifetime": 3.0}
             kept = Kept(plan(exchange(limited).url, replaceable=True, **options))
             await kept.event(EventKind.REPLACED)
             await kept.until(lambda: {number % 10 for number in kept.numbers(1)} == set(range(8)))
@@ -491,7 +491,7 @@ class TestMuteSuccessor:
         monkeypatch.setattr(backoff, "FIRST", 0.1)
 
     def kept(self, url: str, **options: Any) -> Kept:
-        return Kept(plan(url, replaceable=True, subscriptions=subscriptions("all"), **options))
+        return Kept(plan(url, replaceable=True, requests=subscriptions("all"), **options))
 
     def test_is_closed_and_tried_again_while_the_old_one_goes_on(self, exchange):
         async def test() -> None:
@@ -662,9 +662,7 @@ class TestSilence:
                     await connection.ping()
                     await asyncio.sleep(0.05)
 
-            kept = Kept(
-                plan(exchange(handler).url, replaceable=True, idle_timeout=0.4, subscriptions=subscriptions("all"))
-            )
+            kept = Kept(plan(exchange(handler).url, replaceable=True, idle_timeout=0.4, requests=subscriptions("all")))
             await kept.event(EventKind.STALE, 3)
             await kept.stop()
             # each replacement that is silent too is waited for longer
@@ -766,7 +764,7 @@ class TestResubscribe:
     def test_only_what_holds_the_topics_paced_and_with_the_reason(self, exchange):
         async def test() -> None:
             market = Market()
-            kept = Kept(plan(exchange(market).url, subscriptions=subscriptions("a", "b", "c"), send_interval=0.02))
+            kept = Kept(plan(exchange(market).url, requests=subscriptions("a", "b", "c"), send_interval=0.02))
             await kept.until(lambda: len(kept.events(EventKind.SUBSCRIBE)) == 3)
             kept.keeper.resubscribe(Resubscribe(0, ("topic of b", "topic of c", "unknown"), "silent"))
             kept.keeper.resubscribe(Resubscribe(7, ("topic of a",), "not ours"))

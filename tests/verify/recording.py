@@ -232,7 +232,11 @@ class Recording:
             head = self._heads.get(each.conn, 0) + 2
             if not own:
                 self._heads[each.conn] = head + len(each.payload)
-            fields = {} if own else {"event": each.time - 239, "recv_start": 200, "recv_end": 30, "parsed": 4}
+            fields = (
+                {"read_bytes": each.request}
+                if own
+                else {"event": each.time - 239, "recv_start": 200, "recv_end": 30, "parsed": 4}
+            )
             slots[row] = slot(
                 offset=0 if own else head,
                 length=len(each.payload),
@@ -253,7 +257,7 @@ def _job(session: Session, out: Path) -> WriterJob:
         for side in range(2 if session.two_sided else 1):
             conn = 2 * line + side
             standby_of = 2 * line if side else None
-            connections.append(plan(conn, feed, subscriptions=said, standby_of=standby_of, replaceable=True))
+            connections.append(plan(conn, feed, requests=said, standby_of=standby_of, replaceable=True))
     about = (COUNTED if session.exchange.counts else FEED) | ({"ack": ACK} if session.acks else {})
     names = sorted({each.feed for each in connections})
     feeds = {name: Feed.model_validate(about | {"name": name}).public_config() for name in names}

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tests.verify.world import BOOT, END, HOUR, SECOND, Clock, Exchange, Sent, parts
-from wsrec.plan.connections import Subscription
+from wsrec.plan.requests import RequestedTopic, SubscriptionRequest
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 
@@ -31,6 +31,7 @@ class Slot(NamedTuple):
     conn: int
     flags: int
     payload: bytes
+    request: int = 0
 
 
 class Kill(NamedTuple):
@@ -152,10 +153,10 @@ class Session:
         self._order += 1
         self._told.append((time, self._order, kind, conn, detail))
 
-    def put(self, time: int, conn: int, flags: int, payload: bytes) -> None:
-        """A frame."""
+    def put(self, time: int, conn: int, flags: int, payload: bytes, request: int = 0) -> None:
+        """A frame; of one that is sent the number of its request."""
         self._order += 1
-        self.slots.append(Slot(time, self._order, conn, int(flags), payload))
+        self.slots.append(Slot(time, self._order, conn, int(flags), payload, request))
 
     def deliver(self, conn: int, since: dict[str, int], moment: int) -> int:
         """What the exchange sent up to a moment, of each topic from its time on, is handed off; when the last was."""
@@ -249,9 +250,10 @@ class _Line:
             asked += chance.randint(1_000, 50_000_000)
             if asked >= until:
                 break
-            text = subscription(self._line, number, part).text
-            session.put(asked, side, Flag.SENT | Flag.FIN, text.encode())
-            session.event(asked, EventKind.SUBSCRIBE, side, topics=part)
+            request = subscription(self._line, number, part)
+            text = request.text
+            session.event(asked, EventKind.SUBSCRIBE, side, request=request.number, topics=part)
+            session.put(asked, side, Flag.SENT | Flag.FIN, text.encode(), request.number)
             slowest = 1_000_000 if session.calm else chance.choice([1_000_000, 100_000_000, SECOND])
             answered = asked + chance.randint(1_000, slowest)
             dice = 1.0 if session.calm else chance.random()
@@ -372,8 +374,13 @@ class _Line:
         self._time = max(kill.again, kill.killed)
 
 
-def subscription(line: int, number: int, topics: Iterable[str]) -> Subscription:
+def subscription(line: int, number: int, topics: Iterable[str]) -> SubscriptionRequest:
     """A request."""
     asked = list(topics)
     text = json.dumps({"topics": asked, "id": 10 * line + number + 1})
-    return Subscription(text=text, topics=tuple(asked))
+    split = [name.partition(".") for name in asked]
+    requested = tuple(
+        RequestedTopic(topic=name, channel=channel, symbol=symbol)
+        for name, (channel, _, symbol) in zip(asked, split, strict=True)
+    )
+    return SubscriptionRequest(number=number + 1, text=text, topics=requested)

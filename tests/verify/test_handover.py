@@ -15,10 +15,10 @@ import pytest
 
 from tests.conftest import events_of
 from tests.rings import plan, slot, writer_job
+from tests.subscriptions import request, requested
 from tests.verify.conftest import BOOT, OFFSET
 from wsrec.feed.schema import Feed
 from wsrec.format.moment import Moment
-from wsrec.plan.connections import Subscription
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import SLOT_DTYPE, Flag
 from wsrec.verify.model import Capture, State, Stream
@@ -115,8 +115,11 @@ def write(out: Path, about: Feed, happened: list[Happened]) -> Written:
         )
     folder = out / ".wsrec" / "s"
     folder.mkdir(parents=True)
-    asks = tuple(Subscription(text=f'{{"topics":["{topic}"],"id":1}}', topics=(topic,)) for topic in TOPICS)
-    sides = (plan(0, "mine", subscriptions=asks), plan(1, "mine", subscriptions=asks, standby_of=0))
+    asks = tuple(
+        request(f'{{"topics":["x.{symbol}"],"id":1}}', requested(about, "x", symbol), number=number)
+        for number, symbol in enumerate("AB", 1)
+    )
+    sides = (plan(0, "mine", requests=asks), plan(1, "mine", requests=asks, standby_of=0))
     pipeline = Pipeline(writer_job(out, sides, {"mine": about.public_config()}), folder, ask=lambda _: None)
     pipeline.begin_session(Moment(BOOT + MS + OFFSET, BOOT + MS))
     for first in range(0, len(slots), 7):

@@ -14,13 +14,13 @@ import pytest
 
 from tests.conftest import events_of, messages_of, received
 from tests.rings import Rings, plan, writer_job
+from tests.subscriptions import request, requested
 from wsrec import __version__
 from wsrec.feed.load import find_feed
 from wsrec.format import manifest
 from wsrec.format.capture import metadata
 from wsrec.format.schema import METADATA_KEYS
 from wsrec.histogram import Histogram
-from wsrec.plan.connections import Subscription
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag
@@ -358,48 +358,51 @@ class TestGaps:
 class TestAcks:
     @pytest.fixture
     def work(self, session):
-        subscription = Subscription(text=SUBSCRIBE, topics=("btcusdt@trade",))
-        return session((plan(feed="usdm", subscriptions=(subscription,)),))
+        subscription = request(SUBSCRIBE, requested(USDM, "trade", "BTCUSDT"))
+        return session((plan(feed="usdm", requests=(subscription,)),))
 
     def test_confirmed(self, work):
-        work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode())
+        work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode(), 1)
         work.put(b'{"result":null,"id":1}')
         work.take()
         work.finish()
         (ack,) = events_of(work.out, "ack")
-        assert (ack["conn"], ack["detail"]) == (0, {"topics": ["btcusdt@trade"]})
+        assert (ack["conn"], ack["detail"]) == (0, {"topics": ["btcusdt@trade"], "request": 1})
         assert work.pipeline.feeds["usdm"].counts.refused == 0
 
     def test_refused_in_the_exchanges_words(self, work):
-        work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode())
+        work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode(), 1)
         work.take()
         work.put(b'{"error":{"code":2,"msg":"Invalid request"},"id":1}')
         work.take()
         work.finish()
         (refused,) = events_of(work.out, "refused")
-        assert refused["detail"] == {"topics": ["btcusdt@trade"], "message": "2: Invalid request"}
+        assert refused["detail"] == {"topics": ["btcusdt@trade"], "request": 1, "message": "2: Invalid request"}
         assert work.pipeline.feeds["usdm"].counts.refused == 1
 
     def test_what_is_refused_counts_by_topics(self, session):
         asked = '{"method":"SUBSCRIBE","params":["a@trade","b@trade","c@trade"],"id":7}'
-        subscription = Subscription(text=asked, topics=("a@trade", "b@trade", "c@trade"))
-        work = session((plan(feed="usdm", subscriptions=(subscription,)),))
-        work.rings.producer.sent(0, TEXT, asked.encode())
+        subscription = request(asked, *(requested(USDM, "trade", symbol) for symbol in "ABC"))
+        work = session((plan(feed="usdm", requests=(subscription,)),))
+        work.rings.producer.sent(0, TEXT, asked.encode(), 1)
         work.take()
         work.put(b'{"error":{"code":2,"msg":"Invalid request"},"id":7}')
         work.take()
+        work.pipeline.feeds["usdm"].end_session(work.pipeline.last)
         work.finish()
         assert sum(len(event["detail"]["topics"]) for event in events_of(work.out, "refused")) == 3
         assert work.pipeline.feeds["usdm"].counts.refused == 3
 
     def test_unanswered(self, work):
-        work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode())
+        work.rings.producer.sent(0, TEXT, SUBSCRIBE.encode(), 1)
         work.take()
         sent = work.pipeline.last.stage - BOOT
         work.put(b"{}", at=sent + HOUR)
         work.take()
         work.finish()
-        assert [event["detail"] for event in events_of(work.out, "unanswered")] == [{"topics": ["btcusdt@trade"]}]
+        assert [event["detail"] for event in events_of(work.out, "unanswered")] == [
+            {"topics": ["btcusdt@trade"], "request": 1}
+        ]
 
 
 class TestClock:

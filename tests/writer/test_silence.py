@@ -10,11 +10,11 @@ import pytest
 from tests.conftest import events_of
 from tests.monitor.test_checksum import v2
 from tests.rings import plan, writer_job
+from tests.subscriptions import request, requested
 from tests.venues.mock import feed_keys
 from tests.writer.test_pipeline import BOOT, OFFSET, Session
 from wsrec.format.moment import Moment
 from wsrec.ipc import Renew, Resubscribe
-from wsrec.plan.connections import Subscription
 from wsrec.ring.events import EventKind
 from wsrec.writer.pipeline import Pipeline
 
@@ -32,13 +32,13 @@ FEED = {
         "book": {"topic": "book", "exchange_seq": ["n"], "sequence": "next", "on_gap": "renew"},
     },
 }
-TOPICS = ("trade.A", "trade.B", "book")
+TOPICS = (requested(FEED, "trade", "A"), requested(FEED, "trade", "B"), requested(FEED, "book"))
 
 
 @pytest.fixture
 def work(rings, tmp_path):
     """A session, and the orders that its writer gives."""
-    connections = (plan(feed="usdm", subscriptions=(Subscription(text="ask", topics=TOPICS),)),)
+    connections = (plan(feed="usdm", requests=(request("ask", *TOPICS),)),)
     session = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"usdm": FEED})
     session.orders = []
     job = writer_job(tmp_path, connections, {"usdm": FEED})
@@ -70,7 +70,7 @@ def test_a_silent_subscription_is_told_and_asked_for_once_more(work, capsys):
 def test_a_book_with_another_checksum_is_asked_for_once_more(rings, tmp_path):
     feed = feed_keys("kraken")
     feed["channels"]["book10"]["on_gap"] = "resubscribe"
-    connections = (plan(feed="kraken", subscriptions=(Subscription(text="ask", topics=("book10:A/B",)),)),)
+    connections = (plan(feed="kraken", requests=(request("ask", requested(feed, "book10", "A/B")),)),)
     work = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"kraken": feed})
     orders = []
     work.pipeline = Pipeline(
@@ -104,7 +104,7 @@ def test_a_gap_renews_the_connection_but_not_time_and_again(work):
 
 
 def test_what_the_url_asks_for_is_watched_too(rings, tmp_path):
-    connections = (plan(feed="usdm", asked_by_url=("trade.A",)),)
+    connections = (plan(feed="usdm", requested_by_url=(TOPICS[0],)),)
     feed = {**FEED, "ack": {"id": "id", "timeout": 5}}
     session = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"usdm": feed})
     session.pipeline.event(Moment(BOOT + OFFSET, BOOT), EventKind.SUBSCRIBE, conn=0, topics=["trade.A"])

@@ -327,7 +327,7 @@ def _print_plan(connection: ConnectionPlan) -> None:
 
 
 def _said(connection: ConnectionPlan) -> tuple[str, ...]:
-    return (*connection.first, *(subscription.text for subscription in connection.subscriptions))
+    return (*connection.first, *(request.text for request in connection.requests))
 
 
 def _cut(text: str) -> str:

@@ -21,7 +21,6 @@ _WHEN_SENT: dict[str, Callable[[], str]] = {
     "uuid": lambda: str(uuid.uuid4()),
 }
 WHEN_SENT = frozenset(_WHEN_SENT)
-_WHEN_SENT_LIKE = {"time_ms": r"\d+", "time_s": r"\d+", "uuid": "[0-9a-f-]{36}"}
 # legal unescaped in a path and in a query (RFC 3986 section 3.3), and exchanges write them so
 _URL_SAFE = "@:!$'()*,;"
 
@@ -80,13 +79,3 @@ def escape(text: str) -> str:
 def fill_when_sent(text: str) -> str:
     """`text` with the placeholders for the time and random values filled in as of now."""
     return PLACEHOLDER.sub(lambda found: _WHEN_SENT[found[1]]() if found[1] in _WHEN_SENT else found[0], text)
-
-
-def sent_pattern(text: str) -> str:
-    """Regular expression that matches every result of `fill_when_sent` for `text`."""
-    parts, at = [], 0
-    for found in PLACEHOLDER.finditer(text):
-        if found[1] in WHEN_SENT:
-            parts += [re.escape(text[at : found.start()]), _WHEN_SENT_LIKE[found[1]]]
-            at = found.end()
-    return "".join((*parts, re.escape(text[at:])))

@@ -26,9 +26,9 @@ from websockets.uri import parse_uri
 from wsrec.feed import placeholders
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, parts_of, parts_of_tail
 from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
+from wsrec.feed.ping_defaults import PING_INTERVAL, PING_TIMEOUT
 from wsrec.feed.pings import VALUE
 from wsrec.net.proxy import parse_proxy
-from wsrec.plan.connections import PING_INTERVAL, PING_TIMEOUT
 
 _MAX_EXPANSION = 1000
 _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
@@ -781,7 +781,7 @@ class Channel(_Model):
         "a name for it in events and reports.",
     )
     argument: Template | None = Field(default=None, description="In place of `subscribe.argument`.")
-    asked_as: Topic | None = Field(
+    channel_alias: Topic | None = Field(
         default=None, description="What `{channel}` in `subscribe` stands for; by default the channel's name."
     )
     subscribe: Subscribe | None = Field(default=None, description="In place of the feed's `subscribe`.")
@@ -903,7 +903,7 @@ class Channel(_Model):
             raise ConflictError(("on_gap",), f"found {self.on_gap.value!r}, expected `sequence` beside it")
         if math.prod(map(len, self.parameters.values())) > _MAX_EXPANSION:
             raise ConflictError(("parameters",), f"found more than {_MAX_EXPANSION} combinations")
-        for key in ("topic", "asked_as", "ack_key"):
+        for key in ("topic", "channel_alias", "ack_key"):
             unknown = placeholders.names(getattr(self, key) or "") - {"symbol", *self.parameters}
             if unknown:
                 found = f"found {{{min(unknown)}}}, expected {{symbol}} or one of parameters"
@@ -924,7 +924,9 @@ class Channel(_Model):
                 key: _with(parameters, getattr(subscribe, key)) for key in ("message", "argument", "unsubscribe", "url")
             }
             subscribe = subscribe.model_copy(update=texts)
-        texts = {key: _with(parameters, getattr(self, key)) for key in ("topic", "argument", "asked_as", "ack_key")}
+        texts = {
+            key: _with(parameters, getattr(self, key)) for key in ("topic", "argument", "channel_alias", "ack_key")
+        }
         return self.model_copy(update={**texts, "subscribe": subscribe, "parameters": {}})
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 UTC_NS = pa.timestamp("ns", tz="UTC")
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -56,11 +56,17 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field(
             "read_bytes",
             pa.uint32(),
-            "bytes that read took off the socket (TLS `stamped`: ciphertext; `ktls`, `openssl`: decrypted)",
+            "bytes that read took off the socket (TLS `stamped`: ciphertext; `ktls`, `openssl`: decrypted); "
+            "0 in sent rows",
             nullable=False,
         ),
         _field("direction", _DICTIONARY, "`recv`, `sent` or `rest` (a snapshot fetched over HTTP)", nullable=False),
         _field("opcode", _DICTIONARY, "`text`, `binary`, `ping`, `pong` or `close`", nullable=False),
+        _field(
+            "request",
+            pa.uint32(),
+            "of a sent subscription request: its number on the connection, see `wsrec.connections`",
+        ),
         _field("channel", _DICTIONARY, "by the feed's field paths"),
         _field("symbol", _DICTIONARY, "by the feed's field paths, as the exchange writes it"),
         _field("exchange_time", UTC_NS, "the exchange's own event time"),
@@ -94,7 +100,8 @@ METADATA_KEYS = {
     "host": "host name, kernel, machine and processor model",
     "scheduling": "of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`",
     "connections": "each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
-    "compression, standby_of",
+    "compression, standby_of; `requested_by_url` (topics) and `requests` (number, topics); of a topic `topic`, "
+    "`channel`, `symbol`, `key` (what answers call it, where that is not `topic`)",
     "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
     "`largest_drift_ns`, `steps`; `utc_bound_ns`: by how much the UTC of this file's stages 2 to 6 may be off",
     "stages": "a latency histogram for each step between two stages, of this file's received rows",

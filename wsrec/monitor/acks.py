@@ -15,6 +15,7 @@ from wsrec.decode.message import counts, extract_of, holds
 from wsrec.decode.packed import unpacked
 from wsrec.feed.paths import Every, Step, first, scalar_text, steps, values
 from wsrec.feed.schema import Condition, Extract, Feed
+from wsrec.plan.requests import RequestedTopic
 
 MESSAGE_MAX = 1000
 """Longest text (characters) that is kept of a refusal."""
@@ -31,6 +32,7 @@ class AckOutcome(NamedTuple):
         topics: what the request asked for; empty for a refusal that does not say of what.
         message: the exchange's words, for a refusal.
         listed: of a refusal: whether the answer tells one topic of the request from another.
+        request: the request's number; None where it has none, or several were answered together.
 
     """
 
@@ -39,9 +41,11 @@ class AckOutcome(NamedTuple):
     topics: tuple[str, ...]
     message: str | None = None
     listed: bool = False
+    request: int | None = None
 
 
 class _Request(NamedTuple):
+    number: int | None
     id: str | None
     topics: dict[str, str]
     """Those that wait, with the keys that their answers have."""
@@ -82,15 +86,17 @@ class AckTracker:
         """Whether messages of this channel (None: of none) are data: answers have none of the feed's channels."""
         return channel in self._channels
 
-    def sent(self, conn: int, text: str, topics: Sequence[str], now_ns: int, keys: Sequence[str] = ()) -> None:
-        """A subscription went out on `conn`. Text without an id, or topics, is not tracked.
+    def sent(
+        self, conn: int, text: str, topics: Sequence[RequestedTopic], now_ns: int, number: int | None = None
+    ) -> None:
+        """A message went out on `conn`. One without an id, or topics, is not tracked.
 
         Args:
             conn: the connection.
-            text: the message.
+            text: the message, which has the id that the answer repeats.
             topics: what it asks for.
             now_ns: when.
-            keys: what the answer calls each topic; the topics themselves where empty.
+            number: of the subscription request; None where it is none.
 
         """
         if self._ack is None:
@@ -98,11 +104,11 @@ class AckTracker:
         key = None if self._ack.id is None else scalar_text(first(_decode(text.encode()), self._ack.id))
         if key is not None or (self._ack.key and topics):
             deadline = now_ns + round(self._ack.timeout * 1e9)
-            named = dict(zip(topics, keys or topics, strict=True))
+            named = {one.topic: one.ack_key for one in topics}
             # An id that was given anew is the later request's.
             waiting = self._waiting.setdefault(conn, [])
             waiting[:] = [request for request in waiting if key is None or request.id != key]
-            waiting.append(_Request(key, named, deadline))
+            waiting.append(_Request(number, key, named, deadline))
 
     def is_answer(self, payload: bytes) -> bool:
         """Whether a message looks like an answer, whatever was asked."""
@@ -138,21 +144,26 @@ class AckTracker:
         named = {text for place in self._keys for text in _keys(message, place)}
         if refusal is None and request is not None and ack.accepted is not None:
             accepted = {scalar_text(value) for value in values(message, steps(ack.accepted))}
+            taken = tuple(t for t, name in request.topics.items() if name in accepted)
+            left_out = tuple(t for t, name in request.topics.items() if name not in accepted)
+            why = "the answer does not list it"
             outcomes = [
-                AckOutcome("ack", conn, tuple(t for t, name in request.topics.items() if name in accepted)),
-                AckOutcome("refused", conn, tuple(t for t, name in request.topics.items() if name not in accepted)),
+                AckOutcome("ack", conn, taken, request=request.number),
+                AckOutcome("refused", conn, left_out, why, listed=True, request=request.number),
             ]
-            left_out = outcomes[1]._replace(message="the answer does not list it", listed=True)
             self._forget(conn, tuple(request.topics), request)
-            return [outcome for outcome in (outcomes[0], left_out) if outcome.topics]
-        topics = tuple(t for one in waiting for t, name in one.topics.items() if name in named)
+            return [outcome for outcome in outcomes if outcome.topics]
+        answered = [one for one in waiting if any(name in named for name in one.topics.values())]
+        topics = tuple(t for one in answered for t, name in one.topics.items() if name in named)
         if not topics and request is not None:
             topics = tuple(request.topics)
         elif not topics and refusal is None:
             return []
+        numbers = {one.number for one in answered or ([] if request is None else [request])}
+        number = numbers.pop() if len(numbers) == 1 else None
         self._forget(conn, topics, request)
-        topics = tuple(dict.fromkeys(topics))
-        return [AckOutcome("ack", conn, topics) if refusal is None else AckOutcome("refused", conn, topics, refusal)]
+        kind: Literal["ack", "refused"] = "ack" if refusal is None else "refused"
+        return [AckOutcome(kind, conn, tuple(dict.fromkeys(topics)), refusal, request=number)]
 
     def expired(self, now_ns: int, only: int | None = None) -> list[AckOutcome]:
         """Requests whose time is over, each reported once; those of one connection where `only` names it."""
@@ -161,7 +172,7 @@ class AckTracker:
             if only not in (None, conn):
                 continue
             for request in [request for request in requests if request.deadline_ns <= now_ns]:
-                late.append(AckOutcome("unanswered", conn, tuple(request.topics)))
+                late.append(AckOutcome("unanswered", conn, tuple(request.topics), request=request.number))
                 requests.remove(request)
             if not requests:
                 del self._waiting[conn]

@@ -21,12 +21,12 @@ import pyarrow as pa
 from wsrec.decode.arrays import codes
 from wsrec.decode.fields import FieldColumns
 from wsrec.decode.message import UNREADABLE
-from wsrec.decode.topics import TopicReader
 from wsrec.feed.paths import first, steps, values
 from wsrec.feed.schema import Checksum, Feed, SequenceRule
 from wsrec.monitor.acks import fulfils
 from wsrec.monitor.comparison import Link, Links
 from wsrec.monitor.sequence import Break, SequenceGap
+from wsrec.plan.requests import RequestedTopic
 
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 # a decimal number of so many digits is a double of its own (IEEE 754), so prices that differ stay apart
@@ -105,13 +105,12 @@ class BookChecker:
         self._rules: dict[str, Checksum] = {
             name: channel.checksum for name, channel in feed.channel_table.items() if channel.checksum is not None
         }
-        self._topics = TopicReader(feed)
         # full names of the channels whose messages carry a name
         self._carriers: dict[str, set[str]] = {name: {name} for name in self._rules}
         for name, channel in feed.channels.items():
             for alias in channel.aliases if channel.checksum is not None and name in self._rules else ():
                 self._carriers.setdefault(alias, set()).add(name)
-        self._asked: dict[tuple[int, str | None], set[str]] = {}
+        self._requested: dict[tuple[int, str | None], set[str]] = {}
         self._books: dict[Key, _Book] = {}
         self._levels = 0
 
@@ -120,15 +119,14 @@ class BookChecker:
         """Whether the feed declares any checksum."""
         return bool(self._rules)
 
-    def subscribed(self, conn: int, topics: Iterable[str]) -> None:
-        """Learn what is asked for on a connection, in the exchange's words."""
-        for text in topics if self.checks else ():
-            topic = self._topics.read(text)
-            if topic is None or topic.channel not in self._rules:
+    def subscribed(self, conn: int, topics: Iterable[RequestedTopic]) -> None:
+        """Learn what is asked for on a connection."""
+        for topic in topics:
+            if topic.channel not in self._rules:
                 continue
-            asked = self._asked.setdefault((conn, topic.symbol), set())
-            if topic.channel not in asked:
-                asked.add(topic.channel)
+            requested = self._requested.setdefault((conn, topic.symbol), set())
+            if topic.channel not in requested:
+                requested.add(topic.channel)
                 # what is there may be of another depth
                 self._forget(conn, topic.symbol)
 
@@ -225,7 +223,7 @@ class BookChecker:
         """How a stream's book is read; None where it is not known which of several channels its messages are of."""
         conn, channel, symbol = key
         carriers = self._carriers.get(channel, set())
-        asked = {name for of in (symbol, None) for name in self._asked.get((conn, of), ())} & carriers
+        asked = {name for of in (symbol, None) for name in self._requested.get((conn, of), ())} & carriers
         if not asked and channel in self._rules:
             return self._rules[channel]
         rules = {self._rules[name] for name in asked or carriers}

@@ -61,11 +61,11 @@ class Division:
     """The requests of one feed that are being divided.
 
     Args:
-        names: what an exchange's words may call a topic, the most telling name first.
+        names: what an exchange's words may call a topic of a connection, the most telling name first.
 
     """
 
-    def __init__(self, names: Callable[[str], Sequence[str]]) -> None:
+    def __init__(self, names: Callable[[int, str], Sequence[str]]) -> None:
         self._names = names
         self._connections: dict[int, _Connection] = {}
 
@@ -95,7 +95,7 @@ class Division:
             self._wait(state, now)
             parts: tuple[tuple[str, ...], ...] = (topics,)
         else:
-            named = self._named(topics, words)
+            named = self._named(conn, topics, words)
             if named:
                 state.named.update(named)
                 rest = tuple(topic for topic in topics if topic not in named)
@@ -158,9 +158,9 @@ class Division:
             state.disputed.pop(topic, None)
             state.named.discard(topic)
 
-    def _named(self, topics: tuple[str, ...], words: str) -> tuple[str, ...]:
+    def _named(self, conn: int, topics: tuple[str, ...], words: str) -> tuple[str, ...]:
         """The topics that the words name, by the most telling kind of name that is there; none where it is all."""
-        names = {topic: self._names(topic) for topic in topics}
+        names = {topic: self._names(conn, topic) for topic in topics}
         for kind in range(max(map(len, names.values()))):
             found = tuple(t for t in topics if kind < len(names[t]) and _is_word(names[t][kind], words))
             if found:

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from wsrec.decode.arrays import known, where_set
 from wsrec.decode.fields import FieldColumns
-from wsrec.decode.topics import Topic, TopicReader
 from wsrec.feed.schema import Action, Feed
 from wsrec.monitor.sequence import Int64s, Numbers, stream_keys
+from wsrec.plan.requests import RequestedTopic
+from wsrec.plan.topics import Topic, stream_of
 
 PATIENCE_NS = 60_000_000_000
 """After this, a subscription without `idle_timeout` that never brought a message is told of, once."""
@@ -80,10 +81,9 @@ class SilenceTracker:
 
     """
 
-    def __init__(self, feed: Feed, topics: Mapping[int, Iterable[str]]) -> None:
-        reader = TopicReader(feed)
-        asked = [(conn, reader.read(topic)) for conn, texts in topics.items() for topic in texts]
-        streams = [Stream(conn, topic) for conn, topic in asked if topic is not None] if feed.fields else []
+    def __init__(self, feed: Feed, topics: Mapping[int, Iterable[RequestedTopic]]) -> None:
+        requested = [(conn, stream_of(feed, topic)) for conn, of in topics.items() for topic in of]
+        streams = [Stream(conn, topic) for conn, topic in requested if topic is not None] if feed.fields else []
         channels = {name: number for number, name in enumerate(feed.channel_table, 1)}
         symbols = {symbol: 1 for _, topic in streams if (symbol := _folded(topic.symbol)) is not None}
         symbols = {symbol: number for number, symbol in enumerate(symbols, 1)}

@@ -11,34 +11,24 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
+from wsrec.feed.ping_defaults import PING_INTERVAL, PING_TIMEOUT
 from wsrec.feed.placeholders import PLACEHOLDER
 from wsrec.net.proxy import DIRECT, Proxy, ProxyRules
 from wsrec.plan.balance import LimitExceededError, spread
-from wsrec.plan.requests import Ask, address, ask, messages, public_address
+from wsrec.plan.requests import (
+    PlannedTopic,
+    RequestedTopic,
+    SubscriptionRequest,
+    address,
+    planned_topic,
+    public_address,
+    subscription_requests,
+)
 
 if TYPE_CHECKING:
     # Only for the type checker: receivers import this module, and have no use for YAML or pydantic.
     from wsrec.feed.schema import Feed, Socket, Token
     from wsrec.plan.target import Target
-
-PING_INTERVAL, PING_TIMEOUT = 20.0, 10.0
-
-
-class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to send after connecting.
-
-    Attributes:
-        text: the message.
-        topics: what it asks for.
-        keys: what the answer calls each topic; empty where it calls them as they are.
-        undo: a message to send before this one is sent once more.
-
-    """
-
-    text: str
-    topics: tuple[str, ...]
-    keys: tuple[str, ...] = ()
-    undo: str | None = None
 
 
 class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +83,10 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
         compression: what the handshake offers.
         token: how to get what `{token}` stands for.
         proxies: which proxy to go through, for the connection and for the token.
-        asked_by_url: the topics that the URL asks for.
+        requested_by_url: the topics that the URL asks for.
         wait: time (s) between the opening handshake and the first message.
         first: messages that go before the subscriptions.
-        subscriptions: sent in this order once connected, and again after each reconnection.
+        requests: sent in this order once connected, and again after each reconnection.
         answers: messages of the exchange that have to be answered.
         send_interval: least time (s) between two messages that we send, the exchange's limit.
         start_after: time (s) after the session's start to connect at, so that many connections stay within the
@@ -119,10 +109,10 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     compression: Literal["deflate"] | None = None
     token: TokenRequest | None = None
     proxies: ProxyRules = DIRECT
-    asked_by_url: tuple[str, ...] = ()
+    requested_by_url: tuple[RequestedTopic, ...] = ()
     wait: float = 0.0
     first: tuple[str, ...] = ()
-    subscriptions: tuple[Subscription, ...] = ()
+    requests: tuple[SubscriptionRequest, ...] = ()
     answers: tuple[Answer, ...] = ()
     send_interval: float = 0.0
     keep_alive: KeepAlive | None = None
@@ -147,30 +137,29 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def answers_due(self) -> int:
         """How many messages at most may answer what is sent before the first keep-alive: one a topic, or a request."""
-        return len(self.first) + sum(max(len(said.topics), 1) for said in self.subscriptions)
+        return len(self.first) + sum(max(len(request.topics), 1) for request in self.requests)
 
     @property
-    def topics(self) -> tuple[str, ...]:
+    def topics(self) -> tuple[RequestedTopic, ...]:
         """Every topic that is asked for on it."""
-        return (*self.asked_by_url, *(topic for said in self.subscriptions for topic in said.topics))
+        return (*self.requested_by_url, *(topic for request in self.requests for topic in request.topics))
 
     @property
     def subscribed_after(self) -> float:
         """Time (s) after the session's start at which its last subscription is sent, handshakes taken for nothing."""
-        said = len(self.first) + len(self.subscriptions)
-        return self.start_after + self.wait + max(said - 1, 0) * self.send_interval
+        messages = len(self.first) + len(self.requests)
+        return self.start_after + self.wait + max(messages - 1, 0) * self.send_interval
 
 
-def divided(plan: ConnectionPlan, topics: Sequence[str], parts: tuple[Subscription, ...]) -> ConnectionPlan:
-    """The plan with `parts` in the place of the subscriptions that ask for nothing but `topics`."""
+def divided(plan: ConnectionPlan, topics: Sequence[str], parts: tuple[SubscriptionRequest, ...]) -> ConnectionPlan:
+    """The plan with `parts` in the place of the requests that ask for nothing but `topics`."""
     whole = frozenset(topics)
-    said = plan.subscriptions
-    places = [place for place, one in enumerate(said) if one.topics and whole.issuperset(one.topics)]
+    places = [place for place, one in enumerate(plan.requests) if one.topics and whole.issuperset(one.topic_names)]
     if not places:
         return plan
-    kept = [one for place, one in enumerate(said) if place not in places]
+    kept = [one for place, one in enumerate(plan.requests) if place not in places]
     at = places[0]
-    return msgspec.structs.replace(plan, subscriptions=(*kept[:at], *parts, *kept[at:]))
+    return msgspec.structs.replace(plan, requests=(*kept[:at], *parts, *kept[at:]))
 
 
 def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
@@ -199,10 +188,10 @@ def plan(targets: Sequence[Target], first_conn: int = 0, proxies: ProxyRules = D
     for target in targets:
         rules = proxies_of(target.feed, proxies)
         connections = list(_connections(target))
-        _check_totals(target.feed, [asks for _, asks in connections])
-        for nth, (socket, asks) in enumerate(connections):
+        _check_totals(target.feed, [topics for _, topics in connections])
+        for nth, (socket, topics) in enumerate(connections):
             place = nth, len(connections)
-            plans.append(_plan(target, socket, asks, place, first_conn + len(plans), rules))
+            plans.append(_plan(target, socket, topics, place, first_conn + len(plans), rules))
     return plans
 
 
@@ -224,29 +213,32 @@ def proxies_of(feed: Feed, proxies: ProxyRules) -> ProxyRules:
 
 
 def _plan(
-    target: Target, socket: Socket, asks: tuple[Ask, ...], place: tuple[int, int], conn: int, proxies: ProxyRules
+    target: Target,
+    socket: Socket,
+    topics: tuple[PlannedTopic, ...],
+    place: tuple[int, int],
+    conn: int,
+    proxies: ProxyRules,
 ) -> ConnectionPlan:
     """One of the feed's connections: its place (from 0), and how many they are."""
     feed = target.feed
     limits, keep_alive, opening, token = feed.limits, feed.keep_alive, feed.on_connect, socket.token
-    idle_timeout = min((ask.idle_timeout for ask in asks if ask.idle_timeout is not None), default=None)
-    said = [Subscription(text=text, topics=()) for text in target.subscribe]
-    for text, asked, undo in messages(asks):
-        topics = tuple(one.topic for one in asked)
-        said.append(Subscription(text=text, topics=topics, keys=_keys(feed, asked), undo=undo))
+    idle_timeout = min((one.idle_timeout for one in topics if one.idle_timeout is not None), default=None)
+    given = [SubscriptionRequest(number=number, text=text) for number, text in enumerate(target.subscribe, 1)]
+    requests = (*given, *subscription_requests(topics, first=len(given) + 1))
     return ConnectionPlan(
         conn=conn,
         feed=feed.name,
-        url=address(socket.resolved_url(), asks),
-        public_url=public_address(socket.url, asks, feed.public_url_parts),
+        url=address(socket.resolved_url(), topics),
+        public_url=public_address(socket.url, topics, feed.public_url_parts),
         headers=socket.resolved_headers(),
         compression=socket.compression,
         token=_token_request(token, feed) if token else None,
         proxies=proxies,
-        asked_by_url=tuple(ask.topic for ask in asks if ask.subscribe.url),
+        requested_by_url=tuple(one.requested for one in topics if one.subscribe.url),
         wait=opening.wait if opening else 0.0,
         first=opening.send if opening else (),
-        subscriptions=tuple(said),
+        requests=requests,
         answers=tuple(Answer(**answer.model_dump()) for answer in keep_alive.answers) if keep_alive else (),
         send_interval=limits.spacing(place[1]) if limits else 0.0,
         keep_alive=KeepAlive(every=keep_alive.every, text=keep_alive.text) if keep_alive and keep_alive.every else None,
@@ -265,7 +257,7 @@ def _token_request(token: Token, feed: Feed) -> TokenRequest:
     return TokenRequest(**token.model_dump(), public_url=mask_url(token.url, feed.public_url_parts))
 
 
-def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Ask, ...]]]:
+def _connections(target: Target) -> Iterator[tuple[Socket, tuple[PlannedTopic, ...]]]:
     """Each connection of a target: its socket, and the topics that it has to ask for."""
     feed = target.feed
     if not feed.channels or feed.limits is None:
@@ -273,34 +265,37 @@ def _connections(target: Target) -> Iterator[tuple[Socket, tuple[Ask, ...]]]:
             yield socket, ()
         return
     for key, socket in feed.sockets.items():
-        beside = [ask(feed, name) for name in feed.constant_channels(key)]
-        asks = _asks(target, key)
+        beside = [planned_topic(feed, name) for name in feed.constant_channels(key)]
+        topics = _topics(target, key)
         try:
-            shares = spread([one for one in asks if one not in beside], beside, feed.limits, socket.url)
+            shares = spread([one for one in topics if one not in beside], beside, feed.limits, socket.url)
         except LimitExceededError as error:
             raise _error(f"{feed.name}: {error}; that is more than its limits allow") from error
-        for share in shares or ([tuple(beside)] if asks else []):
+        for share in shares or ([tuple(beside)] if topics else []):
             yield socket, share
 
 
-def _asks(target: Target, socket: str) -> list[Ask]:
+def _topics(target: Target, socket: str) -> list[PlannedTopic]:
     """The topics on one of the feed's sockets, a symbol's together."""
     feed = target.feed
     channels = {name: feed.channel_table[name] for name in target.channels}
     channels = {name: channel for name, channel in channels.items() if feed.carries(socket, channel)}
-    asks = [ask(feed, name) for name, channel in channels.items() if not channel.per_symbol]
+    topics = [planned_topic(feed, name) for name, channel in channels.items() if not channel.per_symbol]
     per_symbol = [name for name, channel in channels.items() if channel.per_symbol]
     for symbol in target.symbols:
         if feed.sockets[socket].takes(symbol):
-            asks += [ask(feed, name, symbol) for name in per_symbol]
-    return list({one.topic: one for one in asks}.values())
+            topics += [planned_topic(feed, name, symbol) for name in per_symbol]
+    known: dict[str, PlannedTopic] = {}
+    for one in topics:
+        other = known.setdefault(one.topic, one)
+        if other.channel != one.channel:
+            # only one of them would be asked for, and messages of the other be missed
+            found = f"{one.topic!r} is a topic of {other.channel} and of {one.channel}"
+            raise _error(f"{feed.name}: {found}: give their `topic`s different names")
+    return list(known.values())
 
 
-def _keys(feed: Feed, asks: tuple[Ask, ...]) -> tuple[str, ...]:
-    return tuple(ask.ack_key for ask in asks) if feed.ack and feed.ack.key else ()
-
-
-def _check_totals(feed: Feed, connections: Sequence[tuple[Ask, ...]]) -> None:
+def _check_totals(feed: Feed, connections: Sequence[tuple[PlannedTopic, ...]]) -> None:
     """Make sure that an exchange's totals for one address are kept."""
     if feed.limits is None:
         return
@@ -310,7 +305,7 @@ def _check_totals(feed: Feed, connections: Sequence[tuple[Ask, ...]]) -> None:
         allowed = f"{feed.name} allows {feed.limits.streams} from one address"
         raise _error(f"{streams} subscriptions are needed, and {allowed}: {hint}")
     idle_timeout = min(
-        (ask.idle_timeout for asks in connections for ask in asks if ask.idle_timeout is not None), default=None
+        (one.idle_timeout for topics in connections for one in topics if one.idle_timeout is not None), default=None
     )
     if feed.limits.connections is not None:
         most = max(1, feed.limits.connections - _replaceable(feed, idle_timeout))

@@ -1,9 +1,15 @@
-"""What a connection says to get its topics: messages, or an address."""
+"""Subscription requests: the messages, or the address, by which a connection asks for its topics.
+
+A request has a number, from 1 on each connection, which goes with it to the frame that is sent, to that frame's row and
+to the answer. Each topic keeps its channel and symbol, so nobody has to read them out of the exchange's words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from wsrec.feed.masking import mask_tail, mask_url
 from wsrec.feed.placeholders import Raw, fill, fill_url, names
@@ -13,145 +19,187 @@ if TYPE_CHECKING:
     from wsrec.feed.schema import Channel, Feed, Subscribe
 
 
-class Ask(NamedTuple):
-    """One topic that is wanted.
+class RequestedTopic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One topic of a connection.
 
     Attributes:
-        topic: its name in events, and what is sent where the feed says so.
-        ack_key: what an answer calls it.
+        topic: its name in events, and what is sent where the feed says so; a connection has each once.
         channel: the channel's full name.
-        symbol: as it is written in topics; empty where the channel has none.
+        symbol: as the exchange's messages write it; None where the channel has none.
+        key: what an answer calls the topic; empty where it uses the topic itself.
+
+    """
+
+    topic: str
+    channel: str
+    symbol: str | None = None
+    key: str = ""
+
+    @property
+    def ack_key(self) -> str:
+        """What an answer calls the topic."""
+        return self.key or self.topic
+
+
+class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One message that asks for topics.
+
+    Attributes:
+        number: of the request on its connection, from 1; each time that it is sent it has the same one.
+        text: the message; placeholders for time and chance are filled in when it is sent.
+        topics: what it asks for; empty for a text that the user gave.
+        undo: a message to send before this one is sent once more.
+
+    """
+
+    number: int
+    text: str
+    topics: tuple[RequestedTopic, ...] = ()
+    undo: str | None = None
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """The topics, as events name them."""
+        return tuple(one.topic for one in self.topics)
+
+
+class PlannedTopic(NamedTuple):
+    """One topic that is wanted, and how it is asked for.
+
+    Attributes:
+        requested: the topic.
+        written: its symbol as topics write it; empty where the channel has none.
         subscribe: how it is asked for.
         argument: template of its item of `{arguments}`.
-        asked_as: what `{channel}` stands for.
+        channel_alias: what `{channel}` stands for.
         weight: the messages that it brings, relative to others.
         idle_timeout: time (s) without a message after which it counts as silent.
 
     """
 
-    topic: str
-    ack_key: str
-    channel: str
-    symbol: str
+    requested: RequestedTopic
+    written: str
     subscribe: Subscribe
     argument: str | None
-    asked_as: str
+    channel_alias: str
     weight: float
     idle_timeout: float | None
 
+    @property
+    def topic(self) -> str:
+        """Its name."""
+        return self.requested.topic
 
-def ask(feed: Feed, channel: str, symbol: str = "") -> Ask:
-    """The topic of a channel for a symbol, given as the exchange's payload writes it."""
+    @property
+    def channel(self) -> str:
+        """The channel's full name."""
+        return self.requested.channel
+
+
+def planned_topic(feed: Feed, channel: str, symbol: str = "") -> PlannedTopic:
+    """The topic of a channel for a symbol, given as the exchange's messages write it."""
     known: Channel = feed.channel_table[channel]
     subscribe = known.subscribe or feed.subscribe
     assert subscribe is not None
     written = feed.symbols.topic_case.apply(symbol) if feed.symbols else symbol
-    return Ask(
-        topic=known.topic.replace("{symbol}", written),
-        ack_key=(known.ack_key or known.topic).replace("{symbol}", written),
-        channel=channel,
-        symbol=written,
+    topic = known.topic.replace("{symbol}", written)
+    key = known.ack_key.replace("{symbol}", written) if feed.ack and feed.ack.key and known.ack_key else topic
+    return PlannedTopic(
+        requested=RequestedTopic(
+            topic=topic,
+            channel=channel,
+            symbol=symbol if known.per_symbol else None,
+            key="" if key == topic else key,
+        ),
+        written=written,
         subscribe=subscribe,
         argument=known.argument or subscribe.argument,
-        asked_as=(known.asked_as or channel).replace("{symbol}", written),
+        channel_alias=(known.channel_alias or channel).replace("{symbol}", written),
         weight=known.weight,
         idle_timeout=known.idle_timeout,
     )
 
 
-def address(url: str, asks: Sequence[Ask]) -> str:
-    """The URL of a connection whose address asks; the socket's own where messages do."""
-    template = asks[0].subscribe.url if asks else None
-    return url if template is None else url + fill_url(template, {"topics": [one.topic for one in asks]})
+def address(url: str, topics: Sequence[PlannedTopic]) -> str:
+    """The URL of a connection whose address asks for topics; the socket's own where messages do."""
+    template = topics[0].subscribe.url if topics else None
+    return url if template is None else url + fill_url(template, {"topics": [one.topic for one in topics]})
 
 
-def public_address(url: str, asks: Sequence[Ask], parts: Collection[str]) -> str:
+def public_address(url: str, topics: Sequence[PlannedTopic], parts: Collection[str]) -> str:
     """The same without what may be secret; `parts` are not (`wsrec.feed.masking`)."""
-    template = asks[0].subscribe.url if asks else None
-    tail = "" if template is None else fill_url(mask_tail(template, parts), {"topics": [one.topic for one in asks]})
-    return mask_url(url, parts) + tail
+    template = topics[0].subscribe.url if topics else None
+    names = {"topics": [one.topic for one in topics]}
+    return mask_url(url, parts) + ("" if template is None else fill_url(mask_tail(template, parts), names))
 
 
-class Message(NamedTuple):
-    """A message that asks for topics.
-
-    Attributes:
-        text: the message.
-        asks: what it asks for.
-        undo: the message that ends these subscriptions, `{id}` not filled in; None where the exchange wants none.
-
-    """
-
-    text: str
-    asks: tuple[Ask, ...]
-    undo: str | None
-
-
-def messages(asks: Sequence[Ask], *, numbered: bool = True) -> Iterator[Message]:
-    """The messages that ask for topics, in an order that does not depend on chance.
+def subscription_requests(topics: Sequence[PlannedTopic], first: int = 1) -> Iterator[SubscriptionRequest]:
+    """The requests for topics, in an order that does not depend on chance; `{id}` is the request's number.
 
     Args:
-        asks: what is asked for.
-        numbered: whether `{id}` is filled in, from 1 on.
+        topics: what is asked for; those that the address asks for are left out.
+        first: number of the first request.
 
     Raises:
         ValueError: one topic alone is more than the exchange takes in a message.
 
     """
-    groups: dict[tuple[Subscribe, str], list[Ask]] = {}
-    for one in asks:
+    groups: dict[tuple[Subscribe, str], list[PlannedTopic]] = {}
+    for one in topics:
         if one.subscribe.url is None:
-            groups.setdefault((one.subscribe, one.asked_as if one.subscribe.by_channel else ""), []).append(one)
-    number = 0
+            groups.setdefault((one.subscribe, one.channel_alias if one.subscribe.by_channel else ""), []).append(one)
+    number = first
     for (subscribe, _), group in groups.items():
         start = 0
         while start < len(group):
-            number += 1
             size = min(subscribe.most or len(group), len(group) - start)
-            text = _filled(subscribe.message, group[start : start + size], {"id": number} if numbered else {})
+            text = _filled(subscribe.message, group[start : start + size], {"id": number})
             while subscribe.longest is not None and len(text.encode()) > subscribe.longest:
                 if size == 1:
                     raise ValueError(f"{group[start].topic} alone takes more than {subscribe.longest} bytes")
                 size = (size + 1) // 2
-                text = _filled(subscribe.message, group[start : start + size], {"id": number} if numbered else {})
-            part = tuple(group[start : start + size])
-            yield Message(text, part, _filled(subscribe.unsubscribe, part, {}) if subscribe.unsubscribe else None)
+                text = _filled(subscribe.message, group[start : start + size], {"id": number})
+            part = group[start : start + size]
+            # the `{id}` of what ends a subscription is filled in when it is sent
+            undo = _filled(subscribe.unsubscribe, part, {}) if subscribe.unsubscribe else None
+            yield SubscriptionRequest(number=number, text=text, topics=tuple(one.requested for one in part), undo=undo)
             start += size
+            number += 1
 
 
-def _filled(template: str | None, asks: Sequence[Ask], more: dict[str, int]) -> str:
+def _filled(template: str | None, topics: Sequence[PlannedTopic], more: dict[str, int]) -> str:
     assert template is not None
-    first = asks[0]
+    first = topics[0]
     values: dict[str, str | int | Sequence[str]] = {
-        "topics": [one.topic for one in asks],
-        "symbols": _symbols(asks),
+        "topics": [one.topic for one in topics],
+        "symbols": _symbols(topics),
         "topic": first.topic,
-        "channel": first.asked_as,
-        "symbol": first.symbol,
+        "channel": first.channel_alias,
+        "symbol": first.written,
         **more,
     }
     if "arguments" in names(template):
-        values["arguments"] = _arguments(asks)
+        values["arguments"] = _arguments(topics)
     return fill(template, values)
 
 
-def _arguments(asks: Sequence[Ask]) -> list[Raw]:
+def _arguments(topics: Sequence[PlannedTopic]) -> list[Raw]:
     """The items of `{arguments}`: one a topic, or one a channel where the template has many symbols."""
-    together: dict[tuple[str, str, str], list[Ask]] = {}
-    for one in asks:
+    together: dict[tuple[str, str, str], list[PlannedTopic]] = {}
+    for one in topics:
         argument = one.argument or ""
         apart = "" if "symbols" in names(argument) else one.topic
-        together.setdefault((argument, one.asked_as, apart), []).append(one)
+        together.setdefault((argument, one.channel_alias, apart), []).append(one)
     return [
         Raw(
             fill(
                 argument,
-                {"topic": same[0].topic, "channel": channel, "symbol": same[0].symbol, "symbols": _symbols(same)},
+                {"topic": same[0].topic, "channel": channel, "symbol": same[0].written, "symbols": _symbols(same)},
             )
         )
         for (argument, channel, _), same in together.items()
     ]
 
 
-def _symbols(asks: Sequence[Ask]) -> list[str]:
-    return list(dict.fromkeys(one.symbol for one in asks if one.symbol))
+def _symbols(topics: Sequence[PlannedTopic]) -> list[str]:
+    return list(dict.fromkeys(one.written for one in topics if one.written))

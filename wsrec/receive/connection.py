@@ -20,7 +20,8 @@ from wsrec.net.addresses import AddressHistory
 from wsrec.net.proxy import Proxy
 from wsrec.net.resolver import RESOLVER, Address, Found, NoAnswerError, Worked
 from wsrec.net.tunnel import blaming, through, unreachable
-from wsrec.plan.connections import Answer, ConnectionPlan, Subscription, divided
+from wsrec.plan.connections import Answer, ConnectionPlan, divided
+from wsrec.plan.requests import SubscriptionRequest
 from wsrec.receive import opening, timestamping
 from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, ResetInHandshakeError
 from wsrec.receive.hotpath import HotPath
@@ -234,7 +235,7 @@ class Connection:
         if self._subscriber is not None:
             self._subscriber.ask_again(topics, reason)
 
-    def divide(self, topics: Sequence[str], parts: tuple[Subscription, ...], reason: str, *, send: bool) -> None:
+    def divide(self, topics: Sequence[str], parts: tuple[SubscriptionRequest, ...], reason: str, *, send: bool) -> None:
         """Ask for `parts` in the place of a request for `topics` from now on; `send` them now if it is open."""
         self.plan = divided(self.plan, topics, parts)
         if self._subscriber is not None and send:
@@ -516,10 +517,11 @@ class Connection:
         except OSError as error:
             self._on_end(error)
 
-    def _send(self, frame: Sent | None) -> None:
+    def _send(self, frame: Sent | None, request: int = 0) -> None:
+        """Send a frame, of the subscription request of this number; 0: of none."""
         if frame is not None and self._transport is not None:
             self._transport.send(frame.wire)
-            self._producer.sent(self.plan.conn, frame.opcode, frame.payload)
+            self._producer.sent(self.plan.conn, frame.opcode, frame.payload, request)
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
         assert self._encoder is not None

@@ -31,6 +31,7 @@ class _Words(NamedTuple):
     opcode: int
     flags: int
     time: int
+    request: int = 0
 
 
 class Producer:
@@ -61,9 +62,9 @@ class Producer:
         opcode = TEXT if kind in _BEGIN else 0
         self._say(_Words(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
 
-    def sent(self, conn: int, opcode: int, payload: bytes) -> None:
-        """Record a frame that was just handed to the socket."""
-        self._say(_Words(payload, conn, opcode, Flag.SENT | Flag.FIN, now()))
+    def sent(self, conn: int, opcode: int, payload: bytes, request: int = 0) -> None:
+        """Record a frame that was just handed to the socket, of the subscription request of this number; 0: of none."""
+        self._say(_Words(payload, conn, opcode, Flag.SENT | Flag.FIN, now(), request))
 
     def flush(self) -> bool:
         """Write the words that had to wait; True where none is left."""
@@ -103,7 +104,7 @@ class Producer:
             0,
             0,
             length,
-            0,
+            words.request,
             0,
             0,
             words.conn,

@@ -5,27 +5,32 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from wsrec.feed.placeholders import Raw, fill, fill_when_sent
-from wsrec.plan.connections import Answer, ConnectionPlan, Subscription
+from wsrec.plan.connections import Answer, ConnectionPlan
+from wsrec.plan.requests import SubscriptionRequest
 from wsrec.receive.producer import Producer
 from wsrec.ring.events import EventKind
 from wsrec.wire.frame_encoder import FrameEncoder, Sent
 
 # Ids of what is no subscription, whose answers are not waited for: above all that subscriptions have
 _FIRST_ID = 1_000_000
-# Ids of requests that came of a larger one, between those of the plan and those above
-_PART_ID = 500_000
 
 
 class _Again(NamedTuple):
-    """A subscription to send once more, because of `reason`, and what to send before it."""
+    """A request to send once more, because of `reason`, and what to send before it."""
 
-    subscription: Subscription
+    request: SubscriptionRequest
     reason: str
     undo: str | None
+
+
+class _Send(Protocol):
+    """Sends a frame, of the subscription request of this number; 0: of none."""
+
+    def __call__(self, frame: Sent | None, request: int = 0) -> None: ...
 
 
 class Subscriber:
@@ -50,7 +55,7 @@ class Subscriber:
         plan: ConnectionPlan,
         encoder: FrameEncoder,
         producer: Producer,
-        send: Callable[[Sent | None], None],
+        send: _Send,
     ) -> None:
         self.said = False
         self.kept_alive = 0
@@ -59,17 +64,16 @@ class Subscriber:
         self._producer = producer
         self._send = send
         self._ids = itertools.count(_FIRST_ID)
-        self._part_ids = itertools.count(_PART_ID)
         self._again: asyncio.Queue[_Again] = asyncio.Queue()
 
     def ask_again(self, topics: Sequence[str], reason: str) -> None:
         """Send the subscriptions that hold these topics once more, after what is to be sent before."""
         wanted = set(topics)
-        for subscription in self._plan.subscriptions:
-            if wanted.intersection(subscription.topics):
-                self._again.put_nowait(_Again(subscription, reason, subscription.undo))
+        for request in self._plan.requests:
+            if wanted.intersection(request.topic_names):
+                self._again.put_nowait(_Again(request, reason, request.undo))
 
-    def divide(self, plan: ConnectionPlan, parts: Sequence[Subscription], reason: str) -> None:
+    def divide(self, plan: ConnectionPlan, parts: Sequence[SubscriptionRequest], reason: str) -> None:
         """Send `parts` in the place of what was refused, and go on by the plan that has them."""
         self._plan = plan
         for part in parts:
@@ -93,17 +97,18 @@ class Subscriber:
 
         """
         plan, loop = self._plan, asyncio.get_running_loop()
-        if plan.asked_by_url:
-            self._producer.event(EventKind.SUBSCRIBE, conn=plan.conn, topics=plan.asked_by_url)
+        if plan.requested_by_url:
+            by_url = [one.topic for one in plan.requested_by_url]
+            self._producer.event(EventKind.SUBSCRIBE, conn=plan.conn, topics=by_url)
         await asyncio.sleep(plan.wait)
-        planned: tuple[str | Subscription, ...] = (*plan.first, *plan.subscriptions)
-        for index, said in enumerate(planned):
+        planned: tuple[str | SubscriptionRequest, ...] = (*plan.first, *plan.requests)
+        for index, message in enumerate(planned):
             if index:
                 await asyncio.sleep(plan.send_interval)
-            if isinstance(said, Subscription):
-                self._subscribe(said)
+            if isinstance(message, SubscriptionRequest):
+                self._subscribe(message)
             else:
-                self._say(said)
+                self._say(message)
         self.said = True
         last = loop.time() if planned else loop.time() - plan.send_interval
         keep_alive = plan.keep_alive
@@ -117,7 +122,7 @@ class Subscriber:
                     self._say(again.undo)
                     await asyncio.sleep(plan.send_interval)
                     last = loop.time()
-                self._subscribe(again.subscription, again.reason)
+                self._subscribe(again.request, again.reason)
             elif keep_alive is not None:
                 if keep_alive.text is None:
                     self._send(self._encoder.ping(b""))
@@ -134,15 +139,14 @@ class Subscriber:
         except TimeoutError:
             return None
 
-    def _subscribe(self, subscription: Subscription, reason: str | None = None) -> None:
+    def _subscribe(self, request: SubscriptionRequest, reason: str | None = None) -> None:
         if not self._encoder.is_open:
             return
-        said = {} if reason is None else {"reason": reason}
-        self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, topics=subscription.topics, **said)
-        text = (
-            fill(subscription.text, {"id": next(self._part_ids)}) if "{id}" in subscription.text else subscription.text
-        )
-        self._send(self._encoder.text(fill_when_sent(text)))
+        detail = {"request": request.number, "topics": request.topic_names}
+        if reason is not None:
+            detail["reason"] = reason
+        self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, **detail)
+        self._send(self._encoder.text(fill_when_sent(request.text)), request.number)
 
     def _say(self, text: str) -> None:
         self._send(self._encoder.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))

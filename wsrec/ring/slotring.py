@@ -20,7 +20,8 @@ A slot, little-endian:
     recv_end        u32  stage 4, ns after stage 3
     parsed          u32  stage 5, ns after stage 4
     length          u32  payload, bytes
-    read_bytes      u32  bytes that the read took off the socket
+    read_bytes      u32  bytes that the read took off the socket; of a frame that we sent: the number of the
+                         subscription request that it is, 0 where it is none (`request_numbers`)
     frame_in_read   u16  position among the frames that the read completed
     frames_in_read  u16  how many they are: 0 in the ring, filled in by the consumer (`count_reads`)
     conn            u16  connection
@@ -103,6 +104,7 @@ class Flag(IntFlag):
 
 
 _OWN_WORDS = int(Flag.SENT | Flag.EVENT)
+_SENT = int(Flag.SENT)
 _LAST = int(Flag.LAST)
 
 
@@ -161,6 +163,16 @@ class SlotRing:
         """The slots of the counts from `start` to `stop` (at most `capacity` of them), as they stand in the ring."""
         first = start & self.mask
         return self.slots[first : first + (stop - start)]
+
+
+def request_numbers(slots: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """The number of the subscription request that each slot is of; 0 where it is of none.
+
+    Args:
+        slots: array of `SLOT_DTYPE`.
+
+    """
+    return np.where(slots["flags"] & _SENT != 0, slots["read_bytes"], np.uint32(0))
 
 
 def count_reads(slots: npt.NDArray[Any], *, final: bool = False) -> int:

@@ -308,6 +308,10 @@ class Pair:
                 for plan in job.connections
             )
             self._receiver_job = msgspec.structs.replace(job, connections=connections)
+            if order.parts and self._writer_job is not None:
+                # a later writer does not give these numbers to other requests
+                last = max(self._writer_job.last_request, *(part.number for part in order.parts))
+                self._writer_job = msgspec.structs.replace(self._writer_job, last_request=last)
         self.receiver.child.order(order)
 
     def _beat(self, who: str) -> int:
@@ -441,7 +445,7 @@ class Supervisor:
         """Whether every subscription had its answer, of feeds that say how one looks."""
         answering = {feed.name for feed in self._feeds if feed.ack is not None}
         plans = [plan for pair in self.pairs for plan in pair.plans if plan.feed in answering]
-        asked = sum(len(subscription.topics) for plan in plans for subscription in plan.subscriptions)
+        asked = sum(len(request.topics) for plan in plans for request in plan.requests)
         return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
 
     def _end_at(self, moment: float) -> None:

@@ -18,13 +18,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.decode.topics import Topic, TopicReader
 from wsrec.feed.schema import Feed, SequenceRule, SequenceScope
 from wsrec.format.columns import Bools
 from wsrec.histogram import Int64s
 from wsrec.monitor.comparison import Link, Links, count
 from wsrec.monitor.confirmations import TAKES_NS
 from wsrec.monitor.sequence import SequenceGap
+from wsrec.plan.request_table import RequestTable
+from wsrec.plan.topics import Topic, stream_of
 from wsrec.ring import loss_evidence as evidence
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import Interval, Loss, State, Stream
@@ -129,6 +130,7 @@ class Streams:
 
     Args:
         feed: the feed as its files' metadata have it; None where they have none that can be read.
+        requests: what its connections ask for, as its files' metadata say; `subscribe` events tell of later ones.
         whole: whether all of the session's files are looked at.
 
     Attributes:
@@ -148,8 +150,9 @@ class Streams:
 
     """
 
-    def __init__(self, feed: Feed | None, *, whole: bool = True) -> None:
+    def __init__(self, feed: Feed | None, requests: RequestTable | None = None, *, whole: bool = True) -> None:
         self._feed = feed
+        self._requests = requests or RequestTable()
         self._has_fields = feed is not None and feed.fields is not None
         self._epochs: dict[int, list[_Epoch]] = {}
         self._streams: dict[Key, _Messages] = {}
@@ -222,6 +225,8 @@ class Streams:
             epoch = self._current(conn)
             epoch.opened, epoch.connected = time if epoch.opened is None else epoch.opened, True
         elif kind == EventKind.SUBSCRIBE:
+            if isinstance(detail.get("request"), int):
+                self._requests.announced(conn, detail["request"], topics_of(detail))
             self._asked.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
             asked = self._current(conn).asked
             asked.update((topic, time) for topic in topics_of(detail) if topic not in asked)
@@ -656,11 +661,12 @@ class Streams:
         """What each connection asked for, as streams."""
         if self._feed is None:
             return {}
-        reader = TopicReader(self._feed)
-        return {
-            conn: [found for topic in asked if (found := reader.read(topic)) is not None]
-            for conn, asked in self._asked.items()
-        }
+        streams: dict[int, list[Topic]] = {}
+        for conn, asked in self._asked.items():
+            requested = (self._requests.topic(conn, topic) for topic in asked)
+            found = (stream_of(self._feed, topic) for topic in requested if topic is not None)
+            streams[conn] = [stream for stream in found if stream is not None]
+        return streams
 
 
 def _covered(

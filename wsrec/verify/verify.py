@@ -33,6 +33,7 @@ from wsrec.monitor.checksum import BookChecker
 from wsrec.monitor.comparison import Compared, Link
 from wsrec.monitor.exchange_time import TimeChecker
 from wsrec.monitor.sequence import Break, Rows, SequenceChecker, SequenceGap
+from wsrec.plan.request_table import RequestTable, described_requests
 from wsrec.ring.events import EventKind
 from wsrec.units import named
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
@@ -155,6 +156,8 @@ class _SessionReading:
         self._seen: int | None = None
         self._next_seq = 0
         self._config: Any = None
+        self._described: Any = None
+        self._requests = RequestTable()
         self._reader: CompiledFieldReader | PythonFieldReader | None = None
         self._learns = False
         self._checker: SequenceChecker | None = None
@@ -223,8 +226,6 @@ class _SessionReading:
         self._open(about or beside)
         assert self._streams is not None
         self._streams.begin_file()
-        if beside is not None and events is not None:
-            self._learn_depths(events)
         expects_rows = messages is not None or (line is not None and line.path is not None)
         expects_events = events is not None or (line is not None and line.events_path is not None)
         ledger = line.ledger if line is not None else read_ledger(about) or read_ledger(beside)
@@ -329,9 +330,7 @@ class _SessionReading:
             return
         config = about.get("feed_config")
         described = about.get("connections")
-        for each in described if isinstance(described, list) else ():
-            if isinstance(each, dict) and isinstance(each.get("conn"), int):
-                self._conns.add(each["conn"])
+        self._learn_requests(described)
         if self._config is None:
             self._config = config
             try:
@@ -340,7 +339,7 @@ class _SessionReading:
                 what = f"wsrec.feed_config is no feed that this wsrec knows: {first_line(error)}"
                 self._tell(Kind.CONTRADICTION, self._session, what)
                 feed = None
-            self._streams = Streams(feed, whole=self._inventory.whole)
+            self._streams = Streams(feed, self._requests, whole=self._inventory.whole)
             for each in described if isinstance(described, list) else ():
                 if (
                     isinstance(each, dict)
@@ -354,22 +353,27 @@ class _SessionReading:
             self._checker = SequenceChecker(feed, runs=True, turns=turns) if feed else None
             self._times = TimeChecker(feed) if feed else None
             self._order_books = BookChecker(feed) if feed else None
+            for conn in self._conns:
+                if self._order_books is not None:
+                    self._order_books.subscribed(conn, self._requests.topics(conn))
         elif config != self._config:
             self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
 
-    def _learn_depths(self, events: Path) -> None:
-        """Tell the order books what a file's connections ask for: the writer knew it before their first message."""
-        if self._order_books is None or not self._order_books.checks:
+    def _learn_requests(self, described: Any) -> None:
+        """Take what each connection asks for from a file's `wsrec.connections`; the writer knew it from the start."""
+        if described == self._described:
             return
-        try:
-            rows = pq.read_table(events, columns=["kind", "conn", "detail"], partitioning=None).to_pylist()
-            for row in rows:
-                if row["kind"] == EventKind.SUBSCRIBE and row["conn"] is not None and row["detail"]:
-                    detail = msgspec.json.decode(row["detail"])
-                    self._order_books.subscribed(row["conn"], topics_of(detail if isinstance(detail, dict) else {}))
-        except UNREADABLE:
-            # told when its events are read
-            return
+        self._described = described
+        for each in described if isinstance(described, list) else ():
+            if not isinstance(each, dict) or not isinstance(each.get("conn"), int):
+                continue
+            conn = each["conn"]
+            self._conns.add(conn)
+            try:
+                self._requests.learn(conn, described_requests(each))
+            except msgspec.ValidationError as error:
+                what = f"wsrec.connections does not say what connection {conn} asks for: {error}"
+                self._tell(Kind.CONTRADICTION, self._session, what)
 
     def _lose(self, reason: str, line: ManifestLine | None) -> None:
         """Rows of a file cannot be read: what came from the row before to the row after is not known.

@@ -65,8 +65,9 @@ def _followed(wish: _Wish, event: Event) -> bool:
         about = event.detail.get("channel"), event.detail.get("symbol")
         return event.kind is EventKind.SNAPSHOT and about == (wish.channel, wish.symbol)
     if isinstance(wish, Resubscribe):
-        asked = set(event.detail.get("topics", ()))
+        if event.kind is not EventKind.SUBSCRIBE:
+            return False
         if wish.parts is not None:
-            return event.kind is EventKind.SUBSCRIBE and any(asked == set(part.topics) for part in wish.parts)
-        return event.kind is EventKind.SUBSCRIBE and set(wish.topics) <= asked
+            return event.detail.get("request") in {part.number for part in wish.parts}
+        return set(wish.topics) <= set(event.detail.get("topics", ()))
     return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from wsrec import __version__, ipc
 from wsrec.counts import Counts, total
 from wsrec.decode.arrays import codes, known, where_set
 from wsrec.decode.fields import FieldColumns, FieldReader
 from wsrec.decode.message import Ids, integer_in
-from wsrec.decode.topics import TopicReader
-from wsrec.feed.placeholders import WHEN_SENT, names, sent_pattern
 from wsrec.feed.schema import Action, Feed, Snapshot
 from wsrec.format import layout
 from wsrec.format.counting import count_event, count_rows
@@ -41,11 +39,11 @@ from wsrec.monitor.exchange_time import TimeChecker
 from wsrec.monitor.liveness import PATIENCE_NS, SilenceTracker, Stream
 from wsrec.monitor.sequence import Break, Rows, SequenceChecker, SequenceGap
 from wsrec.monitor.snapshot_join import JoinChecker
-from wsrec.plan.connections import ConnectionPlan, Subscription
-from wsrec.plan.requests import Ask as Asked
-from wsrec.plan.requests import ask, messages
+from wsrec.plan.connections import ConnectionPlan
+from wsrec.plan.request_table import ConnectionRequests, RequestTable
+from wsrec.plan.requests import PlannedTopic, SubscriptionRequest, planned_topic, subscription_requests
 from wsrec.ring.events import EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slotring import Flag, request_numbers
 from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.units import named
 from wsrec.wire import frames
@@ -127,29 +125,26 @@ class FeedWriter:
         self._times = TimeChecker(self._model)
         pairs = [(plan.conn, plan.standby_of) for plan in self._connections(job) if plan.standby_of is not None]
         self._sequences = SequenceChecker(self._model, turns=[conn for pair in pairs for conn in pair])
+        self._requests = RequestTable.of(self._connections(job))
+        self._last_request = job.last_request
+        topics = {conn: self._requests.topics(conn) for conn in self.conns}
         self._books = BookChecker(self._model)
-        for plan in self._connections(job):
-            self._books.subscribed(plan.conn, plan.topics)
+        for conn, of in topics.items():
+            self._books.subscribed(conn, of)
         self._acks = AckTracker(self._model)
         self._division = Division(self._names_of)
         # refusals that do not say of what, since the requests that wait were sent: the last one's words, by connection
         self._unattributed: dict[int, str] = {}
-        # what the next frame that is sent asks for, by connection
-        self._announced: dict[int, tuple[str, ...]] = {}
-        self._topics: TopicReader | None = None
         self._notices = NoticeReader(self._model)
-        topics = {plan.conn: plan.topics for plan in self._connections(job)}
         self._silence = SilenceTracker(self._model, topics)
         # what the URL asks for nothing confirms
-        self._by_url = {plan.conn: frozenset(plan.asked_by_url) for plan in self._connections(job)}
+        self._by_url = {conn: self._requests.by_url(conn) for conn in self.conns}
         numbered = any(one.snapshot and one.snapshot.exchange_seq for one in self._model.channels.values())
         self._joins = JoinChecker() if numbered else None
-        asked = {
-            plan.conn: [topic for said in plan.subscriptions for topic in said.topics]
-            for plan in self._connections(job)
-        }
+        by_message = {conn: self._requests.by_message(conn) for conn in self.conns}
+        names = {conn: [one.topic for one in of] for conn, of in topics.items()}
         standby_of = {plan.conn: plan.standby_of for plan in self._connections(job) if plan.standby_of is not None}
-        self._confirmations = Confirmations(self._acks, self._silence, asked, standby_of, topics)
+        self._confirmations = Confirmations(self._acks, self._silence, by_message, standby_of, names)
         self._remedies = Remedies()
         self._channels = self._model.channel_by_any_name
         # the channels whose rule cannot be applied to all messages, as far as that was said
@@ -158,23 +153,16 @@ class FeedWriter:
         self._warnings = None if folded is None else EventWarnings(feed.name, folded)
         acts = any(channel.on_gap is not Action.NONE for channel in self._model.channels.values())
         self._helps_after_gaps = acts and ask is not None
-        self._subscriptions = {
-            (plan.conn, subscription.text): subscription
-            for plan in self._connections(job)
-            for subscription in plan.subscriptions
-        }
-        # what holds the time that it is sent at is known by what stays
-        self._patterns = [
-            (conn, re.compile(sent_pattern(text)), subscription)
-            for (conn, text), subscription in self._subscriptions.items()
-            if names(text) & WHEN_SENT
-        ]
         self._names = 0, 0
         self._begin()
 
     def restore(self, ids: Ids) -> None:
         """Go on with what ids stood for at the end of the file before (`wsrec.ids` of its metadata)."""
         self._fields.restore(ids)
+
+    def learn_requests(self, conn: int, described: ConnectionRequests) -> None:
+        """Go on with what the metadata of the file before say of a connection's requests."""
+        self._requests.learn(conn, described)
 
     def _connections(self, job: WriterJob) -> list[ConnectionPlan]:
         return [plan for plan in job.connections if plan.feed == self.name]
@@ -366,7 +354,7 @@ class FeedWriter:
                 self._tell(gap, gap.index, moment)
         elif kind is EventKind.DISCONNECT and conn is not None:
             for outcome in self._acks.expired(moment.stage or 0, conn):
-                self.event(moment, EventKind(outcome.kind), conn=conn, topics=outcome.topics)
+                self.event(moment, EventKind(outcome.kind), conn=conn, **_told_of(outcome))
             in_order = not detail.get("message") and detail.get("received_bytes") is not None
             left = self._confirmations.ended(conn, (moment.stage or 0) if in_order else None)
             if in_order:
@@ -389,8 +377,8 @@ class FeedWriter:
         elif kind is EventKind.SUBSCRIBE and conn is not None:
             topics = detail["topics"]
             self._confirmations.asked(conn, topics, moment.stage or 0)
-            if not self._by_url[conn].issuperset(topics):
-                self._announced[conn] = tuple(topics)
+            if (request := detail.get("request")) is not None:
+                self._requests.announced(conn, request, topics)
             self._begun(conn, [t for t in topics if t in self._by_url[conn]] if self._acks.checks else topics, moment)
         self._event_rows.append(
             {
@@ -434,14 +422,14 @@ class FeedWriter:
             words = self._unattributed.get(outcome.conn)
             if words is None or not self._divide(outcome._replace(message=words), moment):
                 self._division.unanswered(outcome.conn, outcome.topics)
-                self.event(moment, EventKind(outcome.kind), conn=outcome.conn, topics=outcome.topics)
+                self.event(moment, EventKind(outcome.kind), conn=outcome.conn, **_told_of(outcome))
         for order in self._division.due(time):
             self._ask_apart(order, "it was refused, and the exchange wanted a pause")
 
     def _divide(self, outcome: AckOutcome, moment: Moment) -> bool:
         """Ask for the topics of a refused request apart; whether they are, and not refused for good."""
         conn, topics = outcome.conn, outcome.topics
-        if any(self._asked(topic) is None for topic in topics):
+        if any(self._planned(conn, topic) is None for topic in topics):
             return False
         words = outcome.message or "without a reason"
         disputed = set(self._division.disputed(conn))
@@ -450,7 +438,8 @@ class FeedWriter:
             if disputed.issuperset(topics):
                 self._ask_apart(Order(conn, topics, ()), "refused")
             return False
-        self.event(moment, EventKind.SPLIT, conn=conn, topics=topics, message=words, parts=order.parts)
+        about = _told_of(outcome._replace(message=words))
+        self.event(moment, EventKind.SPLIT, conn=conn, **about, parts=order.parts)
         if order.parts:
             self._ask_apart(order, f"refused together: {words[:100]}")
         if self._warnings is not None:
@@ -460,32 +449,26 @@ class FeedWriter:
     def _ask_apart(self, order: Order, reason: str) -> None:
         if self._ask is None:
             return
-        parts = []
+        parts: list[SubscriptionRequest] = []
         for topics in order.parts:
-            asks = [asked for topic in topics if (asked := self._asked(topic)) is not None]
-            for text, some, undo in messages(asks, numbered=False):
-                named = tuple(one.topic for one in some)
-                parts.append(Subscription(text=text, topics=named, keys=self._keys(named), undo=undo))
+            planned = [one for topic in topics if (one := self._planned(order.conn, topic)) is not None]
+            # above those of the plan, and above those that a writer before this one may have made
+            self._last_request = max(self._last_request, self._requests.last_number)
+            for request in subscription_requests(planned, first=self._last_request + 1):
+                parts.append(request)
+                self._last_request = request.number
         self._ask(ipc.Resubscribe(order.conn, order.topics, reason, tuple(parts)))
 
-    def _asked(self, topic: str) -> Asked | None:
-        """How a topic is asked for; None where that cannot be told from its text."""
-        if self._topics is None:
-            self._topics = TopicReader(self._model)
-        found = self._topics.read(topic)
-        if found is None:
+    def _planned(self, conn: int, topic: str) -> PlannedTopic | None:
+        """How a message asks for a topic; None where none does."""
+        requested = self._requests.topic(conn, topic)
+        if requested is None or topic in self._by_url[conn] or requested.channel not in self._model.channel_table:
             return None
-        asked = ask(self._model, found.channel, found.symbol or "")
-        return asked if asked.topic == topic and asked.subscribe.url is None else None
+        return planned_topic(self._model, requested.channel, requested.symbol or "")
 
-    def _keys(self, topics: Sequence[str]) -> tuple[str, ...]:
-        if self._model.ack is None or not self._model.ack.key:
-            return ()
-        return tuple(topic if (asked := self._asked(topic)) is None else asked.ack_key for topic in topics)
-
-    def _names_of(self, topic: str) -> tuple[str, ...]:
-        asked = self._asked(topic)
-        return (topic,) if asked is None else (topic, asked.ack_key, asked.symbol)
+    def _names_of(self, conn: int, topic: str) -> tuple[str, ...]:
+        planned = self._planned(conn, topic)
+        return (topic,) if planned is None else (topic, planned.requested.ack_key, planned.written)
 
     def end_session(self, moment: Moment, **detail: Any) -> None:
         """Record the session's end and before it what is still open: judged now or never.
@@ -815,15 +798,14 @@ class FeedWriter:
             names = fields.channel.dictionary.to_pylist()
             others = np.array([not self._acks.is_data(name) for name in [*names, None]])
             wanted &= others[codes(fields.channel, len(names))]
+        requests = request_numbers(slots)
         for row in where_set(wanted).tolist():
             conn, moment = int(slots["conn"][row]), when.moment(row)
             time = int(when.stage[row])
             if not when.received[row]:
-                text = payload[row].as_py().decode()
-                asked = self._subscriptions.get((conn, text)) or self._dated(conn, text)
-                announced = self._announced.pop(conn, ())
-                topics, keys = (asked.topics, asked.keys) if asked else (announced, self._keys(announced))
-                self._acks.sent(conn, text, topics, time, keys)
+                number = int(requests[row]) or None
+                topics = () if number is None else self._requests.requested(conn, number)
+                self._acks.sent(conn, payload[row].as_py().decode(), topics, time, number)
                 continue
             if conn not in self._acks.waiting and self._acks.is_data(fields.channel[row].as_py()):
                 continue
@@ -834,8 +816,7 @@ class FeedWriter:
                     self._unattributed[conn] = outcome.message or ""
                 elif not outcome.listed and self._divide(outcome, moment):
                     continue
-                said = {} if outcome.message is None else {"message": outcome.message}
-                self.event(moment, EventKind(outcome.kind), conn=conn, topics=outcome.topics, **said)
+                self.event(moment, EventKind(outcome.kind), conn=conn, **_told_of(outcome))
 
     def _read_notices(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         """Have a connection replaced that the exchange says it will close."""
@@ -847,10 +828,6 @@ class FeedWriter:
             word = self._notices.read(payload[row].as_py())
             if word is not None:
                 self._ask(ipc.Renew(int(slots["conn"][row]), f"the exchange announced its end: {word}"))
-
-    def _dated(self, conn: int, text: str) -> Subscription | None:
-        found = (one for of, pattern, one in self._patterns if of == conn and pattern.fullmatch(text))
-        return next(found, None)
 
     def _metadata(
         self,
@@ -871,7 +848,11 @@ class FeedWriter:
             "feed_config_sha256": hashlib.sha256(config).hexdigest(),
             "ids": self._fields.ids,
             **shared,
-            "connections": [c for c in shared["connections"] if c["feed"] == self.name],
+            "connections": [
+                {**about, **structs.asdict(self._requests.describe(about["conn"]))}
+                for about in shared["connections"]
+                if about["feed"] == self.name
+            ],
             "stages": {
                 step.key: histogram.to_json() for step, histogram in zip(_ALL_STEPS, self._steps.each, strict=True)
             },
@@ -885,6 +866,16 @@ class FeedWriter:
             "ledger": ledger,
         }
         return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
+
+
+def _told_of(outcome: AckOutcome) -> dict[str, Any]:
+    """The detail of the event of an outcome."""
+    detail: dict[str, Any] = {"topics": outcome.topics}
+    if outcome.request is not None:
+        detail["request"] = outcome.request
+    if outcome.message is not None:
+        detail["message"] = outcome.message
+    return detail
 
 
 def _number_before(fields: FieldColumns, row: int) -> int:

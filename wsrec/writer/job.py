@@ -65,6 +65,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         resume: whether it takes over from a writer of the same session that died, on its rings and in its folder.
         began: when the first receiver was started, ns on the monotonic clock.
         began_time: the same moment, ns since the epoch; 0 where nobody noted it.
+        last_request: the highest number of a request that a writer before this one is known to have made.
         restart: detail of the event that tells how that one died (`wsrec.ring.events.EventKind.RESTART`).
 
     """
@@ -91,6 +92,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool = False
     began: int = 0
     began_time: int = 0
+    last_request: int = 0
     restart: dict[str, Any] = {}
 
     def public(self) -> WriterJob:

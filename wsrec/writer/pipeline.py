@@ -19,6 +19,7 @@ from wsrec.decode.arrays import large_binary, where_set
 from wsrec.format import manifest
 from wsrec.format.moment import Moment
 from wsrec.log_folding import FoldedWarnings
+from wsrec.plan.request_table import REQUEST_KEYS, described_requests
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
@@ -167,7 +168,9 @@ class Pipeline:
             self._steps = max(self._steps, clock["steps"])
         self._scheduling.update(about.get("scheduling") or {})
         for connection in about.get("connections") or ():
-            self._connections[connection["conn"]].update(connection)
+            known = self._connections[connection["conn"]]
+            self.feeds[known["feed"]].learn_requests(connection["conn"], described_requests(connection))
+            known.update({key: value for key, value in connection.items() if key not in REQUEST_KEYS})
 
     def skip_to(self, slot: int) -> None:
         """Leave out slots before this count: they are in files that have landed. What is missing behind it is lost."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from wsrec.decode.arrays import where_set
 from wsrec.format.moment import Moment
 from wsrec.format.schema import UTC_NS
-from wsrec.ring.slotring import COARSE_SHIFT, Flag
+from wsrec.ring.slotring import COARSE_SHIFT, Flag, request_numbers
 from wsrec.stages import StampSource
 from wsrec.wire import frames
 from wsrec.writer.batch import payload_offsets
@@ -103,7 +103,11 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
     stamped = None if when.stamped.all() else when.stamped
     if received is None:
         direction = np.zeros(len(slots), np.int32)
+        read_bytes, request = pa.array(slots["read_bytes"]), pa.nulls(len(slots), pa.uint32())
     else:
+        read_bytes = pa.array(np.where(received, slots["read_bytes"], np.uint32(0)))
+        numbers = request_numbers(slots)
+        request = pa.array(numbers, mask=numbers == 0)
         direction = np.where(received, 0, np.where(slots["flags"] & _REST, 2, 1)).astype(np.int32)
     return {
         "conn": pa.array(slots["conn"]),
@@ -118,8 +122,9 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
         "handoff_monotonic": wrapped(when.stage, pa.int64()),
         "frame_in_read": pa.array(slots["frame_in_read"]),
         "frames_in_read": pa.array(slots["frames_in_read"]),
-        "read_bytes": pa.array(slots["read_bytes"]),
+        "read_bytes": read_bytes,
         "direction": _words(direction, _DIRECTION_WORDS),
+        "request": request,
         "opcode": _words(_OPCODE_INDEX[slots["opcode"] & 0x0F], _OPCODE_WORDS),
         "text": text,
         "data": data,

@@ -1,0 +1,137 @@
+"""What each connection asks for, by request number: from the plan, from a file's metadata, and from events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import msgspec
+
+from wsrec.plan.connections import ConnectionPlan
+from wsrec.plan.requests import RequestedTopic
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request without its text, which may hold secrets.
+
+    Attributes:
+        number: on its connection.
+        topics: what it asks for.
+
+    """
+
+    number: int
+    topics: tuple[RequestedTopic, ...]
+
+
+class ConnectionRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection asks for, as `wsrec.connections` describes it.
+
+    Attributes:
+        requested_by_url: what its address asks for.
+        requests: its messages: those of the plan, and later ones that have become known.
+
+    """
+
+    requested_by_url: tuple[RequestedTopic, ...] = ()
+    requests: tuple[Request, ...] = ()
+
+
+REQUEST_KEYS = frozenset(ConnectionRequests.__struct_fields__)
+"""Their keys in an entry of `wsrec.connections`."""
+
+
+class _Connection:
+    def __init__(self) -> None:
+        self.by_url: dict[str, RequestedTopic] = {}
+        self.by_message: dict[str, RequestedTopic] = {}
+        self.requests: dict[int, tuple[RequestedTopic, ...]] = {}
+
+
+class RequestTable:
+    """The requests of some connections, and their topics.
+
+    A plan's topics are known from the start. Requests that are made later, of parts of a refused one, ask for topics of
+    the plan under a new number: `announced` learns them.
+    """
+
+    def __init__(self) -> None:
+        self._connections: dict[int, _Connection] = {}
+
+    @classmethod
+    def of(cls, plans: Iterable[ConnectionPlan]) -> Self:
+        """The requests of a plan."""
+        table = cls()
+        for plan in plans:
+            requests = tuple(Request(number=one.number, topics=one.topics) for one in plan.requests)
+            table.learn(plan.conn, ConnectionRequests(requested_by_url=plan.requested_by_url, requests=requests))
+        return table
+
+    def learn(self, conn: int, described: ConnectionRequests) -> None:
+        """Add what is known of a connection's requests."""
+        known = self._connections.setdefault(conn, _Connection())
+        known.by_url.update({one.topic: one for one in described.requested_by_url})
+        for request in described.requests:
+            known.requests[request.number] = request.topics
+            known.by_message.update({one.topic: one for one in request.topics})
+
+    def describe(self, conn: int) -> ConnectionRequests:
+        """What is known of a connection's requests, for metadata."""
+        known = self._connections.get(conn) or _Connection()
+        requests = tuple(Request(number=number, topics=topics) for number, topics in sorted(known.requests.items()))
+        return ConnectionRequests(requested_by_url=tuple(known.by_url.values()), requests=requests)
+
+    def announced(self, conn: int, number: int, topics: Sequence[str]) -> None:
+        """A request with this number is about to be sent; topics that no plan has are left out.
+
+        A new one takes the place of earlier ones that ask for nothing else: those are not sent any more.
+        """
+        known = self._connections.setdefault(conn, _Connection())
+        before = known.requests.get(number)
+        if before is not None and [one.topic for one in before] == [*topics]:
+            return
+        asked = {name: known.by_message[name] for name in topics if name in known.by_message}
+        for other, of in list(known.requests.items()):
+            if before is None and other < number and of and all(one.topic in asked for one in of):
+                del known.requests[other]
+        known.requests[number] = tuple(asked.values())
+
+    def requested(self, conn: int, number: int) -> tuple[RequestedTopic, ...]:
+        """What a request asks for; empty where it is not known, or asks for no topics."""
+        known = self._connections.get(conn)
+        return () if known is None else known.requests.get(number, ())
+
+    def topic(self, conn: int, name: str) -> RequestedTopic | None:
+        """A connection's topic, by its name."""
+        known = self._connections.get(conn)
+        return None if known is None else known.by_message.get(name) or known.by_url.get(name)
+
+    def topics(self, conn: int) -> tuple[RequestedTopic, ...]:
+        """All topics of a connection."""
+        known = self._connections.get(conn) or _Connection()
+        return tuple({**known.by_url, **known.by_message}.values())
+
+    def by_message(self, conn: int) -> tuple[str, ...]:
+        """The names of those that messages ask for."""
+        known = self._connections.get(conn)
+        return () if known is None else tuple(known.by_message)
+
+    def by_url(self, conn: int) -> frozenset[str]:
+        """The names of those that the address asks for, which nothing confirms."""
+        known = self._connections.get(conn)
+        return frozenset() if known is None else frozenset(known.by_url)
+
+    @property
+    def last_number(self) -> int:
+        """The highest number of a request that is known; 0 where there is none."""
+        return max((max(one.requests, default=0) for one in self._connections.values()), default=0)
+
+
+def described_requests(connection: Any) -> ConnectionRequests:
+    """The requests in an entry of `wsrec.connections`.
+
+    Raises:
+        msgspec.ValidationError: they are none.
+
+    """
+    return msgspec.convert(connection, ConnectionRequests)
