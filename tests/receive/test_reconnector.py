@@ -772,8 +772,12 @@ class TestResubscribe:
             await kept.stop()
             assert market.heard == ["a", "b", "c", "b", "c"]
             assert [event.get("reason") for event in kept.events(EventKind.SUBSCRIBE)] == [None] * 3 + ["silent"] * 2
-            sent = [slot.handoff for slot in kept.reader.taken if slot.flags & 0x4 and slot.opcode == TEXT]
-            assert all(after - before >= 15_000_000 for before, after in itertools.pairwise(sent))
+            sent = [slot for slot in kept.reader.taken if slot.flags & 0x4 and slot.opcode == TEXT]
+            times = [slot.handoff for slot in sent]
+            assert all(after - before >= 15_000_000 for before, after in itertools.pairwise(times))
+            # a request keeps its number, in the event and in the slot of the frame
+            assert [slot.read_bytes for slot in sent] == [1, 2, 3, 2, 3]
+            assert [event["request"] for event in kept.events(EventKind.SUBSCRIBE)] == [1, 2, 3, 2, 3]
 
         run(test())
 

@@ -15,7 +15,7 @@ description: an exchange that refuses a request for one dead topic in it
 sockets: {{main: {{url: "{url}"}}}}
 symbols: {{pattern: '[A-Z]+', words: letters, example: A}}
 default_symbols: [AA, BB, DEAD, CC, EE]
-subscribe: {{message: '{{"op":"sub","args":{{topics}},"req":{{id}}}}', batch: 50}}
+subscribe: {{message: '{{"op":"sub","args":{{topics}},"req":{{id}},"at":{{time_ms}}}}', batch: 50}}
 limits: {{streams_per_connection: 100, messages_per_second: 20, connects: 60, connects_interval: 1}}
 ack: {{id: req, errors: [{{path: ok, equals: false}}], error_message: [msg], timeout: 2}}
 fields: {{channel: [c], symbol: [s]}}
@@ -99,5 +99,13 @@ def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, lives):
     assert first["detail"]["message"] == words.format(topic="trade.DEAD")
     assert "the exchange refused trade.DEAD" in result.stderr
     assert "1 refused, unanswered or late subscription" in result.stderr
+    # every answer belongs to the request with the number that was sent, also of those that the plan did not have
+    rows = messages_of(out, columns=["request", "text"]).to_pylist()
+    sent = {row["request"]: json.loads(row["text"]) for row in rows if row["request"] is not None}
+    assert {number: text["req"] for number, text in sent.items()} == dict(zip(sent, sent, strict=True))
+    assert min(sent) == 1 < max(sent)
+    for kind in ("subscribe", "ack", "refused", "split"):
+        for event in events_of(out, kind):
+            assert sent[event["detail"]["request"]]["args"] == event["detail"]["topics"]
     for asked in server.asked[1:]:
         assert sorted(topic for topics in asked for topic in topics) == sorted(f"trade.{symbol}" for symbol in GOOD)
