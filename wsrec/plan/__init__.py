@@ -1,1 +1,1 @@
-"""What is asked for: a feed and symbols become connections and subscriptions."""
+"""The plan: a feed and symbols become connections and subscription requests."""

@@ -1,4 +1,4 @@
-"""What the receiver needs to know of a feed: the connections to open and what to say on each.
+"""Connection plans: the connections to open for a feed, and what to send on each.
 
 These structs cross a process border as JSON, so they hold plain data only.
 """

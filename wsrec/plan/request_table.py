@@ -1,4 +1,4 @@
-"""What each connection asks for, by request number: from the plan, from a file's metadata, and from events."""
+"""The requests of each connection by their numbers: from the plan, from a file's metadata and from events."""
 
 from __future__ import annotations
 

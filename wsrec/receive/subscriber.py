@@ -1,4 +1,4 @@
-"""What is said on an open connection of our own accord: subscriptions, again where asked for, and keep-alives."""
+"""The subscriber: sends a connection's subscription requests, again where that is ordered, and its keep-alives."""
 
 from __future__ import annotations
 

@@ -454,9 +454,13 @@ class FeedWriter:
             planned = [one for topic in topics if (one := self._planned(order.conn, topic)) is not None]
             # above those of the plan, and above those that a writer before this one may have made
             self._last_request = max(self._last_request, self._requests.last_number)
-            for request in subscription_requests(planned, first=self._last_request + 1):
-                parts.append(request)
-                self._last_request = request.number
+            try:
+                for request in subscription_requests(planned, first=self._last_request + 1):
+                    parts.append(request)
+                    self._last_request = request.number
+            except ValueError as error:
+                # its number has more digits than the one that it fitted with
+                ipc.warn(f"{self.name}: {error}, so it is not requested again")
         self._ask(ipc.Resubscribe(order.conn, order.topics, reason, tuple(parts)))
 
     def _planned(self, conn: int, topic: str) -> PlannedTopic | None:
