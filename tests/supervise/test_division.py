@@ -100,7 +100,7 @@ def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, lives):
     assert "the exchange refused trade.DEAD" in result.stderr
     assert "1 refused, unanswered or late subscription" in result.stderr
     # every answer belongs to the request with the number that was sent, also of those that the plan did not have
-    rows = messages_of(out, columns=["request", "text"]).to_pylist()
+    rows = messages_of(out, columns=["request", "text", "seq"]).to_pylist()
     sent = {row["request"]: json.loads(row["text"]) for row in rows if row["request"] is not None}
     assert {number: text["req"] for number, text in sent.items()} == dict(zip(sent, sent, strict=True))
     assert min(sent) == 1 < max(sent)
