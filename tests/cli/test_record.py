@@ -189,7 +189,7 @@ class TestUnreachable:
         result = ok(wsrec.run("record", server.url, "--out", tmp_path), 1)
         assert "403" in result.stderr
         assert "not in your country" in result.stderr
-        assert "the server on this machine turns it down" in result.stderr
+        assert "the server on this machine refuses it" in result.stderr
 
     def test_503_is_tried_again(self, wsrec, exchange, tmp_path):
         asked = []

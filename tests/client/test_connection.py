@@ -521,10 +521,10 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("url", "options", "words"),
         [
-            ("https://h/p", {}, "no WebSocket URL"),
-            ("wss://user:secret@/p", {}, "no WebSocket URL"),
+            ("https://h/p", {}, "not a WebSocket URL"),
+            ("wss://user:secret@/p", {}, "not a WebSocket URL"),
             ("wss://h/p", {"ring_size": 1000}, "power of two"),
-            ("wss://h/p", {"ring_size": 4096}, "ring_size is at least 65536"),
+            ("wss://h/p", {"ring_size": 4096}, "ring_size must be at least 65536"),
             ("wss://h/p", {"compression": "gzip"}, "'gzip'"),
             ("wss://h/p", {"tls": "none"}, "none"),
         ],

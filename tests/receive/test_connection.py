@@ -190,7 +190,7 @@ class TestReset:
             await life.stop()
             failed = life.events(EventKind.CONNECT_FAILED)[0]
             assert failed["cause"] == "lost"
-            assert "write wss://" in failed["hint"]
+            assert "use wss://" in failed["hint"]
 
         with RawExchange(handler) as server:
             asyncio.run(run())

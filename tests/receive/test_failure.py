@@ -35,15 +35,20 @@ FAILURES = [
     (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "dns", "cannot resolve 'x.test'", "spelling"),
     (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "dns", "'x.test': Temporary failure", "resolv.conf"),
     (NotInTimeError("the TLS handshake"), "timeout", "did not answer the TLS handshake in time", "another host"),
-    (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refused", "x.test:443 refused", "server runs"),
+    (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refused", "x.test:443 refused", "server is running"),
     (TimeoutError(), "timeout", "did not answer in time", "firewall"),
     (TimeoutError(errno.ETIMEDOUT, "timed out"), "timeout", "did not answer in time", "firewall"),
-    (NobodyThereError("nothing came for 30.1 s"), "timeout", "nothing came for 30.1 s", "firewall"),
+    (NobodyThereError("no data for 30.1 s"), "timeout", "no data for 30.1 s", "firewall"),
     (OSError(errno.ENETUNREACH, "Network is unreachable"), "unreachable", "Network is unreachable", "network"),
     (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable", "No route to host", "network"),
     (OSError(errno.EMFILE, "Too many open files"), "system", "Too many open files", "ulimit -n"),
-    (PermissionError(errno.EPERM, "Operation not permitted"), "system", "not permitted", "firewall of this machine"),
-    (OSError(errno.EADDRNOTAVAIL, "Cannot assign"), "system", "Cannot assign", "no address or port left"),
+    (
+        PermissionError(errno.EPERM, "Operation not permitted"),
+        "system",
+        "not permitted",
+        "firewall or the service manager",
+    ),
+    (OSError(errno.EADDRNOTAVAIL, "Cannot assign"), "system", "Cannot assign", "out of local addresses or ports"),
     (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "lost", "reset by peer", "network"),
     (ConnectionResetError("the connection ended"), "lost", "the connection ended", "network"),
     (ConnectionAbortedError("the server does not read"), "lost", "the server does not read", "network"),
@@ -117,7 +122,7 @@ class TestHttp:
     def test_an_absurd_wait_is_cut_and_told(self, wait):
         failure = explain(HandshakeRefused(429, "Slow Down", wait, ""), "x.test", 443)
         assert failure.retry_after == 3600
-        assert "3600 s are waited" in failure.message
+        assert "waiting 3600 s" in failure.message
 
     @pytest.mark.parametrize("status", [408, 418, 425, 429, 500, 502, 503, 504, 522])
     def test_tried_again(self, status):
@@ -198,10 +203,10 @@ def test_a_close_that_says_that_we_come_too_often_is_limited(code, words, cause)
         (1008, "symbols, channels"),
         (1009, "max_bytes"),
         (1011, "server failed"),
-        (1012, "restarts"),
+        (1012, "restarting"),
         (1013, "or wait"),
         (4001, "its documentation"),
-        (1005, "if it is rare"),
+        (1005, "if this is rare"),
     ],
 )
 def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
@@ -216,7 +221,7 @@ def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
     [
         TimeoutError(),
         NotInTimeError("the TLS handshake"),
-        NobodyThereError("nothing came for 30.1 s"),
+        NobodyThereError("no data for 30.1 s"),
         ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
         ConnectionResetError("the connection ended"),
     ],
@@ -243,7 +248,7 @@ def test_who_answers_through_a_proxy_may_be_the_proxy(error):
         error.reason = word
     failure = explain(error, "x.test", 443, secure=True, proxy=parse_proxy("http://p:1", "HTTPS_PROXY"))
     assert not re.search(r"\bws://", failure.hint)
-    assert "the proxy may answer in the exchange's place: HTTPS_PROXY" in failure.hint
+    assert "the proxy may be answering instead of the exchange: HTTPS_PROXY" in failure.hint
     assert "through the proxy http://p:1" in failure.message
 
 
@@ -282,7 +287,7 @@ class TestServers:
         url = exchange(lambda connection: connection.wait_closed(), tls=True).url
         failure = self.failure(url.replace("wss://", "ws://"))
         assert failure.cause == "handshake"
-        assert "write wss://" in failure.hint
+        assert "use wss://" in failure.hint
 
     def test_tls_to_a_port_that_does_not_speak_it(self, exchange):
         url = exchange(lambda connection: connection.wait_closed()).url
@@ -338,18 +343,18 @@ class TestServers:
             (
                 b"HTTP/1.1 400 Bad Request\r\n\r\n<title>plain HTTP request to HTTPS port</title>",
                 "a page",
-                "write wss://",
+                "use wss://",
             ),
-            (b"HTTP/1.1 200 OK\r\n\r\n<html><title>Log in</title>", "200 OK: a page, Log in", "wants one to log in"),
+            (b"HTTP/1.1 200 OK\r\n\r\n<html><title>Log in</title>", "200 OK: a page, Log in", "requires a login"),
             (
                 b"HTTP/1.1 302 Found\r\nLocation: http://portal.test/?s3cret\r\nContent-Length: 0\r\n\r\n",
                 "a redirect to portal.test",
-                "wants one to log in",
+                "requires a login",
             ),
             (b"HTTP/1.0 511 Log In\r\n\r\n", "HTTP 511 Log In", "log in"),
-            (b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", "HTTP 407", "a proxy wants credentials"),
+            (b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", "HTTP 407", "a proxy requires credentials"),
             (b"SSH-2.0-OpenSSH_9.6\r\n", "not HTTP: b'SSH", "another service answers"),
-            (b"", "closed the connection without an answer", "write wss://"),
+            (b"", "closed the connection without an answer", "use wss://"),
         ],
         ids=["400", "200", "302", "511", "407", "ssh", "nothing"],
     )
@@ -369,7 +374,7 @@ class TestServers:
         [
             (["127.0.0.2", "other.test"], {}, "check the host of the URL"),
             (["127.0.0.1"], {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, "this machine's clock; if that is right"),
-            (["127.0.0.1"], {"not_before": datetime(2060, 1, 1, tzinfo=UTC)}, "the certificate is of its future"),
+            (["127.0.0.1"], {"not_before": datetime(2060, 1, 1, tzinfo=UTC)}, "the certificate is not valid yet"),
         ],
         ids=["other host", "expired", "not yet"],
     )

@@ -49,7 +49,7 @@ def test_what_was_folded_is_counted(log):
         log.log.tell(plan("ws://h/"), "h", Failure("refused", "h:80 refused", "start it"), 1.0, was_open=False)
     log.log.flush()
     *first, last = log.lines
-    assert first == ["test: h:80 refused; trying again in 1.0 s"] * 3
+    assert first == ["test: h:80 refused; retrying in 1.0 s"] * 3
     assert "47 more failed attempts to connect (refused) within 0 s, the last: test: h:80 refused" in last
 
 

@@ -159,7 +159,7 @@ class TestRefused:
         life = record(server, ca_file, TlsMode.KTLS)
         (detail,) = life.events(EventKind.TLS)
         assert detail["mode"] == "stamped"
-        assert detail["fallback"].startswith("the server turned TLS 1.2 with AES-GCM down (")
+        assert detail["fallback"].startswith("the server rejected TLS 1.2 with AES-GCM (")
         assert life.reader.received()[0] == (1, b"hello")
         assert capfd.readouterr().out.count("--tls ktls is not possible") == 1
 
@@ -201,9 +201,9 @@ class TestRefused:
 
         with RawExchange(handler) as server:
             first, second = asyncio.run(run())
-        assert "turned TLS" in first
+        assert "rejected TLS" in first
         # it was tried again, whatever came of it here
-        assert "turned TLS" not in second
+        assert "rejected TLS" not in second
 
     @needs_none
     def test_a_connection_that_the_kernel_did_not_take_over_is_never_called_ktls(self, tls_server, ca_file, capfd):
@@ -269,7 +269,7 @@ class TestKernel:
 
     def test_a_broken_record_is_an_ssl_error_after_what_came_before(self, authority, ca_file):
         bad = b"\x17\x03\x03\x00\x30" + bytes(48)
-        with pytest.raises(ssl.SSLError, match="the kernel turned a TLS record down"):
+        with pytest.raises(ssl.SSLError, match="the kernel rejected a TLS record"):
             self.read_to_end(authority, ca_file, lambda tls, outgoing: outgoing.read() + bad)
 
     def test_close_notify_is_the_end_after_what_came_before(self, authority, ca_file):

@@ -84,7 +84,7 @@ class TestTokens:
             ({"data": {"token": SECRET, "servers": []}}, "no wss:// address at"),
             ({"data": {"token": SECRET, "servers": [{"endpoint": "ws://localhost/"}]}}, "no wss:// address at"),
             ({"data": {"token": SECRET, "servers": [{"endpoint": "wss://u:p@h/"}]}}, "more than scheme, host"),
-            ((200, {}, b"<" + SECRET.encode()), "is no JSON"),
+            ((200, {}, b"<" + SECRET.encode()), "is not JSON"),
             ((200, {}, b"x" * (65 << 10)), "answered more than"),
         ],
     )

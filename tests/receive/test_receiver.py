@@ -482,7 +482,7 @@ class TestRefused:
         assert "HTTP 403" in failed.message
         assert "restricted location" in failed.message
         # no exchange is on this machine
-        assert "the server on this machine turns it down" in failed.hint
+        assert "the server on this machine refuses it" in failed.hint
         (event,) = receiver.events(EventKind.CONNECT_FAILED)
         assert (event["cause"], event["retry_s"]) == ("http", None)
 
@@ -552,7 +552,7 @@ class TestSecrets:
         assert receiver.ended() == 1
         (failed,) = receiver.lines()
         assert isinstance(failed, ipc.FailedLine)
-        assert failed.hint == "write it as wss://host:port/path"
+        assert failed.hint == "use the form wss://host:port/path"
         assert SECRET.encode() not in self.everything(receiver)
 
 
@@ -629,4 +629,4 @@ class TestCompressionThatNobodyAskedFor:
             assert receiver.stop() == 0
         assert server.accepted == 2
         (warning,) = (line for line in receiver.lines() if isinstance(line, ipc.LogLine) and line.level == "warning")
-        assert "compresses although nobody asked" in warning.message
+        assert "compression was not negotiated" in warning.message

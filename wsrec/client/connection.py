@@ -1,7 +1,7 @@
-"""`wsrec.connect`: one connection whose messages go to a callback in this process, stamped at the same six stages.
+"""`wsrec.connect`: one connection whose messages go to a callback in this process, with the six timestamps.
 
-What is received goes the way that the recorder's messages go (`wsrec.receive.hotpath`), with the rings in memory of
-this process alone and `Consumer` in the writer's place. Everything happens on the running loop, asyncio's or uvloop's.
+Messages take the same path as the recorder's (`wsrec.receive.hotpath`), with the rings in private memory and
+`Consumer` instead of the writer. Everything runs on the current event loop, asyncio's or uvloop's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from wsrec.wire.frame_encoder import FrameEncoder, Sent
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
-# small enough to stay in the processor's cache; what is larger than a quarter of it is copied once
+# small enough for the processor's cache; messages larger than a quarter of it are copied once
 RING_SIZE = 1 << 20
 MAX_MESSAGE = 64 << 20
 MAX_UNSENT = 64 << 20
@@ -74,40 +74,40 @@ def connect(
 ) -> Connecting:
     """Connect to a WebSocket server: `async with wsrec.connect(...) as connection`, or `await wsrec.connect(...)`.
 
-    Certificates and host names are always verified. There is no reconnection: see docs/library.md for the loop.
+    Certificates and host names are always verified. There is no reconnection: docs/library.md shows a loop.
 
     Args:
         url: `ws://` or `wss://`.
-        on_message: called with each text or binary `Message`, in order, from the loop; it must not block. What it
-            raises closes the connection with 1011 and is raised by `Connection.wait_closed`.
-        headers: added to the handshake request.
-        ca_file: PEM file trusted besides the system's certificates.
-        tls: how TLS is taken off the wire (docs/stages.md).
-        proxy: `http://` or `socks5h://`, user name and password within; True: what HTTPS_PROXY, ALL_PROXY and NO_PROXY
-            say; None: none.
-        compression: `deflate` offers permessage-deflate (RFC 7692).
-        max_message: bytes; a larger message, also one that would be larger when inflated, closes with 1009.
-        max_unsent: bytes that may wait for the socket before `Connection.send` refuses more.
-        ring_size: bytes, a power of two of at least 64 KiB; messages above a quarter of it are copied once.
-        open_timeout: seconds for all of connecting, TLS and the opening handshake.
-        close_timeout: seconds for the closing handshake.
+            on_message: called with each text or binary `Message`, in order, from the loop; it must not block. An
+                exception from it closes the connection with 1011 and is raised by `Connection.wait_closed`.
+            headers: additional headers of the handshake request.
+            ca_file: PEM file trusted in addition to the system's certificates.
+            tls: how TLS is decrypted (docs/stages.md).
+            proxy: `http://` or `socks5h://`, user name and password included; True: from HTTPS_PROXY, ALL_PROXY and
+                NO_PROXY; None: no proxy.
+            compression: `deflate` offers permessage-deflate (RFC 7692).
+            max_message: bytes; a larger message, before or after inflating, closes the connection with 1009.
+            max_unsent: bytes that may be queued before `Connection.send` refuses more.
+            ring_size: bytes, a power of two of at least 64 KiB; messages above a quarter of it are copied once.
+            open_timeout: seconds for connecting, TLS and the opening handshake together.
+            close_timeout: seconds for the closing handshake.
 
     Raises:
-        ValueError: the URL, the proxy or a size cannot be used.
-        OSError: on awaiting: not connected (`socket.gaierror`, `ssl.SSLError` and `TimeoutError` included).
-        wsrec.ProxyError: on awaiting: there is no way through the proxy; an OSError too.
-        wsrec.HandshakeError: on awaiting: the server refused; `wsrec.HandshakeRefused` has its status.
+            ValueError: the URL, the proxy or a size is invalid.
+            OSError: when awaited: the connection failed (`socket.gaierror`, `ssl.SSLError` and `TimeoutError`
+                included). wsrec.ProxyError: when awaited: no tunnel through the proxy; also an OSError.
+                wsrec.HandshakeError: when awaited: the server refused; `wsrec.HandshakeRefused` has its status.
 
     """
     try:
         uri = parse_uri(url)
     except InvalidURI as error:
-        # the error's own text has the URL, and the URL may have secrets
-        raise ValueError(f"no WebSocket URL: {error.msg}; write it as wss://host:port/path") from None
+        # the error's own text contains the URL, which may have secrets
+        raise ValueError(f"not a WebSocket URL: {error.msg}; use the form wss://host:port/path") from None
     if check_capacity(ring_size) < MIN_RING:
-        raise ValueError(f"ring_size is at least {MIN_RING} bytes, not {ring_size}")
+        raise ValueError(f"ring_size must be at least {MIN_RING} bytes, not {ring_size}")
     if compression not in (None, "deflate"):
-        raise ValueError(f"compression is None or 'deflate', not {compression!r}")
+        raise ValueError(f"compression must be None or 'deflate', not {compression!r}")
     rules = ProxyRules.of_environment(os.environ)
     if proxy is not True:
         rules = ProxyRules(none=proxy is None, given=proxy, source="proxy")
@@ -141,7 +141,7 @@ def connect(
 
 
 class Connecting:
-    """What `connect` returns: to be awaited, or entered with `async with`, once."""
+    """The result of `connect`: await it, or enter it with `async with`, once."""
 
     def __init__(self, open_it: Callable[[], Coroutine[Any, Any, Connection]]) -> None:
         self._open_it = open_it
@@ -165,10 +165,10 @@ class Connection:
     """An open WebSocket connection; made by `connect`.
 
     Attributes:
-        address: the server's address and port, or the proxy's.
+        address: address and port of the server, or of the proxy.
         tls: TLS version and cipher, None for `ws://`.
-        compression: what was agreed, as the `Sec-WebSocket-Extensions` header says it; None: messages are sent as
-            they are.
+        compression: the negotiated parameters in the form of a `Sec-WebSocket-Extensions` header; None without
+            compression.
 
     """
 
@@ -207,7 +207,8 @@ class Connection:
         self._closed = self._loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         self._pings: dict[bytes, tuple[int, asyncio.Future[int]]] = {}
-        # whether we began the closing handshake; whether reading has ended, how, and what `wait_closed` raises of it
+        # whether we started the closing handshake; whether reading has ended, the close, and the error for
+        # `wait_closed`
         self._closing = False
         self._ended = False
         self._close: Close | None = None
@@ -215,20 +216,20 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be sent any more: a close was sent or received, or the connection broke."""
+        """True if nothing can be sent any more: a close was sent or received, or the connection broke."""
         return self._ended or self._encoder.close_sent is not None
 
     def send(self, message: str | bytes | bytearray | memoryview) -> None:
-        """Send a text message (`str`) or a binary one, also from the callback; what the socket does not take waits.
+        """Send a text message (`str`) or a binary one, also from the callback; what the socket cannot take is queued.
 
         Raises:
             ConnectionClosed: the connection is closed.
-            BufferError: `max_unsent` bytes wait already; `drain` waits for them.
+            BufferError: `max_unsent` bytes are queued already; `drain` waits for them.
 
         """
         self._check_open()
         if self._transport is not None and self._transport.unsent >= self._max_unsent:
-            raise BufferError(f"{self._transport.unsent} bytes wait already: the server does not read them")
+            raise BufferError(f"{self._transport.unsent} bytes are queued already: the server does not read them")
         if isinstance(message, str):
             self._send(self._encoder.text(message))
         else:
@@ -238,29 +239,29 @@ class Connection:
         """Send a ping; the future's result is the time (ns) until its pong.
 
         Args:
-            payload: at most 125 bytes; by default bytes that no other ping has.
+            payload: at most 125 bytes; unique random bytes by default.
 
         Raises:
-            ConnectionClosed: the connection is closed; the future has it too, where it closes before the pong.
-            ValueError: the payload is too long, or a ping with it waits already.
+            ConnectionClosed: the connection is closed; also the future's exception if it closes before the pong.
+            ValueError: the payload is too long, or the same payload is already in flight.
 
         """
         self._check_open()
         payload = payload or os.urandom(8)
         if len(payload) > frames.MAX_CONTROL:
-            raise ValueError(f"a ping takes at most {frames.MAX_CONTROL} bytes, not {len(payload)}")
+            raise ValueError(f"a ping's payload has at most {frames.MAX_CONTROL} bytes, not {len(payload)}")
         if payload in self._pings:
-            raise ValueError("a ping with the same payload waits for its pong")
+            raise ValueError("a ping with the same payload is already in flight")
         pong: asyncio.Future[int] = self._loop.create_future()
         self._pings[payload] = now(), pong
         self._send(self._encoder.ping(payload))
         return pong
 
     async def drain(self) -> None:
-        """Wait until the kernel has taken all that was sent.
+        """Wait until the kernel has taken all sent data.
 
         Raises:
-            ConnectionClosed: the connection closed before that.
+                ConnectionClosed: the connection closed first.
 
         """
         if self._transport is not None:
@@ -269,23 +270,23 @@ class Connection:
             raise self._as_closed()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close with a closing handshake, and return when that is done; messages that come before still do.
+        """Perform the closing handshake; messages received meanwhile are still delivered.
 
         Args:
             code: RFC 6455 section 7.4: 1000, 1001, 3000 to 4999 and a few more.
             reason: at most 123 bytes as UTF-8.
 
         Raises:
-            ValueError: code or reason cannot be sent.
+            ValueError: code or reason is not allowed.
 
         """
         close = Close(code, reason)
         try:
             close.check()
         except LibraryProtocolError as error:
-            raise ValueError(f"{code} is no close code that can be sent") from error
+            raise ValueError(f"{code} is not a close code that may be sent") from error
         if len(close.serialize()) > frames.MAX_CONTROL:
-            raise ValueError(f"a close reason takes at most {frames.MAX_CONTROL - 2} bytes")
+            raise ValueError(f"a close reason has at most {frames.MAX_CONTROL - 2} bytes")
         if not self.closed:
             self._closing = True
             self._deadline = self._loop.call_later(self._close_timeout, self._give_up)
@@ -296,11 +297,11 @@ class Connection:
     async def wait_closed(self) -> None:
         """Wait until the connection is closed.
 
-        Returns where we closed it, or the server did with 1000 or 1001.
+        Returns normally if we closed it, or the server did with 1000 or 1001.
 
         Raises:
             ConnectionClosed: it ended in any other way.
-            Exception: what the callback raised.
+            Exception: raised by the callback.
 
         """
         await asyncio.wait((self._closed,))
@@ -308,22 +309,22 @@ class Connection:
             raise self._error
 
     def _blame(self) -> None:
-        """The address that was reached did not do what a server does: the next connection begins with another."""
+        """Record a failure of the address in use: the next connection starts with another one."""
         if self._history is not None and self._reached is not None:
             self._history.failed(self._reached, "")
 
     def _too_late(self, uri: WebSocketURI, seconds: float) -> OSError:
-        """The error of an opening that took longer than `seconds`."""
+        """The error for an opening that took longer than `seconds`."""
         if self._proxy is not None:
             return ProxyError(
-                f"the proxy {self._proxy.public} did not answer within {seconds} s", "check that the proxy runs"
+                f"the proxy {self._proxy.public} did not answer within {seconds} s", "check that the proxy is running"
             )
         if self._resolving:
             return NoAnswerError(socket.EAI_AGAIN, f"the name server did not answer for {uri.host} within {seconds} s")
         return TimeoutError(f"{uri.host}:{uri.port} did not answer within {seconds} s")
 
     async def _reach(self, host: str, port: int) -> Reached:
-        """A socket that is connected to a host."""
+        """Connect a socket to a host."""
         self._resolving = True
         found = await RESOLVER.resolve(host, port, timeout=None)
         self._resolving = False
@@ -383,10 +384,10 @@ class Connection:
         assert self._consumer is not None
         try:
             consumed = self._handshake.feed(data)
-        except Exception as error:  # noqa: BLE001 (told to whoever waits for the handshake)
+        except Exception as error:  # noqa: BLE001 (reported to the waiting opener)
             self._on_end(error)
             return len(data)
-        # no slot refers to these bytes, so no slot gives them back
+        # no slot refers to these bytes, so they are freed here
         self._ring.tail.publish(self._ring.tail.read() + consumed)
         if self._handshake.complete:
             extension = self._handshake.compression
@@ -402,7 +403,7 @@ class Connection:
     def _on_control(self, opcode: int, payload: bytes) -> None:
         answer = self._encoder.on_control(opcode, payload)
         if self._encoder.close_received is not None:
-            # who closes need not wait for the echo
+            # the peer closed: whether it gets the echo does not matter
             if answer is not None and self._transport is not None:
                 with suppress(OSError):
                     self._transport.send(answer.wire)
@@ -410,7 +411,7 @@ class Connection:
             return
         self._send(answer)
         if opcode == frames.PONG and payload in self._pings:
-            # a pong answers the pings before it too (RFC 6455 section 5.5.3)
+            # a pong answers the earlier pings too (RFC 6455 section 5.5.3)
             for waiting in list(self._pings):
                 began, pong = self._pings.pop(waiting)
                 if not pong.done():
@@ -419,21 +420,21 @@ class Connection:
                     break
 
     def _on_error(self, error: Exception) -> None:
-        """What the callback raised, or the server did wrong."""
+        """Handle an exception from the callback, or a protocol violation by the server."""
         if isinstance(error, ProtocolError):
             self._on_end(error)
         elif isinstance(error, ConnectionClosed) and self.closed:
-            # it answered on a connection that is about to close: nobody's fault
+            # the callback sent on a connection that is closing: not an error
             return
         else:
             self._fail(CloseCode.INTERNAL_ERROR, "", error)
 
     def _on_full(self) -> None:
-        # all of a batch is released before the next read: it takes a ring that holds one frame's part only
+        # cannot happen: every batch is released before the next read
         self._on_end(BufferError("the ring is full"))
 
     def _on_end(self, error: Exception | None) -> None:
-        """The hot path reads no more: the stream ended, or broke, or the server broke the rules."""
+        """Reading has ended: the stream ended, or broke, or the server violated the protocol."""
         if self._ended:
             return
         if not self._opened.done():
@@ -441,10 +442,10 @@ class Connection:
             if error is None:
                 try:
                     self._handshake.eof()
-                except Exception as refusal:  # noqa: BLE001 (told to whoever waits for the handshake)
+                except Exception as refusal:  # noqa: BLE001 (reported to the waiting opener)
                     error = refusal
             self._opened.set_exception(error or ConnectionResetError("the connection ended during the handshake"))
-            # whoever waited may have given up
+            # the opener may have given up waiting
             self._opened.exception()
         elif isinstance(error, ProtocolError):
             closed = ConnectionClosed(error.code, str(error))
@@ -456,7 +457,7 @@ class Connection:
             self._end(Close(CloseCode.ABNORMAL_CLOSURE, closed.reason), closed, linger=False)
 
     def _fail(self, code: int, reason: str, error: Exception) -> None:
-        """Close for what went wrong here (RFC 6455 section 7.1.7)."""
+        """Fail the connection because of an error on this side (RFC 6455 section 7.1.7)."""
         with suppress(OSError):
             frame = self._encoder.close(code, reason.encode()[:100].decode("utf-8", "ignore"))
             if frame is not None and self._transport is not None:
@@ -464,7 +465,7 @@ class Connection:
         self._end(Close(code, reason), error)
 
     def _end(self, close: Close | None, error: Exception | None, *, linger: bool = True) -> None:
-        """Hand no more on. The server closes the TCP connection (section 7.1.1); what it still sends is dropped."""
+        """Stop delivering. The server closes the TCP connection (section 7.1.1); what it still sends is dropped."""
         if self._ended:
             return
         self._ended = True
@@ -484,15 +485,15 @@ class Connection:
             self._waiting.watch(transport.fileno, self._drop)
             self._deadline = self._loop.call_later(self._close_timeout, self._tear_down)
         else:
-            # not from within the hot path's own read
+            # deferred, since it may run within the hot path's read
             self._loop.call_soon(self._tear_down)
 
     def _give_up(self) -> None:
-        """No answer to our close."""
+        """The close frame was not answered in time."""
         self._end(self._encoder.close_sent, None, linger=False)
 
     def _abandon(self) -> None:
-        """Never opened."""
+        """The opening failed."""
         self._ended = True
         self._tear_down()
 
@@ -537,12 +538,12 @@ class Connection:
         for _, pong in pings.values():
             if not pong.done():
                 pong.set_exception(self._as_closed())
-                # nobody has to wait for it
+                # the pong need not be awaited
                 pong.exception()
 
 
 def _history(host: str, port: int) -> AddressHistory:
-    """Which addresses of a host have failed in this process, whoever connected."""
+    """The address history of a host, shared by all connections of this process."""
     history = _HISTORIES.pop((host, port), None) or AddressHistory()
     _HISTORIES[host, port] = history
     if len(_HISTORIES) > _HISTORIES_MOST:
@@ -551,7 +552,7 @@ def _history(host: str, port: int) -> AddressHistory:
 
 
 def _private_ring(capacity: int) -> ByteRing:
-    """A byte ring that no other process sees."""
+    """A byte ring private to this process."""
     fd = ByteRing.create("wsrec", capacity)
     try:
         return ByteRing(fd)

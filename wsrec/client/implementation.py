@@ -1,4 +1,4 @@
-"""Which consumer runs: the compiled one where it was built, else the readable one, as also WSREC_PURE=1 asks for."""
+"""Consumer selection: the compiled one if it was built and WSREC_PURE is not set, else the Python one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsrec.client.consumer import Message as PythonMessage
 if TYPE_CHECKING:
     CompiledConsumer: type[PythonConsumer] | None
     CompiledMessage: type[PythonMessage] | None
-    # what callers annotate their callbacks with
+    # the names for annotations of callbacks
     Message = PythonMessage
     Consumer = PythonConsumer
 else:

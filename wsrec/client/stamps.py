@@ -1,4 +1,4 @@
-"""The six stamps of a message as the library gives them."""
+"""The six timestamps of a message, as the library returns them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 class Stamps(NamedTuple):
     """When a message passed each of the six stages (docs/stages.md), in ns.
 
-    `nic` is on the realtime clock, ns since the epoch, and None where there is no stamp: `Message.source` says why. The
-    others are on one monotonic clock and never decrease; `wsrec.anchor()` maps them onto UTC.
+    `nic` is on the realtime clock, ns since the epoch, and None without a timestamp: `Message.source` says why. The
+    others are on one monotonic clock and never decrease; `wsrec.anchor()` relates them to UTC.
     """
 
     nic: int | None

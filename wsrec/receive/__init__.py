@@ -1,1 +1,1 @@
-"""The receiver process: sockets, kernel timestamps, TLS and the six-stage hot path."""
+"""The receiver process: sockets, kernel timestamps, TLS, the hot path, reconnection. Never imports the writer."""

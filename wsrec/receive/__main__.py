@@ -1,4 +1,4 @@
-"""`python -m wsrec.receive`: what the supervisor starts."""
+"""Entry point of the receiver process, which the supervisor starts as `python -m wsrec.receive`."""
 
 import sys
 

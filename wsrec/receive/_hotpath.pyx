@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""The hot path compiled: what `wsrec.receive.hotpath` does, frame for frame, without a Python object a frame.
+"""The compiled hot path: the same behaviour as `wsrec.receive.hotpath`, without a Python object per frame.
 
-Read `hotpath.py` first: the same six stages stand here in the same order, and there it says why each is where it is.
-The usual frame, a whole text or binary message, is dealt with in `_scan`. What is rare (fragments, control frames,
-frames in parts, broken ones) is decided by the same Python code in both, so they cannot differ there; one test suite
-and a differential property test run on both.
+Read `hotpath.py` first: the same six stages are here in the same order, and the reasons are given there. The usual
+frame, a whole text or binary message, is handled in `_scan`. The rare ones (fragments, control frames, frames in parts,
+invalid ones) are decided by the same Python code in both, so they cannot differ there; one test suite and a
+differential property test run on both.
 
-Stages 2 to 6 are the stage clock of `wsrec.host.clock`. A plain socket and the ciphertext of `stamped` TLS are read
+Stages 2 to 6 are on the stage clock of `wsrec.host.clock`. A plain socket and the ciphertext of `stamped` TLS are read
 here by recvmsg(2); the other transports read by themselves.
 """
 
@@ -43,8 +43,8 @@ cdef extern from *:
 
     static inline void wsrec_prefetch(const void *line) { __builtin_prefetch(line, 1); }
 
-    /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware stamp in ns, 0 where there is none. Without
-       `stamped` there is no room for ancillary data: then TLS in the kernel tells by EIO of a record that is no data */
+    /* recvmsg(2) and its SCM_TIMESTAMPING: software and raw hardware timestamp in ns, 0 for none. Without `stamped`
+       there is no room for ancillary data: then kernel TLS reports a record that is not data by EIO */
     static inline ssize_t wsrec_receive(
         int fd, void *into, size_t room, int stamped, uint64_t *software, uint64_t *hardware) {
         struct iovec part = {into, room};
@@ -68,7 +68,7 @@ cdef extern from *:
         return size;
     }
 
-    /* Whether text is valid UTF-8 (RFC 3629 section 4): ASCII 64 bytes at a time, else a character at a time */
+    /* True for valid UTF-8 (RFC 3629 section 4): ASCII 64 bytes at a time, else a character at a time */
     static inline int wsrec_utf8(const uint8_t *data, size_t length) {
         const uint8_t *end = data + length;
         while (data < end) {
@@ -143,7 +143,7 @@ cdef uint8_t SOURCE_ABSENT = int(StampSource.NONE_ABSENT)
 
 
 cdef class HotPath:
-    """One connection's way from readiness to hand-off; arguments and attributes are those of the Python class."""
+    """The receive path of one connection, from readiness to hand-off; its interface is that of the Python class."""
 
     cdef public bint open
     cdef public uint64_t reads
@@ -152,7 +152,7 @@ cdef class HotPath:
     cdef public uint64_t last_event
     cdef object _ring, _producer, _transport, _rules
     cdef object _on_opening, _on_control, _on_end, _on_full, _on_batch
-    # kept so that what the pointers point to stays mapped
+    # kept so that the memory behind the pointers stays mapped
     cdef const uint8_t[::1] _bytes
     cdef uint8_t[::1] _slot_bytes
     cdef uint64_t[::1] _ring_words, _slot_words
@@ -168,21 +168,21 @@ cdef class HotPath:
     cdef uint8_t _part_first
     cdef uint16_t _conn
     cdef bint _message_open
-    # text is held against UTF-8, and was up to this count of bytes
+    # whether text is validated as UTF-8, and up to which byte count it was
     cdef bint _validate_text
     cdef uint64_t _validated
-    # the socket to read in C, or -1 where the transport reads; and what turns ciphertext into bytes of the ring, if any
+    # the socket to read in C, or -1 if the transport reads; and whether its data has to be decrypted
     cdef int _fd
     cdef bint _stamped, _encrypted
-    # whether what it reads was TLS, so that Python must look at what is no data
+    # kernel TLS: Python handles records that are not data
     cdef bint _kernel_tls
     cdef uint8_t[::1] _ciphertext
-    # stages 2 to 4 of the last read; stage 1, where it comes from, and how much that read took off the socket
+    # stages 2 to 4 of the last read; stage 1, its source, and the bytes which that read took off the socket
     cdef uint64_t _event, _waited, _took, _recv_end
     cdef uint64_t _stamp
     cdef uint8_t _source
     cdef uint32_t _read_bytes
-    # where the next read goes: how much it may bring, 0 where there was no room, and the count of slots at that time
+    # the next read: its target, its size (0 if there was no room), and the count of slots at that time
     cdef void *_target
     cdef uint64_t _prepared_room, _prepared_at
     cdef object _into, _view, _read, _decrypt, _ciphertext_room
@@ -234,11 +234,11 @@ cdef class HotPath:
 
     @property
     def unparsed(self):
-        """Bytes received of a frame that is not complete."""
+        """Bytes received of an incomplete frame."""
         return self._head - self._position
 
     def has_room(self):
-        """Whether both rings can take a read."""
+        """True if both rings have room for a read."""
         return self._room() >= LEAST_ROOM
 
     def discard(self):
@@ -248,7 +248,7 @@ cdef class HotPath:
         self._prepared_room = 0
 
     def on_readable(self):
-        """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
+        """Readiness callback: read once, parse every complete frame, hand the batch off."""
         cdef uint64_t event, recv_start, recv_end, kernel, nic
         cdef int64_t size
         cdef bint by_python = False
@@ -259,7 +259,7 @@ cdef class HotPath:
             if not self._prepared_room:
                 self._on_full()
                 return
-        # Stage 3, RECV_START; the receiver's core will write this line, which the writer's has
+        # Stage 3, RECV_START; prefetch the slot's cache line, which the writer's core has and this one will write
         wsrec_prefetch(&self._slots[self._prepared_at & self._slot_mask])
         recv_start = wsrec_now(CLOCK)
         if likely(self._fd >= 0 and self._target is not NULL):
@@ -282,8 +282,8 @@ cdef class HotPath:
                 if size < 0:
                     size = -errno
                     if self._kernel_tls and size in (-EIO, -EBADMSG, -EMSGSIZE, -EINVAL):
-                        # a record that is no data, or a broken one: Python knows which. It is still there, while an
-                        # error of the socket is told only once
+                        # a record that is not data, or an invalid one: Python finds out which. It is still there, while
+                        # an error of the socket is reported only once
                         by_python = True
                 elif size:
                     self._note_stamp(size, kernel, nic)
@@ -322,7 +322,7 @@ cdef class HotPath:
         self._prepare()
 
     cdef int _prepare(self) except -1:
-        """Find out where the next read may go; see the Python class."""
+        """Determine the target of the next read; see the Python class."""
         cdef uint64_t room = self._room(), start = self._head & self._mask
         self._prepared_at = wsrec_load(self._published)
         if room < LEAST_ROOM:
@@ -336,13 +336,13 @@ cdef class HotPath:
             self._target = &self._ciphertext[0]
             self._prepared_room = self._ciphertext_room(self._into)
             if not self._prepared_room:
-                # the stream has ended, which the transport tells
+                # the stream has ended, which the transport reports
                 self._prepared_room = room
                 self._target = NULL
         return 0
 
     cdef int _note_stamp(self, int64_t size, uint64_t kernel, uint64_t nic) except -1:
-        """Stage 1 of what recvmsg brought. A NIC's stamp is rare, and whether to trust it is for the Python code."""
+        """Stage 1 of a recvmsg. Hardware timestamps are rare, and whether to trust one is decided in Python."""
         self._read_bytes = <uint32_t>size
         if nic:
             self._stamp, self._source = self._transport.stamps.choose(kernel, nic)
@@ -408,9 +408,9 @@ cdef class HotPath:
         return 0
 
     cdef uint64_t _scan(self, uint64_t first_slot, uint64_t count) noexcept nogil:
-        """Write the slots of whole messages from `_position` on, up to a frame that is anything else or not complete.
+        """Write the slots of whole messages from `_position` on, up to any other or an incomplete frame.
 
-        A few at a time are handed off while others follow; the last is left for the end of the read.
+        They are handed off a few at a time while others follow; the last ones are left for the end of the read.
         """
         cdef const uint8_t *data = self._data
         cdef uint64_t handed_off = wsrec_load(self._published)
@@ -432,7 +432,7 @@ cdef class HotPath:
             if unlikely(header + length > available or length > self._max_message):
                 break
             if self._validate_text and frame[0] == WHOLE_TEXT:
-                # what was validated in part must go on from there
+                # a message validated in part must continue from there
                 if self._validated > position or not wsrec_utf8(frame + header, length):
                     break
             if unlikely(count - handed_off >= HAND_OFF_FRAMES):
@@ -450,7 +450,7 @@ cdef class HotPath:
     cdef inline void _write_slot(
         self, uint64_t first_slot, uint64_t count, uint8_t first, uint8_t flags, uint32_t size, uint64_t parsed
     ) noexcept nogil:
-        """Fill in a slot, but for what `_hand_off` adds; the payload begins at `_position`."""
+        """Fill in a slot, except for what `_hand_off` adds; the payload begins at `_position`."""
         cdef Slot *slot = &self._slots[count & self._slot_mask]
         slot.offset = self._position
         slot.nic = self._stamp
@@ -468,14 +468,14 @@ cdef class HotPath:
             slot.recv_end = <uint32_t>self._took
             slot.parsed = <uint32_t>parsed
         else:
-            # the process was stopped for seconds: the differences need their coarse unit
+            # the process was stopped for seconds: store the differences in the coarse unit
             slot.flags = flags | FLAG_COARSE
             slot.recv_start = <uint32_t>min(self._waited >> SHIFT, LARGEST_DIFFERENCE)
             slot.recv_end = <uint32_t>min(self._took >> SHIFT, LARGEST_DIFFERENCE)
             slot.parsed = <uint32_t>min(parsed >> SHIFT, LARGEST_DIFFERENCE)
 
     cdef _admit(self, uint8_t first, uint64_t length, uint8_t header, uint64_t available):
-        """Every frame but the usual one; see the Python class. Flags and size, or None where more must arrive first."""
+        """The less common frames; see the Python class. Flags and size, or None if more data is needed first."""
         cdef uint64_t size
         cdef uint8_t flags = 0
         if header:
@@ -500,7 +500,7 @@ cdef class HotPath:
         return flags, size
 
     cdef int _validate(self, uint8_t first, uint64_t start, uint64_t size, bint final) except -1:
-        """Hold the payload of a text frame against UTF-8; see the Python class."""
+        """Validate the payload of a text frame; see the Python class."""
         cdef uint64_t begin
         if self._validate_text and self._rules.is_text(first):
             begin = max(start, self._validated)
@@ -517,7 +517,7 @@ cdef class HotPath:
         wsrec_store(self._published, count)
 
     cdef uint64_t _room(self) except? 1:
-        """Bytes that a read may bring, as the Python class has it; 0 where the reserve is all that is left."""
+        """Largest read in bytes, as in the Python class; 0 if only the reserved slots are left."""
         cdef uint64_t slots = self._slot_capacity - (wsrec_load(self._published) - wsrec_load(self._released))
         cdef uint64_t room = self._capacity - (self._head - wsrec_load(self._ring_tail))
         if slots <= RESERVED:

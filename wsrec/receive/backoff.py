@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt to connect."""
+"""Reconnection backoff: exponential with jitter, by cause of failure."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from wsrec.net.retry import LONGEST as LONGEST_LIMITED
 FIRST = 0.5
 LONGEST = 30.0
 AT_ONCE = 0.1
-# Before an address that has not been tried: how many attempts a host gets is the limiter's to say
+# Before trying another address (s); the rate limiter bounds the attempts per host
 _ELSEWHERE = (0.1, 0.25)
-# What was refused for good (HTTP 403, a certificate) may be let in later, while others are recorded
+# After a permanent refusal (HTTP 403, a certificate): it may be lifted later, while other connections are recorded
 REFUSED = 180.0
-# By cause (`Failure.cause`): who says that we come too often is not asked again within a minute, and a certificate that
-# has become invalid is not renewed within seconds
+# By cause (`Failure.cause`): a rate-limited client should stay away for a minute or more, and an invalid certificate is
+# not renewed within seconds
 _BOUNDS = {"limited": (LIMITED_WAIT, LONGEST_LIMITED), "certificate": (300.0, 600.0)}
 
 
 class Backoff:
-    """Doubling waits (s), each cause's its own, each cut by up to a half at random so that not all come back at once.
+    """Doubling delays (s), separate for each cause; up to half of each is cut at random, to spread the clients.
 
-    They go from 0.5 to 30; after `limited` from 120 to 3600, after `certificate` from 300 to 600. A connection that had
-    proved itself is opened again within 0.1 (`at_once`), and an address that has not been tried is within 0.25
-    (`elsewhere`).
+    They range from 0.5 to 30; after `limited` from 120 to 3600, after `certificate` from 300 to 600. A connection that
+    had proved itself is reopened within 0.1 (`at_once`), and an untried address is tried within 0.25 (`elsewhere`).
 
     Args:
-        chance: where the randomness comes from.
+        chance: source of randomness.
 
     """
 
@@ -37,9 +36,9 @@ class Backoff:
         self.attempts = 0
 
     def next(self, at_least: float | None = None, cause: str = "") -> float:
-        """The wait (s) before the next attempt, never shorter than the server asked for; 0 asks for nothing."""
+        """The delay (s) before the next attempt, at least what the server asked for (`at_least`; 0 for no request)."""
         self.attempts += 1
-        # a server that names a time knows better than the bounds
+        # a delay requested by the server overrides the bounds
         kind = "" if at_least else cause
         first, longest = _BOUNDS.get(kind, (FIRST, LONGEST))
         most = self._waits.get(kind, first)
@@ -47,21 +46,21 @@ class Backoff:
         return max(most * self._chance.uniform(0.5, 1.0), at_least or 0.0)
 
     def at_once(self) -> float:
-        """The wait (s) before the first attempt after a connection that had proved itself: every message is missed."""
+        """The delay (s) before reopening a connection that had proved itself: every message is being missed."""
         self.attempts += 1
         return self._chance.uniform(0.0, AT_ONCE)
 
     def elsewhere(self) -> float:
-        """The wait (s) before the first attempt at another address: what that one does is not known yet."""
+        """The delay (s) before the first attempt at another address, whose state is unknown."""
         self.attempts += 1
         return self._chance.uniform(*_ELSEWHERE)
 
     def refused(self, at_least: float | None = None) -> float:
-        """The wait (s) before what was refused for good is tried again: always as long, a half of it at random."""
+        """The delay (s) after a permanent refusal: constant, up to half of it cut at random."""
         self.attempts += 1
         return max(REFUSED * self._chance.uniform(0.5, 1.0), at_least or 0.0)
 
     def reset(self) -> None:
-        """Begin anew, once a connection has proved itself."""
+        """Start over, once a connection has proved itself."""
         self._waits.clear()
         self.attempts = 0

@@ -1,4 +1,4 @@
-"""One connection from an attempt to its close: what surrounds the hot path."""
+"""A recorded connection, from the attempt to the close: everything around the hot path."""
 
 from __future__ import annotations
 
@@ -49,53 +49,53 @@ from wsrec.wire.handshake import Handshake
 
 CLOSE_TIMEOUT = shutdown.CLOSE_REPLY.seconds
 BACKLOG_TIMEOUT = shutdown.BACKLOG.seconds
-# So many reads one after the other are more than comes meanwhile: what is there behind them is a backlog
+# More consecutive reads than data can arrive for meanwhile: what remains in the socket is a backlog
 _LAST_READS = 64
-# Each look costs a wake-up, and a writer that is behind gives back megabytes at a time
+# Each check is a wake-up, and a writer that is behind frees megabytes at a time (s)
 _FULL_POLL = 0.005
-# How often an end looks whether there is still something to wait for
+# How often the end checks whether there is anything left to wait for (s)
 _END_POLL = 0.1
 
 
 class _Step(StrEnum):
-    """What an attempt to connect waits for; the words go behind "did not answer"."""
+    """The step that an attempt to connect is waiting for; the text follows "did not answer"."""
 
     REQUEST = "the request for a token"
     LOOK_UP = "the look-up of its name"
     CONNECT = "the connection"
-    PROXY = "the way through the proxy"
+    PROXY = "the tunnel through the proxy"
     TLS = "the TLS handshake"
     HANDSHAKE = "the WebSocket handshake"
 
 
 def _nothing() -> None:
-    """Where no ping comes as a message."""
+    """Default for feeds without application-level pings."""
 
 
 class Connection:
-    """A connection of one number, opened and closed as often as its reconnector wants.
+    """A connection of one number, opened and closed as often as its reconnector needs.
 
     Args:
         plan: where to connect and what to send.
         ring: the connection's byte ring.
         producer: the receiver's slots.
-        waiting: how to learn that there is something to read.
-        tls: how TLS is taken off the wire, and what is trusted.
-        idle_timeout: how long it may be silent.
+        waiting: the readiness strategy.
+        tls: TLS mode and trust.
+        idle_timeout: idle timeout.
         max_message: bytes; a larger message closes the connection with 1009.
-        on_idle: told why it should be replaced, and since when it has been silent (monotonic, ns).
+        on_idle: called when it should be replaced, with the reason and since when it is silent (monotonic, ns).
         history: which of the host's addresses have failed.
 
     Attributes:
-        plan: as given, but for what `divide` and `forgo_compression` have changed.
+        plan: as given, as changed by `divide` and `forgo_compression`.
         ring: as given.
-        connected: whether the WebSocket is open now.
-        stalls: how often a full ring stopped reading.
-        discarded: bytes received that were no frame: of handshakes that failed, and of frames that never ended.
-        opened_at: monotonic time (ns) of the last opening handshake's end.
-        look_for_pings: finds the pings that came as messages by now, and has them answered; set before it is opened.
-        address: the one that it is connected to, or was last; None where the last attempt reached none.
-        proxy: which it goes through, or went last: the address is that one's; None for none.
+        connected: whether the WebSocket is open.
+        stalls: number of times that a full ring stopped reading.
+        discarded: bytes received outside of complete frames: failed handshakes, and frames cut off at the end.
+        opened_at: monotonic time (ns) at the end of the last opening handshake.
+        look_for_pings: finds and answers application-level pings received so far; set before it is opened.
+        address: the current or last address; None if the last attempt reached none.
+        proxy: the current or last proxy, which `address` then belongs to; None for a direct connection.
 
     """
 
@@ -119,7 +119,7 @@ class Connection:
         self.opened_at = 0
         self.address: Address | None = None
         self.proxy: Proxy | None = None
-        # which the addresses are of
+        # the host that the addresses belong to
         self._host = ""
         self.ring = ring
         self._producer = producer
@@ -134,7 +134,7 @@ class Connection:
         self._step = _Step.REQUEST
         self._loop = asyncio.get_running_loop()
         self._totals = [0, 0, 0]
-        # of the connection that is open now
+        # of the current connection
         self._hot: HotPath | None = None
         self._transport: Transport | None = None
         self._handshake: Handshake | None = None
@@ -147,20 +147,21 @@ class Connection:
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
         self._full_since = 0
-        # when the last stall ended, on the loop's clock
+        # end of the last stall, on the loop's clock
         self._went_on_at = 0.0
         self._nic_told = False
         self._secrets: frozenset[str] = frozenset()
 
     def publish_complete_until(self, complete_until: int) -> None:
-        """Tell whoever may have to take over up to when nothing is missing (`ByteRing.complete_until`)."""
+        """Publish until when nothing is missing, for a receiver that may take over (`ByteRing.complete_until`)."""
         self.ring.complete_until.publish(complete_until)
 
     def take_over(self, died: str) -> tuple[int, int, bool]:
-        """Go on with the ring of a receiver that died.
+        """Continue with the ring of a receiver that died.
 
         Returns:
-            `ByteRing.complete_until`, the read of the last frame (ns, 0 where unknown), and whether anything ever came.
+            `ByteRing.complete_until`, the time of the last frame's read (ns, 0 if unknown), and whether anything was ever
+            received.
 
         """
         end, event = recovery_point.of_connection(self._producer.slots, self.ring, self.plan.conn)
@@ -181,76 +182,76 @@ class Connection:
 
     @property
     def reads(self) -> int:
-        """Reads that brought something, over all times it was open."""
+        """Non-empty reads, over all times it was open."""
         return self._totals[0] + (self._hot.reads if self._hot else 0)
 
     @property
     def frames(self) -> int:
-        """Frames published."""
+        """Frames published, over all times it was open."""
         return self._totals[1] + (self._hot.frames if self._hot else 0)
 
     @property
     def received(self) -> int:
-        """Bytes received."""
+        """Bytes received, over all times it was open."""
         return self._totals[2] + (self._hot.received if self._hot else 0)
 
     @property
     def proved(self) -> bool:
-        """Whether it has brought more than answers to what was asked for."""
+        """True once it has delivered more frames than the responses that its requests call for."""
         answers = self.plan.answers_due + (self._subscriber.kept_alive if self._subscriber else 0)
         return self.data > answers
 
     @property
     def data(self) -> int:
-        """Frames that the open connection has brought and that are no pings: data, and answers to what was asked."""
+        """Data frames on the current connection, without application-level pings: data, and responses to requests."""
         return self._liveness.data if self._liveness is not None else 0
 
     @property
     def quiet_for(self) -> float:
-        """How long the open connection has brought no data (s), as of the last look at it."""
+        """Seconds without data on the current connection, as of the last check."""
         return self._liveness.quiet_for if self._liveness is not None else 0.0
 
     @property
     def last_event(self) -> int:
-        """Monotonic time (ns) of the last read that brought something."""
+        """Monotonic time (ns) of the last non-empty read."""
         return self._hot.last_event if self._hot else 0
 
     @property
     def ended(self) -> bool:
-        """Whether the open connection has ended, and is to be torn down."""
+        """True if the current connection has ended and must be torn down."""
         return self._ended is not None and self._ended.done()
 
     async def wait_ended(self) -> None:
-        """Wait until the open connection has ended."""
+        """Wait until the current connection has ended."""
         if self._ended is not None:
             await asyncio.wait((self._ended,))
 
     @property
     def subscribed(self) -> bool:
-        """Whether all subscriptions are sent."""
+        """True once all subscriptions are sent."""
         return self._subscriber is not None and self._subscriber.said
 
     def ask_again(self, topics: Sequence[str], reason: str) -> None:
-        """Send the subscriptions that hold these topics once more."""
+        """Resend the subscriptions that contain these topics."""
         if self._subscriber is not None:
             self._subscriber.ask_again(topics, reason)
 
     def divide(self, topics: Sequence[str], parts: tuple[SubscriptionRequest, ...], reason: str, *, send: bool) -> None:
-        """Ask for `parts` in the place of a request for `topics` from now on; `send` them now if it is open."""
+        """Replace the request for `topics` by `parts` in the plan; `send` them now if it is open."""
         self.plan = divided(self.plan, topics, parts)
         if self._subscriber is not None and send:
             self._subscriber.divide(self.plan, parts, reason)
 
     def forgo_compression(self) -> None:
-        """Offer no compression from the next handshake on."""
+        """Offer no compression in later handshakes."""
         self.plan = msgspec.structs.replace(self.plan, compression=None)
 
     def answer(self, answer: Answer, value: str, frames: int) -> None:
-        """Send the answer to a ping of so many frames at once, with `value` for `{value}`; nothing once it closes."""
+        """Answer a ping of `frames` frames, with `value` for `{value}`; ignored once the connection closes."""
         if self._liveness is not None:
             self._liveness.on_ping(frames)
         if self._subscriber is None:
-            # a ping can come with the handshake, some turns of the loop before anything is said
+            # a ping may arrive together with the handshake, before the subscriber runs
             if self.connected:
                 self._unanswered.append((answer, value))
         elif not self.ended:
@@ -260,12 +261,12 @@ class Connection:
                 self._on_end(error)
 
     def end(self, error: Exception) -> None:
-        """End it, because of `error`."""
+        """End the current connection with `error`."""
         self._on_end(error)
 
     @property
     def waits_for(self) -> Exception:
-        """What the attempt that is under way would fail with if its time were up now."""
+        """The error that the attempt in progress would fail with if it timed out now."""
         if self._step is _Step.REQUEST and self.plan.token is not None:
             by = self.plan.proxies.of(self.plan.token.url)
             way = "" if by is None else f" through the proxy {by.public}"
@@ -280,10 +281,10 @@ class Connection:
         return TimeoutError()
 
     async def open(self, attempt: int) -> None:
-        """Connect, and begin to record and to send the subscriptions.
+        """Connect, start recording and start sending the subscriptions.
 
         Raises:
-            Exception: whatever prevented it.
+            Exception: any failure to connect; the connection is torn down.
 
         """
         try:
@@ -324,7 +325,7 @@ class Connection:
         self._step = _Step.LOOK_UP
         began = now()
         found = await self._look_up(uri)
-        # a proxy is told the way, and maybe a password, before any certificate is shown
+        # a proxy learns the destination, and possibly a password, before any certificate is verified
         kept = found.fallback(proved=uri.secure and self.proxy is None)
         self._history.begin(found.addresses, None if kept is None else kept.address)
         self._step = _Step.CONNECT
@@ -334,7 +335,7 @@ class Connection:
                 await self._dial(url, uri, limit, timings)
         except TimeoutError:
             if self._handshake is not None:
-                # who refuses and does not come to an end has refused
+                # a refusal counts even if its body never ends
                 self._handshake.give_up()
             raise self.waits_for from None
         if kept is not None and self.address == kept.address:
@@ -352,14 +353,14 @@ class Connection:
         ipc.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
         if self._shaken().is_unasked:
             ipc.warn(
-                f"{self.plan.public_url} compresses although nobody asked it to: a message that refers to those before "
-                "it is recorded as it comes, and nothing is read of it",
-                "have the exchange keep to RFC 7692",
+                f"{self.plan.public_url} compresses messages although compression was not negotiated: a message that "
+                "refers to earlier ones is recorded as received, without its fields",
+                "report it to the exchange as a violation of RFC 7692",
                 conn=self.plan.conn,
             )
 
     async def _look_up(self, uri: WebSocketURI) -> Found:
-        """The addresses to connect to: the host's, or those of the proxy, which alone looks the host up."""
+        """The addresses to connect to: the host's, or the proxy's (which then resolves the host itself)."""
         proxy = self.proxy
         if proxy is None:
             self._host, found = uri.host, await RESOLVER.resolve(uri.host, uri.port)
@@ -371,12 +372,12 @@ class Connection:
         return found
 
     def worked(self) -> None:
-        """What it is connected to, or was last, has brought what was asked for."""
+        """Record that the current or last address has delivered what was requested."""
         if self.address is not None:
             RESOLVER.worked(self._host, self.address)
 
     async def _reach(self, addresses: Sequence[Address], uri: WebSocketURI, limit: asyncio.Timeout) -> Reached:
-        """A socket that leads to the host: connected to it, or to a proxy that has made a way through."""
+        """Connect to the host, directly or by a tunnel through the proxy."""
         self._step = _Step.CONNECT
         proxy = self.proxy
         if proxy is None:
@@ -393,23 +394,27 @@ class Connection:
         return reached
 
     def _tell_kept(self, found: Found) -> None:
-        """Say that an old answer of the name server has to do."""
+        """Warn that a kept answer of the name server is used."""
         age = duration(None if found.age is None else found.age * 1e9)
-        what = f"cannot resolve {self._host!r}: {found.trouble}; its addresses of {age} ago are used"
-        ipc.warn(what, "check DNS: /etc/resolv.conf, and the way to the name servers there", conn=self.plan.conn)
+        what = f"cannot resolve {self._host!r}: {found.trouble}; using its addresses of {age} ago"
+        ipc.warn(
+            what,
+            "check DNS: /etc/resolv.conf, and whether the name servers listed there can be reached",
+            conn=self.plan.conn,
+        )
 
     def _tell_outlived(self, kept: Worked) -> None:
-        """Say that the address is none that the name server gives now."""
-        what = f"{kept.address.ip}, which worked {duration(kept.ago * 1e9)} ago, is used for {self._host!r}: "
-        what += "the name server gives others now, which do not work"
-        ipc.warn(what, "nothing to do if it is rare; else check DNS", conn=self.plan.conn)
+        """Warn that the address is not in the name server's current answer."""
+        what = f"using {kept.address.ip} for {self._host!r}, which worked {duration(kept.ago * 1e9)} ago: "
+        what += "the addresses that the name server returns now do not work"
+        ipc.warn(what, "nothing to do if this is rare; otherwise check DNS", conn=self.plan.conn)
 
     def _shaken(self) -> Handshake:
         assert self._handshake is not None
         return self._handshake
 
     async def _dial(self, url: str, uri: WebSocketURI, limit: asyncio.Timeout, timings: dict[str, Any]) -> None:
-        """From the host's addresses to an open WebSocket."""
+        """Connect, secure and shake hands: from the host's addresses to an open WebSocket."""
         conn = self.plan.conn
         resolved = now()
         reached = await self._reach(self._history.known, uri, limit)
@@ -418,7 +423,7 @@ class Connection:
         try:
             self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
         except KtlsRefused:
-            # what refused it is remembered; another mode needs a connection of its own
+            # the refusal is remembered; the next mode needs a fresh connection
             reached = await self._reach((reached.address,), uri, limit)
             self._step = _Step.TLS
             self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
@@ -461,7 +466,7 @@ class Connection:
         if not self._opened.done():
             if self._ended.result() is None:
                 self._handshake.eof()
-            # without a name: an exception in a local of the frame that raises it is a cycle
+            # not bound to a name: an exception in a local of the frame that raises it makes a reference cycle
             raise _in_handshake(self._ended.result())
         timings |= {
             "address": reached.address.ip,
@@ -481,12 +486,12 @@ class Connection:
         )
 
     def check_stamps(self) -> None:
-        """Tell once a connection if the NIC gives stamps that no other clock can be compared with."""
+        """Report once per connection if the NIC's clock is unrelated to the system's."""
         offset = self._transport.stamps.nic_offset_ns if self._transport is not None else None
         if offset is None or self._nic_told:
             return
         self._nic_told = True
-        what = f"the NIC's clock is {offset / 1e9:+.3f} s from the system's: the kernel's stamps are taken instead"
+        what = f"the NIC's clock is {offset / 1e9:+.3f} s from the system's: kernel timestamps are used instead"
         self._tell_stamping(what)
         ipc.warn(what, "set the NIC's clock: phc2sys -s CLOCK_REALTIME -c DEVICE -O 0", conn=self.plan.conn)
 
@@ -497,7 +502,7 @@ class Connection:
         assert self._opened is not None
         try:
             consumed = self._handshake.feed(data)
-        except Exception as error:  # noqa: BLE001 (told to whoever waits for the handshake)
+        except Exception as error:  # noqa: BLE001 (reported to the waiting opener)
             self._on_end(error)
             return len(data)
         if self._handshake.complete:
@@ -533,7 +538,7 @@ class Connection:
             self._on_end(error)
             return
         except OSError as error:
-            # who closes need not wait for the echo: the close counts, and not that it could not be sent
+            # the close frame was received; that its echo could not be sent does not matter
             if self._encoder.close_received is None:
                 self._on_end(error)
                 return
@@ -554,7 +559,7 @@ class Connection:
             self._ended.set_result(error)
 
     def _on_full(self) -> None:
-        """A ring is full: stop reading, let TCP push back, and look again in some milliseconds."""
+        """A ring is full: stop reading so that TCP pushes back, and check again in a few milliseconds."""
         assert self._transport is not None
         self._waiting.unwatch(self._transport.fileno)
         if not self._full_since:
@@ -582,17 +587,17 @@ class Connection:
 
     @property
     def failed(self) -> bool:
-        """Whether the open connection ended by an error: it may have been dead since its last byte."""
+        """True if the current connection ended with an error: it may have been dead since its last byte."""
         return self._ended is not None and self._ended.done() and self._ended.result() is not None
 
     @property
     def closed_normally(self) -> bool:
-        """Whether the exchange closed it with 1000."""
+        """True if the exchange closed it with code 1000."""
         received = self._encoder.close_received if self._encoder else None
         return received is not None and received.code == CloseCode.NORMAL_CLOSURE
 
     def reason_of_end(self) -> Exception:
-        """Why the open connection ended, as an exception to explain."""
+        """Why the current connection ended, as an exception for `explain`."""
         assert self._ended is not None
         error = self._ended.result()
         if error is not None:
@@ -603,13 +608,13 @@ class Connection:
         return ConnectionResetError("the connection ended without a closing handshake")
 
     async def close(self, patience: float | None = None) -> int | None:
-        """The closing handshake, begun by us; what still arrives before the answer is recorded, and then nothing more.
+        """Start the closing handshake; data that arrives before the reply is recorded, and nothing after it.
 
-        The answer comes behind all that the exchange had sent before it. So while a ring is full that is waited for,
+        The reply follows everything that the exchange had sent before. So while a ring is full the wait is extended, to
         at most `patience` seconds, or `BACKLOG_TIMEOUT`.
 
         Returns:
-            The monotonic time (ns) of the last byte read, where something was left unread; else None.
+            The monotonic time (ns) of the last byte read if data was left unread; else None.
 
         """
         assert self._encoder is not None
@@ -632,13 +637,13 @@ class Connection:
             if not self._full_since or self._loop.time() >= limit:
                 break
         if self.ended:
-            # what was behind an error in the socket has gone with it
+            # data behind an error of the socket is lost with it
             left = self.failed and (was_full or self.stalls > stalls)
         self._on_end(None)
         return self._hot.last_event if left else None
 
     def _leave_unread(self) -> bool:
-        """Read what is in the socket, without waiting for more; whether something is left there all the same."""
+        """Read what is in the socket without waiting for more; returns True if data remains unread."""
         assert self._hot is not None
         assert self._transport is not None
         self._waiting.unwatch(self._transport.fileno)
@@ -653,14 +658,14 @@ class Connection:
         return not self.ended and self._transport.unread > 0
 
     def learn(self, error: Exception) -> None:
-        """Remember of what ended it what would end the next one too."""
+        """Remember a failure that would also end the next connection."""
         self._security.learn(error)
 
     def tear_down(self, *, final: bool = False) -> int:
-        """Let go of what the open connection, or the attempt, holds; `final` where its end is the session's.
+        """Release the resources of the connection or the attempt; `final` if it ends with the session.
 
         Returns:
-            The monotonic time (ns) from which nothing can have been received.
+            The monotonic time (ns) after which nothing can have been received.
 
         """
         hot, transport = self._hot, self._transport
@@ -687,7 +692,7 @@ class Connection:
                     discarded_bytes=hot.unparsed,
                 )
             if self.ended:
-                # one that broke may have been dead since its last byte, and behind a close frame nothing comes
+                # a broken connection may have been dead since its last byte, and nothing follows a close frame
                 lost_since = hot.last_event
         if hot is not None:
             received = self.ring.head.read()
@@ -700,7 +705,7 @@ class Connection:
 
 
 def _in_handshake(error: Exception | None) -> Exception:
-    """Why a connection ended before it was open, by how it ended."""
+    """The error of a connection that ended before it was open."""
     if isinstance(error, ConnectionResetError):
         return ResetInHandshakeError(error.strerror or str(error))
     return error or ConnectionResetError("the connection ended during the handshake")

@@ -1,7 +1,7 @@
-"""Why a connection could not be made or was lost, in words for the operator: the cause, and what fixes it.
+"""Failure diagnosis: translates an exception into a cause, a message and a hint for the operator.
 
-A hint fits what happened and where: nobody checks a firewall for a server on the same machine, nor the network for an
-exchange that says that it restarts.
+The hint depends on where the failure happened: a firewall is no help for a server on this machine, nor is checking the
+network for an exchange that announces a restart.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from wsrec.wire.errors import HandshakeError, HandshakeRefused, NoAnswerError, P
 
 
 class Failure(NamedTuple):
-    """One failed attempt.
+    """One failed attempt or lost connection.
 
     Attributes:
-        cause: `token`, `dns`, `refused`, `unreachable`, `system` (this machine has run out of something, or forbids
-            it), `timeout`, `certificate`, `tls`, `handshake`, `http`, `limited` (HTTP 418 and 429, of the token's
-            server or a proxy too, or a close that says so), `closed` (by the exchange, with a code), `protocol`,
-            `lost`, `silent` (it brings nothing of what another one brings), or `proxy`: the proxy's fault, or the
-            host's by what the proxy says.
+        cause: `token`, `dns`, `refused`, `unreachable`, `system` (a resource limit or permission of this machine),
+            `timeout`, `certificate`, `tls`, `handshake`, `http`, `limited` (HTTP 418 and 429, from the token's server
+            or a proxy too, or a close for rate limiting), `closed` (by the exchange, with a code), `protocol`, `lost`,
+            `silent` (delivers nothing of what another connection does), or `proxy`: at the proxy, or behind it
+            according to the proxy.
         message: what happened, in one line.
         hint: what to do about it.
-        permanent: whether trying again cannot help.
-        retry_after: seconds that the server asked to wait, an hour at most.
-        body: all that the server said beside that, of which the message has the beginning; None where that is all.
-        of_token: whether it was the token's server that failed, and not the WebSocket's.
-        status: of the HTTP answer that refused.
+        permanent: whether retrying cannot help.
+        retry_after: seconds that the server asked to wait, at most an hour.
+        body: the server's full text, of which the message has the beginning; None if the message has all of it.
+        of_token: whether the token's server failed, not the WebSocket's.
+        status: HTTP status of a refusal.
 
     """
 
@@ -56,7 +56,7 @@ class Failure(NamedTuple):
 
 
 class ClosedByExchangeError(ConnectionResetError):
-    """The exchange closed an open connection, with a code and its words (RFC 6455 section 7.4)."""
+    """The exchange closed an open connection with a code and a reason (RFC 6455 section 7.4)."""
 
     def __init__(self, code: int, words: str) -> None:
         super().__init__(f"the exchange closed the connection: {code} {words}".rstrip())
@@ -65,74 +65,74 @@ class ClosedByExchangeError(ConnectionResetError):
 
 
 class ResetInHandshakeError(ConnectionResetError):
-    """The connection was reset in place of an answer to the opening handshake."""
+    """The connection was reset instead of an answer to the opening handshake."""
 
 
 class NotInTimeError(TimeoutError):
-    """An address that accepted the connection did not answer what came next; the text says what that was."""
+    """An address accepted the connection and did not answer the next step; the text names the step."""
 
 
 class NobodyThereError(TimeoutError):
-    """An open connection brought nothing for long, and a ping was not answered."""
+    """An open connection delivered nothing for long, and a ping was not answered."""
 
 
 _TITLE = re.compile(r"<(title|h1)[^>]*>([^<]+)<", re.IGNORECASE)
 _SHOWN = 200
 
-_REGION = "the exchange turns this address or region down; try its other hosts, or record from elsewhere"
-_PAGE_HINT = "check the path of the URL; a proxy, or a network that wants one to log in, answers with a page of its own"
+_REGION = "the exchange refuses this address or region; try its other hosts, or record from elsewhere"
+_PAGE_HINT = "check the path of the URL; a proxy, or a network that requires a login, answers with a page of its own"
 _HTTP_HINTS = {
     400: "check the URL, and the subscription where it is part of it",
-    401: "the exchange wants credentials for this URL",
+    401: "this URL requires credentials",
     403: _REGION,
     404: "check the path of the URL",
-    407: "a proxy wants credentials",
-    410: "the exchange has given this address up: look for the new one",
+    407: "a proxy requires credentials",
+    410: "the exchange has retired this address: look for its successor",
     418: "the exchange has banned this address for a while; wait, and open fewer connections",
-    426: "the URL wants another protocol: check its path",
+    426: "this URL requires another protocol: check its path",
     429: "too many connection attempts: open fewer, or wait",
     451: "the exchange does not serve this region; record from elsewhere",
-    502: "the exchange's own servers do not reach each other; it is tried again",
-    503: "the exchange is overloaded or in maintenance; it is tried again",
-    504: "the exchange's own servers do not reach each other; it is tried again",
-    511: "the network wants one to log in: do so in a browser",
+    502: "the exchange's servers cannot reach each other; retrying",
+    503: "the exchange is overloaded or in maintenance; retrying",
+    504: "the exchange's servers cannot reach each other; retrying",
+    511: "the network requires a login: log in with a browser",
 }
 _LATER = frozenset({408, 418, 425, 429})
 
-_MAYBE_TLS = "; if the port speaks TLS, write wss://"
-_RARE = "nothing to do if it is rare"
-_LIMITED_HINT = "open fewer connections, ask for less on each, or wait"
-_SENT_HINT = "the exchange does not take what was sent: check `subscribe` and `keep_alive` of the feed, or --subscribe"
-_ASKED_HINT = "the exchange turns down what is asked for: check symbols, channels and the feed's `subscribe`"
+_MAYBE_TLS = "; if the port speaks TLS, use wss://"
+_RARE = "nothing to do if this is rare"
+_LIMITED_HINT = "open fewer connections, subscribe to less on each, or wait"
+_SENT_HINT = "the exchange rejects what was sent: check `subscribe` and `keep_alive` of the feed, or --subscribe"
+_ASKED_HINT = "the exchange rejects the subscriptions: check symbols, channels and the feed's `subscribe`"
 _CLOSE_HINTS = {
-    1000: f"{_RARE}: exchanges close in order once a day; if it comes at once, check what is asked for",
-    1001: f"{_RARE}: that server goes down, or has heard nothing of us for long (`keep_alive` of the feed)",
+    1000: f"{_RARE}: exchanges close connections once a day; if it happens at once, check the subscriptions",
+    1001: f"{_RARE}: that server is going down, or the client was idle for too long (`keep_alive` of the feed)",
     1002: _SENT_HINT,
     1003: _SENT_HINT,
     1007: _SENT_HINT,
     1008: _ASKED_HINT,
-    1009: "what was sent is too large: lower `batch` or `max_bytes` of the feed's `subscribe`",
-    1011: f"{_RARE}: the exchange's server failed; if it comes at once, check what is asked for",
-    1012: "the exchange restarts that server: nothing to do, it is connected to again and again",
-    1014: "the exchange's own servers do not reach each other: nothing to do, it is connected to again and again",
+    1009: "the message sent is too large: lower `batch` or `max_bytes` of the feed's `subscribe`",
+    1011: f"{_RARE}: the exchange's server failed; if it happens at once, check the subscriptions",
+    1012: "the exchange is restarting that server: nothing to do, wsrec keeps reconnecting",
+    1014: "the exchange's servers cannot reach each other: nothing to do, wsrec keeps reconnecting",
 }
-_OWN_CODE_HINT = "this code is the exchange's own: its documentation tells what it means"
+_OWN_CODE_HINT = "this code is specific to the exchange: see its documentation"
 
-# What OpenSSL calls an answer that is no TLS
+# OpenSSL's reasons for an answer that is not TLS
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 _DAMAGED = frozenset({"DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "BAD_RECORD_TYPE", "UNEXPECTED_RECORD"})
 # verify(1openssl)
 _EXPIRED, _NOT_YET, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
-_NEVER_OFF = ". Verification is never switched off"
+_NEVER_OFF = ". Verification cannot be switched off"
 
 _SYSTEM_HINTS = {
     errno.EMFILE: "raise the limit of open files: `ulimit -n`, LimitNOFILE in a systemd unit",
     errno.ENFILE: "raise the system's limit of open files: `sysctl fs.file-max`",
-    errno.ENOBUFS: "the kernel has no memory left for sockets: see `free` and `sysctl net.ipv4.tcp_mem`",
-    errno.ENOMEM: "the kernel has no memory left for sockets: see `free` and `sysctl net.ipv4.tcp_mem`",
-    errno.EADDRNOTAVAIL: "this machine has no address or port left for it: see `ip address` and `ss -s`",
-    errno.EPERM: "a firewall of this machine, or what its service manager allows, forbids it",
-    errno.EACCES: "a firewall of this machine, or what its service manager allows, forbids it",
+    errno.ENOBUFS: "the kernel is out of memory for sockets: see `free` and `sysctl net.ipv4.tcp_mem`",
+    errno.ENOMEM: "the kernel is out of memory for sockets: see `free` and `sysctl net.ipv4.tcp_mem`",
+    errno.EADDRNOTAVAIL: "this machine has run out of local addresses or ports: see `ip address` and `ss -s`",
+    errno.EPERM: "a firewall or the service manager of this machine forbids it",
+    errno.EACCES: "a firewall or the service manager of this machine forbids it",
 }
 
 
@@ -145,15 +145,15 @@ def explain(
     secure: bool | None = None,
     proxy: Proxy | None = None,
 ) -> Failure:
-    """The failure behind an exception raised while connecting to `host` or while connected to it.
+    """Diagnose an exception raised while connecting to `host`, or while connected to it.
 
     Args:
-        error: what was raised.
-        host: as the URL has it, without brackets.
-        port: as the URL has it.
-        at: the addresses that it is about.
-        secure: whether by `wss://`; None where that is not known.
-        proxy: which the connection went through; the addresses are its own.
+        error: the exception.
+        host: as in the URL, without brackets.
+        port: as in the URL.
+        at: the addresses concerned.
+        secure: whether by `wss://`; None if unknown.
+        proxy: the proxy in use; the addresses are its own then.
 
     """
     where = host_and_port(host, port)
@@ -170,22 +170,22 @@ def explain(
         case HandshakeRefused():
             return _refused(error, where, secure=secure, here=here)
         case TokenError():
-            hint = "check `token` of the feed's socket, and that the exchange serves this address; it is tried again"
+            hint = "check `token` of the feed's socket, and that the exchange serves this address; retrying"
             if error.limited:
-                hint = "too many tokens are asked for: open fewer connections, or wait"
+                hint = "too many token requests: open fewer connections, or wait"
             cause = "limited" if error.limited else "token"
             return Failure(cause, str(error), hint, retry_after=capped(error.retry_after), of_token=True)
         case HandshakeError():
-            # what answers in HTTP speaks no TLS
+            # a server that answers in HTTP does not speak TLS
             also = _MAYBE_TLS if secure is False and isinstance(error, NoAnswerError) else ""
             hint = error.hint or f"check that the URL is a WebSocket endpoint{also}"
             return Failure("handshake", f"{where}: {error}", hint + _in_its_place(proxy))
         case InvalidURI():
             return Failure(
-                "handshake", f"no WebSocket URL: {error.msg}", "write it as wss://host:port/path", permanent=True
+                "handshake", f"not a WebSocket URL: {error.msg}", "use the form wss://host:port/path", permanent=True
             )
         case ProtocolError():
-            # the limit is ours: the exchange did nothing wrong
+            # the limit is ours, not the exchange's fault
             hint = "raise --max-message" if error.code == CloseCode.MESSAGE_TOO_BIG else "report it to the exchange"
             return Failure("protocol", f"{where} sent {error} (closing with {int(error.code)})", hint)
         case ssl.SSLCertVerificationError():
@@ -198,23 +198,25 @@ def explain(
         case NoTlsError():
             return Failure("tls", f"{where}: {error}", _tls_hint("", proxy, private=private))
         case socket.gaierror(errno=socket.EAI_AGAIN):
-            # no answer, or none that means anything: the name may well be right
-            hint = "check DNS: /etc/resolv.conf, and the way to the name servers there"
+            # no answer, or an unusable one: the name may well be correct
+            hint = "check DNS: /etc/resolv.conf, and whether the name servers listed there can be reached"
             return Failure("dns", f"cannot resolve {host!r}: {error.strerror}", hint)
         case socket.gaierror():
             return Failure(
                 "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"
             )
         case ConnectionRefusedError():
-            hint = "start the server, or check the port" if here else "check host and port, and that the server runs"
+            hint = (
+                "start the server, or check the port" if here else "check host and port, and that the server is running"
+            )
             return Failure("refused", f"{where} refused the connection", hint)
         case NobodyThereError():
             return Failure("timeout", f"{where}: {error}", _silence_hint(here=here))
         case NotInTimeError():
-            hint = "try another host of the exchange; a firewall or a proxy between may have accepted the connection"
+            hint = "try another host of the exchange; a firewall or a proxy in between may have accepted the connection"
             hint = _silence_hint(here=True) if here else hint
             if secure and private and "TLS" in str(error):
-                hint += "; if it speaks no TLS, write ws:// in place of wss://"
+                hint += "; if it does not speak TLS, use ws:// instead of wss://"
             return Failure("timeout", f"{where} did not answer {error} in time", hint)
         case TimeoutError():
             return Failure("timeout", f"{where} did not answer in time", _silence_hint(here=here))
@@ -223,7 +225,7 @@ def explain(
         case ClosedByExchangeError():
             return Failure("closed", f"{where}: {error}", _close_hint(error.code))
         case ConnectionError():
-            hint = f"{_RARE}; else look at the server" if here else f"{_RARE}; else check the network"
+            hint = f"{_RARE}; otherwise check the server" if here else f"{_RARE}; otherwise check the network"
             if secure is False and isinstance(error, ResetInHandshakeError):
                 hint += _MAYBE_TLS
             if proxy is not None:
@@ -234,55 +236,55 @@ def explain(
         case OSError():
             return Failure("unreachable", f"{where}: {error.strerror or error}", "check the network and the host")
         case _:
-            return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report it with this line")
+            return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report this line")
 
 
 def _silence_hint(*, here: bool) -> str:
     if here:
-        return "the server on this machine does not answer: look at it, or start it anew"
-    return "check the network, a firewall or a proxy between"
+        return "the server on this machine does not answer: check it, or restart it"
+    return "check the network, a firewall or a proxy in between"
 
 
 def _close_hint(code: int) -> str:
     if code >= 3000:
         return _OWN_CODE_HINT
-    return _CLOSE_HINTS.get(code, f"{_RARE}; else check what is asked for")
+    return _CLOSE_HINTS.get(code, f"{_RARE}; otherwise check the subscriptions")
 
 
 def _in_its_place(proxy: Proxy | None) -> str:
-    return "" if proxy is None else f"; the proxy may answer in the exchange's place: {proxy.source}"
+    return "" if proxy is None else f"; the proxy may be answering instead of the exchange: {proxy.source}"
 
 
 def _tls_hint(reason: str, proxy: Proxy | None, *, private: bool) -> str:
     if proxy is not None and reason not in _DAMAGED:
-        # nobody is to give TLS up for what a proxy answers
+        # the hint must not be to give up TLS because of a proxy's answer
         return "check that the port speaks TLS, and the log of the proxy" + _in_its_place(proxy)
     if reason in _NO_TLS:
-        also = ", or write ws:// in place of wss://" if private else "; something else answers there"
+        also = ", or use ws:// instead of wss://" if private else "; another service answers there"
         return f"the port does not speak TLS: check it{also}"
     if reason in _DAMAGED:
-        return f"{_RARE}: bytes were changed on the way; else check the network's hardware"
+        return f"{_RARE}: bytes were changed in transit; otherwise check the network hardware"
     if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
-        return "the server turned TLS down: check the host's name, and whether a proxy or firewall takes TLS apart"
-    also = ", else write ws://" if private else ""
-    return f"check that the port speaks TLS{also}; a proxy or firewall that takes TLS apart ends it, too"
+        return "the server rejected TLS: check the host name, and whether a proxy or firewall intercepts TLS"
+    also = ", otherwise use ws://" if private else ""
+    return f"check that the port speaks TLS{also}; an intercepting proxy or firewall breaks it, too"
 
 
 def _certificate_hint(code: int | None) -> str:
     if code == _EXPIRED:
         return "check this machine's clock; if that is right, only the exchange can renew its certificate" + _NEVER_OFF
     if code == _NOT_YET:
-        return "check this machine's clock: the certificate is of its future" + _NEVER_OFF
+        return "check this machine's clock: the certificate is not valid yet" + _NEVER_OFF
     if code in (_OTHER_HOST, _OTHER_ADDRESS):
-        return "check the host of the URL: what answers there is another one" + _NEVER_OFF
+        return "check the host of the URL: another host answers there" + _NEVER_OFF
     return (
-        "for a private CA give its PEM with --ca-file; "
-        "a proxy, or a network that wants one to log in, shows a certificate of its own" + _NEVER_OFF
+        "for a private CA, pass its PEM file with --ca-file; "
+        "a proxy, or a network that requires a login, presents a certificate of its own" + _NEVER_OFF
     )
 
 
 def _first_words(body: str) -> str:
-    """What a body says in a line for a terminal: of a page its title or heading; of anything else the first line."""
+    """One line of a response body for the terminal: title or heading of a page; otherwise the first line."""
     body = body.strip()
     if body.startswith("<"):
         found = _TITLE.search(body)
@@ -296,26 +298,26 @@ def _first_words(body: str) -> str:
 
 
 def _refused(error: HandshakeRefused, where: str, *, secure: bool | None, here: bool) -> Failure:
-    """What an answer other than 101 means."""
+    """Diagnose an answer to the handshake other than 101."""
     said = _first_words(error.body)
     message = f"{where} answered {error}" + (f": {said}" if said else "")
     later = error.status in _LATER or error.status >= 500
-    hint = _HTTP_HINTS.get(error.status, "the server is in trouble; it is tried again" if later else "check the URL")
+    hint = _HTTP_HINTS.get(error.status, "the server has a problem; retrying" if later else "check the URL")
     if here and error.status in (403, 451):
-        hint = "the server on this machine turns it down: look at its configuration and its log"
+        hint = "the server on this machine refuses it: check its configuration and its log"
     if 200 <= error.status < 300:
         hint = _PAGE_HINT
     elif 300 <= error.status < 400:
         message += f", a redirect to {error.location or 'nowhere'}"
         hint = (
-            "redirects are never followed: if the exchange has moved, put the new address into the feed or the URL; "
-            "a network that wants one to log in redirects, too"
+            "redirects are never followed: if the exchange has moved, use its new address in the feed or the URL; "
+            "a network that requires a login redirects, too"
         )
     elif error.status == 400 and secure is False and "https" in error.body.lower():
-        hint = "the port speaks TLS: write wss:// in place of ws://"
+        hint = "the port speaks TLS: use wss:// instead of ws://"
     wait = error.retry_after
     if wait is not None and wait > LONGEST:
-        message += f"; it asks for a wait of {wait:.0f} s, {LONGEST:.0f} s are waited"
+        message += f"; it asks to wait {wait:.0f} s, waiting {LONGEST:.0f} s"
         wait = LONGEST
     cause = "limited" if error.status in LIMITED else "http"
     body = error.body if error.body.strip() != said else None

@@ -1,9 +1,9 @@
-"""What is told of connections that could not be made or were lost: an event of each, and lines that are folded.
+"""Failure reporting: an event for each failed or lost connection, and log lines folded by kind.
 
-An exchange that is down refuses every attempt of every connection, mostly with the same page. So the whole of what it
-says is in the event of the first attempt alone that it answers so, until a connection to it is open again; and a log
-has the first few lines of a kind, then one a minute that counts the rest. What is of one kind, the server's words have
-no part in: they may be others each time.
+An exchange that is down refuses every attempt of every connection, usually with the same page. So the full body is only
+recorded with the first such refusal, until a connection to the host is open again; and the log has the first few lines
+of a kind, then one a minute with the count of the rest. The kind does not depend on the server's text, which may differ
+each time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from wsrec.receive.producer import Producer
 from wsrec.ring.events import EventKind
 
 INTERVAL: Final = 600.0
-"""Seconds after which a body that has changed is told again; and in which `MOST` are told of a host at most."""
+"""Seconds until a changed body is recorded again; also the window of `MOST`."""
 
 MOST: Final = 8
-"""See `INTERVAL`."""
+"""Bodies recorded per host and `INTERVAL`."""
 
 
 @dataclass
 class _Host:
-    """What was told of what a host says: how many bodies since when; by the kind of failure, when, and its hash."""
+    """Bodies recorded for a host: their number since `since`; by kind of failure the time and hash of the last."""
 
     since: float
     count: int = 0
@@ -37,11 +37,11 @@ class _Host:
 
 
 class FailureLog:
-    """Tells of the failures of a receiver's connections.
+    """Reports the failures of a receiver's connections.
 
     Args:
         producer: takes the events.
-        folded: takes the lines.
+        folded: takes the log lines.
         clock: seconds, monotonic.
 
     """
@@ -61,15 +61,15 @@ class FailureLog:
     def tell(
         self, plan: ConnectionPlan, host: str, failure: Failure, wait: float | None, *, was_open: bool, **detail: Any
     ) -> None:
-        """Tell of a failure.
+        """Report a failure.
 
         Args:
-            plan: of the connection.
-            host: that it was to, or that it was connected to.
-            failure: why.
-            wait: seconds until the next attempt; None where there is none.
-            was_open: whether it was open; else an attempt failed.
-            detail: more for the event.
+            plan: the connection's plan.
+            host: the host that it was, or should have been, connected to.
+            failure: the diagnosis.
+            wait: seconds until the next attempt; None if there is none.
+            was_open: whether an open connection was lost; otherwise an attempt failed.
+            detail: further details of the event.
 
         """
         kind = failure.cause if failure.status is None else f"{failure.cause} {failure.status}"
@@ -84,19 +84,19 @@ class FailureLog:
             retry_s=wait,
             **detail,
         )
-        again = "not tried again" if wait is None else f"trying again in {wait:.1f} s"
+        again = "not retrying" if wait is None else f"retrying in {wait:.1f} s"
         what = f"{'connections lost' if was_open else 'failed attempts to connect'} ({kind})"
-        # many targets of one host fail together; one that is given up says so itself
+        # many targets of one host fail together; one that will not be retried gets a line of its own
         of = None if wait is None else host
         self._folded.warn(plan.feed, what, f"{failure.message}; {again}", failure.hint, conn=plan.conn, of=of)
 
     def opened(self, host: str) -> None:
-        """A connection to this host is open: what it says when it refuses the next one is new."""
+        """A connection to this host is open: the next refusal's body is recorded again."""
         if host in self._hosts:
             self._hosts[host].told.clear()
 
     def _is_new(self, host: str, kind: str, body: str) -> bool:
-        """Whether a body is to be told: the first of its kind, or one that has changed since long ago."""
+        """True if a body is to be recorded: the first of its kind, or one that has changed after `INTERVAL`."""
         now = self._clock()
         state = self._hosts.setdefault(host, _Host(now))
         if now - state.since >= INTERVAL:
@@ -112,9 +112,9 @@ class FailureLog:
         return True
 
     def due(self) -> None:
-        """Pass on the counts whose interval is over; to be called about once a second."""
+        """Emit the counts whose interval is over; call about once a second."""
         self._folded.due()
 
     def flush(self) -> None:
-        """Pass on every count now: nothing comes after this."""
+        """Emit all counts now, at the end."""
         self._folded.flush()

@@ -1,7 +1,7 @@
-"""Python's collector in a receiver: it is off, since it pauses all, and comes when a failure may have left cycles.
+"""Garbage collection in a receiver: disabled because it pauses everything, run after failures that leave cycles.
 
-Failures come in crowds: a thousand connections to a host that refuses them fail in one turn of the loop. Whatever was
-asked for meanwhile is one collection, and the longer one takes the more seldom they are.
+Failures come in bursts: a thousand connections to a host that refuses them fail in one turn of the loop. Requests in
+the meantime are merged into one collection, and the longer it takes, the less often it runs.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import asyncio
 import gc
 import time
 
-# so that what fails together is collected together
+# so that failures that happen together are collected together (s)
 DELAY = 0.5
 # a collection may take one part in so many of the time
 _SHARE = 50
 
 
 class Collector:
-    """Collects what failures leave, soon and not too often.
+    """Runs the collector soon after failures, within a share of the time.
 
     Attributes:
-        spent: how long (s) collections have taken.
+        spent: total time (s) of collections.
 
     """
 
@@ -31,7 +31,7 @@ class Collector:
         self._not_before = 0.0
 
     def ask(self) -> None:
-        """Have it collect: a failure may have left cycles that hold sockets and buffers."""
+        """Request a collection: a failure may have left cycles that hold sockets and buffers."""
         if not self._is_due:
             self._is_due = True
             self._loop.call_at(max(self._loop.time() + DELAY, self._not_before), self._collect)

@@ -1,19 +1,19 @@
 """The hot path: six stages from the NIC to the writer, once for each time that a socket becomes readable.
 
-Theory of operation. Stage 1 is the NIC's or the kernel's stamp, on the realtime clock; stages 2 to 6 are read here, on
-one monotonic clock, so within a frame they never decrease. The socket is read straight into the connection's byte ring
-and the frames are parsed where they lie; what the writer gets is a 64-byte slot a frame. This process owns the byte
-ring's head and the slot ring's `published`, the writer owns the byte ring's tail and `released`; nothing else is shared
-and nobody waits for anybody.
+Theory of operation. Stage 1 is the NIC's or the kernel's timestamp, on the realtime clock; stages 2 to 6 are read here,
+on one monotonic clock, so within a frame they never decrease. The socket is read straight into the connection's byte
+ring and the frames are parsed in place; the writer gets a 64-byte slot per frame. This process owns the byte ring's
+head and the slot ring's `published`, the writer owns the byte ring's tail and `released`; nothing else is shared and
+neither side waits for the other.
 
-One read is one batch. Its frames share stages 1 to 4, each has its own stage 5, and they are handed off together by
-one write of `published`, so stage 6 of the first contains the parsing of those behind it; `frame_in_read` tells. The
-compiled core hands off 16 at a time. The last slot of a read says so (`Flag.LAST`), and from that the consumer counts
-the frames of the read: here nobody knows the count before the end.
+One read is one batch. Its frames share stages 1 to 4, each has its own stage 5, and they are handed off together by one
+write of `published`, so stage 6 of the first includes the parsing of those behind it; `frame_in_read` shows this. The
+compiled core hands off 16 at a time. The last slot of a read is marked (`Flag.LAST`), and from that the consumer counts
+the frames of the read: the count is not known here before the end.
 
-Cost: four clock reads and one system call a read; one header parse, one clock read and one packed slot a frame. No
-payload is copied, and none is looked at unless text is to be validated. Nothing blocks, nothing is logged: what goes
-wrong is told to the connection, which deals with it after the batch is out.
+Cost: four clock reads and one system call per read; one header parse, one clock read and one packed slot per frame. No
+payload is copied, and none is inspected unless text is to be validated. Nothing blocks, nothing is logged: errors are
+passed to the connection, which handles them after the batch is out.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from wsrec.ring.slotring import COARSE_SHIFT, FLAGS_OFFSET, HANDOFF_OFFSET, SLOT
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import CLOSE, FIN, OPCODE, RSV1, WHOLE_TEXT, MessageRules, parse_header
 
-# A transport reads into at least this much; it holds a TLS record (16 KiB) and what may be left of another
+# Least room for a read: a TLS record (16 KiB) and the rest of another
 MIN_ROOM = 32 << 10
-# A smaller ring could not hold an unfinished part of a frame and MIN_ROOM
+# Smallest ring that can hold an unfinished part of a frame and MIN_ROOM
 MIN_RING = 64 << 10
 
 _SMALLEST_FRAME = 2
@@ -41,33 +41,33 @@ _FIN = int(Flag.FIN)
 _RSV1 = int(Flag.RSV1)
 _LAST = int(Flag.LAST)
 _COARSE = int(Flag.COARSE)
-# more than an hour in one step is counted as 73 minutes
+# differences of more than an hour are stored as 73 minutes
 _LARGEST = (1 << 32) - 1
 pack_slot = SLOT.pack_into
 pack_handoff = struct.Struct("<Q").pack_into
 
 
 class HotPath:
-    """One connection's way from readiness to hand-off.
+    """The receive path of one connection, from readiness to hand-off.
 
     Args:
         conn: number of the connection.
         ring: its byte ring.
         producer: the receiver's slots.
         transport: the connected socket.
-        rules: what frames may be, and how large a message.
-        on_opening: takes what arrives before the WebSocket is open and returns how many bytes were its own; may set
+        rules: frame rules and message size limit.
+        on_opening: receives the data before the WebSocket is open and returns how many bytes it consumed; may set
             `open`.
-        on_control: takes opcode and payload of a control frame, after its batch was published.
-        on_end: told once why nothing more will be read: None for the end of the stream, else the error.
-        on_full: told that a ring is full; reading must pause until `has_room`.
-        on_batch: told the first slot of a batch and the first after it, once it was published: for a consumer in the
+        on_control: receives opcode and payload of a control frame, after its batch is published.
+        on_end: called once when reading ends: with None for the end of the stream, else with the error.
+        on_full: called when a ring is full; reading must pause until `has_room`.
+        on_batch: called after a batch is published, with its first slot and the one behind it: for a consumer in the
             same process.
 
     Attributes:
         open: whether the opening handshake is done and frames follow.
-        reads, frames, received: reads that brought something, frames published, bytes read, of this connection.
-        last_event: monotonic time (ns) of the last read that brought something.
+        reads, frames, received: non-empty reads, frames published, and bytes read on this connection.
+        last_event: monotonic time (ns) of the last non-empty read.
 
     """
 
@@ -100,41 +100,41 @@ class HotPath:
         self._on_end = on_end
         self._on_full = on_full
         self._on_batch = on_batch
-        # counts of bytes in the ring: received up to `_head`, parsed up to `_position`
+        # byte counts in the ring: received up to `_head`, parsed up to `_position`
         self._head = ring.head.read()
         self._position = self._head
-        # the end of the last frame handed off: no slot of this connection refers to what comes after
+        # end of the last frame handed off: no slot of this connection refers to anything behind it
         self._handed_off = self._head
-        # where the next read goes, None where there was no room; and the count of slots when that was found out
+        # target of the next read, None if there was no room; and the count of slots when it was determined
         self._into: memoryview | None = None
         self._prepared_at = -1
-        # the frame being handed on in parts: bytes to come, and its first byte
+        # the frame being handed off in parts: bytes to come, and its first byte
         self._part_left = 0
         self._part_first = 0
         self._part_size = ring.capacity // 4
-        # text is valid up to this count of bytes
+        # text is validated up to this byte count
         self._validated = self._head
 
     @property
     def unparsed(self) -> int:
-        """Bytes received of a frame that is not complete."""
+        """Bytes received of an incomplete frame."""
         return self._head - self._position
 
     def has_room(self) -> bool:
-        """Whether both rings can take a read."""
+        """True if both rings have room for a read."""
         return self._room() >= MIN_ROOM
 
     def discard(self) -> None:
-        """Give back what no slot refers to: the handshake's answer, or a frame that never ended. Nothing is read after.
+        """Free what no slot refers to: the handshake's answer, or an incomplete frame. Reading must have ended.
 
-        The writer frees the ring by slots, so without this a server that is down for days would fill it.
+        The writer frees the ring by slots, so otherwise a server that is down for days would fill it.
         """
         self._head = self._position = self._handed_off
         self._ring.head.publish(self._head)
         self._into = None
 
     def on_readable(self) -> None:
-        """The readiness callback: read once, parse every frame that is complete, hand the batch off."""
+        """Readiness callback: read once, parse every complete frame, hand the batch off."""
         # Stage 2, EVENT
         event = now()
         if self._into is None or self._prepared_at != self._producer.count:
@@ -170,10 +170,10 @@ class HotPath:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Find out where the next read may go, while nothing waits for it.
+        """Determine the target of the next read ahead of time.
 
-        The writer only makes more room. Slots may be taken meanwhile, by other connections and by the receiver's own
-        words; `_prepared_at` tells, and then it is found out anew.
+        The writer can only add room. Slots may be taken meanwhile by other connections and by the receiver's control
+        records; `_prepared_at` shows that, and then it is determined again.
         """
         room = self._room()
         start = self._head & self._ring.mask
@@ -242,7 +242,7 @@ class HotPath:
                     source,
                 )
             except struct.error:
-                # the process was stopped for seconds: the differences need their coarse unit
+                # the process was stopped for seconds: store the differences in the coarse unit
                 pack_slot(
                     slot_view,
                     (count & slot_mask) * SLOT_SIZE,
@@ -279,16 +279,16 @@ class HotPath:
             self._on_end(failure)
 
     def _admit(self, first: int, length: int, header: int, available: int, start: int) -> tuple[int, int] | None:
-        """Every frame but the usual one: fragments, control frames, frames not complete and frames handed on in parts.
+        """The less common frames: fragments, control frames, incomplete frames and frames handed off in parts.
 
-        A frame larger than a quarter of the ring is handed on in parts as it arrives, so that it need not fit; `header`
-        is 0 where the rest of such a frame goes on. Its payload begins at `start`.
+        A frame larger than a quarter of the ring is handed off in parts as it arrives, so that it need not fit;
+        `header` is 0 for the continuation of such a frame. Its payload begins at `start`.
 
         Returns:
-            The slot's flags and the size of the payload to hand on; None where more must arrive first.
+            The slot's flags and the size of the payload to hand off; None if more data is needed first.
 
         Raises:
-            ProtocolError: the frame breaks the rules.
+            ProtocolError: the frame violates the protocol.
 
         """
         if header:
@@ -301,19 +301,19 @@ class HotPath:
         elif header + length > self._part_size <= available:
             size = available - header
         else:
-            # text that is broken already need not be waited for
+            # invalid text is detected before the frame is complete
             self._validate(first, start, available - header, final=False)
             return None
         self._validate(first, start, size, final=bool(flags & _FIN))
         if header:
             self._rules.advance(first, length)
         self._part_left = length - size
-        # what goes on continues the message, whatever opcode it began with
+        # the rest continues the message, whatever opcode it began with
         self._part_first = first & ~OPCODE
         return flags, size
 
     def _is_utf8(self, start: int, length: int) -> bool:
-        """Whether a whole text message is valid; False also where it was validated in part, and has to go on so."""
+        """True if a whole text message is valid; False also if part of it was validated before, to continue there."""
         if self._validated > start:
             return False
         try:
@@ -323,10 +323,10 @@ class HotPath:
         return True
 
     def _validate(self, first: int, start: int, size: int, *, final: bool) -> None:
-        """Hold the payload of a text frame against UTF-8, as far as that was not done yet.
+        """Validate the part of a text frame's payload that is not validated yet.
 
         Raises:
-            ProtocolError: it is not valid (section 8.1).
+            ProtocolError: invalid UTF-8 (section 8.1).
 
         """
         if self._rules.validate_text and self._rules.is_text(first):
@@ -338,7 +338,7 @@ class HotPath:
         start = first_slot & producer.slots.mask
         producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= _LAST
         if count - first_slot == 1:
-            # numpy's way for many costs more than this for one. Stage 6, HANDOFF
+            # cheaper for a single slot than numpy. Stage 6, HANDOFF
             pack_handoff(producer.slots.view, start * SLOT_SIZE + HANDOFF_OFFSET, now())
         else:
             # Stage 6, HANDOFF
@@ -348,6 +348,6 @@ class HotPath:
         self.frames += count - first_slot
 
     def _room(self) -> int:
-        """Bytes that a read may bring: what the byte ring holds, and no more frames than there are slots."""
+        """Largest read in bytes: limited by the byte ring, and by the slots that its smallest frames would take."""
         slots = self._producer.slots.free(self._producer.count) - RESERVED_SLOTS
         return min(self._ring.room(self._head), slots * _SMALLEST_FRAME, READ_MAX)

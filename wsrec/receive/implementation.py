@@ -1,4 +1,4 @@
-"""Which hot path runs: the compiled one where it was built, else the readable one, as also WSREC_PURE=1 asks for.
+"""Hot path selection: the compiled one if it was built and WSREC_PURE is not set, else the Python one.
 
 Both behave alike: one test suite and a differential property test run on both.
 """

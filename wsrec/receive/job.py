@@ -1,4 +1,4 @@
-"""What the supervisor asks of one receiver process."""
+"""The receiver's job: everything that the supervisor passes to a receiver process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsrec.plan.connections import ConnectionPlan
 
 
 class TlsMode(StrEnum):
-    """How TLS is taken off the wire (docs/stages.md). AUTO chooses one of the others for each connection."""
+    """How TLS is decrypted (docs/stages.md). AUTO chooses one of the others for each connection."""
 
     AUTO = "auto"
     STAMPED = "stamped"
@@ -19,14 +19,14 @@ class TlsMode(StrEnum):
 
 
 class ResumeInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a receiver must know of the one whose memory it takes over.
+    """What a receiver knows of the one whose memory it takes over.
 
     Attributes:
-        began: when the first receiver was started, ns on the monotonic clock.
-        how: how the one before ended, as the end of a sentence that begins with its name.
-        pid: of the one before.
-        after_ns: time since it last told of itself.
-        restarts: how often a receiver was started again by now.
+        began: start of the first receiver, ns on the monotonic clock.
+        how: how the previous one ended, as a clause that follows its name.
+        pid: process id of the previous one.
+        after_ns: time since its last heartbeat.
+        restarts: number of restarts so far.
 
     """
 
@@ -43,18 +43,18 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         slots: descriptor of the slot ring's shared memory.
         rings: descriptor of each connection's byte ring, in order of `connections`.
-        populate: whether the rings' memory is brought in at once; what stands by never is.
-        control_ring: descriptor of the byte ring of events and of what we send.
+        populate: whether to fault in the rings' memory at once; never done for standby connections.
+        control_ring: descriptor of the control ring: events and sent frames.
         status: descriptor of the status page.
         connections: what to connect to.
         tls: the TLS mode.
-        ca_file: PEM file trusted besides the system's certificates.
+        ca_file: PEM file trusted in addition to the system's certificates.
         cpu: processor to run on.
         rt_priority: SCHED_FIFO priority.
-        busy_poll: whether to try and read all the time, instead of waiting for the kernel's word.
+        busy_poll: whether to poll the sockets all the time, instead of waiting for the kernel.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends its connection for good.
-        alone: whether it is the only receiver, which ends where all its connections are refused for good.
+        alone: whether it is the only receiver, which ends once all its connections are refused permanently.
         resume: what it takes over; None for the first receiver.
 
     """

@@ -1,11 +1,11 @@
 """TLS decrypted by the kernel: the mode `ktls`.
 
-OpenSSL does the handshake and hands the keys to the kernel (SSL_OP_ENABLE_KTLS). From then on the socket gives plain
-bytes: one `recv` takes as many TLS records as there are and puts them straight into the ring, where a read of OpenSSL
-would bring one record, from the same kernel. OpenSSL is not asked again for what is received.
+OpenSSL performs the handshake and passes the keys to the kernel (SSL_OP_ENABLE_KTLS). From then on the socket returns
+plain bytes: one `recv` takes all available TLS records and writes them straight into the ring, where a read through
+OpenSSL would return one record, from the same kernel. OpenSSL is not involved in receiving any more.
 
-What is no application data (alerts, and what TLS 1.3 sends after its handshake) makes such a `recv` fail with EIO; the
-record waits, and `recvmsg` with room for its type takes it.
+Records other than application data (alerts, and post-handshake messages of TLS 1.3) make such a `recv` fail with EIO;
+the record stays, and `recvmsg` with room for its type reads it.
 
 Source: Linux, Documentation/networking/tls.rst; linux/tls.h; SSL_CTX_set_options(3).
 """
@@ -28,17 +28,17 @@ _SOL_TLS = 282
 _TLS_TX = 1
 _TLS_RX = 2
 _TLS_GET_RECORD_TYPE = 2
-# struct tls_crypto_info: version and cipher; what follows it are the keys, which are nobody's here
+# struct tls_crypto_info: version and cipher; the keys follow, and are not read here
 _CRYPTO_INFO = Struct("=HH")
 _KERNEL_VERSIONS = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 _AES_GCM_128 = 51
 _KERNEL_CIPHERS = {_AES_GCM_128: "AES-GCM-128", 52: "AES-GCM-256", 53: "AES-CCM-128", 54: "CHACHA20-POLY1305"}
-# what struct tls12_crypto_info_aes_gcm_128 has after that: nonce, key, salt and sequence number
+# the rest of struct tls12_crypto_info_aes_gcm_128: nonce, key, salt and sequence number
 _AES_GCM_128_KEYS = bytes(8 + 16 + 4 + 8)
 
-# ssl.OP_ENABLE_KTLS, which Python names since 3.12
+# ssl.OP_ENABLE_KTLS, named in Python since 3.12
 _OP_ENABLE_KTLS = 1 << 3
-# OpenSSL before 3.2 gives the kernel the keys for receiving under TLS 1.2 only
+# OpenSSL before 3.2 hands over the receive keys of TLS 1.2 only
 _RECEIVES_TLS13 = ssl.OPENSSL_VERSION_INFO >= (3, 2)
 _VERSION = ssl.TLSVersion.TLSv1_3 if _RECEIVES_TLS13 else ssl.TLSVersion.TLSv1_2
 
@@ -50,7 +50,7 @@ _HELLO_REQUEST, _NEW_SESSION_TICKET, _KEY_UPDATE = 0, 4, 24
 _HANDSHAKE_HEADER = 4
 _HANDSHAKE_MAX = 1 << 16
 
-# SSLSocket turns these methods of its own socket down, because it cannot know that the kernel decrypts
+# SSLSocket rejects these methods of its own socket, because it cannot know that the kernel decrypts
 _recv_into = socket.socket.recv_into
 _recvmsg_into = getattr(socket.socket, "recvmsg_into", None)
 
@@ -70,8 +70,8 @@ class Refusal(NamedTuple):
     lasting: bool = True
 
 
-class KtlsRefused(Exception):  # noqa: N818 (no failure: another mode is next)
-    """This connection cannot have its TLS decrypted by the kernel."""
+class KtlsRefused(Exception):  # noqa: N818 (not an error: another mode is next)
+    """The kernel cannot decrypt this connection."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)
@@ -79,16 +79,16 @@ class KtlsRefused(Exception):  # noqa: N818 (no failure: another mode is next)
 
 
 class KeysChangedError(ConnectionError):
-    """The server changed its keys (TLS 1.3 KeyUpdate), which only OpenSSL could have followed."""
+    """The server changed its keys (TLS 1.3 KeyUpdate), which only OpenSSL could follow."""
 
 
 def unable() -> Refusal | None:
-    """Why this machine cannot decrypt TLS in the kernel; None where it can.
+    """Why this machine cannot decrypt TLS in the kernel; None if it can.
 
-    The kernel is asked with a loopback connection of its own, as it gives no other way to ask (about 0.2 ms).
+    Tried on a loopback connection, since the kernel offers no other way to find out (about 0.2 ms).
 
     Raises:
-        OSError: there is no loopback connection to be had.
+        OSError: no loopback connection could be made.
 
     """
     if ssl.OPENSSL_VERSION_INFO < (3,):
@@ -115,16 +115,16 @@ def unable() -> Refusal | None:
 
 
 def enable(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Have `context` negotiate what the kernel can decrypt, and hand it over. What is verified stays as it is."""
+    """Make `context` negotiate what the kernel can decrypt, and hand the keys over. Verification is unchanged."""
     context.options |= _OP_ENABLE_KTLS
     context.maximum_version = _VERSION
-    # of TLS 1.2; those of TLS 1.3 cannot be chosen, and what was negotiated is looked at
+    # for TLS 1.2; the ciphers of TLS 1.3 cannot be chosen, so the negotiated one is checked
     context.set_ciphers("ECDHE+AESGCM")
     return context
 
 
 class KtlsTransport(OpensslTransport):
-    """`wss://` in mode `ktls`: what is received is decrypted by the kernel, straight into the ring, without a stamp."""
+    """`wss://` in mode `ktls`: received data is decrypted by the kernel straight into the ring, without a timestamp."""
 
     def __init__(self, sock: socket.socket, *, context: ssl.SSLContext, host: str) -> None:
         super().__init__(sock, context=context, host=host)
@@ -132,11 +132,11 @@ class KtlsTransport(OpensslTransport):
         self._handshake_rest = b""
 
     async def handshake(self) -> TlsDetails:
-        """Do the TLS handshake, and see that the kernel does the rest.
+        """Perform the TLS handshake, and check that the kernel has taken over.
 
         Raises:
-            KtlsRefused: it does not, or the server did not take part; another mode may do.
-            ssl.SSLCertVerificationError: the certificate is not to be trusted; nor would it be in another mode.
+            KtlsRefused: it has not, or the server did not cooperate; another mode may work.
+            ssl.SSLCertVerificationError: the certificate is not trusted; another mode would fail too.
             OSError: the connection broke.
 
         """
@@ -153,12 +153,12 @@ class KtlsTransport(OpensslTransport):
         try:
             sent = self._in_kernel(_TLS_TX)
         except OSError:
-            # OpenSSL encrypts what is sent then, which is little
+            # OpenSSL encrypts the little that is sent
             sent = None
         return details._replace(kernel_rx=received, kernel_tx=sent)
 
     def read(self, into: memoryview) -> int | None:
-        """See `Transport.read`. As many TLS records as there are; `read_bytes` counts what they were decrypted to."""
+        """See `Transport.read`. Takes all available TLS records; `read_bytes` counts the decrypted bytes."""
         try:
             self.read_bytes = _recv_into(self._sock, into[:READ_MAX])
         except BlockingIOError:
@@ -167,25 +167,25 @@ class KtlsTransport(OpensslTransport):
             if error.errno == errno.EIO:
                 return self._read_control()
             if error.errno in (errno.EBADMSG, errno.EMSGSIZE, errno.EINVAL):
-                raise ssl.SSLError(error.errno, f"the kernel turned a TLS record down: {error.strerror}") from None
+                raise ssl.SSLError(error.errno, f"the kernel rejected a TLS record: {error.strerror}") from None
             raise
         return self.read_bytes
 
     def _in_kernel(self, direction: int) -> str:
-        """What the kernel says of one direction.
+        """The kernel's version and cipher for one direction.
 
         Raises:
-            OSError: it does nothing there.
+            OSError: it does not handle that direction.
 
         """
         version, cipher = _CRYPTO_INFO.unpack(self._sock.getsockopt(_SOL_TLS, direction, _CRYPTO_INFO.size))
         return f"{_KERNEL_VERSIONS.get(version, hex(version))} {_KERNEL_CIPHERS.get(cipher, cipher)}"
 
     def _read_control(self) -> int | None:
-        """Take one record that is no application data.
+        """Read one record other than application data.
 
         Returns:
-            0 where it is the end, None where it is of no concern.
+            0 for the end of the stream, None for anything harmless.
 
         """
         assert _recvmsg_into is not None
@@ -200,7 +200,9 @@ class KtlsTransport(OpensslTransport):
         if record_type == _HANDSHAKE:
             self._on_handshake(content)
             return None
-        raise ssl.SSLError(errno.EPROTO, f"the server sent a TLS record of type {record_type}, which has no place here")
+        raise ssl.SSLError(
+            errno.EPROTO, f"the server sent a TLS record of type {record_type}, which is not allowed here"
+        )
 
     @staticmethod
     def _on_alert(level: int, description: int) -> int | None:
@@ -211,13 +213,13 @@ class KtlsTransport(OpensslTransport):
         raise ssl.SSLError(errno.EPROTO, f"the server ended TLS with alert {description}")
 
     def _on_handshake(self, content: bytes) -> None:
-        """What a server may say after the handshake: it may be cut anywhere, and several may be in one record."""
+        """Process post-handshake messages: they may be split anywhere, and several may share a record."""
         rest = self._handshake_rest + content
         while len(rest) >= _HANDSHAKE_HEADER:
             kind, size = rest[0], _HANDSHAKE_HEADER + int.from_bytes(rest[1:_HANDSHAKE_HEADER])
             if kind == _KEY_UPDATE:
                 raise KeysChangedError("the server changed its TLS keys, which the kernel cannot follow")
-            # a ticket is for resuming a session, which is not done; a new handshake may be declined in silence
+            # a ticket is for session resumption, which is not used; a renegotiation may be ignored
             if kind not in (_HELLO_REQUEST, _NEW_SESSION_TICKET) or size > _HANDSHAKE_MAX:
                 raise ssl.SSLError(errno.EPROTO, f"the server sent a TLS handshake message {kind} of {size} bytes")
             if len(rest) < size:
@@ -227,19 +229,21 @@ class KtlsTransport(OpensslTransport):
 
 
 def _turned_down(error: OSError) -> Refusal:
-    """The handshake failed. A broken connection may mean the same, but need not: that is not remembered."""
+    """The refusal for a failed handshake. A broken connection may have other reasons, so it is not remembered."""
     what = getattr(error, "reason", None) or error.strerror or str(error)
     offered = "TLS 1.3" if _RECEIVES_TLS13 else "TLS 1.2"
-    hint = "nothing, if stamped is welcome" if _RECEIVES_TLS13 else "use a Python with OpenSSL 3.2 or later"
+    hint = "nothing to do if `stamped` is acceptable" if _RECEIVES_TLS13 else "use a Python with OpenSSL 3.2 or later"
     told = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-    return Refusal(f"the server turned {offered} with AES-GCM down ({what})", hint, lasting=told)
+    return Refusal(f"the server rejected {offered} with AES-GCM ({what})", hint, lasting=told)
 
 
 def _not_handed_over(error: OSError, details: TlsDetails) -> Refusal:
     if error.errno == errno.EBUSY:
-        # the connection is the kernel's to decrypt, but it has no key
+        # the connection is set to kernel TLS, but without a key
         return Refusal(
             f"the kernel or {ssl.OPENSSL_VERSION} does not decrypt {details.version} {details.cipher}",
-            "nothing, if stamped is welcome; else load the kernel's module for that cipher",
+            "nothing to do if `stamped` is acceptable; otherwise load the kernel's module for that cipher",
         )
-    return Refusal(f"{ssl.OPENSSL_VERSION} was built without kTLS", "use a Python with an OpenSSL that has enable-ktls")
+    return Refusal(
+        f"{ssl.OPENSSL_VERSION} was built without kTLS", "use a Python with an OpenSSL built with enable-ktls"
+    )

@@ -1,7 +1,7 @@
-"""What is looked at on an open connection now and then, beside the hot path: is anybody there, does it bring data.
+"""Liveness of an open connection: idle timeout, pings, and TCP statistics, checked periodically beside the hot path.
 
-All of it reads counters that the hot path keeps anyway. Data are text and binary frames that are no pings; a server
-whose pings go on while its data stopped is silent all the same.
+It only reads counters that the hot path keeps anyway. Data means text and binary frames other than pings; a server
+that goes on pinging after its data has stopped is stale all the same.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from wsrec.ring.events import EventKind
 from wsrec.wire import frames
 
 SAMPLE_SECONDS = 10.0
-# An eighth of what is waited for is how late it may be noticed
+# The timeouts are checked eight times per period
 _FINENESS = 8
 _OFTEN, _SELDOM = 0.02, 2.5
-# A feed that is silent everywhere is not connected to anew again and again
+# Longest idle timeout that doubling leads to: a feed without data anywhere is not reconnected again and again (s)
 _LONGEST_QUIET = 300.0
-# How long a connection may take to its first message, where its host has an address that may do better
+# Time until the first message, if the host has another address that may do better (s)
 FIRST_MESSAGE = 30.0
 _ASK = struct.Struct("<Q")
 
 
 class IdleTimeout:
-    """How long a connection may be silent: doubled each time that it was, up to minutes, and as planned once data came.
+    """The idle timeout of a connection: doubled each time it expires, up to minutes, and reset when data arrives.
 
-    Where no silence is planned, one that has never brought anything is silent after `FIRST_MESSAGE` all the same, as
-    long as there is somewhere else to connect to: an address can answer the handshake and pings, and nobody behind it.
-    The same holds, wherever there is to connect to, for one that took over from one that had brought data and has
-    brought none itself (`expect`).
+    Without a planned timeout, a connection that has never delivered anything still times out after `FIRST_MESSAGE` if
+    there is another address to connect to: an address can answer the handshake and pings with nothing behind it. The
+    same holds, even without another address, for a connection that took over from one with data and has delivered none
+    (`expect`).
 
     Args:
-        planned: seconds; None for ever.
-        elsewhere: whether the host has an address that has not failed, besides the one that is connected to.
+        planned: seconds; None for no timeout.
+        elsewhere: whether the host has another address that has not failed.
 
     """
 
@@ -53,12 +53,12 @@ class IdleTimeout:
         self._expected: float | None = None
 
     def expect(self, seconds: float) -> None:
-        """A message is to come within these seconds, or `FIRST_MESSAGE`, even where no silence is planned."""
+        """Expect a message within these seconds (at least `FIRST_MESSAGE`), even without a planned timeout."""
         self._expected = max(seconds, FIRST_MESSAGE)
 
     @property
     def limit(self) -> float | None:
-        """Seconds now; None for ever."""
+        """The current timeout in seconds; None for none."""
         if self._planned is None and self._expected is not None:
             return self._expected
         if self._planned is None and (self._ever or not self._elsewhere()):
@@ -66,39 +66,40 @@ class IdleTimeout:
         return self._limit
 
     def silent(self) -> None:
-        """It was silent for the limit."""
+        """The timeout has expired: double it."""
         self._limit = min(self._limit * 2, max(self._planned or 0.0, _LONGEST_QUIET))
         if self._expected is not None:
             self._expected = max(self._expected, min(self._expected * 2, _LONGEST_QUIET))
 
     def came(self) -> None:
-        """It brought something, if only an answer."""
+        """A frame has arrived, possibly only a response."""
         self._ever = True
 
     def heard(self) -> None:
-        """It brought data."""
+        """Data has arrived: reset the timeout."""
         self._expected = None
         if self._planned is not None:
             self._limit = self._planned
 
 
 class LivenessMonitor:
-    """Watches one open connection from its opening handshake to its end.
+    """Monitors one open connection from its opening handshake to its end.
 
     Args:
-        plan: what to hold it against.
+        plan: the timeouts.
         hot: its hot path.
         transport: its socket.
         producer: takes the events.
-        idle_timeout: how long it may be silent.
-        ask: sends a ping with this payload.
-        on_dead: told why nobody is there.
-        on_idle: told once that it is silent: why it should be replaced, and since when (monotonic, ns).
-        look_for_pings: finds those that came as messages by now, and tells `on_ping`.
+        idle_timeout: the idle timeout.
+        ask: sends a ping with the given payload.
+        on_dead: called with the reason when the peer does not respond.
+        on_idle: called once when the idle timeout expires: why it should be replaced, and since when it is silent
+            (monotonic, ns).
+        look_for_pings: finds application-level pings received so far and reports them to `on_ping`.
 
     Attributes:
-        controls: control frames received, and those of pings that came as messages; the connection counts them.
-        stalled: whether a full ring keeps the socket from being read; the connection tells.
+        controls: control frames received, including application-level pings.
+        stalled: whether a full ring keeps the socket from being read; set by the connection.
 
     """
 
@@ -143,29 +144,29 @@ class LivenessMonitor:
 
     @property
     def data(self) -> int:
-        """Frames of data that came."""
+        """Data frames received."""
         return self._hot.frames - self.controls
 
     @property
     def quiet_for(self) -> float:
-        """Seconds since the last data, as of the last look."""
+        """Seconds since the last data, as of the last check."""
         return (now() - self._data_at) / 1e9
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Check periodically, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + self._interval
             await asyncio.sleep(self._interval)
-            # after a pause of this process, or of the reading, what waits in the socket is to be read first
+            # after a pause of this process, or of reading, the data waiting in the socket is read first
             self._look(paused=self.stalled or loop.time() - due > self._interval)
 
     def on_ping(self, frames: int) -> None:
-        """Count the frames of a ping that came as a message."""
+        """Count the frames of an application-level ping."""
         self.controls += frames
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """Count a control frame, and take the round trip from a pong to a ping of ours."""
+        """Count a control frame, and measure the round trip of our own pings."""
         self.controls += 1
         if opcode == frames.PONG and self._asked_at is not None and payload == _ASK.pack(self._asked_at):
             self._ping_rtt = self._hot.last_event - self._asked_at
@@ -177,12 +178,12 @@ class LivenessMonitor:
             self._alive_at = self._data_at = moment
             self._asked_at = None
         self._alive_at = max(self._alive_at, self._hot.last_event)
-        # less where a ping was looked at in the middle
+        # fewer than before if a ping was recognised in the meantime
         before, self._data = self._data, self.data
         if self._data > before:
             self._data_at = max(self._data_at, self._hot.last_event)
             self._idle_timeout.came()
-            # what answers the subscriptions is no data yet
+            # responses to the subscriptions are not data yet
             if self._data > self._answers_due:
                 self._idle_timeout.heard()
         self._look_for_life(moment)
@@ -200,7 +201,7 @@ class LivenessMonitor:
                 self._asked_at = moment
                 self._ask(_ASK.pack(moment))
         elif (moment - self._asked_at) / 1e9 >= self._plan.ping_timeout:
-            self._on_dead(NobodyThereError(f"nothing came for {idle:.1f} s, and a ping was not answered"))
+            self._on_dead(NobodyThereError(f"no data for {idle:.1f} s, and a ping was not answered"))
 
     def _look_for_data(self, moment: int) -> None:
         limit = self._idle_timeout.limit
@@ -209,10 +210,10 @@ class LivenessMonitor:
         self._silent = True
         self._idle_timeout.silent()
         self._producer.event(EventKind.STALE, conn=self._plan.conn, monotonic_since=self._data_at, idle_s=limit)
-        what = f"{self._plan.public_url} has brought no message for {limit:g} s"
-        hint = "if that is usual there, raise `idle_timeout` of its channels"
+        what = f"{self._plan.public_url} has sent no message for {limit:g} s"
+        hint = "if that is normal there, raise `idle_timeout` of its channels"
         if self._plan.idle_timeout is None:
-            hint = "another connection is tried; if that is usual there, only the first ones are left so"
+            hint = "trying another connection; if that is normal there, later ones are kept longer"
         ipc.warn(what, hint, conn=self._plan.conn)
         self._on_idle(f"no message for {limit:g} s", self._data_at)
 

@@ -1,4 +1,4 @@
-"""From a host's addresses to a socket that stamps, is watched and is secured: what every connection begins with."""
+"""Connecting: from a host's addresses to a connected, timestamping and optionally TLS-secured socket."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport
 
 CONNECT_TIMEOUT = 10.0
-# The part of it that is TCP's while another address has not failed yet: the next attempt is that one's. It is also what
-# TLS and the handshake have in any case, once an address has accepted the connection
+# Share of it for TCP while there is another address that has not failed, which the next attempt is for; also the least
+# time for TLS and the handshake once an address has accepted the connection
 SHARE = 0.5
-# as in `Failure.cause`
+# values of `Failure.cause`
 _CAUSES = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timeout", errno.ECONNRESET: "lost"}
-# what says nothing of the host: this machine has no way to it
+# errors of this machine's routing, which say nothing about the host
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL})
 
 
 class Reached(NamedTuple):
-    """A socket that is connected.
+    """A connected socket.
 
     Attributes:
         sock: the socket, non-blocking.
-        stamped: whether it stamps what it receives.
-        address: where it is connected to.
+        stamped: whether it timestamps received data.
+        address: its peer.
 
     """
 
@@ -44,12 +44,12 @@ class Reached(NamedTuple):
 
 
 def time_limit(history: AddressHistory) -> float:
-    """Seconds that an attempt may take from its first connect(2) to the end of the WebSocket handshake."""
+    """Time limit (s) of an attempt, from the first connect(2) to the end of the WebSocket handshake."""
     return CONNECT_TIMEOUT * (SHARE if history.untried > 1 else 1.0)
 
 
 def grant(limit: asyncio.Timeout) -> None:
-    """Give TLS and the handshake time of their own, now that an address has accepted the connection."""
+    """Extend the limit so that TLS and the handshake have time of their own once an address has accepted."""
     until = limit.when()
     assert until is not None
     limit.reschedule(max(until, asyncio.get_running_loop().time() + CONNECT_TIMEOUT * SHARE))
@@ -60,17 +60,17 @@ async def connect(
     prepare: Callable[[socket.socket], object] | None = None,
     history: AddressHistory | None = None,
 ) -> Reached:
-    """Connect to the first address that answers: each is begun a moment after the one before (RFC 8305 section 5).
+    """Connect to the first address that answers; the attempts start one after another, staggered (RFC 8305 section 5).
 
-    Nothing but connect(2) and the loop's notice that a socket is writable: no thread, no executor.
+    Uses only connect(2) and the loop's writability notifications: no thread, no executor.
 
     Args:
         addresses: of one host.
         prepare: called with each socket before it connects.
-        history: which of them failed before; it is told which do now.
+        history: earlier failures of the addresses; failures are recorded in it.
 
     Raises:
-        OSError: none could be connected to.
+        OSError: no address could be connected to.
 
     """
     history = AddressHistory() if history is None else history
@@ -82,24 +82,24 @@ async def connect(
 
 
 class _Race:
-    """Connects to several addresses, of which one wins."""
+    """A race of connects to several addresses."""
 
     def __init__(self, prepare: Callable[[socket.socket], object] | None, history: AddressHistory) -> None:
         self._prepare = prepare
         self._history = history
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, Reached] = {}
-        # when each of them was begun, on the loop's clock
+        # start of each, on the loop's clock
         self._begun: dict[int, float] = {}
         self._writable: list[int] = []
         self._woken = asyncio.Event()
         self._codes: list[int] = []
 
     async def run(self, candidates: Sequence[Candidate]) -> Reached:
-        """The one that wins.
+        """Run the race and return the winner.
 
         Raises:
-            OSError: there is none.
+            OSError: every address failed.
 
         """
         waiting = deque(candidates)
@@ -119,14 +119,14 @@ class _Race:
         raise OSError(code, os.strerror(code))
 
     def close(self) -> None:
-        """Let go of all that have not won: those that have not answered by now did not in time."""
+        """Close all sockets but the winner's."""
         for fileno, running in self._running.items():
             self._loop.remove_writer(fileno)
             running.sock.close()
         self._running.clear()
 
     def _lapse(self) -> None:
-        """The time is up: none of those under way has answered. Those that had hardly any of it have not failed."""
+        """Time is up: record a timeout for those in progress, except the ones started in the last half of the time."""
         if not self._running:
             return
         middle = (min(self._begun[fileno] for fileno in self._running) + self._loop.time()) / 2
@@ -135,7 +135,7 @@ class _Race:
                 self._history.failed(running.address, "timeout")
 
     def _begin(self, address: Address) -> Reached | None:
-        """Begin to connect; what that is at once, if it is."""
+        """Start a connect; returns the socket if it completes at once."""
         sock: socket.socket | None = None
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
@@ -159,7 +159,7 @@ class _Race:
         return self._judge(reached, code)
 
     def _judge(self, reached: Reached, code: int) -> Reached | None:
-        """What `connect` has come to."""
+        """The outcome of a connect."""
         if code == 0:
             return reached
         reached.sock.close()
@@ -176,7 +176,7 @@ class _Race:
         self._woken.set()
 
     async def _wait(self, until: float | None) -> None:
-        """Wait for a socket, or `until` (on the loop's clock)."""
+        """Wait until a socket is writable, or until `until` (on the loop's clock)."""
         alarm = None if until is None else self._loop.call_at(until, self._woken.set)
         try:
             await self._woken.wait()
@@ -189,7 +189,7 @@ class _Race:
         self._woken.clear()
 
     def _look(self) -> Reached | None:
-        """Which of those that are writable is connected, if any is."""
+        """The first connected one among the writable sockets, if any."""
         while self._writable:
             reached = self._running.pop(self._writable.pop(0))
             code = reached.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -201,14 +201,14 @@ class _Race:
 async def start_tls(
     sock: socket.socket, *, stamped: bool, context: ssl.SSLContext, host: str, mode: TlsMode
 ) -> tuple[TlsTransport, TlsDetails]:
-    """TLS on a connected socket, which is closed where that fails.
+    """Start TLS on a connected socket, which is closed on failure.
 
     Args:
-        mode: any but `auto`; for `ktls` the context is one that `ktls.enable` made.
+        mode: any but `auto`; for `ktls` the context must come from `ktls.enable`.
 
     Raises:
-        KtlsRefused: `ktls` was tried in vain.
-        ssl.SSLError: it failed; `ssl.SSLCertVerificationError` where the certificate is not to be trusted.
+        KtlsRefused: `ktls` is not possible on this connection.
+        ssl.SSLError: TLS failed; `ssl.SSLCertVerificationError` if the certificate is not trusted.
         OSError: the connection broke.
 
     """
@@ -231,7 +231,7 @@ async def start_tls(
 
 
 def _notice_silence(sock: socket.socket) -> None:
-    """Have the kernel probe a silent peer, and give up one that has acknowledged nothing for 30 s (tcp(7))."""
+    """Make the kernel probe a silent peer, and give up after 30 s without an acknowledgement (tcp(7))."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)

@@ -1,8 +1,8 @@
-"""Pings that an exchange sends as messages, found beside the hot path and answered.
+"""Application-level pong responder: finds pings that an exchange sends as messages, and answers them.
 
-The hot path does not look into messages. So the slots that were published since the last look are looked at here, all
-at once: those of the connections concerned that are short enough are read where they lie in the byte ring, if they
-still do. What comes in several frames is joined, up to the length of a ping. A feed without such pings costs nothing.
+The hot path does not inspect messages. So the slots published since the last check are examined here, all at once:
+those of the connections concerned that are short enough are read in place from the byte ring, if they are still there.
+Fragmented messages are reassembled up to the length of a ping. A feed without such pings costs nothing.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _OWN = int(Flag.SENT | Flag.EVENT)
 
 
 class PingSource(NamedTuple):
-    """A connection whose exchange pings.
+    """A connection whose exchange sends application-level pings.
 
     Attributes:
-        answers: what it may send, and what to answer.
+        answers: the pings to expect, and their answers.
         ring: the connection's byte ring.
-        answer: sends an answer with what is to stand for `{value}`, and is told how many frames the ping had.
-        end: ends the connection, because of an error.
+        answer: sends an answer with the value for `{value}`, and receives the number of frames of the ping.
+        end: ends the connection with an error.
 
     """
 
@@ -45,7 +45,7 @@ class PingSource(NamedTuple):
 
 @dataclass
 class _Begun:
-    """A message of several frames, of which more is to come."""
+    """A fragmented message that is not complete."""
 
     compressed: bool
     data: bytearray
@@ -53,7 +53,7 @@ class _Begun:
 
 
 class PongResponder:
-    """Looks for pings, and answers them.
+    """Finds pings and answers them.
 
     Args:
         producer: the receiver's slots.
@@ -65,7 +65,7 @@ class PongResponder:
         self._producer = producer
         self._pinged = ping_sources
         self._seen = producer.count
-        # longest message worth a look, by connection
+        # longest message that may be a ping, by connection
         self._longest = np.zeros(1 << 16, np.uint32)
         self._asked = np.zeros(1 << 16, np.bool_)
         for conn, one in ping_sources.items():
@@ -74,13 +74,13 @@ class PongResponder:
         self._begun: dict[int, _Begun] = {}
 
     async def run(self) -> None:
-        """Look again and again, until cancelled; at once over where there is nothing to look for."""
+        """Check periodically, until cancelled; returns at once if no connection is concerned."""
         while self._pinged:
             await asyncio.sleep(INTERVAL)
             self.look()
 
     def look(self) -> None:
-        """Answer the pings among what was published since the last look."""
+        """Answer the pings published since the last check."""
         ring, published = self._producer.slots, self._producer.count
         start = max(self._seen, published - ring.capacity)
         if start > self._seen:
@@ -90,7 +90,7 @@ class PongResponder:
         opcode = slots["opcode"]
         mine = self._asked[slots["conn"]] & (slots["flags"] & _OWN == 0) & (opcode < frames.CLOSE)
         whole = (slots["flags"] & Flag.FIN != 0) & (opcode > 0)
-        # a long message costs no more than to be passed over
+        # a long message is skipped without being read
         wanted = mine & (~whole | (slots["length"] <= self._longest[slots["conn"]]))
         for row in np.flatnonzero(wanted).tolist():
             one, slot = self._pinged[int(slots["conn"][row])], slots[row]
@@ -99,25 +99,25 @@ class PongResponder:
                 continue
             try:
                 _answer(one, message)
-            except Exception as error:  # noqa: BLE001 (whoever has it looked for pings has others served, too)
+            except Exception as error:  # noqa: BLE001 (a failure must not affect the other connections)
                 one.end(error)
 
     def _message(self, one: PingSource, slot: np.void) -> _Begun | None:
-        """What a slot holds; None where it is too long for a ping, or bytes received since lie over it."""
+        """The payload of a slot; None if it is too long for a ping, or overwritten by later data."""
         offset, length = int(slot["offset"]), int(slot["length"])
         if length > self._longest[slot["conn"]] or offset < one.ring.head.read() - one.ring.capacity:
             return None
         return _Begun(bool(slot["flags"] & Flag.RSV1), bytearray(one.ring.slice(offset, length)))
 
     def _joined(self, one: PingSource, slot: np.void) -> _Begun | None:
-        """The message of several frames that a slot completes; None where it does not, or it is none that counts."""
+        """The reassembled message that a slot completes; None if it completes none, or none that may be a ping."""
         conn = int(slot["conn"])
         begun = self._begun.pop(conn, None)
         part = self._message(one, slot)
         if part is None:
             return None
         if slot["opcode"] > 0:
-            # what was begun before it was left so by a connection that was lost
+            # an earlier unfinished one belongs to a lost connection
             begun = part
         elif begun is None or len(begun.data) + len(part.data) > self._longest[conn]:
             return None
@@ -140,7 +140,7 @@ def _answer(one: PingSource, message: _Begun) -> None:
 
 
 def _inflated(payload: bytes, limit: int) -> bytes:
-    """A message out of permessage-deflate (RFC 7692); nothing where it is more than `limit` bytes, or damaged."""
+    """Inflate a permessage-deflate message (RFC 7692); empty if it is more than `limit` bytes, or damaged."""
     try:
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + b"\0\0\xff\xff", limit + 1)
     except zlib.error:

@@ -1,4 +1,4 @@
-"""The receiver process: takes its job, prepares the processor and the memory, and runs its connections on uvloop."""
+"""The receiver process: takes its job, sets up scheduling and memory, and runs its connections on uvloop."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.units import duration
 
-_MEMORY_HINT = "give the machine or the cgroup more memory, or choose a smaller --ring-size or --max-message"
-# What a change of the clock's rate puts UTC wrong by, until the next anchor shows it, goes with this (seconds)
+_MEMORY_HINT = "give the machine or the cgroup more memory, or use a smaller --ring-size or --max-message"
+# Upper bound of the time that UTC is off after a change of the clock's rate, until the next anchor shows it (s)
 ANCHOR_INTERVAL = 0.1
 _STATUS_INTERVAL = 0.1
-# connections that are looked at in one turn of the loop: 0.2 ms for which a message waits at most, also of a thousand
+# connections processed per turn of the loop: at most 0.2 ms of delay for a message, even with a thousand
 _AT_ONCE = 64
 
 
@@ -49,13 +49,13 @@ _Words = ParamSpec("_Words")
 
 
 def _vital(step: Callable[_Words, None]) -> Callable[_Words, None]:
-    """A callback that the whole receiver depends on: the loop would only write down that it failed, and go on."""
+    """Decorator for callbacks that the receiver cannot do without: the loop would only log their failure and go on."""
 
     @functools.wraps(step)
     def guarded(*words: _Words.args, **named: _Words.kwargs) -> None:
         try:
             step(*words, **named)
-        except Exception as error:  # noqa: BLE001 (told)
+        except Exception as error:  # noqa: BLE001 (reported)
             broken(error)
 
     return guarded
@@ -66,7 +66,7 @@ class Receiver:
 
     def __init__(self, job: ReceiverJob) -> None:
         self._job = job
-        # the stage clock comes first: what is taken over is told on it
+        # the stage clock first: the takeover is timed with it
         self._clock = StageClock()
         self._status = StatusPage(job.status)
         self._status.receiver["finished"] = False
@@ -79,7 +79,7 @@ class Receiver:
             http_client.prepare()
         self._waiting = BusyPoll() if job.busy_poll else Epoll()
         self._tls = TlsPolicy(job.tls, job.ca_file)
-        # what stands by takes no memory before it is used
+        # standby rings take no memory before they are used
         sides = [
             Side(plan, ByteRing(ring, populate=job.populate and plan.standby_of is None))
             for plan, ring in zip(job.connections, job.rings, strict=True)
@@ -107,7 +107,7 @@ class Receiver:
             if side.plan.standby_of is None
         ]
         self._of = {conn: one for one in self._connections for conn in one.numbers}
-        # what goes on where another receiver takes over
+        # totals of the receivers before this one
         self._before = Counts(*(int(self._status.receiver[name]) for name in Counts._fields))
         self._connected, self._totals = 0, self._before
         self._telling: asyncio.Handle | None = None
@@ -118,7 +118,7 @@ class Receiver:
         self._orders = ipc.OrderReader()
 
     async def run(self) -> None:
-        """Record until told to stop, or until no connection is left to try."""
+        """Record until told to stop, or until no connection is worth retrying."""
         self._sample_anchor()
         self._prepare()
         self._publish_status()
@@ -138,16 +138,16 @@ class Receiver:
         while not (written := self._producer.flush()) and now() < deadline:
             await asyncio.sleep(0.001)
         self._publish_status(len(self._connections))
-        # else the writer says what is lost
+        # otherwise the writer reports what is lost
         self._status.receiver["finished"] = written
 
     def failure(self) -> ipc.FailedLine | None:
-        """What to tell the supervisor where no connection was ever made."""
+        """The failure to report to the supervisor if no connection was ever made."""
         if any(connection.was_connected for connection in self._connections):
             return None
         if not self._connections:
             return None
-        # one that failed says more than one that still waits for an answer
+        # a failed connection is more informative than one that still waits for an answer
         told = next((connection for connection in self._connections if connection.failure), self._connections[0])
         failure = told.never_open()
         message = failure.message
@@ -169,7 +169,7 @@ class Receiver:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, hint=refusal.hint)
                 ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint)
         if job.tls is TlsMode.KTLS and (unable := self._tls.unable):
-            ipc.warn(f"--tls ktls is not possible here, stamped is used: {unable.reason}", unable.hint)
+            ipc.warn(f"--tls ktls is not possible here, using stamped: {unable.reason}", unable.hint)
         pinned = processor(job.cpu) if job.cpu is not None else None
         for what, hint in troubles(pinned, busy_poll=job.busy_poll, realtime=job.rt_priority is not None):
             ipc.warn(what, hint)
@@ -183,7 +183,7 @@ class Receiver:
             processor=pinned,
             **privilege.in_force(),
         )
-        # what is alive now stays; collecting it again and again would only add pauses
+        # the objects alive now stay; scanning them again and again would only add pauses
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -192,7 +192,7 @@ class Receiver:
     def _sample_anchor(self) -> None:
         was, drift = self._clock.name, self._clock.check()
         if self._clock.name != was:
-            ipc.warn(f"stages 2 to 6 go on with {self._clock.name}: {self._clock.refusal}")
+            ipc.warn(f"stages 2 to 6 switch to {self._clock.name}: {self._clock.refusal}")
         previous, self._anchor = self._anchor, anchor()
         stepped = 0 if previous is None else step(previous, self._anchor)
         self._producer.event(
@@ -206,13 +206,16 @@ class Receiver:
         )
         if stepped:
             self._producer.event(EventKind.CLOCK_STEP, step_ns=stepped)
-            ipc.warn(f"the system clock was set by {stepped / 1e9:+.6f} s", "run chrony or PTP, which slew the clock")
+            ipc.warn(
+                f"the system clock stepped by {stepped / 1e9:+.6f} s",
+                "run chrony or PTP, which slew the clock instead of stepping it",
+            )
         self._failures.due()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
     @_vital
     def _publish_status(self, at_once: int = _AT_ONCE) -> None:
-        """Tell the supervisor how it goes: with so many connections in a turn of the loop."""
+        """Update the status page for the supervisor, `at_once` connections per turn of the loop."""
         self._producer.flush()
         ipc.flush()
         self._status.receiver["heartbeat"] = now()
@@ -257,14 +260,14 @@ class Receiver:
 
 
 def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Memory that ran out in a callback leaves a connection in the middle of a read: a new process goes on better."""
+    """Exit when memory runs out in a callback: it leaves a connection in mid-read, and a new process recovers."""
     if isinstance(context.get("exception"), MemoryError):
         out_of_memory()
     loop.default_exception_handler(context)
 
 
 def out_of_memory() -> NoReturn:
-    """Say so and end as if killed: no last words, which the next receiver would say again."""
+    """Report it and exit as if killed: without last records, which the next receiver would repeat."""
     try:
         ipc.say(ipc.FailedLine(message="the receiver ran out of memory", hint=_MEMORY_HINT, again=True))
     finally:
@@ -277,14 +280,14 @@ def _on_vital_task_ended(task: asyncio.Task[None]) -> None:
 
 
 def broken(error: BaseException) -> NoReturn:
-    """Tell of an error that leaves the receiver without one of its parts, and end as if killed: a new one has all."""
+    """Report an error that disables a part of the receiver, and exit as if killed: the next one is complete."""
     if isinstance(error, MemoryError):
         out_of_memory()
     try:
-        # its words go where secrets are withheld
+        # the error's text goes where secrets are masked
         traceback.print_tb(error.__traceback__)
         message = f"the receiver failed: {type(error).__name__}: {error}"
-        ipc.say(ipc.FailedLine(message=message, hint="report it with the lines above", again=True))
+        ipc.say(ipc.FailedLine(message=message, hint="report this with the lines above", again=True))
     finally:
         os._exit(1)
 
@@ -296,23 +299,23 @@ async def _run(job: ReceiverJob) -> ipc.FailedLine | None:
 
 
 def main() -> int:
-    """Run one receiver; the job comes on standard input."""
+    """Run one receiver; the job is read from standard input."""
     ipc.never_wait()
     try:
         job = ipc.read_job(ReceiverJob)
     except msgspec.DecodeError as error:
-        ipc.say(ipc.FailedLine(message=f"the receiver got no job: {error}"))
+        ipc.say(ipc.FailedLine(message=f"the receiver's job cannot be read: {error}"))
         return 1
     try:
         failure = uvloop.run(_run(job))
     except MemoryError:
         out_of_memory()
     except OSError as error:
-        # what a receiver could do before, another may be able to do
+        # after a takeover it may be temporary: an earlier receiver had succeeded
         failure = ipc.FailedLine(message=f"the receiver failed: {error}", again=job.resume is not None)
     except InvalidURI as error:
-        # the error's own text has the URL, and the URL may have secrets
-        failure = ipc.FailedLine(message=f"no WebSocket URL: {error.msg}", hint="write it as wss://host:port/path")
+        # the error's own text contains the URL, which may have secrets
+        failure = ipc.FailedLine(message=f"not a WebSocket URL: {error.msg}", hint="use the form wss://host:port/path")
     if failure is not None:
         ipc.say(failure)
         return 1

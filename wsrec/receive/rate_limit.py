@@ -1,6 +1,6 @@
-"""How fast one receiver may knock at a host: exchanges count attempts by address, and ban who knocks too often.
+"""Per-host rate limiting of connection attempts: exchanges count them by address, and ban those who exceed the limit.
 
-All attempts of a receiver share one limiter a host: first ones, further ones and replacements.
+All attempts of a receiver share one limiter per host: first ones, retries and replacements.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import asyncio
 
 from wsrec.plan.connections import Pace
 
-# Where a feed does not say what its exchange allows
+# For feeds that do not declare their exchange's limits
 GENTLE = Pace(attempts=5, interval=1.0)
 
 
 class RateLimiter:
-    """A token bucket that can be shut for a while.
+    """A token bucket that can be blocked for a while.
 
     Args:
-        pace: its size, and the time in which it fills.
+        pace: its size, and the time in which it refills.
 
     """
 
@@ -30,16 +30,16 @@ class RateLimiter:
         self._filled_at = self._loop.time()
 
     def tighten(self, pace: Pace) -> None:
-        """Take the slower of the pace so far and this one: two feeds can share a host."""
+        """Adopt `pace` if it is slower than the current one: several feeds can share a host."""
         if pace.attempts / pace.interval < self._rate:
             self._set(pace)
 
     def block(self, seconds: float) -> None:
-        """Let nobody through for so long."""
+        """Let no attempt through for so long."""
         self._shut_until = max(self._shut_until, self._loop.time() + seconds)
 
     async def enter(self) -> None:
-        """Wait for one's turn to connect."""
+        """Wait until the next attempt is allowed."""
         async with self._turn:
             while (wait := self._wait()) > 0:
                 await asyncio.sleep(wait)
@@ -52,13 +52,13 @@ class RateLimiter:
         return max(self._shut_until - moment, (1 - self._tokens) / self._rate)
 
     def _set(self, pace: Pace) -> None:
-        # a share of less than one attempt is one, more seldom
+        # a share of less than one attempt becomes one, at a lower rate
         self._size = max(pace.attempts, 1.0)
         self._rate = pace.attempts / pace.interval
 
 
 class HostRateLimiters:
-    """The limiters of one receiver, by host."""
+    """The rate limiters of one receiver, by host."""
 
     def __init__(self) -> None:
         self._limiters: dict[str, RateLimiter] = {}

@@ -1,9 +1,9 @@
-"""Keeps one planned connection open until told to stop: connects again when it ends, and replaces it before it does.
+"""The reconnector: keeps one planned connection open, reconnects when it ends, and replaces it before its lifetime.
 
-A connection that can be replaced is two, each with a number and a ring of its own, that take turns: the one that stands
-by connects, asks for everything and is given time to bring it, and only then is the other one closed. In between every
-message comes twice. Nothing is lost by it, unless the other one is ended from outside before that. One that brings
-nothing of what the other brings is closed itself, and another attempt made, for as long as the other lasts.
+A replaceable connection consists of two that take turns, each with its own number and ring: the standby connects,
+subscribes to everything and is given time to deliver, and only then is the active one closed. Meanwhile every message
+arrives twice. Nothing is lost by this, unless the active one is cut off before. A standby that delivers nothing of what
+the active one does is closed itself and retried, for as long as the active one lasts.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.loss_evidence import Since, since_death
 from wsrec.wire.errors import CompressionRefused
 
-# A connection that lasted this long has proved itself: the next failure is a new one
+# A connection that lasted this long has proved itself: the next failure counts as the first (s)
 _PROVEN = 10.0
-# How long the successor of one that is silent, or brings much, may take to bring data, once it has subscribed
+# Time for the successor of a stale or busy connection to deliver data, once it has subscribed (s)
 _PATIENCE = 5.0
 _PATIENCE_POLL = 0.02
-# How long both go on once all that was asked for has begun: one of an exchange's servers may be behind another
+# Overlap once all subscriptions have started: one of an exchange's servers may be behind another (s)
 _OVERLAP = 1.0
-# How long both go on after the last subscription where that is not known: as long as a confirmation may take
+# Overlap after the last subscription if that is unknown: the longest time for a confirmation (s)
 _SETTLING = 10.0
-# How long it may take at most where the old one has ended, and had brought little
+# Longest wait for data if the old connection has ended and had delivered little (s)
 _PATIENCE_MOST = 300.0
-# A replacement comes at this part of the lifetime, or up to as much again earlier: not all connections at once
+# Share of the lifetime left at a replacement, randomly up to twice that: not all connections at once
 _LIFETIME_LEFT = 0.05
-# At this part of it, or so many seconds, before its end it is closed, if its successor brings data, settled or not
+# It is closed with this share of the lifetime left, or so many seconds, if its successor delivers data, settled or not
 _CUT_LEFT = 0.02
 _CUT_LEFT_MOST = 5.0
 
@@ -68,14 +68,14 @@ class Side(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What is counted of a connection.
+    """Counters of a connection.
 
     Attributes:
-        reads: those that brought something.
-        frames: that were published.
-        bytes, discarded_bytes: received, and of these what was no frame.
-        stalls: how often a full ring stopped reading.
-        reconnects: how often it was opened again after it had ended.
+        reads: non-empty reads.
+        frames: frames published.
+        bytes, discarded_bytes: bytes received, and those outside of complete frames.
+        stalls: number of times that a full ring stopped reading.
+        reconnects: number of reconnections.
 
     """
 
@@ -88,10 +88,10 @@ class Counts(NamedTuple):
 
 
 class Prospects:
-    """Whether anything can come of the connections of a receiver: it ends only once all were refused for good.
+    """Which connections of a receiver may still succeed: it ends only once all are refused permanently.
 
     Args:
-        alone: whether there is no other receiver that may record meanwhile.
+        alone: whether there is no other receiver that may be recording.
 
     """
 
@@ -102,27 +102,27 @@ class Prospects:
 
     @property
     def vain(self) -> bool:
-        """Whether each of them was refused, or has come to its end."""
+        """True if every connection was refused permanently, or has ended."""
         return not self._hopeful
 
     @property
     def over(self) -> bool:
-        """Whether trying again is of no use."""
+        """True once retrying is pointless for all."""
         return self._over.is_set()
 
     def hope(self, reconnector: Reconnector) -> None:
-        """Something may come of this one."""
+        """Mark a connection as one that may succeed."""
         self._hopeful.add(reconnector)
 
     def give_up(self, reconnector: Reconnector) -> bool:
-        """Nothing comes of this one; whether that is so of all."""
+        """Mark a connection as refused or ended; returns True if that leaves none."""
         self._hopeful.discard(reconnector)
         if self._alone and self.vain:
             self._over.set()
         return self.over
 
     async def wait(self, seconds: float) -> None:
-        """Wait, or until trying again is of no use."""
+        """Wait, at most until retrying is pointless."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._over.wait()
@@ -132,22 +132,22 @@ class Reconnector:
     """Keeps one planned connection open until told to stop.
 
     Args:
-        sides: the planned connection, and the one that stands by for it, if there is one.
+        sides: the planned connection, and its standby if it has one.
         producer: the receiver's slots.
-        waiting: how to learn that there is something to read.
-        limiters: the receiver's pace of connecting, by host.
-        tls: how TLS is taken off the wire, and what is trusted.
+        waiting: the readiness strategy.
+        limiters: the receiver's rate limiters, by host.
+        tls: TLS mode and trust.
         max_message: bytes; a larger message closes the connection with 1009.
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
-        prospects, collector, failures: shared with the other reconnectors of its receiver; None for a lone one.
-        resume: a receiver that died, whose rings these are.
+        prospects, collector, failures: shared by the reconnectors of a receiver; None for private ones.
+        resume: the previous receiver, whose rings these are; None for the first one.
 
     Attributes:
-        plan: the planned connection's.
-        was_connected: whether it ever was.
-        reconnects: how often it was opened again after it had ended.
+        plan: the plan of the connection (not of its standby).
+        was_connected: whether it was ever open.
+        reconnects: number of reconnections.
         failure: the last failure, None after a success.
-        wanted_since: monotonic time (ns) since which it is to be open; 0 before `run`.
+        wanted_since: monotonic time (ns) since which it should be open; 0 before `run`.
 
     """
 
@@ -173,7 +173,7 @@ class Reconnector:
         self.was_connected = False
         self.reconnects = 0
         self.failure: Failure | None = None
-        # a URL that needs a token is one without it too
+        # a URL template with a token is a valid URL without it too
         self._uri = parse_uri(self.plan.url)
         self._producer = producer
         self._failures = failures or FailureLog(producer)
@@ -204,70 +204,70 @@ class Reconnector:
         self._backoff = Backoff()
         self.wanted_since = 0
         self._lost_since: Since | None = None
-        # why what is missing since then is missing, where it was connected at first
+        # the reason for the loss since then, if the first attempt had succeeded
         self._lost_why = ""
         self._opened_since = 0.0
         self._proved_at = 0
-        # when the successor was known to have everything, on the loop's clock
+        # when the successor was known to have all subscriptions, on the loop's clock
         self._settled_at: float | None = None
-        # whether what is opened is believed only once it brings data: the last one brought nothing of what was due
+        # whether a new connection must first deliver data: the last one delivered nothing of what was due
         self._doubted = False
         # and within how many seconds
         self._patience = _SETTLING
         self._retry_in = 0.0
         self._finished = False
-        # why the active connection is to be replaced; and what wakes whoever waits for that
+        # why the active connection is to be replaced, and the event that signals it
         self._wish: str | None = None
         self._wished = asyncio.Event()
         self._cut: asyncio.TimerHandle | None = None
-        # since when the active connection brings nothing
+        # since when the active connection is stale
         self._silent_since: int | None = None
         self._silent_why = ""
-        # the same of a connection that is not the active one yet
+        # a replacement requested for a connection that is not active yet
         self._early_wish: tuple[int, str] | None = None
-        # connections that the end has begun to close already
+        # connections already being closed when the end arrives
         self._closing: dict[Connection, asyncio.Task[int | None]] = {}
-        # how the receiver before ended, until a connection is open again
+        # how the previous receiver ended, until a connection is open again
         self._died: str | None = None
         if resume is not None:
             self._take_over(resume)
 
     @property
     def connected(self) -> bool:
-        """Whether a WebSocket is open now."""
+        """True if a WebSocket is open."""
         return any(side.connected for side in self._sides)
 
     @property
     def stalls(self) -> int:
-        """How often a full ring stopped reading."""
+        """Number of times that a full ring stopped reading."""
         return sum(side.stalls for side in self._sides)
 
     def counts(self) -> Counts:
-        """What it came to so far, over all times it was open."""
+        """Its counters so far, over all connections."""
         first, *others = [(side.reads, side.frames, side.received, side.discarded, side.stalls) for side in self._sides]
         together = map(sum, zip(first, *others, strict=True)) if others else first
         return Counts._make([*together, self.reconnects])
 
     @property
     def ping_sources(self) -> dict[int, PingSource]:
-        """Its connections whose exchange pings with messages, by number."""
+        """Its connections with application-level pings, by number."""
         answers = self.plan.answers
         return {
             side.plan.conn: PingSource(answers, side.ring, side.answer, side.end) for side in self._sides if answers
         }
 
     def find_pings_by(self, look: Callable[[], None]) -> None:
-        """Have `look` called before it is judged whether a connection is silent: a ping is no data."""
+        """Call `look` before a connection is judged stale: a ping is not data."""
         for side in self._sides:
             side.look_for_pings = look
 
     @property
     def numbers(self) -> list[int]:
-        """Of the connections that it keeps."""
+        """The numbers of its connections."""
         return [side.plan.conn for side in self._sides]
 
     def publish_complete_until(self) -> None:
-        """Tell whoever may have to take over up to when nothing is missing: in the ring of the side that is active."""
+        """Publish until when nothing is missing, for a receiver that may take over: in the ring of the active side."""
         if self._finished:
             complete_until = ENDED
         elif self._lost_since is not None:
@@ -278,7 +278,7 @@ class Reconnector:
             side.publish_complete_until(complete_until if self._finished or side is self._last_active else 0)
 
     def _take_over(self, resume: ResumeInfo) -> None:
-        """Go on with the rings of a receiver that died: what was open is lost, and what came of it is in the rings."""
+        """Continue with the rings of a receiver that died: its connections are lost, their data is in the rings."""
         self._died = f"the receiver {resume.how}"
         left = [(side.take_over(self._died), side) for side in self._sides]
         self.was_connected = any(was_connected for (_, _, was_connected), _ in left)
@@ -289,16 +289,16 @@ class Reconnector:
         self._lost_since = since_death(complete_until, event, resume.began)
 
     def never_open(self) -> Failure:
-        """Why it was not opened by now: the last failure, or the silence of a server that is still waited for."""
+        """Why it has not been open yet: the last failure, or a timeout of the attempt in progress."""
         return self.failure or self._explain(self._last_active.waits_for, self._last_active)
 
     def check_stamps(self) -> None:
-        """Tell of a NIC whose clock no other can be compared with."""
+        """Report a NIC whose clock is unrelated to the system's."""
         for side in self._sides:
             side.check_stamps()
 
     def renew(self, conn: int, reason: str) -> None:
-        """Have the connection of this number replaced, if it is open and no other is taking its place already."""
+        """Replace the connection of this number, if it is open and not being replaced already."""
         if self._active is not None and self._active.plan.conn == conn:
             self._wish = reason
             self._wished.set()
@@ -306,28 +306,28 @@ class Reconnector:
             self._early_wish = conn, reason
 
     def _elsewhere(self) -> bool:
-        """Whether there is an address that has not failed, besides the active one."""
+        """True if there is an address that has not failed besides the active one."""
         active = self._active
         return active is not None and active.address is not None and self._history.has_other(active.address)
 
     def _on_idle(self, conn: int, reason: str, since: int) -> None:
         side = next(side for side in self._sides if side.plan.conn == conn)
         if side.address is not None:
-            # its successor is to go elsewhere
+            # so that its successor uses another address
             self._history.failed(side.address, "silent")
         if side is self._active:
             self._silent_since, self._silent_why = since, f"silent: {reason}"
         self.renew(conn, reason)
 
     def settled(self, order: ipc.Settled) -> None:
-        """Whatever a connection that is to take over was asked for has begun, or never will."""
+        """All subscriptions of a connection that is to take over have started, or never will."""
         for side in self._sides:
             if side.plan.conn == order.conn and side.connected and side.opened_at <= order.since:
-                # to be told once more puts nothing off
+                # repeated reports do not postpone it
                 self._settled_at = self._loop.time() if self._settled_at is None else self._settled_at
 
     def resubscribe(self, order: ipc.Resubscribe) -> None:
-        """Have a connection ask once more. What it asks for in other words holds for the one that stands by, too."""
+        """Make a connection resubscribe. Changed requests also apply to its standby."""
         for side in self._sides:
             mine = side.plan.conn == order.conn
             if order.parts is not None:
@@ -336,7 +336,7 @@ class Reconnector:
                 side.ask_again(order.topics, order.reason)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Connect, record, and connect again whenever it ends; return once `stopping` is set or trying is in vain."""
+        """Connect, record, and reconnect whenever it ends; returns once `stopping` is set or retrying is pointless."""
         stop = asyncio.ensure_future(stopping.wait())
         self.wanted_since = now()
         try:
@@ -353,7 +353,7 @@ class Reconnector:
             await self._end()
 
     async def _end(self) -> None:
-        """Close what is open, and say what is lost at the end."""
+        """Close what is open, and record what is lost at the end."""
         open_sides = [side for side in self._sides if side in self._closing or (side.connected and not side.ended)]
         closing = (self._closing.get(side) or side.close() for side in open_sides)
         unread = dict(zip(open_sides, await asyncio.gather(*closing), strict=True))
@@ -362,7 +362,7 @@ class Reconnector:
             since = side.tear_down(final=side in unread)
             if broken:
                 self._lost_since = Since(since, loss_evidence.LAST_BYTE)
-            # of two that are open, the one that stood by owes nothing yet
+            # of two open connections, the standby is not yet responsible for anything
             elif side is self._active or self._active is None:
                 self._lost_unread(side, unread.get(side), loss_evidence.CLOSED_UNREAD, now())
         if self._active is None and self._lost_since is None and not self._finished and not open_sides:
@@ -391,7 +391,7 @@ class Reconnector:
                 await self._bring(stop, next(side for side in self._sides if side is not active), reason)
 
     async def _bring(self, stop: asyncio.Future[Any], new: Connection, reason: str = "") -> None:
-        """Open a connection, again and again until it is, and have it take the active one's place, if there is one."""
+        """Open a connection, retrying until it is open; it then takes over from the active one, if there is one."""
         backoff = self._backoff if self._active is None else Backoff()
         while not stop.done() and not self._finished:
             self._early_wish = None
@@ -399,7 +399,7 @@ class Reconnector:
             beside = SideBySide(self._active, new, _OVERLAP)
             if failure is None and new.connected:
                 failure = await self._succeed(stop, new, beside)
-            # where nothing else is open that holds also for one that is to stop at once: it did open
+            # with nothing else open, a connection counts as opened even if it is to stop at once
             opened = failure is None and new.connected and self._active is None and not self._doubted
             if self._finished or (stop.done() and not opened):
                 return
@@ -409,7 +409,7 @@ class Reconnector:
             self.failure = failure
             if self._active is None and self._lost_since is None:
                 self._lost_since = Since(self.wanted_since, loss_evidence.WANTED)
-            # what worked before can work again: a firewall's 403 in a maintenance window is not the end
+            # a connection that worked before may work again: a firewall's 403 during maintenance is not the end
             refused = failure.permanent and not self.was_connected
             wait: float | None
             if not refused:
@@ -426,7 +426,7 @@ class Reconnector:
             if wait is None:
                 self._finished = True
                 return
-            # without any connection the next attempt has its own, shorter wait
+            # without any connection the next attempt has its own, shorter delay
             await self._beside(stop, self._wait(wait), until_lost=True)
             if refused and self._prospects.over:
                 self._finished = True
@@ -435,8 +435,8 @@ class Reconnector:
                 backoff = self._backoff
 
     def _wait_after(self, failure: Failure, backoff: Backoff) -> float:
-        """The wait (s) after a failed attempt, or a connection that did not last."""
-        # another address need not wait for what this one wants, unless all of the host counts how often we come
+        """The delay (s) after a failed attempt, or after a connection that did not last."""
+        # another address need not wait for what this one asked, unless the host limits the rate of attempts
         if self._history.untried and failure.cause != "limited":
             return backoff.elsewhere()
         return backoff.next(failure.retry_after, failure.cause)
@@ -445,7 +445,7 @@ class Reconnector:
         await self._prospects.wait(seconds)
 
     async def _attempt(self, new: Connection, attempt: int) -> Failure | None:
-        """Try once to open it; why that failed, None where it did not."""
+        """Try to open it once; returns the failure, None on success."""
         await self._enter()
         try:
             try:
@@ -454,7 +454,7 @@ class Reconnector:
                 self._forgo_compression(new.plan.conn, refused)
                 await self._enter()
                 await new.open(attempt)
-        except Exception as error:  # noqa: BLE001 (an end of any kind is told and survived)
+        except Exception as error:  # noqa: BLE001 (any failure is reported and survived)
             failure = self._explain(error, new)
             if new.address is not None:
                 self._history.failed(new.address, failure.cause, permanent=failure.permanent)
@@ -464,18 +464,18 @@ class Reconnector:
         return None
 
     async def _enter(self) -> None:
-        """Wait for one's turn at each host that is about to be asked."""
+        """Wait for the rate limiters of the hosts about to be contacted."""
         await self._rate_limiter.enter()
         if self._token_rate_limiter is not self._rate_limiter:
             await self._token_rate_limiter.enter()
 
     def _explain(self, error: Exception, side: Connection) -> Failure:
-        """The failure behind an exception, with the address that it is about, or all that were tried."""
+        """Diagnose an exception, with the address concerned, or all that were tried."""
         at = tuple(self._history.tried) if side.address is None else (side.address.ip,)
         return explain(error, self._uri.host, self._uri.port, at, secure=self._uri.secure, proxy=side.proxy)
 
     def _judge(self, side: Connection, *, proven: bool) -> None:
-        """Remember of an open connection that has ended whether its address is one to come back to first."""
+        """Record the outcome for the address of a connection that has ended."""
         if side.address is None:
             return
         broke = isinstance(side.reason_of_end(), TimeoutError) if side.ended else False
@@ -486,20 +486,20 @@ class Reconnector:
             self._history.failed(side.address, "lost")
 
     def _forgo_compression(self, conn: int, refused: CompressionRefused) -> None:
-        """Offer none any more: every exchange also sends messages as they are."""
+        """Offer no compression any more: every exchange also sends uncompressed messages."""
         for side in self._sides:
             side.forgo_compression()
-        hint = "take `compression` out of the feed, and it is not offered at all"
+        hint = "remove `compression` from the feed so that it is not offered"
         ipc.info(f"{refused}; connecting without compression -- {hint}", conn=conn)
 
     async def _succeed(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide) -> Failure | None:
-        """Wait until an open connection may be the active one; why it may not, None where it may or nothing goes on."""
+        """Wait until an open connection may become active; returns why it may not, None if it may or was cut short."""
         self._proved_at, self._settled_at = 0, None
         failure = None
         if self._active is not None:
             failure = await self._beside(stop, self._prove(self._active, new, beside), until_lost=True)
             if failure is None and self._active is None:
-                # it has ended first, and what it brought at last may have come of nothing else
+                # it ended first, and its last messages may be missing on the new one
                 self._look(beside)
                 self._doubted = self._doubted or beside.owes
         if beside.patience is not None:
@@ -516,7 +516,7 @@ class Reconnector:
             self._proved_at = now()
 
     async def _prove(self, old: Connection | None, new: Connection, beside: SideBySide) -> Failure | None:
-        """Wait until a connection may take over; why it may not, or has ended, None where it may."""
+        """Wait until a connection may take over; returns why it may not, or why it ended, None if it may."""
         while not new.ended:
             self._look(beside)
             if beside.spoken_at is not None:
@@ -538,46 +538,46 @@ class Reconnector:
         return failure
 
     def _mute(self, new: Connection, seconds: float, *, alone: bool) -> Failure:
-        """Why a connection that brings nothing does not take over."""
+        """The failure of a connection that delivers nothing and so does not take over."""
         if new.address is not None:
             self._history.failed(new.address, "silent")
-        brought = "what the one before brought" if alone else "what the open one brings"
-        what = f"{self.plan.public_url} answers, and has brought nothing of {brought} for {seconds:.1f} s"
-        meanwhile = "what would come meanwhile is lost" if alone else "and the open one goes on"
-        return Failure("silent", what, f"another connection is tried, {meanwhile}; ask the exchange about it")
+        brought = "what the previous connection delivered" if alone else "what the open one delivers"
+        what = f"{self.plan.public_url} responds, but has delivered nothing of {brought} for {seconds:.1f} s"
+        meanwhile = "messages are lost meanwhile" if alone else "and the open one is kept"
+        return Failure("silent", what, f"trying another connection, {meanwhile}; report it to the exchange")
 
     async def _dismiss(self, new: Connection) -> None:
-        """Close a connection that does not take over; where the end comes meanwhile, that waits for it."""
+        """Close a connection that does not take over; an end meanwhile waits for it."""
         self._closing[new] = closing = asyncio.ensure_future(new.close())
         await asyncio.shield(closing)
         del self._closing[new]
         new.tear_down()
 
     def _takes_over_at(self, old: Connection, beside: SideBySide, spoken_at: float) -> float:
-        """When the old one may be closed, on the loop's clock; by `spoken_at` all was asked for on the new one."""
-        # one message of the old one has to have had time to come on the new one
+        """When the old one may be closed, on the loop's clock; the new one had subscribed at `spoken_at`."""
+        # at least one message of the old one must have had time to arrive on the new one
         judged = 0.0 if beside.brought_at is None or beside.serves else beside.brought_at + _OVERLAP
         if self._silent_since is not None:
-            # nothing comes of the old one
+            # the old one delivers nothing
             if not self._proved_at:
                 return max(spoken_at + _PATIENCE, judged)
             ago = (now() - self._proved_at) / 1e9
             return max(self._loop.time() - ago, spoken_at) + _OVERLAP
         due = max(spoken_at + _SETTLING, judged)
         if not self._proved_at:
-            # nothing shows that it is worth a working one: that one's end is the exchange's to set
+            # nothing shows that it is better than a working one, which stays until the exchange ends it
             return due
         if self._settled_at is not None:
             due = min(due, max(self._settled_at, spoken_at) + _OVERLAP)
         if self.plan.lifetime is not None:
             left = self.plan.lifetime - min(self.plan.lifetime * _CUT_LEFT, _CUT_LEFT_MOST)
-            # less than that behind what was asked last, more could be missing than what an end by the exchange costs
+            # any closer to the last subscription, more could be missing than a cut by the exchange would cost
             cut = self._loop.time() + left - (now() - old.opened_at) / 1e9
             due = min(due, max(cut, spoken_at + _OVERLAP))
         return due
 
     async def _hand_over(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide, reason: str) -> None:
-        """Make an open connection the active one, and close the one before."""
+        """Make an open connection the active one, and close the previous one."""
         old, before = self._active, self._last_active
         self._active = self._last_active = new
         self.failure = None
@@ -595,7 +595,7 @@ class Reconnector:
             self.was_connected = True
             self._prospects.hope(self)
             if lost is not None and doubted:
-                why = self._died or self._lost_why or "not connected, or to what brought no data"
+                why = self._died or self._lost_why or "not connected, or without data"
                 self._lost(before, lost, why, loss_evidence.FIRST_DATA, self._proved_at)
             elif lost is not None and not ended_beside:
                 self._lost(
@@ -606,13 +606,13 @@ class Reconnector:
         else:
             since = self._proved_at or new.opened_at
             if self._silent_since is not None and self._proved_at:
-                # another one brings messages: this one should have
+                # another connection delivers messages: this one should have
                 silent = Since(self._silent_since, loss_evidence.LAST_MESSAGE)
                 self._lost(old, silent, f"silent: {reason}", loss_evidence.REPLACED, since)
             self._silent_since = None
             unread = None if old.ended else await self._close_old(stop, old, new)
             if unread is not None and unread < since:
-                # it was behind when the other one came
+                # it was behind when the other one took over
                 self._lost_unread(old, unread, loss_evidence.REPLACED, since)
             last = old.last_event
             if not old.ended:
@@ -625,7 +625,7 @@ class Reconnector:
             self.renew(*early)
 
     async def _close_old(self, stop: asyncio.Future[Any], old: Connection, new: Connection) -> int | None:
-        """Close the old one (see `Connection.close`); where the end comes meanwhile, begin with the new one, too."""
+        """Close the old one (see `Connection.close`); if the end arrives meanwhile, close the new one too."""
         closing = asyncio.ensure_future(old.close(shutdown.REPLACED_BACKLOG.seconds))
         await asyncio.wait((stop, closing), return_when=asyncio.FIRST_COMPLETED)
         if not closing.done() and new.connected and not new.ended:
@@ -633,7 +633,7 @@ class Reconnector:
         return await closing
 
     def _lose(self, active: Connection, *, trying: bool) -> None:
-        """The active connection has ended: tell, and say how long to wait before the next attempt."""
+        """The active connection has ended: report it, and set the delay before the next attempt."""
         self._active = None
         self._forget_wish()
         if self._until_close and active.closed_normally:
@@ -654,7 +654,7 @@ class Reconnector:
         if trying:
             self._retry_in = 0.0
         elif proven and self.failure.cause != "limited" and self.failure.retry_after is None:
-            # how many connections to a host do so at once is the limiter's to say
+            # the rate limiter bounds how many connections to a host do so at once
             self._retry_in = self._backoff.at_once()
         else:
             self._retry_in = self._wait_after(self.failure, self._backoff)
@@ -671,11 +671,11 @@ class Reconnector:
         lifetime = self.plan.lifetime
         if lifetime is not None and len(self._sides) > 1:
             spread = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
-            # however short it is, there has to be time for the other one, which may have much to ask for
+            # however short the lifetime, leave time for the successor, which may have many subscriptions to send
             takes = self.plan.subscribed_after - self.plan.start_after + _SETTLING + _PATIENCE
             early = max(lifetime * spread, min(lifetime / 2, takes))
             age = (now() - new.opened_at) / 1e9
-            reason = f"the exchange cuts it after {lifetime:g} s"
+            reason = f"the exchange ends connections after {lifetime:g} s"
             self._cut = self._loop.call_later(max(lifetime - early - age, 0.0), self.renew, new.plan.conn, reason)
 
     def _forget_wish(self) -> None:
@@ -688,12 +688,12 @@ class Reconnector:
     async def _beside(
         self, stop: asyncio.Future[Any], work: Coroutine[Any, Any, Failure | None], *, until_lost: bool = False
     ) -> Failure | None:
-        """Do `work` while the active connection goes on, and tell where that ends; its result, None if cut short.
+        """Do `work` while the active connection runs, and handle its end; returns the result, None if cut short.
 
         Args:
             stop: cuts it short.
             work: what to do.
-            until_lost: whether the active connection's end cuts it short too.
+            until_lost: whether the end of the active connection cuts it short too.
 
         """
         task = asyncio.ensure_future(work)
@@ -714,7 +714,7 @@ class Reconnector:
             del task
 
     async def _first(self, stop: asyncio.Future[Any], *others: Coroutine[Any, Any, Any]) -> None:
-        """Wait for the first of `others`, or for `stop`; those that are not done then are cancelled."""
+        """Wait for the first of `others`, or for `stop`; the unfinished ones are then cancelled."""
         tasks = [asyncio.ensure_future(other) for other in others]
         try:
             await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -738,7 +738,7 @@ class Reconnector:
 
     def _lost_unread(self, lost: Connection, since: int | None, known_to: str, until: int) -> None:
         if since is not None:
-            reason = "closed before all that had come was read"
+            reason = "closed before all received data was read"
             self._lost(lost, Since(since, loss_evidence.LAST_BYTE), reason, known_to, until)
 
     def _lost(self, lost: Connection, since: Since, reason: str, known_to: str, until: int) -> None:

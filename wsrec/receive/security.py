@@ -1,4 +1,4 @@
-"""Which way a connection is secured: the mode that was asked for, or the next best with the reason."""
+"""TLS mode selection: the requested mode, or the next best with the reason."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from wsrec.ring.events import EventKind
 
 
 class TlsPolicy:
-    """What all connections of a receiver have in common.
+    """TLS settings shared by all connections of a receiver.
 
     Args:
-        mode: the mode asked for.
-        ca_file: PEM file trusted besides the system's certificates.
+        mode: the requested mode.
+        ca_file: PEM file trusted in addition to the system's certificates.
 
     Attributes:
         context: verifies certificates and host names.
-        kernel_context: the same for `ktls`; None where that was not asked for or cannot be.
-        unable: why this machine cannot do `ktls`; None where it can or was not asked to.
+        kernel_context: the same for `ktls`; None if not requested or not possible.
+        unable: why this machine cannot do `ktls`; None if it can or was not asked to.
 
     Raises:
         OSError: the CA file cannot be read or holds no certificate.
@@ -50,19 +50,19 @@ class TlsPolicy:
 
     @functools.cached_property
     def requests(self) -> ssl.SSLContext:
-        """`context` for requests over HTTP, which offer a protocol with theirs."""
+        """A separate context for HTTP requests, which set ALPN on theirs."""
         return tls_context(self._ca_file)
 
 
 class Security:
-    """Secures one connection each time that it is made.
+    """Secures one connection each time that it is opened.
 
-    Where `ktls` was asked for and cannot be had, `stamped` is used. `auto` means `stamped` where the system gives
-    stamps, else `ktls`, else `openssl`. A server that turned `ktls` down is not asked again while the other mode works.
+    If `ktls` was requested and is not possible, `stamped` is used. `auto` means `stamped` if the system provides
+    timestamps, else `ktls`, else `openssl`. A server that refused `ktls` is not asked again while the other mode works.
 
     Args:
         conn: number of the connection.
-        policy: what was asked for.
+        policy: the shared settings.
         producer: takes the event.
 
     """
@@ -75,11 +75,11 @@ class Security:
         self._told: Refusal | None = None
 
     async def secure(self, sock: socket.socket, uri: WebSocketURI, stamped: bool) -> Transport:
-        """Make a transport of a socket connected to `uri`, which is its own from now on.
+        """Make a transport of a socket connected to `uri`; takes ownership of the socket.
 
         Raises:
-            KtlsRefused: `ktls` was tried in vain and the socket is closed; with another one it will not be tried.
-            ssl.SSLError: TLS failed; `ssl.SSLCertVerificationError` where the certificate is not to be trusted.
+            KtlsRefused: `ktls` was refused and the socket is closed; another socket will use the next mode.
+            ssl.SSLError: TLS failed; `ssl.SSLCertVerificationError` if the certificate is not trusted.
             OSError: the connection broke.
 
         """
@@ -94,7 +94,7 @@ class Security:
             self._refusal = error.refusal
             raise
         except BaseException:
-            # where nothing works, what was learnt before may be wrong
+            # if the fallback fails too, the remembered refusal may be wrong
             self._refusal = None
             raise
         self._warn(refusal)
@@ -112,22 +112,22 @@ class Security:
         return transport
 
     def learn(self, error: Exception) -> None:
-        """Remember of what ended a connection, or an attempt, what would end the next one too; and nothing else."""
+        """Remember a failure that would also end the next connection, and forget a temporary refusal."""
         if isinstance(error, KeysChangedError):
-            self._refusal = Refusal(str(error), "nothing, if stamped is welcome")
+            self._refusal = Refusal(str(error), "nothing to do if `stamped` is acceptable")
         elif self._refusal is not None and not self._refusal.lasting:
             self._refusal = None
 
     def _warn(self, refusal: Refusal | None) -> None:
-        # what the machine cannot do is told once for all connections, and `auto` asked for nothing
+        # limits of the machine are reported once for all connections, and `auto` requested nothing specific
         if refusal in (None, self._policy.unable, self._told) or self._policy.mode is not TlsMode.KTLS:
             return
         assert refusal is not None
         self._told = refusal
-        ipc.warn(f"--tls ktls is not possible, stamped is used: {refusal.reason}", refusal.hint, conn=self._conn)
+        ipc.warn(f"--tls ktls is not possible, using stamped: {refusal.reason}", refusal.hint, conn=self._conn)
 
     def _choose(self, stamped: bool) -> tuple[TlsMode, Refusal | None]:
-        """The mode to use, and why it is not `ktls` where that would have been it."""
+        """The mode to use, and why it is not `ktls` if that was preferred."""
         asked = self._policy.mode
         if asked is TlsMode.AUTO and stamped:
             return TlsMode.STAMPED, None

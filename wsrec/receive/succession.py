@@ -1,8 +1,9 @@
-"""What a connection and the one that is to take its place bring side by side.
+"""Handover check: compares the messages of a connection with those of its successor.
 
-One that answers what it is asked and then brings nothing must not take the place of one that works: a mute server
-behind the balancer answers handshake, subscriptions and pings. What the old one brought once the new one was subscribed
-the new one has to bring as well. In a quiet market neither brings anything, and that says nothing against the new one.
+A connection that answers and then delivers nothing must not replace one that works: a broken server behind the load
+balancer may answer handshake, subscriptions and pings. What the old connection delivers after the new one has
+subscribed, the new one has to deliver as well. In a quiet market neither delivers anything, which says nothing against
+the new one.
 """
 
 from __future__ import annotations
@@ -10,30 +11,29 @@ from __future__ import annotations
 from wsrec.host.clock import now
 from wsrec.receive.connection import Connection
 
-# How many times as much the old one may bring as the new one of which it is not known whether it brings but answers
+# The new one may have this many times fewer messages if it is unknown whether they are more than responses
 _FAIR = 4
-# So many messages of the old one are no accident: the new one need not be waited for any longer
+# This many messages of the old one are no coincidence: the new one has had its chance
 _MANY = 20
-# So many, of which the new one had brought none when the old one ended, are missing though it may just have begun
+# If the old one ends: this many messages without any on the new one count as missing, even just after its start
 _SOME = 4
-# One message in so many times the mean distance is to be expected, in a market that goes on as before
+# A message is expected within so many times the mean interval
 _DISTANCES = 8
 
 
 class SideBySide:
-    """Compares two open connections of the same subscriptions, from where the new one has asked for everything.
+    """Compares two open connections with the same subscriptions, from when the new one has subscribed to everything.
 
     Args:
-        old: the one that is active; None where there is none any more.
-        new: the one that is to take its place.
-        slack: seconds that a subscription may take to begin, and one server may be behind another.
+        old: the active one; None if there is none any more.
+        new: its successor.
+        slack: seconds that a subscription may take to start, and that one server may be behind another.
 
     Attributes:
-        spoken_at: when all had been asked for on the new one, on the loop's clock; None before.
-        brought: messages of the old one that the new one has to bring too.
-        brought_at: when the first of them had come, on the loop's clock.
-        patience: seconds within which a message is to be expected, by what the old one had brought; None where it had
-            brought none.
+        spoken_at: when the new one had subscribed to everything, on the loop's clock; None before.
+        brought: messages of the old one that the new one has to deliver too.
+        brought_at: when the first of them had arrived, on the loop's clock.
+        patience: seconds within which a message is expected, from the old one's rate; None if it had none.
 
     """
 
@@ -46,16 +46,16 @@ class SideBySide:
         self._new = new
         self._slack = slack
         self._stalls = new.stalls
-        # what had come when all was asked for, and what the old one has brought since
+        # the old one's count when the new one had subscribed, and its messages since
         self._asked_from: int | None = None
         self._beside = 0
-        # what had come when it began to count; of the new one earlier, which may be ahead of the old one
+        # counts at the start of the comparison; the new one's is earlier, since it may be ahead of the old one
         self._old_from: int | None = None
         self._new_from: int | None = None
 
     def look(self, moment: float) -> None:
-        """See what has come by now, on the loop's clock."""
-        # they are no data
+        """Update the comparison; `moment` is on the loop's clock."""
+        # pings are not data
         self._new.look_for_pings()
         old = self._old if self._old is not None and self._old.connected else None
         if old is not None and old.proved:
@@ -84,21 +84,21 @@ class SideBySide:
 
     @property
     def serves(self) -> bool:
-        """Whether the new one brings data, and not but answers to what it was asked."""
+        """True if the new one delivers data, not just responses."""
         return self._new.proved or (self._goes_on and self.brought <= _FAIR * self._new.data)
 
     @property
     def owes(self) -> bool:
-        """Whether the old one, which has ended, brought data that the new one did not."""
+        """True if the old one, which has ended, delivered data that the new one did not."""
         return (self.brought > 0 or self._beside >= _SOME) and not self.serves
 
     def is_mute(self, moment: float, *, due: bool, patience: float) -> bool:
-        """Whether the new one has failed: it brings nothing of what the old one does.
+        """True if the new one has failed: it delivers nothing of what the old one does.
 
         Args:
             moment: now, on the loop's clock.
             due: whether the new one is to take over now.
-            patience: seconds that it has, where the old one brings much.
+            patience: seconds that it has if the old one delivers much.
 
         """
         if self.spoken_at is None or self.brought_at is None or moment < self.brought_at + self._slack:
@@ -109,7 +109,7 @@ class SideBySide:
 
     @property
     def _goes_on(self) -> bool:
-        """Whether something came of the new one since all should have begun on it, or could not be read fast enough."""
+        """True if the new one delivered anything after all should have started, or could not be read fast enough."""
         if self._new.stalls > self._stalls:
             return True
         return self._new_from is not None and self._new.data > self._new_from

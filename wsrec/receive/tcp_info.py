@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection: TCP_INFO (tcp(7)) and what waits to be read. Linux only."""
+"""Kernel statistics of a TCP connection: TCP_INFO (tcp(7)) and the size of the receive queue."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SIZE = 256
 
 
 class TcpSample(NamedTuple):
-    """One look at a TCP connection.
+    """One sample of a TCP connection's statistics.
 
     Attributes:
-        rtt_us, rttvar_us: smoothed round trip of what we sent, and its mean deviation, us.
-        rcv_rtt_us: round trip as the receiving side makes it out, us; 0 where it cannot.
-        rcv_queue: bytes that were received and not read yet.
-        retransmits: segments that we sent again, since the connection began.
-        lost: segments of ours that count as lost now.
-        reordering: how far segments may be out of order before that counts as loss.
-        rcv_ooopack: segments that arrived out of order, since the connection began; None before Linux 5.4.
+        rtt_us, rttvar_us: smoothed round trip of sent segments, and its mean deviation, us.
+        rcv_rtt_us: round trip as estimated by the receiving side, us; 0 if unknown.
+        rcv_queue: bytes received and not yet read.
+        retransmits: segments retransmitted since the connection began.
+        lost: sent segments currently considered lost.
+        reordering: tolerated reordering distance, in segments.
+        rcv_ooopack: segments received out of order since the connection began; None before Linux 5.4.
 
     """
 
@@ -43,7 +43,7 @@ class TcpSample(NamedTuple):
 
 
 def sample(sock: socket.socket) -> TcpSample | None:
-    """Look at a connected TCP socket; None where the system does not tell."""
+    """Sample a connected TCP socket; None if the kernel does not support it."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
         waiting = struct.unpack("=i", fcntl.ioctl(sock.fileno(), _SIOCINQ, bytes(4)))[0]
@@ -53,7 +53,7 @@ def sample(sock: socket.socket) -> TcpSample | None:
 
 
 def parse(info: bytes, rcv_queue: int) -> TcpSample | None:
-    """Read a `struct tcp_info`, which each kernel fills as far as it knows it; None where it is too short."""
+    """Parse a `struct tcp_info`, whose length depends on the kernel; None if it is too short."""
     if len(info) < _WORDS.size:
         return None
     words = _WORDS.unpack_from(info)

@@ -1,7 +1,7 @@
-"""Stage 1: the stamps that the NIC and the kernel put on what they received.
+"""Stage 1: receive timestamps of the NIC and the kernel (SO_TIMESTAMPING).
 
-Source: Linux, Documentation/networking/timestamping.rst; struct scm_timestamping in linux/errqueue.h. The stamp of a
-TCP read belongs to the last segment that the read touched.
+Source: Linux, Documentation/networking/timestamping.rst; struct scm_timestamping in linux/errqueue.h. The timestamp of
+a TCP read belongs to the last segment that the read touched.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _MAX_NIC_OFFSET_NS = 1_000_000_000
 
 
 class Stamps:
-    """Turns a read's ancillary data into one stamp, and tells where it came from.
+    """Extracts the timestamp and its source from the ancillary data of a read.
 
-    A NIC whose clock is not on UTC (no PTP, no phc2sys) gives hardware stamps that no other clock can be compared
-    with. Where they are more than a second away from the kernel's stamp of the same segment, the kernel's is taken.
+    A NIC whose clock is not on UTC (no PTP, no phc2sys) provides hardware timestamps that cannot be compared with any
+    other clock. If they are more than a second off the kernel's timestamp of the same segment, the kernel's is used.
 
     Attributes:
-        nic_offset_ns: how far the NIC's clock was from the kernel's when its stamps were turned down, else None.
+        nic_offset_ns: offset of the NIC's clock when its timestamp was rejected, else None.
 
     """
 
@@ -45,7 +45,7 @@ class Stamps:
         self.nic_offset_ns: int | None = None
 
     def read(self, ancillary: Iterable[tuple[int, int, bytes]]) -> tuple[int, StampSource]:
-        """The stamp (ns since the epoch; 0 where there is none) of what `recvmsg` returned, and its source."""
+        """The timestamp (ns since the epoch; 0 for none) in the ancillary data of `recvmsg`, and its source."""
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == SCM_TIMESTAMPING and len(data) >= _SCM.size:
                 sec, nsec, _, _, nic_sec, nic_nsec = _SCM.unpack_from(data)
@@ -53,7 +53,7 @@ class Stamps:
         return 0, StampSource.NONE_ABSENT
 
     def choose(self, kernel: int, nic: int) -> tuple[int, StampSource]:
-        """The better of two stamps (ns since the epoch; 0 where there is none) of one segment, and its source."""
+        """The better of two timestamps (ns since the epoch; 0 for none) of one segment, and its source."""
         if nic:
             if not kernel or abs(nic - kernel) <= _MAX_NIC_OFFSET_NS:
                 return nic, StampSource.NIC
@@ -64,7 +64,7 @@ class Stamps:
 
 
 def enable(sock: socket.socket) -> bool:
-    """Ask for hardware and software receive stamps; False where the system has none to give."""
+    """Request hardware and software receive timestamps; False if the system has none."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, FLAGS)
     except OSError:

@@ -1,4 +1,4 @@
-"""TLS decrypted by OpenSSL in this process (modes `stamped` and `openssl`), and what mode `ktls` shares with that."""
+"""TLS by OpenSSL in this process (modes `stamped` and `openssl`), and the base that mode `ktls` shares."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from wsrec.stages import StampSource
 
 _CIPHERTEXT_MAX = 64 << 10
 _of_thread = threading.local()
-# the largest TLS record: 16 KiB of payload, header and what ciphers add (RFC 5246 6.2.3, RFC 8446 5.2)
+# the largest TLS record: 16 KiB of payload, the header and the cipher's overhead (RFC 5246 6.2.3, RFC 8446 5.2)
 RECORD_MAX = (16 << 10) + 5 + 2048
 
 
 class NoTlsError(ConnectionResetError):
-    """The server ended the connection in place of the TLS handshake."""
+    """The server ended the connection during the TLS handshake."""
 
 
 class TlsDetails(NamedTuple):
-    """What was negotiated, and what of it the kernel itself says that it does (both None where it does nothing)."""
+    """The negotiated parameters, and those that the kernel reports for each direction (None if not in the kernel)."""
 
     version: str
     cipher: str
@@ -35,14 +35,14 @@ class TlsDetails(NamedTuple):
 
 
 class TlsTransport(Transport):
-    """One connected socket that speaks TLS once `handshake` is done."""
+    """A connected socket that speaks TLS once `handshake` is done."""
 
     @abstractmethod
     async def handshake(self) -> TlsDetails:
-        """Do the TLS handshake.
+        """Perform the TLS handshake.
 
         Raises:
-            ssl.SSLError: it failed; `ssl.SSLCertVerificationError` where the certificate is not to be trusted.
+            ssl.SSLError: it failed; `ssl.SSLCertVerificationError` if the certificate is not trusted.
             OSError: the connection broke.
 
         """
@@ -53,10 +53,10 @@ class TlsTransport(Transport):
 
 
 class StampedTlsTransport(TlsTransport):
-    """`wss://` in mode `stamped`: ciphertext by recvmsg with its stamps, decrypted by OpenSSL into the ring.
+    """`wss://` in mode `stamped`: ciphertext by recvmsg with its timestamps, decrypted by OpenSSL into the ring.
 
     Attributes:
-        ciphertext: where a read puts what it takes off the socket; decrypted at once, so all of a thread share it.
+        ciphertext: buffer for the data of one read; decrypted at once, so it is shared by all connections of a thread.
 
     """
 
@@ -86,7 +86,7 @@ class StampedTlsTransport(TlsTransport):
                     raise NoTlsError("the server closed the connection during the TLS handshake") from None
                 self._incoming.write(data)
             except ssl.SSLError:
-                # the alert that says why
+                # send the alert with the reason
                 await self._flush()
                 raise
             else:
@@ -107,15 +107,15 @@ class StampedTlsTransport(TlsTransport):
         return None if size is None else self.decrypt(size, into)
 
     def ciphertext_room(self, into: memoryview) -> int:
-        """How many bytes of ciphertext `into` can take decrypted, at most `ciphertext`; 0 after the stream's end."""
+        """Largest ciphertext read (bytes) whose plaintext fits `into`; 0 after the end of the stream."""
         if self._closed or self._broken is not None:
             return 0
-        # OpenSSL may hold most of a record already, which neither `pending` counts
+        # OpenSSL may already hold most of a record, which neither `pending` counts
         room = len(into) - RECORD_MAX - self._incoming.pending - self._tls.pending()
         return min(room, _CIPHERTEXT_MAX)
 
     def decrypt(self, size: int, into: memoryview) -> int | None:
-        """Decrypt into `into` what a read of `size` bytes brought into `ciphertext`; see `Transport.read`."""
+        """Decrypt the `size` bytes of `ciphertext` into `into`; see `Transport.read`."""
         incoming, tls = self._incoming, self._tls
         if size == 0:
             incoming.write_eof()
@@ -123,11 +123,11 @@ class StampedTlsTransport(TlsTransport):
             incoming.write(self.ciphertext[:size])
         filled = 0
         try:
-            # a read gives one record, whole: there is room for it
+            # each read returns one whole record, for which there is room
             while True:
                 got = tls.read(len(into) - filled, into[filled:] if filled else into)
                 if not got:
-                    # close_notify, which SSLObject.read tells by an empty read
+                    # close_notify, which SSLObject.read reports as an empty read
                     self._closed = True
                     break
                 filled += got  # type: ignore[operator]  # with a buffer it is the number of bytes
@@ -143,12 +143,12 @@ class StampedTlsTransport(TlsTransport):
             self._broken = error
         if self._closed or self._broken is not None:
             if filled:
-                # what came before the end in the same read is handed on first; this makes the socket readable once more
+                # first hand off what arrived before the end in the same read; this makes the socket readable once more
                 with suppress(OSError):
                     self._sock.shutdown(socket.SHUT_RD)
             return filled
         if self._outgoing.pending:
-            # a socket that is broken says so at the next read; what was decrypted is handed on
+            # a broken socket is reported by the next read; the decrypted data is handed off first
             with suppress(OSError):
                 super().send(self._outgoing.read())
         return filled or (0 if size == 0 else None)
@@ -164,7 +164,7 @@ class StampedTlsTransport(TlsTransport):
 
 
 class OpensslTransport(TlsTransport):
-    """`wss://` in mode `openssl`: `SSLSocket.recv_into`, which has no room for a stamp."""
+    """`wss://` in mode `openssl`: `SSLSocket.recv_into`, which cannot return a timestamp."""
 
     _sock: ssl.SSLSocket
 
@@ -194,7 +194,7 @@ class OpensslTransport(TlsTransport):
         return dict(self._sock.getpeercert() or {})
 
     def read(self, into: memoryview) -> int | None:
-        """See `Transport.read`. One TLS record a read; `read_bytes` counts what it decrypted to."""
+        """See `Transport.read`. One TLS record per read; `read_bytes` counts the decrypted bytes."""
         try:
             self.read_bytes = self._sock.recv_into(into[:READ_MAX])
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -213,7 +213,7 @@ class OpensslTransport(TlsTransport):
 
 
 def _ciphertext() -> memoryview:
-    """This thread's memory for the ciphertext of one read."""
+    """The thread's buffer for the ciphertext of one read."""
     if not hasattr(_of_thread, "ciphertext"):
         _of_thread.ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
     found: memoryview = _of_thread.ciphertext

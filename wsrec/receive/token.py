@@ -1,6 +1,6 @@
-"""The address of one attempt to connect, where the exchange wants a token in it: asked for anew each time.
+"""The URL of a connection attempt, with a fresh token if the exchange requires one.
 
-Neither the token nor anything else of the answer gets into an event, a log or an error.
+Neither the token nor anything else of the answer is written to events, logs or errors.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from wsrec.plan.connections import ConnectionPlan, TokenRequest
 _LIMIT = 64 << 10
 _TIMEOUT = 8.0
 _TOKEN_MAX = 8192
-# what separates the parts of a URL; and a part that is shorter guards nothing
+# separators of a URL's parts; shorter parts are not treated as secrets
 _PARTS = re.compile(r"[/?&=#:@]+")
 _SECRET_MIN = 4
 
 
 class TokenError(Exception):
-    """There is no token to connect with.
+    """No token could be obtained.
 
     Attributes:
-        limited: whether the token's server says that it is asked too often.
+        limited: whether the token's server reports too many requests.
         retry_after: seconds that it asked to wait.
 
     """
@@ -46,12 +46,12 @@ class TokenError(Exception):
 
 
 async def address(plan: ConnectionPlan, context: ssl.SSLContext) -> tuple[str, WebSocketURI]:
-    """Where to connect now: the plan's URL, for a feed with tokens with a new one in it.
+    """The URL to connect to now: the plan's, with a new token if the feed uses tokens.
 
     Raises:
-        TokenError: there is no token.
-        wsrec.net.tunnel.ProxyError: there is no way through the proxy to who gives it.
-        websockets.exceptions.InvalidURI: the plan's URL is none.
+        TokenError: no token could be obtained.
+        wsrec.net.tunnel.ProxyError: no tunnel to the token's server.
+        websockets.exceptions.InvalidURI: the plan's URL is invalid.
 
     """
     if plan.token is None:
@@ -61,11 +61,11 @@ async def address(plan: ConnectionPlan, context: ssl.SSLContext) -> tuple[str, W
     try:
         return url, parse_uri(url)
     except (InvalidURI, ValueError):
-        raise TokenError(f"the answer of {host_of(plan.token.url)} makes no WebSocket URL") from None
+        raise TokenError(f"the answer of {host_of(plan.token.url)} does not form a WebSocket URL") from None
 
 
 def secrets_of(plan: ConnectionPlan, url: str) -> frozenset[str]:
-    """What of `url`, and of the plan's headers, nobody may read: a server that refuses may repeat it."""
+    """The parts of `url` and of the plan's headers to mask in a refusal, which may repeat them."""
     public = set(_PARTS.split(plan.public_url))
     parts = {part for part in _PARTS.split(url) if part not in public}
     found = {*parts, *map(unquote, parts), *plan.headers.values()}
@@ -91,22 +91,22 @@ async def _ask(url: str, request: TokenRequest, context: ssl.SSLContext, proxies
     try:
         answer = json.loads(data)
     except (ValueError, RecursionError):
-        raise TokenError(f"{answered} is no JSON") from None
+        raise TokenError(f"{answered} is not JSON") from None
     token = first(answer, request.token)
     if not isinstance(token, str) or not 0 < len(token) <= _TOKEN_MAX:
         raise TokenError(f"{answered} has no text at {request.token}")
     if request.endpoint is not None:
         url = _at(first(answer, request.endpoint), url, request.endpoint, answered)
-    # escaped as a URL needs it, which leaves nothing that JSON's escaping would touch
+    # percent-encoded, which leaves nothing for JSON to escape
     return fill_when_sent(fill(url, {"token": quote(token, safe="")}))
 
 
 def _at(endpoint: object, url: str, path: str, answered: str) -> str:
-    """`url` with everything before its query taken from `endpoint`, which must be no less secure."""
+    """`url` with everything before its query replaced by `endpoint`, which must have the same scheme."""
     scheme, _, _ = url.partition("://")
     if not isinstance(endpoint, str) or not endpoint.startswith(f"{scheme}://") or not endpoint.isprintable():
         raise TokenError(f"{answered} has no {scheme}:// address at {path}")
     if any(character in endpoint for character in "{}?#@ "):
-        raise TokenError(f"{answered} has an address at {path} that is more than scheme, host, port and path")
+        raise TokenError(f"{answered} has an address at {path} with more than scheme, host, port and path")
     _, mark, query = url.partition("?")
     return f"{endpoint}{mark}{query}"

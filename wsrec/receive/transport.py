@@ -1,7 +1,7 @@
-"""Where the hot path's bytes come from: what all transports share, and the plain socket; TLS is in `tls` and `ktls`.
+"""Transports: the base class of all, and the plain socket; TLS is in `tls` and `ktls`.
 
-Each transport reads into memory that it is given (the ring) and remembers of that read the stamp of stage 1, its source
-and how many bytes it took off the socket. Sockets are non-blocking throughout.
+Each transport reads into the given memory (the ring) and keeps the stage 1 timestamp of that read, its source and the
+number of bytes taken off the socket. Sockets are non-blocking throughout.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from wsrec.receive.tcp_info import TcpSample
 from wsrec.receive.timestamping import ANCILLARY_SIZE, Stamps
 from wsrec.stages import StampSource
 
-# Larger reads save calls at saturation; so many bytes hold at most 65,535 frames, which a slot can count
+# Larger reads save calls at saturation; this many bytes hold at most 65,535 frames, which a slot can count
 READ_MAX = (128 << 10) - 16
-# What may wait for a server that does not read; what we say is small, so that no honest one lets so much wait
+# Limit of unsent data for a server that does not read; wsrec sends little, so a working one stays far below
 UNSENT_MAX = 1 << 20
 
 
@@ -29,11 +29,11 @@ class Transport(ABC):
     """One connected socket.
 
     Attributes:
-        stamp: stage 1 of the last read, ns since the epoch; 0 where there is none.
-        source: where `stamp` comes from, or why it is 0.
-        read_bytes: bytes that the last read took off the socket.
-        stamps: what is known of the stamps' clock.
-        unsent_max: bytes that may wait for the socket before `send` refuses more.
+            stamp: stage 1 of the last read, ns since the epoch; 0 for none.
+            source: the source of `stamp`, or why it is 0.
+            read_bytes: bytes that the last read took off the socket.
+            stamps: state of the timestamp clocks.
+            unsent_max: bytes that may be queued before `send` refuses more.
 
     """
 
@@ -56,20 +56,20 @@ class Transport(ABC):
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait for the socket."""
+        """Bytes queued for sending."""
         return len(self._unsent)
 
     @property
     def unread(self) -> int:
-        """Bytes that came and were not read: in the socket (SIOCINQ, tcp(7)), and of TLS in OpenSSL."""
+        """Bytes received and not read: in the socket (SIOCINQ, tcp(7)), and with TLS in OpenSSL."""
         return int.from_bytes(fcntl.ioctl(self._sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def tcp_info(self) -> TcpSample | None:
-        """What the kernel knows of the connection; None where it does not tell."""
+        """TCP statistics of the connection; None if the kernel does not support them."""
         return tcp_info.sample(self._sock)
 
     async def drain(self) -> None:
-        """Wait until nothing waits for the socket, or it is closed."""
+        """Wait until nothing is queued, or the socket is closed."""
         while self._unsent:
             if self._emptied is None:
                 self._emptied = asyncio.Event()
@@ -80,7 +80,7 @@ class Transport(ABC):
         """Read once into `into` (at least 32 KiB).
 
         Returns:
-            The bytes that `into` got; 0 at the end of the stream; None where the read brought nothing yet.
+                The number of bytes written to `into`; 0 at the end of the stream; None if nothing was available.
 
         Raises:
             OSError: the connection broke (`ssl.SSLError` included).
@@ -88,10 +88,10 @@ class Transport(ABC):
         """
 
     def send(self, data: bytes) -> None:
-        """Send `data`, or as much of it as the socket takes now and the rest when it can.
+        """Send `data`; what the socket does not take at once is queued.
 
         Raises:
-            ConnectionAbortedError: `unsent_max` bytes wait already.
+            ConnectionAbortedError: `unsent_max` bytes are queued already.
             OSError: the connection broke.
 
         """
@@ -109,7 +109,7 @@ class Transport(ABC):
         self._unsent += data
 
     def close(self) -> None:
-        """Close the socket; what was not sent is dropped."""
+        """Close the socket; queued data is dropped."""
         if self.fileno >= 0:
             self._loop.remove_writer(self.fileno)
         self._sock.close()
@@ -121,21 +121,21 @@ class Transport(ABC):
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError:
-            # the read side will see the same end and tell
+            # the read side sees the same error and reports it
             self._unsent.clear()
         if not self._unsent:
             self._loop.remove_writer(self.fileno)
             self._forget_unsent()
 
     def _forget_unsent(self) -> None:
-        """Nothing waits any more: tell those who wait for that."""
+        """The queue is empty: wake those waiting for that."""
         self._unsent.clear()
         if self._emptied is not None:
             self._emptied.set()
             self._emptied = None
 
     def _receive(self, into: memoryview) -> int | None:
-        """One recvmsg, its stamp remembered."""
+        """One recvmsg; keeps its timestamp."""
         try:
             size, ancillary, _, _ = self._sock.recvmsg_into((into,), ANCILLARY_SIZE)
         except BlockingIOError:

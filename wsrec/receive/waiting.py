@@ -1,4 +1,4 @@
-"""How the receiver waits for its sockets: for the kernel's word (epoll), or by reading all the time (busy-poll)."""
+"""Readiness strategies: how the receiver waits for its sockets (epoll, or busy-polling)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import ClassVar
 from wsrec.host import privilege
 from wsrec.host.clock import now
 
-# How long busy-poll keeps the event loop waiting: timers, signals, standard input and writes are late by as much. An
-# iteration of the loop takes about 2 us, a read that finds nothing 1 to 2: longer slices made no message come sooner
+# How long busy-polling keeps the event loop waiting: timers, signals, standard input and writes are late by as much. An
+# iteration of the loop takes about 2 us, an empty read 1 to 2: longer slices delivered no message any sooner
 SLICE_NS = 20_000
 
 
 class Waiting(ABC):
-    """Calls back whoever has something to read, or may have.
+    """A readiness strategy: calls back when a socket has, or may have, something to read.
 
     Attributes:
-        name: the strategy's word in events and metadata.
+        name: the strategy's name in events and metadata.
 
     """
 
@@ -32,30 +32,30 @@ class Waiting(ABC):
         self._loop = asyncio.get_running_loop()
 
     def prepare(self, sock: socket.socket) -> privilege.Refusal | None:
-        """Ask of the system what helps to wait for this socket; what it refuses makes the wait slower, not wrong."""
+        """Set socket options that help the strategy; a refusal makes it slower, not wrong."""
         return None
 
     @abstractmethod
     def watch(self, fileno: int, callback: Callable[[], None]) -> None:
         """Call `callback` from now on whenever the socket may have something to read.
 
-        It reads what is there without blocking, bears that there is nothing, and may watch and unwatch any socket.
+        It must read without blocking, tolerate that there is nothing, and may watch and unwatch any socket.
         """
 
     @abstractmethod
     def unwatch(self, fileno: int) -> None:
-        """Call it no more, also where it was due; does nothing where the socket is not watched."""
+        """Stop the callbacks, even one that is due; ignored for sockets that are not watched."""
 
     @abstractmethod
     def close(self) -> None:
-        """Watch nothing any more, and let go of what that took."""
+        """Unwatch all sockets and release the resources."""
 
 
 class Epoll(Waiting):
-    """The event loop sleeps until the kernel reports a socket: a wake-up a read, and no CPU while nothing comes.
+    """The event loop sleeps until the kernel reports a socket: one wake-up per read, and no CPU time while idle.
 
-    Where a socket has an error libuv calls back once, and looks at it no more (`uv__poll_io`), although behind one read
-    there may be more, and the error itself. So an epoll of our own (epoll(7)) has all sockets too, for errors alone.
+    For a socket with an error libuv calls back once and then drops it (`uv__poll_io`), although there may be more to
+    read, and the error itself. So a separate epoll (epoll(7)) watches all sockets for errors only.
     """
 
     name = "epoll"
@@ -93,12 +93,12 @@ class Epoll(Waiting):
 
     def _forget(self, fileno: int) -> None:
         assert self._errors is not None
-        # one that was closed meanwhile is there no more
+        # a socket closed meanwhile is already gone
         with contextlib.suppress(OSError):
             self._errors.unregister(fileno)
 
     def _on_errors(self) -> None:
-        """Have each that has an error read until it is told of it; the epoll is readable until then."""
+        """Call back each socket with an error until it has been read; the epoll stays readable until then."""
         assert self._errors is not None
         for fileno, _ in self._errors.poll(0):
             if (callback := self._callbacks.get(fileno)) is not None:
@@ -108,8 +108,8 @@ class Epoll(Waiting):
 class BusyPoll(Waiting):
     """Reads every watched socket in turn, without pause: no wake-up, at the price of a whole processor.
 
-    The read itself is the poll. After each `SLICE_NS` the event loop has one iteration, in which it does not wait, so
-    timers, signals, other descriptors and tasks are served. While no socket is watched the loop waits as ever.
+    The read itself is the poll. After each `SLICE_NS` the event loop runs one iteration without waiting, so timers,
+    signals, other descriptors and tasks are served. While no socket is watched the loop waits as usual.
     """
 
     name = "busy-poll"
@@ -117,12 +117,12 @@ class BusyPoll(Waiting):
     def __init__(self) -> None:
         super().__init__()
         self._callbacks: dict[int, Callable[[], None]] = {}
-        # the same, to iterate over; a new one with each change, so that an iteration notices
+        # the same as an immutable copy to iterate over; replaced on each change, so that an iteration notices
         self._turns: tuple[Callable[[], None], ...] = ()
         self._scheduled = False
 
     def prepare(self, sock: socket.socket) -> privilege.Refusal | None:
-        """Have each read poll the NIC's queue too (SO_BUSY_POLL)."""
+        """Make each read poll the NIC's queue too (SO_BUSY_POLL)."""
         return privilege.busy_poll(sock)
 
     def watch(self, fileno: int, callback: Callable[[], None]) -> None:
@@ -150,7 +150,7 @@ class BusyPoll(Waiting):
             for callback in turns:
                 try:
                     callback()
-                except Exception as error:  # noqa: BLE001 (dealt with as the loop deals with a reader's)
+                except Exception as error:  # noqa: BLE001 (handled as the loop handles a reader's)
                     self._loop.call_exception_handler({"message": "a socket's callback failed", "exception": error})
                 if self._turns is not turns:
                     break
