@@ -160,8 +160,8 @@ class Connection:
         """Continue with the ring of a receiver that died.
 
         Returns:
-            `ByteRing.complete_until`, the time of the last frame's read (ns, 0 if unknown), and whether anything was ever
-            received.
+            `ByteRing.complete_until`, the time of the last frame's read (ns, 0 if unknown), and whether anything was
+            ever received.
 
         """
         end, event = recovery_point.of_connection(self._producer.slots, self.ring, self.plan.conn)
