@@ -31,7 +31,7 @@ RECORDING = SHARED_DATA / "binance-usdm-btcusdt-20240808.txt.gz"
 class Wsrec:
     """The command, as a user runs it."""
 
-    def run(self, *arguments: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: object, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*arguments), capture_output=True, text=True, timeout=timeout, check=False, **options
         )

@@ -88,7 +88,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "wsrec", *words]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, f"{words}: {result.stderr}"
     return result
 
@@ -101,7 +101,7 @@ def record_demo(words: list[str], folder: Path) -> None:
         said = list(itertools.takewhile(lambda line: "connected to" not in line, process.stderr))
         time.sleep(2)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, f"{words}: {''.join(said)}{errors}"
 
 
@@ -132,7 +132,7 @@ class TestCommands:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(b"serving ")
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
             assert process.returncode == 0
 
     def would_record(self, words: list[str], folder: Path) -> None:
@@ -189,10 +189,10 @@ class TestPrograms:
                 assert process.stdout is not None
                 said = "".join(process.stdout.readline() for _ in range(6))
                 process.send_signal(signal.SIGINT)
-                process.communicate(timeout=30)
+                process.communicate(timeout=120)
                 assert said.count('"n":2') == 2, "it connected again"
                 return
-            said, errors = process.communicate(timeout=60)
+            said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         assert said.count('"n":') == 3 or said.startswith("3 messages"), said
 

@@ -96,7 +96,7 @@ class TestInterrupt:
             time.sleep(0.5)
             below = children_of(process.pid)
             process.send_signal(number)
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
         assert process.returncode not in (0, None)
         deadline = time.monotonic() + 10
         while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < deadline:
@@ -113,7 +113,7 @@ class TestInterrupt:
                 time.sleep(0.1)
             assert len(below) == 3
             process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
         deadline = time.monotonic() + 30
         while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < deadline:
             time.sleep(0.1)

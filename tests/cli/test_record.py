@@ -269,7 +269,7 @@ class TestOutput:
             assert (said["status"], f"process {first.pid}" in said["error"]) == (75, True)
         finally:
             first.terminate()
-            first.communicate(timeout=60)
+            first.communicate(timeout=120)
         assert first.returncode == 3
 
     def test_the_folder_from_the_environment(self, wsrec, exchange, tmp_path):
@@ -378,7 +378,7 @@ class TestSecrets:
             assert SECRET.encode() not in Path(f"/proc/{child}/environ").read_bytes()
         for journal in tmp_path.rglob("*.arrows"):
             assert SECRET.encode() not in journal.read_bytes()
-        output, log = process.communicate(timeout=60)
+        output, log = process.communicate(timeout=120)
         assert process.returncode == 0, log
         assert SECRET not in output + log + "".join(lines)
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -458,7 +458,7 @@ class TestByteForByte:
             again = self.record(wsrec, url, tmp_path / "two")
         finally:
             replay.terminate()
-            replay.communicate(timeout=30)
+            replay.communicate(timeout=120)
         assert received(again) == real_messages[:3000]
 
 
@@ -542,7 +542,7 @@ class TestTerminal:
             with contextlib.suppress(OSError):
                 while data := os.read(main, 4096):
                     shown += data
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=120)
         assert b"RECV_START" in shown
         assert b"Traceback" not in shown
         assert b"RECV_START" not in output

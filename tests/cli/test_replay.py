@@ -59,7 +59,7 @@ def test_it_serves_until_a_signal(start, recording, number):
     assert receive(line.split()[-1]) == ["one", "two"]
     time.sleep(0.1)  # its log line comes after the close
     process.send_signal(number)
-    output, log = process.communicate(timeout=60)
+    output, log = process.communicate(timeout=120)
     assert (process.returncode, output) == (0, "")
     assert "client 1 done: 2 messages" in log
     assert "Traceback" not in log
@@ -73,7 +73,7 @@ def test_json_and_tls(start, recording):
     for host in ("127.0.0.1", "localhost"):
         assert receive(endpoint["url"].replace("127.0.0.1", host), ssl=context) == ["one", "two"]
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert not Path(endpoint["ca_file"]).exists()
 
 
@@ -83,7 +83,7 @@ def test_damage_while_serving_ends_it_with_1(start, recording):
     url = process.stdout.readline().split()[-1]
     with pytest.raises(Exception, match="1011"):
         receive(url)
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=120)
     assert process.returncode == 1
     assert f"\nwsrec replay: {recording}:2: not of the form" in log
     assert "Traceback" not in log

@@ -17,7 +17,7 @@ NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
 def in_another_process(code: str, before: str = "") -> list[object]:
     """The value of `code`, by way of JSON."""
     code = f"import json, os, resource; from wsrec.host import privilege; {before}\nprint(json.dumps({code}))"
-    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=99, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

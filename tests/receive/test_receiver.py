@@ -104,7 +104,7 @@ class Receiver:
     def ended(self) -> int:
         """Wait for its end, without asking for it, and take what is left."""
         self.until(lambda: self.process.poll() is not None, timeout=60)
-        output, errors = self.process.communicate(timeout=60)
+        output, errors = self.process.communicate(timeout=120)
         self.output += output
         self.errors += errors
         self.reader.take()
@@ -383,7 +383,7 @@ class TestEnd:
 
     def test_without_a_job_it_says_so(self):
         result = subprocess.run(
-            [sys.executable, "-P", "-m", "wsrec.receive"], input=b"", capture_output=True, timeout=60, check=False
+            [sys.executable, "-P", "-m", "wsrec.receive"], input=b"", capture_output=True, timeout=120, check=False
         )
         assert result.returncode == 1
         line = msgspec.json.decode(result.stdout, type=ipc.Line)

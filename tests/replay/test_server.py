@@ -100,9 +100,10 @@ class TestRecording:
             return [await seconds(speed) for speed in (1.0, 4.0, None)]
 
         real, four, fastest = run(test())
-        assert real >= 39 * 0.02  # never early
-        assert 2.5 < real / four < 4.5
-        assert fastest < four
+        # never early; how late depends on who else uses this machine
+        assert real >= 39 * 0.02
+        assert 39 * 0.005 <= four < real
+        assert fastest < real
 
     def test_loop(self, tmp_path):
         path = recording(tmp_path / "a.gz", [b"1", b"2", b"3"])

@@ -36,7 +36,7 @@ def other_process() -> Callable[..., str]:
             pass_fds=descriptors,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert result.returncode == 0, result.stderr

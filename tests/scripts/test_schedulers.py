@@ -67,7 +67,7 @@ class Cron:
             capture_output=True,
             text=True,
             start_new_session=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -148,7 +148,7 @@ class TestSystemd:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert result.returncode == 0, result.stderr

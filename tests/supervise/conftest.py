@@ -63,7 +63,7 @@ class Recording:
                 found += [p for batch in JournalReader(path) for p in payloads(batch) if p.startswith(b"message")]
         return found
 
-    def until(self, condition, seconds: float = 30) -> Any:
+    def until(self, condition, seconds: float = 120) -> Any:
         """Wait until `condition` holds, and return what it said."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
@@ -72,7 +72,7 @@ class Recording:
         return value
 
     def end(self, status: int) -> tuple[str, str]:
-        output, log = self.process.communicate(timeout=60)
+        output, log = self.process.communicate(timeout=120)
         assert self.process.returncode == status, log
         assert "Traceback" not in log
         return output, log

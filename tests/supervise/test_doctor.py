@@ -184,7 +184,7 @@ class TestNetwork:
         drop = "os.setgroups([]); os.setgid(65534); os.setuid(65534)" if doctor.os.getuid() == 0 else ""
         code = f"import os; from wsrec.supervise import doctor; {drop}\nprint(next(doctor._busy_poll(doctor.ROOT)))"
         command = [sys.executable, "-P", "-c", code]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert "CAP_NET_ADMIN" in result.stdout or "SO_BUSY_POLL" in result.stdout
 
     def test_realtime_and_busy_poll_together(self, machine, monkeypatch):

@@ -92,7 +92,7 @@ def test_the_next_record_says_so_and_makes_a_lost_interval_of_it(unjournalled, t
     out = copied(unjournalled, tmp_path)
     _, sent, killed = unjournalled
     with recorder(out, "--duration", "0.3s") as work:
-        _, log = work.process.communicate(timeout=60)
+        _, log = work.process.communicate(timeout=120)
     assert "an interrupted session was recovered" in log
     assert "lost from" in log
     assert any(since <= sent < killed <= until for since, until in lost(out))

@@ -43,7 +43,7 @@ def test_a_full_disk_pauses_the_exchange_and_loses_nothing(wsrec, exchange, smal
         until(lambda: journalled(small_disk))
     finally:
         process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=120)
     assert process.returncode == 0, log
     assert "cannot be written" in log
     messages = received(messages_of(small_disk))

@@ -61,7 +61,7 @@ def test_also_while_its_writer_is_started_again(recording, wsrec):
     assert result.returncode == 1
     assert "is being recorded" in result.stderr
     work.process.send_signal(signal.SIGINT)
-    work.process.communicate(timeout=60)
+    work.process.communicate(timeout=120)
     assert numbered(work.out)
 
 

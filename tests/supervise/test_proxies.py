@@ -63,7 +63,7 @@ def clean_environment(**more: object) -> dict[str, str]:
     return {**kept, **{name: str(value) for name, value in more.items()}}
 
 
-def said_by(process: subprocess.Popen[str], words: str, seconds: float = 30) -> str:
+def said_by(process: subprocess.Popen[str], words: str, seconds: float = 120) -> str:
     """What a recorder says up to the line with these words."""
     assert process.stderr is not None
     said = ""
@@ -111,7 +111,7 @@ class TestARealProxy:
         }
         seen |= everything_in(out)
         seen["the journals"] = journalled(out)
-        printed, more = process.communicate(timeout=60)
+        printed, more = process.communicate(timeout=120)
         assert process.returncode == 0, said + more
         assert f"through the proxy {real.public}" in said
         table = messages_of(out)
@@ -156,7 +156,7 @@ class TestARealProxy:
         said_by(process, "connected to")
         time.sleep(0.3)
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
         assert process.returncode == 4, said
         causes = [event["detail"]["cause"] for event in events_of(out, "connect_failed")]
         assert causes[0] == "lost"

@@ -162,7 +162,7 @@ class TestARecordingOfSecrets:
             seen |= everything_in(out)
         finally:
             process.terminate()
-            printed, said = process.communicate(timeout=60)
+            printed, said = process.communicate(timeout=120)
         seen |= {"stdout": printed.encode(), "stderr": said.encode(), **everything_in(out)}
         assert json.loads(printed)["messages"]
         # it did connect, with all of them, and asked for the snapshot

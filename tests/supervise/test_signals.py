@@ -30,7 +30,7 @@ channels: {{trades: {{topic: "t.{{symbol}}", common: trades, default: true}}}}
 """
 
 
-def until(condition, seconds: float = 30) -> None:
+def until(condition, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "in vain"
@@ -54,7 +54,7 @@ def test_while_it_is_still_being_imported(wsrec, tmp_path, number):
     # before anything of the recorder's own
     until(lambda: maps(process, "msgspec"))
     process.send_signal(number)
-    output, log = process.communicate(timeout=60)
+    output, log = process.communicate(timeout=120)
     assert process.returncode == 3, (log, output)
     assert log.strip() == f"wsrec record: ended by {number.name} before anything was recorded"
     assert json.loads(output) == {"status": 3, "error": f"ended by {number.name} before anything was recorded"}
@@ -80,7 +80,7 @@ def test_while_it_waits_for_the_exchanges_list(wsrec, https, ca_file, tmp_path):
         time.sleep(0.02)
         # a wrapper passes on what the terminal has sent already
         process.send_signal(signal.SIGINT)
-        output, log = process.communicate(timeout=30)
+        output, log = process.communicate(timeout=120)
     finally:
         go_on.set()
         process.kill()
@@ -95,7 +95,7 @@ def test_while_the_demo_exchange_starts(wsrec, tmp_path):
     until(lambda: children.read_text())
     started = [int(pid) for pid in children.read_text().split()]
     process.terminate()
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=120)
     assert (process.returncode, log) == (3, "wsrec record: ended by SIGTERM before anything was recorded\n")
     until(lambda: all(gone(pid) for pid in started))
 
@@ -125,7 +125,7 @@ def test_while_it_prints_what_it_came_to(wsrec, exchange, tmp_path):
             process.send_signal(number)
         with os.fdopen(reading, "rb") as pipe:
             output = pipe.read()[filled:].decode()
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0, log
@@ -138,7 +138,7 @@ def test_at_any_moment_of_the_start(wsrec, exchange, tmp_path, after):
     until(lambda: catches(process, signal.SIGTERM))
     time.sleep(after)
     process.terminate()
-    output, log = process.communicate(timeout=60)
+    output, log = process.communicate(timeout=120)
     # 1: it had not connected yet
     assert process.returncode in (0, 1, 3), (log, output)
     assert bool(process.returncode) == ("wsrec record: " in log), log

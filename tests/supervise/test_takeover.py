@@ -81,7 +81,7 @@ def journal_bytes(folder: Path) -> int:
 
 
 def ended(work: Recording, status: int = 0) -> dict:
-    output, _ = work.process.communicate(timeout=60)
+    output, _ = work.process.communicate(timeout=120)
     log = work.log.read_text()
     assert work.process.returncode == status, log
     assert "Traceback" not in log
@@ -195,7 +195,7 @@ class TestTakeover:
         old.process.kill()
         for pid in children:
             os.kill(pid, signal.SIGKILL)
-        old.process.communicate(timeout=60)
+        old.process.communicate(timeout=120)
         new.until(lambda: said(new, "an interrupted session was recovered"))
         assert new.process.poll() is None
         before = journal_bytes(recorders.out / ".wsrec" / new.session)

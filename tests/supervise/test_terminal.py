@@ -83,7 +83,7 @@ def goes_on(work: Recording, seconds: float) -> None:
         work.until(lambda sent=sent: len(work.journalled()) > sent, 10)
 
 
-def ends(work: Recording, status: int, seconds: float = 10) -> None:
+def ends(work: Recording, status: int, seconds: float = 60) -> None:
     """SIGTERM ends it, all files finished; of the steady messages none is missing."""
     sent = len(work.stream.times)
     work.process.terminate()

@@ -36,7 +36,7 @@ class Log:
         self.thread = threading.Thread(target=lambda: self.lines.extend(iter(process.stderr.readline, "")), daemon=True)
         self.thread.start()
 
-    def wait_for(self, *words: str, seconds: float = 30) -> str:
+    def wait_for(self, *words: str, seconds: float = 120) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = next((line for line in list(self.lines) if all(word in line for word in words)), None)

@@ -61,6 +61,8 @@ class Numbered:
         breaks: how many connections break off in the middle.
         refuse: whether the subscription is refused.
         confirm: whether it is answered at all.
+        pause: seconds between two rounds.
+        padding: bytes by which each message of a book is longer.
 
     """
 
@@ -68,6 +70,7 @@ class Numbered:
         self.rounds, self.skip, self.breaks = rounds, skip, breaks
         self.refuse, self.confirm = options.get("refuse", False), options.get("confirm", True)
         self.pause = options.get("pause", 0.0)
+        self.padding = "x" * options.get("padding", 0)
 
     async def __call__(self, connection) -> None:
         asked = json.loads(await connection.recv())
@@ -78,7 +81,8 @@ class Numbered:
             for symbol in ("AB", "CD"):
                 if number not in self.skip:
                     await connection.send(json.dumps({"c": "trade", "s": symbol, "n": number, "t": 1_795_000_000_000}))
-                await connection.send(json.dumps({"c": "book", "s": symbol}))
+                padding = {"x": self.padding} if self.padding else {}
+                await connection.send(json.dumps({"c": "book", "s": symbol, **padding}))
             if self.pause:
                 await asyncio.sleep(self.pause)
             if self.breaks and number == self.rounds // 2:
@@ -113,8 +117,8 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
 
 @pytest.fixture(scope="session")
 def untouched(record: Record) -> Path:
-    """A complete capture of several files."""
-    out = record(Numbered(400, pause=0.002), "--rotate", "20kB", "--batch", "20ms")
+    """A complete capture of several files: its ring holds half of what comes, so that it takes several batches."""
+    out = record(Numbered(400, padding=150), "--rotate", "20kB", "--batch", "20ms", "--ring-size", "64KiB")
     assert len(list((out / "messages").rglob("*.parquet"))) > 1
     return out
 

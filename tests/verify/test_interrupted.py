@@ -20,7 +20,11 @@ from wsrec.verify.verify import verify
 @pytest.fixture(scope="module")
 def broken(record) -> Path:
     """A capture of several files, in the middle of which the connection broke off."""
-    return record(Numbered(300, pause=0.002, breaks=1), "--rotate", "4kB", "--batch", "20ms", status=4)
+    return record(
+        *(Numbered(300, pause=0.002, breaks=1, padding=300), "--rotate", "4kB", "--batch", "20ms"),
+        *("--ring-size", "64KiB"),
+        status=4,
+    )
 
 
 def damaged(path: Path, out: Path) -> None:

@@ -60,7 +60,7 @@ def captured(wsrec, exchange, tmp_path, rules, behaviour):
     out = tmp_path / "out"
     result = wsrec.run("record", yaml, "--until-close", "--out", out, "--quiet", "--rotate", "2kB", "--batch", "1ms")
     said = [
-        wsrec.run("verify", out, "--json", env={**os.environ, "WSREC_PURE": pure}, timeout=60).stdout
+        wsrec.run("verify", out, "--json", env={**os.environ, "WSREC_PURE": pure}, timeout=120).stdout
         for pure in ("", "1")
     ]
     assert json.loads(said[0]) == json.loads(said[1])

@@ -244,7 +244,7 @@ class TestNoRegularFile:
         path = where.get(what) or sorted((out / what).rglob("*.parquet"))[0]
         path.unlink(missing_ok=True)
         os.mkfifo(path)
-        result = Wsrec().run(command, out, timeout=20, env={**os.environ, "COLUMNS": "400"})
+        result = Wsrec().run(command, out, timeout=120, env={**os.environ, "COLUMNS": "400"})
         said = result.stdout + result.stderr
         assert result.returncode == status, said
         assert "Traceback" not in said
@@ -255,5 +255,5 @@ class TestNoRegularFile:
         path.unlink()
         os.mkfifo(path)
         (out / ".wsrec" / "20261127T000000Z-1e57ed").mkdir()
-        result = Wsrec().run("recover", out, timeout=20)
+        result = Wsrec().run("recover", out, timeout=120)
         assert (result.returncode, "no regular file" in result.stderr) == (UNREADABLE, True), result.stderr

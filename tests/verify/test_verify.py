@@ -499,7 +499,7 @@ class TestWhileRecording:
             (capture,) = verify([tmp_path / "out"]).captures
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
         assert capture.status is INCOMPLETE
         assert capture.sessions[0].state == "recording"
         assert [

@@ -230,7 +230,7 @@ class TestRecorded:
         time.sleep(0.5)
         began = time.monotonic()
         process.terminate()
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=120)
         # by itself it would end after 30 s
         assert time.monotonic() - began < 20, log
         (failed,) = events_of(tmp_path / "out", "snapshot_failed")
