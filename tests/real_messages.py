@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wsrec.decode.fields import CompiledFieldReader, FieldColumns, PythonFieldReader, Scanner
+from wsrec.decode.columns import FieldColumns
+from wsrec.decode.compiled_reader import CompiledFieldReader, Scanner
+from wsrec.decode.reader import PythonFieldReader
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 Rows = list[tuple[Any, ...]]
@@ -34,8 +36,12 @@ def rows(columns: FieldColumns) -> Rows:
 @pytest.fixture(scope="session", params=["python", "compiled"])
 def field_reader(request: pytest.FixtureRequest) -> Any:
     """Every implementation of the field reader."""
-    if request.param == "python":
-        return PythonFieldReader
+    return PythonFieldReader if request.param == "python" else request.getfixturevalue("compiled_reader")
+
+
+@pytest.fixture(scope="session")
+def compiled_reader() -> Any:
+    """The compiled field reader."""
     if Scanner is None:
         pytest.skip("the compiled field reader was not built here: no compiler, or no Cython")
     return CompiledFieldReader

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from wsrec.decode.message import row_places
+from wsrec.decode.places import row_places
 from wsrec.feed.load import catalogue, find_feed
 from wsrec.feed.schema import Feed, SequenceRule
 from wsrec.monitor.samples import Reading, Sample, read_samples

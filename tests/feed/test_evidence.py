@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.real_messages import DATA
-from wsrec.decode.fields import FieldReader
+from wsrec.decode.implementation import FieldReader
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load
 from wsrec.feed.schema import Channel, Evidence, SequenceRule

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from tests.real_messages import DATA, read, rows
-from wsrec.decode.fields import FieldReader
+from wsrec.decode.implementation import FieldReader
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load
 from wsrec.monitor.samples import Sample, read_samples

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from wsrec.decode.UNKNOWNMessageReader import MessageReader
 
 from tests.effort import examples
 from tests.real_messages import read, rows
-from wsrec.decode.fields import CompiledFieldReader, Scanner
-from wsrec.decode.message import INT64_MIN, MessageReader
+from wsrec.decode.compiled_reader import CompiledFieldReader, Scanner
 from wsrec.decode.packed import INFLATED_MAX
+from wsrec.decode.scalars import INT64_MIN
 from wsrec.feed.schema import Feed
 
 ASKING = {

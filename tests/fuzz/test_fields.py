@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from wsrec.decode.fields import FieldReader
-from wsrec.decode.message import INT64_MAX, INT64_MIN, NAME_MAX, UINT64_MAX
+from wsrec.decode.implementation import FieldReader
+from wsrec.decode.places import NAME_MAX
+from wsrec.decode.scalars import INT64_MAX, INT64_MIN, UINT64_MAX
 from wsrec.feed.load import find_feed
 from wsrec.monitor.sequence import SequenceChecker
 

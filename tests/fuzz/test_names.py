@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import Wsrec, messages_of
 from tests.exchange import Exchange
-from wsrec.decode.fields import NAME_MAX
+from wsrec.decode.places import NAME_MAX
 
 NAMES = [
     "../../../../tmp/evil",

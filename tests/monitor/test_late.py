@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import SHARED_DATA
 from tests.effort import examples
-from wsrec.decode.fields import FieldReader
+from wsrec.decode.implementation import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
 from wsrec.monitor.sequence import Break, Rows, SequenceChecker

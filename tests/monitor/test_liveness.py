@@ -8,7 +8,7 @@ import pytest
 
 from tests.real_messages import read
 from tests.subscriptions import requested
-from wsrec.decode.fields import FieldReader
+from wsrec.decode.implementation import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
 from wsrec.monitor.cooldown import LEAST_NS, Remedies

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.real_messages import read
-from wsrec.decode.fields import FieldColumns, FieldReader
-from wsrec.decode.message import INT64_MAX, INT64_MIN, UINT64_MAX
+from wsrec.decode.columns import FieldColumns
+from wsrec.decode.implementation import FieldReader
+from wsrec.decode.scalars import INT64_MAX, INT64_MIN, UINT64_MAX
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Channel, ConnectionSequence, Feed, Resets, SequenceRule, SequenceScope
 from wsrec.monitor.comparison import Link

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import Wsrec, events_of, messages_of
-from wsrec.decode.fields import FieldReader
+from wsrec.decode.implementation import FieldReader
 from wsrec.feed.schema import Feed
 from wsrec.monitor.exchange_time import TimeChecker
 

@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""Field extraction compiled: what `wsrec.decode.message` says of a message, without a Python object a message.
+"""Field extraction compiled: what `wsrec.decode.reader` says of a message, without a Python object a message.
 
 A message is JSON (RFC 8259). It is gone over twice: first its quotes are marked in a bitmap, 64 bytes at a time, then
 it is walked from string to string and held against the whole grammar, while the values at the wanted places are noted.
 With the quotes known beforehand a string costs the same at any length, and the processor need not wait for the end of
 one before it begins with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
 
-What is not decided here is read by `wsrec.decode.message.MessageReader`, message by message: invalid JSON, a wanted key
+What is not decided here is read by `wsrec.decode.reader.PythonFieldReader`, message by message: invalid JSON, a wanted key
 twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, wanted integers of more than 19 digits or with an
 exponent, numbers of more than 100, exponents of more than 4, nesting deeper than 64, an object where each element of an array is wanted.
 What a name's text stands for is asked of Python once a distinct text.
@@ -14,6 +14,7 @@ What a name's text stands for is asked of Python once a distinct text.
 
 import os
 
+from wsrec.decode import scalars
 from wsrec.feed.paths import NotScannableError
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -549,8 +550,7 @@ cdef enum:
     PART_SIZE = 2 + TEXT_MAX  # what one of them takes at most: what it is, its length, itself
     DIGITS_MAX = 19  # as many as always fit 64 bits unsigned
 
-# `wsrec.decode.message.EARLIEST`
-cdef int64_t EARLIEST = 946_684_800_000_000_000
+cdef int64_t EARLIEST = scalars.EARLIEST
 cdef uint64_t[20] POWERS
 POWERS[:] = [10**n for n in range(20)]
 
@@ -563,9 +563,11 @@ cdef enum Verdict:
     NO_ROOM = 4  # a message larger than any before
 
 
-# the widest text that is read as a number (`wsrec.decode.message.NUMERAL_MAX`)
+# the widest text that is read as a number
 cdef enum:
     NUMERAL_MAX = 100
+
+assert NUMERAL_MAX == scalars.NUMERAL_MAX
 
 
 cdef struct Text:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,3 +52,11 @@ def large_binary(payloads: Sequence[bytes | memoryview]) -> pa.Array:
     data = payloads[0] if len(payloads) == 1 else b"".join(payloads)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_binary(), len(payloads), buffers)
+
+
+def views(payload: pa.Array) -> Iterator[memoryview]:
+    """Each message of a `large_binary` array, where it lies."""
+    _, offset_buffer, data_buffer = payload.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64, len(payload) + 1, payload.offset * 8).tolist()
+    data = memoryview(data_buffer if data_buffer is not None else b"").cast("B").toreadonly()
+    return (data[start:stop] for start, stop in itertools.pairwise(offsets))

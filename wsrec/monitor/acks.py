@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from wsrec.decode.message import counts, extract_of, holds
 from wsrec.decode.packed import unpacked
+from wsrec.decode.places import counts, extract_of, holds
 from wsrec.feed.paths import Every, Step, first, scalar_text, steps, values
 from wsrec.feed.schema import Condition, Extract, Feed
 from wsrec.plan.requests import RequestedTopic

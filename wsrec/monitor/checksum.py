@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.decode.arrays import codes
-from wsrec.decode.fields import FieldColumns
-from wsrec.decode.message import UNREADABLE
+from wsrec.decode.columns import FieldColumns
+from wsrec.decode.json_text import UNREADABLE
 from wsrec.feed.paths import first, steps, values
 from wsrec.feed.schema import Checksum, Feed, SequenceRule
 from wsrec.monitor.acks import fulfils

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import codes, known, values, where_set
-from wsrec.decode.fields import Bools, FieldColumns, json_of
-from wsrec.decode.message import fitting_unit, row_places
+from wsrec.decode.arrays import Flags, codes, known, values, where_set
+from wsrec.decode.columns import FieldColumns
+from wsrec.decode.packed import json_of
+from wsrec.decode.places import fitting_unit, row_places
 from wsrec.feed.schema import Feed, TimeUnit
 
 # Channels that are told of by name; a hostile peer can name them without end, and the rest are told of together
@@ -66,26 +67,26 @@ class TimeChecker:
         self._found: dict[str | None, OddTime] = {}
         self._known: set[str | None] = set()
 
-    def odd(self, times: pa.Array, arrival: npt.NDArray[np.int64]) -> Bools | None:
+    def odd(self, times: pa.Array, arrival: npt.NDArray[np.int64]) -> Flags | None:
         """Which of the times lie too far from the arrival of their message; None where none does."""
         if times.null_count == len(times):
             return None
         # from the earliest that is believed, which wraps around for those before it: one comparison for both ends
         after = values(times) - arrival
         after += self._tolerance
-        far: Bools = after.view(np.uint64) > self._span
+        far: Flags = after.view(np.uint64) > self._span
         if times.null_count and far.any():
             far &= known(times)
         return far if far.any() else None
 
     def count(
         self,
-        far: Bools,
+        far: Flags,
         columns: FieldColumns,
         arrival: npt.NDArray[np.int64],
         first: int,
         payload: pa.Array,
-        binary: Bools,
+        binary: Flags,
     ) -> list[OddTime]:
         """Count the times of a batch that are none.
 
@@ -124,7 +125,7 @@ class TimeChecker:
                 new.append(self._found[channel])
         return new
 
-    def _unit(self, channel: str | None, payload: pa.Array, binary: Bools, time: int) -> TimeUnit | None:
+    def _unit(self, channel: str | None, payload: pa.Array, binary: Flags, time: int) -> TimeUnit | None:
         assert self._feed.fields is not None
         where = row_places(self._feed, self._channels.get(channel) if channel else None).time
         message, _ = json_of(self._feed.fields.binary, payload, np.ones(1, np.bool_), binary)

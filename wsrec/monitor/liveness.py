@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsrec.decode.arrays import known, where_set
-from wsrec.decode.fields import FieldColumns
+from wsrec.decode.columns import FieldColumns
 from wsrec.feed.schema import Action, Feed
 from wsrec.monitor.sequence import Int64s, Numbers, stream_keys
 from wsrec.plan.requests import RequestedTopic

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.decode.fields import FieldReader
-from wsrec.decode.message import EARLIEST, INT64_MAX
+from wsrec.decode.implementation import FieldReader
+from wsrec.decode.scalars import EARLIEST, INT64_MAX
 from wsrec.feed.pings import find_ping
 from wsrec.feed.schema import ConfigError, Feed
 from wsrec.monitor.acks import AckTracker

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.decode.arrays import codes, known, values, where_set
-from wsrec.decode.fields import FieldColumns
-from wsrec.decode.message import INT64_MAX, UINT64_MAX, says
+from wsrec.decode.columns import FieldColumns
+from wsrec.decode.places import says
+from wsrec.decode.scalars import INT64_MAX, UINT64_MAX
 from wsrec.feed.schema import Channel, Feed, Resets, SequenceRule, SequenceScope
 from wsrec.monitor.comparison import Link, Links
 from wsrec.monitor.handover import First, Joints, Unjoined

@@ -20,7 +20,10 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from wsrec.counts import Counts
-from wsrec.decode.fields import CompiledFieldReader, FieldColumns, FieldReader, PythonFieldReader
+from wsrec.decode.columns import FieldColumns
+from wsrec.decode.compiled_reader import CompiledFieldReader
+from wsrec.decode.implementation import FieldReader
+from wsrec.decode.reader import PythonFieldReader
 from wsrec.feed.schema import Feed
 from wsrec.format.columns import Bools, batches, first_line, times, words
 from wsrec.format.counting import count_event

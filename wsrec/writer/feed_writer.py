@@ -17,8 +17,10 @@ from msgspec import structs
 from wsrec import __version__, ipc
 from wsrec.counts import Counts, total
 from wsrec.decode.arrays import codes, known, where_set
-from wsrec.decode.fields import FieldColumns, FieldReader
-from wsrec.decode.message import Ids, integer_in
+from wsrec.decode.columns import FieldColumns
+from wsrec.decode.implementation import FieldReader
+from wsrec.decode.places import integer_in
+from wsrec.decode.reader import Ids
 from wsrec.feed.schema import Action, Feed, Snapshot
 from wsrec.format import layout
 from wsrec.format.counting import count_event, count_rows

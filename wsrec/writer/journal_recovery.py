@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.decode.message import Ids
+from wsrec.decode.reader import Ids
 from wsrec.format import manifest
 from wsrec.format.capture import metadata
 from wsrec.format.folders import matching, parquet_files

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.real_messages import Rows, read, rows
-from wsrec.decode import fields
-from wsrec.decode.message import INT64_MAX, INT64_MIN, UINT64_MAX, MessageReader
+from wsrec.decode.compiled_reader import Scanner
+from wsrec.decode.reader import PythonFieldReader
+from wsrec.decode.scalars import INT64_MAX, INT64_MIN, UINT64_MAX
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import (
     Channel,
@@ -59,10 +60,10 @@ def feed_of_places(**places) -> Feed:
     return Feed(name="places", description="", sockets={"main": Socket(url="ws://x")}, fields=Fields(**places))
 
 
-def plainly(feed, payloads) -> Rows:
-    """What is right."""
-    reader = MessageReader(feed)
-    return [tuple(reader.read(payload)) for payload in payloads]
+def in_python(feed, payloads) -> Rows:
+    """What is right: what the reader in Python says."""
+    reader = PythonFieldReader(feed)
+    return [reader.read_message(payload) for payload in payloads]
 
 
 def stream(name, **data):
@@ -275,12 +276,13 @@ class TestHostileInput:
         assert one(stream("x@trade", E=1, s="X" * 10_000, t=1)) == ("trade", None, 1000000, 1, None, None)
 
     def test_endless_names_are_forgotten(self, field_reader, monkeypatch):
-        monkeypatch.setattr("wsrec.decode.fields._KNOWN_MAX", 10)
+        monkeypatch.setattr("wsrec.decode.compiled_reader._KNOWN_MAX", 10)
+        monkeypatch.setattr("wsrec.decode.reader._KNOWN_MAX", 10)
         reader = field_reader(USDM)
         for start in range(0, 100, 5):
             payloads = [json.dumps(stream(f"x@{n}", s=f"S{n}")).encode() for n in range(start, start + 5)]
             columns = read(reader, payloads)
-            assert rows(columns) == plainly(USDM, payloads)
+            assert rows(columns) == in_python(USDM, payloads)
             assert len(columns.channel.dictionary) <= 15
 
     @settings(deadline=None)
@@ -460,38 +462,42 @@ class TestResets:
         assert [row[3] for row in rows(read(field_reader(COUNTED), payloads))] == [1, 2, 3, None]
 
 
-class TestSameAsThePlainWay:
-    def test_recording(self, field_reader, usdm_recording):
+class TestCompiledLikePython:
+    """Whatever comes, the compiled reader says what the one in Python says."""
+
+    def test_recording(self, compiled_reader, usdm_recording):
         payloads = usdm_recording[:10_000]
-        assert rows(read(field_reader(USDM), payloads)) == plainly(USDM, payloads)
+        assert rows(read(compiled_reader(USDM), payloads)) == in_python(USDM, payloads)
 
     @pytest.mark.parametrize("feed", FEEDS)
-    def test_other_exchanges(self, field_reader, other_exchanges, feed):
-        assert rows(read(field_reader(feed), other_exchanges)) == plainly(feed, other_exchanges)
+    def test_other_exchanges(self, compiled_reader, other_exchanges, feed):
+        assert rows(read(compiled_reader(feed), other_exchanges)) == in_python(feed, other_exchanges)
 
     @settings(deadline=None)
     @given(texts=st.lists(objects(TEXTS) | TEXTS, max_size=8))
-    def test_any_json(self, field_reader, texts):
+    def test_any_json(self, compiled_reader, texts):
         payloads = [text.encode("utf-8", "surrogatepass") for text in texts]
         for feed in FEEDS:
-            assert rows(read(field_reader(feed), payloads)) == plainly(feed, payloads)
+            assert rows(read(compiled_reader(feed), payloads)) == in_python(feed, payloads)
 
     @settings(deadline=None)
     @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), CHANGES), min_size=1, max_size=8))
-    def test_broken_messages(self, field_reader, real_message, changes):
+    def test_broken_messages(self, compiled_reader, real_message, changes):
         payloads = [changed(real_message(which), change) for which, change in changes]
         for feed in FEEDS:
-            assert rows(read(field_reader(feed), payloads)) == plainly(feed, payloads)
+            assert rows(read(compiled_reader(feed), payloads)) == in_python(feed, payloads)
 
     @settings(deadline=None)
     @given(texts=st.lists(STRINGS | NUMBERS | ODD, min_size=1), unit=st.sampled_from(TimeUnit))
-    def test_times_and_numbers(self, field_reader, texts, unit):
+    def test_times_and_numbers(self, compiled_reader, texts, unit):
         feed = in_unit(unit)
         payloads = [f'{{"type":"x","ts":{text}}}'.encode("utf-8", "surrogatepass") for text in texts]
-        assert rows(read(field_reader(feed), payloads)) == plainly(feed, payloads)
+        assert rows(read(compiled_reader(feed), payloads)) == in_python(feed, payloads)
         payloads = [f'{{"e":"trade","t":{text}}}'.encode("utf-8", "surrogatepass") for text in texts]
-        assert rows(read(field_reader(USDM), payloads)) == plainly(USDM, payloads)
+        assert rows(read(compiled_reader(USDM), payloads)) == in_python(USDM, payloads)
 
+
+class TestGrammar:
     @pytest.mark.parametrize("depth", [62, 63, 64, 65, 200])
     @pytest.mark.parametrize(("opening", "inside", "closing"), [("[", "", "]"), ('{"b":', "1", "}")])
     def test_nesting(self, field_reader, depth, opening, inside, closing):
@@ -511,7 +517,7 @@ class TestSameAsThePlainWay:
 
 
 def test_which_one_runs():
-    ask = "from wsrec.decode.fields import COMPILED, FieldReader; print(COMPILED, FieldReader.__name__)"
+    ask = "from wsrec.decode.implementation import COMPILED, FieldReader; print(COMPILED, FieldReader.__name__)"
 
     def chosen(pure):
         environment = {**os.environ, "WSREC_PURE": pure}
@@ -519,7 +525,7 @@ def test_which_one_runs():
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
     assert chosen("1") == "False PythonFieldReader"
-    assert chosen("") == ("False PythonFieldReader" if fields.Scanner is None else "True CompiledFieldReader")
+    assert chosen("") == ("False PythonFieldReader" if Scanner is None else "True CompiledFieldReader")
 
 
 def test_speed(field_reader, usdm_recording):
