@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsrec.decode.arrays import large_binary
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=20)), st.booleans())
 def test_it_is_what_arrow_makes_of_them(payloads, views):
     made = large_binary([memoryview(payload) for payload in payloads] if views else payloads)
