@@ -1,6 +1,7 @@
 """wsrec records exchange WebSocket feeds, byte for byte and stamped at six stages, into Parquet.
 
-As a library it receives them in the caller's own process, with the same stamps: `connect` (docs/library.md).
+As a library it receives them in the caller's own process, with the same stamps: `connect` (docs/library.md), and reads
+what was recorded: `open_capture` (docs/reading.md).
 """
 
 from importlib import import_module
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from wsrec.client.errors import ConnectionClosed
     from wsrec.client.implementation import Message
     from wsrec.client.stamps import Stamps
+    from wsrec.format.capture import CaptureError, UnreadableError
+    from wsrec.format.reading import Capture, DamagedFile, DamagedFileWarning, SessionInfo, open_capture
     from wsrec.host.clock import Anchor, anchor
     from wsrec.net.tunnel import ProxyError
     from wsrec.stages import StampSource
@@ -20,31 +23,45 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Anchor",
+    "Capture",
+    "CaptureError",
     "Connection",
     "ConnectionClosed",
+    "DamagedFile",
+    "DamagedFileWarning",
     "HandshakeError",
     "HandshakeRefused",
     "Message",
     "ProxyError",
+    "SessionInfo",
     "StampSource",
     "Stamps",
+    "UnreadableError",
     "anchor",
     "connect",
+    "open_capture",
 ]
 
 # imported when first asked for, so that the command starts without them
 _HOMES = {
     "Anchor": "wsrec.host.clock",
+    "Capture": "wsrec.format.reading",
+    "CaptureError": "wsrec.format.capture",
     "Connection": "wsrec.client.connection",
     "ConnectionClosed": "wsrec.client.errors",
+    "DamagedFile": "wsrec.format.reading",
+    "DamagedFileWarning": "wsrec.format.reading",
     "HandshakeError": "wsrec.wire.errors",
     "HandshakeRefused": "wsrec.wire.errors",
     "Message": "wsrec.client.implementation",
     "ProxyError": "wsrec.net.tunnel",
+    "SessionInfo": "wsrec.format.reading",
     "StampSource": "wsrec.stages",
     "Stamps": "wsrec.client.stamps",
+    "UnreadableError": "wsrec.format.capture",
     "anchor": "wsrec.host.clock",
     "connect": "wsrec.client.connection",
+    "open_capture": "wsrec.format.reading",
 }
 
 

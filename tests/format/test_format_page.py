@@ -14,7 +14,8 @@ import pytest
 
 from tests.capture_files import Capture, message_columns
 from wsrec.counts import COUNTER_INFO
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_KEYS, METADATA_PREFIX
+from wsrec.format.metadata import METADATA_KEYS, METADATA_PREFIX
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.report.model import Session
 from wsrec.ring import events
 from wsrec.ring.events import EventKind

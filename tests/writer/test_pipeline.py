@@ -19,7 +19,7 @@ from wsrec import __version__
 from wsrec.feed.load import find_feed
 from wsrec.format import manifest
 from wsrec.format.capture import metadata
-from wsrec.format.schema import METADATA_KEYS
+from wsrec.format.metadata import METADATA_KEYS
 from wsrec.histogram import Histogram
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind

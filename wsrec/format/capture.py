@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.format.folders import NO_FILE, cannot_read, is_file, parquet_files
-from wsrec.format.schema import MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION
+from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
+from wsrec.format.metadata import raw_metadata
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
 
 EXIT_UNREADABLE = 66
 """Exit status of every command that reads, where something cannot be read: nothing is known of it (EX_NOINPUT)."""
@@ -29,6 +30,7 @@ class UnreadableError(CaptureError):
     """The system does not let a file or folder be read: no permission, a disk that fails. Nothing is known of it."""
 
     def __init__(self, path: str | Path, error: OSError) -> None:
+        self.path = Path(path)
         super().__init__(f"{path}: {cannot_read(error)}")
 
 
@@ -78,9 +80,16 @@ def message_files(
     return sorted(found)
 
 
+def events_files(folder: Path) -> list[Path]:
+    """The events files below a folder; what cannot be read of it was told when its message files were looked for."""
+    below = parquet_files(folder, lambda _: None) if folder.is_dir() else []
+    parts = [(path, path.relative_to(folder).parts) for path in below]
+    return [path for path, within in parts if EVENTS in within[:-1] and not any(p.startswith(".") for p in within)]
+
+
 def _why_none(folder: Path) -> str:
     """Why a folder may hold no message file, and what to do about it."""
-    if next(folder.glob(".wsrec/*/journal-*.arrows"), None) is None:
+    if next(folder.glob(f"{OWN}/*/journal-*.arrows"), None) is None:
         return "(is it wsrec's --out folder?)"
     return (
         "yet: a recording is in progress there or was interrupted; its first file appears when it ends or at its next "
@@ -89,14 +98,19 @@ def _why_none(folder: Path) -> str:
 
 
 def _aside(relative: Path) -> bool:
-    return "events" in relative.parts[:-1] or any(part.startswith(".") for part in relative.parts)
+    return EVENTS in relative.parts[:-1] or any(part.startswith(".") for part in relative.parts)
 
 
 def open_messages(path: Path) -> pq.ParquetFile:
-    """Open one message file.
+    """Open one message file (`open_file`)."""
+    return open_file(path, MESSAGES)
+
+
+def open_file(path: Path, kind: str) -> pq.ParquetFile:
+    """Open a file of a kind, `messages` or `events`.
 
     Raises:
-        CaptureError: it is damaged, or no message file of wsrec, or of a later format.
+        CaptureError: it is damaged, or no such file of wsrec, or of another version of the format.
         UnreadableError: the system does not let it be read.
 
     """
@@ -113,10 +127,11 @@ def open_messages(path: Path) -> pq.ParquetFile:
     except ValueError as error:
         file.close()
         raise CaptureError(f"{path}: its metadata is damaged ({_first_line(error)}); set the file aside") from error
-    missing = [name for name in MESSAGE_SCHEMA.names if name not in file.schema_arrow.names]
+    schema, what = (MESSAGE_SCHEMA, "a message file") if kind == MESSAGES else (EVENT_SCHEMA, "an events file")
+    missing = [name for name in schema.names if name not in file.schema_arrow.names]
     if missing:
         file.close()
-        raise CaptureError(f"{path}: not a message file of wsrec (no column `{missing[0]}`)")
+        raise CaptureError(f"{path}: not {what} of wsrec (no column `{missing[0]}`)")
     version = own.get("schema_version")
     if version != SCHEMA_VERSION:
         file.close()
@@ -174,25 +189,19 @@ def damage(path: Path, size: int | None = None) -> str | None:
 
 
 def metadata(file: pq.ParquetFile) -> dict[str, Any]:
-    """wsrec's own metadata of an open file: the keys of `schema.METADATA_KEYS`, decoded.
+    """wsrec's own metadata of an open file, decoded and not looked at (`wsrec.format.metadata`).
 
     Raises:
         ValueError: a value is no JSON.
 
     """
-    pairs = (file.metadata.metadata or {}).items()
-    prefix = METADATA_PREFIX.encode()
-    return {key.removeprefix(prefix).decode(): json.loads(value) for key, value in pairs if key.startswith(prefix)}
+    return raw_metadata(file.metadata.metadata)
 
 
 def events_beside(messages: Path) -> Path | None:
     """The events file written together with a message file, None where there is none."""
-    parts = list(messages.parts)
-    if "messages" not in parts:
-        return None
-    parts[len(parts) - 1 - parts[::-1].index("messages")] = "events"
-    path = Path(*parts)
-    return path if path.exists() else None
+    path = other(messages)
+    return path if path is not None and EVENTS in path.parts and path.exists() else None
 
 
 def _first_line(error: Exception) -> str:

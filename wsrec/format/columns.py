@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from wsrec.format.capture import open_messages
 from wsrec.format.schema import UTC_NS
@@ -29,10 +30,30 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
 
     """
     with open_messages(path) as file:
-        groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-        widest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
-        rows = int(min(_BATCH_ROWS, max(_BATCH_BYTES // max(widest, 1.0), 1)))
-        yield from file.iter_batches(batch_size=rows, columns=list(columns))
+        yield from row_batches(file, columns)
+
+
+def row_batches(
+    file: pq.ParquetFile, columns: Sequence[str], groups: Sequence[int] | None = None, most: int | None = None
+) -> Iterator[Any]:
+    """The rows of an open file, so many at a time as fit into some 64 MB.
+
+    Args:
+        file: the file.
+        columns: what of them to read.
+        groups: the row groups to read; all where None.
+        most: how many rows a batch may have.
+
+    Raises:
+        pa.ArrowException, OSError, ValueError: it is damaged.
+
+    """
+    chosen = range(file.metadata.num_row_groups) if groups is None else groups
+    for number in chosen:
+        group = file.metadata.row_group(number)
+        width = max(group.total_byte_size / max(group.num_rows, 1), 1.0)
+        rows = int(min(most or _BATCH_ROWS, max(_BATCH_BYTES // width, 1)))
+        yield from file.iter_batches(batch_size=rows, row_groups=[number], columns=list(columns))
 
 
 def times(batch: Any, name: str) -> tuple[Int64s, Bools]:

@@ -14,15 +14,17 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-MESSAGES, EVENTS = "messages", "events"
+FileKind = Literal["messages", "events"]
+MESSAGES: Final = "messages"
+EVENTS: Final = "events"
 KINDS = (MESSAGES, EVENTS)
 OWN, ASIDE = ".wsrec", "aside"
 
 HOUR_NS = 3_600_000_000_000
 
-_NAME = re.compile(r"(?P<session>.+)-(?P<number>[0-9]{6,})\.parquet", re.DOTALL)
+NAME = re.compile(r"(?P<session>.+)-(?P<number>[0-9]{6,})\.parquet", re.DOTALL)
 _PARTITIONS = ("feed", "date", "hour")
 
 
@@ -94,7 +96,7 @@ def read_place(root: Path, path: Path) -> Place | None:
     parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
     if len(parts) != 2 + len(_PARTITIONS) or parts[0] not in KINDS or ".." in parts:
         return None
-    name = _NAME.fullmatch(path.name)
+    name = NAME.fullmatch(path.name)
     folders = [part.partition("=") for part in parts[1:-1]]
     if name is None or tuple(key for key, _, _ in folders) != _PARTITIONS:
         return None

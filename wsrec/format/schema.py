@@ -1,7 +1,7 @@
-"""What is on disk: the columns of the message and event files, and the keys of their metadata.
+"""The columns of the message and event files.
 
-This is the one place that states the format; docs/format.md is checked against it by a test. A change that a reader
-could notice raises `SCHEMA_VERSION`.
+This is the one place that states them; docs/format.md is checked against it by a test. A change of the format that a
+reader could notice, here, in the metadata, the manifest or the layout, raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -87,31 +87,3 @@ EVENT_SCHEMA: pa.Schema = pa.schema(
         _field("detail", pa.string(), "what belongs to this kind, a JSON object", nullable=False),
     ]
 )
-
-# Keys of the file metadata: `wsrec.` and the key; every value is JSON
-METADATA_KEYS = {
-    "schema_version": "version of this format",
-    "wsrec_version": "version of the recorder",
-    "session": "the session's id, unique to one writer of one run",
-    "feed": "the feed's name",
-    "feed_config": "the feed's configuration as it was in force, secrets removed",
-    "feed_config_sha256": "its hash",
-    "ids": "what ids stood for when the file ended, by connection and id (the feed's `fields.ids`)",
-    "host": "host name, kernel, machine and processor model",
-    "scheduling": "of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`",
-    "connections": "each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
-    "compression, standby_of; `requested_by_url` (topics) and `requests` (number, topics); of a topic `topic`, "
-    "`channel`, `symbol`, `key` (what answers call it, where that is not `topic`)",
-    "clock": "the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
-    "`largest_drift_ns`, `steps`; `utc_bound_ns`: by how much the UTC of this file's stages 2 to 6 may be off",
-    "stages": "a latency histogram for each step between two stages, of this file's received rows",
-    "stage1": "rows by source of stage 1, and by the reason why it is null",
-    "rows": "rows in this file",
-    "first_seq": "`seq` of the first row",
-    "last_seq": "`seq` of the last row",
-    "counts": "what was counted of this file and the one beside it: [the counters](#counters)",
-    "gaps_checked": "whether the feed declares a rule or a checksum by which gaps show",
-    "next_slot": "the writer's own: the slot ring's count of the first slot that is in no file of the session yet",
-    "ledger": "what this file took out of the rings and what became of it: [the ledger](#the-ledger)",
-}
-METADATA_PREFIX = "wsrec."

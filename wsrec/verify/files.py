@@ -15,7 +15,8 @@ from wsrec.format.capture import CaptureError, UnreadableError, damage, metadata
 from wsrec.format.columns import first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.manifest import ManifestLine
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_KEYS, SCHEMA_VERSION
+from wsrec.format.metadata import METADATA_KEYS
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 

@@ -26,8 +26,9 @@ from wsrec.format import layout
 from wsrec.format.counting import count_event, count_rows
 from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine
+from wsrec.format.metadata import FileMetadata
 from wsrec.format.moment import Moment
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, METADATA_PREFIX, SCHEMA_VERSION, UTC_NS
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION, UTC_NS
 from wsrec.histogram import Histograms
 from wsrec.log_folding import FoldedWarnings
 from wsrec.monitor.acks import AckOutcome, AckTracker
@@ -845,33 +846,32 @@ class FeedWriter:
         ledger: Ledger,
     ) -> dict[str, str]:
         config = msgspec.json.encode(self._config, order="sorted")
-        values = {
-            "schema_version": SCHEMA_VERSION,
-            "wsrec_version": __version__,
-            "session": self._job.session,
-            "feed": self.name,
-            "feed_config": self._config,
-            "feed_config_sha256": hashlib.sha256(config).hexdigest(),
-            "ids": self._fields.ids,
-            **shared,
-            "connections": [
-                {**about, **structs.asdict(self._requests.describe(about["conn"]))}
-                for about in shared["connections"]
-                if about["feed"] == self.name
-            ],
-            "stages": {
+        connections = [
+            {**about, **structs.asdict(self._requests.describe(about["conn"]))}
+            for about in shared["connections"]
+            if about["feed"] == self.name
+        ]
+        return FileMetadata(
+            schema_version=SCHEMA_VERSION,
+            wsrec_version=__version__,
+            session=self._job.session,
+            feed=self.name,
+            feed_config=self._config,
+            feed_config_sha256=hashlib.sha256(config).hexdigest(),
+            ids=self._fields.ids,
+            **{**shared, "connections": connections},
+            stages={
                 step.key: histogram.to_json() for step, histogram in zip(_ALL_STEPS, self._steps.each, strict=True)
             },
-            "stage1": self._stage1,
-            "rows": rows,
-            "first_seq": self._file_first_seq if rows else None,
-            "last_seq": self._next_seq - 1 if rows else None,
-            "counts": counts,
-            "gaps_checked": gaps_checked,
-            "next_slot": next_slot,
-            "ledger": ledger,
-        }
-        return {METADATA_PREFIX + key: msgspec.json.encode(value).decode() for key, value in values.items()}
+            stage1=self._stage1,
+            rows=rows,
+            first_seq=self._file_first_seq if rows else None,
+            last_seq=self._next_seq - 1 if rows else None,
+            counts=counts,
+            gaps_checked=gaps_checked,
+            next_slot=next_slot,
+            ledger=ledger,
+        ).encode()
 
 
 def _told_of(outcome: AckOutcome) -> dict[str, Any]:

@@ -1,0 +1,197 @@
+"""One file of a capture, opened and checked: what it says of itself, and its rows a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wsrec.format.capture import CaptureError, UnreadableError, open_file
+from wsrec.format.columns import first_line, row_batches, times
+from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
+from wsrec.format.metadata import FileMetadata, read_metadata
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
+
+SCHEMAS: dict[str, pa.Schema] = {MESSAGES: MESSAGE_SCHEMA, EVENTS: EVENT_SCHEMA}
+TIMES = {MESSAGES: "recv_time", EVENTS: "time"}
+"""The column that `since` and `until` are held against, by the kind of file."""
+ORDERS = {MESSAGES: "handoff_monotonic", EVENTS: "monotonic"}
+"""The column that the rows of a session are in order of; null comes last."""
+
+
+class CaptureFile:
+    """A message or events file.
+
+    Args:
+        path: the file.
+        kind: `messages` or `events`.
+
+    Attributes:
+        path, kind: as given.
+        feed, session: what it belongs to.
+        number: the number of its pair in the session, by its name; 0 where that has none.
+        host: the name of the machine that recorded it; empty where it does not say.
+        rows: how many rows it has.
+        size: its bytes on disk.
+        first_time, last_time: the least and the greatest `recv_time`, of events `time`, in it
+            (ns since the epoch); None where it has no rows or no statistics.
+
+    Raises:
+        CaptureError: it is damaged, or no such file of wsrec, or of another version of the format.
+        UnreadableError: the system does not let it be read.
+
+    """
+
+    def __init__(self, path: Path, kind: FileKind = MESSAGES) -> None:
+        self.path, self.kind = path, kind
+        name = NAME.fullmatch(path.name)
+        self.number = int(name["number"]) if name else 0
+        with open_file(path, kind) as file:
+            about = self._about(file)
+            self.feed, self.session = about.feed, about.session
+            self.host = str(about.host.get("name") or "")
+            self.rows: int = file.metadata.num_rows
+            self.first_time, self.last_time = _extremes(file, TIMES[kind])
+        self.size = path.stat().st_size
+
+    def __repr__(self) -> str:
+        return f"CaptureFile({str(self.path)!r}, {self.rows:,} {self.kind})"
+
+    @property
+    def metadata(self) -> FileMetadata:
+        """What the file says of itself, read anew each time.
+
+        Raises:
+            CaptureError, UnreadableError: it can no longer be read.
+
+        """
+        with open_file(self.path, self.kind) as file:
+            return self._about(file)
+
+    def _about(self, file: pq.ParquetFile) -> FileMetadata:
+        try:
+            return read_metadata(file.metadata.metadata)
+        except ValueError as error:
+            what = f"its metadata is damaged ({first_line(error)}); set the file aside"
+            raise CaptureError(f"{self.path}: {what}") from error
+
+    def batches(
+        self,
+        columns: Sequence[str],
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        among: Mapping[str, Collection[Any]] | None = None,
+        most: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows in their order in the file, in batches of some 64 MB at most, none of them empty.
+
+        Row groups that by their statistics hold nothing that is wanted are not read.
+
+        Args:
+            columns: of the schema of the file's kind.
+            since, until: rows from then on and before then (ns since the epoch).
+            among: by column, the values that are wanted.
+            most: how many rows a batch may have.
+
+        Raises:
+            CaptureError: the file is damaged; what was given before is sound.
+            UnreadableError: the system does not let it be read.
+
+        """
+        chosen = {name: list(values) for name, values in (among or {}).items()}
+        bounded = since is not None or until is not None
+        needed = list(dict.fromkeys([*columns, *chosen, *([TIMES[self.kind]] if bounded else [])]))
+        wanted = pa.schema([SCHEMAS[self.kind].field(name) for name in columns])
+        given = 0
+        try:
+            with open_file(self.path, self.kind) as file:
+                groups = [
+                    group
+                    for group in range(file.metadata.num_row_groups)
+                    if _may_hold(file, group, self.kind, since, until, chosen)
+                ]
+                for read in row_batches(file, needed, groups, most):
+                    batch = self._chosen(read, since, until, chosen)
+                    given += read.num_rows
+                    if batch.num_rows:
+                        yield _conforming(batch.select(list(columns)), wanted)
+        except CaptureError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if isinstance(error, PermissionError):
+                raise UnreadableError(self.path, error) from error
+            what = f"damaged after {given:,} of {self.rows:,} rows ({first_line(error)})"
+            raise CaptureError(
+                f"{self.path}: {what}; the rows before are sound; nothing was changed: set the file aside"
+            ) from error
+
+    def _chosen(
+        self, batch: pa.RecordBatch, since: int | None, until: int | None, among: Mapping[str, list[Any]]
+    ) -> pa.RecordBatch:
+        kept = np.ones(batch.num_rows, np.bool_)
+        if since is not None or until is not None:
+            moments, _ = times(batch, TIMES[self.kind])
+            kept &= (moments >= since) if since is not None else True
+            kept &= (moments < until) if until is not None else True
+        for name, values in among.items():
+            column = batch.column(name)
+            kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+            found = pc.is_in(column.cast(kind), value_set=pa.array(values, kind))
+            kept &= found.to_numpy(zero_copy_only=False)
+        return batch if kept.all() else batch.filter(pa.array(kept))
+
+
+def _may_hold(
+    file: pq.ParquetFile,
+    group: int,
+    kind: str,
+    since: int | None,
+    until: int | None,
+    among: Mapping[str, list[Any]],
+) -> bool:
+    """Whether a row group may have rows that are wanted, by its statistics."""
+    least, greatest = _group_extremes(file, group, TIMES[kind])
+    if least is not None and greatest is not None:
+        if since is not None and greatest < since:
+            return False
+        if until is not None and least >= until:
+            return False
+    for name, values in among.items():
+        statistics = file.metadata.row_group(group).column(file.metadata.schema.names.index(name)).statistics
+        if statistics is not None and statistics.has_min_max:
+            low, high = statistics.min, statistics.max
+            if not any(value is not None and low <= value <= high for value in values):
+                return False
+    return True
+
+
+def _group_extremes(file: pq.ParquetFile, group: int, column: str) -> tuple[int | None, int | None]:
+    if file.schema_arrow.field(column).type != UTC_NS:
+        return None, None  # rewritten by another tool
+    statistics = file.metadata.row_group(group).column(file.metadata.schema.names.index(column)).statistics
+    if statistics is None or not statistics.has_min_max:
+        return None, None
+    return int(statistics.min_raw), int(statistics.max_raw)
+
+
+def _extremes(file: pq.ParquetFile, column: str) -> tuple[int | None, int | None]:
+    pairs = [_group_extremes(file, group, column) for group in range(file.metadata.num_row_groups)]
+    firsts, lasts = [first for first, _ in pairs if first is not None], [last for _, last in pairs if last is not None]
+    if not pairs or len(firsts) < len(pairs):
+        return None, None
+    return min(firsts), max(lasts)
+
+
+def _conforming(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the types and the meanings of the format, also where another tool rewrote the file."""
+    columns = [
+        column if column.type == field.type else column.cast(field.type)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

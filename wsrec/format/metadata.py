@@ -1,0 +1,125 @@
+"""The metadata of a file: one struct, whose fields are the keys and whose descriptions are docs/format.md's.
+
+Each value stands in the Parquet file's own metadata as JSON, under `wsrec.` and the key.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from wsrec.counts import Counts
+from wsrec.format.ledger import Ledger
+
+METADATA_PREFIX = "wsrec."
+
+
+class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says of itself; message and events file of a pair say the same."""
+
+    schema_version: Annotated[str, Meta(description="version of this format")]
+    wsrec_version: Annotated[str, Meta(description="version of the recorder")] = ""
+    session: Annotated[str, Meta(description="the session's id, unique to one writer of one run")]
+    feed: Annotated[str, Meta(description="the feed's name")]
+    feed_config: Annotated[
+        dict[str, Any], Meta(description="the feed's configuration as it was in force, secrets removed")
+    ] = {}
+    feed_config_sha256: Annotated[str, Meta(description="its hash")] = ""
+    ids: Annotated[
+        dict[Any, Any],
+        Meta(description="what ids stood for when the file ended, by connection and id (the feed's `fields.ids`)"),
+    ] = {}
+    host: Annotated[dict[str, Any], Meta(description="host name, kernel, machine and processor model")] = {}
+    scheduling: Annotated[
+        dict[str, Any],
+        Meta(
+            description="of receiver and writer: affinity, policy, locked memory; of a receiver `hot_path`, `waiting`"
+        ),
+    ] = {}
+    connections: Annotated[
+        list[dict[str, Any]],
+        Meta(
+            description="each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
+            "compression, standby_of; `requested_by_url` (topics) and `requests` (number, topics); of a topic `topic`, "
+            "`channel`, `symbol`, `key` (what answers call it, where that is not `topic`)"
+        ),
+    ] = []
+    clock: Annotated[
+        dict[str, Any],
+        Meta(
+            description="the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
+            "`largest_drift_ns`, `steps`; `utc_bound_ns`: by how much the UTC of this file's stages 2 to 6 may be off"
+        ),
+    ] = {}
+    stages: Annotated[
+        dict[str, Any],
+        Meta(description="a latency histogram for each step between two stages, of this file's received rows"),
+    ] = {}
+    stage1: Annotated[
+        dict[str, int], Meta(description="rows by source of stage 1, and by the reason why it is null")
+    ] = {}
+    rows: Annotated[int, Meta(description="rows in this file")] = 0
+    first_seq: Annotated[int | None, Meta(description="`seq` of the first row")] = None
+    last_seq: Annotated[int | None, Meta(description="`seq` of the last row")] = None
+    counts: Annotated[
+        Counts, Meta(description="what was counted of this file and the one beside it: [the counters](#counters)")
+    ] = Counts()
+    gaps_checked: Annotated[
+        bool, Meta(description="whether the feed declares a rule or a checksum by which gaps show")
+    ] = False
+    next_slot: Annotated[
+        int | None,
+        Meta(
+            description="the writer's own: the slot ring's count of the first slot that is in no file of the session "
+            "yet"
+        ),
+    ] = None
+    ledger: Annotated[
+        Ledger,
+        Meta(description="what this file took out of the rings and what became of it: [the ledger](#the-ledger)"),
+    ] = Ledger()
+
+    def encode(self) -> dict[str, str]:
+        """The metadata as a Parquet file keeps them."""
+        return {
+            METADATA_PREFIX + key: msgspec.json.encode(getattr(self, key)).decode() for key in self.__struct_fields__
+        }
+
+
+METADATA_KEYS: dict[str, str] = {
+    key: hint.__metadata__[0].description for key, hint in get_type_hints(FileMetadata, include_extras=True).items()
+}
+"""Each key, and what its value is."""
+
+
+def raw_metadata(pairs: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """wsrec's own of a Parquet file's metadata: by key, decoded, whatever they are.
+
+    Raises:
+        ValueError: a value is no JSON.
+
+    """
+    prefix = METADATA_PREFIX.encode()
+    try:
+        return {
+            key.removeprefix(prefix).decode(): msgspec.json.decode(value)
+            for key, value in (pairs or {}).items()
+            if key.startswith(prefix)
+        }
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def read_metadata(pairs: dict[bytes, bytes] | None) -> FileMetadata:
+    """The metadata of a Parquet file.
+
+    Raises:
+        ValueError: they are none of this version's.
+
+    """
+    try:
+        return msgspec.convert(raw_metadata(pairs), FileMetadata)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error

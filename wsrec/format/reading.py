@@ -1,0 +1,460 @@
+"""The reading API: a capture as Arrow record batches, in order and in bounded memory (docs/reading.md).
+
+`open_capture` finds the files of a capture and looks into each; `Capture.messages` and `Capture.events` read them. What
+cannot be read is named, by an exception unless something else was asked for: nothing is left out in silence.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset
+
+from wsrec.format.capture import CaptureError, UnreadableError, events_beside, events_files, message_files
+from wsrec.format.capture_file import ORDERS, SCHEMAS, CaptureFile
+from wsrec.format.columns import times
+from wsrec.format.layout import EVENTS, MESSAGES, FileKind
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.stages import STEPS, TOTAL
+
+Instant = datetime | str | int
+"""A moment: an aware datetime, an ISO 8601 text with its offset (``2026-11-22T13:00Z``), or ns since the epoch."""
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+_LAST = np.iinfo(np.int64).max
+_STEPS = {step.key: step for step in (*STEPS, TOTAL)}
+
+
+def _identity(name: str, meaning: str) -> pa.Field:
+    return pa.field(name, _WORD, nullable=False, metadata={"meaning": meaning})
+
+
+IDENTITY = (
+    _identity("feed", "the feed, by the file's metadata"),
+    _identity("session", "the session, by the file's metadata"),
+)
+"""The columns that `Capture.messages` and `Capture.events` add to those of the files."""
+
+DERIVED = tuple(
+    pa.field(step.key, pa.int64(), metadata={"meaning": f"ns from `{step.start.column}` to `{step.end.column}`"})
+    for step in _STEPS.values()
+)
+"""The columns that `Capture.messages` makes where they are named: the steps between the six stages, and the total."""
+
+
+class DamagedFileWarning(UserWarning):
+    """A file of a capture cannot be read, or not to its end; the message names it and what to do."""
+
+
+class DamagedFile(NamedTuple):
+    """What could not be read.
+
+    Attributes:
+        path: the file or folder.
+        message: what is wrong with it and what to do, with its path.
+        unreadable: whether the system does not let it be read, so that nothing is known of it; else it is damaged, or
+            no such file.
+        kind: `messages` or `events` for a file, `folder`, or `source` for what was asked for and is not there.
+
+    """
+
+    path: Path
+    message: str
+    unreadable: bool
+    kind: Literal["messages", "events", "folder", "source"]
+
+
+class SessionInfo(NamedTuple):
+    """One session of a capture: what one writer of one run recorded.
+
+    Attributes:
+        session: its id.
+        feeds: what it recorded, in order of their names.
+        files: how many message files it has.
+        rows: how many rows these have.
+        first_time, last_time: the least and the greatest `recv_time` (ns since the epoch); None without rows.
+
+    """
+
+    session: str
+    feeds: tuple[str, ...]
+    files: int
+    rows: int
+    first_time: int | None
+    last_time: int | None
+
+
+OnDamaged = Literal["raise", "warn"] | Callable[[DamagedFile], None]
+
+
+def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged = "raise") -> Capture:
+    """Open what was recorded: an output folder, a part of one, files, or patterns.
+
+    Only complete files count: of a recording in progress what has been finished. The footer of each is read.
+
+    Args:
+        path: a folder (searched at any depth), a Parquet file, a glob pattern, or several of them.
+        damaged: what to do about a file or folder that cannot be read, now or while it is read. `raise`, the default:
+            raise `CaptureError`. `warn`: warn with `DamagedFileWarning` and go on with the others. Or a function that
+            is called with each `DamagedFile` in place of a warning. All of them are in `Capture.damaged`.
+
+    Raises:
+        CaptureError: there is no such file or folder, or no message file in it; or, with `raise`, a file is damaged.
+        UnreadableError: a `CaptureError`: the system does not let a file or folder be read.
+
+    Example:
+        >>> capture = wsrec.open_capture("out")
+        >>> capture.messages(columns=["recv_time", "symbol", "text"], channel="trade").read_all()
+
+    """
+    sources = [path] if isinstance(path, str | Path) else list(path)
+    return Capture(sources, damaged)
+
+
+class Capture:
+    """A capture that was opened by `open_capture`.
+
+    Attributes:
+        files: the message files, in order of the least `recv_time` in each.
+        event_files: the events files, in order of the least `time` in each.
+        damaged: what could not be read so far.
+
+    """
+
+    def __init__(self, sources: Sequence[str | Path], damaged: OnDamaged = "raise") -> None:
+        self._on_damaged = damaged
+        self.damaged: list[DamagedFile] = []
+        messages: dict[Path, Path] = {}
+        events: dict[Path, Path] = {}
+        for source in sources:
+            beside = events_files(Path(source))
+            events |= {each.resolve(): each for each in beside}
+            try:
+                found = message_files([source], self._unreadable_folder)
+            except CaptureError as error:
+                # a feed that brought nothing has events alone
+                if not beside or isinstance(error, UnreadableError):
+                    self._tell(Path(source), error, "source")
+                continue
+            messages |= {each.resolve(): each for each in found}
+        for message_file in messages.values():
+            other = events_beside(message_file.absolute())
+            if other is not None:
+                events.setdefault(other.resolve(), other)
+        self.files = self._opened(messages.values(), MESSAGES)
+        self.event_files = self._opened(events.values(), EVENTS)
+
+    def _opened(self, paths: Iterable[Path], kind: FileKind) -> list[CaptureFile]:
+        files = []
+        for path in paths:
+            try:
+                files.append(CaptureFile(path, kind))
+            except CaptureError as error:
+                self._tell(path, error, kind)
+        # without statistics a file comes first
+        return sorted(files, key=lambda file: (file.first_time or 0, file.path))
+
+    def _unreadable_folder(self, error: UnreadableError) -> None:
+        self._tell(error.path, error, "folder")
+
+    def _tell(self, path: Path, error: CaptureError, kind: Literal["messages", "events", "folder", "source"]) -> None:
+        found = DamagedFile(path, str(error), isinstance(error, UnreadableError), kind)
+        self.damaged.append(found)
+        if callable(self._on_damaged):
+            self._on_damaged(found)
+        elif self._on_damaged == "raise" or kind == "source":
+            raise error
+        else:
+            warnings.warn(found.message, DamagedFileWarning, stacklevel=3)
+
+    @property
+    def sessions(self) -> list[SessionInfo]:
+        """The sessions that have message files, in order of their first message."""
+        found: dict[str, list[CaptureFile]] = {}
+        for file in self.files:
+            found.setdefault(file.session, []).append(file)
+        return [
+            SessionInfo(
+                session,
+                tuple(sorted({file.feed for file in files})),
+                len(files),
+                sum(file.rows for file in files),
+                min((file.first_time for file in files if file.first_time is not None), default=None),
+                max((file.last_time for file in files if file.last_time is not None), default=None),
+            )
+            for session, files in found.items()
+        ]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of `messages()`: `feed`, `session`, and the columns of the files. Each field has its meaning."""
+        return pa.schema([*IDENTITY, *MESSAGE_SCHEMA])
+
+    @property
+    def event_schema(self) -> pa.Schema:
+        """The schema of `events()`."""
+        return pa.schema([*IDENTITY, *EVENT_SCHEMA])
+
+    def messages(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        channel: str | Collection[str] | None = None,
+        symbol: str | Collection[str] | None = None,
+        feed: str | Collection[str] | None = None,
+        session: str | Collection[str] | None = None,
+        direction: str | Collection[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """The messages: one session after the other, each in order of hand-off, all its feeds together.
+
+        What is not wanted is not read as far as the files' statistics show it: whole files, and row groups. In memory
+        is a batch (64 MB at most) of each feed of a session.
+
+        Args:
+            columns: of `schema`, and of `DERIVED`: the steps between the six stages (ns), `nic_to_event` to
+                `parsed_to_handoff`, and `total`. All of `schema` where None. The six times themselves are `nic_time`,
+                `event_time`, `recv_start_time`, `recv_end_time`, `parsed_time` and `handoff_time`, exact to the ns.
+            since, until: messages with `recv_time` from then on, and before then.
+            channel, symbol, feed, session: only of these, as the exchange writes them.
+            direction: only `recv`, `sent` or `rest`; all where None.
+
+        Returns:
+            A reader of record batches, once: DuckDB, Polars and pandas take it as it is.
+
+        Raises:
+            ValueError: a column is none, or a moment is no moment.
+            CaptureError: while it is read: a file is damaged (`open_capture`).
+
+        Example:
+            >>> trades = capture.messages(["recv_time", "text"], since="2026-11-22T13:00Z", symbol="BTCUSDT")
+            >>> duckdb.sql("select count(*) from trades")
+
+        """
+        among = _among(channel=channel, symbol=symbol, direction=direction)
+        wanted = _fields(columns, self.schema, DERIVED)
+        return self._reader(self.files, MESSAGES, wanted, _ns(since), _ns(until), among, feed, session)
+
+    def events(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        kind: str | Collection[str] | None = None,
+        channel: str | Collection[str] | None = None,
+        symbol: str | Collection[str] | None = None,
+        feed: str | Collection[str] | None = None,
+        session: str | Collection[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """What happened around the messages: gaps, disconnections, refusals (docs/format.md lists the kinds).
+
+        Args:
+            columns: of `event_schema`; all where None. `detail` is a JSON object.
+            since, until: events with `time` from then on, and before then.
+            kind: only of these kinds.
+            channel, symbol, feed, session: only about these.
+
+        Returns:
+            A reader of record batches, once; in the order of `messages`.
+
+        Raises:
+            ValueError: a column is none, or a moment is no moment.
+            CaptureError: while it is read: a file is damaged (`open_capture`).
+
+        Example:
+            >>> capture.events(kind=["gap", "lost_interval"]).read_all().to_pylist()
+
+        """
+        among = _among(kind=kind, channel=channel, symbol=symbol)
+        wanted = _fields(columns, self.event_schema, ())
+        return self._reader(self.event_files, EVENTS, wanted, _ns(since), _ns(until), among, feed, session)
+
+    def dataset(self, kind: FileKind = MESSAGES) -> pa.dataset.Dataset:
+        """The sound files as a pyarrow dataset, with `feed`, `date` and `hour` by their folders.
+
+        For engines that plan a query themselves, and read with several threads: in no particular order. What becomes
+        damaged later raises the engine's own error.
+
+        Args:
+            kind: `messages` or `events`.
+
+        Example:
+            >>> messages = capture.dataset()
+            >>> duckdb.sql("select symbol, count(*) from messages where feed = 'binance' group by symbol")
+
+        """
+        files = self.files if kind == MESSAGES else self.event_files
+        folders = pa.schema([("feed", pa.string()), ("date", pa.date32()), ("hour", pa.int8())])
+        return pa.dataset.dataset(
+            [str(file.path.absolute()) for file in files],
+            schema=pa.schema([*SCHEMAS[kind], *folders]),
+            format="parquet",
+            partitioning=pa.dataset.partitioning(folders, flavor="hive"),
+        )
+
+    def _reader(
+        self,
+        files: Sequence[CaptureFile],
+        kind: FileKind,
+        wanted: pa.Schema,
+        since: int | None,
+        until: int | None,
+        among: dict[str, list[str]],
+        feed: str | Collection[str] | None,
+        session: str | Collection[str] | None,
+    ) -> pa.RecordBatchReader:
+        owners = _among(feed=feed, session=session)
+        chosen = [
+            file
+            for file in files
+            if file.rows
+            and all(getattr(file, name) in values for name, values in owners.items())
+            and (since is None or file.last_time is None or file.last_time >= since)
+            and (until is None or file.first_time is None or file.first_time < until)
+        ]
+        # what is read of the files: each column, those that others are made of, and the order
+        made = {
+            name
+            for field in wanted
+            if (step := _STEPS.get(field.name))
+            for name in (step.start.column, step.end.column)
+        }
+        stored = [name for name in SCHEMAS[kind].names if name in wanted.names or name in made or name == ORDERS[kind]]
+
+        def read(file: CaptureFile) -> Iterator[pa.RecordBatch]:
+            try:
+                for batch in file.batches(stored, since=since, until=until, among=among):
+                    yield _with_identity(batch, file)
+            except CaptureError as error:
+                self._tell(file.path, error, kind)
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for of_session in _by_session(chosen):
+                chains = [(batch for file in chain for batch in read(file)) for chain in of_session]
+                for batch in merged(chains, ORDERS[kind]):
+                    yield _made(batch, wanted)
+
+        return pa.RecordBatchReader.from_batches(wanted, rows())
+
+
+def _by_session(files: Sequence[CaptureFile]) -> list[list[list[CaptureFile]]]:
+    """The files of each session, by feed, in order of their numbers."""
+    found: dict[str, dict[str, list[CaptureFile]]] = {}
+    for file in files:
+        found.setdefault(file.session, {}).setdefault(file.feed, []).append(file)
+    return [
+        [sorted(chain, key=lambda file: (file.number, file.first_time or 0, file.path)) for chain in feeds.values()]
+        for feeds in found.values()
+    ]
+
+
+def merged(chains: Sequence[Iterator[pa.RecordBatch]], order: str) -> Iterator[pa.RecordBatch]:
+    """The rows of several chains of batches as one, by a column that grows in each; a batch a chain is held.
+
+    Args:
+        chains: batches of one schema, none empty.
+        order: the column; null comes last.
+
+    """
+    if len(chains) == 1:
+        yield from chains[0]
+        return
+    heads = [(chain, _head(chain, order)) for chain in chains]
+    while live := [(chain, head) for chain, head in heads if head is not None]:
+        # up to where no chain can add anything any more
+        cut = min(int(keys[-1]) for _, (_, keys) in live)
+        parts, keys_of_parts, heads = [], [], []
+        for chain, (batch, keys) in live:
+            count = int(np.searchsorted(keys, cut, side="right"))
+            if count:
+                parts.append(batch.slice(0, count))
+                keys_of_parts.append(keys[:count])
+            rest = (batch.slice(count), keys[count:]) if count < len(keys) else _head(chain, order)
+            heads.append((chain, rest))
+        if len(parts) == 1:
+            yield parts[0]
+            continue
+        table = pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
+        rows = np.argsort(np.concatenate(keys_of_parts), kind="stable")
+        yield from table.take(pa.array(rows)).combine_chunks().to_batches()
+
+
+def _head(chain: Iterator[pa.RecordBatch], order: str) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]] | None:
+    batch = next(chain, None)
+    if batch is None:
+        return None
+    keys = batch.column(order).fill_null(_LAST).to_numpy(zero_copy_only=False)
+    # where the stage clock gave up what it was ahead by, rows stay in the order in which they were written
+    return batch, np.maximum.accumulate(keys)
+
+
+def _with_identity(batch: pa.RecordBatch, file: CaptureFile) -> pa.RecordBatch:
+    zeros = pa.array(np.zeros(batch.num_rows, np.int32))
+    own = [pa.DictionaryArray.from_arrays(zeros, pa.array([word], pa.string())) for word in (file.feed, file.session)]
+    return pa.RecordBatch.from_arrays([*own, *batch.columns], schema=pa.schema([*IDENTITY, *batch.schema]))
+
+
+def _made(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
+    """The columns that are wanted, those that are made of others among them."""
+    return pa.RecordBatch.from_arrays([_column(batch, field.name) for field in wanted], schema=wanted)
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    step = _STEPS.get(name)
+    if step is None:
+        return batch.column(name)
+    (start, has_start), (end, has_end) = times(batch, step.start.column), times(batch, step.end.column)
+    return pa.array(end - start, mask=~(has_start & has_end))
+
+
+def _fields(columns: Sequence[str] | None, schema: pa.Schema, derived: Sequence[pa.Field]) -> pa.Schema:
+    if columns is None:
+        return schema
+    if isinstance(columns, str):
+        raise ValueError(f"columns is a list of names, not {columns!r}")
+    known = {field.name: field for field in [*schema, *derived]}
+    unknown = [name for name in columns if name not in known]
+    if unknown:
+        raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(known)}")
+    return pa.schema([known[name] for name in dict.fromkeys(columns)])
+
+
+def _among(**wanted: str | Collection[str] | None) -> dict[str, list[str]]:
+    return {
+        name: [values] if isinstance(values, str) else list(values)
+        for name, values in wanted.items()
+        if values is not None
+    }
+
+
+def _ns(moment: Instant | None) -> int | None:
+    """A moment in ns since the epoch.
+
+    Raises:
+        ValueError: it is none, or has no offset from UTC.
+
+    """
+    if moment is None or isinstance(moment, int):
+        return moment
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError as error:
+            raise ValueError(f"{moment!r} is no moment: write it as 2026-11-22T13:00:00Z, or as ns") from error
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no offset from UTC: write it with one (Z), or as ns since the epoch")
+    whole = moment.astimezone(UTC)
+    seconds = int((whole.replace(microsecond=0) - _EPOCH).total_seconds())
+    return seconds * 1_000_000_000 + whole.microsecond * 1_000
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
