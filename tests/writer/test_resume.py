@@ -183,7 +183,7 @@ class Session:
             self.writer._pipeline.begin_session(Moment.now())
         self.writer._parquet.recover()
         # the thread, which is started at the end, must not do it again
-        self.writer._parquet._leftovers = None
+        self.writer._parquet._recovery = None
 
     def bury(self) -> None:
         if self.writer is not None:
