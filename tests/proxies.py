@@ -80,7 +80,7 @@ class RealProxy:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             time.sleep(0.02)
-        raise AssertionError(f"{self.program} does not listen: {self.said}")
+        raise AssertionError(f"{self.program} does not listen: {self.stated}")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -89,7 +89,7 @@ class RealProxy:
             self._process = None
 
     @property
-    def said(self) -> str:
+    def stated(self) -> str:
         """Its log, which has the name of every host that it was asked for."""
         return self._log.read_text(errors="replace")
 

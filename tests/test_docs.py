@@ -98,11 +98,11 @@ def record_demo(words: list[str], folder: Path) -> None:
     command = [sys.executable, "-P", "-m", "wsrec", *words]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        said = list(itertools.takewhile(lambda line: "connected to" not in line, process.stderr))
+        stated = list(itertools.takewhile(lambda line: "connected to" not in line, process.stderr))
         time.sleep(2)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, f"{words}: {''.join(said)}{errors}"
+    assert process.returncode == 0, f"{words}: {''.join(stated)}{errors}"
 
 
 class TestCommands:
@@ -187,14 +187,14 @@ class TestPrograms:
         ) as process:
             if "while True" in program:
                 assert process.stdout is not None
-                said = "".join(process.stdout.readline() for _ in range(6))
+                stated = "".join(process.stdout.readline() for _ in range(6))
                 process.send_signal(signal.SIGINT)
                 process.communicate(timeout=120)
-                assert said.count('"n":2') == 2, "it connected again"
+                assert stated.count('"n":2') == 2, "it connected again"
                 return
-            said, errors = process.communicate(timeout=120)
+            stated, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-        assert said.count('"n":') == 3 or said.startswith("3 messages"), said
+        assert stated.count('"n":') == 3 or stated.startswith("3 messages"), stated
 
     def test_its_tables_are_the_librarys(self):
         for name in wsrec.__all__:

@@ -218,19 +218,19 @@ fields: {{channel: [e], symbol: [s]}}
         server.close()
         assert result.returncode == 0, result.stderr
         assert received(messages_of(tmp_path / "out")) == [payload for payload, _ in frames]
-        told = [event["detail"] for event in events_of(tmp_path / "out", "not_inflated")]
-        assert [detail["bytes"] for detail in told] == [3, len(packed)]
-        assert "--max-message" in told[1]["message"]
+        reported = [event["detail"] for event in events_of(tmp_path / "out", "not_inflated")]
+        assert [detail["bytes"] for detail in reported] == [3, len(packed)]
+        assert "--max-message" in reported[1]["message"]
 
     def test_what_refers_to_messages_before_it_is_counted_and_never_said_to_be_read(
         self, wsrec, authority, ca_file, tmp_path
     ):
         """An exchange that agrees to compress each message by itself, and does not."""
         whole = zlib.compressobj(wbits=-15)
-        said = [f'{{"e":"trade","s":"BTC","n":{n},"x":"{"y" * 50}"}}'.encode() for n in range(40)]
-        packed = [whole.compress(each) + whole.flush(zlib.Z_SYNC_FLUSH)[:-4] for each in said]
+        stated = [f'{{"e":"trade","s":"BTC","n":{n},"x":"{"y" * 50}"}}'.encode() for n in range(40)]
+        packed = [whole.compress(each) + whole.flush(zlib.Z_SYNC_FLUSH)[:-4] for each in stated]
         # the first can be read by itself, and two are not compressed
-        sent = [packed[0], *said[1:3], *packed[1:]]
+        sent = [packed[0], *stated[1:3], *packed[1:]]
         wire = b"".join(frame(Opcode.TEXT, each, rsv1=number not in (1, 2)) for number, each in enumerate(sent))
         server = Blast(wire, authority, extensions=[ServerPerMessageDeflateFactory()])
         feed = self.FEED.replace("topic: trade,", "topic: trade, exchange_seq: [n], sequence: next,")
@@ -241,11 +241,11 @@ fields: {{channel: [e], symbol: [s]}}
         )
         server.close()
         assert result.returncode == 0, result.stderr
-        assert received(messages_of(out)) == [said[0], *sent[1:]]
-        told = [event["detail"] for event in events_of(out, "not_inflated")]
-        assert len(told) <= 2
-        assert sum(detail["count"] for detail in told) == 39
-        assert sum(detail["bytes"] for detail in told) == sum(map(len, packed[1:]))
+        assert received(messages_of(out)) == [stated[0], *sent[1:]]
+        reported = [event["detail"] for event in events_of(out, "not_inflated")]
+        assert len(reported) <= 2
+        assert sum(detail["count"] for detail in reported) == 39
+        assert sum(detail["bytes"] for detail in reported) == sum(map(len, packed[1:]))
         assert json.loads(result.stdout)["not_inflated"] == 39
         (line,) = (line for line in result.stderr.splitlines() if "39 of 42 messages" in line)
         assert "warning" in line

@@ -142,13 +142,13 @@ class TestLines:
         """Nothing waits; what fits comes in order, the rest is counted, and the last word waits for its reader."""
         lines = supervisor.lines
         for number in range(10_000):
-            lines.say(LogLine(level="info", message=str(number)))
+            lines.emit(LogLine(level="info", message=str(number)))
             if number in (9000, 9001):
-                lines.say(RequestLine(order=Renew(3, "silent")))
-        lines.say(RequestLine(order=Renew(4, "silent")))
+                lines.emit(RequestLine(order=Renew(3, "silent")))
+        lines.emit(RequestLine(order=Renew(4, "silent")))
         found: list[Line] = []
         reading = threading.Thread(target=lambda: found.extend(supervisor.read()))
-        ending = threading.Thread(target=lambda: (lines.say(FailedLine(message="why")), os.close(supervisor.writing)))
+        ending = threading.Thread(target=lambda: (lines.emit(FailedLine(message="why")), os.close(supervisor.writing)))
         ending.start()
         ending.join(0.2)
         assert ending.is_alive()
@@ -167,11 +167,11 @@ class TestLines:
     def test_the_newest_request_of_a_kind_waits(self, supervisor: Supervisor) -> None:
         lines = supervisor.lines
         for number in range(2000):
-            lines.say(LogLine(level="info", message="x" * 100))
-            lines.say(RequestLine(order=Settled(number % 2, number)))
+            lines.emit(LogLine(level="info", message="x" * 100))
+            lines.emit(RequestLine(order=Settled(number % 2, number)))
         for reason in "ab":
             for topics in (("t",), ("t", "u")):
-                lines.say(RequestLine(order=Resubscribe(0, topics, reason)))
+                lines.emit(RequestLine(order=Resubscribe(0, topics, reason)))
         found: list[Line] = []
         reading = threading.Thread(target=lambda: found.extend(supervisor.read()))
         reading.start()
@@ -189,20 +189,20 @@ class TestLines:
     def test_it_goes_on_by_itself(self, supervisor: Supervisor) -> None:
         lines = supervisor.lines
         for number in range(10_000):
-            lines.say(LogLine(level="info", message=str(number)))
+            lines.emit(LogLine(level="info", message=str(number)))
         taken = b""
         while b"not shown" not in taken:
             taken += os.read(supervisor.reading, 1 << 16)
             lines.flush()
-        lines.say(LogLine(level="info", message="after"))
+        lines.emit(LogLine(level="info", message="after"))
         assert b"after" in os.read(supervisor.reading, 1 << 16)
         os.close(supervisor.reading)
         os.close(supervisor.writing)
 
     def test_the_supervisor_is_gone(self, supervisor: Supervisor) -> None:
         os.close(supervisor.reading)
-        supervisor.lines.say(LogLine(level="info", message="x"))
-        supervisor.lines.say(FailedLine(message="why"))
+        supervisor.lines.emit(LogLine(level="info", message="x"))
+        supervisor.lines.emit(FailedLine(message="why"))
         os.close(supervisor.writing)
 
     def test_a_traceback_is_said_too(self) -> None:
@@ -210,9 +210,9 @@ class TestLines:
         code = "import sys; from wsrec import ipc; ipc.never_wait(); print('half', file=sys.stderr); 1 / 0"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=30)
         assert (result.returncode, result.stderr) == (1, b"")
-        said = [msgspec.json.decode(line, type=LogLine) for line in result.stdout.splitlines()]
-        assert {line.level for line in said} == {"warning"}
-        assert [said[0].message, said[1].message, said[-1].message] == [
+        stated = [msgspec.json.decode(line, type=LogLine) for line in result.stdout.splitlines()]
+        assert {line.level for line in stated} == {"warning"}
+        assert [stated[0].message, stated[1].message, stated[-1].message] == [
             "half",
             "Traceback (most recent call last):",
             "ZeroDivisionError: division by zero",

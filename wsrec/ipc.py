@@ -207,7 +207,7 @@ class Lines:
         self._lock = threading.RLock()
         os.set_blocking(fd, False)
 
-    def say(self, line: Line) -> None:
+    def emit(self, line: Line) -> None:
         """Pass a line on, now or later."""
         data = msgspec.json.encode(line) + b"\n"
         with self._lock:
@@ -315,10 +315,10 @@ def flush() -> None:
         _lines.flush()
 
 
-def say(line: Line) -> None:
+def emit(line: Line) -> None:
     """Pass one line to the supervisor. Once it is gone nobody listens, and the child finishes all the same."""
     if _lines is not None:
-        _lines.say(line)
+        _lines.emit(line)
         return
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
@@ -327,14 +327,14 @@ def say(line: Line) -> None:
 
 def info(message: str, *, conn: int | None = None) -> None:
     """Say something worth a line in the log."""
-    say(LogLine(level="info", message=message, conn=conn))
+    emit(LogLine(level="info", message=message, conn=conn))
 
 
 def warn(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
     """Say that something is not as it should be, and what would fix it."""
-    say(LogLine(level="warning", message=message, hint=hint, conn=conn))
+    emit(LogLine(level="warning", message=message, hint=hint, conn=conn))
 
 
 def error(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
     """Say that something failed, and what would fix it."""
-    say(LogLine(level="error", message=message, hint=hint, conn=conn))
+    emit(LogLine(level="error", message=message, hint=hint, conn=conn))

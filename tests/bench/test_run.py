@@ -26,7 +26,7 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
+def reported() -> Told:
     return Told()
 
 
@@ -36,8 +36,8 @@ def here(field: tuple[contestants.Contestant, ...]) -> set[str]:
 
 class TestSaturated:
     @pytest.mark.long
-    def test_measures_everyone(self, told: Told):
-        results = told.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",))
+    def test_measures_everyone(self, reported: Told):
+        results = reported.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",))
         measured = {one.name for one in results.saturated}
         ours = {form.name for form in contestants.SATURATED if isinstance(form, Ours)}
         # a TLS mode that this machine does not have is left out and told
@@ -52,36 +52,36 @@ class TestSaturated:
             assert (only.stalls is not None) == (one.name in ours)
         assert results.paced == results.recording == []
 
-    def test_rounds_are_taken_in_turn(self, told: Told):
-        results = told.run(
+    def test_rounds_are_taken_in_turn(self, reported: Told):
+        results = reported.run(
             measures=("saturated",), messages=200, rounds=2, transports=("tcp",), only=("wsrec-python", "bare-recv")
         )
-        assert [step.rsplit(": ")[-1] for step in told.steps] == ["wsrec-python", "bare-recv"] * 2
+        assert [step.rsplit(": ")[-1] for step in reported.steps] == ["wsrec-python", "bare-recv"] * 2
         assert [len(one.rounds) for one in results.saturated] == [2, 2]
 
-    def test_who_is_absent_or_fails_is_left_out_with_the_reason(self, told: Told, monkeypatch: pytest.MonkeyPatch):
+    def test_who_is_absent_or_fails_is_left_out_with_the_reason(self, reported: Told, monkeypatch: pytest.MonkeyPatch):
         field = (
             Client(name="picows", package="a_package_that_is_not_here"),
             Client(name="no-such-client"),
             Ours(name="wsrec-python", pure=True),
         )
         monkeypatch.setitem(run._FIELDS, "saturated", field)
-        results = told.run(measures=("saturated",), messages=200, rounds=1, transports=("tcp",))
+        results = reported.run(measures=("saturated",), messages=200, rounds=1, transports=("tcp",))
         assert [one.name for one in results.saturated] == ["wsrec-python"]
         assert results.left_out["picows"] == "it is not installed: pip install 'wsrec[bench]'"
         assert "ended too early" in results.left_out["no-such-client"]
-        assert any("picows is left out" in warning for warning in told.warnings)
+        assert any("picows is left out" in warning for warning in reported.warnings)
 
 
 class TestPaced:
     @pytest.mark.long
-    def test_measures_steps_and_one_way(self, told: Told):
+    def test_measures_steps_and_one_way(self, reported: Told):
         only = ("wsrec-python", "wsrec", "picows", "aiohttp", "websockets")
-        results = told.run(
+        results = reported.run(
             measures=("paced",), rounds=1, rate=2000.0, paced_seconds=0.3, transports=("tcp",), only=only
         )
         if not results.paced:
-            pytest.skip(f"not here: {told.warnings}")
+            pytest.skip(f"not here: {reported.warnings}")
         assert {one.name for one in results.paced} == here(contestants.PACED) & set(only)
         for one in results.paced:
             (only_round,) = one.rounds
@@ -90,16 +90,16 @@ class TestPaced:
             steps = {"event_to_recv_start", "recv_end_to_parsed", "parsed_to_handoff", "own"}
             assert set(only_round.steps) == (steps if one.name.startswith("wsrec") else set())
 
-    def test_makes_no_sense_on_one_processor(self, told: Told):
+    def test_makes_no_sense_on_one_processor(self, reported: Told):
         cpu = min(run.place(None, None).rest)
-        results = told.run(measures=("paced",), cpu=cpu, sender_cpu=cpu)
+        results = reported.run(measures=("paced",), cpu=cpu, sender_cpu=cpu)
         assert results.paced == []
-        assert any("makes no sense" in warning for warning in told.warnings)
+        assert any("makes no sense" in warning for warning in reported.warnings)
 
 
 class TestRecording:
-    def test_every_row_is_what_was_sent(self, told: Told):
-        results = told.run(measures=("recording",), rounds=1, recording_seconds=0.2)
+    def test_every_row_is_what_was_sent(self, reported: Told):
+        results = reported.run(measures=("recording",), rounds=1, recording_seconds=0.2)
         assert {one.name for one in results.recording} == here(contestants.RECORDING)
         for one in results.recording:
             (only,) = one.rounds

@@ -114,7 +114,7 @@ class TestCheckMessages:
             ["1.json:3", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "8", "-", "-"],
         ]
 
-    def test_answers_are_told(self, tmp_path):
+    def test_answers_are_reported(self, tmp_path):
         assert "(answer)" in self.check(tmp_path, '{"result":null,"id":1}').stdout
 
     def test_json(self, tmp_path):

@@ -36,16 +36,16 @@ def run(tmp_path, monkeypatch):
     ids=lambda words: words[0],
 )
 def test_an_address_is_wrong_usage(run, words, address):
-    status, said = run(*words, address)
+    status, stated = run(*words, address)
     assert status == 2
-    assert address.replace("a@", "") in said
-    assert "a@" not in said
-    assert "expected a folder of this machine" in " ".join(said.split())
+    assert address.replace("a@", "") in stated
+    assert "a@" not in stated
+    assert "expected a folder of this machine" in " ".join(stated.split())
 
 
 def test_out_of_the_environment_too(run):
-    status, said = run("record", "ws://localhost:9/x", "--duration", "1s", WSREC_RECORD_OUT="s3://bucket/x")
-    assert (status, "s3://bucket/x" in said) == (2, True)
+    status, stated = run("record", "ws://localhost:9/x", "--duration", "1s", WSREC_RECORD_OUT="s3://bucket/x")
+    assert (status, "s3://bucket/x" in stated) == (2, True)
 
 
 def test_a_run_config_names_the_line(tmp_path, monkeypatch):
@@ -61,6 +61,6 @@ def test_a_run_config_names_the_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["s3:", "a:b", "http:x", "s3:/x"])
 def test_a_colon_alone_is_a_name(run, name):
     """No such folder, as any other that is not there: the name itself is fine."""
-    status, said = run("verify", name)
+    status, stated = run("verify", name)
     assert status == 2
-    assert "does not exist" in said
+    assert "does not exist" in stated

@@ -127,7 +127,7 @@ class TestFiles:
             ("proxy: http://u:${ABSENT}@h:1", "the environment has no ABSENT"),
         ],
     )
-    def test_a_run_config_that_is_wrong_is_told(self, text, complaint, tmp_path):
+    def test_a_run_config_that_is_wrong_is_reported(self, text, complaint, tmp_path):
         result = run("record", self.run_config(tmp_path, text))
         assert result.exit_code == 2
         assert complaint in result.output

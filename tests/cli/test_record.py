@@ -112,11 +112,11 @@ class TestWrongUsage:
     def test_json_is_one_object_on_stdout_too(self, tmp_path, arguments, status, word):
         arguments = ["record", "--out", str(tmp_path / "out"), *arguments]
         result = CliRunner().invoke(main, [*arguments, "--json"])
-        said = json.loads(result.stdout)
+        stated = json.loads(result.stdout)
         assert result.stdout.count("\n") == 1
-        assert (result.exit_code, said["status"], set(said)) == (status, status, {"status", "error"})
-        assert word in said["error"]
-        assert result.stderr == CliRunner().invoke(main, arguments).stderr == f"wsrec record: {said['error']}\n"
+        assert (result.exit_code, stated["status"], set(stated)) == (status, status, {"status", "error"})
+        assert word in stated["error"]
+        assert result.stderr == CliRunner().invoke(main, arguments).stderr == f"wsrec record: {stated['error']}\n"
 
     @pytest.mark.parametrize(
         ("arguments", "word"),
@@ -129,9 +129,9 @@ class TestWrongUsage:
     )
     def test_json_of_what_click_refuses(self, arguments, word):
         result = CliRunner().invoke(main, ["record", *arguments, "--json"])
-        said = json.loads(result.stdout)
-        assert (result.exit_code, said["status"], set(said)) == (2, 2, {"status", "error"})
-        assert word in said["error"]
+        stated = json.loads(result.stdout)
+        assert (result.exit_code, stated["status"], set(stated)) == (2, 2, {"status", "error"})
+        assert word in stated["error"]
         assert word in result.stderr
 
     def test_json_holds_every_mistake_of_a_yaml(self, tmp_path):
@@ -265,8 +265,8 @@ class TestOutput:
                 assert first.poll() is None
             second = wsrec.run("record", "ws://h/p", "--out", tmp_path)
             refused(second, 75, f"process {first.pid}", "--out")
-            said = json.loads(wsrec.run("record", "ws://h/p", "--out", tmp_path, "--json").stdout)
-            assert (said["status"], f"process {first.pid}" in said["error"]) == (75, True)
+            stated = json.loads(wsrec.run("record", "ws://h/p", "--out", tmp_path, "--json").stdout)
+            assert (stated["status"], f"process {first.pid}" in stated["error"]) == (75, True)
         finally:
             first.terminate()
             first.communicate(timeout=120)

@@ -116,7 +116,7 @@ class TestMessages:
         whole = [(BINARY, message) for message in sent[:3]] + [(TEXT, "".join(sent[3]).encode()), (BINARY, b"\xff\x00")]
         assert client.messages == whole
 
-    def test_reads_and_frames_are_told(self):
+    def test_reads_and_frames_are_reported(self):
         places = []
 
         def note(message: wsrec.Message) -> None:
@@ -425,7 +425,7 @@ class TestEnds:
         ],
     )
     def test_a_server_that_breaks_the_rules_is_told_which(self, wire, code):
-        told = []
+        reported = []
 
         def serve(client: Any) -> None:
             answer(client, wire)
@@ -434,13 +434,13 @@ class TestEnds:
                 data += part
                 if len(data) >= 8:
                     # masked: opcode and length, four bytes of mask, the code
-                    told.append((data[0] & 15, int.from_bytes(data[6:8]) ^ int.from_bytes(data[2:4])))
+                    reported.append((data[0] & 15, int.from_bytes(data[6:8]) ^ int.from_bytes(data[2:4])))
                     break
 
         with RawExchange(serve) as server, pytest.raises(wsrec.ConnectionClosed) as raised:
             run(until_closed(server.url, print, max_message=1000))
         assert raised.value.code == code
-        assert told == [(CLOSE, code)]
+        assert reported == [(CLOSE, code)]
 
     def test_text_that_is_cut_within_a_character_is_valid(self):
         client = Client()
@@ -600,7 +600,7 @@ class TestOpening:
         run(until_closed(exchange(handler).url, client, headers={"X-Key": "k"}))
         assert client.messages == [(TEXT, b"k"), (TEXT, f"wsrec/{wsrec.__version__}".encode())]
 
-    def test_address_and_tls_are_told(self, exchange, ca_file):
+    def test_address_and_tls_are_reported(self, exchange, ca_file):
         connection = run(until_closed(exchange(sends([]), tls=True).url, print, ca_file=ca_file))
         assert connection.address[0] in ("127.0.0.1", "::1")
         assert connection.tls.version.startswith("TLS")

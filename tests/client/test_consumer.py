@@ -42,27 +42,27 @@ class TestBothAlike:
 
 def seen(hot_path: Any, consumer_class: Any, data: bytes, edges: list[int], fails_at: int) -> list[Any]:
     """Everything that a consumer told, in order; it is stopped at an error, as a connection stops it."""
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def on_message(message: Any) -> None:
         assert (bytes(message), len(message)) == (bytes(message.data), len(message.data))
         stamps = message.stamps
         assert list(stamps[1:]) == sorted(stamps[1:])
-        told.append((message.opcode, bytes(message), message.frame_in_read, message.connection, message.source))
+        reported.append((message.opcode, bytes(message), message.frame_in_read, message.connection, message.source))
         with suppress(UnicodeDecodeError):
-            told.append(message.text)
-        if len(told) > fails_at:
+            reported.append(message.text)
+        if len(reported) > fails_at:
             raise LookupError
 
     def on_error(error: Exception) -> None:
-        told.append((type(error), getattr(error, "code", None)))
+        reported.append((type(error), getattr(error, "code", None)))
         consumer.stopped = True
 
     with Rig(hot_path, ring=MIN_RING, max_message=60_000) as rig:
         consumer = consumer_class(
             *(rig.slots, rig.ring, "connection", 60_000),
             on_message=on_message,
-            on_control=lambda opcode, payload: told.append((opcode, payload)),
+            on_control=lambda opcode, payload: reported.append((opcode, payload)),
             on_error=on_error,
         )
         consumer.assembler.inflater = Inflater(context_takeover=True)
@@ -82,5 +82,5 @@ def seen(hot_path: Any, consumer_class: Any, data: bytes, edges: list[int], fail
                 assert rig.slots.free(rig.producer.count) == rig.slots.capacity
                 assert rig.ring.head.read() - rig.ring.tail.read() <= rig.hot.unparsed + 14
         assert rig.full == 0
-        told.append([(type(end), end.code) for end in rig.ends if isinstance(end, ProtocolError)])
-    return told
+        reported.append([(type(end), end.code) for end in rig.ends if isinstance(end, ProtocolError)])
+    return reported

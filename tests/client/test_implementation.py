@@ -16,7 +16,7 @@ LOADED = (
 )
 
 
-def told(program: str, **environment: str) -> str:
+def reported(program: str, **environment: str) -> str:
     result = subprocess.run(
         [sys.executable, "-P", "-c", program],
         env={**os.environ, **environment},
@@ -30,15 +30,15 @@ def told(program: str, **environment: str) -> str:
 class TestChoice:
     def test_the_compiled_one_where_it_was_built(self):
         expected = "wsrec.client.consumer" if CompiledConsumer is None else "wsrec.client._consumer"
-        assert told(CONSUMER, WSREC_PURE="") == told(MESSAGE, WSREC_PURE="") == expected
+        assert reported(CONSUMER, WSREC_PURE="") == reported(MESSAGE, WSREC_PURE="") == expected
 
     def test_the_readable_one_where_it_is_asked_for(self):
-        assert told(CONSUMER, WSREC_PURE="1") == told(MESSAGE, WSREC_PURE="1") == "wsrec.client.consumer"
+        assert reported(CONSUMER, WSREC_PURE="1") == reported(MESSAGE, WSREC_PURE="1") == "wsrec.client.consumer"
 
 
 class TestImport:
     def test_the_command_does_not_pay_for_the_library(self):
-        assert told(LOADED) == "[]"
+        assert reported(LOADED) == "[]"
 
     def test_every_name_is_there(self):
         assert set(wsrec.__all__) <= set(dir(wsrec))

@@ -169,9 +169,9 @@ class TestEnvironment:
     )
     def test_complaints_do_not_tell_it(self, complaint, monkeypatch, text):
         monkeypatch.setenv("SECRET", "hunter2")
-        said = complaint(text)
-        assert "hunter2" not in said
-        assert re.match(r"run\.yaml:1: ", said)
+        stated = complaint(text)
+        assert "hunter2" not in stated
+        assert re.match(r"run\.yaml:1: ", stated)
 
 
 class TestComplaints:

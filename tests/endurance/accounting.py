@@ -84,12 +84,12 @@ class Account(NamedTuple):
     def _silent(self, run: Run, first_after: int, cut: int) -> int:
         before = max(min(run.last + 1, first_after) - run.first, 0)
         later = run.last + 1 - run.first - before
-        told = not before or any(
+        reported = not before or any(
             start <= run.before + SLACK_NS and end >= min(run.until, cut) - 1_000_000 for start, end in self.named
         )
         since = max(run.before, cut) if before else run.before
         left = without(without([(since, run.until)], self.named), self._between())
-        return (0 if told else before) + (later if any(end - start > SLACK_NS for start, end in left) else 0)
+        return (0 if reported else before) + (later if any(end - start > SLACK_NS for start, end in left) else 0)
 
     def _between(self) -> list[tuple[int, int]]:
         """The time of which verify says nothing: nothing recorded."""

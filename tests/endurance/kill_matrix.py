@@ -284,11 +284,11 @@ class Kill:
         self._stream(recorder, self._chance.uniform(0.5, 1.0))
         recorder.children()
         recorder.process.send_signal(signal.SIGTERM)
-        told = time.time_ns() - _UNSENT_NS
+        reported = time.time_ns() - _UNSENT_NS
         time.sleep(self._chance.uniform(0, 0.25))
         killed = self._kill(recorder, victim)
         # what came after the signal was not asked for
-        self._killed_at = told
+        self._killed_at = reported
         return killed
 
     def _disk_full(self, recorder: Recorder, victim: str) -> int:

@@ -182,9 +182,9 @@ class PulseExchange:
             cwd=Path(__file__).parents[2],
         )
         assert self._process.stdout is not None
-        told = json.loads(self._process.stdout.readline())
-        self.url: str = told["url"]
-        self.began: int = told["began"]
+        reported = json.loads(self._process.stdout.readline())
+        self.url: str = reported["url"]
+        self.began: int = reported["began"]
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
 
     def _listen(self, lines: IO[str]) -> None:

@@ -177,12 +177,12 @@ def effects(subject: Subject, found: Account, began: int) -> tuple[list[Effect],
     results = []
     ends = [fault.when for fault in subject.faults[1:]] + [1 << 62]
     explained: set[Run] = set()
-    told: set[tuple[int, int]] = set()
+    reported: set[tuple[int, int]] = set()
     for fault, end in zip(subject.faults, ends, strict=True):
         runs = [run for run in found.missing if fault.when - slack <= run.before < end - slack]
         explained.update(runs)
         mine = [one for one in intervals if fault.when - slack <= one[0] < end - slack]
-        told.update((start, stop) for start, stop, _ in mine)
+        reported.update((start, stop) for start, stop, _ in mine)
         results.append(
             Effect(
                 fault.kind,
@@ -197,7 +197,7 @@ def effects(subject: Subject, found: Account, began: int) -> tuple[list[Effect],
     unexplained += [
         f"incomplete without a fault: {start} to {stop}: {reason}"
         for start, stop, reason in intervals
-        if (start, stop) not in told
+        if (start, stop) not in reported
     ]
     return results, unexplained
 

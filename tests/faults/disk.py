@@ -134,8 +134,8 @@ class Writer:
         self.lives += 1
         job = self._job if self.lives == 1 else msgspec.structs.replace(self._job, resume=True)
         there, self._orders = os.pipe()
-        with self._output("said").open("wb") as said, self._output("errors").open("wb") as errors:
-            standard = (there, said.fileno(), errors.fileno())
+        with self._output("said").open("wb") as stated, self._output("errors").open("wb") as errors:
+            standard = (there, stated.fileno(), errors.fileno())
             self.process: Forked = self._disk.forks.start(["store"], self._environment, standard, self.rings.fds)
         os.close(there)
         with suppress(OSError):
@@ -149,7 +149,7 @@ class Writer:
         if self.process.poll() is None:
             return False
         self._hear()
-        last = self.said[-1] if self.said else None
+        last = self.stated[-1] if self.stated else None
         if isinstance(last, FailedLine) and last.again and self.lives < _LIVES:
             self._start()
             return False
@@ -164,7 +164,7 @@ class Writer:
         self._heard[self.lives] = [msgspec.json.decode(line, type=Line) for line in lines]
 
     @property
-    def said(self) -> list[Line]:
+    def stated(self) -> list[Line]:
         """All that it said, in all its lives."""
         return [line for life in sorted(self._heard) for line in self._heard[life]]
 
@@ -232,7 +232,7 @@ class Writer:
     @property
     def words(self) -> list[str]:
         """What it said that an operator sees."""
-        return [line.message for line in self.said if isinstance(line, LogLine | FailedLine)]
+        return [line.message for line in self.stated if isinstance(line, LogLine | FailedLine)]
 
 
 @contextmanager

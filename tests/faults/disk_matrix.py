@@ -133,8 +133,8 @@ class Found(NamedTuple):
     path: str
     sent: int
     lost: int
-    untold: int
-    said: list[str]
+    unreported: int
+    stated: list[str]
     status: int | None
     wrong: list[str]
 
@@ -173,16 +173,16 @@ def judge(out: Path, sent: list[Sent], wrong: list[str]) -> tuple[int, int]:
             if part.state is State.INCOMPLETE
         ]
     )
-    untold = [one for one in missing if not any(a - _SLACK_NS <= one.at <= b + _SLACK_NS for a, b in named)]
+    unreported = [one for one in missing if not any(a - _SLACK_NS <= one.at <= b + _SLACK_NS for a, b in named)]
     if missing:
-        wrong.append(f"{len(missing)} of {len(sent)} lost, {len(untold)} of them without a word")
+        wrong.append(f"{len(missing)} of {len(sent)} lost, {len(unreported)} of them without a word")
     if len(rows) > len(have):
         wrong.append(f"{len(rows) - len(have)} twice")
     if alien := have - {one.payload for one in sent}:
         wrong.append(f"{len(alien)} rows that nobody sent")
     if not missing and len(rows) == len(have) and rows != [one.payload for one in sent]:
         wrong.append("out of order")
-    return len(missing), len(untold)
+    return len(missing), len(unreported)
 
 
 def _readable(out: Path, wrong: list[str]) -> list[bytes]:
@@ -223,7 +223,7 @@ def in_writer(disk: FaultyDisk, place: Place, *, killed: bool) -> Found:
             wrong.append("it hangs")
             writer.kill()
         sent = [Sent(*one) for one in writer.put_at]
-        last = writer.said[-1] if writer.said else None
+        last = writer.stated[-1] if writer.stated else None
         status = writer.process.returncode
         words, path = writer.words, _path(disk)
     if "Traceback" in writer.errors + " ".join(words):
@@ -244,18 +244,18 @@ def in_writer(disk: FaultyDisk, place: Place, *, killed: bool) -> Found:
     if words and not path:
         wrong.append(f"words about nothing: {words}")
     _recovered(disk.folder, wrong)
-    lost, untold = judge(disk.folder, sent, wrong)
+    lost, unreported = judge(disk.folder, sent, wrong)
     again = FaultyDisk(disk.forks, disk.folder, disk.state.with_name("again"))
     with writing(again, session="t", rotate_bytes=ROTATE_BYTES) as writer:
         for number in range(3):
             writer.put(b"again %d" % number)
         writer.stop()
-        if not isinstance(writer.said[-1], SummaryLine):
+        if not isinstance(writer.stated[-1], SummaryLine):
             wrong.append(f"no second recording into the folder: {writer.words}")
     rows = _readable(disk.folder, [])
     if sum(row.startswith(b"again") for row in rows) != 3:
         wrong.append("the second recording into the folder is not there")
-    return Found(place, path, len(sent), lost, untold, words, status, wrong)
+    return Found(place, path, len(sent), lost, unreported, words, status, wrong)
 
 
 def interrupted(disk: FaultyDisk) -> list[Sent]:
@@ -272,8 +272,8 @@ def in_recovery(disk: FaultyDisk, place: Place, left: Path, sent: list[Sent]) ->
     shutil.copytree(left, disk.folder, symlinks=True)
     log = disk.state.with_name("said")
     environment = disk.environment(*place.orders)
-    with log.open("wb") as said, Path(os.devnull).open("rb") as nothing:
-        standard = (nothing.fileno(), said.fileno(), said.fileno())
+    with log.open("wb") as stated, Path(os.devnull).open("rb") as nothing:
+        standard = (nothing.fileno(), stated.fileno(), stated.fileno())
         process = disk.forks.start(["wsrec", "recover", str(disk.folder)], environment, standard)
         try:
             process.wait()
@@ -281,12 +281,12 @@ def in_recovery(disk: FaultyDisk, place: Place, left: Path, sent: list[Sent]) ->
             wrong.append("it hangs")
             process.kill()
             process.wait()
-    said, path = log.read_text(), _path(disk)
-    lines = [line for line in said.splitlines() if line.startswith("wsrec recover: ")]
-    if "Traceback" in said:
-        wrong.append("a traceback: " + said[-2500:])
+    stated, path = log.read_text(), _path(disk)
+    lines = [line for line in stated.splitlines() if line.startswith("wsrec recover: ")]
+    if "Traceback" in stated:
+        wrong.append("a traceback: " + stated[-2500:])
     if process.returncode not in (0, 1, 66):
-        wrong.append(f"exit status {process.returncode}: {said[-400:]}")
+        wrong.append(f"exit status {process.returncode}: {stated[-400:]}")
     if (process.returncode and not lines) or (not process.returncode and lines):
         wrong.append(f"exit status {process.returncode} and says {lines}")
     if not process.returncode:
@@ -294,8 +294,8 @@ def in_recovery(disk: FaultyDisk, place: Place, left: Path, sent: list[Sent]) ->
         judge(disk.folder, sent, early)
         wrong += [f"exit status 0, but {what}" for what in early]
     _recovered(disk.folder, wrong)
-    lost, untold = judge(disk.folder, sent, wrong)
-    return Found(place, path, len(sent), lost, untold, lines, process.returncode, wrong)
+    lost, unreported = judge(disk.folder, sent, wrong)
+    return Found(place, path, len(sent), lost, unreported, lines, process.returncode, wrong)
 
 
 class Whole:
@@ -449,8 +449,8 @@ def table(found: list[Found]) -> Iterator[str]:
             kinds.setdefault((one.place.room, one.place.call, one.place.error), []).append(one)
     for kind, all_of_it in kinds.items():
         held = sum(not one.wrong for one in all_of_it)
-        lost, untold = sum(one.lost for one in all_of_it), sum(one.untold for one in all_of_it)
-        yield form.format(*kind, len(all_of_it), held, len(all_of_it) - held, lost, untold)
+        lost, unreported = sum(one.lost for one in all_of_it), sum(one.unreported for one in all_of_it)
+        yield form.format(*kind, len(all_of_it), held, len(all_of_it) - held, lost, unreported)
 
 
 def main() -> int:
@@ -483,7 +483,7 @@ def main() -> int:
                     found.append(one)
                     if one.wrong:
                         what = f"{one.place.room} {one.place.call} {one.place.nth} {one.place.error} {one.path}"
-                        print(f"{what}: {'; '.join(one.wrong)} {one.said}", flush=True)
+                        print(f"{what}: {'; '.join(one.wrong)} {one.stated}", flush=True)
                     if len(found) % 50 == 0:
                         print(f"{len(found)} of {len(runs)} runs, {time.monotonic() - began:.0f} s", flush=True)
         finally:

@@ -153,8 +153,8 @@ class TestMarkThatCannotBeWritten:
             sent = record(writer)
         assert disk.happened == 3
         assert received(messages_of(disk.folder)) == sent
-        (said,) = (line for line in writer.words if "taking" in line)
-        assert "Input/output error" in said
+        (stated,) = (line for line in writer.words if "taking" in line)
+        assert "Input/output error" in stated
         assert len(events_of(disk.folder, "disk")) == 1
 
     def test_one_that_cannot_be_made_is_waited_for(self, disk: FaultyDisk):
@@ -220,4 +220,4 @@ class TestMatrix:
     def test_a_journal_that_did_not_grow_is_noticed_by_the_recorder_itself(self, matrix: Matrix):
         found = matrix.run(Place("writer", "none", 1, ("0", fault("write", 3, "lie", "journal-"))))
         assert (found.wrong, found.lost) == ([], 0)
-        assert any("was cut while it was written" in words for words in found.said)
+        assert any("was cut while it was written" in words for words in found.stated)

@@ -25,7 +25,7 @@ QUICK = ("reset", "mute-successor", "lifetime")
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in FAULTS]
 )
-def test_what_is_missing_is_told(name, authority, ca_file, tmp_path):
+def test_what_is_missing_is_reported(name, authority, ca_file, tmp_path):
     found = run(name, authority, ca_file, tmp_path)
     assert found.unexplained == 0
     assert found.data_ms is not None

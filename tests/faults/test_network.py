@@ -17,7 +17,7 @@ BROKEN = {"one-path": ["timeout"], "names-hang": ["closed"], "proxy-killed": Non
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.long
-def test_what_is_missing_is_told(name, tmp_path):
+def test_what_is_missing_is_reported(name, tmp_path):
     found = run(name, tmp_path)
     assert found.unexplained == 0
     assert found.lost_ms is not None

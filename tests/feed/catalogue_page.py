@@ -179,11 +179,11 @@ def _keep_alive(feed: Feed) -> str:
     alive = feed.keep_alive
     if alive is None or (alive.every is None and not alive.answers):
         return "answers pings"
-    said = []
+    stated = []
     if alive.every is not None:
-        said.append(f"{f'`{alive.text}`' if alive.text else 'ping'} every {alive.every:g} s")
-    said += [f"answers `{answer.match or answer.path or answer.message}`" for answer in alive.answers]
-    return "; ".join(said)
+        stated.append(f"{f'`{alive.text}`' if alive.text else 'ping'} every {alive.every:g} s")
+    stated += [f"answers `{answer.match or answer.path or answer.message}`" for answer in alive.answers]
+    return "; ".join(stated)
 
 
 def _gaps(feed: Feed) -> str:

@@ -47,12 +47,12 @@ def test_is_read_rightly(field_reader, feed, file, channel, symbol, time, seq):
     if not path.exists():
         pytest.skip(f"the message is not beside the project: {path}")
     (row,) = rows(read(field_reader(find_feed(feed)), [path.read_bytes().strip()]))
-    told = row[2] // 1000 * 1000 if feed == "gemini" else row[2]
-    assert (*row[:2], told, row[3]) == (channel, symbol, ns(time), seq)
+    reported = row[2] // 1000 * 1000 if feed == "gemini" else row[2]
+    assert (*row[:2], reported, row[3]) == (channel, symbol, ns(time), seq)
 
 
 @pytest.mark.parametrize("market", ["spot", "futures"])
-def test_a_book_of_gate_that_is_replaced_is_told(field_reader, market):
+def test_a_book_of_gate_that_is_replaced_is_reported(field_reader, market):
     import json
 
     import numpy as np

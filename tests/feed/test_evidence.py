@@ -128,9 +128,9 @@ def test_a_market_with_ids_that_rise_by_one_says_so():
         ("binance-coinm", "depth@0ms", 43_091),
         ("binance-usdm", "aggTrade", 87),
     ):
-        told = find_feed(feed_name).channel_table[channel]
-        assert told.sequence in (SequenceRule.NEXT, SequenceRule.PREVIOUS)
-        assert (seen, seen) in {(each.held, each.seen) for each in told.evidence}, (feed_name, channel)
+        reported = find_feed(feed_name).channel_table[channel]
+        assert reported.sequence in (SequenceRule.NEXT, SequenceRule.PREVIOUS)
+        assert (seen, seen) in {(each.held, each.seen) for each in reported.evidence}, (feed_name, channel)
 
 
 def test_a_rule_that_shows_loss_has_something_to_bear_it_out():

@@ -177,7 +177,7 @@ class TestTokenizedEquities:
     def test_are_asked_for_as_written(self, typed, symbol):
         target = resolve("kraken", (typed,), ("book",))
         assert target.symbols == (symbol,)
-        texts = [said.text for connection in plan([target]) for said in connection.requests]
+        texts = [stated.text for connection in plan([target]) for stated in connection.requests]
         assert all(f'"{symbol}"' in text for text in texts)
         assert texts
 

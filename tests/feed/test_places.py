@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from tests.effort import examples
 from tests.real_messages import read, rows
 from wsrec.decode.compiled_reader import CompiledFieldReader
-from wsrec.decode.packed import INFLATED_MAX
 from wsrec.decode.reader import PythonFieldReader
 from wsrec.decode.scalars import INT64_MIN
+from wsrec.feed.packed import INFLATED_MAX
 from wsrec.feed.schema import Feed
 
 ASKING = {

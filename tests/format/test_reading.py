@@ -237,14 +237,14 @@ class TestDamaged:
             assert found.messages().read_all().num_rows == 10
         assert [each.path for each in found.damaged] == [path]
 
-    def test_a_function_is_told(self, two_feeds):
+    def test_a_function_is_reported(self, two_feeds):
         path = sorted(two_feeds.out.rglob("messages/**/*.parquet"))[0]
         self.cut(path)
-        told: list[wsrec.DamagedFile] = []
+        reported: list[wsrec.DamagedFile] = []
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = wsrec.open_capture(two_feeds.out, damaged=told.append)
-        assert told == found.damaged
+            found = wsrec.open_capture(two_feeds.out, damaged=reported.append)
+        assert reported == found.damaged
 
     @pytest.mark.parametrize("damaged", ["raise", "warn"])
     def test_what_is_not_there_is_an_error(self, tmp_path, damaged):

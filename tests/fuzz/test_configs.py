@@ -121,6 +121,6 @@ class TestCommands:
         path.write_bytes(FIXED[name])
         result = wsrec.run(*command, path, cwd=tmp_path)
         assert (result.returncode, result.stdout) == (2, "")
-        said = result.stderr.replace("wsrec record: ", "").rstrip("\n")
-        complained(said, path)
+        stated = result.stderr.replace("wsrec record: ", "").rstrip("\n")
+        complained(stated, path)
         assert list(tmp_path.iterdir()) == [path]

@@ -76,6 +76,6 @@ class TestWithoutPrivileges:
 
 
 def test_a_process_that_dies_first_says_so_to_the_kernel():
-    code = "(privilege.die_first(), open('/proc/self/oom_score_adj').read())"
+    code = "(privilege.prefer_oom_kill(), open('/proc/self/oom_score_adj').read())"
     _, score = in_another_process(code)
     assert int(score) > 0

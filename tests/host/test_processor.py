@@ -145,7 +145,7 @@ class TestInterrupts:
 
 
 class TestTroubles:
-    def told(self, machine, cpu=None, *, busy_poll=False, realtime=False) -> list[str]:
+    def reported(self, machine, cpu=None, *, busy_poll=False, realtime=False) -> list[str]:
         found = processor(cpu, machine.root) if cpu is not None else None
         return [
             " ".join(trouble) for trouble in troubles(found, busy_poll=busy_poll, realtime=realtime, root=machine.root)
@@ -153,24 +153,24 @@ class TestTroubles:
 
     def test_an_ordinary_machine_is_left_in_peace(self, machine):
         machine.put("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "schedutil")
-        assert self.told(machine) == self.told(machine, 1) == self.told(machine, 1, busy_poll=True) == []
+        assert self.reported(machine) == self.reported(machine, 1) == self.reported(machine, 1, busy_poll=True) == []
 
     def test_a_governor_that_holds_the_processor_down(self, machine):
-        (told,) = self.told(machine, 0)
-        assert "processor 0 is held at its lowest frequency" in told
-        assert "cpupower -c 0 frequency-set -g performance" in told
+        (reported,) = self.reported(machine, 0)
+        assert "processor 0 is held at its lowest frequency" in reported
+        assert "cpupower -c 0 frequency-set -g performance" in reported
 
     def test_interrupts_on_an_isolated_processor(self, machine):
         machine.put("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "performance")
-        ens2, eth0 = self.told(machine, 2)
+        ens2, eth0 = self.reported(machine, 2)
         assert "processor 2 is isolated, but takes interrupts of ens2" in ens2
         assert "echo 0 > /proc/irq/121/smp_affinity_list" in eth0
 
     def test_busy_poll_on_the_only_processor(self, machine):
         machine.put("sys/devices/system/cpu/online", "0\n")
-        assert self.told(machine) == []
-        (told,) = self.told(machine, busy_poll=True)
-        assert "the only processor" in told
+        assert self.reported(machine) == []
+        (reported,) = self.reported(machine, busy_poll=True)
+        assert "the only processor" in reported
 
     @pytest.mark.parametrize(
         ("release", "runtime", "expected"),
@@ -188,6 +188,6 @@ class TestTroubles:
 
     def test_it_is_told_with_the_hint(self, machine, monkeypatch):
         monkeypatch.setattr("platform.release", lambda: "5.15.0")
-        (told,) = self.told(machine, busy_poll=True, realtime=True)
-        assert "sysctl kernel.sched_rt_runtime_us=-1" in told
-        assert self.told(machine, busy_poll=True) == self.told(machine, realtime=True) == []
+        (reported,) = self.reported(machine, busy_poll=True, realtime=True)
+        assert "sysctl kernel.sched_rt_runtime_us=-1" in reported
+        assert self.reported(machine, busy_poll=True) == self.reported(machine, realtime=True) == []

@@ -124,9 +124,9 @@ class TestDeadline:
             check(found[silent], silent, "of its answer's")
             assert until(lambda: dripping.left == silent.left == 2), "a connection was left open"
 
-    @pytest.mark.parametrize("said", [b"", b"\x16\x03\x03\x20\x00"], ids=["nothing", "a record"])
-    def test_in_the_tls_handshake(self, drip, context, said):
-        server = drip(said, b"\x02" if said else b"", tls=False)
+    @pytest.mark.parametrize("stated", [b"", b"\x16\x03\x03\x20\x00"], ids=["nothing", "a record"])
+    def test_in_the_tls_handshake(self, drip, context, stated):
+        server = drip(stated, b"\x02" if stated else b"", tls=False)
         check(both(server, context), server, "did not finish the TLS handshake")
         assert until(lambda: server.left == 2)
 

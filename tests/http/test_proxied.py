@@ -53,7 +53,7 @@ class TestThroughAProxy:
         assert caught.value.cause == "proxy"
         assert isinstance(caught.value.__cause__, ProxyError)
 
-    def test_what_it_says_in_the_hosts_place_is_told(self, ask, scripted_proxy):
+    def test_what_it_says_in_the_hosts_place_is_reported(self, ask, scripted_proxy):
         proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 200 OK\r\n\r\nhello, world")
         with pytest.raises(HttpError, match="TLS failed: WRONG_VERSION_NUMBER") as caught:
             ask(f"https://{HOST}/", proxy.url)

@@ -109,8 +109,8 @@ def answers(ack, *messages, text="{}", topics=TOPICS, keys=()):
     keys = keys or ("",) * len(topics)
     requested = [RequestedTopic(topic=t, channel="c", key=k) for t, k in zip(topics, keys, strict=True)]
     tracker.sent(0, text, requested, 0)
-    said = [outcome for message in messages for outcome in tracker.received(0, json.dumps(message).encode(), 5)]
-    return said + tracker.expired(99 * SECOND)
+    stated = [outcome for message in messages for outcome in tracker.received(0, json.dumps(message).encode(), 5)]
+    return stated + tracker.expired(99 * SECOND)
 
 
 class TestTopics:
@@ -156,8 +156,8 @@ class TestTopics:
     def test_keys_of_an_object_are_the_topics_of_a_channel(self):
         ack = {"where": {"channel": "subscriptions"}, "key": ["events[].subscriptions.{}"]}
         message = {"channel": "subscriptions", "events": [{"subscriptions": {"level2": ["A", "B"]}}]}
-        said = answers(ack, message, topics=("level2:A", "level2:B", "ticker:A"), keys=("level2", "level2", "ticker"))
-        assert said[0] == AckOutcome("ack", 0, ("level2:A", "level2:B"))
+        stated = answers(ack, message, topics=("level2:A", "level2:B", "ticker:A"), keys=("level2", "level2", "ticker"))
+        assert stated[0] == AckOutcome("ack", 0, ("level2:A", "level2:B"))
 
     def test_by_the_topics_own_text(self):
         done = {"success": True, "subscribe": "trade:XBTUSD", "request": {"op": "subscribe", "args": ["trade:XBTUSD"]}}
@@ -181,20 +181,20 @@ class TestTopics:
         ]
 
     @pytest.mark.parametrize(
-        ("code", "words", "said"),
+        ("code", "words", "stated"),
         [
             ({"a": [1, None]}, "no", '{"a":[1,null]}: no'),
             (True, ["no", {"such": "topic"}], 'true: ["no",{"such":"topic"}]'),
             (5, None, "5: without a reason"),
         ],
     )
-    def test_a_code_or_words_that_are_no_text_are_told_as_the_json_that_they_are(self, code, words, said):
+    def test_a_code_or_words_that_are_no_text_are_told_as_the_json_that_they_are(self, code, words, stated):
         refused = {"event": "error", "code": code, "msg": words, "arg": {"channel": "books", "instId": "BTC-USDT"}}
-        assert answers(OKX, refused)[0] == AckOutcome("refused", 0, ("books:BTC-USDT",), said)
+        assert answers(OKX, refused)[0] == AckOutcome("refused", 0, ("books:BTC-USDT",), stated)
 
     def test_what_a_list_leaves_out_is_refused(self):
-        said = answers(DERIBIT, {"id": 3, "result": ["books:BTC-USDT"]}, text='{"id":3}')
-        assert said == [
+        stated = answers(DERIBIT, {"id": 3, "result": ["books:BTC-USDT"]}, text='{"id":3}')
+        assert stated == [
             AckOutcome("ack", 0, ("books:BTC-USDT",)),
             AckOutcome("refused", 0, ("trades:BTC-USDT",), "the answer does not list it", listed=True),
         ]
@@ -221,8 +221,8 @@ class TestRefusals:
         ],
     )
     def test_by_what_the_answer_holds(self, tests, answer, kind):
-        (said,) = answers({"id": "id", "errors": tests}, {"id": 1, **answer}, text='{"id":"1"}')
-        assert (said.kind, said.topics) == (kind, TOPICS)
+        (stated,) = answers({"id": "id", "errors": tests}, {"id": 1, **answer}, text='{"id":"1"}')
+        assert (stated.kind, stated.topics) == (kind, TOPICS)
 
     @pytest.mark.parametrize("ack", [{}, {"id": "id", "data": True}, {"key": ["a"], "accepted": "b[]"}])
     def test_an_ack_that_matches_nothing_is_refused(self, ack):

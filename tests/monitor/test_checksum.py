@@ -111,9 +111,9 @@ def test_a_message_left_out_of_a_real_session_is_found():
             parts = [part for part in json.loads(text) if isinstance(part, dict)]
             sides = [[level[:2] for part in parts for key in keys for level in part.get(key, ())] for keys in V1_SIDES]
             plain.apply(*sides)
-            said = [part["c"] for part in parts if "c" in part]
-            if said and int(said[0]) != plain.crc():
-                expected = (at, plain.crc(), int(said[0]))
+            stated = [part["c"] for part in parts if "c" in part]
+            if stated and int(stated[0]) != plain.crc():
+                expected = (at, plain.crc(), int(stated[0]))
                 break
         checker = BookChecker(feed_of(V1))
         checked = [
@@ -202,21 +202,21 @@ def test_messages_of_today_are_read(name):
     for text in of_today(f"kraken/{name}"):
         checker = BookChecker(KRAKEN)
         checker.subscribed(0, [requested(KRAKEN, "book10", "BTC/USD")])
-        said = json.loads(text)["data"][0]["checksum"]
+        stated = json.loads(text)["data"][0]["checksum"]
         checked = checker.check(0, "book", "BTC/USD", text.encode())
-        assert checked.found == (said if name == "ws_book_snapshot" else None)
+        assert checked.found == (stated if name == "ws_book_snapshot" else None)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"price": "a.b"}, "expected one key"),
         ({"size": "[]"}, "expected one key"),
         ({"depth": 5}, "expected no more than depth"),
     ],
 )
-def test_rules_that_cannot_be(changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_rules_that_cannot_be(changes, reported):
+    with pytest.raises(ValueError, match=reported):
         feed_of({**V1, **changes})
 
 

@@ -26,10 +26,10 @@ times = st.one_of(
 def test_a_time_is_believed_up_to_the_tolerance_and_no_further(drawn, sliced: bool) -> None:
     checker = TimeChecker(USDM)
     assert checker.tolerance == "86,400"
-    said = [arrival + sum(time) if isinstance(time, tuple) else time for time, arrival in drawn]
+    stated = [arrival + sum(time) if isinstance(time, tuple) else time for time, arrival in drawn]
     arrival = np.array([at for _, at in drawn], np.int64)
-    column = pa.array([DAY, *said], pa.int64())[1:] if sliced else pa.array(said, pa.int64())
+    column = pa.array([DAY, *stated], pa.int64())[1:] if sliced else pa.array(stated, pa.int64())
     odd = checker.odd(column, arrival)
-    expected = [time is not None and abs(time - at) > DAY for time, (_, at) in zip(said, drawn, strict=True)]
+    expected = [time is not None and abs(time - at) > DAY for time, (_, at) in zip(stated, drawn, strict=True)]
     assert (odd is not None) == any(expected)
     assert odd is None or odd.tolist() == expected

@@ -79,7 +79,7 @@ class TestWhatIsMissing:
     def test_only_messages_that_are_named_may_be_late(self):
         assert check(feed_of(), messages([(1, 0), (3, 0), (2, 0), (4, 0)]), []) == [(0, 2, "back", 4, 2, None)]
 
-    def test_an_answer_that_comes_too_late_is_told(self):
+    def test_an_answer_that_comes_too_late_is_reported(self):
         numbers = [(1, 0), (3, 0), *((n, 0) for n in range(4, 12)), (2, 1), (12, 0)]
         assert check(feed_of(), messages(numbers), []) == [(0, 1, "missing", 2, 3, 1), (0, 10, "back", 12, 2, None)]
 

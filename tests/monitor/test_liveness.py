@@ -82,7 +82,7 @@ class TestSilence:
         assert watch.silent(112) == []
         assert watch.silent(114) == [("a@trade", 108, True)]
 
-    def test_of_a_channel_without_quiet_only_what_never_came_is_told(self):
+    def test_of_a_channel_without_quiet_only_what_never_came_is_reported(self):
         watch = Watch("a@rare", "b@rare")
         watch.subscribe(100, "a@rare", "b@rare")
         watch.come((101, "rare", "B"))

@@ -79,23 +79,23 @@ def numbered(*numbers, **more):
     return [{"c": "book", "s": "X", "n": number, **more} for number in numbers]
 
 
-def told(found):
+def reported(found):
     return [(gap.index, gap.what, gap.missing) for gap in found]
 
 
 class TestHowItIsBroken:
     def test_repeated_and_going_back_are_not_loss(self):
         found = gaps(feed_of(sequence="next"), numbered(4, 4, 9, 2, 3))
-        assert told(found) == [(1, "repeated", None), (2, "missing", 4), (3, "back", None)]
+        assert reported(found) == [(1, "repeated", None), (2, "missing", 4), (3, "back", None)]
 
     def test_a_predecessor_that_never_came_is_missing_and_an_older_one_is_not(self):
         feed = feed_of(sequence="previous", seq_previous=["p"])
         messages = [{"c": "book", "n": n, "p": p} for n, p in [(5, 4), (9, 7), (12, 5), (12, 9), (13, 12)]]
-        assert told(gaps(feed, messages)) == [(1, "missing", None), (2, "back", None), (3, "repeated", None)]
+        assert reported(gaps(feed, messages)) == [(1, "missing", None), (2, "back", None), (3, "repeated", None)]
 
     def test_repeats_may_be_legal(self):
         assert gaps(feed_of(sequence="increasing", repeats=True), numbered(4, 4, 5, 5)) == []
-        assert told(gaps(feed_of(sequence="next", repeats=True), numbered(4, 4, 6))) == [(2, "missing", 1)]
+        assert reported(gaps(feed_of(sequence="next", repeats=True), numbered(4, 4, 6))) == [(2, "missing", 1)]
 
 
 class TestOverlap:
@@ -106,20 +106,20 @@ class TestOverlap:
         feed = feed_of(sequence="touching", overlap=True)
         assert gaps(feed, self.ranges((1, 3), (2, 5), (6, 6), (1, 7))) == []
 
-    def test_a_hole_is_counted_and_an_old_range_is_told(self):
+    def test_a_hole_is_counted_and_an_old_range_is_reported(self):
         feed = feed_of(sequence="touching", overlap=True)
         found = gaps(feed, self.ranges((1, 3), (6, 8), (2, 8), (2, 4)))
-        assert told(found) == [(1, "missing", 2), (2, "repeated", None), (3, "back", None)]
+        assert reported(found) == [(1, "missing", 2), (2, "repeated", None), (3, "back", None)]
 
     def test_without_it_ranges_have_to_touch(self):
         found = gaps(feed_of(sequence="touching"), self.ranges((1, 3), (2, 5)))
-        assert told(found) == [(1, "back", None)]
+        assert reported(found) == [(1, "back", None)]
 
 
 class TestResets:
     def test_a_start_value_begins_anew(self):
         feed = feed_of(sequence="next", resets={"numbers": [0, 1]})
-        assert told(gaps(feed, numbered(7, 8, 1, 2, 0, 1, 5))) == [
+        assert reported(gaps(feed, numbered(7, 8, 1, 2, 0, 1, 5))) == [
             (2, "reset", None),
             (4, "reset", None),
             (6, "missing", 3),
@@ -128,9 +128,9 @@ class TestResets:
     def test_a_snapshot_begins_anew_and_is_told_where_the_rule_would_be_broken(self):
         feed = feed_of(sequence="next", resets={"messages": [{"path": "type", "match": "snapshot"}]})
         messages = numbered(7) + numbered(3, 4, type="snapshot") + numbered(5) + numbered(8, type="delta")
-        assert told(gaps(feed, messages)) == [(1, "reset", None), (4, "missing", 2)]
+        assert reported(gaps(feed, messages)) == [(1, "reset", None), (4, "missing", 2)]
 
-    def test_one_that_replaces_the_book_and_names_nothing_before_it_is_told(self):
+    def test_one_that_replaces_the_book_and_names_nothing_before_it_is_reported(self):
         """RateLimiter's `full`: it has no first number, and what was passed over before it nobody can tell."""
         resets = {"messages": [{"path": "full", "match": True}]}
         feed = feed_of(sequence="touching", resets=resets)
@@ -142,7 +142,7 @@ class TestResets:
             {"c": "book", "s": "X", "f": 66, "n": 66},
         ]
         found = gaps(feed, messages)
-        assert told(found) == [(2, "reset", None), (4, "missing", 1)]
+        assert reported(found) == [(2, "reset", None), (4, "missing", 1)]
         assert (found[0].expected, found[0].found) == (13, 62)
 
     def test_after_the_number_before_the_first_one_means_none(self):
@@ -161,13 +161,13 @@ class TestWholeRange:
     def test_next_goes_on_past_the_largest_signed_number(self):
         feed = feed_of(sequence="next")
         numbers = [self.BEYOND + n for n in (0, 1, 2, 3, 7)]
-        assert told(gaps(feed, numbered(*numbers))) == [(4, "missing", 3)]
+        assert reported(gaps(feed, numbered(*numbers))) == [(4, "missing", 3)]
 
     def test_numbers_in_quotes_and_with_a_fraction_of_nothing_are_the_same(self):
         feed = feed_of(sequence="next")
         payloads = [b'{"c":"book","s":"X","n":%b}' % n for n in (b'"18446744073709551613"', b"18446744073709551614.0")]
         assert gaps(feed, payloads) == []
-        assert told(gaps(feed, [*payloads[:1], b'{"c":"book","s":"X","n":18446744073709551615}'])) == [
+        assert reported(gaps(feed, [*payloads[:1], b'{"c":"book","s":"X","n":18446744073709551615}'])) == [
             (1, "missing", 1)
         ]
 
@@ -186,7 +186,7 @@ class TestWholeRange:
         assert (gap.index, gap.what, gap.expected, gap.found) == (2, "missing", ends[1] + step, ends[1] + step + 2)
 
     def test_after_the_largest_number_there_is_none(self):
-        assert told(gaps(feed_of(sequence="next"), numbered(UINT64_MAX, 0, 1))) == [(1, "back", None)]
+        assert reported(gaps(feed_of(sequence="next"), numbered(UINT64_MAX, 0, 1))) == [(1, "back", None)]
 
 
 class TestScope:

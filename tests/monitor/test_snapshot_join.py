@@ -62,7 +62,7 @@ class Work(Session):
         done = Fetched(request, BOOT + at, event, json.dumps(body).encode())
         self.pipeline.take(done.batch(self._drain.next), 1)
 
-    def told(self, kind: str) -> list[tuple[str, dict]]:
+    def reported(self, kind: str) -> list[tuple[str, dict]]:
         return [(row["symbol"], row["detail"]) for row in events_of(self.out, kind)]
 
 
@@ -89,7 +89,7 @@ class TestJoin:
         work.take()
         work.fetched("A", {"lastUpdateId": 12}, at=2 * S)
         work.finish()
-        assert work.told("snapshot_joined") == [("A", {"number": 12, "first": 10, "last": 12})]
+        assert work.reported("snapshot_joined") == [("A", {"number": 12, "first": 10, "last": 12})]
         assert work.orders == []
 
     def test_one_ahead_of_what_has_come_waits_for_the_stream(self, work):
@@ -102,7 +102,7 @@ class TestJoin:
         work.book("A", 14, 15, at=4 * S)
         work.take()
         work.finish()
-        assert work.told("snapshot_joined") == [("A", {"number": 14, "first": 10, "last": 15})]
+        assert work.reported("snapshot_joined") == [("A", {"number": 14, "first": 10, "last": 15})]
 
     @pytest.mark.parametrize(("body", "why"), [({"lastUpdateId": 9}, "older"), ({"code": -1}, "no number")])
     def test_one_that_misses_is_asked_for_again_with_a_bound(self, work, body, why):
@@ -114,7 +114,7 @@ class TestJoin:
             work.fetched("A", body, at=2 * S + len(waits))
         work.finish()
         assert waits == [0, 1, 2, 4, 8]
-        missed = work.told("snapshot_missed")
+        missed = work.reported("snapshot_missed")
         assert [detail["retry_s"] for _, detail in missed] == [1, 2, 4, 8, None]
         assert all(symbol == "A" and why in detail["why"] for symbol, detail in missed)
 
@@ -125,7 +125,7 @@ class TestJoin:
         work.book("A", 12, at=20 * S)
         work.take()
         work.finish()
-        ((_, detail),) = work.told("snapshot_missed")
+        ((_, detail),) = work.reported("snapshot_missed")
         assert "ahead" in detail["why"]
         assert len(work.orders) == 1
 
@@ -136,6 +136,6 @@ class TestJoin:
         work.book("A", 12, 17, at=3 * S)
         work.take()
         work.finish()
-        ((_, detail),) = work.told("snapshot_missed")
+        ((_, detail),) = work.reported("snapshot_missed")
         assert (detail["number"], detail["first"]) == (13, 16)
         assert work.orders

@@ -159,7 +159,7 @@ class TestLookUp:
 class TestKept:
     @pytest.fixture(autouse=True)
     def impatient(self, monkeypatch):
-        monkeypatch.setattr(resolver, "PATIENCE", 0.05)
+        monkeypatch.setattr(resolver, "TIMEOUT", 0.05)
 
     @pytest.mark.parametrize("error", [socket.EAI_AGAIN, socket.EAI_NONAME, socket.EAI_FAIL])
     def test_the_last_good_answer_is_used_where_a_look_up_fails(self, server, error):
@@ -183,11 +183,11 @@ class TestKept:
 
     def test_it_is_news_once_until_the_name_server_answers_again(self, server):
         names = Resolver()
-        told = []
+        reported = []
         for broken in (False, True, True, False, True):
             server.error = socket.gaierror(socket.EAI_AGAIN, "broken") if broken else None
-            told.append(names.resolve_blocking("x.test", 1).news)
-        assert told == [False, True, False, False, True]
+            reported.append(names.resolve_blocking("x.test", 1).news)
+        assert reported == [False, True, False, False, True]
 
     def test_an_answer_that_comes_late_is_kept(self, server):
         names = Resolver()

@@ -220,7 +220,7 @@ class TestSocks:
         assert f"socks5h://127.0.0.1:{proxy.port}" in str(caught.value)
         assert caught.value.permanent is permanent
 
-    def test_a_name_that_is_too_long_is_told(self, way):
+    def test_a_name_that_is_too_long_is_reported(self, way):
         proxy = Socks(b"\5\0", b"")
         with pytest.raises(ProxyError, match="longer than SOCKS5 allows"):
             way(parse_proxy(f"socks5h://127.0.0.1:{proxy.port}"), f"{'x.' * 200}com", 443)
@@ -244,7 +244,7 @@ class TestTheProxyItself:
     @pytest.mark.parametrize(
         ("code", "hint"), [(socket.EAI_NONAME, "check its spelling in ALL_PROXY"), (socket.EAI_AGAIN, "check DNS")]
     )
-    def test_of_a_name_that_is_not_found_the_look_up_is_told(self, code, hint):
+    def test_of_a_name_that_is_not_found_the_look_up_is_reported(self, code, hint):
         with pytest.raises(ProxyError) as caught, blaming(parse_proxy("http://proxy:1", "ALL_PROXY")):
             raise socket.gaierror(code, "no answer")
         assert str(caught.value) == "the proxy http://proxy:1 cannot be resolved: no answer"

@@ -99,7 +99,7 @@ class TestConnections:
         targets = [resolve("binance"), resolve("ws://localhost/"), resolve("binance-usdm")]
         assert [(c.conn, c.feed) for c in plan(targets, 5)] == [(5, "binance"), (6, "localhost"), (7, "binance-usdm")]
 
-    def test_bare_url_sends_what_it_is_told(self):
+    def test_bare_url_sends_what_it_is_reported(self):
         (connection,) = plan([resolve("ws://u:p@h/", subscribe=("{topics}", "b"))])
         assert [s.text for s in connection.requests] == ["{topics}", "b"]
         assert (connection.url, connection.public_url) == ("ws://u:p@h/", "ws://***:***@h/")

@@ -30,14 +30,14 @@ def connections(text, symbols=("A", "B"), channels=None):
     return plan([Target(feed=known, symbols=symbols, channels=tuple(channels or known.channel_table))])
 
 
-def said(*args):
+def stated(*args):
     (connection,) = connections(*args)
     return [json.loads(re.sub(r"\{\w+\}", "0", subscription.text)) for subscription in connection.requests]
 
 
 class TestStyles:
     def test_array_of_topics(self):
-        assert said("""
+        assert stated("""
 subscribe: {message: '{"op":"subscribe","args":{topics},"req_id":"{id}"}', batch: 3}
 channels: {t: {topic: "publicTrade.{symbol}"}, b: {topic: "orderbook.50.{symbol}"}}
 """) == [
@@ -54,10 +54,10 @@ channels: {trades: {topic: "trades:{symbol}"}, bbo-tbt: {topic: "bbo-tbt:{symbol
 """
         pairs = [("trades", "A"), ("bbo-tbt", "A"), ("trades", "B"), ("bbo-tbt", "B")]
         args = [{"channel": channel, "instId": symbol} for channel, symbol in pairs]
-        assert said(okx) == [{"id": "1", "op": "subscribe", "args": args}]
+        assert stated(okx) == [{"id": "1", "op": "subscribe", "args": args}]
 
     def test_one_message_a_channel_with_many_symbols(self):
-        assert said("""
+        assert stated("""
 subscribe: {message: '{"event":"subscribe","feed":"{channel}","product_ids":{symbols}}'}
 channels: {book: {topic: "book:{symbol}"}, trade: {topic: "trade:{symbol}"}}
 """) == [
@@ -66,7 +66,7 @@ channels: {book: {topic: "book:{symbol}"}, trade: {topic: "trade:{symbol}"}}
         ]
 
     def test_parameters_of_a_channel(self):
-        assert said(
+        assert stated(
             """
 subscribe: {message: '{"method":"subscribe","params":{"channel":"{channel}","symbol":{symbols}},"req_id":{id}}'}
 channels:
@@ -87,7 +87,7 @@ channels:
         ]
 
     def test_one_message_a_topic(self):
-        assert said("""
+        assert stated("""
 subscribe: {message: '{"method":"subscribe","subscription":{"type":"{channel}","coin":"{symbol}"}}'}
 channels: {trades: {topic: "trades:{symbol}"}, bbo: {topic: "bbo:{symbol}"}}
 """) == [
@@ -97,7 +97,7 @@ channels: {trades: {topic: "trades:{symbol}"}, bbo: {topic: "bbo:{symbol}"}}
         ]
 
     def test_symbols_in_a_text(self):
-        assert said("""
+        assert stated("""
 subscribe: {message: '{"id":"{id}","type":"subscribe","topic":"{channel}:{symbols:,}","response":true}', batch: 100}
 channels: {/market/match: {topic: "/market/match:{symbol}"}}
 """) == [{"id": "1", "type": "subscribe", "topic": "/market/match:A,B", "response": True}]
@@ -113,7 +113,7 @@ channels:
   trade: {topic: "trade:{symbol}"}
   orderbook: {topic: "orderbook:{symbol}", argument: '{"type":"{channel}","codes":{symbols},"level":0}'}
 """
-        assert said(upbit) == [
+        assert stated(upbit) == [
             [
                 {"ticket": "0"},
                 {"type": "trade", "codes": ["A", "B"]},
@@ -179,7 +179,7 @@ channels: {t: {topic: "{symbol}.trade"}}
 
     def test_a_symbol_stays_inside_its_quotes(self):
         symbol = 'A"],"x":["{topics}{id}\\'
-        (message,) = said(
+        (message,) = stated(
             """
 subscribe: {message: '{"s":"{symbol}","t":"{topic}"}'}
 channels: {t: {topic: "t.{symbol}"}}

@@ -263,9 +263,9 @@ def main(out: Path, *chosen: str) -> None:
     for sender in senders.values():
         sender.end()
     for clock, recorder in recorders.items():
-        said, told = recorder.communicate(timeout=400)
+        stated, reported = recorder.communicate(timeout=400)
         shutil.copytree(folder / clock, out / clock)
-        about = {"status": recorder.returncode, "said": said, "told": told, "stamps": senders[clock].stamps}
+        about = {"status": recorder.returncode, "said": stated, "told": reported, "stamps": senders[clock].stamps}
         phases = [(name, first[clock]) for name, first in begun]
         (out / f"{clock}.json").write_text(json.dumps({**about, "phases": phases}))
 

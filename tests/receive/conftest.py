@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from websockets.frames import Frame, Opcode
 
-from wsrec.receive import timestamping
+from wsrec.host import timestamping
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.producer import Producer

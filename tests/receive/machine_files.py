@@ -44,7 +44,7 @@ class Recording:
         self.out = out / clock
         about = json.loads((out / f"{clock}.json").read_text())
         self.status: int = about["status"]
-        self.told: str = about["told"]
+        self.reported: str = about["told"]
         self.sent: list[tuple[int, int]] = about["stamps"]
         self._phases: list[tuple[str, int]] = about["phases"]
         table = messages_of(self.out)
@@ -69,12 +69,12 @@ class Recording:
         )
         number = np.array([int(text) for text in self.table["text"].to_pylist()])
         sent, pong = np.array(self.sent, np.int64).T[:, number]
-        told = np.array([anchor["monotonic"] for anchor in self.anchors])
+        reported = np.array([anchor["monotonic"] for anchor in self.anchors])
         bounds = np.array([anchor["utc_bound_ns"] for anchor in self.anchors])
-        place = np.searchsorted(told, handoff)
+        place = np.searchsorted(reported, handoff)
         # rows behind the last anchor have no bound; what the clock was set during has no bracket
-        usable = (place < len(told)) & (pong >= sent) & (pong - sent < _SET)
-        bound = bounds[np.minimum(place, len(told) - 1)]
+        usable = (place < len(reported)) & (pong >= sent) & (pong - sent < _SET)
+        bound = bounds[np.minimum(place, len(reported) - 1)]
         begun = [first for _, first in self._phases]
         phase = np.searchsorted(begun, number, side="right") - 1
         early, late = event - nic, pong - read
@@ -108,4 +108,4 @@ if __name__ == "__main__":
         recording = Recording(Path(sys.argv[1]), clock)
         print(clock, {about["clock"] for about in recording.clocks}, "status", recording.status)
         print(table(recording))
-        print(recording.told)
+        print(recording.reported)

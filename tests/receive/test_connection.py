@@ -173,9 +173,9 @@ class TestPages:
 
         with RawExchange(handler) as server:
             asyncio.run(run())
-        said = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
-        assert len(said) == log_folding.AT_ONCE + 2
-        assert all(len(line) < 400 and "ppp" not in line for line in said)
+        stated = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
+        assert len(stated) == log_folding.AT_ONCE + 2
+        assert all(len(line) < 400 and "ppp" not in line for line in stated)
 
 
 class TestReset:
@@ -364,7 +364,7 @@ class TestEndBehind:
 
 class TestAddress:
     @pytest.mark.parametrize("tls", TlsMode)
-    def test_the_one_that_answered_is_told(self, exchange, ca_file, tls, monkeypatch):
+    def test_the_one_that_answered_is_reported(self, exchange, ca_file, tls, monkeypatch):
         server = exchange(sends(["x"]), tls=True)
 
         async def run() -> None:
@@ -702,9 +702,9 @@ class TestNicClock:
             life.stopping.set()
             await asyncio.wait_for(life.task, 10)
             life.reader.take()
-            told = [event["reason"] for event in life.events(EventKind.STAMPING) if event["reason"]]
-            assert len(told) == 1
-            assert "from the system's" in told[0]
+            reported = [event["reason"] for event in life.events(EventKind.STAMPING) if event["reason"]]
+            assert len(reported) == 1
+            assert "from the system's" in reported[0]
 
         asyncio.run(run())
         assert "phc2sys" in capfd.readouterr().out

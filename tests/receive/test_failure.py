@@ -20,7 +20,7 @@ import wsrec
 from tests.receive.test_receiver import RawExchange, request
 from wsrec.net.proxy import parse_proxy
 from wsrec.receive.backoff import Backoff
-from wsrec.receive.failure import ClosedByExchangeError, NobodyThereError, NotInTimeError, explain
+from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, PeerUnresponsiveError, explain
 from wsrec.receive.tls import NoTlsError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
@@ -38,7 +38,7 @@ FAILURES = [
     (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refused", "x.test:443 refused", "server is running"),
     (TimeoutError(), "timeout", "did not answer in time", "firewall"),
     (TimeoutError(errno.ETIMEDOUT, "timed out"), "timeout", "did not answer in time", "firewall"),
-    (NobodyThereError("no data for 30.1 s"), "timeout", "no data for 30.1 s", "firewall"),
+    (PeerUnresponsiveError("no data for 30.1 s"), "timeout", "no data for 30.1 s", "firewall"),
     (OSError(errno.ENETUNREACH, "Network is unreachable"), "unreachable", "Network is unreachable", "network"),
     (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable", "No route to host", "network"),
     (OSError(errno.EMFILE, "Too many open files"), "system", "Too many open files", "ulimit -n"),
@@ -102,7 +102,7 @@ class TestHttp:
         assert (failure.cause, failure.permanent) == ("http", True)
         assert failure.hint
 
-    def test_a_redirect_is_not_followed_and_told(self):
+    def test_a_redirect_is_not_followed_and_reported(self):
         failure = explain(HandshakeRefused(302, "Found", None, "", "evil.test"), "x.test", 443)
         assert failure.permanent
         assert "a redirect to evil.test" in failure.message
@@ -119,7 +119,7 @@ class TestHttp:
         assert explain(HandshakeRefused(status, "Slow Down", None, ""), "x.test", 443).cause == "limited"
 
     @pytest.mark.parametrize("wait", [86_400.0, 1e300, float("inf")])
-    def test_an_absurd_wait_is_cut_and_told(self, wait):
+    def test_an_absurd_wait_is_cut_and_reported(self, wait):
         failure = explain(HandshakeRefused(429, "Slow Down", wait, ""), "x.test", 443)
         assert failure.retry_after == 3600
         assert "waiting 3600 s" in failure.message
@@ -134,7 +134,7 @@ class TestHttp:
         assert "region" in failure.hint
 
     @pytest.mark.parametrize("head", ["<!DOCTYPE html>", " <HTML lang=en>", "<?xml version='1.0'?><html>"])
-    def test_of_a_page_only_its_title_is_told(self, head):
+    def test_of_a_page_only_its_title_is_reported(self, head):
         page = f"{head}<head><title> Access  denied </title></head><body>{'x' * 900}"
         failure = explain(HandshakeRefused(403, "Forbidden", None, page), "x.test", 443)
         assert failure.message == "x.test:443 answered HTTP 403 Forbidden: a page, Access denied"
@@ -221,7 +221,7 @@ def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
     [
         TimeoutError(),
         NotInTimeError("the TLS handshake"),
-        NobodyThereError("no data for 30.1 s"),
+        PeerUnresponsiveError("no data for 30.1 s"),
         ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
         ConnectionResetError("the connection ended"),
     ],

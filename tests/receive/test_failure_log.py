@@ -30,7 +30,7 @@ class Log:
 
     def refuse(self, status: int, reason: str = "Busy", body: str = "", *, feed: str = "f", retry: float | None = 1.0):
         failure = explain(HandshakeRefused(status, reason, None, body), "h", 80)
-        self.log.tell(msgspec.structs.replace(plan("ws://h/"), feed=feed), "h", failure, retry, was_open=False)
+        self.log.report(msgspec.structs.replace(plan("ws://h/"), feed=feed), "h", failure, retry, was_open=False)
 
     def bodies(self) -> list[str | None]:
         """Of each event."""
@@ -46,7 +46,7 @@ def log():
 
 def test_what_was_folded_is_counted(log):
     for _ in range(50):
-        log.log.tell(plan("ws://h/"), "h", Failure("refused", "h:80 refused", "start it"), 1.0, was_open=False)
+        log.log.report(plan("ws://h/"), "h", Failure("refused", "h:80 refused", "start it"), 1.0, was_open=False)
     log.log.flush()
     *first, last = log.lines
     assert first == ["test: h:80 refused; retrying in 1.0 s"] * 3
@@ -65,9 +65,9 @@ def test_a_changed_one_is_told_again_seldom_and_the_same_one_not(log):
         log.now = minute * 60.0
         log.refuse(503, body=f"page\n{minute}")
         log.refuse(502, body="page\nthe same")
-    told = [body for body in log.bodies() if body is not None]
-    assert told.count("page\nthe same") == 1
-    assert 2 <= len(told) - 1 <= 60
+    reported = [body for body in log.bodies() if body is not None]
+    assert reported.count("page\nthe same") == 1
+    assert 2 <= len(reported) - 1 <= 60
 
 
 def test_neither_many_statuses_nor_openings_tell_more(log):
@@ -82,7 +82,7 @@ def test_neither_many_statuses_nor_openings_tell_more(log):
     assert log.bodies()[-1] == "page\nmuch later"
 
 
-def test_targets_of_one_host_share_their_lines_and_what_ends_for_good_is_told(log):
+def test_targets_of_one_host_share_their_lines_and_what_ends_for_good_is_reported(log):
     for number in range(20):
         log.refuse(503, f"Busy {number}", feed=f"a{number}")
     log.refuse(503, feed="given-up", retry=None)

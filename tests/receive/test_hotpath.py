@@ -573,9 +573,9 @@ def conversations(draw) -> tuple[bytes, list[tuple[int, bytes]]]:
             whole += payload
             wire += frame(opcode if index == 0 else CONT, payload, fin=index == len(fragments) - 1)
             if index < len(fragments) - 1:
-                for told in draw(st.lists(control, max_size=2)):
-                    wire += frame(*told)
-                    model.append(told)
+                for reported in draw(st.lists(control, max_size=2)):
+                    wire += frame(*reported)
+                    model.append(reported)
         model.append((opcode, whole))
     return wire, model
 
@@ -605,7 +605,7 @@ class TestAgainstTheModel:
                         rig.reader.release()
             assert rig.ends == []
             assert rig.reader.received() == model
-            assert [told[:2] for told in rig.controls] == [message for message in model if message[0] >= CLOSE]
+            assert [reported[:2] for reported in rig.controls] == [message for message in model if message[0] >= CLOSE]
             assert rig.hot.unparsed == 0
 
     @given(
@@ -668,7 +668,7 @@ class TestBothAlike:
                     (s.offset, s.opcode, s.flags, s.frame_in_read, s.frames_in_read, s.read_bytes, s.payload)
                     for s in slots
                 ],
-                [told[:2] for told in rig.controls],
+                [reported[:2] for reported in rig.controls],
                 [(type(end), getattr(end, "code", None), str(end)) for end in rig.ends],
                 rig.hot.unparsed,
                 (rig.hot.reads, rig.hot.frames, rig.hot.received),
@@ -683,11 +683,11 @@ def send(rig: Rig, view: memoryview) -> int:
 
 
 def test_a_consumer_in_the_same_process_is_told_of_each_batch_once_it_is_published(rig: Rig) -> None:
-    told: list[tuple[int, int, int]] = []
-    rig.on_batch = lambda first, stop: told.append((first, stop, rig.slots.published.read()))
+    reported: list[tuple[int, int, int]] = []
+    rig.on_batch = lambda first, stop: reported.append((first, stop, rig.slots.published.read()))
     rig.remake()
     rig.server.sendall(text("a") + text("b"))
     rig.read()
     rig.server.sendall(text("c"))
     rig.read()
-    assert told == [(0, 2, 2), (2, 3, 3)]
+    assert reported == [(0, 2, 2), (2, 3, 3)]

@@ -119,7 +119,7 @@ class TestWithoutTheKernel:
         assert life.events(EventKind.STAMPING)[0]["reason"] is None
 
     def test_auto_without_stamps_becomes_openssl(self, tls_server, ca_file, monkeypatch):
-        monkeypatch.setattr("wsrec.receive.timestamping.enable", lambda _: False)
+        monkeypatch.setattr("wsrec.host.timestamping.enable", lambda _: False)
         life = record(tls_server(HELLO), ca_file, TlsMode.AUTO)
         (detail,) = life.events(EventKind.TLS)
         assert (detail["mode"], detail["fallback"]) == ("openssl", UNABLE.reason)
@@ -331,7 +331,7 @@ class TestKernel:
         server.close()
 
     def test_auto_without_stamps_is_ktls(self, tls_server, ca_file, monkeypatch):
-        monkeypatch.setattr("wsrec.receive.timestamping.enable", lambda _: False)
+        monkeypatch.setattr("wsrec.host.timestamping.enable", lambda _: False)
         life = record(tls_server(HELLO), ca_file, TlsMode.AUTO)
         (detail,) = life.events(EventKind.TLS)
         assert (detail["mode"], detail["fallback"]) == ("ktls", None)

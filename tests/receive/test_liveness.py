@@ -73,8 +73,8 @@ class TestTokens:
         assert re.fullmatch(pattern.format(re.escape("a%26b%23")), seen[0])
         assert re.fullmatch(pattern.format(SECRET), seen[1])
         assert [method for method, _, _ in api.asked] == ["POST", "POST"]
-        told = receiver.output + receiver.errors + b"".join(slot.payload for slot in receiver.reader.taken)
-        assert SECRET.encode() not in told
+        reported = receiver.output + receiver.errors + b"".join(slot.payload for slot in receiver.reader.taken)
+        assert SECRET.encode() not in reported
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
@@ -371,10 +371,10 @@ class TestTasksOfTheReceiver:
             assert receiver.ended() == 1
         finally:
             receiver.process.kill()
-        *said, failed = receiver.lines()
+        *stated, failed = receiver.lines()
         assert isinstance(failed, ipc.FailedLine)
         assert (failed.message, failed.again) == ("the receiver failed: RuntimeError: this is broken", True)
-        assert any("in broken" in line.message for line in said if isinstance(line, ipc.LogLine))
+        assert any("in broken" in line.message for line in stated if isinstance(line, ipc.LogLine))
 
 
 class TestSpeech:
@@ -387,9 +387,9 @@ class TestSpeech:
                 came.append((time.monotonic() - began, message))
 
         server = exchange(handler)
-        said = subscriptions("one", "two")
+        stated = subscriptions("one", "two")
         receiver = receive(
-            plan(server.url, wait=0.3, first=('{"id":{id},"conf":1}',), requests=said, send_interval=0.1)
+            plan(server.url, wait=0.3, first=('{"id":{id},"conf":1}',), requests=stated, send_interval=0.1)
         )
         receiver.until(lambda: len(came) == 3)
         assert [message for _, message in came] == ['{"id":1000000,"conf":1}', "one", "two"]
@@ -397,8 +397,8 @@ class TestSpeech:
         assert all(moment >= due - 0.05 for (moment, _), due in zip(came, (0.3, 0.4, 0.5), strict=True))
 
     def test_what_is_asked_once_more_is_undone_first(self, receive, exchange):
-        said = subscription_request('{"sub":1}', *named("t"), undo='{"unsub":{id}}')
-        receiver = receive(plan(exchange(forever).url, requests=(said,)))
+        stated = subscription_request('{"sub":1}', *named("t"), undo='{"unsub":{id}}')
+        receiver = receive(plan(exchange(forever).url, requests=(stated,)))
         receiver.until(receiver.reader.sent)
         receiver.order(ipc.Resubscribe(conn=0, topics=("t",), reason="a gap"))
         receiver.until(lambda: len(receiver.reader.sent()) == 3)
@@ -406,8 +406,8 @@ class TestSpeech:
 
     def test_time_is_that_of_sending(self, receive, exchange):
         before = time.time_ns() // 1_000_000
-        said = (subscription_request('{"nonce":{time_ms},"ticket":"{uuid}"}', *named("t")),)
-        receiver = receive(plan(exchange(forever).url, requests=said))
+        stated = (subscription_request('{"nonce":{time_ms},"ticket":"{uuid}"}', *named("t")),)
+        receiver = receive(plan(exchange(forever).url, requests=stated))
         ((_, payload),) = receiver.until(receiver.reader.sent)
         message = json.loads(payload)
         assert before <= message["nonce"] <= time.time_ns() // 1_000_000
@@ -419,7 +419,7 @@ class TestSpeech:
         assert receiver.reader.sent()[0] == (TEXT, b'{"ping":1000000}')
         assert sent[0] == (TEXT, b'{"ping":1000001}')
 
-    def test_topics_of_the_address_are_told(self, receive, exchange):
+    def test_topics_of_the_address_are_reported(self, receive, exchange):
         receiver = receive(plan(f"{exchange(forever).url}?streams=a/b", requested_by_url=named("a", "b")))
         assert receiver.event(EventKind.SUBSCRIBE) == {"topics": ["a", "b"]}
         assert receiver.reader.sent() == []

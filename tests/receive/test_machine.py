@@ -39,7 +39,7 @@ class Done(NamedTuple):
     """What the machine left, and what was said in it."""
 
     out: Path
-    said: str
+    stated: str
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,17 @@ def machine(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def recording(machine: Done) -> Recording:
-    assert (machine.out / f"{CLOCK}.json").exists(), machine.said
+    assert (machine.out / f"{CLOCK}.json").exists(), machine.stated
     found = Recording(machine.out, CLOCK)
-    assert found.status == 0, found.told
+    assert found.status == 0, found.reported
     return found
 
 
 @pytest.mark.skipif(ktls.unable() is None, reason="this machine's kernel does decrypt TLS")
 def test_the_kernel_decrypts(machine):
-    said = (machine.out / "ktls").read_text() if (machine.out / "ktls").exists() else machine.said
-    assert said.endswith("status 0\n"), said
-    assert "skipped" not in said
+    stated = (machine.out / "ktls").read_text() if (machine.out / "ktls").exists() else machine.stated
+    assert stated.endswith("status 0\n"), stated
+    assert "skipped" not in stated
 
 
 def test_a_recording_over_ktls(recording):

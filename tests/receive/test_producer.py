@@ -100,11 +100,11 @@ class TestFull:
             producer.sent(0, 1, b"")
         waited = now()
         slots = drain(producer, reader)
-        said, handed_off = [slot.event for slot in slots], [slot.handoff for slot in slots]
-        assert (said, handed_off) == (sorted(said), sorted(handed_off))
-        assert len(said) == 200
+        stated, handed_off = [slot.event for slot in slots], [slot.handoff for slot in slots]
+        assert (stated, handed_off) == (sorted(stated), sorted(handed_off))
+        assert len(stated) == 200
         # they were said before there was room, and handed off after
-        assert said[-1] < waited < handed_off[-1]
+        assert stated[-1] < waited < handed_off[-1]
 
     @given(st.lists(st.binary(max_size=3 * PAGE), max_size=30), st.lists(st.booleans(), max_size=30))
     @settings(deadline=None, max_examples=examples(50))

@@ -218,18 +218,18 @@ def sent_slots(receiver):
 
 class TestSpeaking:
     def test_subscriptions_are_sent_in_order_and_spaced(self, receive, exchange):
-        heard: list[tuple[float, str]] = []
+        on_data: list[tuple[float, str]] = []
 
         async def handler(connection):
             async for message in connection:
-                heard.append((time.monotonic(), message))
+                on_data.append((time.monotonic(), message))
 
         texts = ["one", "two", "three", "four"]
         receiver = receive(plan(exchange(handler).url, requests=subscriptions(*texts), send_interval=0.1))
-        receiver.until(lambda: len(heard) == 4)
-        assert [message for _, message in heard] == texts
+        receiver.until(lambda: len(on_data) == 4)
+        assert [message for _, message in on_data] == texts
         # the server may hear one late, but never all of them early
-        assert heard[-1][0] - heard[0][0] > 0.25
+        assert on_data[-1][0] - on_data[0][0] > 0.25
 
         # the server may have heard the last one before its slot was published
         sent = receiver.until(lambda: found if len(found := sent_slots(receiver)) == 4 else None)
@@ -463,8 +463,8 @@ class TestReconnection:
         assert receiver.events(EventKind.CONNECT_FAILED) == []
         (failed,) = receiver.lines()
         assert isinstance(failed, ipc.FailedLine)
-        told = f"not connected before the end: {where} did not answer the WebSocket handshake in time (tried for "
-        assert failed.message.startswith(told)
+        reported = f"not connected before the end: {where} did not answer the WebSocket handshake in time (tried for "
+        assert failed.message.startswith(reported)
         assert "the server on this machine" in failed.hint
 
 

@@ -25,7 +25,7 @@ from wsrec.receive.job import TlsMode
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
-from wsrec.receive.reconnector import Prospects, Reconnector, Side
+from wsrec.receive.reconnector import ActiveReconnectors, Reconnector, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
 from wsrec.ring import loss_evidence
@@ -110,14 +110,14 @@ class Market:
     def __init__(self) -> None:
         self.number = 0
         self.clients: list[Any] = []
-        self.heard: list[str] = []
+        self.on_data: list[str] = []
 
     async def __call__(self, connection: Any) -> None:
         self.clients.append(connection)
         if len(self.clients) == 1:
             self.counting = asyncio.ensure_future(self._count())
         async for message in connection:
-            self.heard.append(message)
+            self.on_data.append(message)
 
     async def _count(self) -> None:
         while True:
@@ -254,7 +254,7 @@ class TestReplacement:
     def test_one_with_much_to_ask_for_is_replaced_so_early_that_nothing_is_cut(self, exchange, monkeypatch):
         # more than the asking takes is left for it, as it is where times are not a test's
         monkeypatch.setattr(reconnector_module, "_SETTLING", 0.6)
-        monkeypatch.setattr(reconnector_module, "_PATIENCE", 0.1)
+        monkeypatch.setattr(reconnector_module, "_TIMEOUT", 0.1)
 
         async def test() -> None:
             market = ByTopic()
@@ -285,7 +285,7 @@ class TestReplacement:
             await kept.stop()
             assert is_whole(kept.numbers())
             assert kept.events(EventKind.LOST_INTERVAL) == []
-            assert [told["to_conn"] for told in kept.events(EventKind.REPLACED)] == [1, 0]
+            assert [reported["to_conn"] for reported in kept.events(EventKind.REPLACED)] == [1, 0]
 
         run(test())
 
@@ -300,7 +300,7 @@ class TestReplacement:
             await kept.event(EventKind.REPLACED, 2)
             await asyncio.sleep(0.3)
             await kept.stop()
-            assert [told["reason"] for told in kept.events(EventKind.REPLACED)] == ["because", "again"]
+            assert [reported["reason"] for reported in kept.events(EventKind.REPLACED)] == ["because", "again"]
 
         run(test())
 
@@ -627,11 +627,11 @@ class TestMuteSuccessor:
 
 class TestAnswers:
     def test_a_ping_right_behind_the_handshake_is_answered(self):
-        heard: list[bytes] = []
+        on_data: list[bytes] = []
 
         def handler(connection: socket.socket) -> None:
             answer(connection, text('{"ping":7}'))
-            heard.append(connection.recv(1000))
+            on_data.append(connection.recv(1000))
 
         async def test() -> None:
             kept = Kept(plan(server.url, answers=(Answer(path="ping", text='{"pong":{value}}', value="ping"),)))
@@ -643,7 +643,7 @@ class TestAnswers:
             answers.look()
             await kept.until(kept.reader.sent)
             assert kept.reader.sent()[0] == (TEXT, b'{"pong":7}')
-            await kept.until(lambda: heard)
+            await kept.until(lambda: on_data)
             await kept.stop()
 
         with RawExchange(handler) as server:
@@ -652,7 +652,7 @@ class TestAnswers:
 
 class TestSilence:
     def test_pings_are_no_data(self, exchange, monkeypatch):
-        monkeypatch.setattr(reconnector_module, "_PATIENCE", 0.1)
+        monkeypatch.setattr(reconnector_module, "_TIMEOUT", 0.1)
         monkeypatch.setattr(liveness, "_LONGEST_QUIET", 1.6)
 
         async def test() -> None:
@@ -666,7 +666,7 @@ class TestSilence:
             await kept.event(EventKind.STALE, 3)
             await kept.stop()
             # each replacement that is silent too is waited for longer
-            assert [told["idle_s"] for told in kept.events(EventKind.STALE)] == [0.4, 0.8, 1.6]
+            assert [reported["idle_s"] for reported in kept.events(EventKind.STALE)] == [0.4, 0.8, 1.6]
             assert kept.events(EventKind.LOST_INTERVAL) == []
             assert len(kept.events(EventKind.REPLACED)) >= 2
 
@@ -729,10 +729,10 @@ class TestRefused:
             return connection.respond((403, 451, 302)[len(asked) - 1], "no") if len(asked) < 4 else None
 
         async def test() -> None:
-            prospects = Prospects()
-            good = Kept(plan(exchange(Market()).url), prospects=prospects)
+            active = ActiveReconnectors()
+            good = Kept(plan(exchange(Market()).url), active=active)
             market = Market()
-            kept = Kept(plan(exchange(market, process_request=refuse).url), prospects=prospects)
+            kept = Kept(plan(exchange(market, process_request=refuse).url), active=active)
             await kept.event(EventKind.CONNECT)
             assert len(kept.events(EventKind.CONNECT_FAILED)) == 3
             lost = await kept.event(EventKind.LOST_INTERVAL)
@@ -745,9 +745,9 @@ class TestRefused:
     @pytest.mark.parametrize("alone", [True, False])
     def test_where_all_are_refused_it_is_the_end_unless_others_record(self, exchange, alone):
         async def test() -> None:
-            prospects = Prospects(alone=alone)
+            active = ActiveReconnectors(alone=alone)
             servers = [exchange(Market(), process_request=lambda c, _: c.respond(403, "no")) for _ in range(2)]
-            both = [Kept(plan(server.url), prospects=prospects) for server in servers]
+            both = [Kept(plan(server.url), active=active) for server in servers]
             if alone:
                 async with asyncio.timeout(60):
                     await asyncio.gather(*(kept.task for kept in both))
@@ -755,7 +755,7 @@ class TestRefused:
                 for kept in both:
                     await kept.event(EventKind.CONNECT_FAILED, 3)
                     await kept.stop()
-            assert prospects.vain
+            assert active.all_exhausted
 
         run(test())
 
@@ -768,9 +768,9 @@ class TestResubscribe:
             await kept.until(lambda: len(kept.events(EventKind.SUBSCRIBE)) == 3)
             kept.keeper.resubscribe(Resubscribe(0, ("topic of b", "topic of c", "unknown"), "silent"))
             kept.keeper.resubscribe(Resubscribe(7, ("topic of a",), "not ours"))
-            await kept.until(lambda: len(market.heard) == 5)
+            await kept.until(lambda: len(market.on_data) == 5)
             await kept.stop()
-            assert market.heard == ["a", "b", "c", "b", "c"]
+            assert market.on_data == ["a", "b", "c", "b", "c"]
             assert [event.get("reason") for event in kept.events(EventKind.SUBSCRIBE)] == [None] * 3 + ["silent"] * 2
             sent = [slot for slot in kept.reader.taken if slot.flags & 0x4 and slot.opcode == TEXT]
             times = [slot.handoff for slot in sent]
@@ -786,11 +786,11 @@ class TestTcp:
     def test_is_sampled(self, exchange):
         async def test() -> None:
             kept = Kept(plan(exchange(Market()).url, ping_interval=0.2))
-            told = await kept.event(EventKind.TCP)
+            reported = await kept.event(EventKind.TCP)
             await kept.stop()
-            assert 0 < told["rtt_us"] < 10_000_000
-            assert told["rcv_queue"] >= 0
-            assert told["retransmits"] == told["lost"] == 0
+            assert 0 < reported["rtt_us"] < 10_000_000
+            assert reported["rcv_queue"] >= 0
+            assert reported["retransmits"] == reported["lost"] == 0
 
         run(test())
 

@@ -16,8 +16,9 @@ import pytest
 import trustme
 
 from tests.receive.conftest import readable, tcp_pair
+from wsrec.host import timestamping
 from wsrec.net.trust import tls_context
-from wsrec.receive import ktls, timestamping, transport
+from wsrec.receive import ktls, transport
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport
@@ -192,7 +193,7 @@ class TestTls:
     def test_an_end_without_close_notify_is_the_end_too(self, serve, mode, ca_file, version):
         assert talk(serve(after_go(b"last words"), version), mode, ca_file).data == b"last words"
 
-    def test_the_certificate_is_there_to_be_told(self, serve, mode, ca_file):
+    def test_the_certificate_is_there_to_be_reported(self, serve, mode, ca_file):
         async def run():
             async with Client(serve(lambda connection: connection.recv(1)), mode, tls_context(str(ca_file))) as client:
                 return client.transport.peer_certificate()

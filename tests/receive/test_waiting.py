@@ -202,8 +202,8 @@ class TestWatching:
 
     def test_a_callback_that_fails_is_told_and_the_others_go_on(self, run):
         async def test(waiting: Waiting) -> None:
-            told: list[BaseException] = []
-            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+            reported: list[BaseException] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
             with lines(waiting, 2) as (bad, good):
 
                 def fail() -> None:
@@ -216,7 +216,7 @@ class TestWatching:
                 await good.until(b"a")
                 bad.there.send(b"b")
                 await bad.until(b"ab")
-                assert [str(error) for error in told] == ["broken"]
+                assert [str(error) for error in reported] == ["broken"]
 
         run(test)
 
@@ -241,10 +241,10 @@ class TestTheLoopGoesOn:
             loop = asyncio.get_running_loop()
             with lines(waiting, 2):
                 read, write = os.pipe()
-                heard = asyncio.Event()
-                loop.add_reader(read, heard.set)
+                on_data = asyncio.Event()
+                loop.add_reader(read, on_data.set)
                 os.write(write, b".")
-                await heard.wait()
+                await on_data.wait()
                 loop.remove_reader(read)
 
                 writable = asyncio.Event()
@@ -268,10 +268,10 @@ class TestTheLoopGoesOn:
     def test_signals(self, run):
         async def test(waiting: Waiting) -> None:
             with lines(waiting, 1):
-                heard = asyncio.Event()
-                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.set)
+                on_data = asyncio.Event()
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, on_data.set)
                 os.kill(os.getpid(), signal.SIGUSR1)
-                await heard.wait()
+                await on_data.wait()
 
         run(test)
 

@@ -143,7 +143,7 @@ class TestProgress:
         assert console.file.getvalue() == ""  # type: ignore[attr-defined]
 
     def test_shows_on_a_terminal_what_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("wsrec.report.terminal._PATIENCE", 0.0)
+        monkeypatch.setattr("wsrec.report.terminal._TIMEOUT", 0.0)
         console = Console(file=io.StringIO(), force_terminal=True, width=60)
         with reading_progress(console) as progress:
             progress(1, 2)

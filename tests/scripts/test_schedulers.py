@@ -101,7 +101,7 @@ class TestCrontab:
             result = cron.run(ENTRIES[0])
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
-    def test_trouble_is_told(self, cron, tmp_path, binaries):
+    def test_trouble_is_reported(self, cron, tmp_path, binaries):
         nobody = Cron(cron.home, binaries, "ws://localhost:1/")
         result = nobody.run(ENTRIES[0])
         assert (result.returncode, result.stdout) == (1, "")

@@ -45,11 +45,11 @@ def test_a_recording_that_does_not_fit_says_so_before_it_starts(wsrec, small_cgr
     enter = f"echo $$ > {small_cgroup}/cgroup.procs; exec "
     command = " ".join(wsrec.command("record", "ws://127.0.0.1:1/x", "--ring-size", "64MiB", "--duration", "1s"))
     result = subprocess.run(["sh", "-c", enter + command], cwd=tmp_path, capture_output=True, text=True, check=False)
-    (told,) = [line for line in result.stderr.splitlines() if "can take" in line]
-    assert " warning this recording can take about " in told
-    assert "rings 67.1 MB (1 of 65,536 KiB)" in told
-    assert "the cgroup (" in told
-    assert "--ring-size" in told
+    (reported,) = [line for line in result.stderr.splitlines() if "can take" in line]
+    assert " warning this recording can take about " in reported
+    assert "rings 67.1 MB (1 of 65,536 KiB)" in reported
+    assert "the cgroup (" in reported
+    assert "--ring-size" in reported
 
 
 class TestRingSize:
@@ -125,7 +125,7 @@ class TestAvailable:
 
     def test_a_shortage_names_figures_and_place(self, machine):
         assert shortage(need(100, over_tls=100), machine.root) is None
-        told = shortage(need(1000, over_tls=0, asked=8 * MIB), machine.root)
-        assert told is not None
-        assert "rings 8.39 GB (1,000 of 8,192 KiB)" in told
-        assert "the machine has 4.29 GB left" in told
+        reported = shortage(need(1000, over_tls=0, asked=8 * MIB), machine.root)
+        assert reported is not None
+        assert "rings 8.39 GB (1,000 of 8,192 KiB)" in reported
+        assert "the machine has 4.29 GB left" in reported

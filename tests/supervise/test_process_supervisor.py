@@ -34,14 +34,14 @@ def lived(monkeypatch, tmp_path):
     def live(code: str, finish_after: float | None = None, *, beats: bool = True) -> tuple[str, list[str]]:
         Path(tmp_path / "grandchild.py").write_text(f"import time\n{code}\n")
         log: list[LogLine] = []
-        told = itertools.chain([0, 0], itertools.repeat(1))
+        reported = itertools.chain([0, 0], itertools.repeat(1))
 
         async def run() -> str:
             child = Child("receiver", "grandchild", log.append)
             keeper = ProcessSupervisor(
                 child,
                 lambda _: child.start(Job(), ()),
-                heartbeat=lambda: next(told),
+                heartbeat=lambda: next(reported),
                 beats_to_the_end=beats,
                 held=lambda: False,
                 on_log=log.append,
@@ -68,8 +68,8 @@ def lived(monkeypatch, tmp_path):
 def test_one_that_works_is_not_hung(lived):
     how, log = lived(f"end = time.time() + {LOOK * 15}\nwhile time.time() < end: pass")
     assert how == ""
-    (told,) = log
-    assert "it works" in told
+    (reported,) = log
+    assert "it works" in reported
 
 
 def test_one_that_works_for_ever_is_in_the_end(lived):
@@ -90,8 +90,8 @@ def test_one_that_does_nothing_is_soon(lived):
 def test_a_receiver_that_works_and_gives_no_sign_while_it_finishes_is_killed(lived):
     how, log = lived("while True: pass", LOOK * 5)
     assert "gave no sign of life" in how
-    (told,) = [line for line in log if "was to finish" in line]
-    assert "what was received is kept" in told
+    (reported,) = [line for line in log if "was to finish" in line]
+    assert "what was received is kept" in reported
 
 
 def test_a_writer_that_does_is_not(lived):

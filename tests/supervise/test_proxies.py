@@ -66,20 +66,20 @@ def clean_environment(**more: object) -> dict[str, str]:
 def said_by(process: subprocess.Popen[str], words: str, seconds: float = 120) -> str:
     """What a recorder says up to the line with these words."""
     assert process.stderr is not None
-    said = ""
+    stated = ""
     # where it says nothing more, its end is the end of what it says
     killing = threading.Timer(seconds, process.kill)
     killing.start()
     try:
-        while words not in said:
+        while words not in stated:
             line = process.stderr.readline()
-            assert line, f"{words!r} is not in: {said}"
-            said += line
+            assert line, f"{words!r} is not in: {stated}"
+            stated += line
     finally:
         killing.cancel()
-        if words not in said:
+        if words not in stated:
             process.kill()
-    return said
+    return stated
 
 
 @pytest.fixture(params=REAL, ids=lambda proxy: proxy.program)
@@ -103,7 +103,7 @@ class TestARealProxy:
         )
         words = ("--symbols", "all", "--duration", "2s", "--out", out, "--ca-file", ca_file, "--json")
         process = wsrec.start("record", feed, *words, env=environment)
-        said = said_by(process, "connected to")
+        stated = said_by(process, "connected to")
         seen = {
             f"{name} of a child": Path(f"/proc/{child}/{name}").read_bytes()
             for child in children_of(process.pid)
@@ -112,8 +112,8 @@ class TestARealProxy:
         seen |= everything_in(out)
         seen["the journals"] = journalled(out)
         printed, more = process.communicate(timeout=120)
-        assert process.returncode == 0, said + more
-        assert f"through the proxy {real.public}" in said
+        assert process.returncode == 0, stated + more
+        assert f"through the proxy {real.public}" in stated
         table = messages_of(out)
         assert len(received(table)) > 10
         assert set(table["recv_source"].to_pylist()) <= {"kernel", "nic", "user"}
@@ -123,8 +123,8 @@ class TestARealProxy:
         assert (connected["detail"]["address"], connected["detail"]["port"]) == ("127.0.0.1", real.port)
         assert events_of(out, "snapshot")
         assert sorted({path for _, path, _ in server.asked}) == sorted(ANSWERS)
-        assert real.said.count(HOST) >= 4
-        seen |= {"stdout": printed.encode(), "stderr": (said + more).encode(), **everything_in(out)}
+        assert real.stated.count(HOST) >= 4
+        seen |= {"stdout": printed.encode(), "stderr": (stated + more).encode(), **everything_in(out)}
         assert seen
         assert not [name for name, data in seen.items() if PASSWORD.encode() in data]
 
@@ -150,14 +150,14 @@ class TestARealProxy:
         process = wsrec.start("record", url, "--out", out, "--ca-file", ca_file, env=environment)
         said_by(process, "connected to")
         real.kill()
-        said = said_by(process, f"the proxy {real.public} refused the connection")
-        assert f"through the proxy {real.public}" in said
+        stated = said_by(process, f"the proxy {real.public} refused the connection")
+        assert f"through the proxy {real.public}" in stated
         real.start()
         said_by(process, "connected to")
         time.sleep(0.3)
         process.terminate()
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 4, said
+        _, stated = process.communicate(timeout=120)
+        assert process.returncode == 4, stated
         causes = [event["detail"]["cause"] for event in events_of(out, "connect_failed")]
         assert causes[0] == "lost"
         assert set(causes[1:]) == {"proxy"}

@@ -104,9 +104,9 @@ class TestRecover:
 
     def test_json(self, wsrec, interrupted, reference):
         result = wsrec.run("recover", interrupted, "--json")
-        said = json.loads(result.stdout)
-        assert (said["status"], said["failures"]) == (0, [])
-        (session,) = said["sessions"]
+        stated = json.loads(result.stdout)
+        assert (stated["status"], stated["failures"]) == (0, [])
+        (session,) = stated["sessions"]
         assert session["rows"] == sum(line["rows"] for line in session["files"]) > 0
         assert len(session["torn"]) == 1
         assert session["lost"]["from"] < session["lost"]["to"]
@@ -114,13 +114,13 @@ class TestRecover:
     def test_the_lost_interval_ends_with_the_recorder_and_not_with_the_recovery(self, wsrec, killed, interrupted):
         killed_at = (killed / "killed").stat().st_mtime_ns
         time.sleep(max(killed_at / 1e9 + 5 - time.time(), 0))
-        said = json.loads(wsrec.run("recover", interrupted, "--json").stdout)
+        stated = json.loads(wsrec.run("recover", interrupted, "--json").stdout)
         (lost,) = events_of(interrupted, "lost_interval")
         detail = lost["detail"]
         assert killed_at - 1e9 < detail["to"] < killed_at + 2.5e9
         known = {"from_evidence": "last journalled row", "to_evidence": "heartbeat of the recorder", "bound": "upper"}
         assert {key: detail[key] for key in known} == known
-        (session,) = said["sessions"]
+        (session,) = stated["sessions"]
         assert session["lost"] == {"from": detail["from"], "to": detail["to"], **known}
 
     def test_again_there_is_nothing_to_do(self, wsrec, interrupted, reference):

@@ -162,14 +162,14 @@ class TestARecordingOfSecrets:
             seen |= everything_in(out)
         finally:
             process.terminate()
-            printed, said = process.communicate(timeout=120)
-        seen |= {"stdout": printed.encode(), "stderr": said.encode(), **everything_in(out)}
+            printed, stated = process.communicate(timeout=120)
+        seen |= {"stdout": printed.encode(), "stderr": stated.encode(), **everything_in(out)}
         assert json.loads(printed)["messages"]
         # it did connect, with all of them, and asked for the snapshot
-        assert "connected to ws://***:***@127.0.0.1" in said
-        assert "connected to ws://localhost" in said
+        assert "connected to ws://***:***@127.0.0.1" in stated
+        assert "connected to ws://localhost" in stated
         assert any(b"snapshot" in data and b'"bytes"' in data for data in seen.values())
-        assert "HTTP 403" in said
+        assert "HTTP 403" in stated
         assert not leaks(seen)
 
     def test_is_planned_and_shown_without_them(self, feed, environment, stream):

@@ -88,7 +88,7 @@ def ended(work: Recording, status: int = 0) -> dict:
     return json.loads(output)
 
 
-def said(work: Recording, text: str) -> bool:
+def stated(work: Recording, text: str) -> bool:
     return text in work.log.read_text()
 
 
@@ -128,7 +128,7 @@ class TestTakeover:
         assert not [f for f in capture.findings if f.kind not in (Kind.INCOMPLETE, Kind.NOTE)]
         first = ended(old)
         assert (first["reason"], first["status"]) == ("SIGTERM", 0)
-        new.until(lambda: said(new, "is taken over"))
+        new.until(lambda: stated(new, "is taken over"))
         assert recorders.pid() == new.process.pid
         assert not free(recorders.out)
         new.process.terminate()
@@ -147,7 +147,7 @@ class TestTakeover:
         for _ in range(2):
             works.append(recorders.journalling("--takeover"))
             ended(works[-2])
-            works[-1].until(lambda: said(works[-1], "is taken over"))
+            works[-1].until(lambda: stated(works[-1], "is taken over"))
         works[-1].process.terminate()
         ended(works[-1])
         without_hole(recorders.out)
@@ -163,7 +163,7 @@ class TestTakeover:
             assert f"process {new.process.pid})" in ended(third, 75)["error"]
         os.kill(old.process.pid, signal.SIGCONT)
         ended(old)
-        new.until(lambda: said(new, "is taken over"))
+        new.until(lambda: stated(new, "is taken over"))
         new.process.terminate()
         ended(new)
         without_hole(recorders.out)
@@ -184,7 +184,7 @@ class TestTakeover:
         new = recorders.journalling("--takeover")
         new.process.terminate()
         ended(new)
-        assert said(new, "an interrupted session was recovered")
+        assert stated(new, "an interrupted session was recovered")
         assert len(numbers(recorders.out)) == 2
 
     @pytest.mark.long
@@ -196,7 +196,7 @@ class TestTakeover:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
         old.process.communicate(timeout=120)
-        new.until(lambda: said(new, "an interrupted session was recovered"))
+        new.until(lambda: stated(new, "an interrupted session was recovered"))
         assert new.process.poll() is None
         before = journal_bytes(recorders.out / ".wsrec" / new.session)
         new.until(lambda: journal_bytes(recorders.out / ".wsrec" / new.session) > before)
@@ -210,7 +210,7 @@ class TestTakeover:
         old = recorders.journalling()
         os.kill(old.process.pid, signal.SIGSTOP)
         new = recorders.journalling("--takeover")
-        new.until(lambda: said(new, f"process {old.process.pid} is asked to end"))
+        new.until(lambda: stated(new, f"process {old.process.pid} is asked to end"))
         before = journal_bytes(recorders.out / ".wsrec" / new.session)
         new.until(lambda: journal_bytes(recorders.out / ".wsrec" / new.session) > before)
         assert recorders.pid() == old.process.pid

@@ -40,8 +40,8 @@ class Bitget(Venue):
             assert argument.keys() == set(self.arguments)
             product, channel, symbol = (argument[name] for name in self.arguments)
             if product != self.product or channel not in self.channels or symbol not in SYMBOLS:
-                said = f"{self.arguments[1]}:{channel},{self.arguments[2]}:{symbol} doesn't exist"
-                yield json.dumps({"event": "error", "arg": argument, "code": 30001, "msg": said})
+                stated = f"{self.arguments[1]}:{channel},{self.arguments[2]}:{symbol} doesn't exist"
+                yield json.dumps({"event": "error", "arg": argument, "code": 30001, "msg": stated})
                 continue
             yield json.dumps({"event": "subscribe", "arg": argument})
             yield from map(json.dumps, self.data(argument, channel, symbol))

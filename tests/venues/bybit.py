@@ -51,9 +51,9 @@ class Bybit(Venue):
         self.characters += len("".join(asked["args"]))
         assert self.characters <= 21_000
         wrong = [topic for topic in asked["args"] if not self._exists(topic)]
-        said = f"Invalid topic: {wrong[0]}" if wrong else ""
+        stated = f"Invalid topic: {wrong[0]}" if wrong else ""
         if self.category == "spot" and len(asked["args"]) > 10:
-            wrong, said = asked["args"], "args size >10"
+            wrong, stated = asked["args"], "args size >10"
         self._wrong.update(wrong)
         self._named.update(wrong if self.category == "option" else wrong[:1])
         if self.category == "option":
@@ -62,9 +62,11 @@ class Bybit(Venue):
             yield json.dumps({"success": bool(right), "conn_id": "c", "data": data, "type": "COMMAND_RESP"})
             taken = right
         else:
-            ok = {"ret_msg": said or ("subscribe" if self.category == "spot" else "")}
-            yield json.dumps({"success": not said, **ok, "conn_id": "c", "req_id": asked["req_id"], "op": "subscribe"})
-            taken = [] if said else asked["args"]
+            ok = {"ret_msg": stated or ("subscribe" if self.category == "spot" else "")}
+            yield json.dumps(
+                {"success": not stated, **ok, "conn_id": "c", "req_id": asked["req_id"], "op": "subscribe"}
+            )
+            taken = [] if stated else asked["args"]
         for topic in taken:
             yield from self.topics.get(topic, ())
 

@@ -63,8 +63,8 @@ class Deribit(Venue):
 
     def _subscribe(self, call: Any, channels: list[str]) -> Iterator[Frame]:
         if any(map(RAW.fullmatch, channels)):
-            said = "raw_subscriptions_not_available_for_unauthorized"
-            yield self._answer(call, error={"code": 13778, "message": said})
+            stated = "raw_subscriptions_not_available_for_unauthorized"
+            yield self._answer(call, error={"code": 13778, "message": stated})
             return
         accepted = [channel for channel in channels if channel in self.channels]
         yield self._answer(call, result=accepted)

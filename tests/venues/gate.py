@@ -48,14 +48,14 @@ class RateLimiter(Venue):
         assert asked.keys() == {"time", "channel", "event", "payload"}
         assert asked["event"] == "subscribe"
         channel, payload = asked["channel"], asked["payload"]
-        said = {"payload": payload, "error": None, "result": {"status": "success"}}
+        stated = {"payload": payload, "error": None, "result": {"status": "success"}}
         stream = " ".join([channel, *payload])
         if stream in self.taken and ".obu " in stream:
-            said |= {"error": {"code": 2, "message": "Already subscribed"}, "result": None}
+            stated |= {"error": {"code": 2, "message": "Already subscribed"}, "result": None}
         elif wrong := self._wrong(channel, payload):
-            said |= {"error": {"code": 2, "message": wrong}, "result": None}
-        yield self._envelope(channel, "subscribe", **said)
-        if said["error"] is None:
+            stated |= {"error": {"code": 2, "message": wrong}, "result": None}
+        yield self._envelope(channel, "subscribe", **stated)
+        if stated["error"] is None:
             self.taken.add(stream)
             yield from self.streams.get(stream, ())
 

@@ -60,8 +60,8 @@ class Htx(Venue):
         assert asked.keys() == ({"sub", "id", "data_type"} if incremental else {"sub", "id"})
         assert asked.get("data_type") == ("incremental" if incremental else None)
         if topic not in self.topics:
-            said = {"status": "error", "err-code": "bad-request", "err-msg": f"invalid topic {topic}"}
-            yield packed({**said, "ts": 1618678070653})
+            stated = {"status": "error", "err-code": "bad-request", "err-msg": f"invalid topic {topic}"}
+            yield packed({**stated, "ts": 1618678070653})
             self.answered += 1
             return
         yield packed({"id": asked["id"], "status": "ok", "subbed": topic, "ts": 1618678070653})

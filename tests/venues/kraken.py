@@ -59,8 +59,8 @@ class Kraken(Venue):
         for symbol in symbols:
             answer = {"method": "subscribe", "req_id": asked["req_id"], **TIMES}
             if symbol is not None and symbol not in self.symbols:
-                said = f"Currency pair not supported {symbol}"
-                yield json.dumps({"error": said, "success": False, "symbol": symbol, **answer})
+                stated = f"Currency pair not supported {symbol}"
+                yield json.dumps({"error": stated, "success": False, "symbol": symbol, **answer})
                 continue
             result = {**params, "symbol": symbol} if symbol else params
             yield json.dumps({"result": {**result, "snapshot": True}, "success": True, **answer})

@@ -68,50 +68,50 @@ class _Conversation(Venue):
         self._times.append(now)
         if len(self._times) > _RATE and now - self._times[0] < 1:
             raise self._fault(4029, "too many messages")
-        said = json.loads(request)
+        stated = json.loads(request)
         if not self._open:
-            if said != {"cmd": "open", "proto": 2}:
+            if stated != {"cmd": "open", "proto": 2}:
                 raise self._fault(4000, "open first")
             self._open = True
             yield '{"type":"opened","proto":2}'
-        elif said["cmd"] == "beat":
-            if set(said) != {"cmd", "at"} or abs(said["at"] / 1000 - time.time()) > 60:
+        elif stated["cmd"] == "beat":
+            if set(stated) != {"cmd", "at"} or abs(stated["at"] / 1000 - time.time()) > 60:
                 raise self._fault(4000, "no beat")
-        elif said["cmd"] == "probe":
-            if said["nonce"] not in self._nonces:
+        elif stated["cmd"] == "probe":
+            if stated["nonce"] not in self._nonces:
                 raise self._fault(4000, "nobody asked")
-            self._nonces.remove(said["nonce"])
+            self._nonces.remove(stated["nonce"])
             self._venue.probes += 1
-        elif said["cmd"] in ("sub", "unsub"):
-            yield from self._subscription(said)
+        elif stated["cmd"] in ("sub", "unsub"):
+            yield from self._subscription(stated)
         else:
             raise self._fault(4000, "no such command")
 
-    def _subscription(self, said: dict[str, Any]) -> Iterator[Frame]:
-        streams = [f"{said['chan']}:{instrument}" for instrument in said["inst"]]
-        reply = {"type": "reply", "rid": said["rid"]}
-        refusal = self._refusal(said, streams)
-        if refusal is not None or not isinstance(said["rid"], str):
+    def _subscription(self, stated: dict[str, Any]) -> Iterator[Frame]:
+        streams = [f"{stated['chan']}:{instrument}" for instrument in stated["inst"]]
+        reply = {"type": "reply", "rid": stated["rid"]}
+        refusal = self._refusal(stated, streams)
+        if refusal is not None or not isinstance(stated["rid"], str):
             code, text = refusal or (400, "rid is no string")
             yield json.dumps({**reply, "status": "error", "code": code, "text": text})
             return
         yield json.dumps({**reply, "status": "ok"})
-        if said["cmd"] == "unsub":
+        if stated["cmd"] == "unsub":
             self._streams.difference_update(streams)
             return
         self._streams.update(streams)
-        for instrument in said["inst"]:
-            for text in self._data(said["chan"], instrument):
+        for instrument in stated["inst"]:
+            for text in self._data(stated["chan"], instrument):
                 self._venue.data.append(text)
                 yield text
 
-    def _refusal(self, said: dict[str, Any], streams: list[str]) -> tuple[int, str] | None:
-        if said["chan"] not in ("depth", "deal") or not 1 <= len(streams) <= 3:
+    def _refusal(self, stated: dict[str, Any], streams: list[str]) -> tuple[int, str] | None:
+        if stated["chan"] not in ("depth", "deal") or not 1 <= len(streams) <= 3:
             return 400, "one channel, and one to three instruments"
-        for instrument in said["inst"]:
+        for instrument in stated["inst"]:
             if instrument not in INSTRUMENTS:
                 return 404, f"no such instrument: {instrument}"
-        if said["cmd"] == "unsub":
+        if stated["cmd"] == "unsub":
             return None if self._streams.issuperset(streams) else (409, "not subscribed")
         if self._streams.intersection(streams):
             return 409, "subscribed already"

@@ -33,7 +33,7 @@ class Spot(Venue):
         asked = json.loads(request)
         if asked == {"method": "PING"}:
             self.pings += 1
-            yield _said(0, "PONG")
+            yield _stated(0, "PONG")
             if self.pings == 2:
                 raise Refusal(1000, "done")
             return
@@ -42,12 +42,12 @@ class Spot(Venue):
         for topic in asked["params"]:
             found = TOPIC.fullmatch(topic)
             if found is None or len(self.taken) == 30:
-                yield _said(1, f"wrong topic: {topic}")
+                yield _stated(1, f"wrong topic: {topic}")
             elif (symbol := next(filter(None, found.group("symbol", "limited", "mini")))) not in self.symbols:
-                yield _said(0, BLOCKED % topic)
+                yield _stated(0, BLOCKED % topic)
             else:
                 self.taken.add(topic)
-                yield _said(0, topic)
+                yield _stated(0, topic)
                 yield from (pushed(topic, symbol, 1_731_000_000_000 + number) for number in range(2))
 
 
@@ -121,5 +121,5 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _said(code: int, text: str) -> str:
+def _stated(code: int, text: str) -> str:
     return json.dumps({"id": 0, "code": code, "msg": text}, ensure_ascii=False)

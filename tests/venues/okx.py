@@ -45,8 +45,8 @@ class Okx(Venue):
             ((kind, name),) = (item for item in argument.items() if item[0] != "channel")
             expected = {"instruments": "instType", "liquidation-orders": "instType", "opt-summary": "instFamily"}
             if kind != expected.get(channel, "instId") or (channel, name) not in self.data:
-                said = f"Wrong URL or channel:{channel},{kind}:{name} doesn't exist. Please use the correct URL"
-                yield json.dumps({"event": "error", "code": "60018", "msg": said, "connId": "a4d3ae55"})
+                stated = f"Wrong URL or channel:{channel},{kind}:{name} doesn't exist. Please use the correct URL"
+                yield json.dumps({"event": "error", "code": "60018", "msg": stated, "connId": "a4d3ae55"})
                 continue
             yield json.dumps({"event": "subscribe", "arg": argument, "connId": "a4d3ae55"})
             yield from self.data[channel, name]

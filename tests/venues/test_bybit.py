@@ -121,7 +121,7 @@ def test_options_are_recorded(wsrec, exchange, tmp_path):
     assert rows[3:] in ([], [("tickers", option, 1672917511074000000, None)])
     assert {f"orderbook.25.{option}", "publicTrade.BTC"} <= made.acked
     # A request of which nothing is right.
-    assert [said for _, said in made.refused] == ["publicTrade.WRONG"]
+    assert [stated for _, stated in made.refused] == ["publicTrade.WRONG"]
     assert made.status == 4
     # what came of the base's topic is not taken for silence of it
     (capture,) = json.loads(wsrec.run("verify", tmp_path / "out", "--json").stdout)["captures"]

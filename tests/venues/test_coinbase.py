@@ -16,22 +16,22 @@ FAST = {"messages_per_second": 20, "connects": 8, "connects_interval": 1}
 TIME = 1415348368464459000
 
 
-def said(kind, **more):
+def stated(kind, **more):
     return json.dumps({"type": kind, "product_id": "BTC-USD", "time": "2014-11-07T08:19:28.464459Z", **more})
 
 
 EXCHANGE = {
     ("matches", "BTC-USD"): [
-        said("last_match", trade_id=10, sequence=50, side="sell"),
-        *(said("match", trade_id=number, sequence=number * 5, side="sell") for number in (11, 12)),
+        stated("last_match", trade_id=10, sequence=50, side="sell"),
+        *(stated("match", trade_id=number, sequence=number * 5, side="sell") for number in (11, 12)),
     ],
     ("level2_batch", "BTC-USD"): [
         json.dumps({"type": "snapshot", "product_id": "BTC-USD", "bids": [["10101.10", "0.45"]], "asks": []}),
-        said("l2update", changes=[["buy", "10101.80", "0.16"]]),
+        stated("l2update", changes=[["buy", "10101.80", "0.16"]]),
         # as the exchange says that there is no time
-        said("l2update", changes=[], time="0001-01-01T00:00:00.000000Z"),
+        stated("l2update", changes=[], time="0001-01-01T00:00:00.000000Z"),
     ],
-    ("ticker", "BTC-USD"): [said("ticker", sequence=61, trade_id=12, best_bid="1.0", best_ask="1.1")],
+    ("ticker", "BTC-USD"): [stated("ticker", sequence=61, trade_id=12, best_bid="1.0", best_ask="1.1")],
 }
 
 

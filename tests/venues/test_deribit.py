@@ -74,8 +74,8 @@ def test_raw_is_refused_without_a_login(wsrec, exchange, tmp_path):
     venue = Deribit({})
     feed = local_copy("deribit", exchange(venue).url, tmp_path, limits=FAST, channels=with_raw())
     made = recorded(wsrec, feed, "--symbols", PERPETUAL, "--channels", "book.raw")
-    said = "13778: raw_subscriptions_not_available_for_unauthorized"
-    assert (made.status, made.refused) == (4, [([f"book.{PERPETUAL}.raw"], said)])
+    stated = "13778: raw_subscriptions_not_available_for_unauthorized"
+    assert (made.status, made.refused) == (4, [([f"book.{PERPETUAL}.raw"], stated)])
 
 
 def test_answers_of_today(wsrec, exchange, tmp_path):

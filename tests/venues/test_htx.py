@@ -47,7 +47,7 @@ def test_spot_is_recorded_at_two_addresses(wsrec, exchange, tmp_path):
     assert [(venue.dropped, venue.pongs >= 3) for venue in venues.values()] == [(0, True)] * 2
     assert made.acked == {*ws, book}
     # the refusal does not say of what but in words
-    assert {said for _, said in made.refused} == {
+    assert {stated for _, stated in made.refused} == {
         f"bad-request: invalid topic {topic.replace('btcusdt', 'nonesuch')}" for topic in made.acked
     }
     assert made.status == 4

@@ -26,7 +26,7 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     assert venue.dropped == 0
     kinds = ("trades", "l2Book", "bbo", "activeAssetCtx")
     assert made.acked == {"allMids", "allDexsAssetCtxs", *(f"{k}:{c}" for k in kinds for c in ("BTC", "PURR/USDC"))}
-    assert sorted(said for _, said in made.refused) == sorted(
+    assert sorted(stated for _, stated in made.refused) == sorted(
         f'Invalid subscription {{"type": "{kind}", "coin": "NONE"}}' for kind in kinds
     )
     assert made.status == 4

@@ -17,18 +17,18 @@ FAST = {"messages_per_second": 20, "connects": 20, "connects_interval": 1}
 TIME = 1696613755440295000
 
 
-def said(channel, kind, **more):
+def stated(channel, kind, **more):
     row = {"symbol": "ETH/USD", "timestamp": "2023-10-06T17:35:55.440295Z", **more}
     return json.dumps({"channel": channel, "type": kind, "data": [row]})
 
 
 SPOT = {
     ("trade", "BTC/USD"): of_today("kraken/ws_trade_update"),
-    ("trade", "ETH/USD"): [said("trade", "update", trade_id=number, price=1.10) for number in (4, 5, 9)],
+    ("trade", "ETH/USD"): [stated("trade", "update", trade_id=number, price=1.10) for number in (4, 5, 9)],
     ("book-1000", "BTC/USD"): of_today("kraken/ws_book_snapshot") + of_today("kraken/ws_book_update"),
-    ("book-1000", "ETH/USD"): [said("book", kind, bids=[], asks=[], checksum=7) for kind in ("snapshot", "update")],
+    ("book-1000", "ETH/USD"): [stated("book", kind, bids=[], asks=[], checksum=7) for kind in ("snapshot", "update")],
     ("ticker-bbo", "BTC/USD"): of_today("kraken/ws_ticker_snapshot"),
-    ("ticker-bbo", "ETH/USD"): [said("ticker", "update", bid=1.0, bid_qty=2.0, ask=1.1, ask_qty=3.0)],
+    ("ticker-bbo", "ETH/USD"): [stated("ticker", "update", bid=1.0, bid_qty=2.0, ask=1.1, ask_qty=3.0)],
     ("ohlc-1", "BTC/USD"): of_today("kraken/ws_ohlc_update"),
     ("instrument", ""): ['{"channel":"instrument","type":"snapshot","data":{"assets":[],"pairs":[]}}'],
 }

@@ -16,7 +16,7 @@ PING = {"every": 0.3, "text": "ping"}
 TIME = 1597026383085000000
 
 
-def said(channel, instrument, *rows, **more):
+def stated(channel, instrument, *rows, **more):
     return json.dumps({"arg": {"channel": channel, "instId": instrument}, **more, "data": list(rows)})
 
 
@@ -24,7 +24,7 @@ def book(*numbers):
     """Changes of ETH-USDT, each with its number and the one before; -1: the whole book."""
     for number, before in numbers:
         row = {"asks": [], "bids": [], "ts": "1597026383085", "checksum": 0, "prevSeqId": before, "seqId": number}
-        yield said("books", "ETH-USDT", row, action="snapshot" if before == -1 else "update")
+        yield stated("books", "ETH-USDT", row, action="snapshot" if before == -1 else "update")
 
 
 TRADE = {"tradeId": "130639474", "px": "42219.9", "sz": "0.12", "side": "buy", "ts": "1597026383085"}
@@ -42,15 +42,15 @@ PUBLIC = {
     ],
     # Nothing changed, then 25 is left out, then the numbers begin anew after maintenance, and the whole book comes.
     ("books", "ETH-USDT"): list(book((20, -1), (20, 20), (24, 20), (30, 25), (3, 30), (9, 3), (50, -1), (51, 50))),
-    ("trades", "ETH-USDT"): [said("trades", "ETH-USDT", {"instId": "ETH-USDT", "seqId": 7, **TRADE})],
+    ("trades", "ETH-USDT"): [stated("trades", "ETH-USDT", {"instId": "ETH-USDT", "seqId": 7, **TRADE})],
     ("bbo-tbt", "ETH-USDT"): [
-        said("bbo-tbt", "ETH-USDT", {"asks": [], "bids": [], "ts": "1597026383085", "seqId": number})
+        stated("bbo-tbt", "ETH-USDT", {"asks": [], "bids": [], "ts": "1597026383085", "seqId": number})
         for number in (4, 4, 9)
     ],
 }
 BUSINESS = {
     ("candle1D", "BTC-USDT"): of_today("okx/ws_candle"),
-    ("trades-all", "ETH-USDT"): [said("trades-all", "ETH-USDT", {"instId": "ETH-USDT", **TRADE})],
+    ("trades-all", "ETH-USDT"): [stated("trades-all", "ETH-USDT", {"instId": "ETH-USDT", **TRADE})],
 }
 TODAY = {
     ("books", "BTC-USDT", TIME, 123456),

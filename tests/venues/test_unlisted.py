@@ -58,8 +58,8 @@ def data(out):
 class TestRecorded:
     def test_everything_of_all_streams(self, recorded):
         venue = Meridian(patience=3)
-        said, errors, out = recorded(venue, "--symbols", ",".join(INSTRUMENTS))
-        assert said["status"] == 0, errors
+        stated, errors, out = recorded(venue, "--symbols", ",".join(INSTRUMENTS))
+        assert stated["status"] == 0, errors
         assert (venue.faults, venue.dropped) == ([], 0)
         assert sorted(row["text"] for row in data(out)) == sorted(venue.data)
         # 8 streams: two connections, each opened in the exchange's way
@@ -83,8 +83,8 @@ class TestRecorded:
 
     def test_a_gap_is_told_and_mended(self, recorded):
         venue = Meridian(gap_in="ETH_EUR")
-        said, errors, out = recorded(venue, "--symbols", "BTC_EUR,ETH_EUR")
-        assert said["status"] == 4, errors
+        stated, errors, out = recorded(venue, "--symbols", "BTC_EUR,ETH_EUR")
+        assert stated["status"] == 4, errors
         (gap,) = events_of(out, "gap")
         assert (gap["channel"], gap["symbol"]) == ("depth", "ETH_EUR")
         assert (gap["detail"]["expected"], gap["detail"]["found"], gap["detail"]["missing"]) == (104, 105, 1)
@@ -93,8 +93,8 @@ class TestRecorded:
         assert sorted(row["text"] for row in data(out)) == sorted(venue.data)
 
     def test_a_refusal_is_told_in_the_exchanges_words(self, recorded):
-        said, errors, out = recorded(Meridian(), "--symbols", "BTC_EUR,XXX_EUR", "--channels", "trades")
-        assert said["status"] == 4, errors
+        stated, errors, out = recorded(Meridian(), "--symbols", "BTC_EUR,XXX_EUR", "--channels", "trades")
+        assert stated["status"] == 4, errors
         (refused,) = events_of(out, "refused")
         assert "404" in refused["detail"]["message"]
         assert "no such instrument: XXX_EUR" in refused["detail"]["message"]

@@ -75,8 +75,8 @@ class Numbered:
     async def __call__(self, connection) -> None:
         asked = json.loads(await connection.recv())
         if self.confirm:
-            said = {"error": 7, "message": "no such \x1b[2Jtopic"} if self.refuse else {}
-            await connection.send(json.dumps({"id": asked["id"], **said}))
+            stated = {"error": 7, "message": "no such \x1b[2Jtopic"} if self.refuse else {}
+            await connection.send(json.dumps({"id": asked["id"], **stated}))
         for number in range(self.rounds):
             for symbol in ("AB", "CD"):
                 if number not in self.skip:

@@ -115,20 +115,20 @@ def _disagreements(played, found) -> list[str]:
     wrong = [f"{f.where}: {f.what}" for f in capture.findings if f.kind in (Kind.DAMAGED, Kind.CONTRADICTION)]
     for session, recording in played:
         if session.killed is not None and not recording.unrecovered and not recording.unsound:
-            told = [each for said in capture.sessions if said.session == session.name for each in said.losses]
-            if not any(each.monotonic_from <= session.killed <= each.monotonic_to for each in told):
+            reported = [each for stated in capture.sessions if stated.session == session.name for each in stated.losses]
+            if not any(each.monotonic_from <= session.killed <= each.monotonic_to for each in reported):
                 wrong.append(f"session {session.name}: killed at {session.killed}, and no loss lasts until then")
     if len(played) == 1:
         ((session, recording),) = played
         status = recording.status
-        if status is not None and found.status not in _told_by(status, lacks=recording.lacks):
+        if status is not None and found.status not in _reported_by(status, lacks=recording.lacks):
             wrong.append(f"the recorder ends with {status}, its verification with {int(found.status)}")
         if session.calm and found.status not in (0, 3):
             wrong.append(f"nothing happened to it, and its verification ends with {int(found.status)}")
     return wrong
 
 
-def _told_by(status: int, *, lacks: bool) -> tuple[int, ...]:
+def _reported_by(status: int, *, lacks: bool) -> tuple[int, ...]:
     """What a verification may end with of a capture whose recorder ended with this.
 
     Where no message came the recorder says so before all else. Verification has the files: rows that we sent hold, and
@@ -156,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     total: Counter[str] = Counter()
     shown = folders = 0
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     # forked workers would share the threads and locks of what pyarrow has begun
     with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
         waiting = [pool.submit(_play, asked.first + n) for n in range(asked.sessions)]
@@ -168,8 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
             for each in wrong[: max(_SHOWN - shown, 0)]:
                 print(each, flush=True)
             shown += len(wrong)
-            if time.monotonic() - told > 10:
-                told = time.monotonic()
+            if time.monotonic() - reported > 10:
+                reported = time.monotonic()
                 print(f"{total['sessions']:,} sessions, {total['false claims']:,} false claims", flush=True)
         pool.shutdown(cancel_futures=True)
     seconds = time.monotonic() - began

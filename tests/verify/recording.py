@@ -134,7 +134,7 @@ class Recording:
                     break
                 left -= 1
                 pipeline.take(batches[taken], of, self._ahead(taken + 1))
-                self._tell_of_restart(pipeline)
+                self._report_of_restart(pipeline)
             else:
                 pipeline.finish(of)
                 delete(journal_path(self._folder, of))
@@ -153,7 +153,7 @@ class Recording:
         self._resumed: Moment | None = self._moment(came)
         return pipeline, leftovers.next_number
 
-    def _tell_of_restart(self, pipeline: Pipeline) -> None:
+    def _report_of_restart(self, pipeline: Pipeline) -> None:
         if self._resumed is not None:
             pipeline.begin_session(self._resumed)
             pipeline.event(self._resumed, EventKind.RESTART, process="writer", how="was killed", restarts=1)
@@ -163,7 +163,7 @@ class Recording:
 
     def _end(self, pipeline: Pipeline, number: int) -> None:
         now = self._moment(END + SECOND // 100)
-        pipeline.tell_lost(now)
+        pipeline.report_lost(now)
         frames = sum(not each.flags & _OWN for each in self._session.slots)
         receiver = {"reads": frames, "frames": frames, "bytes": sum(self._heads.values()), "discarded_bytes": 0}
         rings = RingCounts(len(self._session.slots), dict(self._heads), {**receiver, "stalls": 0, "finished": True})
@@ -252,12 +252,12 @@ class Recording:
 def _job(session: Session, out: Path) -> WriterJob:
     connections = []
     for line, topics in session.topics.items():
-        said = tuple(subscription(line, n, part) for n, part in enumerate(parts(topics)))
+        stated = tuple(subscription(line, n, part) for n, part in enumerate(parts(topics)))
         feed = f"model{session.feed_of(line)}"
         for side in range(2 if session.two_sided else 1):
             conn = 2 * line + side
             standby_of = 2 * line if side else None
-            connections.append(plan(conn, feed, requests=said, standby_of=standby_of, replaceable=True))
+            connections.append(plan(conn, feed, requests=stated, standby_of=standby_of, replaceable=True))
     about = (COUNTED if session.exchange.counts else FEED) | ({"ack": ACK} if session.acks else {})
     names = sorted({each.feed for each in connections})
     feeds = {name: Feed.model_validate(about | {"name": name}).public_config() for name in names}

@@ -80,7 +80,7 @@ class Session:
         # when a line was without a connection
         self.down: list[tuple[int, int]] = [(kill.handed_off, kill.again) for kill in self.kills]
         self._order = 0
-        self._told: list[tuple[int, int, EventKind, int | None, dict[str, Any]]] = []
+        self._reported: list[tuple[int, int, EventKind, int | None, dict[str, Any]]] = []
 
     def feed_of(self, line: int) -> int:
         """The number of a line's feed."""
@@ -104,7 +104,7 @@ class Session:
             _Line(self, self._chance, line).run()
         self._set_clock()
         self._compare_clocks()
-        for time, order, kind, conn, detail in self._told:
+        for time, order, kind, conn, detail in self._reported:
             if "since" in detail:
                 detail["since"] = self.clock.utc(detail["since"])
             payload = Event(kind, conn, detail=detail).encode()
@@ -151,7 +151,7 @@ class Session:
     def event(self, time: int, kind: EventKind, conn: int | None = None, **detail: Any) -> None:
         """It tells of something; `since` is a moment, and told on UTC."""
         self._order += 1
-        self._told.append((time, self._order, kind, conn, detail))
+        self._reported.append((time, self._order, kind, conn, detail))
 
     def put(self, time: int, conn: int, flags: int, payload: bytes, request: int = 0) -> None:
         """A frame; of one that is sent the number of its request."""
@@ -204,7 +204,7 @@ class _Line:
             self._end(active, END)
             self._session.event(END, EventKind.CLOSE, active, code=1000, reason="", by="wsrec")
         if self._lost_since is not None:
-            self._tell_lost(self._last_side, self._lost_since, END, "not connected before the session's end")
+            self._report_lost(self._last_side, self._lost_since, END, "not connected before the session's end")
 
     def _next_kill(self) -> Kill | None:
         while self._kills and self._kills[0].again <= self._time:
@@ -231,7 +231,7 @@ class _Line:
         self._open_side(side, moment)
         since, self._lost_since = self._lost_since, None
         if since is not None:
-            self._tell_lost(self._last_side, since, moment, "not connected")
+            self._report_lost(self._last_side, since, moment, "not connected")
         self._last_side = side
         self._time = moment + 1
         return side
@@ -261,9 +261,9 @@ class _Line:
                 since.update({} if chance.random() < 0.5 else dict.fromkeys(part, answered))
                 continue
             refused = session.acks and dice < 0.1
-            said = {"id": json.loads(text)["id"], **({"error": 7, "message": "no such topic"} if refused else {})}
+            stated = {"id": json.loads(text)["id"], **({"error": 7, "message": "no such topic"} if refused else {})}
             if session.acks:
-                answers.append((answered, json.dumps(said).encode()))
+                answers.append((answered, json.dumps(stated).encode()))
             if not refused:
                 since.update(dict.fromkeys(part, answered))
 
@@ -332,17 +332,17 @@ class _Line:
             last = self._end(active, first)
             session.event(first, EventKind.DISCONNECT, active, message="it broke", received_bytes=1)
             if moment <= last:
-                self._tell_replaced(active, other, moment, last, told=over)
+                self._report_replaced(active, other, moment, last, reported=over)
             else:
-                self._tell_lost(active, last, moment, "not connected", told=over)
+                self._report_lost(active, last, moment, "not connected", reported=over)
         else:
             if silent is not None:
                 proved = chance.randint(moment, over)
-                self._tell_lost(active, silent, proved, "silent", told=over)
+                self._report_lost(active, silent, proved, "silent", reported=over)
             last = self._end(active, over if stopped is None else stopped)
             session.event(over, EventKind.CLOSE, active, code=1000, reason="", by="wsrec")
             session.event(over, EventKind.DISCONNECT, active, message="", received_bytes=1, discarded_bytes=0)
-            self._tell_replaced(active, other, moment, max(last, moment), told=over)
+            self._report_replaced(active, other, moment, max(last, moment), reported=over)
         self._last_side = other
         self._time = over + 1
         return other
@@ -351,14 +351,14 @@ class _Line:
         self._lost_since = min(self._end(active, stopped or moment), silent)
         self._session.event(moment, EventKind.DISCONNECT, active, message="silent", received_bytes=1)
 
-    def _tell_replaced(self, old: int, new: int, since: int, until: int, told: int) -> None:
+    def _report_replaced(self, old: int, new: int, since: int, until: int, reported: int) -> None:
         moments = {"monotonic_from": since, "monotonic_to": until}
         detail = {"from_conn": old, "to_conn": new, "reason": "renewed", "proved": True, **moments}
-        self._session.event(told, EventKind.REPLACED, new, **detail)
+        self._session.event(reported, EventKind.REPLACED, new, **detail)
 
-    def _tell_lost(self, side: int, since: int, until: int, reason: str, told: int | None = None) -> None:
+    def _report_lost(self, side: int, since: int, until: int, reason: str, reported: int | None = None) -> None:
         detail = {"monotonic_from": since, "monotonic_to": until, "reason": reason}
-        self._session.event(until if told is None else told, EventKind.LOST_INTERVAL, side, **detail)
+        self._session.event(until if reported is None else reported, EventKind.LOST_INTERVAL, side, **detail)
         self._session.down.append((since, until))
 
     def _die(self, kill: Kill) -> None:

@@ -61,9 +61,9 @@ def test_a_session_without_numbers_is_never_proved(tmp_path, capsys):
     assert "bitget: books" in warned
     (event,) = [each for each in events_of(tmp_path / "out", EventKind.UNCHECKED) if each["channel"] == "books"]
     assert (event["detail"]["compared"], event["detail"]["skipped"]) == (0, {"without a number": 403})
-    said = read_report(tmp_path / "out").partition("gaps")[2].partition("events")[0]
-    assert "none" not in said
-    assert "books 403 of 403 (403 without a number)" in " ".join(said.split())
+    stated = read_report(tmp_path / "out").partition("gaps")[2].partition("events")[0]
+    assert "none" not in stated
+    assert "books 403 of 403 (403 without a number)" in " ".join(stated.split())
 
 
 def test_a_link_of_another_name_proves_nothing(tmp_path, real_messages):

@@ -48,14 +48,14 @@ def feed(**channel: Any) -> Feed:
     )
 
 
-def said(kind: EventKind, time: int, conn: int, **detail: Any) -> Happened:
+def stated(kind: EventKind, time: int, conn: int, **detail: Any) -> Happened:
     return time, conn, Event(kind, conn, detail=detail)
 
 
 def begins(conn: int, time: int, **asked: int) -> list[Happened]:
     """A connection opens, and asks for symbols at these times."""
-    subscribed = [said(EventKind.SUBSCRIBE, at, conn, topics=[f"x.{symbol}"]) for symbol, at in asked.items()]
-    return [said(EventKind.CONNECT, time, conn, url="wss://h/s"), *subscribed]
+    subscribed = [stated(EventKind.SUBSCRIBE, at, conn, topics=[f"x.{symbol}"]) for symbol, at in asked.items()]
+    return [stated(EventKind.CONNECT, time, conn, url="wss://h/s"), *subscribed]
 
 
 def numbers(conn: int, symbol: str, first: int, start: int, stop: int, **more: Any) -> list[Happened]:
@@ -68,9 +68,9 @@ def ends(time: int, *, by: str = "exchange", since: int = 1000) -> list[Happened
     """Connection 0 is closed, and 1 is in its place."""
     until = {"monotonic_from": BOOT + since * MS, "monotonic_to": BOOT + time * MS}
     return [
-        said(EventKind.CLOSE, time, 0, code=1000, reason="", by=by),
-        said(EventKind.DISCONNECT, time, 0, message="", received_bytes=1, discarded_bytes=0),
-        said(EventKind.REPLACED, time, 1, from_conn=0, to_conn=1, reason="because", proved=True, **until),
+        stated(EventKind.CLOSE, time, 0, code=1000, reason="", by=by),
+        stated(EventKind.DISCONNECT, time, 0, message="", received_bytes=1, discarded_bytes=0),
+        stated(EventKind.REPLACED, time, 1, from_conn=0, to_conn=1, reason="because", proved=True, **until),
     ]
 
 
@@ -200,8 +200,8 @@ class TestNumbersAcross:
         third = [*begins(0, 6000, A=6010, B=6020), *numbers(0, "A", 60, 6100, 9000), *numbers(0, "B", 85, 8600, 9000)]
         back = {"from_conn": 1, "to_conn": 0, "reason": "again", "proved": True}
         ended = [
-            said(EventKind.DISCONNECT, 8000, 1, message="", received_bytes=1, discarded_bytes=0),
-            said(EventKind.REPLACED, 8000, 0, **back, monotonic_from=BOOT, monotonic_to=BOOT + 8000 * MS),
+            stated(EventKind.DISCONNECT, 8000, 1, message="", received_bytes=1, discarded_bytes=0),
+            stated(EventKind.REPLACED, 8000, 0, **back, monotonic_from=BOOT, monotonic_to=BOOT + 8000 * MS),
         ]
         found = write(tmp_path, feed(**NEXT), [*FIRST, *ends(5000), *second, *third, *ended])
         assert found.missing == 1
@@ -243,7 +243,7 @@ class TestUnproved:
     def ends_unproved(self, time: int) -> list[Happened]:
         *before, (at, conn, replaced) = ends(time)
         assert isinstance(replaced, Event)
-        return [*before, said(replaced.kind, at, conn, **{**replaced.detail, "proved": False})]
+        return [*before, stated(replaced.kind, at, conn, **{**replaced.detail, "proved": False})]
 
     def states(self, found: Written, conn: int, symbol: str) -> list[tuple[int, int, State]]:
         intervals = found.stream(conn, symbol).intervals
@@ -254,9 +254,9 @@ class TestUnproved:
         back = {"from_conn": 1, "to_conn": 0, "reason": "again", "proved": False}
         third = [
             *begins(0, 6000, A=6010, B=6020),
-            said(EventKind.ACK, 6100, 0, topics=["x.A", "x.B"]),
-            said(EventKind.DISCONNECT, 8000, 1, message="", received_bytes=1, discarded_bytes=0),
-            said(EventKind.REPLACED, 8000, 0, **back, monotonic_from=BOOT, monotonic_to=BOOT + 8000 * MS),
+            stated(EventKind.ACK, 6100, 0, topics=["x.A", "x.B"]),
+            stated(EventKind.DISCONNECT, 8000, 1, message="", received_bytes=1, discarded_bytes=0),
+            stated(EventKind.REPLACED, 8000, 0, **back, monotonic_from=BOOT, monotonic_to=BOOT + 8000 * MS),
             (20000, 0, b'{"c":"else"}'),
         ]
         found = write(tmp_path, feed(**NEXT), [*FIRST, *ends(5000), *second, *third])
@@ -267,13 +267,13 @@ class TestUnproved:
     def test_and_so_it_is_up_to_its_first_message(self, tmp_path, proved):
         second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 50, 7000, 9000), *numbers(1, "B", 50, 7000, 9000)]
         turn = ends(5000) if proved else self.ends_unproved(5000)
-        confirmed = [said(EventKind.ACK, 1100, 1, topics=[f"x.{symbol}"]) for symbol in "AB"]
+        confirmed = [stated(EventKind.ACK, 1100, 1, topics=[f"x.{symbol}"]) for symbol in "AB"]
         found = write(tmp_path, feed(), [*FIRST, *turn, *second, *confirmed])
         first = self.states(found, 1, "A")[0]
         assert first == (1100, 7000, State.UNBROKEN if proved else State.SILENT)
 
     def test_nor_is_a_life_that_brought_nothing_at_all_unbroken(self, tmp_path):
-        cut = said(EventKind.DISCONNECT, 5000, 0, message="killed", received_bytes=None, discarded_bytes=0)
-        again = [*begins(0, 6000, A=6010, B=6020), said(EventKind.ACK, 6100, 0, topics=["x.A", "x.B"])]
+        cut = stated(EventKind.DISCONNECT, 5000, 0, message="killed", received_bytes=None, discarded_bytes=0)
+        again = [*begins(0, 6000, A=6010, B=6020), stated(EventKind.ACK, 6100, 0, topics=["x.A", "x.B"])]
         found = write(tmp_path, feed(**NEXT), [*FIRST, cut, *again, (20000, 1, b'{"c":"else"}')])
         assert [state for start, _, state in self.states(found, 0, "A") if start >= 6000] == [State.SILENT]

@@ -59,8 +59,8 @@ def test_the_first_row_behind_a_part_of_the_journal_that_is_lost_is_of_what_come
     write_capture(tmp_path, Feed.model_validate(FEED | {"name": "f"}), messages, lost=range(40, 60))
     (stream,) = verify([tmp_path]).captures[0].sessions[0].streams
     came = [BOOT + 1_000_000 * (n + 3) for n in range(100)]
-    said = [(each.state, each.monotonic_from, each.monotonic_to) for each in stream.intervals]
-    assert said[:3] == [
+    stated = [(each.state, each.monotonic_from, each.monotonic_to) for each in stream.intervals]
+    assert stated[:3] == [
         (State.PROVED, came[0], came[39]),
         (State.INCOMPLETE, came[39], came[60]),
         (State.PROVED, came[60], came[99]),

@@ -59,12 +59,12 @@ def captured(wsrec, exchange, tmp_path, rules, behaviour):
     yaml.write_text((YAML + rules).format(url=exchange(behaviour).url))
     out = tmp_path / "out"
     result = wsrec.run("record", yaml, "--until-close", "--out", out, "--quiet", "--rotate", "2kB", "--batch", "1ms")
-    said = [
+    stated = [
         wsrec.run("verify", out, "--json", env={**os.environ, "WSREC_PURE": pure}, timeout=120).stdout
         for pure in ("", "1")
     ]
-    assert json.loads(said[0]) == json.loads(said[1])
-    return result, out, json.loads(said[0])["captures"][0]
+    assert json.loads(stated[0]) == json.loads(stated[1])
+    return result, out, json.loads(stated[0])["captures"][0]
 
 
 def test_exactly_what_did_not_come_is_missing_by_writer_and_verify(wsrec, exchange, tmp_path):

@@ -67,9 +67,9 @@ class TestBalance:
         assert balance.overhead_bytes > 2 * balance.frames
 
     def test_the_summary_says_so(self, untouched, wsrec):
-        said = wsrec.run("verify", untouched).stdout
+        stated = wsrec.run("verify", untouched).stdout
         balance = session_of(untouched).balance
-        assert f"{balance.frames:,} frames received = {balance.rows:,} rows: balanced" in " ".join(said.split())
+        assert f"{balance.frames:,} frames received = {balance.rows:,} rows: balanced" in " ".join(stated.split())
 
     def test_programs_get_the_sums(self, untouched, wsrec):
         (capture,) = json.loads(wsrec.run("verify", untouched, "--json").stdout)["captures"]
@@ -146,8 +146,8 @@ class TestChanged:
         write_lines(out, [line for line in lines_of(out) if line["path"] != str(gone.relative_to(out))])
         gone.unlink()
         events_beside(gone).unlink(missing_ok=True)
-        said = contradictions(out)
-        assert "are in no file" in said
+        stated = contradictions(out)
+        assert "are in no file" in stated
         assert not session_of(out).balance.balanced
 
     @pytest.mark.parametrize("key", ["slots", "ring_bytes", "frames", "bytes", "discarded_bytes", "receiver"])

@@ -99,11 +99,11 @@ def places(out: Path) -> dict[str, Path]:
 def test_no_permission_is_a_status_of_its_own(out, locked, powerless, what):
     path = locked(places(out)[what])
     result = powerless("verify", out)
-    said = " ".join((result.stdout + result.stderr).split())
-    assert (result.returncode, "annot be read: Permission denied" in said) == (UNREADABLE, True), said
-    assert path.name in said
+    stated = " ".join((result.stdout + result.stderr).split())
+    assert (result.returncode, "annot be read: Permission denied" in stated) == (UNREADABLE, True), stated
+    assert path.name in stated
     praise_and_blame = r"(?i:damaged)|is gone|\blost\b(?! intervals)|balanced|none missing|contradiction"
-    assert re.search(praise_and_blame, said) is None, said
+    assert re.search(praise_and_blame, stated) is None, stated
 
 
 @pytest.mark.parametrize("what", ["message file", "hour", "capture"])
@@ -142,11 +142,11 @@ class TestJournals:
     def test_no_permission_is_a_status_of_its_own(self, out, left, locked, powerless, command, what):
         path = locked(left[what])
         result = powerless(command, out)
-        said = result.stdout + result.stderr
-        assert (result.returncode, f"{path.name}: cannot be read: Permission denied" in said) == (UNREADABLE, True), (
-            said
+        stated = result.stdout + result.stderr
+        assert (result.returncode, f"{path.name}: cannot be read: Permission denied" in stated) == (UNREADABLE, True), (
+            stated
         )
-        assert re.search("nothing to recover|0 journals|recovered", said) is None, said
+        assert re.search("nothing to recover|0 journals|recovered", stated) is None, stated
         path.chmod(0o700)
         assert left["journal"].read_bytes() == b"whatever it may hold"
 
@@ -187,16 +187,16 @@ class TestDamaged:
         assert expected in finding.what
         (session,) = capture.sessions
         assert (session.unread, session.balance) == (1, None)
-        said = " ".join(powerless("verify", out).stdout.split())
-        assert "1 not read" in said
+        stated = " ".join(powerless("verify", out).stdout.split())
+        assert "1 not read" in stated
         for word in ("none missing", "balanced", " = "):
-            assert word not in said, said
+            assert word not in stated, stated
 
     def test_a_file_that_is_gone(self, out, powerless):
         message_paths(out)[0].unlink()
-        said = " ".join(powerless("verify", out).stdout.split())
-        assert "the file is gone" in said
-        assert "balanced" not in said
+        stated = " ".join(powerless("verify", out).stdout.split())
+        assert "the file is gone" in stated
+        assert "balanced" not in stated
 
 
 def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, powerless):
@@ -245,10 +245,10 @@ class TestNoRegularFile:
         path.unlink(missing_ok=True)
         os.mkfifo(path)
         result = Wsrec().run(command, out, timeout=120, env={**os.environ, "COLUMNS": "400"})
-        said = result.stdout + result.stderr
-        assert result.returncode == status, said
-        assert "Traceback" not in said
-        assert what == "lock" or "no regular file" in said, said
+        stated = result.stdout + result.stderr
+        assert result.returncode == status, stated
+        assert "Traceback" not in stated
+        assert what == "lock" or "no regular file" in stated, stated
 
     def test_recovery_neither(self, out):
         path = out / ".wsrec" / "manifest.jsonl"

@@ -172,10 +172,10 @@ class TestChanged:
         second.rename(first)
         first.with_suffix(".x").rename(second)
         assert status(out) is DAMAGED
-        said = findings(out, Kind.DAMAGED)
+        stated = findings(out, Kind.DAMAGED)
         for path, other in ((first, second), (second, first)):
-            assert f"{path}: it is another file, renamed or copied here: {other.relative_to(out)}" in said
-        assert "cut off" not in said
+            assert f"{path}: it is another file, renamed or copied here: {other.relative_to(out)}" in stated
+        assert "cut off" not in stated
 
     @pytest.mark.parametrize(
         "key", ["rows", "events", "bytes", "first_seq", "last_seq", "first_time", "last_time", *COUNTERS]
@@ -254,9 +254,9 @@ class TestChanged:
         (folder / "journal-000009.arrows").write_bytes(b"")
         (capture,) = verify([out]).captures
         assert capture.status is VerifyStatus.INCOMPLETE
-        said = wsrec.run("verify", out, env={**os.environ, "COLUMNS": "200"}).stdout
+        stated = wsrec.run("verify", out, env={**os.environ, "COLUMNS": "200"}).stdout
         for word in ("none missing", "balanced"):
-            assert word not in said, said
+            assert word not in stated, stated
 
     def test_a_pair_in_the_folder_of_another_hour(self, out):
         lines = lines_of(out)
@@ -479,9 +479,9 @@ class TestLeftBehind:
 def test_json_is_what_the_structs_say(untouched, wsrec):
     result = wsrec.run("verify", untouched, "--json")
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert (said["status"], len(said["captures"])) == (0, 1)
-    intervals = [i for s in said["captures"][0]["sessions"][0]["streams"] for i in s["intervals"]]
+    stated = json.loads(result.stdout)
+    assert (stated["status"], len(stated["captures"])) == (0, 1)
+    intervals = [i for s in stated["captures"][0]["sessions"][0]["streams"] for i in s["intervals"]]
     assert set(intervals[0]) == {"from", "to", "state", "reason", "monotonic_from", "monotonic_to"}
 
 

@@ -35,8 +35,8 @@ class Missed(NamedTuple):
 def held(path: Path) -> set[Key]:
     """The messages in a file, by topic and time."""
     texts = pq.ParquetFile(path).read(["text"])["text"].to_pylist()
-    said = [msgspec.json.decode(text) for text in texts if text is not None]
-    return {(f"{each['c']}.{each['s']}", each["t"]) for each in said if "t" in each}
+    stated = [msgspec.json.decode(text) for text in texts if text is not None]
+    return {(f"{each['c']}.{each['s']}", each["t"]) for each in stated if "t" in each}
 
 
 def held_by_session(out: Path, without: Collection[Path]) -> dict[str, set[Key]]:
@@ -60,9 +60,9 @@ def astray_events(session: Session, out: Path) -> Iterator[str]:
     """The lost intervals in a session's events files that do not say what its clock showed."""
     for path in (out / "events").rglob(f"{session.name}-*.parquet"):
         for row in pq.ParquetFile(path).read(["kind", "detail"]).to_pylist():
-            said = msgspec.json.decode(row["detail"])
+            stated = msgspec.json.decode(row["detail"])
             for end in ("from", "to") if row["kind"] == "lost_interval" else ():
-                if (what := _astray(session.clock, said[f"monotonic_{end}"], said[end], _SLEW_NS)) is not None:
+                if (what := _astray(session.clock, stated[f"monotonic_{end}"], stated[end], _SLEW_NS)) is not None:
                     yield f"session {session.name}: {end} of a lost interval {what}"
 
 
@@ -88,25 +88,25 @@ def judge(
     """
     claims, false = 0, []
     for capture in found.captures:
-        for said in capture.sessions:
-            session = sessions[said.session]
-            lost = missed(session, there.get(said.session, ()))
-            for name, interval, messages in _intervals(said, lost):
+        for stated in capture.sessions:
+            session = sessions[stated.session]
+            lost = missed(session, there.get(stated.session, ()))
+            for name, interval, messages in _intervals(stated, lost):
                 claims += 1
                 false += [f"{name}: {what}" for what in _false(session, interval, messages, exact=exact)]
-            for loss in said.losses if exact else ():
+            for loss in stated.losses if exact else ():
                 claims += 1
                 what = _astray(session.clock, loss.monotonic_from, loss.start)
                 what = what or _astray(session.clock, loss.monotonic_to, loss.end)
-                false += [f"{said.feed}: a loss ({loss.reason}) {what}"] if what else []
+                false += [f"{stated.feed}: a loss ({loss.reason}) {what}"] if what else []
     return Verdict(claims, false)
 
 
-def _intervals(said: Said, lost: dict[str, list[Missed]]) -> Iterator[tuple[str, Interval, list[Missed]]]:
-    for stream in said.streams:
+def _intervals(stated: Said, lost: dict[str, list[Missed]]) -> Iterator[tuple[str, Interval, list[Missed]]]:
+    for stream in stated.streams:
         topic = f"{stream.channel}.{stream.symbol}"
         for interval in stream.intervals:
-            yield f"session {said.session}, {topic} on connection {stream.conn}", interval, lost.get(topic, [])
+            yield f"session {stated.session}, {topic} on connection {stream.conn}", interval, lost.get(topic, [])
 
 
 def _false(session: Session, interval: Interval, lost: list[Missed], *, exact: bool | None) -> Iterator[str]:

@@ -367,7 +367,7 @@ class TestNoValidAnswer:
             handshake.feed(memoryview(data))
 
     @pytest.mark.parametrize("size", [1, 7])
-    def test_a_port_that_speaks_tls_is_told(self, handshake, size):
+    def test_a_port_that_speaks_tls_is_reported(self, handshake, size):
         with pytest.raises(HandshakeError, match="the port speaks TLS") as caught:
             handshake.feed(memoryview(b"\x15\x03\x01\x00\x02\x02\x46"[:size]))
         assert "wss://" in caught.value.hint

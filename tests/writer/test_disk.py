@@ -44,13 +44,13 @@ class Said(list[bool]):
 class TestReserve:
     def test_with_less_than_the_reserve_a_write_waits_until_there_is_space(self, tmp_path, free):
         free.mib = 99
-        said = Said(lambda: setattr(free, "mib", 101))
-        patient = RetryingDisk(said, tmp_path, 100 * MIB)
+        stated = Said(lambda: setattr(free, "mib", 101))
+        patient = RetryingDisk(stated, tmp_path, 100 * MIB)
         file = NewFile(tmp_path / "a", patient)
         file.write(b"data")
         file.close()
         assert (tmp_path / "a").read_bytes() == b"data"
-        assert said == [True, False]
+        assert stated == [True, False]
         (trouble,) = patient.over
         assert "--reserve" in trouble.message
         assert "100 MiB" in trouble.message or "105 MB" in trouble.message
@@ -86,7 +86,7 @@ class TestPatience:
             patient.retry(refuse)
 
     def test_a_stop_hurries_whoever_waits_already(self):
-        said = threading.Event()
+        stated = threading.Event()
 
         def refuse() -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -97,23 +97,23 @@ class TestPatience:
             ended.set()
 
         ended = threading.Event()
-        patient = RetryingDisk(lambda _waiting: said.set())
+        patient = RetryingDisk(lambda _waiting: stated.set())
         thread = threading.Thread(target=wait)
         thread.start()
-        assert said.wait(30)
+        assert stated.wait(30)
         patient.set_deadline(0.05)
         assert ended.wait(30)
         thread.join()
 
     def test_it_is_in_trouble_for_as_long_as_anybody_waits(self):
-        told: list[bool] = []
+        reported: list[bool] = []
         gates = [threading.Event(), threading.Event()]
 
         def behind(gate: threading.Event) -> None:
             if not gate.is_set():
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-        patient = RetryingDisk(told.append)
+        patient = RetryingDisk(reported.append)
         threads = [threading.Thread(target=patient.retry, args=(lambda gate=gate: behind(gate),)) for gate in gates]
         for index, thread in enumerate(threads):
             thread.start()
@@ -122,6 +122,6 @@ class TestPatience:
         for gate, thread in zip(gates, threads, strict=True):
             gate.set()
             thread.join()
-        assert told[-1] is False
+        assert reported[-1] is False
         assert len(patient.over) == 2
         assert not patient.waiting

@@ -36,9 +36,9 @@ async def changes_its_unit(connection) -> None:
     await connection.recv()
     for number in range(60):
         now = time.time_ns()
-        said = now // MILLI if number < 20 else now // MICRO if number < 50 else now // SECONDS
-        said = {57: 0, 58: -1, 59: None}.get(number, said)
-        await connection.send(json.dumps({"c": "trade", "s": "AB", "n": number, "t": said}))
+        stated = now // MILLI if number < 20 else now // MICRO if number < 50 else now // SECONDS
+        stated = {57: 0, 58: -1, 59: None}.get(number, stated)
+        await connection.send(json.dumps({"c": "trade", "s": "AB", "n": number, "t": stated}))
         await connection.send(json.dumps({"c": "book", "s": "AB", "t": now // MILLI}))
 
 
@@ -56,10 +56,10 @@ class TestRecorded:
         assert all(row["exchange_time"] is not None for row in books)
         (event,) = [event for event in events_of(out) if event["kind"] == "exchange_time_off"]
         assert (event["channel"], event["detail"]["count"], event["detail"]["unit"]) == ("trade", 39, "us")
-        told = [line for line in result.stderr.splitlines() if "exchange_time" in line]
-        assert len(told) == 1
-        assert "trade" in told[0]
-        assert "as us it would fit" in told[0]
+        reported = [line for line in result.stderr.splitlines() if "exchange_time" in line]
+        assert len(reported) == 1
+        assert "trade" in reported[0]
+        assert "as us it would fit" in reported[0]
         for pure in ("", "1"):
             verified = wsrec.run("verify", out, "--json", env={**os.environ, "WSREC_PURE": pure})
             assert verified.returncode == 0, verified.stdout
@@ -83,27 +83,27 @@ def checked(payloads, arrival, **fields):
     columns = FieldReader(feed).read(messages, np.ones(count, np.bool_))
     when = np.full(count, arrival, np.int64)
     odd = checker.odd(columns.exchange_time, when)
-    told = checker.count(odd, columns, when, 100, messages, np.zeros(count, np.bool_)) if odd is not None else []
-    return odd, told, checker
+    reported = checker.count(odd, columns, when, 100, messages, np.zeros(count, np.bool_)) if odd is not None else []
+    return odd, reported, checker
 
 
 NOW = 1_795_780_000_000_000_000
 
 
 class TestJudgement:
-    @pytest.mark.parametrize("said", ["s", "ms", "us", "ns", "iso"])
+    @pytest.mark.parametrize("stated", ["s", "ms", "us", "ns", "iso"])
     @pytest.mark.parametrize("read", ["s", "ms", "us", "ns", "iso"])
-    def test_the_unit_that_would_fit_is_found(self, said, read):
+    def test_the_unit_that_would_fit_is_found(self, stated, read):
         written = {"s": SECONDS, "ms": MILLI, "us": MICRO, "ns": NANO}
-        value = "2026-11-27T10:26:40Z" if said == "iso" else NOW // written[said]
-        odd, told, _ = checked([{"c": "x", "t": value}], NOW, time_unit=read)
-        if said == read or (odd is None and "iso" in (said, read)):
+        value = "2026-11-27T10:26:40Z" if stated == "iso" else NOW // written[stated]
+        odd, reported, _ = checked([{"c": "x", "t": value}], NOW, time_unit=read)
+        if stated == read or (odd is None and "iso" in (stated, read)):
             # what is no text of a date, or no number, is no time at all
             assert odd is None
             return
         assert odd is not None
         assert odd.tolist() == [True]
-        assert [(each.channel, each.unit, each.row) for each in told] == [("x", said, 100)]
+        assert [(each.channel, each.unit, each.row) for each in reported] == [("x", stated, 100)]
 
     @pytest.mark.parametrize(
         ("off", "odd"), [(0, False), (86_399, False), (-86_399, False), (86_401, True), (-86_401, True)]
@@ -120,8 +120,8 @@ class TestJudgement:
 
     def test_channels_without_end_are_told_of_together(self):
         payloads = [{"c": f"x{n}", "t": 1} for n in range(500)]
-        _, told, checker = checked(payloads, NOW)
-        assert len(told) <= 101
+        _, reported, checker = checked(payloads, NOW)
+        assert len(reported) <= 101
         counts = checker.take()
         assert sum(each.messages for each in counts) == 500
         assert len(counts) <= 101

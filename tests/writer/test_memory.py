@@ -227,8 +227,8 @@ class TestPoison:
                 break
             work.resume(program=("-c", WRITER))
         # what a receiver counts
-        said = work.rings.status.receiver
-        said["frames"], said["bytes"] = len(self.MESSAGES), work.rings.rings[0].head.read()
+        stated = work.rings.status.receiver
+        stated["frames"], stated["bytes"] = len(self.MESSAGES), work.rings.rings[0].head.read()
         (summary,) = [line for line in work.stop() if isinstance(line, SummaryLine)]
         assert work.process.returncode == 0
         assert exit_status([summary], None) == ExitStatus.GAPS

@@ -86,8 +86,8 @@ class TestParquetOutput:
 
     def test_events_have_their_schema(self, tmp_path):
         made = ParquetOutput(tmp_path / "e.partial", EVENT_SCHEMA)
-        told = {"kind": "gap", "conn": 2, "channel": "trade", "symbol": None, "detail": "{}"}
-        row = {"time": 1, "monotonic": 5, **told}
+        reported = {"kind": "gap", "conn": 2, "channel": "trade", "symbol": None, "detail": "{}"}
+        row = {"time": 1, "monotonic": 5, **reported}
         made.append(pa.Table.from_pylist([row], EVENT_SCHEMA), 0)
         made.finish(tmp_path / "e.parquet", {})
         table = pq.read_table(tmp_path / "e.parquet")
@@ -140,7 +140,7 @@ class TestEncoder:
 
     def test_a_disk_that_is_full_for_a_while_loses_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setattr(disk, "_RETRY_SECONDS", 0.01)
-        write, refusals, said = os.write, [None] * 3, []
+        write, refusals, stated = os.write, [None] * 3, []
 
         def full_for_a_while(fd, data):
             if refusals:
@@ -148,12 +148,12 @@ class TestEncoder:
                 raise OSError(28, "No space left on device")
             return write(fd, data)
 
-        made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA, RetryingDisk(said.append))
+        made = ParquetOutput(tmp_path / "a.partial", MESSAGE_SCHEMA, RetryingDisk(stated.append))
         monkeypatch.setattr("os.write", full_for_a_while)
         for start in range(0, 40, 10):
             made.append(rows(start, 10), 0)
         made.finish(tmp_path / "a.parquet", {})
-        assert said == [True, True, True, False]
+        assert stated == [True, True, True, False]
         assert pq.read_table(tmp_path / "a.parquet", partitioning=None).num_rows == 40
 
 

@@ -259,10 +259,10 @@ class TestRotation:
 
     def test_by_time_while_the_clock_is_set_back_and_forth(self, writer, tmp_path):
         hour = 3_600_000_000_000
-        told = tmp_path / "set_by"
-        told.write_text("0")
+        reported = tmp_path / "set_by"
+        reported.write_text("0")
         program = (
-            f"import pathlib, sys, time; real, told = time.time_ns, pathlib.Path({str(told)!r})\n"
+            f"import pathlib, sys, time; real, told = time.time_ns, pathlib.Path({str(reported)!r})\n"
             "time.time_ns = lambda: real() + int(told.read_text() or 0)\n"
             "from wsrec.writer.process import main; sys.exit(main())"
         )
@@ -271,7 +271,7 @@ class TestRotation:
         count = 0
         for set_by in (0, -hour, 2 * hour):
             (tmp_path / "next").write_text(str(set_by))
-            (tmp_path / "next").rename(told)
+            (tmp_path / "next").rename(reported)
             clocks = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns() + set_by}
             work.rings.event(EventKind.ANCHOR, **clocks, width_ns=1, clock="CLOCK_MONOTONIC", drift_ns=0)
             before, began = len(manifest.read(out)), time.monotonic()

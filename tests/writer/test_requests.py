@@ -59,7 +59,7 @@ class Work(Session):
     def answer(self, **message: Any) -> None:
         self.put(json.dumps(message).encode())
 
-    def told(self, kind: str) -> list[dict[str, Any]]:
+    def reported(self, kind: str) -> list[dict[str, Any]]:
         return [event["detail"] for event in events_of(self.out, kind)]
 
 
@@ -75,7 +75,7 @@ def test_two_requests_of_one_text_are_both_confirmed(work):
     work.answer(topic="book of Y")
     work.take()
     work.finish()
-    assert work.told("ack") == [{"topics": ["t.b.X"], "request": 1}, {"topics": ["t.b.Y"], "request": 2}]
+    assert work.reported("ack") == [{"topics": ["t.b.X"], "request": 1}, {"topics": ["t.b.Y"], "request": 2}]
 
 
 def test_a_text_that_holds_the_time_is_matched_by_its_number(tmp_path, rings):
@@ -85,7 +85,7 @@ def test_a_text_that_holds_the_time_is_matched_by_its_number(tmp_path, rings):
     work.answer(id=7)
     work.take()
     work.finish()
-    assert work.told("ack") == [{"topics": ["t.b.X", "t.b.Y"], "request": 5}]
+    assert work.reported("ack") == [{"topics": ["t.b.X", "t.b.Y"], "request": 5}]
 
 
 def test_rows_of_requests_have_their_number_and_others_have_none(work):
@@ -120,11 +120,11 @@ def test_a_refused_request_is_asked_for_in_parts_with_numbers_above_the_plans(tm
     work.answer(id=41, error="no such topic")
     work.take()
     work.finish()
-    assert work.told("split") == [
+    assert work.reported("split") == [
         {"topics": ["t.b.X", "t.b.Y"], "request": 1, "message": "no", "parts": [["t.b.X"], ["t.b.Y"]]}
     ]
-    assert work.told("ack") == [{"topics": ["t.b.Y"], "request": 42}]
-    assert work.told("refused") == [{"topics": ["t.b.X"], "request": 41, "message": "no such topic"}]
+    assert work.reported("ack") == [{"topics": ["t.b.Y"], "request": 42}]
+    assert work.reported("refused") == [{"topics": ["t.b.X"], "request": 41, "message": "no such topic"}]
 
 
 def test_a_writer_that_goes_on_knows_later_requests_from_the_file_before(tmp_path, rings):
@@ -145,7 +145,7 @@ def test_a_writer_that_goes_on_knows_later_requests_from_the_file_before(tmp_pat
     work.answer(id=9)
     work.take(2)
     work.finish(2)
-    assert work.told("ack") == [{"topics": ["t.b.Y"], "request": 9}]
+    assert work.reported("ack") == [{"topics": ["t.b.Y"], "request": 9}]
 
 
 def test_channel_and_symbol_are_the_plans_where_a_topic_could_be_anothers(work):

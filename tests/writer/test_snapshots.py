@@ -98,7 +98,7 @@ def until(condition, within=30.0):
         time.sleep(0.01)
 
 
-def told(work):
+def reported(work):
     return [(fetched.request.stream, fetched.event.kind, fetched.event.detail) for fetched in work.done]
 
 
@@ -120,7 +120,7 @@ class TestThread:
         for stream in range(3, 6):
             work.ask(request(server.url, stream))
         until(lambda: len(work.done) == 3)
-        assert [stream for stream, _, _ in told(work)] == [3, 4, 5]
+        assert [stream for stream, _, _ in reported(work)] == [3, 4, 5]
         times = [fetched.time for fetched in work.done]
         assert times == sorted(times)
         assert len(hangs.asked) == 1
@@ -131,7 +131,7 @@ class TestThread:
         began = time.monotonic()
         work.stop()
         assert time.monotonic() - began < 1
-        ((_, kind, detail),) = told(work)
+        ((_, kind, detail),) = reported(work)
         assert (kind, detail["cause"], detail["retry_s"]) == ("snapshot_failed", "timeout", None)
         assert detail["message"] == f"localhost:{hangs.port} did not answer before the session's end"
 
@@ -150,7 +150,7 @@ class TestThread:
         server = web([(status, headers, b"")])
         work.ask(request(server.url))
         until(lambda: work.done)
-        _, kind, detail = told(work)[0]
+        _, kind, detail = reported(work)[0]
         assert kind == "snapshot_failed"
         assert f"localhost:{server.server_port} answered HTTP {status}" in detail["message"]
         assert detail["cause"] == ("http" if status == 500 else "limited")
@@ -164,7 +164,7 @@ class TestThread:
             work.ask(request(server.url, stream, feed="two"))
         work.ask(request(other.url, 4, feed="two"))
         until(lambda: len(work.done) == 2)
-        assert told(work)[1][0] == 4
+        assert reported(work)[1][0] == 4
         assert len(server.asked) == 1
 
     def test_the_feed_s_own_interval(self, work, web):
@@ -172,7 +172,7 @@ class TestThread:
         for stream in range(3):
             work.ask(request(server.url, stream, interval=0.3))
         until(lambda: len(work.done) == 3)
-        assert [stream for stream, _, _ in told(work)] == [0, 1, 2]
+        assert [stream for stream, _, _ in reported(work)] == [0, 1, 2]
         times = [fetched.time for fetched in work.done]
         assert all(after - before >= 0.3e9 for before, after in itertools.pairwise(times))
 
@@ -196,8 +196,8 @@ class TestRecorded:
         (tmp_path / "books.yaml").write_text(FEED.format(url=live.url, http=server.url))
         result = wsrec.run("record", tmp_path / "books.yaml", "--until-close", "--json", "--out", tmp_path / "out")
         assert result.returncode == 4, result.stderr
-        said = json.loads(result.stdout)
-        assert (said["messages"], said["gaps"]) == (5, 1)
+        stated = json.loads(result.stdout)
+        assert (stated["messages"], stated["gaps"]) == (5, 1)
         assert set(server.asked) == {"/depth?symbol=AB"}
         columns = ["seq", "direction", "conn", "channel", "symbol", "exchange_seq", "text"]
         rows = messages_of(tmp_path / "out").select(columns).to_pylist()
@@ -209,9 +209,9 @@ class TestRecorded:
         (failed,) = events_of(tmp_path / "out", "snapshot_failed")
         assert (failed["channel"], failed["symbol"], failed["detail"]["cause"]) == ("book", "AB", "http")
         assert failed["detail"]["message"] == f"localhost:{server.server_port} answered HTTP 503 Service Unavailable"
-        told = events_of(tmp_path / "out", "snapshot")
-        assert len(told) == len(fetched)
-        assert all(row["detail"]["bytes"] == len(body) for row in told)
+        reported = events_of(tmp_path / "out", "snapshot")
+        assert len(reported) == len(fetched)
+        assert all(row["detail"]["bytes"] == len(body) for row in reported)
         for command in (["verify"], ["report"]):
             checked = wsrec.run(*command, tmp_path / "out", "--json")
             assert checked.returncode in (0, 4), checked.stdout + checked.stderr

@@ -112,8 +112,8 @@ class TestSyncThread:
 
         good: list[str] = []
         monkeypatch.setattr(os, "fdatasync", refusing)
-        said: list[bool] = []
-        disk = RetryingDisk(said.append)
+        stated: list[bool] = []
+        disk = RetryingDisk(stated.append)
         journal, following = (Journal(tmp_path / f"journal-00000{n}.arrows", n, JOB) for n in (1, 2))
         thread = SyncThread(journal, 0.01, disk)
         thread.start()
@@ -130,7 +130,7 @@ class TestSyncThread:
         os.truncate(journal.path, journal.synced)
         assert [payloads(each) for each in JournalReader(journal.path)] == [[b"payload"]] * 3
         assert "written anew" in disk.over[0].message
-        assert said[-1] is False
+        assert stated[-1] is False
 
     def test_what_ends_it_is_kept_for_the_main_thread(self, tmp_path, monkeypatch):
         def gone(fd: int) -> None:

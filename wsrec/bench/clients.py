@@ -351,7 +351,7 @@ def main() -> None:
     try:
         measured = uvloop.run(_CLIENTS[job.name, job.measure](job))
     except OSError as error:
-        ipc.say(ipc.FailedLine(message=str(error)))
+        ipc.emit(ipc.FailedLine(message=str(error)))
         return
     sys.stdout.buffer.write(msgspec.json.encode(measured) + b"\n")
     sys.stdout.buffer.flush()

@@ -72,9 +72,9 @@ def _measure_ours(
     interval = min(_DRAIN_SECONDS, DEFAULT_SLOTS / 4 / rate)
     with receiving(ours, setup, url + HELD, transport) as receiver:
         receiver.connected(ours.tls if transport == "tls" else None)
-        sender.tell(GO)
+        sender.send(GO)
         slots = np.concatenate(list(receiver.messages(len(sent), interval)))[: len(sent)]
-        sender.tell(GO)
+        sender.send(GO)
         receiver.stalls()
     warm = slice(int(len(sent) * _WARM_UP), None)
     # all on the monotonic clock; only differences are taken

@@ -45,7 +45,7 @@ class Process:
         """Whether it has ended."""
         return self._popen.poll() is not None
 
-    def tell(self, word: bytes) -> None:
+    def send(self, word: bytes) -> None:
         """Write to its standard input; nothing happens where it has ended."""
         assert self._popen.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -135,7 +135,7 @@ def running(
     )
     process = Process(popen, warn)
     try:
-        process.tell(encode_job(job))
+        process.send(encode_job(job))
         yield process
     finally:
         popen.kill()

@@ -43,7 +43,7 @@ def _measure_ours(ours: Ours, setup: Setup, sender: Process, url: str, transport
         receiver.connected(ours.tls if transport == "tls" else None)
         time.sleep(_REST_SECONDS)
         cpu = receiver.cpu_ns()
-        sender.tell(GO)
+        sender.send(GO)
         first = last = 0
         for slots in receiver.messages(count, _LOOK_SECONDS):
             first = first or int(slots["event"][0])
@@ -51,7 +51,7 @@ def _measure_ours(ours: Ours, setup: Setup, sender: Process, url: str, transport
         if not ours.busy_poll:
             time.sleep(_REST_SECONDS)
         cpu = receiver.cpu_ns() - cpu
-        sender.tell(GO)
+        sender.send(GO)
         return SaturatedRound(cpu / count, (last - first) / count, receiver.stalls())
 
 

@@ -127,7 +127,7 @@ class _Sender:
     def run(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._watch_stdin, daemon=True).start()
-        _say(Listening(listener.getsockname()[1]))
+        _emit(Listening(listener.getsockname()[1]))
         while True:
             plain, _ = listener.accept()
             plain.settimeout(_CLIENT_SECONDS)
@@ -135,7 +135,7 @@ class _Sender:
             try:
                 self._go.clear()
                 with self._context.wrap_socket(plain, server_side=True) if self._context else plain as client:
-                    _say(Served(self._serve(client)))
+                    _emit(Served(self._serve(client)))
             except (OSError, WebSocketException, EOFError):
                 # a client that went away; who measures it knows why
                 continue
@@ -220,7 +220,7 @@ def _handshake(client: socket.socket) -> str:
     return request.path
 
 
-def _say(line: Listening | Served) -> None:
+def _emit(line: Listening | Served) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -12,7 +12,7 @@ from wsrec.supervise.signals import ended_early, hold
 
 # ExitStatus.NOTHING, whose module takes long to import
 _NOTHING = 3
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 
 
 def hold_signals() -> None:
@@ -34,7 +34,7 @@ def _write(fd: int, text: str) -> None:
     # a terminal that takes nothing is not waited for
     writing = threading.Thread(target=_write_all, args=(fd, text.encode()), daemon=True)
     writing.start()
-    writing.join(_PATIENCE)
+    writing.join(_TIMEOUT)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -231,7 +231,7 @@ def plan_(
     totals = {
         "connections": len(connections),
         "subscriptions": sum(len(connection.topics) for connection in connections),
-        "messages": sum(len(_said(connection)) for connection in connections),
+        "messages": sum(len(_stated(connection)) for connection in connections),
         "messages_in_a_second": _busiest_second(connections),
         "subscribed_after": round(max((connection.subscribed_after for connection in connections), default=0.0), 3),
     }
@@ -278,9 +278,9 @@ def _print_readings(readings: Sequence[Reading]) -> None:
     ]
     for message, channel, symbol, time, last, begin, before, role in readings[:_MOST_READINGS]:
         numbers = ("-" if number is None else str(number) for number in (last, begin, before))
-        told = "-" if time is None else utc(time)
+        reported = "-" if time is None else utc(time)
         rows.append(
-            (clean(message), clean(channel or (f"({role})" if role else "-")), clean(symbol or "-"), told, *numbers)
+            (clean(message), clean(channel or (f"({role})" if role else "-")), clean(symbol or "-"), reported, *numbers)
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -319,14 +319,14 @@ def _print_plan(connection: ConnectionPlan) -> None:
     if connection.keep_alive:
         lines.append(f"every {connection.keep_alive.every:g} s: {connection.keep_alive.text or 'ping'}")
     lines += [f"answers {answer.path or answer.message}: {answer.text}" for answer in connection.answers]
-    said = _said(connection)
-    if len(said) > 1:
-        lines.append(f"{len(said)} messages, {connection.send_interval:g} s apart")
-    for line in (*lines, *(f"send {_cut(text)}" for text in said)):
+    stated = _stated(connection)
+    if len(stated) > 1:
+        lines.append(f"{len(stated)} messages, {connection.send_interval:g} s apart")
+    for line in (*lines, *(f"send {_cut(text)}" for text in stated)):
         click.echo(clean(f"  {line}"))
 
 
-def _said(connection: ConnectionPlan) -> tuple[str, ...]:
+def _stated(connection: ConnectionPlan) -> tuple[str, ...]:
     return (*connection.first, *(request.text for request in connection.requests))
 
 
@@ -340,7 +340,7 @@ def _busiest_second(connections: Sequence[ConnectionPlan]) -> int:
     times = sorted(
         connection.start_after + connection.wait + nth * connection.send_interval
         for connection in connections
-        for nth in range(len(_said(connection)))
+        for nth in range(len(_stated(connection)))
     )
     first = most = 0
     for last, time in enumerate(times):

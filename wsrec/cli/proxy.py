@@ -69,7 +69,7 @@ def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     if value is None or ctx.resilient_parsing:
         return value
     try:
-        if ctx.get_parameter_source("proxy") is ParameterSource.COMMANDLINE and _tells(value):
+        if ctx.get_parameter_source("proxy") is ParameterSource.COMMANDLINE and _reports(value):
             raise ValueError(
                 "a password on the command line can be read by every user of this machine: write '${NAME}' in its "
                 f"place, in single quotes, or put the address into {_variable(ctx)} or the `proxy` of a YAML file"
@@ -83,7 +83,7 @@ def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     return found
 
 
-def _tells(value: str) -> bool:
+def _reports(value: str) -> bool:
     """Whether there is a password in it beside what the environment fills in."""
     # a host or a port may be filled in, too: what stands before the last @ alone is looked at
     user, at, _ = value.rpartition("@")

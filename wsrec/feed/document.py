@@ -116,10 +116,10 @@ class Document:
             complaint = self._complaint(known, problem, self._written.get(known))
             messages.append((line, f"{self.source}:{line}: {_printable(key)}: {complaint}"))
         found = sorted(dict.fromkeys(messages), key=lambda message: message[0])
-        told = [text for _, text in found[:_MOST_TOLD]]
-        if len(found) > len(told):
-            told.append(f"{self.source}:{found[_MOST_TOLD][0]}: found {len(found) - len(told)} more mistakes")
-        return told
+        reported = [text for _, text in found[:_MOST_TOLD]]
+        if len(found) > len(reported):
+            reported.append(f"{self.source}:{found[_MOST_TOLD][0]}: found {len(found) - len(reported)} more mistakes")
+        return reported
 
     def _complaint(self, where: Location, problem: Any, written: str | None) -> str:
         if problem["type"] == "missing":

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
-from wsrec.decode.packed import unpacked
+from wsrec.feed.packed import unpacked
 from wsrec.feed.paths import first, scalar_text, steps
 
 VALUE = "{value}"

@@ -1067,7 +1067,7 @@ class Answer(_Model):
 
     @field_validator("message")
     @classmethod
-    def _tells_apart(cls, text: str | None) -> str | None:
+    def _reports_apart(cls, text: str | None) -> str | None:
         if text in ("", VALUE):
             raise ValueError("expected a text that other messages differ from, or each message would be a ping")
         if text is not None and (often := text.count(VALUE)) > 1:
@@ -1123,7 +1123,7 @@ class ClientKeepAlive(_Model):
     )
 
     @model_validator(mode="after")
-    def _told_when(self) -> ClientKeepAlive:
+    def _reported_when(self) -> ClientKeepAlive:
         if self.text is not None and self.every is None:
             raise ConflictError(("text",), "found no `every`, expected how often to send it")
         _only_when_sent(self.text or "", "text")

@@ -93,9 +93,9 @@ class OutputLock:
         """Whether the lock is held now: tried once more, for all who inherited the descriptors too."""
         return self.held or self._take(0.0)
 
-    def _take(self, patience: float) -> bool:
+    def _take(self, timeout: float) -> bool:
         lock, place = self.fds
-        if _taken(lock, patience):
+        if _taken(lock, timeout):
             _write_pid(lock)
             fcntl.flock(place, fcntl.LOCK_UN)
             self.held = True
@@ -156,8 +156,8 @@ def _open(path: Path, flags: int) -> int:
         raise
 
 
-def _taken(fd: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
+def _taken(fd: int, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

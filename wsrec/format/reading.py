@@ -141,7 +141,7 @@ class Capture:
             except CaptureError as error:
                 # a feed that brought nothing has events alone
                 if not beside or isinstance(error, UnreadableError):
-                    self._tell(Path(source), error, "source")
+                    self._report(Path(source), error, "source")
                 continue
             messages |= {each.resolve(): each for each in found}
         for message_file in messages.values():
@@ -157,14 +157,14 @@ class Capture:
             try:
                 files.append(CaptureFile(path, kind))
             except CaptureError as error:
-                self._tell(path, error, kind)
+                self._report(path, error, kind)
         # without statistics a file comes first
         return sorted(files, key=lambda file: (file.first_time or 0, file.path))
 
     def _unreadable_folder(self, error: UnreadableError) -> None:
-        self._tell(error.path, error, "folder")
+        self._report(error.path, error, "folder")
 
-    def _tell(self, path: Path, error: CaptureError, kind: Literal["messages", "events", "folder", "source"]) -> None:
+    def _report(self, path: Path, error: CaptureError, kind: Literal["messages", "events", "folder", "source"]) -> None:
         found = DamagedFile(path, str(error), isinstance(error, UnreadableError), kind)
         self.damaged.append(found)
         if callable(self._on_damaged):
@@ -335,7 +335,7 @@ class Capture:
                 for batch in file.batches(stored, since=since, until=until, among=among):
                     yield _with_identity(batch, file)
             except CaptureError as error:
-                self._tell(file.path, error, kind)
+                self._report(file.path, error, kind)
 
         def rows() -> Iterator[pa.RecordBatch]:
             for of_session in _by_session(chosen):

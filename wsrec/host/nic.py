@@ -12,7 +12,7 @@ import struct
 
 import msgspec
 
-from wsrec.receive import timestamping
+from wsrec.host import timestamping
 
 _SIOCETHTOOL = 0x8946
 _SIOCGHWTSTAMP = 0x89B1

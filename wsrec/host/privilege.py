@@ -67,7 +67,7 @@ def lock_memory() -> Refusal | None:
     return None
 
 
-def die_first() -> None:
+def prefer_oom_kill() -> None:
     """Make this process the first to be killed when memory runs out (proc_pid_oom_score_adj(5)), if permitted.
 
     For a writer: its state is in the shared memory and the journal, so its death loses no message; a receiver's does.

@@ -93,24 +93,24 @@ def processor(cpu: int, root: Path = ROOT) -> Processor:
 
 def troubles(found: Processor | None, *, busy_poll: bool, realtime: bool, root: Path = ROOT) -> list[Trouble]:
     """Settings certain to harm a receiver pinned to `found` (None: not pinned); doubtful ones are left out."""
-    told = []
+    reported = []
     if found is not None and found.slow:
         what = f"processor {found.cpu} is held at its lowest frequency (governor powersave)"
-        told.append(Trouble(what, f"`cpupower -c {found.cpu} frequency-set -g performance`"))
+        reported.append(Trouble(what, f"`cpupower -c {found.cpu} frequency-set -g performance`"))
     if found is not None and found.isolated:
         for interface in interfaces(root):
             landing = [interrupt for interrupt in interrupts_of(interface, root) if found.cpu in interrupt.cpus]
             if landing:
                 what = f"processor {found.cpu} is isolated, but takes interrupts of {interface}"
-                told.append(Trouble(what, f"{move(landing[0], found.cpu)}; irqbalance must leave it there"))
+                reported.append(Trouble(what, f"{move(landing[0], found.cpu)}; irqbalance must leave it there"))
     if busy_poll and len(cpu_list(text(root / "sys/devices/system/cpu/online"))) == 1:
-        told.append(
+        reported.append(
             Trouble("busy-poll takes the only processor of this machine", "leave --busy-poll out on this machine")
         )
     if busy_poll and realtime and throttled(root):
         what = "the kernel stops a busy-polling SCHED_FIFO process for a part of every second"
-        told.append(Trouble(what, "`sysctl kernel.sched_rt_runtime_us=-1`, or leave --rt-priority out"))
-    return told
+        reported.append(Trouble(what, "`sysctl kernel.sched_rt_runtime_us=-1`, or leave --rt-priority out"))
+    return reported
 
 
 def throttled(root: Path = ROOT, release: str | None = None) -> bool:

@@ -80,13 +80,13 @@ async def fetch_async(
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
-    def tell() -> None:
+    def notify() -> None:
         # the loop may be closed by now
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(done.set)
 
     try:
-        request.start(tell)
+        request.start(notify)
         with suppress(TimeoutError):
             async with asyncio.timeout(request.attempt.left()):
                 await done.wait()
@@ -136,9 +136,9 @@ class _Request:
         self._arguments = url, context, limit, method, body, redirects, connect
         self._found: bytes | HttpError | None = None
 
-    def start(self, tell: Callable[[], None]) -> None:
+    def start(self, notify: Callable[[], None]) -> None:
         """Start; `tell` is called in the request's thread once there is a result."""
-        thread = threading.Thread(target=self._run, args=(tell,), name=f"request to {self.attempt.host}", daemon=True)
+        thread = threading.Thread(target=self._run, args=(notify,), name=f"request to {self.attempt.host}", daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -156,7 +156,7 @@ class _Request:
             self.attempt.learn(good=False)
         raise found
 
-    def _run(self, tell: Callable[[], None]) -> None:
+    def _run(self, notify: Callable[[], None]) -> None:
         try:
             # imported late: most commands send no request, and urllib3 takes longer to load than they take to start
             from wsrec.http.transfer import Transfer
@@ -166,4 +166,4 @@ class _Request:
             self._found = error
         finally:
             self.attempt.end()
-            tell()
+            notify()

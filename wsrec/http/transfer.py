@@ -166,35 +166,35 @@ class Transfer:
 
     def _explain(self, error: BaseException) -> HttpError:
         """Translate any other error; its own text may contain the URL."""
-        say, way = self._attempt.error, ""
+        failure, way = self._attempt.error, ""
         if (proxy := self._attempt.through) is not None:
             way = f", through the proxy {proxy.public}, which may answer in the host's place: {proxy.source}"
         match error:
             case TimeoutError() | urllib3.exceptions.TimeoutError():
                 return self._attempt.expired()
             case ssl.SSLCertVerificationError():
-                return say(f": certificate not verified: {error.verify_message}", "certificate")
+                return failure(f": certificate not verified: {error.verify_message}", "certificate")
             case ssl.SSLError():
-                return say(f": TLS failed: {error.reason or 'the server does not speak TLS'}{way}", "tls")
+                return failure(f": TLS failed: {error.reason or 'the server does not speak TLS'}{way}", "tls")
             case socket.gaierror():
-                return say(f" cannot be resolved: {error.strerror}", "dns")
+                return failure(f" cannot be resolved: {error.strerror}", "dns")
             case ConnectionRefusedError():
-                return say(" refused the connection", "refused")
+                return failure(" refused the connection", "refused")
             case http.client.RemoteDisconnected():
-                return say(" closed the connection without an answer", "lost")
+                return failure(" closed the connection without an answer", "lost")
             case http.client.IncompleteRead():
                 return self._cut_short()
             case ConnectionError():
-                return say(f" ended the connection: {error.strerror or 'closed'}", "lost")
+                return failure(f" ended the connection: {error.strerror or 'closed'}", "lost")
             case OSError():
-                return say(f" cannot be reached: {error.strerror or type(error).__name__}", "unreachable")
+                return failure(f" cannot be reached: {error.strerror or type(error).__name__}", "unreachable")
             case urllib3.exceptions.HTTPError() if error.__context__ is not None:
                 # urllib3's wrapping of one of the others
                 return self._explain(error.__context__)
             case http.client.HTTPException() | urllib3.exceptions.HTTPError() | zlib.error():
-                return say(f" sent an answer that is not valid HTTP ({type(error).__name__}){way}", "answer")
+                return failure(f" sent an answer that is not valid HTTP ({type(error).__name__}){way}", "answer")
             case _:
-                return say(f": the request failed ({type(error).__name__})", "answer")
+                return failure(f": the request failed ({type(error).__name__})", "answer")
 
 
 class _Http(HTTPConnection):

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from wsrec.decode.packed import unpacked
 from wsrec.decode.places import counts, extract_of, holds
+from wsrec.feed.packed import unpacked
 from wsrec.feed.paths import Every, Step, first, scalar_text, steps, values
 from wsrec.feed.schema import Condition, Extract, Feed
 from wsrec.plan.requests import RequestedTopic
@@ -212,8 +212,8 @@ class AckTracker:
         found = [text for text in texts if text is not None]
         # words, wherever they stand; else whatever stands there
         words = next((text for text in found if isinstance(text, str)), found[0] if found else "without a reason")
-        said = _as_sent(words)
-        return (f"{_as_sent(codes[0])}: {said}" if codes else said)[:MESSAGE_MAX]
+        stated = _as_sent(words)
+        return (f"{_as_sent(codes[0])}: {stated}" if codes else stated)[:MESSAGE_MAX]
 
 
 def _as_sent(value: Any) -> str:

@@ -197,13 +197,13 @@ class BookChecker:
         before = len(book)
         readable = book.apply(message)
         self._levels += len(book) - before
-        said = first(message, rule.value)
+        stated = first(message, rule.value)
         if not readable:
             self._drop(key)
             return _UNKNOWN
-        if said is None:
+        if stated is None:
             return _OK if begins else _NONE
-        found = _checksum(said)
+        found = _checksum(stated)
         expected = book.checksum()
         if found == expected:
             return _OK
@@ -321,6 +321,6 @@ def _plain(number: str) -> str:
     return number.replace(".", "").lstrip("0")
 
 
-def _checksum(said: Any) -> int | None:
-    text = str(said)
+def _checksum(stated: Any) -> int | None:
+    text = str(stated)
     return int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else None

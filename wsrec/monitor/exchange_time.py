@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from wsrec.decode.arrays import Flags, codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
-from wsrec.decode.packed import json_of
 from wsrec.decode.places import fitting_unit, row_places
+from wsrec.feed.packed import json_of
 from wsrec.feed.schema import Feed, TimeUnit
 
 # Channels that are told of by name; a hostile peer can name them without end, and the rest are told of together
@@ -40,7 +40,7 @@ class OddTime(NamedTuple):
     messages: int
     row: int
     time: int
-    said: int
+    stated: int
     unit: TimeUnit | None
 
 
@@ -116,10 +116,10 @@ class TimeChecker:
                 self._found[channel] = seen._replace(messages=seen.messages + count)
                 continue
             row = int(rows[np.argmax(channels == code)])
-            time, said = int(arrival[row]), columns.exchange_time[row].as_py()
+            time, stated = int(arrival[row]), columns.exchange_time[row].as_py()
             unit = self._unit(channel, payload[row : row + 1], binary[row : row + 1], time)
             fresh = channel not in self._known and len(self._known) <= _CHANNELS
-            self._found[channel] = OddTime(channel, count, first + row, time, said, unit)
+            self._found[channel] = OddTime(channel, count, first + row, time, stated, unit)
             if fresh:
                 self._known.add(channel)
                 new.append(self._found[channel])

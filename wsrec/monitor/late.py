@@ -147,20 +147,20 @@ class LateSequence:
 
     def _back(self, number: int, row: int, late: bool) -> list[Miss]:
         assert self._top is not None
-        told = [] if late else [Miss(row, "repeated" if number == self._top else "back", self._top + 1, number)]
+        reported = [] if late else [Miss(row, "repeated" if number == self._top else "back", self._top + 1, number)]
         for hole in self.holes:
             if hole.first <= number < hole.found and number not in hole.filled:
                 hole.filled.add(number)
                 if len(hole.filled) in (hole.found - hole.first, _FILLED_MAX):
                     self.holes.remove(hole)
-                    told += [miss for miss in (hole.missing(),) if miss is not None]
-                return told
+                    reported += [miss for miss in (hole.missing(),) if miss is not None]
+                return reported
         if not late:
-            told = self.end() + told
+            reported = self.end() + reported
             self._begin(number)
         elif number >= self._first:
-            told = [Miss(row, "repeated" if number == self._top else "back", self._top + 1, number)]
-        return told
+            reported = [Miss(row, "repeated" if number == self._top else "back", self._top + 1, number)]
+        return reported
 
     def _begin(self, number: int) -> None:
         self._top = self._first = number

@@ -156,7 +156,7 @@ class SequenceChecker:
     def __init__(self, feed: Feed, *, runs: bool = False, turns: Collection[int] = ()) -> None:
         counted = feed.sequence
         self._joints = Joints(turns)
-        self._tells_runs = runs
+        self._reports_runs = runs
         self.late: dict[int, LateSequence] = {}
         self._late_rule = counted.late if counted is not None else None
         checked = {
@@ -211,7 +211,7 @@ class SequenceChecker:
             self._forget()
         channels, symbols = self._members_of(columns.channel, columns.symbol)
         links = np.zeros(len(channels), np.uint8)
-        runs = np.zeros(len(channels) if self._tells_runs else 0, np.int64)
+        runs = np.zeros(len(channels) if self._reports_runs else 0, np.int64)
         numbered = known(columns.exchange_seq) if columns.exchange_seq.null_count else None
         if self._by_connection and numbered is not None:
             # what has no channel, as pings and what was sent, need not be numbered
@@ -289,7 +289,7 @@ class SequenceChecker:
         if direct is not None:
             link[(link == Link.COMPARED) & ~direct] = Link.AFTER_UNNUMBERED
 
-        told: list[SequenceGap] = []
+        reported: list[SequenceGap] = []
         if broken.any():
             gaps = np.flatnonzero(broken)
             gaps = gaps[np.argsort(rows[gaps])]
@@ -300,17 +300,17 @@ class SequenceChecker:
                     for number, negative in zip(signed, below[gaps].tolist(), strict=True)
                 ]
             of_each = zip(*(of[gaps].tolist() for of in (rows, channels, last, seq)), signed, strict=True)
-            told = [self._gap(columns, index, int(conns[index]), *numbers) for index, *numbers in of_each]
-            link[gaps] = [Link.RESET if gap.what is Break.RESET else Link.COMPARED for gap in told]
+            reported = [self._gap(columns, index, int(conns[index]), *numbers) for index, *numbers in of_each]
+            link[gaps] = [Link.RESET if gap.what is Break.RESET else Link.COMPARED for gap in reported]
         if named is not None:
             says = named if below is None else named & ~below
             first = 0 if where is None else where.first
-            told += self._begin(columns, conns, first, rows, channels, keys, found, says, firsts)
-            told.sort(key=lambda gap: gap.index)
+            reported += self._begin(columns, conns, first, rows, channels, keys, found, says, firsts)
+            reported.sort(key=lambda gap: gap.index)
         links[rows] = link
-        if self._tells_runs:
+        if self._reports_runs:
             runs[rows] = self._numbered_runs(keys, (link != Link.COMPARED) | broken)
-        return Checked(told, links, runs)
+        return Checked(reported, links, runs)
 
     def seed(self, rows: pa.RecordBatch) -> None:
         """Remember the numbers of messages that were checked before, in order: the next ones follow them.

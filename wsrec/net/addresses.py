@@ -48,7 +48,7 @@ class AddressHistory:
         # failed since they last worked, most recent failure last
         self._failed: dict[str, None] = {}
         # failed, and refused permanently, since any address last worked
-        self._vain: set[str] = set()
+        self._tried_before: set[str] = set()
         self._refusing: set[str] = set()
 
     def begin(self, addresses: Sequence[Address] = (), kept: Address | None = None) -> None:
@@ -76,7 +76,7 @@ class AddressHistory:
 
         0 once the limit is reached, for hosts whose every look-up returns different addresses.
         """
-        return 0 if self._enough(self._vain) else sum(one.ip not in self._vain for one in self.known)
+        return 0 if self._enough(self._tried_before) else sum(one.ip not in self._tried_before for one in self.known)
 
     def has_other(self, address: Address) -> bool:
         """True if this attempt has an address other than `address` that has not failed."""
@@ -92,14 +92,14 @@ class AddressHistory:
         self.tried[address.ip] = cause
         self._failed.pop(address.ip, None)
         self._failed[address.ip] = None
-        self._vain.add(address.ip)
+        self._tried_before.add(address.ip)
         if permanent:
             self._refusing.add(address.ip)
 
     def worked(self, address: Address) -> None:
         """Record that `address` delivered what was requested."""
         self._failed.pop(address.ip, None)
-        self._vain.clear()
+        self._tried_before.clear()
         self._refusing.clear()
 
     def _enough(self, ips: set[str]) -> bool:

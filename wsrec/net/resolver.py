@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 # How long a look-up may take before the kept answer is used instead (s): a healthy one takes milliseconds, glibc
 # retries a lost datagram only after 5 s, and messages sent meanwhile are lost
-PATIENCE = 1.0
+TIMEOUT = 1.0
 # How long to wait without a kept answer (s): glibc tries twice, 5 s each, or each of two name servers once
 TIMEOUT = 10.0
 # How long after it last worked an address may be used although the name server no longer returns it (s): with TLS,
@@ -152,7 +152,7 @@ class Resolver:
             return literal
         look_up = self._begin(host)
         waiting = asyncio.wrap_future(look_up.outcome)
-        wait = self._patience(host, look_up, timeout)
+        wait = self._timeout(host, look_up, timeout)
         try:
             await asyncio.wait((waiting,), timeout=wait)
         finally:
@@ -164,7 +164,7 @@ class Resolver:
         if (literal := _literal(host, port)) is not None:
             return literal
         look_up = self._begin(host)
-        concurrent.futures.wait((look_up.outcome,), self._patience(host, look_up, timeout))
+        concurrent.futures.wait((look_up.outcome,), self._timeout(host, look_up, timeout))
         return self._conclude(host, port, look_up)
 
     def worked(self, host: str, address: Address) -> None:
@@ -220,12 +220,12 @@ class Resolver:
                     self._worked.pop(oldest, None)
         look_up.outcome.set_result(outcome)
 
-    def _patience(self, host: str, look_up: _LookUp, timeout: float | None) -> float | None:
+    def _timeout(self, host: str, look_up: _LookUp, timeout: float | None) -> float | None:
         """Seconds to wait for this look-up."""
         if host not in self._kept:
             return timeout
         # later callers do not wait anew for a look-up that already hangs
-        left = max(look_up.began + PATIENCE - time.monotonic(), 0.0)
+        left = max(look_up.began + TIMEOUT - time.monotonic(), 0.0)
         return left if timeout is None else min(left, timeout)
 
     def _conclude(self, host: str, port: int, look_up: _LookUp) -> Found:

@@ -40,11 +40,11 @@ def retry_after(value: str | None, moment: datetime | None = None) -> float | No
             The requested delay in seconds, at least 1; None if it is unreadable or shorter.
 
     """
-    seconds = _said(value, moment)
+    seconds = _stated(value, moment)
     return None if seconds is None or seconds < _LEAST else seconds
 
 
-def _said(value: str | None, moment: datetime | None) -> float | None:
+def _stated(value: str | None, moment: datetime | None) -> float | None:
     value = (value or "").strip()
     if _SECONDS.fullmatch(value):
         return float(value[:_DIGITS_MOST])

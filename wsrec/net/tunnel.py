@@ -258,33 +258,33 @@ def _refused(
     proxy: Proxy, host: str, port: int, status: int, reason: str, retry_after: float | None = None
 ) -> ProxyError:
     where = host_and_port(host, port)
-    said = f"{status} {reason}".rstrip()
+    stated = f"{status} {reason}".rstrip()
     if status in _UNAUTHENTICATED:
-        return _unauthenticated(proxy, said)
+        return _unauthenticated(proxy, stated)
     if status in LIMITED:
-        text = f"the proxy {proxy.public} reports too many requests: {said}"
+        text = f"the proxy {proxy.public} reports too many requests: {stated}"
         hint = f"open fewer connections through it, wait, or use another proxy: {proxy.source}"
         return ProxyError(text, hint, limited=True, retry_after=retry_after)
     if status >= 500:
-        return _beyond(proxy, where, said, retry_after)
+        return _beyond(proxy, where, stated, retry_after)
     hint = f"allow CONNECT to {where} in the proxy's configuration, or use another proxy: {proxy.source}"
-    text = f"the proxy {proxy.public} does not allow a connection to {where}: {said}"
+    text = f"the proxy {proxy.public} does not allow a connection to {where}: {stated}"
     return ProxyError(text, hint, permanent=status not in _LATER, retry_after=retry_after)
 
 
-def _unauthenticated(proxy: Proxy, said: str) -> ProxyError:
+def _unauthenticated(proxy: Proxy, stated: str) -> ProxyError:
     if proxy.username is None:
-        text = f"the proxy {proxy.public} requires a user name and a password: {said}"
+        text = f"the proxy {proxy.public} requires a user name and a password: {stated}"
         hint = f"put USER:PASSWORD@ before the host in {proxy.source}"
     else:
-        text = f"the proxy {proxy.public} rejects this user name and password: {said}"
+        text = f"the proxy {proxy.public} rejects this user name and password: {stated}"
         hint = f"check them in {proxy.source}"
     return ProxyError(text, hint, permanent=True)
 
 
-def _beyond(proxy: Proxy, where: str, said: str, retry_after: float | None = None) -> ProxyError:
+def _beyond(proxy: Proxy, where: str, stated: str, retry_after: float | None = None) -> ProxyError:
     return ProxyError(
-        f"the proxy {proxy.public} cannot reach {where}: {said}",
+        f"the proxy {proxy.public} cannot reach {where}: {stated}",
         "the proxy itself works: check the host name behind it, and whether that host is up",
         retry_after=retry_after,
     )

@@ -14,6 +14,7 @@ from websockets.frames import CloseCode
 from websockets.uri import WebSocketURI
 
 from wsrec import __version__, ipc, shutdown
+from wsrec.host import timestamping
 from wsrec.host.clock import now
 from wsrec.http.client import host_of
 from wsrec.net.addresses import AddressHistory
@@ -22,7 +23,7 @@ from wsrec.net.resolver import RESOLVER, Address, Found, NoAnswerError, Worked
 from wsrec.net.tunnel import blaming, through, unreachable
 from wsrec.plan.connections import Answer, ConnectionPlan, divided
 from wsrec.plan.requests import SubscriptionRequest
-from wsrec.receive import opening, timestamping
+from wsrec.receive import opening
 from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, ResetInHandshakeError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
@@ -149,7 +150,7 @@ class Connection:
         self._full_since = 0
         # end of the last stall, on the loop's clock
         self._went_on_at = 0.0
-        self._nic_told = False
+        self._nic_reported = False
         self._secrets: frozenset[str] = frozenset()
 
     def publish_complete_until(self, complete_until: int) -> None:
@@ -207,9 +208,9 @@ class Connection:
         return self._liveness.data if self._liveness is not None else 0
 
     @property
-    def quiet_for(self) -> float:
+    def idle_for(self) -> float:
         """Seconds without data on the current connection, as of the last check."""
-        return self._liveness.quiet_for if self._liveness is not None else 0.0
+        return self._liveness.idle_for if self._liveness is not None else 0.0
 
     @property
     def last_event(self) -> int:
@@ -229,7 +230,7 @@ class Connection:
     @property
     def subscribed(self) -> bool:
         """True once all subscriptions are sent."""
-        return self._subscriber is not None and self._subscriber.said
+        return self._subscriber is not None and self._subscriber.all_sent
 
     def ask_again(self, topics: Sequence[str], reason: str) -> None:
         """Resend the subscriptions that contain these topics."""
@@ -340,7 +341,7 @@ class Connection:
             raise self.waits_for from None
         if kept is not None and self.address == kept.address:
             timings["dns_age_s"] = kept.age
-            self._tell_outlived(kept)
+            self._report_outlived(kept)
         self._producer.event(
             EventKind.CONNECT,
             conn=self.plan.conn,
@@ -368,7 +369,7 @@ class Connection:
             with blaming(proxy):
                 self._host, found = proxy.host, await RESOLVER.resolve(proxy.host, proxy.port)
         if found.news:
-            self._tell_kept(found)
+            self._report_kept(found)
         return found
 
     def worked(self) -> None:
@@ -393,7 +394,7 @@ class Connection:
             await through(reached.sock, proxy, uri.host, uri.port)
         return reached
 
-    def _tell_kept(self, found: Found) -> None:
+    def _report_kept(self, found: Found) -> None:
         """Warn that a kept answer of the name server is used."""
         age = duration(None if found.age is None else found.age * 1e9)
         what = f"cannot resolve {self._host!r}: {found.trouble}; using its addresses of {age} ago"
@@ -403,7 +404,7 @@ class Connection:
             conn=self.plan.conn,
         )
 
-    def _tell_outlived(self, kept: Worked) -> None:
+    def _report_outlived(self, kept: Worked) -> None:
         """Warn that the address is not in the name server's current answer."""
         what = f"using {kept.address.ip} for {self._host!r}, which worked {duration(kept.ago * 1e9)} ago: "
         what += "the addresses that the name server returns now do not work"
@@ -430,7 +431,7 @@ class Connection:
         secured = now()
         self._step = _Step.HANDSHAKE
         source = self._transport.source
-        self._tell_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
+        self._report_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
 
         compression = deflate.offer(context_takeover=False) if self.plan.compression else None
         headers = {"User-Agent": f"wsrec/{__version__}", **self.plan.headers}
@@ -476,7 +477,7 @@ class Connection:
             "handshake_ns": now() - secured,
         }
 
-    def _tell_stamping(self, reason: str | None) -> None:
+    def _report_stamping(self, reason: str | None) -> None:
         self._producer.event(
             EventKind.STAMPING,
             conn=self.plan.conn,
@@ -488,11 +489,11 @@ class Connection:
     def check_stamps(self) -> None:
         """Report once per connection if the NIC's clock is unrelated to the system's."""
         offset = self._transport.stamps.nic_offset_ns if self._transport is not None else None
-        if offset is None or self._nic_told:
+        if offset is None or self._nic_reported:
             return
-        self._nic_told = True
+        self._nic_reported = True
         what = f"the NIC's clock is {offset / 1e9:+.3f} s from the system's: kernel timestamps are used instead"
-        self._tell_stamping(what)
+        self._report_stamping(what)
         ipc.warn(what, "set the NIC's clock: phc2sys -s CLOCK_REALTIME -c DEVICE -O 0", conn=self.plan.conn)
 
     def _on_opening(self, data: memoryview) -> int:
@@ -575,10 +576,10 @@ class Connection:
         if not self._producer.flush() or not hot.has_room():
             self._loop.call_later(_FULL_POLL, self._look_for_room, hot)
             return
-        self._tell_stall()
+        self._report_stall()
         self._waiting.watch(self._transport.fileno, hot.on_readable)
 
-    def _tell_stall(self) -> None:
+    def _report_stall(self) -> None:
         self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
         self._full_since = 0
         self._went_on_at = self._loop.time()
@@ -607,7 +608,7 @@ class Connection:
             return ClosedByExchangeError(int(received.code), received.reason)
         return ConnectionResetError("the connection ended without a closing handshake")
 
-    async def close(self, patience: float | None = None) -> int | None:
+    async def close(self, timeout: float | None = None) -> int | None:
         """Start the closing handshake; data that arrives before the reply is recorded, and nothing after it.
 
         The reply follows everything that the exchange had sent before. So while a ring is full the wait is extended, to
@@ -626,7 +627,7 @@ class Connection:
         with suppress(OSError):
             self._send(self._encoder.close(CloseCode.NORMAL_CLOSURE, ""))
         began, stalls = self._loop.time(), self.stalls
-        limit = began + (BACKLOG_TIMEOUT if patience is None else patience)
+        limit = began + (BACKLOG_TIMEOUT if timeout is None else timeout)
         was_full, left = bool(self._full_since), False
         while not self.ended:
             until = limit if self._full_since else min(limit, max(began, self._went_on_at) + CLOSE_TIMEOUT)
@@ -677,7 +678,7 @@ class Connection:
                 self._waiting.unwatch(transport.fileno)
             transport.close()
         if self._full_since:
-            self._tell_stall()
+            self._report_stall()
         if hot is not None:
             self._totals = [self.reads, self.frames, self.received]
         lost_since = now()

@@ -72,7 +72,7 @@ class NotInTimeError(TimeoutError):
     """An address accepted the connection and did not answer the next step; the text names the step."""
 
 
-class NobodyThereError(TimeoutError):
+class PeerUnresponsiveError(TimeoutError):
     """An open connection delivered nothing for long, and a ping was not answered."""
 
 
@@ -210,7 +210,7 @@ def explain(
                 "start the server, or check the port" if here else "check host and port, and that the server is running"
             )
             return Failure("refused", f"{where} refused the connection", hint)
-        case NobodyThereError():
+        case PeerUnresponsiveError():
             return Failure("timeout", f"{where}: {error}", _silence_hint(here=here))
         case NotInTimeError():
             hint = "try another host of the exchange; a firewall or a proxy in between may have accepted the connection"
@@ -299,8 +299,8 @@ def _first_words(body: str) -> str:
 
 def _refused(error: HandshakeRefused, where: str, *, secure: bool | None, here: bool) -> Failure:
     """Diagnose an answer to the handshake other than 101."""
-    said = _first_words(error.body)
-    message = f"{where} answered {error}" + (f": {said}" if said else "")
+    stated = _first_words(error.body)
+    message = f"{where} answered {error}" + (f": {stated}" if stated else "")
     later = error.status in _LATER or error.status >= 500
     hint = _HTTP_HINTS.get(error.status, "the server has a problem; retrying" if later else "check the URL")
     if here and error.status in (403, 451):
@@ -320,5 +320,5 @@ def _refused(error: HandshakeRefused, where: str, *, secure: bool | None, here: 
         message += f"; it asks to wait {wait:.0f} s, waiting {LONGEST:.0f} s"
         wait = LONGEST
     cause = "limited" if error.status in LIMITED else "http"
-    body = error.body if error.body.strip() != said else None
+    body = error.body if error.body.strip() != stated else None
     return Failure(cause, message, hint, not later, wait, body, status=error.status)

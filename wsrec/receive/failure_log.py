@@ -33,7 +33,7 @@ class _Host:
 
     since: float
     count: int = 0
-    told: dict[str, tuple[float, int]] = field(default_factory=dict)
+    reported: dict[str, tuple[float, int]] = field(default_factory=dict)
 
 
 class FailureLog:
@@ -58,7 +58,7 @@ class FailureLog:
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
 
-    def tell(
+    def report(
         self, plan: ConnectionPlan, host: str, failure: Failure, wait: float | None, *, was_open: bool, **detail: Any
     ) -> None:
         """Report a failure.
@@ -93,7 +93,7 @@ class FailureLog:
     def opened(self, host: str) -> None:
         """A connection to this host is open: the next refusal's body is recorded again."""
         if host in self._hosts:
-            self._hosts[host].told.clear()
+            self._hosts[host].reported.clear()
 
     def _is_new(self, host: str, kind: str, body: str) -> bool:
         """True if a body is to be recorded: the first of its kind, or one that has changed after `INTERVAL`."""
@@ -101,14 +101,14 @@ class FailureLog:
         state = self._hosts.setdefault(host, _Host(now))
         if now - state.since >= INTERVAL:
             state.since, state.count = now, 0
-        if kind in state.told:
-            when, known = state.told[kind]
+        if kind in state.reported:
+            when, known = state.reported[kind]
             if now - when < INTERVAL or hash(body) == known:
                 return False
         if state.count >= MOST:
             return False
         state.count += 1
-        state.told[kind] = now, hash(body)
+        state.reported[kind] = now, hash(body)
         return True
 
     def due(self) -> None:

@@ -233,8 +233,8 @@ def _turned_down(error: OSError) -> Refusal:
     what = getattr(error, "reason", None) or error.strerror or str(error)
     offered = "TLS 1.3" if _RECEIVES_TLS13 else "TLS 1.2"
     hint = "nothing to do if `stamped` is acceptable" if _RECEIVES_TLS13 else "use a Python with OpenSSL 3.2 or later"
-    told = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-    return Refusal(f"the server rejected {offered} with AES-GCM ({what})", hint, lasting=told)
+    reported = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+    return Refusal(f"the server rejected {offered} with AES-GCM ({what})", hint, lasting=reported)
 
 
 def _not_handed_over(error: OSError, details: TlsDetails) -> Refusal:

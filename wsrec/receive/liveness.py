@@ -13,7 +13,7 @@ from collections.abc import Callable
 from wsrec import ipc
 from wsrec.host.clock import now
 from wsrec.plan.connections import ConnectionPlan
-from wsrec.receive.failure import NobodyThereError
+from wsrec.receive.failure import PeerUnresponsiveError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import Transport
@@ -75,7 +75,7 @@ class IdleTimeout:
         """A frame has arrived, possibly only a response."""
         self._ever = True
 
-    def heard(self) -> None:
+    def on_data(self) -> None:
         """Data has arrived: reset the timeout."""
         self._expected = None
         if self._planned is not None:
@@ -148,7 +148,7 @@ class LivenessMonitor:
         return self._hot.frames - self.controls
 
     @property
-    def quiet_for(self) -> float:
+    def idle_for(self) -> float:
         """Seconds since the last data, as of the last check."""
         return (now() - self._data_at) / 1e9
 
@@ -185,14 +185,14 @@ class LivenessMonitor:
             self._idle_timeout.came()
             # responses to the subscriptions are not data yet
             if self._data > self._answers_due:
-                self._idle_timeout.heard()
-        self._look_for_life(moment)
+                self._idle_timeout.on_data()
+        self._check_liveness(moment)
         self._look_for_data(moment)
         if moment - self._sampled_at >= SAMPLE_SECONDS * 1e9:
             self._sampled_at = moment
             self._sample()
 
-    def _look_for_life(self, moment: int) -> None:
+    def _check_liveness(self, moment: int) -> None:
         if self._asked_at is not None and self._alive_at > self._asked_at:
             self._asked_at = None
         idle = (moment - self._alive_at) / 1e9
@@ -201,7 +201,7 @@ class LivenessMonitor:
                 self._asked_at = moment
                 self._ask(_ASK.pack(moment))
         elif (moment - self._asked_at) / 1e9 >= self._plan.ping_timeout:
-            self._on_dead(NobodyThereError(f"no data for {idle:.1f} s, and a ping was not answered"))
+            self._on_dead(PeerUnresponsiveError(f"no data for {idle:.1f} s, and a ping was not answered"))
 
     def _look_for_data(self, moment: int) -> None:
         limit = self._idle_timeout.limit

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from wsrec.host import timestamping
 from wsrec.net.addresses import AddressHistory, Candidate
 from wsrec.net.resolver import Address
-from wsrec.receive import timestamping
 from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport

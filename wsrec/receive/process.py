@@ -28,7 +28,7 @@ from wsrec.receive.job import ReceiverJob, TlsMode
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
-from wsrec.receive.reconnector import Counts, Prospects, Reconnector, Side
+from wsrec.receive.reconnector import ActiveReconnectors, Counts, Reconnector, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.bytering import ByteRing
@@ -86,7 +86,7 @@ class Receiver:
         ]
         standby = {side.plan.standby_of: side for side in sides if side.plan.standby_of is not None}
         limiters = HostRateLimiters()
-        self._prospects = Prospects(alone=job.alone)
+        self._all_active = ActiveReconnectors(alone=job.alone)
         collector = Collector()
         self._failures = FailureLog(self._producer)
         self._connections = [
@@ -98,7 +98,7 @@ class Receiver:
                 tls=self._tls,
                 max_message=job.max_message,
                 until_close=job.until_close,
-                prospects=self._prospects,
+                active=self._all_active,
                 collector=collector,
                 failures=self._failures,
                 resume=job.resume,
@@ -110,7 +110,7 @@ class Receiver:
         # totals of the receivers before this one
         self._before = Counts(*(int(self._status.receiver[name]) for name in Counts._fields))
         self._connected, self._totals = 0, self._before
-        self._telling: asyncio.Handle | None = None
+        self._reporting: asyncio.Handle | None = None
         self._anchor: Anchor | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_on_exception)
@@ -148,11 +148,11 @@ class Receiver:
         if not self._connections:
             return None
         # a failed connection is more informative than one that still waits for an answer
-        told = next((connection for connection in self._connections if connection.failure), self._connections[0])
-        failure = told.never_open()
+        reported = next((connection for connection in self._connections if connection.failure), self._connections[0])
+        failure = reported.never_open()
         message = failure.message
         if self._stopping.is_set():
-            message = f"not connected before the end: {message} (tried for {duration(now() - told.wanted_since)})"
+            message = f"not connected before the end: {message} (tried for {duration(now() - reported.wanted_since)})"
         return ipc.FailedLine(message=message, hint=failure.hint)
 
     def _prepare(self) -> None:
@@ -219,13 +219,13 @@ class Receiver:
         self._producer.flush()
         ipc.flush()
         self._status.receiver["heartbeat"] = now()
-        if self._telling is not None:
-            self._telling.cancel()
+        if self._reporting is not None:
+            self._reporting.cancel()
         self._connected, self._totals = 0, self._before
-        self._tell(0, at_once)
+        self._report(0, at_once)
 
     @_vital
-    def _tell(self, start: int, at_once: int) -> None:
+    def _report(self, start: int, at_once: int) -> None:
         some, end = self._connections[start : start + at_once], start + at_once
         for connection in some:
             connection.publish_complete_until()
@@ -234,14 +234,14 @@ class Receiver:
         counts = zip(self._totals, *(connection.counts() for connection in some), strict=True)
         self._totals = Counts(*map(sum, counts))
         if end < len(self._connections):
-            self._telling = self._loop.call_soon(self._tell, end, at_once)
+            self._reporting = self._loop.call_soon(self._report, end, at_once)
             return
         status = self._status.receiver
         status["connections"], status["connected"] = len(self._connections), self._connected
-        status["vain"] = self._prospects.vain
+        status["exhausted"] = self._all_active.all_exhausted
         for name, total in self._totals._asdict().items():
             status[name] = total
-        self._telling = self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
+        self._reporting = self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
 
     @_vital
     def _on_stdin(self) -> None:
@@ -269,7 +269,7 @@ def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 def out_of_memory() -> NoReturn:
     """Report it and exit as if killed: without last records, which the next receiver would repeat."""
     try:
-        ipc.say(ipc.FailedLine(message="the receiver ran out of memory", hint=_MEMORY_HINT, again=True))
+        ipc.emit(ipc.FailedLine(message="the receiver ran out of memory", hint=_MEMORY_HINT, again=True))
     finally:
         os._exit(1)
 
@@ -287,7 +287,7 @@ def broken(error: BaseException) -> NoReturn:
         # the error's text goes where secrets are masked
         traceback.print_tb(error.__traceback__)
         message = f"the receiver failed: {type(error).__name__}: {error}"
-        ipc.say(ipc.FailedLine(message=message, hint="report this with the lines above", again=True))
+        ipc.emit(ipc.FailedLine(message=message, hint="report this with the lines above", again=True))
     finally:
         os._exit(1)
 
@@ -304,7 +304,7 @@ def main() -> int:
     try:
         job = ipc.read_job(ReceiverJob)
     except msgspec.DecodeError as error:
-        ipc.say(ipc.FailedLine(message=f"the receiver's job cannot be read: {error}"))
+        ipc.emit(ipc.FailedLine(message=f"the receiver's job cannot be read: {error}"))
         return 1
     try:
         failure = uvloop.run(_run(job))
@@ -317,6 +317,6 @@ def main() -> int:
         # the error's own text contains the URL, which may have secrets
         failure = ipc.FailedLine(message=f"not a WebSocket URL: {error.msg}", hint="use the form wss://host:port/path")
     if failure is not None:
-        ipc.say(failure)
+        ipc.emit(failure)
         return 1
     return 0

@@ -60,11 +60,11 @@ class Producer:
         """Record that something happened, now."""
         payload = Event(kind, conn, detail=detail).encode()
         opcode = TEXT if kind in _BEGIN else 0
-        self._say(_Words(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
+        self._append(_Words(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
 
     def sent(self, conn: int, opcode: int, payload: bytes, request: int = 0) -> None:
         """Record a frame that was just handed to the socket, of the subscription request of this number; 0: of none."""
-        self._say(_Words(payload, conn, opcode, Flag.SENT | Flag.FIN, now(), request))
+        self._append(_Words(payload, conn, opcode, Flag.SENT | Flag.FIN, now(), request))
 
     def flush(self) -> bool:
         """Write the words that had to wait; True where none is left."""
@@ -74,7 +74,7 @@ class Producer:
             self._waiting.popleft()
         return True
 
-    def _say(self, words: _Words) -> None:
+    def _append(self, words: _Words) -> None:
         # a word larger than the ring is cut into parts, which the writer joins as it joins fragments
         part = self._control_ring.capacity // 4
         for start in range(0, max(len(words.payload), 1), part):

@@ -45,14 +45,14 @@ from wsrec.wire.errors import CompressionRefused
 # A connection that lasted this long has proved itself: the next failure counts as the first (s)
 _PROVEN = 10.0
 # Time for the successor of a stale or busy connection to deliver data, once it has subscribed (s)
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 _PATIENCE_POLL = 0.02
 # Overlap once all subscriptions have started: one of an exchange's servers may be behind another (s)
 _OVERLAP = 1.0
 # Overlap after the last subscription if that is unknown: the longest time for a confirmation (s)
 _SETTLING = 10.0
 # Longest wait for data if the old connection has ended and had delivered little (s)
-_PATIENCE_MOST = 300.0
+_TIMEOUT_MOST = 300.0
 # Share of the lifetime left at a replacement, randomly up to twice that: not all connections at once
 _LIFETIME_LEFT = 0.05
 # It is closed with this share of the lifetime left, or so many seconds, if its successor delivers data, settled or not
@@ -87,7 +87,7 @@ class Counts(NamedTuple):
     reconnects: int
 
 
-class Prospects:
+class ActiveReconnectors:
     """Which connections of a receiver may still succeed: it ends only once all are refused permanently.
 
     Args:
@@ -97,27 +97,27 @@ class Prospects:
 
     def __init__(self, *, alone: bool = True) -> None:
         self._alone = alone
-        self._hopeful: set[Reconnector] = set()
+        self._trying: set[Reconnector] = set()
         self._over = asyncio.Event()
 
     @property
-    def vain(self) -> bool:
+    def all_exhausted(self) -> bool:
         """True if every connection was refused permanently, or has ended."""
-        return not self._hopeful
+        return not self._trying
 
     @property
     def over(self) -> bool:
         """True once retrying is pointless for all."""
         return self._over.is_set()
 
-    def hope(self, reconnector: Reconnector) -> None:
+    def register(self, reconnector: Reconnector) -> None:
         """Mark a connection as one that may succeed."""
-        self._hopeful.add(reconnector)
+        self._trying.add(reconnector)
 
     def give_up(self, reconnector: Reconnector) -> bool:
         """Mark a connection as refused or ended; returns True if that leaves none."""
-        self._hopeful.discard(reconnector)
-        if self._alone and self.vain:
+        self._trying.discard(reconnector)
+        if self._alone and self.all_exhausted:
             self._over.set()
         return self.over
 
@@ -161,13 +161,13 @@ class Reconnector:
         tls: TlsPolicy,
         max_message: int,
         until_close: bool,
-        prospects: Prospects | None = None,
+        active: ActiveReconnectors | None = None,
         collector: Collector | None = None,
         failures: FailureLog | None = None,
         resume: ResumeInfo | None = None,
     ) -> None:
-        self._prospects = prospects or Prospects()
-        self._prospects.hope(self)
+        self._all_active = active or ActiveReconnectors()
+        self._all_active.register(self)
         self._collector = collector or Collector()
         self.plan = sides[0].plan
         self.was_connected = False
@@ -213,16 +213,16 @@ class Reconnector:
         # whether a new connection must first deliver data: the last one delivered nothing of what was due
         self._doubted = False
         # and within how many seconds
-        self._patience = _SETTLING
+        self._timeout = _SETTLING
         self._retry_in = 0.0
         self._finished = False
         # why the active connection is to be replaced, and the event that signals it
         self._wish: str | None = None
-        self._wished = asyncio.Event()
+        self._requested = asyncio.Event()
         self._cut: asyncio.TimerHandle | None = None
         # since when the active connection is stale
-        self._silent_since: int | None = None
-        self._silent_why = ""
+        self._idle_since: int | None = None
+        self._idle_reason = ""
         # a replacement requested for a connection that is not active yet
         self._early_wish: tuple[int, str] | None = None
         # connections already being closed when the end arrives
@@ -301,7 +301,7 @@ class Reconnector:
         """Replace the connection of this number, if it is open and not being replaced already."""
         if self._active is not None and self._active.plan.conn == conn:
             self._wish = reason
-            self._wished.set()
+            self._requested.set()
         elif any(side.plan.conn == conn and side.connected for side in self._sides):
             self._early_wish = conn, reason
 
@@ -316,7 +316,7 @@ class Reconnector:
             # so that its successor uses another address
             self._history.failed(side.address, "silent")
         if side is self._active:
-            self._silent_since, self._silent_why = since, f"silent: {reason}"
+            self._idle_since, self._idle_reason = since, f"silent: {reason}"
         self.renew(conn, reason)
 
     def settled(self, order: ipc.Settled) -> None:
@@ -349,7 +349,7 @@ class Reconnector:
         finally:
             stop.cancel()
             self._forget_wish()
-            self._prospects.give_up(self)
+            self._all_active.give_up(self)
             await self._end()
 
     async def _end(self) -> None:
@@ -375,14 +375,14 @@ class Reconnector:
 
     async def _keep(self, stop: asyncio.Future[Any], active: Connection) -> None:
         """Record until the connection ends, is replaced, or has to stop."""
-        await self._first(stop, active.wait_ended(), self._wished.wait())
+        await self._first(stop, active.wait_ended(), self._requested.wait())
         if stop.done():
             return
         if active.ended:
             self._lose(active, trying=False)
             if not self._finished:
                 await self._first(stop, asyncio.sleep(self._retry_in))
-        elif self._wished.is_set():
+        elif self._requested.is_set():
             reason = self._wish or ""
             self._forget_wish()
             if len(self._sides) == 1:
@@ -413,22 +413,22 @@ class Reconnector:
             refused = failure.permanent and not self.was_connected
             wait: float | None
             if not refused:
-                self._prospects.hope(self)
+                self._all_active.register(self)
                 wait = self._wait_after(failure, backoff)
-            elif self._prospects.give_up(self):
+            elif self._all_active.give_up(self):
                 wait = None
             else:
                 wait = backoff.refused(failure.retry_after)
             if failure.cause == "limited" and wait is not None:
                 (self._token_rate_limiter if failure.of_token else self._rate_limiter).block(wait)
-            self._tell_failure(new, failure, wait, backoff.attempts, was_open=False)
+            self._report_failure(new, failure, wait, backoff.attempts, was_open=False)
             self._collector.ask()
             if wait is None:
                 self._finished = True
                 return
             # without any connection the next attempt has its own, shorter delay
             await self._beside(stop, self._wait(wait), until_lost=True)
-            if refused and self._prospects.over:
+            if refused and self._all_active.over:
                 self._finished = True
                 return
             if self._active is None:
@@ -442,7 +442,7 @@ class Reconnector:
         return backoff.next(failure.retry_after, failure.cause)
 
     async def _wait(self, seconds: float) -> None:
-        await self._prospects.wait(seconds)
+        await self._all_active.wait(seconds)
 
     async def _attempt(self, new: Connection, attempt: int) -> Failure | None:
         """Try to open it once; returns the failure, None on success."""
@@ -479,7 +479,7 @@ class Reconnector:
         if side.address is None:
             return
         broke = isinstance(side.reason_of_end(), TimeoutError) if side.ended else False
-        if proven and side.proved and self._silent_since is None:
+        if proven and side.proved and self._idle_since is None:
             self._history.worked(side.address)
             side.worked()
         if not proven or broke:
@@ -502,8 +502,8 @@ class Reconnector:
                 # it ended first, and its last messages may be missing on the new one
                 self._look(beside)
                 self._doubted = self._doubted or beside.owes
-        if beside.patience is not None:
-            self._patience = max(_SETTLING, min(beside.patience, _PATIENCE_MOST))
+        if beside.timeout is not None:
+            self._timeout = max(_SETTLING, min(beside.timeout, _TIMEOUT_MOST))
         if failure is None and self._active is None and self._doubted and not stop.done() and not self._finished:
             failure = await self._beside(stop, self._prove(None, new, beside))
         if failure is not None and new.connected:
@@ -522,10 +522,10 @@ class Reconnector:
             if beside.spoken_at is not None:
                 moment = self._loop.time()
                 if old is None:
-                    due, mute = beside.serves, moment >= beside.spoken_at + self._patience
+                    due, mute = beside.serves, moment >= beside.spoken_at + self._timeout
                 else:
                     due = moment >= self._takes_over_at(old, beside, beside.spoken_at)
-                    mute = beside.is_mute(moment, due=due, patience=_PATIENCE)
+                    mute = beside.is_mute(moment, due=due, timeout=_TIMEOUT)
                 if mute and not (old is None and due):
                     self._doubted = True
                     return self._mute(new, moment - beside.spoken_at, alone=old is None)
@@ -557,10 +557,10 @@ class Reconnector:
         """When the old one may be closed, on the loop's clock; the new one had subscribed at `spoken_at`."""
         # at least one message of the old one must have had time to arrive on the new one
         judged = 0.0 if beside.brought_at is None or beside.serves else beside.brought_at + _OVERLAP
-        if self._silent_since is not None:
+        if self._idle_since is not None:
             # the old one delivers nothing
             if not self._proved_at:
-                return max(spoken_at + _PATIENCE, judged)
+                return max(spoken_at + _TIMEOUT, judged)
             ago = (now() - self._proved_at) / 1e9
             return max(self._loop.time() - ago, spoken_at) + _OVERLAP
         due = max(spoken_at + _SETTLING, judged)
@@ -586,14 +586,14 @@ class Reconnector:
         self._forget_wish()
         self._plan_replacement(new)
         doubted, self._doubted = self._doubted, False
-        if not self._proved_at and beside.patience is not None:
-            self._idle_timeout.expect(beside.patience)
+        if not self._proved_at and beside.timeout is not None:
+            self._idle_timeout.expect(beside.timeout)
         if old is None:
             lost, self._lost_since = self._lost_since, None
             ended_beside = lost is not None and new.opened_at <= lost.time and not doubted
             self.reconnects += self.was_connected and not ended_beside
             self.was_connected = True
-            self._prospects.hope(self)
+            self._all_active.register(self)
             if lost is not None and doubted:
                 why = self._died or self._lost_why or "not connected, or without data"
                 self._lost(before, lost, why, loss_evidence.FIRST_DATA, self._proved_at)
@@ -602,14 +602,14 @@ class Reconnector:
                     before, lost, self._died or self._lost_why or "not connected", loss_evidence.OPENED, new.opened_at
                 )
             elif lost is not None:
-                self._tell_replaced(before, new, reason, new.opened_at, lost.time)
+                self._report_replaced(before, new, reason, new.opened_at, lost.time)
         else:
             since = self._proved_at or new.opened_at
-            if self._silent_since is not None and self._proved_at:
+            if self._idle_since is not None and self._proved_at:
                 # another connection delivers messages: this one should have
-                silent = Since(self._silent_since, loss_evidence.LAST_MESSAGE)
+                silent = Since(self._idle_since, loss_evidence.LAST_MESSAGE)
                 self._lost(old, silent, f"silent: {reason}", loss_evidence.REPLACED, since)
-            self._silent_since = None
+            self._idle_since = None
             unread = None if old.ended else await self._close_old(stop, old, new)
             if unread is not None and unread < since:
                 # it was behind when the other one took over
@@ -618,7 +618,7 @@ class Reconnector:
             if not old.ended:
                 self._judge(old, proven=True)
             old.tear_down()
-            self._tell_replaced(old, new, reason, since, last)
+            self._report_replaced(old, new, reason, since, last)
         self._died = None
         early, self._early_wish = self._early_wish, None
         if early is not None and early[0] == new.plan.conn:
@@ -646,9 +646,9 @@ class Reconnector:
         proven = time.monotonic() - self._opened_since > _PROVEN
         self._judge(active, proven=proven)
         self._lost_since, self._lost_why = Since(active.tear_down(), loss_evidence.LAST_BYTE), ""
-        if self._silent_since is not None and self._silent_since < self._lost_since.time:
-            self._lost_since, self._lost_why = Since(self._silent_since, loss_evidence.LAST_MESSAGE), self._silent_why
-        self._silent_since = None
+        if self._idle_since is not None and self._idle_since < self._lost_since.time:
+            self._lost_since, self._lost_why = Since(self._idle_since, loss_evidence.LAST_MESSAGE), self._idle_reason
+        self._idle_since = None
         if proven:
             self._backoff.reset()
         if trying:
@@ -662,7 +662,7 @@ class Reconnector:
             self._rate_limiter.block(self._retry_in)
         beside = next((side for side in self._sides if side.connected and not side.ended), None)
         if beside is None:
-            self._tell_failure(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
+            self._report_failure(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
         else:
             ipc.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
         self._collector.ask()
@@ -672,7 +672,7 @@ class Reconnector:
         if lifetime is not None and len(self._sides) > 1:
             spread = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
             # however short the lifetime, leave time for the successor, which may have many subscriptions to send
-            takes = self.plan.subscribed_after - self.plan.start_after + _SETTLING + _PATIENCE
+            takes = self.plan.subscribed_after - self.plan.start_after + _SETTLING + _TIMEOUT
             early = max(lifetime * spread, min(lifetime / 2, takes))
             age = (now() - new.opened_at) / 1e9
             reason = f"the exchange ends connections after {lifetime:g} s"
@@ -680,7 +680,7 @@ class Reconnector:
 
     def _forget_wish(self) -> None:
         self._wish = None
-        self._wished.clear()
+        self._requested.clear()
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
@@ -723,7 +723,7 @@ class Reconnector:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _tell_replaced(self, old: Connection, new: Connection, reason: str, since: int, until: int) -> None:
+    def _report_replaced(self, old: Connection, new: Connection, reason: str, since: int, until: int) -> None:
         self._producer.event(
             EventKind.REPLACED,
             conn=new.plan.conn,
@@ -753,10 +753,10 @@ class Reconnector:
             bound=since.bound,
         )
 
-    def _tell_failure(
+    def _report_failure(
         self, side: Connection, failure: Failure, wait: float | None, attempt: int, *, was_open: bool
     ) -> None:
-        self._failures.tell(
+        self._failures.report(
             side.plan,
             self._uri.host,
             failure,

@@ -72,7 +72,7 @@ class Security:
         self._policy = policy
         self._producer = producer
         self._refusal: Refusal | None = None
-        self._told: Refusal | None = None
+        self._reported: Refusal | None = None
 
     async def secure(self, sock: socket.socket, uri: WebSocketURI, stamped: bool) -> Transport:
         """Make a transport of a socket connected to `uri`; takes ownership of the socket.
@@ -120,10 +120,10 @@ class Security:
 
     def _warn(self, refusal: Refusal | None) -> None:
         # limits of the machine are reported once for all connections, and `auto` requested nothing specific
-        if refusal in (None, self._policy.unable, self._told) or self._policy.mode is not TlsMode.KTLS:
+        if refusal in (None, self._policy.unable, self._reported) or self._policy.mode is not TlsMode.KTLS:
             return
         assert refusal is not None
-        self._told = refusal
+        self._reported = refusal
         ipc.warn(f"--tls ktls is not possible, using stamped: {refusal.reason}", refusal.hint, conn=self._conn)
 
     def _choose(self, stamped: bool) -> tuple[TlsMode, Refusal | None]:

@@ -57,7 +57,7 @@ class Subscriber:
         producer: Producer,
         send: _Send,
     ) -> None:
-        self.said = False
+        self.all_sent = False
         self.kept_alive = 0
         self._plan = plan
         self._encoder = encoder
@@ -108,8 +108,8 @@ class Subscriber:
             if isinstance(message, SubscriptionRequest):
                 self._subscribe(message)
             else:
-                self._say(message)
-        self.said = True
+                self._send_text(message)
+        self.all_sent = True
         last = loop.time() if planned else loop.time() - plan.send_interval
         keep_alive = plan.keep_alive
         due = None if keep_alive is None else loop.time() + keep_alive.every
@@ -119,7 +119,7 @@ class Subscriber:
             last = loop.time()
             if again is not None:
                 if again.undo is not None:
-                    self._say(again.undo)
+                    self._send_text(again.undo)
                     await asyncio.sleep(plan.send_interval)
                     last = loop.time()
                 self._subscribe(again.request, again.reason)
@@ -127,7 +127,7 @@ class Subscriber:
                 if keep_alive.text is None:
                     self._send(self._encoder.ping(b""))
                 else:
-                    self._say(keep_alive.text)
+                    self._send_text(keep_alive.text)
                     self.kept_alive += 1
                 due = last + keep_alive.every
 
@@ -148,5 +148,5 @@ class Subscriber:
         self._producer.event(EventKind.SUBSCRIBE, conn=self._plan.conn, **detail)
         self._send(self._encoder.text(fill_when_sent(request.text)), request.number)
 
-    def _say(self, text: str) -> None:
+    def _send_text(self, text: str) -> None:
         self._send(self._encoder.text(fill_when_sent(fill(text, {"id": next(self._ids)}))))

@@ -41,7 +41,7 @@ class SideBySide:
         self.spoken_at: float | None = None
         self.brought = 0
         self.brought_at: float | None = None
-        self.patience: float | None = None
+        self.timeout: float | None = None
         self._old = old
         self._new = new
         self._slack = slack
@@ -60,7 +60,7 @@ class SideBySide:
         old = self._old if self._old is not None and self._old.connected else None
         if old is not None and old.proved:
             distance = (now() - old.opened_at) / 1e9 / old.data
-            self.patience = max(_DISTANCES * distance, 2 * old.quiet_for)
+            self.timeout = max(_DISTANCES * distance, 2 * old.idle_for)
         if self.spoken_at is None:
             if not self._new.subscribed:
                 return
@@ -92,7 +92,7 @@ class SideBySide:
         """True if the old one, which has ended, delivered data that the new one did not."""
         return (self.brought > 0 or self._beside >= _SOME) and not self.serves
 
-    def is_mute(self, moment: float, *, due: bool, patience: float) -> bool:
+    def is_mute(self, moment: float, *, due: bool, timeout: float) -> bool:
         """True if the new one has failed: it delivers nothing of what the old one does.
 
         Args:
@@ -103,7 +103,7 @@ class SideBySide:
         """
         if self.spoken_at is None or self.brought_at is None or moment < self.brought_at + self._slack:
             return False
-        if not due and (self.brought < _MANY or moment < self.spoken_at + patience):
+        if not due and (self.brought < _MANY or moment < self.spoken_at + timeout):
             return False
         return not (self._goes_on and self.serves)
 

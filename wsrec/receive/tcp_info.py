@@ -57,7 +57,7 @@ def parse(info: bytes, rcv_queue: int) -> TcpSample | None:
     if len(info) < _WORDS.size:
         return None
     words = _WORDS.unpack_from(info)
-    told = len(info) >= _RCV_OOOPACK_OFFSET + _RCV_OOOPACK.size
+    reported = len(info) >= _RCV_OOOPACK_OFFSET + _RCV_OOOPACK.size
     return TcpSample(
         rtt_us=words[_RTT],
         rttvar_us=words[_RTTVAR],
@@ -66,5 +66,5 @@ def parse(info: bytes, rcv_queue: int) -> TcpSample | None:
         retransmits=words[_TOTAL_RETRANS],
         lost=words[_LOST],
         reordering=words[_REORDERING],
-        rcv_ooopack=_RCV_OOOPACK.unpack_from(info, _RCV_OOOPACK_OFFSET)[0] if told else None,
+        rcv_ooopack=_RCV_OOOPACK.unpack_from(info, _RCV_OOOPACK_OFFSET)[0] if reported else None,
     )

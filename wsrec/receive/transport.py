@@ -14,9 +14,9 @@ import sys
 import termios
 from abc import ABC, abstractmethod
 
+from wsrec.host.timestamping import ANCILLARY_SIZE, Stamps
 from wsrec.receive import tcp_info
 from wsrec.receive.tcp_info import TcpSample
-from wsrec.receive.timestamping import ANCILLARY_SIZE, Stamps
 from wsrec.stages import StampSource
 
 # Larger reads save calls at saturation; this many bytes hold at most 65,535 frames, which a slot can count

@@ -414,8 +414,8 @@ class _Recording:
         elif kind == EventKind.UNCHECKED:
             self.compared[incident.channel] += _count(detail.get("compared"))
             pairs = detail.get("skipped")
-            said = {str(reason): _count(count) for reason, count in pairs.items()} if isinstance(pairs, dict) else {}
-            self.skipped.setdefault(incident.channel, Counter()).update(said)
+            stated = {str(reason): _count(count) for reason, count in pairs.items()} if isinstance(pairs, dict) else {}
+            self.skipped.setdefault(incident.channel, Counter()).update(stated)
         elif kind == EventKind.CLOCK_STEP:
             self.clock_steps.append(_count(detail.get("step_ns")))
         if kind in INCIDENT_KINDS and self.events[kind] <= _INCIDENTS_A_KIND:

@@ -36,7 +36,7 @@ _WIDE = 140
 _BARS = " ▁▂▃▄▅▆▇█"
 _NAME_WIDTH = 20
 # Seconds before a progress bar is worth a look
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 _SHOWN_INCIDENTS = 12
 _SHOWN_CHANNELS = 16
 _SHOWN_RANGES = 5
@@ -73,7 +73,7 @@ def reading_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
     begun = monotonic()
 
     def show(done: int, total: int) -> None:
-        if monotonic() - begun > _PATIENCE:
+        if monotonic() - begun > _TIMEOUT:
             bar.start()
             bar.update(task, completed=done, total=total)
 

@@ -31,7 +31,7 @@ RECEIVER_FIELDS = (
     "reconnects",
     "finished",
     # nothing comes of any of its connections: each was refused for good, or has ended
-    "vain",
+    "exhausted",
 )
 WRITER_FIELDS = (
     "heartbeat",

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.feed.schema import ConfigError
-from wsrec.host import clock, nic, privilege
+from wsrec.host import clock, nic, privilege, timestamping
 from wsrec.host.processor import (
     DEEP_SLEEP_US,
     ROOT,
@@ -33,7 +33,7 @@ from wsrec.host.processor import (
     throttled,
 )
 from wsrec.net.proxy import ProxyRules, parse_proxy
-from wsrec.receive import ktls, timestamping
+from wsrec.receive import ktls
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.supervise import memory
 from wsrec.units import size

@@ -50,7 +50,7 @@ class View:
         self._stderr: TextIO | None = None
 
     def __enter__(self) -> Self:
-        self._stderr, sys.stderr = sys.stderr, Stray(self._say_stray, self.outlet.sink)
+        self._stderr, sys.stderr = sys.stderr, Stray(self._log_stray, self.outlet.sink)
         return self
 
     def __exit__(
@@ -69,7 +69,7 @@ class View:
             self.outlet.put(clean(word, 2000), style, last=True)
         self.outlet.close()
 
-    def _say_stray(self, text: str) -> None:
+    def _log_stray(self, text: str) -> None:
         self.outlet.put(clean(text, 2000))
 
     def _show(self, text: str, style: str) -> None:

@@ -136,7 +136,7 @@ class Outlet:
         self.sink = Sink(stream)
         self.given_up = False
         self._show = show or self._write
-        self._say_unshown = unshown
+        self._log_unshown = unshown
         self._limit = limit
         self._lines: deque[_Line] = deque()
         self._held = 0
@@ -168,18 +168,18 @@ class Outlet:
                 self._picture = picture
                 self._wake()
 
-    def close(self, patience: float = LOG_TIMEOUT) -> None:
+    def close(self, timeout: float = LOG_TIMEOUT) -> None:
         """Wait until everything was taken; give up once nothing was for `patience` seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()
             if self._thread is None:
                 return
-        before, deadline = self.sink.taken(), time.monotonic() + patience
+        before, deadline = self.sink.taken(), time.monotonic() + timeout
         while not self._done.wait(_LOOK_SECONDS):
             now = self.sink.taken()
             if now != before:
-                before, deadline = now, time.monotonic() + patience
+                before, deadline = now, time.monotonic() + timeout
             elif time.monotonic() >= deadline:
                 self.given_up = True
                 return
@@ -190,7 +190,7 @@ class Outlet:
 
     def _count(self) -> tuple[str, str]:
         count, self._unshown = self._unshown, 0
-        return self._say_unshown(count)
+        return self._log_unshown(count)
 
     def _wake(self) -> None:
         if self._thread is None:
@@ -268,11 +268,11 @@ def print_result(text: str, log: Outlet | None = None) -> None:
     """
     result = Outlet(sys.stdout)
     result.put(text, last=True)
-    patience = LOG_TIMEOUT if result.sink.isatty() else RESULT_TIMEOUT
+    timeout = LOG_TIMEOUT if result.sink.isatty() else RESULT_TIMEOUT
     if log is not None and log.given_up and result.sink.is_same_as(log.sink):
-        patience = 0.0
-    result.close(patience)
-    if result.given_up and patience:
+        timeout = 0.0
+    result.close(timeout)
+    if result.given_up and timeout:
         word = Outlet(sys.stderr)
-        word.put(f"wsrec: nobody took the result from standard output for {patience:g} s")
+        word.put(f"wsrec: nobody took the result from standard output for {timeout:g} s")
         word.close()

@@ -177,7 +177,7 @@ class ProcessSupervisor:
         ended = asyncio.ensure_future(self.child.wait())
         beat, worked = self._seen, 0
         # of the looks without a sign of life those without work
-        looks, idle, hung, told = 0, 0, False, False
+        looks, idle, hung, reported = 0, 0, False, False
         try:
             while not (await asyncio.wait((ended,), timeout=_LOOK_SECONDS))[0]:
                 work = work_of(self.child.pid)
@@ -189,7 +189,7 @@ class ProcessSupervisor:
                 works, worked = work.worked != worked, work.worked
                 beatless = starting or (self._finishing is not None and not self._beats_to_the_end)
                 if not quiet or (beatless and works):
-                    looks, idle, told, last_sign = 0, 0, False, time.monotonic()
+                    looks, idle, reported, last_sign = 0, 0, False, time.monotonic()
                     continue
                 looks, idle = looks + 1, idle + (not works)
                 if hung:
@@ -198,19 +198,19 @@ class ProcessSupervisor:
                     if looks < _LOOKS_FINISHING:
                         continue
                 elif idle < (_LOOKS_STARTING if starting else LOOKS) and looks < _LOOKS_BUSY:
-                    if looks >= LOOKS and works and not starting and not told:
-                        self._tell_busy()
-                        told = True
+                    if looks >= LOOKS and works and not starting and not reported:
+                        self._report_busy()
+                        reported = True
                     continue
                 if work.held or self._held():
-                    if not told:
-                        self._tell_held()
-                    told = True
+                    if not reported:
+                        self._report_held()
+                    reported = True
                     continue
                 hung = True
                 self.child.kill()
                 if self._finishing is not None:
-                    self._tell_killed(looks)
+                    self._report_killed(looks)
             await ended
         finally:
             ended.cancel()
@@ -239,20 +239,20 @@ class ProcessSupervisor:
             hint = f"{last.hint}; what was journalled is kept"
         self.failed = FailedLine(message=message, hint=hint)
 
-    def _tell_busy(self) -> None:
+    def _report_busy(self) -> None:
         message = f"the {self.child.name} has given no sign of life for {LOOKS * _LOOK_SECONDS:.0f} s, but it works: "
         message += f"it has until {_LOOKS_BUSY * _LOOK_SECONDS:.0f} s"
         hint = "where that happens again, record fewer connections here, or with more receivers (--cpu 2,3)"
         self._on_log(LogLine(level="warning", message=message, hint=hint))
 
-    def _tell_killed(self, looks: int) -> None:
+    def _report_killed(self, looks: int) -> None:
         message = (
             f"the {self.child.name} gave no sign of life for {looks * _LOOK_SECONDS:.0f} s when it was to finish, "
         )
         message += "and was killed; what was received is kept"
         self._on_log(LogLine(level="warning", message=message))
 
-    def _tell_held(self) -> None:
+    def _report_held(self) -> None:
         message = f"the {self.child.name} does not answer: it waits for the disk, or for a network store"
         hint = "see to the disk; it goes on by itself, and what comes meanwhile waits in the rings and at the exchange"
         self._on_log(LogLine(level="error", message=message, hint=hint))

@@ -76,7 +76,7 @@ def record(
             for target in chosen:
                 if target.listed is not None:
                     view.log(LogLine(level="info", message=f"{target.feed.name}: {target.listed}"))
-            for message in proxies_told(plans):
+            for message in proxies_reported(plans):
                 view.log(LogLine(level="info", message=message))
             if lock.held:
                 recover(options.out, view.log, [])
@@ -116,7 +116,7 @@ def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
     )
 
 
-def proxies_told(plans: Sequence[ConnectionPlan]) -> list[str]:
+def proxies_reported(plans: Sequence[ConnectionPlan]) -> list[str]:
     """Which proxies these connections go through, and what the environment says in vain; a line each."""
     through: dict[str, list[str]] = {}
     lines = []

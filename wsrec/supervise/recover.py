@@ -98,9 +98,9 @@ def recover_folder(out: Path) -> Recovery:
     sessions = []
     for session in recovered:
         files = tuple(line for line in landed if line.session == session.session)
-        told = [event for line in files for event in _told(out, line)]
-        torn = {detail["journal"] for kind, detail in told if kind == EventKind.RECOVERED and detail["torn"]}
-        lost = [detail for kind, detail in told if kind == EventKind.LOST_INTERVAL and "duration_ns" in detail]
+        reported = [event for line in files for event in _reported(out, line)]
+        torn = {detail["journal"] for kind, detail in reported if kind == EventKind.RECOVERED and detail["torn"]}
+        lost = [detail for kind, detail in reported if kind == EventKind.LOST_INTERVAL and "duration_ns" in detail]
         interval = _interval(lost[-1]) if lost else None
         sessions.append(
             RecoveredSession(
@@ -122,7 +122,7 @@ def _interval(detail: dict[str, Any]) -> LostInterval:
     )
 
 
-def _told(out: Path, line: manifest.ManifestLine) -> list[tuple[str, dict[str, Any]]]:
+def _reported(out: Path, line: manifest.ManifestLine) -> list[tuple[str, dict[str, Any]]]:
     """What the events of a file that was just made tell of its recovery, in order of time."""
     if line.events_path is None:
         return []

@@ -469,7 +469,7 @@ class Supervisor:
 
     async def _look_for_hope(self) -> None:
         """Have it end once every receiver's connections were refused for good."""
-        while not all(page.receiver["vain"] for page in self._pages()):
+        while not all(page.receiver["exhausted"] for page in self._pages()):
             await asyncio.sleep(_LOOK_SECONDS)
         self._stop("every connection was refused")
 
@@ -501,18 +501,18 @@ class Supervisor:
         if len(self.pairs) == 1 or not pair.writer.exhausted or failed is None:
             self._stop(f"the {pair.writer.child.name} ended")
         else:
-            self._tell_ended(pair, failed)
+            self._report_ended(pair, failed)
 
     def _receiver_ended(self, pair: Pair) -> None:
         """Say at once that one of several receivers failed; the others go on."""
         failed = pair.receiver.failed
         if len(self.pairs) > 1 and failed is not None and not self._stopping.is_set():
-            self._tell_ended(pair, failed)
+            self._report_ended(pair, failed)
         self._receiving -= 1
         if not self._receiving:
             self._stop(f"the {pair.receiver.child.name} ended" if failed is not None else "every connection ended")
 
-    def _tell_ended(self, pair: Pair, failed: FailedLine) -> None:
+    def _report_ended(self, pair: Pair, failed: FailedLine) -> None:
         message = f"{failed.message}; its {len(pair.plans)} connections are no longer recorded"
         self._on_log(LogLine(level="error", message=message, hint="stop and record again"))
 
@@ -621,7 +621,7 @@ def _waiting_for(name: str) -> str:
 
 def _withholding(on_log: Callable[[LogLine], None], plans: Sequence[ConnectionPlan]) -> Callable[[LogLine], None]:
     """`on_log` without the feeds' secrets: an exchange may repeat them, and the writer does not know them."""
-    secrets_of_plans = sorted({secret for plan in plans for secret in _telling(plan)}, key=len, reverse=True)
+    secrets_of_plans = sorted({secret for plan in plans for secret in _reporting(plan)}, key=len, reverse=True)
 
     def log(line: LogLine) -> None:
         message = line.message
@@ -632,7 +632,7 @@ def _withholding(on_log: Callable[[LogLine], None], plans: Sequence[ConnectionPl
     return log
 
 
-def _telling(plan: ConnectionPlan) -> Iterator[str]:
+def _reporting(plan: ConnectionPlan) -> Iterator[str]:
     """What of a plan is secret and stands for nothing else: a word of an address that is one of the language is not."""
     parts = urlsplit(plan.url)
     raw = [pair.partition("=")[2] for pair in parts.query.split("&")]

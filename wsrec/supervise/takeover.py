@@ -24,8 +24,8 @@ _LOOK = 0.05
 # connected and answered is what the exchange says; what it then sends may take a moment
 _SETTLE = 1.0
 # a request without an id, or an exchange that never answers: the connections are open all the same
-_ANSWER_PATIENCE = 15.0
-_OPEN_PATIENCE = 60.0
+_ANSWER_TIMEOUT = 15.0
+_OPEN_TIMEOUT = 60.0
 
 
 async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
@@ -71,15 +71,15 @@ def recover(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> Non
 async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> bool:
     """Wait until every connection is open and its subscriptions answered; True where the lock was free before that."""
     began, opened = time.monotonic(), None
-    told = False
+    reported = False
     while not lock.take():
         now = time.monotonic()
         is_open, answered = supervisor.is_open(), supervisor.is_answered()
         opened = (opened or now) if is_open else None
-        if opened is not None and now - opened >= (_SETTLE if answered else _ANSWER_PATIENCE):
+        if opened is not None and now - opened >= (_SETTLE if answered else _ANSWER_TIMEOUT):
             return False
-        if not told and opened is None and now - began > _OPEN_PATIENCE:
-            told = True
+        if not reported and opened is None and now - began > _OPEN_TIMEOUT:
+            reported = True
             message = "not every connection is open: the recorder before this one is not asked to end until they are"
             hint = f"see why above, or end process {lock.holder or 'unknown'} by hand"
             on_log(LogLine(level="warning", message=message, hint=hint))

@@ -20,7 +20,7 @@ from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 
-Tell = Callable[[Kind, Path | str, str], None]
+Report = Callable[[Kind, Path | str, str], None]
 
 # what damaged or forged files make their readers raise
 UNREADABLE = (
@@ -35,7 +35,7 @@ UNREADABLE = (
 )
 
 
-def sound(path: Path, digest: str | None, size: int | None, tell: Tell, others: Mapping[str, str]) -> bool:
+def sound(path: Path, digest: str | None, size: int | None, report: Report, others: Mapping[str, str]) -> bool:
     """Whether the bytes of a file are those that its manifest line vouches for; what it finds else it tells.
 
     A file without a line is taken as it is: that nothing vouches for it is a finding of its own.
@@ -50,77 +50,77 @@ def sound(path: Path, digest: str | None, size: int | None, tell: Tell, others: 
     """
     try:
         if not is_file(path):
-            tell(Kind.DAMAGED, path, NO_FILE if path.exists() else "the file is gone")
+            report(Kind.DAMAGED, path, NO_FILE if path.exists() else "the file is gone")
             return False
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None
         if found != digest:
             if (other := others.get(found or "")) is not None:
-                tell(Kind.DAMAGED, path, f"it is another file, renamed or copied here: {other}")
+                report(Kind.DAMAGED, path, f"it is another file, renamed or copied here: {other}")
                 return False
             why = damage(path, size)
             changed = "its SHA-256 is not the manifest's: the file was changed after it was written"
-            tell(Kind.DAMAGED, path, why or changed)
+            report(Kind.DAMAGED, path, why or changed)
             return False
     except OSError as error:
-        tell(Kind.UNREADABLE, path, cannot_read(error))
+        report(Kind.UNREADABLE, path, cannot_read(error))
         return False
     return True
 
 
-def about_messages(path: Path, pair: Pair, tell: Tell) -> dict[str, Any] | None:
+def about_messages(path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
     """The metadata of a message file, once its schema and they fit; None where its rows cannot be read."""
     try:
         with open_messages(path) as file:
-            return _about(file, MESSAGE_SCHEMA, path, pair, tell)
+            return _about(file, MESSAGE_SCHEMA, path, pair, report)
     except UnreadableError as error:
-        tell(Kind.UNREADABLE, path, str(error).removeprefix(f"{path}: "))
+        report(Kind.UNREADABLE, path, str(error).removeprefix(f"{path}: "))
         return None
     except UNREADABLE as error:
-        tell(Kind.DAMAGED, path, f"cannot be read: {first_line(error)}")
+        report(Kind.DAMAGED, path, f"cannot be read: {first_line(error)}")
         return None
 
 
-def about_events(path: Path, pair: Pair, tell: Tell) -> dict[str, Any] | None:
+def about_events(path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
     """The metadata of an events file, as for `about_messages`."""
     try:
         with pq.ParquetFile(path) as file:
-            about = _about(file, EVENT_SCHEMA, path, pair, tell)
+            about = _about(file, EVENT_SCHEMA, path, pair, report)
             if about is not None and pair.line is not None and file.metadata.num_rows != pair.line.events:
                 counted = f"{file.metadata.num_rows:,} rows, the manifest says {pair.line.events:,} events"
-                tell(Kind.CONTRADICTION, path, f"has {counted}")
+                report(Kind.CONTRADICTION, path, f"has {counted}")
             return about
     except UNREADABLE as error:
-        tell(Kind.DAMAGED, path, f"cannot be read: {first_line(error)}")
+        report(Kind.DAMAGED, path, f"cannot be read: {first_line(error)}")
         return None
 
 
-def _about(file: pq.ParquetFile, schema: pa.Schema, path: Path, pair: Pair, tell: Tell) -> dict[str, Any] | None:
+def _about(file: pq.ParquetFile, schema: pa.Schema, path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
     about = metadata(file)
     if about.get("schema_version") != SCHEMA_VERSION:
         what = f"is of schema version {about.get('schema_version')!r}, this wsrec reads {SCHEMA_VERSION}"
-        tell(Kind.CONTRADICTION, path, what)
+        report(Kind.CONTRADICTION, path, what)
         return None
     found = file.schema_arrow
     if not found.equals(schema):
         differing = [f.name for f in schema if f.name not in found.names or not found.field(f.name).equals(f)]
         column = next(iter([*differing, *(name for name in found.names if name not in schema.names)]), "their order")
-        tell(Kind.CONTRADICTION, path, f"its columns are not those of the format: {column}")
+        report(Kind.CONTRADICTION, path, f"its columns are not those of the format: {column}")
         return None
     missing = [key for key in METADATA_KEYS if key not in about]
     if missing:
-        tell(Kind.CONTRADICTION, path, f"its metadata lack wsrec.{missing[0]}")
+        report(Kind.CONTRADICTION, path, f"its metadata lack wsrec.{missing[0]}")
     for key, value in (("feed", pair.feed), ("session", pair.session)):
         if key in about and about[key] != value:
-            tell(Kind.CONTRADICTION, path, f"its metadata say {key} {about[key]!r}, its name says {value!r}")
+            report(Kind.CONTRADICTION, path, f"its metadata say {key} {about[key]!r}, its name says {value!r}")
     config = about.get("feed_config")
     digest = hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()
     if digest != about.get("feed_config_sha256"):
-        tell(Kind.CONTRADICTION, path, "wsrec.feed_config is not the one that wsrec.feed_config_sha256 is of")
+        report(Kind.CONTRADICTION, path, "wsrec.feed_config is not the one that wsrec.feed_config_sha256 is of")
     return about
 
 
-def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, tell: Tell, **read: Any) -> None:
+def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, report: Report, **read: Any) -> None:
     """Hold what was read of a message file against its metadata and its manifest line.
 
     Args:
@@ -133,12 +133,12 @@ def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, 
     """
     for key, value in read.items():
         if key in METADATA_KEYS and about.get(key) != value:
-            tell(Kind.CONTRADICTION, path, f"wsrec.{key} does not say what the rows do{_both(about.get(key), value)}")
+            report(Kind.CONTRADICTION, path, f"wsrec.{key} does not say what the rows do{_both(about.get(key), value)}")
         if line is not None and hasattr(line, key) and getattr(line, key) != value:
             both = _both(getattr(line, key), value)
-            tell(Kind.CONTRADICTION, path, f"the manifest's {key} does not say what the file does{both}")
+            report(Kind.CONTRADICTION, path, f"the manifest's {key} does not say what the file does{both}")
 
 
-def _both(said: Any, found: Any) -> str:
-    brief = isinstance(said, int | str | None) and isinstance(found, int | str | None)
-    return f": {said!r}, found {found!r}" if brief else ""
+def _both(stated: Any, found: Any) -> str:
+    brief = isinstance(stated, int | str | None) and isinstance(found, int | str | None)
+    return f": {stated!r}, found {found!r}" if brief else ""

@@ -163,51 +163,51 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
     for number, text in enumerate(read_file(manifest).split(b"\n"), 1):
         where = f"{manifest}:{number}"
 
-        def tell(kind: Kind, what: str, where: str = where) -> None:
+        def report(kind: Kind, what: str, where: str = where) -> None:
             findings.append(Finding(kind=kind, where=where, what=what))
 
         if not text:
             continue
         if (before := seen.setdefault(text, number)) != number:
-            tell(Kind.NOTE, f"is line {before} once more: the disk had refused to say that it has it")
+            report(Kind.NOTE, f"is line {before} once more: the disk had refused to say that it has it")
             continue
         try:
             line = msgspec.json.decode(text, type=ManifestLine)
         except msgspec.ValidationError as error:
-            tell(Kind.CONTRADICTION, f"is no line that this wsrec writes: {first_line(error)}")
+            report(Kind.CONTRADICTION, f"is no line that this wsrec writes: {first_line(error)}")
             continue
         except (msgspec.DecodeError, UnicodeDecodeError):
-            tell(Kind.NOTE, "is torn, as a crash leaves it; what it told of has to show elsewhere")
+            report(Kind.NOTE, "is torn, as a crash leaves it; what it told of has to show elsewhere")
             continue
         if msgspec.json.encode(line) != text:
-            tell(Kind.CONTRADICTION, "is not as wsrec writes it")
+            report(Kind.CONTRADICTION, "is not as wsrec writes it")
         places = [(path, read_place(root, root / path)) for path in (line.path, line.events_path) if path is not None]
         named = {place[1:] for _, place in places if place is not None}
         keys = {place.pair for _, place in places if place is not None}
         if not places or any(place is None for _, place in places) or len(named) != 1:
-            tell(Kind.CONTRADICTION, "names no pair of files of one place, session and number")
+            report(Kind.CONTRADICTION, "names no pair of files of one place, session and number")
             continue
         (key,) = keys
         if key not in pairs and not whole:
             continue
         pair = pairs.setdefault(key, Pair(*key))
         if pair.line is not None:
-            tell(Kind.CONTRADICTION, f"lists what line {pair.where.rpartition(':')[2]} lists already")
+            report(Kind.CONTRADICTION, f"lists what line {pair.where.rpartition(':')[2]} lists already")
             continue
         pair.line, pair.where = line, where
         if (line.feed, line.session, line.number) != key:
-            tell(Kind.CONTRADICTION, "feed, session or number are not those of the files that it names")
+            report(Kind.CONTRADICTION, "feed, session or number are not those of the files that it names")
         for path, place in places:
-            _match(root / path, place.kind if place else "", pair, tell)
+            _match(root / path, place.kind if place else "", pair, report)
 
 
-def _match(path: Path, kind: str, pair: Pair, tell: Callable[[Kind, str], None]) -> None:
+def _match(path: Path, kind: str, pair: Pair, report: Callable[[Kind, str], None]) -> None:
     """Hold a listed file against what was found."""
     found = getattr(pair, kind)
     if found == path:
         return
     if found is not None:
-        tell(Kind.CONTRADICTION, f"names {path}, but {found} has this session and number")
+        report(Kind.CONTRADICTION, f"names {path}, but {found} has this session and number")
         return
     try:
         there = is_file(path)
@@ -219,7 +219,7 @@ def _match(path: Path, kind: str, pair: Pair, tell: Callable[[Kind, str], None])
         # it landed after the folder was looked through
         setattr(pair, kind, path)
     else:
-        tell(Kind.DAMAGED, f"the file is gone: {path}")
+        report(Kind.DAMAGED, f"the file is gone: {path}")
 
 
 def _journals(root: Path, refused: Callable[[OSError], None]) -> dict[str, tuple[int, int]]:

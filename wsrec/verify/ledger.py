@@ -17,7 +17,7 @@ from wsrec.format.ledger import Frames, Ledger
 from wsrec.verify.model import Balance, Finding, Kind
 from wsrec.verify.rows import FileRows
 
-Tell = Callable[[Kind, Path | str, str], None]
+Report = Callable[[Kind, Path | str, str], None]
 
 _SMALLEST_HEADER = 2
 _DIRECTIONS = {"recv": "recv", "sent": "own"}
@@ -40,13 +40,13 @@ class LedgerAudit:
 
     """
 
-    def __init__(self, tell: Tell, *, whole: bool) -> None:
+    def __init__(self, report: Report, *, whole: bool) -> None:
         self.sums = Frames()
         self.received = self.sent = self.events = self.missing = 0
         self.stop_slot: int | None = 0 if whole else None
         self.closed: dict[str, Any] | None = None
         self.balanced = True
-        self._tell_kind = tell
+        self._report_kind = report
         self._whole = whole
         self._own = Frames()
         self._overhead = 0
@@ -76,44 +76,46 @@ class LedgerAudit:
         self._own += ledger.own
         self.stop_slot = ledger.stop_slot
 
-    def _tell(self, where: Path | str, what: str) -> None:
+    def _report(self, where: Path | str, what: str) -> None:
         self.balanced = False
-        self._tell_kind(Kind.CONTRADICTION, where, f"the ledger does not balance: {what}")
+        self._report_kind(Kind.CONTRADICTION, where, f"the ledger does not balance: {what}")
 
     def _chain(self, where: Path | str, ledger: Ledger) -> None:
         """A file begins where the one before it ended."""
         if self.stop_slot is not None and ledger.first_slot != self.stop_slot:
             held = f"slots {self.stop_slot:,} to {ledger.first_slot:,} are in no file"
             twice = f"slots {ledger.first_slot:,} to {self.stop_slot:,} are in two files"
-            self._tell(where, held if ledger.first_slot > self.stop_slot else twice)
+            self._report(where, held if ledger.first_slot > self.stop_slot else twice)
         begins = not self._files
         for name, before, now in (("received", self.sums, ledger.recv), ("sent", self._own, ledger.own)):
             left, came = (before.carried_out, before.carried_out_bytes), (now.carried_in, now.carried_in_bytes)
             if left != came and (self._whole or not begins):
-                self._tell(where, f"{came[0]:,} parts of {name} messages come from before, {left[0]:,} were left there")
+                self._report(
+                    where, f"{came[0]:,} parts of {name} messages come from before, {left[0]:,} were left there"
+                )
         for ring in ledger.rings:
             before_byte = self._ring_stops.get(ring.conn, 0 if self._whole else ring.first_byte)
             if ring.first_byte != before_byte:
                 what = f"its ring goes on at byte {ring.first_byte:,}, the file before ended at {before_byte:,}"
-                self._tell(where, f"connection {ring.conn}: {what}")
+                self._report(where, f"connection {ring.conn}: {what}")
             self._ring_stops[ring.conn] = ring.stop_byte
 
     def _balance(self, where: Path | str, ledger: Ledger) -> None:
         slots = ledger.received + ledger.sent + ledger.events + ledger.missing
         span = ledger.stop_slot - ledger.first_slot
         if slots != span:
-            self._tell(where, f"it took {span:,} slots and counts {slots:,}")
+            self._report(where, f"it took {span:,} slots and counts {slots:,}")
         if ledger.recv.frames > ledger.received or ledger.own.frames > ledger.sent:
-            self._tell(where, "the feed has more frames than the writer")
+            self._report(where, "the feed has more frames than the writer")
         for name, frames in (("received", ledger.recv), ("sent", ledger.own)):
             for what, left in (("frames", frames.imbalance), ("payload bytes", frames.byte_imbalance)):
                 if left:
                     became = "became of nothing that came" if left < 0 else "are nowhere"
-                    self._tell(where, f"{abs(left):,} {what} {name} {became}")
+                    self._report(where, f"{abs(left):,} {what} {name} {became}")
         overhead = sum(ring.stop_byte - ring.first_byte for ring in ledger.rings) - ledger.recv.bytes
         least = _SMALLEST_HEADER * (sum(ledger.recv.rows.values()) - ledger.recv.carried_in)
         if overhead < least:
-            self._tell(where, f"its rings have {overhead:,} bytes beside payloads, headers take {least:,} or more")
+            self._report(where, f"its rings have {overhead:,} bytes beside payloads, headers take {least:,} or more")
         self._overhead += overhead
 
     def _match(self, where: Path | str, ledger: Ledger, rows: FileRows) -> None:
@@ -122,12 +124,12 @@ class LedgerAudit:
             counted: Frames = getattr(ledger, name)
             found = {opcode: n for (way, opcode), n in rows.opcodes.items() if way == direction}
             if counted.rows != found:
-                self._tell(where, f"it counts {_listed(counted.rows)} {direction}, the rows are {_listed(found)}")
+                self._report(where, f"it counts {_listed(counted.rows)} {direction}, the rows are {_listed(found)}")
             if counted.row_bytes != rows.bytes[direction]:
                 both = f"{counted.row_bytes:,} payload bytes {direction}, the rows have {rows.bytes[direction]:,}"
-                self._tell(where, f"it counts {both}")
+                self._report(where, f"it counts {both}")
 
-    def end(self, name: str, said: dict[str, Any], *, restarted: bool) -> None:
+    def end(self, name: str, stated: dict[str, Any], *, restarted: bool) -> None:
         """Hold the sums against what the rings said at the end, and the receiver, whose last word may be missing.
 
         Args:
@@ -136,26 +138,26 @@ class LedgerAudit:
             restarted: whether a receiver died meanwhile: then its last counts may be a tenth of a second old.
 
         """
-        slots, ring_bytes, receiver = said.get("slots"), said.get("ring_bytes"), said.get("receiver")
+        slots, ring_bytes, receiver = stated.get("slots"), stated.get("ring_bytes"), stated.get("receiver")
         if not isinstance(slots, int) or not isinstance(ring_bytes, int) or not isinstance(receiver, dict):
-            self._tell(name, "session_end lacks the counts of the rings")
+            self._report(name, "session_end lacks the counts of the rings")
             return
         if slots != self.stop_slot:
-            self._tell(name, f"the receiver published {slots:,} slots, the files end at {self.stop_slot:,}")
+            self._report(name, f"the receiver published {slots:,} slots, the files end at {self.stop_slot:,}")
         # what is in no journal is told of already; it may have been any connection's
         exact = receiver.get("finished") is True and not restarted and not self.missing
         self.closed = receiver if exact else None
         left = ring_bytes - self.ring_bytes
         if left < 0 or (left and exact):
-            self._tell(name, f"the rings took {ring_bytes:,} bytes, the files have {self.ring_bytes:,} of them")
+            self._report(name, f"the rings took {ring_bytes:,} bytes, the files have {self.ring_bytes:,} of them")
         elif left:
             missing = "that are in no journal" if self.missing else "that were not complete when the receiver died"
             what = f"{left:,} bytes had been received of frames {missing}"
-            self._tell_kind(Kind.INCOMPLETE, name, what)
+            self._report_kind(Kind.INCOMPLETE, name, what)
         frames = receiver.get("frames")
         most = self.received + self.missing
         if not isinstance(frames, int) or (frames != self.received if exact else frames > most):
-            self._tell(name, f"the receiver counted {frames} frames, the files have {self.received:,}")
+            self._report(name, f"the receiver counted {frames} frames, the files have {self.received:,}")
 
     def result(self) -> Balance | None:
         """The sums; None where no file has a ledger."""
@@ -182,16 +184,16 @@ class LedgerAudit:
 
 def cross_check(session: str, feeds: list[LedgerAudit]) -> list[Finding]:
     """What the feeds of one session have together, against the one receiver that they had."""
-    said = [books.closed for books in feeds if books.closed is not None]
-    if len(said) < len(feeds):
+    stated = [books.closed for books in feeds if books.closed is not None]
+    if len(stated) < len(feeds):
         return []
     differing = []
-    if any(receiver != said[0] for receiver in said):
+    if any(receiver != stated[0] for receiver in stated):
         differing.append("the session_end of its feeds differ in what the receiver counted")
     frames, received = sum(books.sums.frames for books in feeds), max(books.received for books in feeds)
     if frames != received:
         differing.append(f"its feeds have {frames:,} frames received, the receiver handed {received:,} off")
-    taken, discarded = said[0].get("bytes"), said[0].get("discarded_bytes")
+    taken, discarded = stated[0].get("bytes"), stated[0].get("discarded_bytes")
     rings = sum(books.ring_bytes for books in feeds)
     if not isinstance(taken, int) or not isinstance(discarded, int) or taken - discarded != rings:
         what = f"the receiver took {taken} bytes and gave {discarded} up, its rings have {rings:,}"

@@ -143,10 +143,10 @@ class FileRows:
         for way in np.unique(ways).tolist():
             self.bytes[way_names[way]] += int(lengths.sum(where=ways == way))
 
-    def stage1(self, said: Any) -> Any:
+    def stage1(self, stated: Any) -> Any:
         """What `wsrec.stage1` should say; how it splits the rows without a stamp by reason is its own."""
         none = self._sources.pop("user", 0)
-        pairs = said.items() if isinstance(said, dict) else ()
+        pairs = stated.items() if isinstance(stated, dict) else ()
         reasons = {key: value for key, value in pairs if key.startswith("none: ")}
         fits = all(isinstance(value, int) for value in reasons.values()) and sum(reasons.values()) == none
         return {**self._sources, **(reasons if fits else {"none": none} if none else {})}

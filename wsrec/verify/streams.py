@@ -208,11 +208,11 @@ class Streams:
         elif kind == EventKind.LOST_INTERVAL:
             start, end = _integer(detail.get("from"), time), _integer(detail.get("to"), time)
             known = ("reason", "from_evidence", "to_evidence", "bound")
-            said: dict[str, Any] = {key: str(detail.get(key) or "") for key in known}
-            self.losses.append(Loss(conn=conn, start=start, end=end, **said))
+            stated: dict[str, Any] = {key: str(detail.get(key) or "") for key in known}
+            self.losses.append(Loss(conn=conn, start=start, end=end, **stated))
             if slots := _integer(detail.get("slots")):
                 # what happened to the connections is not told either
-                self.interrupt(said["reason"])
+                self.interrupt(stated["reason"])
                 self.lost_slots += slots
         elif kind == EventKind.REPLACED:
             turn = _integer(detail.get("from_conn"), -1), _integer(detail.get("to_conn"), -1)
@@ -237,9 +237,9 @@ class Streams:
         elif kind == EventKind.ACK:
             self._current(conn).acked.update(dict.fromkeys(topics_of(detail), time))
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
-            said = detail.get("message")
-            answer = "nobody answered the request" + (f": {said}" if said else "")
-            reason = f"the exchange refused it: {said}" if kind == EventKind.REFUSED else answer
+            stated = detail.get("message")
+            answer = "nobody answered the request" + (f": {stated}" if stated else "")
+            reason = f"the exchange refused it: {stated}" if kind == EventKind.REFUSED else answer
             self._current(conn).failed.update(dict.fromkeys(topics_of(detail), reason))
         elif kind == EventKind.CLOSE:
             epoch = self._current(conn)
@@ -415,8 +415,8 @@ class Streams:
         proved = runs == np.concatenate(([0 if new else span.run], runs[:-1]))
         proved &= runs > 0
         states = np.where(proved, 0, 1)
-        told: dict[int, SequenceGap] = {int(np.searchsorted(rows, gap.index)): gap for gap in gaps}
-        states[list(told)] = 2
+        reported: dict[int, SequenceGap] = {int(np.searchsorted(rows, gap.index)): gap for gap in gaps}
+        states[list(reported)] = 2
         before = np.concatenate(([span.last], moments[:-1]))
         # a piece for each run of the same state, and for each gap
         opens = np.flatnonzero((np.diff(states, prepend=-1) != 0) | (states == 2))
@@ -428,7 +428,7 @@ class Streams:
                     continue
             state, reason = _WORST[int(states[begin])], ""
             if state is State.INCOMPLETE:
-                reason = _describe(told[begin])
+                reason = _describe(reported[begin])
             elif state is State.UNBROKEN and (held.links[rows[begin:stop]] != Link.NONE).any():
                 reason = "not compared"
             span.add(_Piece(int(before[begin]), int(moments[stop - 1]), state, reason))

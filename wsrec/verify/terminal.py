@@ -127,11 +127,11 @@ def _counts(session: Session, grid: Table) -> None:
     else:
         grid.add_row("seq", Text("none missing", style="green"))
     for index, count in enumerate(session.ledger):
-        said = ", ".join(f"{source} {value:,}" for source, value in count.sources.items())
+        stated = ", ".join(f"{source} {value:,}" for source, value in count.sources.items())
         mark = Text("= ", "green") if count.agrees else Text("! ", "bold red")
         if session.unread:
             mark = Text("? ", "yellow")
-        grid.add_row("" if index else "ledger", Text.assemble(mark, f"{count.what.replace('_', ' ')}: {said}"))
+        grid.add_row("" if index else "ledger", Text.assemble(mark, f"{count.what.replace('_', ' ')}: {stated}"))
     if session.balance is not None:
         grid.add_row("balance", _balance(session.balance))
 

@@ -144,7 +144,7 @@ class _SessionReading:
 
     def __init__(self, inventory: Inventory, feed: str, session: str, meter: _Meter, listed: Mapping[str, str]) -> None:
         self.findings: list[Finding] = []
-        self._told: Counter[Kind] = Counter()
+        self._reported: Counter[Kind] = Counter()
         self._inventory = inventory
         self._feed, self._session = feed, session
         self._name = f"{feed}, session {session}"
@@ -173,7 +173,7 @@ class _SessionReading:
         self._unread_hole = False
         self._unread = 0
         self._ledger: dict[str, dict[str, int]] = {}
-        self.books = LedgerAudit(self._tell, whole=inventory.whole)
+        self.books = LedgerAudit(self._report, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
         self._file_counts = Counts()
         self._complete = True
@@ -189,17 +189,17 @@ class _SessionReading:
                 self._interrupt(f"the files of number {pair.number} are not listed in the manifest")
                 self._unread += (pair.messages is not None) + (pair.events is not None)
                 what = "has no line in the manifest yet: its session was not finished, its rows are in the journal too"
-                self._tell(Kind.INCOMPLETE, where, what)
+                self._report(Kind.INCOMPLETE, where, what)
                 continue
             if pair in unlisted:
                 what = "is there and not listed in the manifest: it is read, and no checksum vouches for it"
-                self._tell(Kind.CONTRADICTION, where, what)
+                self._report(Kind.CONTRADICTION, where, what)
             self._pair(pair)
         return self._result(pairs, left)
 
-    def _tell(self, kind: Kind, where: Path | str, what: str) -> None:
-        self._told[kind] += 1
-        if self._told[kind] <= _FINDINGS:
+    def _report(self, kind: Kind, where: Path | str, what: str) -> None:
+        self._reported[kind] += 1
+        if self._reported[kind] <= _FINDINGS:
             self.findings.append(Finding(kind=kind, where=str(where), what=what))
 
     def _pair(self, pair: Pair) -> None:
@@ -215,16 +215,16 @@ class _SessionReading:
             self._check_line(pair, line)
         refused = set(KINDS) & pair.unreadable
         if messages is not None:
-            before = self._told[Kind.UNREADABLE]
+            before = self._reported[Kind.UNREADABLE]
             digest, length = (line.sha256, line.bytes) if line else (None, None)
-            if sound(messages, digest, length, self._tell, self._listed):
-                about = about_messages(messages, pair, self._tell)
-            refused |= {"messages"} if self._told[Kind.UNREADABLE] > before else set()
+            if sound(messages, digest, length, self._report, self._listed):
+                about = about_messages(messages, pair, self._report)
+            refused |= {"messages"} if self._reported[Kind.UNREADABLE] > before else set()
         if events is not None:
-            before = self._told[Kind.UNREADABLE]
-            if sound(events, line.events_sha256 if line else None, None, self._tell, self._listed):
-                beside = about_events(events, pair, self._tell)
-            refused |= {"events"} if self._told[Kind.UNREADABLE] > before else set()
+            before = self._reported[Kind.UNREADABLE]
+            if sound(events, line.events_sha256 if line else None, None, self._report, self._listed):
+                beside = about_events(events, pair, self._report)
+            refused |= {"events"} if self._reported[Kind.UNREADABLE] > before else set()
         self._meter.add(size / 2)
         self._open(about or beside)
         assert self._streams is not None
@@ -272,12 +272,12 @@ class _SessionReading:
         if (rows is not None or not expects_rows) and (beside is not None or not expects_events):
             hours = self._event_hours | (set() if rows is None else rows.hours)
             if not pair.hours <= hours:
-                self._tell(Kind.CONTRADICTION, messages or events or pair.where, "is in the folder of another hour")
+                self._report(Kind.CONTRADICTION, messages or events or pair.where, "is in the folder of another hour")
         if line is not None and (beside is not None or not expects_events):
             for counter, found in self._file_counts.named("events").items():
-                if (said := getattr(line, counter)) != found:
-                    what = f"the manifest counts {said:,} {counter}, its events {found:,}"
-                    self._tell(Kind.CONTRADICTION, pair.where, what)
+                if (stated := getattr(line, counter)) != found:
+                    what = f"the manifest counts {stated:,} {counter}, its events {found:,}"
+                    self._report(Kind.CONTRADICTION, pair.where, what)
             self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_counts.lost_intervals)
             self._sum("events", manifest=line.events)
         self._meter.add(size / 2)
@@ -303,13 +303,13 @@ class _SessionReading:
         empty: bool,
     ) -> None:
         """Enter a pair's ledger, which both files and the manifest have."""
-        said = {where: read_ledger(each) for where, each in ((pair.messages, about), (pair.events, beside)) if each}
+        stated = {where: read_ledger(each) for where, each in ((pair.messages, about), (pair.events, beside)) if each}
         if pair.line is not None:
-            said[Path(pair.where)] = pair.line.ledger
-        known = [ledger for ledger in said.values() if ledger is not None]
+            stated[Path(pair.where)] = pair.line.ledger
+        known = [ledger for ledger in stated.values() if ledger is not None]
         where = pair.messages or pair.events or pair.where
-        if any(ledger != next(iter(known), None) for ledger in said.values()):
-            self._tell(Kind.CONTRADICTION, where, "its files and the manifest do not agree on wsrec.ledger")
+        if any(ledger != next(iter(known), None) for ledger in stated.values()):
+            self._report(Kind.CONTRADICTION, where, "its files and the manifest do not agree on wsrec.ledger")
         if not known:
             return
         nothing = FileRows(self._conns, self._anchors, None)
@@ -320,11 +320,11 @@ class _SessionReading:
         listed = (line.path, line.sha256), (line.events_path, line.events_sha256)
         for file, (path, digest) in zip((pair.messages, pair.events), listed, strict=True):
             if file is not None and path is None:
-                self._tell(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
+                self._report(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
             elif (path is None) != (digest is None):
-                self._tell(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
+                self._report(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
         if line.path is None and any(line.named("rows").values()):
-            self._tell(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
+            self._report(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
 
     def _open(self, about: dict[str, Any] | None) -> None:
         """Take what the whole session shares from the first file that has it."""
@@ -340,7 +340,7 @@ class _SessionReading:
                 feed = Feed.model_validate(config)
             except ValidationError as error:
                 what = f"wsrec.feed_config is no feed that this wsrec knows: {first_line(error)}"
-                self._tell(Kind.CONTRADICTION, self._session, what)
+                self._report(Kind.CONTRADICTION, self._session, what)
                 feed = None
             self._streams = Streams(feed, self._requests, whole=self._inventory.whole)
             for each in described if isinstance(described, list) else ():
@@ -360,7 +360,7 @@ class _SessionReading:
                 if self._order_books is not None:
                     self._order_books.subscribed(conn, self._requests.topics(conn))
         elif config != self._config:
-            self._tell(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
+            self._report(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
 
     def _learn_requests(self, described: Any) -> None:
         """Take what each connection asks for from a file's `wsrec.connections`; the writer knew it from the start."""
@@ -376,7 +376,7 @@ class _SessionReading:
                 self._requests.learn(conn, described_requests(each))
             except msgspec.ValidationError as error:
                 what = f"wsrec.connections does not say what connection {conn} asks for: {error}"
-                self._tell(Kind.CONTRADICTION, self._session, what)
+                self._report(Kind.CONTRADICTION, self._session, what)
 
     def _lose(self, reason: str, line: ManifestLine | None) -> None:
         """Rows of a file cannot be read: what came from the row before to the row after is not known.
@@ -412,7 +412,7 @@ class _SessionReading:
                 self._utc.learn(*np.concatenate(([order, times(batch, "handoff_time")[0]], known), axis=1))
                 self._batch(path, batch, order, rows, ahead)
         except UNREADABLE as error:
-            self._tell(Kind.DAMAGED, path, f"cannot be read after {rows.rows:,} rows: {first_line(error)}")
+            self._report(Kind.DAMAGED, path, f"cannot be read after {rows.rows:,} rows: {first_line(error)}")
             return None
         for event in [upcoming, *waiting] if upcoming is not None else ():
             self._learn_anchor(event)
@@ -487,7 +487,7 @@ class _SessionReading:
             reason = self._hole if row == 0 else None
             if reason is None:
                 reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
-                self._tell(Kind.CONTRADICTION, path, reason)
+                self._report(Kind.CONTRADICTION, path, reason)
             before = int(order[row - 1]) if row else self._seen
             after = int(order[row])
             self._miss(before, after, reason, unread=self._unread_hole and reason == self._hole)
@@ -503,16 +503,18 @@ class _SessionReading:
         if before is not None:
             self._streams.missing(min(before, after), after, reason, unread=unread)
             return
-        began, told = session_began(self._session), self._streams.start
-        if self._streams.started and told is not None:
+        began, reported = session_began(self._session), self._streams.start
+        if self._streams.started and reported is not None:
             # all that happened before the first row is told
-            self._streams.missing(min(told, after), after, reason, unread=unread)
+            self._streams.missing(min(reported, after), after, reason, unread=unread)
         elif began is None:
-            since = after if told is None else min(told, after)
+            since = after if reported is None else min(reported, after)
             self._streams.headless(since, after, f"{reason}; since when is not known", unread=unread)
         else:
             since = self._utc.back(began, latest=False)
-            self._streams.headless(min(since, after, *(() if told is None else (told,))), after, reason, unread=unread)
+            self._streams.headless(
+                min(since, after, *(() if reported is None else (reported,))), after, reason, unread=unread
+            )
 
     def _forget_numbers(self) -> None:
         if self._checker is not None and self._streams is not None:
@@ -602,14 +604,16 @@ class _SessionReading:
                     for time, order, row in zip(moments.tolist(), orders, rows, strict=True):
                         detail = msgspec.json.decode("null" if row["detail"] is None else row["detail"])
                         if order < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
-                            self._tell(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
+                            self._report(
+                                Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}"
+                            )
                         before = order
                         self._sum("events", read=1)
                         self._event_hours.add(hour(time))
                         detail = detail if isinstance(detail, dict) else {}
                         yield _EventRow(time, order, row["kind"], row["conn"], detail, row["channel"])
         except UNREADABLE as error:
-            self._tell(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
+            self._report(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
 
     def _learn_anchor(self, event: _EventRow) -> None:
         if event.kind == EventKind.SESSION_START and event.order != _AFTERWARDS:
@@ -635,17 +639,19 @@ class _SessionReading:
         self._file_counts += count_event(event.kind, event.detail)
         name = self._name if event.conn is None else f"{self._name}, connection {event.conn}"
         if event.kind == EventKind.LOST_INTERVAL:
-            self._tell(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
+            self._report(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
         elif event.kind == EventKind.LATE:
             topics = named(topics_of(event.detail))
-            self._tell(Kind.INCOMPLETE, name, f"it took over too early for {topics}: {event.detail.get('message')}")
+            self._report(Kind.INCOMPLETE, name, f"it took over too early for {topics}: {event.detail.get('message')}")
         elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
-            self._tell(Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}")
+            self._report(
+                Kind.INCOMPLETE, name, f"subscription {event.kind}: {event.detail.get('message', 'no answer')}"
+            )
         elif event.kind == EventKind.EXCHANGE_TIME_OFF:
             count, unit = event.detail.get("count"), event.detail.get("unit")
             fits = f"; the first would fit as {unit}" if unit else ""
             what = f"{count} messages of {event.channel or 'no channel'} say a time too far from their arrival"
-            self._tell(Kind.NOTE, self._name, f"{what}: their exchange_time is null{fits}")
+            self._report(Kind.NOTE, self._name, f"{what}: their exchange_time is null{fits}")
         elif event.kind == EventKind.SESSION_END:
             for conn in sorted(self._conns):
                 self._end_numbers(conn, moment)
@@ -688,12 +694,12 @@ class _SessionReading:
         }
         if known:
             read["counts"] = (rows.counts + self._file_counts).named()
-        check_figures(path, about, pair.line, self._tell, **read)
+        check_figures(path, about, pair.line, self._report, **read)
         for what, count in rows.problems.items():
-            self._tell(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
+            self._report(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
         self._rows += rows.rows
-        said = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
-        self._sum("rows", read=rows.rows, **{key: value for key, value in said.items() if isinstance(value, int)})
+        stated = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
+        self._sum("rows", read=rows.rows, **{key: value for key, value in stated.items() if isinstance(value, int)})
         for counter, count in rows.counts.named("rows").items():
             self._sum(counter, read=count)
 
@@ -715,19 +721,19 @@ class _SessionReading:
             state = "recording" if self._inventory.held else "unrecovered"
         if state == "interrupted" and pairs:
             recovered = "what was journalled was recovered" if streams.recovered else "its end is not in the files"
-            self._tell(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
+            self._report(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
         if streams.ended is None and self._checker is not None:
             # what was passed over has not come in what was read
             for gap in [gap for conn in sorted(self._conns) for gap in self._checker.reset(conn)]:
                 streams.passed_over(gap, streams.end or 0)
         self._settle(streams, name, taken_up=state in ("recording", "unrecovered"))
         found = streams.result() if streams.end is not None else []
-        self._tell_of_skipped(found, name)
+        self._report_of_skipped(found, name)
         for conn, count in sorted(streams.not_inflated.items()):
             what = f"{count:,} messages do not inflate and could not be read: they are as they came, compressed"
             of = "they may be of any of its streams, and no number in them is compared"
-            self._tell(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
-        for kind, count in self._told.items():
+            self._report(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
+        for kind, count in self._reported.items():
             if count > _FINDINGS:
                 what = f"{count:,} findings of the kind {kind} in this session, the first {_FINDINGS} are listed"
                 self.findings.append(Finding(kind=Kind.NOTE, where=name, what=what))
@@ -771,7 +777,7 @@ class _SessionReading:
             if start < each.end or start == each.start:
                 yield self._on_utc(msgspec.structs.replace(each, start=start))
 
-    def _tell_of_skipped(self, streams: list[Stream], name: str) -> None:
+    def _report_of_skipped(self, streams: list[Stream], name: str) -> None:
         """Tell of each channel whose rule could be applied to less than it should."""
         channels: dict[tuple[str | None, str], Counter[str]] = {}
         compared: Counter[tuple[str | None, str]] = Counter()
@@ -781,7 +787,7 @@ class _SessionReading:
         for (channel, rule), skipped in channels.items():
             of = Compared(compared[channel, rule], dict(skipped))
             if of.missed:
-                self._tell(Kind.UNCHECKED, name, f"{channel or 'its messages'}: {of.describe(rule)}")
+                self._report(Kind.UNCHECKED, name, f"{channel or 'its messages'}: {of.describe(rule)}")
 
     def _settle(self, streams: Streams, name: str, *, taken_up: bool) -> None:
         """Close the ledger: what the writer counted against what was read.
@@ -797,7 +803,7 @@ class _SessionReading:
         if self.books.missing and not self._unread:
             what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
             known = streams.recovered or streams.lost_slots >= self.books.missing
-            self._tell(Kind.INCOMPLETE if known else Kind.CONTRADICTION, name, what)
+            self._report(Kind.INCOMPLETE if known else Kind.CONTRADICTION, name, what)
         if streams.ended is not None and self._inventory.whole:
             self.books.end(name, streams.ended, restarted=streams.receiver_died)
         if streams.ended is not None and whole and not streams.recovered:
@@ -813,16 +819,16 @@ class _SessionReading:
                 # whoever goes on has seen the numbers of the file before, and not those of earlier ones
                 self._ledger.pop("gaps")
                 what = f"{len(unrecorded):,} sequence gaps lie where a recovered part begins: no event tells of them"
-                self._tell(Kind.NOTE, name, what)
+                self._report(Kind.NOTE, name, what)
             elif unrecorded:
-                self._tell(Kind.CONTRADICTION, name, f"a sequence gap at seq {min(unrecorded)} has no event")
+                self._report(Kind.CONTRADICTION, name, f"a sequence gap at seq {min(unrecorded)} has no event")
             if unfounded:
                 what = f"an event tells of a sequence gap at seq {min(unfounded)}, the rows do not"
-                self._tell(Kind.CONTRADICTION, name, what)
+                self._report(Kind.CONTRADICTION, name, what)
         for what, counts in self._ledger.items():
             if len(set(counts.values())) > 1 and self._complete:
-                said = ", ".join(f"{source} {value:,}" for source, value in counts.items())
-                self._tell(Kind.CONTRADICTION, name, f"the ledger does not balance: {what}: {said}")
+                stated = ", ".join(f"{source} {value:,}" for source, value in counts.items())
+                self._report(Kind.CONTRADICTION, name, f"the ledger does not balance: {what}: {stated}")
 
 
 def _loses_slots(event: _EventRow) -> bool:

@@ -159,13 +159,13 @@ class RetryingDisk(Disk):
         self._on_wait = on_wait
         self._folder = folder
         self._reserve = reserve
-        self._patience = math.inf
+        self._timeout = math.inf
         self._hurried_at = 0.0
         self.waiting: set[int] = set()
 
     def set_deadline(self, seconds: float) -> None:
         """From now on give a refusal up that lasts longer than this: somebody waits for the end."""
-        self._hurried_at, self._patience = time.monotonic(), seconds
+        self._hurried_at, self._timeout = time.monotonic(), seconds
 
     def note(self, message: str) -> None:
         """Say it, and have it recorded."""
@@ -196,7 +196,7 @@ class RetryingDisk(Disk):
                     since, message = time.monotonic(), str(error)
                     hint = "make room, or give access to the output folder: it is tried again every second"
                     ipc.error(f"the output cannot be written: {error}", hint)
-                if time.monotonic() - max(since, self._hurried_at) > self._patience:
+                if time.monotonic() - max(since, self._hurried_at) > self._timeout:
                     raise
                 self.waiting.add(threading.get_ident())
                 self._on_wait(True)

@@ -352,12 +352,12 @@ class FeedWriter:
         elif kind is EventKind.CONNECT and conn is not None:
             self._confirmations.connected(conn, moment.stage or 0)
         elif kind is EventKind.REPLACED and conn is not None:
-            self._tell_late(detail["from_conn"], conn, detail["monotonic_to"], moment)
+            self._report_late(detail["from_conn"], conn, detail["monotonic_to"], moment)
             for gap in self._sequences.replaced(detail["from_conn"], conn):
-                self._tell(gap, gap.index, moment)
+                self._report(gap, gap.index, moment)
         elif kind is EventKind.DISCONNECT and conn is not None:
             for outcome in self._acks.expired(moment.stage or 0, conn):
-                self.event(moment, EventKind(outcome.kind), conn=conn, **_told_of(outcome))
+                self.event(moment, EventKind(outcome.kind), conn=conn, **_reported_of(outcome))
             in_order = not detail.get("message") and detail.get("received_bytes") is not None
             left = self._confirmations.ended(conn, (moment.stage or 0) if in_order else None)
             if in_order:
@@ -395,7 +395,7 @@ class FeedWriter:
             }
         )
 
-    def _tell_late(self, old: int, new: int, until: int, moment: Moment) -> None:
+    def _report_late(self, old: int, new: int, until: int, moment: Moment) -> None:
         """A connection has taken the place of another: tell what is not known to go on without a hole."""
         if left := self._confirmations.unanswered(old):
             why = "not answered before the connection ended"
@@ -425,7 +425,7 @@ class FeedWriter:
             words = self._unattributed.get(outcome.conn)
             if words is None or not self._divide(outcome._replace(message=words), moment):
                 self._division.unanswered(outcome.conn, outcome.topics)
-                self.event(moment, EventKind(outcome.kind), conn=outcome.conn, **_told_of(outcome))
+                self.event(moment, EventKind(outcome.kind), conn=outcome.conn, **_reported_of(outcome))
         for order in self._division.due(time):
             self._ask_apart(order, "it was refused, and the exchange wanted a pause")
 
@@ -441,7 +441,7 @@ class FeedWriter:
             if disputed.issuperset(topics):
                 self._ask_apart(Order(conn, topics, ()), "refused")
             return False
-        about = _told_of(outcome._replace(message=words))
+        about = _reported_of(outcome._replace(message=words))
         self.event(moment, EventKind.SPLIT, conn=conn, **about, parts=order.parts)
         if order.parts:
             self._ask_apart(order, f"refused together: {words[:100]}")
@@ -523,9 +523,9 @@ class FeedWriter:
                 ever=found.ever,
             )
         if self._warnings is not None:
-            told = [found for found in silent if found.expected]
-            if told:
-                self._warnings.silent([found.stream.topic.topic for found in told], told[0].quiet_ns / 1e9)
+            reported = [found for found in silent if found.expected]
+            if reported:
+                self._warnings.silent([found.stream.topic.topic for found in reported], reported[0].quiet_ns / 1e9)
             # where the feed does not say that there should be messages, there may be none
             quiet = [found.stream.topic.topic for found in silent if not found.expected]
             if quiet:
@@ -537,7 +537,7 @@ class FeedWriter:
             least = max(LEAST_NS, round((channel.idle_timeout or 0) * 1e9))
             self._help(channel.on_stale, [stream], f"{stream.topic.topic} is silent", time, least)
 
-    def tell_settled(self) -> None:
+    def report_settled(self) -> None:
         """Say which connections bring all that they were asked for: the one before each is needed no longer."""
         for conn, since in self._confirmations.settled():
             if self._ask is not None:
@@ -658,11 +658,11 @@ class FeedWriter:
                 channel=odd.channel,
                 count=odd.messages,
                 unit=odd.unit,
-                said=odd.said,
+                stated=odd.stated,
                 seq=odd.row,
             )
         ledger = self.ledger.finish(unfinished)
-        self._tell_of_skipped()
+        self._report_of_skipped()
         counts = self.counts - self._counts_before
         gaps_checked = self._sequences.checks or self._books.checks
         metadata = self._metadata(shared, rows, counts, gaps_checked, next_slot, ledger)
@@ -734,12 +734,12 @@ class FeedWriter:
             for gap in checked.gaps if self._joins is not None else ():
                 if gap.from_conn is None:
                     self._break_runs(gap, fields)
-            self._tell_of(checked.gaps, where.first, when)
+            self._report_of(checked.gaps, where.first, when)
 
     def _end_numbers(self, conn: int, moment: Moment) -> None:
         """Tell what a connection that ends at `moment` passed over and has not brought; its next life counts anew."""
         for gap in self._sequences.reset(conn):
-            self._tell(gap, gap.index, moment)
+            self._report(gap, gap.index, moment)
 
     def _check_books(
         self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns, readable: Bools
@@ -748,7 +748,7 @@ class FeedWriter:
             received = readable & (slots["flags"] & _REST == 0)
             books = self._books.check_batch(slots["conn"], fields, payload, received)
             self._compared.add(fields.channel, books.links)
-            self._tell_of(books.gaps, self._next_seq - len(slots), when)
+            self._report_of(books.gaps, self._next_seq - len(slots), when)
 
     def _warn_of_skipped(self) -> None:
         """Say at once which rules cannot be applied to all that comes."""
@@ -759,19 +759,19 @@ class FeedWriter:
                 self._skipping.add(channel)
                 self._warnings.unchecked(channel, of.describe(self._model.sequence_rule(channel).value))
 
-    def _tell_of_skipped(self) -> None:
+    def _report_of_skipped(self) -> None:
         """Write down, for the file that ends, what its rules could not be applied to."""
         for channel, of in self._compared.skipped().items():
             rule = self._model.sequence_rule(channel).value
             detail: dict[str, Any] = {"rule": rule, "compared": of.compared, "skipped": of.skipped}
             self.event(self._file_until, EventKind.UNCHECKED, channel=channel, **detail)
 
-    def _tell_of(self, gaps: Sequence[SequenceGap], first: int, when: Stamps) -> None:
+    def _report_of(self, gaps: Sequence[SequenceGap], first: int, when: Stamps) -> None:
         """Tell of gaps in a batch of rows: the `seq` of its first one, and when each came."""
         for gap in gaps:
-            self._tell(gap, first + gap.index, Moment(int(when.recv_time[gap.at]), int(when.stage[gap.at])))
+            self._report(gap, first + gap.index, Moment(int(when.recv_time[gap.at]), int(when.stage[gap.at])))
 
-    def _tell(self, gap: SequenceGap, seq: int, moment: Moment) -> None:
+    def _report(self, gap: SequenceGap, seq: int, moment: Moment) -> None:
         reset = gap.what is Break.RESET
         self.event(
             moment,
@@ -823,7 +823,7 @@ class FeedWriter:
                     self._unattributed[conn] = outcome.message or ""
                 elif not outcome.listed and self._divide(outcome, moment):
                     continue
-                self.event(moment, EventKind(outcome.kind), conn=conn, **_told_of(outcome))
+                self.event(moment, EventKind(outcome.kind), conn=conn, **_reported_of(outcome))
 
     def _read_notices(self, slots: Slots, when: Stamps, payload: pa.Array, fields: FieldColumns) -> None:
         """Have a connection replaced that the exchange says it will close."""
@@ -874,7 +874,7 @@ class FeedWriter:
         ).encode()
 
 
-def _told_of(outcome: AckOutcome) -> dict[str, Any]:
+def _reported_of(outcome: AckOutcome) -> dict[str, Any]:
     """The detail of the event of an outcome."""
     detail: dict[str, Any] = {"topics": outcome.topics}
     if outcome.request is not None:

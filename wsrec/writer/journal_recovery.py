@@ -101,7 +101,7 @@ class JournalRecovery:
             job = noted
         return msgspec.structs.replace(job, out=str(self._out))
 
-    def untold(self, feeds: Collection[str]) -> set[str]:
+    def unreported(self, feeds: Collection[str]) -> set[str]:
         """Those of these feeds whose files do not say how the session ended: in order, or interrupted.
 
         Raises:
@@ -111,7 +111,7 @@ class JournalRecovery:
         left = set(feeds)
         if left:
             for line in sorted(manifest.read(self._out), key=lambda line: line.number, reverse=True):
-                if line.session == self._folder.name and line.feed in left and _tells_of_end(self._out, line):
+                if line.session == self._folder.name and line.feed in left and _announces_end(self._out, line):
                     left.remove(line.feed)
         return left
 
@@ -264,7 +264,7 @@ class DoneJournals:
     def __init__(self, on_stuck: Callable[[Path, OSError], None]) -> None:
         self._on_stuck = on_stuck
         self._left: list[Path] = []
-        self._told: set[Path] = set()
+        self._reported: set[Path] = set()
 
     def add(self, journal: Path) -> None:
         """Have it deleted with the next `delete`."""
@@ -279,8 +279,8 @@ class DoneJournals:
                 delete(path)
             except OSError as error:
                 self._left.append(path)
-                if path not in self._told:
-                    self._told.add(path)
+                if path not in self._reported:
+                    self._reported.add(path)
                     self._on_stuck(path, error)
 
 
@@ -313,7 +313,7 @@ def set_journal_aside(out: Path, journal: Path) -> None:
         set_aside(out, path)
 
 
-def _tells_of_end(out: Path, line: ManifestLine) -> bool:
+def _announces_end(out: Path, line: ManifestLine) -> bool:
     """Whether the events of landed files say that their session ended, or was interrupted."""
     if line.events_path is None:
         return False

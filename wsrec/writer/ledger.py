@@ -270,7 +270,7 @@ class RingCounts(NamedTuple):
 
 def ring_counts(slots: SlotRing, rings: Mapping[int, ByteRing], status: StatusPage) -> RingCounts:
     """Read them; the receiver has ended."""
-    said = status.receiver
-    counts = {name: int(said[name]) for name in ("reads", "frames", "bytes", "discarded_bytes", "stalls")}
-    receiver = {**counts, "finished": bool(said["finished"])}
+    stated = status.receiver
+    counts = {name: int(stated[name]) for name in ("reads", "frames", "bytes", "discarded_bytes", "stalls")}
+    receiver = {**counts, "finished": bool(stated["finished"])}
     return RingCounts(slots.published.read(), {conn: ring.head.read() for conn, ring in rings.items()}, receiver)

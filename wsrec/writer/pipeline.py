@@ -61,8 +61,8 @@ _LARGE = 4 << 20
 # from the receiver on the stage clock; in the events file on UTC too
 _MONOTONIC = "monotonic_"
 # An anchor a second is in the events file, and every one that UTC moved by more before
-_TOLD_EVERY_NS = 950_000_000
-_TOLD_MOVED_NS = 100_000
+_REPORTED_EVERY_NS = 950_000_000
+_REPORTED_MOVED_NS = 100_000
 # UTC that moved by more from anchor to anchor was set; so many times are remembered
 _SET_NS = 1_000_000
 _SETS = 1_000
@@ -110,7 +110,7 @@ class Pipeline:
         self.began = Moment(job.began_time, job.began) if job.began and job.began_time else None
         self.lost_slots = 0
         self._next_slot: int | None = None
-        self._untold = 0
+        self._unreported = 0
         self._job = job
         self._status = status
         self._reassembler = Reassembler()
@@ -126,7 +126,7 @@ class Pipeline:
         self._bound = UtcBound()
         # by how much UTC may be off, in this file and since the last anchor that was told
         self._file_bound = self._bound_since = 0
-        self._told_anchor: int | None = None
+        self._reported_anchor: int | None = None
         self._drift = 0
         self._steps = 0
         self._scheduling: dict[str, Any] = {}
@@ -181,7 +181,7 @@ class Pipeline:
         missing = 0 if self._next_slot is None else slot - self._next_slot
         if missing > 0:
             self.lost_slots += missing
-            self._untold += missing
+            self._unreported += missing
             # nor is it known whether the clock was set meanwhile
             self._stale, self._anchor = self._anchor or self._stale, None
             # what had begun before the hole does not go on behind it
@@ -244,7 +244,7 @@ class Pipeline:
             for each in self.feeds.values():
                 each.expire_acks(self.last)
                 each.look_for_silence(self.last)
-                each.tell_settled()
+                each.report_settled()
         if self._folded is not None:
             self._folded.due()
         self._publish()
@@ -302,7 +302,7 @@ class Pipeline:
 
     def _take_part(self, messages: _Messages, number: int) -> None:
         slots, offset, payload, happened, refused = messages
-        self.tell_lost(_moment(slots, offset, 0))
+        self.report_lost(_moment(slots, offset, 0))
         # From event to event, as slices: messages with the events taken out from among them would be a copy. Of a few
         # messages that costs less than to begin anew behind each that changes nothing for them.
         ends = payload_offsets(payload)
@@ -319,8 +319,8 @@ class Pipeline:
         for row, message in refused:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
             moment = _moment(slots, offset, row)
-            if (told := self._uninflated.add(conn, int(slots["handoff"][row]), message, length)) is not None:
-                self.event(moment, EventKind.NOT_INFLATED, conn=conn, **told)
+            if (reported := self._uninflated.add(conn, int(slots["handoff"][row]), message, length)) is not None:
+                self.event(moment, EventKind.NOT_INFLATED, conn=conn, **reported)
         self.last = _handed_off(slots, offset, -1)
 
     def end_warnings(self) -> None:
@@ -330,20 +330,20 @@ class Pipeline:
         self._folded.flush()
         for feed in self._writing():
             if feed.counts.not_inflated:
-                said = f"{feed.counts.not_inflated:,} of {feed.counts.messages:,} messages could not be read"
-                ipc.warn(f"{feed.name}: {said}: they are recorded as they came, compressed", feed.not_inflated_hint)
+                stated = f"{feed.counts.not_inflated:,} of {feed.counts.messages:,} messages could not be read"
+                ipc.warn(f"{feed.name}: {stated}: they are recorded as they came, compressed", feed.not_inflated_hint)
 
-    def tell_uninflated(self) -> None:
+    def report_uninflated(self) -> None:
         """Tell of what does not inflate and was only counted: a file or the session ends."""
         if self.last is not None:
-            for conn, told in self._uninflated.flush():
-                self.event(self.last, EventKind.NOT_INFLATED, conn=conn, **told)
+            for conn, reported in self._uninflated.flush():
+                self.event(self.last, EventKind.NOT_INFLATED, conn=conn, **reported)
 
     def remember(self, batch: Batch) -> None:
         """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""
         slots, payload = self._reassembler.join(self._unseen(batch))
         # its files tell of it
-        self._untold = 0
+        self._unreported = 0
         if len(slots):
             self.last = _handed_off(slots, self._offsets(slots, _events(slots, payload), None), -1)
 
@@ -351,9 +351,9 @@ class Pipeline:
         """Map stages 2 to 6 onto UTC by this anchor until the next: where what came before has gone."""
         self._anchor = anchor
 
-    def tell_lost(self, moment: Moment) -> None:
+    def report_lost(self, moment: Moment) -> None:
         """Record an interval that ends at this moment where slots are missing and were not told of."""
-        if self._untold:
+        if self._unreported:
             began = Moment(moment.before(self._job.began), self._job.began) if self._job.began else moment
             detail = interval(self.last or began, moment)
             reason = "a part of the journal could not be read"
@@ -362,8 +362,8 @@ class Pipeline:
                 "to_evidence": loss_evidence.NEXT_ROW,
                 "bound": loss_evidence.EXACT,
             }
-            self.event(moment, EventKind.LOST_INTERVAL, **detail, slots=self._untold, reason=reason, **known)
-            self._untold = 0
+            self.event(moment, EventKind.LOST_INTERVAL, **detail, slots=self._unreported, reason=reason, **known)
+            self._unreported = 0
 
     def finish(self, number: int) -> list[manifest.ManifestLine]:
         """Finish the files of this number, and enter them into the manifest.
@@ -372,7 +372,7 @@ class Pipeline:
             OSError: the disk is full or gone.
 
         """
-        self.tell_uninflated()
+        self.report_uninflated()
         shared = {
             "host": _host(),
             "scheduling": self._scheduling,
@@ -464,7 +464,7 @@ class Pipeline:
             self._clock = detail["clock"]
             self._widest = max(self._widest, detail["width_ns"])
             self._drift = max(self._drift, abs(detail["drift_ns"]))
-            if not self._tells(StoredAnchor.of(event), detail):
+            if not self._reports(StoredAnchor.of(event), detail):
                 return
         elif event.kind is EventKind.CLOCK_STEP:
             self._steps += 1
@@ -474,8 +474,8 @@ class Pipeline:
             about = ("mode", "fallback", "version", "cipher", "bits")
             self._connections[event.conn]["tls"] = {key: detail[key] for key in about}
         elif event.kind is EventKind.DISCONNECT and event.conn is not None:
-            if (told := self._uninflated.ended(event.conn)) is not None:
-                self.event(moment, EventKind.NOT_INFLATED, conn=event.conn, **told)
+            if (reported := self._uninflated.ended(event.conn)) is not None:
+                self.event(moment, EventKind.NOT_INFLATED, conn=event.conn, **reported)
         elif event.kind is EventKind.CONNECT and event.conn is not None:
             self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
@@ -488,15 +488,15 @@ class Pipeline:
             if event.conn is None or event.conn in feed.conns:
                 feed.event(moment, event.kind, conn=event.conn, **dict(detail))
 
-    def _tells(self, anchor: StoredAnchor, detail: dict[str, Any]) -> bool:
+    def _reports(self, anchor: StoredAnchor, detail: dict[str, Any]) -> bool:
         """Whether an anchor goes into the events file, with the bound of the time since the one before it there."""
         moved, bound = self._bound.add(anchor)
         self._file_bound = max(self._file_bound, bound)
         self._bound_since = max(self._bound_since, bound)
-        told, stage = self._told_anchor, anchor.stage
-        if told is not None and 0 <= stage - told < _TOLD_EVERY_NS and moved < _TOLD_MOVED_NS:
+        reported, stage = self._reported_anchor, anchor.stage
+        if reported is not None and 0 <= stage - reported < _REPORTED_EVERY_NS and moved < _REPORTED_MOVED_NS:
             return False
-        self._told_anchor = stage
+        self._reported_anchor = stage
         detail["utc_bound_ns"], self._bound_since = self._bound_since, 0
         return True
 

@@ -54,7 +54,7 @@ from wsrec.writer.ledger import RingCounts, ring_counts
 from wsrec.writer.orphan import Orphan, leave
 from wsrec.writer.pipeline import Pipeline, interval
 from wsrec.writer.progress import Progress
-from wsrec.writer.receiver_loss import LastFrames, unsaid
+from wsrec.writer.receiver_loss import LastFrames, unreported_losses
 from wsrec.writer.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.writer.sync import SyncThread
 from wsrec.writer.utc_line import StoredAnchor, first_anchor
@@ -74,7 +74,7 @@ _STEP_NS = 500_000_000
 # A receiver tells of itself ten times a second, and when it is finished; it may have to read a backlog before
 _SILENCE_NS = 3_000_000_000
 # How long a batch waits for the anchor behind it, which comes ten times a second
-_ANCHOR_PATIENCE = 1.0
+_ANCHOR_TIMEOUT = 1.0
 _DISK_TIMEOUT = shutdown.DISK.seconds
 
 
@@ -197,13 +197,13 @@ class ParquetThread(threading.Thread):
                 # who left it has acted upon most of it
                 wishes.hold()
             self._recovery.recover(
-                self._pipeline, self._disk, self._rings_from, self._tell_of_damage, self._done, self._progress
+                self._pipeline, self._disk, self._rings_from, self._report_of_damage, self._done, self._progress
             )
             self._journals = self._recovery.journals
             if wishes is not None:
                 wishes.release()
 
-    def _tell_of_damage(self, path: Path, reader: JournalReader) -> None:
+    def _report_of_damage(self, path: Path, reader: JournalReader) -> None:
         # a torn end is what a writer leaves that is killed while it writes: the rings have that still
         if reader.damaged:
             self._disk.note(f"{path.name}: {reader.skipped:,} bytes are not what was written; the rest of it was read")
@@ -231,7 +231,7 @@ class ParquetThread(threading.Thread):
             if ended:
                 return
             if isinstance(item, _Batch) and not held:
-                until = time.monotonic() + _ANCHOR_PATIENCE
+                until = time.monotonic() + _ANCHOR_TIMEOUT
             if item is not None:
                 held.append(item)
             while held and not isinstance(held[0], _Batch):
@@ -282,7 +282,7 @@ class ParquetThread(threading.Thread):
 
     def _record_end(self, item: _End) -> None:
         now = Moment.now()
-        self._pipeline.tell_lost(now)
+        self._pipeline.report_lost(now)
         for conn, since in item.lost.items():
             self.lost_from, self.lost_to = now.before(since.time), now.utc
             self._pipeline.event(
@@ -295,7 +295,7 @@ class ParquetThread(threading.Thread):
                 to_evidence=loss_evidence.SESSION_END,
                 bound=since.bound,
             )
-        self._pipeline.tell_uninflated()
+        self._pipeline.report_uninflated()
         for feed in self._pipeline.feeds.values():
             rings = item.rings.detail(feed.conns)
             feed.end_session(now, **feed.counts.named("rows"), **rings)
@@ -554,7 +554,7 @@ class Writer:
             self._write_fetched(self._snapshots.done.popleft(), self._drain.next)
         self._sync.stop()
         finished = bool(self._status.receiver["finished"])
-        lost = {} if finished else unsaid(self._job.connections, self._rings, self._frames, self._began)
+        lost = {} if finished else unreported_losses(self._job.connections, self._rings, self._frames, self._began)
         self._parquet.end(lost, ring_counts(self._slots, self._rings, self._status))
         self._parquet.finish(self._journal)
         self._parquet.stop(self._beat)
@@ -590,7 +590,7 @@ class Writer:
         if isinstance(wish, SnapshotRequest):
             self._snapshots.ask(wish)
         else:
-            ipc.say(ipc.RequestLine(order=wish))
+            ipc.emit(ipc.RequestLine(order=wish))
 
     def _check_threads(self) -> None:
         for thread in (self._parquet, self._sync):
@@ -646,9 +646,9 @@ def main() -> int:
     try:
         job = ipc.read_job(WriterJob)
     except msgspec.DecodeError as error:
-        ipc.say(ipc.FailedLine(message=f"the writer got no job: {error}"))
+        ipc.emit(ipc.FailedLine(message=f"the writer got no job: {error}"))
         return 1
-    privilege.die_first()
+    privilege.prefer_oom_kill()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # the receiver's processor is not for Arrow's threads
     pa.set_cpu_count(1)
@@ -663,11 +663,11 @@ def main() -> int:
         # also Arrow's
         what = str(error) or "no more is to be had"
         hint = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
-        ipc.say(ipc.FailedLine(message=f"the writer ran out of memory: {what}", hint=hint, again=True))
+        ipc.emit(ipc.FailedLine(message=f"the writer ran out of memory: {what}", hint=hint, again=True))
         return 1
     except NotAsWrittenError as error:
         hint = "see to the disk: it lost what it had taken"
-        ipc.say(ipc.FailedLine(message=f"the writer failed: {error}", hint=hint, again=True))
+        ipc.emit(ipc.FailedLine(message=f"the writer failed: {error}", hint=hint, again=True))
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = session_folder(Path(job.out), job.session)
@@ -680,7 +680,7 @@ def main() -> int:
         left = writer.waiting() if writer is not None else 0
         lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
         lost += "; what was journalled and is in no file yet is lost too" if bereft else ""
-        ipc.say(ipc.FailedLine(message=f"the writer failed: {error}{lost}", hint=hint))
+        ipc.emit(ipc.FailedLine(message=f"the writer failed: {error}{lost}", hint=hint))
         return 1
-    ipc.say(summary)
+    ipc.emit(summary)
     return 0

@@ -50,11 +50,11 @@ class Progress:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o644)
         left = os.pread(self._fd, _MARK.size, 0)
-        self._number, self._first, self._next, self._deaths, self._alone = (
+        self._number, self._first, self._next, self._exits, self._alone = (
             _MARK.unpack(left) if len(left) == _MARK.size else (0, 0, 0, 0, 0)
         )
         # nothing is being taken where there is no number: what died, died of something else
-        self._deaths += self._number > 0
+        self._exits += self._number > 0
 
     def take(self, pipeline: Pipeline, batch: Batch, number: int, ahead: StoredAnchor | None = None) -> None:
         """Write a batch to the files of this number, `ahead` being the first anchor behind it (`Pipeline.take`).
@@ -64,8 +64,8 @@ class Progress:
 
         """
         suspect = self._number == number and batch.first <= self._first < max(batch.next, batch.first + 1)
-        if not suspect or batch.fetched or (self._deaths < _DEATHS and not self._alone):
-            self._take(pipeline, batch, number, ahead, self._deaths if suspect else 0)
+        if not suspect or batch.fetched or (self._exits < _DEATHS and not self._alone):
+            self._take(pipeline, batch, number, ahead, self._exits if suspect else 0)
             return
         alone, culprit = bool(self._alone) or len(batch.slots) == 1, self._first
         for row in range(len(batch.slots)):

@@ -38,7 +38,7 @@ class LastFrames:
         return int(self._events[conn])
 
 
-def unsaid(
+def unreported_losses(
     plans: Sequence[ConnectionPlan], rings: Mapping[int, ByteRing], frames: LastFrames, began: int
 ) -> dict[int, Since]:
     """By connection, since when it is lost; those that had come to their end are left out.

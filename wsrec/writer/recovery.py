@@ -130,7 +130,7 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
     recovery = _Recovery(folder, Pipeline(job, folder), journals)
     rows = recovery.run(DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; {_KEPT}")))
     _remove(folder, on_error)
-    return Recovered(folder.name, rows, *(recovery.lost or (None, None))) if recovery.told else None
+    return Recovered(folder.name, rows, *(recovery.lost or (None, None))) if recovery.reported else None
 
 
 _KEPT = "all of it is in files"
@@ -146,42 +146,42 @@ class _Recovery:
     """
 
     def __init__(self, folder: Path, pipeline: Pipeline, journals: JournalRecovery) -> None:
-        self.told = False
+        self.reported = False
         self.lost: tuple[int, int] | None = None
         self._folder = folder
         self._pipeline = pipeline
         self._journals = journals
         self._last = journals.last_readable()
-        self._untold = set(pipeline.feeds)
+        self._unreported = set(pipeline.feeds)
 
     def run(self, done: DoneJournals) -> int:
         """Bring its journals home, and tell what is lost; how many rows came out of them."""
         progress = Progress(self._folder)
-        rows = self._journals.recover(self._pipeline, before_finish=self._tell, done=done, progress=progress)
+        rows = self._journals.recover(self._pipeline, before_finish=self._report, done=done, progress=progress)
         progress.end()
         done.delete(self._journals.journals)
-        untold = self._journals.untold(self._untold)
-        if untold:
+        unreported = self._journals.unreported(self._unreported)
+        if unreported:
             # no journal of theirs is left, or none that can be read: nothing else would say that they did not end
-            self._pipeline.active = untold
+            self._pipeline.active = unreported
             self._pipeline.begin_session()
-            self._tell_interrupted()
+            self._report_interrupted()
             self._pipeline.event(
                 Moment.afterwards(), EventKind.RECOVERED, journal=None, torn=False, damaged=0, skipped=0
             )
             self._pipeline.finish(self._journals.next_number)
         return rows
 
-    def _tell(self, path: Path, reader: JournalReader) -> None:
-        self.told = True
+    def _report(self, path: Path, reader: JournalReader) -> None:
+        self.reported = True
         if path == self._last:
-            self._tell_interrupted()
+            self._report_interrupted()
         about = {"torn": reader.torn, "damaged": reader.damaged, "skipped": reader.skipped}
         self._pipeline.event(Moment.afterwards(), EventKind.RECOVERED, journal=path.name, **about)
 
-    def _tell_interrupted(self) -> None:
+    def _report_interrupted(self) -> None:
         """Record that nothing was recorded from the last row, or the session's beginning, until it had been killed."""
-        self.told = True
+        self.reported = True
         pipeline = self._pipeline
         known = pipeline.last or pipeline.began
         until = heartbeat.ended(self._folder, known, Moment.now())
@@ -200,7 +200,7 @@ class _Recovery:
             to_evidence=until.evidence,
             bound=loss_evidence.UPPER,
         )
-        self._untold -= pipeline.active
+        self._unreported -= pipeline.active
 
 
 def _named(folder: Path) -> Moment | None:
@@ -213,7 +213,7 @@ def _nothing_is_missed(folder: Path, journals: JournalRecovery) -> bool:
     """Whether a session that left no word of what it was going to record had received nothing, or all of it landed."""
     if not journals.lines:
         return not journals.journals and session_start.preceded(folder)
-    return not journals.untold({line.feed for line in journals.lines})
+    return not journals.unreported({line.feed for line in journals.lines})
 
 
 def _remove(folder: Path, on_error: Callable[[str], None]) -> None:

@@ -48,9 +48,9 @@ class EventWarnings:
             message, hint = say(detail)
             self._folded.warn(self._feed, what, message, hint, conn=conn)
 
-    def unchecked(self, channel: str | None, said: str) -> None:
+    def unchecked(self, channel: str | None, stated: str) -> None:
         """A rule cannot be applied to all messages of a channel."""
-        message = f"{clean(channel or 'its messages', 100)}: {said}; what is missing there does not show"
+        message = f"{clean(channel or 'its messages', 100)}: {stated}; what is missing there does not show"
         hint = "if the exchange changed its messages, mend exchange_seq, seq_first or seq_previous of the feed"
         self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
 
@@ -65,11 +65,11 @@ class EventWarnings:
         self._folded.warn(self._feed, "silent subscriptions", message)
 
     def _refused(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
-        said = clean(detail.get("message") or "without a reason", _WORDS_MAX)
+        stated = clean(detail.get("message") or "without a reason", _WORDS_MAX)
         if not detail["topics"]:
-            return f"the exchange refused a request, and does not say which: {said}", None
+            return f"the exchange refused a request, and does not say which: {stated}", None
         hint = f"leave it out, or look for its name with `wsrec feeds show {self._feed}`"
-        return f"the exchange refused {named(detail['topics'])}: {said}", hint
+        return f"the exchange refused {named(detail['topics'])}: {stated}", hint
 
     def _unanswered(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
         hint = f"look for its name with `wsrec feeds show {self._feed}`"

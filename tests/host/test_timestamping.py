@@ -1,4 +1,4 @@
-"""wsrec.receive.timestamping: which stamp a read has, and whose clock it is."""
+"""wsrec.host.timestamping: which stamp a read has, and whose clock it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.receive.timestamping import SCM_TIMESTAMPING, Stamps
+from wsrec.host.timestamping import SCM_TIMESTAMPING, Stamps
 from wsrec.stages import StampSource
 
 SECOND = 1_000_000_000

@@ -1,4 +1,4 @@
-"""wsrec.decode.packed: what an exchange compresses itself, in any shape, and never to more than is allowed."""
+"""wsrec.feed.packed: what an exchange compresses itself, in any shape, and never to more than is allowed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from wsrec.decode.packed import unpacked
+from wsrec.feed.packed import unpacked
 
 JSON = b'{"ch":"market.btcusdt.trade.detail","tick":{"id":1}}'
 
