@@ -1,7 +1,7 @@
-"""wsrec records exchange WebSocket feeds, byte for byte and stamped at six stages, into Parquet.
+"""wsrec records exchange WebSocket feeds, byte for byte and timestamped at six stages, into Parquet.
 
-As a library it receives them in the caller's own process, with the same stamps: `connect` (docs/library.md), and reads
-what was recorded: `open_capture` (docs/reading.md).
+As a library it receives them in the caller's own process, with the same timestamps: `connect` (docs/library.md), and
+reads recordings: `open_capture` (docs/reading.md).
 """
 
 from importlib import import_module
@@ -42,7 +42,7 @@ __all__ = [
     "open_capture",
 ]
 
-# imported when first asked for, so that the command starts without them
+# imported on first use, so that the command starts without them
 _HOMES = {
     "Anchor": "wsrec.host.clock",
     "Capture": "wsrec.format.reading",

@@ -1,9 +1,9 @@
-"""The environment that processes of ours get: what they need, and nothing that lies beside it.
+"""Environment of child processes: only the variables that they need.
 
-Whoever may look at a process of this user (/proc/PID/environ, a core dump, a crash report) sees its environment, and a
-user's has the keys of everything that he works with. What a feed takes from it (`${NAME}`) is filled in by who plans
-the connections, and goes to the receiver alone, through a pipe; so do the addresses of proxies, which may have a
-password in them.
+Everybody who may inspect a process of this user (/proc/PID/environ, a core dump, a crash report) sees its environment,
+and a user's may contain the keys of everything they work with. Variables of a feed (`${NAME}`) are filled in when the
+connections are planned, and reach the receiver alone, through a pipe; so do proxy addresses, which may contain a
+password.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import os
 import re
 
 HAND_ON = "WSREC_PASS_ENV"
-"""Names of further variables to hand on, separated by commas."""
+"""Names of additional variables to pass on, separated by commas."""
 
 _NEEDED = re.compile(
-    # where things are, and how the user writes
+    # locations and locale
     r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|TZDIR|LANG|LANGUAGE|LC_\w+|XDG_\w+_HOME|XDG_RUNTIME_DIR"
-    # the interpreter, the dynamic loader, the C library, its resolver, and what watches them in tests
+    # the interpreter, the dynamic loader, the C library, its resolver, and their instrumentation in tests
     r"|PYTHON\w+|VIRTUAL_ENV|LD_\w+|MALLOC_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH"
     r"|RES_OPTIONS|LOCALDOMAIN|HOSTALIASES|(A|T|L|M|UB)SAN_OPTIONS|COVERAGE_PROCESS_START"
     # OpenSSL
     r"|SSL_CERT_FILE|SSL_CERT_DIR|SSLKEYLOGFILE|OPENSSL_CONF|OPENSSL_MODULES"
-    # which core runs; the options of a command are for the process that reads it
+    # which implementation runs; options of a command are only for the process that parses them
     r"|WSREC_PURE|WSREC_PASS_ENV"
 )
 
@@ -34,5 +34,5 @@ def child_environment() -> dict[str, str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """The same for a child that uses one core: numpy's thread pools would be made in vain, and their memory locked."""
+    """The same for a child that uses one core: numpy's thread pools would be useless, and their memory locked."""
     return {**child_environment(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

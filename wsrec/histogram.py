@@ -21,23 +21,24 @@ _DOUBLE_SHIFT = 52 - SUB_BUCKET_BITS
 _DOUBLE_START = (1023 + SUB_BUCKET_BITS - 1) << SUB_BUCKET_BITS
 _LINEAR = 1 << SUB_BUCKET_BITS
 _INT64_MAX = (1 << 63) - 1
-# so many durations are counted one by one: to add up all buckets costs as much
+# up to this many durations are counted one by one: adding whole bucket arrays costs as much
 _FEW = 1 << 12
 
 Int64s = npt.NDArray[np.int64]
 
 
 def bucket_index(ns: Int64s) -> Int64s:
-    """The bucket of each duration (ns). Below zero counts as zero, beyond 2**43 as the last bucket."""
+    """The bucket of each duration (ns). Negative ones count as zero, those beyond 2**43 as the last bucket."""
     value: Int64s = np.minimum(np.maximum(ns, 0), (1 << MAX_BITS) - 1)
-    # a double (exact below 2**53) has the power of two and then the linear bits at its top: bucket by bucket its order
+    # the top bits of a double (exact below 2**53) are the exponent and the linear bits: exactly the order of the
+    # buckets
     index: Int64s = (value.astype(np.float64).view(np.int64) >> _DOUBLE_SHIFT) - _DOUBLE_START
     np.copyto(index, value, where=value < _LINEAR)
     return index
 
 
 def bucket_counts(ns: Int64s) -> Int64s:
-    """How many of the durations (ns) fall into each bucket."""
+    """The number of durations (ns) in each bucket."""
     counts: Int64s = np.bincount(bucket_index(ns), minlength=BUCKETS)
     return counts
 
@@ -56,7 +57,7 @@ class Histogram:
     """Counts of durations, with their exact sum, minimum and maximum, and how many were negative.
 
     Args:
-        counts: int64 array of `BUCKETS`, kept and written in place (shared memory); a new one where None.
+        counts: int64 array of `BUCKETS`, updated in place (shared memory); None for a new one.
 
     """
 
@@ -74,11 +75,11 @@ class Histogram:
             self.sum_up(ns, int(ns.min()), int(ns.max()))
 
     def sum_up(self, ns: Int64s, low: int, high: int) -> None:
-        """Enter all but the counts of durations (ns): at least one, from `low` to `high`."""
+        """Update everything but the counts with at least one duration (ns), from `low` to `high`."""
         if max(-low, high) <= _INT64_MAX // len(ns):
             self.sum += int(ns.sum())
         else:
-            # halves that cannot overflow: a wrong clock makes durations of decades
+            # halves that cannot overflow: a wrong clock produces durations of decades
             self.sum += (int((ns >> 32).sum()) << 32) + int((ns & 0xFFFFFFFF).sum())
         self.min = low if self.min is None else min(self.min, low)
         self.max = high if self.max is None else max(self.max, high)
@@ -86,7 +87,7 @@ class Histogram:
             self.negative += int(np.count_nonzero(ns < 0))
 
     def merge(self, other: Histogram) -> None:
-        """Add what another histogram counted."""
+        """Add another histogram."""
         self.counts += other.counts
         self.sum += other.sum
         self.negative += other.negative
@@ -97,7 +98,7 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many durations were counted."""
+        """Number of durations counted."""
         return int(self.counts.sum())
 
     @property
@@ -107,9 +108,9 @@ class Histogram:
         return self.sum / count if count else None
 
     def quantile(self, q: float) -> int | None:
-        """The duration (ns) that the share `q` of all durations does not pass; None while empty.
+        """The duration (ns) that a share `q` of all durations does not exceed; None while empty.
 
-        Within 1/128 of the true value, never outside the recorded minimum and maximum.
+        Within 1/128 of the true value, and never outside the recorded minimum and maximum.
         """
         value = quantile(self.counts, q)
         if value is None or self.min is None or self.max is None:
@@ -130,10 +131,10 @@ class Histogram:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Histogram:
-        """Read what `to_json` wrote.
+        """Inverse of `to_json`.
 
         Raises:
-            ValueError: the resolution is not the one of this version.
+            ValueError: the resolution differs from this version's.
 
         """
         if value["sub_bucket_bits"] != SUB_BUCKET_BITS:
@@ -147,11 +148,11 @@ class Histogram:
 
 
 class Histograms:
-    """Histograms that are filled together: for few durations a call of numpy's costs more than what it counts.
+    """Histograms filled together: for few durations the overhead of numpy calls exceeds the counting itself.
 
     Args:
-        size: how many.
-        shared: int64 array of `size` times `BUCKETS` to count in as well (shared memory); None where nobody looks.
+        size: number of histograms.
+        shared: int64 array of `size` times `BUCKETS` to count in as well (shared memory); None for no copy.
 
     Attributes:
         each: the histograms.
@@ -165,7 +166,7 @@ class Histograms:
         self._begins = np.arange(0, size * BUCKETS, BUCKETS)[:, np.newaxis]
 
     def add(self, rows: slice, ns: Int64s) -> None:
-        """Count the durations (ns) in the first row of `ns` in the first histogram of `rows`, and so on."""
+        """Add the durations (ns) in the first row of `ns` to the first histogram of `rows`, and so on."""
         if not ns.size:
             return
         lows, highs = ns.min(axis=1).tolist(), ns.max(axis=1).tolist()
@@ -183,7 +184,7 @@ class Histograms:
 
 
 def quantile(counts: Int64s, q: float) -> int | None:
-    """The duration (ns, the middle of its bucket) that the share `q` of `counts` does not pass; None while empty."""
+    """The duration (ns, middle of its bucket) that a share `q` of `counts` does not exceed; None while empty."""
     cumulative = np.cumsum(counts)
     total = int(cumulative[-1])
     if not total:

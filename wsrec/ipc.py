@@ -1,8 +1,8 @@
-"""What receiver and writer have in common as children of the supervisor: the job, the log, the end.
+"""Messages between the supervisor and its children: job, orders, log lines, summary.
 
-A child gets its job as JSON on standard input, after its length (never as arguments, which anyone can list), and
-reports as lines of JSON on standard output. Further lines on standard input are orders. The end of standard input says
-that the supervisor is gone, and means `Stop`.
+A child reads its job as JSON, preceded by its length, from standard input (never as arguments, which anyone can list),
+and reports by JSON lines on standard output. Further lines on standard input are orders. The end of standard input
+means that the supervisor has died, and counts as `Stop`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="type", omit_defaults=True):
-    """One line for the operator."""
+    """A log line for the operator."""
 
     level: Literal["info", "warning", "error"]
     message: str
@@ -40,11 +40,11 @@ class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="type", omit_def
 
 
 class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", omit_defaults=True):
-    """The child cannot go on; it ends after this line with exit status 1.
+    """The child cannot continue; it exits with status 1 after this line.
 
     Attributes:
-        message, hint: why, and what to do about it.
-        again: whether a new process may be able to.
+        message, cure: the reason, and what to do about it.
+        again: whether a new process may succeed.
 
     """
 
@@ -54,7 +54,7 @@ class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", om
 
 
 class SummaryLine(Counts, frozen=True, kw_only=True, tag="summary", tag_field="type"):
-    """The writer's last line: what the session recorded, all feeds of this writer together."""
+    """The writer's last line: totals of the session for all feeds of this writer."""
 
     session: str
     files: list[dict[str, Any]]
@@ -63,10 +63,10 @@ class SummaryLine(Counts, frozen=True, kw_only=True, tag="summary", tag_field="t
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="order", omit_defaults=True):
-    """Finish what was begun, and end.
+    """Finish and exit.
 
     Attributes:
-        orphaned: whether nobody gave the order: the supervisor is gone.
+        orphaned: True if the supervisor died, instead of sending the order.
 
     """
 
@@ -74,21 +74,21 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="order", omit_defa
 
 
 class Renew(msgspec.Struct, frozen=True, tag="renew", tag_field="order"):
-    """For a receiver: replace a connection, because of `reason`."""
+    """To a receiver: replace a connection, because of `reason`."""
 
     conn: int
     reason: str
 
 
 class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="order", omit_defaults=True):
-    """For a receiver: ask for topics of a connection once more.
+    """To a receiver: resubscribe to topics of a connection.
 
     Attributes:
         conn: the connection.
-        topics: what is to be asked for: the messages that hold one of them are sent again.
+        topics: the topics: every request that contains one of them is sent again.
         reason: why.
-        parts: requests to send in their place, now and on every later connection, under numbers of their own. Topics
-            that are in none are not asked for again. None: the requests stay as they are, and keep their numbers.
+        parts: requests to send instead, now and on every later connection; `{id}` in them is filled in. Topics that
+            are in none of them are dropped. None: the requests stay as they are.
 
     """
 
@@ -99,11 +99,11 @@ class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="ord
 
 
 class Settled(msgspec.Struct, frozen=True, tag="settled", tag_field="order"):
-    """For a receiver: every topic of a connection has brought a message, or is known to bring none.
+    """To a receiver: every topic of a connection has delivered a message, or is known to deliver none.
 
     Attributes:
         conn: the connection.
-        since: when it was opened (ns on the monotonic clock), no earlier: not a life of it before that one.
+        since: when it was opened (ns on the monotonic clock), to exclude earlier connections of the same number.
 
     """
 
@@ -115,7 +115,7 @@ Order = Stop | Renew | Resubscribe | Settled
 
 
 class RequestLine(msgspec.Struct, frozen=True, tag="request", tag_field="type"):
-    """What a writer asks of its receiver; the supervisor passes it on."""
+    """A writer's request to its receiver, forwarded by the supervisor."""
 
     order: Renew | Resubscribe | Settled
 
@@ -124,16 +124,16 @@ Line = LogLine | FailedLine | SummaryLine | RequestLine
 
 
 def encode_job(job: msgspec.Struct) -> bytes:
-    """What the supervisor writes to a child first."""
+    """The first bytes that the supervisor writes to a child: the job."""
     data = msgspec.json.encode(job)
     return _LENGTH.pack(len(data)) + data
 
 
 def read_job(kind: type[Job]) -> Job:
-    """Read this child's job; signals of the terminal are the supervisor's to handle.
+    """Read this child's job. Also ignores the terminal's signals, which the supervisor handles.
 
     Raises:
-        msgspec.DecodeError: standard input holds no such job.
+        msgspec.DecodeError: standard input does not contain such a job.
 
     """
     parent_death.hold()
@@ -145,15 +145,15 @@ def read_job(kind: type[Job]) -> Job:
 
 
 def encode_order(order: Order) -> bytes:
-    """The line that the supervisor writes to a child."""
+    """An order as the line that the supervisor writes to a child."""
     return msgspec.json.encode(order) + b"\n"
 
 
 class OrderReader:
-    """Orders out of standard input as it comes.
+    """Reads orders from standard input as they arrive.
 
     Args:
-        fd: descriptor to read from, standard input where None.
+        fd: descriptor to read from; None for standard input.
 
     """
 
@@ -162,10 +162,10 @@ class OrderReader:
         self._begun = b""
 
     def read(self) -> list[Order]:
-        """The next orders; waits for at least a part of one. At the end of the pipe, `Stop` without a supervisor.
+        """The next orders; blocks until there is at least a part of one. At the end of the pipe, `Stop(orphaned=True)`.
 
         Raises:
-            msgspec.DecodeError: a line is no order.
+            msgspec.DecodeError: a line is not an order.
 
         """
         data = os.read(self._fd, 1 << 16)
@@ -176,7 +176,7 @@ class OrderReader:
 
 
 def _read_exactly(size: int) -> bytes:
-    # unbuffered, so that what follows the job stays in the pipe
+    # unbuffered, so that data behind the job stays in the pipe
     data = bytearray()
     while len(data) < size and (more := os.read(sys.stdin.fileno(), size - len(data))):
         data += more
@@ -184,15 +184,15 @@ def _read_exactly(size: int) -> bytes:
 
 
 class Lines:
-    """Lines on their way to the supervisor, which may take none for a while: stopped (Ctrl-Z), or with much to do.
+    """Output queue to the supervisor, which may not read for a while: stopped (Ctrl-Z), or busy.
 
-    Log lines wait for it up to a limit, and beyond that are counted; the count is said once those that waited are gone.
-    Requests wait however many they are, each of a kind in place of the one before it. Only the last words of a process,
-    `FailedLine` and `SummaryLine`, are waited for.
+    Log lines are queued up to a limit and counted beyond it; the count is reported once the queue is empty. All
+    requests are queued, each replacing an earlier one of the same kind. Only the final lines of a process, `FailedLine`
+    and `SummaryLine`, block until they are written.
 
     Args:
-        fd: the pipe to the supervisor, which does not block from now on.
-        limit: bytes that wait at most before log lines are counted.
+        fd: the pipe to the supervisor; set to non-blocking.
+        limit: queued bytes above which log lines are only counted.
 
     """
 
@@ -203,12 +203,12 @@ class Lines:
         self._requests: dict[bytes, bytes] = {}
         self._unshown = 0
         self._gone = False
-        # not only the loop speaks
+        # used by other threads besides the loop's
         self._lock = threading.RLock()
         os.set_blocking(fd, False)
 
     def emit(self, line: Line) -> None:
-        """Pass a line on, now or later."""
+        """Write or queue a line."""
         data = msgspec.json.encode(line) + b"\n"
         with self._lock:
             self.flush()
@@ -228,7 +228,7 @@ class Lines:
                     self.finish()
 
     def flush(self) -> None:
-        """Write what the supervisor takes now; to be called again and again."""
+        """Write what the pipe takes now; call it periodically."""
         if not self._waiting:
             return
         with self._lock, contextlib.suppress(BlockingIOError):
@@ -238,7 +238,7 @@ class Lines:
                     self._gather()
 
     def finish(self) -> None:
-        """Wait until the supervisor has taken everything, or is gone."""
+        """Wait until everything is written, or the supervisor has died."""
         with self._lock:
             pipe = select.poll()
             pipe.register(self._fd, select.POLLOUT)
@@ -256,37 +256,37 @@ class Lines:
             except BlockingIOError:
                 raise
             except OSError:
-                # nobody listens any more, and the child finishes all the same
+                # the supervisor has died; the child finishes all the same
                 self._gone, count = True, len(self._waiting)
         del self._waiting[:count]
 
     def _gather(self) -> None:
-        """Have what had to wait for its turn wait for the supervisor."""
+        """Append the deferred requests and the count to the queue."""
         for data in self._requests.values():
             self._waiting += data
         self._requests.clear()
         if self._unshown:
-            message = f"{self._unshown:,} lines were not shown: they came faster than they were taken"
+            message = f"{self._unshown:,} lines were not shown: the output is too slow"
             self._waiting += msgspec.json.encode(LogLine(level="warning", message=message)) + b"\n"
             self._unshown = 0
 
 
 def _kind(order: Renew | Resubscribe | Settled) -> bytes:
-    """What of an order makes it another one than the order before: of its kind, only the newest counts."""
+    """The key under which a newer order replaces a queued one."""
     if isinstance(order, Resubscribe):
         return msgspec.json.encode(msgspec.structs.replace(order, reason=""))
     return f"{type(order).__name__} {order.conn}".encode()
 
 
 class _StandardError(io.TextIOBase):
-    """What nobody knows to say otherwise, a traceback or a warning of Python's: the terminal is the supervisor's."""
+    """Standard error of a child (tracebacks, Python's warnings) as log lines: the terminal is the supervisor's."""
 
     def __init__(self) -> None:
         super().__init__()
         self._begun = ""
 
     def write(self, text: str) -> int:
-        """Say its whole lines; what follows the last of them waits for its end."""
+        """Log the complete lines; the rest is kept until its line ends."""
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
             if line:
@@ -298,25 +298,25 @@ _lines: Lines | None = None
 
 
 def never_wait() -> None:
-    """From now on wait neither for the supervisor nor for the operator's terminal, whatever is said."""
+    """Make all output non-blocking from now on, so that neither supervisor nor terminal can stall this process."""
     global _lines
     fd = sys.stdout.fileno()
     kind = os.fstat(fd).st_mode
     if _lines is None and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
         _lines = Lines(fd)
         sys.stderr = _StandardError()
-        # after the traceback of what nobody caught
+        # runs after the traceback of an uncaught exception
         atexit.register(_lines.finish)
 
 
 def flush() -> None:
-    """Pass on what the supervisor did not take before; to be called a few times a second."""
+    """Write queued output; call it a few times a second."""
     if _lines is not None:
         _lines.flush()
 
 
 def emit(line: Line) -> None:
-    """Pass one line to the supervisor. Once it is gone nobody listens, and the child finishes all the same."""
+    """Send one line to the supervisor; ignored if that has died, since the child finishes all the same."""
     if _lines is not None:
         _lines.emit(line)
         return
@@ -326,15 +326,15 @@ def emit(line: Line) -> None:
 
 
 def info(message: str, *, conn: int | None = None) -> None:
-    """Say something worth a line in the log."""
+    """Log information."""
     emit(LogLine(level="info", message=message, conn=conn))
 
 
 def warn(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
-    """Say that something is not as it should be, and what would fix it."""
+    """Log a warning, with a hint what to do about it."""
     emit(LogLine(level="warning", message=message, hint=hint, conn=conn))
 
 
 def error(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
-    """Say that something failed, and what would fix it."""
+    """Log an error, with a hint what to do about it."""
     emit(LogLine(level="error", message=message, hint=hint, conn=conn))

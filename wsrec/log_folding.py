@@ -1,7 +1,8 @@
-"""Warnings that repeat, folded: the first few at once, then one line an interval that counts the rest.
+"""Folding of repeated warnings: the first few at once, then one line per interval that counts the rest.
 
-Whoever may warn without end (an exchange that refuses a thousand topics, a stream that loses a message a second) warns
-through this, so that the first word comes at once and a log never holds more than a few lines a minute of one kind.
+Every source of unlimited warnings (an exchange that refuses a thousand topics, a stream that loses a message per
+second) goes through this, so that the first one is reported at once and a log never gets more than a few lines a minute
+of one kind.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import NamedTuple
 from wsrec import ipc
 
 AT_ONCE = 3
-"""So many warnings of a kind are passed on as they come, before they are counted."""
+"""Warnings of a kind that are passed on at once, before they are counted."""
 
 INTERVAL = 60.0
-"""Seconds that a count covers; after as long without a warning of the kind, the next one is the first again."""
+"""Seconds covered by a count; after as long without a warning of the kind, the next one is the first again."""
 
 
 class _Last(NamedTuple):
@@ -26,7 +27,7 @@ class _Last(NamedTuple):
 
 
 class _Kind:
-    """What of one kind came in the interval that runs."""
+    """The warnings of one kind in the current interval."""
 
     def __init__(self, until: float) -> None:
         self.until = until
@@ -36,12 +37,12 @@ class _Kind:
 
 
 class FoldedWarnings:
-    """Passes warnings on, folded by their kind. Not for several threads at a time.
+    """Passes warnings on, folded by kind. Not thread-safe.
 
     Args:
-        warn: takes a line: the message, what would fix it, and the connection (`wsrec.ipc.warn`).
-        at_once: warnings of a kind that are passed on as they come.
-        interval: seconds that a count covers.
+        warn: takes a line: the message, the hint and the connection (`wsrec.ipc.warn`).
+        at_once: warnings of a kind that are passed on at once.
+        interval: seconds covered by a count.
         clock: seconds, monotonic.
 
     """
@@ -70,15 +71,15 @@ class FoldedWarnings:
         conn: int | None = None,
         of: str | None = None,
     ) -> None:
-        """Warn at once, or count.
+        """Pass a warning on, or count it.
 
         Args:
-            feed: the feed's name; the line begins with it.
-            what: the kind in the plural, as a count of it says: `sequence gaps`.
-            message: what happened.
-            hint: what would fix it.
-            conn: the connection.
-            of: what shares a count, where that is not the feed: a host.
+                feed: the feed's name; the line begins with it.
+                what: the kind as a plural noun, for counts: `sequence gaps`.
+                message: what happened.
+                hint: what to do about it.
+                conn: the connection.
+                of: the scope of the count if it is not the feed: a host.
 
         """
         self.due()
@@ -94,7 +95,7 @@ class FoldedWarnings:
             kind.last = _Last(message if of is None else f"{feed}: {message}", hint, conn)
 
     def due(self) -> None:
-        """Pass on the counts whose interval is over; to be called about once a second."""
+        """Emit the counts whose interval is over; call about once a second."""
         if not self._kinds:
             return
         now = self._clock()
@@ -107,7 +108,7 @@ class FoldedWarnings:
                 del self._kinds[key]
 
     def flush(self) -> None:
-        """Pass on every count now: nothing comes after this."""
+        """Emit all counts now, at the end."""
         for key, kind in self._kinds.items():
             if kind.counted:
                 self._count(key, kind)

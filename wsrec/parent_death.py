@@ -1,7 +1,7 @@
-"""A process that ends with the one that started it, whatever that one was doing (PR_SET_PDEATHSIG, prctl(2)).
+"""Parent-death signal: processes that are killed when their parent ends (PR_SET_PDEATHSIG, prctl(2)).
 
-For what is of no use without it: the processes of a bench, the exchange of `record demo`. Receiver and writer of a
-recording finish the files instead; where the whole recording is on a leash, they are too.
+For processes that are useless without their parent: those of a benchmark, and the exchange of `record demo`. Receiver
+and writer of a recording finish their files instead, unless the whole recording runs this way.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 def leashed(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment with which a process of ours ends when this one ends."""
+    """The environment for a child that is to end with this process."""
     return {**environment, _VARIABLE: str(os.getpid())}
 
 
 def is_leashed() -> bool:
-    """Whether this process is on a leash."""
+    """True if this process ends with its parent."""
     return _VARIABLE in os.environ
 
 
 def hold() -> None:
-    """Have this process killed when its parent ends, where the parent asked for that. Call it first."""
+    """Have this process killed when its parent ends, if the parent requested it. Must be called first."""
     holder = os.environ.get(_VARIABLE, "")
     if not holder.isdigit():
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(holder):
-        # it has ended while this one was starting
+        # the parent ended while this process was starting
         os._exit(1)

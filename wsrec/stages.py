@@ -1,7 +1,7 @@
-"""The six stages of a message and the steps between them: the one place that names them.
+"""The six stages of a message and the steps between them: the only place that names them.
 
 Stage 1 is on the NIC's or the kernel's clock, 2 to 6 on one monotonic clock. Everything that prints, stores or
-measures a stage takes its name, its column and its meaning from here (docs/stages.md is checked against it).
+measures a stage takes its name, column and meaning from here (docs/stages.md is checked against it).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Stage(NamedTuple):
-    """One point in time on a frame's way, with the Parquet column that keeps it."""
+    """A point in time on a frame's path, with its Parquet column."""
 
     number: int
     name: str
@@ -36,7 +36,7 @@ STAGES = (NIC, EVENT, RECV_START, RECV_END, PARSED, HANDOFF)
 
 
 class Step(NamedTuple):
-    """The way from one stage to another; `key` names it in JSON and in file metadata."""
+    """The path from one stage to another; `key` is its name in JSON and in file metadata."""
 
     key: str
     start: Stage
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The step as people read it: ``EVENT->RECV_START``."""
+        """The step in readable form: ``EVENT->RECV_START``."""
         return f"{self.start.name}->{self.end.name}"
 
 
@@ -53,7 +53,7 @@ TOTAL = Step("total", NIC, HANDOFF)
 
 
 class StampSource(IntEnum):
-    """Where a slot's stage 1 comes from, or why it has none. Never one silently in place of the other."""
+    """The source of a slot's stage 1, or why it has none. One source never silently replaces another."""
 
     NIC = 1
     KERNEL = 2
@@ -65,14 +65,14 @@ class StampSource(IntEnum):
 
     @property
     def reason(self) -> str | None:
-        """Why stage 1 is null, or None where there is a stamp."""
+        """Why stage 1 is null; None if there is a timestamp."""
         return _REASONS.get(self)
 
 
 _REASONS = {
     StampSource.NONE_OPENSSL: "openssl: SSLSocket reads without ancillary data",
-    StampSource.NONE_KTLS: "ktls: the kernel gives no stamp with what it decrypted",
+    StampSource.NONE_KTLS: "ktls: the kernel provides no timestamp with decrypted data",
     StampSource.NONE_UNSUPPORTED: "this system has no SO_TIMESTAMPING",
-    StampSource.NONE_ABSENT: "the kernel gave no stamp with this read",
+    StampSource.NONE_ABSENT: "the kernel provided no timestamp with this read",
     StampSource.NONE_SENT: "sent by wsrec, not received",
 }

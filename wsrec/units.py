@@ -1,4 +1,4 @@
-"""Figures as people read them: three significant digits and a unit. Text of strangers made safe to print."""
+"""Formatting for people: figures with three significant digits and a unit, untrusted text made safe to print."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _DURATIONS = (
 )
 _SIZES = ((1, "B"), (10**3, "kB"), (10**6, "MB"), (10**9, "GB"), (10**12, "TB"))
 NAMED = 5
-"""How many subscriptions a line names."""
+"""Subscriptions named in a log line."""
 
 _COUNTS = ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"))
 
 
 def duration(ns: float | None, space: str = " ") -> str:
-    """A duration (ns) with its unit: ``12.3 µs``. Minutes come after 1,000 s; a dash stands for None."""
+    """A duration (ns) with its unit: ``12.3 µs``. Minutes start at 1,000 s; None becomes a dash."""
     if ns is None:
         return "-"
     if 60e9 <= abs(ns) < 999.5e9:
@@ -48,7 +48,7 @@ def _scaled(number: float, units: tuple[tuple[int, str], ...], space: str) -> st
     for index, (scale, unit) in enumerate(units):
         value = number / scale
         following = units[index + 1][0] / scale if index + 1 < len(units) else None
-        # 999,950 is 1.00 of the next unit, not 1000 of this one; minutes turn into hours at 60
+        # 999,950 is 1.00 of the next unit, not 1000 of this one; minutes become hours at 60
         if following is None or abs(value) < following - (0.5 if following == 1000 else 0.0):
             return f"{_three_digits(value, whole=scale == 1)}{space}{unit}"
     raise AssertionError("the last unit takes every number")
@@ -73,22 +73,22 @@ def utc(ns: int, *, date: bool = True) -> str:
 
 
 def clean(text: str, limit: int = 200) -> str:
-    """Text of an exchange or a file as it may be printed: escapes spelled out, cut after `limit` characters."""
+    """Untrusted text made printable: escapes spelled out, cut after `limit` characters."""
     # str.isprintable is false for all control, format (direction marks), surrogate and unassigned characters
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return safe if len(text) <= limit else safe[: limit - 1] + "…"
 
 
 def named(topics: Sequence[str]) -> str:
-    """Topics as a line of the log names them: the first few, and how many more."""
+    """Topics for a log line: the first few, and the number of the others."""
     more = f" and {len(topics) - NAMED:,} more" if len(topics) > NAMED else ""
     return ", ".join(clean(topic, 100) for topic in topics[:NAMED]) + more
 
 
 def printable_json(value: Any) -> str:
-    """A struct as one JSON object, which a terminal can show: control characters are escaped."""
+    """A struct as one JSON object that is safe on a terminal: control characters are escaped."""
     text = msgspec.json.encode(value).decode()
-    # msgspec escapes what JSON asks for; the C1 controls and the direction marks can only stand in strings
+    # msgspec escapes what JSON requires; C1 controls and direction marks can only occur in strings
     return re.sub("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", _escaped, text)
 
 

@@ -50,5 +50,5 @@ class TestMessages:
 
     def test_an_empty_recording_is_an_error(self, tmp_path: Path):
         (tmp_path / "recording.txt").touch()
-        with pytest.raises(SourceError, match="holds no message"):
+        with pytest.raises(SourceError, match="has no messages"):
             recorded(tmp_path / "recording.txt")

@@ -94,7 +94,7 @@ class TestPaced:
         cpu = min(run.place(None, None).rest)
         results = reported.run(measures=("paced",), cpu=cpu, sender_cpu=cpu)
         assert results.paced == []
-        assert any("makes no sense" in warning for warning in reported.warnings)
+        assert any("need a processor each" in warning for warning in reported.warnings)
 
 
 class TestRecording:

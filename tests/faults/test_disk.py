@@ -99,8 +99,8 @@ class TestSyncThatFailed:
             sent = record(writer)
         assert disk.happened == 1
         assert received(messages_of(disk.folder)) == sent
-        assert any("written anew" in line for line in writer.words)
-        assert any("written anew" in event["detail"]["message"] for event in events_of(disk.folder, "disk"))
+        assert any("written again" in line for line in writer.words)
+        assert any("written again" in event["detail"]["message"] for event in events_of(disk.folder, "disk"))
         assert [path for path in (disk.folder / ".wsrec").iterdir() if path.is_dir()] == []
 
     @pytest.mark.parametrize("part", ["messages-", "events-"])
@@ -110,7 +110,7 @@ class TestSyncThatFailed:
         disk.cut_power()
         assert received(messages_of(disk.folder)) == sent
         assert verify([disk.folder]).status is VerifyStatus.HOLDS
-        assert any("written anew" in line for line in writer.words)
+        assert any("written again" in line for line in writer.words)
 
     def test_nor_is_a_folder(self, disk: FaultyDisk):
         """After a sync of the folder that failed, the name is made once more before it is synced again."""
@@ -220,4 +220,4 @@ class TestMatrix:
     def test_a_journal_that_did_not_grow_is_noticed_by_the_recorder_itself(self, matrix: Matrix):
         found = matrix.run(Place("writer", "none", 1, ("0", fault("write", 3, "lie", "journal-"))))
         assert (found.wrong, found.lost) == ([], 0)
-        assert any("was cut while it was written" in words for words in found.stated)
+        assert any("was truncated while being written" in words for words in found.stated)

@@ -163,8 +163,8 @@ class TestText:
             (b"1.0: {}\n\n\x1b[31mwrong\n", r":3: not of the form `SECONDS: MESSAGE`"),
             (b"\x1b[31mhello\n", r": neither a Parquet file of wsrec nor a text recording"),
             (b"", r": no received message"),
-            (b"1.0: b'\\x1'\n", r":1: the bytes of this message are written wrongly"),
-            (gzip.compress(b"1.0: {}\n" * 1000, mtime=0)[:-9], r": the gzip file is damaged or cut off"),
+            (b"1.0: b'\\x1'\n", r":1: this message's bytes literal is invalid"),
+            (gzip.compress(b"1.0: {}\n" * 1000, mtime=0)[:-9], r": the gzip file is damaged or truncated"),
         ],
     )
     def test_what_cannot_be_read_is_named_and_never_shown(self, tmp_path, content, expected):

@@ -148,7 +148,7 @@ class TestStages:
     def test_totals_with_and_without_stage_1_are_kept_apart(self, capture: Capture) -> None:
         columns = message_columns(100)
         columns["nic_time"] = [None if i < 30 else int(time) for i, time in enumerate(columns["nic_time"])]
-        capture.write(columns, stage1={"kernel": 70, "none: the kernel gave no stamp with this read": 30})
+        capture.write(columns, stage1={"kernel": 70, "none: the kernel provided no timestamp with this read": 30})
         recording = only(collect([capture.out]))
         table = steps(recording)
         assert table["NIC->EVENT"].count == table["NIC->HANDOFF"].count == 70
@@ -159,7 +159,7 @@ class TestStages:
         shares = [table[step.name].share for step in STEPS]
         assert sum(share for share in shares if share is not None) == pytest.approx(1)
         assert (recording.stage1.nic, recording.stage1.kernel, recording.stage1.none) == (0, 70, 30)
-        assert recording.stage1.reasons == {"the kernel gave no stamp with this read": 30}
+        assert recording.stage1.reasons == {"the kernel provided no timestamp with this read": 30}
 
     def test_hardware_stamps_are_counted_as_such(self, capture: Capture) -> None:
         columns = message_columns(10)

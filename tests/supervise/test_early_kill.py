@@ -132,7 +132,7 @@ def test_a_folder_that_does_not_say_what_was_recorded_is_kept_and_reported(wsrec
     for _ in range(2):
         result = wsrec.run("recover", tmp_path)
         assert result.returncode == 1
-        assert "nothing says what it recorded" in result.stderr
+        assert "nothing shows what it was recording" in result.stderr
         assert verify([tmp_path]).status == VerifyStatus.INCOMPLETE
 
 

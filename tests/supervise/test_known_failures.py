@@ -103,7 +103,7 @@ def test_a_folder_that_is_renamed_ends_the_recording_and_keeps_all(recording, ws
     moved = tmp_path.with_name(tmp_path.name + "-moved")
     work.out.rename(moved)
     output, log = work.end(1)
-    assert "moved or renamed while it was recorded into" in json.loads(output)["error"]
+    assert "moved or renamed during the recording" in json.loads(output)["error"]
     assert f"is kept in {moved}/.wsrec/" in log
     assert "lost too" not in log
     result = wsrec.run("recover", moved)

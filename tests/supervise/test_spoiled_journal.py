@@ -29,7 +29,7 @@ def test_one_that_is_deleted_is_written_anew_and_nothing_is_lost(recording):
         goes_on(work)
     work.process.send_signal(signal.SIGTERM)
     _, log = work.end(0)
-    assert "deleted while it was written" in log
+    assert "deleted while being written" in log
     assert len(numbered(work.out)) > 1000
     assert events_of(work.out, "lost_interval") == []
     finished(work.out)

@@ -166,7 +166,7 @@ class TestKilled:
         detail = lost["detail"]
         last = messages_of(work.out)["recv_time"].cast("int64").to_pylist()[-1]
         assert last <= detail["from"] <= killed <= detail["to"] <= time.time_ns()
-        assert detail["reason"] == "the receiver ended without its last word"
+        assert detail["reason"] == "the receiver died without reporting its end"
         assert (detail["from_evidence"], detail["bound"]) == ("last frame handed over", "exact")
         finished(work.out)
         assert wsrec.run("verify", work.out).returncode == 4

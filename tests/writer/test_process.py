@@ -586,7 +586,7 @@ class TestDiskTrouble:
         *_, failed = work.stop()
         assert work.process.returncode == 1
         assert isinstance(failed, FailedLine)
-        assert f"{waiting} frames and events that waited in the rings are lost" in failed.message
+        assert f"{waiting} frames and events in the rings are lost" in failed.message
         assert failed.hint is not None
         assert "kept" in failed.hint
         ballast.unlink()

@@ -129,7 +129,7 @@ class TestSyncThread:
         # as if the disk had never had it
         os.truncate(journal.path, journal.synced)
         assert [payloads(each) for each in JournalReader(journal.path)] == [[b"payload"]] * 3
-        assert "written anew" in disk.over[0].message
+        assert "written again" in disk.over[0].message
         assert stated[-1] is False
 
     def test_what_ends_it_is_kept_for_the_main_thread(self, tmp_path, monkeypatch):

@@ -1,15 +1,15 @@
-"""What receiving, handing off and recording cost on this machine, beside other clients: `wsrec bench`.
+"""Benchmarks: the cost of receiving, handing off and recording on this machine, compared with other clients.
 
-- frames: what is sent, in shared memory
-- sender: the process that sends it, as fast as it is taken or at a pace
-- contestants: who takes part: wsrec in its forms, and other clients
+- frames: the frames to send, in shared memory
+- sender: the process that sends them, at full speed or at a pace
+- contestants: the configurations of wsrec and the other clients
 - receiver: wsrec's receiver process, driven through its rings
-- clients: the other clients, each in a process of its own
-- setup: what every measurement uses: frames, certificates, processors
+- clients: the other clients, each in its own process
+- setup: shared by all measurements: frames, certificates, processors
 - process: a child process
 - saturated, paced, recording: the three measurements
 - run: all of them, the contestants in turn
-- progress: how it goes, on standard error
-- results: the figures, as they are written to JSON
+- progress: progress display on standard error
+- results: the figures, as stored in JSON
 - table: the figures as tables
 """

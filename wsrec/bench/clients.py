@@ -1,4 +1,4 @@
-"""The other clients, each in a process of its own, on uvloop, doing nothing with what they get but what is measured."""
+"""The other clients, each in its own process on uvloop, doing only what is measured with the messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BUFFER = 128 << 10
 
 
 class Measure(StrEnum):
-    """What a client does with a message."""
+    """What a client does with the messages."""
 
     SATURATED = "saturated"
     PACED = "paced"
@@ -40,11 +40,11 @@ class Measure(StrEnum):
 
 
 class ClientJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client process does.
+    """The job of a client process.
 
     Attributes:
         name: the client.
-        measure: nothing with the messages, note each one's time, or record them.
+        measure: discard the messages, note the time of each, or record them.
         url: where to connect.
         ca_file: PEM file of the CA to trust, for TLS.
         cpu, rt_priority: as in `wsrec.receive.job.ReceiverJob`.
@@ -64,20 +64,20 @@ class ClientJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, tag="measured", tag_field="type"):
-    """A client's last line: CPU and wall time from its first message to the end (ns)."""
+    """A client's result: CPU and wall time (ns) from its first message to the end."""
 
     cpu_ns: int
     wall_ns: int
 
 
 class Meter:
-    """CPU and wall time from now on."""
+    """Measures CPU and wall time from its creation."""
 
     def __init__(self) -> None:
         self._began, self._cpu_began = time.monotonic_ns(), time.process_time_ns()
 
     def read(self) -> Measured:
-        """What has passed."""
+        """The time elapsed so far."""
         return Measured(time.process_time_ns() - self._cpu_began, time.monotonic_ns() - self._began)
 
 
@@ -149,7 +149,7 @@ async def aiohttp_paced(job: ClientJob) -> Measured:
 
 
 async def connect_saturated(job: ClientJob) -> Measured:
-    """`wsrec.connect`: a callback a message."""
+    """`wsrec.connect`: a callback per message."""
     meter: Meter | None = None
 
     def on_message(message: wsrec.Message) -> None:
@@ -179,7 +179,7 @@ async def connect_paced(job: ClientJob) -> Measured:
 
 
 async def picows_saturated(job: ClientJob) -> Measured:
-    """`picows`: a callback a frame."""
+    """`picows`: a callback per frame."""
     import picows
 
     class Listener(picows.WSListener):
@@ -222,12 +222,12 @@ async def picows_paced(job: ClientJob) -> Measured:
 
 
 async def picows_recording(job: ClientJob) -> Measured:
-    """`picows` and pyarrow in one process: append payload and time, write a row group when there are enough."""
+    """`picows` and pyarrow in one process: append payload and time, write a row group when it is full."""
     return await _picows_recording(job, {}, None)
 
 
 async def picows_fields_recording(job: ClientJob) -> Measured:
-    """The same, with the fields that wsrec records too: each message decoded by msgspec, a value a column appended."""
+    """The same with the fields that wsrec records: each message decoded by msgspec, one value appended per column."""
     import pyarrow as pa
 
     decode = msgspec.json.Decoder().decode
@@ -302,7 +302,7 @@ async def _picows(listener: Any, job: ClientJob) -> None:
 
 
 async def bare_saturated(job: ClientJob) -> Measured:
-    """The floor: blocking reads into one buffer, nothing parsed, until the server's close."""
+    """The baseline: blocking reads into one buffer, nothing parsed, until the server's close."""
     parsed = parse_uri(job.url)
     sock = socket.create_connection((parsed.host, parsed.port))
     context = context_for(job.ca_file)
@@ -311,7 +311,7 @@ async def bare_saturated(job: ClientJob) -> Measured:
     protocol.send_request(protocol.connect())
     client.sendall(b"".join(protocol.data_to_send()))
     buffer = bytearray(_BUFFER)
-    # the answer to the handshake comes alone: the sender then rests
+    # the response to the handshake arrives alone, because the sender pauses after it
     client.recv_into(buffer)
     close = Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False)
     size = client.recv_into(buffer)
@@ -339,7 +339,7 @@ _CLIENTS: dict[tuple[str, Measure], Callable[[ClientJob], Coroutine[Any, Any, Me
 
 
 def main() -> None:
-    """Run one client; the job comes on standard input."""
+    """Run one client; the job is read from standard input."""
     job = ipc.read_job(ClientJob)
     refusals = [
         privilege.pin(job.cpu) if job.cpu is not None else None,

@@ -1,4 +1,4 @@
-"""Who takes part: wsrec's receiver process in its forms, and other clients."""
+"""The contestants: configurations of wsrec's receiver process, and other clients."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ BARE = "bare-recv"
 
 
 class Ours(msgspec.Struct, frozen=True, kw_only=True):
-    """A form of wsrec's receiver process.
+    """A configuration of wsrec's receiver process.
 
     Attributes:
-        name: what it is called.
-        pure: whether the readable hot path runs, instead of the compiled one.
-        tls: how TLS is taken off the wire.
-        busy_poll: whether the receiver tries to read all the time.
-        writer: whether a real writer process consumes the slots, into a temporary folder; else this process does,
-            which only counts them and gives the rings back.
-        transports: what it is measured over.
+        name: its name in results.
+        pure: run the Python hot path instead of the compiled one.
+        tls: how TLS is decrypted.
+        busy_poll: whether the receiver polls its sockets all the time.
+        writer: whether a real writer process consumes the slots, into a temporary folder; otherwise this process
+            does, which only counts them and frees the rings.
+        transports: the transports that it is measured on.
 
     """
 
@@ -37,7 +37,7 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """Another client, of the module `clients`."""
+    """Another client, from the module `clients`."""
 
     name: str
     package: str | None = None
@@ -48,7 +48,7 @@ Contestant = Ours | Client
 
 
 def _modes(**form: bool) -> Iterator[Ours]:
-    """A contestant for each mode of TLS but the default, which the plain form has, and `auto`, which chooses one."""
+    """A configuration for each TLS mode except the default one, and `auto`, which chooses one."""
     for mode in TlsMode:
         if mode is not TlsMode.STAMPED and mode.value != "auto":
             yield Ours(name=f"wsrec-{mode.value}", tls=mode, transports=("tls",), **form)
@@ -77,16 +77,16 @@ NAMES = tuple(dict.fromkeys(contestant.name for contestant in (*SATURATED, *PACE
 
 
 def absence(contestant: Contestant) -> str | None:
-    """Why a contestant cannot be measured here, None where it can."""
+    """Why a contestant cannot be measured on this machine; None if it can."""
     if isinstance(contestant, Client):
         if contestant.package is None or find_spec(contestant.package) is not None:
             return None
         return "it is not installed: pip install 'wsrec[bench]'"
     if not contestant.pure and CompiledHotPath is None:
-        return "the hot path is not compiled here: install a C compiler and wsrec again"
+        return "the hot path is not compiled: install a C compiler and reinstall wsrec"
     return None
 
 
 def chosen(contestants: Sequence[Contestant], only: Sequence[str]) -> tuple[Contestant, ...]:
-    """Those of `contestants` that were asked for; all where nothing was."""
+    """The selected contestants; all if none are selected."""
     return tuple(contestant for contestant in contestants if not only or contestant.name in only)

@@ -1,4 +1,4 @@
-"""What is sent: frames as a server puts them on the wire, in shared memory, so that no process copies them."""
+"""The frames to send, as a server writes them, in shared memory so that no process copies them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def recorded(recording: Path) -> list[tuple[Opcode, bytes]]:
     """The messages of a text recording (docs/replay.md), as opcode and payload.
 
     Raises:
-        wsrec.replay.message.SourceError: it cannot be read, or holds no message.
+        wsrec.replay.message.SourceError: it cannot be read, or has no messages.
 
     """
     messages = [(_OPCODES[message.opcode], message.payload) for message in text.read(recording)]
     if not messages:
-        raise SourceError(f"{recording}: holds no message")
+        raise SourceError(f"{recording}: has no messages")
     return messages
 
 
 def generated(count: int = _DEMO_MESSAGES) -> list[tuple[Opcode, bytes]]:
-    """Messages of the demo market, one symbol's trades, best prices and book changes, a thousand a second."""
+    """Messages of the demo market: one symbol's trades, best prices and book changes, a thousand per second."""
     market = Market(seed=1)
     for kind in ("trade", "bookTicker", "depth@0ms"):
         market.add(f"btcusdt@{kind}", 0.0)
@@ -46,7 +46,7 @@ def generated(count: int = _DEMO_MESSAGES) -> list[tuple[Opcode, bytes]]:
 def share(messages: list[tuple[Opcode, bytes]]) -> int:
     """Write `messages` as unmasked frames into shared memory and return its descriptor.
 
-    It holds where each frame ends (int64, from the first frame's first byte), and then the frames.
+    It holds the end of each frame (int64, from the first frame's first byte), followed by the frames.
     """
     wire = [Frame(opcode, payload).serialize(mask=False) for opcode, payload in messages]
     ends = np.cumsum([len(frame) for frame in wire], dtype=np.int64)
@@ -61,7 +61,7 @@ class Frames:
 
     Args:
         fd: shared memory made by `share`.
-        count: how many frames it holds.
+        count: number of frames.
 
     """
 
@@ -74,7 +74,7 @@ class Frames:
         return len(self._ends)
 
     def run(self, start: int, stop: int) -> memoryview:
-        """The frames from `start` up to `stop`, as they stand one after another."""
+        """The frames from `start` up to `stop`, contiguous."""
         return self._data[self._ends[start - 1] if start else 0 : self._ends[stop - 1]]
 
     def pieces(self, size: int) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,9 @@
-"""What a message waits where frames come at a pace: wsrec's own steps, and one-way latency of all.
+"""Latency measurement at a fixed rate: wsrec's own steps, and the one-way latency of all contestants.
 
-The sender notes CLOCK_MONOTONIC just before each send, in shared memory. Receivers get the frames in order, so the
-time of message i is the i-th: nothing is parsed. wsrec's stamps follow that clock to within tens of ns
-(`wsrec.host.clock`); its end is the hand-off, that of the others the first line of their callback or loop.
+The sender notes CLOCK_MONOTONIC in shared memory just before each send. Receivers get the frames in order, so the time
+of message i is the i-th: nothing is parsed. wsrec's timestamps follow that clock to within tens of ns
+(`wsrec.host.clock`). The end point is the hand-off for wsrec, and the first line of the callback or loop for the
+others.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from wsrec.ring.slotring import DEFAULT_SLOTS, Flag
 from wsrec.stages import EVENT, NIC, RECV_END, RECV_START, STEPS, Stage
 from wsrec.writer.rows import stamps
 
-# seldom, because it may take the sender's processor from it; the rings hold more than a quarter of a second
+# infrequent, because it may preempt the sender; the rings hold more than a quarter of a second
 _DRAIN_SECONDS = 0.25
 # processors, caches and schedulers settle meanwhile; these messages are left out
 _WARM_UP = 0.1
-# the kernel's way to us and the read itself are not wsrec's own
+# the path through the kernel and the read itself are not wsrec's own
 _OWN = tuple(step for step in STEPS if (step.start, step.end) not in ((NIC, EVENT), (RECV_START, RECV_END)))
 _CLIENT_SECONDS = 60.0
 
@@ -46,19 +47,19 @@ def quantiles(durations: Int64s) -> Quantiles:
 def measure(
     contestant: Contestant, setup: Setup, sender: Process, sent: Int64s, url: str, transport: str, rate: float
 ) -> PacedRound:
-    """Have `contestant` receive what `sender` sends at `url`, at `rate` messages a second.
+    """Have `contestant` receive what `sender` sends at `url`, at `rate` messages per second.
 
     Args:
-        contestant: who receives.
-        setup: what every measurement uses.
+        contestant: the receiving side.
+        setup: the shared setup.
         sender: the sender.
-        sent: where the sender notes its times, one a message.
+        sent: the sender's times, one per message.
         url: the sender's URL.
         transport: `tcp` or `tls`.
-        rate: messages a second.
+        rate: messages per second.
 
     Raises:
-        ContestantError: it could not.
+        ContestantError: it could not be measured.
 
     """
     if isinstance(contestant, Client):

@@ -1,4 +1,4 @@
-"""The bench's child processes: jobs on standard input, lines of JSON on standard output, as wsrec's own have them."""
+"""The bench's child processes: jobs on standard input, JSON lines on standard output, as for wsrec's own children."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Process:
 
     Args:
         popen: the process, all its pipes unbuffered.
-        warn: called with each of its warnings.
+        warn: called with each warning.
 
     Attributes:
-        pid: its id.
+        pid: process id.
 
     """
 
@@ -42,20 +42,20 @@ class Process:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended."""
+        """True if it has ended."""
         return self._popen.poll() is not None
 
     def send(self, word: bytes) -> None:
-        """Write to its standard input; nothing happens where it has ended."""
+        """Write to its standard input; ignored if it has ended."""
         assert self._popen.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._popen.stdin.write(word)
 
     def answer(self, kind: type[_Answer], seconds: float) -> _Answer:
-        """Its next line of `kind`, a struct tagged as those of `wsrec.ipc`.
+        """Read lines up to the next one of `kind`, a struct tagged as those of `wsrec.ipc`.
 
         Raises:
-            ContestantError: it failed, ended, or said nothing for `seconds`.
+            ContestantError: it failed, ended, or was silent for `seconds`.
 
         """
         assert self._popen.stdout is not None
@@ -64,15 +64,15 @@ class Process:
         while select.select([self._popen.stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
             data = self._popen.stdout.readline()
             if not data:
-                raise ContestantError("it ended too early; what it said is on standard error")
+                raise ContestantError("it ended too early; see its output on standard error")
             line = msgspec.json.decode(data, type=expected)
             if isinstance(line, kind):
                 return line
             self._take([line])
-        raise ContestantError(f"it said nothing for {seconds:.0f} s")
+        raise ContestantError(f"it gave no output for {seconds:.0f} s")
 
     def end(self, seconds: float) -> None:
-        """Wait for its end, at most `seconds`, and take what it said meanwhile.
+        """Wait for its end, at most `seconds`, and process its remaining output.
 
         Raises:
             ContestantError: it failed, or did not end.
@@ -85,7 +85,7 @@ class Process:
         self._take(self._rest())
 
     def last_words(self) -> str | None:
-        """Kill it, and return why it failed, or else its last warning, if it said either."""
+        """Kill it, and return its error, or else its last warning, if there is one."""
         self._popen.kill()
         lines = [line for line in self._rest() if not isinstance(line, SummaryLine)]
         failed = [line.message for line in lines if isinstance(line, FailedLine)]
@@ -114,14 +114,14 @@ def running(
 ) -> Iterator[Process]:
     """Run `python -m module` with its job while the context is open; then it is killed.
 
-    It is out of reach of the terminal's Ctrl-C, which is for the bench alone.
+    It does not receive the terminal's Ctrl-C, which only the bench handles.
 
     Args:
         module: the module.
-        job: what it reads from standard input (`wsrec.ipc.read_job`).
-        warn: called with each of its warnings.
-        descriptors: what it inherits.
-        environment: variables besides ours.
+            job: read by the child from standard input (`wsrec.ipc.read_job`).
+            warn: called with each warning.
+            descriptors: inherited descriptors.
+            environment: additional variables.
 
     """
     popen = subprocess.Popen(  # noqa: S603 - our own modules

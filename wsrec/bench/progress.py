@@ -1,4 +1,4 @@
-"""How a run of the bench goes, on standard error: a bar on a terminal, a line a turn elsewhere."""
+"""Progress of a bench run on standard error: a bar on a terminal, otherwise a line per turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsrec.units import clean
 
 @contextmanager
 def observed(options: Options, console: Console) -> Iterator[Observer]:
-    """Show how the run goes that this observer is told of, while the context is open."""
+    """Display the progress reported to the observer, while the context is open."""
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""wsrec's receiver process as the supervisor starts it, with its rings in this process's hands."""
+"""wsrec's receiver process as the supervisor starts it, with its rings held by this process."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _NOT_RECEIVED = int(Flag.SENT | Flag.EVENT)
 _CONTROL = 8
 _CONNECT_SECONDS = 15.0
 _END_SECONDS = 15.0
-# a message a second is slower than anything that is measured
+# a message per second is slower than any measurement
 _SILENCE_SECONDS = 30.0
 
 
 class Receiver:
-    """A receiver process that runs, and its rings.
+    """A running receiver process and its rings.
 
     Args:
         process: the process.
-        slots, ring, control_ring, status: descriptors of its shared memory.
-        consumes: whether this process gives the rings back; else a writer does.
+        slots, ring, notes, status: descriptors of its shared memory.
+        consumes: whether this process frees the rings; otherwise a writer does.
 
     """
 
@@ -57,7 +57,7 @@ class Receiver:
         self._missed = 0
 
     def connected(self, mode: TlsMode | None) -> None:
-        """Wait until it is, and make sure of its TLS mode, None for tcp: a receiver may choose another with a warning.
+        """Wait for the connection and check its TLS mode (None for tcp), since a receiver may fall back with a warning.
 
         Raises:
             ContestantError: it could not connect, or is in another mode.
@@ -77,10 +77,10 @@ class Receiver:
         self.take()
 
     def take(self) -> npt.NDArray[Any]:
-        """The slots of the messages published since the last call, copied; consumed where no writer does that.
+        """A copy of the message slots published since the last call; they are consumed unless a writer does that.
 
-        A writer frees slots that this process may look at too late. Those that were written over by then are counted
-        in `_missed`: but for a few events they were messages.
+        A writer may free slots before this process has read them. Overwritten ones are counted in `_missed`; except for
+        a few events, they were messages.
         """
         published = self._slots.published.read()
         start = max(self._taken, published - self._slots.capacity)
@@ -95,10 +95,10 @@ class Receiver:
         return received
 
     def messages(self, count: int, interval: float) -> Iterator[npt.NDArray[Any]]:
-        """What `take` gives, every `interval` seconds, until `count` messages were published; no array is empty.
+        """The results of `take`, every `interval` seconds, until `count` messages were published; no array is empty.
 
         Raises:
-            ContestantError: the receiver ended before, or nothing came any more.
+            ContestantError: the receiver ended too early, or no more messages arrived.
 
         """
         seen, deadline = 0, time.monotonic() + _SILENCE_SECONDS
@@ -115,12 +115,12 @@ class Receiver:
                 time.sleep(interval)
 
     def cpu_ns(self) -> int:
-        """CPU time of its threads so far: exact while they sleep, else up to a tick old (schedstat, proc(5))."""
+        """CPU time (ns) of its threads so far: exact while they sleep, else up to a tick old (schedstat, proc(5))."""
         tasks = Path(f"/proc/{self.process.pid}/task")
         return sum(int(task.joinpath("schedstat").read_text().split()[0]) for task in tasks.iterdir())
 
     def stalls(self) -> int:
-        """How often a full ring stopped reading, after the receiver's end, which this waits for.
+        """Wait for the receiver's end; returns the number of times that a full ring stopped reading.
 
         Raises:
             ContestantError: the receiver failed.
@@ -132,7 +132,7 @@ class Receiver:
 
 @contextlib.contextmanager
 def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Receiver]:
-    """Run a receiver, and a writer where `ours` has one, while the context is open; then they are killed."""
+    """Run a receiver, and a writer if `ours` has one, while the context is open; then they are killed."""
     with contextlib.ExitStack() as stack:
         slots = SlotRing.create("wsrec-bench-slots")
         stack.callback(os.close, slots)

@@ -1,4 +1,4 @@
-"""Recording end to end: from a saturating TLS sender to finished Parquet, every row held against what was sent."""
+"""Recording end to end: from a saturating TLS sender to finished Parquet, every row compared with what was sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from wsrec.supervise.outcome import ExitStatus
 
 FEED = "binance-usdm"
 _SYMBOLS, _CHANNELS = "BTCUSDT", "trade,bookTicker,depth@0ms"
-# after the sender's end: what lies in rings and queues, and the last row group
+# after the sender's end: the contents of rings and queues, and the last row group
 _FINISH_SECONDS = 300.0
 _GIVE_UP_SECONDS = 5.0
 _COLUMNS = ("direction", "opcode", "text", "data", PARSED.column, HANDOFF.column, "frame_in_read")
@@ -48,14 +48,14 @@ def measure(
 
     Args:
         contestant: wsrec or picows.
-        setup: what every measurement uses.
+        setup: the shared setup.
         sender: the sender.
         url: its URL.
         seconds: how long it sends.
-        pinned: options of `wsrec record` for processors and priority.
+            pinned: processor and priority options of `wsrec record`.
 
     Raises:
-        ContestantError: it could not.
+        ContestantError: it could not be measured.
 
     """
     with tempfile.TemporaryDirectory(dir=setup.folder, prefix="out-", ignore_cleanup_errors=True) as folder:
@@ -71,7 +71,7 @@ def _measure_ours(
     out = folder / "captures"
     command = ["record", str(feed_file(folder, url)), "--symbols", _SYMBOLS, "--channels", _CHANNELS]
     command += ["--ca-file", setup.ca_file, "--until-close", "--out", str(out), "--json", "--quiet", *pinned]
-    # every setting is as the bench says, not as the user's environment has it
+    # settings come from the bench only, not from the user's environment
     with _recorder([sys.executable, "-P", "-m", "wsrec", *command], child_environment()) as recorder:
         try:
             output, _ = recorder.communicate(timeout=patience)
@@ -79,7 +79,7 @@ def _measure_ours(
             raise ContestantError(f"wsrec record did not end in {patience:.0f} s") from None
         ended = time.time_ns()
     outcome: dict[str, Any] = msgspec.json.decode(output) if output else {}
-    # the recording is sent over and over, so its sequence numbers have gaps at each beginning
+    # the recording is repeated, so its sequence numbers have a gap at each start
     if recorder.returncode not in (ExitStatus.COMPLETE, ExitStatus.GAPS):
         raise ContestantError(outcome.get("error") or f"wsrec record ended with status {recorder.returncode}")
     sent = sender.answer(Served, _GIVE_UP_SECONDS).messages
@@ -134,14 +134,14 @@ def _measure_client(
 
 
 class Check:
-    """Holds payloads, as they come, against those that were sent over and over.
+    """Compares received payloads with the messages that were sent repeatedly.
 
     Args:
-        messages: what was sent: opcode and payload.
-        sent: how many were sent in all.
+        messages: the messages: opcode and payload.
+        sent: how many were sent in total.
 
     Attributes:
-        rows: how many came.
+        rows: payloads received.
 
     """
 
@@ -155,11 +155,11 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether everything that was sent came, as it was sent."""
+        """True if exactly the sent messages were received, unchanged."""
         return self._same and self.rows == self._sent
 
     def add(self, payloads: pa.ChunkedArray) -> None:
-        """Look at the next payloads."""
+        """Compare the next payloads."""
         array = payloads.cast(pa.large_binary()).combine_chunks()
         count, cycle = len(array), len(self._lengths)
         offsets = np.frombuffer(array.buffers()[1], np.int64, count + 1, array.offset * 8)
@@ -177,7 +177,7 @@ class Check:
 
 
 def feed_file(folder: Path, url: str) -> Path:
-    """The catalogue's feed with the sender's address, as a YAML file (every JSON text is one)."""
+    """The catalogue's feed with the sender's address, as a YAML file (JSON is valid YAML)."""
     config = find_feed(FEED).public_config()
     config["sockets"] = {name: {"url": f"{url}/stream"} for name in config["sockets"]}
     path = folder / f"{FEED}.yaml"
@@ -186,7 +186,7 @@ def feed_file(folder: Path, url: str) -> Path:
 
 
 def _received(files: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of received messages, a row group at a time, in order of hand-off."""
+    """The rows of received messages, one row group at a time, in order of hand-off."""
     for file in files:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
@@ -197,7 +197,7 @@ def _received(files: Sequence[Path]) -> Iterator[pa.Table]:
 
 @contextlib.contextmanager
 def _recorder(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `wsrec record`; where the context ends before it, it is killed, and its children with it."""
+    """Run `wsrec record`; if the context ends first, it is killed together with its children."""
     recorder = subprocess.Popen(  # noqa: S603 - our own command
         command, stdout=subprocess.PIPE, env=parent_death.leashed(environment), start_new_session=True
     )
@@ -209,14 +209,14 @@ def _recorder(command: list[str], environment: dict[str, str]) -> Iterator[subpr
         recorder.wait()
         assert recorder.stdout is not None
         recorder.stdout.close()
-        # they write into a folder that is about to go
+        # they write into a folder that is about to be removed
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < deadline:
             time.sleep(0.01)
 
 
 def _children(pid: int) -> list[int]:
-    """The processes that a process has started; none where it has ended, or the system does not tell."""
+    """The child processes of a process; none if it has ended, or the system does not report them."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

@@ -1,4 +1,4 @@
-"""The figures, as they are written to JSON and read back: every round of every contestant, nothing averaged.
+"""The figures as stored in JSON: every round of every contestant, nothing averaged.
 
 Times and durations are in ns.
 """
@@ -16,7 +16,7 @@ Quantiles = dict[str, float]
 
 
 class SaturatedRound(msgspec.Struct, frozen=True):
-    """CPU and wall time of the receiving process a message; how often full rings stopped reading, for wsrec."""
+    """CPU and wall time (ns) per message in the receiving process; for wsrec, how often full rings stopped reading."""
 
     cpu_ns: float
     wall_ns: float
@@ -29,7 +29,7 @@ class PacedRound(msgspec.Struct, frozen=True):
     one_way: Quantiles
     steps: dict[str, Quantiles] = {}
     alone: float | None = None
-    """Share of the frames that were alone in their read."""
+    """Share of the frames that were the only one in their read."""
 
 
 class RecordingRound(msgspec.Struct, frozen=True):
@@ -37,12 +37,12 @@ class RecordingRound(msgspec.Struct, frozen=True):
 
     Attributes:
         messages, rows: how many were sent, and rows found in the finished files.
-        identical: whether each row's payload is the one that was sent, byte for byte and in order.
-        handoff_ns: from the first message's hand-off to the last's.
-        finished_ns: from the first message's hand-off to the end of the process, all files finished.
-        bytes_on_disk: size of the finished Parquet files.
-        stalls: how often full rings stopped reading.
-        steps: PARSED->HANDOFF, of all frames and of the first in their read.
+            identical: whether every payload is identical to the one sent, in order.
+            handoff_ns: from the hand-off of the first message to that of the last.
+            finished_ns: from the hand-off of the first message to the end of the process, all files finished.
+            bytes_on_disk: size of the finished Parquet files.
+            stalls: how often full rings stopped reading.
+            steps: PARSED->HANDOFF, for all frames and for the first ones of their read.
 
     """
 
@@ -57,7 +57,7 @@ class RecordingRound(msgspec.Struct, frozen=True):
 
 
 class Saturated(msgspec.Struct, frozen=True):
-    """A contestant's rounds over one transport."""
+    """A contestant's rounds on one transport."""
 
     name: str
     transport: str
@@ -65,7 +65,7 @@ class Saturated(msgspec.Struct, frozen=True):
 
 
 class Paced(msgspec.Struct, frozen=True):
-    """A contestant's rounds over one transport."""
+    """A contestant's rounds on one transport."""
 
     name: str
     transport: str
@@ -80,13 +80,13 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """Everything that one run of the bench found.
+    """The results of one bench run.
 
     Attributes:
         when: time of the run (ISO 8601, UTC).
-        machine, versions: what it ran on, and what took part.
-        options: what was asked for.
-        mean_bytes: payload bytes of a message on average.
+        machine, versions: the machine, and the versions of the contestants.
+        options: the options of the run.
+        mean_bytes: mean payload size of a message in bytes.
         left_out: contestants that were not measured, and why.
 
     """

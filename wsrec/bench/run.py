@@ -1,4 +1,4 @@
-"""All measurements, the contestants in turn, so that what else the machine does hits all of them alike."""
+"""All measurements, with the contestants taking turns so that other load on the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure.
 
     Attributes:
-        measures: of `MEASURES`.
+        measures: some of `MEASURES`.
         recording: text recording to send; None: messages of the demo market.
-        messages: saturated: how many a round.
-        rounds: how often each contestant takes its turn.
-        rate: paced: messages a second.
-        paced_seconds, recording_seconds: how long a round is.
+        messages: saturated: messages per round.
+        rounds: number of rounds of each contestant.
+        rate: paced: messages per second.
+        paced_seconds, recording_seconds: length of a round.
         only: names of contestants; empty for all.
-        transports: of `contestants.TRANSPORTS`; a recording is always over TLS.
-        cpu, sender_cpu: processors of what receives and of the sender; None: chosen.
-        rt_priority: SCHED_FIFO priority of what receives.
+        transports: some of `contestants.TRANSPORTS`; recording is always measured over TLS.
+        cpu, sender_cpu: processors of the receiving process and of the sender; None: chosen.
+        rt_priority: SCHED_FIFO priority of the receiving process.
 
     """
 
@@ -69,13 +69,13 @@ def asked(
     seconds: float | None,
     **given: Any,
 ) -> Options:
-    """The options that a user's words come to: what is None or empty is as in `Options`, or smaller where it is quick.
+    """Options from the command line: None and empty values take the defaults of `Options`, or smaller ones if `quick`.
 
     Args:
-        measures: of `MEASURES`; none or `all` for all.
+        measures: some of `MEASURES`; none or `all` for all.
         only, transports: as in `Options`; empty for all.
-        quick: whether it should be over soon.
-        seconds: length of a round, both of a pace and of a recording.
+        quick: whether to use short rounds.
+        seconds: length of a paced and of a recording round.
         given: other fields of `Options`.
 
     """
@@ -91,7 +91,7 @@ def asked(
 
 
 class Observer(msgspec.Struct, frozen=True):
-    """Who is told how it goes: `step` before each turn with its name, `warn` with what the operator should know."""
+    """Progress callbacks: `step` before each turn with its name, `warn` with messages for the operator."""
 
     step: Callable[[str], None]
     warn: Callable[[str], None]
@@ -101,9 +101,9 @@ def run(options: Options, observer: Observer) -> Results:
     """Measure; the temporary folder and all processes are gone afterwards, however it ends.
 
     Raises:
-        ConfigError: a processor is not one that this process may use.
+        ConfigError: a processor is not available to this process.
         wsrec.replay.message.SourceError: the recording cannot be read.
-        OSError: no process, memory or disk is to be had.
+        OSError: the system refuses a process, memory or disk space.
 
     """
     check_cpus([cpu for cpu in (options.cpu, options.sender_cpu) if cpu is not None])
@@ -111,7 +111,7 @@ def run(options: Options, observer: Observer) -> Results:
 
 
 def turns(options: Options) -> int:
-    """How many turns there are at most: one that fails has no more."""
+    """The largest number of turns: a contestant that fails has no further ones."""
     count = 0
     for measure in options.measures:
         transports = ("tls",) if measure == "recording" else options.transports
@@ -167,7 +167,7 @@ class _Run:
     def _paced(self, setup: Setup) -> list[Paced]:
         options = self._options
         if setup.placement.receiver is None or setup.placement.receiver == setup.placement.sender:
-            self._warn("paced is left out: it makes no sense without a processor each for sender and receiver")
+            self._warn("paced is left out: sender and receiver need a processor each")
             return []
         found: list[Paced] = []
         count = max(int(options.rate * options.paced_seconds), 1)
@@ -203,7 +203,7 @@ class _Run:
         return [Recording(name, done) for name, done in rounds.items()]
 
     def _in_turn(self, measure: str, transport: str, turn: Callable[[Contestant], _Round]) -> dict[str, list[_Round]]:
-        """The rounds of each contestant; one that cannot be measured is left out from then on, and its reason told."""
+        """The rounds of each contestant; one that cannot be measured is left out from then on, with the reason."""
         playing = [c for c in contestants.chosen(_FIELDS[measure], self._options.only) if transport in c.transports]
         rounds: dict[str, list[_Round]] = {contestant.name: [] for contestant in playing}
         for contestant in list(playing):
@@ -228,7 +228,7 @@ class _Run:
         self._warn(f"{name} is left out: {reason}")
 
     def _warn(self, text: str) -> None:
-        # a round after the other says the same
+        # every round would repeat it
         if text not in self._warned:
             self._warned.add(text)
             self._observer.warn(text)

@@ -1,8 +1,8 @@
-"""What a message costs where frames come as fast as they are taken: CPU time of the receiving process.
+"""CPU time per message at full speed, in the receiving process.
 
 The other clients measure themselves, from their first message to the close. wsrec's receiver is measured from outside:
-the sender holds frames, and later its close, until the CPU time was read, while the receiver sleeps and the figure is
-exact. So what is counted begins and ends with the frames for both.
+the sender holds back the frames, and later its close, until the CPU time was read; meanwhile the receiver sleeps and
+the figure is exact. So both measurements begin and end with the frames.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from wsrec.bench.results import SaturatedRound
 from wsrec.bench.sender import GO, HELD
 from wsrec.bench.setup import Setup
 
-# a look at the rings takes time from the sender where both share a processor
+# polling the rings takes time from the sender if both share a processor (s)
 _LOOK_SECONDS = 0.001
-# until a receiver that has nothing to do sleeps
+# until an idle receiver sleeps (s)
 _REST_SECONDS = 0.02
 _CLIENT_SECONDS = 600.0
 
@@ -30,7 +30,7 @@ def measure(
     """Have `contestant` receive `count` messages from `sender` at `url`.
 
     Raises:
-        ContestantError: it could not.
+        ContestantError: it could not be measured.
 
     """
     if isinstance(contestant, Client):

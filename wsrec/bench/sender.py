@@ -1,7 +1,7 @@
-"""The sender process: serves one client after another on loopback, each gets the handshake, frames and a close.
+"""The sender process: serves one client after another on loopback; each gets the handshake, frames and a close.
 
-It sends as fast as frames are taken, a number of them or for some seconds, or at a pace, and then notes each frame's
-time just before it is sent. It ends with its standard input.
+It sends as fast as the client reads, a given number of frames or for some seconds; or at a fixed rate, noting the time
+just before each send. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from wsrec.bench.process import Process, running
 from wsrec.host import privilege
 
 GO = b"+"
-"""Written to the sender's standard input: go on with a client that asked for `HELD`."""
+"""Written to the sender's standard input: continue with a client that requested `HELD`."""
 HELD = "/held"
-"""A client of this path gets its frames, and later its close, only at `GO`."""
+"""A client of this path gets its frames, and later its close, only after `GO`."""
 _CLOSE = Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False)
 _CHUNK = 256 << 10
-# a client has time to come to rest before its first frame, and a process to fall asleep
+# time for a client to become idle before its first frame, and for a process to fall asleep (s)
 _SETTLE_SECONDS = 0.2
 _CLIENT_SECONDS = 300.0
 _LOOK_SECONDS = 0.05
@@ -50,11 +50,11 @@ class SenderJob(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         frames: descriptor of the frames (`frames.share`).
-        count: how many they are; they are sent over and over.
-        messages: how many to send; None where `seconds` says when to end.
+        count: number of frames, which are sent repeatedly.
+        messages: how many to send; None if `seconds` limits it.
         seconds: how long to send.
-        rate: messages a second; None: as fast as they are taken.
-        times: for a pace: descriptor of `messages` 64-bit words, for the CLOCK_MONOTONIC ns before each send.
+        rate: messages per second; None: as fast as the client reads.
+        times: with a rate: descriptor of `messages` 64-bit words, for CLOCK_MONOTONIC (ns) before each send.
         certificate: PEM files of certificate chain and key, for TLS.
         cpu: processor to run on.
 
@@ -77,7 +77,7 @@ class Listening(msgspec.Struct, frozen=True, tag="listening", tag_field="type"):
 
 
 class Served(msgspec.Struct, frozen=True, tag="served", tag_field="type"):
-    """A line after each client that took everything."""
+    """Sent after each client that received everything."""
 
     messages: int
 
@@ -137,7 +137,7 @@ class _Sender:
                 with self._context.wrap_socket(plain, server_side=True) if self._context else plain as client:
                     _emit(Served(self._serve(client)))
             except (OSError, WebSocketException, EOFError):
-                # a client that went away; who measures it knows why
+                # the client disconnected; whoever measures it knows why
                 continue
 
     def _serve(self, client: socket.socket) -> int:
@@ -155,7 +155,7 @@ class _Sender:
         if held:
             self._hold(client)
         client.sendall(_CLOSE)
-        # the client's own close, or its end
+        # the client's own close, or the end of the connection
         client.recv(65536)
         return sent
 
@@ -163,7 +163,7 @@ class _Sender:
         """Wait for `GO`.
 
         Raises:
-            EOFError: the client went away; it has nothing to say before.
+            EOFError: the client disconnected (it has nothing to send before).
 
         """
         while not self._go.wait(_LOOK_SECONDS):
@@ -191,7 +191,7 @@ class _Sender:
         begin = now()
         for i in range(messages):
             due = begin + int(i * gap)
-            # waiting in the kernel would be late by tens of microseconds
+            # sleeping in the kernel would be late by tens of microseconds
             while (moment := now()) < due:
                 pass
             times[i] = moment
@@ -206,7 +206,7 @@ class _Sender:
 
 
 def _handshake(client: socket.socket) -> str:
-    """Answer the client's request for a WebSocket, and return the path that it asked for."""
+    """Accept the client's opening handshake and return the requested path."""
     protocol = ServerProtocol(max_size=None)
     while not (events := protocol.events_received()):
         data = client.recv(65536)
@@ -231,7 +231,7 @@ def times_of(fd: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def main() -> None:
-    """Run a sender; the job comes on standard input."""
+    """Run a sender; the job is read from standard input."""
     job = ipc.read_job(SenderJob)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
         ipc.warn(f"sender: {refusal.what} was refused: {refusal.reason}", refusal.hint)

@@ -1,4 +1,4 @@
-"""What every measurement uses: the frames, the certificates, the processors, and the machine that they are of."""
+"""Setup shared by all measurements: frames, certificates, processors, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 
 class Placement(NamedTuple):
-    """Where processes run: the receiving one, the sender, and everything else. None: anywhere."""
+    """Processors of the receiving process, the sender, and all others. None: not pinned."""
 
     receiver: int | None
     sender: int | None
@@ -31,17 +31,17 @@ class Placement(NamedTuple):
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What every measurement uses.
+    """Shared by all measurements.
 
     Attributes:
-        messages: what is sent, over and over: opcode and payload.
+        messages: the messages that are sent repeatedly: opcode and payload.
         frames: descriptor of their frames (`frames.share`).
         folder: a private temporary folder.
         ca_file: PEM file of the CA that clients trust.
         certificate: PEM files of the sender's chain and key.
-        placement: where processes run.
-        rt_priority: SCHED_FIFO priority of what receives.
-        warn: called with what the operator should know.
+        placement: processors of the processes.
+        rt_priority: SCHED_FIFO priority of the receiving process.
+        warn: called with messages for the operator.
 
     """
 
@@ -60,7 +60,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         return SenderJob(frames=self.frames, count=len(self.messages), certificate=certificate, **job)
 
     def ca(self, transport: str) -> str | None:
-        """The CA that a client of `transport` trusts."""
+        """The CA file for clients of `transport`."""
         return self.ca_file if transport == "tls" else None
 
 
@@ -68,7 +68,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 def prepared(
     recording: str | None, placement: Placement, rt_priority: int | None, warn: Callable[[str], None]
 ) -> Iterator[Setup]:
-    """Make what every measurement uses; all of it is gone when the context ends.
+    """Create the shared setup; everything is removed when the context ends.
 
     Raises:
         wsrec.replay.message.SourceError: the recording cannot be read.
@@ -94,9 +94,9 @@ def prepared(
 
 
 def place(receiver: int | None, sender: int | None) -> Placement:
-    """Choose processors: the receiver alone on one, the sender on another of another core, the rest elsewhere.
+    """Choose processors: the receiver alone on one, the sender on another core, everything else elsewhere.
 
-    With two processors the rest shares the sender's; with one nothing is pinned.
+    With two processors everything else shares the sender's; with one nothing is pinned.
     """
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
@@ -112,7 +112,7 @@ def place(receiver: int | None, sender: int | None) -> Placement:
 
 @contextlib.contextmanager
 def aside(placement: Placement) -> Iterator[None]:
-    """Keep this process, and those that it starts unless they say otherwise, off the receiver's processor."""
+    """Keep this process and, by default, its children off the receiver's processor."""
     if placement.receiver is None or not placement.rest:
         yield
         return
@@ -125,7 +125,7 @@ def aside(placement: Placement) -> Iterator[None]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """A description of the machine, which the figures depend on."""
     allowed = sorted(os.sched_getaffinity(0))
     return {
         "processor": _processor(),
@@ -139,7 +139,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what takes part, as far as it is installed."""
+    """The versions of the packages involved, as far as they are installed."""
     found = {"wsrec": __version__}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -148,7 +148,7 @@ def versions() -> dict[str, str]:
 
 
 def _siblings(cpu: int) -> frozenset[int]:
-    """The processors that share a core with `cpu`, itself among them."""
+    """The processors that share a core with `cpu`, including itself."""
     try:
         text = (_CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
     except OSError:

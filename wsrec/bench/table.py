@@ -28,7 +28,7 @@ _Round = TypeVar("_Round")
 
 
 class Table(NamedTuple):
-    """A table: the first column is of names, the others are of figures."""
+    """A table: a column of names, then columns of figures."""
 
     title: str
     head: tuple[str, ...]
@@ -37,7 +37,7 @@ class Table(NamedTuple):
 
 
 def tables(results: Results) -> list[Table]:
-    """All tables of a run; those without a figure are left out."""
+    """All tables of a run, without empty ones."""
     found = [*_saturated(results), *_one_way(results), *_steps(results), *_recording(results)]
     return [table for table in found if table.rows]
 
@@ -48,7 +48,7 @@ def show(results: Results, console: Console) -> None:
     for table in tables(results):
         shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for index, name in enumerate(table.head):
-            # 80 columns hold it so
+            # fits 80 columns this way
             shown.add_column(Text(name.replace(" ", "\n")), justify="right" if index else "left", vertical="bottom")
         for row in table.rows:
             shown.add_row(*map(Text, row), style="bold" if row[0] == WSREC.name else "")

@@ -1,1 +1,1 @@
-"""A capture, a recording or a synthetic market, served back as an exchange."""
+"""Replay server: serves captures, text recordings or a synthetic market as an exchange. Never imports the writer."""

@@ -1,4 +1,4 @@
-"""The replay server as a child process: options as a line of JSON on standard input, whose end stops it."""
+"""The replay server as a child process: options as JSON on standard input, whose end stops it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from wsrec.replay.tls import TlsError
 
 
 def main() -> None:
-    """Serve what standard input asks for; say where as a line of JSON on standard output."""
+    """Serve what the options on standard input request; prints the endpoint as a line of JSON on standard output."""
     try:
         run(read_job(ReplayOptions), _announce, stop_on=sys.stdin.fileno())
     except (SourceError, ServeError, TlsError) as error:
         sys.exit(f"wsrec replay: {error}")
     except msgspec.DecodeError:
-        # who started it ended before it could say what for
+        # the parent ended before it could send the options
         return
 
 
 def _announce(endpoint: Endpoint) -> None:
-    # who started it may have ended meanwhile
+    # the parent may have ended meanwhile
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), msgspec.json.encode(endpoint) + b"\n")
 

@@ -1,4 +1,4 @@
-"""The synthetic market as an exchange in a process of its own, for who wants to record without the internet."""
+"""The demo exchange: the synthetic market in a process of its own, for recording without the internet."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _STOP_SECONDS = 5.0
 
 
 class DemoError(Exception):
-    """The demo exchange did not start; what it said is on standard error."""
+    """The demo exchange did not start; see its output on standard error."""
 
 
 @contextlib.contextmanager
 def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
     """Run the demo exchange over TLS on a free loopback port while the context is open.
 
-    It ends with its standard input, so it does not outlive this process, however that ends. It has a process
-    group of its own: the terminal's Ctrl-C stops the recorder first and the exchange after it.
+    It ends with its standard input, so it does not outlive this process, however that ends. It has its own process
+    group: the terminal's Ctrl-C stops the recorder first and the exchange after it.
 
     Args:
-        rate: mean messages a second.
-        seed: of the market.
+        rate: mean messages per second.
+        seed: seed of the market.
 
     Raises:
         DemoError: it did not start.
@@ -61,14 +61,14 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
 def _start(process: subprocess.Popen[bytes], options: ReplayOptions) -> Endpoint:
     assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended: its empty answer says so
+    with contextlib.suppress(BrokenPipeError):  # it has ended, which its empty answer shows
         process.stdin.write(encode_job(options))
     ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
     line = process.stdout.readline() if ready else b""
     try:
         return msgspec.json.decode(line, type=Endpoint)
     except msgspec.DecodeError as error:
-        raise DemoError("the demo exchange did not start; what it said is on standard error") from error
+        raise DemoError("the demo exchange did not start; see its output on standard error") from error
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of a replay server, and what it answers once it serves."""
+"""Job and endpoint of a replay server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
         sources: files, folders and globs; or `demo` alone for the synthetic market.
         host: address to listen on.
         port: 0 for a free one.
-        tls_self_signed: serve `wss://` with a certificate made at start.
+        tls_self_signed: serve `wss://` with a certificate generated at start.
         ca_out: where to write its CA's certificate; None: a temporary folder, removed at the end.
-        speed: how many times the recorded pace; None: as fast as the clients read. Recordings only.
-        loop: start over at the end. Recordings only.
-        rate: mean messages a second. `demo` only.
-        seed: of the market's random numbers. `demo` only.
-        ping_interval: s between protocol pings; None: none.
-        wait_subscribe: start a client's stream at its first subscription.
+            speed: factor of the recorded pace; None: as fast as the clients read. Recordings only.
+            loop: start over at the end. Recordings only.
+            rate: mean messages per second. `demo` only.
+            seed: seed of the market's random numbers. `demo` only.
+            ping_interval: seconds between protocol pings; None: none.
+            wait_subscribe: start a client's stream at its first subscription.
 
     """
 
@@ -39,7 +39,7 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it is served.
+    """The address of a running replay server.
 
     Attributes:
         source: what is served.

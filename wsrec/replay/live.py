@@ -1,4 +1,4 @@
-"""The synthetic market, played by the wall clock to every client that subscribes."""
+"""The synthetic market in real time, for every client that subscribes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from wsrec.replay.market import Event, Market
 from wsrec.replay.message import Message
 from wsrec.replay.server import BATCH_MESSAGES, Client
 
-BACKLOG_BYTES = 32 << 20  # a client this far behind is cut off; a market cannot wait for one of its clients
+BACKLOG_BYTES = 32 << 20  # a client this far behind is disconnected, since the market does not wait for its clients
 
 _EVENTS_A_TURN = 256  # before the clients get their turn
-_LATE = 1.0  # s behind its schedule that the market says so
+_LATE = 1.0  # s behind schedule before a warning
 
 log = logging.getLogger("wsrec.replay")
 
 
 class MarketExchange:
-    """Plays a market while its context is open. Clients get the streams they are subscribed to, from now on."""
+    """Runs a market while its context is open. Clients get the streams they are subscribed to, from then on."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
@@ -44,10 +44,10 @@ class MarketExchange:
         await asyncio.gather(self._ticker, return_exceptions=True)
 
     async def play(self, client: Client) -> None:
-        """Send to one client what it is subscribed to, until it is gone or too far behind.
+        """Send a client its subscriptions, until it disconnects or is too far behind.
 
         Raises:
-            websockets.exceptions.ConnectionClosed: the client is gone.
+            websockets.exceptions.ConnectionClosed: the client has disconnected.
 
         """
         seat = _Seat(client)
@@ -55,7 +55,7 @@ class MarketExchange:
         self.subscribed(client)
         delivery = asyncio.create_task(seat.deliver())
         try:
-            # the market ends before its clients only by an error, which they must not wait through in silence
+            # the market ends before its clients only by an error, which must not leave them waiting
             await asyncio.wait([delivery, self._ticker], return_when=asyncio.FIRST_COMPLETED)
             if self._ticker.done() and not self._ticker.cancelled():
                 self._ticker.result()
@@ -68,7 +68,7 @@ class MarketExchange:
             self.subscribed(client)
 
     def subscribed(self, client: Client) -> None:
-        """Take up the clients' subscriptions; a stream once wanted runs on, unheard, when nobody is left."""
+        """Apply the clients' subscriptions; a stream keeps running when its last subscriber has left."""
         self._wanted = {}
         for seat in self._seats:
             for stream in seat.client.subscriptions.streams:
@@ -102,7 +102,7 @@ class MarketExchange:
 
 
 class _Seat:
-    """One client's place: what waits to be sent to it."""
+    """The send queue of one client."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -112,13 +112,15 @@ class _Seat:
 
     def put(self, event: Event) -> None:
         if self._bytes > BACKLOG_BYTES:
-            return  # it is cut off already
+            return  # already disconnected
         payload = event.bare if self.client.bare else event.payload
         self._outbox.append(Message(0, "text", payload, 0))
         self._bytes += len(payload)
         self._filled.set()
         if self._bytes > BACKLOG_BYTES:
-            log.warning("client %d cut off: it is more than %d MiB behind", self.client.number, BACKLOG_BYTES >> 20)
+            log.warning(
+                "client %d disconnected: it is more than %d MiB behind", self.client.number, BACKLOG_BYTES >> 20
+            )
             self.client.abort()
 
     async def deliver(self) -> None:

@@ -1,13 +1,13 @@
 """A synthetic market that speaks Binance USD-M futures: the source `demo`.
 
-The market is one for all clients and runs on after they leave, as a real one does: who reconnects finds a gap. It is a
-pure function of its seed, its rate and of which streams were added when; only the times in the messages (`E`, `T`) come
-from outside. Events are a Poisson process over the streams that somebody ever subscribed to, in the shares of the real
-BTCUSDT recording of 2024-08-08 (70 % bookTicker, 23 % trade, 7 % depth@0ms). The timed depth streams
-(`@depth` 250 ms, `@depth@100ms`, `@depth@500ms`) come besides, on their interval.
+The market is shared by all clients and runs on after they leave, as a real one does: a client that reconnects finds a
+gap. It is a pure function of its seed, its rate and the times at which streams were added; only the times in the
+messages (`E`, `T`) come from outside. Events are a Poisson process over all streams ever subscribed to, in the
+proportions of the real BTCUSDT recording of 2024-08-08 (70 % bookTicker, 23 % trade, 7 % depth@0ms). The timed depth
+streams (`@depth` 250 ms, `@depth@100ms`, `@depth@500ms`) are sent in addition, at their interval.
 
-Each book is one tick wide at the touch and `_LEVELS` deep on each side. The first update of a depth stream carries the
-whole book, so a client that was there from the first message needs no snapshot.
+Each book has a spread of one tick and `_LEVELS` levels on each side. The first update of a depth stream carries the
+whole book, so a client that starts with it needs no snapshot.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import NamedTuple
 _LEVELS = 100
 _DEPTH_INTERVALS = {"depth": 0.25, "depth@0ms": None, "depth@100ms": 0.1, "depth@500ms": 0.5}  # s
 _SHARES = {"bookTicker": 0.703, "trade": 0.227, "depth@0ms": 0.07}
-_MEAN_UPDATE_IDS = 80  # how far the update id moves on a change of the book; it is shared by all symbols at Binance
+_MEAN_UPDATE_IDS = 80  # mean step of the update id at a change of the book; Binance shares it between all symbols
 
 
 class SymbolSpec(NamedTuple):
-    """How a symbol starts and how its numbers are written.
+    """Initial price and number formats of a symbol.
 
     Attributes:
-        price: of the best bid, in ticks.
+        price: initial best bid, in ticks.
         tick: the price step, in units of the last decimal place.
         price_format: `%` format of (whole, fraction) of a price with `price_scale` units.
         price_scale: units in 1.
         quantity_format: `%` format of (whole, fraction) of a quantity with `quantity_scale` steps.
         quantity_scale: steps in 1.
         quantity: mean quantity of a level, in steps.
-        share: of all events.
+        share: share of all events.
 
     """
 
@@ -60,7 +60,7 @@ class Event(NamedTuple):
     """One message of the market.
 
     Attributes:
-        stream: its stream, as subscribed to.
+        stream: the stream's name, as in subscriptions.
         payload: with the combined-stream envelope.
 
     """
@@ -78,11 +78,11 @@ class Market:
     """The market.
 
     Args:
-        seed: of its random numbers.
-        rate: mean events a second (the timed depth streams not counted).
+        seed: seed of its random numbers.
+        rate: mean events per second (not counting the timed depth streams).
 
     Attributes:
-        next_time: when the next event is due, in seconds of market time; infinite while no stream is known.
+        next_time: when the next event is due, in seconds of market time; infinite before the first stream is added.
 
     """
 
@@ -98,7 +98,7 @@ class Market:
         self.next_time = math.inf
 
     def add(self, stream: str, now: float) -> None:
-        """Let a stream run from `now` (s of market time) on; one that the exchange does not have stays silent."""
+        """Start a stream at `now` (s of market time); an unknown stream stays silent, as at the exchange."""
         symbol, _, kind = stream.partition("@")
         book = self._books.get(symbol.upper())
         if book is None or symbol != symbol.lower() or kind in book.kinds:
@@ -113,12 +113,12 @@ class Market:
         book.kinds.add(kind)
         self._reweigh()
         if self._weights:
-            # no memory in a Poisson process: drawing anew from now on is the same process at the new rate
+            # a Poisson process has no memory: drawing again from now on gives the same process at the new rate
             self._poisson_time = now + self._random.expovariate(self._event_rate)
         self._set_next()
 
     def step(self, now_ms: int) -> list[Event]:
-        """Let the next event happen and return its messages, stamped with `now_ms` (ms since the epoch)."""
+        """Execute the next event and return its messages, timestamped with `now_ms` (ms since the epoch)."""
         if self._timed:
             timed = min(self._timed, key=self._timed.__getitem__)
             if self._timed[timed] <= self._poisson_time:
@@ -154,12 +154,12 @@ class Market:
                 messages += weights[-1]
         self._makers = makers
         self._weights = list(itertools.accumulate(weights))
-        # a trade with both its streams is two messages: the rate is one of messages
+        # a trade with both of its streams is two messages, and the rate counts messages
         self._event_rate = self._rate * sum(weights) / messages if messages else 0.0
 
 
 class _Changes:
-    """What changed in a book since a depth stream's last update."""
+    """Changes of a book since a depth stream's last update."""
 
     def __init__(self, last_id: int, bids: set[int], asks: set[int]) -> None:
         self.last_id = last_id
@@ -190,7 +190,7 @@ class _Book:
         self._changes[kind] = _Changes(self._update_id, bids, asks)
 
     def trade(self, now_ms: int) -> list[Event]:
-        """A market order hits the best level, and uses it up at times."""
+        """A market order at the best level, which sometimes exhausts it."""
         rng = self._random
         buyer_is_maker = rng.random() < 0.5
         tick = self._bid if buyer_is_maker else self._bid + 1
@@ -219,7 +219,7 @@ class _Book:
         return events
 
     def book_ticker(self, now_ms: int) -> list[Event]:
-        """The best bid or ask changes its quantity, or the price moves."""
+        """The quantity of the best bid or ask changes, or the price moves."""
         rng = self._random
         draw = rng.random()
         if draw < 0.1:
@@ -238,7 +238,7 @@ class _Book:
         return self.depth_update("depth@0ms", now_ms)
 
     def depth_update(self, kind: str, now_ms: int) -> list[Event]:
-        """Some levels away from the touch change; everything since the stream's last update is sent."""
+        """Some levels away from the spread change; all changes since the stream's last update are sent."""
         rng = self._random
         for _ in range(1 + int(rng.expovariate(1 / 12))):
             distance = min(1 + int(rng.expovariate(1 / 15)), _LEVELS - 1)
@@ -260,7 +260,7 @@ class _Book:
         self._changed(bid=tick if tick <= self._bid else None, ask=tick if tick > self._bid else None)
 
     def _move(self, direction: int) -> None:
-        """Move the touch by one tick: a level changes sides, one comes in at one end and one leaves at the other."""
+        """Move the spread by one tick: one level changes sides, one is added and one removed at the ends."""
         if self._bid <= 2 * _LEVELS:
             direction = 1  # no price below zero
         crossed = self._bid + (direction > 0)

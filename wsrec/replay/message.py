@@ -1,4 +1,4 @@
-"""One message of a recording, and what is said when a recording cannot be read."""
+"""Messages of a recording, and the errors of reading one."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ Opcode = Literal["text", "binary"]
 
 
 class SourceError(Exception):
-    """A source is missing, damaged or of no known form; the message names the file (and line) and the hint."""
+    """A source is missing, damaged or of an unknown format; the message names the file (and line) and what to do."""
 
 
 class UnreadableSourceError(SourceError):
-    """The system does not let a source be read: nothing is known of it."""
+    """The system denies reading a source, so nothing is known about it."""
 
 
 class Message(NamedTuple):
     """One recorded message.
 
     Attributes:
-        time_ns: when it arrived (ns since the epoch); only differences matter for pacing.
-        opcode: the frame it came in.
-        payload: its bytes, exactly.
-        conn: the recording's connection it came over.
+            time_ns: arrival time (ns since the epoch); only differences matter for pacing.
+            opcode: type of its frame.
+            payload: the exact bytes.
+            conn: number of the connection in the recording.
 
     """
 

@@ -1,4 +1,4 @@
-"""A recording played at its own pace: from the beginning to each client that connects."""
+"""Replay of a recording at its own pace, from the beginning for each client that connects."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from wsrec.replay.source import Source
 
 
 class RecordingExchange:
-    """Plays a source. Subscriptions are acknowledged and change nothing: what was recorded is what is sent.
+    """Plays a source. Subscriptions are acknowledged but have no effect: the recording is sent as it is.
 
     Args:
         source: the recording.
-        speed: how many times the recorded pace; None: as fast as the client reads.
+        speed: factor of the recorded pace; None: as fast as the client reads.
         loop: start over at the end.
 
     """
@@ -29,7 +29,7 @@ class RecordingExchange:
 
         Raises:
             SourceError: the recording is damaged.
-            websockets.exceptions.ConnectionClosed: the client is gone.
+            websockets.exceptions.ConnectionClosed: the client has disconnected.
 
         """
         while True:
@@ -41,7 +41,7 @@ class RecordingExchange:
         """Do nothing: a recording does not depend on subscriptions."""
 
     async def _once(self, client: Client) -> None:
-        # Due times are counted from the first message, so that late timers and slow clients never add up to drift
+        # Due times count from the first message, so that late timers and slow clients do not add up to drift
         clock = asyncio.get_running_loop().time
         now = start = clock()
         first: int | None = None
@@ -66,7 +66,7 @@ class RecordingExchange:
                     batch, size = [], 0
         except SourceError:
             if batch:
-                await client.send(batch)  # what came before the damage is good
+                await client.send(batch)  # the messages before the damage are good
             raise
         if batch:
             await client.send(batch)

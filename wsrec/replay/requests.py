@@ -1,8 +1,8 @@
-"""What an exchange answers to its clients: acknowledgements and errors, without I/O.
+"""Exchange responses to clients' requests: acknowledgements and errors, without I/O.
 
-Binance's requests (`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`) get Binance's answers. Any other JSON object is
-taken for another exchange's request and comes back as it was, with `"success":true` in front, which is how BitMEX and
-Bybit acknowledge. The bare text `ping` (OKX, Bitget) gets `pong`.
+Binance's requests (`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`) get Binance's responses. Any other JSON object is
+treated as another exchange's request and returned with `"success":true` in front, which is how BitMEX and Bybit
+acknowledge. The bare text `ping` (OKX, Bitget) gets `pong`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNKNOWN_METHOD = f"Invalid request: unknown variant, expected one of {', '.join
 
 
 class Answer(NamedTuple):
-    """The reply to one request, and whether the request subscribed to something."""
+    """The reply to a request, and whether the request was a subscription."""
 
     reply: bytes
     subscribed: bool
@@ -33,7 +33,7 @@ class Subscriptions:
         self.streams: dict[str, None] = {}
 
     def answer(self, request: bytes) -> Answer:
-        """Apply a client's message and say what to reply."""
+        """Apply a client's message and return the reply."""
         if request == b"ping":
             return Answer(b"pong", subscribed=False)
         try:

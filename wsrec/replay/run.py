@@ -1,4 +1,4 @@
-"""`wsrec replay`: serve sources or the synthetic market until told to stop."""
+"""`wsrec replay` as a function: serve sources or the synthetic market until told to stop."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 def run(options: ReplayOptions, announce: Callable[[Endpoint], None], *, stop_on: int | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, or until `stop_on` says so.
+    """Serve until SIGINT or SIGTERM, or until `stop_on` is readable.
 
     Args:
         options: what to serve and how.
         announce: called once when clients can connect.
-        stop_on: a descriptor (a pipe): something to read in it, or its end, stops instead of signals.
+        stop_on: a descriptor (a pipe) that stops the server, instead of signals, when it is readable or closed.
 
     Raises:
-        SourceError: a source cannot be read; also when this shows only while it is played.
-        ServeError: the address cannot be listened on.
+        SourceError: a source cannot be read; possibly only while it is played.
+        ServeError: cannot listen on the address.
         TlsError: the CA's certificate cannot be written.
 
     """
     # the source is read before the event loop starts: opening a large capture takes a while
     source = None
     if options.sources != (DEMO,):
-        # only here: the market that a recording of `demo` begins with has no need of what reads captures
+        # imported late: the demo market does not need the code that reads captures
         from wsrec.replay.source import Source
 
         source = Source(options.sources)

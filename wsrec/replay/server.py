@@ -1,8 +1,8 @@
-"""A WebSocket server that plays an exchange.
+"""A WebSocket server that acts as an exchange.
 
-Each client has three parts: a reader that answers its requests, an exchange that plays to it, and `Client.send`, which
-both go through to the socket. At most one batch (64 KiB) and the transport's write buffer are held for a client:
-when it reads slowly, `Client.send` waits, and nobody else does.
+Each client has three parts: a reader that answers its requests, an exchange that plays to it, and `Client.send`,
+    through which both reach the socket. At most one batch (64 KiB) and the transport's write buffer are held for a
+    client: when it reads slowly, only its own `Client.send` waits.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ _CLOSE_TIMEOUT = 2.0  # s for a client to answer the close frame
 
 log = logging.getLogger("wsrec.replay")
 _library_log = logging.getLogger("wsrec.replay.websockets")
-_library_log.setLevel(logging.CRITICAL)  # it logs a traceback for every failed handshake, with what the client sent
+_library_log.setLevel(logging.CRITICAL)  # it logs a traceback, with the client's data, for every failed handshake
 
 
 class ServeError(Exception):
-    """The server cannot listen where it was asked to."""
+    """The server cannot listen on the given address."""
 
 
 class Exchange(Protocol):
-    """What is played to the clients."""
+    """The content played to the clients."""
 
     async def play(self, client: Client) -> None:
-        """Send to one client from now until the end of what there is to play; it is cancelled if the client goes."""
+        """Send to one client until the end of the content; cancelled when the client disconnects."""
 
     def subscribed(self, client: Client) -> None:
-        """Take note that the client's subscriptions have changed."""
+        """The client's subscriptions have changed."""
 
 
 class Client:
     """One connected client.
 
     Attributes:
-        number: from 1, in order of connecting.
-        bare: it asked for payloads without the combined-stream envelope (`/ws/...`).
-        messages: messages sent.
-        acks: replies to requests sent; the log line has both, so that tests can tell them apart.
-        seconds: from connecting to the last message (the closing handshake does not count).
+            number: from 1, in order of connecting.
+            bare: whether it requested payloads without the combined-stream envelope (`/ws/...`).
+            messages: messages sent.
+            acks: replies sent; logged separately, so that tests can tell them apart.
+            seconds: from connecting to the last message (without the closing handshake).
 
     """
 
@@ -86,14 +86,14 @@ class Client:
 
     @property
     def buffered(self) -> int:
-        """Bytes that wait in the transport for the client to read."""
+        """Bytes in the transport's buffer that the client has not read."""
         return self._connection.transport.get_write_buffer_size()
 
     async def send(self, batch: Sequence[Message]) -> None:
         """Send messages in order, a frame each, and wait until the client has room for more.
 
         Raises:
-            websockets.exceptions.ConnectionClosed: the client is gone.
+            websockets.exceptions.ConnectionClosed: the client has disconnected.
 
         """
         *most, last = batch
@@ -101,24 +101,24 @@ class Client:
         if most and protocol.state is State.OPEN:
             for message in most:
                 (protocol.send_text if message.opcode == "text" else protocol.send_binary)(message.payload)
-            # one write for the batch: one system call, and one TLS record each 16 KiB instead of one a message
+            # one write for the batch: one system call, and one TLS record per 16 KiB instead of one per message
             self._connection.transport.write(b"".join(protocol.data_to_send()))
         await self._connection.send(last.payload, text=last.opcode == "text")
         self.messages += len(batch)
         self.payload_bytes += sum(len(message.payload) for message in batch)
         self.seconds = self._clock() - self._start
-        await asyncio.sleep(0)  # a client that reads as fast as we write must not starve the others
+        await asyncio.sleep(0)  # a fast client must not starve the others
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """Close the connection, waiting for the client's answer for a short time."""
+        """Close the connection, waiting a short time for the client's reply."""
         await self._connection.close(code, reason)
 
     def abort(self) -> None:
-        """Cut the connection: a client that reads nothing would not read a close frame either."""
+        """Abort the connection: a client that reads nothing would not read a close frame either."""
         self._connection.transport.abort()
 
     async def answer_requests(self, exchange: Exchange) -> None:
-        """Answer what the client sends, until the connection is closed."""
+        """Answer the client's requests, until the connection is closed."""
         with contextlib.suppress(ConnectionClosed):
             while True:
                 answer = self.subscriptions.answer(await self._connection.recv(decode=False))
@@ -133,9 +133,9 @@ class ReplayServer:
     """A running server.
 
     Attributes:
-        url: where it serves, without a path (any path is served).
-        clients: those connected now.
-        failed: done, with the exception, when the exchange cannot go on playing.
+            url: base URL without a path (any path is served).
+            clients: the connected clients.
+            failed: completed with the exception when the exchange cannot go on.
 
     """
 
@@ -181,7 +181,7 @@ class ReplayServer:
             await client.close(CloseCode.NORMAL_CLOSURE, "end of the recording")
         except ConnectionClosed:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, the owner of the server has to know
+        except Exception as error:  # noqa: BLE001 - reported to the owner of the server
             if not self.failed.done():
                 self.failed.set_exception(error)
             reason = "the recording is damaged" if isinstance(error, SourceError) else "internal error"
@@ -209,7 +209,7 @@ async def serve(
         ping_interval: s between protocol pings; None: none.
 
     Raises:
-        ServeError: the address cannot be listened on.
+        ServeError: cannot listen on the address.
 
     """
     server = ReplayServer(exchange, wait_subscribe=wait_subscribe)
@@ -237,7 +237,7 @@ async def serve(
             listener.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(listener.wait_closed(), 2 * _CLOSE_TIMEOUT)
-            for client in server.clients:  # those that read nothing, so not even the close frame
+            for client in server.clients:  # clients that read nothing, not even the close frame
                 client.abort()
             if server.failed.done():
-                server.failed.exception()  # seen: nobody has to be told that it was never retrieved
+                server.failed.exception()  # mark it as retrieved, to avoid asyncio's warning

@@ -1,4 +1,4 @@
-r"""Text recordings: one line a message, plain or gzip. Two forms, told apart by the first line.
+r"""Text recordings: one line per message, plain or gzip. The first line decides which of two formats.
 
 Lines (Binance recordings of hftbacktest)::
 
@@ -39,7 +39,7 @@ def read(path: Path) -> Iterator[Message]:
     """The received messages of a text recording, in the order of its lines.
 
     Raises:
-        SourceError: the file cannot be read, is cut off, or a line is not of the file's form.
+            SourceError: the file cannot be read, is truncated, or a line does not match the file's format.
 
     """
     try:
@@ -50,8 +50,8 @@ def read(path: Path) -> Iterator[Message]:
             yield from _messages(path, file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise SourceError(
-            f"{path}: the gzip file is damaged or cut off; "
-            f"`gzip -dc {path.name} > part.txt` saves what comes before the damage"
+            f"{path}: the gzip file is damaged or truncated; "
+            f"`gzip -dc {path.name} > part.txt` saves the part before the damage"
         ) from error
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or type(error).__name__}") from error
@@ -64,7 +64,7 @@ def _messages(path: Path, file: BinaryIO) -> Iterator[Message]:
     while line := file.readline(_MAX_LINE + 1):
         number += 1
         if len(line) > _MAX_LINE:
-            raise SourceError(f"{path}:{number}: longer than {_MAX_LINE >> 20} MiB; this is no text recording")
+            raise SourceError(f"{path}:{number}: longer than {_MAX_LINE >> 20} MiB; this is not a text recording")
         line = line.removesuffix(b"\n")
         if not line:
             continue
@@ -79,7 +79,7 @@ def _messages(path: Path, file: BinaryIO) -> Iterator[Message]:
             if not found:
                 raise SourceError(f"{path}:{number}: not of the form `NANOSECONDS MESSAGE`; remove or repair the line")
             payload = found[2]
-            # a text frame is UTF-8 by the protocol, so other bytes came in a binary one
+            # a text frame is UTF-8 by the protocol, so any other bytes were in a binary one
             yield Message(int(found[1]), "text" if _is_utf8(payload) else "binary", payload, 0)
         elif found := _RECEIVED.fullmatch(line):
             time_ns = int(found[1]) * 1_000_000_000 + int((found[2] or b"0").ljust(9, b"0"))
@@ -111,6 +111,6 @@ def _unquoted(path: Path, number: int, literal: bytes) -> bytes:
     try:
         value: object = ast.literal_eval(literal.decode("ascii"))
     except (ValueError, SyntaxError) as error:  # UnicodeDecodeError is a ValueError
-        raise SourceError(f"{path}:{number}: the bytes of this message are written wrongly; remove the line") from error
+        raise SourceError(f"{path}:{number}: this message's bytes literal is invalid; remove the line") from error
     assert isinstance(value, bytes)
     return value

@@ -1,4 +1,4 @@
-"""A certificate authority and a server certificate for the loopback, made at start."""
+"""A certificate authority and a server certificate for loopback, generated at start."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _PEM = b"-----BEGIN CERTIFICATE-----"
 
 
 class TlsError(Exception):
-    """The CA's certificate cannot be written where it was asked for."""
+    """The CA's certificate cannot be written to the given path."""
 
 
 @contextlib.contextmanager
 def self_signed(host: str, ca_out: Path | None = None) -> Iterator[tuple[ssl.SSLContext, Path]]:
     """Make a server's TLS context and the PEM file of the CA that a client has to trust.
 
-    The private key is on disk only while `ssl` loads it (it takes nothing but files): mode 0600, removed at once.
+    The private key is on disk only while `ssl` loads it (it accepts nothing but files): mode 0600, removed at once.
 
     Args:
-        host: name or address besides localhost, 127.0.0.1 and ::1 that the certificate is for.
+        host: name or address of the certificate, besides localhost, 127.0.0.1 and ::1.
         ca_out: where to write the CA's certificate; None: a private temporary folder, removed at the end.
 
     Raises:
-        TlsError: `ca_out` cannot be written, or holds something other than a certificate.
+        TlsError: `ca_out` cannot be written, or contains something other than a certificate.
 
     """
     authority = trustme.CA(organization_name="wsrec replay")
@@ -49,7 +49,7 @@ def self_signed(host: str, ca_out: Path | None = None) -> Iterator[tuple[ssl.SSL
 def _write(path: Path, pem: bytes) -> None:
     try:
         if path.exists() and path.read_bytes()[: len(_PEM)] not in (_PEM, b""):
-            raise TlsError(f"{path}: exists and is not a certificate; give another path")
+            raise TlsError(f"{path}: exists and is not a certificate; use another path")
         path.write_bytes(pem)
     except OSError as error:
         raise TlsError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,1 +1,1 @@
-"""The writer process: journal, Parquet, manifest, rotation."""
+"""The writer process: journal, Parquet, rotation, recovery. Never imports the supervisor or the readers."""

@@ -1,4 +1,4 @@
-"""`python -m wsrec.writer`: what the supervisor starts."""
+"""Entry point of the writer process, which the supervisor starts as `python -m wsrec.writer`."""
 
 import sys
 

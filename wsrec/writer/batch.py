@@ -1,7 +1,7 @@
-"""A batch: what the writer takes out of the rings at once, without a Python object a message.
+"""A batch: the slots and payloads taken from the rings at once, without a Python object per message.
 
-The slots are copied as they stand, the payloads one behind the other, which is the one copy of them (`gather`). The
-same form goes into the journal and comes back from it.
+The slots are copied as they are, and the payloads one behind the other, which is their only copy (`gather`). The same
+form is written to the journal and read back from it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ JOURNAL_SCHEMA: pa.Schema = pa.schema(
 )
 
 _REST = int(Flag.REST)
-# as such a slot is copied whole, and not field by field
+# as this type a slot is copied whole, not field by field
 SLOT_BYTES = np.dtype((np.void, SLOT_SIZE))
-# A batch ends with the payload that reaches this: it bounds what is copied at once
+# A batch ends with the payload that reaches this limit, which bounds what is copied at once
 BATCH_BYTES = 16 << 20
 
 
@@ -40,8 +40,8 @@ class Batch(NamedTuple):
     Attributes:
         slots: array of `SLOT_DTYPE`.
         payload: `large_binary` array as long as `slots`.
-        first: the slot ring's count of the first slot: slots published since the ring was made. Slots that were in no
-            ring (`Flag.REST`) are batches of their own, and have the count of the slot that follows them.
+            first: the slot ring's count of the first slot: slots published since the ring was created. Slots that were
+                in no ring (`Flag.REST`) form batches of their own, with the count of the slot that follows them.
 
     """
 
@@ -51,12 +51,12 @@ class Batch(NamedTuple):
 
     @property
     def next(self) -> int:
-        """The slot ring's count of the slot that follows the last one."""
+        """The slot ring's count of the slot behind the last one."""
         return self.first if self.fetched else self.first + len(self.slots)
 
     @property
     def fetched(self) -> bool:
-        """Whether the slots were in no ring, but are of what the writer fetched itself."""
+        """True if the slots were in no ring, but hold data that the writer fetched itself."""
         return len(self.slots) > 0 and bool(self.slots["flags"][0] & _REST)
 
     def part(self, start: int, stop: int) -> Batch:
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
         return Batch(self.slots[start:stop], self.payload[start:stop], self.first + start)
 
     def to_arrow(self) -> pa.RecordBatch:
-        """The batch in `JOURNAL_SCHEMA`, nothing copied."""
+        """The batch in `JOURNAL_SCHEMA`, without copying."""
         slot = pa.Array.from_buffers(pa.binary(SLOT_SIZE), len(self.slots), [None, pa.py_buffer(self.slots)])
         return pa.record_batch([slot, self.payload], schema=JOURNAL_SCHEMA)
 
@@ -79,21 +79,21 @@ class Batch(NamedTuple):
 
     @classmethod
     def from_arrow(cls, batch: pa.RecordBatch, first: int) -> Batch:
-        """Read what `to_arrow` made of the batch that began with this count."""
+        """Inverse of `to_arrow`, for the batch that began with this count."""
         slot = batch.column("slot")
         slots = np.frombuffer(slot.buffers()[1], SLOT_DTYPE, len(slot), slot.offset * SLOT_SIZE)
         return cls(slots, batch.column("payload"), first)
 
 
 class Drain:
-    """The writer's end of the rings.
+    """The consumer side of the rings.
 
-    It copies into memory of its own, always the same: fresh pages cost more than what is copied into them.
+    It copies into memory that is reused: fresh pages cost more than the copy itself.
 
     Args:
         slots: the slot ring.
         rings: the byte ring of each connection, by its number.
-        control_ring: the byte ring of the receiver's own words.
+        control_ring: the byte ring of the receiver's control records.
 
     """
 
@@ -106,7 +106,7 @@ class Drain:
             self._ring_of[conn] = index
         self._taken = slots.released.read()
         self._taken_ends = np.array([ring.tail.read() for ring in self._rings], np.int64)
-        # of a thousand rings few have something in them: which ones, by the slots up to `_looked`
+        # few of a thousand rings have data: which ones, according to the slots up to `_looked`
         self._looked = self._taken
         self._is_busy = np.zeros(len(self._rings), np.bool_)
         self._is_busy[0] = True
@@ -117,32 +117,32 @@ class Drain:
 
     @property
     def next(self) -> int:
-        """The count of the first slot that is not yet taken."""
+        """The count of the first slot not yet taken."""
         return self._taken
 
     def pending(self) -> int:
-        """Slots that are published and not yet taken."""
+        """Number of slots published and not yet taken."""
         return self._slots.published.read() - self._taken
 
     def held(self) -> int:
-        """Bytes in the rings of connections that have slots: received, and not yet released."""
+        """Bytes in the rings of connections that have slots: received and not yet released."""
         return sum(ring.head.read() - ring.tail.read() for ring in self._busy_rings()[1:])
 
     def fullest(self) -> float:
-        """How full the fullest ring is, from 0 to 1."""
+        """Fill level of the fullest ring, from 0 to 1."""
         fill = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self._busy_rings())
         return max(fill, self.pending() / self._slots.capacity)
 
     def take(self, *, final: bool = False) -> Batch | None:
-        """Copy the whole reads that are published, up to `BATCH_BYTES` and the payload that reaches it.
+        """Copy the complete reads that are published, up to `BATCH_BYTES` and the payload that reaches it.
 
-        The rings keep it until `release`; the next `take` writes over the batch.
+        The rings keep the data until `release`; the next `take` overwrites the batch.
 
         Args:
-            final: whether the receiver has ended, so that what is there of a read is all of it.
+            final: whether the receiver has ended, so that an incomplete read will not be completed.
 
         Returns:
-            None where there is no whole read.
+            None if there is no complete read.
 
         """
         published = self.pending()
@@ -167,9 +167,9 @@ class Drain:
         return Batch(slots, pa.Array.from_buffers(pa.large_binary(), count, buffers), first)
 
     def release(self) -> None:
-        """Give the rings' space of all that was taken back to the receiver: it is in the journal.
+        """Free the space of everything taken in the rings: it is in the journal.
 
-        The slots first: the payload of a slot that is still there is there too, if we are killed in the middle.
+        Slots first: if this process is killed in between, every slot that remains still has its payload.
         """
         self._slots.released.publish(self._taken)
         for ring, end in zip(self._rings, self._taken_ends.tolist(), strict=True):
@@ -179,7 +179,7 @@ class Drain:
         self._busy = self._rings[:1]
 
     def _busy_rings(self) -> list[ByteRing]:
-        """The rings that published slots are of, not yet released: first that of the receiver's own words."""
+        """The rings with published slots not yet released; the first is the control ring."""
         published = self._slots.published.read()
         if published != self._looked:
             self._is_busy[self._ring_of[self._slots.run(self._looked, published)["conn"]]] = True
@@ -189,12 +189,12 @@ class Drain:
 
 
 def payload_offsets(payload: pa.Array) -> npt.NDArray[np.int64]:
-    """Where each payload of a `large_binary` array begins in its buffer, and where the last one ends (bytes)."""
+    """Start of each payload of a `large_binary` array in its buffer, and the end of the last one (bytes)."""
     return np.frombuffer(payload.buffers()[1], np.int64, len(payload) + 1, payload.offset * 8)
 
 
 def payload_list(payload: pa.Array, rows: npt.NDArray[np.intp] | None = None) -> Sequence[memoryview]:
-    """Payloads of a `large_binary` array, all or those of some rows, as views of its buffer: for Python to look at."""
+    """Payloads of a `large_binary` array, all or those of some rows, as views of its buffer for use in Python."""
     buffer, offsets = payload.buffers()[2], payload_offsets(payload)
     data = memoryview(buffer if buffer is not None else b"").cast("B").toreadonly()
     if rows is None:

@@ -1,4 +1,4 @@
-"""New files, and what to do when the disk refuses: give the error on, or say so and try again until it takes."""
+"""New files, and the policy for disk errors: raise them, or report them and retry until the disk recovers."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _COPY_BYTES = 1 << 20
 
 
 class NotAsWrittenError(Exception):
-    """What stands in a file is not what was written there."""
+    """The content of a file is not what was written to it."""
 
 
 class Disk:
-    """Gives every error on: for whoever can simply be called again, as recovery."""
+    """Raises every error: for work that can simply be repeated, such as recovery."""
 
     def retry(self, action: Callable[[], T], grows: float = 0) -> T:
-        """Do something that writes.
+        """Execute an action that writes.
 
         Args:
-            action: what to do; called again where that may help.
-            grows: the part of the reserve that has to be free for it, 0 where it takes no room.
+            action: the action; repeated if that may help.
+            grows: share of the reserve that must be free for it; 0 if it needs no space.
 
         Raises:
             OSError: the disk refused.
@@ -44,22 +44,22 @@ class Disk:
         return action()
 
     def note(self, message: str) -> None:
-        """Something failed that costs nothing, or that was made good: say so."""
+        """Report a failure that costs nothing, or that was repaired."""
 
 
 NO_RETRY = Disk()
 
-# Parquet stops at the reserve; the journal, which is what keeps a message, goes on to half of it
+# Parquet stops at the reserve; the journal, which preserves the messages, may use up to half of it
 PARQUET_RESERVE = 1.0
 JOURNAL_RESERVE = 0.5
 
 
 class NewFile(io.RawIOBase):
-    """A file that did not exist, without a buffer of its own: what `write` took the kernel has.
+    """A newly created file, unbuffered: everything passed to `write` has reached the kernel.
 
     Args:
         path: its name.
-        disk: what to do when the disk refuses.
+        disk: the policy for disk errors.
 
     Raises:
         FileExistsError: the name is taken.
@@ -75,11 +75,11 @@ class NewFile(io.RawIOBase):
         self._size = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write all of `data`; a refusal in the middle goes on where it stopped, if the disk is a patient one."""
+        """Write all of `data`; with a retrying disk an interrupted write continues where it stopped."""
         view = memoryview(data).cast("B")
         done = 0
         while done < len(view):
@@ -93,28 +93,28 @@ class NewFile(io.RawIOBase):
         return self._size
 
     def cut(self, size: int) -> None:
-        """Take back what was written after the first `size` bytes."""
+        """Truncate to the first `size` bytes."""
         os.ftruncate(self._fd, size)
         self._size = size
 
     def sync(self) -> None:
-        """Have it on the disk (fdatasync(2)).
+        """Flush to the disk (fdatasync(2)).
 
-        Not tried again after an error: Linux takes what it could not write for written from then on
-        (fsync(2), https://lwn.net/Articles/752063/), and says that all is well.
+        Not retried after an error: Linux then marks the unwritten pages as clean
+        (fsync(2), https://lwn.net/Articles/752063/), and reports success.
         """
         os.fdatasync(self._fd)
 
     def has_name(self) -> bool:
-        """Whether it still has a name: what is written to one that somebody deleted vanishes with it."""
+        """True while it has a name: data written to a deleted file vanishes with it."""
         return bool(os.fstat(self._fd).st_nlink)
 
     def is_as_long(self) -> bool:
-        """Whether it is as long as what was written: behind what somebody cut off nothing stands in its place."""
+        """True if its length is what was written: data behind a truncation would be misplaced."""
         return os.fstat(self._fd).st_size == self._size
 
     def read_back(self) -> Iterator[bytes]:
-        """What was written, piece by piece, also where it has no name any more.
+        """The content piece by piece, even if the file has no name any more.
 
         Raises:
             OSError: it cannot be read.
@@ -133,7 +133,7 @@ class NewFile(io.RawIOBase):
 
 
 class Trouble(NamedTuple):
-    """A time in which the disk refused, or a moment: its end, how long it was, and the first error."""
+    """A period, or a moment, of disk errors: its end, its duration, and the first error."""
 
     ended: Moment
     duration_ns: int
@@ -141,15 +141,15 @@ class Trouble(NamedTuple):
 
 
 class RetryingDisk(Disk):
-    """Tries again every second, and tells: a disk that is full, gone or not to be written for a while.
+    """Retries every second and reports: a disk that is full, gone or not writable for a while.
 
     Args:
-        on_wait: called while it waits, with True, and with False once the disk takes again.
+        on_wait: called with True while it waits, and with False once the disk works again.
         folder: a folder on the disk.
-        reserve: bytes that are to stay free for others (f_bavail of statvfs(3)); with less the disk counts as full.
+        reserve: bytes to keep free for others (f_bavail of statvfs(3)); with less the disk counts as full.
 
     Attributes:
-        over: troubles that are over and not yet recorded; any thread may take them out.
+        over: finished troubles not yet recorded; may be taken out by any thread.
         waiting: the threads that wait.
 
     """
@@ -164,22 +164,22 @@ class RetryingDisk(Disk):
         self.waiting: set[int] = set()
 
     def set_deadline(self, seconds: float) -> None:
-        """From now on give a refusal up that lasts longer than this: somebody waits for the end."""
+        """From now on give up on an error that lasts longer than this: the end is waiting for it."""
         self._hurried_at, self._timeout = time.monotonic(), seconds
 
     def note(self, message: str) -> None:
-        """Say it, and have it recorded."""
+        """Log it, and have it recorded."""
         ipc.warn(message)
         self.over.append(Trouble(Moment.now(), 0, message))
 
     def retry(self, action: Callable[[], T], grows: float = 0) -> T:
-        """Do something that writes, as often as it takes.
+        """Execute an action that writes, repeatedly until it succeeds.
 
         Raises:
             FileExistsError: a name is taken.
-            FileNotFoundError: the folder is gone; waiting does not bring it back.
-            MemoryError: this process gets no more memory, where a new one may.
-            OSError: the disk still refused at the end of the patience that `set_deadline` left.
+            FileNotFoundError: the folder is gone, which waiting does not fix.
+            MemoryError: this process gets no more memory, but a new one may.
+            OSError: the disk still refused when the time set by `set_deadline` was over.
 
         """
         since, message = 0.0, ""
@@ -194,7 +194,7 @@ class RetryingDisk(Disk):
                     raise MemoryError(str(error)) from error
                 if not message:
                     since, message = time.monotonic(), str(error)
-                    hint = "make room, or give access to the output folder: it is tried again every second"
+                    hint = "free some space, or grant access to the output folder; retrying every second"
                     ipc.error(f"the output cannot be written: {error}", hint)
                 if time.monotonic() - max(since, self._hurried_at) > self._timeout:
                     raise
@@ -216,5 +216,5 @@ class RetryingDisk(Disk):
         found = os.statvfs(self._folder)
         free, wanted = found.f_bavail * found.f_frsize, int(self._reserve * grows)
         if free < wanted:
-            what = f"{size(free)} are free, and {size(wanted)} are to stay so (--reserve)"
+            what = f"{size(free)} are free, but {size(wanted)} must stay free (--reserve)"
             raise OSError(errno.ENOSPC, what, str(self._folder))

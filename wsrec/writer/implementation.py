@@ -1,4 +1,4 @@
-"""Which `gather` runs: the compiled one where it was built, else the readable one, as also WSREC_PURE=1 asks for."""
+"""Selection of `gather`: the compiled one if it was built and WSREC_PURE is not set, else the Python one."""
 
 from __future__ import annotations
 

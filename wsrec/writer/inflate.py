@@ -1,7 +1,7 @@
-"""Compressed messages inflated (RFC 7692), in the writer: the hot path only says which they are.
+"""Inflates compressed messages (RFC 7692) in the writer: the hot path only marks them.
 
-They were negotiated without context takeover, so each inflates by itself: from a journal that begins in the middle of a
-connection, and after a loss.
+They are negotiated without context takeover, so that each inflates by itself: from a journal that begins in
+mid-connection, and after a loss.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from wsrec.writer.batch import payload_list
 from wsrec.writer.gather import Slots
 
 _RSV1 = np.uint8(Flag.RSV1)
-# What the messages of a piece inflate to together, but for the last of them: a few bytes can become a thousand times as
-# many, and a batch has many messages
+# Total inflated size of a piece, not counting its last message: a few bytes can inflate a thousandfold, and a batch has
+# many messages
 _PIECE_BYTES = 8 << 20
 
 
 class Refused(NamedTuple):
-    """A message that stays compressed: its row in the batch, and why."""
+    """A message that stays compressed: its row in the batch, and the reason."""
 
     row: int
     message: str
 
 
 class Piece(NamedTuple):
-    """Some messages in a row, inflated.
+    """Some consecutive messages, inflated.
 
     Attributes:
-        before: their slots and payloads as they came.
-        slots, payload: the same, with what was inflated in place of it; nothing is copied where nothing was compressed.
+        before: their slots and payloads as received.
+        slots, payload: the same with the compressed ones inflated; not copied if none was compressed.
         refused: those that stay compressed.
 
     """
@@ -49,12 +49,12 @@ class Piece(NamedTuple):
 
 
 def inflate(slots: Slots, payload: pa.Array, max_message: int) -> Iterator[Piece]:
-    """Replace what is compressed by what it inflates to, its RSV1 flag taken away, in pieces of a bounded size.
+    """Inflate the compressed messages and clear their RSV1 flag, in pieces of a limited size.
 
     Args:
-        slots: of whole messages.
+        slots: slots of complete messages.
         payload: their payloads (`large_binary`).
-        max_message: bytes that a message may inflate to. One that does not inflate keeps its bytes and its flag.
+        max_message: largest inflated size in bytes. A message that does not inflate keeps its payload and its flag.
 
     """
     compressed = where_set(slots["flags"] & _RSV1)

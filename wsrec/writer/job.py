@@ -1,4 +1,4 @@
-"""What the supervisor asks of one writer process."""
+"""The writer's job: everything that the supervisor passes to a writer process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class FeedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A feed as the writer needs it.
+    """The parts of a feed that the writer needs.
 
     Attributes:
         name: its name.
         config: its configuration, secrets removed (`wsrec.feed.schema.Feed`).
-        snapshots: where each channel's snapshot is. May be secret, as `proxies`: neither is ever stored.
-        proxies: which proxy to ask for them through.
+        snapshots: URL of each channel's snapshot. May be secret, like `proxies`: neither is ever stored.
+        proxies: proxy selection for the snapshots.
 
     """
 
@@ -42,31 +42,31 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one writer needs.
 
     Attributes:
-        session: the session's id, unique to this writer of this run; it begins every file name.
+        session: the session's id, unique to this writer of this run; every file name begins with it.
         out: the output folder.
         slots: descriptor of the slot ring's shared memory.
         rings: descriptor of each connection's byte ring, in order of `connections`.
-        populate: whether the rings' memory is brought in at once; what stands by never is.
-        control_ring: descriptor of the byte ring of events and of what we sent.
+        populate: whether to fault in the rings' memory at once; never done for standby connections.
+        control_ring: descriptor of the control ring: events and sent frames.
         status: descriptor of the status page.
         connections: the connections of the receiver that feeds this writer.
         feeds: the feeds they belong to.
         cpu: processor to run on.
-        rotate_seconds: longest time span of a file, on full multiples of it since the epoch; files also end with
-            each hour (UTC), as the folders do.
+        rotate_seconds: longest time span of a file, aligned to multiples of it since the epoch; files also end with
+            each hour (UTC), like the folders.
         rotate_bytes: payload bytes after which a file ends.
         batch_seconds: longest time that a received message waits for its journal batch.
-        batch_bytes: payload bytes that make a journal batch at once.
-        fsync_seconds: time between two fdatasync of the journal.
-        max_message: bytes that a compressed message may inflate to.
-        reserve: bytes of the output's file system that are to stay free.
-        ca_file: PEM file trusted besides the system's certificates, for snapshots.
+        batch_bytes: payload bytes that trigger a journal batch at once.
+        fsync_seconds: time between two fdatasync calls for the journal.
+        max_message: largest inflated size of a compressed message, in bytes.
+        reserve: bytes to keep free on the output's file system.
+        ca_file: PEM file trusted in addition to the system's certificates, for snapshots.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
-        resume: whether it takes over from a writer of the same session that died, on its rings and in its folder.
-        began: when the first receiver was started, ns on the monotonic clock.
-        began_time: the same moment, ns since the epoch; 0 where nobody noted it.
-        last_request: the highest number of a request that a writer before this one is known to have made.
-        restart: detail of the event that tells how that one died (`wsrec.ring.events.EventKind.RESTART`).
+        resume: whether it takes over the rings and the folder of a writer of the same session that died.
+        began: start of the first receiver, ns on the monotonic clock.
+        began_time: the same moment, ns since the epoch; 0 if unknown.
+        last_request: highest number of a subscription request that an earlier writer is known to have made.
+        restart: detail of the event about the death of the previous one (`wsrec.ring.events.EventKind.RESTART`).
 
     """
 
@@ -96,5 +96,5 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     restart: dict[str, Any] = {}
 
     def public(self) -> WriterJob:
-        """The same without secrets, to be stored."""
+        """The job without secrets, for storage."""
         return replace(self, feeds=tuple(replace(feed, snapshots={}, proxies=DIRECT) for feed in self.feeds))

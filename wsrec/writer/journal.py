@@ -1,4 +1,4 @@
-"""A journal being written: appended, synced, and written anew where a sync failed (`journal_format`)."""
+"""Journal writing: append, sync, and rewrite after a failed sync (`journal_format`)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from wsrec.writer.output import place
 
 
 class _Stream:
-    """An Arrow stream of batches being written to a new file.
+    """An Arrow stream of batches written to a new file.
 
     Raises:
-        OSError: it cannot be created; nothing is left of it, as far as the disk lets go of it.
+        OSError: it cannot be created; the file is removed as far as the disk permits.
 
     """
 
@@ -43,9 +43,10 @@ class _Stream:
         self._key = secrets.token_hex(16).encode()
         self._stream = pa.ipc.new_stream(self.file, JOURNAL_SCHEMA.with_metadata({**metadata, KEY_KEY: self._key}))
         try:
-            # the schema is written with the first batch, and must not be cut off with one that the disk refuses
+            # the schema is written with the first batch, and must not be truncated together with a batch that the disk
+            # refuses
             self._stream.write_batch(pa.RecordBatch.from_pylist([], schema=JOURNAL_SCHEMA), {KEY_KEY: self._key})
-            # what is synced to a file without a durable name would be lost with it
+            # data synced to a file without a durable name would be lost with it
             sync_folder(path.parent)
         except OSError:
             self.file.close()
@@ -61,7 +62,7 @@ class _Stream:
 
 
 class Journal:
-    """One journal file, being written.
+    """A journal file being written.
 
     One thread appends; another may call `sync` meanwhile.
 
@@ -72,14 +73,14 @@ class Journal:
 
     Attributes:
         path: the file.
-        number: its number in the session, which its Parquet files share.
-        synced: its bytes that are on the disk for certain.
-        broken: whether a part of a batch stands at its end that could not be taken back.
-        doubtful: whether a sync failed: what came since the one before may never reach the disk.
+        number: its number in the session, shared by its Parquet files.
+        synced: number of bytes certainly on the disk.
+        broken: whether it ends with a part of a batch that could not be removed.
+        doubtful: whether a sync failed: data appended since the previous one may never reach the disk.
         deleted: whether somebody deleted it while it was written; `restored`: it has its name again.
-        cut: whether somebody cut it: what is appended does not stand where it should.
-        reading: reads it behind its end, for whoever makes rows of it, who closes it.
-        moved: where a batch stands in the file beside it, by its start, once it was written anew.
+        cut: whether somebody truncated it: appended data is misplaced.
+        reading: reads it behind the end, for whoever makes rows of it and closes it.
+        moved: after a rewrite: the span of a batch in the new file, by its start in this one.
 
     Raises:
         OSError: it cannot be created.
@@ -106,11 +107,11 @@ class Journal:
 
     @property
     def usable(self) -> bool:
-        """Whether what is appended to it is kept; else another has to be begun."""
+        """False if appended data would not be kept, and another journal must be started."""
         return not (self.broken or self.doubtful or self.deleted or self.restored or self.cut)
 
     def append(self, batch: Batch) -> Span:
-        """Write a batch and return where it stands; after an error nothing of it is in the file, unless it is `broken`.
+        """Append a batch and return its span; after an error the file is unchanged, unless it is `broken`.
 
         Raises:
             OSError: the disk is full or gone.
@@ -130,22 +131,22 @@ class Journal:
         return span
 
     def look(self) -> None:
-        """Find out whether somebody deleted the journal, or cut it."""
+        """Check whether somebody deleted or truncated the journal."""
         self.deleted = not self.restored and not self._file.has_name()
         self.cut = self.cut or not self._file.is_as_long()
 
     def restore(self, meanwhile: Callable[[], None]) -> None:
-        """Give a journal that was deleted its name again, with all that it held; nothing is appended to it any more.
+        """Recreate a deleted journal under its name with all its content; nothing more is appended to it.
 
-        It may be called again, and does nothing where that has succeeded.
+        May be called again, and does nothing after a success.
 
         Args:
-            meanwhile: called again and again.
+            meanwhile: called repeatedly during the copy.
 
         Raises:
-            FileExistsError: the name is another file's.
+            FileExistsError: the name belongs to another file.
             FileNotFoundError: its folder was deleted too.
-            OSError: the disk failed; it can be tried again.
+            OSError: the disk failed; may be retried.
 
         """
         if not self.deleted:
@@ -169,7 +170,7 @@ class Journal:
                 partial.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Have what was appended on the disk. After an error it is `doubtful`, and not to be synced again.
+        """Flush the appended data to the disk. After an error it is `doubtful`, and must not be synced again.
 
         Raises:
             OSError: the disk failed.
@@ -188,16 +189,16 @@ class Journal:
         del self._unsynced[:count]
 
     def rewrite(self) -> int:
-        """Write what was appended since the last sync that succeeded to a file beside it; nothing is appended any more.
+        """Write the data appended since the last successful sync to a new file beside it; nothing more is appended.
 
-        The kernel still has it, as long as it needs the memory for nothing else; the checksums tell. Where the journal
-        was deleted meanwhile, all of it is in files that have landed, and nothing is left to do.
+        The kernel still has that data, unless it needed the memory; the checksums tell. If the journal was deleted
+        meanwhile, all of it is in finished files, and nothing is left to do.
 
         Returns:
-            How many batches were not as they had been written, and are lost if no row was made of them.
+            The number of batches that were damaged, and are lost unless rows were made of them.
 
         Raises:
-            OSError: the disk failed; it can be tried again.
+            OSError: the disk failed; may be retried.
 
         """
         partial = self.path.with_name(f"{rewritten_path(self.path).stem}-{time.time_ns()}.partial")
@@ -229,5 +230,5 @@ class Journal:
         return lost
 
     def close(self) -> None:
-        """Close the file, which was synced."""
+        """Close the file, which is synced."""
         self._file.close()

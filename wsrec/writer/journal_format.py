@@ -1,23 +1,24 @@
-"""The journal: the durable truth of what was received, until its Parquet has landed.
+"""The journal format: the durable copy of received data until its Parquet files are finished.
 
-One Arrow IPC stream a file, one record batch (`batch.JOURNAL_SCHEMA`) for each batch taken from the rings: the slots as
-they were, frames and events alike. Everything in the Parquet files is made from it, by the same code when the writer
-runs, which reads its own journal behind its end, and when a journal that was left behind is recovered.
+A journal is one Arrow IPC stream with one record batch (`batch.JOURNAL_SCHEMA`) for each batch taken from the rings:
+the slots as they were, frames and events alike. Everything in the Parquet files is made from it by the same code, both
+in the running writer, which reads its own journal behind the end, and in the recovery of a journal.
 
-Each record batch has in its custom metadata
+The custom metadata of each record batch:
 
-    wsrec.first   the slot ring's count of its first slot, decimal: where counts do not join, slots are lost
-    wsrec.xxh3    `Batch.checksum`, hexadecimal: what a disk gives back wrong is not believed
-    wsrec.key     the same in all batches of a journal and in no other, random: where a batch begins is found by it,
-                  behind anything, and nothing that an exchange sends is taken for one
+    wsrec.first   the slot ring's count of its first slot, decimal: a discontinuity shows lost slots
+    wsrec.xxh3    `Batch.checksum`, hexadecimal: detects data that the disk returns damaged
+    wsrec.key     random, the same in all batches of a journal and in no other: locates the start of a batch behind
+                  damaged data, and cannot be forged by an exchange
 
-A batch whose checksum fails is left out and those behind it are read. Where Arrow's framing of messages is torn
-(https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format) the next batch is looked for.
+A batch with a wrong checksum is skipped and the following ones are read. Where Arrow's message framing is torn
+(https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format), the reader searches for the next
+batch.
 
-What could not be synced (fdatasync(2)) is not on the disk, and Linux forgets that it was to be written. So a journal
-whose sync failed is not appended to any more: what it was given since the last sync that succeeded is written anew, to
-a file beside it that goes on where that ended (`wsrec.from`, in the metadata of its schema: how many bytes of the
-journal count).
+If a sync (fdatasync(2)) fails, the data is not on the disk, and Linux forgets that it has to be written. So nothing
+more
+is appended to such a journal: the data since the last successful sync is written again, to a file beside it that
+continues where that sync ended (`wsrec.from` in the metadata of its schema: the number of valid bytes of the journal).
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ KEY_KEY = b"wsrec.key"
 
 
 class Span(NamedTuple):
-    """Where a batch stands in its journal, and what it is.
+    """The position of a batch in its journal, and its identity.
 
     Attributes:
-        start, stop: its first byte, and the one behind it.
-        first, next: the count of its first slot, and of the slot that follows the last one.
+        start, stop: offsets of its first byte, and of the byte behind it.
+        first, next: the count of its first slot, and of the slot behind its last one.
         checksum: see `Batch.checksum`.
 
     """
@@ -55,17 +56,17 @@ class Span(NamedTuple):
 
 
 def journal_path(folder: Path, number: int) -> Path:
-    """Where the journal of this number stands."""
+    """Path of the journal of this number."""
     return folder / f"journal-{number:06d}.arrows"
 
 
 def rewritten_path(journal: Path) -> Path:
-    """Where that stands which was written anew of a journal."""
+    """Path of the file with the rewritten part of a journal."""
     return journal.with_name(f"rewritten-{journal.stem.partition('-')[2]}.arrows")
 
 
 def journals(folder: Path) -> list[Path]:
-    """The journals of a session, in order; of one that is gone, something may still stand beside it.
+    """The journals of a session, in order; of a missing one there may be a rewritten part.
 
     Raises:
         OSError: the folder cannot be read.
@@ -78,7 +79,7 @@ def journals(folder: Path) -> list[Path]:
 
 
 def files_of(journal: Path) -> list[Path]:
-    """The files that a journal is in."""
+    """The existing files of a journal."""
     return [path for path in (journal, rewritten_path(journal)) if path.exists()]
 
 
@@ -91,5 +92,5 @@ def delete(journal: Path) -> None:
     """
     for path in files_of(journal):
         path.unlink()
-    # it may have come meanwhile, from who looks whether the journal is still there (`Journal.rewrite`)
+    # it may have appeared meanwhile, from a rewrite that checks whether the journal still exists (`Journal.rewrite`)
     rewritten_path(journal).unlink(missing_ok=True)

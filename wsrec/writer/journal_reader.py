@@ -1,4 +1,4 @@
-"""Journals read: behind their writer, batch by batch, and as they were left behind (`journal_format`)."""
+"""Journal reading: behind the running writer batch by batch, and after a crash (`journal_format`)."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from wsrec.writer.journal_format import (
 )
 
 _DROP_BYTES = 64 << 20
-# From this size on a batch is mapped
+# Batches of this size and more are mapped
 _MAP_BYTES = 1 << 20
-# Of a message in a stream: how it begins, before the length of its metadata
+# Start of a message in the stream, before the length of its metadata
 _CONTINUATION = b"\xff\xff\xff\xff"
 _HEADER = 8
-# Those of a batch take a few hundred bytes
+# The metadata of a batch takes a few hundred bytes
 _METADATA_MAX = 1 << 14
-# What is looked through at once for the next batch
+# Read size of the search for the next batch
 _SEARCH_BYTES = 1 << 20
 
 
 class JournalTail:
-    """A journal that is being written, read behind its writer batch by batch.
+    """A journal that is being written, read batch by batch behind its writer.
 
-    Large batches are mapped, not copied: what was just written is in the kernel's cache of the file. Small ones are
-    read: a mapping takes a descriptor for as long as its rows wait for their row group, on a slow feed for an hour.
+    Large batches are mapped, not copied: data just written is in the kernel's page cache. Small ones are read: a
+        mapping holds a descriptor for as long as its rows wait for their row group, which on a slow feed is an hour.
 
     Args:
         path: the file.
@@ -58,18 +58,19 @@ class JournalTail:
         self._dropped = 0
 
     def read(self, span: Span, synced: int = 0) -> Batch:
-        """The batch that stands there.
+        """The batch at this position.
 
-        What lies before it is not read again: now and then the kernel is asked to write it to the disk and forget it.
-        Else the journal would fill the machine's memory, and a page that is new costs more than what is written there.
-        What is not yet synced it is not to forget: a disk that fails then may never have had it.
+        Earlier data is not read again, so the kernel is told now and then to write it out and drop it from the cache.
+        Otherwise the journal would fill the machine's memory, and a fresh page costs more than writing to it. Data not
+        yet
+        synced is not dropped: if the disk fails then, it may have no other copy.
 
         Args:
-            span: where it stands.
-            synced: bytes of the journal that are on the disk for certain.
+            span: its position.
+            synced: number of bytes of the journal certainly on the disk.
 
         Raises:
-            NotAsWrittenError: something else stands there.
+            NotAsWrittenError: the content differs from what was written.
             OSError: it cannot be read.
 
         """
@@ -93,27 +94,27 @@ class JournalTail:
         return batch
 
     def close(self) -> None:
-        """Close it; batches that were read stay."""
+        """Close it; batches already read stay valid."""
         os.close(self._fd)
 
 
 class JournalReader:
-    """A journal as it was left: its whole batches, in order.
+    """The intact batches of a finished journal, in order.
 
-    It is read, not mapped: a page that the disk does not give back is an error then, and not the end of the process.
+    It is read, not mapped: so an unreadable page is an error, and does not kill the process.
 
     Args:
-        path: the file; what of it was written anew is found beside it.
+        path: the file; its rewritten part is found beside it.
 
     Attributes:
-        job: JSON of the writer's job that it was written for.
-        torn: after reading: whether it ended in the middle of a batch.
-        damaged: after reading: at how many places something was left out, because it is not what was written.
-        skipped: after reading: bytes that were left out, at its end and elsewhere.
+        job: JSON of the job of its writer.
+        torn: after reading: whether it ends in the middle of a batch.
+        damaged: after reading: number of places with damaged data that was left out.
+        skipped: after reading: bytes left out, at its end and elsewhere.
 
     Raises:
         OSError: the file cannot be read, or another version of wsrec wrote it.
-        pa.ArrowInvalid: not even its beginning is whole.
+        pa.ArrowInvalid: its beginning is damaged.
 
     """
 
@@ -146,7 +147,7 @@ class JournalReader:
 
 
 class _JournalFile:
-    """One file of a journal; `start` is how much of the journal counts that it goes on from."""
+    """One file of a journal; `start` is the number of valid bytes of the journal that it continues."""
 
     def __init__(self, path: Path) -> None:
         self._size = path.stat().st_size
@@ -158,29 +159,29 @@ class _JournalFile:
         except OSError as error:
             if error.errno is not None:
                 raise
-            # Arrow says so of what is no beginning of a stream; the system numbers its errors
+            # Arrow raises this for an invalid start of a stream; errors of the system have an errno
             raise pa.ArrowInvalid(f"{path} does not begin as a journal: {error}") from error
         metadata = self._stream.schema.metadata or {}
         version = metadata.get(VERSION_KEY, b"")
         if JOB_KEY not in metadata or not version.isdigit():
-            raise pa.ArrowInvalid(f"{path} is no journal of wsrec")
+            raise pa.ArrowInvalid(f"{path} is not a journal of wsrec")
         if version != JOURNAL_VERSION:
             raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
         if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(KEY_KEY):
-            raise pa.ArrowInvalid(f"{path} has other columns than a journal of this wsrec")
+            raise pa.ArrowInvalid(f"{path} has other columns than this version's journals")
         self._beginning = self._file.tell()
         self._key: bytes = metadata[KEY_KEY]
         self.job: bytes = metadata[JOB_KEY]
         start = metadata.get(FROM_KEY, b"0")
         if not start.isdigit():
-            raise pa.ArrowInvalid(f"{path} does not say what it goes on from")
+            raise pa.ArrowInvalid(f"{path} does not say where it continues")
         self.start = int(start)
         self.torn = False
         self.damaged = 0
         self.skipped = 0
 
     def batches(self, stop: int | None) -> Iterator[Batch]:
-        """Its whole batches, up to a byte of the file."""
+        """Its intact batches, up to a byte of the file."""
         end = self._size if stop is None else min(stop, self._size)
         at = last = self._beginning
         while at < end:
@@ -191,7 +192,7 @@ class _JournalFile:
                 if len(batch.slots):
                     yield batch
                 continue
-            # also the length that led here may be damaged
+            # the length that led here may itself be damaged
             following = self._next(last + 1, end)
             if following is None and after != end:
                 self.torn = True
@@ -201,7 +202,7 @@ class _JournalFile:
             at, last = following or end, at
 
     def _next(self, at: int, end: int) -> int | None:
-        """Where the next batch begins that is what was written."""
+        """Start of the next intact batch."""
         while at < end:
             data = self._at(at, _SEARCH_BYTES)
             place = data.find(_CONTINUATION)
@@ -216,7 +217,7 @@ class _JournalFile:
         return None
 
     def _framed(self, at: int) -> int | None:
-        """Where a batch of this journal ends that begins there, by its metadata; None where none does."""
+        """End of a batch of this journal that begins at `at`, according to its metadata; None if none begins there."""
         header = self._at(at, _HEADER)
         size = int.from_bytes(header[len(_CONTINUATION) :], "little")
         if len(header) < _HEADER or not header.startswith(_CONTINUATION) or size > _METADATA_MAX:
@@ -231,7 +232,7 @@ class _JournalFile:
         return after if at < after <= self._size else None
 
     def _read(self, at: int, after: int) -> Batch | None:
-        """The batch from there to there, if it is what was written."""
+        """The batch between these offsets, if it is intact."""
         try:
             self._file.seek(at)
             found, about = self._stream.read_next_batch_with_custom_metadata()
@@ -241,20 +242,20 @@ class _JournalFile:
         except (pa.ArrowException, OSError, ValueError, MemoryError, StopIteration):
             batch = None
         if batch is None or self._file.tell() != after:
-            # what the stream makes of the next message may depend on this one
+            # reset the stream: its interpretation of the next message may depend on this one
             self._file.seek(0)
             self._stream = pa.ipc.open_stream(self._file)
             return None
         return batch
 
     def _at(self, start: int, size: int) -> bytes:
-        """The bytes there, as many as there are."""
+        """Up to `size` bytes at `start`."""
         self._file.seek(start)
         found: bytes = self._file.read(min(size, max(self._size - start, 0)))
         return found
 
     def _believed(self, found: pa.RecordBatch, about: dict[bytes, bytes]) -> Batch | None:
-        """The batch, if it is what was written; the one without rows that follows the schema has no checksum."""
+        """The batch if it is intact; the empty one behind the schema has no checksum."""
         if about.get(KEY_KEY) != self._key:
             return None
         if not found.num_rows and FIRST_KEY not in about:
@@ -267,7 +268,7 @@ def _body_length(metadata: bytes) -> int:
     """`bodyLength` of a flatbuffer `Message`, its 4th field (https://github.com/apache/arrow/blob/main/format/Message.fbs).
 
     Raises:
-        struct.error: it is none.
+        struct.error: not such a message.
 
     """
     (table,) = struct.unpack_from("<I", metadata)
@@ -280,7 +281,7 @@ def _body_length(metadata: bytes) -> int:
 
 
 def _whole(found: pa.RecordBatch, first: int) -> Batch | None:
-    """The batch that a record batch holds, if its lengths are those of its slots."""
+    """The batch in a record batch, if the payload lengths match its slots."""
     if any(column.null_count for column in found.columns):
         return None
     batch = Batch.from_arrow(found, first)

@@ -1,9 +1,8 @@
-"""What a writer that died left of a session, brought home: its journals become the files that they were to become.
+"""Crash recovery: replays a dead writer's journals of one session into Parquet.
 
-The same way for a writer that takes the session up again, whose rings are still there, and for recovery, which has only
-the disk. It may be interrupted anywhere and called again: a journal goes only after its files have landed, what stands
-in the way of a file is set aside under `.wsrec/aside`, and slots that stand in two journals become rows once
-(`Pipeline.take`).
+Used both by a writer that resumes the session, whose rings still exist, and by recovery from the disk alone. It may be
+interrupted anywhere and repeated: a journal is deleted only after its files are finished, anything in the way of a file
+is set aside under `.wsrec/aside`, and slots that are in two journals become rows once (`Pipeline.take`).
 """
 
 from __future__ import annotations
@@ -45,20 +44,19 @@ _FOLLOWED = ("seq", "conn", _HANDOFF, "channel", "symbol", "exchange_seq")
 
 
 class JournalRecovery:
-    """What there is of a session on the disk.
+    """The state of a session on the disk, and its recovery.
 
     Args:
         out: the output folder.
         folder: the session's folder in it; its name is the session's id.
 
     Attributes:
-        journals: those that are not done with, in order; after `recover` those that hold the beginning of a message
-            that has not ended.
+        journals: the pending journals, in order; after `recover`, those with the beginning of an incomplete message.
         lines: the session's lines in the manifest.
 
     Raises:
         OSError: the disk failed.
-        msgspec.ValidationError: the manifest is none of this version's.
+        msgspec.ValidationError: the manifest is not of this version.
 
     """
 
@@ -68,10 +66,10 @@ class JournalRecovery:
         self.journals = journals(folder)
         self.lines = [line for line in manifest.read(out) if line.session == folder.name]
         present = {_number(path) for path in self.journals}
-        # a journal goes only after every feed's files have landed
+        # a journal is deleted only after every feed's files are finished
         self._done = [line for line in self.lines if line.number not in present]
         self._last = max(present | {line.number for line in self.lines}, default=0)
-        # a number's files are finished before the next one's are begun
+        # the files of a number are finished before those of the next are started
         self._landed_before = max((line.number for line in self.lines), default=0)
 
     @property
@@ -80,7 +78,7 @@ class JournalRecovery:
         return self._last + 1
 
     def job(self) -> WriterJob | None:
-        """The job of the writer that left them; None where neither a journal nor anything else says it.
+        """The job of the dead writer; None if neither a journal nor the session file has it.
 
         Raises:
             OSError: another version of wsrec wrote them.
@@ -102,7 +100,7 @@ class JournalRecovery:
         return msgspec.structs.replace(job, out=str(self._out))
 
     def unreported(self, feeds: Collection[str]) -> set[str]:
-        """Those of these feeds whose files do not say how the session ended: in order, or interrupted.
+        """The feeds whose files do not record the session's end, orderly or interrupted.
 
         Raises:
             OSError: the manifest cannot be read.
@@ -116,7 +114,7 @@ class JournalRecovery:
         return left
 
     def last_readable(self) -> Path | None:
-        """The last journal that has a beginning."""
+        """The last journal with a valid beginning."""
         for path in reversed(self.journals):
             try:
                 JournalReader(path)
@@ -134,20 +132,20 @@ class JournalRecovery:
         done: DoneJournals | None = None,
         progress: Progress | None = None,
     ) -> int:
-        """Take every journal through a new pipeline, which can go on afterwards; then they are deleted.
+        """Run every journal through a new pipeline, which may continue afterwards, and delete them.
 
-        A journal of which something could not be read is set aside, unless the rings still had all of that.
+        A journal that is partly unreadable is set aside, unless the rings still had that part.
 
         Args:
             pipeline: of the session's job.
-            disk: what to do when the disk refuses.
-            rings_from: the count of the first slot that the rings still had; None where they are gone.
-            before_finish: called with each journal and its reader when its rows have been taken.
+            disk: the policy for disk errors.
+            rings_from: the count of the first slot still in the rings; None if they are gone.
+            before_finish: called with each journal and its reader after its rows were taken.
             done: deletes the journals.
-            progress: knows what the one before died of.
+            progress: knows the batch that the previous process died of.
 
         Returns:
-            How many rows came out of them.
+            The number of rows recovered.
 
         Raises:
             OSError: the disk is full or failed.
@@ -165,14 +163,14 @@ class JournalRecovery:
         for path in self.journals:
             number = _number(path)
             if number < self._landed_before and (number + 1) in {line.number for line in self._done}:
-                # it could not be deleted when its files had landed, and nothing needs it
+                # its files are finished, but it could not be deleted then
                 whole.append(path)
                 continue
             pipeline.skip_to(self._next_slot(number))
             try:
                 reader = JournalReader(path)
             except pa.ArrowInvalid:
-                # killed or cut off before it had a beginning: nothing in it can be read
+                # killed or truncated before it had a beginning: nothing in it can be read
                 doubtful.append(path)
                 continue
             finished = number < self._landed_before
@@ -181,7 +179,7 @@ class JournalRecovery:
                 if pipeline.active:
                     progress.take(pipeline, batch, number, _behind(anchors, batch))
                 else:
-                    # for the beginning of a message that the next journal ends
+                    # for the beginning of a message that the next journal completes
                     pipeline.remember(batch)
             if pipeline.active:
                 pipeline.begin_session()
@@ -206,8 +204,8 @@ class JournalRecovery:
         return rows
 
     def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
-        """Have the pipeline begin where the files end that have landed."""
-        # of what is behind these each feed that lacks it reads the journal
+        """Make the pipeline continue where the finished files end."""
+        # behind these, each feed reads the journals of the files that it lacks
         closed = max((line.number for line in self._done), default=0)
         pipeline.go_on(self.lines, _last_row(self._out, self.lines), max(closed, self._landed_before - 1))
         for feed in pipeline.feeds:
@@ -216,7 +214,7 @@ class JournalRecovery:
             if about is not None:
                 pipeline.describe(about)
             own = sorted((line for line in self.lines if line.feed == feed), key=lambda line: line.number)
-            # also where its journal is still there: what has landed is not read from it once more
+            # even if its journal still exists: finished rows are not read from it again
             last = next((found for line in reversed(own) if (found := _about(self._out, line)) is not None), {})
             pipeline.feeds[feed].restore(msgspec.convert(last.get("ids") or {}, Ids, strict=False))
             _follow_sequences(self._out, own, pipeline, feed)
@@ -224,19 +222,19 @@ class JournalRecovery:
         if landed is not None:
             pipeline.follow_clock(landed)
         elif anchors:
-            # the best there is for what comes before it
+            # the best available for anything before it
             pipeline.follow_clock(anchors[0][1])
 
     def _next_slot(self, number: int) -> int:
-        """The count of the first slot that is not in the files before this number whose journals have gone."""
+        """The count of the first slot not in finished files before this number whose journals were deleted."""
         done = sorted((line for line in self._done if line.number < number), key=lambda line: line.number)
         counts = (about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line)))
         known = next((count for count in counts if isinstance(count, int)), None)
-        # where none of the files can be read, the manifest knows it; and a session's slots are counted from 0
+        # if no file can be read, the manifest has it; a session's slots are counted from 0
         return max((line.ledger.stop_slot for line in done), default=0) if known is None else known
 
     def clear_way(self, disk: Disk = NO_RETRY) -> None:
-        """Set aside what is made anew: unfinished files, and files that landed without their line in the manifest."""
+        """Set aside what will be written again: unfinished files, and files that lack their line in the manifest."""
         known = {path for line in self.lines for path in (line.path, line.events_path)}
         in_the_way = matching(self._folder, "*.partial")
         mine = re.compile(re.escape(self._folder.name) + r"-[0-9].*\.parquet", re.DOTALL)
@@ -254,10 +252,10 @@ def _number(journal: Path) -> int:
 
 
 class DoneJournals:
-    """Journals all of which is in files that have landed: they are deleted, or where that fails tried again later.
+    """Journals whose content is all in finished files: deletes them, and retries later where that fails.
 
     Args:
-        on_stuck: told of each, once, that cannot be deleted now.
+        on_stuck: called once for each journal that cannot be deleted now.
 
     """
 
@@ -267,11 +265,11 @@ class DoneJournals:
         self._reported: set[Path] = set()
 
     def add(self, journal: Path) -> None:
-        """Have it deleted with the next `delete`."""
+        """Delete it with the next `delete`."""
         self._left.append(journal)
 
     def delete(self, more: Iterable[Path] = ()) -> None:
-        """Delete them, and those that were left before."""
+        """Delete them, and those left from earlier failures."""
         self._left += more
         left, self._left = self._left, []
         for path in left:
@@ -294,7 +292,7 @@ def _raise(_path: Path, error: OSError) -> None:
 
 
 def set_aside(out: Path, path: Path) -> None:
-    """Move a file out of the way, to `.wsrec/aside`; nothing is deleted.
+    """Move a file to `.wsrec/aside`; nothing is deleted.
 
     Raises:
         OSError: it cannot be moved.
@@ -308,13 +306,13 @@ def set_aside(out: Path, path: Path) -> None:
 
 
 def set_journal_aside(out: Path, journal: Path) -> None:
-    """The same with all that a journal is in."""
+    """The same for all files of a journal."""
     for path in files_of(journal):
         set_aside(out, path)
 
 
 def _announces_end(out: Path, line: ManifestLine) -> bool:
-    """Whether the events of landed files say that their session ended, or was interrupted."""
+    """True if the events of finished files record that their session ended, or was interrupted."""
     if line.events_path is None:
         return False
     try:
@@ -333,7 +331,7 @@ def _announces_end(out: Path, line: ManifestLine) -> bool:
 
 
 def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:
-    """The metadata of a landed file; None where it is gone or damaged."""
+    """The metadata of a finished file; None if it is missing or damaged."""
     path = line.path or line.events_path
     try:
         with pq.ParquetFile(out / str(path)) as file:
@@ -343,7 +341,7 @@ def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:
 
 
 def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
-    """When the last row in landed files was handed off; None where there is none, or it cannot be read."""
+    """Hand-off time of the last row in finished files; None if there is none, or it cannot be read."""
     last = max((line.number for line in lines if line.path is not None), default=None)
     moments = []
     for line in lines:
@@ -360,7 +358,7 @@ def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
 
 
 def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, feed: str) -> None:
-    """Have the sequences followed from the last landed messages on: of each connection, since it was last made."""
+    """Continue the sequences from the last finished messages: for each connection, since it was last opened."""
     ended: dict[int, int] = {}
     for line in reversed(lines):
         try:
@@ -380,13 +378,13 @@ def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, 
                     kept = batch.filter(pa.array(batch.column(_HANDOFF).to_numpy() > since[conns]))
                     pipeline.feeds[feed].follow(kept)
         except (OSError, ValueError):
-            # gone or damaged, which `wsrec verify` tells: then a gap between it and what follows is not found
+            # missing or damaged, which `wsrec verify` reports: then a gap to what follows is not found
             pass
         return
 
 
 def _landed_anchor(out: Path, lines: list[ManifestLine]) -> StoredAnchor | None:
-    """The last anchor in the files that have landed."""
+    """The last anchor in finished files."""
     for line in sorted(lines, key=lambda line: line.number, reverse=True):
         if line.events_path is None or not (out / line.events_path).exists():
             continue
@@ -407,12 +405,12 @@ def _anchors(journals: list[Path]) -> list[tuple[int, StoredAnchor]]:
                 if anchor is not None:
                     found.append((batch.first, anchor))
         except (pa.ArrowInvalid, msgspec.DecodeError, LookupError):
-            # damaged: its rows are mapped by the anchors that are there
+            # damaged: its rows are mapped by the anchors found elsewhere
             continue
     return found
 
 
 def _behind(anchors: list[tuple[int, StoredAnchor]], batch: Batch) -> StoredAnchor | None:
-    """The first anchor in the batches behind this one."""
+    """The first anchor in a later batch than this one."""
     at = bisect_left(anchors, batch.next, key=lambda anchor: anchor[0])
     return anchors[at][1] if at < len(anchors) else None

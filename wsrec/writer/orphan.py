@@ -1,6 +1,6 @@
-"""What a session has lost whose end nobody heard: a writer that outlives its supervisor leaves a note for the next.
+"""Orphan notes: what a session lost whose supervisor died, left by its writer for the next start to report.
 
-A file a session under `.wsrec`, which goes once it has been read out.
+One file per session under `.wsrec`, deleted once it has been read.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _NAME = "orphaned-{}.json"
 
 
 class Orphan(msgspec.Struct, frozen=True, kw_only=True):
-    """Such a session.
+    """A session whose writer outlived its supervisor.
 
     Attributes:
         session: its id.
-        lost_intervals: how many it had.
-        lost_from, lost_to: the time that its receiver has left unsaid, ns since the epoch; null where it has not.
+        lost_intervals: number of lost intervals.
+        lost_from, lost_to: interval that its receiver did not report, ns since the epoch; null if there is none.
 
     """
 
@@ -33,7 +33,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """In words for the operator."""
+        """Message for the operator."""
         what = f"session {self.session} ended without its supervisor: {self.lost_intervals} lost intervals"
         if self.lost_from is None or self.lost_to is None:
             return what
@@ -41,7 +41,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def leave(out: Path, orphan: Orphan) -> None:
-    """Leave the note.
+    """Write the note.
 
     Raises:
         OSError: the disk is full or gone.
@@ -51,7 +51,7 @@ def leave(out: Path, orphan: Orphan) -> None:
 
 
 def take(out: Path) -> list[Orphan]:
-    """Read all notes and delete them; one that cannot be read is left where it is.
+    """Read and delete all notes; unreadable ones are left.
 
     Raises:
         OSError: their folder cannot be read.

@@ -1,4 +1,4 @@
-"""One file on its way: written beside the journal under a name that no reader looks for, and moved into place whole."""
+"""Output files: written beside the journal under a name that readers ignore, and moved into place when complete."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ import pyarrow.parquet as pq
 from wsrec.format.folders import sync_folder
 from wsrec.writer.disk import NO_RETRY, Disk, NewFile, NotAsWrittenError
 
-# A row group ends at either; both bound what the writer holds in memory
+# A row group ends at either limit; both bound the writer's memory
 ROW_GROUP_ROWS = 1 << 16
 ROW_GROUP_BYTES = 32 << 20
 
-# What is handed to Python at once: every time costs the interpreter's lock
+# Bytes passed to Python at a time: each call takes the interpreter's lock
 _WRITE_BYTES = 1 << 20
 # Columns of whole payloads
 PAYLOADS = ("text", "data", "detail")
-# A page's payloads are compressed together
+# Payloads in a page are compressed together
 _PAGE_BYTES = 2 << 20
-# Rows that are encoded at once; Parquet's own 1024 make much of little
+# Rows encoded at a time; Parquet's default of 1024 has too much overhead
 _ENCODE_ROWS = 1 << 13
 
 
 class Encoder:
-    """Encodes row groups behind the thread that collects them, one at a time: at most one more is held in memory.
+    """Encodes row groups in another thread, one at a time: at most one more is held in memory.
 
     pyarrow encodes and compresses without the interpreter's lock. Several files may share an encoder, from one thread.
     """
@@ -43,10 +43,10 @@ class Encoder:
         self._error: Exception | None = None
 
     def start(self, work: Callable[[], None]) -> None:
-        """Begin this work as soon as what was begun before is done.
+        """Start `work` once the previous work is done.
 
         Raises:
-            OSError: what was begun before failed.
+            OSError: the previous work failed.
 
         """
         self.wait()
@@ -54,7 +54,7 @@ class Encoder:
         self._thread.start()
 
     def wait(self) -> None:
-        """Have everything done that was begun.
+        """Wait for all started work.
 
         Raises:
             OSError: the disk is full or gone.
@@ -78,10 +78,10 @@ class ParquetOutput:
     """A Parquet file being written.
 
     Args:
-        partial: where it grows.
+        partial: its temporary name.
         schema: `MESSAGE_SCHEMA` or `EVENT_SCHEMA`.
-        disk: what to do when the disk refuses.
-        encoder: encodes its row groups; one of its own where None.
+        disk: the policy for disk errors.
+        encoder: encodes its row groups; None for a private one.
 
     Attributes:
         rows: rows so far.
@@ -107,7 +107,7 @@ class ParquetOutput:
             data_page_size=_PAGE_BYTES,
             write_batch_size=_ENCODE_ROWS,
             use_dictionary=dictionaries,
-            # nobody looks for a payload by its order, and the least and the greatest would be held four times
+            # payloads are not searched by order, and their minimum and maximum would be stored four times
             write_statistics=[field.name for field in schema if field.name not in PAYLOADS],
             column_encoding={field.name: _encoding(field) for field in schema if field.name not in dictionaries},
         )
@@ -116,14 +116,14 @@ class ParquetOutput:
         self._held_bytes = 0
 
     def append(self, table: pa.Table, size: int) -> None:
-        """Add rows; they are written when they make a row group.
+        """Add rows; they are written once they fill a row group.
 
         Args:
             table: the rows, in the file's schema.
-            size: bytes of their payloads. Asking the table for its size takes longer than making it.
+            size: bytes of their payloads. Computing the table's size takes longer than making the table.
 
         Raises:
-            OSError: the disk is full or gone, found now or with the row group before.
+            OSError: the disk is full or gone, found now or with the previous row group.
 
         """
         self._held.append(table)
@@ -134,7 +134,7 @@ class ParquetOutput:
             self._write_row_group()
 
     def settle(self) -> None:
-        """Write what there is as a row group, and wait for it.
+        """Write the current rows as a row group, and wait for it.
 
         Raises:
             OSError: the disk is full or gone.
@@ -144,14 +144,14 @@ class ParquetOutput:
         self._encoder.wait()
 
     def finish(self, final: Path, metadata: dict[str, str]) -> tuple[int, str]:
-        """Write the rest and the metadata, make it durable and move it to its name.
+        """Write the rest and the metadata, flush, and move the file to its final name.
 
         Returns:
             The file's size (bytes) and SHA-256.
 
         Raises:
-            FileExistsError: a file has that name already; nothing is overwritten.
-            NotAsWrittenError: the disk lost what was written; the file is to be made anew from the journal.
+            FileExistsError: a file of that name exists; nothing is overwritten.
+            NotAsWrittenError: the disk lost data; the file must be made again from the journal.
             OSError: the disk is full or gone.
 
         """
@@ -164,7 +164,7 @@ class ParquetOutput:
         try:
             self._file.sync()
         except OSError as error:
-            self._disk.note(f"{self._partial.name} could not be synced ({error}): it is written anew")
+            self._disk.note(f"{self._partial.name} could not be synced ({error}): it is written again")
             self._disk.retry(lambda: self._copy(digest))
         self._file.close()
         self._disk.retry(lambda: make_folder(final.parent))
@@ -173,7 +173,7 @@ class ParquetOutput:
         return size, digest
 
     def _copy(self, digest: str) -> None:
-        """Write the file anew, from what the kernel still has of it; the digest tells whether that is all."""
+        """Write the file again, from the data that the kernel still has; the digest shows whether that is complete."""
         copy = self._partial.with_name(f"{self._partial.name.removesuffix('.partial')}-{time.time_ns()}.partial")
         file = _HashingFile(copy, self._disk)
         try:
@@ -181,7 +181,7 @@ class ParquetOutput:
                 while data := source.read(_WRITE_BYTES):
                     file.write(data)
             if file.digest() != digest:
-                raise NotAsWrittenError(f"{self._partial} is not what was written: it is made anew from its journal")
+                raise NotAsWrittenError(f"{self._partial} is damaged: it has to be made again from its journal")
             file.sync()
         except BaseException:
             with contextlib.suppress(OSError):
@@ -196,7 +196,7 @@ class ParquetOutput:
         try:
             self._partial.unlink(missing_ok=True)
         except OSError as error:
-            self._disk.note(f"{self._partial.name} cannot be deleted: {error}; it is not needed any more")
+            self._disk.note(f"{self._partial.name} cannot be deleted: {error}; it is no longer needed")
 
     def _write_row_group(self) -> None:
         if not self._held:
@@ -209,14 +209,14 @@ class ParquetOutput:
         self._writer.write_table(table, row_group_size=table.num_rows)
 
 
-# What link(2) says where there are no hard links
+# errors of link(2) on file systems without hard links
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def place(partial: Path, final: Path) -> None:
-    """Give a finished file its name, durably, and never that of another; the name that it had may stay beside it.
+    """Give a finished file its final name, durably and without replacing any file; the old name may remain.
 
-    May be called again after an error.
+    May be repeated after an error.
 
     Raises:
         FileExistsError: the name is taken.
@@ -228,13 +228,13 @@ def place(partial: Path, final: Path) -> None:
     except FileExistsError:
         if not partial.exists() or not final.samefile(partial):
             raise FileExistsError(f"{final} exists and is not overwritten") from None
-        # from a try before this one that could not be taken back
+        # left from an earlier attempt that could not be undone
         final.unlink()
         _name(partial, final)
     try:
         sync_folder(final.parent)
     except OSError:
-        # the name is made again then: of a sync after one that failed nothing is believed but what was changed since
+        # the name is made again then: after a failed sync a later one only covers changes made since
         if partial.exists():
             final.unlink()
         else:
@@ -248,7 +248,7 @@ def _name(partial: Path, final: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # rename(2) would replace another file: this one is nobody else's
+        # rename(2) would replace another file, so reserve the name first
         os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         try:
             partial.rename(final)
@@ -258,10 +258,10 @@ def _name(partial: Path, final: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, durably.
+    """Create a folder and its parents, durably.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
 
     """
     if folder.is_dir():
@@ -271,23 +271,23 @@ def make_folder(folder: Path) -> None:
     try:
         sync_folder(folder.parent)
     except OSError:
-        # made again, and then synced again
+        # created and synced again by the next attempt
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise
 
 
 def _encoding(field: pa.Field) -> str:
-    # small integers are no smaller as deltas once they are compressed, and text is larger by its lengths apart
+    # small integers do not shrink as deltas once compressed, and text grows with its lengths stored separately
     wide = pa.types.is_timestamp(field.type) or pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)
     return "DELTA_BINARY_PACKED" if wide else "PLAIN"
 
 
 class _HashingFile(NewFile):
-    """A new file whose SHA-256 is taken as it is written, so that finishing need not read it again.
+    """A new file whose SHA-256 is computed while writing, so that it need not be read again at the end.
 
-    After an error it is given up: what Arrow still has goes nowhere when its streams are thrown away, instead of
-    failing once more, where nobody could be told.
+    After an error it discards all data: what Arrow's streams still hold when they are destroyed goes nowhere, instead
+        of failing again where nobody handles it.
     """
 
     def __init__(self, path: Path, disk: Disk) -> None:

@@ -1,4 +1,4 @@
-"""From batches to finished files: the same way for a writer at work and for a journal that was left behind."""
+"""The pipeline from batches to finished files, the same for a running writer and for the recovery of a journal."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _EVENT = int(Flag.EVENT)
 _RSV1 = int(Flag.RSV1)
 # Up to so many bytes of messages are copied to keep them together
 _COPIED = 1 << 20
-# Events that are told and change nothing for the messages around them: each connection has some at its beginning, at
-# its end and every few seconds, and with a thousand of them a batch would be cut into as many pieces, at 1 ms each
+# Purely informational events, which do not affect the messages around them: each connection has some at its beginning,
+# at its end and every few seconds, and with a thousand connections they would split a batch into as many pieces of 1 ms
 _TELLS_ONLY = frozenset(
     {
         EventKind.ANCHOR,
@@ -56,14 +56,14 @@ _TELLS_ONLY = frozenset(
         EventKind.TLS,
     }
 )
-# A message of this size (bytes) goes to its file at once
+# A message of this size (bytes) is written at once
 _LARGE = 4 << 20
-# from the receiver on the stage clock; in the events file on UTC too
+# prefix of times on the stage clock in events of the receiver; the events file has them in UTC too
 _MONOTONIC = "monotonic_"
-# An anchor a second is in the events file, and every one that UTC moved by more before
+# The events file keeps an anchor a second, and each one before which UTC moved by more than this
 _REPORTED_EVERY_NS = 950_000_000
 _REPORTED_MOVED_NS = 100_000
-# UTC that moved by more from anchor to anchor was set; so many times are remembered
+# UTC that moved by more between anchors was set (ns); so many such steps are remembered
 _SET_NS = 1_000_000
 _SETS = 1_000
 
@@ -73,18 +73,18 @@ class Pipeline:
 
     Args:
         job: the writer's job.
-        folder: the session's folder, where unfinished files grow.
-        status: where to count for the live view, if somebody looks.
-        disk: what to do when the disk refuses.
-        ask: passes on what feeds want done about silence and gaps; None where nothing is to be done any more.
+        folder: the session's folder, for unfinished files.
+        status: where to count for the live view; None without one.
+        disk: the policy for disk errors.
+        ask: takes the feeds' actions for stale streams and gaps; None if no actions are possible any more.
 
     Attributes:
-        feeds: the writers of the feeds, by name.
-        active: the names of those that write; recovery leaves out what has landed.
-        wishes: what they want done, on its way to `ask`; None where nothing is to be done.
-        last: hand-off of the last slot that was taken; None before the first.
-        began: when the first receiver of the session was started; None where nobody noted it.
-        lost_slots: how many slots were missing between batches.
+        feeds: the feed writers, by name.
+        active: names of the feeds being written; recovery leaves out those with finished files.
+        wishes: the queue of actions on their way to `ask`; None without one.
+        last: hand-off of the last slot taken; None before the first.
+        began: start of the session's first receiver; None if unknown.
+        lost_slots: number of slots missing between batches.
 
     """
 
@@ -118,13 +118,13 @@ class Pipeline:
         self._anchor: StoredAnchor | None = None
         # when the clock was found set, and by how much (ns)
         self._sets: deque[tuple[int, int]] = deque(maxlen=_SETS)
-        # the one before a hole: it serves where none comes behind it
+        # the anchor before a hole: used if none follows
         self._stale: StoredAnchor | None = None
         self._anchors = 0
         self._clock: str | None = None
         self._widest = 0
         self._bound = UtcBound()
-        # by how much UTC may be off, in this file and since the last anchor that was told
+        # largest error of UTC, in this file and since the last anchor that was kept
         self._file_bound = self._bound_since = 0
         self._reported_anchor: int | None = None
         self._drift = 0
@@ -137,16 +137,16 @@ class Pipeline:
 
     @property
     def pending(self) -> bool:
-        """Whether a message is unfinished: the journal that holds its beginning is still needed."""
+        """True if a message is incomplete: the journal with its beginning is still needed."""
         return self._reassembler.pending
 
     def go_on(self, lines: list[manifest.ManifestLine], last: Moment | None, done: int) -> None:
-        """Go on where these files of the same session end, which a writer before this one finished.
+        """Continue where these files of the same session end, which an earlier writer finished.
 
         Args:
             lines: their lines in the manifest.
-            last: when the last row in them was handed off; None where that cannot be read.
-            done: the last number of which no feed has anything to come.
+            last: hand-off of the last row in them; None if it cannot be read.
+            done: the last number for which no feed has anything left to write.
 
         """
         for feed in self.feeds.values():
@@ -158,7 +158,7 @@ class Pipeline:
             self._status.writer["files"] = len(lines)
 
     def describe(self, about: dict[str, Any]) -> None:
-        """Go on with what the metadata of such a file say of clock, scheduling and connections."""
+        """Continue with the metadata of such a file about clock, scheduling and connections."""
         clock = about.get("clock") or {}
         if clock.get("clock") is not None:
             self._clock = clock["clock"]
@@ -173,18 +173,18 @@ class Pipeline:
             known.update({key: value for key, value in connection.items() if key not in REQUEST_KEYS})
 
     def skip_to(self, slot: int) -> None:
-        """Leave out slots before this count: they are in files that have landed. What is missing behind it is lost."""
+        """Skip slots before this count: they are in finished files. Anything missing behind it is lost."""
         self._next_slot = max(slot, self._next_slot or 0)
 
     def expect(self, slot: int) -> None:
-        """The next batch begins with this count or an earlier one: what is missing before it is lost."""
+        """The next batch begins with this count or an earlier one: slots missing before it are lost."""
         missing = 0 if self._next_slot is None else slot - self._next_slot
         if missing > 0:
             self.lost_slots += missing
             self._unreported += missing
-            # nor is it known whether the clock was set meanwhile
+            # whether the clock was set meanwhile is unknown
             self._stale, self._anchor = self._anchor or self._stale, None
-            # what had begun before the hole does not go on behind it
+            # messages that began before the hole cannot be completed
             left, self._reassembler = self._reassembler.unfinished, Reassembler()
             for feed in self._writing():
                 feed.ledger.begin(left)
@@ -193,7 +193,7 @@ class Pipeline:
         self._next_slot = max(slot, self._next_slot or 0)
 
     def begin_session(self, moment: Moment | None = None) -> None:
-        """Record the session's start in each feed that has not: at this moment, or where its files begin, or it did."""
+        """Record the session's start in each feed that lacks it: at `moment`, or where its files or session begin."""
         for feed in self._writing():
             begin = feed.since or self.began if moment is None else moment
             if begin is not None and not feed.begun:
@@ -202,14 +202,15 @@ class Pipeline:
     def take(self, batch: Batch, number: int, ahead: StoredAnchor | None = None, *, aside: bool = False) -> None:
         """Write a batch to the files of this number.
 
-        Slots that were taken before are left out: a writer that was killed before it gave them back to the receiver
-        has them in its journal, and the next writer finds them in the rings. Slots that are missing are an event.
+        Slots taken before are skipped: a writer killed before it released them to the receiver has them in its journal,
+            and the next writer finds them in the rings again. Missing slots become an event.
 
         Args:
             batch: the batch.
             number: the number of the files.
-            ahead: the first anchor behind the batch; None where there is none, or none is known.
-            aside: whether the message that it ends is set aside: its row has no payload, which is in a file beside.
+            ahead: the first anchor behind the batch; None if there is none, or none is known.
+            aside: whether to set aside the message that it completes: its row then has no payload, which goes to a
+                separate file.
 
         Raises:
             OSError: the disk is full or gone.
@@ -254,7 +255,7 @@ class Pipeline:
             feed.ledger.inflated(inflated)
 
     def _set_aside(self, slots: Slots, offset: Int64s, payload: pa.Array, number: int) -> None:
-        """Write a row without its payload, and the payload to a file of its own, byte for byte: the capture lost it."""
+        """Write a row without its payload, and the payload byte for byte to a separate file: the capture lost it."""
         (data,) = payload_list(payload)
         file, digest = self._disk.retry(lambda: keep_aside(Path(self._job.out), self._job.session, data))
         made = slots.copy()
@@ -262,9 +263,7 @@ class Pipeline:
         self._enter(Inflated(made["conn"], np.array([len(data)]), np.array([0])))
         conn = int(made["conn"][0])
         detail = {"file": file, "bytes": len(data), "sha256": digest, "compressed": bool(slots["flags"][0] & _RSV1)}
-        self._disk.note(
-            f"a message of {len(data):,} bytes ended the writer again and again: it is set aside, in {file}"
-        )
+        self._disk.note(f"a message of {len(data):,} bytes crashed the writer repeatedly: it is set aside in {file}")
         self._take_part(_Messages(made, offset, large_binary([b""]), [], []), number)
         assert self.last is not None
         self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
@@ -277,7 +276,7 @@ class Pipeline:
         self.event(self.last, EventKind.LOST_INTERVAL, conn=conn, **taken, reason="a message was set aside", **known)
 
     def _take_messages(self, messages: _Messages, number: int) -> None:
-        """Write whole messages, inflated, and what they are in between: a large one in a row group of its own."""
+        """Write complete inflated messages and the events between them: a large one in a row group of its own."""
         ends = payload_offsets(messages.payload)
         lengths = np.diff(ends) if ends[-1] - ends[0] >= _LARGE else np.empty(0, np.int64)
         large = np.flatnonzero(lengths >= _LARGE)
@@ -288,11 +287,12 @@ class Pipeline:
         for start, stop in itertools.pairwise(bounds):
             alone = bool(lengths[start] >= _LARGE)
             if alone:
-                # nothing of what came before is encoded with it
+                # earlier rows are not encoded with it
                 self._settle()
             self._take_part(messages.part(start, stop), number)
             if alone:
-                # so that not two of them are held, and who dies of it dies while it is taken
+                # so that no two of them are in memory, and a crash caused by it happens while it is marked as in
+                # progress
                 self._settle()
 
     def _settle(self) -> None:
@@ -303,8 +303,8 @@ class Pipeline:
     def _take_part(self, messages: _Messages, number: int) -> None:
         slots, offset, payload, happened, refused = messages
         self.report_lost(_moment(slots, offset, 0))
-        # From event to event, as slices: messages with the events taken out from among them would be a copy. Of a few
-        # messages that costs less than to begin anew behind each that changes nothing for them.
+        # From event to event, as slices: taking the events out from among the messages would need a copy. For a few
+        # messages a copy is cheaper than starting again behind every event that does not affect them.
         ends = payload_offsets(payload)
         few = ends[-1] - ends[0] <= _COPIED and all(feed.since is not None for feed in self._writing())
         start, left_out = 0, list[int]()
@@ -324,35 +324,35 @@ class Pipeline:
         self.last = _handed_off(slots, offset, -1)
 
     def end_warnings(self) -> None:
-        """Say what of the warnings was only counted so far: nothing comes after this."""
+        """Emit the warnings that were only counted so far, at the end."""
         if self._folded is None:
             return
         self._folded.flush()
         for feed in self._writing():
             if feed.counts.not_inflated:
                 stated = f"{feed.counts.not_inflated:,} of {feed.counts.messages:,} messages could not be read"
-                ipc.warn(f"{feed.name}: {stated}: they are recorded as they came, compressed", feed.not_inflated_hint)
+                ipc.warn(f"{feed.name}: {stated}: they are recorded as received, compressed", feed.not_inflated_hint)
 
     def report_uninflated(self) -> None:
-        """Tell of what does not inflate and was only counted: a file or the session ends."""
+        """Record counts of messages that do not inflate, at the end of a file or of the session."""
         if self.last is not None:
             for conn, reported in self._uninflated.flush():
                 self.event(self.last, EventKind.NOT_INFLATED, conn=conn, **reported)
 
     def remember(self, batch: Batch) -> None:
-        """Take from a batch whose files have landed what the next ones need: beginnings of messages, and the clock."""
+        """Extract from a batch with finished files what later ones need: beginnings of messages, and the clock."""
         slots, payload = self._reassembler.join(self._unseen(batch))
-        # its files tell of it
+        # recorded in its files
         self._unreported = 0
         if len(slots):
             self.last = _handed_off(slots, self._offsets(slots, _events(slots, payload), None), -1)
 
     def follow_clock(self, anchor: StoredAnchor) -> None:
-        """Map stages 2 to 6 onto UTC by this anchor until the next: where what came before has gone."""
+        """Map stages 2 to 6 onto UTC by this anchor until the next one, if the data before it is gone."""
         self._anchor = anchor
 
     def report_lost(self, moment: Moment) -> None:
-        """Record an interval that ends at this moment where slots are missing and were not told of."""
+        """Record a lost interval that ends at this moment if there are missing slots not yet recorded."""
         if self._unreported:
             began = Moment(moment.before(self._job.began), self._job.began) if self._job.began else moment
             detail = interval(self.last or began, moment)
@@ -366,7 +366,7 @@ class Pipeline:
             self._unreported = 0
 
     def finish(self, number: int) -> list[manifest.ManifestLine]:
-        """Finish the files of this number, and enter them into the manifest.
+        """Finish the files of this number, and add them to the manifest.
 
         Raises:
             OSError: the disk is full or gone.
@@ -399,13 +399,13 @@ class Pipeline:
         return lines
 
     def event(self, moment: Moment, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
-        """Write an event of the writer's own to the connection's feed, or to every one."""
+        """Write an event of the writer itself to the connection's feed, or to all feeds."""
         for feed in self._writing():
             if conn is None or conn in feed.conns:
                 feed.event(moment, kind, conn=conn, **dict(detail))
 
     def _unseen(self, batch: Batch) -> Batch:
-        """What of a batch was not taken before."""
+        """The part of a batch that was not taken before."""
         if batch.fetched:
             return batch
         if self._next_slot is not None and batch.first < self._next_slot:
@@ -431,7 +431,7 @@ class Pipeline:
         return [feed for name, feed in self.feeds.items() if name in self.active]
 
     def _offsets(self, slots: Slots, happened: list[tuple[int, Event]], ahead: StoredAnchor | None) -> Int64s:
-        """What turns each slot's monotonic stamps into UTC, by the anchors before and after it."""
+        """Offsets that turn each slot's monotonic stamps into UTC, by the anchors before and after it."""
         anchors = [(row, StoredAnchor.of(event)) for row, event in happened if event.kind is EventKind.ANCHOR]
         if self._anchor is None:
             self._anchor = anchors[0][1] if anchors else ahead or self._stale
@@ -450,7 +450,7 @@ class Pipeline:
         return np.concatenate(parts)
 
     def _state_bound(self, stage: int, ahead: StoredAnchor | None) -> None:
-        """Have the bound cover what was taken since the last anchor: its file may end before the next one comes."""
+        """Extend the bound to everything taken since the last anchor: its file may end before the next one."""
         bound = self._bound.beyond(stage) if ahead is None else self._bound.before(ahead)
         self._file_bound = max(self._file_bound, bound)
         self._bound_since = max(self._bound_since, bound)
@@ -479,7 +479,7 @@ class Pipeline:
         elif event.kind is EventKind.CONNECT and event.conn is not None:
             self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
-            # as the clock showed it then: it may have been set since
+            # as the clock showed it at that time: it may have been set since
             since = sum(by for at, by in self._sets if detail[key] < at <= (moment.stage or 0))
             detail[key.removeprefix(_MONOTONIC)] = detail[key] + offset - since
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
@@ -489,7 +489,7 @@ class Pipeline:
                 feed.event(moment, event.kind, conn=event.conn, **dict(detail))
 
     def _reports(self, anchor: StoredAnchor, detail: dict[str, Any]) -> bool:
-        """Whether an anchor goes into the events file, with the bound of the time since the one before it there."""
+        """True if an anchor goes into the events file; adds the bound for the time since the previous one there."""
         moved, bound = self._bound.add(anchor)
         self._file_bound = max(self._file_bound, bound)
         self._bound_since = max(self._bound_since, bound)
@@ -505,12 +505,12 @@ class Pipeline:
             return
         writer = self._status.writer
         for name, count in total(feed.counts for feed in self.feeds.values()).named().items():
-            # a writer that takes the session up again begins with what has landed: less than was shown before
+            # a writer that resumes the session starts with the finished files: less than was shown before
             writer[name] = max(int(writer[name]), count)
 
 
 def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine]) -> Passed | None:
-    """Slots behind a feed's files that are done with, as they are in another feed's: it had nothing in them."""
+    """Slots behind a feed's files that another feed's files show to be done: this feed had nothing in them."""
     counted = [(line.feed, line.ledger) for line in done]
     feed, last = max(counted, key=lambda each: each[1].stop_slot, default=(None, None))
     if last is None:
@@ -518,17 +518,17 @@ def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine])
     near = [line.ledger for line in own]
     found = passed(near, [ledger for name, ledger in counted if name == feed])
     slots = last.stop_slot - max((ledger.stop_slot for ledger in near), default=0)
-    # where lines are missing in the manifest, what is behind them is not known
+    # lines missing from the manifest make this unknown
     return found if found.slots == slots > 0 else None
 
 
 class _Messages(NamedTuple):
-    """Whole messages, inflated, with what turns their stamps into UTC, and what happened in between.
+    """Complete inflated messages, the offsets of their stamps to UTC, and the events between them.
 
     Attributes:
-        slots, offset, payload: of each.
+        slots, offset, payload: of each message.
         happened: the events among them, each with its row.
-        refused: those that stay compressed.
+        refused: messages that stay compressed.
 
     """
 
@@ -552,7 +552,7 @@ class _Messages(NamedTuple):
 def _between(
     slots: Slots, offset: Int64s, payload: pa.Array, stops: list[int], start: int
 ) -> tuple[Slots, Int64s, pa.Array]:
-    """What lies from `start` to the last of the stops, without the slots at the others."""
+    """The rows from `start` to the last stop, without the slots at the other stops."""
     edges = zip([start, *(stop + 1 for stop in stops[:-1])], stops, strict=True)
     parts = [slice(begin, end) for begin, end in edges if end > begin] or [slice(start, start)]
     if len(parts) == 1:
@@ -566,7 +566,7 @@ def _between(
 
 
 def interval(start: Moment, end: Moment) -> dict[str, int]:
-    """What an event's detail says of an interval: on UTC, and on the stage clock where its moments are known there."""
+    """Detail of an event about an interval: in UTC, and on the stage clock if its ends are known there."""
     detail = {"from": start.utc, "to": end.utc, "duration_ns": end.utc - start.utc}
     if start.stage is not None:
         detail["monotonic_from"] = start.stage
@@ -586,13 +586,13 @@ def _arrived(slots: Slots, offset: Int64s, row: int) -> Moment:
 
 
 def _moment(slots: Slots, offset: Int64s, row: int) -> Moment:
-    """When an event happened, and its place in the order of hand-off: it may have waited."""
+    """The time of an event, and its place in the order of hand-off, which may be later."""
     stage = int(slots["handoff"][row])
     return Moment((int(slots["event"][row]) or stage) + int(offset[row]), stage)
 
 
 def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:
-    """What `inflate` made of slots and payloads."""
+    """The changes that `inflate` made to slots and payloads."""
     rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & _RSV1)
     sizes = [np.diff(payload_offsets(payload))[rows] for _, payload in (before, after)]
     return Inflated(after[0]["conn"][rows], *sizes)

@@ -1,12 +1,13 @@
-"""The writer process: rings to journal on one thread, journal to rows on another, and others for Parquet and the disk.
+"""The writer process: rings to journal on one thread, journal to rows on another, Parquet and disk on further ones.
 
-The first thread never waits for the others: it copies what is published, appends it to the journal and gives the rings
-back to the receiver. The second reads the same batches out of the journal, makes rows of them and finishes files; how
-far it is behind costs no memory, only the journal's room on the disk. A third encodes row groups (`output.Encoder`),
-and a fourth has the journal on the disk (`sync`).
+The first thread never waits for the others: it copies the published slots, appends them to the journal and releases the
+rings to the receiver. The second reads the same batches from the journal, makes rows of them and finishes files; its
+lag costs no memory, only space for the journal on the disk. A third encodes row groups (`output.Encoder`), and a fourth
+syncs the journal (`sync`).
 
-A writer that resumes a session drains the rings from its first moment, from where the one before gave them back, into a
-journal of its own. Its second thread recovers what that one left (`journal_recovery`) before it takes the first batch.
+A writer that resumes a session drains the rings from the start, from where the previous one released them, into a
+journal of its own. Its second thread recovers the earlier journals (`journal_recovery`) before it takes the first
+batch.
 """
 
 from __future__ import annotations
@@ -60,26 +61,26 @@ from wsrec.writer.sync import SyncThread
 from wsrec.writer.utc_line import StoredAnchor, first_anchor
 
 _POLL_SECONDS = 0.002
-# How often it looks after what is not urgent: looking costs more than asking whether something was published
+# Interval of less urgent work: it costs more than checking for published slots
 _LOOK_SECONDS = 0.02
-# How long the Parquet thread may keep the interpreter from the one that empties the rings
+# How long the Parquet thread may hold the interpreter before the thread that empties the rings gets it
 _SWITCH_SECONDS = 0.0005
-# A ring this full is drained without waiting for the batch's time
+# Fill level at which a ring is drained without waiting for the batch interval
 _URGENT = 0.125
 _GRACE_NS = 1_000_000_000
-# UTC and CLOCK_MONOTONIC are slewed together: a difference that changed by more than it takes to read them was set, and
-# by more than this it ends the file
+# UTC and CLOCK_MONOTONIC are slewed together: a change of their difference beyond the time of reading them is a step of
+# UTC, and a larger step than the second limit ends the file
 _NOISE_NS = 1_000_000
 _STEP_NS = 500_000_000
-# A receiver tells of itself ten times a second, and when it is finished; it may have to read a backlog before
+# A receiver's heartbeat comes ten times a second, and it reports its end; before that it may have to read a backlog
 _SILENCE_NS = 3_000_000_000
-# How long a batch waits for the anchor behind it, which comes ten times a second
+# How long a batch waits for the anchor behind it; there are ten a second (s)
 _ANCHOR_TIMEOUT = 1.0
 _DISK_TIMEOUT = shutdown.DISK.seconds
 
 
 class _Batch(NamedTuple):
-    """A batch that stands in this journal, and its first anchor."""
+    """A batch in this journal, and its first anchor."""
 
     journal: Journal
     span: Span
@@ -87,13 +88,13 @@ class _Batch(NamedTuple):
 
 
 class _Finish(NamedTuple):
-    """Finish the files of this journal, which can go afterwards."""
+    """Finish the files of this journal, which may then be deleted."""
 
     journal: Journal
 
 
 class _End(NamedTuple):
-    """Nothing comes after what was put before."""
+    """The session ends; nothing follows."""
 
     lost: dict[int, Since]
     rings: RingCounts
@@ -106,17 +107,17 @@ class ParquetThread(threading.Thread):
     """Runs the pipeline behind the journal.
 
     Args:
-        pipeline: what it runs.
-        disk: what to do when the disk refuses.
+        pipeline: the pipeline.
+        disk: the policy for disk errors.
         out: the output folder.
-        progress: knows what the one before died of.
-        recovery: what to bring home first; None in a new session.
-        rings_from: the count of the first slot that the rings had when this writer came.
-        restart: detail of the event that tells that it came in place of another.
+        progress: knows the batch that the previous process died of.
+        recovery: the journals to recover first; None in a new session.
+        rings_from: the count of the first slot in the rings when this writer started.
+        restart: detail of the event about the restart.
 
     Attributes:
         failed: the exception that ended it.
-        lost_from, lost_to: what its receiver has left unsaid, ns since the epoch; None where it has not.
+        lost_from, lost_to: interval that the receiver did not report, ns since the epoch; None if there is none.
 
     """
 
@@ -139,52 +140,52 @@ class ParquetThread(threading.Thread):
         self._pipeline = pipeline
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         self._journals: list[Path] = []
-        # those of which something could not be read
+        # journals that are partly unreadable
         self._doubtful: set[Path] = set()
         self._done = DoneJournals(self._on_stuck)
         self._progress = progress
         self._recovery = recovery
         self._rings_from = rings_from
         self._restart = restart or {}
-        # when this writer came, until that is recorded
+        # start of this writer, until that is recorded
         self._resumed: Moment | None = None
 
     def put(self, journal: Journal, span: Span, anchor: StoredAnchor | None = None) -> None:
-        """Hand a batch over that was journalled, with the first anchor in it."""
+        """Queue a journalled batch, with the first anchor in it."""
         self._queue.put(_Batch(journal, span, anchor))
 
     def finish(self, journal: Journal) -> None:
-        """Have the files of this journal finished after what was put before."""
+        """Queue the finishing of this journal's files."""
         self._queue.put(_Finish(journal))
 
     def end(self, lost: dict[int, Since], rings: RingCounts) -> None:
-        """Have the session's end recorded, and what a receiver that died has left unsaid (`receiver_loss`)."""
+        """Queue the session's end, with the losses that a dead receiver did not report (`receiver_loss`)."""
         self._queue.put(_End(lost, rings))
 
     def stop(self, meanwhile: Callable[[], None]) -> None:
-        """Let the thread end after all that was put, and wait for it; `meanwhile` is called again and again."""
+        """End the thread after everything queued, and wait for it; `meanwhile` is called repeatedly."""
         self._queue.put(None)
         while self.is_alive():
             meanwhile()
             self.join(_LOOK_SECONDS)
         if self.failed is None and self._journals:
-            ipc.warn("a message had begun and never ended; what had come of it was discarded")
+            ipc.warn("the last message is incomplete; its fragments were discarded")
             self._drop_journals()
         self._done.delete()
         if self.failed is None:
             self._progress.end()
 
     def run(self) -> None:
-        """Do what is queued, until stopped."""
+        """Process the queue, until stopped."""
         try:
             self.recover()
             for item, ahead in self._items():
                 self._do(item, ahead)
-        except Exception as error:  # noqa: BLE001 (told to the operator by the main thread; the journal has everything)
+        except Exception as error:  # noqa: BLE001 (reported by the main thread; the journal has everything)
             self.failed = error
 
     def recover(self) -> None:
-        """Finish what the writer before this one left.
+        """Finish the work of the previous writer.
 
         Raises:
             OSError: the disk failed.
@@ -194,7 +195,7 @@ class ParquetThread(threading.Thread):
             self._resumed = Moment.now()
             wishes = self._pipeline.wishes
             if wishes is not None:
-                # who left it has acted upon most of it
+                # the previous writer has executed most of these actions
                 wishes.hold()
             self._recovery.recover(
                 self._pipeline, self._disk, self._rings_from, self._report_of_damage, self._done, self._progress
@@ -204,20 +205,20 @@ class ParquetThread(threading.Thread):
                 wishes.release()
 
     def _report_of_damage(self, path: Path, reader: JournalReader) -> None:
-        # a torn end is what a writer leaves that is killed while it writes: the rings have that still
+        # a torn end is normal after a kill during a write: the rings still have that data
         if reader.damaged:
-            self._disk.note(f"{path.name}: {reader.skipped:,} bytes are not what was written; the rest of it was read")
+            self._disk.note(f"{path.name}: {reader.skipped:,} bytes are damaged; the rest was read")
 
     def _on_stuck(self, path: Path, error: OSError) -> None:
-        self._disk.note(f"{path.name} cannot be deleted: {error}; all of it is in files, and it is tried again later")
+        self._disk.note(f"{path.name} cannot be deleted: {error}; all of it is in files; retrying later")
 
     def _items(self) -> Iterator[tuple[_Item, StoredAnchor | None]]:
-        """What is queued, in order; a batch waits until the anchor behind it is known, which comes with it."""
+        """The queued items in order; a batch waits until the next anchor behind it is known, and is paired with it."""
         held: deque[_Item] = deque()
         until = math.inf
         while True:
             item, anchor, ended = None, None, False
-            # who waits in vain has a receiver that is dead or hangs
+            # after this wait the receiver is dead or hangs
             if (left := until - time.monotonic()) > 0:
                 with contextlib.suppress(Empty):
                     item = self._queue.get(timeout=None if math.isinf(left) else left)
@@ -241,7 +242,7 @@ class ParquetThread(threading.Thread):
         self._record_trouble()
         if isinstance(item, _Batch):
             self._take(item, ahead)
-        # not before the first rows: they say which hour's file this is
+        # only after the first rows, which determine the hour of the file
         self._record_resumption()
         if isinstance(item, _Finish):
             self._finish(item)
@@ -253,7 +254,7 @@ class ParquetThread(threading.Thread):
         try:
             batch = self._disk.retry(lambda: self._read(journal, span))
         except NotAsWrittenError as error:
-            # where its sync failed, and it was written anew in time
+            # its sync failed, and it may have been rewritten in time
             moved = journal.moved.get(span.start)
             if moved is None:
                 self._disk.note(f"{journal.path.name}: {error}: {span.next - span.first:,} frames and events are lost")
@@ -290,7 +291,7 @@ class ParquetThread(threading.Thread):
                 EventKind.LOST_INTERVAL,
                 conn=conn,
                 **interval(Moment(now.before(since.time), since.time), now),
-                reason="the receiver ended without its last word",
+                reason="the receiver died without reporting its end",
                 from_evidence=since.evidence,
                 to_evidence=loss_evidence.SESSION_END,
                 bound=since.bound,
@@ -305,7 +306,7 @@ class ParquetThread(threading.Thread):
         self._pipeline.finish(item.journal.number)
         item.journal.reading.close()
         self._journals.append(item.journal.path)
-        # the journal that holds the beginning of an unfinished message stays until the message's file has landed
+        # the journal with the beginning of an incomplete message stays until the message's file is finished
         if not self._pipeline.pending:
             self._drop_journals()
 
@@ -320,19 +321,19 @@ class ParquetThread(threading.Thread):
 
 
 class Writer:
-    """One writer process's work."""
+    """The work of one writer process."""
 
     def __init__(self, job: WriterJob) -> None:
         self._job = job
         self._folder = session_folder(Path(job.out), job.session)
         if not job.resume and any(path.name not in session_start.FILES for path in self._folder.glob("*")):
-            raise FileExistsError(f"{self._folder} is of another session: a name is never used again")
+            raise FileExistsError(f"{self._folder} belongs to another session: names are never reused")
         self._status = StatusPage(job.status)
         self._waiting_since: float | None = None
         self._disk = RetryingDisk(self._on_disk_trouble, self._folder, job.reserve)
-        # for as long as this process lives
+        # held for the lifetime of this process
         self._claim = self._disk.retry(lambda: claim.hold(self._folder))
-        # where the disk refused it to the supervisor
+        # in case the disk refused it to the supervisor
         self._disk.retry(lambda: session_start.write(self._folder, job))
         self._disk.retry(lambda: heartbeat.begin(self._folder))
         rings = {
@@ -344,7 +345,7 @@ class Writer:
         self._orphaned = False
         self._began = job.began or time.monotonic_ns()
         self._frames = LastFrames()
-        # hand-off (ns on the stage clock) of the last slot that was journalled
+        # hand-off (ns on the stage clock) of the last journalled slot
         self._written_until = 0
         self._snapshots = SnapshotThread(job.ca_file, {feed.name: feed.proxies for feed in job.feeds})
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
@@ -362,7 +363,7 @@ class Writer:
         self._journal = self._disk.retry(self._begin_journal)
         self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
         self._period: int | None = None
-        # what turns the stage clock into the time by which files end
+        # offset of the stage clock to the time by which files end
         self._ahead = time.time_ns() - time.monotonic_ns()
         self._journal_bytes = 0
         self._look_next = 0.0
@@ -371,12 +372,12 @@ class Writer:
 
     @property
     def bereft(self) -> bool:
-        """Whether what was journalled is gone: somebody deleted it, and it could not be written anew."""
+        """True if the journalled data is gone: somebody deleted it, and it could not be restored."""
         return self._journal.deleted or (self.moved_to is None and not _may_be_there(self._folder))
 
     @property
     def moved_to(self) -> str | None:
-        """Where the session's folder is now that somebody moved it or one above it; None where nobody did."""
+        """The new path of the session's folder if it or a parent was moved; None if not."""
         held = os.fstat(self._claim)
         try:
             moved = not os.path.samestat(self._folder.stat(), held)
@@ -387,14 +388,14 @@ class Writer:
         return claim.place(self._claim) if moved and held.st_nlink else None
 
     def waiting(self) -> int:
-        """Frames and events in the rings that are in no journal."""
+        """Number of frames and events in the rings that are in no journal."""
         return self._slots.published.read() - self._slots.released.read()
 
     def run(self) -> ipc.SummaryLine:
-        """Write until told to stop, then everything that is left, and finish all files.
+        """Write until told to stop, then write the rest and finish all files.
 
         Raises:
-            OSError: the output is gone for good, or Parquet could not be written; the journal is left for recovery.
+            OSError: the output is permanently gone, or Parquet could not be written; the journal is left for recovery.
 
         """
         if not self._job.resume:
@@ -429,12 +430,12 @@ class Writer:
         return self._finish()
 
     def _is_due(self, now: float) -> bool:
-        """Whether what is pending is to be journalled now."""
+        """True if the pending slots must be journalled now."""
         due = self._waiting_since is not None and now - self._waiting_since >= self._job.batch_seconds
         return due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
 
     def _write_in_order(self, batch: Batch) -> None:
-        """Journal a batch, and what was fetched meanwhile where it belongs by its time."""
+        """Journal a batch, with fetched snapshots inserted by time."""
         fetched, start = self._snapshots.done, 0
         while fetched and fetched[0].time <= int(batch.slots["handoff"][-1]):
             stop = int(np.searchsorted(batch.slots["handoff"], fetched[0].time))
@@ -447,11 +448,11 @@ class Writer:
         self._written_until = int(batch.slots["handoff"][-1])
 
     def _write_fetched(self, fetched: Fetched, following: int) -> None:
-        # it has its time a moment before it can be seen here, and rows come in order of time
+        # its time is slightly before it became visible here, but rows must be in order of time
         self._write(fetched._replace(time=max(fetched.time, self._written_until)).batch(following))
 
     def _write(self, batch: Batch) -> None:
-        """Journal a batch, cut where a file ends."""
+        """Journal a batch, split where a file ends."""
         self._check_journal()
         for part, current in self._by_period(batch):
             full = self._journal_bytes >= self._job.rotate_bytes
@@ -464,7 +465,7 @@ class Writer:
             self._parquet.put(self._journal, span, first_anchor(part))
 
     def _check_journal(self) -> None:
-        """Go on in another journal where somebody deleted or cut this one, or what is appended is not kept."""
+        """Switch to another journal if somebody deleted or truncated this one, or it cannot be appended to."""
         self._journal.look()
         if not self._journal.usable:
             self._disk.retry(self._go_on_anew)
@@ -475,7 +476,7 @@ class Writer:
         return self._journal.append(batch)
 
     def _by_period(self, batch: Batch) -> list[tuple[Batch, int]]:
-        """The batch cut where a file ends by the time, and the file's period of each part."""
+        """The batch split at the ends of files, with the period of each part."""
         self._follow_clock()
         times = batch.slots["handoff"].astype(np.int64) + self._ahead
         seconds = self._job.rotate_seconds
@@ -487,7 +488,7 @@ class Writer:
         return [(batch.part(start, stop), int(periods[start])) for start, stop in itertools.pairwise(cuts)]
 
     def _follow_clock(self) -> None:
-        """End the file where the clock was set: what follows is of another time, be it an earlier one."""
+        """End the file at a step of UTC: what follows may have earlier times."""
         ahead = time.time_ns() - time.monotonic_ns()
         moved = abs(ahead - self._ahead)
         if moved < _NOISE_NS:
@@ -501,22 +502,22 @@ class Writer:
         self._change(self._disk.retry(self._begin_journal))
 
     def _go_on_anew(self) -> None:
-        """Go on in another journal, where what is appended to this one would not be kept.
+        """Switch to a new journal, since data appended to this one would not be kept.
 
         Raises:
-            OSError: none can be begun.
+            OSError: none can be created.
 
         """
         old = self._journal
         old.restore(self._beat)
         self._change(self._begin_journal())
         if old.restored:
-            what = "it was deleted while it was written: what it held is written anew"
+            what = "it was deleted while being written: its content was restored"
         elif old.cut and not old.broken:
-            what = "it was cut while it was written: what was cut off is lost where no row was made of it yet"
+            what = "it was truncated while being written: the removed part is lost unless rows were made of it"
         else:
-            what = "a sync of it failed" if old.doubtful else "a part of a batch could not be taken back from its end"
-        self._disk.note(f"{old.path.name}: {what}; the recording goes on in a new journal, {self._journal.path.name}")
+            what = "a sync of it failed" if old.doubtful else "a part of a batch could not be removed from its end"
+        self._disk.note(f"{old.path.name}: {what}; the recording continues in a new journal, {self._journal.path.name}")
 
     def _change(self, journal: Journal) -> None:
         old, self._journal = self._journal, journal
@@ -525,11 +526,11 @@ class Writer:
         self._parquet.finish(old)
 
     def _look(self, now: float) -> None:
-        """Look after what is not urgent, also where there is always something to write."""
+        """Less urgent work, which must also run under constant load."""
         self._look_next = now + _LOOK_SECONDS
         self._beat()
         if self.moved_to is not None:
-            raise FileNotFoundError(errno.ENOENT, "moved or renamed while it was recorded into", str(self._folder))
+            raise FileNotFoundError(errno.ENOENT, "moved or renamed during the recording", str(self._folder))
         self._check_journal()
         self._follow_clock()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
@@ -565,7 +566,7 @@ class Writer:
             self._folder.rmdir()
         except OSError as error:
             ipc.warn(
-                f"{self._folder} cannot be deleted: {error}", "nothing in it is missed; the next start tries again"
+                f"{self._folder} cannot be deleted: {error}", "it contains nothing of value; the next start tries again"
             )
         counts = total(feed.counts for feed in feeds)
         if self._orphaned and counts.lost_intervals:
@@ -598,7 +599,7 @@ class Writer:
                 raise thread.failed
 
     def _begin_journal(self) -> Journal:
-        """The next journal.
+        """Create the next journal.
 
         Raises:
             OSError: it cannot be created.
@@ -606,7 +607,7 @@ class Writer:
         """
         number = self._number + 1
         while (path := journal_path(self._folder, number)).exists():
-            # one that could not be begun, nor deleted
+            # left from an attempt that could neither complete nor delete it
             number += 1
         journal = Journal(path, number, msgspec.json.encode(self._job.public()))
         self._number = number
@@ -623,7 +624,7 @@ class Writer:
         self._stopping = True
 
     def _outlast_receiver(self) -> None:
-        """Without a supervisor that would tell us once the receiver has ended: wait for its last word, or its death."""
+        """Wait for the receiver's end or death; without a supervisor, nobody else reports it."""
         deadline = time.monotonic() + shutdown.ORPHANED_RECEIVER.seconds
         while time.monotonic() < deadline and not self._status.receiver["finished"]:
             silence = time.monotonic_ns() - int(self._status.receiver["heartbeat"])
@@ -633,7 +634,7 @@ class Writer:
 
 
 def _may_be_there(folder: Path) -> bool:
-    """Whether a folder is there, also where nobody may look."""
+    """True if a folder exists, or if that cannot be determined."""
     try:
         return folder.is_dir()
     except OSError:
@@ -641,16 +642,16 @@ def _may_be_there(folder: Path) -> bool:
 
 
 def main() -> int:
-    """Run one writer; the job comes on standard input."""
+    """Run one writer; the job is read from standard input."""
     ipc.never_wait()
     try:
         job = ipc.read_job(WriterJob)
     except msgspec.DecodeError as error:
-        ipc.emit(ipc.FailedLine(message=f"the writer got no job: {error}"))
+        ipc.emit(ipc.FailedLine(message=f"the writer's job cannot be read: {error}"))
         return 1
     privilege.prefer_oom_kill()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    # the receiver's processor is not for Arrow's threads
+    # keep Arrow's threads off the receiver's processor
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
@@ -660,26 +661,26 @@ def main() -> int:
         writer = Writer(job)
         summary = writer.run()
     except MemoryError as error:
-        # also Arrow's
-        what = str(error) or "no more is to be had"
-        hint = "give the recorder more memory, or record fewer feeds; what was journalled is kept"
+        # Arrow's too
+        what = str(error) or "the system grants no more"
+        hint = "give the recorder more memory, or record fewer feeds; journalled data is kept"
         ipc.emit(ipc.FailedLine(message=f"the writer ran out of memory: {what}", hint=hint, again=True))
         return 1
     except NotAsWrittenError as error:
-        hint = "see to the disk: it lost what it had taken"
+        hint = "check the disk: it lost data that it had accepted"
         ipc.emit(ipc.FailedLine(message=f"the writer failed: {error}", hint=hint, again=True))
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = session_folder(Path(job.out), job.session)
         bereft = writer.bereft if writer is not None else not _may_be_there(folder)
         moved = writer.moved_to if writer is not None else None
-        kept = f"what was journalled is kept in {moved or folder}, and recovered by the next start"
+        kept = f"journalled data is kept in {moved or folder}, and recovered by the next start"
         if moved is not None:
-            kept += " into the folder that it belongs to, or by `wsrec recover`"
-        hint = "record into a folder that nobody deletes meanwhile" if bereft else kept
+            kept += " in the folder that it belongs to, or by `wsrec recover`"
+        hint = "record into a folder that is not deleted meanwhile" if bereft else kept
         left = writer.waiting() if writer is not None else 0
-        lost = f"; {left:,} frames and events that waited in the rings are lost" if left else ""
-        lost += "; what was journalled and is in no file yet is lost too" if bereft else ""
+        lost = f"; {left:,} frames and events in the rings are lost" if left else ""
+        lost += "; journalled data that is not yet in files is lost too" if bereft else ""
         ipc.emit(ipc.FailedLine(message=f"the writer failed: {error}{lost}", hint=hint))
         return 1
     ipc.emit(summary)

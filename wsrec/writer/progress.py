@@ -1,8 +1,9 @@
-"""Which batch is being made rows of, so that whoever comes after a writer that died knows what it died of.
+"""Crash attribution: records the batch in progress, so that a successor knows what killed the writer.
 
-A process that the kernel kills says nothing (no memory, a fault of a library). The batch is noted in a file of the
-session's folder before it is taken: the kernel keeps that, whatever becomes of the process. A batch that two have died
-of is taken slot by slot by the third, and the message that kills that one too is set aside by the fourth.
+A process killed by the kernel reports nothing (out of memory, a fault in a library). So each batch is noted in a file
+of the session's folder before it is processed; the kernel keeps that, whatever happens to the process. A batch that
+killed two processes is processed slot by slot by the third, and a message that kills that one too is set aside by the
+fourth.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from wsrec.writer.disk import NO_RETRY, Disk
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.utc_line import StoredAnchor
 
-# the journal's number, the batch's first slot and the one that follows, deaths so far; whether it was a slot of its own
+# the journal's number, the batch's first slot and the one behind it, crashes so far; whether it was a single slot
 _MARK = struct.Struct("<QQQII")
-# So many have to die of the same, before it is taken for the cause: one may have been killed by chance
+# Crashes at the same batch before it is taken for the cause: a single one may be a coincidence
 _DEATHS = 2
 _FILE = "taking"
 
 
 def forget(folder: Path) -> None:
-    """Remove the file, where whoever ended last was killed between its last journal and this.
+    """Remove the file, if the last process was killed between its last journal and this.
 
     Raises:
         OSError: the disk failed.
@@ -35,11 +36,11 @@ def forget(folder: Path) -> None:
 
 
 class Progress:
-    """Takes batches through a pipeline, and what the process before this one died of with care.
+    """Takes batches through a pipeline, with special care for the one that the previous process died of.
 
     Args:
         folder: the session's folder.
-        disk: is told where the disk refuses the note, once until it takes it again.
+        disk: notified once when the note cannot be written.
 
     """
 
@@ -53,11 +54,11 @@ class Progress:
         self._number, self._first, self._next, self._exits, self._alone = (
             _MARK.unpack(left) if len(left) == _MARK.size else (0, 0, 0, 0, 0)
         )
-        # nothing is being taken where there is no number: what died, died of something else
+        # without a number no batch was in progress, and the crash had another cause
         self._exits += self._number > 0
 
     def take(self, pipeline: Pipeline, batch: Batch, number: int, ahead: StoredAnchor | None = None) -> None:
-        """Write a batch to the files of this number, `ahead` being the first anchor behind it (`Pipeline.take`).
+        """Write a batch to the files of this number; `ahead` is the first anchor behind it (`Pipeline.take`).
 
         Raises:
             OSError: the disk is full or gone.
@@ -99,14 +100,14 @@ class Progress:
             os.pwrite(self._fd, data, 0)
         except OSError as error:
             if not self._refused:
-                what = "a message that this process dies of would take longer to find"
+                what = "a message that crashes this process would take longer to find"
                 self._disk.note(f"{self._path} cannot be written: {error}; {what}")
             self._refused = True
         else:
             self._refused = False
 
     def end(self) -> None:
-        """All was taken: nothing is left of it."""
+        """Everything was processed: remove the file."""
         os.close(self._fd)
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Messages out of slots: fragments and parts of large frames joined, each message once, in order of hand-off."""
+"""Reassembly: joins fragments and parts of large frames into messages, in order of hand-off."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _EVENT = int(Flag.EVENT)
 _OWN_WORDS = int(Flag.SENT | Flag.EVENT | Flag.REST)
 _FIRST_CONTROL = 8
 
-# connection, and whether they are our own words (`Flag.SENT`, `Flag.EVENT`; 0 of what was received)
+# connection, and the flags of control records (`Flag.SENT`, `Flag.EVENT`; 0 for received frames)
 Key = tuple[int, int]
 
 
 class Fragments(NamedTuple):
-    """Slots that are parts of messages, and their payload bytes."""
+    """Number of slots that are fragments of messages, and their payload bytes."""
 
     slots: int
     bytes: int
@@ -36,7 +36,7 @@ class _Open:
     opcode: int
     flags: int
     slots: int
-    # one that grows: parts that are joined in the end would be there twice
+    # growing: joining a list of parts at the end would need twice the memory
     data: bytearray
 
     def counted(self) -> Fragments:
@@ -44,13 +44,13 @@ class _Open:
 
 
 class Reassembler:
-    """Joins what belongs together, across batches.
+    """Joins fragments of messages across batches.
 
-    A joined message has the stamps of the slot that completed it, and opcode and RSV1 of the one that began it.
+    A reassembled message has the stamps of the slot that completed it, and opcode and RSV1 of the one that began it.
 
     Attributes:
-        joined: of the last batch: the slots that went into the row of a later one, by connection and own words.
-        discarded: of the last batch: the parts of messages that never ended.
+        joined: for the last batch: the slots that went into the row of a later one, by key.
+        discarded: for the last batch: the fragments of messages that were never completed, by key.
 
     """
 
@@ -61,16 +61,16 @@ class Reassembler:
 
     @property
     def pending(self) -> bool:
-        """Whether a message has begun and not ended."""
+        """True if a message is incomplete."""
         return bool(self._open)
 
     @property
     def unfinished(self) -> dict[Key, Fragments]:
-        """The parts that there are of messages that have not ended, by connection and own words."""
+        """The fragments of incomplete messages, by key."""
         return {key: begun.counted() for key, begun in self._open.items()}
 
     def join(self, batch: Batch) -> tuple[Slots, pa.Array]:
-        """The slots that complete a message or event, and their whole payloads (`large_binary`)."""
+        """The slots that complete a message or event, with the complete payloads (`large_binary`)."""
         self.joined, self.discarded = {}, {}
         flags, opcodes = batch.slots["flags"], batch.slots["opcode"]
         whole = flags & _FIN != 0
@@ -84,7 +84,7 @@ class Reassembler:
             flag, opcode = int(flags[row]), int(opcodes[row])
             key = (int(slots["conn"][row]), flag & _OWN_WORDS)
             if 0 < opcode < _FIRST_CONTROL:
-                # the beginning of a message: what is unfinished before it was left so by a connection that was lost
+                # the beginning of a message: an incomplete one before it belongs to a lost connection
                 self._discard(key)
             begun = None if opcode >= _FIRST_CONTROL else self._open.get(key)
             if not flag & _FIN:

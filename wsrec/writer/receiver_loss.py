@@ -1,7 +1,7 @@
-"""What a receiver that ended without its last word has left unsaid: since when each of its connections is lost.
+"""Losses that a dead receiver did not report: since when each of its connections is lost.
 
-Only the writer can tell once receiver and supervisor are gone, so the writer does it, whoever is left. A receiver that
-ends in order sets `finished` in the status page when all its words are in the rings.
+Once receiver and supervisor are gone only the writer can report it, so it always does. A receiver that ends in order
+sets `finished` in the status page when all its records are in the rings.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _OWN_WORDS = int(Flag.SENT | Flag.EVENT)
 
 
 class LastFrames:
-    """When the read of each connection's last frame began (ns on the stage clock; 0 where none came)."""
+    """Time of the read of each connection's last frame (ns on the stage clock; 0 for none)."""
 
     def __init__(self) -> None:
         self._events: npt.NDArray[np.uint64] = np.zeros(1 << 16, np.uint64)
 
     def take(self, slots: Slots) -> None:
-        """Note the next slots, in order."""
+        """Process the next slots, in order."""
         conns, events = slots["conn"], slots["event"]
         received = slots["flags"] & _OWN_WORDS == 0
         if not received.all():
@@ -41,16 +41,16 @@ class LastFrames:
 def unreported_losses(
     plans: Sequence[ConnectionPlan], rings: Mapping[int, ByteRing], frames: LastFrames, began: int
 ) -> dict[int, Since]:
-    """By connection, since when it is lost; those that had come to their end are left out.
+    """By connection, since when it is lost; connections that had ended are left out.
 
     Args:
         plans: the receiver's connections.
         rings: their byte rings.
-        frames: of all that it handed over.
-        began: when the first receiver was started, ns on the monotonic clock.
+        frames: the times of all frames that it handed off.
+        began: start of the first receiver, ns on the monotonic clock.
 
     """
-    # of two connections that take turns, the one that was active is marked
+    # of two connections that take turns, only the active one has a mark
     marked = {
         plan.standby_of for plan in plans if plan.standby_of is not None and rings[plan.conn].complete_until.read()
     }

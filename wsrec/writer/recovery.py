@@ -1,6 +1,6 @@
-"""What an interrupted session left behind, brought home when its rings are gone too (`journal_recovery`).
+"""Session recovery: finishes interrupted sessions from the disk, when their rings are gone too (`journal_recovery`).
 
-Call it with the output locked. It may be interrupted and called again.
+The output must be locked. May be interrupted and repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wsrec.writer.journal_recovery import DoneJournals, JournalRecovery, set_jou
 from wsrec.writer.pipeline import Pipeline, interval
 from wsrec.writer.progress import Progress, forget
 
-# also what a damaged journal makes of events, of the job and of the feed in it
+# includes what damaged journals cause in events, the job and its feed
 _UNRECOVERABLE = (
     OSError,
     NotAsWrittenError,
@@ -41,12 +41,12 @@ _UNRECOVERABLE = (
 
 
 class Recovered(NamedTuple):
-    """One session that was recovered.
+    """A recovered session.
 
     Attributes:
         session: its id.
-        rows: how many came out of its journals.
-        lost_from, lost_to: when nothing was recorded, ns since the epoch; null where that was found out before.
+        rows: number of rows from its journals.
+        lost_from, lost_to: the lost interval, ns since the epoch; null if it was recorded before.
 
     """
 
@@ -57,7 +57,7 @@ class Recovered(NamedTuple):
 
     @property
     def text(self) -> str:
-        """In words for the operator."""
+        """Message for the operator."""
         what = f"an interrupted session was recovered: {self.session}, {self.rows:,} rows"
         if self.lost_from is None or self.lost_to is None:
             return what
@@ -70,13 +70,13 @@ def recover(
     own: Collection[str] = (),
     on_unreadable: Callable[[UnreadableError], None] | None = None,
 ) -> list[Recovered]:
-    """Recover every session that was interrupted.
+    """Recover all interrupted sessions.
 
     Args:
         out: the output folder, locked by the caller.
-        on_error: told of each session that cannot be recovered; its journals stay where they are.
+        on_error: called with a message for each session that cannot be recovered; its journals are left.
         own: sessions of the caller, which are being recorded.
-        on_unreadable: told in its place of those that cannot even be read.
+        on_unreadable: called instead for those that cannot be read at all.
 
     Raises:
         OSError: the folder of the sessions cannot be read.
@@ -114,13 +114,13 @@ def _check_readable(folder: Path) -> None:
 
 
 def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -> Recovered | None:
-    """Recover a session; None where all that it left is what could not be deleted when its files had landed."""
+    """Recover a session; None if it only left files that could not be deleted once its data was finished."""
     journals = JournalRecovery(out, folder)
     job = journals.job()
     if job is None:
         if not _nothing_is_missed(folder, journals):
-            what = f"session {folder.name} was interrupted, and nothing says what it recorded, nor since when"
-            on_error(f"{what}: {folder} is kept, so that this is not forgotten; delete it when you have seen to it")
+            what = f"session {folder.name} was interrupted, and nothing shows what it was recording, or since when"
+            on_error(f"{what}: {folder} is kept as a reminder; delete it when you have dealt with it")
             return None
         journals.clear_way()
         for path in journals.journals:
@@ -140,8 +140,8 @@ class _Recovery:
     """A session being recovered.
 
     Attributes:
-        told: whether anything had to be told of it.
-        lost: when nothing was recorded, ns since the epoch; None where that was found out before.
+        told: whether there was anything to report.
+        lost: the lost interval, ns since the epoch; None if it was recorded before.
 
     """
 
@@ -155,14 +155,14 @@ class _Recovery:
         self._unreported = set(pipeline.feeds)
 
     def run(self, done: DoneJournals) -> int:
-        """Bring its journals home, and tell what is lost; how many rows came out of them."""
+        """Recover its journals and record what is lost; returns the number of rows."""
         progress = Progress(self._folder)
         rows = self._journals.recover(self._pipeline, before_finish=self._report, done=done, progress=progress)
         progress.end()
         done.delete(self._journals.journals)
         unreported = self._journals.unreported(self._unreported)
         if unreported:
-            # no journal of theirs is left, or none that can be read: nothing else would say that they did not end
+            # they have no readable journal: nothing else would record that they did not end
             self._pipeline.active = unreported
             self._pipeline.begin_session()
             self._report_interrupted()
@@ -180,7 +180,7 @@ class _Recovery:
         self._pipeline.event(Moment.afterwards(), EventKind.RECOVERED, journal=path.name, **about)
 
     def _report_interrupted(self) -> None:
-        """Record that nothing was recorded from the last row, or the session's beginning, until it had been killed."""
+        """Record the lost interval from the last row, or the session's beginning, to the time of the kill."""
         self.reported = True
         pipeline = self._pipeline
         known = pipeline.last or pipeline.began
@@ -204,24 +204,24 @@ class _Recovery:
 
 
 def _named(folder: Path) -> Moment | None:
-    """When a session began by its id; None where that does not say."""
+    """Start time of a session according to its id; None if it is unknown."""
     began = session_began(folder.name)
     return None if began is None else Moment(began, None)
 
 
 def _nothing_is_missed(folder: Path, journals: JournalRecovery) -> bool:
-    """Whether a session that left no word of what it was going to record had received nothing, or all of it landed."""
+    """True if a session without a job record had received nothing, or all of it is in finished files."""
     if not journals.lines:
         return not journals.journals and session_start.preceded(folder)
     return not journals.unreported({line.feed for line in journals.lines})
 
 
 def _remove(folder: Path, on_error: Callable[[str], None]) -> None:
-    """Remove a session's folder, of which nothing is missed."""
+    """Remove the folder of a session that is complete."""
     try:
         heartbeat.end(folder)
         forget(folder)
         session_start.end(folder)
         folder.rmdir()
     except OSError as error:
-        on_error(f"{folder} cannot be deleted: {error}; nothing in it is missed")
+        on_error(f"{folder} cannot be deleted: {error}; it contains nothing of value")

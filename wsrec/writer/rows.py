@@ -1,4 +1,4 @@
-"""Rows out of messages: the columns of the message files, but for what the feed's field paths fill in."""
+"""Message rows: the columns of the message files, except for those of the feed's field paths."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _DIRECTION_WORDS = pa.array(["recv", "sent", "rest"], pa.string())
 
 
 class Stamps(NamedTuple):
-    """The stamps of some slots on UTC (int64 ns since the epoch), and which of them exist.
+    """The stamps of some slots in UTC (int64 ns since the epoch), and which of them exist.
 
-    `received` is where stages 2 to 5 exist, `stamped` where stage 1 does. `recv_time` is the best arrival time: stage
-    1, else stage 4; of what we sent or fetched, when that was done. `stage` is the hand-off on the stage clock.
+    `received` marks rows with stages 2 to 5, `stamped` those with stage 1. `recv_time` is the best arrival time: stage
+    1, else stage 4; for sent and fetched rows the time of that. `stage` is the hand-off on the stage clock.
     """
 
     recv_time: Int64s
@@ -65,7 +65,7 @@ class Stamps(NamedTuple):
     stamped: Bools
 
     def moment(self, row: int) -> Moment:
-        """When a row was handed off."""
+        """The hand-off time of a row."""
         return Moment(int(self.handoff[row]), int(self.stage[row]))
 
     def select(self, rows: Any) -> Stamps:
@@ -86,7 +86,7 @@ def stamps(slots: Slots, offset: Int64s) -> Stamps:
     event = slots["event"].astype(np.int64)
     handoff = stage + offset
     received, stamped = flags & _NOT_RECEIVED == 0, nic != 0
-    # what was fetched has no time but its hand-off
+    # fetched data has no time but its hand-off
     own = None if stamped.all() else np.where(event != 0, event + offset, handoff)
     event += offset
     recv_start = event + waited
@@ -96,9 +96,9 @@ def stamps(slots: Slots, offset: Int64s) -> Stamps:
 
 
 def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array]:
-    """Every column of `MESSAGE_SCHEMA` that does not come from the payload's fields, or from the count of rows."""
+    """All columns of `MESSAGE_SCHEMA` except those from the payload's fields and the row count."""
     text, data = split_payload(slots, payload)
-    # None: every row has them
+    # None: present in all rows
     received = None if when.received.all() else when.received
     stamped = None if when.stamped.all() else when.stamped
     if received is None:
@@ -132,7 +132,7 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
 
 
 def count_opcodes(slots: Slots) -> dict[str, int]:
-    """How many slots have each opcode, by the words of the column."""
+    """The number of slots of each opcode, by its name in the column."""
     counted: dict[str, int] = {}
     counts = np.bincount(slots["opcode"])
     for opcode in where_set(counts).tolist():
@@ -144,7 +144,7 @@ def count_opcodes(slots: Slots) -> dict[str, int]:
 def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
     """The columns `text` and `data`: text messages that are valid UTF-8, and everything else, byte for byte."""
     is_text = (slots["opcode"] == frames.TEXT) & (slots["flags"] & _RSV1 == 0)
-    # a cast from large_binary shares the payloads' bytes, and looks at each payload: at all of them at once is faster
+    # a cast from large_binary shares the payload bytes, and checks each payload: checking all at once is faster
     binary = payload.cast(pa.binary())
     if bool(is_text.all()):
         if _is_ascii(payload):
@@ -168,7 +168,7 @@ def _is_ascii(payload: pa.Array) -> bool:
 
 
 def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
-    """Which of the asked payloads are valid UTF-8: one look at all of them, and one at each only where that fails."""
+    """Which of the requested payloads are valid UTF-8: checked all at once, and one by one only if that fails."""
     valid = asked.copy()
     rows = np.flatnonzero(asked).tolist()
     try:
@@ -179,7 +179,7 @@ def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
         pass
     for row in rows:
         try:
-            # nothing is copied: there may be few and large ones
+            # nothing is copied: they may be few and large
             binary[row : row + 1].cast(pa.string())
         except pa.ArrowInvalid:
             valid[row] = False
@@ -191,7 +191,7 @@ def _times(ns: Int64s, valid: Bools | None = None) -> pa.Array:
 
 
 def wrapped(numbers: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """Numbers that stand together, as an array of a kind of their width, not copied: half of what `pa.array` costs."""
+    """Contiguous numbers as an array of a type of the same width, not copied: half the cost of `pa.array`."""
     return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
 
 

@@ -1,7 +1,7 @@
-"""What a session is going to record: on the disk, durably, before anything of it is received.
+"""The session record: what a session is going to record, made durable before anything is received.
 
-Journals say it too. Where everything is killed before there is one, or the journals are gone, only this tells whose
-time was lost. It goes with the session's folder.
+Journals contain it too. If everything is killed before there is one, or the journals are gone, only this shows what was
+lost. It is removed with the session's folder.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from wsrec.writer.job import WriterJob
 
 FILE = "session.json"
 _UNFINISHED = "session.json.new"
-# The disk did not take it, and the session went on
+# The disk refused it, and the session continued
 _REFUSED = "session.json.refused"
 FILES = frozenset({FILE, _UNFINISHED, _REFUSED, ALIVE})
 
 
 def write(folder: Path, job: WriterJob) -> None:
-    """Write it into a session's folder, unless it is there.
+    """Write it into a session's folder, unless it exists.
 
     Raises:
-        OSError: the disk is full or gone; that this was refused is left there, as far as the disk takes so much.
+        OSError: the disk is full or gone; a marker of the refusal is left, if the disk permits.
 
     """
     if (folder / FILE).exists():
@@ -49,7 +49,7 @@ def write(folder: Path, job: WriterJob) -> None:
 
 
 def read(folder: Path) -> WriterJob | None:
-    """The job of the session's writer; None where it is not there.
+    """The job of the session's writer; None if there is no record.
 
     Raises:
         OSError: it cannot be read.
@@ -63,7 +63,7 @@ def read(folder: Path) -> WriterJob | None:
 
 
 def preceded(folder: Path) -> bool:
-    """Whether a session was killed before it had written this: then it had received nothing.
+    """True if a session was killed before it had written this, and so had received nothing.
 
     Raises:
         OSError: the folder cannot be read.
@@ -73,7 +73,7 @@ def preceded(folder: Path) -> bool:
 
 
 def end(folder: Path) -> None:
-    """Remove it, before the folder goes.
+    """Remove it, before the folder is removed.
 
     Raises:
         OSError: the disk failed.

@@ -1,4 +1,4 @@
-"""A message that no row can be made of, kept byte for byte in a file of its own."""
+"""Messages set aside: one that cannot be turned into a row, kept byte for byte in a file of its own."""
 
 from __future__ import annotations
 

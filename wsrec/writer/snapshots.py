@@ -1,7 +1,7 @@
-"""Snapshots over HTTP: fetched beside the stream, by threads of the writer, never faster than the feed allows.
+"""HTTP snapshots: fetched beside the stream by threads of the writer, at the rate that the feed allows.
 
-Only public data: nothing secret is sent. A redirect is followed on the same host only. Each host is asked one thing at
-a time, and no host waits for another: one that hangs delays its own snapshots alone.
+Only public data: nothing secret is sent. Redirects are followed on the same host only. Each host gets one request at a
+time, and hosts do not wait for each other: one that hangs delays only its own snapshots.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wsrec.wire.frames import TEXT
 from wsrec.writer.batch import Batch
 
 BODY_MAX = 16 << 20
-"""Largest body (bytes) that is taken."""
+"""Largest accepted body (bytes)."""
 
 _TIMEOUT = 30.0
 _REDIRECTS = 3
@@ -39,18 +39,18 @@ _REST = int(Flag.REST | Flag.FIN)
 
 
 class SnapshotRequest(NamedTuple):
-    """A snapshot that is wanted.
+    """A snapshot to fetch.
 
     Attributes:
         feed: the feed's name.
         conn: the connection of the stream.
         stream: its number among the feed's subscriptions (`SilenceTracker.streams`).
         channel, symbol: of the stream.
-        url: where it is.
+        url: the snapshot's URL.
         interval: least time (s) before the feed's next request.
-        reason: why it is wanted.
-        public_url: `url` without what may be secret.
-        wait: time (s) before it is fetched.
+        reason: why it is needed.
+        public_url: `url` with potential secrets masked.
+        wait: delay (s) before it is fetched.
 
     """
 
@@ -67,13 +67,13 @@ class SnapshotRequest(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What became of a request: a body, or an event alone.
+    """The outcome of a request: a body, or only an event.
 
     Attributes:
         request: the request.
-        time: when it was over (ns on the monotonic clock).
-        event: what to tell.
-        body: None where there is none.
+        time: when it was completed (ns on the monotonic clock).
+        event: the event to record.
+        body: the snapshot; None on failure.
 
     """
 
@@ -85,7 +85,7 @@ class Fetched(NamedTuple):
     def batch(self, following: int) -> Batch:
         """The row and the event as slots that were in no ring; `offset` of the row is the stream's number.
 
-        `following` is the slot ring's count of the slot that follows them.
+        `following` is the slot ring's count of the slot behind them.
         """
         parts = [(0, self.event.encode(), int(Flag.EVENT) | _REST)]
         if self.body is not None:
@@ -98,7 +98,7 @@ class Fetched(NamedTuple):
 
 
 class _Due(NamedTuple):
-    """A request that is waited for or under way: by the feed's pace it is due `at` (monotonic clock, s)."""
+    """A queued or running request; the feed's rate allows it `at` (monotonic clock, s)."""
 
     request: SnapshotRequest
     host: str
@@ -107,14 +107,14 @@ class _Due(NamedTuple):
 
 
 class SnapshotThread(threading.Thread):
-    """Fetches what is asked for: of each host one request at a time, in a thread of its own.
+    """Fetches the requested snapshots: one request per host at a time, in a thread of its own.
 
     Args:
-        ca_file: PEM file trusted besides the system's certificates.
-        proxies: which proxies hold for each feed, by its name; none for others.
+        ca_file: PEM file trusted in addition to the system's certificates.
+        proxies: proxy selection by feed name; no proxy for others.
 
     Attributes:
-        done: what became of the requests, in order of time; the caller takes it out.
+        done: completed requests, in order of time; taken out by the caller.
 
     """
 
@@ -133,11 +133,11 @@ class SnapshotThread(threading.Thread):
         self._stopping = False
 
     def ask(self, request: SnapshotRequest) -> None:
-        """Have a snapshot fetched; one that is waited for already is not asked for twice."""
+        """Queue a snapshot, unless it is queued already."""
         try:
             host = host_of(request.url)
         except HttpError:
-            # the attempt says why there is none
+            # the attempt reports the error
             host = ""
         due = _Due(request, host, time.monotonic() + request.wait, Backoff())
         with self._changed:
@@ -145,7 +145,7 @@ class SnapshotThread(threading.Thread):
             self._changed.notify()
 
     def stop(self) -> None:
-        """Begin nothing more, and wait for nothing: what is under way has failed."""
+        """Start nothing more and do not wait: running requests count as failed."""
         with self._changed:
             self._stopping = True
             for due in self._under_way.values():
@@ -154,12 +154,12 @@ class SnapshotThread(threading.Thread):
             self._changed.notify()
 
     def run(self) -> None:
-        """Have everything fetched when it is due, until stopped."""
+        """Start requests when they are due, until stopped."""
         while (due := self._next()) is not None:
             try:
                 threading.Thread(target=self._fetch, args=(due,), name=f"snapshot of {due.host}", daemon=True).start()
             except RuntimeError:
-                # no thread is to be had: it will hear so, and tell
+                # the system refuses another thread: the request fails the same way and reports it
                 self._fetch(due)
 
     def _next(self) -> _Due | None:
@@ -213,7 +213,7 @@ class SnapshotThread(threading.Thread):
             self._changed.notify()
 
     def _end(self, due: _Due, kind: EventKind, detail: dict[str, Any], body: bytes | None = None) -> None:
-        """Tell what became of a request; the lock is held, so that all are in order of time."""
+        """Record the outcome of a request; called with the lock held, so that all are in order of time."""
         request = due.request
         about = {
             "channel": request.channel,

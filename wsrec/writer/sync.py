@@ -1,4 +1,4 @@
-"""Has the journal on the disk, on a thread of its own: at full rate a second of it takes long to write out."""
+"""Journal syncing on a separate thread: at full rate, writing out a second of data takes long."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from wsrec.writer.journal import Journal
 
 
 class SyncThread(threading.Thread):
-    """Calls fdatasync(2) for the journal once every `seconds`, while others go on appending to it.
+    """Calls fdatasync(2) for the journal every `seconds`, while other threads append to it.
 
     Args:
-        journal: the one that is written.
+        journal: the current journal.
         seconds: time between two calls.
-        disk: what to do when the disk refuses.
+        disk: the policy for disk errors.
 
     Attributes:
         failed: the exception that ended it.
@@ -33,14 +33,14 @@ class SyncThread(threading.Thread):
         self._stopping = False
 
     def change(self, journal: Journal) -> None:
-        """Go on with the next journal: nothing more is appended to the one before, which is synced and closed."""
+        """Switch to the next journal; nothing more is appended to the previous one, which is synced and closed."""
         with self._lock:
             self._done.append(self._journal)
             self._journal = journal
         self._wake.set()
 
     def stop(self) -> None:
-        """Have all journals on the disk and closed; nothing is appended any more."""
+        """Sync and close all journals; nothing more is appended."""
         self._stopping = True
         self._wake.set()
         self.join()
@@ -72,14 +72,16 @@ class SyncThread(threading.Thread):
         except FileNotFoundError:
             raise
         except OSError as error:
-            # who appends to it goes on in another one, and then it is closed
-            self._disk.note(f"{journal.path.name} could not be synced ({error}): what it got since is written anew")
+            # the appending thread switches to another journal, and then this one is closed
+            self._disk.note(
+                f"{journal.path.name} could not be synced ({error}): the data since the last sync is written again"
+            )
 
     def _close(self, journal: Journal) -> None:
-        """Have all of a journal on the disk to which nothing is appended any more."""
+        """Sync a journal that is complete, rewriting it if necessary."""
         self._sync(journal)
         if journal.doubtful:
             lost = self._disk.retry(journal.rewrite)
             if lost:
-                self._disk.note(f"{journal.path.name}: {lost:,} batches could not be written anew: the disk lost them")
+                self._disk.note(f"{journal.path.name}: {lost:,} batches could not be rewritten: the disk lost them")
         journal.close()

@@ -1,7 +1,7 @@
-"""Compressed messages that do not inflate, counted: an exchange that compresses in its own way sends no others.
+"""Counts of messages that do not inflate: an exchange with non-standard compression sends nothing else.
 
-The first of a connection is told as it comes, the rest in counts: one a minute, and one where a file or the connection
-ends, so that the counts of a file's events are those of its messages.
+The first one of a connection is recorded at once, the rest as counts: one a minute, and one at the end of a file or
+connection, so that the counts of a file's events match its messages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 INTERVAL_NS: Final = 60_000_000_000
-"""Time between two counts of a connection, on the stage clock."""
+"""Time between two counts of a connection, ns on the stage clock."""
 
 
 @dataclass
@@ -28,13 +28,13 @@ class _Counted:
 
 
 class Uninflated:
-    """Counts by connection; what is to be told is the detail of an event `not_inflated`."""
+    """Counts by connection; the results are details of `not_inflated` events."""
 
     def __init__(self) -> None:
         self._conns: dict[int, _Counted] = {}
 
     def add(self, conn: int, moment: int, message: str, size: int) -> dict[str, Any] | None:
-        """Count a message of `size` bytes that came at a moment (ns); what is to be told now, if anything."""
+        """Count a message of `size` bytes received at `moment` (ns); returns the detail to record now, if any."""
         first = conn not in self._conns
         counted = self._conns.setdefault(conn, _Counted(moment))
         counted.count += 1
@@ -46,19 +46,19 @@ class Uninflated:
         return counted.take()
 
     def ended(self, conn: int) -> dict[str, Any] | None:
-        """A connection has ended: what was not told of it, if anything."""
+        """The unrecorded count of a connection that has ended, if any."""
         counted = self._conns.pop(conn, None)
         return counted.take() if counted is not None and counted.count else None
 
     def flush(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """What was not told, by connection: a file ends."""
+        """The unrecorded counts by connection, at the end of a file."""
         for conn, counted in self._conns.items():
             if counted.count:
                 yield conn, counted.take()
 
 
 def hint(message: str) -> str:
-    """What would have messages inflate, by why one does not."""
+    """Hint what to do about a message that does not inflate, by the reason."""
     if "--max-message" in message:
         return "raise --max-message"
-    return "take `compression` out of the feed, or have the exchange keep to RFC 7692 (server_no_context_takeover)"
+    return "remove `compression` from the feed; the exchange violates RFC 7692 (server_no_context_takeover)"

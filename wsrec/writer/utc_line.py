@@ -1,12 +1,12 @@
-"""The UTC of stages 2 to 6: each row lies on the line between the anchors before and after it, within a stated bound.
+"""UTC mapping of stages 2 to 6: rows are interpolated between the surrounding anchors, within a stated bound.
 
-An anchor ties the stage clock to UTC at one moment (`wsrec.host.clock`). Between two of them UTC moves against the
-stage clock where the kernel slews its clocks: the stage clock follows one anchor later. One offset held from anchor to
-anchor is wrong by all of that; the line is wrong only by how much the rate changed in between.
+An anchor ties the stage clock to UTC at one moment (`wsrec.host.clock`). Between two anchors UTC moves against the
+stage clock when the kernel slews its clocks, because the stage clock follows one anchor later. A constant offset
+between anchors would be wrong by all of that; interpolation is wrong only by the change of the rate in between.
 
-The next anchor shows by how much UTC had moved until then. No row between the two is off by more, as long as UTC moved
-one way. What moved in the two intervals before is added: the stage clock may be taking back the beginning of one slew
-while another begins. Rows behind the last anchor have no line: for them the bound grows with the fastest slew there is.
+The next anchor shows how far UTC had moved until then. No row in between is off by more, as long as UTC moved in one
+direction. The movement of the two previous intervals is added: the stage clock may be compensating the beginning of one
+slew while another begins. Rows behind the last anchor cannot be interpolated: their bound grows with the fastest slew.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from wsrec.writer.batch import Batch, payload_list
 from wsrec.writer.rows import Int64s
 
 _WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
-# adjtimex(2): the tick may be off by a tenth, and the frequency by 500 ppm
+# adjtimex(2): the tick may deviate by a tenth, and the frequency by 500 ppm
 _FASTEST_SLEW = 0.1005
-# UTC that moved by more of the time between two anchors was set, also where no event tells of it
+# UTC that moved by more than this share of the time between two anchors was set, even without an event about it
 _STEP_SHARE = 4
 
 
 class StoredAnchor(NamedTuple):
-    """An anchor as its event has it (ns): the stage clock, UTC, the bracket's width, and a step just before it."""
+    """An anchor from its event (ns): the stage clock, UTC, the bracket's width, and a step just before it."""
 
     stage: int
     realtime: int
@@ -41,15 +41,15 @@ class StoredAnchor(NamedTuple):
 
     @property
     def offset(self) -> int:
-        """What turns a stamp of the stage clock into ns since the epoch."""
+        """Offset from the stage clock to ns since the epoch."""
         return self.realtime - self.stage
 
     @classmethod
     def of(cls, event: Event) -> StoredAnchor:
-        """Read the detail of an `anchor` event.
+        """Parse the detail of an `anchor` event.
 
         Raises:
-            LookupError: it has not what an anchor has.
+            LookupError: a field is missing.
 
         """
         about = event.detail
@@ -69,15 +69,15 @@ def first_anchor(batch: Batch) -> StoredAnchor | None:
 
 
 def _moved(before: StoredAnchor, after: StoredAnchor) -> int | None:
-    """How far UTC was slewed from one anchor to the next; None where there is no line from the one to the other."""
+    """How far UTC was slewed between two anchors (ns); None if interpolation between them is invalid."""
     apart, moved = after.stage - before.stage, after.offset - after.step - before.offset
-    # another stage clock, or a step that the anchor does not know of
+    # another stage clock, or a step that the anchor does not record
     torn = apart <= 0 or after.clock != before.clock or abs(moved) > apart // _STEP_SHARE + before.width + after.width
     return None if torn else moved
 
 
 def along(anchors: Sequence[StoredAnchor | None], stage: Int64s) -> Int64s | None:
-    """What turns stamps of the stage clock (ns), in order, into UTC, where lines join all these anchors; else None."""
+    """Offsets to UTC for ordered stamps of the stage clock (ns), interpolated over all anchors; None if invalid."""
     first, xs, ys = anchors[0], [0], [0]
     if first is None:
         return None
@@ -93,7 +93,7 @@ def along(anchors: Sequence[StoredAnchor | None], stage: Int64s) -> Int64s | Non
 
 
 def offsets(before: StoredAnchor | None, after: StoredAnchor | None, stage: Int64s) -> Int64s:
-    """What turns stamps of the stage clock (ns) between two anchors into UTC; None where there is no such anchor."""
+    """Offsets to UTC for stamps of the stage clock (ns) between two anchors, either of which may be None."""
     if before is None or after is None:
         known = before or after
         return np.full(len(stage), known.offset if known is not None else 0, np.int64)
@@ -110,19 +110,19 @@ def offsets(before: StoredAnchor | None, after: StoredAnchor | None, stage: Int6
 
 
 class UtcBound:
-    """By how much the UTC of rows may be off: of each interval between two anchors, and of what lies outside them."""
+    """Bounds of the UTC error of rows: for each interval between two anchors, and outside of them."""
 
     def __init__(self) -> None:
         self._before: StoredAnchor | None = None
-        # in the interval before the last anchor, and in the one before that
+        # movement in the interval before the last anchor, and in the one before that
         self._moved = (0, 0)
 
     def add(self, anchor: StoredAnchor) -> tuple[int, int]:
-        """An anchor, in order of happening.
+        """Process the next anchor.
 
         Returns:
-            How far UTC was moved against the stage clock since the anchor before, and by how much the UTC of the rows
-            since then may be off (ns).
+            How far UTC moved against the stage clock since the previous anchor, and the bound of the UTC error of the
+            rows since then (ns).
 
         """
         moved, bound = self._until(anchor)
@@ -130,11 +130,11 @@ class UtcBound:
         return moved, bound
 
     def before(self, anchor: StoredAnchor) -> int:
-        """By how much the UTC of the rows since the last anchor may be off, where this one comes next (ns)."""
+        """Bound (ns) of the UTC error of rows since the last anchor, if this one is the next."""
         return self._until(anchor)[1]
 
     def beyond(self, stage: int) -> int:
-        """By how much the UTC of rows up to this stamp may be off, where no anchor comes after them (ns)."""
+        """Bound (ns) of the UTC error of rows up to this stamp, if no anchor follows."""
         if self._before is None:
             return 0
         since = max(stage - self._before.stage, 0)

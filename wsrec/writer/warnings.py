@@ -1,7 +1,7 @@
-"""What of a feed's events the operator is told at once: whatever ends in an exit status other than 0.
+"""Operator warnings from a feed's events: everything that leads to an exit status other than 0.
 
-An exchange's words are a stranger's: control characters are spelled out and the length is bounded. What repeats is
-folded (`wsrec.log_folding`).
+An exchange's text is untrusted: control characters are escaped and the length is limited. Repeated warnings are folded
+(`wsrec.log_folding`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WORDS_MAX = 300
 
 
 class EventWarnings:
-    """Warns of one feed's events.
+    """Warns about the events of one feed.
 
     Args:
         feed: the feed's name.
@@ -33,7 +33,7 @@ class EventWarnings:
         self._words = {
             EventKind.REFUSED: ("refused subscriptions", self._refused),
             EventKind.UNANSWERED: ("unanswered subscriptions", self._unanswered),
-            EventKind.LATE: ("subscriptions that began late", _late),
+            EventKind.LATE: ("subscriptions that started late", _late),
             EventKind.GAP: ("sequence gaps", _gap),
             EventKind.SNAPSHOT_MISSED: ("snapshots that do not join", _missed),
             EventKind.NOT_INFLATED: ("counts of messages that could not be read", _not_inflated),
@@ -41,7 +41,7 @@ class EventWarnings:
         }
 
     def event(self, kind: EventKind, conn: int | None, detail: Mapping[str, Any]) -> None:
-        """Warn of an event, if it is one to warn of; `channel` and `symbol` are in the detail."""
+        """Warn about an event, if its kind calls for it; the detail includes `channel` and `symbol`."""
         words = self._words.get(kind)
         if words is not None:
             what, say = words
@@ -50,36 +50,36 @@ class EventWarnings:
 
     def unchecked(self, channel: str | None, stated: str) -> None:
         """A rule cannot be applied to all messages of a channel."""
-        message = f"{clean(channel or 'its messages', 100)}: {stated}; what is missing there does not show"
-        hint = "if the exchange changed its messages, mend exchange_seq, seq_first or seq_previous of the feed"
+        message = f"{clean(channel or 'its messages', 100)}: {stated}; missing messages are not detected there"
+        hint = "if the exchange changed its messages, correct exchange_seq, seq_first or seq_previous of the feed"
         self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
 
     def split(self, topics: Sequence[str], words: str, now: bool) -> None:
-        """A request was refused whole, and is being divided; `now`, or after a pause."""
-        when = "each part is asked for apart" if now else "asked for again after a pause"
+        """A request was refused as a whole, and is being split; `now`, or after a pause."""
+        when = "requesting each part separately" if now else "requesting it again after a pause"
         ipc.info(f"{self._feed}: the exchange refused {named(topics)} together: {clean(words, _WORDS_MAX)}; {when}")
 
     def silent(self, topics: Sequence[str], seconds: float) -> None:
-        """Subscriptions bring no messages, for so long already."""
+        """Subscriptions have delivered no messages for `seconds`."""
         message = f"no message for {seconds:g} s or longer: {named(topics)}"
         self._folded.warn(self._feed, "silent subscriptions", message)
 
     def _refused(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
         stated = clean(detail.get("message") or "without a reason", _WORDS_MAX)
         if not detail["topics"]:
-            return f"the exchange refused a request, and does not say which: {stated}", None
-        hint = f"leave it out, or look for its name with `wsrec feeds show {self._feed}`"
+            return f"the exchange refused a request without saying which: {stated}", None
+        hint = f"leave it out, or look up its name with `wsrec feeds show {self._feed}`"
         return f"the exchange refused {named(detail['topics'])}: {stated}", hint
 
     def _unanswered(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
-        hint = f"look for its name with `wsrec feeds show {self._feed}`"
+        hint = f"look up its name with `wsrec feeds show {self._feed}`"
         why = f" ({detail['message']})" if detail.get("message") else ""
         return f"no answer to the subscription of {named(detail['topics'])}{why}", hint
 
 
 def _late(detail: Mapping[str, Any]) -> tuple[str, str | None]:
-    what = f"what was sent meanwhile of {named(detail['topics'])} may be missing"
-    return f"a connection took over before all had begun on it: {what} ({detail['message']})", None
+    what = f"messages of {named(detail['topics'])} may be missing in between"
+    return f"a connection took over before all its subscriptions had started: {what} ({detail['message']})", None
 
 
 def _gap(detail: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -102,5 +102,5 @@ def _not_inflated(detail: Mapping[str, Any]) -> tuple[str, str | None]:
 
 def _missed(detail: Mapping[str, Any]) -> tuple[str, str | None]:
     where = " ".join(clean(name, 100) for name in (detail.get("channel"), detail.get("symbol")) if name)
-    again = "another is fetched" if detail["retry_s"] is not None else "none is fetched any more"
+    again = "fetching another" if detail["retry_s"] is not None else "not fetching another"
     return f"the snapshot of {where} does not join its stream: {detail['why']}; {again}", None
