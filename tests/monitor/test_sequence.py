@@ -131,7 +131,7 @@ class TestResets:
         assert reported(gaps(feed, messages)) == [(1, "reset", None), (4, "missing", 2)]
 
     def test_one_that_replaces_the_book_and_names_nothing_before_it_is_reported(self):
-        """RateLimiter's `full`: it has no first number, and what was passed over before it nobody can tell."""
+        """Gate's `full`: it has no first number, and what was passed over before it nobody can tell."""
         resets = {"messages": [{"path": "full", "match": True}]}
         feed = feed_of(sequence="touching", resets=resets)
         messages = [

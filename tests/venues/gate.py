@@ -1,4 +1,4 @@
-"""RateLimiter v4: requests with a time, answers that repeat the payload, pings as JSON."""
+"""Gate v4: requests with a time, answers that repeat the payload, pings as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tests.venues.mock import Frame, Refusal, Venue
 
 
-class RateLimiter(Venue):
+class Gate(Venue):
     """Closes normally after two pings and `awaited` subscriptions.
 
     Args:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.venues.gate import RateLimiter
+from tests.venues.gate import Gate
 from tests.venues.mock import Replayed, by_path, local_copy, received_in_session, recorded
 from wsrec.feed.load import find_feed
 from wsrec.monitor.closing_notice import NoticeReader
@@ -31,7 +31,7 @@ def test_spot_is_recorded(wsrec, exchange, tmp_path):
     trade = {"id": 816995772, "create_time": 1619093543, "create_time_ms": "1619093543708.2642", "side": "sell", **pair}
     first, *rest = changes("spot.obu", "ob.BTC_USDT.400", (50, 50), (51, 53), (54, 54))
     first = first.replace('"t":', '"full": true, "t":')
-    venue = RateLimiter(
+    venue = Gate(
         "spot",
         {
             "spot.trades BTC_USDT": [message("spot.trades", trade)],
@@ -82,7 +82,7 @@ def test_spot_is_recorded(wsrec, exchange, tmp_path):
 
 def futures(symbol, awaited):
     trade = {"size": -108, "id": 27753479, "create_time_ms": 1545136464123, "price": "96.4", "contract": symbol}
-    return RateLimiter(
+    return Gate(
         "futures",
         {
             f"futures.trades {symbol}": [message("futures.trades", [trade, {**trade, "id": 27753480}])],

@@ -155,7 +155,7 @@ class Journal:
         try:
             copy = NewFile(partial)
         except FileNotFoundError:
-            what = "deleted while it was written, with its folder"
+            what = "deleted while being written, with its folder"
             raise FileNotFoundError(errno.ENOENT, what, str(self.path)) from None
         try:
             for data in self._file.read_back():
