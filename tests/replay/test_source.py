@@ -34,7 +34,8 @@ def write_capture(path, rows, *, session="s1", stages=None):
         for name, value in row.items():
             columns[name].append(value)
     columns["handoff_monotonic"] = stages or columns["handoff_monotonic"]
-    metadata = {"wsrec.schema_version": json.dumps(SCHEMA_VERSION), "wsrec.session": json.dumps(session)}
+    about = {"schema_version": SCHEMA_VERSION, "session": session, "feed": "f"}
+    metadata = {f"wsrec.{key}": json.dumps(value) for key, value in about.items()}
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in MESSAGE_SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=MESSAGE_SCHEMA).replace_schema_metadata(metadata)
     pq.write_table(table, path, row_group_size=2)
@@ -63,12 +64,12 @@ class TestCapture:
             (6, "text", b"", 3),
         ]
 
-    def test_the_feeds_of_a_session_are_joined_by_seq(self, tmp_path):
+    def test_the_feeds_of_a_session_are_joined_by_their_hand_off(self, tmp_path):
         folder = tmp_path / "out" / "messages"
-        # a clock that was set back between the messages changes nothing
-        write_capture(folder / "feed=a" / "s1-1.parquet", [(n, 100 - n, "recv", "text", b"%d" % n) for n in (0, 2, 5)])
-        write_capture(folder / "feed=b" / "s1-1.parquet", [(n, 100 - n, "recv", "text", b"%d" % n) for n in (1, 3, 4)])
-        write_capture(folder / "feed=b" / "s1-2.parquet", [(n, 100 - n, "recv", "text", b"%d" % n) for n in (6, 7)])
+        # each feed counts its own `seq`; a clock that was set back between the messages changes nothing
+        for place, stages in (("feed=a/s1-1", (0, 2, 5)), ("feed=b/s1-1", (1, 3, 4)), ("feed=b/s1-2", (6, 7))):
+            rows = [(seq, 100 - n, "recv", "text", b"%d" % n) for seq, n in enumerate(stages)]
+            write_capture(folder / f"{place}.parquet", rows, stages=stages)
         assert payloads(tmp_path / "out") == [b"%d" % n for n in range(8)]
         assert payloads(str(folder / "feed=*" / "*.parquet")) == [b"%d" % n for n in range(8)]
 

@@ -1,8 +1,8 @@
 """What can be replayed: captures and text recordings, read as one stream of messages in bounded memory.
 
-Several files become one stream in the order in which their messages arrived: by `seq` within a session of a capture, by
-hand-off time between sessions, by the noted receive time in text recordings. A file is opened when its first message is
-due and closed after its last, so what is held at once is a batch of rows a file that is open at that time.
+Several files become one stream in the order in which their messages arrived: by hand-off within a session of a
+capture, by hand-off time between sessions, by the noted receive time in text recordings. A file is opened when its
+first message is due and closed after its last, so what is held at once is a batch of rows a file that is open then.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from wsrec.format.capture import CaptureError, UnreadableError, message_files, metadata, open_messages
+from wsrec.format.capture import CaptureError, UnreadableError, message_files
+from wsrec.format.capture_file import CaptureFile
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.replay import text
 from wsrec.replay.message import Message, SourceError, UnreadableSourceError
@@ -27,7 +28,8 @@ Part = tuple[int, Callable[[], Iterator[Item]]]
 
 _BATCH_ROWS = 4096
 _HANDOFF = ("handoff_time", "handoff_monotonic")
-_COLUMNS = ["seq", "conn", "handoff_monotonic", "direction", "opcode", "text", "data"]
+_COLUMNS = ("conn", "handoff_monotonic", "opcode", "text", "data")
+_MESSAGES = {"direction": ["recv"], "opcode": ["text", "binary"]}
 
 
 class Source:
@@ -99,12 +101,8 @@ def _parts(sources: Sequence[str | Path]) -> list[Part[Message]]:
 
 
 def _files(sources: Sequence[str | Path]) -> list[Path]:
-    try:
+    with _as_source_errors():
         return message_files(sources)
-    except UnreadableError as error:
-        raise UnreadableSourceError(str(error)) from error
-    except CaptureError as error:
-        raise SourceError(str(error)) from error
 
 
 def _is_parquet(path: Path) -> bool:
@@ -121,33 +119,32 @@ def _time(message: Message) -> int:
     return message.time_ns
 
 
-def _seq(row: tuple[int, Message]) -> int:
+def _stage(row: tuple[int, Message]) -> int:
     return row[0]
 
 
 def _session(files: list[_CaptureFile]) -> Part[Message]:
-    """One session's files as a part: a session writes several at once (one a feed), so they merge by `seq`."""
-    first = min((file.start for file in files if file.start), key=_first_seq)
+    """One session's files as a part: a session writes several at once (one a feed), so they merge by the hand-off."""
+    first = min((file.start for file in files if file.start), key=_stage_of)
     # the pace is that of the clock that nobody sets
     ahead = first.utc - first.stage
-    parts = [(file.start.seq, partial(file.rows, ahead)) for file in files if file.start]
+    parts = [(file.start.stage, partial(file.rows, ahead)) for file in files if file.start]
 
     def read() -> Iterator[Message]:
-        return (message for _, message in merge(parts, key=_seq))
+        return (message for _, message in merge(parts, key=_stage))
 
     return first.utc, read
 
 
 class _Start(NamedTuple):
-    """A file's first row: its `seq`, and its hand-off on UTC and on the stage clock (ns)."""
+    """The hand-off of a file's first row, on UTC and on the stage clock (ns)."""
 
-    seq: int
     utc: int
     stage: int
 
 
-def _first_seq(start: _Start) -> int:
-    return start.seq
+def _stage_of(start: _Start) -> int:
+    return start.stage
 
 
 class _CaptureFile:
@@ -155,52 +152,39 @@ class _CaptureFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.start: _Start | None = None
-        with self._opened() as file:
-            try:
-                self.session = str(metadata(file).get("session", path))
-                for batch in file.iter_batches(batch_size=1, columns=["seq", *_HANDOFF]):
-                    utc, stage = (batch[name][0].cast(pa.int64()).as_py() for name in _HANDOFF)
-                    self.start = _Start(batch["seq"][0].as_py(), utc, stage)
-                    break
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise self._damaged() from error
-
-    def _opened(self) -> Any:
-        try:
-            return open_messages(self.path)
-        except UnreadableError as error:
-            raise UnreadableSourceError(str(error)) from error
-        except CaptureError as error:
-            raise SourceError(str(error)) from error
-
-    def _damaged(self) -> SourceError:
-        return SourceError(f"{self.path}: damaged; set the file aside and replay the others")
+        with _as_source_errors():
+            self._file = CaptureFile(path)
+            first = next(self._file.batches(_HANDOFF, most=1), None)
+        self.session = self._file.session
+        self.start = None if first is None else _Start(*(first[name][0].cast(pa.int64()).as_py() for name in _HANDOFF))
 
     def rows(self, ahead: int) -> Iterator[tuple[int, Message]]:
-        """`seq` and message of each received text or binary row, UTC being `ahead` (ns) of the stage clock."""
-        with self._opened() as file:
-            try:
-                for group in range(file.num_row_groups):
-                    # in small batches, so that decoding a row group does not hold up the pace of other clients
-                    for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=_COLUMNS):
-                        yield from self._messages(batch, ahead)
-            except (pa.ArrowException, OSError) as error:
-                raise self._damaged() from error
+        """Hand-off and message of each received text or binary row, UTC being `ahead` (ns) of the stage clock."""
+        with _as_source_errors():
+            # in small batches, so that decoding a row group does not hold up the pace of other clients
+            for batch in self._file.batches(_COLUMNS, among=_MESSAGES, most=_BATCH_ROWS):
+                yield from self._messages(batch, ahead)
 
     def _messages(self, batch: Any, ahead: int) -> Iterator[tuple[int, Message]]:
-        data_frames = pc.is_in(batch["opcode"].cast(pa.string()), value_set=pa.array(["text", "binary"]))
-        batch = batch.filter(pc.and_(pc.equal(batch["direction"].cast(pa.string()), "recv"), data_frames))
         columns = [
-            batch["seq"],
             batch["handoff_monotonic"],
             batch["opcode"],
             batch["text"].cast(pa.binary()),  # the same bytes, without decoding them to str and back
             batch["data"],
             batch["conn"],
         ]
-        for seq, stage, opcode, utf8, data, conn in zip(*(column.to_pylist() for column in columns), strict=True):
+        for stage, opcode, utf8, data, conn in zip(*(column.to_pylist() for column in columns), strict=True):
             payload = data if utf8 is None else utf8
             if payload is None:
-                raise SourceError(f"{self.path}: row with seq {seq} has no payload; the file was not written by wsrec")
-            yield seq, Message(stage + ahead, opcode, payload, conn)
+                raise SourceError(f"{self.path}: a row has no payload; the file was not written by wsrec")
+            yield stage, Message(stage + ahead, opcode, payload, conn)
+
+
+@contextmanager
+def _as_source_errors() -> Iterator[None]:
+    try:
+        yield
+    except UnreadableError as error:
+        raise UnreadableSourceError(str(error)) from error
+    except CaptureError as error:
+        raise SourceError(str(error)) from error

@@ -11,12 +11,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import CaptureError, UnreadableError, damage, metadata, open_messages
+from wsrec.format.capture import CaptureError, UnreadableError, damage, metadata, open_file
+from wsrec.format.capture_file import SCHEMAS
 from wsrec.format.columns import first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
+from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.metadata import METADATA_KEYS
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 
@@ -70,37 +71,33 @@ def sound(path: Path, digest: str | None, size: int | None, report: Report, othe
 
 def about_messages(path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
     """The metadata of a message file, once its schema and they fit; None where its rows cannot be read."""
-    try:
-        with open_messages(path) as file:
-            return _about(file, MESSAGE_SCHEMA, path, pair, report)
-    except UnreadableError as error:
-        report(Kind.UNREADABLE, path, str(error).removeprefix(f"{path}: "))
-        return None
-    except UNREADABLE as error:
-        report(Kind.DAMAGED, path, f"cannot be read: {first_line(error)}")
-        return None
+    return _about_file(path, MESSAGES, pair, report)
 
 
 def about_events(path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
     """The metadata of an events file, as for `about_messages`."""
+    return _about_file(path, EVENTS, pair, report)
+
+
+def _about_file(path: Path, kind: FileKind, pair: Pair, report: Report) -> dict[str, Any] | None:
     try:
-        with pq.ParquetFile(path) as file:
-            about = _about(file, EVENT_SCHEMA, path, pair, report)
-            if about is not None and pair.line is not None and file.metadata.num_rows != pair.line.events:
-                counted = f"{file.metadata.num_rows:,} rows, the manifest says {pair.line.events:,} events"
+        with open_file(path, kind) as file:
+            about = _about(file, SCHEMAS[kind], path, pair, report)
+            rows = file.metadata.num_rows
+            if kind == EVENTS and about is not None and pair.line is not None and rows != pair.line.events:
+                counted = f"{rows:,} rows, the manifest says {pair.line.events:,} events"
                 report(Kind.CONTRADICTION, path, f"has {counted}")
             return about
+    except UnreadableError as error:
+        report(Kind.UNREADABLE, path, str(error).removeprefix(f"{path}: "))
+        return None
     except UNREADABLE as error:
-        report(Kind.DAMAGED, path, f"cannot be read: {first_line(error)}")
+        report(Kind.DAMAGED, path, f"cannot be read: {first_line(error).removeprefix(f'{path}: ')}")
         return None
 
 
 def _about(file: pq.ParquetFile, schema: pa.Schema, path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
     about = metadata(file)
-    if about.get("schema_version") != SCHEMA_VERSION:
-        what = f"is of schema version {about.get('schema_version')!r}, this wsrec reads {SCHEMA_VERSION}"
-        report(Kind.CONTRADICTION, path, what)
-        return None
     found = file.schema_arrow
     if not found.equals(schema):
         differing = [f.name for f in schema if f.name not in found.names or not found.field(f.name).equals(f)]
