@@ -135,6 +135,15 @@ class TestTopics:
         assert first == AckOutcome("refused", 0, (), "60012: Illegal request")
         assert unanswered.topics == TOPICS
 
+    def test_one_answer_is_for_each_time_that_a_request_was_sent(self):
+        tracker = AckTracker(feed_of(OKX))
+        for now in (0, 3):
+            tracker.sent(0, "{}", named(*TOPICS), now, 1)
+        books = {"event": "subscribe", "arg": {"channel": "books", "instId": "BTC-USDT"}}
+        said = tracker.received(0, json.dumps(books).encode(), 5)
+        assert said == [AckOutcome("ack", 0, ("books:BTC-USDT",), request=1)]
+        assert tracker.open(0) == ("trades:BTC-USDT",)
+
     def test_data_that_has_the_same_keys_is_no_answer(self):
         data = {"arg": {"channel": "books", "instId": "BTC-USDT"}, "data": []}
         assert [outcome.kind for outcome in answers(OKX, data)] == ["unanswered"]

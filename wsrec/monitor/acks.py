@@ -154,7 +154,8 @@ class AckTracker:
             self._forget(conn, tuple(request.topics), request)
             return [outcome for outcome in outcomes if outcome.topics]
         answered = [one for one in waiting if any(name in named for name in one.topics.values())]
-        topics = tuple(t for one in answered for t, name in one.topics.items() if name in named)
+        # a request that was sent again before its answer came waits twice
+        topics = tuple(dict.fromkeys(t for one in answered for t, name in one.topics.items() if name in named))
         if not topics and request is not None:
             topics = tuple(request.topics)
         elif not topics and refusal is None:
@@ -163,7 +164,7 @@ class AckTracker:
         number = numbers.pop() if len(numbers) == 1 else None
         self._forget(conn, topics, request)
         kind: Literal["ack", "refused"] = "ack" if refusal is None else "refused"
-        return [AckOutcome(kind, conn, tuple(dict.fromkeys(topics)), refusal, request=number)]
+        return [AckOutcome(kind, conn, topics, refusal, request=number)]
 
     def expired(self, now_ns: int, only: int | None = None) -> list[AckOutcome]:
         """Requests whose time is over, each reported once; those of one connection where `only` names it."""
