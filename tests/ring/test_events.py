@@ -62,14 +62,14 @@ FIRST_TWO_AT_ONCE = """
 import enum, threading
 from wsrec.ring.events import Event, EventKind
 data = Event(EventKind.ANCHOR, detail={"a": 1}).encode()
-look_up = enum.EnumType.__getattr__
-def slow(kind, name):
-    enum.EnumType.__getattr__ = look_up
+keep = enum.EnumType.__setattr__
+def slow(kind, name, value):
+    enum.EnumType.__setattr__ = keep
     other = threading.Thread(target=Event.decode, args=(data,))
     other.start()
     other.join(10)
-    return look_up(kind, name)
-enum.EnumType.__getattr__ = slow
+    keep(kind, name, value)
+enum.EnumType.__setattr__ = slow
 assert Event.decode(data).detail == {"a": 1}
 """
 
