@@ -1,140 +1,30 @@
 """Coverage-guided fuzzing of what a hostile exchange reaches first: `parse_header`, `MessageRules` and the hot path.
 
-Run by scripts/fuzz. What it holds the code to: bytes of any kind, cut anywhere, lie in slots or end the connection with
-a `ProtocolError`; nothing else is ever raised; slots lie in order within what came; the compiled hot path publishes the
-same slots as the readable one, which is the one whose coverage guides.
+Run by scripts/fuzz. What it holds the code to is in tests/fuzz/implementations.py; the coverage of the readable hot
+path guides it.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import sys
+from pathlib import Path
 
 import atheris
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 with atheris.instrument_imports(include=["wsrec.wire.frames", "wsrec.receive.hotpath"]):
-    from wsrec.receive.hotpath import MIN_RING, HotPath
-    from wsrec.receive.implementation import CompiledHotPath
-    from wsrec.wire.errors import ProtocolError
-    from wsrec.wire.frames import MessageRules, parse_header
-
-from wsrec.receive.producer import Producer
-from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import SlotRing
-from wsrec.stages import StampSource
-
-MAX_MESSAGE = 60_000
-
-
-class Chunks:
-    """A transport that brings chunk after chunk."""
-
-    stamp, source, read_bytes = 0, int(StampSource.NONE_ABSENT), 0
-
-    def __init__(self, chunks: list[bytes]) -> None:
-        self.chunks = chunks
-
-    def read(self, into: memoryview) -> int:
-        chunk = self.chunks.pop(0)
-        into[: len(chunk)] = chunk
-        self.read_bytes = len(chunk)
-        return len(chunk)
-
-
-class Bench:
-    """Rings that one implementation of the hot path writes to, again and again."""
-
-    def __init__(self, implementation: type[HotPath]) -> None:
-        self._implementation = implementation
-        self._ring = self._byte_ring(MIN_RING)
-        fd = SlotRing.create("fuzz", 1 << 15)
-        self._slots = SlotRing(fd)
-        os.close(fd)
-        self._producer = Producer(self._slots, self._byte_ring(1 << 16))
-
-    @staticmethod
-    def _byte_ring(size: int) -> ByteRing:
-        fd = ByteRing.create("fuzz", size)
-        try:
-            return ByteRing(fd)
-        finally:
-            os.close(fd)
-
-    def run(self, chunks: list[bytes], validate_text: bool) -> tuple[list[object], list[object], list[str]]:
-        """Feed chunks; the slots, the control frames and how it ended."""
-        base, count = self._ring.head.read(), self._producer.count
-        slots: list[object] = []
-        controls: list[object] = []
-        ends: list[Exception | None] = []
-        transport = Chunks(list(chunks))
-        hot = self._implementation(
-            0,
-            self._ring,
-            self._producer,
-            transport,  # type: ignore[arg-type]
-            MessageRules(MAX_MESSAGE, validate_text=validate_text),
-            on_opening=lambda data: 0,
-            on_control=lambda opcode, payload: controls.append((opcode, payload)),
-            on_end=ends.append,
-            on_full=lambda: None,
-        )
-        hot.open = True
-        data = b"".join(chunks)
-        position = 0
-        while transport.chunks and not ends:
-            hot.on_readable()
-            for slot in self._slots.run(count, self._producer.count):
-                start = int(slot["offset"]) - base
-                end = start + int(slot["length"])
-                assert position <= start <= end <= len(data)
-                assert bytes(self._ring.slice(start + base, end - start)) == data[start:end]
-                position = end
-                slots.append((start, end, int(slot["opcode"]), int(slot["flags"]), int(slot["frame_in_read"])))
-                self._ring.tail.publish(base + end)
-            count = self._producer.count
-            self._slots.released.publish(count)
-        for error in ends:
-            assert isinstance(error, ProtocolError)
-        hot.discard()
-        self._ring.tail.publish(self._ring.head.read())
-        return slots, controls, [str(error) for error in ends]
-
-
-BENCHES = [Bench(each) for each in (HotPath, CompiledHotPath) if each is not None]
-
-
-def headers(data: bytes) -> None:
-    """The parser and the rules by themselves."""
-    view, at, rules = memoryview(data), 0, MessageRules(MAX_MESSAGE)
-    try:
-        while (found := parse_header(view, at, len(data) - at)) is not None:
-            first, length, header = found
-            assert 2 <= header <= 10
-            assert length >= 0
-            rules.check(first, length)
-            rules.advance(first, length)
-            at += header
-    except ProtocolError:
-        return
+    from tests.fuzz.implementations import frames
 
 
 def one(data: bytes) -> None:
     """One input: what to validate, where to cut, and the bytes."""
     provider = atheris.FuzzedDataProvider(data)
     validate_text = provider.ConsumeBool()
-    cuts = sorted(provider.ConsumeIntInRange(1, 300) for _ in range(provider.ConsumeIntInRange(0, 4)))
+    cuts = [provider.ConsumeIntInRange(1, 300) for _ in range(provider.ConsumeIntInRange(0, 4))]
     grow = provider.ConsumeIntInRange(0, 3)
     wire = provider.ConsumeBytes(provider.remaining_bytes())
-    headers(wire)
-    if grow:
-        # so that payloads as large as the ring's parts are within reach of a short input; as headers these are refused
-        wire += b"w" * grow * 20_000
-    edges = [0, *(cut for cut in cuts if cut < len(wire)), len(wire)]
-    chunks = [wire[a:b] for a, b in itertools.pairwise(edges) if a < b]
-    chunks = [chunk[at : at + 16_384] for chunk in chunks for at in range(0, len(chunk), 16_384)]
-    seen = [bench.run(chunks, validate_text) for bench in BENCHES]
-    assert all(each == seen[0] for each in seen), seen
+    # so that payloads as large as the ring's parts are within reach of a short input; as headers these are refused
+    frames(wire + b"w" * grow * 20_000, cuts, validate_text=validate_text)
 
 
 if __name__ == "__main__":

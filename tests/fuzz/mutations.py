@@ -1,0 +1,144 @@
+"""Fuzzing by mutation: frames and messages as exchanges send them, spoiled, through every implementation.
+
+    python -m tests.fuzz.mutations --seconds 60 --seed 7
+
+It needs nothing but what the tests need, so it runs where atheris does not (scripts/fuzz), and under the sanitizers
+(scripts/sanitize). The input that a finding came of is printed; a seed says which inputs come, in their order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from websockets.frames import Frame, Opcode
+
+from tests.fuzz import implementations
+from wsrec.feed.load import catalogue
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "messages"
+# where no recorded messages lie beside the project
+WRITTEN = [
+    b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1672515782136,"s":"BTCUSDT","U":157,"u":160,"pu":149}}',
+    b'{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}',
+    b'{"channel":"book","type":"update","data":[{"symbol":"MATIC/USD","bids":[{"price":0.5657,"qty":1098.3947558}]}]}',
+    b'{"arg":{"channel":"books","instId":"BTC-USDT"},"action":"update","data":[{"ts":"1597026383085","seqId":123456}]}',
+    b'{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":1687940967466,"data":{"s":"BTCUSDT","u":177400507,"seq":66544}}',
+    b'{"type":"ticker","sequence":37475248783,"product_id":"ETH-USD","time":"2022-10-19T23:28:22.061769Z"}',
+    b'[317,[["\\u0041","b\\"c"],{"id":-9223372036854775808,"x":1e400,"y":[[[[]]]],"z":null}],"trade","XBT/USD"]',
+]
+TOKENS = [
+    *(
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b"\\",
+        b"\\u",
+        b"\\ud800",
+        b"null",
+        b"true",
+        b"-",
+        b".",
+        b"e",
+        b"e9",
+        b"\0",
+    ),
+    *(b"0", b"-0", b"9223372036854775807", b"9223372036854775808", b"-9223372036854775808", b"18446744073709551616"),
+    *(b"1e308", b"0.0000000001", b"9" * 19, b"9" * 101, b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b" " * 63),
+    *(b'"e":"trade",', b'"s":"', b'"T":', b"a" * 64, b"[" * 65, b'{"a":' * 65, b"2026-02-29T23:59:60.999999999Z"),
+]
+LENGTHS = [0, 1, 2, 15, 16, 17, 63, 64, 65, 124, 125, 126, 127, 128, 300, 4095, 65_535, 65_536, 70_000]
+
+
+class Mutations:
+    """Inputs without end, the same ones for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._messages = [file.read_bytes() for file in sorted(DATA.rglob("*.json"))] or WRITTEN
+        # not all: each takes a while to load
+        self._feeds = self._random.sample(sorted(catalogue()), 12)
+
+    def message(self) -> bytes:
+        """A message of an exchange, spoiled in up to four places."""
+        choose = self._random
+        data = bytearray(choose.choice(self._messages))
+        for _ in range(choose.randrange(5)):
+            at = choose.randrange(len(data) + 1)
+            to = min(len(data), at + choose.choice([1, 1, 2, 8, 64, 1000]))
+            data[at:to] = choose.choice(
+                [
+                    b"",
+                    choose.choice(TOKENS),
+                    choose.choice(TOKENS) + data[at:to],
+                    bytes(byte ^ 1 << choose.randrange(8) for byte in data[at : at + 1]),
+                    choose.randbytes(choose.randrange(3)),
+                    data[at:to] * 2,
+                    self._piece(),
+                ]
+            )
+        # what ends within a value, a character or a word of 64 bytes
+        return bytes(data[: choose.randrange(len(data) + 1)] if choose.random() < 0.3 else data)
+
+    def _piece(self) -> bytes:
+        found = re.findall(rb'"(?:[^"\\]|\\.)*"|[-0-9.]+|[{}\[\]:,]+', self._random.choice(self._messages))
+        return self._random.choice(found or [b""])
+
+    def wire(self) -> bytes:
+        """Frames as a server sends them, some of whose bytes are others."""
+        choose = self._random
+        sent = bytearray()
+        for _ in range(choose.randrange(1, 12)):
+            opcode = choose.choice(list(Opcode) if choose.random() < 0.5 else [Opcode.TEXT, Opcode.BINARY])
+            length = choose.choice(LENGTHS) if choose.random() < 0.5 else choose.randrange(200)
+            payload = self.message() if choose.random() < 0.5 else choose.randbytes(length)
+            control = opcode >= Opcode.CLOSE
+            whole = Frame(opcode, payload[:125] if control else payload, fin=control or choose.random() < 0.7)
+            sent += whole.serialize(mask=False)
+        for _ in range(choose.choice([0, 0, 1, 3])):
+            sent[choose.randrange(len(sent))] = choose.randrange(256)
+        return bytes(sent)
+
+    def frames(self) -> None:
+        """Frames through the hot paths."""
+        wire = self.wire()
+        cuts = [self._random.randrange(1, len(wire) + 1) for _ in range(self._random.randrange(6))]
+        implementations.frames(wire, cuts, validate_text=self._random.random() < 0.5)
+
+    def fields(self) -> None:
+        """Messages through the field readers of a feed."""
+        payloads = [self.message() for _ in range(self._random.choice([1, 1, 2, 9]))]
+        implementations.messages(self._random.choice(self._feeds), payloads)
+
+
+def main() -> int:
+    """Run until the time is over or something is found."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seconds", type=float, default=60)
+    options.add_argument("--seed", type=int, default=time.time_ns())
+    chosen = options.parse_args()
+    mutations = Mutations(chosen.seed)
+    ways: list[Callable[[], None]] = [mutations.frames, mutations.fields, mutations.fields]
+    executions, until = 0, time.monotonic() + chosen.seconds
+    try:
+        while time.monotonic() < until:
+            ways[executions % len(ways)]()
+            executions += 1
+    except Exception:
+        print(f"execution {executions} with --seed {chosen.seed}:", file=sys.stderr)
+        raise
+    print(f"{executions} executions, --seed {chosen.seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
