@@ -1,4 +1,4 @@
-"""wsrec.supervise.live: what the live view looks like on a narrow terminal."""
+"""wsrec.supervise.terminal: what the live view looks like on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from wsrec.ring.status import RECEIVER_FIELDS, WRITER_FIELDS
-from wsrec.supervise.live import draw
 from wsrec.supervise.sampler import Progress, Sample
+from wsrec.supervise.terminal import draw
 
 WIDTH = 80
 BUSY = {

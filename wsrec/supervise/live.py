@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import sys
-import time
 from collections import deque
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TextIO
-
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Self, TextIO
 
 from wsrec.ipc import LogLine
-from wsrec.stages import STEPS, TOTAL
 from wsrec.supervise.outlet import Outlet, Stray
-from wsrec.supervise.sampler import Progress, Sample, progress, sample
+from wsrec.supervise.sampler import WINDOW, Progress, Sample, progress, sample
 from wsrec.supervise.supervisor import Supervisor
 from wsrec.units import clean, duration, size
 
+if TYPE_CHECKING:
+    from wsrec.supervise.terminal import Terminal
+
 _REFRESH = 0.5
-_WINDOW = 10
-_BAR = 10
 _LOG_INTERVAL = 60.0
 _STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 
@@ -44,9 +38,8 @@ class View:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.outlet = Outlet(sys.stderr, self._show, self._unshown)
-        self._console = Console(file=self.outlet.sink, highlight=False, soft_wrap=True)  # type: ignore[arg-type]
+        self._terminal = self._find_terminal()
         self._quiet = quiet
-        self._live: Live | None = None
         self._stderr: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -73,8 +66,8 @@ class View:
         self.outlet.put(clean(text, 2000))
 
     def _show(self, text: str, style: str) -> None:
-        if self._console.is_terminal:
-            self._console.print(Text(text, style=style))
+        if self._terminal is not None:
+            self._terminal.print(text, style)
         else:
             # one line whatever its length, for cron and journald
             self.outlet.sink.write(text + "\n")
@@ -87,35 +80,30 @@ class View:
         """Show the recording until cancelled."""
         if self._quiet:
             return
-        if self._console.is_terminal:
-            await self._draw(supervisor)
+        if self._terminal is not None:
+            await self._draw(supervisor, self._terminal)
         else:
             await self._log_minutes(supervisor)
 
-    async def _draw(self, supervisor: Supervisor) -> None:
-        samples = deque([sample(supervisor.pairs)], maxlen=int(_WINDOW / _REFRESH))
+    def _find_terminal(self) -> Terminal | None:
+        """The terminal that standard error is; None elsewhere, where drawing is not even imported: it takes long."""
+        if not (self.outlet.sink.isatty() or os.environ.keys() & {"FORCE_COLOR", "TTY_COMPATIBLE"}):
+            return None
+        from wsrec.supervise.terminal import Terminal
+
+        terminal = Terminal(self.outlet.sink)
+        return terminal if terminal.is_one else None
+
+    async def _draw(self, supervisor: Supervisor, terminal: Terminal) -> None:
+        samples = deque([sample(supervisor.pairs)], maxlen=int(WINDOW / _REFRESH))
         try:
             while True:
                 await asyncio.sleep(_REFRESH)
                 samples.append(sample(supervisor.pairs))
                 recent = progress(samples[0], samples[-1])
-                self.outlet.draw(functools.partial(self._refresh, draw(supervisor, samples[-1], recent)))
+                self.outlet.draw(functools.partial(terminal.refresh, supervisor, samples[-1], recent))
         finally:
-            self.outlet.draw(self._clear)
-
-    def _refresh(self, picture: RenderableType) -> None:
-        if self._live is None:
-            # its own threads and stand-ins would wait for the terminal
-            self._live = Live(
-                console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-            )
-            self._live.start()
-        self._live.update(picture, refresh=True)
-
-    def _clear(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+            self.outlet.draw(terminal.clear)
 
     async def _log_minutes(self, supervisor: Supervisor) -> None:
         before = sample(supervisor.pairs)
@@ -148,90 +136,3 @@ def summary_line(now: Sample, recent: Progress) -> str:
         f"{f', {restarts} restarts' if (restarts := counters['restarts']) else ''}"
         f"{', THE DISK REFUSES' if counters['disk_trouble'] else ''}"
     )
-
-
-def draw(supervisor: Supervisor, now: Sample, recent: Progress) -> RenderableType:
-    """The live view."""
-    counters = now.counters
-    facts = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        facts.add_column(style="dim")
-        facts.add_column(justify="right")
-    trouble = counters["gaps"] + counters["lost_intervals"] + counters["refused"]
-    rows = [
-        (
-            "messages",
-            f"{counters['messages']:,}",
-            "rate",
-            f"{recent.messages:,.0f}/s",
-            "connected",
-            _connected(counters),
-        ),
-        (
-            "payload",
-            size(counters["payload_bytes"]),
-            "wire",
-            f"{size(recent.bytes)}/s",
-            "reconnects",
-            _count(counters["reconnects"]),
-        ),
-        (
-            "ring",
-            f"{now.fill:.1%}",
-            "journal lag",
-            duration(counters["journal_lag_ns"]),
-            "stalls",
-            _count(counters["stalls"]),
-        ),
-        (
-            "files",
-            f"{counters['files']:,}",
-            "journalled",
-            size(counters["journalled_bytes"]),
-            "gaps, lost",
-            _count(trouble),
-        ),
-    ]
-    for row in rows:
-        facts.add_row(*row)
-    if counters["restarts"]:
-        facts.add_row("restarts", _count(counters["restarts"]))
-
-    stages = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    stages.add_column(f"last {_WINDOW} s")
-    stages.add_column("p50", justify="right")
-    stages.add_column("p99", justify="right")
-    for step, (median, tail) in zip((*STEPS, TOTAL), recent.steps, strict=True):
-        stages.add_row(step.name, duration(median), duration(tail), style="bold" if step is TOTAL else "")
-    return Group(_title(supervisor), "", facts, "", stages)
-
-
-def _title(supervisor: Supervisor) -> RenderableType:
-    elapsed = time.monotonic() - supervisor.began
-    title = Table.grid(padding=(0, 2))
-    # one line however narrow: the names give way to the rest, which stays whole
-    title.add_column()
-    names = ", ".join(dict.fromkeys(plan.feed for pair in supervisor.pairs for plan in pair.plans))
-    cells: list[RenderableType] = [
-        Text(f"recording {clean(names, 60)}", style="bold", no_wrap=True, overflow="ellipsis"),
-        duration(elapsed * 1e9),
-    ]
-    until = supervisor.until
-    if until is not None:
-        left = max(until - time.monotonic(), 0.0)
-        bar = ProgressBar(total=elapsed + left, completed=elapsed, width=_BAR)
-        cells += [bar, f"{duration(left * 1e9)} left" if left else "finishing"]
-    cells.append(Text("Ctrl-C to finish", style="dim"))
-    for _ in cells[1:]:
-        title.add_column(no_wrap=True)
-    title.add_row(*cells)
-    return title
-
-
-def _connected(counters: dict[str, int]) -> Text:
-    connected, planned = counters["connected"], counters["connections"]
-    return Text(f"{connected}/{planned}", style="green" if connected == planned else "bold red")
-
-
-def _count(number: int) -> Text:
-    return Text(f"{number:,}", style="bold red" if number else "")

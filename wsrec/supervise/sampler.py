@@ -13,6 +13,8 @@ from wsrec.ring.status import RECEIVER_FIELDS, WRITER_FIELDS
 from wsrec.supervise.supervisor import Pair
 
 Counts = npt.NDArray[np.int64]
+WINDOW = 10
+"""Seconds that the rates and latencies of the live view are of."""
 
 
 class Sample(NamedTuple):
