@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import Flags
+from wsrec.arrays import Flags
 from wsrec.decode.columns import NAME_TYPE, NUMBER_TYPES, FieldColumns
 from wsrec.decode.places import NAME_MAX, RowPlaces, extract_of, row_places
 from wsrec.decode.reader import Ids, PythonFieldReader

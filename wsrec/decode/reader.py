@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import Flags, views
+from wsrec.arrays import Flags, views
 from wsrec.decode.columns import NOTHING, FieldColumns, NullColumns, Row, columns_of
 from wsrec.decode.json_text import UNREADABLE, decode, decoded
 from wsrec.decode.places import (

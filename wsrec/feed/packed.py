@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.decode.arrays import Flags, large_binary, views
+from wsrec.arrays import Flags, large_binary, views
 
 INFLATED_MAX = 16 << 20
 """Bytes that a message may inflate to for its fields to be read."""

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import codes
+from wsrec.arrays import codes
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.json_text import UNREADABLE
 from wsrec.feed.paths import first, steps, values

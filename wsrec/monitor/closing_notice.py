@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import codes, where_set
+from wsrec.arrays import codes, where_set
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import Feed
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import codes
+from wsrec.arrays import codes
 
 
 class Link(IntEnum):

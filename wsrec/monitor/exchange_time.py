@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import Flags, codes, known, values, where_set
+from wsrec.arrays import Flags, codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.places import fitting_unit, row_places
 from wsrec.feed.packed import json_of

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.decode.arrays import known, where_set
+from wsrec.arrays import known, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.feed.schema import Action, Feed
 from wsrec.monitor.sequence import Int64s, Numbers, stream_keys

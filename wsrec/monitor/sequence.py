@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.decode.arrays import codes, known, values, where_set
+from wsrec.arrays import codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.places import says
 from wsrec.decode.scalars import INT64_MAX, UINT64_MAX

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from msgspec import structs
 
 from wsrec import __version__, ipc
+from wsrec.arrays import codes, known, where_set
 from wsrec.counts import Counts, total
-from wsrec.decode.arrays import codes, known, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.places import integer_in

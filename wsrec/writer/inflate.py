@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from wsrec.decode.arrays import large_binary, where_set
+from wsrec.arrays import large_binary, where_set
 from wsrec.ring.slotring import Flag
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec import ipc
+from wsrec.arrays import large_binary, where_set
 from wsrec.counts import total
-from wsrec.decode.arrays import large_binary, where_set
 from wsrec.format import manifest
 from wsrec.format.moment import Moment
 from wsrec.log_folding import FoldedWarnings

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from wsrec.decode.arrays import large_binary
+from wsrec.arrays import large_binary
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.writer.batch import Batch, payload_list

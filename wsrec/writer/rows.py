@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.decode.arrays import where_set
+from wsrec.arrays import where_set
 from wsrec.format.moment import Moment
 from wsrec.format.schema import UTC_NS
 from wsrec.ring.slotring import COARSE_SHIFT, Flag, request_numbers

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsrec import ipc
-from wsrec.decode.arrays import large_binary
+from wsrec.arrays import large_binary
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
 from wsrec.http.proxied import by

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsrec.decode.arrays import where_set
+from wsrec.arrays import where_set
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.writer.batch import Batch, payload_list

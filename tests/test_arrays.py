@@ -1,4 +1,4 @@
-"""wsrec.decode.arrays: payloads as an Arrow array, which holds what it was given no longer than it has to."""
+"""wsrec.arrays: payloads as an Arrow array, which holds what it was given no longer than it has to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsrec.decode.arrays import large_binary
+from wsrec.arrays import large_binary
 
 
 @settings(deadline=None)
