@@ -7,6 +7,8 @@ reads recordings: `open_capture` (docs/reading.md).
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wsrec.version import __version__
+
 if TYPE_CHECKING:
     from wsrec.client.connection import Connection, connect
     from wsrec.client.errors import ConnectionClosed
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from wsrec.net.tunnel import ProxyError
     from wsrec.stages import StampSource
     from wsrec.wire.errors import HandshakeError, HandshakeRefused
-
-    __version__: str
 
 __all__ = [
     "Anchor",
@@ -37,6 +37,7 @@ __all__ = [
     "StampSource",
     "Stamps",
     "UnreadableError",
+    "__version__",
     "anchor",
     "connect",
     "open_capture",
@@ -66,9 +67,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value = globals()[name] = import_module("importlib.metadata").version("wsrec")
-        return value
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

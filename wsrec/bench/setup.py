@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wsrec import __version__
 from wsrec.bench import frames
 from wsrec.bench.sender import SenderJob, certificates
+from wsrec.version import __version__
 
 _PACKAGES = ("picows", "aiohttp", "websockets", "uvloop", "pyarrow", "numpy")
 _CPUS = Path("/sys/devices/system/cpu")

@@ -20,7 +20,6 @@ from websockets.exceptions import ProtocolError as LibraryProtocolError
 from websockets.frames import Close, CloseCode
 from websockets.uri import WebSocketURI, parse_uri
 
-from wsrec import __version__
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.host.clock import now
@@ -41,6 +40,7 @@ from wsrec.receive.waiting import Epoll
 from wsrec.ring.bytering import ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
+from wsrec.version import __version__
 from wsrec.wire import deflate, frames
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError

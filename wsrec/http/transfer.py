@@ -16,10 +16,10 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from wsrec import __version__
 from wsrec.http.attempt import Attempt, Connect, HttpError
 from wsrec.net.ports import DEFAULT_PORTS
 from wsrec.net.retry import LIMITED, retry_after
+from wsrec.version import __version__
 
 _PIECE = 64 << 10
 # for all lines of an answer together: heads, trailers, and chunk-size lines beyond `_CHUNK_LINE` bytes each

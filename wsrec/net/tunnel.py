@@ -19,9 +19,9 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from wsrec import __version__
 from wsrec.net.proxy import Proxy, host_and_port
 from wsrec.net.retry import LIMITED, retry_after
+from wsrec.version import __version__
 
 MAX_HEAD = 64 << 10
 """Largest head (bytes) of a proxy's answer, including informational (1xx) ones."""

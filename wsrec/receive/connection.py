@@ -13,7 +13,7 @@ import msgspec
 from websockets.frames import CloseCode
 from websockets.uri import WebSocketURI
 
-from wsrec import __version__, ipc, shutdown
+from wsrec import ipc, shutdown
 from wsrec.host import timestamping
 from wsrec.host.clock import now
 from wsrec.http.client import host_of
@@ -42,6 +42,7 @@ from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
 from wsrec.units import duration
+from wsrec.version import __version__
 from wsrec.wire import deflate
 from wsrec.wire.errors import HandshakeRefused, ProtocolError
 from wsrec.wire.frame_encoder import FrameEncoder, Sent

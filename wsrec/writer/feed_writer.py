@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
-from wsrec import __version__, ipc
+from wsrec import ipc
 from wsrec.arrays import codes, known, where_set
 from wsrec.counts import Counts, total
 from wsrec.decode.columns import FieldColumns
@@ -49,6 +49,7 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag, request_numbers
 from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.units import named
+from wsrec.version import __version__
 from wsrec.wire import frames
 from wsrec.writer.batch import payload_offsets
 from wsrec.writer.disk import NO_RETRY, Disk
