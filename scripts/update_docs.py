@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.config.test_run_config import key_tables  # noqa: E402
 from tests.feed import catalogue_page  # noqa: E402
 from tests.format.test_format_page import tables as format_tables  # noqa: E402
 from tests.test_shutdown import limits_table  # noqa: E402
@@ -31,6 +32,7 @@ def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
 def main() -> None:
     write("format.md", *format_tables(), by_first_cell=True)
     write("recording.md", limits_table())
+    write("configs.md", *key_tables(), by_first_cell=True)
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wsrec.options.record import WorkerOptions
 from wsrec.plan.connections import ConnectionPlan
 from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
@@ -106,9 +107,16 @@ def writer_job(out: Any, connections: tuple[ConnectionPlan, ...], feeds: dict[st
             "status": -1,
             "connections": connections,
             "feeds": tuple(FeedJob(name=name, config=config) for name, config in feeds.items()),
+            **worker_options(more),
             **more,
         }
     )
+
+
+def worker_options(fields: dict[str, Any]) -> dict[str, Any]:
+    """The argument `options` of a job, made of those of `fields` that are options, which are taken out."""
+    names = fields.keys() & {*WorkerOptions.__struct_fields__}
+    return {"options": WorkerOptions(**{name: fields.pop(name) for name in names})}
 
 
 @pytest.fixture

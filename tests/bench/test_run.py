@@ -9,7 +9,7 @@ from wsrec.bench import contestants, run
 from wsrec.bench.contestants import Client, Ours
 from wsrec.bench.results import QUANTILES, Results
 from wsrec.bench.run import Observer, Options, asked, turns
-from wsrec.receive.job import TlsMode
+from wsrec.options.record import TlsMode
 
 
 class Told:

@@ -113,7 +113,7 @@ class TestFiles:
     )
     def test_a_run_config_goes_before_the_environment(self, text, words, proxy, tmp_path, monkeypatch):
         seen: list[ProxyRules] = []
-        monkeypatch.setattr("wsrec.cli.record.record_targets", lambda _, options, **more: seen.append(options.proxies))
+        monkeypatch.setattr("wsrec.cli.record.record_targets", lambda *_, **more: seen.append(more["proxies"]))
         run("record", self.run_config(tmp_path, text), *words)
         found = seen[0].of(URL)
         assert (found and found.public) == proxy

@@ -15,8 +15,9 @@ from tests.effort import examples
 from tests.receive.conftest import Rig, frame
 from wsrec.client.consumer import Consumer
 from wsrec.client.implementation import CompiledConsumer
-from wsrec.receive.hotpath import MIN_RING, HotPath
+from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
+from wsrec.ring.bytering import MIN_RING
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 

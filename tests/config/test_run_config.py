@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,8 @@ from wsrec.config.run_config import Run, RunFeed, load_run, run_schema
 from wsrec.feed.load import catalogue
 from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
+from wsrec.options.option import declared
+from wsrec.options.record import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 WHOLE = """
@@ -49,6 +52,25 @@ feeds:
 """
 
 
+PAGE = ROOT / "docs" / "configs.md"
+
+
+def key_tables() -> tuple[str, str]:
+    """The page's tables: the keys of a run config, and those of its feeds."""
+    schema = run_schema()
+    shown = {each.key: (each.shown_default, each.option.default) for each in declared(*SECTIONS)}
+
+    def table(model: dict[str, Any]) -> str:
+        rows = ["| key | meaning | default |", "| --- | --- | --- |"]
+        for key, value in model["properties"].items():
+            default, words = shown.get(key, ("", ""))
+            cell = "required" if key in model["required"] else words or (f"`{default}`" if default else "")
+            rows.append(f"| `{key}` | {value['description']} | {cell} |".replace("|  |", "| |"))
+        return "\n".join(rows) + "\n"
+
+    return table(schema), table(schema["$defs"]["RunFeed"])
+
+
 @pytest.fixture
 def load(tmp_path):
     def load(text):
@@ -74,24 +96,24 @@ class TestSettings:
         monkeypatch.delenv("TOKEN", raising=False)
         settings = load(WHOLE).settings
         assert settings == {
-            "out": tmp_path / "captures",
+            "out": str(tmp_path / "captures"),
             "rotate": (900, 512 * 10**6),
             "duration": 5400,
-            "until-close": True,
+            "until_close": True,
             "shard": Shard(3, 16),
             "cpu": (2, 3),
-            "writer-cpu": 4,
-            "rt-priority": 50,
-            "busy-poll": False,
+            "writer_cpu": 4,
+            "rt_priority": 50,
+            "busy_poll": False,
             "tls": "auto",
-            "ca-file": tmp_path / "ca.pem",
-            "ring-size": 16 << 20,
-            "max-message": 1 << 20,
+            "ca_file": str(tmp_path / "ca.pem"),
+            "ring_size": 16 << 20,
+            "max_message": 1 << 20,
             "batch": 0.05,
-            "batch-size": 1 << 20,
+            "batch_size": 1 << 20,
             "fsync": 2,
             "takeover": True,
-            "if-free": False,
+            "if_free": False,
             "reserve": 10**10,
             "json": True,
             "quiet": True,
@@ -140,7 +162,7 @@ class TestEnvironment:
         run = load(
             "out: ${PLACE}/x\nshard: ${SHARE}\nwriter-cpu: ${CPU}\nfeeds: [{feed: binance, symbols: '${PLACE}'}]\n"
         )
-        assert run.settings == {"out": tmp_path / "there/x", "shard": Shard(2, 4), "writer-cpu": 1}
+        assert run.settings == {"out": str(tmp_path / "there/x"), "shard": Shard(2, 4), "writer_cpu": 1}
         assert run.wanted[0].symbols == ("there",)
 
     def test_a_name_is_asked_for_in_words(self, complaint):
@@ -245,15 +267,13 @@ class TestSchema:
         assert not any("schema" in name for name in catalogue())
 
     def test_every_key_is_described_there_and_in_the_docs(self):
-        schema = run_schema()
-        page = (ROOT / "docs" / "configs.md").read_text()
-        for model in (schema, *schema["$defs"].values()):
-            for key, value in model.get("properties", {}).items():
-                assert f"| `{key}` | {value['description']} |" in page, key
+        text = PAGE.read_text()
+        for table in key_tables():
+            assert table in text, "run scripts/update_docs.py"
 
     def test_the_pages_examples_load(self, load, monkeypatch):
         monkeypatch.setenv("SHARD", "1/2")
-        page = (ROOT / "docs" / "configs.md").read_text()
+        page = PAGE.read_text()
         examples = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
         assert examples
         for example in examples:

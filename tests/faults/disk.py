@@ -110,7 +110,7 @@ class Writer:
         self._environment = disk.environment(*faults)
         self.rings = Rings(1, 64 * 4096, 4096)
         slots, notes, status, *byte_rings = self.rings.fds
-        job = {"batch_seconds": 0.01, "fsync_seconds": 0.02, **job}
+        job = {"batch": 0.01, "fsync": 0.02, **job}
         self._job = writer_job(
             disk.folder,
             (plan(0),),

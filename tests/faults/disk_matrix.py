@@ -47,6 +47,7 @@ from tests.faults.disk import (
 )
 from tests.faults.forks import Forks
 from wsrec.ipc import FailedLine, SummaryLine
+from wsrec.options.value_types import Rotation
 from wsrec.verify.model import State, VerifyStatus
 from wsrec.verify.verify import verify
 from wsrec.writer.recovery import recover
@@ -212,7 +213,7 @@ def in_writer(disk: FaultyDisk, place: Place, *, killed: bool) -> Found:
     """Record, to the end or until killed; recover; record again into the same folder; judge."""
     wrong: list[str] = []
     sent: list[Sent] = []
-    with writing(disk, *place.orders, rotate_bytes=ROTATE_BYTES) as writer:
+    with writing(disk, *place.orders, rotate=Rotation(bytes=ROTATE_BYTES)) as writer:
         try:
             if killed:
                 fill(writer)
@@ -246,7 +247,7 @@ def in_writer(disk: FaultyDisk, place: Place, *, killed: bool) -> Found:
     _recovered(disk.folder, wrong)
     lost, unreported = judge(disk.folder, sent, wrong)
     again = FaultyDisk(disk.forks, disk.folder, disk.state.with_name("again"))
-    with writing(again, session="t", rotate_bytes=ROTATE_BYTES) as writer:
+    with writing(again, session="t", rotate=Rotation(bytes=ROTATE_BYTES)) as writer:
         for number in range(3):
             writer.put(b"again %d" % number)
         writer.stop()
@@ -260,7 +261,9 @@ def in_writer(disk: FaultyDisk, place: Place, *, killed: bool) -> Found:
 
 def interrupted(disk: FaultyDisk) -> list[Sent]:
     """Leave three journals that no file was made of, as a recorder that was killed while the disk was full."""
-    with writing(disk, fault("create", 1, f"{_ENOSPC}~60000", ".partial"), rotate_bytes=ROTATE_BYTES) as writer:
+    with writing(
+        disk, fault("create", 1, f"{_ENOSPC}~60000", ".partial"), rotate=Rotation(bytes=ROTATE_BYTES)
+    ) as writer:
         fill(writer)
         writer.kill()
         return [Sent(*one) for one in writer.put_at]

@@ -17,6 +17,7 @@ from tests.faults import disk as faults
 from tests.faults.disk import FaultyDisk, Writer, fault, record, writing
 from tests.faults.disk_matrix import Matrix, Place
 from tests.faults.forks import Forks
+from wsrec.options.value_types import Rotation
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.verify import verify
 from wsrec.writer.recovery import recover
@@ -126,7 +127,7 @@ class TestSyncThatFailed:
 
 class TestJournalThatCannotBeDeleted:
     def test_the_recording_goes_on_and_tries_again(self, disk: FaultyDisk):
-        with writing(disk, fault("unlink", 1, errno.EIO, "journal-"), rotate_bytes=12_000) as writer:
+        with writing(disk, fault("unlink", 1, errno.EIO, "journal-"), rotate=Rotation(bytes=12_000)) as writer:
             sent = record(writer)
         assert disk.happened == 1
         assert received(messages_of(disk.folder)) == sent
@@ -136,7 +137,7 @@ class TestJournalThatCannotBeDeleted:
 
     def test_one_that_stays_makes_no_rows_twice(self, disk: FaultyDisk):
         orders = [fault("unlink", 1, errno.EIO, f"journal-{number:06}") for number in (1, 1, 1, 1, 1, 1, 1, 1)]
-        with writing(disk, *orders, rotate_bytes=12_000) as writer:
+        with writing(disk, *orders, rotate=Rotation(bytes=12_000)) as writer:
             sent = record(writer)
         assert writer.process.returncode == 0
         assert (disk.folder / ".wsrec" / "s" / "journal-000001.arrows").exists()

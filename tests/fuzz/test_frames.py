@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.effort import examples
 from tests.receive.conftest import Rig, frame, hot_path, make_rig, rig  # noqa: F401 (fixtures)
-from wsrec.receive.hotpath import MIN_RING
+from wsrec.ring.bytering import MIN_RING
 from wsrec.wire.errors import ProtocolError
 
 LIMIT = 70_000

@@ -26,8 +26,8 @@ from wsrec.feed.schema import ConfigError
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch
 from wsrec.net.trust import tls_context
+from wsrec.options.record import TlsMode
 from wsrec.receive import ktls
-from wsrec.receive.job import TlsMode
 from wsrec.receive.security import TlsPolicy
 
 PACKAGE = Path(wsrec.__file__).parent

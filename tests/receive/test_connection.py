@@ -22,10 +22,9 @@ from tests.receive.conftest import OWN_WORDS, Reader, frame, text
 from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec import log_folding
+from wsrec.options.record import TlsMode
 from wsrec.plan.connections import Pace
 from wsrec.receive import backoff, connection, garbage_collection, liveness, opening, rate_limit, reconnector, transport
-from wsrec.receive.hotpath import MIN_RING
-from wsrec.receive.job import TlsMode
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector, Side
@@ -33,7 +32,7 @@ from wsrec.receive.security import TlsPolicy
 from wsrec.receive.tls import StampedTlsTransport
 from wsrec.receive.transport import PlainTransport
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
-from wsrec.ring.bytering import ByteRing
+from wsrec.ring.bytering import MIN_RING, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 

@@ -16,9 +16,10 @@ from websockets.frames import CloseCode, Opcode
 from tests.effort import examples
 from tests.receive.conftest import Rig, frame, text
 from wsrec.host import clock
-from wsrec.receive.hotpath import MIN_RING, HotPath
+from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.ktls import KtlsTransport
+from wsrec.ring.bytering import MIN_RING
 from wsrec.ring.slotring import Flag
 from wsrec.stages import StampSource
 from wsrec.wire.errors import ProtocolError

@@ -28,9 +28,9 @@ from tests.receive.test_receiver import RawExchange, answer
 from tests.receive.test_tls import Client, Drip, Server, after_go, close_notify, good_then, talk
 from wsrec.format.capture import message_files, metadata, open_messages
 from wsrec.net.trust import tls_context
+from wsrec.options.record import TlsMode
 from wsrec.receive import backoff, ktls
 from wsrec.receive.hotpath import MIN_ROOM
-from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused, KtlsTransport
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.transport import READ_MAX

@@ -21,13 +21,15 @@ from websockets.server import ServerProtocol
 
 from tests.exchange import sends
 from tests.receive.conftest import Reader, frame, text
+from tests.rings import worker_options
 from tests.subscriptions import named
 from tests.subscriptions import request as subscription_request
 from wsrec import ipc
+from wsrec.options.record import TlsMode
 from wsrec.plan.connections import ConnectionPlan, KeepAlive
 from wsrec.plan.requests import SubscriptionRequest
 from wsrec.receive import ktls
-from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.receive.job import ReceiverJob
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import Flag, SlotRing
@@ -63,8 +65,9 @@ class Receiver:
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
         )
+        more = {**worker_options(options), **options}
         job = ReceiverJob(
-            slots=slots, rings=tuple(rings), control_ring=control_ring, status=status, connections=plans, **options
+            slots=slots, rings=tuple(rings), control_ring=control_ring, status=status, connections=plans, **more
         )
         self.process.stdin.write(ipc.encode_job(job))
         self.process.stdin.flush()

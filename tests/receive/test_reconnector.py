@@ -17,11 +17,11 @@ from tests.receive.conftest import Reader, messages, text
 from tests.receive.test_receiver import RawExchange, answer, plan, request, subscriptions
 from wsrec.host.clock import now
 from wsrec.ipc import Resubscribe, Settled
+from wsrec.options.record import TlsMode
 from wsrec.plan.connections import Answer, ConnectionPlan, standbys
 from wsrec.receive import backoff, liveness, opening
 from wsrec.receive import connection as connection_module
 from wsrec.receive import reconnector as reconnector_module
-from wsrec.receive.job import TlsMode
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters

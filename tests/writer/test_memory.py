@@ -213,7 +213,7 @@ class TestPoison:
 
     def test_a_message_that_kills_every_writer_is_set_aside(self, writer, tmp_path):
         out = tmp_path / "out"
-        work = writer(program=("-c", WRITER), batch_seconds=0.2)
+        work = writer(program=("-c", WRITER), batch=0.2)
         for message in self.MESSAGES:
             put(work, message)
         # the supervisor gives up after the sixth death
@@ -236,7 +236,7 @@ class TestPoison:
 
     def test_also_by_recovery(self, writer, tmp_path):
         out = tmp_path / "out"
-        work = writer(program=("-c", WRITER), batch_seconds=0.2)
+        work = writer(program=("-c", WRITER), batch=0.2)
         for message in self.MESSAGES:
             put(work, message)
         work.process.wait(60)

@@ -21,6 +21,7 @@ from tests.conftest import events_of, messages_of, received
 from tests.rings import Rings, payloads, plan, writer_job
 from wsrec.format import manifest
 from wsrec.ipc import FailedLine, Line, LogLine, Stop, SummaryLine, encode_job, encode_order
+from wsrec.options.value_types import Rotation
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.bytering import ENDED
 from wsrec.ring.events import EventKind
@@ -39,7 +40,7 @@ class WriterProcess:
         self.folder = out / ".wsrec" / "s"
         connections = tuple(plan(conn) for conn in rings.rings)
         slots, control_ring, status, *byte_rings = rings.fds
-        job = {"batch_seconds": 0.02, **job}
+        job = {"batch": 0.02, **job}
         self._job = writer_job(
             out,
             connections,
@@ -241,7 +242,7 @@ class TestReceiverGone:
 
 class TestRotation:
     def test_by_time(self, writer, tmp_path):
-        work = writer(rotate_seconds=0.3)
+        work = writer(rotate=Rotation(seconds=0.3))
         count = 0
         began = time.monotonic()
         while time.monotonic() - began < 1.2:
@@ -267,7 +268,7 @@ class TestRotation:
             "from wsrec.writer.process import main; sys.exit(main())"
         )
         out = tmp_path / "out"
-        work = writer(out=out, rotate_seconds=0.3, program=("-c", program))
+        work = writer(out=out, rotate=Rotation(seconds=0.3), program=("-c", program))
         count = 0
         for set_by in (0, -hour, 2 * hour):
             (tmp_path / "next").write_text(str(set_by))
@@ -290,7 +291,7 @@ class TestRotation:
         assert len({*hours}) >= 3
 
     def test_by_size(self, writer, tmp_path):
-        work = writer(rotate_bytes=100_000)
+        work = writer(rotate=Rotation(bytes=100_000))
         for _ in range(10):
             for _ in range(50):
                 work.put(bytes(1000))
@@ -300,7 +301,7 @@ class TestRotation:
         assert [line.rows for line in lines] == [100] * 5
 
     def test_a_message_over_two_files_keeps_the_journals_until_it_has_landed(self, writer, tmp_path):
-        work = writer(rotate_bytes=1000)
+        work = writer(rotate=Rotation(bytes=1000))
         work.rings.put(bytes(2000), flags=0, handoff=time.monotonic_ns())
         work.journalled()
         work.rings.put(b"ping", opcode=9, handoff=time.monotonic_ns())
@@ -315,7 +316,7 @@ class TestRotation:
 
 class TestBatches:
     def test_bytes_that_make_a_batch_do_not_wait_for_its_time(self, writer):
-        work = writer(capacity=256 * 4096, batch_seconds=1000.0, batch_bytes=50_000)
+        work = writer(capacity=256 * 4096, batch=1000.0, batch_size=50_000)
         work.until(lambda: (work.folder / "journal-000001.arrows").exists())
         for _ in range(60):
             work.put(bytes(1000))
@@ -352,7 +353,7 @@ class TestParquetBehind:
     def test_the_rings_do_not_wait_for_it_and_the_order_is_kept(self, writer, tmp_path, rotate):
         out, hold = tmp_path / "out", tmp_path / "hold"
         hold.touch()
-        work = writer(out=out, capacity=256 * 4096, program=("-c", HELD, str(hold)), rotate_bytes=rotate)
+        work = writer(out=out, capacity=256 * 4096, program=("-c", HELD, str(hold)), rotate=Rotation(bytes=rotate))
         payload, before = bytes(9000), 0
         for index in range(8000):
             if index == 1000:
@@ -372,7 +373,7 @@ class TestParquetBehind:
     def test_killed_meanwhile_everything_is_recovered(self, writer, tmp_path):
         out, hold = tmp_path / "out", tmp_path / "hold"
         hold.touch()
-        work = writer(out=out, program=("-c", HELD, str(hold)), rotate_bytes=100_000)
+        work = writer(out=out, program=("-c", HELD, str(hold)), rotate=Rotation(bytes=100_000))
         for index in range(300):
             work.put(b"%d" % index + bytes(1000))
             if not index % 50:
@@ -418,7 +419,7 @@ class TestResumed:
 
     @pytest.mark.long
     def test_killed_ten_times_under_load_every_message_is_in_the_files_once(self, writer, tmp_path):
-        work = writer(conns=2, rotate_bytes=200_000, capacity=256 * 4096)
+        work = writer(conns=2, rotate=Rotation(bytes=200_000), capacity=256 * 4096)
         chance = random.Random(7)
         count = 0
         for _ in range(10):

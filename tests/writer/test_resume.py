@@ -26,6 +26,7 @@ from tests.rings import Rings, plan, writer_job
 from wsrec.format import claim, manifest
 from wsrec.format.moment import Moment
 from wsrec.ipc import SummaryLine
+from wsrec.options.value_types import Rotation
 from wsrec.ring.counter import Counter
 from wsrec.ring.events import EventKind
 from wsrec.writer.job import WriterJob
@@ -105,7 +106,7 @@ class Session:
             control_ring=control_ring,
             status=status,
             rings=tuple(rings),
-            rotate_bytes=400,
+            rotate=Rotation(bytes=400),
         )
         self.sent: dict[str, list[bytes]] = {"a": [], "b": []}
         self.dead: list[Any] = []

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import msgspec
 
+from wsrec.options.record import TlsMode
 from wsrec.receive.implementation import CompiledHotPath
-from wsrec.receive.job import TlsMode
 
 TRANSPORTS = ("tcp", "tls")
 BARE = "bare-recv"

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from wsrec.bench.contestants import Ours
 from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.setup import Setup
+from wsrec.options.record import TlsMode, WorkerOptions
 from wsrec.plan.connections import plan
 from wsrec.plan.target import resolve
-from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.receive.job import ReceiverJob
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag, SlotRing
@@ -167,12 +168,14 @@ def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Re
             control_ring=control_ring,
             status=status,
             connections=connections,
-            tls=ours.tls,
-            ca_file=setup.ca(transport),
+            options=WorkerOptions(
+                tls=ours.tls,
+                ca_file=setup.ca(transport),
+                rt_priority=setup.rt_priority,
+                busy_poll=ours.busy_poll,
+                until_close=True,
+            ),
             cpu=setup.placement.receiver,
-            rt_priority=setup.rt_priority,
-            busy_poll=ours.busy_poll,
-            until_close=True,
         )
         pure = "1" if ours.pure else ""
         process = stack.enter_context(running("wsrec.receive", job, setup.warn, descriptors, WSREC_PURE=pure))

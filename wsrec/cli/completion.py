@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from wsrec.cli.proxy import checked_proxy
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed
@@ -53,6 +54,14 @@ def symbol_names(ctx: click.Context, param: click.Parameter, incomplete: str) ->
         if feed.symbols is not None and feed.symbols.listing is not None:
             names.append(ALL)
     return _listed(incomplete, names)
+
+
+OF_OPTIONS: dict[str, dict[str, Any]] = {
+    "symbols": {"shell_complete": symbol_names},
+    "channels": {"shell_complete": channel_names},
+    "proxy": {"callback": checked_proxy},
+}
+"""What options have beside their declaration (`wsrec.config.click_options`)."""
 
 
 def _or_files(names: list[str], incomplete: str) -> list[CompletionItem]:

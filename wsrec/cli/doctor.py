@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsrec.cli.feeds import config_errors
-from wsrec.config.types import CpusType
+from wsrec.config.click_types import ValueParam
 from wsrec.host.processor import interfaces
+from wsrec.options.value_types import Processors
 from wsrec.supervise.doctor import Finding, State, examine
 from wsrec.supervise.record import check_cpus
 from wsrec.units import clean
@@ -24,7 +25,9 @@ def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: 
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--cpu", "cpus", type=CpusType(), default=(), help="Processors to look at closely, as for record.")
+@click.option(
+    "--cpu", "cpus", type=ValueParam(Processors()), default=(), help="Processors to look at closely, as for record."
+)
 @click.option(
     "--interface",
     "names",

@@ -16,16 +16,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsrec.cli.completion import channel_names, feed_names, open_feed_names, symbol_names
-from wsrec.cli.proxy import proxy_options, proxy_rules
+from wsrec.cli.completion import OF_OPTIONS, feed_names, open_feed_names
+from wsrec.cli.proxy import proxy_rules
+from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.run_config import load_run, run_schema
-from wsrec.config.types import ShardType, comma_list
 from wsrec.feed.feed_template import feed_template
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema
-from wsrec.feed.shard import Shard
 from wsrec.monitor.samples import Reading, read_samples, samples_of
+from wsrec.options.option import declared
+from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan
 from wsrec.plan.target import ALL, Wanted, resolve, resolve_all
 from wsrec.supervise.memory import need_of
@@ -39,6 +40,10 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _SHOWN = 300
 # Messages that a table shows
 _MOST_READINGS = 1000
+_PLAN_OPTIONS = (
+    *declared(Selection),
+    *(each for each in declared(RecordOptions) if each.field in ("proxy", "no_proxy")),
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -186,37 +191,10 @@ def new(name: str, out: Path | None) -> None:
 
 @feeds.command("plan")
 @click.argument("target", shell_complete=open_feed_names)
-@click.option(
-    "--symbols",
-    multiple=True,
-    metavar="A,B",
-    callback=comma_list,
-    shell_complete=symbol_names,
-    help="For example BTCUSDT,ETH/USDT; all: every one that the exchange lists; @FILE: those in a file.",
-)
-@click.option(
-    "--channels",
-    multiple=True,
-    metavar="A,B",
-    callback=comma_list,
-    shell_complete=channel_names,
-    help="For example trades,book.",
-)
-@click.option("--subscribe", multiple=True, metavar="TEXT", help="For a bare URL: text to send, as it is.")
-@click.option("--shard", type=ShardType(), help="One of several equal, stable shares of the symbols: 3/16.")
-@proxy_options
+@click_options(_PLAN_OPTIONS, **OF_OPTIONS)
 @_as_json
 @config_errors
-def plan_(
-    target: str,
-    symbols: tuple[str, ...],
-    channels: tuple[str, ...],
-    subscribe: tuple[str, ...],
-    shard: Shard | None,
-    proxy: str | None,
-    no_proxy: bool,
-    as_json: bool,
-) -> None:
+def plan_(target: str, as_json: bool, **given: Any) -> None:
     """Show what `wsrec record TARGET` would connect to and send, without connecting.
 
     TARGET is a feed's name, a YAML file, or a ws:// or wss:// URL, as it is or as NAME=URL. Only `--symbols all` asks
@@ -224,8 +202,9 @@ def plan_(
 
     Example: wsrec feeds plan binance --symbols BTCUSDT,ETHUSDT --channels trades,book
     """
-    rules = proxy_rules(proxy, no_proxy)
-    chosen = resolve(target, symbols, channels, subscribe, shard, proxies=rules)
+    values = settled(_PLAN_OPTIONS, given)
+    rules = proxy_rules(values["proxy"], values["no_proxy"])
+    chosen = resolve(target, **msgspec.structs.asdict(taken(Selection, values)), proxies=rules)
     connections = plan([chosen], proxies=rules)
     needed = need_of(connections)
     totals = {

@@ -1,10 +1,8 @@
-"""`--proxy` and `--no-proxy`, of every command that asks an exchange."""
+"""`--proxy` and `--no-proxy`: where an address was given, and that no password of it can be read by everybody."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -16,37 +14,10 @@ from wsrec.net.proxy import ProxyRules, parse_proxy
 RUN_PROXY = "wsrec.run.proxy"
 """Where the context has the place of `proxy` in the run config that its options come from."""
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def proxy_options(command: _F) -> _F:
-    """Add the options; `proxy_rules` makes of them what holds."""
-    command = click.option(
-        "--no-proxy", is_flag=True, help="No proxy at all, whatever the environment, a feed or a run config say."
-    )(command)
-    return click.option(
-        "--proxy",
-        metavar="URL",
-        callback=_checked,
-        help="Go through a proxy to everything: http://HOST:PORT or socks5h://HOST:PORT. "
-        "[default: the feed's, or HTTPS_PROXY, ALL_PROXY and NO_PROXY]",
-    )(command)
-
 
 def proxy_rules(proxy: str | None, no_proxy: bool) -> ProxyRules:
-    """What the options of the command that runs and the environment come to.
-
-    Raises:
-        click.UsageError: both options were typed.
-
-    """
+    """What the options of the command that runs and the environment come to."""
     ctx = click.get_current_context()
-    if proxy is not None and no_proxy:
-        of_run = [ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP for name in ("proxy", "no_proxy")]
-        if of_run == [False, True]:
-            no_proxy = False
-        elif of_run == [False, False]:
-            raise click.UsageError("--proxy and --no-proxy: give one of them")
     return ProxyRules.of_environment(os.environ, none=no_proxy, given=proxy, source=_source(ctx))
 
 
@@ -64,7 +35,7 @@ def _variable(ctx: click.Context) -> str:
     return f"{ctx.auto_envvar_prefix or 'WSREC'}_PROXY"
 
 
-def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def checked_proxy(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """The address with `${NAME}` filled in; a password that everybody can read is refused."""
     if value is None or ctx.resilient_parsing:
         return value

@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 import msgspec
 
-from wsrec.config.types import FolderType
+from wsrec.config.click_types import FolderType
 from wsrec.format.capture import EXIT_UNREADABLE, UnreadableError
 from wsrec.format.lock import OutputLockedError
 from wsrec.supervise.outcome import ExitStatus

@@ -9,7 +9,7 @@ import sys
 import click
 import msgspec
 
-from wsrec.config.types import SourceType
+from wsrec.config.click_types import SourceType
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 from wsrec.replay.message import SourceError, UnreadableSourceError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from wsrec.config.types import SourceType
+from wsrec.config.click_types import SourceType
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from wsrec.config.types import FolderType
+from wsrec.config.click_types import FolderType
 from wsrec.format.folders import cannot_read
 from wsrec.report.terminal import reading_progress
 from wsrec.units import clean, printable_json

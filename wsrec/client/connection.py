@@ -28,16 +28,16 @@ from wsrec.net.proxy import Proxy, ProxyRules
 from wsrec.net.resolver import RESOLVER, Address, NoAnswerError
 from wsrec.net.trust import tls_context
 from wsrec.net.tunnel import ProxyError, blaming, through
+from wsrec.options.record import TlsMode
 from wsrec.receive import opening
-from wsrec.receive.hotpath import MIN_RING, HotPath
+from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
-from wsrec.receive.job import TlsMode
 from wsrec.receive.opening import Reached
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
 from wsrec.receive.waiting import Epoll
-from wsrec.ring.bytering import ByteRing, check_capacity
+from wsrec.ring.bytering import MIN_RING, ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
 from wsrec.version import __version__

@@ -1,1 +1,1 @@
-"""Options and run configs: what a user writes, typed."""
+"""The options of the command line and run configs, made of the declarations in `wsrec.options`."""

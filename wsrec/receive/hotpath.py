@@ -31,8 +31,6 @@ from wsrec.wire.frames import CLOSE, FIN, OPCODE, RSV1, WHOLE_TEXT, MessageRules
 
 # Least room for a read: a TLS record (16 KiB) and the rest of another
 MIN_ROOM = 32 << 10
-# Smallest ring that can hold an unfinished part of a frame and MIN_ROOM
-MIN_RING = 64 << 10
 
 _SMALLEST_FRAME = 2
 

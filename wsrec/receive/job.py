@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
+from wsrec.options.record import WorkerOptions
 from wsrec.plan.connections import ConnectionPlan
-
-
-class TlsMode(StrEnum):
-    """How TLS is decrypted (docs/stages.md). AUTO chooses one of the others for each connection."""
-
-    AUTO = "auto"
-    STAMPED = "stamped"
-    KTLS = "ktls"
-    OPENSSL = "openssl"
 
 
 class ResumeInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,13 +37,8 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         control_ring: descriptor of the control ring: events and sent frames.
         status: descriptor of the status page.
         connections: what to connect to.
-        tls: the TLS mode.
-        ca_file: PEM file trusted in addition to the system's certificates.
-        cpu: processor to run on.
-        rt_priority: SCHED_FIFO priority.
-        busy_poll: whether to poll the sockets all the time, instead of waiting for the kernel.
-        max_message: bytes; a larger message closes the connection with 1009.
-        until_close: whether a normal close by the exchange (1000) ends its connection for good.
+        options: how to work.
+        cpu: processor to run on; one of those in `RecordOptions.cpu`.
         alone: whether it is the only receiver, which ends once all its connections are refused permanently.
         resume: what it takes over; None for the first receiver.
 
@@ -65,12 +50,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     connections: tuple[ConnectionPlan, ...]
     populate: bool = True
-    tls: TlsMode = TlsMode.STAMPED
-    ca_file: str | None = None
+    options: WorkerOptions = WorkerOptions()
     cpu: int | None = None
-    rt_priority: int | None = None
-    busy_poll: bool = False
-    max_message: int = 64 << 20
-    until_close: bool = False
     alone: bool = True
     resume: ResumeInfo | None = None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from wsrec.host import timestamping
 from wsrec.net.addresses import AddressHistory, Candidate
 from wsrec.net.resolver import Address
-from wsrec.receive.job import TlsMode
+from wsrec.options.record import TlsMode
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport
 

@@ -21,10 +21,11 @@ from wsrec.host import privilege
 from wsrec.host.clock import Anchor, StageClock, anchor, now, step
 from wsrec.host.processor import clock_source, processor, troubles
 from wsrec.http import client as http_client
+from wsrec.options.record import TlsMode
 from wsrec.receive.failure_log import FailureLog
 from wsrec.receive.garbage_collection import Collector
 from wsrec.receive.implementation import COMPILED
-from wsrec.receive.job import ReceiverJob, TlsMode
+from wsrec.receive.job import ReceiverJob
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
@@ -77,8 +78,8 @@ class Receiver:
             self._producer.event(EventKind.RESTART, process="receiver", **detail)
         if any(plan.token is not None for plan in job.connections):
             http_client.prepare()
-        self._waiting = BusyPoll() if job.busy_poll else Epoll()
-        self._tls = TlsPolicy(job.tls, job.ca_file)
+        self._waiting = BusyPoll() if job.options.busy_poll else Epoll()
+        self._tls = TlsPolicy(job.options.tls, job.options.ca_file)
         # standby rings take no memory before they are used
         sides = [
             Side(plan, ByteRing(ring, populate=job.populate and plan.standby_of is None))
@@ -96,8 +97,8 @@ class Receiver:
                 self._waiting,
                 limiters,
                 tls=self._tls,
-                max_message=job.max_message,
-                until_close=job.until_close,
+                max_message=job.options.max_message,
+                until_close=job.options.until_close,
                 active=self._all_active,
                 collector=collector,
                 failures=self._failures,
@@ -160,7 +161,7 @@ class Receiver:
         with socket.socket() as probe:
             refusals = [
                 privilege.pin(job.cpu) if job.cpu is not None else None,
-                privilege.realtime(job.rt_priority) if job.rt_priority is not None else None,
+                privilege.realtime(job.options.rt_priority) if job.options.rt_priority is not None else None,
                 privilege.lock_memory(),
                 self._waiting.prepare(probe),
             ]
@@ -168,10 +169,12 @@ class Receiver:
             if refusal is not None:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, hint=refusal.hint)
                 ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint)
-        if job.tls is TlsMode.KTLS and (unable := self._tls.unable):
+        if job.options.tls is TlsMode.KTLS and (unable := self._tls.unable):
             ipc.warn(f"--tls ktls is not possible here, using stamped: {unable.reason}", unable.hint)
         pinned = processor(job.cpu) if job.cpu is not None else None
-        for what, hint in troubles(pinned, busy_poll=job.busy_poll, realtime=job.rt_priority is not None):
+        for what, hint in troubles(
+            pinned, busy_poll=job.options.busy_poll, realtime=job.options.rt_priority is not None
+        ):
             ipc.warn(what, hint)
         hot_path = "compiled" if COMPILED else "python"
         self._producer.event(

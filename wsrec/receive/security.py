@@ -11,8 +11,8 @@ from websockets.uri import WebSocketURI
 
 from wsrec import ipc
 from wsrec.net.trust import tls_context
+from wsrec.options.record import TlsMode
 from wsrec.receive import ktls
-from wsrec.receive.job import TlsMode
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused, Refusal
 from wsrec.receive.opening import start_tls
 from wsrec.receive.producer import Producer

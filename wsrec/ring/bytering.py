@@ -19,6 +19,8 @@ from wsrec.ring.counter import Counter
 from wsrec.ring.mirror import PAGE, create_shared, map_mirrored, map_words
 
 DEFAULT_CAPACITY = 8 << 20
+# A smaller one could not hold an unfinished part of a frame and the room that a read is given (`receive.hotpath`)
+MIN_RING = 64 << 10
 ENDED = (1 << 64) - 1
 
 _MAGIC = int.from_bytes(b"wsrbytes", "little")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import uvloop
 
 from wsrec.feed.schema import ConfigError, Socket
@@ -19,13 +20,15 @@ from wsrec.feed.shard import Shard
 from wsrec.format.layout import own_folder
 from wsrec.format.lock import OutputLock
 from wsrec.ipc import LogLine
+from wsrec.net.proxy import ProxyRules
+from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan, standbys
 from wsrec.plan.target import Target, Wanted, resolve_all
 from wsrec.replay.demo import demo_exchange
 from wsrec.supervise import memory
 from wsrec.supervise.live import View
 from wsrec.supervise.outcome import Outcome
-from wsrec.supervise.supervisor import RecordOptions, Supervisor
+from wsrec.supervise.supervisor import Supervisor
 from wsrec.supervise.takeover import recover, take_over
 
 DEMO = "demo"
@@ -37,17 +40,19 @@ _DESCRIPTORS_BESIDE = 64
 def record(
     wanted: Sequence[Wanted],
     options: RecordOptions,
+    selection: Selection,
     *,
+    proxies: ProxyRules,
     view: View,
-    shard: Shard | None = None,
 ) -> Outcome:
     """Record what is `wanted` into `options.out` and return what it came to.
 
     Args:
         wanted: catalogue feeds, YAML files, URLs, or `demo`.
         options: how to record.
+        selection: what of the targets; empty parts of it are as `wanted` has them.
+        proxies: which proxy to go through, where a feed names none.
         view: shows what happens.
-        shard: which share of the symbols to record.
 
     Raises:
         ConfigError: a target or an option cannot be used.
@@ -56,21 +61,22 @@ def record(
         wsrec.replay.demo.DemoError: the demo exchange did not start.
 
     """
-    check_cpus((*options.cpus, *(() if options.writer_cpu is None else (options.writer_cpu,))))
-    if options.busy_poll and options.writer_cpu in options.cpus:
+    check_cpus((*options.cpu, *(() if options.writer_cpu is None else (options.writer_cpu,))))
+    if options.busy_poll and options.writer_cpu in options.cpu:
         raise ConfigError(
             f"--writer-cpu {options.writer_cpu}: a receiver busy-polls there; choose another, or leave it out"
         )
-    if options.ca_file is not None and not options.ca_file.is_file():
+    if options.ca_file is not None and not Path(options.ca_file).is_file():
         raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
-    with _resolved(wanted, options, shard) as (chosen, options):
-        plans = plan(chosen, proxies=options.proxies)
+    wanted = [_narrowed(each, selection) for each in wanted]
+    with _resolved(wanted, options, selection.shard, proxies) as (chosen, options):
+        plans = plan(chosen, proxies=proxies)
         if not plans:
             raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
-        check_descriptors(plans, max(len(options.cpus), 1))
+        check_descriptors(plans, max(len(options.cpu), 1))
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
-            needed = memory.need_of(plans, receivers=max(len(options.cpus), 1), asked=options.ring_size)
+            needed = memory.need_of(plans, receivers=max(len(options.cpu), 1), asked=options.ring_size)
             if (short := memory.shortage(needed)) is not None:
                 view.log(LogLine(level="warning", message=short, hint=memory.HINT))
             for target in chosen:
@@ -99,6 +105,16 @@ async def _run(
         for task in beside:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:
+    """What is wanted of a target, with what the command line says in place of what the run config said."""
+    return replace(
+        wanted,
+        symbols=selection.symbols or wanted.symbols,
+        channels=selection.channels or wanted.channels,
+        subscribe=selection.subscribe or wanted.subscribe,
+    )
 
 
 def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
@@ -135,11 +151,11 @@ def proxies_reported(plans: Sequence[ConnectionPlan]) -> list[str]:
 
 @contextlib.contextmanager
 def _resolved(
-    wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None
+    wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None, proxies: ProxyRules
 ) -> Iterator[tuple[list[Target], RecordOptions]]:
     """The targets, and for `demo` an exchange that runs meanwhile."""
     if all(each.target != DEMO for each in wanted):
-        yield resolve_all(wanted, shard, options.proxies), options
+        yield resolve_all(wanted, shard, proxies), options
         return
     if len(wanted) > 1 or options.ca_file is not None:
         raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
@@ -148,7 +164,7 @@ def _resolved(
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
         assert endpoint.ca_file is not None
-        yield [replace(target, feed=feed)], replace(options, ca_file=Path(endpoint.ca_file))
+        yield [replace(target, feed=feed)], msgspec.structs.replace(options, ca_file=endpoint.ca_file)
 
 
 def check_cpus(cpus: Sequence[int]) -> None:

@@ -15,7 +15,6 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,9 @@ from wsrec.format import claim, heartbeat
 from wsrec.format.heartbeat import Heartbeat
 from wsrec.format.layout import session_folder
 from wsrec.ipc import FailedLine, LogLine, Renew, Resubscribe, Settled, Stop, SummaryLine
-from wsrec.net.proxy import DIRECT, ProxyRules
+from wsrec.options.record import RecordOptions
 from wsrec.plan.connections import ConnectionPlan, divided, standbys
-from wsrec.receive.job import ReceiverJob, ResumeInfo, TlsMode
+from wsrec.receive.job import ReceiverJob, ResumeInfo
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
@@ -53,54 +52,6 @@ _NOTICE = 5.0
 _SECRET_LEAST = 8
 _KEY_IN_PATH = 16
 _LOOK_SECONDS = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordOptions:
-    """How to record.
-
-    Attributes:
-        out: output folder.
-        until: monotonic time (s) at which to stop, None for never.
-        duration: seconds to record, from the first connection that is open; where none opens, to try.
-        cpus: processors of the receivers, one receiver each; empty for one receiver on any.
-        writer_cpu: processor of the writers.
-        rt_priority: SCHED_FIFO priority of the receivers.
-        busy_poll: whether the receivers try and read all the time, instead of waiting for the kernel's word.
-        tls: how TLS is taken off the wire.
-        ca_file: PEM file trusted besides the system's certificates.
-        proxies: which proxy to go through, where a feed names none.
-        ring_size: bytes of each connection's byte ring; None for what their number allows (`memory.ring_size`).
-        max_message: largest message, bytes.
-        rotate_seconds, rotate_bytes: when a file ends.
-        batch_seconds, batch_bytes: when a journal batch is written.
-        fsync_seconds: time between two fdatasync of the journal.
-        reserve: bytes of the output's file system that are to stay free.
-        until_close: whether a normal close by the exchange ends the recording.
-        takeover: whether to take the folder over from a recorder that holds it.
-
-    """
-
-    out: Path
-    until: float | None = None
-    duration: float | None = None
-    cpus: tuple[int, ...] = ()
-    writer_cpu: int | None = None
-    rt_priority: int | None = None
-    busy_poll: bool = False
-    tls: TlsMode = TlsMode.STAMPED
-    ca_file: Path | None = None
-    proxies: ProxyRules = DIRECT
-    ring_size: int | None = None
-    max_message: int = 64 << 20
-    rotate_seconds: float = 3600.0
-    rotate_bytes: int = 1 << 30
-    batch_seconds: float = 0.1
-    batch_bytes: int = 8 << 20
-    fsync_seconds: float = 1.0
-    reserve: int = 0
-    until_close: bool = False
-    takeover: bool = False
 
 
 class Pair:
@@ -200,15 +151,7 @@ class Pair:
             status=status,
             connections=public,
             feeds=tuple(FeedJob.of(f, proxies[f.name]) for f in feeds if f.name in proxies),
-            cpu=options.writer_cpu,
-            rotate_seconds=options.rotate_seconds,
-            rotate_bytes=options.rotate_bytes,
-            batch_seconds=options.batch_seconds,
-            batch_bytes=options.batch_bytes,
-            fsync_seconds=options.fsync_seconds,
-            reserve=options.reserve,
-            max_message=options.max_message,
-            ca_file=str(options.ca_file) if options.ca_file else None,
+            options=options.for_workers(),
             session_start=start,
             began=self._began,
             began_time=time.time_ns(),
@@ -220,13 +163,8 @@ class Pair:
             control_ring=control_ring,
             status=status,
             connections=tuple(plans),
-            tls=options.tls,
-            ca_file=str(options.ca_file) if options.ca_file else None,
+            options=options.for_workers(),
             cpu=self.cpu,
-            rt_priority=options.rt_priority,
-            busy_poll=options.busy_poll,
-            max_message=options.max_message,
-            until_close=options.until_close,
             alone=alone,
         )
         self._note_beginning(self._writer_job)
@@ -357,7 +295,7 @@ class Supervisor:
         self._feeds = feeds
         self._on_log = on_log = _withholding(on_log, plans)
         self._locks = tuple(locks)
-        cpus: tuple[int | None, ...] = options.cpus[: len(plans)] or (None,)
+        cpus: tuple[int | None, ...] = options.cpu[: len(plans)] or (None,)
         # all receivers knock at the same hosts, from the same address
         plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
         spare = {one.standby_of: one for one in standbys(plans)}
@@ -395,7 +333,8 @@ class Supervisor:
 
     async def _run(self) -> None:
         if self.options.until is not None:
-            self._end_at(self.options.until)
+            left = (self.options.until - datetime.now(UTC)).total_seconds()
+            self._end_at(time.monotonic() + left)
         looking: list[asyncio.Task[None]] = []
         connections = sum(len(pair.plans) for pair in self.pairs)
         start = {"targets": self._targets, "connections": connections}

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wsrec.net.proxy import DIRECT, ProxyRules
+from wsrec.options.record import WorkerOptions
 from wsrec.plan.connections import ConnectionPlan
 
 if TYPE_CHECKING:
@@ -51,16 +52,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         status: descriptor of the status page.
         connections: the connections of the receiver that feeds this writer.
         feeds: the feeds they belong to.
-        cpu: processor to run on.
-        rotate_seconds: longest time span of a file, aligned to multiples of it since the epoch; files also end with
-            each hour (UTC), like the folders.
-        rotate_bytes: payload bytes after which a file ends.
-        batch_seconds: longest time that a received message waits for its journal batch.
-        batch_bytes: payload bytes that trigger a journal batch at once.
-        fsync_seconds: time between two fdatasync calls for the journal.
-        max_message: largest inflated size of a compressed message, in bytes.
-        reserve: bytes to keep free on the output's file system.
-        ca_file: PEM file trusted in addition to the system's certificates, for snapshots.
+        options: how to work.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
         resume: whether it takes over the rings and the folder of a writer of the same session that died.
         began: start of the first receiver, ns on the monotonic clock.
@@ -79,15 +71,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     connections: tuple[ConnectionPlan, ...]
     feeds: tuple[FeedJob, ...]
     populate: bool = True
-    cpu: int | None = None
-    rotate_seconds: float = 3600.0
-    rotate_bytes: int = 1 << 30
-    batch_seconds: float = 0.1
-    batch_bytes: int = 8 << 20
-    fsync_seconds: float = 1.0
-    max_message: int = 64 << 20
-    reserve: int = 0
-    ca_file: str | None = None
+    options: WorkerOptions = WorkerOptions()
     session_start: dict[str, Any] = {}
     resume: bool = False
     began: int = 0

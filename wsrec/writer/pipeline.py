@@ -234,7 +234,7 @@ class Pipeline:
         if aside and not slots["flags"][0] & _EVENT:
             self._set_aside(slots, offset, payload, number)
         else:
-            for piece in inflate(slots, payload, self._job.max_message):
+            for piece in inflate(slots, payload, self._job.options.max_message):
                 if piece.slots is not slots:
                     self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
                     happened = _events(piece.slots, piece.payload)

@@ -330,7 +330,7 @@ class Writer:
             raise FileExistsError(f"{self._folder} belongs to another session: names are never reused")
         self._status = StatusPage(job.status)
         self._waiting_since: float | None = None
-        self._disk = RetryingDisk(self._on_disk_trouble, self._folder, job.reserve)
+        self._disk = RetryingDisk(self._on_disk_trouble, self._folder, job.options.reserve or 0)
         # held for the lifetime of this process
         self._claim = self._disk.retry(lambda: claim.hold(self._folder))
         # in case the disk refused it to the supervisor
@@ -347,7 +347,7 @@ class Writer:
         self._frames = LastFrames()
         # hand-off (ns on the stage clock) of the last journalled slot
         self._written_until = 0
-        self._snapshots = SnapshotThread(job.ca_file, {feed.name: feed.proxies for feed in job.feeds})
+        self._snapshots = SnapshotThread(job.options.ca_file, {feed.name: feed.proxies for feed in job.feeds})
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
         recovery = self._disk.retry(lambda: JournalRecovery(Path(job.out), self._folder)) if job.resume else None
         self._parquet = ParquetThread(
@@ -361,7 +361,7 @@ class Writer:
         )
         self._number = 0 if recovery is None else recovery.next_number - 1
         self._journal = self._disk.retry(self._begin_journal)
-        self._sync = SyncThread(self._journal, self._job.fsync_seconds, self._disk)
+        self._sync = SyncThread(self._journal, self._job.options.fsync, self._disk)
         self._period: int | None = None
         # offset of the stage clock to the time by which files end
         self._ahead = time.time_ns() - time.monotonic_ns()
@@ -431,8 +431,8 @@ class Writer:
 
     def _is_due(self, now: float) -> bool:
         """True if the pending slots must be journalled now."""
-        due = self._waiting_since is not None and now - self._waiting_since >= self._job.batch_seconds
-        return due or self._drain.held() >= self._job.batch_bytes or self._drain.fullest() >= _URGENT
+        due = self._waiting_since is not None and now - self._waiting_since >= self._job.options.batch
+        return due or self._drain.held() >= self._job.options.batch_size or self._drain.fullest() >= _URGENT
 
     def _write_in_order(self, batch: Batch) -> None:
         """Journal a batch, with fetched snapshots inserted by time."""
@@ -455,7 +455,7 @@ class Writer:
         """Journal a batch, split where a file ends."""
         self._check_journal()
         for part, current in self._by_period(batch):
-            full = self._journal_bytes >= self._job.rotate_bytes
+            full = self._journal_bytes >= self._job.options.rotate.bytes
             if self._period is not None and (current > self._period or full):
                 self._rotate()
             self._period = max(current, self._period or 0)
@@ -479,7 +479,7 @@ class Writer:
         """The batch split at the ends of files, with the period of each part."""
         self._follow_clock()
         times = batch.slots["handoff"].astype(np.int64) + self._ahead
-        seconds = self._job.rotate_seconds
+        seconds = self._job.options.rotate.seconds
         first, last = (int(period(edge, seconds)) for edge in (times.min(), times.max()))
         if first == last:
             return [(batch, first)]
@@ -533,7 +533,7 @@ class Writer:
             raise FileNotFoundError(errno.ENOENT, "moved or renamed during the recording", str(self._folder))
         self._check_journal()
         self._follow_clock()
-        current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.rotate_seconds))
+        current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.options.rotate.seconds))
         if self._period is not None and current > self._period and not self._drain.pending():
             self._rotate()
             self._period = None
@@ -654,7 +654,7 @@ def main() -> int:
     # keep Arrow's threads off the receiver's processor
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
+    if job.options.writer_cpu is not None and (refusal := privilege.pin(job.options.writer_cpu)) is not None:
         ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint)
     writer: Writer | None = None
     try:

@@ -1,26 +1,30 @@
-"""wsrec.config.types: what people write, and what they are told where it cannot be read."""
+"""wsrec.options.value_types: what people write, and what they are told where it cannot be read."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.config.settings import parse_duration, parse_size
-from wsrec.config.types import CpusType, DurationType, RotateType, SizeType, UntilType
-
-
-def convert(kind, text):
-    return kind.convert(text, None, None)
+from wsrec.options.value_types import (
+    Duration,
+    Moment,
+    Processors,
+    RingSize,
+    Rotation,
+    RotationType,
+    Size,
+    parse_duration,
+    parse_size,
+)
 
 
 def refused(kind, text):
-    with pytest.raises(click.BadParameter) as caught:
-        convert(kind, text)
-    return caught.value.message
+    with pytest.raises(ValueError, match=r"^expected ") as caught:
+        kind.parse(text)
+    return str(caught.value)
 
 
 class TestDuration:
@@ -29,15 +33,15 @@ class TestDuration:
         [("10s", 10), ("1h30m", 5400), ("250ms", 0.25), ("1.5s", 1.5), ("90", 90), ("2d", 172800), ("1m1s", 61)],
     )
     def test_forms(self, text, seconds):
-        assert convert(DurationType(), text) == seconds
+        assert Duration().parse(text) == seconds
 
     @pytest.mark.parametrize("text", ["abc", "10x", "s", "", "10s!", "1h 30m", "-5s", "1e3", "inf", "nan", "٣s"])
     def test_anything_else_names_the_forms(self, text):
-        assert "write 30s, 10m, 1h30m or 250ms" in refused(DurationType(), text)
+        assert "expected 30s, 10m, 1h30m or 250ms" in refused(Duration(), text)
 
     @pytest.mark.parametrize("text", ["0", "0s", "0.0"])
     def test_zero_is_told_what_to_do(self, text):
-        assert "leave the option out" in refused(DurationType(), text)
+        assert "leave the option out" in refused(Duration(), text)
 
     @given(st.integers(0, 10**6), st.integers(0, 59), st.integers(0, 59))
     def test_parts_add_up(self, hours, minutes, seconds):
@@ -57,11 +61,11 @@ class TestSize:
         ],
     )
     def test_forms(self, text, size):
-        assert convert(SizeType(), text) == size
+        assert Size().parse(text) == size
 
     @pytest.mark.parametrize("text", ["", "big", "8TiB", "-1", "0", "8 M B"])
     def test_anything_else_names_the_forms(self, text):
-        assert "write 8MiB" in refused(SizeType(), text)
+        assert "expected 8MiB" in refused(Size(), text)
 
     @given(st.text(max_size=12))
     def test_no_text_breaks_it(self, text):
@@ -80,21 +84,21 @@ class TestRotate:
         ],
     )
     def test_forms(self, text, expected):
-        assert convert(RotateType(), text) == expected
+        assert RotationType().parse(text) == expected
 
     @pytest.mark.parametrize("text", ["", "0s", "100", "15m,", "never", "0MB"])
     def test_anything_else_names_the_forms(self, text):
-        assert "a size (512MB) or both" in refused(RotateType(), text)
+        assert "a size (512MB) or both" in refused(RotationType(), text)
 
 
 class TestCpus:
     def test_forms(self):
-        assert convert(CpusType(), "2") == (2,)
-        assert convert(CpusType(), "2, 3") == (2, 3)
+        assert Processors().parse("2") == (2,)
+        assert Processors().parse("2, 3") == (2, 3)
 
     @pytest.mark.parametrize("text", ["", "x", "1,", "1,1", "-1", "1-3", "²"])
     def test_anything_else_names_the_form(self, text):
-        assert "as in 2 or 2,3" in refused(CpusType(), text)
+        assert "as in 2 or 2,3" in refused(Processors(), text)
 
 
 class TestUntil:
@@ -102,22 +106,49 @@ class TestUntil:
         now = datetime.now(UTC)
         for shift in (timedelta(hours=-2), timedelta(hours=2)):
             asked = now + shift
-            found = convert(UntilType(), f"{asked:%H:%M}")
+            found = Moment().parse(f"{asked:%H:%M}")
             assert (found.hour, found.minute) == (asked.hour, asked.minute)
             assert now - timedelta(minutes=1) < found <= now + timedelta(days=1)
 
     @pytest.mark.parametrize("text", ["9:05", "09:05", "9:05:30", "09:05:30Z"])
     def test_hours_may_have_one_digit(self, text):
-        found = convert(UntilType(), text)
+        found = Moment().parse(text)
         assert (found.hour, found.minute, found.second) == (9, 5, 30 if "30" in text else 0)
 
     @pytest.mark.parametrize("text", ["2099-01-01T00:00:00Z", "2099-01-01T00:00:00", "2099-01-01T02:00:00+02:00"])
     def test_a_moment_is_utc_unless_it_says_otherwise(self, text):
-        assert convert(UntilType(), text) == datetime(2099, 1, 1, tzinfo=UTC)
+        assert Moment().parse(text) == datetime(2099, 1, 1, tzinfo=UTC)
 
     @pytest.mark.parametrize("text", ["noon", "25:00", "12:60", "2099-13-01", ""])
     def test_anything_else_names_the_forms(self, text):
-        assert "write 17:30" in refused(UntilType(), text)
+        assert "expected 17:30" in refused(Moment(), text)
 
     def test_the_past_is_told_what_time_it_is(self):
-        assert "has passed (it is 20" in refused(UntilType(), "2020-01-01")
+        assert "has passed (it is 20" in refused(Moment(), "2020-01-01")
+
+
+class TestWriting:
+    """What `--help` and the page say of a default is read back as the default."""
+
+    @given(st.integers(1, 10**9))
+    def test_of_durations(self, milliseconds):
+        seconds = milliseconds / 1000
+        assert Duration().parse(Duration().write(seconds)) == pytest.approx(seconds, abs=1e-8)
+
+    @given(st.integers(1, 10**15 - 1))
+    def test_of_sizes(self, size):
+        assert Size().parse(Size().write(size)) == size
+
+    @given(st.integers(1, 10**6), st.integers(1, 1 << 40))
+    def test_of_rotations(self, seconds, size):
+        assert RotationType().parse(RotationType().write(Rotation(seconds, size))) == (seconds, size)
+
+    @pytest.mark.parametrize("size", [None, 64 << 10, 8 << 20])
+    def test_of_rings(self, size):
+        assert RingSize().parse(RingSize().write(size)) == size
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"), [(3600, "1h"), (0.1, "100ms"), (1, "1s"), (5400, "90m"), (90, "90s"), (0.0001, "0.0001s")]
+    )
+    def test_in_the_largest_unit(self, seconds, text):
+        assert Duration().write(seconds) == text

@@ -1,0 +1,89 @@
+"""Types of the command line: declared value types, folders of this machine, and lists with commas."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsrec.options.value_types import ValueType, check_local, without_user
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    # click below 8.5 takes no type argument
+    _ParamType = click.ParamType
+
+
+class ValueParam(_ParamType):
+    """A value of a declared type, as its text says it."""
+
+    def __init__(self, kind: ValueType[Any]) -> None:
+        self.name = kind.name
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse, or fail with what was expected."""
+        # what a run config says is a value already
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._kind.parse(value)
+        except ValueError as error:
+            self.fail(f"found {value!r}, {error}", param, ctx)
+
+
+class ChoiceParam(click.Choice):  # type: ignore[type-arg,unused-ignore]
+    """One of the words of an enum, as its member."""
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__([word.value for word in words])
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse, or fail with what was expected."""
+        return self._words(super().convert(value, param, ctx))
+
+
+class FolderType(click.Path):
+    """A file or a folder of this machine; an address is refused. Arguments as of `click.Path`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check, or fail with what was expected."""
+        _local(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class SourceType(_ParamType):
+    """A file, a folder or a pattern of them, on this machine."""
+
+    name = "source"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check, or fail with what was expected."""
+        _local(self, value, param, ctx)
+        return str(value)
+
+
+def _local(kind: _ParamType, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    if not isinstance(value, str):
+        return
+    try:
+        check_local(value)
+    except ValueError as error:
+        kind.fail(f"{without_user(value)!r}: {error}", param, ctx)
+
+
+def comma_list(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Callback for a repeatable option whose values may each be several, separated by commas.
+
+    Raises:
+        click.BadParameter: the option is given without a single item.
+
+    """
+    given = [[item for item in map(str.strip, text.split(",")) if item] for text in value]
+    # an unset variable of a script ("$SYMBOLS") must not quietly become the feed's defaults, nor fewer symbols
+    if not all(given):
+        raise click.BadParameter("it is given but empty; name at least one, or leave the option out", ctx, param)
+    return tuple(item for items in given for item in items)

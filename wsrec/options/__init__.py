@@ -1,0 +1,1 @@
+"""The options of a recording, each declared once: its values, default, help, and which process needs it."""

@@ -1,0 +1,339 @@
+"""The values that options take, as people write them: durations, sizes, times of day, lists of processors, shares.
+
+One type reads a value, whether it stands on the command line, in a `WSREC_*` variable or in a run config, so a mistake
+reads the same everywhere: `found X, expected Y`. What `write` gives is read back as the same value.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from wsrec.feed.shard import Shard
+from wsrec.ring.bytering import MIN_RING
+
+T = TypeVar("T")
+
+AUTO = "auto"
+"""As the size of rings: what the number of connections allows."""
+
+# Arrow's string columns hold 2 GiB a batch
+MESSAGE_MOST = 1 << 30
+_DURATION_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)"
+_SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+_SIZE = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmg]i?|)b?"
+# a scheme as RFC 3986 section 3.1 has it
+_ADDRESS = r"[A-Za-z][A-Za-z0-9+.-]*://"
+
+
+class ValueType(Generic[T]):
+    """A kind of value.
+
+    Attributes:
+        name: what the help of the command line calls it.
+        written: the Python type that JSON and YAML have for it, for the JSON Schema.
+
+    """
+
+    name: str = "text"
+    written: Any = str
+
+    def parse(self, text: str) -> T:
+        """The value that a text stands for.
+
+        Raises:
+            ValueError: it stands for none; the error begins with `expected`.
+
+        """
+        raise NotImplementedError
+
+    def parse_yaml(self, value: Any) -> T:
+        """The value that a YAML scalar or list stands for.
+
+        Raises:
+            ValueError: as for `parse`.
+
+        """
+        return self.parse(str(value))
+
+    def write(self, value: T) -> str:
+        """The value as a text that `parse` reads."""
+        return str(value)
+
+
+class Duration(ValueType[float]):
+    """A duration greater than zero, in seconds."""
+
+    name = "duration"
+    written = str | float
+
+    def parse(self, text: str) -> float:
+        """`10s`, `1h30m`, `250ms`, or a bare number of seconds."""
+        seconds = parse_duration(text)
+        if not seconds:
+            raise ValueError("expected 30s, 10m, 1h30m or 250ms, longer than zero; or leave the option out")
+        return seconds
+
+    def write(self, value: float) -> str:
+        """In the largest unit that leaves a whole number of it."""
+        for unit, seconds in _DURATION_UNITS.items():
+            count = round(value / seconds, 9)
+            if count == int(count) and count:
+                return f"{int(count)}{unit}"
+        return f"{value:.9f}".rstrip("0") + "s"
+
+
+class Size(ValueType[int]):
+    """A size in bytes.
+
+    Args:
+        most: the largest that is taken.
+
+    """
+
+    name = "size"
+    written = str | int
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+
+    def parse(self, text: str) -> int:
+        """`8MiB`, `512MB`, `64k`, or a bare number of bytes."""
+        size = parse_size(text)
+        if not size:
+            raise ValueError("expected 8MiB, 512MB or a number of bytes, more than zero")
+        if self._most is not None and size > self._most:
+            raise ValueError(f"expected another size: at most {self.write(self._most)}")
+        return size
+
+    def write(self, value: int) -> str:
+        """In the largest binary unit that leaves a whole number of it."""
+        for unit in ("GiB", "MiB", "KiB"):
+            size = _SIZE_UNITS[unit[:-1].lower()]
+            if value and value % size == 0:
+                return f"{value // size}{unit}"
+        return f"{value}B"
+
+
+class RingSize(ValueType["int | None"]):
+    """The size of a ring in bytes; None for `auto`."""
+
+    name = "size"
+    written = str | int
+
+    def parse(self, text: str) -> int | None:
+        """A size that a ring may have, or `auto`."""
+        if text.strip().lower() == AUTO:
+            return None
+        size = parse_size(text)
+        if not size:
+            raise ValueError(f"expected {AUTO}, 8MiB or a number of bytes, more than zero")
+        if size < MIN_RING or size & (size - 1):
+            least = Size().write(MIN_RING)
+            raise ValueError(f"expected another size: a power of two of at least {least}, as 8MiB or 64MiB")
+        return Size(MESSAGE_MOST).parse(text)
+
+    def write(self, value: int | None) -> str:
+        """`auto`, or a size."""
+        return AUTO if value is None else Size().write(value)
+
+
+class Rotation(NamedTuple):
+    """When a file ends.
+
+    Attributes:
+        seconds: longest time span of a file, on full multiples of it since the epoch; files also end with each hour
+            (UTC), as the folders do.
+        bytes: payload bytes after which a file ends.
+
+    """
+
+    seconds: float = 3600.0
+    bytes: int = 1 << 30
+
+
+class RotationType(ValueType[Rotation]):
+    """A duration, a size, or both with a comma."""
+
+    name = "duration,size"
+
+    def parse(self, text: str) -> Rotation:
+        """What is left out is as in `Rotation`."""
+        rotation = Rotation()
+        for part in map(str.strip, text.split(",")):
+            # a bare number could be either
+            seconds, size = (None, None) if part.isdigit() else (parse_duration(part), parse_size(part))
+            if seconds:
+                rotation = rotation._replace(seconds=seconds)
+            elif size:
+                rotation = rotation._replace(bytes=size)
+            else:
+                raise ValueError("expected a duration (15m), a size (512MB) or both (15m,512MB)")
+        return rotation
+
+    def write(self, value: Rotation) -> str:
+        """Both."""
+        return f"{Duration().write(value.seconds)},{Size().write(value.bytes)}"
+
+
+class Moment(ValueType[datetime]):
+    """A time in the future: `HH:MM[:SS]` (UTC, the next one), or an ISO date and time, UTC unless it says otherwise."""
+
+    name = "time"
+
+    def parse(self, text: str) -> datetime:
+        """Of a time of day the next one."""
+        now = datetime.now(UTC)
+        moment = parse_moment(text, now)
+        if moment is None:
+            raise ValueError("expected 17:30 or 2026-11-22T17:30:00Z (UTC unless it says otherwise)")
+        if moment <= now:
+            raise ValueError(f"expected a time in the future: it has passed (it is {now:%Y-%m-%dT%H:%M:%SZ})")
+        return moment
+
+    def write(self, value: datetime) -> str:
+        """ISO 8601."""
+        return value.isoformat()
+
+
+class Processors(ValueType["tuple[int, ...]"]):
+    """One processor or several."""
+
+    name = "cpu[,cpu...]"
+    written = int | str | list[int | str]
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        """Numbers with commas between them."""
+        parts = [part.strip() for part in text.split(",")]
+        plain = all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts)
+        if not plain or len(set(parts)) != len(parts):
+            raise ValueError("expected processor numbers, as in 2 or 2,3")
+        return tuple(map(int, parts))
+
+    def parse_yaml(self, value: Any) -> tuple[int, ...]:
+        """A number, a text, or a list of both."""
+        return self.parse(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+    def write(self, value: tuple[int, ...]) -> str:
+        """With commas."""
+        return ",".join(map(str, value))
+
+
+class ShardType(ValueType[Shard]):
+    """One of several equal shares: `3/16`."""
+
+    name = "number/of"
+
+    def parse(self, text: str) -> Shard:
+        """Which of how many."""
+        return Shard.parse(text)
+
+
+class Number(ValueType[int]):
+    """A whole number.
+
+    Args:
+        least, most: what it may be.
+
+    """
+
+    name = "integer"
+    written = int
+
+    def __init__(self, least: int, most: int | None = None) -> None:
+        self.least = least
+        self.most = most
+
+
+class Choice(ValueType[StrEnum]):
+    """One of a few words.
+
+    Args:
+        words: which.
+
+    """
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        self.words = words
+
+
+class Flag(ValueType[bool]):
+    """Given or not."""
+
+    written = bool
+
+
+class Names(ValueType["tuple[str, ...]"]):
+    """Names; the option may be repeated, and each time have several with commas."""
+
+    written = str | list[str]
+
+
+class Texts(ValueType["tuple[str, ...]"]):
+    """Texts to be sent, as they are; the option may be repeated."""
+
+    written = str | list[str]
+
+
+class ProxyAddress(ValueType[str]):
+    """The address of a proxy (`wsrec.net.proxy`)."""
+
+
+class Folder(ValueType["Any"]):
+    """A folder of this machine."""
+
+
+class File(ValueType[str]):
+    """A file of this machine."""
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds of `10s`, `1h30m`, `250ms`, or a bare number of seconds; None where it is no duration."""
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+        return float(text)
+    parts = re.findall(_DURATION, text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts)
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of `8MiB`, `512MB`, `64k` or a bare number; None where it is no size."""
+    match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
+    return int(float(match[1]) * _SIZE_UNITS[match[2].lower()]) if match else None
+
+
+def parse_moment(text: str, now: datetime) -> datetime | None:
+    """`HH:MM[:SS]` (UTC, the next one after `now`) or an ISO date and time (UTC unless it says otherwise); or None."""
+    try:
+        if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?Z?", text):
+            hour, rest = text.rstrip("Z").split(":", 1)
+            moment = datetime.fromisoformat(f"{now:%Y-%m-%d}T{hour:0>2}:{rest}+00:00")
+            return moment if moment > now else moment + timedelta(days=1)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def check_local(text: str) -> str:
+    """The same, where it can name a file or a folder of this machine.
+
+    Raises:
+        ValueError: it is an address, as `s3://bucket/x`; the text says what was expected.
+
+    """
+    if re.match(_ADDRESS, text):
+        raise ValueError(
+            "expected a folder of this machine: addresses are not supported, object stores included; "
+            "record into a folder, and copy the finished files there"
+        )
+    return text
+
+
+def without_user(text: str) -> str:
+    """An address without its user part, which may hold a secret."""
+    return re.sub(r"//[^/]*@", "//", text)
