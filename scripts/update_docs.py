@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.config.test_run_config import key_tables  # noqa: E402
 from tests.feed import catalogue_page  # noqa: E402
 from tests.format.test_format_page import tables as format_tables  # noqa: E402
 from tests.test_shutdown import limits_table  # noqa: E402
+from wsrec.config.run_config import run_schema  # noqa: E402
+from wsrec.feed.schema import feed_schema  # noqa: E402
 
 
 def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
@@ -33,6 +36,8 @@ def main() -> None:
     write("format.md", *format_tables(), by_first_cell=True)
     write("recording.md", limits_table())
     write("configs.md", *key_tables(), by_first_cell=True)
+    for name, schema in (("feed", feed_schema()), ("run", run_schema())):
+        (ROOT / "configs" / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 
 
