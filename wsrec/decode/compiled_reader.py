@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from wsrec.arrays import Flags
 from wsrec.decode.columns import NAME_TYPE, NUMBER_TYPES, FieldColumns
+from wsrec.decode.packed import json_of
 from wsrec.decode.places import NAME_MAX, RowPlaces, extract_of, row_places
 from wsrec.decode.reader import Ids, PythonFieldReader
-from wsrec.feed.packed import json_of
 from wsrec.feed.paths import Every, NotScannableError, steps
 from wsrec.feed.schema import Extract, Feed, Fields, Match, TimePlace, TimeUnit
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 from wsrec.arrays import Flags, views
 from wsrec.decode.columns import NOTHING, FieldColumns, NullColumns, Row, columns_of
 from wsrec.decode.json_text import UNREADABLE, decode, decoded
+from wsrec.decode.packed import json_of
 from wsrec.decode.places import (
     NAME_MAX,
     NO_NAMES,
@@ -37,7 +38,6 @@ from wsrec.decode.places import (
     scalar_at,
 )
 from wsrec.decode.scalars import EARLIEST, INT64_MAX, INT64_MIN, SCALES, UINT64_MAX, integer_of, time_of
-from wsrec.feed.packed import json_of
 from wsrec.feed.paths import scalar_text, steps, values
 from wsrec.feed.schema import ChannelIds, Extract, Feed, Match, NumberPlaces, TimePlace, TimeUnit
 

@@ -9,18 +9,10 @@ from __future__ import annotations
 
 import zlib
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from wsrec.arrays import Flags, large_binary, views
-
 INFLATED_MAX = 16 << 20
 """Bytes that a message may inflate to for its fields to be read."""
 GZIP = b"\x1f\x8b"
 """What gzip (RFC 1952) begins with, and no text."""
-# what the compressed messages of a batch may inflate to together
-_BATCH_MAX = 256 << 20
 # Members of a message's gzip (RFC 1952 section 2.2): what is behind each is copied
 _MEMBERS_MAX = 16
 _ZLIB = 8
@@ -67,24 +59,3 @@ def _inflated(payload: bytes | memoryview, window: int, limit: int) -> bytes | N
     except zlib.error:
         return None
     return None
-
-
-def json_of(kind: str, payload: pa.Array, readable: Flags, binary: Flags | None) -> tuple[pa.Array, Flags]:
-    """The JSON in messages of a feed whose binary ones are of this kind (`fields.binary`), and which can be read."""
-    if binary is None or kind == "json":
-        return payload, readable
-    wanted = readable & binary
-    if kind == "opaque":
-        return payload, readable & ~wanted
-    wanted |= readable & pc.starts_with(payload, pattern=GZIP).to_numpy(zero_copy_only=False)
-    if not wanted.any():
-        return payload, readable
-    readable = readable & ~wanted
-    messages = [message if is_plain else b"" for message, is_plain in zip(views(payload), readable, strict=True)]
-    left = _BATCH_MAX
-    for row, message in zip(np.flatnonzero(wanted).tolist(), views(payload.filter(pa.array(wanted))), strict=True):
-        data = unpacked(message) if left > 0 else None
-        if data is not None:
-            messages[row], readable[row] = data, True
-            left -= len(data)
-    return large_binary(messages), readable

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from wsrec.arrays import Flags, codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
+from wsrec.decode.packed import json_of
 from wsrec.decode.places import fitting_unit, row_places
-from wsrec.feed.packed import json_of
 from wsrec.feed.schema import Feed, TimeUnit
 
 # Channels that are told of by name; a hostile peer can name them without end, and the rest are told of together
