@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import itertools
 import os
 import re
@@ -16,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow as pa
 import pytest
 from websockets.asyncio.server import ServerConnection
 
 import wsrec
+from tests.capture_files import START, Capture, message_columns
 from wsrec.cli import main
 from wsrec.cli.bench import bench
 from wsrec.cli.record import record
 from wsrec.client.consumer import Message
+from wsrec.format.reading import DERIVED
 from wsrec.net.proxy import ProxyRules
 from wsrec.plan.connections import plan
 from wsrec.supervise.outcome import ExitStatus
@@ -203,6 +208,48 @@ class TestPrograms:
             assert f"`{member}`" in self.PAGE, member
         for member in (name for name in vars(wsrec.Connection) if not name.startswith("_")):
             assert f"connection.{member}" in self.PAGE, member
+
+
+def readings() -> list[str]:
+    """Every program on `wsrec.open_capture` in the pages."""
+    blocks = [re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL) for page in PAGES]
+    return [block for found in blocks for block in found if "wsrec.open_capture(" in block]
+
+
+class TestReadings:
+    """The programs on `wsrec.open_capture`, on a capture."""
+
+    PAGE = (ROOT / "docs" / "reading.md").read_text()
+    READINGS = readings()
+
+    def test_there_are_some(self):
+        assert len(self.READINGS) == 9
+
+    @pytest.mark.parametrize("program", READINGS, ids=range(len(READINGS)))
+    def test_runs(self, program: str, capture: Capture, monkeypatch: pytest.MonkeyPatch):
+        for library in ("duckdb", "polars", "pandas"):
+            if library in program or (library == "pandas" and "read_pandas" in program):
+                importlib.import_module(library) if os.environ.get("CI") else pytest.importorskip(library)
+        for feed in ("demo", "binance"):
+            gap = {"time": START, "monotonic": 1, "kind": "gap", "conn": 0}
+            capture.write(message_columns(50), feed=feed, session=f"20261122T130000Z-{feed}", events=[gap])
+        (capture.out.parent / "captures").symlink_to(capture.out)
+        monkeypatch.chdir(capture.out.parent)
+        names: dict[str, Any] = {"__name__": "example"}
+        exec(compile(program, "example", "exec"), names)
+        read = [value for value in names.values() if hasattr(value, "num_rows") or hasattr(value, "shape")]
+        assert all(len(value) for value in read if not isinstance(value, pa.RecordBatch))
+
+    def test_its_tables_are_the_librarys(self):
+        for member in (name for name in vars(wsrec.Capture) if not name.startswith("_")):
+            assert f"`{member}" in self.PAGE, member
+        for member in (*wsrec.SessionInfo._fields, *wsrec.DamagedFile._fields):
+            assert f"`{member}`" in self.PAGE, member
+        for method in (wsrec.Capture.messages, wsrec.Capture.events):
+            for name in list(inspect.signature(method).parameters)[1:]:
+                assert f"`{name}`" in self.PAGE, name
+        for column in DERIVED:
+            assert f"`{column.name}`" in self.PAGE, column.name
 
 
 class TestPages:
