@@ -4,6 +4,7 @@ import json
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.real_messages import read
@@ -11,8 +12,11 @@ from tests.subscriptions import requested
 from wsrec.decode.implementation import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
-from wsrec.monitor.cooldown import LEAST_NS, Remedies
-from wsrec.monitor.liveness import PATIENCE_NS, SilenceTracker
+from wsrec.monitor.check import MonitorEvent, Signal
+from wsrec.monitor.feed_monitor import Columns, FeedMonitor
+from wsrec.monitor.streams import StreamTable
+from wsrec.plan.request_table import ConnectionRequests, Request, RequestTable
+from wsrec.ring.events import EventKind
 
 S = 1_000_000_000
 FEED = Feed.model_validate(
@@ -43,24 +47,49 @@ TOPICS = {
 
 
 class Watch:
-    """A tracker, and what it says as short words."""
+    """A monitor, and what it says of streams as short words."""
 
     def __init__(self, *topics: str, conns=(0,)) -> None:
-        self.tracker = SilenceTracker(FEED, {conn: [TOPICS[name] for name in topics] for conn in conns})
-        self.reader = FieldReader(FEED)
+        requests = RequestTable()
+        asked = Request(number=1, topics=tuple(TOPICS[name] for name in topics))
+        for conn in conns:
+            requests.learn(conn, ConnectionRequests(requests=(asked,)))
+        self.monitor = FeedMonitor(FEED, requests, {})
+        self.seq = 0
 
     def subscribe(self, at, *topics, conn=0):
-        return [stream.topic.topic for stream in self.tracker.subscribed(conn, topics, at * S)]
+        found = self.monitor.event(MonitorEvent(EventKind.SUBSCRIBE, at * S, conn, {"topics": topics}))
+        return [self._topic(one) for one in found if one.kind is Signal.BEGUN]
+
+    def end(self, conn, at):
+        self.monitor.event(MonitorEvent(EventKind.DISCONNECT, at * S, conn, {"message": "it broke"}))
 
     def come(self, *messages, conn=0):
-        """Messages ``(at, channel, symbol)``."""
+        """Messages ``(at, channel, symbol)``; the streams that go on, and those that were stale in between."""
         payloads = [json.dumps({"c": channel, "s": symbol}).encode() for _, channel, symbol in messages]
-        when = np.array([int(at * S) for at, *_ in messages], np.int64)
-        found = self.tracker.seen(np.full(len(when), conn, np.uint16), read(self.reader, payloads), when)
-        return [(one.stream.topic.topic, one.time / S, one.since / S) for one in found]
+        found = self.monitor.rows(self._batch(payloads, [at for at, *_ in messages], conn))
+        self.seq += len(payloads)
+        self.reported = self._silent(found)
+        resumed = [one for one in found if one.kind is EventKind.STREAM_RESUMED]
+        return [(self._topic(one), one.time / S, one.detail["monotonic_since"] / S) for one in resumed]
+
+    def _batch(self, payloads, times, conn):
+        count = len(payloads)
+        yes, when = np.ones(count, np.bool_), np.array([int(at * S) for at in times], np.int64)
+        payload, none = pa.array(payloads, pa.large_binary()), np.zeros(count, np.uint32)
+        conns = np.full(count, conn, np.uint16)
+        return self.monitor.read(Columns(self.seq, conns, when, when, payload, yes, yes, yes, ~yes, none))
 
     def silent(self, at):
-        return [(one.stream.topic.topic, one.since / S, one.ever) for one in self.tracker.expired(at * S)]
+        """What is told of by a moment and was not before: also of what was stale while messages came."""
+        return self._silent(self.monitor.advance(at * S))
+
+    def _silent(self, found):
+        reported = [one for one in found if one.kind is EventKind.STALE]
+        return [(self._topic(one), one.detail["monotonic_since"] / S, one.detail["ever"]) for one in reported]
+
+    def _topic(self, finding):
+        return self.monitor.setup.streams.streams[finding.stream].topic.topic
 
 
 class TestSilence:
@@ -82,14 +111,36 @@ class TestSilence:
         assert watch.silent(112) == []
         assert watch.silent(114) == [("a@trade", 108, True)]
 
+    def test_shows_between_two_messages_of_one_batch_too(self):
+        watch = Watch("a@trade", "b@trade")
+        watch.subscribe(100, "a@trade", "b@trade")
+        batch = [
+            (101, "trade", "A"),
+            (103, "trade", "B"),
+            (105.9, "trade", "A"),
+            (109, "trade", "B"),
+            (111, "trade", "A"),
+        ]
+        assert watch.come(*batch) == [("b@trade", 109, 103), ("a@trade", 111, 105.9)]
+        assert watch.reported == [("b@trade", 103, True), ("a@trade", 105.9, True)]
+        assert watch.silent(113) == []
+        assert watch.silent(114) == [("b@trade", 109, True)]
+
+    def test_is_not_told_of_messages_that_may_be_of_any_symbol(self):
+        watch = Watch("a@trade")
+        watch.subscribe(100, "a@trade")
+        assert watch.come(*((100 + at, "trade", None) for at in range(12)), (117, "trade", None)) == [
+            ("a@trade", 117, 111)
+        ]
+        assert watch.reported == [("a@trade", 111, True)]
+
     def test_of_a_channel_without_quiet_only_what_never_came_is_reported(self):
         watch = Watch("a@rare", "b@rare")
         watch.subscribe(100, "a@rare", "b@rare")
         watch.come((101, "rare", "B"))
-        (found,) = watch.tracker.expired(100 * S + PATIENCE_NS)
-        assert (found.stream.topic.topic, found.ever, found.expected) == ("a@rare", False, False)
+        assert watch.silent(159) == []
+        assert watch.silent(160) == [("a@rare", 100, False)]
         assert watch.silent(10_000) == []
-        assert watch.tracker.to_be_helped() == []
 
     def test_a_topic_of_all_symbols_has_messages_of_any(self):
         watch = Watch("all", "a@trade")
@@ -115,11 +166,10 @@ class TestSilence:
         for conn in (0, 1):
             assert watch.subscribe(100, "a@trade", conn=conn) == ["a@trade"]
         watch.come((104, "trade", "A"), conn=1)
-        watch.tracker.disconnected(0)
+        watch.end(0, 105)
         assert watch.silent(106) == []
         assert watch.subscribe(107, "a@trade", conn=0) == ["a@trade"]
         assert watch.silent(109) == [("a@trade", 104, True)]
-        assert [stream.conn for stream in watch.tracker.to_be_helped()] == [1]
 
     def test_what_brings_messages_unasked_is_watched_from_then_on(self):
         watch = Watch("a@trade")
@@ -134,21 +184,6 @@ class TestSilence:
         assert watch.silent(1000) == []
 
 
-class TestRemedies:
-    def test_at_once_and_then_ever_less_often_until_it_helped(self):
-        remedies = Remedies()
-        done = [second for second in range(600) if remedies.due("x", second * S)]
-        assert done == [0, 30, 90, 210, 450]
-        assert remedies.due("y", 600 * S)
-        assert remedies.due("x", 10_000 * S)
-        assert not remedies.due("x", 10_000 * S + LEAST_NS - 1)
-        assert remedies.due("x", 10_000 * S + LEAST_NS)
-
-    def test_not_more_often_than_it_takes_to_show(self):
-        remedies = Remedies()
-        assert [second for second in range(300) if remedies.due("x", second * S, 100 * S)] == [0, 100]
-
-
 def test_speed(usdm_recording):
     """Shows the cost of watching (`-k speed -s`); fails only on a gross change."""
     feed = find_feed("binance-usdm")
@@ -158,10 +193,10 @@ def test_speed(usdm_recording):
     conns, when = np.zeros(4000, np.uint16), np.arange(1, 4001)
     best = float("inf")
     for _ in range(7):
-        tracker = SilenceTracker(feed, topics)
+        table = StreamTable(feed, topics)
         start = time.process_time_ns()
         for columns in batches:
-            tracker.seen(conns[: len(columns.channel)], columns, when[: len(columns.channel)])
+            table.take(conns[: len(columns.channel)], columns, when[: len(columns.channel)])
         best = min(best, (time.process_time_ns() - start) / len(usdm_recording))
-    print(f"SilenceTracker: {best:.0f} ns a message")
+    print(f"StreamTable: {best:.0f} ns a message")
     assert best < 5_000

@@ -102,7 +102,7 @@ class TestJoin:
         work.book("A", 14, 15, at=4 * S)
         work.take()
         work.finish()
-        assert work.reported("snapshot_joined") == [("A", {"number": 14, "first": 10, "last": 15})]
+        assert work.reported("snapshot_joined") == [("A", {"number": 14, "first": 10, "last": 14})]
 
     @pytest.mark.parametrize(("body", "why"), [({"lastUpdateId": 9}, "older"), ({"code": -1}, "no number")])
     def test_one_that_misses_is_asked_for_again_with_a_bound(self, work, body, why):

@@ -43,7 +43,7 @@ symbols: {{pattern: '[A-Z]+', words: capital letters, example: AB}}
 default_symbols: [AB, CD]
 subscribe: {{message: '{{"topics":{{topics}},"id":{{id}}}}', batch: 100}}
 limits: {{streams_per_connection: 100, messages_per_second: 100, connects: 100, connects_interval: 1}}
-ack: {{id: id, error_code: [error], error_message: [message], timeout: 1}}
+ack: {{id: id, error_code: [error], error_message: [message], timeout: 20}}
 fields: {{channel: [c], symbol: [s], exchange_time: [t], time_tolerance: 3e9}}
 channels:
   trade: {{topic: "trade.{{symbol}}", default: true, exchange_seq: [n], sequence: next}}
@@ -198,7 +198,7 @@ def write_capture(
     rings = RingCounts(len(slots), {0: head}, {**receiver, "finished": True})
     counted = writer.counts.named("rows")
     end = Moment(int(times[-1]) + OFFSET + 1_000_000, int(times[-1]) + 1_000_000)
-    writer.end_session(end, **counted, **rings.detail([0]))
+    writer.event(end, EventKind.SESSION_END, **counted, **rings.detail([0]))
     pipeline.finish(1)
     folder.rmdir()
     return writer

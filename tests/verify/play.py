@@ -68,6 +68,8 @@ def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
             counted["claims"] += verdict_of_part.claims
     for capture in found.captures:
         counted.update(f"streams {stream.state}" for each in capture.sessions for stream in each.streams)
+    books = [count for capture in found.captures for each in capture.sessions for count in each.ledger]
+    counted["findings that agree"] += sum(count.sources.get("read", 0) for count in books if count.what == "findings")
     counted["sessions"] += len(played)
     counted["sessions with steps of the clock"] += sum(bool(session.clock.steps) for session, _ in played)
     counted["sessions with damaged files"] += len(played) if touched else 0

@@ -169,7 +169,7 @@ class Recording:
         rings = RingCounts(len(self._session.slots), dict(self._heads), {**receiver, "stalls": 0, "finished": True})
         feeds = list(pipeline.feeds.values())
         for feed in feeds:
-            feed.end_session(now, **feed.counts.named("rows"), **rings.detail(feed.conns))
+            feed.event(now, EventKind.SESSION_END, **feed.counts.named("rows"), **rings.detail(feed.conns))
         pipeline.finish(number)
         for journal in journals(self._folder):
             delete(journal)

@@ -130,7 +130,7 @@ def write(out: Path, about: Feed, happened: list[Happened]) -> Written:
     counted = writer.counts.named("rows")
     end = int(slots[-1]["handoff"]) + MS
     rings = RingCounts(len(slots), heads, {**receiver, "finished": True})
-    writer.end_session(Moment(end + OFFSET, end), **counted, **rings.detail([0, 1]))
+    writer.event(Moment(end + OFFSET, end), EventKind.SESSION_END, **counted, **rings.detail([0, 1]))
     pipeline.finish(1)
     folder.rmdir()
     return Written(writer.counts.gaps + writer.counts.refused + writer.counts.lost_intervals, out)

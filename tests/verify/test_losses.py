@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind
 from wsrec.verify.streams import Streams
 
 
 def test_the_evidence_of_a_loss_is_kept():
-    streams = Streams(None)
+    streams = Streams(None, RequestTable(), {})
     stated = {"from_evidence": "the last row", "to_evidence": "the heartbeat", "bound": "upper"}
     streams.event(5, EventKind.LOST_INTERVAL, None, {"from": 1, "to": 4, "reason": "killed", **stated})
     (loss,) = streams.losses

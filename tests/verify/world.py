@@ -23,8 +23,8 @@ _CHANNELS: dict[str, dict[str, Any]] = {
     "ov": {"exchange_seq": ["n"], "seq_first": ["f"], "sequence": "touching", "overlap": True},
     "rp": {"exchange_seq": ["n"], "sequence": "next", "repeats": True},
     "ch": {"exchange_seq": ["n"], "sequence": "next", "sequence_scope": "channel", "resets": {"numbers": [0]}},
-    "up": {"exchange_seq": ["n"], "sequence": "increasing"},
-    "pl": {},
+    "up": {"exchange_seq": ["n"], "sequence": "increasing", "idle_timeout": 1},
+    "pl": {"idle_timeout": 0.5},
 }
 """A channel for every rule, and one without."""
 _NUMBERED = frozenset({"nx", "pv", "tc", "ov", "rp", "ch"})

@@ -6,7 +6,7 @@ import pytest
 
 from wsrec.ipc import Renew, Resubscribe
 from wsrec.ring.events import Event, EventKind
-from wsrec.writer.actions import Wishes
+from wsrec.writer.actions import ActionQueue
 from wsrec.writer.snapshots import SnapshotRequest
 
 
@@ -24,45 +24,45 @@ def asked():
 
 
 @pytest.fixture
-def wishes(asked):
-    return Wishes(asked.append)
+def queue(asked):
+    return ActionQueue(asked.append)
 
 
-def test_a_wish_is_passed_on_at_once(wishes, asked):
-    wishes.ask(Renew(0, "a gap"))
+def test_an_action_is_passed_on_at_once(queue, asked):
+    queue.put(Renew(0, "a gap"))
     assert asked == [Renew(0, "a gap")]
 
 
-def test_what_was_done_is_not_asked_for_again(wishes, asked):
-    wishes.hold()
-    wishes.ask(snapshot("A", 0))
-    wishes.ask(snapshot("B", 1))
-    wishes.ask(Renew(1, "a gap"))
-    wishes.ask(Resubscribe(2, ("t",), "silent"))
-    wishes.ask(snapshot("A", 0, conn=3))
+def test_what_was_done_is_not_asked_for_again(queue, asked):
+    queue.hold()
+    queue.put(snapshot("A", 0))
+    queue.put(snapshot("B", 1))
+    queue.put(Renew(1, "a gap"))
+    queue.put(Resubscribe(2, ("t",), "silent"))
+    queue.put(snapshot("A", 0, conn=3))
     assert asked == []
-    wishes.happened(fetched("A"))
-    wishes.happened(Event(EventKind.DISCONNECT, 1))
-    wishes.happened(Event(EventKind.SUBSCRIBE, 2, detail={"topics": ["t", "u"], "reason": "silent"}))
-    wishes.happened(fetched("A", EventKind.SNAPSHOT_FAILED, conn=3))
-    wishes.release()
+    queue.happened(fetched("A"))
+    queue.happened(Event(EventKind.DISCONNECT, 1))
+    queue.happened(Event(EventKind.SUBSCRIBE, 2, detail={"topics": ["t", "u"], "reason": "silent"}))
+    queue.happened(fetched("A", EventKind.SNAPSHOT_FAILED, conn=3))
+    queue.release()
     assert asked == [snapshot("B", 1), snapshot("A", 0, conn=3)]
 
 
-def test_what_was_wanted_time_and_again_is_asked_for_once(wishes, asked):
-    wishes.hold()
+def test_what_was_wanted_time_and_again_is_asked_for_once(queue, asked):
+    queue.hold()
     for reason in ("a gap", "another"):
-        wishes.ask(Renew(0, reason))
-        wishes.ask(snapshot("A"))
-    wishes.release()
+        queue.put(Renew(0, reason))
+        queue.put(snapshot("A"))
+    queue.release()
     assert asked == [Renew(0, "another"), snapshot("A")]
-    wishes.ask(Renew(0, "a third"))
+    queue.put(Renew(0, "a third"))
     assert len(asked) == 3
 
 
-def test_what_ends_with_its_connection_is_no_longer_wanted(wishes, asked):
-    wishes.hold()
-    wishes.ask(snapshot("A"))
-    wishes.happened(Event(EventKind.DISCONNECT, 0))
-    wishes.release()
+def test_what_ends_with_its_connection_is_no_longer_wanted(queue, asked):
+    queue.hold()
+    queue.put(snapshot("A"))
+    queue.happened(Event(EventKind.DISCONNECT, 0))
+    queue.release()
     assert asked == []

@@ -388,7 +388,7 @@ class TestAcks:
         work.take()
         work.put(b'{"error":{"code":2,"msg":"Invalid request"},"id":7}')
         work.take()
-        work.pipeline.feeds["usdm"].end_session(work.pipeline.last)
+        work.pipeline.feeds["usdm"].event(work.pipeline.last, EventKind.SESSION_END)
         work.finish()
         assert sum(len(event["detail"]["topics"]) for event in events_of(work.out, "refused")) == 3
         assert work.pipeline.feeds["usdm"].counts.refused == 3

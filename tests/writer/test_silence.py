@@ -60,7 +60,10 @@ def test_a_silent_subscription_is_told_and_asked_for_once_more(work, capsys):
     work.finish()
     (silent,) = events_of(work.out, "stale")
     assert (silent["conn"], silent["channel"], silent["symbol"]) == (0, "trade", "B")
-    assert silent["detail"] == {"since": BOOT + OFFSET + S, "idle_s": 5, "ever": True}
+    since = {"since": BOOT + OFFSET + S, "monotonic_since": BOOT + S}
+    assert silent["detail"] == {**since, "idle_s": 5, "ever": True, "topic": "trade.B"}
+    # at its deadline, whenever that was noticed
+    assert silent["monotonic"] == BOOT + 6 * S
     (resumed,) = events_of(work.out, "stream_resumed")
     assert (resumed["symbol"], resumed["detail"]["duration_ns"]) == ("B", 9 * S)
     assert work.orders == [Resubscribe(conn=0, topics=("trade.B",), reason="trade.B is silent")]

@@ -179,6 +179,11 @@ class AckTracker:
                 del self._waiting[conn]
         return late
 
+    @property
+    def next_deadline(self) -> int | None:
+        """When the time of a request is over; None where none waits."""
+        return min((each.deadline_ns for waiting in self._waiting.values() for each in waiting), default=None)
+
     def open(self, conn: int) -> tuple[str, ...]:
         """The topics of a connection that wait for their answer."""
         return tuple(dict.fromkeys(topic for one in self._waiting.get(conn, ()) for topic in one.topics))

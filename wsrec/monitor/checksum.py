@@ -1,4 +1,4 @@
-"""Whether an order book that carries no numbers is whole: its checksum, held against the book that its messages make.
+"""Checksums of order books that carry no numbers, held against the books that their messages make.
 
 Kraken, https://docs.kraken.com/api/docs/guides/spot-ws-book-v2: CRC-32 of the best 10 levels of each side, after the
 message was applied and the book cut to the depth that was subscribed to.
@@ -24,9 +24,12 @@ from wsrec.decode.json_text import UNREADABLE
 from wsrec.feed.paths import first, steps, values
 from wsrec.feed.schema import Checksum, Feed, SequenceRule
 from wsrec.monitor.acks import fulfils
+from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup
 from wsrec.monitor.comparison import Link, Links
+from wsrec.monitor.gaps import gap_findings
 from wsrec.monitor.sequence import Break, SequenceGap
 from wsrec.plan.requests import RequestedTopic
+from wsrec.ring.events import EventKind
 
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 # a decimal number of so many digits is a double of its own (IEEE 754), so prices that differ stay apart
@@ -324,3 +327,39 @@ def _plain(number: str) -> str:
 def _checksum(stated: Any) -> int | None:
     text = str(stated)
     return int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else None
+
+
+class ChecksumCheck(Check):
+    """Tells of messages whose checksum is not their book's; registered behind the gap rules.
+
+    Attributes:
+        checks: whether the feed declares any checksum.
+
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._books = BookChecker(setup.feed)
+        self.checks = self._books.checks
+        for conn in setup.conns:
+            self._books.subscribed(conn, setup.requests.topics(conn))
+
+    def rows(self, rows: RowBatch) -> Iterable[Finding]:
+        """Hold messages against the books that they make."""
+        if not self.checks:
+            return ()
+        books = self._books.check_batch(rows.conns, rows.fields, rows.payload, rows.readable)
+        rows.links = np.where(books.links == Link.NONE, rows.links, books.links) if len(rows.links) else books.links
+        return gap_findings(books.gaps, rows) if books.gaps else ()
+
+    def lost(self, _time: int) -> Iterable[Finding]:
+        """No book goes on."""
+        for conn in self.setup.conns:
+            self._books.reset(conn)
+        return ()
+
+    def event(self, event: MonitorEvent) -> Iterable[Finding]:
+        """The books of a connection end with it."""
+        if event.kind is EventKind.DISCONNECT and event.conn is not None:
+            self._books.reset(event.conn)
+        return ()

@@ -1,8 +1,9 @@
-"""Whether an exchange announces that it is about to close a connection."""
+"""Closing notices: an exchange announces that it is about to close a connection."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 from wsrec.arrays import codes, where_set
 from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import Feed
+from wsrec.monitor.check import Check, Finding, RowBatch, Setup, Signal
 
 _SHOWN = 100
 
@@ -56,3 +58,20 @@ class NoticeReader:
             if word is not None and len(word) <= _SHOWN and pattern.fullmatch(word):
                 return word
         return None
+
+
+class NoticeCheck(Check):
+    """Tells which connections the exchange says that it will close."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._notices = NoticeReader(setup.feed)
+
+    def rows(self, rows: RowBatch) -> Iterator[Finding]:
+        """Look at what is no market data."""
+        for row in self._notices.candidates(rows.fields.channel).tolist() if self._notices.looks else ():
+            if rows.received[row] and rows.carries[row]:
+                word = self._notices.read(rows.payload[row].as_py())
+                if word is not None:
+                    conn, time = int(rows.conns[row]), int(rows.stage[row])
+                    yield Finding(kind=Signal.CLOSING, time=time, conn=conn, detail={"word": word})

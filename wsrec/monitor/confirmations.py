@@ -1,4 +1,4 @@
-"""Which subscriptions count as never answered, although the time that their answers may take is not over.
+"""Subscriptions that count as never answered, although the time that their answers may take is not over.
 
 A connection that is closed in order, or whose place another one takes, leaves no lost interval behind. What was asked
 of it and neither confirmed nor heard of by then may have been missed all the same, and so may what the new one had not
@@ -7,10 +7,10 @@ confirmed when the old one ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from wsrec.monitor.acks import AckTracker
-from wsrec.monitor.liveness import SilenceTracker
+from wsrec.monitor.check import Check, Finding, MonitorEvent, Setup, Signal
+from wsrec.ring.events import EventKind
 
 TAKES_NS = 1_000_000_000
 """How long a subscription may take to begin where nothing confirms it, and no message shows it."""
@@ -20,7 +20,7 @@ class _Standby:
     """A connection that is to take the place of another one.
 
     Attributes:
-        opened: when (ns on the monotonic clock).
+        opened: when (ns on the stage clock).
         unheard: its topics that are not known to have had a message; None once that was told of all.
 
     """
@@ -30,120 +30,130 @@ class _Standby:
         self.unheard: list[str] | None = topics or None
 
 
-class Confirmations:
-    """What each connection was asked for, and what of it is known to have begun.
+class ConfirmationCheck(Check):
+    """Tells what a connection was asked for and is not known to bring when it ends, or takes over.
 
-    Args:
-        acks: the requests that wait.
-        silence: when each subscription had its messages.
-        asked: the topics that messages ask for, by connection; what a URL asks for nothing confirms.
-        standby_of: of each connection that stands by, the one that it takes turns with.
-        topics: all topics of each connection, also those that a URL asks for.
-
+    Registered before the checks that forget a connection when it ends.
     """
 
-    def __init__(
-        self,
-        acks: AckTracker,
-        silence: SilenceTracker,
-        asked: Mapping[int, Sequence[str]],
-        standby_of: Mapping[int, int],
-        topics: Mapping[int, Sequence[str]],
-    ) -> None:
-        self._acks, self._silence, self._asked, self._topics = acks, silence, asked, topics
-        self._partners = {**standby_of, **{of: conn for conn, of in standby_of.items()}}
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._acks, self._table = setup.acks, setup.streams
+        self._partners = {**setup.standby_of, **{of: conn for conn, of in setup.standby_of.items()}}
         # those that are open, and of them those that are not yet to take the place of the other
         self._open: set[int] = set()
-        self._waiting: dict[int, _Standby] = {}
+        self._standing_by: dict[int, _Standby] = {}
         self._confirmed: dict[int, dict[str, int]] = {}
         # when each topic was asked for first
-        self._asked_at: dict[int, dict[str, int]] = {}
+        self._requested_at: dict[int, dict[str, int]] = {}
         self._failed: dict[int, set[str]] = {}
         self._closed: dict[int, int] = {}
         self._left: dict[int, list[str]] = {}
 
-    def waiting(self, conn: int) -> list[str]:
-        """The topics that wait for an answer, and of which nothing has come; none where another one brings them."""
-        if conn in self._waiting:
-            return []
-        return [topic for topic in self._acks.open(conn) if not self._silence.heard(conn, topic)]
-
-    def failed(self, conn: int, topics: Sequence[str]) -> None:
-        """Nothing is expected to come of these topics: they were refused, or nobody answered."""
-        self._failed.setdefault(conn, set()).update(topics)
-
-    def asked(self, conn: int, topics: Sequence[str], time: int) -> None:
-        """Topics are asked for, by a message or by the URL (ns on the monotonic clock)."""
-        at = self._asked_at.setdefault(conn, {})
-        for topic in topics:
-            at.setdefault(topic, time)
-
-    def settled(self) -> Iterator[tuple[int, int]]:
-        """The connections that are to take over of which every topic has brought a message or failed, each once.
-
-        With the time when each was opened.
-        """
-        for conn, standby in self._waiting.items():
+    def advance(self, time: int) -> Iterator[Finding]:
+        """The connections that are to take over of which every topic has brought a message or failed, each once."""
+        for conn, standby in self._standing_by.items():
             left = standby.unheard
             if left is None:
                 continue
             failed = self._failed.get(conn, ())
-            while left and (self._silence.heard(conn, left[-1]) or left[-1] in failed):
+            while left and (self._table.heard(conn, left[-1]) or left[-1] in failed):
                 left.pop()
             if not left:
                 standby.unheard = None
-                yield conn, standby.opened
+                yield Finding(kind=Signal.SETTLED, time=time, conn=conn, detail={"since": standby.opened})
 
-    def confirmed(self, conn: int, topics: Sequence[str], time: int) -> None:
-        """The exchange has confirmed topics (time: ns since the epoch)."""
-        self._confirmed.setdefault(conn, {}).update(dict.fromkeys(topics, time))
+    def found(self, finding: Finding) -> Iterable[Finding]:
+        """Topics were confirmed, or nothing is expected to come of them."""
+        if finding.conn is None:
+            return ()
+        if finding.kind is EventKind.ACK:
+            confirmed = dict.fromkeys(finding.detail["topics"], finding.time)
+            self._confirmed.setdefault(finding.conn, {}).update(confirmed)
+        elif finding.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
+            self._failed.setdefault(finding.conn, set()).update(finding.detail["topics"])
+        return ()
 
-    def connected(self, conn: int, time: int) -> None:
-        """A connection begins (ns on the monotonic clock)."""
-        for of in (self._confirmed, self._closed, self._left, self._asked_at, self._failed):
+    def event(self, event: MonitorEvent) -> Iterable[Finding]:
+        """Connections begin, ask, end and take turns."""
+        conn = event.conn
+        if event.kind is EventKind.SESSION_END:
+            why = "not answered before the session's end"
+            return [_unanswered(one, event.time, left, why) for one in self.setup.conns if (left := self._waiting(one))]
+        if conn is None:
+            return ()
+        if event.kind is EventKind.CONNECT:
+            self._connected(conn, event.time)
+        elif event.kind is EventKind.SUBSCRIBE:
+            requested_at = self._requested_at.setdefault(conn, {})
+            for topic in event.topics:
+                requested_at.setdefault(topic, event.time)
+        elif event.kind is EventKind.DISCONNECT:
+            left = self._ended(conn, event.time if event.in_order else None)
+            if left and event.in_order:
+                return [_unanswered(conn, event.time, left, "not answered before the connection was closed")]
+        elif event.kind is EventKind.REPLACED:
+            old, until = event.detail.get("from_conn"), event.detail.get("monotonic_to")
+            if isinstance(old, int) and isinstance(until, int):
+                return self._replaced(old, conn, until, event.time)
+        return ()
+
+    def _waiting(self, conn: int) -> list[str]:
+        """The topics that wait for an answer, and of which nothing has come; none where another one brings them."""
+        if conn in self._standing_by:
+            return []
+        return [topic for topic in self._acks.open(conn) if not self._table.heard(conn, topic)]
+
+    def _connected(self, conn: int, time: int) -> None:
+        for of in (self._confirmed, self._closed, self._left, self._requested_at, self._failed):
             of.pop(conn, None)
         self._open.add(conn)
         if self._partners.get(conn) in self._open:
-            self._waiting[conn] = _Standby(time, list(self._topics.get(conn, ())))
+            self._standing_by[conn] = _Standby(time, [one.topic for one in self.setup.requests.topics(conn)])
 
-    def ended(self, conn: int, closed: int | None) -> list[str]:
-        """A connection has ended, in order at `closed` (ns since the epoch) or by itself; the topics that waited."""
+    def _ended(self, conn: int, closed: int | None) -> list[str]:
+        """A connection has ended, in order at `closed` or by itself; the topics that waited."""
         self._confirmed.pop(conn, None)
-        self._left[conn] = self.waiting(conn)
+        self._left[conn] = self._waiting(conn)
         self._open.discard(conn)
         for each in (conn, self._partners.get(conn, conn)):
-            self._waiting.pop(each, None)
+            self._standing_by.pop(each, None)
         if closed is not None:
             self._closed[conn] = closed
         return self._left[conn]
 
-    def unanswered(self, old: int) -> list[str]:
-        """What waited for an answer on a connection that is replaced, and did not end in order, each once."""
-        return self._left.pop(old, []) if old not in self._closed else []
+    def _replaced(self, old: int, new: int, until: int, time: int) -> Iterator[Finding]:
+        """A connection has taken the place of another, whose last data came at `until`."""
+        left = self._left.pop(old, []) if old not in self._closed else []
+        if left:
+            yield _unanswered(old, time, left, "not answered before the connection ended")
+        if late := self._late(old, new, until):
+            what = "confirmed" if self._acks.checks else "asked for early enough"
+            why = f"not {what} here when the connection ended whose place this one took"
+            yield Finding(kind=EventKind.LATE, time=time, conn=new, detail={"topics": late, "message": why})
 
-    def late(self, old: int, new: int, until: int) -> list[str]:
-        """What was not known to have begun on a connection when the one ended whose place it has taken.
-
-        Args:
-            old, new: the connections.
-            until: when the old one had its last data (ns on the monotonic clock), for where it was not closed in order.
-
-        """
+    def _late(self, old: int, new: int, until: int) -> list[str]:
+        """What was not known to have begun on a connection when the one ended whose place it has taken."""
         if new not in self._open:
-            # it was opened before this writer began, which does not know what has begun on it since
+            # it was opened before this monitor began, which does not know what has begun on it since
             return []
         end = self._closed.get(old, until)
         # where requests are confirmed, what a URL asks for is not
-        topics = (self._asked if self._acks.checks else self._topics).get(new, ())
+        requests = self.setup.requests
+        topics = requests.by_message(new) if self._acks.checks else [one.topic for one in requests.topics(new)]
         failed = self._failed.get(new, ())
-        return [topic for topic in topics if topic not in failed and self._late(new, topic, end)]
+        return [topic for topic in topics if topic not in failed and self._is_late(new, topic, end)]
 
-    def _late(self, conn: int, topic: str, end: int) -> bool:
-        first = self._silence.first(conn, topic)
+    def _is_late(self, conn: int, topic: str, end: int) -> bool:
+        first = self._table.first(conn, topic)
         if first is not None and first <= end:
             return False
         if self._acks.checks:
             confirmed = self._confirmed.get(conn, {}).get(topic)
             return confirmed is None or confirmed > end
-        asked = self._asked_at.get(conn, {}).get(topic)
-        return asked is None or asked + TAKES_NS > end
+        requested = self._requested_at.get(conn, {}).get(topic)
+        return requested is None or requested + TAKES_NS > end
+
+
+def _unanswered(conn: int, time: int, topics: Sequence[str], why: str) -> Finding:
+    return Finding(kind=EventKind.UNANSWERED, time=time, conn=conn, detail={"topics": topics, "message": why})

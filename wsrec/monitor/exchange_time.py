@@ -7,17 +7,21 @@ feed's `fields.time_tolerance` is no time: the column is null there, and each ch
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wsrec.arrays import Flags, codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.packed import json_of
 from wsrec.decode.places import fitting_unit, row_places
 from wsrec.feed.schema import Feed, TimeUnit
+from wsrec.monitor.check import Check, Finding, Int64s, RowBatch, Setup, Signal
+from wsrec.ring.events import EventKind
 
 # Channels that are told of by name; a hostile peer can name them without end, and the rest are told of together
 _CHANNELS = 100
@@ -136,3 +140,47 @@ class TimeChecker:
         found = list(self._found.values())
         self._found = {}
         return found
+
+
+class ExchangeTimeCheck(Check):
+    """Tells of channels whose messages say a time that is none.
+
+    `believe` is called as fields are read, so that what is recorded and what is judged have the same times.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._times = TimeChecker(setup.feed)
+        self._new: list[OddTime] = []
+
+    def believe(
+        self, first: int, fields: FieldColumns, arrival: Int64s, payload: pa.Array, binary: Flags
+    ) -> FieldColumns:
+        """The fields of rows from `seq` `first` on, without times that lie too far from the arrival."""
+        odd = self._times.odd(fields.exchange_time, arrival)
+        if odd is None:
+            return fields
+        self._new += self._times.count(odd, fields, arrival, first, payload, binary)
+        return fields._replace(exchange_time=pc.if_else(pa.array(~odd), fields.exchange_time, None))
+
+    def rows(self, rows: RowBatch) -> Iterable[Finding]:
+        """Tell of each channel that has such times, once."""
+        if not self._new:
+            return ()
+        new, self._new = self._new, []
+        tolerance = self._times.tolerance
+        return [
+            Finding(
+                kind=Signal.ODD_TIME,
+                time=int(rows.stage[0]),
+                channel=odd.channel,
+                detail={"unit": odd.unit, "tolerance": tolerance},
+            )
+            for odd in new
+        ]
+
+    def end_file(self, time: int) -> Iterator[Finding]:
+        """Tell of the channels of the file."""
+        for odd in self._times.take():
+            detail = {"count": odd.messages, "unit": odd.unit, "said": odd.stated, "seq": odd.row}
+            yield Finding(kind=EventKind.EXCHANGE_TIME_OFF, time=time, channel=odd.channel, detail=detail, utc=odd.time)

@@ -1,15 +1,25 @@
-"""Whether a snapshot joins the stream that it was fetched for: a book begins with the one and goes on with the other.
+"""Snapshots held against the streams that they were fetched for: a book begins with the one and goes on with the other.
 
 A stream's run are its messages since it began, or since its last gap. It goes on from a snapshot whose number is not
 before the run, and that the run reaches: then one of its messages is the first to apply, and none is missing between.
 An exchange that answers from a cache gives a snapshot from before the stream, of no use.
 
-Pure logic, without a clock: the caller says when (ns since the epoch).
+Pure logic, without a clock: the caller says when (ns on the stage clock).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsrec.arrays import known, where_set
+from wsrec.decode.columns import FieldColumns
+from wsrec.feed.schema import SequenceRule
+from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup
+from wsrec.monitor.sequence import SequenceGap
+from wsrec.ring.events import EventKind
 
 ATTEMPTS = 5
 """So many snapshots of a run are fetched before it is given up."""
@@ -57,6 +67,15 @@ class JoinChecker:
         self._waiting: dict[int, _Fetched] = {}
         self._missed: dict[int, int] = {}
 
+    @property
+    def waits(self) -> bool:
+        """Whether a snapshot is waited for that has come and is not judged yet."""
+        return bool(self._waiting)
+
+    def waits_for(self, stream: int) -> bool:
+        """The same of one stream."""
+        return stream in self._waiting
+
     def messages(self, stream: int, first: int, last: int, time: int) -> None:
         """Messages of a stream: the number before the first of them, and that of the last, which came at `time`."""
         run = self._runs.setdefault(stream, _Run(first))
@@ -73,8 +92,8 @@ class JoinChecker:
 
     def ended(self, stream: int) -> None:
         """The stream's connection ended."""
-        for known in (self._runs, self._waiting, self._missed):
-            known.pop(stream, None)
+        for of in (self._runs, self._waiting, self._missed):
+            of.pop(stream, None)
 
     def judge(self) -> list[Verdict]:
         """What of the snapshots that are waited for is known now."""
@@ -104,3 +123,117 @@ class JoinChecker:
             return None
         count = self._missed[stream] = self._missed.get(stream, 0) + 1
         return None if count >= ATTEMPTS else 2.0 ** (count - 1)
+
+
+class SnapshotCheck(Check):
+    """Tells which snapshots join their streams; registered behind the gap rules."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._table = setup.streams
+        channels = setup.feed.channel_by_any_name
+        snapshots = [channels[stream.topic.channel].snapshot for stream in self._table.streams]
+        self._numbered = np.array([bool(each and each.exchange_seq) for each in snapshots], np.bool_)
+        self._checks = bool(self._numbered.any())
+        self._joins = JoinChecker()
+        # those of the rows that are being looked at
+        self._gaps: list[SequenceGap] = []
+
+    def found(self, finding: Finding) -> Iterable[Finding]:
+        """The gap rules have found something."""
+        gap = finding.gap
+        if not self._checks or gap is None or finding.row is None or gap.from_conn is not None:
+            return ()
+        if gap.rule is not SequenceRule.CHECKSUM:
+            self._gaps.append(gap)
+        return ()
+
+    def rows(self, rows: RowBatch) -> Iterator[Finding]:
+        """Messages came, or a snapshot, which is alone then."""
+        if not self._checks:
+            return
+        gaps, self._gaps = self._gaps, []
+        if rows.snapshots:
+            for row, snapshot in rows.snapshots.items():
+                fetched = self._table.number(int(rows.conns[row]), snapshot.channel, snapshot.symbol)
+                if fetched is not None and self._numbered[fetched]:
+                    self._joins.fetched(fetched, snapshot.number, int(rows.stage[row]))
+                    yield from self._judged(rows, row)
+            return
+        table = self._table
+        exact: set[int] = set()
+        for stream in np.unique(table.numbers).tolist() if len(table.numbers) else ():
+            if not self._numbered[stream]:
+                continue
+            mine = table.rows[table.numbers == stream]
+            mine = mine[known(rows.fields.exchange_seq)[mine]]
+            if self._joins.waits_for(stream):
+                exact.add(stream)
+                yield from self._step_by_step(rows, stream, mine.tolist(), gaps)
+            elif len(mine):
+                self._messages(rows, stream, int(mine[0]), int(mine[-1]))
+        for gap in gaps:
+            for stream in self._broken(gap):
+                if stream not in exact:
+                    self._joins.broke(stream, _number_before(rows.fields, _behind(gap)))
+                    if self._joins.waits_for(stream):
+                        yield from self._judged(rows, gap.at)
+
+    def _step_by_step(
+        self, rows: RowBatch, stream: int, messages: list[int], gaps: list[SequenceGap]
+    ) -> Iterator[Finding]:
+        """What is told of a snapshot that is waited for must not depend on what came in one batch with its message."""
+        steps = [(row, 1, row) for row in messages]
+        steps += [(gap.at, 0, _behind(gap)) for gap in gaps if stream in self._broken(gap)]
+        for row, is_message, behind in sorted(steps):
+            if is_message:
+                self._messages(rows, stream, row, row)
+            else:
+                self._joins.broke(stream, _number_before(rows.fields, behind))
+            yield from self._judged(rows, row)
+
+    def _messages(self, rows: RowBatch, stream: int, first: int, last: int) -> None:
+        before, number = _number_before(rows.fields, first), rows.fields.exchange_seq[last].as_py()
+        self._joins.messages(stream, before, number, int(rows.stage[last]))
+
+    def _broken(self, gap: SequenceGap) -> list[int]:
+        return [each for each in self._table.of(gap.conn, gap.channel, gap.symbol) if self._numbered[each]]
+
+    def _judged(self, rows: RowBatch, row: int) -> Iterator[Finding]:
+        for verdict in self._joins.judge() if self._joins.waits else ():
+            conn, topic = self._table.streams[verdict.stream]
+            detail: dict[str, Any] = {"number": verdict.number, "first": verdict.first, "last": verdict.last}
+            kind = EventKind.SNAPSHOT_JOINED
+            if verdict.why is not None:
+                kind = EventKind.SNAPSHOT_MISSED
+                detail |= {"why": verdict.why, "retry_s": verdict.wait}
+            yield Finding(
+                kind=kind,
+                time=int(rows.stage[row]),
+                conn=conn,
+                channel=topic.channel,
+                symbol=topic.symbol,
+                detail=detail,
+                row=rows.first + row,
+                stream=verdict.stream,
+            )
+
+    def event(self, event: MonitorEvent) -> Iterable[Finding]:
+        """The streams of a connection end with it."""
+        if self._checks and event.kind is EventKind.DISCONNECT and event.conn is not None:
+            for stream in where_set(self._table.conns == event.conn).tolist():
+                self._joins.ended(stream)
+        return ()
+
+
+def _behind(gap: SequenceGap) -> int:
+    """The place of the message behind a gap."""
+    return gap.index if gap.index >= 0 else gap.at
+
+
+def _number_before(fields: FieldColumns, row: int) -> int:
+    """The number that a message follows: as it says itself, else the one before its first."""
+    previous, first = fields.seq_previous[row].as_py(), fields.seq_first[row].as_py()
+    if previous is not None:
+        return int(previous)
+    return int(fields.exchange_seq[row].as_py() if first is None else first) - 1

@@ -122,6 +122,11 @@ class RequestTable:
         return frozenset() if known is None else frozenset(known.by_url)
 
     @property
+    def conns(self) -> list[int]:
+        """The connections."""
+        return sorted(self._connections)
+
+    @property
     def last_number(self) -> int:
         """The highest number of a request that is known; 0 where there is none."""
         return max((max(one.requests, default=0) for one in self._connections.values()), default=0)

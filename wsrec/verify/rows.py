@@ -28,6 +28,7 @@ COLUMNS = (
     "handoff_monotonic",
     "direction",
     "opcode",
+    "request",
     "channel",
     "symbol",
     "exchange_time",

@@ -11,7 +11,7 @@ loss, the successions that were compared prove themselves; all the rest only the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -150,9 +150,11 @@ class Streams:
 
     """
 
-    def __init__(self, feed: Feed | None, requests: RequestTable | None = None, *, whole: bool = True) -> None:
+    def __init__(
+        self, feed: Feed | None, requests: RequestTable, standby_of: Mapping[int, int], *, whole: bool = True
+    ) -> None:
         self._feed = feed
-        self._requests = requests or RequestTable()
+        self._requests = requests
         self._has_fields = feed is not None and feed.fields is not None
         self._epochs: dict[int, list[_Epoch]] = {}
         self._streams: dict[Key, _Messages] = {}
@@ -162,7 +164,7 @@ class Streams:
         # what of a stream lies between numbers that do not join, of two connections that take turns
         self._unjoined: dict[Key, list[Loss]] = {}
         self._last_row: dict[int, int] = {}
-        self.standby_of: dict[int, int] = {}
+        self._standby_of = standby_of
         self.losses: list[Loss] = []
         self._unread: list[Loss] = []
         # whether some of what happened is not there, or cannot be read
@@ -519,8 +521,8 @@ class Streams:
 
     def _partners(self, conn: int) -> list[int]:
         """The connections that it takes turns with."""
-        first = self.standby_of.get(conn, conn)
-        return [first, *(other for other, of in self.standby_of.items() if of == first)]
+        first = self._standby_of.get(conn, conn)
+        return [first, *(other for other, of in self._standby_of.items() if of == first)]
 
     def _ends(self, key: Key, before: int) -> tuple[int, str] | None:
         """Up to when a stream was covered by the lives of its connections that began before this moment, and why."""

@@ -24,10 +24,10 @@ from wsrec.ring import loss_evidence
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slotring import Flag
 from wsrec.ring.status import StatusPage
-from wsrec.writer.actions import Wishes
+from wsrec.writer.actions import Act, ActionQueue
 from wsrec.writer.batch import SLOT_BYTES, Batch, payload_list, payload_offsets
 from wsrec.writer.disk import NO_RETRY, Disk
-from wsrec.writer.feed_writer import Ask, FeedWriter
+from wsrec.writer.feed_writer import FeedWriter
 from wsrec.writer.gather import Slots
 from wsrec.writer.inflate import Refused, inflate
 from wsrec.writer.job import WriterJob
@@ -76,12 +76,12 @@ class Pipeline:
         folder: the session's folder, for unfinished files.
         status: where to count for the live view; None without one.
         disk: the policy for disk errors.
-        ask: takes the feeds' actions for stale streams and gaps; None if no actions are possible any more.
+        ask: takes the feeds' actions for findings; None if no actions are possible any more.
 
     Attributes:
         feeds: the feed writers, by name.
         active: names of the feeds being written; recovery leaves out those with finished files.
-        wishes: the queue of actions on their way to `ask`; None without one.
+        actions: the queue of actions on their way to `ask`; None without one.
         last: hand-off of the last slot taken; None before the first.
         began: start of the session's first receiver; None if unknown.
         lost_slots: number of slots missing between batches.
@@ -94,15 +94,15 @@ class Pipeline:
         folder: Path,
         status: StatusPage | None = None,
         disk: Disk = NO_RETRY,
-        ask: Ask | None = None,
+        ask: Act | None = None,
     ) -> None:
         encoder = Encoder()
         live_steps = None if status is None else status.steps
-        self.wishes = None if ask is None else Wishes(ask)
-        ask = None if self.wishes is None else self.wishes.ask
-        self._folded = None if ask is None else FoldedWarnings()
+        self.actions = None if ask is None else ActionQueue(ask)
+        act = None if self.actions is None else self.actions.put
+        self._folded = None if act is None else FoldedWarnings()
         self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, ask, self._folded) for feed in job.feeds
+            feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, act, self._folded) for feed in job.feeds
         }
         self.active = set(self.feeds)
         self._disk = disk
@@ -189,7 +189,6 @@ class Pipeline:
             for feed in self._writing():
                 feed.ledger.begin(left)
                 feed.ledger.joined({}, left)
-                feed.forget_requests()
         self._next_slot = max(slot, self._next_slot or 0)
 
     def begin_session(self, moment: Moment | None = None) -> None:
@@ -243,9 +242,7 @@ class Pipeline:
         self._state_bound(int(slots["handoff"][-1]), ahead)
         if self.last is not None:
             for each in self.feeds.values():
-                each.expire_acks(self.last)
-                each.look_for_silence(self.last)
-                each.report_settled()
+                each.advance(self.last)
         if self._folded is not None:
             self._folded.due()
         self._publish()
@@ -456,8 +453,8 @@ class Pipeline:
         self._bound_since = max(self._bound_since, bound)
 
     def _event(self, moment: Moment, offset: int, event: Event) -> None:
-        if self.wishes is not None:
-            self.wishes.happened(event)
+        if self.actions is not None:
+            self.actions.happened(event)
         detail = dict(event.detail)
         if event.kind is EventKind.ANCHOR:
             self._anchors += 1

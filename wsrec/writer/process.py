@@ -193,16 +193,16 @@ class ParquetThread(threading.Thread):
         """
         if self._recovery is not None:
             self._resumed = Moment.now()
-            wishes = self._pipeline.wishes
-            if wishes is not None:
+            actions = self._pipeline.actions
+            if actions is not None:
                 # the previous writer has executed most of these actions
-                wishes.hold()
+                actions.hold()
             self._recovery.recover(
                 self._pipeline, self._disk, self._rings_from, self._report_of_damage, self._done, self._progress
             )
             self._journals = self._recovery.journals
-            if wishes is not None:
-                wishes.release()
+            if actions is not None:
+                actions.release()
 
     def _report_of_damage(self, path: Path, reader: JournalReader) -> None:
         # a torn end is normal after a kill during a write: the rings still have that data
@@ -299,7 +299,7 @@ class ParquetThread(threading.Thread):
         self._pipeline.report_uninflated()
         for feed in self._pipeline.feeds.values():
             rings = item.rings.detail(feed.conns)
-            feed.end_session(now, **feed.counts.named("rows"), **rings)
+            feed.event(now, EventKind.SESSION_END, **feed.counts.named("rows"), **rings)
         self._pipeline.end_warnings()
 
     def _finish(self, item: _Finish) -> None:

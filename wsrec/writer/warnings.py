@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsrec import ipc
+from wsrec.feed.schema import Feed
 from wsrec.log_folding import FoldedWarnings
+from wsrec.monitor.check import Finding, Signal
+from wsrec.monitor.streams import PATIENCE_NS
 from wsrec.ring.events import EventKind
 from wsrec.units import clean, duration, named
 from wsrec.writer.uninflated import hint
@@ -19,16 +22,17 @@ _WORDS_MAX = 300
 
 
 class EventWarnings:
-    """Warns about the events of one feed.
+    """Warns about the events and findings of one feed.
 
     Args:
-        feed: the feed's name.
-        folded: takes the warnings.
+        feed: the feed.
+        folded: takes the warnings; None during recovery.
 
     """
 
-    def __init__(self, feed: str, folded: FoldedWarnings) -> None:
-        self._feed = feed
+    def __init__(self, feed: Feed, folded: FoldedWarnings | None) -> None:
+        self._feed = feed.name
+        self._channels = feed.channel_by_any_name
         self._folded = folded
         self._words = {
             EventKind.REFUSED: ("refused subscriptions", self._refused),
@@ -43,26 +47,58 @@ class EventWarnings:
     def event(self, kind: EventKind, conn: int | None, detail: Mapping[str, Any]) -> None:
         """Warn about an event, if its kind calls for it; the detail includes `channel` and `symbol`."""
         words = self._words.get(kind)
-        if words is not None:
+        if words is not None and self._folded is not None:
             what, say = words
             message, hint = say(detail)
             self._folded.warn(self._feed, what, message, hint, conn=conn)
 
-    def unchecked(self, channel: str | None, stated: str) -> None:
-        """A rule cannot be applied to all messages of a channel."""
-        message = f"{clean(channel or 'its messages', 100)}: {stated}; missing messages are not detected there"
-        hint = "if the exchange changed its messages, correct exchange_seq, seq_first or seq_previous of the feed"
-        self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
+    def found(self, findings: Sequence[Finding]) -> None:
+        """Warn about findings beyond what their events state."""
+        for found in findings:
+            if found.kind is Signal.ODD_TIME:
+                self._odd_time(found)
+            elif self._folded is None:
+                continue
+            elif found.kind is Signal.SKIPPING:
+                where = clean(found.channel or "its messages", 100)
+                message = f"{where}: {found.detail['words']}; missing messages are not detected there"
+                hint = (
+                    "if the exchange changed its messages, correct exchange_seq, seq_first or seq_previous of the feed"
+                )
+                self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
+            elif found.kind is EventKind.SPLIT:
+                self._split(found.detail)
+        if self._folded is not None:
+            self._stale([found for found in findings if found.kind is EventKind.STALE], self._folded)
 
-    def split(self, topics: Sequence[str], words: str, now: bool) -> None:
-        """A request was refused as a whole, and is being split; `now`, or after a pause."""
-        when = "requesting each part separately" if now else "requesting it again after a pause"
-        ipc.info(f"{self._feed}: the exchange refused {named(topics)} together: {clean(words, _WORDS_MAX)}; {when}")
+    def _odd_time(self, found: Finding) -> None:
+        unit = found.detail["unit"]
+        fits = f"; as {unit} it would fit" if unit else ""
+        ipc.warn(
+            f"{self._feed}: {found.channel or 'a message of no channel'} says a time that is not within "
+            f"{found.detail['tolerance']} s of its arrival{fits}: exchange_time is null "
+            "(see fields.time_unit and fields.time_tolerance of the feed)"
+        )
 
-    def silent(self, topics: Sequence[str], seconds: float) -> None:
-        """Subscriptions have delivered no messages for `seconds`."""
-        message = f"no message for {seconds:g} s or longer: {named(topics)}"
-        self._folded.warn(self._feed, "silent subscriptions", message)
+    def _split(self, detail: Mapping[str, Any]) -> None:
+        """A request was refused as a whole, and is being split."""
+        when = "requesting each part separately" if detail["parts"] else "requesting it again after a pause"
+        topics, words = named(detail["topics"]), clean(detail["message"], _WORDS_MAX)
+        ipc.info(f"{self._feed}: the exchange refused {topics} together: {words}; {when}")
+
+    def _stale(self, found: Sequence[Finding], folded: FoldedWarnings) -> None:
+        """Streams have delivered no messages for longer than they should."""
+        expected = [each for each in found if self._idle_timeout(each)]
+        if expected:
+            seconds, topics = expected[0].detail["idle_s"], [each.detail["topic"] for each in expected]
+            folded.warn(self._feed, "stale streams", f"no message for {seconds:g} s or longer: {named(topics)}")
+        # where the feed does not say that there should be messages, there may be none
+        others = [each.detail["topic"] for each in found if not self._idle_timeout(each)]
+        if others:
+            ipc.info(f"{self._feed}: no message for {PATIENCE_NS / 1e9:g} s or longer: {named(others)}")
+
+    def _idle_timeout(self, found: Finding) -> float | None:
+        return self._channels[found.channel].idle_timeout if found.channel is not None else None
 
     def _refused(self, detail: Mapping[str, Any]) -> tuple[str, str | None]:
         stated = clean(detail.get("message") or "without a reason", _WORDS_MAX)

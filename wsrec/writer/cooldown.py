@@ -1,17 +1,17 @@
-"""How often something may be done about a stream: at once, then at longer distances while it does not help."""
+"""Cooldown: something is done about a trouble at once, then at longer distances while it does not help."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 
 LEAST_NS = 30_000_000_000
-"""Least time between two remedies for the same trouble."""
+"""Least time between two actions about the same trouble."""
 
 _MOST_NS = 3_600_000_000_000
 
 
-class Remedies:
-    """When each trouble was last done something about."""
+class Cooldown:
+    """When something was last done about each trouble."""
 
     def __init__(self) -> None:
         self._done: dict[Hashable, tuple[int, int]] = {}

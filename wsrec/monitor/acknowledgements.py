@@ -1,0 +1,147 @@
+"""Acknowledgements: what was asked for and confirmed, refused or never answered, and which topic a refusal is about."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+
+import numpy as np
+
+from wsrec.arrays import codes, where_set
+from wsrec.monitor.acks import AckOutcome
+from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup, Signal
+from wsrec.monitor.division import Division, Order
+from wsrec.ring.events import EventKind
+
+_SHOWN = 100
+
+
+class AckCheck(Check):
+    """Matches answers to requests, and has requests divided that were refused whole."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._acks = setup.acks
+        self._division = Division(self._names_of)
+        # refusals that do not say of what, since the requests that wait were sent: the last one's words, by connection
+        self._unattributed: dict[int, str] = {}
+
+    def rows(self, rows: RowBatch) -> Iterator[Finding]:
+        """Requests went out, and answers came."""
+        if not self._acks.checks:
+            return
+        if rows.snapshots:
+            # they come alone
+            return
+        wanted = rows.carries
+        channel = rows.fields.channel
+        if not (self._acks.reads_data and (self._acks.waiting or not rows.received.all())):
+            known = channel.dictionary.to_pylist()
+            others = np.array([not self._acks.is_data(name) for name in [*known, None]])
+            wanted = wanted & others[codes(channel, len(known))]
+        for row in where_set(wanted).tolist():
+            conn, time = int(rows.conns[row]), int(rows.stage[row])
+            if not rows.received[row]:
+                yield from self.advance(time)
+                number = int(rows.requests[row]) or None
+                topics = () if number is None else self.setup.requests.requested(conn, number)
+                self._acks.sent(conn, rows.payload[row].as_py().decode(), topics, time, number)
+            elif conn in self._acks.waiting or not self._acks.is_data(channel[row].as_py()):
+                yield from self.advance(time)
+                for outcome in self._acks.received(conn, rows.payload[row].as_py(), time):
+                    yield from self._outcome(outcome, time, rows.first + row)
+
+    def _outcome(self, outcome: AckOutcome, time: int, row: int) -> Iterator[Finding]:
+        """What became of a request."""
+        if outcome.kind == "ack":
+            self._division.accepted(outcome.conn, outcome.topics)
+        elif not outcome.topics:
+            self._unattributed[outcome.conn] = outcome.message or ""
+        elif not outcome.listed:
+            divided = yield from self._divide(outcome, time, row)
+            if divided:
+                return
+        yield self._finding(outcome, time, row)
+
+    def _finding(self, outcome: AckOutcome, time: int, row: int | None = None) -> Finding:
+        return Finding(kind=EventKind(outcome.kind), time=time, conn=outcome.conn, detail=_detail(outcome), row=row)
+
+    def advance(self, time: int) -> Iterator[Finding]:
+        """Tell which requests nobody has answered in time, and what is to be asked for after a pause."""
+        while (deadline := self._acks.next_deadline) is not None and deadline <= time:
+            for outcome in self._acks.expired(deadline):
+                # who refuses and does not say what has refused what he never answers
+                words = self._unattributed.get(outcome.conn)
+                if words is not None:
+                    divided = yield from self._divide(outcome._replace(message=words), deadline)
+                    if divided:
+                        continue
+                self._division.unanswered(outcome.conn, outcome.topics)
+                yield self._finding(outcome, deadline)
+        if self._division.waits:
+            for order in self._division.due(time):
+                yield _ask_apart(order, time, "it was refused, and the exchange wanted a pause")
+
+    def _divide(self, outcome: AckOutcome, time: int, row: int | None = None) -> Generator[Finding, None, bool]:
+        """Have the topics of a refused request asked for apart; returns whether they are, and not refused for good."""
+        conn, topics = outcome.conn, outcome.topics
+        if any(self.setup.planned(conn, topic) is None for topic in topics):
+            return False
+        words = outcome.message or "without a reason"
+        disputed = set(self._division.disputed(conn))
+        order = self._division.refused(conn, topics, words, time)
+        if order is None:
+            if disputed.issuperset(topics):
+                yield _ask_apart(Order(conn, topics, ()), time, "refused")
+            return False
+        detail = {**_detail(outcome._replace(message=words)), "parts": order.parts}
+        yield Finding(kind=EventKind.SPLIT, time=time, conn=conn, detail=detail, row=row)
+        if order.parts:
+            yield _ask_apart(order, time, f"refused together: {words[:_SHOWN]}")
+        return True
+
+    def event(self, event: MonitorEvent) -> Iterable[Finding]:
+        """The connection of requests ends, or what came is not known."""
+        conn = event.conn
+        if event.kind is EventKind.SESSION_END:
+            return [each for one in self.setup.conns for each in self._give_up(one, event.time, "the session's end")]
+        if event.kind is EventKind.LOST_INTERVAL and event.detail.get("slots"):
+            # the answers may be among what was lost
+            self._acks.forget()
+        elif event.kind is EventKind.DISCONNECT and conn is not None:
+            left = list(self._give_up(conn, event.time, "the connection was closed")) if event.in_order else []
+            self._acks.disconnected(conn)
+            self._division.disconnected(conn)
+            self._unattributed.pop(conn, None)
+            return left
+        return ()
+
+    def _give_up(self, conn: int, time: int, end: str) -> Iterator[Finding]:
+        """What was refused together with others, and was neither confirmed nor refused alone since, is refused."""
+        waiting = self._acks.open(conn)
+        by_words: dict[str, list[str]] = {}
+        for topic, words in self._division.disputed(conn).items():
+            if topic not in waiting:
+                by_words.setdefault(words, []).append(topic)
+        for words, topics in by_words.items():
+            message = f"{words} (refused together with others, not settled before {end})"
+            yield Finding(
+                kind=EventKind.REFUSED, time=time, conn=conn, detail={"topics": tuple(topics), "message": message}
+            )
+
+    def _names_of(self, conn: int, topic: str) -> tuple[str, ...]:
+        planned = self.setup.planned(conn, topic)
+        return (topic,) if planned is None else (topic, planned.requested.ack_key, planned.written)
+
+
+def _detail(outcome: AckOutcome) -> dict[str, object]:
+    detail: dict[str, object] = {"topics": outcome.topics}
+    if outcome.request is not None:
+        detail["request"] = outcome.request
+    if outcome.message is not None:
+        detail["message"] = outcome.message
+    return detail
+
+
+def _ask_apart(order: Order, time: int, reason: str) -> Finding:
+    detail = {"topics": order.topics, "parts": order.parts, "reason": reason}
+    return Finding(kind=Signal.ASK_APART, time=time, conn=order.conn, detail=detail)

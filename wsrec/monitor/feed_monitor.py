@@ -1,0 +1,225 @@
+"""The one composition of the checks: rows and events of a feed in, findings out.
+
+The writer runs it as it records and `wsrec verify` runs it over the files, so both find the same. A check is a file of
+this folder and a line in `CHECKS`; the protocol is `wsrec.monitor.check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from wsrec.arrays import Flags
+from wsrec.decode.implementation import FieldReader
+from wsrec.decode.reader import Ids
+from wsrec.feed.schema import Feed
+from wsrec.monitor.acknowledgements import AckCheck
+from wsrec.monitor.check import Check, Finding, Int64s, MonitorEvent, RowBatch, Setup, SnapshotRow
+from wsrec.monitor.checksum import ChecksumCheck
+from wsrec.monitor.closing_notice import NoticeCheck
+from wsrec.monitor.confirmations import ConfirmationCheck
+from wsrec.monitor.exchange_time import ExchangeTimeCheck
+from wsrec.monitor.gaps import GapCheck
+from wsrec.monitor.liveness import LivenessCheck
+from wsrec.monitor.snapshot_join import SnapshotCheck
+from wsrec.monitor.unchecked import UncheckedCheck
+from wsrec.plan.request_table import RequestTable
+from wsrec.ring.events import EventKind
+
+CHECKS: tuple[Callable[[Setup], Check], ...] = (
+    ConfirmationCheck,
+    AckCheck,
+    LivenessCheck,
+    GapCheck,
+    ChecksumCheck,
+    SnapshotCheck,
+    UncheckedCheck,
+    NoticeCheck,
+)
+"""The checks, in the order in which each is shown rows and events."""
+
+FOUND = frozenset(
+    {
+        EventKind.ACK,
+        EventKind.REFUSED,
+        EventKind.SPLIT,
+        EventKind.UNANSWERED,
+        EventKind.LATE,
+        EventKind.STALE,
+        EventKind.STREAM_RESUMED,
+        EventKind.GAP,
+        EventKind.SEQUENCE_RESET,
+        EventKind.UNCHECKED,
+        EventKind.EXCHANGE_TIME_OFF,
+        EventKind.SNAPSHOT_JOINED,
+        EventKind.SNAPSHOT_MISSED,
+    }
+)
+"""The kinds of events that tell of findings; a receiver tells of a `stale` connection, which is no stream."""
+
+_SHOWN = frozenset(
+    {EventKind.CONNECT, EventKind.SUBSCRIBE, EventKind.DISCONNECT, EventKind.REPLACED, EventKind.SESSION_END}
+)
+
+
+def is_shown(kind: str, detail: Mapping[str, Any]) -> bool:
+    """Whether an event is one that the checks look at: rows before and behind it are different batches."""
+    return kind in _SHOWN or (kind == EventKind.LOST_INTERVAL and bool(detail.get("slots")))
+
+
+class Columns(NamedTuple):
+    """Rows before their fields are read; the attributes are those of `RowBatch`."""
+
+    first: int
+    conns: npt.NDArray[np.uint16]
+    stage: Int64s
+    arrival: Int64s
+    payload: pa.Array
+    received: Flags
+    carries: Flags
+    readable: Flags
+    binary: Flags
+    requests: npt.NDArray[np.uint32]
+    snapshots: Mapping[int, SnapshotRow] = {}
+
+
+class FeedMonitor:
+    """Judges one feed's rows and events.
+
+    Rows and events are shown in the order of the stage clock. A finding's deadline is told of as soon as time is known
+    to have passed it, by the next row or event or by `advance`: what is found does not depend on when it is looked.
+
+    Args:
+        feed: the feed.
+        requests: what its connections ask for.
+        standby_of: of each connection that stands by, the one that it takes turns with.
+        tells_runs: whether `RowBatch.runs` are wanted.
+
+    Attributes:
+        checks_numbers: whether the feed declares any gap rule or checksum.
+        setup: what the checks share: streams and requests.
+
+    """
+
+    def __init__(
+        self, feed: Feed, requests: RequestTable, standby_of: Mapping[int, int], *, tells_runs: bool = False
+    ) -> None:
+        self.setup = setup = Setup(feed, requests, standby_of, tells_runs=tells_runs)
+        self._table = setup.streams
+        self._requests = requests
+        self._fields = FieldReader(feed)
+        self._times = ExchangeTimeCheck(setup)
+        self._checks = [self._times, *(check(setup) for check in CHECKS)]
+        self._gaps = next(check for check in self._checks if isinstance(check, GapCheck))
+        self.checks_numbers = any(check.checks for check in self._checks if isinstance(check, GapCheck | ChecksumCheck))
+        self._time = 0
+
+    @property
+    def ids(self) -> Ids:
+        """What the feed's ids stand for by now (`fields.ids`)."""
+        return self._fields.ids
+
+    def restore(self, ids: Ids) -> None:
+        """Go on with what ids stood for."""
+        self._fields.restore(ids)
+
+    def follow(self, rows: pa.RecordBatch) -> None:
+        """Hold the next numbers against these rows, which were judged before (`SequenceChecker.seed`)."""
+        if self._gaps.checks:
+            self._gaps.checker.seed(rows)
+
+    def read(self, columns: Columns) -> RowBatch:
+        """Read the fields of rows, which are to be judged next."""
+        fields = self._fields.read(columns.payload, columns.readable, columns.conns, columns.binary)
+        fields = self._times.believe(columns.first, fields, columns.arrival, columns.payload, columns.binary)
+        return RowBatch(*columns, fields, np.zeros(0, np.uint8), np.zeros(0, np.int64))
+
+    def rows(self, batch: RowBatch) -> list[Finding]:
+        """Judge rows; their `links` and `runs` are filled in."""
+        if not batch.snapshots:
+            return self._judge(batch)
+        # each snapshot alone: so it is in the writer, which fetches it
+        cuts = sorted({0, len(batch.stage), *batch.snapshots, *(row + 1 for row in batch.snapshots)})
+        found = []
+        parts = [batch.part(*edges) for edges in pairwise(cuts)]
+        for start, part in zip(cuts, parts, strict=False):
+            found += [_moved(each, start) for each in self._judge(part)]
+        if all(len(part.links) for part in parts):
+            batch.links = np.concatenate([part.links for part in parts])
+        if all(len(part.runs) for part in parts):
+            batch.runs = np.concatenate([part.runs for part in parts])
+        return found
+
+    def _judge(self, batch: RowBatch) -> list[Finding]:
+        found: list[Finding] = []
+        self._table.take(batch.conns, batch.fields, batch.stage)
+        for check in self._checks:
+            self._add(found, check.rows(batch))
+        self._advance(found, int(batch.stage[-1]))
+        found.sort(key=lambda each: each.time)
+        return found
+
+    def event(self, event: MonitorEvent) -> list[Finding]:
+        """Judge an event (`is_shown`)."""
+        found: list[Finding] = []
+        self._advance(found, event.time)
+        request = event.detail.get("request") if event.kind is EventKind.SUBSCRIBE else None
+        if isinstance(request, int) and event.conn is not None:
+            self._requests.announced(event.conn, request, event.topics)
+        for check in self._checks:
+            self._add(found, check.event(event))
+        if event.kind is EventKind.DISCONNECT and event.conn is not None:
+            self._fields.disconnected(event.conn)
+        return found
+
+    def advance(self, time: int) -> list[Finding]:
+        """All up to this moment of the stage clock was shown; what is before the last row or event changes nothing."""
+        found: list[Finding] = []
+        self._advance(found, time)
+        return found
+
+    def _advance(self, found: list[Finding], time: int) -> None:
+        self._time = max(self._time, time)
+        for check in self._checks:
+            self._add(found, check.advance(self._time))
+
+    def lost(self) -> list[Finding]:
+        """Rows or events are not there: what comes next does not go on from what came."""
+        found: list[Finding] = []
+        for check in self._checks:
+            self._add(found, check.lost(self._time))
+        return found
+
+    def end_file(self, time: int) -> list[Finding]:
+        """A file ends with a row or event of this time."""
+        found: list[Finding] = []
+        for check in self._checks:
+            self._add(found, check.end_file(time))
+        return found
+
+    def _add(self, found: list[Finding], more: Iterable[Finding]) -> None:
+        """Add findings, and have the checks know of them."""
+        for each in more:
+            found.append(each)
+            for check in self._checks:
+                self._add(found, check.found(each))
+
+
+def _moved(finding: Finding, by: int) -> Finding:
+    """A finding of a part of a batch as one of the batch: the places of its gap are in the batch then."""
+    if finding.gap is None or finding.row is None or not by:
+        return finding
+    decided = finding.gap.decided
+    moved = {"index": finding.gap.index + by, "decided": None if decided is None else decided + by}
+    return msgspec.structs.replace(finding, gap=msgspec.structs.replace(finding.gap, **moved))
+
+
+def events_of(found: Sequence[Finding]) -> list[Finding]:
+    """The findings that are events."""
+    return [each for each in found if isinstance(each.kind, EventKind)]

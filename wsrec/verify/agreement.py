@@ -1,0 +1,104 @@
+"""Agreement of findings and events: what the monitor finds in the files, and what the writer wrote that it found.
+
+Both are the same checks over the same rows (`wsrec.monitor`). So a finding without its event, or an event without its
+finding, says that rows or events are not those that were written, or that the recorder was wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from wsrec.monitor.check import Finding
+from wsrec.monitor.feed_monitor import FOUND
+from wsrec.ring.events import EventKind
+
+_MONOTONIC = "monotonic_"
+
+
+class Told(NamedTuple):
+    """A finding, or the event that tells of it: what both have in common.
+
+    Attributes:
+        kind, conn, channel, symbol: of it.
+        stage: when (ns on the stage clock).
+        detail: JSON, without moments on UTC that it has on the stage clock too.
+
+    """
+
+    kind: str
+    conn: int | None
+    channel: str | None
+    symbol: str | None
+    stage: int
+    detail: str
+
+    def __str__(self) -> str:
+        """It in a few words."""
+        if self.kind == EventKind.GAP:
+            return f"a sequence gap at seq {msgspec.json.decode(self.detail).get('seq')}"
+        about = " ".join(name for name in (self.channel, self.symbol) if name)
+        about = about or ("the session" if self.conn is None else f"connection {self.conn}")
+        return f"`{self.kind}` of {about}"
+
+
+def is_finding(kind: str, channel: str | None) -> bool:
+    """Whether an event tells of a finding; a receiver tells of a stale connection, which has no channel."""
+    return kind in FOUND and (kind != EventKind.STALE or channel is not None)
+
+
+class Agreement:
+    """Counts findings and events against one another; those that agree are not kept.
+
+    Attributes:
+        findings, events: how many of each there were.
+
+    """
+
+    def __init__(self) -> None:
+        self.findings = self.events = 0
+        # above 0: findings without their events, below 0: the reverse
+        self._open: Counter[Told] = Counter()
+
+    def found(self, findings: Iterable[Finding]) -> None:
+        """The monitor found these."""
+        for each in findings:
+            if isinstance(each.kind, EventKind):
+                self.findings += 1
+                self._count(_reported(each.kind, each.conn, each.channel, each.symbol, each.time, each.detail), 1)
+
+    def reported(
+        self, kind: str, conn: int | None, names: tuple[str | None, str | None], stage: int, detail: Any
+    ) -> None:
+        """An event tells of a finding; `names` are its channel and symbol."""
+        self.events += 1
+        self._count(_reported(kind, conn, *names, stage, detail), -1)
+
+    @property
+    def unrecorded(self) -> list[Told]:
+        """Findings without their events, in the order of time."""
+        return sorted((each for each, count in self._open.items() if count > 0), key=lambda each: each.stage)
+
+    @property
+    def unfounded(self) -> list[Told]:
+        """Events that tell of what was not found, in the order of time."""
+        return sorted((each for each, count in self._open.items() if count < 0), key=lambda each: each.stage)
+
+    def _count(self, reported: Told, by: int) -> None:
+        self._open[reported] += by
+        if not self._open[reported]:
+            del self._open[reported]
+
+
+def _reported(
+    kind: str, conn: int | None, channel: str | None, symbol: str | None, stage: int, detail: Mapping[str, Any]
+) -> Told:
+    kept = {key: value for key, value in detail.items() if _MONOTONIC + key not in detail}
+    topics = kept.get("topics")
+    if isinstance(topics, list | tuple) and all(isinstance(topic, str) for topic in topics):
+        # in the order of the plan, which files do not keep
+        kept["topics"] = sorted(topics)
+    return Told(str(kind), conn, channel, symbol, stage, msgspec.json.encode(kept, order="sorted").decode())

@@ -1,0 +1,66 @@
+"""The events of an events file, in the order of their happening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+
+from wsrec.format.columns import first_line, times
+from wsrec.ring.events import EventKind
+from wsrec.verify.files import UNREADABLE, Report
+from wsrec.verify.model import Kind
+
+AFTERWARDS = int(np.iinfo(np.int64).max)
+"""The place among the rows of what recovery found: behind all of them."""
+
+_KINDS = frozenset(kind.value for kind in EventKind)
+_COLUMNS = ["kind", "conn", "channel", "symbol", "detail"]
+
+
+class EventRow(NamedTuple):
+    """One event.
+
+    Attributes:
+        time: when (ns since the epoch).
+        order: its place among the rows (ns on the stage clock), or `AFTERWARDS`.
+        kind, conn, channel, symbol, detail: as in the file.
+
+    """
+
+    time: int
+    order: int
+    kind: str
+    conn: int | None
+    channel: str | None
+    symbol: str | None
+    detail: dict[str, Any]
+
+    @property
+    def loses_slots(self) -> bool:
+        """Whether what happened to connections before it is among what is lost: none goes on behind it."""
+        return self.kind == EventKind.LOST_INTERVAL and "slots" in self.detail
+
+
+def read_events(path: Path, report: Report) -> Iterator[EventRow]:
+    """The events of a file; what is no event of wsrec's is told."""
+    before = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                moments, _ = times(batch, "time")
+                orders = batch.column("monotonic").fill_null(AFTERWARDS).to_pylist()
+                rows = batch.select(_COLUMNS).to_pylist()
+                for time, order, row in zip(moments.tolist(), orders, rows, strict=True):
+                    detail = msgspec.json.decode("null" if row["detail"] is None else row["detail"])
+                    if order < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
+                        report(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
+                    before = order
+                    row["detail"] = detail if isinstance(detail, dict) else {}
+                    yield EventRow(time, order, **row)
+    except UNREADABLE as error:
+        report(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")

@@ -1,0 +1,38 @@
+"""How far the reading of captures is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read, and the bytes of all files."""
+
+
+class Meter:
+    """Counts the bytes that were read.
+
+    Args:
+        total: the bytes of all files.
+        progress: told of it; None where nobody looks.
+
+    """
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._done = 0
+        self._progress = progress
+
+    def add(self, done: float) -> None:
+        """So many more bytes were read."""
+        self._done += int(done)
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total)
+
+
+def size_of(path: Path | None) -> int:
+    """The bytes of a file; 0 where it is not there, or nobody may look."""
+    try:
+        return path.stat().st_size if path is not None else 0
+    except OSError:
+        return 0

@@ -1,0 +1,517 @@
+"""One session of one feed, read from its first file to its last, and its account closed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from pydantic import ValidationError
+
+from wsrec.counts import Counts
+from wsrec.feed.schema import Feed
+from wsrec.format.columns import batches, first_line, times
+from wsrec.format.counting import count_event
+from wsrec.format.coverage import SequenceCoverage
+from wsrec.format.folders import session_began
+from wsrec.format.layout import KINDS, hour
+from wsrec.format.manifest import ManifestLine
+from wsrec.monitor.comparison import Compared
+from wsrec.plan.request_table import RequestTable, described_requests
+from wsrec.ring.events import EventKind
+from wsrec.units import named
+from wsrec.verify.events import EventRow, read_events
+from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
+from wsrec.verify.finding_log import LISTED, FindingLog
+from wsrec.verify.inventory import Inventory, Pair
+from wsrec.verify.judgement import Judgement, Rows
+from wsrec.verify.ledger import LedgerAudit, read_ledger
+from wsrec.verify.meter import Meter, size_of
+from wsrec.verify.model import Count, Kind, Session, Stream
+from wsrec.verify.rows import COLUMNS, FileRows
+from wsrec.verify.session_clock import SessionClock
+from wsrec.verify.streams import Streams, topics_of
+
+_LOSSES = 1_000
+
+
+class SessionReading:
+    """One session of one feed, read from its first file to its last."""
+
+    def __init__(self, inventory: Inventory, feed: str, session: str, meter: Meter, listed: Mapping[str, str]) -> None:
+        self.log = FindingLog()
+        self._inventory = inventory
+        self._feed, self._session = feed, session
+        self._name = f"{feed}, session {session}"
+        self._meter = meter
+        # the names of the manifest's files by their SHA-256
+        self._listed = listed
+        self._seq = SequenceCoverage()
+        self._clock = SessionClock()
+        self._handoff: int | None = None
+        self._seen: int | None = None
+        self._next_seq = 0
+        self._config: Any = None
+        self._described: Any = None
+        self._requests = RequestTable()
+        self._judgement: Judgement | None = None
+        self._conns: set[int] = set()
+        self._hole: str | None = None
+        self._unread_hole = False
+        self._unread = 0
+        self._ledger: dict[str, dict[str, int]] = {}
+        self.books = LedgerAudit(self.log.add, whole=inventory.whole)
+        self._files = self._bytes = self._rows = 0
+        self._file_counts = Counts()
+        self._event_hours: set[int] = set()
+        self._complete = True
+        # whether all that was told goes on from what was told before
+        self._unbroken = True
+
+    def read(self, pairs: list[Pair]) -> Session:
+        """Read all files of the session."""
+        left = self._session in self._inventory.journals
+        unlisted = [pair for pair in pairs if pair.line is None and self._inventory.listed]
+        for pair in pairs:
+            where = str(pair.messages or pair.events)
+            if pair in unlisted and left:
+                self._meter.add(size_of(pair.messages) + size_of(pair.events))
+                self._interrupt(f"the files of number {pair.number} are not listed in the manifest")
+                self._unread += (pair.messages is not None) + (pair.events is not None)
+                what = "has no line in the manifest yet: its session was not finished, its rows are in the journal too"
+                self.log.add(Kind.INCOMPLETE, where, what)
+                continue
+            if pair in unlisted:
+                what = "is there and not listed in the manifest: it is read, and no checksum vouches for it"
+                self.log.add(Kind.CONTRADICTION, where, what)
+            self._pair(pair)
+        return self._result(pairs, left)
+
+    def _pair(self, pair: Pair) -> None:
+        """Read a message file and the events file beside it."""
+        size = size_of(pair.messages) + size_of(pair.events)
+        self._files += (pair.messages is not None) + (pair.events is not None) + len(pair.unreadable)
+        self._bytes += size
+        line = pair.line
+        messages, events = pair.messages, pair.events
+        about: dict[str, Any] | None = None
+        beside: dict[str, Any] | None = None
+        if line is not None:
+            self._check_line(pair, line)
+        refused = set(KINDS) & pair.unreadable
+        if messages is not None:
+            before = self.log.counts[Kind.UNREADABLE]
+            digest, length = (line.sha256, line.bytes) if line else (None, None)
+            if sound(messages, digest, length, self.log.add, self._listed):
+                about = about_messages(messages, pair, self.log.add)
+            refused |= {"messages"} if self.log.counts[Kind.UNREADABLE] > before else set()
+        if events is not None:
+            before = self.log.counts[Kind.UNREADABLE]
+            if sound(events, line.events_sha256 if line else None, None, self.log.add, self._listed):
+                beside = about_events(events, pair, self.log.add)
+            refused |= {"events"} if self.log.counts[Kind.UNREADABLE] > before else set()
+        self._meter.add(size / 2)
+        self._open(about or beside)
+        self._judged.streams.begin_file()
+        expects_rows = messages is not None or (line is not None and line.path is not None)
+        expects_events = events is not None or (line is not None and line.events_path is not None)
+        ledger = line.ledger if line is not None else read_ledger(about) or read_ledger(beside)
+        if ledger is not None and self.books.stop_slot not in (None, ledger.first_slot):
+            self._interrupt(f"what was recorded before number {pair.number} is not there")
+        why = "cannot be read" if "events" in refused else "is damaged or gone"
+        unread_events = f"the events file of number {pair.number} {why}"
+        if expects_events and beside is None:
+            self._interrupt(unread_events)
+        self._file_counts = Counts()
+        self._event_hours = set()
+        unvouched = f"nothing vouches for the files of number {pair.number}: the manifest does not list them"
+        vouched = line is not None or not self._inventory.listed
+        if not vouched:
+            self._interrupt(unvouched)
+        rows = None
+        if about is not None and messages is not None:
+            rows = self._read_rows(messages, events if beside is not None else None)
+        elif beside is not None and events is not None:
+            for event in read_events(events, self.log.add):
+                self._clock.learn_event(event)
+                self._judged.event(event)
+                self._apply(event)
+        self._unread += (expects_rows and rows is None) + (expects_events and beside is None)
+        if expects_rows and rows is None:
+            self._unread_hole = "messages" in refused
+            why = "cannot be read" if self._unread_hole else "is damaged or gone"
+            self._lose(f"the message file of number {pair.number} {why}", line if beside is None else None)
+        elif expects_events and beside is None and rows is not None:
+            self._doubt(rows, f"{unread_events}: what happened is not known", unread="events" in refused)
+            self._complete = False
+            self._interrupt(unread_events)
+        if not vouched:
+            if rows is not None:
+                self._doubt(rows, unvouched, unread=True)
+            self._interrupt(unvouched)
+        if rows is not None and about is not None and messages is not None:
+            self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
+        elif line is not None:
+            self._sum("rows", manifest=line.rows)
+        self._book(pair, about, beside, rows, empty=not expects_rows)
+        if (rows is not None or not expects_rows) and (beside is not None or not expects_events):
+            hours = self._event_hours | (set() if rows is None else rows.hours)
+            if not pair.hours <= hours:
+                self.log.add(Kind.CONTRADICTION, messages or events or pair.where, "is in the folder of another hour")
+        if line is not None and (beside is not None or not expects_events):
+            for counter, found in self._file_counts.named("events").items():
+                if (stated := getattr(line, counter)) != found:
+                    what = f"the manifest counts {stated:,} {counter}, its events {found:,}"
+                    self.log.add(Kind.CONTRADICTION, pair.where, what)
+            self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_counts.lost_intervals)
+            self._sum("events", manifest=line.events)
+        self._meter.add(size / 2)
+
+    def _doubt(self, rows: FileRows, reason: str, *, unread: bool) -> None:
+        """Nothing is known for certain of the time of a file's rows."""
+        if rows.first_handoff is not None and rows.last_handoff is not None:
+            self._judged.streams.missing(rows.first_handoff, rows.last_handoff, reason, unread=unread)
+
+    def _interrupt(self, reason: str) -> None:
+        """What is told of connections and numbers does not go on from what was told before."""
+        self._unbroken = False
+        if self._judgement is not None:
+            self._judgement.streams.interrupt(reason)
+            self._judgement.lost(self._seen or 0)
+
+    def _book(
+        self,
+        pair: Pair,
+        about: dict[str, Any] | None,
+        beside: dict[str, Any] | None,
+        rows: FileRows | None,
+        *,
+        empty: bool,
+    ) -> None:
+        """Enter a pair's ledger, which both files and the manifest have."""
+        stated = {where: read_ledger(each) for where, each in ((pair.messages, about), (pair.events, beside)) if each}
+        if pair.line is not None:
+            stated[Path(pair.where)] = pair.line.ledger
+        known = [ledger for ledger in stated.values() if ledger is not None]
+        where = pair.messages or pair.events or pair.where
+        if any(ledger != next(iter(known), None) for ledger in stated.values()):
+            self.log.add(Kind.CONTRADICTION, where, "its files and the manifest do not agree on wsrec.ledger")
+        if not known:
+            return
+        nothing = FileRows(self._conns, self._clock.anchors, None)
+        self.books.file(where, known[0], nothing if empty else rows)
+
+    def _check_line(self, pair: Pair, line: ManifestLine) -> None:
+        """Both files of a pair are in its line, or neither is there."""
+        listed = (line.path, line.sha256), (line.events_path, line.events_sha256)
+        for file, (path, digest) in zip((pair.messages, pair.events), listed, strict=True):
+            if file is not None and path is None:
+                self.log.add(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
+            elif (path is None) != (digest is None):
+                self.log.add(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
+        if line.path is None and any(line.named("rows").values()):
+            self.log.add(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
+
+    @property
+    def _judged(self) -> Judgement:
+        """The judgement; without a feed where no file has said which."""
+        if self._judgement is None:
+            return self._judge(None, {})
+        return self._judgement
+
+    def _judge(self, feed: Feed | None, standby_of: dict[int, int]) -> Judgement:
+        whole = self._inventory.whole
+        self._judgement = Judgement(feed, self._requests, standby_of, self._clock, whole=whole)
+        return self._judgement
+
+    def _open(self, about: dict[str, Any] | None) -> None:
+        """Take what the whole session shares from the first file that has it."""
+        if about is None:
+            return
+        config = about.get("feed_config")
+        described = about.get("connections")
+        self._learn_requests(described)
+        if self._config is None:
+            self._config = config
+            try:
+                feed = Feed.model_validate(config)
+            except ValidationError as error:
+                what = f"wsrec.feed_config is no feed that this wsrec knows: {first_line(error)}"
+                self.log.add(Kind.CONTRADICTION, self._session, what)
+                feed = None
+            self._judge(feed, _standby_of(described))
+        elif config != self._config:
+            self.log.add(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
+
+    def _learn_requests(self, described: Any) -> None:
+        """Take what each connection asks for from a file's `wsrec.connections`; the writer knew it from the start."""
+        if described == self._described:
+            return
+        self._described = described
+        for each in described if isinstance(described, list) else ():
+            if not isinstance(each, dict) or not isinstance(each.get("conn"), int):
+                continue
+            conn = each["conn"]
+            self._conns.add(conn)
+            try:
+                self._requests.learn(conn, described_requests(each))
+            except msgspec.ValidationError as error:
+                what = f"wsrec.connections does not say what connection {conn} asks for: {error}"
+                self.log.add(Kind.CONTRADICTION, self._session, what)
+
+    def _lose(self, reason: str, line: ManifestLine | None) -> None:
+        """Rows of a file cannot be read: what came from the row before to the row after is not known.
+
+        Args:
+            reason: why.
+            line: the file's, where nothing else says when it ended.
+
+        """
+        self._complete = False
+        self._hole = reason
+        if line is not None and line.last_time is not None:
+            streams = self._judged.streams
+            streams.end = max(streams.end or 0, self._clock.utc.back(line.last_time))
+
+    def _read_rows(self, path: Path, events: Path | None) -> FileRows | None:
+        """Go through rows and events in order of time; None where the file cannot be read to its end."""
+        about = FileRows(self._conns, self._clock.anchors, self._handoff)
+        waiting = read_events(events, self.log.add) if events is not None else iter(())
+        upcoming = next(waiting, None)
+        try:
+            for batch in batches(path, COLUMNS):
+                if not batch.num_rows:
+                    continue
+                rows = Rows(batch)
+                ahead, anchors = [], []
+                # every event up to this batch's last row; the anchors among them explain its order
+                while upcoming is not None and upcoming.order <= rows.stage[-1]:
+                    ahead.append(upcoming)
+                    anchors += self._clock.note_anchor(upcoming)
+                    upcoming = next(waiting, None)
+                self._clock.learn_rows(rows.stage, times(batch, "handoff_time")[0], anchors)
+                self._follow(path, rows.seq, rows.stage)
+                about.add(batch, rows.payload, rows.carried, rows.received)
+                for event in self._judged.rows(rows, ahead, about, complete=self._complete):
+                    self._apply(event)
+        except UNREADABLE as error:
+            self.log.add(Kind.DAMAGED, path, f"cannot be read after {about.rows:,} rows: {first_line(error)}")
+            return None
+        for event in [upcoming, *waiting] if upcoming is not None else ():
+            self._clock.learn_event(event)
+            self._judged.event(event)
+            self._apply(event)
+        if about.last_handoff is not None:
+            self._handoff = about.last_handoff
+            self._clock.anchors.forget_before(about.last_handoff)
+        self._judged.end_file(about.last_handoff)
+        return about
+
+    def _follow(self, path: Path, seq: Any, order: Any) -> None:
+        """Hold `seq` against what came before: it goes on by one, from file to file."""
+        if not self._seq.count and not self._inventory.whole and self._hole is None and seq[0]:
+            # only a part of the session was asked for, and this is where it begins
+            self._complete, self._next_seq = False, int(seq[0])
+        self._seq.add(seq)
+        expected = np.concatenate(([self._next_seq], seq[:-1].astype(np.int64) + 1))
+        for row in np.flatnonzero(seq.astype(np.int64) != expected)[:LISTED].tolist():
+            reason = self._hole if row == 0 else None
+            if reason is None:
+                reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
+                self.log.add(Kind.CONTRADICTION, path, reason)
+            before = int(order[row - 1]) if row else self._seen
+            after = int(order[row])
+            self._miss(before, after, reason, unread=self._unread_hole and reason == self._hole)
+            self._complete = False
+            self._judged.lost(self._seen or 0)
+        self._hole = None
+        self._next_seq = int(seq[-1]) + 1
+        self._seen = int(order[-1])
+
+    def _miss(self, before: int | None, after: int, reason: str, *, unread: bool) -> None:
+        """What was between two rows is not there or cannot be read; without one before, since the session began."""
+        streams = self._judged.streams
+        if before is not None:
+            streams.missing(min(before, after), after, reason, unread=unread)
+            return
+        began, reported = session_began(self._session), streams.start
+        if streams.started and reported is not None:
+            # all that happened before the first row is told
+            streams.missing(min(reported, after), after, reason, unread=unread)
+        elif began is None:
+            since = after if reported is None else min(reported, after)
+            streams.headless(since, after, f"{reason}; since when is not known", unread=unread)
+        else:
+            since = self._clock.utc.back(began, latest=False)
+            streams.headless(
+                min(since, after, *(() if reported is None else (reported,))), after, reason, unread=unread
+            )
+
+    def _apply(self, event: EventRow) -> None:
+        """Count an event, and report what it tells of."""
+        self._sum("events", read=1)
+        self._event_hours.add(hour(event.time))
+        self._file_counts += count_event(event.kind, event.detail)
+        name = self._name if event.conn is None else f"{self._name}, connection {event.conn}"
+        if event.kind == EventKind.LOST_INTERVAL:
+            self.log.add(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
+        elif event.kind == EventKind.LATE:
+            topics = named(topics_of(event.detail))
+            self.log.add(Kind.INCOMPLETE, name, f"it took over too early for {topics}: {event.detail.get('message')}")
+        elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
+            why = event.detail.get("message", "no answer")
+            self.log.add(Kind.INCOMPLETE, name, f"subscription {event.kind}: {why}")
+        elif event.kind == EventKind.EXCHANGE_TIME_OFF:
+            count, unit = event.detail.get("count"), event.detail.get("unit")
+            fits = f"; the first would fit as {unit}" if unit else ""
+            what = f"{count} messages of {event.channel or 'no channel'} say a time too far from their arrival"
+            self.log.add(Kind.NOTE, self._name, f"{what}: their exchange_time is null{fits}")
+
+    def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
+        """Hold metadata and manifest against the rows of a file."""
+        read: dict[str, Any] = {
+            "rows": rows.rows,
+            "first_seq": rows.first_seq,
+            "last_seq": rows.last_seq,
+            "first_time": rows.first_time,
+            "last_time": rows.last_time,
+            "bytes": size_of(path),
+            **rows.counts.named("rows"),
+            "gaps_checked": self._judged.checks_gaps,
+            "stage1": rows.stage1(about.get("stage1")),
+            "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
+        }
+        if known:
+            read["counts"] = (rows.counts + self._file_counts).named()
+        check_figures(path, about, pair.line, self.log.add, **read)
+        for what, count in rows.problems.items():
+            self.log.add(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
+        self._rows += rows.rows
+        stated = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
+        self._sum("rows", read=rows.rows, **{key: value for key, value in stated.items() if isinstance(value, int)})
+        for counter, count in rows.counts.named("rows").items():
+            self._sum(counter, read=count)
+
+    def _sum(self, what: str, **sources: int) -> None:
+        counts = self._ledger.setdefault(what, {})
+        for source, value in sources.items():
+            counts[source] = counts.get(source, 0) + value
+
+    def _result(self, pairs: list[Pair], left: bool) -> Session:
+        streams, name = self._judged.streams, self._name
+        if self._hole is not None and streams.end is not None:
+            self._miss(self._seen, streams.end, self._hole, unread=self._unread_hole)
+        whole = self._inventory.whole
+        state = "ended" if streams.ended is not None else "interrupted"
+        if (not whole or self._unread) and state != "ended":
+            state = "part"
+        if left and streams.ended is None:
+            state = "recording" if self._inventory.held else "unrecovered"
+        if state == "interrupted" and pairs:
+            recovered = "what was journalled was recovered" if streams.recovered else "its end is not in the files"
+            self.log.add(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
+        if streams.ended is None:
+            # what was passed over has not come in what was read
+            self._judged.lost(streams.end or 0)
+        self._settle(streams, name, taken_up=state in ("recording", "unrecovered"))
+        found = streams.result() if streams.end is not None else []
+        self._report_of_skipped(found, name)
+        for conn, count in sorted(streams.not_inflated.items()):
+            what = f"{count:,} messages do not inflate and could not be read: they are as they came, compressed"
+            of = "they may be of any of its streams, and no number in them is compared"
+            self.log.add(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
+        self.log.close(name)
+        return Session(
+            session=self._session,
+            feed=self._feed,
+            state=state,
+            files=self._files,
+            unread=self._unread,
+            bytes=self._bytes,
+            start=None if streams.start is None else self._clock.utc.of(streams.start),
+            end=None if streams.end is None else self._clock.utc.of(streams.end),
+            duration=None if streams.start is None or streams.end is None else streams.end - streams.start,
+            rows=self._rows,
+            missing=self._seq.missing,
+            duplicates=self._seq.duplicates,
+            balance=None if self._unread else self.books.result(),
+            ledger=[Count(what=what, sources=sources) for what, sources in self._ledger.items()],
+            losses=[self._clock.on_utc(loss) for loss in sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES]],
+            stalls=streams.stalls,
+            stalled=streams.stalled,
+            unattributed=streams.unattributed,
+            streams=[
+                msgspec.structs.replace(stream, intervals=list(self._clock.cut_where_set(stream.intervals)))
+                for stream in found
+            ],
+        )
+
+    def _report_of_skipped(self, streams: list[Stream], name: str) -> None:
+        """Tell of each channel whose rule could be applied to less than it should."""
+        channels: dict[tuple[str | None, str], Counter[str]] = {}
+        compared: Counter[tuple[str | None, str]] = Counter()
+        for stream in streams:
+            channels.setdefault((stream.channel, stream.rule), Counter()).update(stream.skipped)
+            compared[stream.channel, stream.rule] += stream.compared
+        for (channel, rule), skipped in channels.items():
+            of = Compared(compared[channel, rule], dict(skipped))
+            if of.missed:
+                self.log.add(Kind.UNCHECKED, name, f"{channel or 'its messages'}: {of.describe(rule)}")
+
+    def _settle(self, streams: Streams, name: str, *, taken_up: bool) -> None:
+        """Close the ledger: what the writer counted against what was read.
+
+        Args:
+            streams: the session's.
+            name: what it is called.
+            taken_up: whether a writer may have taken the session up that has not told so: what it brought home of the
+                one before it is in files, and what it wrote itself still in a journal.
+
+        """
+        whole = self._complete and self._inventory.whole
+        if self.books.missing and not self._unread:
+            what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
+            known = streams.recovered or streams.lost_slots >= self.books.missing
+            self.log.add(Kind.INCOMPLETE if known else Kind.CONTRADICTION, name, what)
+        if streams.ended is not None and self._inventory.whole:
+            self.books.end(name, streams.ended, restarted=streams.receiver_died)
+        if streams.ended is not None and whole and not streams.recovered:
+            for what in Counts().named("rows"):
+                counted = streams.ended.get(what)
+                if isinstance(counted, int):
+                    self._sum(what, session_end=counted, read=0)
+        if whole and self._unbroken:
+            self._agree(streams, name, taken_up=taken_up)
+        for what, counts in self._ledger.items():
+            if len(set(counts.values())) > 1 and self._complete:
+                stated = ", ".join(f"{source} {value:,}" for source, value in counts.items())
+                self.log.add(Kind.CONTRADICTION, name, f"the ledger does not balance: {what}: {stated}")
+
+    def _agree(self, streams: Streams, name: str, *, taken_up: bool) -> None:
+        """Hold what was found against what the events tell of."""
+        agreement = self._judged.agreement
+        unrecorded, unfounded = agreement.unrecorded, agreement.unfounded
+        if streams.recovered or streams.resumed or taken_up:
+            # a writer that goes on has seen the numbers of the file before, and nothing else of what came before
+            if unrecorded:
+                what = f"{len(unrecorded):,} findings, the first {unrecorded[0]}, lie where a recovered part begins"
+                self.log.add(Kind.NOTE, name, f"{what}: no event tells of them")
+            unrecorded, unfounded = [], [each for each in unfounded if each.kind == EventKind.GAP]
+        else:
+            self._sum("findings", read=agreement.findings, events=agreement.events)
+            if self._judged.checks_gaps:
+                self._sum("gaps", read=self._judged.gaps, events=streams.gap_events)
+        if unrecorded:
+            self.log.add(Kind.CONTRADICTION, name, f"{unrecorded[0]} has no event")
+        if unfounded:
+            self.log.add(Kind.CONTRADICTION, name, f"an event tells of {unfounded[0]}, the rows do not")
+
+
+def _standby_of(described: Any) -> dict[int, int]:
+    """Of each connection that stands by, the one that it takes turns with, as `wsrec.connections` has it."""
+    entries = [each for each in described if isinstance(each, dict)] if isinstance(described, list) else []
+    pairs = [(each.get("conn"), each.get("standby_of")) for each in entries]
+    return {conn: of for conn, of in pairs if isinstance(conn, int) and isinstance(of, int)}

@@ -1,0 +1,175 @@
+"""The pair of files that is being written: message rows as they come, events held until the end."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from wsrec.arrays import where_set
+from wsrec.format import layout
+from wsrec.format.moment import Moment
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.histogram import Histograms
+from wsrec.ring.events import EventKind
+from wsrec.stages import STEPS, TOTAL, StampSource
+from wsrec.writer.disk import Disk
+from wsrec.writer.gather import Slots
+from wsrec.writer.output import Encoder, ParquetOutput
+from wsrec.writer.rows import Int64s, Stamps
+
+_ALL_STEPS = (*STEPS, TOTAL)
+# of them, what begins with stage 1, and the rest
+_FROM_NIC, _FROM_EVENT = slice(0, len(_ALL_STEPS), len(STEPS)), slice(1, len(STEPS))
+
+
+class Landed(NamedTuple):
+    """Finished files.
+
+    Attributes:
+        bytes: size of the message file; 0 without one.
+        sha256, events_sha256: of the files' bytes; None without a file.
+
+    """
+
+    bytes: int
+    sha256: str | None
+    events_sha256: str | None
+
+
+class FilePair:
+    """One message file and the events file beside it.
+
+    Args:
+        folder: where they grow.
+        feed: the feed's name.
+        disk: what to do when the disk refuses.
+        encoder: encodes the row groups; one of its own where None.
+        live_steps: the status page's histograms of the steps, to count there too.
+
+    Attributes:
+        since: the first row or event; None before any.
+        until: the last row.
+        times: `recv_time` of the first and last row; None without rows.
+
+    """
+
+    def __init__(self, folder: Path, feed: str, disk: Disk, encoder: Encoder | None, live_steps: Int64s | None) -> None:
+        self._folder, self._feed, self._disk, self._encoder = folder, feed, disk, encoder
+        self._messages: ParquetOutput | None = None
+        self._events: list[dict[str, Any]] = []
+        self.since: Moment | None = None
+        self.until = Moment(0, 0)
+        self.times: tuple[int, int] | None = None
+        self._stage1: dict[str, int] = {}
+        self._steps = Histograms(len(_ALL_STEPS), live_steps)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the message file."""
+        return self._messages.rows if self._messages else 0
+
+    @property
+    def events(self) -> int:
+        """Rows of the events file."""
+        return len(self._events)
+
+    def begin(self, moment: Moment) -> None:
+        """A row or an event of this moment came."""
+        if self.since is None:
+            self.since = moment
+
+    def add(self, rows: pa.Table, size: int, number: int) -> None:
+        """Add rows of so many bytes to the message file of this number.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        if self._messages is None:
+            self._messages = ParquetOutput(self._partial("messages", number), MESSAGE_SCHEMA, self._disk, self._encoder)
+        self._messages.append(rows, size)
+
+    def count(self, slots: Slots, when: Stamps) -> None:
+        """Count what the metadata say of rows: their times, the sources of stage 1, the durations of the steps."""
+        times, received = when.recv_time, when.received
+        self.begin(when.moment(0))
+        self.until = when.moment(-1)
+        self.times = (self.times[0] if self.times else int(times[0]), int(times[-1]))
+        if not received.any():
+            return
+        sources = np.bincount(slots["source"] if received.all() else slots["source"][received])
+        for source in where_set(sources).tolist():
+            word = _stage1_word(StampSource(source))
+            self._stage1[word] = self._stage1.get(word, 0) + int(sources[source])
+        for steps, durations in step_durations(when):
+            self._steps.add(steps, durations)
+
+    def event(self, moment: Moment, kind: EventKind, conn: int | None, detail: dict[str, Any]) -> None:
+        """Add an event; `channel` and `symbol` in the detail go into their columns."""
+        self._events.append(
+            {
+                "time": moment.utc,
+                "monotonic": moment.stage,
+                "kind": kind.value,
+                "conn": conn,
+                "channel": detail.pop("channel", None),
+                "symbol": detail.pop("symbol", None),
+                "detail": msgspec.json.encode(detail).decode(),
+            }
+        )
+
+    def settle(self) -> None:
+        """Have all rows encoded that there are.
+
+        Raises:
+            OSError: the disk is full or gone.
+
+        """
+        if self._messages is not None:
+            self._messages.settle()
+
+    def about(self) -> dict[str, Any]:
+        """What the metadata say of the rows' stamps."""
+        steps = zip(_ALL_STEPS, self._steps.each, strict=True)
+        return {"stages": {step.key: histogram.to_json() for step, histogram in steps}, "stage1": self._stage1}
+
+    def finish(self, out: Path, name: Path, number: int, metadata: dict[str, str]) -> Landed:
+        """Finish both files, under this name in the folders `messages` and `events` of the output folder.
+
+        Raises:
+            OSError: the disk is full or gone; nothing that was written is taken back.
+
+        """
+        size, digest, events_digest = 0, None, None
+        if self._events:
+            events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
+            # what the rows of a batch showed was found after the events of the same batch
+            self._events.sort(key=lambda row: Moment(row["time"], row["monotonic"]).order)
+            table = pa.Table.from_pylist(self._events, EVENT_SCHEMA)
+            events.append(table, table.nbytes)
+            _, events_digest = events.finish(out / layout.EVENTS / name, metadata)
+        if self._messages is not None:
+            size, digest = self._messages.finish(out / layout.MESSAGES / name, metadata)
+        return Landed(size, digest, events_digest)
+
+    def _partial(self, kind: str, number: int) -> Path:
+        return self._folder / f"{kind}-{self._feed}-{number:06d}.parquet.partial"
+
+
+def step_durations(when: Stamps) -> list[tuple[slice, Int64s]]:
+    """The durations (ns), a row a step: of the steps of received rows, and of those that begin with stage 1."""
+    received = when if when.received.all() else when.select(when.received)
+    stages = received.event, received.recv_start, received.recv_end, received.parsed, received.handoff
+    own = np.array([end - start for start, end in itertools.pairwise(stages)])
+    stamped = received if received.stamped.all() else received.select(received.stamped)
+    from_nic = np.array([stamped.event - stamped.nic, stamped.handoff - stamped.nic])
+    return [(_FROM_EVENT, own), (_FROM_NIC, from_nic)]
+
+
+def _stage1_word(source: StampSource) -> str:
+    return {StampSource.NIC: "nic", StampSource.KERNEL: "kernel"}.get(source) or f"none: {source.reason}"
