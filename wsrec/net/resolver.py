@@ -5,7 +5,7 @@ as long as they choose, and process exit does not wait at all. Concurrent reques
 so at most one thread hangs per host. Neither the loop's executor nor libuv's four threads are used: a look-up that
 hangs there blocks all others, and `sock_connect` too.
 
-The last good answer is kept. It is used when a look-up fails or takes longer than `PATIENCE`, however old it is, and
+The last good answer is kept. It is used when a look-up fails or takes longer than `KEPT_AFTER`, however old it is, and
 also when the name is reported not to exist: an exchange's DNS fails in either way, its addresses seldom change within
 days, and TLS authenticates the server. The age of such an answer is reported.
 
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 # How long a look-up may take before the kept answer is used instead (s): a healthy one takes milliseconds, glibc
 # retries a lost datagram only after 5 s, and messages sent meanwhile are lost
-TIMEOUT = 1.0
+KEPT_AFTER = 1.0
 # How long to wait without a kept answer (s): glibc tries twice, 5 s each, or each of two name servers once
 TIMEOUT = 10.0
 # How long after it last worked an address may be used although the name server no longer returns it (s): with TLS,
@@ -225,7 +225,7 @@ class Resolver:
         if host not in self._kept:
             return timeout
         # later callers do not wait anew for a look-up that already hangs
-        left = max(look_up.began + TIMEOUT - time.monotonic(), 0.0)
+        left = max(look_up.began + KEPT_AFTER - time.monotonic(), 0.0)
         return left if timeout is None else min(left, timeout)
 
     def _conclude(self, host: str, port: int, look_up: _LookUp) -> Found:
