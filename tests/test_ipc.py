@@ -17,10 +17,10 @@ from tests.subscriptions import named, request
 from wsrec.ipc import (
     FailedLine,
     Line,
-    Lines,
     LogLine,
     Order,
     OrderReader,
+    OutputQueue,
     Renew,
     RequestLine,
     Resubscribe,
@@ -125,7 +125,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
-        self.lines = Lines(self.writing, limit=100_000)
+        self.lines = OutputQueue(self.writing, limit=100_000)
 
     def read(self) -> list[Line]:
         """All that is there until the other end is closed."""
@@ -207,7 +207,7 @@ class TestLines:
 
     def test_a_traceback_is_said_too(self) -> None:
         """The terminal is not this process's: whoever writes there waits for it."""
-        code = "import sys; from wsrec import ipc; ipc.never_wait(); print('half', file=sys.stderr); 1 / 0"
+        code = "import sys; from wsrec import ipc; ipc.use_nonblocking_output(); print('half', file=sys.stderr); 1 / 0"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=30)
         assert (result.returncode, result.stderr) == (1, b"")
         stated = [msgspec.json.decode(line, type=LogLine) for line in result.stdout.splitlines()]

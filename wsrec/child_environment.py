@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 
-HAND_ON = "WSREC_PASS_ENV"
+INHERITED = "WSREC_PASS_ENV"
 """Names of additional variables to pass on, separated by commas."""
 
 _NEEDED = re.compile(
@@ -29,8 +29,8 @@ _NEEDED = re.compile(
 
 def child_environment() -> dict[str, str]:
     """The environment for a child process."""
-    asked = {name.strip() for name in os.environ.get(HAND_ON, "").split(",")}
-    return {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name) or name in asked}
+    requested = {name.strip() for name in os.environ.get(INHERITED, "").split(",")}
+    return {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name) or name in requested}
 
 
 def worker_environment() -> dict[str, str]:

@@ -183,7 +183,7 @@ def _read_exactly(size: int) -> bytes:
     return bytes(data)
 
 
-class Lines:
+class OutputQueue:
     """Output queue to the supervisor, which may not read for a while: stopped (Ctrl-Z), or busy.
 
     Log lines are queued up to a limit and counted beyond it; the count is reported once the queue is empty. All
@@ -201,8 +201,8 @@ class Lines:
         self._limit = limit
         self._waiting = bytearray()
         self._requests: dict[bytes, bytes] = {}
-        self._unshown = 0
-        self._gone = False
+        self._dropped_count = 0
+        self._supervisor_gone = False
         # used by other threads besides the loop's
         self._lock = threading.RLock()
         os.set_blocking(fd, False)
@@ -213,8 +213,10 @@ class Lines:
         with self._lock:
             self.flush()
             match line:
-                case LogLine() if self._waiting and (self._unshown or len(self._waiting) + len(data) > self._limit):
-                    self._unshown += 1
+                case LogLine() if self._waiting and (
+                    self._dropped_count or len(self._waiting) + len(data) > self._limit
+                ):
+                    self._dropped_count += 1
                 case RequestLine() if self._waiting:
                     kind = _kind(line.order)
                     self._requests.pop(kind, None)
@@ -248,7 +250,7 @@ class Lines:
                 self.flush()
 
     def _write(self) -> None:
-        if self._gone:
+        if self._supervisor_gone:
             count = len(self._waiting)
         else:
             try:
@@ -257,7 +259,7 @@ class Lines:
                 raise
             except OSError:
                 # the supervisor has died; the child finishes all the same
-                self._gone, count = True, len(self._waiting)
+                self._supervisor_gone, count = True, len(self._waiting)
         del self._waiting[:count]
 
     def _gather(self) -> None:
@@ -265,10 +267,10 @@ class Lines:
         for data in self._requests.values():
             self._waiting += data
         self._requests.clear()
-        if self._unshown:
-            message = f"{self._unshown:,} lines were not shown: the output is too slow"
+        if self._dropped_count:
+            message = f"{self._dropped_count:,} lines were not shown: the output is too slow"
             self._waiting += msgspec.json.encode(LogLine(level="warning", message=message)) + b"\n"
-            self._unshown = 0
+            self._dropped_count = 0
 
 
 def _kind(order: Renew | Resubscribe | Settled) -> bytes:
@@ -294,16 +296,16 @@ class _StandardError(io.TextIOBase):
         return len(text)
 
 
-_lines: Lines | None = None
+_lines: OutputQueue | None = None
 
 
-def never_wait() -> None:
+def use_nonblocking_output() -> None:
     """Make all output non-blocking from now on, so that neither supervisor nor terminal can stall this process."""
     global _lines
     fd = sys.stdout.fileno()
     kind = os.fstat(fd).st_mode
     if _lines is None and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
-        _lines = Lines(fd)
+        _lines = OutputQueue(fd)
         sys.stderr = _StandardError()
         # runs after the traceback of an uncaught exception
         atexit.register(_lines.finish)

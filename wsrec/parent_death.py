@@ -11,16 +11,16 @@ import os
 import signal
 from collections.abc import Mapping
 
-_VARIABLE = "WSREC_LEASH"
+_VARIABLE = "WSREC_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
 
 
-def leashed(environment: Mapping[str, str]) -> dict[str, str]:
+def with_parent_death(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment for a child that is to end with this process."""
     return {**environment, _VARIABLE: str(os.getpid())}
 
 
-def is_leashed() -> bool:
+def ends_with_parent() -> bool:
     """True if this process ends with its parent."""
     return _VARIABLE in os.environ
 

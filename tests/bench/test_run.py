@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from wsrec.bench import contestants, run
-from wsrec.bench.contestants import Client, Ours
+from wsrec.bench.contestants import Client, WsrecConfiguration
 from wsrec.bench.results import QUANTILES, Results
-from wsrec.bench.run import Observer, Options, asked, turns
+from wsrec.bench.run import Observer, Options, from_cli, turns
 from wsrec.options.record import TlsMode
 
 
@@ -31,7 +31,7 @@ def reported() -> Told:
 
 
 def here(field: tuple[contestants.Contestant, ...]) -> set[str]:
-    return {contestant.name for contestant in field if contestants.absence(contestant) is None}
+    return {contestant.name for contestant in field if contestants.unavailable_reason(contestant) is None}
 
 
 class TestSaturated:
@@ -39,7 +39,7 @@ class TestSaturated:
     def test_measures_everyone(self, reported: Told):
         results = reported.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",))
         measured = {one.name for one in results.saturated}
-        ours = {form.name for form in contestants.SATURATED if isinstance(form, Ours)}
+        ours = {form.name for form in contestants.SATURATED if isinstance(form, WsrecConfiguration)}
         # a TLS mode that this machine does not have is left out and told
         assert measured | set(results.left_out) >= {"wsrec", "wsrec-python", "websockets", "bare-recv"}
         assert measured == here(contestants.SATURATED) - set(results.left_out)
@@ -63,7 +63,7 @@ class TestSaturated:
         field = (
             Client(name="picows", package="a_package_that_is_not_here"),
             Client(name="no-such-client"),
-            Ours(name="wsrec-python", pure=True),
+            WsrecConfiguration(name="wsrec-python", pure=True),
         )
         monkeypatch.setitem(run._FIELDS, "saturated", field)
         results = reported.run(measures=("saturated",), messages=200, rounds=1, transports=("tcp",))
@@ -113,11 +113,11 @@ class TestRecording:
 class TestOptions:
     def test_what_is_not_given_has_its_default(self):
         nothing = {"messages": None, "rounds": None, "rate": None}
-        assert asked(measures=(), only=(), transports=(), quick=False, seconds=None, **nothing) == Options()
-        assert asked(measures=("all",), only=(), transports=(), quick=False, seconds=None) == Options()
+        assert from_cli(measures=(), only=(), transports=(), quick=False, seconds=None, **nothing) == Options()
+        assert from_cli(measures=("all",), only=(), transports=(), quick=False, seconds=None) == Options()
 
     def test_quick_is_smaller_where_nothing_else_is_said(self):
-        quick = asked(measures=("paced",), only=("wsrec",), transports=("tls",), quick=True, seconds=2.0, rounds=3)
+        quick = from_cli(measures=("paced",), only=("wsrec",), transports=("tls",), quick=True, seconds=2.0, rounds=3)
         assert (quick.measures, quick.only, quick.transports) == (("paced",), ("wsrec",), ("tls",))
         assert (quick.paced_seconds, quick.recording_seconds, quick.rounds) == (2.0, 2.0, 3)
         assert quick.messages < Options().messages
@@ -129,5 +129,5 @@ class TestOptions:
 
 class TestContestants:
     def test_every_tls_mode_takes_part_but_the_one_that_chooses(self):
-        modes = {one.tls for one in contestants.SATURATED if isinstance(one, Ours)}
+        modes = {one.tls for one in contestants.SATURATED if isinstance(one, WsrecConfiguration)}
         assert modes == {mode for mode in TlsMode if mode.value != "auto"}

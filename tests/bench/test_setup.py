@@ -7,7 +7,7 @@ import os
 import pytest
 
 from wsrec.bench import setup
-from wsrec.bench.setup import Placement, aside, place
+from wsrec.bench.setup import Placement, off_receiver_cpu, place
 
 
 @pytest.fixture
@@ -41,6 +41,6 @@ class TestPlace:
 class TestAside:
     def test_it_is_taken_back(self):
         before = os.sched_getaffinity(0)
-        with aside(place(None, None)):
+        with off_receiver_cpu(place(None, None)):
             pass
         assert os.sched_getaffinity(0) == before

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrec.feed.load import catalogue, find_feed
-from wsrec.feed.masking import mask_tail, mask_url, parts_of
+from wsrec.feed.masking import mask_tail, mask_url, url_parts
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_secret_does_not_show_wherever_it_is(data):
 def test_a_url_whose_parts_are_all_public_is_seen_as_it_is(words):
     path, name, value = words
     url = f"wss://host/{path}/x?{name}={value}&y"
-    assert mask_url(url, tuple(parts_of(url))) == url
+    assert mask_url(url, tuple(url_parts(url))) == url
 
 
 @pytest.mark.parametrize("name", catalogue())

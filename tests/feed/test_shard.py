@@ -12,7 +12,7 @@ names = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)
 
 
 def owner(name, of):
-    (number,) = [number for number in range(1, of + 1) if Shard(number, of).has(name)]
+    (number,) = [number for number in range(1, of + 1) if Shard(number, of).includes(name)]
     return number
 
 
@@ -29,7 +29,7 @@ class TestShard:
             assert after in (before, of + 1)
 
     def test_are_about_equal(self):
-        shares = [sum(Shard(number, 8).has(f"S{n}USDT") for n in range(4000)) for number in range(1, 9)]
+        shares = [sum(Shard(number, 8).includes(f"S{n}USDT") for n in range(4000)) for number in range(1, 9)]
         assert sum(shares) == 4000
         assert min(shares) > 400
         assert max(shares) < 600
@@ -60,6 +60,6 @@ class TestTargets:
         assert len(found) == 1
 
     def test_one_that_has_nothing_says_so(self):
-        empty = next(n for n in range(1, 4) if not Shard(n, 3).has("BTCUSDT"))
+        empty = next(n for n in range(1, 4) if not Shard(n, 3).includes("BTCUSDT"))
         with pytest.raises(ConfigError, match=f"shard {empty}/3 has none of the symbols"):
             resolve("binance", ["BTCUSDT"], shard=Shard(empty, 3))

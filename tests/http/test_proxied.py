@@ -11,7 +11,7 @@ from tests.proxies import HOST, PASSWORD, USER
 from tests.supervise.test_proxies import port_of
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch
-from wsrec.http.proxied import by
+from wsrec.http.proxied import connect_via
 from wsrec.net.proxy import parse_proxy
 from wsrec.net.trust import tls_context
 from wsrec.net.tunnel import ProxyError
@@ -20,7 +20,7 @@ from wsrec.net.tunnel import ProxyError
 @pytest.fixture
 def ask(ca_file):
     def ask(url: str, proxy: str, seconds: float = 20.0) -> bytes:
-        connect = by(parse_proxy(proxy, "HTTPS_PROXY"))
+        connect = connect_via(parse_proxy(proxy, "HTTPS_PROXY"))
         return fetch(url, context=tls_context(str(ca_file)), limit=1 << 16, timeout=seconds, connect=connect)
 
     return ask

@@ -87,23 +87,23 @@ class TestUntried:
         history.begin((A, B, C))
         history.failed(A, "lost")
         history.failed(B, "lost")
-        assert history.untried == 1
+        assert history.untried_count == 1
         history.worked(C)
         history.failed(C, "timeout")
-        assert history.untried == 2
+        assert history.untried_count == 2
         assert order(history, A, B, C) == [A, B, C]
 
     def test_where_none_is_known_there_is_none(self):
         history = AddressHistory()
         history.begin((A, B))
         history.begin()
-        assert history.untried == 0
+        assert history.untried_count == 0
 
     def test_a_name_that_always_has_other_addresses_comes_to_an_end(self):
         history = AddressHistory()
         for n in range(1, 200):
             history.begin((numbered(2 * n), numbered(2 * n + 1)))
-            if not history.untried:
+            if not history.untried_count:
                 break
             history.failed(numbered(2 * n), "http")
         assert 20 < n < 100
@@ -120,7 +120,7 @@ class TestUntried:
             else:
                 history.failed(one, "lost")
                 vain.add(one)
-        assert history.untried == len(set(known) - vain)
+        assert history.untried_count == len(set(known) - vain)
 
 
 class TestRefusals:

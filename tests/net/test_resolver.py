@@ -205,7 +205,7 @@ class TestKept:
             names.resolve_blocking("h.test", 1, timeout=0.01)
         server.answer.set()
         deadline = time.monotonic() + 10
-        while not names._kept and time.monotonic() < deadline:
+        while not names._cached and time.monotonic() < deadline:
             time.sleep(0.01)
         server.error = socket.gaierror(socket.EAI_AGAIN, "broken")
         assert ips(names.resolve_blocking("h.test", 1)) == ["127.0.0.9", "::9"]
@@ -270,7 +270,7 @@ class TestWorked:
     )
     def test_it_is_used_for_so_long_only_where_a_certificate_proves_it(self, ago, proved, unproved):
         address = Address(socket.AF_INET, ("127.0.0.9", 1))
-        found = Found((), worked=resolver.Worked(address, ago, ago))
+        found = Found((), worked=resolver.LastWorkingAddress(address, ago, ago))
         assert [found.fallback(proved=one) is not None for one in (True, False)] == [proved, unproved]
 
     def test_a_literal_is_not_remembered(self):

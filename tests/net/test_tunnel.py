@@ -14,14 +14,14 @@ import uvloop
 
 from tests.proxies import HOST, PASSWORD, USER
 from wsrec.net.proxy import Proxy, parse_proxy
-from wsrec.net.tunnel import ProxyError, blaming, through, through_blocking
+from wsrec.net.tunnel import ProxyError, open_tunnel_blocking, proxy_errors, through
 
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 def blocking(proxy: Proxy, host: str, port: int) -> socket.socket:
     sock = socket.create_connection((proxy.host, proxy.port), timeout=20)
-    through_blocking(sock, proxy, host, port, lambda: 20.0)
+    open_tunnel_blocking(sock, proxy, host, port, lambda: 20.0)
     return sock
 
 
@@ -236,7 +236,7 @@ class TestTheProxyItself:
         ],
     )
     def test_is_blamed_for_what_is_its_own(self, error, words):
-        with pytest.raises(ProxyError) as caught, blaming(parse_proxy("http://u:S3CR3T@proxy:1", "ALL_PROXY")):
+        with pytest.raises(ProxyError) as caught, proxy_errors(parse_proxy("http://u:S3CR3T@proxy:1", "ALL_PROXY")):
             raise error
         assert str(caught.value) == f"the proxy http://proxy:1 {words}"
         assert caught.value.hint == "check that the proxy runs, and its address: ALL_PROXY"
@@ -245,13 +245,13 @@ class TestTheProxyItself:
         ("code", "hint"), [(socket.EAI_NONAME, "check its spelling in ALL_PROXY"), (socket.EAI_AGAIN, "check DNS")]
     )
     def test_of_a_name_that_is_not_found_the_look_up_is_reported(self, code, hint):
-        with pytest.raises(ProxyError) as caught, blaming(parse_proxy("http://proxy:1", "ALL_PROXY")):
+        with pytest.raises(ProxyError) as caught, proxy_errors(parse_proxy("http://proxy:1", "ALL_PROXY")):
             raise socket.gaierror(code, "no answer")
         assert str(caught.value) == "the proxy http://proxy:1 cannot be resolved: no answer"
         assert hint in caught.value.hint
 
     def test_is_not_blamed_for_what_this_machine_has_run_out_of(self):
-        with pytest.raises(OSError, match="Too many open files") as caught, blaming(parse_proxy("http://proxy:1")):
+        with pytest.raises(OSError, match="Too many open files") as caught, proxy_errors(parse_proxy("http://proxy:1")):
             raise OSError(errno.EMFILE, "Too many open files")
         assert not isinstance(caught.value, ProxyError)
 
@@ -259,5 +259,5 @@ class TestTheProxyItself:
         proxy = Socks(b"\5\xff")
         sock = socket.create_connection(("127.0.0.1", proxy.port))
         with pytest.raises(ProxyError):
-            through_blocking(sock, parse_proxy("socks5://p:1"), HOST, 1, lambda: 20.0)
+            open_tunnel_blocking(sock, parse_proxy("socks5://p:1"), HOST, 1, lambda: 20.0)
         assert sock.fileno() == -1

@@ -173,7 +173,7 @@ class TestPages:
         with RawExchange(handler) as server:
             asyncio.run(run())
         stated = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
-        assert len(stated) == log_folding.AT_ONCE + 2
+        assert len(stated) == log_folding.REOPEN_DELAY + 2
         assert all(len(line) < 400 and "ppp" not in line for line in stated)
 
 
@@ -596,7 +596,7 @@ class TestDeafServer:
         # little room on the way, so that little has to be said
         monkeypatch.setattr(transport, "UNSENT_MAX", 1 << 16)
         monkeypatch.setattr(
-            opening, "_notice_silence", lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            opening, "_enable_keepalive", lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         )
 
         def handler(sock: socket.socket) -> None:

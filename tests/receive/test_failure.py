@@ -20,7 +20,7 @@ import wsrec
 from tests.receive.test_receiver import RawExchange, request
 from wsrec.net.proxy import parse_proxy
 from wsrec.receive.backoff import Backoff
-from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, PeerUnresponsiveError, explain
+from wsrec.receive.failure import ClosedByExchangeError, PingTimeoutError, StepTimeoutError, explain
 from wsrec.receive.tls import NoTlsError
 from wsrec.wire.errors import HandshakeError, HandshakeRefused, ProtocolError
 
@@ -34,11 +34,11 @@ def unverified() -> ssl.SSLCertVerificationError:
 FAILURES = [
     (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "dns", "cannot resolve 'x.test'", "spelling"),
     (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "dns", "'x.test': Temporary failure", "resolv.conf"),
-    (NotInTimeError("the TLS handshake"), "timeout", "did not answer the TLS handshake in time", "another host"),
+    (StepTimeoutError("the TLS handshake"), "timeout", "did not answer the TLS handshake in time", "another host"),
     (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "refused", "x.test:443 refused", "server is running"),
     (TimeoutError(), "timeout", "did not answer in time", "firewall"),
     (TimeoutError(errno.ETIMEDOUT, "timed out"), "timeout", "did not answer in time", "firewall"),
-    (PeerUnresponsiveError("no data for 30.1 s"), "timeout", "no data for 30.1 s", "firewall"),
+    (PingTimeoutError("no data for 30.1 s"), "timeout", "no data for 30.1 s", "firewall"),
     (OSError(errno.ENETUNREACH, "Network is unreachable"), "unreachable", "Network is unreachable", "network"),
     (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable", "No route to host", "network"),
     (OSError(errno.EMFILE, "Too many open files"), "system", "Too many open files", "ulimit -n"),
@@ -220,8 +220,8 @@ def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
     "error",
     [
         TimeoutError(),
-        NotInTimeError("the TLS handshake"),
-        PeerUnresponsiveError("no data for 30.1 s"),
+        StepTimeoutError("the TLS handshake"),
+        PingTimeoutError("no data for 30.1 s"),
         ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
         ConnectionResetError("the connection ended"),
     ],
@@ -264,9 +264,9 @@ def test_a_server_on_this_machine_knows_no_region(status):
     [("127.0.0.1", True), ("10.1.2.3", True), ("fd00::1", True), ("8.8.8.8", False), ("x.test", False)],
 )
 def test_nobody_gives_up_tls_but_in_a_private_network(host, plain):
-    for error in (NotInTimeError("the TLS handshake"), NoTlsError("closed")):
+    for error in (StepTimeoutError("the TLS handshake"), NoTlsError("closed")):
         assert ("ws://" in explain(error, host, 443, secure=True).hint) is plain
-    assert "ws://" not in explain(NotInTimeError("the WebSocket handshake"), host, 443, secure=True).hint
+    assert "ws://" not in explain(StepTimeoutError("the WebSocket handshake"), host, 443, secure=True).hint
 
 
 class TestServers:

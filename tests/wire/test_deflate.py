@@ -45,7 +45,7 @@ class TestAgreement:
 
     def test_one_that_compresses_unasked_is_believed(self):
         made = handshake("permessage-deflate", offered=False)
-        assert (deflate.describe(made.compression), made.is_unasked) == ("permessage-deflate", True)
+        assert (deflate.describe(made.compression), made.is_unsolicited) == ("permessage-deflate", True)
 
 
 class TestInflater:

@@ -202,7 +202,7 @@ class TestAcceptedInOtherShapes:
         handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Extensions=chosen)))
         assert handshake.complete
         assert handshake.compression is not None
-        assert handshake.is_unasked
+        assert handshake.is_unsolicited
         # who does not keep to what was agreed may not read what is compressed
         handshake.protocol.send_text(b"hello hello hello")
         ((first, *_), *_) = handshake.protocol.data_to_send()
@@ -214,7 +214,7 @@ class TestAcceptedInOtherShapes:
         handshake.feed(memoryview(server.accept_with(Sec_WebSocket_Extensions=deflate.describe(agreed()))))
         assert handshake.complete
         assert handshake.compression is not None
-        assert not handshake.is_unasked
+        assert not handshake.is_unsolicited
 
 
 class TestRefused:
@@ -263,7 +263,7 @@ class TestRefused:
 
     def test_lines_with_a_secret_or_its_beginning_are_left_out(self):
         refused = HandshakeRefused(403, "No s3cr3t-key", None, "fine\nno s3cr3t-kxx\nfine too", "s3cr3t-k.test")
-        refused.withhold({"s3cr3t-key", "other"})
+        refused.mask_secrets({"s3cr3t-key", "other"})
         assert (str(refused), refused.body, refused.location) == ("HTTP 403", "fine\n***\nfine too", None)
 
     @pytest.mark.parametrize(

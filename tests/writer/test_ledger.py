@@ -56,7 +56,7 @@ class Session:
             self.pipeline.take(batch, self.number)
             self.drain.release()
 
-    def go_on(self) -> None:
+    def continue_from(self) -> None:
         """Another writer takes the session up: all that was taken is in files, and their journals have gone."""
         folder = Path(self.job.out) / ".wsrec" / "s"
         self.pipeline = Pipeline(self.job, folder)
@@ -170,7 +170,7 @@ class TestFile:
         files.rings.event(EventKind.DISCONNECT, 2)
         files.take()
         assert set(files.finish()) == {"g"}
-        files.go_on()
+        files.continue_from()
         files.rings.put(b"f's", 0)
         files.take()
         ledger = files.finish()["f"]

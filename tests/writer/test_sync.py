@@ -119,7 +119,7 @@ class TestSyncThread:
         thread.start()
         until(lambda: journal.synced)
         spans = [journal.append(batch) for _ in range(3)]
-        until(lambda: journal.doubtful)
+        until(lambda: journal.sync_failed)
         assert not journal.usable
         thread.change(following)
         until(lambda: journal.moved or thread.failed)

@@ -14,7 +14,7 @@ TRANSPORTS = ("tcp", "tls")
 BARE = "bare-recv"
 
 
-class Ours(msgspec.Struct, frozen=True, kw_only=True):
+class WsrecConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration of wsrec's receiver process.
 
     Attributes:
@@ -44,39 +44,39 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     transports: tuple[str, ...] = TRANSPORTS
 
 
-Contestant = Ours | Client
+Contestant = WsrecConfiguration | Client
 
 
-def _modes(**form: bool) -> Iterator[Ours]:
+def _modes(**form: bool) -> Iterator[WsrecConfiguration]:
     """A configuration for each TLS mode except the default one, and `auto`, which chooses one."""
     for mode in TlsMode:
         if mode is not TlsMode.STAMPED and mode.value != "auto":
-            yield Ours(name=f"wsrec-{mode.value}", tls=mode, transports=("tls",), **form)
+            yield WsrecConfiguration(name=f"wsrec-{mode.value}", tls=mode, transports=("tls",), **form)
 
 
-WSREC = Ours(name="wsrec")
-BUSY_POLL = Ours(name="wsrec-busy-poll", busy_poll=True)
+WSREC = WsrecConfiguration(name="wsrec")
+BUSY_POLL = WsrecConfiguration(name="wsrec-busy-poll", busy_poll=True)
 PICOWS = Client(name="picows", package="picows")
 CONNECT = Client(name="wsrec-connect")
 OTHERS = (CONNECT, PICOWS, Client(name="aiohttp", package="aiohttp"), Client(name="websockets"))
 
 SATURATED: tuple[Contestant, ...] = (
     WSREC,
-    Ours(name="wsrec-writer", writer=True),
+    WsrecConfiguration(name="wsrec-writer", writer=True),
     *_modes(),
     BUSY_POLL,
-    Ours(name="wsrec-python", pure=True),
-    Ours(name="wsrec-python-writer", pure=True, writer=True),
+    WsrecConfiguration(name="wsrec-python", pure=True),
+    WsrecConfiguration(name="wsrec-python-writer", pure=True, writer=True),
     Client(name=BARE),
     *OTHERS,
 )
-PACED: tuple[Contestant, ...] = (WSREC, BUSY_POLL, Ours(name="wsrec-python", pure=True), *OTHERS)
+PACED: tuple[Contestant, ...] = (WSREC, BUSY_POLL, WsrecConfiguration(name="wsrec-python", pure=True), *OTHERS)
 RECORDING: tuple[Contestant, ...] = (WSREC, PICOWS, Client(name="picows-fields", package="picows"))
 
 NAMES = tuple(dict.fromkeys(contestant.name for contestant in (*SATURATED, *PACED, *RECORDING)))
 
 
-def absence(contestant: Contestant) -> str | None:
+def unavailable_reason(contestant: Contestant) -> str | None:
     """Why a contestant cannot be measured on this machine; None if it can."""
     if isinstance(contestant, Client):
         if contestant.package is None or find_spec(contestant.package) is not None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsrec.bench.clients import ClientJob, Measure, Measured
-from wsrec.bench.contestants import Client, Contestant, Ours
+from wsrec.bench.contestants import Client, Contestant, WsrecConfiguration
 from wsrec.bench.process import Process, running
 from wsrec.bench.receiver import receiving
 from wsrec.bench.results import QUANTILES, PacedRound, Quantiles
@@ -68,7 +68,7 @@ def measure(
 
 
 def _measure_ours(
-    ours: Ours, setup: Setup, sender: Process, sent: Int64s, url: str, transport: str, rate: float
+    ours: WsrecConfiguration, setup: Setup, sender: Process, sent: Int64s, url: str, transport: str, rate: float
 ) -> PacedRound:
     interval = min(_DRAIN_SECONDS, DEFAULT_SLOTS / 4 / rate)
     with receiving(ours, setup, url + HELD, transport) as receiver:

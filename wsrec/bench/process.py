@@ -81,18 +81,18 @@ class Process:
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise ContestantError(self.last_words() or f"it did not end in {seconds:.0f} s") from None
-        self._take(self._rest())
+            raise ContestantError(self.final_error() or f"it did not end in {seconds:.0f} s") from None
+        self._take(self._remaining_lines())
 
-    def last_words(self) -> str | None:
+    def final_error(self) -> str | None:
         """Kill it, and return its error, or else its last warning, if there is one."""
         self._popen.kill()
-        lines = [line for line in self._rest() if not isinstance(line, SummaryLine)]
+        lines = [line for line in self._remaining_lines() if not isinstance(line, SummaryLine)]
         failed = [line.message for line in lines if isinstance(line, FailedLine)]
         warned = [line.message for line in lines if isinstance(line, LogLine) and line.level != "info"]
         return next(reversed(failed or warned), None)
 
-    def _rest(self) -> list[Line]:
+    def _remaining_lines(self) -> list[Line]:
         assert self._popen.stdout is not None
         return [msgspec.json.decode(line, type=Line) for line in self._popen.stdout.read().splitlines()]
 
@@ -131,7 +131,7 @@ def running(
         bufsize=0,
         pass_fds=tuple(descriptors),
         start_new_session=True,
-        env={**parent_death.leashed(worker_environment()), **environment},
+        env={**parent_death.with_parent_death(worker_environment()), **environment},
     )
     process = Process(popen, warn)
     try:

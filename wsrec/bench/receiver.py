@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from wsrec.bench.contestants import Ours
+from wsrec.bench.contestants import WsrecConfiguration
 from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.setup import Setup
 from wsrec.options.record import TlsMode, WorkerOptions
@@ -67,14 +67,14 @@ class Receiver:
         deadline = time.monotonic() + _CONNECT_SECONDS
         while not int(self._status.receiver["connected"]):
             if self.process.ended or time.monotonic() > deadline:
-                raise ContestantError(self.process.last_words() or "it did not connect")
+                raise ContestantError(self.process.final_error() or "it did not connect")
             time.sleep(0.01)
         slots = self._slots.run(0, self._slots.published.read())
         slots = slots[slots["flags"] & Flag.EVENT != 0]
         events = [Event.decode(self._control_ring.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
         used = next((event.detail["mode"] for event in events if event.kind is EventKind.TLS), None)
         if used != mode:
-            raise ContestantError(self.process.last_words() or f"TLS mode {used} was used instead")
+            raise ContestantError(self.process.final_error() or f"TLS mode {used} was used instead")
         self.take()
 
     def take(self) -> npt.NDArray[Any]:
@@ -111,7 +111,7 @@ class Receiver:
                 yield received
             elif self.process.ended or time.monotonic() > deadline:
                 stopped = f"it stopped after {seen + self._missed:,} of {count:,} messages"
-                raise ContestantError(self.process.last_words() or stopped)
+                raise ContestantError(self.process.final_error() or stopped)
             else:
                 time.sleep(interval)
 
@@ -132,7 +132,7 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def receiving(ours: Ours, setup: Setup, url: str, transport: str) -> Iterator[Receiver]:
+def receiving(ours: WsrecConfiguration, setup: Setup, url: str, transport: str) -> Iterator[Receiver]:
     """Run a receiver, and a writer if `ours` has one, while the context is open; then they are killed."""
     with contextlib.ExitStack() as stack:
         slots = SlotRing.create("wsrec-bench-slots")

@@ -199,7 +199,7 @@ def _received(files: Sequence[Path]) -> Iterator[pa.Table]:
 def _recorder(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run `wsrec record`; if the context ends first, it is killed together with its children."""
     recorder = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdout=subprocess.PIPE, env=parent_death.leashed(environment), start_new_session=True
+        command, stdout=subprocess.PIPE, env=parent_death.with_parent_death(environment), start_new_session=True
     )
     try:
         yield recorder

@@ -15,7 +15,7 @@ from wsrec.bench.contestants import TRANSPORTS, Contestant
 from wsrec.bench.process import ContestantError
 from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Results, Saturated, SaturatedRound
 from wsrec.bench.sender import sending, times_of
-from wsrec.bench.setup import Setup, aside, machine, place, prepared, versions
+from wsrec.bench.setup import Setup, machine, off_receiver_cpu, place, prepared, versions
 from wsrec.ring.mirror import create_shared
 from wsrec.supervise.record import check_cpus
 
@@ -60,7 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     rt_priority: int | None = None
 
 
-def asked(
+def from_cli(
     *,
     measures: tuple[str, ...],
     only: tuple[str, ...],
@@ -116,7 +116,7 @@ def turns(options: Options) -> int:
     for measure in options.measures:
         transports = ("tls",) if measure == "recording" else options.transports
         for contestant in contestants.chosen(_FIELDS[measure], options.only):
-            if contestants.absence(contestant) is None:
+            if contestants.unavailable_reason(contestant) is None:
                 count += len(set(transports) & set(contestant.transports))
     return count * options.rounds
 
@@ -140,7 +140,7 @@ class _Run:
                 options={**msgspec.to_builtins(options), "placement": msgspec.to_builtins(placement)},
                 mean_bytes=sum(sizes) / len(sizes),
             )
-            with aside(placement):
+            with off_receiver_cpu(placement):
                 if "saturated" in options.measures:
                     results.saturated = self._saturated(setup)
                 if "paced" in options.measures:
@@ -207,9 +207,9 @@ class _Run:
         playing = [c for c in contestants.chosen(_FIELDS[measure], self._options.only) if transport in c.transports]
         rounds: dict[str, list[_Round]] = {contestant.name: [] for contestant in playing}
         for contestant in list(playing):
-            if (absence := contestants.absence(contestant)) is not None:
+            if (unavailable_reason := contestants.unavailable_reason(contestant)) is not None:
                 playing.remove(contestant)
-                self._leave_out(contestant.name, absence)
+                self._leave_out(contestant.name, unavailable_reason)
         for number in range(self._options.rounds):
             for contestant in list(playing):
                 self._observer.step(

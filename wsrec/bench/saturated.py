@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from wsrec.bench.clients import ClientJob, Measure, Measured
-from wsrec.bench.contestants import Client, Contestant, Ours
+from wsrec.bench.contestants import Client, Contestant, WsrecConfiguration
 from wsrec.bench.process import Process, running
 from wsrec.bench.receiver import receiving
 from wsrec.bench.results import SaturatedRound
@@ -38,7 +38,9 @@ def measure(
     return _measure_ours(contestant, setup, sender, url, transport, count)
 
 
-def _measure_ours(ours: Ours, setup: Setup, sender: Process, url: str, transport: str, count: int) -> SaturatedRound:
+def _measure_ours(
+    ours: WsrecConfiguration, setup: Setup, sender: Process, url: str, transport: str, count: int
+) -> SaturatedRound:
     with receiving(ours, setup, url + HELD, transport) as receiver:
         receiver.connected(ours.tls if transport == "tls" else None)
         time.sleep(_REST_SECONDS)

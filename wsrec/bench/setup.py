@@ -111,7 +111,7 @@ def place(receiver: int | None, sender: int | None) -> Placement:
 
 
 @contextlib.contextmanager
-def aside(placement: Placement) -> Iterator[None]:
+def off_receiver_cpu(placement: Placement) -> Iterator[None]:
     """Keep this process and, by default, its children off the receiver's processor."""
     if placement.receiver is None or not placement.rest:
         yield

@@ -89,7 +89,7 @@ def bench(
     from wsrec.bench.contestants import NAMES
     from wsrec.bench.progress import observed
     from wsrec.bench.results import Results
-    from wsrec.bench.run import asked, run
+    from wsrec.bench.run import from_cli, run
     from wsrec.bench.table import markdown, plain, show
     from wsrec.replay.message import SourceError
 
@@ -105,7 +105,7 @@ def bench(
         if from_file is not None:
             results = msgspec.json.decode(from_file.read_bytes(), type=Results)
         else:
-            options = asked(measures=measures, only=only, transports=transports, quick=quick, **given)
+            options = from_cli(measures=measures, only=only, transports=transports, quick=quick, **given)
             with observed(options, Console(stderr=True)) as observer:
                 results = run(options, observer)
         if json_file is not None:

@@ -243,9 +243,9 @@ def schema(run: bool) -> None:
 
 def _loaded(wanted: Sequence[Wanted]) -> list[str]:
     """The names of a run config's feeds, if nothing is wrong with them; nobody is asked for lists of symbols."""
-    asked = [replace(each, symbols=tuple(symbol for symbol in each.symbols if symbol != ALL)) for each in wanted]
-    names = (target.feed.name for target in resolve_all([each for each in asked if each.target != DEMO]))
-    return [DEMO if each.target == DEMO else next(names) for each in asked]
+    requested = [replace(each, symbols=tuple(symbol for symbol in each.symbols if symbol != ALL)) for each in wanted]
+    names = (target.feed.name for target in resolve_all([each for each in requested if each.target != DEMO]))
+    return [DEMO if each.target == DEMO else next(names) for each in requested]
 
 
 def _print_readings(readings: Sequence[Reading]) -> None:

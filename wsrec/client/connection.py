@@ -27,12 +27,12 @@ from wsrec.net.addresses import AddressHistory
 from wsrec.net.proxy import Proxy, ProxyRules
 from wsrec.net.resolver import RESOLVER, Address, NoAnswerError
 from wsrec.net.trust import tls_context
-from wsrec.net.tunnel import ProxyError, blaming, through
+from wsrec.net.tunnel import ProxyError, proxy_errors, through
 from wsrec.options.record import TlsMode
 from wsrec.receive import opening
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
-from wsrec.receive.opening import Reached
+from wsrec.receive.opening import ConnectedSocket
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
@@ -323,7 +323,7 @@ class Connection:
             return NoAnswerError(socket.EAI_AGAIN, f"the name server did not answer for {uri.host} within {seconds} s")
         return TimeoutError(f"{uri.host}:{uri.port} did not answer within {seconds} s")
 
-    async def _reach(self, host: str, port: int) -> Reached:
+    async def _reach(self, host: str, port: int) -> ConnectedSocket:
         """Connect a socket to a host."""
         self._resolving = True
         found = await RESOLVER.resolve(host, port, timeout=None)
@@ -340,7 +340,7 @@ class Connection:
             sock, stamped, _ = await self._reach(uri.host, uri.port)
         else:
             self._proxy = proxy
-            with blaming(proxy):
+            with proxy_errors(proxy):
                 sock, stamped, _ = await self._reach(proxy.host, proxy.port)
                 await through(sock, proxy, uri.host, uri.port)
             self._proxy = None

@@ -245,7 +245,7 @@ def load_run(path: Path) -> RunConfig | None:
                 for key in strange
             )
         )
-    document.fill_in(_kept)
+    document.substitute_environment(_kept)
     run: Any = document.into(Run)
     folder = path.parent
     settings = run.given()

@@ -23,7 +23,7 @@ from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, Conflict
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 # Errors reported per file: a wrong kind of file has one for every key
-_MOST_TOLD = 100
+_MAX_REPORTED = 100
 
 Location = tuple[str | int, ...]
 _Lines = dict[Location, int]
@@ -71,7 +71,7 @@ class Document:
         line = next(self._lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self._lines)
         return f"{self.source}:{line}: {_printable('.'.join(map(str, where)) or 'file')}"
 
-    def fill_in(self, except_for: Callable[[Location, str], bool]) -> None:
+    def substitute_environment(self, except_for: Callable[[Location, str], bool]) -> None:
         """Replace `${NAME}` in all texts from the environment, except where `except_for` returns True.
 
         Errors show the text as written, never the value.
@@ -116,9 +116,11 @@ class Document:
             complaint = self._complaint(known, problem, self._written.get(known))
             messages.append((line, f"{self.source}:{line}: {_printable(key)}: {complaint}"))
         found = sorted(dict.fromkeys(messages), key=lambda message: message[0])
-        reported = [text for _, text in found[:_MOST_TOLD]]
+        reported = [text for _, text in found[:_MAX_REPORTED]]
         if len(found) > len(reported):
-            reported.append(f"{self.source}:{found[_MOST_TOLD][0]}: found {len(found) - len(reported)} more mistakes")
+            reported.append(
+                f"{self.source}:{found[_MAX_REPORTED][0]}: found {len(found) - len(reported)} more mistakes"
+            )
         return reported
 
     def _complaint(self, where: Location, problem: Any, written: str | None) -> str:
@@ -136,7 +138,7 @@ class Document:
         if message.startswith("found"):
             return _printable(message)
         value = problem["input"] if written is None else written
-        return f"found {_brief(_shown(where, value))}, {message}"
+        return f"found {_brief(_masked(where, value))}, {message}"
 
 
 def read_document(path: Path | Traversable, what: str, schema: str) -> Document:
@@ -288,7 +290,7 @@ def _refuse(problem: str, at: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
-def _shown(where: Location, value: Any) -> Any:
+def _masked(where: Location, value: Any) -> Any:
     """A value as an error may show it: addresses and headers may contain secrets."""
     if not isinstance(value, str):
         return value

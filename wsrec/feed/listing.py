@@ -16,7 +16,7 @@ from wsrec.feed.paths import first, scalar_text
 from wsrec.feed.schema import ConfigError, Feed, Listing
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
-from wsrec.http.proxied import by
+from wsrec.http.proxied import connect_via
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.net.retry import LIMITED_WAIT, HostLimits, capped
 from wsrec.net.trust import tls_context
@@ -95,7 +95,7 @@ def _ask(feed: Feed, listing: Listing, proxies: ProxyRules) -> tuple[str, ...]:
     if (left := _limits.free_at(host) - time.monotonic()) > 0:
         raise HttpError(host, f" has refused earlier requests as too many; {_later(left)}", "limited")
     try:
-        connect = by(proxies.of(listing.url))
+        connect = connect_via(proxies.of(listing.url))
         data = fetch(
             listing.url, context=context, method=method, body=body, limit=_LIMIT, timeout=_TIMEOUT, connect=connect
         )

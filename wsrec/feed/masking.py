@@ -53,12 +53,12 @@ def mask_tail(tail: str, public: Collection[str] = ()) -> str:
     return mask_url(_start(tail) + tail, public).removeprefix(_start(tail))
 
 
-def parts_of_tail(tail: str) -> Iterator[str]:
+def url_parts_of_tail(tail: str) -> Iterator[str]:
     """`parts_of` for the continuation of an address."""
-    return parts_of(_start(tail) + tail)
+    return url_parts(_start(tail) + tail)
 
 
-def parts_of(url: str) -> Iterator[str]:
+def url_parts(url: str) -> Iterator[str]:
     """The parts that must be public for the whole path and query of a URL to be shown."""
     whole = _Set(url)
     found = _URL.match(whole.text)

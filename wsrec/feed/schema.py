@@ -24,7 +24,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from wsrec.feed import placeholders
-from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, parts_of, parts_of_tail
+from wsrec.feed.masking import ENVIRONMENT, MASK, mask_tail, mask_url, url_parts, url_parts_of_tail
 from wsrec.feed.paths import PATH_PATTERN, TEXT_PATH_PATTERN, Every, scalar_text, steps
 from wsrec.feed.ping_defaults import PING_INTERVAL, PING_TIMEOUT
 from wsrec.feed.pings import VALUE
@@ -1353,12 +1353,12 @@ class Feed(_Model):
             _check_subscribe(channel.subscribe, channel.argument, parameters, (*where, "subscribe"))
         elif channel.argument is not None:
             _check_subscribe(subscribe, channel.argument, frozenset(channel.parameters), where)
-        asked = f"{subscribe.message}{channel.argument or subscribe.argument}"
+        requested = f"{subscribe.message}{channel.argument or subscribe.argument}"
         asks_for = {"topics", "topic", "symbols", "symbol"}
-        if channel.per_symbol and subscribe.url is None and not placeholders.names(asked) & asks_for:
+        if channel.per_symbol and subscribe.url is None and not placeholders.names(requested) & asks_for:
             found = "found no symbol in what is sent, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
             raise ConflictError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
-        if not channel.per_symbol and placeholders.names(asked) & {"symbol", "symbols"}:
+        if not channel.per_symbol and placeholders.names(requested) & {"symbol", "symbols"}:
             raise ConflictError(
                 (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's asks by symbol"
             )
@@ -1454,8 +1454,8 @@ class Feed(_Model):
         """The same feed, all text of whose addresses is public; what is filled in is not."""
         parts = [*self.public_url_parts]
         for subscribe in (self.subscribe, *(channel.subscribe for channel in self.channels.values())):
-            parts += parts_of_tail(subscribe.url) if subscribe is not None and subscribe.url is not None else ()
-        parts += (part for url in self.urls() for part in parts_of(url))
+            parts += url_parts_of_tail(subscribe.url) if subscribe is not None and subscribe.url is not None else ()
+        parts += (part for url in self.urls() for part in url_parts(url))
         return self.model_copy(update={"public_url_parts": tuple(dict.fromkeys(parts))})
 
     def public_config(self) -> dict[str, Any]:

@@ -36,13 +36,13 @@ class Shard(NamedTuple):
             raise ValueError("expected NUMBER/COUNT, as in 3/16")
         return cls(int(found[1]), int(found[2]))
 
-    def has(self, name: str) -> bool:
+    def includes(self, name: str) -> bool:
         """True if this share includes the symbol."""
-        return max(range(1, self.of + 1), key=lambda number: (_draw(name, number), number)) == self.number
+        return max(range(1, self.of + 1), key=lambda number: (_weight(name, number), number)) == self.number
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
 
-def _draw(name: str, number: int) -> bytes:
+def _weight(name: str, number: int) -> bytes:
     return hashlib.blake2b(f"{number}/{name}".encode(), digest_size=8).digest()

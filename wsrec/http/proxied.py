@@ -7,10 +7,10 @@ import socket
 
 from wsrec.http.attempt import Attempt, Connect, direct
 from wsrec.net.proxy import Proxy
-from wsrec.net.tunnel import ProxyError, blaming, through_blocking
+from wsrec.net.tunnel import ProxyError, open_tunnel_blocking, proxy_errors
 
 
-def by(proxy: Proxy | None) -> Connect:
+def connect_via(proxy: Proxy | None) -> Connect:
     """The `Connect` for `proxy`; a direct one for None."""
     return direct if proxy is None else functools.partial(_by, proxy)
 
@@ -18,10 +18,10 @@ def by(proxy: Proxy | None) -> Connect:
 def _by(proxy: Proxy, host: str, port: int, attempt: Attempt) -> socket.socket:
     attempt.proxy = proxy
     try:
-        with blaming(proxy):
+        with proxy_errors(proxy):
             sock = direct(proxy.host, proxy.port, attempt)
             try:
-                through_blocking(sock, proxy, host, port, attempt.left)
+                open_tunnel_blocking(sock, proxy, host, port, attempt.left)
             except BaseException:
                 sock.close()
                 raise

@@ -25,9 +25,9 @@ _PIECE = 64 << 10
 # for all lines of an answer together: heads, trailers, and chunk-size lines beyond `_CHUNK_LINE` bytes each
 _LINES_MAX = 64 << 10
 _CHUNK_LINE = 32
-_MOVED = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # statuses whose body is the answer
-_GIVEN = frozenset({200, 201, 203})
+_SUCCESS = frozenset({200, 201, 203})
 # left unquoted in paths and queries
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
@@ -67,7 +67,7 @@ class Transfer:
         except HttpError:
             raise
         except Exception as error:  # noqa: BLE001 (a hostile answer can raise anything)
-            raise self._explain(error) from None
+            raise self._translate(error) from None
 
     def _follow(self) -> bytes:
         url = self._url
@@ -96,12 +96,12 @@ class Transfer:
             attempt.late = "did not answer"
             connection.timeout = attempt.left()
             with connection.getresponse() as response:
-                if response.status in _MOVED and not self._redirects:
+                if response.status in _REDIRECTS and not self._redirects:
                     text = f" answered HTTP {response.status}, a redirect, which is not followed"
                     raise attempt.error(text, "http", response.status)
-                if response.status in _MOVED:
+                if response.status in _REDIRECTS:
                     return str(response.headers.get("Location", ""))
-                if response.status not in _GIVEN:
+                if response.status not in _SUCCESS:
                     raise self._refused(response.status, response.headers.get("Retry-After"))
                 return self._read(response)
         finally:
@@ -164,7 +164,7 @@ class Transfer:
     def _cut_short(self) -> HttpError:
         return self._attempt.error(" closed the connection in the middle of its answer", "lost")
 
-    def _explain(self, error: BaseException) -> HttpError:
+    def _translate(self, error: BaseException) -> HttpError:
         """Translate any other error; its own text may contain the URL."""
         failure, way = self._attempt.error, ""
         if (proxy := self._attempt.through) is not None:
@@ -190,7 +190,7 @@ class Transfer:
                 return failure(f" cannot be reached: {error.strerror or type(error).__name__}", "unreachable")
             case urllib3.exceptions.HTTPError() if error.__context__ is not None:
                 # urllib3's wrapping of one of the others
-                return self._explain(error.__context__)
+                return self._translate(error.__context__)
             case http.client.HTTPException() | urllib3.exceptions.HTTPError() | zlib.error():
                 return failure(f" sent an answer that is not valid HTTP ({type(error).__name__}){way}", "answer")
             case _:

@@ -226,10 +226,10 @@ class BookChecker:
         """How a stream's book is read; None where it is not known which of several channels its messages are of."""
         conn, channel, symbol = key
         carriers = self._carriers.get(channel, set())
-        asked = {name for of in (symbol, None) for name in self._requested.get((conn, of), ())} & carriers
-        if not asked and channel in self._rules:
+        requested = {name for of in (symbol, None) for name in self._requested.get((conn, of), ())} & carriers
+        if not requested and channel in self._rules:
             return self._rules[channel]
-        rules = {self._rules[name] for name in asked or carriers}
+        rules = {self._rules[name] for name in requested or carriers}
         return rules.pop() if len(rules) == 1 else None
 
 

@@ -71,14 +71,14 @@ class AddressHistory:
         return found
 
     @property
-    def untried(self) -> int:
+    def untried_count(self) -> int:
         """Number of addresses of this attempt that have not failed since any of them last worked.
 
         0 once the limit is reached, for hosts whose every look-up returns different addresses.
         """
         return 0 if self._enough(self._tried_before) else sum(one.ip not in self._tried_before for one in self.known)
 
-    def has_other(self, address: Address) -> bool:
+    def has_alternative(self, address: Address) -> bool:
         """True if this attempt has an address other than `address` that has not failed."""
         return any(one.ip not in self._failed and one.ip != address.ip for one in self.known)
 

@@ -59,7 +59,7 @@ class Address(NamedTuple):
         return int(self.sockaddr[1])
 
 
-class Worked(NamedTuple):
+class LastWorkingAddress(NamedTuple):
     """An address that worked and that the name server no longer returns.
 
     Attributes:
@@ -90,9 +90,9 @@ class Found(NamedTuple):
     age: float | None = None
     trouble: str | None = None
     news: bool = False
-    worked: Worked | None = None
+    worked: LastWorkingAddress | None = None
 
-    def fallback(self, *, proved: bool) -> Worked | None:
+    def fallback(self, *, proved: bool) -> LastWorkingAddress | None:
         """The address to fall back on if none of these works; `proved` if a certificate authenticates the server."""
         most = _PROVED if proved else _UNPROVED
         return self.worked if self.worked is not None and self.worked.ago < most else None
@@ -102,7 +102,7 @@ class NoAnswerError(socket.gaierror):
     """The name server did not answer in time."""
 
 
-class _Trouble(NamedTuple):
+class _LookUpError(NamedTuple):
     """The error raised by `getaddrinfo`."""
 
     number: int
@@ -110,7 +110,7 @@ class _Trouble(NamedTuple):
 
 
 # outcome of a look-up; the addresses carry no port
-_Outcome = tuple[Address, ...] | _Trouble
+_Outcome = tuple[Address, ...] | _LookUpError
 
 
 class _LookUp:
@@ -129,7 +129,7 @@ class Resolver:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[str, _LookUp] = {}
-        self._kept: dict[str, tuple[tuple[Address, ...], float]] = {}
+        self._cached: dict[str, tuple[tuple[Address, ...], float]] = {}
         # by host: the address that worked last (without a port), when it worked, and when the name server returned it
         self._worked: dict[str, tuple[Address, float, float]] = {}
         # hosts served from a kept answer since their last successful look-up
@@ -172,7 +172,7 @@ class Resolver:
         bare = _at_port(address, 0)
         moment = time.monotonic()
         with self._lock:
-            addresses, since = self._kept.get(host, ((), 0.0))
+            addresses, since = self._cached.get(host, ((), 0.0))
             before = self._worked.get(host)
             if bare in addresses:
                 self._worked[host] = bare, moment, since
@@ -191,38 +191,38 @@ class Resolver:
             thread.start()
         except RuntimeError as error:
             # the system refuses another thread
-            self._finish(host, look_up, _Trouble(socket.EAI_SYSTEM, str(error)))
+            self._finish(host, look_up, _LookUpError(socket.EAI_SYSTEM, str(error)))
         return look_up
 
     def _run(self, host: str, look_up: _LookUp) -> None:
         outcome: _Outcome
         try:
             found = _addresses(socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
-            outcome = found or _Trouble(socket.EAI_NONAME, "the host has no address")
+            outcome = found or _LookUpError(socket.EAI_NONAME, "the host has no address")
         except socket.gaierror as error:
-            outcome = _Trouble(error.errno or socket.EAI_FAIL, error.strerror or str(error))
+            outcome = _LookUpError(error.errno or socket.EAI_FAIL, error.strerror or str(error))
         except UnicodeError:
-            outcome = _Trouble(socket.EAI_NONAME, "not a valid host name")
+            outcome = _LookUpError(socket.EAI_NONAME, "not a valid host name")
         except Exception as error:  # noqa: BLE001 (reported to the waiting callers)
-            outcome = _Trouble(socket.EAI_SYSTEM, str(error) or type(error).__name__)
+            outcome = _LookUpError(socket.EAI_SYSTEM, str(error) or type(error).__name__)
         self._finish(host, look_up, outcome)
 
     def _finish(self, host: str, look_up: _LookUp, outcome: _Outcome) -> None:
         with self._lock:
             del self._running[host]
-            if not isinstance(outcome, _Trouble):
-                self._kept.pop(host, None)
-                self._kept[host] = outcome, time.monotonic()
+            if not isinstance(outcome, _LookUpError):
+                self._cached.pop(host, None)
+                self._cached[host] = outcome, time.monotonic()
                 self._troubled.discard(host)
-                if len(self._kept) > _KEPT_MOST:
-                    oldest = next(iter(self._kept))
-                    del self._kept[oldest]
+                if len(self._cached) > _KEPT_MOST:
+                    oldest = next(iter(self._cached))
+                    del self._cached[oldest]
                     self._worked.pop(oldest, None)
         look_up.outcome.set_result(outcome)
 
     def _timeout(self, host: str, look_up: _LookUp, timeout: float | None) -> float | None:
         """Seconds to wait for this look-up."""
-        if host not in self._kept:
+        if host not in self._cached:
             return timeout
         # later callers do not wait anew for a look-up that already hangs
         left = max(look_up.began + KEPT_AFTER - time.monotonic(), 0.0)
@@ -234,8 +234,8 @@ class Resolver:
         kind: type[socket.gaierror] = socket.gaierror
         if look_up.outcome.done():
             outcome = look_up.outcome.result()
-            if not isinstance(outcome, _Trouble):
-                return Found(_with_port(outcome, port), worked=self._besides(host, port, outcome))
+            if not isinstance(outcome, _LookUpError):
+                return Found(_with_port(outcome, port), worked=self._last_working(host, port, outcome))
             number, words = outcome
         else:
             waited = time.monotonic() - look_up.began
@@ -245,22 +245,22 @@ class Resolver:
                 f"the name server has not answered for {waited:.1f} s",
             )
         with self._lock:
-            kept = self._kept.get(host)
+            kept = self._cached.get(host)
             if kept is None:
                 raise kind(number, words)
             news = host not in self._troubled
             self._troubled.add(host)
         addresses, since = kept
-        besides = self._besides(host, port, addresses)
+        besides = self._last_working(host, port, addresses)
         return Found(_with_port(addresses, port), time.monotonic() - since, words, news, besides)
 
-    def _besides(self, host: str, port: int, addresses: tuple[Address, ...]) -> Worked | None:
+    def _last_working(self, host: str, port: int, addresses: tuple[Address, ...]) -> LastWorkingAddress | None:
         """The address that worked last, if it is not among these."""
         address, at, since = self._worked.get(host, (None, 0.0, 0.0))
         if address is None or address in addresses:
             return None
         moment = time.monotonic()
-        return Worked(_at_port(address, port), moment - at, moment - since)
+        return LastWorkingAddress(_at_port(address, port), moment - at, moment - since)
 
 
 def _literal(host: str, port: int) -> Found | None:

@@ -109,7 +109,7 @@ def unreachable(proxy: Proxy, error: OSError) -> ProxyError:
 
 
 @contextlib.contextmanager
-def blaming(proxy: Proxy) -> Iterator[None]:
+def proxy_errors(proxy: Proxy) -> Iterator[None]:
     """Attribute errors raised inside the block to the proxy.
 
     Raises:
@@ -134,7 +134,7 @@ async def through(sock: socket.socket, proxy: Proxy, host: str, port: int) -> No
     await _through(_OnLoop(sock), sock, proxy, host, port)
 
 
-def through_blocking(sock: socket.socket, proxy: Proxy, host: str, port: int, left: Callable[[], float]) -> None:
+def open_tunnel_blocking(sock: socket.socket, proxy: Proxy, host: str, port: int, left: Callable[[], float]) -> None:
     """`through` on a blocking socket; `left` returns the remaining seconds, or raises TimeoutError.
 
     Raises:
@@ -199,7 +199,7 @@ async def _through(stream: _Stream, sock: socket.socket, proxy: Proxy, host: str
     if not host.isascii():
         host = host.encode("idna").decode()
     try:
-        with blaming(proxy):
+        with proxy_errors(proxy):
             await (_connect if proxy.scheme == "http" else _socks)(stream, proxy, host, port)
     except BaseException:
         sock.close()
@@ -221,7 +221,7 @@ async def _connect(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
         room -= len(head)
         found = _STATUS.match(head)
         if found is None:
-            raise _no_proxy(proxy, "HTTP")
+            raise _not_a_proxy(proxy, "HTTP")
         status, reason = int(found[1]), found[2] or b""
     if status >= 300:
         later = _RETRY_AFTER.search(head)
@@ -249,7 +249,7 @@ async def _head(stream: _Stream, proxy: Proxy, most: int) -> bytes:
             )
         # fail at once instead of waiting for an end of the head
         if not b"HTTP/1.".startswith(head[:7]):
-            raise _no_proxy(proxy, "HTTP")
+            raise _not_a_proxy(proxy, "HTTP")
         if end is not None:
             return bytes(head)
 
@@ -266,7 +266,7 @@ def _refused(
         hint = f"open fewer connections through it, wait, or use another proxy: {proxy.source}"
         return ProxyError(text, hint, limited=True, retry_after=retry_after)
     if status >= 500:
-        return _beyond(proxy, where, stated, retry_after)
+        return _unreachable_host(proxy, where, stated, retry_after)
     hint = f"allow CONNECT to {where} in the proxy's configuration, or use another proxy: {proxy.source}"
     text = f"the proxy {proxy.public} does not allow a connection to {where}: {stated}"
     return ProxyError(text, hint, permanent=status not in _LATER, retry_after=retry_after)
@@ -282,7 +282,7 @@ def _unauthenticated(proxy: Proxy, stated: str) -> ProxyError:
     return ProxyError(text, hint, permanent=True)
 
 
-def _beyond(proxy: Proxy, where: str, stated: str, retry_after: float | None = None) -> ProxyError:
+def _unreachable_host(proxy: Proxy, where: str, stated: str, retry_after: float | None = None) -> ProxyError:
     return ProxyError(
         f"the proxy {proxy.public} cannot reach {where}: {stated}",
         "the proxy itself works: check the host name behind it, and whether that host is up",
@@ -294,7 +294,7 @@ def _ended(proxy: Proxy) -> ProxyError:
     return ProxyError(f"the proxy {proxy.public} closed the connection without an answer", _check(proxy))
 
 
-def _no_proxy(proxy: Proxy, kind: str) -> ProxyError:
+def _not_a_proxy(proxy: Proxy, kind: str) -> ProxyError:
     return ProxyError(f"the server at {proxy.public} is not a {kind} proxy", _check(proxy))
 
 
@@ -314,7 +314,7 @@ async def _socks(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
     await stream.send(bytes([_VERSION, len(methods)]) + methods)
     version, method = await _exactly(stream, proxy, 2)
     if version != _VERSION or method not in (*methods, _NO_METHOD):
-        raise _no_proxy(proxy, "SOCKS5")
+        raise _not_a_proxy(proxy, "SOCKS5")
     if method == _NO_METHOD:
         raise _unauthenticated(proxy, "no authentication method in common")
     if method == _BY_PASSWORD:
@@ -325,16 +325,16 @@ async def _socks(stream: _Stream, proxy: Proxy, host: str, port: int) -> None:
             raise _unauthenticated(proxy, f"status {status}")
     destination = _destination(host)
     if destination is None:
-        raise _beyond(proxy, host_and_port(host[:_NAME_MOST], port), "its name is longer than SOCKS5 allows")
+        raise _unreachable_host(proxy, host_and_port(host[:_NAME_MOST], port), "its name is longer than SOCKS5 allows")
     await stream.send(bytes([_VERSION, 1, 0]) + destination + port.to_bytes(2, "big"))
     # a refusal may end right after its code
     version, reply = await _exactly(stream, proxy, 2)
     if version != _VERSION:
-        raise _no_proxy(proxy, "SOCKS5")
+        raise _not_a_proxy(proxy, "SOCKS5")
     if reply == _FORBIDDEN:
         raise _refused(proxy, host, port, reply, _REPLIES[reply])
     if reply:
-        raise _beyond(proxy, host_and_port(host, port), _REPLIES.get(reply, f"code {reply}"))
+        raise _unreachable_host(proxy, host_and_port(host, port), _REPLIES.get(reply, f"code {reply}"))
     _, kind = await _exactly(stream, proxy, 2)
     size = _ADDRESS_SIZES.get(kind)
     if size is None:

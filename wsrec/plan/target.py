@@ -159,9 +159,9 @@ def resolve(
         # Not repeated: it may hold a secret.
         raise ConfigError("expected a URL that begins with ws:// or wss://")
     if (named := _NAMED.fullmatch(target)) and not _is_path(target):
-        asked, of = named.groups()
+        requested, of = named.groups()
         raise ConfigError(
-            f"found {asked}={of}: NAME= is for URLs; {of} has a name of its own: leave out {asked + '='!r}"
+            f"found {requested}={of}: NAME= is for URLs; {of} has a name of its own: leave out {requested + '='!r}"
         )
     feed = load_feed(Path(target)) if _is_path(target) else find_feed(target)
     feed.check_open()
@@ -183,8 +183,8 @@ def resolve(
         example = feed.symbols.example if feed.symbols else "SYMBOL"
         raise ConfigError(f"{feed.name} has no default symbols: say which, as in --symbols {example}")
     if shard is not None:
-        chosen = tuple(symbol for symbol in chosen if shard.has(symbol))
-        names = tuple(name for name in names if feed.channel_table[name].per_symbol or shard.has(name))
+        chosen = tuple(symbol for symbol in chosen if shard.includes(symbol))
+        names = tuple(name for name in names if feed.channel_table[name].per_symbol or shard.includes(name))
         if not names or (not chosen and all(feed.channel_table[name].per_symbol for name in names)):
             raise ConfigError(f"{feed.name}: shard {shard} has none of the symbols: ask for more, or for fewer shards")
     return Target(feed=feed, symbols=chosen, channels=names, listed=listed)
@@ -208,13 +208,13 @@ def _is_path(target: str) -> bool:
     return target.endswith((".yaml", ".yml")) or ("/" in target and Path(target).exists())
 
 
-def _symbols(feed: Feed, asked: Sequence[str], listed: Listed | None) -> tuple[str, ...]:
+def _symbols(feed: Feed, requested: Sequence[str], listed: Listed | None) -> tuple[str, ...]:
     if feed.symbols is None:
-        if asked:
+        if requested:
             raise ConfigError(f"{feed.name} has no symbols: leave --symbols out")
         return ()
     chosen: list[str] = []
-    for text in asked or feed.default_symbols:
+    for text in requested or feed.default_symbols:
         if text == ALL and listed is not None:
             chosen += listed.symbols
         elif text.startswith("@"):
@@ -246,12 +246,12 @@ def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
     return chosen
 
 
-def _channels(feed: Feed, asked: Sequence[str]) -> tuple[str, ...]:
+def _channels(feed: Feed, requested: Sequence[str]) -> tuple[str, ...]:
     table = feed.channel_table
     common = {channel.common: name for name, channel in table.items() if channel.common}
     names = []
     always = [name for name, channel in table.items() if channel.always and channel.per_symbol]
-    for text in (*(asked or feed.default_channels), *always):
+    for text in (*(requested or feed.default_channels), *always):
         name = common.get(text.strip(), text.strip())  # type: ignore[call-overload]
         if name not in table:
             raise ConfigError(

@@ -9,7 +9,7 @@ from wsrec.net.retry import LONGEST as LONGEST_LIMITED
 
 FIRST = 0.5
 LONGEST = 30.0
-AT_ONCE = 0.1
+REOPEN_DELAY = 0.1
 # Before trying another address (s); the rate limiter bounds the attempts per host
 _ELSEWHERE = (0.1, 0.25)
 # After a permanent refusal (HTTP 403, a certificate): it may be lifted later, while other connections are recorded
@@ -48,9 +48,9 @@ class Backoff:
     def at_once(self) -> float:
         """The delay (s) before reopening a connection that had proved itself: every message is being missed."""
         self.attempts += 1
-        return self._chance.uniform(0.0, AT_ONCE)
+        return self._chance.uniform(0.0, REOPEN_DELAY)
 
-    def elsewhere(self) -> float:
+    def other_address(self) -> float:
         """The delay (s) before the first attempt at another address, whose state is unknown."""
         self.attempts += 1
         return self._chance.uniform(*_ELSEWHERE)

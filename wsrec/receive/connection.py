@@ -19,17 +19,17 @@ from wsrec.host.clock import now
 from wsrec.http.client import host_of
 from wsrec.net.addresses import AddressHistory
 from wsrec.net.proxy import Proxy
-from wsrec.net.resolver import RESOLVER, Address, Found, NoAnswerError, Worked
-from wsrec.net.tunnel import blaming, through, unreachable
+from wsrec.net.resolver import RESOLVER, Address, Found, LastWorkingAddress, NoAnswerError
+from wsrec.net.tunnel import proxy_errors, through, unreachable
 from wsrec.plan.connections import Answer, ConnectionPlan, divided
 from wsrec.plan.requests import SubscriptionRequest
 from wsrec.receive import opening
-from wsrec.receive.failure import ClosedByExchangeError, NotInTimeError, ResetInHandshakeError
+from wsrec.receive.failure import ClosedByExchangeError, ResetInHandshakeError, StepTimeoutError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.liveness import IdleTimeout, LivenessMonitor
-from wsrec.receive.opening import Reached
+from wsrec.receive.opening import ConnectedSocket
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
 from wsrec.receive.subscriber import Subscriber
@@ -131,7 +131,7 @@ class Connection:
         self._idle_timeout = idle_timeout
         self._max_message = max_message
         self._on_idle = on_idle
-        self.look_for_pings: Callable[[], None] = _nothing
+        self.answer_pings: Callable[[], None] = _nothing
         self._history = history
         self._step = _Step.REQUEST
         self._loop = asyncio.get_running_loop()
@@ -150,7 +150,7 @@ class Connection:
         self._ended: asyncio.Future[Exception | None] | None = None
         self._full_since = 0
         # end of the last stall, on the loop's clock
-        self._went_on_at = 0.0
+        self._resumed_at = 0.0
         self._nic_reported = False
         self._secrets: frozenset[str] = frozenset()
 
@@ -233,10 +233,10 @@ class Connection:
         """True once all subscriptions are sent."""
         return self._subscriber is not None and self._subscriber.all_sent
 
-    def ask_again(self, topics: Sequence[str], reason: str) -> None:
+    def resubscribe(self, topics: Sequence[str], reason: str) -> None:
         """Resend the subscriptions that contain these topics."""
         if self._subscriber is not None:
-            self._subscriber.ask_again(topics, reason)
+            self._subscriber.resubscribe(topics, reason)
 
     def divide(self, topics: Sequence[str], parts: tuple[SubscriptionRequest, ...], reason: str, *, send: bool) -> None:
         """Replace the request for `topics` by `parts` in the plan; `send` them now if it is open."""
@@ -244,7 +244,7 @@ class Connection:
         if self._subscriber is not None and send:
             self._subscriber.divide(self.plan, parts, reason)
 
-    def forgo_compression(self) -> None:
+    def disable_compression(self) -> None:
         """Offer no compression in later handshakes."""
         self.plan = msgspec.structs.replace(self.plan, compression=None)
 
@@ -267,7 +267,7 @@ class Connection:
         self._on_end(error)
 
     @property
-    def waits_for(self) -> Exception:
+    def timeout_error(self) -> Exception:
         """The error that the attempt in progress would fail with if it timed out now."""
         if self._step is _Step.REQUEST and self.plan.token is not None:
             by = self.plan.proxies.of(self.plan.token.url)
@@ -279,7 +279,7 @@ class Connection:
         if self._step is _Step.LOOK_UP:
             return unfound
         if self.address is not None or self._step is _Step.REQUEST:
-            return NotInTimeError(self._step.value)
+            return StepTimeoutError(self._step.value)
         return TimeoutError()
 
     async def open(self, attempt: int) -> None:
@@ -298,7 +298,7 @@ class Connection:
                 self.answer(answer, value, 0)
         except BaseException as error:
             if isinstance(error, HandshakeRefused):
-                error.withhold(self._secrets)
+                error.mask_secrets(self._secrets)
             if isinstance(error, Exception):
                 self._security.learn(error)
             self.tear_down()
@@ -339,7 +339,7 @@ class Connection:
             if self._handshake is not None:
                 # a refusal counts even if its body never ends
                 self._handshake.give_up()
-            raise self.waits_for from None
+            raise self.timeout_error from None
         if kept is not None and self.address == kept.address:
             timings["dns_age_s"] = kept.age
             self._report_outlived(kept)
@@ -349,11 +349,11 @@ class Connection:
             url=self.plan.public_url,
             proxy=None if self.proxy is None else self.proxy.public,
             **timings,
-            compression=deflate.describe(self._shaken().compression),
+            compression=deflate.describe(self._require_handshake().compression),
             attempt=attempt,
         )
         ipc.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
-        if self._shaken().is_unasked:
+        if self._require_handshake().is_unsolicited:
             ipc.warn(
                 f"{self.plan.public_url} compresses messages although compression was not negotiated: a message that "
                 "refers to earlier ones is recorded as received, without its fields",
@@ -367,7 +367,7 @@ class Connection:
         if proxy is None:
             self._host, found = uri.host, await RESOLVER.resolve(uri.host, uri.port)
         else:
-            with blaming(proxy):
+            with proxy_errors(proxy):
                 self._host, found = proxy.host, await RESOLVER.resolve(proxy.host, proxy.port)
         if found.news:
             self._report_kept(found)
@@ -378,19 +378,19 @@ class Connection:
         if self.address is not None:
             RESOLVER.worked(self._host, self.address)
 
-    async def _reach(self, addresses: Sequence[Address], uri: WebSocketURI, limit: asyncio.Timeout) -> Reached:
+    async def _reach(self, addresses: Sequence[Address], uri: WebSocketURI, limit: asyncio.Timeout) -> ConnectedSocket:
         """Connect to the host, directly or by a tunnel through the proxy."""
         self._step = _Step.CONNECT
         proxy = self.proxy
         if proxy is None:
             reached = await opening.connect(addresses, self._waiting.prepare, self._history)
             self.address = reached.address
-            opening.grant(limit)
+            opening.extend_limit(limit)
             return reached
-        with blaming(proxy):
+        with proxy_errors(proxy):
             reached = await opening.connect(addresses, self._waiting.prepare, self._history)
             self.address = reached.address
-            opening.grant(limit)
+            opening.extend_limit(limit)
             self._step = _Step.PROXY
             await through(reached.sock, proxy, uri.host, uri.port)
         return reached
@@ -405,13 +405,13 @@ class Connection:
             conn=self.plan.conn,
         )
 
-    def _report_outlived(self, kept: Worked) -> None:
+    def _report_outlived(self, kept: LastWorkingAddress) -> None:
         """Warn that the address is not in the name server's current answer."""
         what = f"using {kept.address.ip} for {self._host!r}, which worked {duration(kept.ago * 1e9)} ago: "
         what += "the addresses that the name server returns now do not work"
         ipc.warn(what, "nothing to do if this is rare; otherwise check DNS", conn=self.plan.conn)
 
-    def _shaken(self) -> Handshake:
+    def _require_handshake(self) -> Handshake:
         assert self._handshake is not None
         return self._handshake
 
@@ -460,7 +460,7 @@ class Connection:
             ask=self._ping,
             on_dead=self._on_end,
             on_idle=self._on_idle,
-            look_for_pings=self.look_for_pings,
+            answer_pings=self.answer_pings,
         )
         self._waiting.watch(self._transport.fileno, self._hot.on_readable)
         self._transport.send(self._handshake.request())
@@ -569,13 +569,13 @@ class Connection:
             self.stalls += 1
             if self._liveness is not None:
                 self._liveness.stalled = True
-        self._loop.call_later(_FULL_POLL, self._look_for_room, self._hot)
+        self._loop.call_later(_FULL_POLL, self._check_room, self._hot)
 
-    def _look_for_room(self, hot: HotPath | None) -> None:
+    def _check_room(self, hot: HotPath | None) -> None:
         if hot is None or hot is not self._hot or self._transport is None or self._ended is None or self._ended.done():
             return
         if not self._producer.flush() or not hot.has_room():
-            self._loop.call_later(_FULL_POLL, self._look_for_room, hot)
+            self._loop.call_later(_FULL_POLL, self._check_room, hot)
             return
         self._report_stall()
         self._waiting.watch(self._transport.fileno, hot.on_readable)
@@ -583,7 +583,7 @@ class Connection:
     def _report_stall(self) -> None:
         self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
         self._full_since = 0
-        self._went_on_at = self._loop.time()
+        self._resumed_at = self._loop.time()
         if self._liveness is not None:
             self._liveness.stalled = False
 
@@ -631,7 +631,7 @@ class Connection:
         limit = began + (BACKLOG_TIMEOUT if timeout is None else timeout)
         was_full, left = bool(self._full_since), False
         while not self.ended:
-            until = limit if self._full_since else min(limit, max(began, self._went_on_at) + CLOSE_TIMEOUT)
+            until = limit if self._full_since else min(limit, max(began, self._resumed_at) + CLOSE_TIMEOUT)
             if (wait := until - self._loop.time()) > 0:
                 await asyncio.wait((self._ended,), timeout=min(wait, _END_POLL))
                 continue

@@ -68,11 +68,11 @@ class ResetInHandshakeError(ConnectionResetError):
     """The connection was reset instead of an answer to the opening handshake."""
 
 
-class NotInTimeError(TimeoutError):
+class StepTimeoutError(TimeoutError):
     """An address accepted the connection and did not answer the next step; the text names the step."""
 
 
-class PeerUnresponsiveError(TimeoutError):
+class PingTimeoutError(TimeoutError):
     """An open connection delivered nothing for long, and a ping was not answered."""
 
 
@@ -100,19 +100,19 @@ _HTTP_HINTS = {
 _LATER = frozenset({408, 418, 425, 429})
 
 _MAYBE_TLS = "; if the port speaks TLS, use wss://"
-_RARE = "nothing to do if this is rare"
+_IF_RARE = "nothing to do if this is rare"
 _LIMITED_HINT = "open fewer connections, subscribe to less on each, or wait"
 _SENT_HINT = "the exchange rejects what was sent: check `subscribe` and `keep_alive` of the feed, or --subscribe"
 _ASKED_HINT = "the exchange rejects the subscriptions: check symbols, channels and the feed's `subscribe`"
 _CLOSE_HINTS = {
-    1000: f"{_RARE}: exchanges close connections once a day; if it happens at once, check the subscriptions",
-    1001: f"{_RARE}: that server is going down, or the client was idle for too long (`keep_alive` of the feed)",
+    1000: f"{_IF_RARE}: exchanges close connections once a day; if it happens at once, check the subscriptions",
+    1001: f"{_IF_RARE}: that server is going down, or the client was idle for too long (`keep_alive` of the feed)",
     1002: _SENT_HINT,
     1003: _SENT_HINT,
     1007: _SENT_HINT,
     1008: _ASKED_HINT,
     1009: "the message sent is too large: lower `batch` or `max_bytes` of the feed's `subscribe`",
-    1011: f"{_RARE}: the exchange's server failed; if it happens at once, check the subscriptions",
+    1011: f"{_IF_RARE}: the exchange's server failed; if it happens at once, check the subscriptions",
     1012: "the exchange is restarting that server: nothing to do, wsrec keeps reconnecting",
     1014: "the exchange's servers cannot reach each other: nothing to do, wsrec keeps reconnecting",
 }
@@ -179,7 +179,7 @@ def explain(
             # a server that answers in HTTP does not speak TLS
             also = _MAYBE_TLS if secure is False and isinstance(error, NoAnswerError) else ""
             hint = error.hint or f"check that the URL is a WebSocket endpoint{also}"
-            return Failure("handshake", f"{where}: {error}", hint + _in_its_place(proxy))
+            return Failure("handshake", f"{where}: {error}", hint + _proxy_answer_note(proxy))
         case InvalidURI():
             return Failure(
                 "handshake", f"not a WebSocket URL: {error.msg}", "use the form wss://host:port/path", permanent=True
@@ -210,22 +210,22 @@ def explain(
                 "start the server, or check the port" if here else "check host and port, and that the server is running"
             )
             return Failure("refused", f"{where} refused the connection", hint)
-        case PeerUnresponsiveError():
-            return Failure("timeout", f"{where}: {error}", _silence_hint(here=here))
-        case NotInTimeError():
+        case PingTimeoutError():
+            return Failure("timeout", f"{where}: {error}", _timeout_hint(here=here))
+        case StepTimeoutError():
             hint = "try another host of the exchange; a firewall or a proxy in between may have accepted the connection"
-            hint = _silence_hint(here=True) if here else hint
+            hint = _timeout_hint(here=True) if here else hint
             if secure and private and "TLS" in str(error):
                 hint += "; if it does not speak TLS, use ws:// instead of wss://"
             return Failure("timeout", f"{where} did not answer {error} in time", hint)
         case TimeoutError():
-            return Failure("timeout", f"{where} did not answer in time", _silence_hint(here=here))
+            return Failure("timeout", f"{where} did not answer in time", _timeout_hint(here=here))
         case ClosedByExchangeError(limited=True):
             return Failure("limited", f"{where}: {error}", _LIMITED_HINT)
         case ClosedByExchangeError():
             return Failure("closed", f"{where}: {error}", _close_hint(error.code))
         case ConnectionError():
-            hint = f"{_RARE}; otherwise check the server" if here else f"{_RARE}; otherwise check the network"
+            hint = f"{_IF_RARE}; otherwise check the server" if here else f"{_IF_RARE}; otherwise check the network"
             if secure is False and isinstance(error, ResetInHandshakeError):
                 hint += _MAYBE_TLS
             if proxy is not None:
@@ -239,7 +239,7 @@ def explain(
             return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report this line")
 
 
-def _silence_hint(*, here: bool) -> str:
+def _timeout_hint(*, here: bool) -> str:
     if here:
         return "the server on this machine does not answer: check it, or restart it"
     return "check the network, a firewall or a proxy in between"
@@ -248,22 +248,22 @@ def _silence_hint(*, here: bool) -> str:
 def _close_hint(code: int) -> str:
     if code >= 3000:
         return _OWN_CODE_HINT
-    return _CLOSE_HINTS.get(code, f"{_RARE}; otherwise check the subscriptions")
+    return _CLOSE_HINTS.get(code, f"{_IF_RARE}; otherwise check the subscriptions")
 
 
-def _in_its_place(proxy: Proxy | None) -> str:
+def _proxy_answer_note(proxy: Proxy | None) -> str:
     return "" if proxy is None else f"; the proxy may be answering instead of the exchange: {proxy.source}"
 
 
 def _tls_hint(reason: str, proxy: Proxy | None, *, private: bool) -> str:
     if proxy is not None and reason not in _DAMAGED:
         # the hint must not be to give up TLS because of a proxy's answer
-        return "check that the port speaks TLS, and the log of the proxy" + _in_its_place(proxy)
+        return "check that the port speaks TLS, and the log of the proxy" + _proxy_answer_note(proxy)
     if reason in _NO_TLS:
         also = ", or use ws:// instead of wss://" if private else "; another service answers there"
         return f"the port does not speak TLS: check it{also}"
     if reason in _DAMAGED:
-        return f"{_RARE}: bytes were changed in transit; otherwise check the network hardware"
+        return f"{_IF_RARE}: bytes were changed in transit; otherwise check the network hardware"
     if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
         return "the server rejected TLS: check the host name, and whether a proxy or firewall intercepts TLS"
     also = ", otherwise use ws://" if private else ""
@@ -283,7 +283,7 @@ def _certificate_hint(code: int | None) -> str:
     )
 
 
-def _first_words(body: str) -> str:
+def _summary_line(body: str) -> str:
     """One line of a response body for the terminal: title or heading of a page; otherwise the first line."""
     body = body.strip()
     if body.startswith("<"):
@@ -299,7 +299,7 @@ def _first_words(body: str) -> str:
 
 def _refused(error: HandshakeRefused, where: str, *, secure: bool | None, here: bool) -> Failure:
     """Diagnose an answer to the handshake other than 101."""
-    stated = _first_words(error.body)
+    stated = _summary_line(error.body)
     message = f"{where} answered {error}" + (f": {stated}" if stated else "")
     later = error.status in _LATER or error.status >= 500
     hint = _HTTP_HINTS.get(error.status, "the server has a problem; retrying" if later else "check the URL")

@@ -145,7 +145,7 @@ class KtlsTransport(OpensslTransport):
         except ssl.SSLCertVerificationError:
             raise
         except (ssl.SSLError, ConnectionError) as error:
-            raise KtlsRefused(_turned_down(error)) from None
+            raise KtlsRefused(_handshake_refusal(error)) from None
         try:
             received = self._in_kernel(_TLS_RX)
         except OSError as error:
@@ -228,7 +228,7 @@ class KtlsTransport(OpensslTransport):
         self._handshake_rest = rest
 
 
-def _turned_down(error: OSError) -> Refusal:
+def _handshake_refusal(error: OSError) -> Refusal:
     """The refusal for a failed handshake. A broken connection may have other reasons, so it is not remembered."""
     what = getattr(error, "reason", None) or error.strerror or str(error)
     offered = "TLS 1.3" if _RECEIVES_TLS13 else "TLS 1.2"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from wsrec import ipc
 from wsrec.host.clock import now
 from wsrec.plan.connections import ConnectionPlan
-from wsrec.receive.failure import PeerUnresponsiveError
+from wsrec.receive.failure import PingTimeoutError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.producer import Producer
 from wsrec.receive.transport import Transport
@@ -22,7 +22,7 @@ from wsrec.wire import frames
 
 SAMPLE_SECONDS = 10.0
 # The timeouts are checked eight times per period
-_FINENESS = 8
+_CHECKS_PER_TIMEOUT = 8
 _OFTEN, _SELDOM = 0.02, 2.5
 # Longest idle timeout that doubling leads to: a feed without data anywhere is not reconnected again and again (s)
 _LONGEST_QUIET = 300.0
@@ -114,7 +114,7 @@ class LivenessMonitor:
         ask: Callable[[bytes], None],
         on_dead: Callable[[Exception], None],
         on_idle: Callable[[str, int], None],
-        look_for_pings: Callable[[], None],
+        answer_pings: Callable[[], None],
     ) -> None:
         self.controls = 0
         self.stalled = False
@@ -126,12 +126,12 @@ class LivenessMonitor:
         self._ask = ask
         self._on_dead = on_dead
         self._on_idle = on_idle
-        self._look_for_pings = look_for_pings
-        self._alive_at = self._data_at = now()
+        self._look_for_pings = answer_pings
+        self._last_activity = self._data_at = now()
         self._data = 0
         self._silent = False
         self._answers_due = plan.answers_due
-        self._asked_at: int | None = None
+        self._pinged_at: int | None = None
         self._ping_rtt: int | None = None
         self._sampled_at = 0
         waits = [
@@ -140,7 +140,7 @@ class LivenessMonitor:
             plan.ping_timeout,
             *(() if plan.idle_timeout is None else (plan.idle_timeout,)),
         ]
-        self._interval = min(max(min(waits) / _FINENESS, _OFTEN), _SELDOM)
+        self._interval = min(max(min(waits) / _CHECKS_PER_TIMEOUT, _OFTEN), _SELDOM)
 
     @property
     def data(self) -> int:
@@ -168,16 +168,16 @@ class LivenessMonitor:
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Count a control frame, and measure the round trip of our own pings."""
         self.controls += 1
-        if opcode == frames.PONG and self._asked_at is not None and payload == _ASK.pack(self._asked_at):
-            self._ping_rtt = self._hot.last_event - self._asked_at
+        if opcode == frames.PONG and self._pinged_at is not None and payload == _ASK.pack(self._pinged_at):
+            self._ping_rtt = self._hot.last_event - self._pinged_at
 
     def _look(self, *, paused: bool) -> None:
         self._look_for_pings()
         moment = now()
         if paused:
-            self._alive_at = self._data_at = moment
-            self._asked_at = None
-        self._alive_at = max(self._alive_at, self._hot.last_event)
+            self._last_activity = self._data_at = moment
+            self._pinged_at = None
+        self._last_activity = max(self._last_activity, self._hot.last_event)
         # fewer than before if a ping was recognised in the meantime
         before, self._data = self._data, self.data
         if self._data > before:
@@ -187,23 +187,23 @@ class LivenessMonitor:
             if self._data > self._answers_due:
                 self._idle_timeout.on_data()
         self._check_liveness(moment)
-        self._look_for_data(moment)
+        self._check_data(moment)
         if moment - self._sampled_at >= SAMPLE_SECONDS * 1e9:
             self._sampled_at = moment
             self._sample()
 
     def _check_liveness(self, moment: int) -> None:
-        if self._asked_at is not None and self._alive_at > self._asked_at:
-            self._asked_at = None
-        idle = (moment - self._alive_at) / 1e9
-        if self._asked_at is None:
+        if self._pinged_at is not None and self._last_activity > self._pinged_at:
+            self._pinged_at = None
+        idle = (moment - self._last_activity) / 1e9
+        if self._pinged_at is None:
             if idle >= self._plan.ping_interval:
-                self._asked_at = moment
+                self._pinged_at = moment
                 self._ask(_ASK.pack(moment))
-        elif (moment - self._asked_at) / 1e9 >= self._plan.ping_timeout:
-            self._on_dead(PeerUnresponsiveError(f"no data for {idle:.1f} s, and a ping was not answered"))
+        elif (moment - self._pinged_at) / 1e9 >= self._plan.ping_timeout:
+            self._on_dead(PingTimeoutError(f"no data for {idle:.1f} s, and a ping was not answered"))
 
-    def _look_for_data(self, moment: int) -> None:
+    def _check_data(self, moment: int) -> None:
         limit = self._idle_timeout.limit
         if limit is None or self._silent or (moment - self._data_at) / 1e9 < limit:
             return

@@ -25,10 +25,10 @@ SHARE = 0.5
 # values of `Failure.cause`
 _CAUSES = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timeout", errno.ECONNRESET: "lost"}
 # errors of this machine's routing, which say nothing about the host
-_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL})
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL})
 
 
-class Reached(NamedTuple):
+class ConnectedSocket(NamedTuple):
     """A connected socket.
 
     Attributes:
@@ -45,10 +45,10 @@ class Reached(NamedTuple):
 
 def time_limit(history: AddressHistory) -> float:
     """Time limit (s) of an attempt, from the first connect(2) to the end of the WebSocket handshake."""
-    return CONNECT_TIMEOUT * (SHARE if history.untried > 1 else 1.0)
+    return CONNECT_TIMEOUT * (SHARE if history.untried_count > 1 else 1.0)
 
 
-def grant(limit: asyncio.Timeout) -> None:
+def extend_limit(limit: asyncio.Timeout) -> None:
     """Extend the limit so that TLS and the handshake have time of their own once an address has accepted."""
     until = limit.when()
     assert until is not None
@@ -59,7 +59,7 @@ async def connect(
     addresses: Sequence[Address],
     prepare: Callable[[socket.socket], object] | None = None,
     history: AddressHistory | None = None,
-) -> Reached:
+) -> ConnectedSocket:
     """Connect to the first address that answers; the attempts start one after another, staggered (RFC 8305 section 5).
 
     Uses only connect(2) and the loop's writability notifications: no thread, no executor.
@@ -88,14 +88,14 @@ class _Race:
         self._prepare = prepare
         self._history = history
         self._loop = asyncio.get_running_loop()
-        self._running: dict[int, Reached] = {}
+        self._running: dict[int, ConnectedSocket] = {}
         # start of each, on the loop's clock
         self._begun: dict[int, float] = {}
         self._writable: list[int] = []
         self._woken = asyncio.Event()
         self._codes: list[int] = []
 
-    async def run(self, candidates: Sequence[Candidate]) -> Reached:
+    async def run(self, candidates: Sequence[Candidate]) -> ConnectedSocket:
         """Run the race and return the winner.
 
         Raises:
@@ -115,7 +115,7 @@ class _Race:
                 return won
         if not self._codes:
             raise OSError("the host has no address")
-        code = next((code for code in self._codes if code not in _NO_WAY), self._codes[-1])
+        code = next((code for code in self._codes if code not in _NO_ROUTE), self._codes[-1])
         raise OSError(code, os.strerror(code))
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class _Race:
             running.sock.close()
         self._running.clear()
 
-    def _lapse(self) -> None:
+    def _record_timeouts(self) -> None:
         """Time is up: record a timeout for those in progress, except the ones started in the last half of the time."""
         if not self._running:
             return
@@ -134,21 +134,21 @@ class _Race:
             if self._begun[fileno] <= middle:
                 self._history.failed(running.address, "timeout")
 
-    def _begin(self, address: Address) -> Reached | None:
+    def _begin(self, address: Address) -> ConnectedSocket | None:
         """Start a connect; returns the socket if it completes at once."""
         sock: socket.socket | None = None
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
             sock.setblocking(False)
-            _notice_silence(sock)
+            _enable_keepalive(sock)
             if self._prepare is not None:
                 self._prepare(sock)
-            reached = Reached(sock, timestamping.enable(sock), address)
+            reached = ConnectedSocket(sock, timestamping.enable(sock), address)
             code = sock.connect_ex(address.sockaddr)
         except OSError as error:
             if sock is not None:
                 sock.close()
-            self._lose(address, error.errno or errno.EINVAL)
+            self._record_failure(address, error.errno or errno.EINVAL)
             return None
         if code in (errno.EINPROGRESS, errno.EINTR):
             fileno = sock.fileno()
@@ -158,15 +158,15 @@ class _Race:
             return None
         return self._judge(reached, code)
 
-    def _judge(self, reached: Reached, code: int) -> Reached | None:
+    def _judge(self, reached: ConnectedSocket, code: int) -> ConnectedSocket | None:
         """The outcome of a connect."""
         if code == 0:
             return reached
         reached.sock.close()
-        self._lose(reached.address, code)
+        self._record_failure(reached.address, code)
         return None
 
-    def _lose(self, address: Address, code: int) -> None:
+    def _record_failure(self, address: Address, code: int) -> None:
         self._codes.append(code)
         self._history.failed(address, _CAUSES.get(code, "unreachable"))
 
@@ -181,14 +181,14 @@ class _Race:
         try:
             await self._woken.wait()
         except asyncio.CancelledError:
-            self._lapse()
+            self._record_timeouts()
             raise
         finally:
             if alarm is not None:
                 alarm.cancel()
         self._woken.clear()
 
-    def _look(self) -> Reached | None:
+    def _look(self) -> ConnectedSocket | None:
         """The first connected one among the writable sockets, if any."""
         while self._writable:
             reached = self._running.pop(self._writable.pop(0))
@@ -230,7 +230,7 @@ async def start_tls(
         raise
 
 
-def _notice_silence(sock: socket.socket) -> None:
+def _enable_keepalive(sock: socket.socket) -> None:
     """Make the kernel probe a silent peer, and give up after 30 s without an acknowledgement (tcp(7))."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -49,7 +49,7 @@ _AT_ONCE = 64
 _Words = ParamSpec("_Words")
 
 
-def _vital(step: Callable[_Words, None]) -> Callable[_Words, None]:
+def _critical(step: Callable[_Words, None]) -> Callable[_Words, None]:
     """Decorator for callbacks that the receiver cannot do without: the loop would only log their failure and go on."""
 
     @functools.wraps(step)
@@ -191,7 +191,7 @@ class Receiver:
         gc.freeze()
         gc.disable()
 
-    @_vital
+    @_critical
     def _sample_anchor(self) -> None:
         was, drift = self._clock.name, self._clock.check()
         if self._clock.name != was:
@@ -216,7 +216,7 @@ class Receiver:
         self._failures.due()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
-    @_vital
+    @_critical
     def _publish_status(self, at_once: int = _AT_ONCE) -> None:
         """Update the status page for the supervisor, `at_once` connections per turn of the loop."""
         self._producer.flush()
@@ -227,7 +227,7 @@ class Receiver:
         self._connected, self._totals = 0, self._before
         self._report(0, at_once)
 
-    @_vital
+    @_critical
     def _report(self, start: int, at_once: int) -> None:
         some, end = self._connections[start : start + at_once], start + at_once
         for connection in some:
@@ -246,7 +246,7 @@ class Receiver:
             status[name] = total
         self._reporting = self._loop.call_later(_STATUS_INTERVAL, self._publish_status)
 
-    @_vital
+    @_critical
     def _on_stdin(self) -> None:
         for order in self._orders.read():
             if isinstance(order, ipc.Stop):
@@ -303,7 +303,7 @@ async def _run(job: ReceiverJob) -> ipc.FailedLine | None:
 
 def main() -> int:
     """Run one receiver; the job is read from standard input."""
-    ipc.never_wait()
+    ipc.use_nonblocking_output()
     try:
         job = ipc.read_job(ReceiverJob)
     except msgspec.DecodeError as error:

@@ -25,7 +25,7 @@ RESERVED_SLOTS = 16
 _BEGIN = (EventKind.RESTART, EventKind.DISCONNECT)
 
 
-class _Words(NamedTuple):
+class _ControlRecord(NamedTuple):
     payload: bytes
     conn: int
     opcode: int
@@ -54,17 +54,17 @@ class Producer:
         recovery_point.end_read(slots)
         self._head = recovery_point.of_control_ring(slots, control_ring).end
         control_ring.head.publish(self._head)
-        self._waiting: deque[_Words] = deque()
+        self._waiting: deque[_ControlRecord] = deque()
 
     def event(self, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Record that something happened, now."""
         payload = Event(kind, conn, detail=detail).encode()
         opcode = TEXT if kind in _BEGIN else 0
-        self._append(_Words(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
+        self._append(_ControlRecord(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
 
     def sent(self, conn: int, opcode: int, payload: bytes, request: int = 0) -> None:
         """Record a frame that was just handed to the socket, of the subscription request of this number; 0: of none."""
-        self._append(_Words(payload, conn, opcode, Flag.SENT | Flag.FIN, now(), request))
+        self._append(_ControlRecord(payload, conn, opcode, Flag.SENT | Flag.FIN, now(), request))
 
     def flush(self) -> bool:
         """Write the words that had to wait; True where none is left."""
@@ -74,7 +74,7 @@ class Producer:
             self._waiting.popleft()
         return True
 
-    def _append(self, words: _Words) -> None:
+    def _append(self, words: _ControlRecord) -> None:
         # a word larger than the ring is cut into parts, which the writer joins as it joins fragments
         part = self._control_ring.capacity // 4
         for start in range(0, max(len(words.payload), 1), part):
@@ -88,7 +88,7 @@ class Producer:
             )
         self.flush()
 
-    def _write(self, words: _Words) -> bool:
+    def _write(self, words: _ControlRecord) -> bool:
         length = len(words.payload)
         if self._control_ring.room(self._head) < length or self.slots.free(self.count) < 1:
             return False

@@ -34,7 +34,7 @@ from wsrec.receive.pong_responder import PingSource
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.security import TlsPolicy
-from wsrec.receive.succession import SideBySide
+from wsrec.receive.succession import HandoverComparison
 from wsrec.receive.waiting import Waiting
 from wsrec.ring import loss_evidence
 from wsrec.ring.bytering import ENDED, ByteRing
@@ -217,14 +217,14 @@ class Reconnector:
         self._retry_in = 0.0
         self._finished = False
         # why the active connection is to be replaced, and the event that signals it
-        self._wish: str | None = None
+        self._renewal_reason: str | None = None
         self._requested = asyncio.Event()
         self._cut: asyncio.TimerHandle | None = None
         # since when the active connection is stale
         self._idle_since: int | None = None
         self._idle_reason = ""
         # a replacement requested for a connection that is not active yet
-        self._early_wish: tuple[int, str] | None = None
+        self._early_renewal: tuple[int, str] | None = None
         # connections already being closed when the end arrives
         self._closing: dict[Connection, asyncio.Task[int | None]] = {}
         # how the previous receiver ended, until a connection is open again
@@ -259,7 +259,7 @@ class Reconnector:
     def find_pings_by(self, look: Callable[[], None]) -> None:
         """Call `look` before a connection is judged stale: a ping is not data."""
         for side in self._sides:
-            side.look_for_pings = look
+            side.answer_pings = look
 
     @property
     def numbers(self) -> list[int]:
@@ -290,7 +290,7 @@ class Reconnector:
 
     def never_open(self) -> Failure:
         """Why it has not been open yet: the last failure, or a timeout of the attempt in progress."""
-        return self.failure or self._explain(self._last_active.waits_for, self._last_active)
+        return self.failure or self._explain(self._last_active.timeout_error, self._last_active)
 
     def check_stamps(self) -> None:
         """Report a NIC whose clock is unrelated to the system's."""
@@ -300,15 +300,15 @@ class Reconnector:
     def renew(self, conn: int, reason: str) -> None:
         """Replace the connection of this number, if it is open and not being replaced already."""
         if self._active is not None and self._active.plan.conn == conn:
-            self._wish = reason
+            self._renewal_reason = reason
             self._requested.set()
         elif any(side.plan.conn == conn and side.connected for side in self._sides):
-            self._early_wish = conn, reason
+            self._early_renewal = conn, reason
 
     def _elsewhere(self) -> bool:
         """True if there is an address that has not failed besides the active one."""
         active = self._active
-        return active is not None and active.address is not None and self._history.has_other(active.address)
+        return active is not None and active.address is not None and self._history.has_alternative(active.address)
 
     def _on_idle(self, conn: int, reason: str, since: int) -> None:
         side = next(side for side in self._sides if side.plan.conn == conn)
@@ -333,7 +333,7 @@ class Reconnector:
             if order.parts is not None:
                 side.divide(order.topics, order.parts, order.reason, send=mine)
             elif mine:
-                side.ask_again(order.topics, order.reason)
+                side.resubscribe(order.topics, order.reason)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Connect, record, and reconnect whenever it ends; returns once `stopping` is set or retrying is pointless."""
@@ -343,12 +343,12 @@ class Reconnector:
             await self._first(stop, asyncio.sleep(self.plan.start_after))
             while not stopping.is_set() and not self._finished:
                 if self._active is None:
-                    await self._bring(stop, self._last_active)
+                    await self._open_until_active(stop, self._last_active)
                 else:
-                    await self._keep(stop, self._active)
+                    await self._serve(stop, self._active)
         finally:
             stop.cancel()
-            self._forget_wish()
+            self._clear_renewal()
             self._all_active.give_up(self)
             await self._end()
 
@@ -371,9 +371,9 @@ class Reconnector:
             reason = f"{self._lost_why}; " if self._lost_why else ""
             what = "no connection brought data" if self._doubted else "not connected"
             reason += f"{what} before the session's end"
-            self._lost(self._last_active, self._lost_since, reason, loss_evidence.SESSION_END, now())
+            self._emit_lost_interval(self._last_active, self._lost_since, reason, loss_evidence.SESSION_END, now())
 
-    async def _keep(self, stop: asyncio.Future[Any], active: Connection) -> None:
+    async def _serve(self, stop: asyncio.Future[Any], active: Connection) -> None:
         """Record until the connection ends, is replaced, or has to stop."""
         await self._first(stop, active.wait_ended(), self._requested.wait())
         if stop.done():
@@ -383,22 +383,22 @@ class Reconnector:
             if not self._finished:
                 await self._first(stop, asyncio.sleep(self._retry_in))
         elif self._requested.is_set():
-            reason = self._wish or ""
-            self._forget_wish()
+            reason = self._renewal_reason or ""
+            self._clear_renewal()
             if len(self._sides) == 1:
                 active.end(ConnectionAbortedError(reason))
             else:
-                await self._bring(stop, next(side for side in self._sides if side is not active), reason)
+                await self._open_until_active(stop, next(side for side in self._sides if side is not active), reason)
 
-    async def _bring(self, stop: asyncio.Future[Any], new: Connection, reason: str = "") -> None:
+    async def _open_until_active(self, stop: asyncio.Future[Any], new: Connection, reason: str = "") -> None:
         """Open a connection, retrying until it is open; it then takes over from the active one, if there is one."""
         backoff = self._backoff if self._active is None else Backoff()
         while not stop.done() and not self._finished:
-            self._early_wish = None
-            failure = await self._beside(stop, self._attempt(new, backoff.attempts))
-            beside = SideBySide(self._active, new, _OVERLAP)
+            self._early_renewal = None
+            failure = await self._while_active(stop, self._attempt(new, backoff.attempts))
+            beside = HandoverComparison(self._active, new, _OVERLAP)
             if failure is None and new.connected:
-                failure = await self._succeed(stop, new, beside)
+                failure = await self._approve(stop, new, beside)
             # with nothing else open, a connection counts as opened even if it is to stop at once
             opened = failure is None and new.connected and self._active is None and not self._doubted
             if self._finished or (stop.done() and not opened):
@@ -427,7 +427,7 @@ class Reconnector:
                 self._finished = True
                 return
             # without any connection the next attempt has its own, shorter delay
-            await self._beside(stop, self._wait(wait), until_lost=True)
+            await self._while_active(stop, self._wait(wait), until_lost=True)
             if refused and self._all_active.over:
                 self._finished = True
                 return
@@ -437,8 +437,8 @@ class Reconnector:
     def _wait_after(self, failure: Failure, backoff: Backoff) -> float:
         """The delay (s) after a failed attempt, or after a connection that did not last."""
         # another address need not wait for what this one asked, unless the host limits the rate of attempts
-        if self._history.untried and failure.cause != "limited":
-            return backoff.elsewhere()
+        if self._history.untried_count and failure.cause != "limited":
+            return backoff.other_address()
         return backoff.next(failure.retry_after, failure.cause)
 
     async def _wait(self, seconds: float) -> None:
@@ -488,34 +488,34 @@ class Reconnector:
     def _forgo_compression(self, conn: int, refused: CompressionRefused) -> None:
         """Offer no compression any more: every exchange also sends uncompressed messages."""
         for side in self._sides:
-            side.forgo_compression()
+            side.disable_compression()
         hint = "remove `compression` from the feed so that it is not offered"
         ipc.info(f"{refused}; connecting without compression -- {hint}", conn=conn)
 
-    async def _succeed(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide) -> Failure | None:
+    async def _approve(self, stop: asyncio.Future[Any], new: Connection, beside: HandoverComparison) -> Failure | None:
         """Wait until an open connection may become active; returns why it may not, None if it may or was cut short."""
         self._proved_at, self._settled_at = 0, None
         failure = None
         if self._active is not None:
-            failure = await self._beside(stop, self._prove(self._active, new, beside), until_lost=True)
+            failure = await self._while_active(stop, self._prove(self._active, new, beside), until_lost=True)
             if failure is None and self._active is None:
                 # it ended first, and its last messages may be missing on the new one
                 self._look(beside)
-                self._doubted = self._doubted or beside.owes
+                self._doubted = self._doubted or beside.is_behind
         if beside.timeout is not None:
             self._timeout = max(_SETTLING, min(beside.timeout, _TIMEOUT_MOST))
         if failure is None and self._active is None and self._doubted and not stop.done() and not self._finished:
-            failure = await self._beside(stop, self._prove(None, new, beside))
+            failure = await self._while_active(stop, self._prove(None, new, beside))
         if failure is not None and new.connected:
-            await self._beside(stop, self._dismiss(new))
+            await self._while_active(stop, self._close_candidate(new))
         return failure
 
-    def _look(self, beside: SideBySide) -> None:
+    def _look(self, beside: HandoverComparison) -> None:
         beside.look(self._loop.time())
         if beside.serves and not self._proved_at:
             self._proved_at = now()
 
-    async def _prove(self, old: Connection | None, new: Connection, beside: SideBySide) -> Failure | None:
+    async def _prove(self, old: Connection | None, new: Connection, beside: HandoverComparison) -> Failure | None:
         """Wait until a connection may take over; returns why it may not, or why it ended, None if it may."""
         while not new.ended:
             self._look(beside)
@@ -525,10 +525,10 @@ class Reconnector:
                     due, mute = beside.serves, moment >= beside.spoken_at + self._timeout
                 else:
                     due = moment >= self._takes_over_at(old, beside, beside.spoken_at)
-                    mute = beside.is_mute(moment, due=due, timeout=_TIMEOUT)
+                    mute = beside.is_silent(moment, due=due, timeout=_TIMEOUT)
                 if mute and not (old is None and due):
                     self._doubted = True
-                    return self._mute(new, moment - beside.spoken_at, alone=old is None)
+                    return self._silent_failure(new, moment - beside.spoken_at, alone=old is None)
                 if due:
                     return None
             await asyncio.sleep(_PATIENCE_POLL)
@@ -537,23 +537,23 @@ class Reconnector:
         new.tear_down()
         return failure
 
-    def _mute(self, new: Connection, seconds: float, *, alone: bool) -> Failure:
+    def _silent_failure(self, new: Connection, seconds: float, *, alone: bool) -> Failure:
         """The failure of a connection that delivers nothing and so does not take over."""
         if new.address is not None:
             self._history.failed(new.address, "silent")
-        brought = "what the previous connection delivered" if alone else "what the open one delivers"
-        what = f"{self.plan.public_url} responds, but has delivered nothing of {brought} for {seconds:.1f} s"
+        old_messages = "what the previous connection delivered" if alone else "what the open one delivers"
+        what = f"{self.plan.public_url} responds, but has delivered nothing of {old_messages} for {seconds:.1f} s"
         meanwhile = "messages are lost meanwhile" if alone else "and the open one is kept"
         return Failure("silent", what, f"trying another connection, {meanwhile}; report it to the exchange")
 
-    async def _dismiss(self, new: Connection) -> None:
+    async def _close_candidate(self, new: Connection) -> None:
         """Close a connection that does not take over; an end meanwhile waits for it."""
         self._closing[new] = closing = asyncio.ensure_future(new.close())
         await asyncio.shield(closing)
         del self._closing[new]
         new.tear_down()
 
-    def _takes_over_at(self, old: Connection, beside: SideBySide, spoken_at: float) -> float:
+    def _takes_over_at(self, old: Connection, beside: HandoverComparison, spoken_at: float) -> float:
         """When the old one may be closed, on the loop's clock; the new one had subscribed at `spoken_at`."""
         # at least one message of the old one must have had time to arrive on the new one
         judged = 0.0 if beside.brought_at is None or beside.serves else beside.brought_at + _OVERLAP
@@ -576,14 +576,16 @@ class Reconnector:
             due = min(due, max(cut, spoken_at + _OVERLAP))
         return due
 
-    async def _hand_over(self, stop: asyncio.Future[Any], new: Connection, beside: SideBySide, reason: str) -> None:
+    async def _hand_over(
+        self, stop: asyncio.Future[Any], new: Connection, beside: HandoverComparison, reason: str
+    ) -> None:
         """Make an open connection the active one, and close the previous one."""
         old, before = self._active, self._last_active
         self._active = self._last_active = new
         self.failure = None
         self._failures.opened(self._uri.host)
         self._opened_since = time.monotonic()
-        self._forget_wish()
+        self._clear_renewal()
         self._plan_replacement(new)
         doubted, self._doubted = self._doubted, False
         if not self._proved_at and beside.timeout is not None:
@@ -596,9 +598,9 @@ class Reconnector:
             self._all_active.register(self)
             if lost is not None and doubted:
                 why = self._died or self._lost_why or "not connected, or without data"
-                self._lost(before, lost, why, loss_evidence.FIRST_DATA, self._proved_at)
+                self._emit_lost_interval(before, lost, why, loss_evidence.FIRST_DATA, self._proved_at)
             elif lost is not None and not ended_beside:
-                self._lost(
+                self._emit_lost_interval(
                     before, lost, self._died or self._lost_why or "not connected", loss_evidence.OPENED, new.opened_at
                 )
             elif lost is not None:
@@ -608,7 +610,7 @@ class Reconnector:
             if self._idle_since is not None and self._proved_at:
                 # another connection delivers messages: this one should have
                 silent = Since(self._idle_since, loss_evidence.LAST_MESSAGE)
-                self._lost(old, silent, f"silent: {reason}", loss_evidence.REPLACED, since)
+                self._emit_lost_interval(old, silent, f"silent: {reason}", loss_evidence.REPLACED, since)
             self._idle_since = None
             unread = None if old.ended else await self._close_old(stop, old, new)
             if unread is not None and unread < since:
@@ -620,7 +622,7 @@ class Reconnector:
             old.tear_down()
             self._report_replaced(old, new, reason, since, last)
         self._died = None
-        early, self._early_wish = self._early_wish, None
+        early, self._early_renewal = self._early_renewal, None
         if early is not None and early[0] == new.plan.conn:
             self.renew(*early)
 
@@ -635,7 +637,7 @@ class Reconnector:
     def _lose(self, active: Connection, *, trying: bool) -> None:
         """The active connection has ended: report it, and set the delay before the next attempt."""
         self._active = None
-        self._forget_wish()
+        self._clear_renewal()
         if self._until_close and active.closed_normally:
             self._finished = True
             active.tear_down(final=True)
@@ -678,14 +680,14 @@ class Reconnector:
             reason = f"the exchange ends connections after {lifetime:g} s"
             self._cut = self._loop.call_later(max(lifetime - early - age, 0.0), self.renew, new.plan.conn, reason)
 
-    def _forget_wish(self) -> None:
-        self._wish = None
+    def _clear_renewal(self) -> None:
+        self._renewal_reason = None
         self._requested.clear()
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
 
-    async def _beside(
+    async def _while_active(
         self, stop: asyncio.Future[Any], work: Coroutine[Any, Any, Failure | None], *, until_lost: bool = False
     ) -> Failure | None:
         """Do `work` while the active connection runs, and handle its end; returns the result, None if cut short.
@@ -739,9 +741,9 @@ class Reconnector:
     def _lost_unread(self, lost: Connection, since: int | None, known_to: str, until: int) -> None:
         if since is not None:
             reason = "closed before all received data was read"
-            self._lost(lost, Since(since, loss_evidence.LAST_BYTE), reason, known_to, until)
+            self._emit_lost_interval(lost, Since(since, loss_evidence.LAST_BYTE), reason, known_to, until)
 
-    def _lost(self, lost: Connection, since: Since, reason: str, known_to: str, until: int) -> None:
+    def _emit_lost_interval(self, lost: Connection, since: Since, reason: str, known_to: str, until: int) -> None:
         self._producer.event(
             EventKind.LOST_INTERVAL,
             conn=lost.plan.conn,

@@ -128,15 +128,15 @@ class Security:
 
     def _choose(self, stamped: bool) -> tuple[TlsMode, Refusal | None]:
         """The mode to use, and why it is not `ktls` if that was preferred."""
-        asked = self._policy.mode
-        if asked is TlsMode.AUTO and stamped:
+        requested = self._policy.mode
+        if requested is TlsMode.AUTO and stamped:
             return TlsMode.STAMPED, None
-        if asked not in (TlsMode.AUTO, TlsMode.KTLS):
-            return asked, None
+        if requested not in (TlsMode.AUTO, TlsMode.KTLS):
+            return requested, None
         refusal = self._policy.unable or self._refusal
         if refusal is None:
             return TlsMode.KTLS, None
-        return TlsMode.STAMPED if asked is TlsMode.KTLS else TlsMode.OPENSSL, refusal
+        return TlsMode.STAMPED if requested is TlsMode.KTLS else TlsMode.OPENSSL, refusal
 
 
 def _common_name(name: Any) -> str | None:

@@ -66,7 +66,7 @@ class Subscriber:
         self._ids = itertools.count(_FIRST_ID)
         self._again: asyncio.Queue[_Again] = asyncio.Queue()
 
-    def ask_again(self, topics: Sequence[str], reason: str) -> None:
+    def resubscribe(self, topics: Sequence[str], reason: str) -> None:
         """Send the subscriptions that hold these topics once more, after what is to be sent before."""
         wanted = set(topics)
         for request in self._plan.requests:

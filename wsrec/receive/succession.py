@@ -18,10 +18,10 @@ _MANY = 20
 # If the old one ends: this many messages without any on the new one count as missing, even just after its start
 _SOME = 4
 # A message is expected within so many times the mean interval
-_DISTANCES = 8
+_MEAN_INTERVALS = 8
 
 
-class SideBySide:
+class HandoverComparison:
     """Compares two open connections with the same subscriptions, from when the new one has subscribed to everything.
 
     Args:
@@ -39,7 +39,7 @@ class SideBySide:
 
     def __init__(self, old: Connection | None, new: Connection, slack: float) -> None:
         self.spoken_at: float | None = None
-        self.brought = 0
+        self.old_messages = 0
         self.brought_at: float | None = None
         self.timeout: float | None = None
         self._old = old
@@ -56,11 +56,11 @@ class SideBySide:
     def look(self, moment: float) -> None:
         """Update the comparison; `moment` is on the loop's clock."""
         # pings are not data
-        self._new.look_for_pings()
+        self._new.answer_pings()
         old = self._old if self._old is not None and self._old.connected else None
         if old is not None and old.proved:
             distance = (now() - old.opened_at) / 1e9 / old.data
-            self.timeout = max(_DISTANCES * distance, 2 * old.idle_for)
+            self.timeout = max(_MEAN_INTERVALS * distance, 2 * old.idle_for)
         if self.spoken_at is None:
             if not self._new.subscribed:
                 return
@@ -78,21 +78,21 @@ class SideBySide:
             return
         if self._old_from is None:
             self._old_from = old.data
-        self.brought = max(self.brought, old.data - self._old_from)
-        if self.brought and self.brought_at is None:
+        self.old_messages = max(self.old_messages, old.data - self._old_from)
+        if self.old_messages and self.brought_at is None:
             self.brought_at = moment
 
     @property
     def serves(self) -> bool:
         """True if the new one delivers data, not just responses."""
-        return self._new.proved or (self._goes_on and self.brought <= _FAIR * self._new.data)
+        return self._new.proved or (self._goes_on and self.old_messages <= _FAIR * self._new.data)
 
     @property
-    def owes(self) -> bool:
+    def is_behind(self) -> bool:
         """True if the old one, which has ended, delivered data that the new one did not."""
-        return (self.brought > 0 or self._beside >= _SOME) and not self.serves
+        return (self.old_messages > 0 or self._beside >= _SOME) and not self.serves
 
-    def is_mute(self, moment: float, *, due: bool, timeout: float) -> bool:
+    def is_silent(self, moment: float, *, due: bool, timeout: float) -> bool:
         """True if the new one has failed: it delivers nothing of what the old one does.
 
         Args:
@@ -103,7 +103,7 @@ class SideBySide:
         """
         if self.spoken_at is None or self.brought_at is None or moment < self.brought_at + self._slack:
             return False
-        if not due and (self.brought < _MANY or moment < self.spoken_at + timeout):
+        if not due and (self.old_messages < _MANY or moment < self.spoken_at + timeout):
             return False
         return not (self._goes_on and self.serves)
 

@@ -17,7 +17,7 @@ from wsrec.feed.paths import first
 from wsrec.feed.placeholders import fill, fill_when_sent
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch_async, host_of
-from wsrec.http.proxied import by
+from wsrec.http.proxied import connect_via
 from wsrec.net.proxy import ProxyRules
 from wsrec.net.tunnel import ProxyError
 from wsrec.plan.connections import ConnectionPlan, TokenRequest
@@ -80,7 +80,7 @@ async def _ask(url: str, request: TokenRequest, context: ssl.SSLContext, proxies
             method=request.method,
             limit=_LIMIT,
             timeout=_TIMEOUT,
-            connect=by(proxies.of(request.url)),
+            connect=connect_via(proxies.of(request.url)),
         )
     except HttpError as error:
         if isinstance(error.__cause__, ProxyError):

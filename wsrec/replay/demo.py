@@ -50,7 +50,7 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
             stdout=subprocess.PIPE,
             bufsize=0,
             process_group=0,
-            env=parent_death.leashed(child_environment()),
+            env=parent_death.with_parent_death(child_environment()),
         )
         try:
             yield _start(process, options)

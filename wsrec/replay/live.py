@@ -27,8 +27,8 @@ class MarketExchange:
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._seats: list[_Seat] = []
-        self._wanted: dict[str, list[_Seat]] = {}
+        self._seats: list[_ClientQueue] = []
+        self._wanted: dict[str, list[_ClientQueue]] = {}
         self._added = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
         self._start = self._clock()
@@ -50,7 +50,7 @@ class MarketExchange:
             websockets.exceptions.ConnectionClosed: the client has disconnected.
 
         """
-        seat = _Seat(client)
+        seat = _ClientQueue(client)
         self._seats.append(seat)
         self.subscribed(client)
         delivery = asyncio.create_task(seat.deliver())
@@ -101,7 +101,7 @@ class MarketExchange:
             await asyncio.sleep(0)
 
 
-class _Seat:
+class _ClientQueue:
     """The send queue of one client."""
 
     def __init__(self, client: Client) -> None:

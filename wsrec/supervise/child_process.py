@@ -84,7 +84,7 @@ class Child:
             pass_fds=tuple(descriptors),
             # the terminal's Ctrl-C and hang-up are for the supervisor, also while the child still imports
             start_new_session=True,
-            env=parent_death.leashed(environment) if parent_death.is_leashed() else environment,
+            env=parent_death.with_parent_death(environment) if parent_death.ends_with_parent() else environment,
             limit=_LINE_MAX,
         )
         self._write(encode_job(job))

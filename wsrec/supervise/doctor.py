@@ -235,13 +235,13 @@ def _processors(cpus: Sequence[int], names: Sequence[str], root: Path) -> Iterat
                 "boot with `isolcpus=N nohz_full=N`, record with `--cpu N`",
             )
     for cpu in cpus or cpu_list(text(system / "online")):
-        yield from _processor(processor(cpu, root), names, root, asked=bool(cpus))
+        yield from _processor(processor(cpu, root), names, root, requested=bool(cpus))
 
 
-def _processor(found: Processor, names: Sequence[str], root: Path, *, asked: bool) -> Iterator[Finding]:
+def _processor(found: Processor, names: Sequence[str], root: Path, *, requested: bool) -> Iterator[Finding]:
     """One processor; unless it was asked for, only what every processor should have."""
     cpu = f"processor {found.cpu}"
-    if asked:
+    if requested:
         yield _isolation(found)
         if found.smt_siblings:
             others = ", ".join(map(str, found.smt_siblings))
@@ -252,7 +252,7 @@ def _processor(found: Processor, names: Sequence[str], root: Path, *, asked: boo
             yield Finding(f"{cpu}: SMT", State.OK, "no sibling", "it has its core for itself, as far as Linux sees")
         yield from (_interrupts(found, name, root) for name in names)
     if found.governor is None:
-        if asked:
+        if requested:
             meaning = "the machine below, or the firmware, decides on its frequency"
             yield Finding(f"{cpu}: frequency", State.ABSENT, "no governor", meaning)
     elif found.governor == "performance":
@@ -261,7 +261,7 @@ def _processor(found: Processor, names: Sequence[str], root: Path, *, asked: boo
         meaning = "it stays slow" if found.slow else "it is slow when a message comes after a pause"
         hint = f"`cpupower -c {found.cpu} frequency-set -g performance`"
         yield Finding(f"{cpu}: frequency", State.HINT, f"{found.governor} ({found.driver})", meaning, hint)
-    if asked and found.wake_up_us is not None:
+    if requested and found.wake_up_us is not None:
         found_words = f"wakes up within {found.wake_up_us} us"
         if found.wake_up_us > DEEP_SLEEP_US:
             hint = f"`cpupower -c {found.cpu} idle-set -D {DEEP_SLEEP_US}`, or `--busy-poll`"

@@ -29,17 +29,17 @@ _LOCKED_BESIDE = 256 << 20
 HINT = "give the machine or the cgroup more memory, record fewer connections (--shard), or choose a smaller --ring-size"
 
 
-def ring_size(asked: int | None, connections: int) -> int:
+def ring_size(requested: int | None, connections: int) -> int:
     """Bytes of each connection's ring: as `asked` for, or what the budget has for so many connections."""
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     share = BUDGET // max(connections, 1)
     return min(max(1 << (share.bit_length() - 1), _LEAST), DEFAULT_CAPACITY)
 
 
-def is_populated(asked: int | None, connections: int) -> bool:
+def is_populated(requested: int | None, connections: int) -> bool:
     """Whether the rings' pages are brought in at once."""
-    return asked is not None or ring_size(asked, connections) == DEFAULT_CAPACITY
+    return requested is not None or ring_size(requested, connections) == DEFAULT_CAPACITY
 
 
 class Need(NamedTuple):
@@ -78,9 +78,9 @@ class Need(NamedTuple):
         )
 
 
-def need(connections: int, *, over_tls: int, receivers: int = 1, asked: int | None = None) -> Need:
+def need(connections: int, *, over_tls: int, receivers: int = 1, requested: int | None = None) -> Need:
     """What so many connections take, of which some are over TLS, with rings as `asked` for."""
-    ring = ring_size(asked, connections)
+    ring = ring_size(requested, connections)
     return Need(
         connections,
         ring,
@@ -91,10 +91,10 @@ def need(connections: int, *, over_tls: int, receivers: int = 1, asked: int | No
     )
 
 
-def need_of(plans: Sequence[ConnectionPlan], *, receivers: int = 1, asked: int | None = None) -> Need:
+def need_of(plans: Sequence[ConnectionPlan], *, receivers: int = 1, requested: int | None = None) -> Need:
     """What the planned connections take."""
     over_tls = sum(one.url.startswith("wss:") for one in plans)
-    return need(len(plans), over_tls=over_tls, receivers=receivers, asked=asked)
+    return need(len(plans), over_tls=over_tls, receivers=receivers, requested=requested)
 
 
 class Available(NamedTuple):

@@ -76,7 +76,7 @@ def record(
         check_descriptors(plans, max(len(options.cpu), 1))
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
-            needed = memory.need_of(plans, receivers=max(len(options.cpu), 1), asked=options.ring_size)
+            needed = memory.need_of(plans, receivers=max(len(options.cpu), 1), requested=options.ring_size)
             if (short := memory.shortage(needed)) is not None:
                 view.log(LogLine(level="warning", message=short, hint=memory.HINT))
             for target in chosen:

@@ -384,8 +384,8 @@ class Supervisor:
         """Whether every subscription had its answer, of feeds that say how one looks."""
         answering = {feed.name for feed in self._feeds if feed.ack is not None}
         plans = [plan for pair in self.pairs for plan in pair.plans if plan.feed in answering]
-        asked = sum(len(request.topics) for plan in plans for request in plan.requests)
-        return asked <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
+        requested = sum(len(request.topics) for plan in plans for request in plan.requests)
+        return requested <= sum(int(pair.status.writer["answered"]) for pair in self.pairs if pair.status is not None)
 
     def _end_at(self, moment: float) -> None:
         """End at this monotonic time (s)."""

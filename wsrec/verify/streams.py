@@ -355,15 +355,15 @@ class Streams:
         """The first number of a stream on a connection lies beyond the last on the one whose place it took."""
         old, new = ((conn, gap.channel, gap.symbol) for conn in (gap.from_conn or 0, gap.conn))
         messages, before = self._streams.get(new), self._streams.get(old)
-        lives = self._epochs.get(old[0], [])
-        ended = [number for number in before.spans if lives[number].end is not None] if before is not None else []
+        epochs = self._epochs.get(old[0], [])
+        ended = [number for number in before.spans if epochs[number].end is not None] if before is not None else []
         if messages is None or before is None or not ended:
             return
         epoch = self._current(gap.conn)
         messages.gaps += 1
         # the old one may be there again
         first, last = messages.spans[max(messages.spans)].first, before.spans[max(ended)].last
-        until = max(lives[max(ended)].end or 0, last)
+        until = max(epochs[max(ended)].end or 0, last)
         reason = f"{_describe(gap)}, from connection {gap.from_conn} to {gap.conn}"
         # where both were open when it came, nothing says which of them brought less than it should
         since = last if last < first else min(first, epoch.opened or first)

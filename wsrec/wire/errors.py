@@ -62,7 +62,7 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
         self.body = body
         self.location = location
 
-    def withhold(self, secrets: Collection[str]) -> None:
+    def mask_secrets(self, secrets: Collection[str]) -> None:
         """Mask each line of the server's text that contains one of `secrets`, or the beginning of one."""
         heads = [secret[:_TELLING] for secret in secrets]
         if any(head in str(self) for head in heads):

@@ -43,7 +43,7 @@ _SUBPROTOCOL = re.compile(rb"sec-websocket-protocol[ \t]*:", re.IGNORECASE)
 _TLS_ALERT = b"\x15"
 _REASON_SHOWN = 500
 _PROTOCOL = "sec-websocket-protocol"
-_LOOKED_AT = re.compile(
+_RELEVANT_HEADERS = re.compile(
     rb"(?:upgrade|connection|sec-websocket-(?:accept|extensions|protocol)|content-length|transfer-encoding"
     rb"|retry-after|location)[ \t]*:",
     re.IGNORECASE,
@@ -73,15 +73,15 @@ class Handshake:
     def __init__(
         self, url: str, headers: Mapping[str, str], compression: ClientPerMessageDeflateFactory | None = None
     ) -> None:
-        asked = [text for name, value in headers.items() if name.lower() == _PROTOCOL for text in value.split(",")]
+        requested = [text for name, value in headers.items() if name.lower() == _PROTOCOL for text in value.split(",")]
         self.protocol = ClientProtocol(
             parse_uri(url),
             extensions=None if compression is None else [compression],
-            subprotocols=[Subprotocol(text.strip()) for text in asked] or None,
+            subprotocols=[Subprotocol(text.strip()) for text in requested] or None,
         )
         self.complete = False
         self.compression: PerMessageDeflate | None = None
-        self.is_unasked = False
+        self.is_unsolicited = False
         self._offered = compression is not None
         self._headers = headers
         self._head = bytearray()
@@ -117,7 +117,7 @@ class Handshake:
             if _is_announcement(answer):
                 self._announced += len(answer)
                 continue
-            self._head[:] = self._as_taken(answer)
+            self._head[:] = self._normalised(answer)
             self.protocol.receive_data(bytes(self._head))
             self._check(bytes(data[consumed:]))
             if self.complete:
@@ -147,18 +147,18 @@ class Handshake:
             )
         return None
 
-    def _as_taken(self, head: bytes) -> bytes:
+    def _normalised(self, head: bytes) -> bytes:
         """The head in a form that the library accepts: irrelevant lines dropped, unfolded, without duplicates."""
         found = _STATUS_LINE.match(head := re.sub(rb"\r?\n", b"\r\n", head))
         if found is None:
             return head
         status, reason = found.groups(b"")
         given = _FOLDED.sub(b" ", head[found.end() - 2 : -2])[2:].split(b"\r\n")
-        lines = [line for line in given if _LOOKED_AT.match(line) and not _EMPTY.fullmatch(line)]
+        lines = [line for line in given if _RELEVANT_HEADERS.match(line) and not _EMPTY.fullmatch(line)]
         if self.protocol.available_subprotocols is None:
             lines = [line for line in lines if not _SUBPROTOCOL.match(line)]
         if not self._offered and sum(map(bool, map(_EXTENSIONS.match, lines))):
-            self.is_unasked = True
+            self.is_unsolicited = True
             self.protocol.available_extensions = [deflate.offer(context_takeover=True)]
         lines = list({line.lower() if line[:8].lower() == b"upgrade:" else line: line for line in lines}.values())
         return b"\r\n".join([b" ".join((b"HTTP/1.1", status, reason[:_REASON_SHOWN])), *lines, b"", b""])
@@ -216,7 +216,7 @@ class Handshake:
         self.complete = bool(self.protocol.events_received())
         if self.complete:
             self.compression = deflate.agreed(self.protocol)
-            if self.is_unasked:
+            if self.is_unsolicited:
                 # a server that ignores the negotiation may send anything: leave its messages compressed
                 self.protocol.extensions = []
 

@@ -142,7 +142,7 @@ class FeedWriter:
         """When the pair of files begins that is being written, by its first row or event."""
         return self._pair.since
 
-    def go_on(self, lines: Sequence[ManifestLine], passed: Passed | None = None) -> None:
+    def continue_from(self, lines: Sequence[ManifestLine], passed: Passed | None = None) -> None:
         """Go on where these files end: this session's and feed's, which a writer before this one finished.
 
         Args:

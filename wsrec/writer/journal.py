@@ -21,7 +21,7 @@ from wsrec.writer.journal_format import (
     FROM_KEY,
     JOB_KEY,
     JOURNAL_VERSION,
-    KEY_KEY,
+    MARKER_KEY,
     VERSION_KEY,
     Span,
     rewritten_path,
@@ -41,11 +41,11 @@ class _Stream:
     def __init__(self, path: Path, metadata: dict[bytes, bytes]) -> None:
         self.file = NewFile(path)
         self._key = secrets.token_hex(16).encode()
-        self._stream = pa.ipc.new_stream(self.file, JOURNAL_SCHEMA.with_metadata({**metadata, KEY_KEY: self._key}))
+        self._stream = pa.ipc.new_stream(self.file, JOURNAL_SCHEMA.with_metadata({**metadata, MARKER_KEY: self._key}))
         try:
             # the schema is written with the first batch, and must not be truncated together with a batch that the disk
             # refuses
-            self._stream.write_batch(pa.RecordBatch.from_pylist([], schema=JOURNAL_SCHEMA), {KEY_KEY: self._key})
+            self._stream.write_batch(pa.RecordBatch.from_pylist([], schema=JOURNAL_SCHEMA), {MARKER_KEY: self._key})
             # data synced to a file without a durable name would be lost with it
             sync_folder(path.parent)
         except OSError:
@@ -56,7 +56,7 @@ class _Stream:
 
     def append(self, batch: Batch) -> Span:
         start, checksum = self.file.tell(), batch.checksum()
-        about = {FIRST_KEY: b"%d" % batch.first, CHECKSUM_KEY: b"%016x" % checksum, KEY_KEY: self._key}
+        about = {FIRST_KEY: b"%d" % batch.first, CHECKSUM_KEY: b"%016x" % checksum, MARKER_KEY: self._key}
         self._stream.write_batch(batch.to_arrow(), custom_metadata=about)
         return Span(start, self.file.tell(), batch.first, batch.next, checksum)
 
@@ -92,8 +92,8 @@ class Journal:
         self.number = number
         self.synced = 0
         self.broken = False
-        self.doubtful = False
-        self.deleted = self.restored = False
+        self.sync_failed = False
+        self.deleted = self.was_restored = False
         self.cut = False
         self.moved: dict[int, Span] = {}
         self._metadata = {JOB_KEY: job, VERSION_KEY: JOURNAL_VERSION}
@@ -108,7 +108,7 @@ class Journal:
     @property
     def usable(self) -> bool:
         """False if appended data would not be kept, and another journal must be started."""
-        return not (self.broken or self.doubtful or self.deleted or self.restored or self.cut)
+        return not (self.broken or self.sync_failed or self.deleted or self.was_restored or self.cut)
 
     def append(self, batch: Batch) -> Span:
         """Append a batch and return its span; after an error the file is unchanged, unless it is `broken`.
@@ -132,7 +132,7 @@ class Journal:
 
     def look(self) -> None:
         """Check whether somebody deleted or truncated the journal."""
-        self.deleted = not self.restored and not self._file.has_name()
+        self.deleted = not self.was_restored and not self._file.has_name()
         self.cut = self.cut or not self._file.is_as_long()
 
     def restore(self, meanwhile: Callable[[], None]) -> None:
@@ -163,7 +163,7 @@ class Journal:
                 meanwhile()
             copy.sync()
             place(partial, self.path)
-            self.deleted, self.restored = False, True
+            self.deleted, self.was_restored = False, True
         finally:
             copy.close()
             with contextlib.suppress(OSError):
@@ -183,7 +183,7 @@ class Journal:
         try:
             self._file.sync()
         except OSError:
-            self.doubtful = True
+            self.sync_failed = True
             raise
         self.synced = self._unsynced[count - 1].stop if count else max(self.synced, self._beginning)
         del self._unsynced[:count]

@@ -35,7 +35,7 @@ VERSION_KEY = b"wsrec.journal_version"
 FROM_KEY = b"wsrec.from"
 FIRST_KEY = b"wsrec.first"
 CHECKSUM_KEY = b"wsrec.xxh3"
-KEY_KEY = b"wsrec.key"
+MARKER_KEY = b"wsrec.key"
 
 
 class Span(NamedTuple):

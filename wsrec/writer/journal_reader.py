@@ -21,7 +21,7 @@ from wsrec.writer.journal_format import (
     FROM_KEY,
     JOB_KEY,
     JOURNAL_VERSION,
-    KEY_KEY,
+    MARKER_KEY,
     VERSION_KEY,
     Span,
     rewritten_path,
@@ -167,10 +167,10 @@ class _JournalFile:
             raise pa.ArrowInvalid(f"{path} is not a journal of wsrec")
         if version != JOURNAL_VERSION:
             raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
-        if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(KEY_KEY):
+        if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(MARKER_KEY):
             raise pa.ArrowInvalid(f"{path} has other columns than this version's journals")
         self._beginning = self._file.tell()
-        self._key: bytes = metadata[KEY_KEY]
+        self._key: bytes = metadata[MARKER_KEY]
         self.job: bytes = metadata[JOB_KEY]
         start = metadata.get(FROM_KEY, b"0")
         if not start.isdigit():
@@ -238,7 +238,7 @@ class _JournalFile:
             found, about = self._stream.read_next_batch_with_custom_metadata()
             # views of a damaged batch may point anywhere
             found.validate(full=True)
-            batch = self._believed(found, about or {})
+            batch = self._verified(found, about or {})
         except (pa.ArrowException, OSError, ValueError, MemoryError, StopIteration):
             batch = None
         if batch is None or self._file.tell() != after:
@@ -254,9 +254,9 @@ class _JournalFile:
         found: bytes = self._file.read(min(size, max(self._size - start, 0)))
         return found
 
-    def _believed(self, found: pa.RecordBatch, about: dict[bytes, bytes]) -> Batch | None:
+    def _verified(self, found: pa.RecordBatch, about: dict[bytes, bytes]) -> Batch | None:
         """The batch if it is intact; the empty one behind the schema has no checksum."""
-        if about.get(KEY_KEY) != self._key:
+        if about.get(MARKER_KEY) != self._key:
             return None
         if not found.num_rows and FIRST_KEY not in about:
             return Batch(np.empty(0, SLOT_DTYPE), found.column("payload"), 0)

@@ -159,7 +159,7 @@ class JournalRecovery:
         landed = {(line.feed, line.number) for line in self.lines}
         rows = 0
         whole: list[Path] = []
-        doubtful: list[Path] = []
+        sync_failed: list[Path] = []
         for path in self.journals:
             number = _number(path)
             if number < self._landed_before and (number + 1) in {line.number for line in self._done}:
@@ -171,7 +171,7 @@ class JournalRecovery:
                 reader = JournalReader(path)
             except pa.ArrowInvalid:
                 # killed or truncated before it had a beginning: nothing in it can be read
-                doubtful.append(path)
+                sync_failed.append(path)
                 continue
             finished = number < self._landed_before
             pipeline.active = {name for name in pipeline.feeds if not finished and (name, number) not in landed}
@@ -185,7 +185,7 @@ class JournalRecovery:
                 pipeline.begin_session()
                 before_finish(path, reader)
                 rows += sum(line.rows for line in pipeline.finish(number))
-            (doubtful if reader.torn or reader.damaged else whole).append(path)
+            (sync_failed if reader.torn or reader.damaged else whole).append(path)
             if not pipeline.pending:
                 done.delete(whole)
                 whole.clear()
@@ -194,20 +194,20 @@ class JournalRecovery:
         if rings_from is not None:
             pipeline.expect(rings_from)
         if rings_from is None or pipeline.lost_slots:
-            for path in doubtful:
+            for path in sync_failed:
                 disk.retry(lambda path=path: set_journal_aside(self._out, path))  # type: ignore[misc]
-            doubtful = []
+            sync_failed = []
         if not pipeline.pending:
-            done.delete(doubtful)
-            doubtful = []
-        self.journals = sorted([*whole, *doubtful])
+            done.delete(sync_failed)
+            sync_failed = []
+        self.journals = sorted([*whole, *sync_failed])
         return rows
 
     def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
         """Make the pipeline continue where the finished files end."""
         # behind these, each feed reads the journals of the files that it lacks
         closed = max((line.number for line in self._done), default=0)
-        pipeline.go_on(self.lines, _last_row(self._out, self.lines), max(closed, self._landed_before - 1))
+        pipeline.continue_from(self.lines, _last_row(self._out, self.lines), max(closed, self._landed_before - 1))
         for feed in pipeline.feeds:
             done = sorted((line for line in self._done if line.feed == feed), key=lambda line: line.number)
             about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)

@@ -16,7 +16,7 @@ from wsrec.units import utc
 _NAME = "orphaned-{}.json"
 
 
-class Orphan(msgspec.Struct, frozen=True, kw_only=True):
+class OrphanNote(msgspec.Struct, frozen=True, kw_only=True):
     """A session whose writer outlived its supervisor.
 
     Attributes:
@@ -40,7 +40,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
         return f"{what}, the last from {utc(self.lost_from)} to {utc(self.lost_to)} UTC"
 
 
-def leave(out: Path, orphan: Orphan) -> None:
+def leave(out: Path, orphan: OrphanNote) -> None:
     """Write the note.
 
     Raises:
@@ -50,7 +50,7 @@ def leave(out: Path, orphan: Orphan) -> None:
     (own_folder(out) / _NAME.format(orphan.session)).write_bytes(msgspec.json.encode(orphan))
 
 
-def take(out: Path) -> list[Orphan]:
+def take(out: Path) -> list[OrphanNote]:
     """Read and delete all notes; unreadable ones are left.
 
     Raises:
@@ -60,7 +60,7 @@ def take(out: Path) -> list[Orphan]:
     found = []
     for path in matching(own_folder(out), _NAME.format("*")):
         try:
-            found.append(msgspec.json.decode(read_file(path), type=Orphan))
+            found.append(msgspec.json.decode(read_file(path), type=OrphanNote))
             path.unlink()
         except (OSError, msgspec.DecodeError):
             continue

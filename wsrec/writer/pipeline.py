@@ -36,7 +36,7 @@ from wsrec.writer.output import Encoder
 from wsrec.writer.reassembly import Reassembler
 from wsrec.writer.rows import Int64s, stamps
 from wsrec.writer.set_aside import keep_aside
-from wsrec.writer.uninflated import Uninflated
+from wsrec.writer.uninflated import InflateFailures
 from wsrec.writer.utc_line import StoredAnchor, UtcBound, along, offsets
 
 _EVENT = int(Flag.EVENT)
@@ -45,7 +45,7 @@ _RSV1 = int(Flag.RSV1)
 _COPIED = 1 << 20
 # Purely informational events, which do not affect the messages around them: each connection has some at its beginning,
 # at its end and every few seconds, and with a thousand connections they would split a batch into as many pieces of 1 ms
-_TELLS_ONLY = frozenset(
+_INFORMATIONAL = frozenset(
     {
         EventKind.ANCHOR,
         EventKind.CLOSE,
@@ -114,7 +114,7 @@ class Pipeline:
         self._job = job
         self._status = status
         self._reassembler = Reassembler()
-        self._uninflated = Uninflated()
+        self._uninflated = InflateFailures()
         self._anchor: StoredAnchor | None = None
         # when the clock was found set, and by how much (ns)
         self._sets: deque[tuple[int, int]] = deque(maxlen=_SETS)
@@ -140,7 +140,7 @@ class Pipeline:
         """True if a message is incomplete: the journal with its beginning is still needed."""
         return self._reassembler.pending
 
-    def go_on(self, lines: list[manifest.ManifestLine], last: Moment | None, done: int) -> None:
+    def continue_from(self, lines: list[manifest.ManifestLine], last: Moment | None, done: int) -> None:
         """Continue where these files of the same session end, which an earlier writer finished.
 
         Args:
@@ -151,7 +151,7 @@ class Pipeline:
         """
         for feed in self.feeds.values():
             own = [line for line in lines if line.feed == feed.name]
-            feed.go_on(own, _passed(own, [line for line in lines if line.number <= done]))
+            feed.continue_from(own, _passed(own, [line for line in lines if line.number <= done]))
         last_time = max((line.last_time for line in lines if line.last_time is not None), default=None)
         self.last = last if last is not None or last_time is None else Moment(last_time, None)
         if self._status is not None:
@@ -306,7 +306,7 @@ class Pipeline:
         few = ends[-1] - ends[0] <= _COPIED and all(feed.since is not None for feed in self._writing())
         start, left_out = 0, list[int]()
         for row, event in happened:
-            if few and event.kind in _TELLS_ONLY:
+            if few and event.kind in _INFORMATIONAL:
                 left_out.append(row)
             else:
                 self._add(*_between(slots, offset, payload, [*left_out, row], start), number)

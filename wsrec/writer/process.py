@@ -52,10 +52,10 @@ from wsrec.writer.journal_format import Span, journal_path, rewritten_path
 from wsrec.writer.journal_reader import JournalReader, JournalTail
 from wsrec.writer.journal_recovery import DoneJournals, JournalRecovery, set_journal_aside
 from wsrec.writer.ledger import RingCounts, ring_counts
-from wsrec.writer.orphan import Orphan, leave
+from wsrec.writer.orphan import OrphanNote, leave
 from wsrec.writer.pipeline import Pipeline, interval
 from wsrec.writer.progress import Progress
-from wsrec.writer.receiver_loss import LastFrames, unreported_losses
+from wsrec.writer.receiver_loss import LastFrameTimes, unreported_losses
 from wsrec.writer.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.writer.sync import SyncThread
 from wsrec.writer.utc_line import StoredAnchor, first_anchor
@@ -344,7 +344,7 @@ class Writer:
         self._drain = Drain(self._slots, rings, ByteRing(job.control_ring))
         self._orphaned = False
         self._began = job.began or time.monotonic_ns()
-        self._frames = LastFrames()
+        self._frames = LastFrameTimes()
         # hand-off (ns on the stage clock) of the last journalled slot
         self._written_until = 0
         self._snapshots = SnapshotThread(job.options.ca_file, {feed.name: feed.proxies for feed in job.feeds})
@@ -371,9 +371,9 @@ class Writer:
         self._on_disk_trouble(False)
 
     @property
-    def bereft(self) -> bool:
+    def output_deleted(self) -> bool:
         """True if the journalled data is gone: somebody deleted it, and it could not be restored."""
-        return self._journal.deleted or (self.moved_to is None and not _may_be_there(self._folder))
+        return self._journal.deleted or (self.moved_to is None and not _may_exist(self._folder))
 
     @property
     def moved_to(self) -> str | None:
@@ -468,11 +468,11 @@ class Writer:
         """Switch to another journal if somebody deleted or truncated this one, or it cannot be appended to."""
         self._journal.look()
         if not self._journal.usable:
-            self._disk.retry(self._go_on_anew)
+            self._disk.retry(self._replace_journal)
 
     def _append(self, batch: Batch) -> Span:
         if not self._journal.usable:
-            self._go_on_anew()
+            self._replace_journal()
         return self._journal.append(batch)
 
     def _by_period(self, batch: Batch) -> list[tuple[Batch, int]]:
@@ -501,7 +501,7 @@ class Writer:
     def _rotate(self) -> None:
         self._change(self._disk.retry(self._begin_journal))
 
-    def _go_on_anew(self) -> None:
+    def _replace_journal(self) -> None:
         """Switch to a new journal, since data appended to this one would not be kept.
 
         Raises:
@@ -511,12 +511,12 @@ class Writer:
         old = self._journal
         old.restore(self._beat)
         self._change(self._begin_journal())
-        if old.restored:
+        if old.was_restored:
             what = "it was deleted while being written: its content was restored"
         elif old.cut and not old.broken:
             what = "it was truncated while being written: the removed part is lost unless rows were made of it"
         else:
-            what = "a sync of it failed" if old.doubtful else "a part of a batch could not be removed from its end"
+            what = "a sync of it failed" if old.sync_failed else "a part of a batch could not be removed from its end"
         self._disk.note(f"{old.path.name}: {what}; the recording continues in a new journal, {self._journal.path.name}")
 
     def _change(self, journal: Journal) -> None:
@@ -570,7 +570,7 @@ class Writer:
             )
         counts = total(feed.counts for feed in feeds)
         if self._orphaned and counts.lost_intervals:
-            note = Orphan(
+            note = OrphanNote(
                 session=self._job.session,
                 lost_intervals=counts.lost_intervals,
                 lost_from=self._parquet.lost_from,
@@ -619,11 +619,11 @@ class Writer:
             pass
         self._orphaned = order.orphaned
         if order.orphaned:
-            self._outlast_receiver()
+            self._wait_for_receiver()
         self._disk.set_deadline(_DISK_TIMEOUT)
         self._stopping = True
 
-    def _outlast_receiver(self) -> None:
+    def _wait_for_receiver(self) -> None:
         """Wait for the receiver's end or death; without a supervisor, nobody else reports it."""
         deadline = time.monotonic() + shutdown.ORPHANED_RECEIVER.seconds
         while time.monotonic() < deadline and not self._status.receiver["finished"]:
@@ -633,7 +633,7 @@ class Writer:
             time.sleep(0.05)
 
 
-def _may_be_there(folder: Path) -> bool:
+def _may_exist(folder: Path) -> bool:
     """True if a folder exists, or if that cannot be determined."""
     try:
         return folder.is_dir()
@@ -643,7 +643,7 @@ def _may_be_there(folder: Path) -> bool:
 
 def main() -> int:
     """Run one writer; the job is read from standard input."""
-    ipc.never_wait()
+    ipc.use_nonblocking_output()
     try:
         job = ipc.read_job(WriterJob)
     except msgspec.DecodeError as error:
@@ -672,15 +672,15 @@ def main() -> int:
         return 1
     except (OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         folder = session_folder(Path(job.out), job.session)
-        bereft = writer.bereft if writer is not None else not _may_be_there(folder)
+        output_deleted = writer.output_deleted if writer is not None else not _may_exist(folder)
         moved = writer.moved_to if writer is not None else None
         kept = f"journalled data is kept in {moved or folder}, and recovered by the next start"
         if moved is not None:
             kept += " in the folder that it belongs to, or by `wsrec recover`"
-        hint = "record into a folder that is not deleted meanwhile" if bereft else kept
+        hint = "record into a folder that is not deleted meanwhile" if output_deleted else kept
         left = writer.waiting() if writer is not None else 0
         lost = f"; {left:,} frames and events in the rings are lost" if left else ""
-        lost += "; journalled data that is not yet in files is lost too" if bereft else ""
+        lost += "; journalled data that is not yet in files is lost too" if output_deleted else ""
         ipc.emit(ipc.FailedLine(message=f"the writer failed: {error}{lost}", hint=hint))
         return 1
     ipc.emit(summary)

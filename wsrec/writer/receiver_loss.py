@@ -20,7 +20,7 @@ from wsrec.writer.gather import Slots
 _OWN_WORDS = int(Flag.SENT | Flag.EVENT)
 
 
-class LastFrames:
+class LastFrameTimes:
     """Time of the read of each connection's last frame (ns on the stage clock; 0 for none)."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class LastFrames:
 
 
 def unreported_losses(
-    plans: Sequence[ConnectionPlan], rings: Mapping[int, ByteRing], frames: LastFrames, began: int
+    plans: Sequence[ConnectionPlan], rings: Mapping[int, ByteRing], frames: LastFrameTimes, began: int
 ) -> dict[int, Since]:
     """By connection, since when it is lost; connections that had ended are left out.
 

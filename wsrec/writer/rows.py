@@ -167,13 +167,13 @@ def _is_ascii(payload: pa.Array) -> bool:
     return int(data.max(initial=0)) < _FIRST_NOT_ASCII
 
 
-def _valid_utf8(binary: pa.Array, asked: Bools) -> Bools:
+def _valid_utf8(binary: pa.Array, requested: Bools) -> Bools:
     """Which of the requested payloads are valid UTF-8: checked all at once, and one by one only if that fails."""
-    valid = asked.copy()
-    rows = np.flatnonzero(asked).tolist()
+    valid = requested.copy()
+    rows = np.flatnonzero(requested).tolist()
     try:
         if len(rows) > 1:
-            binary.filter(pa.array(asked)).cast(pa.string())
+            binary.filter(pa.array(requested)).cast(pa.string())
             return valid
     except pa.ArrowInvalid:
         pass

@@ -18,7 +18,7 @@ from wsrec import ipc
 from wsrec.arrays import large_binary
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
-from wsrec.http.proxied import by
+from wsrec.http.proxied import connect_via
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.net.retry import HostLimits, capped
 from wsrec.net.trust import tls_context
@@ -189,7 +189,7 @@ class SnapshotThread(threading.Thread):
                 limit=BODY_MAX,
                 timeout=_TIMEOUT,
                 redirects=_REDIRECTS,
-                connect=by(self._proxies.get(request.feed, DIRECT).of(request.url)),
+                connect=connect_via(self._proxies.get(request.feed, DIRECT).of(request.url)),
             )
             kind = EventKind.SNAPSHOT
             detail = {"monotonic_requested": began, "duration_ns": time.monotonic_ns() - began, "bytes": len(body)}

@@ -65,7 +65,7 @@ class SyncThread(threading.Thread):
             self._close(journal)
 
     def _sync(self, journal: Journal) -> None:
-        if journal.doubtful:
+        if journal.sync_failed:
             return
         try:
             journal.sync()
@@ -80,7 +80,7 @@ class SyncThread(threading.Thread):
     def _close(self, journal: Journal) -> None:
         """Sync a journal that is complete, rewriting it if necessary."""
         self._sync(journal)
-        if journal.doubtful:
+        if journal.sync_failed:
             lost = self._disk.retry(journal.rewrite)
             if lost:
                 self._disk.note(f"{journal.path.name}: {lost:,} batches could not be rewritten: the disk lost them")

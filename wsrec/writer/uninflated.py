@@ -27,7 +27,7 @@ class _Counted:
         return detail
 
 
-class Uninflated:
+class InflateFailures:
     """Counts by connection; the results are details of `not_inflated` events."""
 
     def __init__(self) -> None:
