@@ -18,10 +18,10 @@ import pyarrow as pa
 from wsrec.decode.compiled_reader import CompiledFieldReader, Scanner
 from wsrec.decode.reader import PythonFieldReader
 from wsrec.feed.load import find_feed
-from wsrec.receive.hotpath import MIN_RING, HotPath
+from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.producer import Producer
-from wsrec.ring.bytering import ByteRing
+from wsrec.ring.bytering import MIN_RING, ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.stages import StampSource
 from wsrec.wire.errors import ProtocolError
