@@ -18,6 +18,8 @@ _SHOWN = 100
 class AckCheck(Check):
     """Matches answers to requests, and has requests divided that were refused whole."""
 
+    kinds = frozenset({EventKind.ACK, EventKind.REFUSED, EventKind.SPLIT, EventKind.UNANSWERED})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._acks = setup.acks

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -209,7 +209,12 @@ class Check:
     Args:
         setup: what the checks of the feed share.
 
+    Attributes:
+        kinds: the kinds of events that tell of its findings.
+
     """
+
+    kinds: ClassVar[frozenset[EventKind]] = frozenset()
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup

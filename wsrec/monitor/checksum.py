@@ -337,6 +337,8 @@ class ChecksumCheck(Check):
 
     """
 
+    kinds = frozenset({EventKind.GAP})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._books = BookChecker(setup.feed)

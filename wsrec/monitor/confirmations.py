@@ -36,6 +36,8 @@ class ConfirmationCheck(Check):
     Registered before the checks that forget a connection when it ends.
     """
 
+    kinds = frozenset({EventKind.UNANSWERED, EventKind.LATE})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._acks, self._table = setup.acks, setup.streams

@@ -148,6 +148,8 @@ class ExchangeTimeCheck(Check):
     `believe` is called as fields are read, so that what is recorded and what is judged have the same times.
     """
 
+    kinds = frozenset({EventKind.EXCHANGE_TIME_OFF})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._times = TimeChecker(setup.feed)

@@ -6,7 +6,7 @@ this folder and a line in `CHECKS`; the protocol is `wsrec.monitor.check`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -32,7 +32,8 @@ from wsrec.monitor.unchecked import UncheckedCheck
 from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind
 
-CHECKS: tuple[Callable[[Setup], Check], ...] = (
+CHECKS: tuple[type[Check], ...] = (
+    ExchangeTimeCheck,
     ConfirmationCheck,
     AckCheck,
     LivenessCheck,
@@ -44,23 +45,7 @@ CHECKS: tuple[Callable[[Setup], Check], ...] = (
 )
 """The checks, in the order in which each is shown rows and events."""
 
-FOUND = frozenset(
-    {
-        EventKind.ACK,
-        EventKind.REFUSED,
-        EventKind.SPLIT,
-        EventKind.UNANSWERED,
-        EventKind.LATE,
-        EventKind.STALE,
-        EventKind.STREAM_RESUMED,
-        EventKind.GAP,
-        EventKind.SEQUENCE_RESET,
-        EventKind.UNCHECKED,
-        EventKind.EXCHANGE_TIME_OFF,
-        EventKind.SNAPSHOT_JOINED,
-        EventKind.SNAPSHOT_MISSED,
-    }
-)
+FOUND: frozenset[EventKind] = frozenset().union(*(check.kinds for check in CHECKS))
 """The kinds of events that tell of findings; a receiver tells of a `stale` connection, which is no stream."""
 
 _SHOWN = frozenset(
@@ -114,8 +99,8 @@ class FeedMonitor:
         self._table = setup.streams
         self._requests = requests
         self._fields = FieldReader(feed)
-        self._times = ExchangeTimeCheck(setup)
-        self._checks = [self._times, *(check(setup) for check in CHECKS)]
+        self._checks = [check(setup) for check in CHECKS]
+        self._times = next(check for check in self._checks if isinstance(check, ExchangeTimeCheck))
         self._gaps = next(check for check in self._checks if isinstance(check, GapCheck))
         self.checks_numbers = any(check.checks for check in self._checks if isinstance(check, GapCheck | ChecksumCheck))
         self._time = 0
@@ -218,8 +203,3 @@ def _moved(finding: Finding, by: int) -> Finding:
     decided = finding.gap.decided
     moved = {"index": finding.gap.index + by, "decided": None if decided is None else decided + by}
     return msgspec.structs.replace(finding, gap=msgspec.structs.replace(finding.gap, **moved))
-
-
-def events_of(found: Sequence[Finding]) -> list[Finding]:
-    """The findings that are events."""
-    return [each for each in found if isinstance(each.kind, EventKind)]

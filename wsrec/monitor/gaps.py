@@ -18,6 +18,8 @@ class GapCheck(Check):
 
     """
 
+    kinds = frozenset({EventKind.GAP, EventKind.SEQUENCE_RESET})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         turns = [conn for pair in setup.standby_of.items() for conn in pair]

@@ -21,6 +21,8 @@ _NEVER_DUE = int(np.iinfo(np.int64).max)
 class LivenessCheck(Check):
     """Tells of streams that begin, become stale and go on."""
 
+    kinds = frozenset({EventKind.STALE, EventKind.STREAM_RESUMED})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._table = setup.streams

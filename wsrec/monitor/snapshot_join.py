@@ -128,6 +128,8 @@ class JoinChecker:
 class SnapshotCheck(Check):
     """Tells which snapshots join their streams; registered behind the gap rules."""
 
+    kinds = frozenset({EventKind.SNAPSHOT_JOINED, EventKind.SNAPSHOT_MISSED})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._table = setup.streams

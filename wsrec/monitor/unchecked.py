@@ -12,6 +12,8 @@ from wsrec.ring.events import EventKind
 class UncheckedCheck(Check):
     """Counts how the other checks held rows against one another; registered behind them."""
 
+    kinds = frozenset({EventKind.UNCHECKED})
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._compared = Comparison()
