@@ -17,6 +17,7 @@ from tests.format.test_format_page import tables as format_tables  # noqa: E402
 from tests.test_shutdown import limits_table  # noqa: E402
 from wsrec.config.run_config import run_schema  # noqa: E402
 from wsrec.feed.schema import feed_schema  # noqa: E402
+from wsrec.ring.slot_layout import layout_table  # noqa: E402
 
 
 def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
@@ -38,6 +39,7 @@ def main() -> None:
     write("configs.md", *key_tables(), by_first_cell=True)
     for name, schema in (("feed", feed_schema()), ("run", run_schema())):
         (ROOT / "configs" / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
+    write("rings.md", layout_table())
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 
 

@@ -15,7 +15,9 @@ from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.mirror import PAGE
-from wsrec.ring.slotring import SLOT_DTYPE, Flag, SlotRing
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
+from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.stages import StampSource
 from wsrec.wire.frames import TEXT

@@ -11,7 +11,7 @@ from tests.rings import plan, writer_job
 from tests.subscriptions import request, requested
 from tests.writer.test_pipeline import BOOT, Session
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.snapshots import Fetched, SnapshotRequest
 

@@ -22,7 +22,9 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.transport import PlainTransport, Transport
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event
-from wsrec.ring.slotring import COARSE_SHIFT, Flag, SlotRing, count_reads
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import COARSE_SHIFT
+from wsrec.ring.slotring import SlotRing, count_reads
 from wsrec.stages import StampSource
 from wsrec.wire.frames import MessageRules
 

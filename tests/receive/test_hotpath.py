@@ -20,7 +20,7 @@ from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.ring.bytering import MIN_RING
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 from wsrec.stages import StampSource
 from wsrec.wire.errors import ProtocolError
 

@@ -37,7 +37,7 @@ from tests.subscriptions import request as subscription_request
 from wsrec import ipc
 from wsrec.plan.connections import Answer, KeepAlive, TokenRequest
 from wsrec.ring.events import EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 
 __all__ = ["receive"]
 

@@ -15,7 +15,8 @@ from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.mirror import PAGE
-from wsrec.ring.slotring import Flag, SlotRing
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slotring import SlotRing
 from wsrec.stages import StampSource
 
 

@@ -32,7 +32,8 @@ from wsrec.receive import ktls
 from wsrec.receive.job import ReceiverJob
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
-from wsrec.ring.slotring import Flag, SlotRing
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.stages import StampSource
 

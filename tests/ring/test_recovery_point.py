@@ -7,7 +7,8 @@ import os
 from wsrec.ring import recovery_point
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
-from wsrec.ring.slotring import Flag, SlotRing, count_reads
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slotring import SlotRing, count_reads
 
 
 def rings(slots: int = 64, size: int = PAGE) -> tuple[SlotRing, ByteRing]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -15,41 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from wsrec.ring import slotring
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE, map_words
-from wsrec.ring.slotring import FLAGS_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing, count_reads
-
-FIELDS = SLOT_DTYPE.names
-WIDTHS = {name: SLOT_DTYPE.fields[name][0].itemsize * 8 for name in FIELDS}
-
-
-class TestLayout:
-    def test_a_slot_is_a_cache_line(self):
-        assert SLOT.size == SLOT_SIZE == SLOT_DTYPE.itemsize == 64
-
-    def test_the_table_in_the_docstring_is_the_struct(self):
-        table = re.findall(r"^    (\w+) +u(64|32|16|8)  ", slotring.__doc__, re.MULTILINE)
-        assert [(name, int(bits)) for name, bits in table] == list(WIDTHS.items())
-
-    def test_fields_that_are_written_alone_stand_where_the_constants_say(self):
-        assert SLOT_DTYPE.fields["handoff"][1] == HANDOFF_OFFSET
-        assert SLOT_DTYPE.fields["flags"][1] == FLAGS_OFFSET
-
-    @pytest.mark.parametrize("field", FIELDS)
-    def test_the_largest_value_of_a_field_stays_in_it(self, field):
-        values = dict.fromkeys(FIELDS, 0) | {field: 2 ** WIDTHS[field] - 1}
-        data = bytearray(SLOT_SIZE)
-        SLOT.pack_into(data, 0, *values.values())
-        assert dict(zip(FIELDS, np.frombuffer(data, SLOT_DTYPE)[0].tolist(), strict=True)) == values
-
-    @given(st.tuples(*(st.integers(0, 2**bits - 1) for bits in WIDTHS.values())))
-    def test_numpy_reads_what_struct_wrote(self, values):
-        data = bytearray(SLOT_SIZE)
-        SLOT.pack_into(data, 0, *values)
-        record = np.frombuffer(data, SLOT_DTYPE)[0]
-        assert record.tolist() == values
-        assert record.tobytes() == data
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE, SLOT_SIZE
+from wsrec.ring.slotring import SlotRing, count_reads
 
 
 class TestRing:
@@ -107,7 +76,8 @@ class TestRing:
 # Every field of slot n follows from n, so that one torn or stale field shows
 PRODUCER = """
 import sys
-from wsrec.ring.slotring import SLOT, SlotRing
+from wsrec.ring.slot_layout import SLOT
+from wsrec.ring.slotring import SlotRing
 fd, start, count = map(int, sys.argv[1:])
 ring = SlotRing(fd)
 n, stop = start, start + count
@@ -156,7 +126,7 @@ def check(slots: np.ndarray, first: int) -> None:
     expected = [n, x, x ^ n, ~x, low, high, low ^ high, high, low]
     expected += [low & np.uint64(0xFFFF), high & np.uint64(0xFFFF), low >> shift[0]]
     expected += [low & np.uint64(0xFF), high & np.uint64(0xFF), low >> shift[1]]
-    for name, values in zip(FIELDS, expected, strict=True):
+    for name, values in zip(SLOT_DTYPE.names, expected, strict=True):
         assert np.array_equal(slots[name], values), name
 
 

@@ -24,7 +24,8 @@ from wsrec.feed.schema import Feed
 from wsrec.format import layout, manifest
 from wsrec.format.moment import Moment
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.wire.frames import TEXT
 from wsrec.writer.batch import Batch
 from wsrec.writer.feed_writer import FeedWriter

@@ -18,7 +18,8 @@ from wsrec.format.moment import Moment
 from wsrec.plan.connections import ConnectionPlan
 from wsrec.plan.requests import RequestedTopic, SubscriptionRequest, planned_topic
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.wire.frames import TEXT
 from wsrec.writer.batch import Batch
 from wsrec.writer.ledger import RingCounts

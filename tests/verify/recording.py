@@ -26,7 +26,8 @@ from wsrec.format import heartbeat
 from wsrec.format.moment import Moment
 from wsrec.ipc import SummaryLine
 from wsrec.ring.events import EventKind
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.supervise.outcome import exit_status
 from wsrec.wire.frames import TEXT
 from wsrec.writer import session_start

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tests.verify.world import BOOT, END, HOUR, SECOND, Clock, Exchange, Sent, parts
 from wsrec.plan.requests import RequestedTopic, SubscriptionRequest
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 
 # by how much the clock is set
 _STEPS = (2_000_000, SECOND, 30 * SECOND, 1_200 * SECOND, HOUR, 7 * HOUR)

@@ -20,7 +20,8 @@ from tests.verify.conftest import BOOT, OFFSET
 from wsrec.feed.schema import Feed
 from wsrec.format.moment import Moment
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.verify.model import Capture, State, Stream
 from wsrec.verify.verify import verify
 from wsrec.wire.frames import TEXT

@@ -14,7 +14,7 @@ from tests.effort import examples
 from tests.rings import HEADER, Rings, payloads
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.mirror import PAGE
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 from wsrec.wire.frames import PONG, TEXT
 from wsrec.writer.batch import Batch, Drain, payload_list
 

@@ -11,7 +11,8 @@ from tests.effort import examples
 from tests.rings import slot
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.writer import implementation
 from wsrec.writer.implementation import compiled_gather, python_gather
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rings import slot
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.writer import inflate as module
 from wsrec.writer.inflate import inflate
 

@@ -16,7 +16,7 @@ from wsrec.format.ledger import Ledger
 from wsrec.format.moment import Moment
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
 from wsrec.writer.journal_recovery import JournalRecovery
 from wsrec.writer.pipeline import Pipeline

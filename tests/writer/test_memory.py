@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import events_of, messages_of, received
 from tests.writer.test_process import WriterProcess
 from wsrec.ipc import SummaryLine
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 from wsrec.supervise.outcome import ExitStatus, exit_status
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.verify import verify

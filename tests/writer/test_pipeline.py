@@ -23,7 +23,7 @@ from wsrec.format.metadata import METADATA_KEYS
 from wsrec.histogram import Histogram
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource
 from wsrec.wire.frames import PING, TEXT
 from wsrec.writer import output

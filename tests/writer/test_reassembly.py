@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.effort import examples
 from tests.rings import payloads, slot
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
 from wsrec.writer.batch import Batch
 from wsrec.writer.reassembly import Reassembler

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.rings import slot
 from wsrec.format.schema import MESSAGE_SCHEMA
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.stages import STAGES, StampSource
 from wsrec.wire.frames import BINARY, CLOSE, PING, PONG, TEXT
 from wsrec.writer.rows import columns, split_payload, stamps

@@ -21,7 +21,8 @@ from wsrec.bench.results import QUANTILES, PacedRound, Quantiles
 from wsrec.bench.sender import GO, HELD, times_of
 from wsrec.bench.setup import Setup
 from wsrec.ring.mirror import create_shared
-from wsrec.ring.slotring import DEFAULT_SLOTS, Flag
+from wsrec.ring.slot_flags import FLAG_LAST
+from wsrec.ring.slotring import DEFAULT_SLOTS
 from wsrec.stages import EVENT, NIC, RECV_END, RECV_START, STEPS, Stage
 from wsrec.writer.rows import stamps
 
@@ -90,7 +91,7 @@ def _measure_ours(
     return PacedRound(
         one_way=quantiles((when.handoff - sent)[warm]),
         steps={**{key: quantiles(step) for key, step in steps.items()}, "own": quantiles(own)},
-        alone=float(np.mean((slots["frame_in_read"][warm] == 0) & (slots["flags"][warm] & int(Flag.LAST) != 0))),
+        alone=float(np.mean((slots["frame_in_read"][warm] == 0) & (slots["flags"][warm] & FLAG_LAST != 0))),
     )
 
 

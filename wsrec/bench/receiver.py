@@ -21,12 +21,12 @@ from wsrec.plan.target import resolve
 from wsrec.receive.job import ReceiverJob
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import Flag, SlotRing
+from wsrec.ring.slot_flags import CONTROL_RECORD, FLAG_EVENT
+from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.writer.job import FeedJob, WriterJob
 
 _CONTROL_CAPACITY = 1 << 20
-_NOT_RECEIVED = int(Flag.SENT | Flag.EVENT)
 # opcodes from here on are control frames (RFC 6455 section 5.2)
 _CONTROL = 8
 _CONNECT_SECONDS = 15.0
@@ -70,7 +70,7 @@ class Receiver:
                 raise ContestantError(self.process.final_error() or "it did not connect")
             time.sleep(0.01)
         slots = self._slots.run(0, self._slots.published.read())
-        slots = slots[slots["flags"] & Flag.EVENT != 0]
+        slots = slots[slots["flags"] & FLAG_EVENT != 0]
         events = [Event.decode(self._control_ring.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
         used = next((event.detail["mode"] for event in events if event.kind is EventKind.TLS), None)
         if used != mode:
@@ -87,7 +87,7 @@ class Receiver:
         start = max(self._taken, published - self._slots.capacity)
         self._missed += start - self._taken
         run = self._slots.run(start, published).copy()
-        received: npt.NDArray[Any] = run[(run["flags"] & _NOT_RECEIVED == 0) & (run["opcode"] < _CONTROL)]
+        received: npt.NDArray[Any] = run[(run["flags"] & CONTROL_RECORD == 0) & (run["opcode"] < _CONTROL)]
         self._taken = published
         if self._consumes:
             if len(received):

@@ -14,14 +14,16 @@ from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from wsrec.host._clock cimport Mapping, mapping, wsrec_now
 from wsrec.ring.counter cimport wsrec_store
-from wsrec.ring.slotring cimport Slot
+from wsrec.ring.slot_layout cimport FLAG_COARSE, FLAG_FIN, OF_THE_READ, Slot, check_layout
 
 from wsrec.client.consumer import GONE, Assembler
 from wsrec.client.stamps import Stamps
-from wsrec.ring.slotring import COARSE_SHIFT, Flag
+from wsrec.ring.slot_layout import COARSE_SHIFT
 from wsrec.stages import StampSource
 from wsrec.wire import frames
 
+
+check_layout()
 
 cdef const Mapping *CLOCK = mapping()
 
@@ -29,10 +31,6 @@ cdef const Mapping *CLOCK = mapping()
 cdef uint8_t TEXT = frames.TEXT
 cdef uint8_t BINARY = frames.BINARY
 cdef uint8_t CLOSE = frames.CLOSE
-cdef uint8_t FLAG_FIN = int(Flag.FIN)
-cdef uint8_t FLAG_COARSE = int(Flag.COARSE)
-# what a whole message may have besides FIN
-cdef uint8_t ASIDE = int(Flag.COARSE | Flag.LAST)
 cdef int SHIFT = COARSE_SHIFT
 cdef object new_tuple = tuple.__new__
 
@@ -187,7 +185,7 @@ cdef class Consumer:
             data = &self._data[slot.offset & self._mask]
             try:
                 slot.frames_in_read = <uint16_t>(stop - first)
-                if slot.flags & ~ASIDE == FLAG_FIN and (slot.opcode == TEXT or slot.opcode == BINARY):
+                if slot.flags & ~OF_THE_READ == FLAG_FIN and (slot.opcode == TEXT or slot.opcode == BINARY):
                     self._hand_on(slot, slot.opcode, data, slot.length, None)
                 elif slot.opcode >= CLOSE:
                     self._on_control(slot.opcode, PyBytes_FromStringAndSize(<char *>data, slot.length))

@@ -19,17 +19,15 @@ from websockets.frames import CloseCode
 from wsrec.client.stamps import Stamps
 from wsrec.host.clock import now
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import COARSE_SHIFT, SLOT, SLOT_SIZE, Flag, SlotRing
+from wsrec.ring.slot_flags import FLAG_COARSE, FLAG_FIN, FLAG_RSV1, OF_THE_READ
+from wsrec.ring.slot_layout import COARSE_SHIFT, SLOT, SLOT_SIZE
+from wsrec.ring.slotring import SlotRing
 from wsrec.stages import StampSource
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import BINARY, CLOSE, TEXT
 
-_FIN = int(Flag.FIN)
-_RSV1 = int(Flag.RSV1)
-_COARSE = int(Flag.COARSE)
 # what a whole message may have besides FIN
-_ASIDE = int(Flag.COARSE | Flag.LAST)
 _DATA = (TEXT, BINARY)
 GONE = "a message's data is in the ring during the callback only: copy it there, with bytes(message)"
 unpack_slot = SLOT.unpack_from
@@ -85,7 +83,7 @@ class Message:
     def stamps(self) -> Stamps:
         """The six stamps, of the frame that completed the message. They stay when the callback has returned."""
         _, nic, event, _, waited, took, parsed = self._slot[:7]
-        shift = COARSE_SHIFT if self._slot[13] & _COARSE else 0
+        shift = COARSE_SHIFT if self._slot[13] & FLAG_COARSE else 0
         recv_start = event + (waited << shift)
         recv_end = recv_start + (took << shift)
         return Stamps(nic or None, event, recv_start, recv_end, recv_end + (parsed << shift), self._handoff)
@@ -148,9 +146,9 @@ class Assembler:
 
         """
         if opcode:
-            self.opcode, self._compressed = opcode, bool(flags & _RSV1)
+            self.opcode, self._compressed = opcode, bool(flags & FLAG_RSV1)
         self._parts.append(bytes(part))
-        if not flags & _FIN:
+        if not flags & FLAG_FIN:
             return None
         message = b"".join(self._parts)
         self._parts.clear()
@@ -222,7 +220,7 @@ class Consumer:
                 if opcode >= CLOSE:
                     self._on_control(opcode, bytes(data))
                     continue
-                if flags & ~_ASIDE != _FIN or opcode not in _DATA:
+                if flags & ~OF_THE_READ != FLAG_FIN or opcode not in _DATA:
                     whole = assembler.add(opcode, flags, data)  # type: ignore[arg-type]
                     if whole is None:
                         continue

@@ -16,14 +16,14 @@ from libc.string cimport strerror
 
 from wsrec.host._clock cimport Mapping, mapping, wsrec_now
 from wsrec.ring.counter cimport wsrec_load, wsrec_store
-from wsrec.ring.slotring cimport Slot
+from wsrec.ring.slot_layout cimport FLAG_COARSE, FLAG_FIN, FLAG_LAST, FLAG_RSV1, Slot, check_layout
 
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.producer import RESERVED_SLOTS
 from wsrec.receive.tls import StampedTlsTransport
 from wsrec.receive.transport import READ_MAX, PlainTransport
-from wsrec.ring.slotring import COARSE_SHIFT, Flag
+from wsrec.ring.slot_layout import COARSE_SHIFT
 from wsrec.stages import StampSource
 from wsrec.wire import frames
 from wsrec.wire.errors import ProtocolError
@@ -117,6 +117,8 @@ cdef extern from *:
     bint unlikely(bint) noexcept nogil
 
 
+check_layout()
+
 cdef const Mapping *CLOCK = mapping()
 
 
@@ -126,10 +128,6 @@ cdef uint8_t WHOLE_TEXT = frames.FIN | frames.TEXT
 cdef uint8_t WHOLE_BINARY = frames.FIN | frames.BINARY
 cdef uint8_t CLOSE = frames.CLOSE
 cdef uint8_t RSV1 = frames.RSV1
-cdef uint8_t FLAG_FIN = int(Flag.FIN)
-cdef uint8_t FLAG_RSV1 = int(Flag.RSV1)
-cdef uint8_t FLAG_LAST = int(Flag.LAST)
-cdef uint8_t FLAG_COARSE = int(Flag.COARSE)
 cdef int SHIFT = COARSE_SHIFT
 cdef uint64_t RESERVED = RESERVED_SLOTS
 cdef uint64_t LARGEST_READ = READ_MAX

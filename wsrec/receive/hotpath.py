@@ -25,7 +25,8 @@ from wsrec.host.clock import now
 from wsrec.receive.producer import RESERVED_SLOTS, Producer
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import COARSE_SHIFT, FLAGS_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_SIZE, Flag
+from wsrec.ring.slot_flags import FLAG_COARSE, FLAG_FIN, FLAG_LAST, FLAG_RSV1
+from wsrec.ring.slot_layout import COARSE_SHIFT, FLAGS_OFFSET, HANDOFF_OFFSET, SLOT, SLOT_SIZE
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import CLOSE, FIN, OPCODE, RSV1, WHOLE_TEXT, MessageRules, parse_header
 
@@ -35,10 +36,6 @@ MIN_ROOM = 32 << 10
 _SMALLEST_FRAME = 2
 
 # plain integers: an operation on an enum member costs more than the rest of a frame
-_FIN = int(Flag.FIN)
-_RSV1 = int(Flag.RSV1)
-_LAST = int(Flag.LAST)
-_COARSE = int(Flag.COARSE)
 # differences of more than an hour are stored as 73 minutes
 _LARGEST = (1 << 32) - 1
 pack_slot = SLOT.pack_into
@@ -206,7 +203,7 @@ class HotPath:
                     and length <= rules.max_message
                     and (not rules.validate_text or self._is_utf8(position + header, length))
                 ):
-                    flags, size = _FIN, length
+                    flags, size = FLAG_FIN, length
                 else:
                     admitted = self._admit(first, length, header, available, position + header)
                     if admitted is None:
@@ -257,7 +254,7 @@ class HotPath:
                     0,
                     conn,
                     first & OPCODE,
-                    flags | _COARSE,
+                    flags | FLAG_COARSE,
                     source,
                 )
             if first & OPCODE >= CLOSE:
@@ -291,18 +288,18 @@ class HotPath:
         """
         if header:
             self._rules.check(first, length)
-        flags = _RSV1 if header and first & RSV1 else 0
+        flags = FLAG_RSV1 if header and first & RSV1 else 0
         if header + length <= available:
             size = length
             if first & FIN:
-                flags |= _FIN
+                flags |= FLAG_FIN
         elif header + length > self._part_size <= available:
             size = available - header
         else:
             # invalid text is detected before the frame is complete
             self._validate(first, start, available - header, final=False)
             return None
-        self._validate(first, start, size, final=bool(flags & _FIN))
+        self._validate(first, start, size, final=bool(flags & FLAG_FIN))
         if header:
             self._rules.advance(first, length)
         self._part_left = length - size
@@ -334,7 +331,7 @@ class HotPath:
     def _hand_off(self, first_slot: int, count: int) -> None:
         producer = self._producer
         start = first_slot & producer.slots.mask
-        producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= _LAST
+        producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
         if count - first_slot == 1:
             # cheaper for a single slot than numpy. Stage 6, HANDOFF
             pack_handoff(producer.slots.view, start * SLOT_SIZE + HANDOFF_OFFSET, now())

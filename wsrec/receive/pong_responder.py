@@ -19,11 +19,10 @@ from wsrec.feed.pings import find_ping
 from wsrec.plan.connections import Answer
 from wsrec.receive.producer import Producer
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import CONTROL_RECORD, FLAG_FIN, FLAG_RSV1
 from wsrec.wire import frames
 
 INTERVAL = 0.05
-_OWN = int(Flag.SENT | Flag.EVENT)
 
 
 class PingSource(NamedTuple):
@@ -88,8 +87,8 @@ class PongResponder:
         self._seen = published
         slots = ring.run(start, published)
         opcode = slots["opcode"]
-        mine = self._asked[slots["conn"]] & (slots["flags"] & _OWN == 0) & (opcode < frames.CLOSE)
-        whole = (slots["flags"] & Flag.FIN != 0) & (opcode > 0)
+        mine = self._asked[slots["conn"]] & (slots["flags"] & CONTROL_RECORD == 0) & (opcode < frames.CLOSE)
+        whole = (slots["flags"] & FLAG_FIN != 0) & (opcode > 0)
         # a long message is skipped without being read
         wanted = mine & (~whole | (slots["length"] <= self._longest[slots["conn"]]))
         for row in np.flatnonzero(wanted).tolist():
@@ -107,7 +106,7 @@ class PongResponder:
         offset, length = int(slot["offset"]), int(slot["length"])
         if length > self._longest[slot["conn"]] or offset < one.ring.head.read() - one.ring.capacity:
             return None
-        return _Begun(bool(slot["flags"] & Flag.RSV1), bytearray(one.ring.slice(offset, length)))
+        return _Begun(bool(slot["flags"] & FLAG_RSV1), bytearray(one.ring.slice(offset, length)))
 
     def _joined(self, one: PingSource, slot: np.void) -> _Begun | None:
         """The reassembled message that a slot completes; None if it completes none, or none that may be a ping."""
@@ -124,7 +123,7 @@ class PongResponder:
         else:
             begun.data += part.data
             begun.frames += 1
-        if slot["flags"] & Flag.FIN:
+        if slot["flags"] & FLAG_FIN:
             return begun
         self._begun[conn] = begun
         return None

@@ -15,7 +15,9 @@ from wsrec.host.clock import now
 from wsrec.ring import recovery_point
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import SLOT, SLOT_SIZE, Flag, SlotRing
+from wsrec.ring.slot_flags import FLAG_EVENT, FLAG_FIN, FLAG_SENT
+from wsrec.ring.slot_layout import SLOT, SLOT_SIZE
+from wsrec.ring.slotring import SlotRing
 from wsrec.stages import StampSource
 from wsrec.wire.frames import TEXT
 
@@ -60,11 +62,11 @@ class Producer:
         """Record that something happened, now."""
         payload = Event(kind, conn, detail=detail).encode()
         opcode = TEXT if kind in _BEGIN else 0
-        self._append(_ControlRecord(payload, conn or 0, opcode, Flag.EVENT | Flag.FIN, now()))
+        self._append(_ControlRecord(payload, conn or 0, opcode, FLAG_EVENT | FLAG_FIN, now()))
 
     def sent(self, conn: int, opcode: int, payload: bytes, request: int = 0) -> None:
         """Record a frame that was just handed to the socket, of the subscription request of this number; 0: of none."""
-        self._append(_ControlRecord(payload, conn, opcode, Flag.SENT | Flag.FIN, now(), request))
+        self._append(_ControlRecord(payload, conn, opcode, FLAG_SENT | FLAG_FIN, now(), request))
 
     def flush(self) -> bool:
         """Write the words that had to wait; True where none is left."""
@@ -83,7 +85,7 @@ class Producer:
                 words._replace(
                     payload=words.payload[start : start + part],
                     opcode=words.opcode if start == 0 else 0,
-                    flags=words.flags if last else words.flags & ~Flag.FIN,
+                    flags=words.flags if last else words.flags & ~FLAG_FIN,
                 )
             )
         self.flush()

@@ -11,10 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import Flag, SlotRing
-
-_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
-_LAST = int(Flag.LAST)
+from wsrec.ring.slot_flags import CONTROL_RECORD, FLAG_LAST
+from wsrec.ring.slotring import SlotRing
 
 
 class RecoveryPoint(NamedTuple):
@@ -48,14 +46,14 @@ def end_read(slots: SlotRing) -> None:
     published = slots.published.read()
     if published:
         last = slots.run(published - 1, published)
-        if not last["flags"][0] & _OWN_WORDS:
-            last["flags"] |= _LAST
+        if not last["flags"][0] & CONTROL_RECORD:
+            last["flags"] |= FLAG_LAST
 
 
 def _recovery_point(slots: SlotRing, ring: ByteRing, conn: int | None) -> RecoveryPoint:
     # what stands in released slots may be of a read that never was published
     run = slots.run(slots.released.read(), slots.published.read())
-    own = run["flags"] & _OWN_WORDS != 0
+    own = run["flags"] & CONTROL_RECORD != 0
     found = np.flatnonzero(own if conn is None else ~own & (run["conn"] == conn))
     if not len(found):
         # the writer frees a byte ring up to the end of the last slot that it releases

@@ -5,14 +5,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from wsrec.ring.slotring cimport Slot
+from wsrec.ring.slot_layout cimport CONTROL_RECORD, Slot, check_layout
 
-from wsrec.ring.slotring import SLOT_DTYPE
-from wsrec.writer.gather import OWN_WORDS
-
-cdef uint8_t _OWN_WORDS = OWN_WORDS
-
-assert sizeof(Slot) == SLOT_DTYPE.itemsize
+check_layout()
 
 
 def gather(slots, views, const int32_t[::1] ring_of, uint8_t[::1] payloads, int64_t[::1] ends):
@@ -41,7 +36,7 @@ def gather(slots, views, const int32_t[::1] ring_of, uint8_t[::1] payloads, int6
             masks[row] = view.shape[0] // 2 - 1
         with nogil:
             for row in range(count):
-                ring = 0 if slot.flags & _OWN_WORDS else ring_of[slot.conn]
+                ring = 0 if slot.flags & CONTROL_RECORD else ring_of[slot.conn]
                 if <Py_ssize_t>slot.length > size - at:
                     fits = False
                     break

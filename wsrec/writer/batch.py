@@ -16,7 +16,9 @@ import pyarrow as pa
 import xxhash
 
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import SLOT_DTYPE, SLOT_SIZE, Flag, SlotRing, count_reads
+from wsrec.ring.slot_flags import FLAG_REST
+from wsrec.ring.slot_layout import SLOT_DTYPE, SLOT_SIZE
+from wsrec.ring.slotring import SlotRing, count_reads
 from wsrec.writer.gather import Slots
 from wsrec.writer.implementation import gather
 
@@ -27,7 +29,6 @@ JOURNAL_SCHEMA: pa.Schema = pa.schema(
     ]
 )
 
-_REST = int(Flag.REST)
 # as this type a slot is copied whole, not field by field
 SLOT_BYTES = np.dtype((np.void, SLOT_SIZE))
 # A batch ends with the payload that reaches this limit, which bounds what is copied at once
@@ -57,7 +58,7 @@ class Batch(NamedTuple):
     @property
     def fetched(self) -> bool:
         """True if the slots were in no ring, but hold data that the writer fetched itself."""
-        return len(self.slots) > 0 and bool(self.slots["flags"][0] & _REST)
+        return len(self.slots) > 0 and bool(self.slots["flags"][0] & FLAG_REST)
 
     def part(self, start: int, stop: int) -> Batch:
         """The slots from `start` to `stop` of this batch."""

@@ -35,7 +35,8 @@ from wsrec.monitor.check import Finding, MonitorEvent, RowBatch, SnapshotRow
 from wsrec.monitor.feed_monitor import Columns, FeedMonitor, is_shown
 from wsrec.plan.request_table import ConnectionRequests, RequestTable
 from wsrec.ring.events import EventKind
-from wsrec.ring.slotring import Flag, request_numbers
+from wsrec.ring.slot_flags import FLAG_REST, FLAG_RSV1, FLAG_SENT
+from wsrec.ring.slotring import request_numbers
 from wsrec.version import __version__
 from wsrec.wire import frames
 from wsrec.writer.actions import Act, FeedActions
@@ -52,9 +53,6 @@ from wsrec.writer.uninflated import hint
 from wsrec.writer.warnings import EventWarnings
 
 _COLUMNS = MESSAGE_SCHEMA.names
-_RSV1 = int(Flag.RSV1)
-_SENT = int(Flag.SENT)
-_REST = int(Flag.REST)
 # of a finding's detail: moments on the stage clock, which its event has on UTC too
 _MONOTONIC = "monotonic_"
 
@@ -188,8 +186,8 @@ class FeedWriter:
 
     def _columns(self, slots: Slots, when: Stamps, payload: pa.Array) -> Columns:
         carries = slots["opcode"] < frames.CLOSE
-        readable = when.received & carries & (slots["flags"] & _RSV1 == 0)
-        fetched = where_set(slots["flags"] & _REST) if not when.received.all() else ()
+        readable = when.received & carries & (slots["flags"] & FLAG_RSV1 == 0)
+        fetched = where_set(slots["flags"] & FLAG_REST) if not when.received.all() else ()
         return Columns(
             self._next_seq,
             slots["conn"],
@@ -359,7 +357,7 @@ class FeedWriter:
         self.ledger.rows(slots, when, lengths)
         self._pair.count(slots, when)
         carried = received & (slots["opcode"] < frames.CLOSE)
-        self.counts += count_rows(received, carried, slots["flags"] & _SENT != 0, lengths)
+        self.counts += count_rows(received, carried, slots["flags"] & FLAG_SENT != 0, lengths)
         if received.any():
             first, last = int(received.argmax()), len(received) - 1 - int(received[::-1].argmax())
             self.first_time = int(when.recv_time[first]) if self.first_time is None else self.first_time

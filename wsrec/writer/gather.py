@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.ring.slotring import Flag
-
-OWN_WORDS = int(Flag.SENT | Flag.EVENT)
+from wsrec.ring.slot_flags import CONTROL_RECORD
 
 Slots = npt.NDArray[Any]
 
@@ -36,7 +34,7 @@ def gather(
 
     """
     into = memoryview(payloads)  # type: ignore[arg-type]  # numpy 2.4 declares `__buffer__` by a newer typing
-    rings = np.where(slots["flags"] & OWN_WORDS != 0, 0, ring_of[slots["conn"]]).tolist()
+    rings = np.where(slots["flags"] & CONTROL_RECORD != 0, 0, ring_of[slots["conn"]]).tolist()
     masks = [len(view) // 2 - 1 for view in views]
     at = 0
     for ring, offset, length in zip(rings, slots["offset"].tolist(), slots["length"].tolist(), strict=True):

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from wsrec.arrays import large_binary, where_set
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import ALL_BUT_RSV1, FLAG_RSV1
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 from wsrec.writer.batch import payload_list
 from wsrec.writer.gather import Slots
 
-_RSV1 = np.uint8(Flag.RSV1)
 # Total inflated size of a piece, not counting its last message: a few bytes can inflate a thousandfold, and a batch has
 # many messages
 _PIECE_BYTES = 8 << 20
@@ -57,7 +55,7 @@ def inflate(slots: Slots, payload: pa.Array, max_message: int) -> Iterator[Piece
         max_message: largest inflated size in bytes. A message that does not inflate keeps its payload and its flag.
 
     """
-    compressed = where_set(slots["flags"] & _RSV1)
+    compressed = where_set(slots["flags"] & FLAG_RSV1)
     if not len(compressed):
         yield Piece((slots, payload), slots, payload, [])
         return
@@ -72,7 +70,7 @@ def inflate(slots: Slots, payload: pa.Array, max_message: int) -> Iterator[Piece
         if row in marked:
             try:
                 message = inflater.inflate(data, max_message)
-                flags[row] &= ~_RSV1
+                flags[row] &= ALL_BUT_RSV1
             except ProtocolError as error:
                 refused.append(Refused(row - start, str(error)))
         size += len(message)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from wsrec.ring.slotring import SLOT_DTYPE
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.writer.batch import JOURNAL_SCHEMA, Batch, payload_offsets
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import (

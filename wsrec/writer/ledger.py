@@ -10,16 +10,14 @@ import numpy.typing as npt
 
 from wsrec.format.ledger import Frames, Ledger, RingBytes
 from wsrec.ring.bytering import ByteRing
-from wsrec.ring.slotring import Flag, SlotRing
+from wsrec.ring.slot_flags import CONTROL_RECORD, FLAG_SENT
+from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.writer.batch import Batch
 from wsrec.writer.gather import Slots
 from wsrec.writer.reassembly import Fragments, Key
 from wsrec.writer.rows import Bools, Int64s, Stamps, count_opcodes
 
-_SENT = int(Flag.SENT)
-_EVENT = int(Flag.EVENT)
-_OWN_WORDS = _SENT | _EVENT
 _RECEIVED = 0
 
 
@@ -73,9 +71,9 @@ class BatchCounts(NamedTuple):
 
 def count_batch(batch: Batch) -> BatchCounts:
     """Look through a batch, once for all feeds."""
-    words = batch.slots["flags"] & _OWN_WORDS
+    words = batch.slots["flags"] & CONTROL_RECORD
     lengths = batch.slots["length"].astype(np.int64)
-    return BatchCounts(batch.first, batch.next, batch.slots, lengths, words == 0, words == _SENT)
+    return BatchCounts(batch.first, batch.next, batch.slots, lengths, words == 0, words == FLAG_SENT)
 
 
 class Inflated(NamedTuple):
@@ -124,7 +122,7 @@ class FeedLedger:
         if not self._begun:
             self._begun = True
             self._recv.carried_in = self._of(unfinished, _RECEIVED)
-            self._own.carried_in = self._of(unfinished, _SENT)
+            self._own.carried_in = self._of(unfinished, FLAG_SENT)
 
     def take(self, seen: BatchCounts, unfinished: Mapping[Key, Fragments]) -> None:
         """Enter a batch; `unfinished` are the parts of messages that had begun before it."""
@@ -155,7 +153,7 @@ class FeedLedger:
         """Enter what was joined into later slots, and what never ended."""
         if joined or discarded:
             self._recv.join(self._of(joined, _RECEIVED), self._of(discarded, _RECEIVED))
-            self._own.join(self._of(joined, _SENT), self._of(discarded, _SENT))
+            self._own.join(self._of(joined, FLAG_SENT), self._of(discarded, FLAG_SENT))
 
     def inflated(self, inflated: Inflated) -> None:
         """Enter what was inflated."""
@@ -173,7 +171,7 @@ class FeedLedger:
             self._recv.row(slots, lengths)
             return
         self._recv.row(slots[when.received], lengths[when.received])
-        sent = slots["flags"] & _SENT != 0
+        sent = slots["flags"] & FLAG_SENT != 0
         self._own.row(slots[sent], lengths[sent])
 
     def finish(self, unfinished: Mapping[Key, Fragments]) -> Ledger:
@@ -188,7 +186,7 @@ class FeedLedger:
             events=self._events,
             missing=self._missing,
             recv=self._recv.close(self._of(unfinished, _RECEIVED)),
-            own=self._own.close(self._of(unfinished, _SENT)),
+            own=self._own.close(self._of(unfinished, FLAG_SENT)),
             rings=tuple(
                 RingBytes(conn=c, first_byte=int(self._ring_firsts[c]), stop_byte=int(self._ring_stops[c]))
                 for c in self._conns

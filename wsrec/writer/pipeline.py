@@ -22,7 +22,7 @@ from wsrec.log_folding import FoldedWarnings
 from wsrec.plan.request_table import REQUEST_KEYS, described_requests
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import ALL_BUT_RSV1, FLAG_EVENT, FLAG_RSV1
 from wsrec.ring.status import StatusPage
 from wsrec.writer.actions import Act, ActionQueue
 from wsrec.writer.batch import SLOT_BYTES, Batch, payload_list, payload_offsets
@@ -39,8 +39,6 @@ from wsrec.writer.set_aside import keep_aside
 from wsrec.writer.uninflated import InflateFailures
 from wsrec.writer.utc_line import StoredAnchor, UtcBound, along, offsets
 
-_EVENT = int(Flag.EVENT)
-_RSV1 = int(Flag.RSV1)
 # Up to so many bytes of messages are copied to keep them together
 _COPIED = 1 << 20
 # Purely informational events, which do not affect the messages around them: each connection has some at its beginning,
@@ -230,7 +228,7 @@ class Pipeline:
             return
         happened = _events(slots, payload)
         offset = self._offsets(slots, happened, ahead)
-        if aside and not slots["flags"][0] & _EVENT:
+        if aside and not slots["flags"][0] & FLAG_EVENT:
             self._set_aside(slots, offset, payload, number)
         else:
             for piece in inflate(slots, payload, self._job.options.max_message):
@@ -256,10 +254,10 @@ class Pipeline:
         (data,) = payload_list(payload)
         file, digest = self._disk.retry(lambda: keep_aside(Path(self._job.out), self._job.session, data))
         made = slots.copy()
-        made["flags"] &= ~np.uint8(_RSV1)
+        made["flags"] &= ALL_BUT_RSV1
         self._enter(Inflated(made["conn"], np.array([len(data)]), np.array([0])))
         conn = int(made["conn"][0])
-        detail = {"file": file, "bytes": len(data), "sha256": digest, "compressed": bool(slots["flags"][0] & _RSV1)}
+        detail = {"file": file, "bytes": len(data), "sha256": digest, "compressed": bool(slots["flags"][0] & FLAG_RSV1)}
         self._disk.note(f"a message of {len(data):,} bytes crashed the writer repeatedly: it is set aside in {file}")
         self._take_part(_Messages(made, offset, large_binary([b""]), [], []), number)
         assert self.last is not None
@@ -590,14 +588,14 @@ def _moment(slots: Slots, offset: Int64s, row: int) -> Moment:
 
 def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:
     """The changes that `inflate` made to slots and payloads."""
-    rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & _RSV1)
+    rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & FLAG_RSV1)
     sizes = [np.diff(payload_offsets(payload))[rows] for _, payload in (before, after)]
     return Inflated(after[0]["conn"][rows], *sizes)
 
 
 def _events(slots: Slots, payload: pa.Array) -> list[tuple[int, Event]]:
     """The events among slots, each with its row."""
-    rows = where_set(slots["flags"] & _EVENT)
+    rows = where_set(slots["flags"] & FLAG_EVENT)
     if not len(rows):
         return []
     return list(zip(rows.tolist(), map(Event.decode, payload_list(payload, rows)), strict=True))

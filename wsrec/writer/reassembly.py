@@ -10,14 +10,10 @@ import pyarrow as pa
 
 from wsrec.arrays import large_binary
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import FLAG_EVENT, FLAG_FIN, FLAG_RSV1, NOT_RECEIVED
 from wsrec.writer.batch import Batch, payload_list
 from wsrec.writer.gather import Slots
 
-_FIN = int(Flag.FIN)
-_RSV1 = int(Flag.RSV1)
-_EVENT = int(Flag.EVENT)
-_OWN_WORDS = int(Flag.SENT | Flag.EVENT | Flag.REST)
 _FIRST_CONTROL = 8
 
 # connection, and the flags of control records (`Flag.SENT`, `Flag.EVENT`; 0 for received frames)
@@ -73,8 +69,8 @@ class Reassembler:
         """The slots that complete a message or event, with the complete payloads (`large_binary`)."""
         self.joined, self.discarded = {}, {}
         flags, opcodes = batch.slots["flags"], batch.slots["opcode"]
-        whole = flags & _FIN != 0
-        if not self._open and bool(np.all(whole & ((opcodes != 0) | (flags & _EVENT != 0)))):
+        whole = flags & FLAG_FIN != 0
+        if not self._open and bool(np.all(whole & ((opcodes != 0) | (flags & FLAG_EVENT != 0)))):
             return batch.slots, batch.payload
 
         slots = batch.slots.copy()
@@ -82,14 +78,14 @@ class Reassembler:
         kept: list[int] = []
         for row, payload in enumerate(payload_list(batch.payload)):
             flag, opcode = int(flags[row]), int(opcodes[row])
-            key = (int(slots["conn"][row]), flag & _OWN_WORDS)
+            key = (int(slots["conn"][row]), flag & NOT_RECEIVED)
             if 0 < opcode < _FIRST_CONTROL:
                 # the beginning of a message: an incomplete one before it belongs to a lost connection
                 self._discard(key)
             begun = None if opcode >= _FIRST_CONTROL else self._open.get(key)
-            if not flag & _FIN:
+            if not flag & FLAG_FIN:
                 if begun is None:
-                    self._open[key] = begun = _Open(opcode, flag & _RSV1, 0, bytearray())
+                    self._open[key] = begun = _Open(opcode, flag & FLAG_RSV1, 0, bytearray())
                 begun.slots += 1
                 begun.data += payload
                 continue
@@ -100,7 +96,7 @@ class Reassembler:
                 slots["opcode"][row] = begun.opcode
                 slots["flags"][row] |= begun.flags
                 del self._open[key]
-            if flag & _EVENT and (event := Event.decode(payload)).kind is EventKind.DISCONNECT:
+            if flag & FLAG_EVENT and (event := Event.decode(payload)).kind is EventKind.DISCONNECT:
                 self._discard((event.conn or 0, 0))
             kept.append(row)
             payloads.append(payload)

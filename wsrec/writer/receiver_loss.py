@@ -14,10 +14,8 @@ import numpy.typing as npt
 from wsrec.plan.connections import ConnectionPlan
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.loss_evidence import Since, since_death
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import CONTROL_RECORD
 from wsrec.writer.gather import Slots
-
-_OWN_WORDS = int(Flag.SENT | Flag.EVENT)
 
 
 class LastFrameTimes:
@@ -29,7 +27,7 @@ class LastFrameTimes:
     def take(self, slots: Slots) -> None:
         """Process the next slots, in order."""
         conns, events = slots["conn"], slots["event"]
-        received = slots["flags"] & _OWN_WORDS == 0
+        received = slots["flags"] & CONTROL_RECORD == 0
         if not received.all():
             conns, events = conns[received], events[received]
         self._events[conns] = events

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from wsrec.arrays import where_set
 from wsrec.format.moment import Moment
 from wsrec.format.schema import UTC_NS
-from wsrec.ring.slotring import COARSE_SHIFT, Flag, request_numbers
+from wsrec.ring.slot_flags import FLAG_COARSE, FLAG_REST, FLAG_RSV1, NOT_RECEIVED
+from wsrec.ring.slot_layout import COARSE_SHIFT
+from wsrec.ring.slotring import request_numbers
 from wsrec.stages import StampSource
 from wsrec.wire import frames
 from wsrec.writer.batch import payload_offsets
@@ -21,10 +23,6 @@ from wsrec.writer.gather import Slots
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_REST = int(Flag.REST)
-_NOT_RECEIVED = int(Flag.SENT | Flag.REST)
-_RSV1 = int(Flag.RSV1)
-_COARSE = int(Flag.COARSE)
 _FIRST_NOT_ASCII = 0x80
 
 _OPCODES = {
@@ -77,7 +75,7 @@ def stamps(slots: Slots, offset: Int64s) -> Stamps:
     """The six stamps of each slot; `offset` (ns) turns each slot's monotonic stamps into UTC."""
     flags = slots["flags"].copy()
     waited, took, parse = (slots[name].astype(np.int64) for name in ("recv_start", "recv_end", "parsed"))
-    coarse = flags & _COARSE != 0
+    coarse = flags & FLAG_COARSE != 0
     if coarse.any():
         for difference in (waited, took, parse):
             difference[coarse] <<= COARSE_SHIFT
@@ -85,7 +83,7 @@ def stamps(slots: Slots, offset: Int64s) -> Stamps:
     stage = slots["handoff"].astype(np.int64)
     event = slots["event"].astype(np.int64)
     handoff = stage + offset
-    received, stamped = flags & _NOT_RECEIVED == 0, nic != 0
+    received, stamped = flags & NOT_RECEIVED == 0, nic != 0
     # fetched data has no time but its hand-off
     own = None if stamped.all() else np.where(event != 0, event + offset, handoff)
     event += offset
@@ -108,7 +106,7 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
         read_bytes = pa.array(np.where(received, slots["read_bytes"], np.uint32(0)))
         numbers = request_numbers(slots)
         request = pa.array(numbers, mask=numbers == 0)
-        direction = np.where(received, 0, np.where(slots["flags"] & _REST, 2, 1)).astype(np.int32)
+        direction = np.where(received, 0, np.where(slots["flags"] & FLAG_REST, 2, 1)).astype(np.int32)
     return {
         "conn": pa.array(slots["conn"]),
         "recv_time": _times(when.recv_time),
@@ -143,7 +141,7 @@ def count_opcodes(slots: Slots) -> dict[str, int]:
 
 def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
     """The columns `text` and `data`: text messages that are valid UTF-8, and everything else, byte for byte."""
-    is_text = (slots["opcode"] == frames.TEXT) & (slots["flags"] & _RSV1 == 0)
+    is_text = (slots["opcode"] == frames.TEXT) & (slots["flags"] & FLAG_RSV1 == 0)
     # a cast from large_binary shares the payload bytes, and checks each payload: checking all at once is faster
     binary = payload.cast(pa.binary())
     if bool(is_text.all()):

@@ -24,7 +24,8 @@ from wsrec.net.retry import HostLimits, capped
 from wsrec.net.trust import tls_context
 from wsrec.receive.backoff import Backoff
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import SLOT_DTYPE, Flag
+from wsrec.ring.slot_flags import FLAG_EVENT, WHOLE_SNAPSHOT
+from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.stages import StampSource
 from wsrec.wire.frames import TEXT
 from wsrec.writer.batch import Batch
@@ -35,7 +36,6 @@ BODY_MAX = 16 << 20
 _TIMEOUT = 30.0
 _REDIRECTS = 3
 _ATTEMPTS = 6
-_REST = int(Flag.REST | Flag.FIN)
 
 
 class SnapshotRequest(NamedTuple):
@@ -87,9 +87,9 @@ class Fetched(NamedTuple):
 
         `following` is the slot ring's count of the slot behind them.
         """
-        parts = [(0, self.event.encode(), int(Flag.EVENT) | _REST)]
+        parts = [(0, self.event.encode(), FLAG_EVENT | WHOLE_SNAPSHOT)]
         if self.body is not None:
-            parts.insert(0, (self.request.stream, self.body, _REST))
+            parts.insert(0, (self.request.stream, self.body, WHOLE_SNAPSHOT))
         slots = np.zeros(len(parts), SLOT_DTYPE)
         for slot, (offset, payload, flags) in zip(slots, parts, strict=True):
             slot["offset"], slot["length"], slot["flags"], slot["opcode"] = offset, len(payload), flags, TEXT

@@ -19,11 +19,10 @@ import numpy as np
 
 from wsrec.arrays import where_set
 from wsrec.ring.events import Event, EventKind
-from wsrec.ring.slotring import Flag
+from wsrec.ring.slot_flags import WHOLE_EVENT
 from wsrec.writer.batch import Batch, payload_list
 from wsrec.writer.rows import Int64s
 
-_WHOLE_EVENT = int(Flag.EVENT | Flag.FIN)
 # adjtimex(2): the tick may deviate by a tenth, and the frequency by 500 ppm
 _FASTEST_SLEW = 0.1005
 # UTC that moved by more than this share of the time between two anchors was set, even without an event about it
@@ -63,7 +62,7 @@ def first_anchor(batch: Batch) -> StoredAnchor | None:
         msgspec.DecodeError: an event is damaged.
 
     """
-    rows = where_set(batch.slots["flags"] & _WHOLE_EVENT == _WHOLE_EVENT)
+    rows = where_set(batch.slots["flags"] & WHOLE_EVENT == WHOLE_EVENT)
     events = map(Event.decode, payload_list(batch.payload, rows) if len(rows) else ())
     return next((StoredAnchor.of(event) for event in events if event.kind is EventKind.ANCHOR), None)
 
