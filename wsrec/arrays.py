@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,9 +54,9 @@ def large_binary(payloads: Sequence[bytes | memoryview]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), len(payloads), buffers)
 
 
-def views(payload: pa.Array) -> Iterator[memoryview]:
+def views(payload: pa.Array) -> list[memoryview]:
     """Each message of a `large_binary` array, where it lies."""
     _, offset_buffer, data_buffer = payload.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64, len(payload) + 1, payload.offset * 8).tolist()
     data = memoryview(data_buffer if data_buffer is not None else b"").cast("B").toreadonly()
-    return (data[start:stop] for start, stop in itertools.pairwise(offsets))
+    return [data[start:stop] for start, stop in itertools.pairwise(offsets)]

@@ -1,11 +1,14 @@
-"""Messages out of slots, in the process that received them: one callback a message, stamped just before it.
+"""The in-process consumer: messages out of slots, one callback a message, stamped just before it.
 
 The hot path publishes a batch of slots a read and calls `Consumer.on_batch`, which walks them in order: a whole message
 goes to the caller where it lies in the ring, the parts of others are copied and joined first, control frames go to the
 connection in their place. When it returns, the ring's space is the hot path's again: that is why a message's payload is
 only there during the callback.
 
-`_consumer.pyx` is the same, compiled; what is rare (fragments, compression, control frames) is this class in both.
+`_consumer.pyx` is the same, compiled; what is rare (fragments, compression, control frames) is `Assembler` in both.
+Two files, because one source does not do: this one compiled, with both classes `cdef` by an augmenting .pxd, took
+1,046 ns a message to a callback that does nothing, in Python 1,328, `_consumer.pyx` 99 (180 bytes, 4000 slots, best
+of 60, one run, busy machine): that one keeps a C copy of the slot, and makes view and stamps only when asked.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def columns_of(cells: list[Any]) -> FieldColumns:
 
     """
     channel, symbol, *numbers, reset = (cells[column :: len(NOTHING)] for column in range(len(NOTHING)))
-    names = [pa.array(column, pa.string()).dictionary_encode() for column in (channel, symbol)]
+    names = [pa.array(column, NAME_TYPE) for column in (channel, symbol)]
     counted = [pa.array(column, kind) for column, kind in zip(numbers, NUMBER_TYPES, strict=True)]
     return FieldColumns._make([*names, *counted, pa.array(reset, pa.bool_())])
 

@@ -1,6 +1,11 @@
-"""Payloads out of the rings, one behind the other: readable here, compiled in `_gather.pyx`.
+"""Gathering of payloads: out of the rings, one behind the other. Readable here, compiled in `_gather.pyx`.
 
 This is the one copy of a payload between the socket and the files. `implementation.gather` is the one that runs.
+
+Two files, because one source does not do: this one compiled took 454 ns a payload of 180 bytes, with typed locals in
+an augmenting .pxd 323, in Python 375, `_gather.pyx` 23 (batches of 4000, best of 60, one run, busy machine). The
+difference is an array of pointers and memcpy without the interpreter's lock, which Cython's pure mode can only say in
+a branch that Python never runs.
 """
 
 from __future__ import annotations
