@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rings import slot
@@ -39,6 +39,7 @@ def inflated(*messages: tuple[bytes, int], limit: int = 1 << 20) -> tuple[list[b
 
 
 class TestInflate:
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.binary(max_size=5000), st.booleans(), st.integers(0, 9)), max_size=8))
     def test_every_message_comes_back(self, messages: list[tuple[bytes, bool, int]]):
         wire = [(deflated(data, level), COMPRESSED) if small else (data, FIN) for data, small, level in messages]
