@@ -173,7 +173,7 @@ class TestPages:
         with RawExchange(handler) as server:
             asyncio.run(run())
         stated = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
-        assert len(stated) == log_folding.REOPEN_DELAY + 2
+        assert len(stated) == log_folding.AT_ONCE + 2
         assert all(len(line) < 400 and "ppp" not in line for line in stated)
 
 
