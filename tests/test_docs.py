@@ -46,6 +46,7 @@ ELSEWHERE = (
     "scripts/demo",
     "scripts/disk-faults",
     "scripts/faults",
+    "scripts/sanitize",
     "scripts/kill-matrix",
     "scripts/many",
     "scripts/soak",
