@@ -116,7 +116,7 @@ class Writer:
             (plan(0),),
             {"f": FEED},
             slots=slots,
-            notes=notes,
+            control_ring=notes,
             status=status,
             rings=tuple(byte_rings),
             **job,
