@@ -74,7 +74,7 @@ class TestShortWriteThatCannotBeCut:
             sent = record(writer)
         assert disk.happened == 3
         assert received(messages_of(disk.folder)) == sent
-        assert any("goes on in a new journal" in line for line in writer.words)
+        assert any("continues in a new journal" in line for line in writer.words)
         assert events_of(disk.folder, "disk")
         assert [path for path in (disk.folder / ".wsrec").iterdir() if path.is_dir()] == []
 
