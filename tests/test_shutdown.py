@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import os
+import signal
 import time
 from pathlib import Path
 
+import msgspec
+
 from wsrec import shutdown
-from wsrec.ipc import LogLine
+from wsrec.ipc import LogLine, Stop
 from wsrec.shutdown import LIMITS, worst_case
-from wsrec.supervise.supervisor import within
+from wsrec.supervise.child_process import Child
+from wsrec.supervise.process_supervisor import ProcessSupervisor
 
 PAGE = Path(__file__).parents[1] / "docs" / "recording.md"
 
@@ -37,25 +41,34 @@ class TestLimits:
         assert f"an end takes {worst_case():g} s at most" in unit
 
 
-class TestWithin:
-    def test_it_kills_at_the_limit_not_after_it(self):
+class TestEnded:
+    def test_a_process_is_killed_at_the_limit_not_after_it(self):
         """The notice that something is waited for is part of the limit."""
         log: list[LogLine] = []
-        killed: list[float] = []
 
-        async def run() -> None:
-            ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        class Job(msgspec.Struct):
+            """Nothing to do."""
 
-            def kill() -> None:
-                killed.append(time.monotonic() - began)
-                ending.set_result(None)
-
+        async def run() -> float:
+            child = Child("writer", "asyncio", log.append)
+            process = ProcessSupervisor(
+                child,
+                lambda _: child.start(Job(), ()),
+                heartbeat=lambda: 0,
+                beats_to_the_end=False,
+                held=lambda: False,
+                on_log=log.append,
+                costs="",
+            )
+            await process.start()
+            running = asyncio.ensure_future(process.run())
+            os.kill(child.pid, signal.SIGSTOP)
+            process.finish(Stop(), again=False)
             began = time.monotonic()
-            # however late a busy machine is, timers come in the order of their times
-            asyncio.get_running_loop().call_later(0.6, killed.append, math.inf)
-            await within(ending, 0.4, name="writer", kill=kill, on_log=log.append, notice=0.3)
+            await process.ended(running, 1.0, notice=0.9)
+            return time.monotonic() - began
 
-        asyncio.run(run())
-        assert 0.39 < killed[0] < math.inf
+        # twice the notice would be 1.9 s
+        assert 0.95 < asyncio.run(run()) < 1.8
         assert [line.level for line in log] == ["info", "error"]
-        assert "did not end in 0.4 s" in log[1].message
+        assert "did not end in 1 s" in log[1].message

@@ -1,9 +1,10 @@
-"""Keeps a child of the supervisor alive: starts it again where it died or hangs, and gives up where that is in vain."""
+"""One process under supervision: started again when it dies or hangs, given up when that does not help."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,8 @@ from wsrec.receive.backoff import Backoff
 from wsrec.supervise.child_process import Child
 
 _LOOK_SECONDS = 1.0
+# after this (s) the operator is told what an end waits for
+_NOTICE = 5.0
 # So many looks in a row without a sign of life are a hung child. Looks are counted, not seconds: where the whole
 # machine was paused, nobody looked
 LOOKS = 10
@@ -147,6 +150,28 @@ class ProcessSupervisor:
         self._finishing, self._finish_again = order, again
         self._hurry.set()
         self.child.order(order)
+
+    async def ended(self, running: asyncio.Future[None], seconds: float, *, notice: float = _NOTICE) -> None:
+        """Wait for the end of a process that was told to finish, and kill it at the limit.
+
+        Args:
+            running: `run`, under way.
+            seconds: the limit.
+            notice: seconds after which the operator is told what is waited for.
+
+        """
+        name = self.child.name
+        _, late = await asyncio.wait((running,), timeout=notice)
+        if late:
+            # nothing is wrong: where only that is to be said, nothing is
+            again = "Ctrl-C" if sys.stderr.isatty() else "SIGINT or SIGTERM"
+            message = f"waiting for the {name} to finish; another {again} gives up what is not on disk by then"
+            self._on_log(LogLine(level="info", message=message))
+            _, late = await asyncio.wait((running,), timeout=seconds - notice)
+        if late:
+            self._on_log(LogLine(level="error", message=f"the {name} did not end in {seconds:g} s; killed"))
+            self.abandon()
+        await running
 
     def abandon(self) -> None:
         """End it at once and for good."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from wsrec.histogram import quantile
 from wsrec.ring.status import RECEIVER_FIELDS, WRITER_FIELDS
-from wsrec.supervise.supervisor import Pair
+from wsrec.supervise.pair import Pair
 
 Counts = npt.NDArray[np.int64]
 WINDOW = 10

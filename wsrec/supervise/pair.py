@@ -1,0 +1,262 @@
+"""One receiver, its writer and the shared memory between them: started, restarted, and let go of together.
+
+The memory belongs to the supervisor, so it outlives either process, and a new one goes on with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wsrec.counts import Counts, counts_of
+from wsrec.feed.schema import Feed
+from wsrec.format import claim, heartbeat
+from wsrec.format.heartbeat import Heartbeat
+from wsrec.format.layout import session_folder
+from wsrec.ipc import LogLine, Renew, Resubscribe, Settled, SummaryLine
+from wsrec.options.record import RecordOptions
+from wsrec.plan.connections import ConnectionPlan, divided
+from wsrec.receive.job import ReceiverJob, ResumeInfo
+from wsrec.ring.bytering import ByteRing
+from wsrec.ring.slotring import SlotRing
+from wsrec.ring.status import StatusPage
+from wsrec.supervise import memory
+from wsrec.supervise.child_process import Child
+from wsrec.supervise.process_supervisor import ExitInfo, ProcessSupervisor
+from wsrec.writer import session_start
+from wsrec.writer.job import FeedJob, WriterJob
+
+CONTROL_CAPACITY = 1 << 20
+
+
+class Pair:
+    """One receiver, its writer and the memory between them."""
+
+    def __init__(
+        self,
+        session: str,
+        plans: list[ConnectionPlan],
+        standbys: list[ConnectionPlan],
+        cpu: int | None,
+        on_log: Callable[[LogLine], None],
+        name: str,
+    ) -> None:
+        self.session = session
+        self.plans = plans
+        self.standbys = standbys
+        self.cpu = cpu
+        receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
+        writer = Child(f"writer{name}", "wsrec.writer", on_log, self._pass_on)
+        self.receiver = ProcessSupervisor(
+            receiver,
+            self._start_receiver,
+            heartbeat=lambda: self._beat("receiver"),
+            beats_to_the_end=True,
+            held=lambda: False,
+            on_log=on_log,
+            costs="what comes until it is connected again is lost",
+        )
+        self.writer = ProcessSupervisor(
+            writer,
+            self._start_writer,
+            heartbeat=lambda: self._beat("writer"),
+            beats_to_the_end=False,
+            held=lambda: self.status is not None and bool(self.status.writer["disk_trouble"]),
+            on_log=on_log,
+            costs="what was received is kept",
+        )
+        self.descriptors: list[int] = []
+        self.slots: SlotRing | None = None
+        self.rings: list[ByteRing] = []
+        self.status: StatusPage | None = None
+        self._on_log = on_log
+        self._began = time.monotonic_ns()
+        self._receiver_job: ReceiverJob | None = None
+        self._writer_job: WriterJob | None = None
+        self._locks: tuple[int, ...] = ()
+        self._folder = Path()
+        self._claim: int | None = None
+        self._alive: Heartbeat | None = None
+
+    async def start(
+        self,
+        options: RecordOptions,
+        feeds: list[Feed],
+        start: dict[str, Any],
+        locks: Sequence[int] = (),
+        *,
+        connections: int,
+        alone: bool = True,
+    ) -> None:
+        """Make the shared memory and start both processes; `alone` where there is no other pair.
+
+        The memory of all pairs' `connections` follows their number.
+
+        Raises:
+            OSError: no memory, no descriptors, or no process.
+
+        """
+        # also while no writer runs
+        self._folder = session_folder(options.out, self.session)
+        self._claim = claim.hold(self._folder)
+        slots = self._own(SlotRing.create("wsrec-slots"))
+        control_ring = self._own(ByteRing.create("wsrec-control", CONTROL_CAPACITY))
+        status = self._own(StatusPage.create("wsrec-status"))
+        plans = [*self.plans, *self.standbys]
+        capacity = memory.ring_size(options.ring_size, connections)
+        populate = memory.is_populated(options.ring_size, connections)
+        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", capacity)) for plan in plans)
+        self.slots, self.status, self.rings = (
+            SlotRing(slots),
+            StatusPage(status),
+            [ByteRing(fd, populate=False) for fd in rings],
+        )
+        # the writer gets no secrets but what it asks for snapshots with: what it stores it can only have from here
+        public = tuple(plan.public() for plan in plans)
+        proxies = {plan.feed: plan.proxies for plan in plans}
+        self._locks = tuple(locks)
+        self._began = time.monotonic_ns()
+        self._writer_job = WriterJob(
+            session=self.session,
+            out=str(options.out),
+            slots=slots,
+            rings=rings,
+            populate=populate,
+            control_ring=control_ring,
+            status=status,
+            connections=public,
+            feeds=tuple(FeedJob.of(f, proxies[f.name]) for f in feeds if f.name in proxies),
+            options=options.for_workers(),
+            session_start=start,
+            began=self._began,
+            began_time=time.time_ns(),
+        )
+        self._receiver_job = ReceiverJob(
+            slots=slots,
+            rings=rings,
+            populate=populate,
+            control_ring=control_ring,
+            status=status,
+            connections=tuple(plans),
+            options=options.for_workers(),
+            cpu=self.cpu,
+            alone=alone,
+        )
+        self._note_beginning(self._writer_job)
+        self._alive = Heartbeat(self._folder)
+        self._alive.start()
+        try:
+            await self.writer.start()
+            await self.receiver.start()
+        except BaseException:
+            # nothing was received, so nothing is missing
+            with contextlib.suppress(OSError):
+                session_start.end(self._folder)
+            raise
+
+    @property
+    def restarts(self) -> int:
+        """How often its receiver and its writer were started again."""
+        return self.receiver.restarts + self.writer.restarts
+
+    @property
+    def fill(self) -> float:
+        """How full the fullest ring is, from 0 to 1."""
+        if self.slots is None:
+            return 0.0
+        bytes_used = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self.rings)
+        return max(self.waiting / self.slots.capacity, bytes_used)
+
+    @property
+    def waiting(self) -> int:
+        """Slots that were published and not yet journalled."""
+        return self.slots.published.read() - self.slots.released.read() if self.slots is not None else 0
+
+    def summary(self, out: Path) -> SummaryLine:
+        """The writer's summary; of one that ended without it, its counters and the files in the manifest of `out`."""
+        if self.writer.child.summary is not None:
+            return self.writer.child.summary
+        # only here: it brings pyarrow along, which takes long to import
+        from wsrec.format import manifest
+
+        try:
+            lines = [line for line in manifest.read(out) if line.session == self.session]
+        except OSError:
+            lines = []
+        page = self.status
+        counts = Counts() if page is None else counts_of(page.writer)
+        return SummaryLine(
+            session=self.session,
+            **counts.named(),
+            files=[msgspec.to_builtins(line) for line in lines],
+            first_recv_time=min((line.first_time for line in lines if line.first_time is not None), default=None),
+            last_recv_time=max((line.last_time for line in lines if line.last_time is not None), default=None),
+        )
+
+    def close(self) -> None:
+        """Let go of the shared memory, and of the session."""
+        if self._alive is not None:
+            self._alive.stop()
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+            with contextlib.suppress(OSError):
+                # where no writer came to do it
+                self._folder.rmdir()
+        for fd in self.descriptors:
+            os.close(fd)
+        self.descriptors.clear()
+
+    def _note_beginning(self, job: WriterJob) -> None:
+        """Write down what is going to be recorded, so that it is known whose time was lost if all of it is killed."""
+        try:
+            session_start.write(self._folder, job)
+            heartbeat.begin(self._folder)
+        except OSError as error:
+            message = f"what is going to be recorded cannot be noted in {self._folder}: {error}"
+            hint = "make room: until the writer could note it, nothing tells what is lost if everything is killed"
+            self._on_log(LogLine(level="warning", message=message, hint=hint))
+
+    async def _start_receiver(self, exit_info: ExitInfo | None) -> None:
+        assert self._receiver_job is not None
+        job = self._receiver_job
+        if exit_info is not None:
+            job = msgspec.structs.replace(job, resume=ResumeInfo(began=self._began, **exit_info._asdict()))
+        await self.receiver.child.start(job, self.descriptors)
+
+    async def _start_writer(self, exit_info: ExitInfo | None) -> None:
+        assert self._writer_job is not None
+        job = self._writer_job
+        if exit_info is not None:
+            job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **exit_info._asdict()})
+        # the output stays locked until its last writer has ended, also where the supervisor is killed
+        await self.writer.child.start(job, [*self.descriptors, *self._locks])
+
+    def _pass_on(self, order: Renew | Resubscribe | Settled) -> None:
+        """An order of the writer's for its receiver; what holds for later connections holds for later receivers too."""
+        job = self._receiver_job
+        if isinstance(order, Resubscribe) and order.parts is not None and job is not None:
+            pairs = {plan.conn: plan.conn if plan.standby_of is None else plan.standby_of for plan in job.connections}
+            connections = tuple(
+                divided(plan, order.topics, order.parts) if pairs[plan.conn] == pairs.get(order.conn) else plan
+                for plan in job.connections
+            )
+            self._receiver_job = msgspec.structs.replace(job, connections=connections)
+            if order.parts and self._writer_job is not None:
+                # a later writer does not give these numbers to other requests
+                last = max(self._writer_job.last_request, *(part.number for part in order.parts))
+                self._writer_job = msgspec.structs.replace(self._writer_job, last_request=last)
+        self.receiver.child.order(order)
+
+    def _beat(self, who: str) -> int:
+        return 0 if self.status is None else int(getattr(self.status, who)["heartbeat"])
+
+    def _own(self, fd: int) -> int:
+        self.descriptors.append(fd)
+        return fd
