@@ -168,7 +168,8 @@ class TestPlan:
         result = run("plan", "binance", "--symbols", "A1,B2", "--symbols", "C3", "--channels", "trades", "--json")
         found = json.loads(result.stdout)
         (connection,) = found["connections"]
-        assert connection["subscriptions"][0]["topics"] == ["a1@trade", "b2@trade", "c3@trade"]
+        topics = connection["requests"][0]["topics"]
+        assert [each["topic"] for each in topics] == ["a1@trade", "b2@trade", "c3@trade"]
 
     @pytest.mark.parametrize("option", ["--symbols", "--channels"])
     @pytest.mark.parametrize("values", [[""], [" , "], ["A1", ""]])

@@ -392,7 +392,7 @@ class TestEnd:
         assert result.returncode == 1
         line = msgspec.json.decode(result.stdout, type=ipc.Line)
         assert isinstance(line, ipc.FailedLine)
-        assert "no job" in line.message
+        assert "job cannot be read" in line.message
 
 
 class TestReconnection:
