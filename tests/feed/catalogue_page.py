@@ -18,8 +18,8 @@ MESSAGES = ROOT.parent / "shared" / "data" / "messages"
 FEEDS_HEAD = (
     "| feed | market | channels | keep-alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"
 )
-RULES_HEAD = "| feed | channels | rule | successions held of seen, and source |\n" + "| --- " * 4 + "|\n"
-FILES_HEAD = "| message | read by | channel | what it does not give |\n" + "| --- " * 4 + "|\n"
+RULES_HEAD = "| feed | channels | rule | pairs held of pairs seen, and source |\n" + "| --- " * 4 + "|\n"
+FILES_HEAD = "| message | read by | channel | missing |\n" + "| --- " * 4 + "|\n"
 # columns of the first table that need the messages
 _COUNTED = 4
 _TABLES = {
