@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.version import FORMAT_VERSION
 
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC
 STAMPS = ("nic_time", "event_time", "recv_start_time", "recv_end_time", "parsed_time", "handoff_time")
@@ -78,7 +79,7 @@ class Capture:
         place = f"feed={folder}/date=2026-11-22/hour=13/{session}-{self.written:06}.parquet"
         arrays = [pa.array(columns[f.name]).cast(f.type) for f in MESSAGE_SCHEMA]
         about = {
-            "schema_version": SCHEMA_VERSION,
+            "format_version": FORMAT_VERSION,
             "session": session,
             "feed": feed,
             "host": {"name": host},

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from wsrec.format.schema import MESSAGE_SCHEMA, SCHEMA_VERSION
+from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.version import FORMAT_VERSION
 
 
 def run(*arguments: str | Path) -> Result:
@@ -37,7 +38,7 @@ def out(tmp_path: Path) -> Path:
         pa.array(list(values.get(field.name, range(number, number + 5)))).cast(field.type)
         for number, field in enumerate(MESSAGE_SCHEMA)
     ]
-    about = {"schema_version": SCHEMA_VERSION, "session": "s", "feed": "binance", "host": {"name": "tokyo1"}}
+    about = {"format_version": FORMAT_VERSION, "session": "s", "feed": "binance", "host": {"name": "tokyo1"}}
     schema = MESSAGE_SCHEMA.with_metadata({f"wsrec.{key}": json.dumps(value) for key, value in about.items()})
     path = tmp_path / "out" / "messages" / "feed=binance" / "s-000001.parquet"
     path.parent.mkdir(parents=True)

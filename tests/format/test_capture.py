@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsrec.format.capture import CaptureError, events_beside, message_files, metadata, open_messages
-from wsrec.format.schema import MESSAGE_SCHEMA, SCHEMA_VERSION
+from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.version import FORMAT_VERSION
 
 NAME = "feed=binance/date=2026-11-22/hour=13/s-000001.parquet"
 
 
 def write(path: Path, schema: pa.Schema = MESSAGE_SCHEMA, **about: object) -> Path:
     """An empty message file."""
-    about = {"schema_version": SCHEMA_VERSION, **about}
+    about = {"format_version": FORMAT_VERSION, **about}
     encoded = {f"wsrec.{key}": json.dumps(value) for key, value in about.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(schema.with_metadata(encoded).empty_table(), path)
@@ -71,7 +72,7 @@ class TestOpenMessages:
         path = write(tmp_path / "a.parquet", feed="binance", gaps=None, host={"name": "tokyo1"})
         with open_messages(path) as file:
             about = metadata(file)
-        assert about == {"schema_version": SCHEMA_VERSION, "feed": "binance", "gaps": None, "host": {"name": "tokyo1"}}
+        assert about == {"format_version": FORMAT_VERSION, "feed": "binance", "gaps": None, "host": {"name": "tokyo1"}}
 
     @pytest.mark.parametrize("keep", [0, 3, 200, -1])
     def test_a_damaged_file_is_named_with_the_hint(self, tmp_path: Path, keep: int) -> None:
@@ -86,8 +87,8 @@ class TestOpenMessages:
             open_messages(tmp_path / "a.parquet")
 
     def test_a_later_format_is_refused(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "a.parquet", schema_version="99")
-        with pytest.raises(CaptureError, match="schema version 99"):
+        path = write(tmp_path / "a.parquet", format_version="99")
+        with pytest.raises(CaptureError, match="format version 99"):
             open_messages(path)
 
     def test_further_columns_do_no_harm(self, tmp_path: Path) -> None:

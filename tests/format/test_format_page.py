@@ -16,6 +16,7 @@ from tests.capture_files import Capture, message_columns
 from wsrec.counts import COUNTER_INFO
 from wsrec.format.metadata import METADATA_KEYS, METADATA_PREFIX
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.report.model import Session
 from wsrec.ring import events
 from wsrec.ring.events import EventKind
@@ -77,6 +78,9 @@ class TestPage:
     @pytest.mark.parametrize("table", tables())
     def test_tables_are_those_of_the_code(self, table: str) -> None:
         assert table in PAGE.read_text(), f"docs/format.md should have this table:\n\n{table}"
+
+    def test_it_is_the_page_of_this_version(self) -> None:
+        assert f"**Version {FORMAT_VERSION}.**" in PAGE.read_text()
 
     def test_every_kind_has_its_detail(self) -> None:
         assert [kind for kind, _ in _details()] == [kind.value for kind in EventKind]

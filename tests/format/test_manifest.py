@@ -12,11 +12,13 @@ from wsrec.counts import COUNTERS
 from wsrec.format.layout import manifest_path
 from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine, append, read
+from wsrec.format.version import FORMAT_VERSION
 
 
 def line(number: int, feed: str = "f", **more: object) -> ManifestLine:
     values = {name: None for name in ManifestLine.__struct_fields__ if name not in COUNTERS}
     figures = {"rows": number, "events": 0, "bytes": 9, "gaps_checked": True, "ledger": Ledger()}
+    figures |= {"format_version": FORMAT_VERSION}
     return ManifestLine(**{**values, **figures, "session": "s", "feed": feed, "number": number, **more})
 
 
@@ -54,6 +56,11 @@ class TestManifest:
     def test_a_line_of_another_version_is_not_passed_over_in_silence(self, out):
         manifest_path(out).write_bytes(b'{"path": 5}\n')
         with pytest.raises(msgspec.ValidationError):
+            read(out)
+
+    def test_nor_one_of_another_format_version(self, out):
+        manifest_path(out).write_bytes(msgspec.json.encode(line(1, format_version="99")) + b"\n")
+        with pytest.raises(msgspec.ValidationError, match="format version 99"):
             read(out)
 
     def test_two_processes_at_once(self, out):

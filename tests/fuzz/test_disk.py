@@ -16,6 +16,7 @@ from tests.effort import examples
 from tests.rings import Rings, payloads, plan, writer_job
 from wsrec.format import layout, manifest
 from wsrec.format.ledger import Ledger
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.ring.events import EventKind
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import journal_path
@@ -39,6 +40,7 @@ LINE = manifest.ManifestLine(
     first_time=1,
     last_time=1,
     gaps_checked=False,
+    format_version=FORMAT_VERSION,
     ledger=Ledger(),
 )
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wsrec.format.schema import MESSAGE_SCHEMA, SCHEMA_VERSION
+from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.replay.message import SourceError
 from wsrec.replay.source import Source, merge
 
@@ -34,7 +35,7 @@ def write_capture(path, rows, *, session="s1", stages=None):
         for name, value in row.items():
             columns[name].append(value)
     columns["handoff_monotonic"] = stages or columns["handoff_monotonic"]
-    about = {"schema_version": SCHEMA_VERSION, "session": session, "feed": "f"}
+    about = {"format_version": FORMAT_VERSION, "session": session, "feed": "f"}
     metadata = {f"wsrec.{key}": json.dumps(value) for key, value in about.items()}
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in MESSAGE_SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=MESSAGE_SCHEMA).replace_schema_metadata(metadata)

@@ -15,6 +15,7 @@ from tests.supervise.test_known_failures import messages
 from wsrec.format import layout, manifest
 from wsrec.format.ledger import Ledger
 from wsrec.format.lock import OutputLock, is_held
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.supervise.record import check_writable
 from wsrec.verify.verify import verify
 from wsrec.writer.journal import Journal
@@ -134,5 +135,6 @@ LINE = manifest.ManifestLine(
     first_time=None,
     last_time=None,
     gaps_checked=False,
+    format_version=FORMAT_VERSION,
     ledger=Ledger(),
 )

@@ -67,7 +67,7 @@ class TestJournal:
         write(tmp_path / "j", [batches[0].part(1, 3)])
         assert content(JournalReader(tmp_path / "j")) == content([batches[0].part(1, 3)])
 
-    @pytest.mark.parametrize("key", [b"wsrec.journal_version", b"wsrec.job"])
+    @pytest.mark.parametrize("key", [b"wsrec.format_version", b"wsrec.job"])
     def test_one_whose_beginning_a_bit_flipped_in_is_a_damaged_one(self, tmp_path, batches, key):
         write(tmp_path / "j", batches)
         data = (tmp_path / "j").read_bytes()
@@ -76,7 +76,7 @@ class TestJournal:
             JournalReader(tmp_path / "j")
 
     def test_a_journal_of_another_version_is_not_taken_for_a_damaged_one(self, tmp_path, batches, monkeypatch):
-        monkeypatch.setattr(journal_module, "JOURNAL_VERSION", b"1")
+        monkeypatch.setattr(journal_module, "FORMAT_VERSION", "1")
         write(tmp_path / "j", batches)
         monkeypatch.undo()
         with pytest.raises(OSError, match="of version 1: recover it with the wsrec that wrote it"):

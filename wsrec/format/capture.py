@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from wsrec.format.folders import NO_FILE, cannot_read, is_file, parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
 from wsrec.format.metadata import raw_metadata
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, SCHEMA_VERSION
+from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.version import FORMAT_VERSION
 
 EXIT_UNREADABLE = 66
 """Exit status of every command that reads, where something cannot be read: nothing is known of it (EX_NOINPUT)."""
@@ -132,11 +133,11 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
     if missing:
         file.close()
         raise CaptureError(f"{path}: not {what} of wsrec (no column `{missing[0]}`)")
-    version = own.get("schema_version")
-    if version != SCHEMA_VERSION:
+    version = own.get("format_version")
+    if version != FORMAT_VERSION:
         file.close()
         raise CaptureError(
-            f"{path}: schema version {version}, this wsrec reads {SCHEMA_VERSION}; install the wsrec that wrote it"
+            f"{path}: format version {version}, this wsrec reads {FORMAT_VERSION}; install the wsrec that wrote it"
         )
     return file
 

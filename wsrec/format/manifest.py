@@ -11,6 +11,7 @@ from wsrec.counts import Counts
 from wsrec.format.folders import read_file, sync_folder
 from wsrec.format.layout import manifest_path
 from wsrec.format.ledger import Ledger
+from wsrec.format.version import FORMAT_VERSION
 
 
 class ManifestLine(Counts, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
         sha256, events_sha256: of the files' bytes.
         first_seq, last_seq: of the message file's rows.
         first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
+        format_version: of what wrote it (`wsrec.format.version`).
         gaps_checked: whether the feed declares a rule or a checksum by which gaps show.
         ledger: what came out of the rings and what became of it.
 
@@ -46,6 +48,22 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
     last_time: int | None
     gaps_checked: bool
     ledger: Ledger
+    format_version: str
+
+
+def decode_line(text: bytes) -> ManifestLine:
+    """A line of the manifest.
+
+    Raises:
+        msgspec.ValidationError: it is JSON, but no line of this version.
+        msgspec.DecodeError, UnicodeDecodeError: it is none.
+
+    """
+    line = msgspec.json.decode(text, type=ManifestLine)
+    if line.format_version != FORMAT_VERSION:
+        what = f"it is of format version {line.format_version}, this wsrec reads {FORMAT_VERSION}"
+        raise msgspec.ValidationError(f"{what}; use the wsrec that wrote it")
+    return line
 
 
 def append(out: Path, line: ManifestLine) -> None:
@@ -89,7 +107,7 @@ def read(out: Path) -> list[ManifestLine]:
     lines = []
     for data in dict.fromkeys(read_file(path).split(b"\n")[:-1]):
         try:
-            lines.append(msgspec.json.decode(data, type=ManifestLine))
+            lines.append(decode_line(data))
         except msgspec.ValidationError:
             raise
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -19,7 +19,7 @@ METADATA_PREFIX = "wsrec."
 class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What a file says of itself; message and events file of a pair say the same."""
 
-    schema_version: Annotated[str, Meta(description="version of this format")]
+    format_version: Annotated[str, Meta(description="version of this format")]
     wsrec_version: Annotated[str, Meta(description="version of the recorder")] = ""
     session: Annotated[str, Meta(description="the session's id, unique to one writer of one run")]
     feed: Annotated[str, Meta(description="the feed's name")]

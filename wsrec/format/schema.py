@@ -1,14 +1,12 @@
 """The columns of the message and event files.
 
-This is the one place that states them; docs/format.md is checked against it by a test. A change of the format that a
-reader could notice, here, in the metadata, the manifest or the layout, raises `SCHEMA_VERSION`.
+This is the one place that states them; docs/format.md is checked against it by a test. A change that a reader could
+notice raises `wsrec.format.version.FORMAT_VERSION`.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
-
-SCHEMA_VERSION = "3"
 
 UTC_NS = pa.timestamp("ns", tz="UTC")
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())

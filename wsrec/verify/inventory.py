@@ -13,7 +13,7 @@ from wsrec.format.columns import first_line
 from wsrec.format.folders import cannot_read, is_file, matching, parquet_files, read_file, session_folders
 from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, read_place, session_folder
 from wsrec.format.lock import is_held
-from wsrec.format.manifest import ManifestLine
+from wsrec.format.manifest import ManifestLine, decode_line
 from wsrec.verify.model import Finding, Kind
 
 
@@ -172,7 +172,7 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
             report(Kind.NOTE, f"is line {before} once more: the disk had refused to say that it has it")
             continue
         try:
-            line = msgspec.json.decode(text, type=ManifestLine)
+            line = decode_line(text)
         except msgspec.ValidationError as error:
             report(Kind.CONTRADICTION, f"is no line that this wsrec writes: {first_line(error)}")
             continue

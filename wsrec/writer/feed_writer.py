@@ -29,7 +29,8 @@ from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.moment import Moment
-from wsrec.format.schema import MESSAGE_SCHEMA, SCHEMA_VERSION, UTC_NS
+from wsrec.format.schema import MESSAGE_SCHEMA, UTC_NS
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.log_folding import FoldedWarnings
 from wsrec.monitor.check import Finding, MonitorEvent, RowBatch, SnapshotRow
 from wsrec.monitor.feed_monitor import Columns, FeedMonitor, is_shown
@@ -346,6 +347,7 @@ class FeedWriter:
             last_time=last_time,
             gaps_checked=self._monitor.checks_numbers,
             ledger=ledger,
+            format_version=FORMAT_VERSION,
             **counts.named(),
         )
         self.files.append(line)
@@ -374,7 +376,7 @@ class FeedWriter:
             if about["feed"] == self.name
         ]
         return FileMetadata(
-            schema_version=SCHEMA_VERSION,
+            format_version=FORMAT_VERSION,
             wsrec_version=__version__,
             session=self._job.session,
             feed=self.name,

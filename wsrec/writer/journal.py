@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from wsrec.format.folders import sync_folder
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.writer.batch import JOURNAL_SCHEMA, Batch
 from wsrec.writer.disk import NewFile, NotAsWrittenError
 from wsrec.writer.journal_format import (
@@ -20,7 +21,6 @@ from wsrec.writer.journal_format import (
     FIRST_KEY,
     FROM_KEY,
     JOB_KEY,
-    JOURNAL_VERSION,
     MARKER_KEY,
     VERSION_KEY,
     Span,
@@ -96,7 +96,7 @@ class Journal:
         self.deleted = self.was_restored = False
         self.cut = False
         self.moved: dict[int, Span] = {}
-        self._metadata = {JOB_KEY: job, VERSION_KEY: JOURNAL_VERSION}
+        self._metadata = {JOB_KEY: job, VERSION_KEY: FORMAT_VERSION.encode()}
         self._stream = _Stream(path, self._metadata)
         self._file = self._stream.file
         self._beginning = self._file.tell()

@@ -28,10 +28,8 @@ from typing import NamedTuple
 
 from wsrec.format.folders import matching
 
-JOURNAL_VERSION = b"4"
-
 JOB_KEY = b"wsrec.job"
-VERSION_KEY = b"wsrec.journal_version"
+VERSION_KEY = b"wsrec.format_version"
 FROM_KEY = b"wsrec.from"
 FIRST_KEY = b"wsrec.first"
 CHECKSUM_KEY = b"wsrec.xxh3"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.writer.batch import JOURNAL_SCHEMA, Batch, payload_offsets
 from wsrec.writer.disk import NotAsWrittenError
@@ -20,7 +21,6 @@ from wsrec.writer.journal_format import (
     FIRST_KEY,
     FROM_KEY,
     JOB_KEY,
-    JOURNAL_VERSION,
     MARKER_KEY,
     VERSION_KEY,
     Span,
@@ -165,7 +165,7 @@ class _JournalFile:
         version = metadata.get(VERSION_KEY, b"")
         if JOB_KEY not in metadata or not version.isdigit():
             raise pa.ArrowInvalid(f"{path} is not a journal of wsrec")
-        if version != JOURNAL_VERSION:
+        if version != FORMAT_VERSION.encode():
             raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
         if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(MARKER_KEY):
             raise pa.ArrowInvalid(f"{path} has other columns than this version's journals")
