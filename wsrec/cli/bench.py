@@ -1,4 +1,4 @@
-"""`wsrec bench`."""
+"""The command `wsrec bench`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shell offers after Tab: feeds, their channels, and symbols as far as they are known without asking anybody."""
+"""Shell completion: feeds, their channels, and the symbols that are known without a request to an exchange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wsrec doctor`: what this machine can do for a recording."""
+"""The command `wsrec doctor`."""
 
 from __future__ import annotations
 

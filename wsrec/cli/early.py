@@ -1,4 +1,4 @@
-"""A signal that ends `wsrec record` before it has begun anything: while its modules are imported, or options read."""
+"""Signals during the start of `wsrec record`, while its modules are imported or its options read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wsrec feeds`: what can be recorded, and what would be asked of the exchange."""
+"""The commands `wsrec feeds ...`: the catalogue, checks of YAML files, plans of connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `wsrec` command."""
+"""The command `wsrec`: its group of commands, each imported when it is called."""
 
 from __future__ import annotations
 

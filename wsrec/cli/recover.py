@@ -1,4 +1,4 @@
-"""`wsrec recover`: files out of what a killed recorder left behind."""
+"""The command `wsrec recover`: crash recovery by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wsrec replay`."""
+"""The command `wsrec replay`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wsrec report`: what is in captures, how complete they are and where the time went."""
+"""The command `wsrec report`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wsrec verify`: whether captures are sound, and which intervals of each stream are provably complete."""
+"""The command `wsrec verify`."""
 
 from __future__ import annotations
 

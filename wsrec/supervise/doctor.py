@@ -1,4 +1,4 @@
-"""What this machine can do for a recording: each finding with what it means and, where there is one, the hint.
+"""Findings about this machine as a recorder, each with its meaning and, where there is one, a hint.
 
 Nothing is changed. What the files of /proc and /sys say is read below `root`; what only the kernel knows is asked.
 """

@@ -1,4 +1,4 @@
-"""What the operator sees on standard error: log lines, the live view on a terminal, the line a minute elsewhere."""
+"""The operator's view on standard error: log lines, the live view on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recording takes of memory, before it is started: how large its rings are, and whether there is enough.
+"""Memory of a recording before it starts: the size of its rings, the total, and whether the machine has it.
 
 The rings of all connections share a budget. A few connections have rings of 8 MiB, whose pages are there before a
 message needs one; with more connections each has a smaller one, whose pages come as it is used for the first time.

@@ -1,4 +1,4 @@
-"""What a recording came to: the exit status (DESIGN section 6) and the summary, for people and for programs."""
+"""The outcome of a recording: exit status and summary, for people and for programs."""
 
 from __future__ import annotations
 

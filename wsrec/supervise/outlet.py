@@ -1,4 +1,4 @@
-"""What a recording writes for its operator, written by a thread that nothing else waits for.
+"""Output for the operator, written by a thread that nothing else waits for.
 
 A terminal takes nothing after Ctrl-S, a pipe nothing while `less` or a hung reader is behind it, and write(2) then
 waits for as long. Whoever supervises a recording must not: it reads what its children say, and ends them when it is

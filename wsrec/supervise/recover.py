@@ -1,4 +1,4 @@
-"""`wsrec recover` as a function: what `wsrec record` does before it records, by hand."""
+"""`wsrec recover` as a function: the recovery that `wsrec record` makes before it records."""
 
 from __future__ import annotations
 

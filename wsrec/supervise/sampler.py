@@ -1,4 +1,4 @@
-"""How the recording is going: samples of the status pages, and rates and latencies between two of them."""
+"""Progress of a recording: samples of the status pages, and rates and latencies between two of them."""
 
 from __future__ import annotations
 
