@@ -19,7 +19,7 @@ _NEEDED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|TZDIR|LANG|LANGUAGE|LC_\w+|XDG_\w+_HOME|XDG_RUNTIME_DIR"
     # the interpreter, the dynamic loader, the C library, its resolver, and their instrumentation in tests
     r"|PYTHON\w+|VIRTUAL_ENV|LD_\w+|MALLOC_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH"
-    r"|RES_OPTIONS|LOCALDOMAIN|HOSTALIASES|(A|T|L|M|UB)SAN_OPTIONS|COVERAGE_PROCESS_START"
+    r"|RES_OPTIONS|LOCALDOMAIN|HOSTALIASES|(A|T|L|M|UB)SAN_OPTIONS|COVERAGE_\w+"
     # OpenSSL
     r"|SSL_CERT_FILE|SSL_CERT_DIR|SSLKEYLOGFILE|OPENSSL_CONF|OPENSSL_MODULES"
     # which implementation runs; options of a command are only for the process that parses them

@@ -1,0 +1,69 @@
+"""What scripts/coverage measured, by room: on standard output, held against the floors, and in docs/coverage.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "coverage.md"
+HEAD = """\
+# Line coverage
+
+How many of the lines that can run were run by the tests, in the processes that they start too. Written by
+`scripts/test --coverage && scripts/coverage --publish`; CI fails below {python} % of Python and {cython} % of Cython.
+Processes that tests kill tell nothing of themselves: what only they ran counts as never run.
+
+"""
+
+
+def rooms(report: Path) -> dict[str, tuple[int, int]]:
+    """Lines and lines run of each room."""
+    found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for name, file in json.loads(report.read_text())["files"].items():
+        path = Path(name)
+        parts = path.parts[path.parts.index("wsrec") : -1]
+        room = path.name if path.suffix == ".pyx" else "/".join(parts[:2])
+        lines, run = found[room]
+        summary = file["summary"]
+        found[room] = lines + summary["num_statements"], run + summary["covered_lines"]
+    return dict(sorted(found.items()))
+
+
+def percent(lines: int, run: int) -> float:
+    """Of what is not there all was run."""
+    return 100 * run / lines if lines else 100.0
+
+
+def table(found: dict[str, tuple[int, int]], what: str) -> str:
+    """A row a room, the last of all together."""
+    total = tuple(map(sum, zip(*found.values(), strict=True)))
+    rows = [f"| {what} | lines | run | % |", "| --- | --: | --: | --: |"]
+    for name, (lines, run) in {**found, "together": total}.items():
+        rows.append(f"| {name} | {lines:,} | {run:,} | {percent(lines, run):.1f} |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> int:
+    """Arguments: of-cython.json, before it of-python.json where that was measured; --publish."""
+    floors = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["wsrec"]["coverage"]
+    reports = [Path(name) for name in sys.argv[1:] if name != "--publish"]
+    measured = {report.stem.removeprefix("of-"): rooms(report) for report in reports}
+    text = "\n".join(table(found, kind.capitalize()) for kind, found in measured.items())
+    print(text)
+    if "--publish" in sys.argv:
+        PAGE.write_text(HEAD.format(**floors) + text)
+    below = False
+    for kind, found in measured.items():
+        lines, run = map(sum, zip(*found.values(), strict=True))
+        if percent(lines, run) < floors[kind]:
+            print(f"{kind}: {percent(lines, run):.1f} % is below the floor of {floors[kind]} % (pyproject.toml)")
+            below = True
+    return below
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
