@@ -16,6 +16,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.frames import Frame, Opcode
 
 from tests.conftest import events_of, messages_of, received
+from tests.effort import LONG
 from tests.exchange import Blast, sends
 from tests.monitor.test_sequence import expected_gaps
 from tests.receive.conftest import frame
@@ -23,8 +24,9 @@ from wsrec.stages import STAGES
 
 
 @pytest.fixture(scope="module")
-def text_messages(real_messages):
-    return [message.decode() for message in real_messages]
+def some_messages(real_messages):
+    """The first of the real messages, and all of them in a long run."""
+    return real_messages if LONG else real_messages[:20_000]
 
 
 class TestRealRecording:
@@ -37,17 +39,17 @@ class TestRealRecording:
             pytest.param("stamped", ["--busy-poll"], id="busy-poll-stamped", marks=pytest.mark.long),
         ],
     )
-    def test_every_message_over_tls(self, wsrec, exchange, ca_file, text_messages, real_messages, tmp_path, tls, wait):
-        server = exchange(sends(text_messages), tls=True)
+    def test_every_message_over_tls(self, wsrec, exchange, ca_file, some_messages, tmp_path, tls, wait):
+        server = exchange(sends([message.decode() for message in some_messages]), tls=True)
         result = wsrec.run(
             *("record", server.url, "--ca-file", ca_file, "--until-close", "--out", tmp_path),
             *("--tls", tls, "--json", *wait),
         )
         assert result.returncode == 0, result.stderr
         table = messages_of(tmp_path)
-        assert received(table) == real_messages
+        assert received(table) == some_messages
         assert table["seq"].to_pylist() == list(range(len(table)))
-        assert json.loads(result.stdout)["messages"] == len(real_messages)
+        assert json.loads(result.stdout)["messages"] == len(some_messages)
 
         rows = table.filter(np.array(table["direction"].to_pylist()) == "recv")
         stages = [rows[stage.column].cast("int64").to_numpy() for stage in STAGES[1:]]
@@ -70,10 +72,10 @@ class TestLoss:
     """What an exchange leaves out is found, and nothing else is."""
 
     @pytest.mark.parametrize("left_out", [0, 100])
-    def test_messages_left_out_at_random(self, wsrec, exchange, real_messages, tmp_path, left_out):
-        chosen = np.random.default_rng(7).choice(len(real_messages), left_out, replace=False)
+    def test_messages_left_out_at_random(self, wsrec, exchange, some_messages, tmp_path, left_out):
+        chosen = np.random.default_rng(7).choice(len(some_messages), left_out, replace=False)
         removed = set(chosen.tolist())
-        sent = [text.decode() for place, text in enumerate(real_messages) if place not in removed]
+        sent = [text.decode() for place, text in enumerate(some_messages) if place not in removed]
         server = exchange(sends(sent))
         feed = yaml.safe_load(Path("configs/binance-usdm.yaml").read_text())
         feed["sockets"] = {"main": {"url": server.url}}
@@ -88,7 +90,7 @@ class TestLoss:
         )
         expected = [
             (channel, symbol, after, found, missing)
-            for (_, channel, symbol, after, found, missing), _ in expected_gaps(real_messages, removed)
+            for (_, channel, symbol, after, found, missing), _ in expected_gaps(some_messages, removed)
         ]
         gaps = [
             (row["channel"], row["symbol"], *(row["detail"][key] for key in ("expected", "found", "missing")))

@@ -18,7 +18,10 @@ from wsrec.format import manifest
 # a recorder that nohup started is not to hear of a hang-up, nor are its tests
 HANG_UP = pytest.param(
     signal.SIGHUP,
-    marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="hang-ups are ignored here"),
+    marks=[
+        pytest.mark.long,
+        pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="hang-ups are ignored here"),
+    ],
 )
 CPUS = sorted(os.sched_getaffinity(0))
 
