@@ -6,6 +6,7 @@ import gc
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -151,6 +152,14 @@ def scripted_proxy() -> Iterator[Callable[..., ScriptedProxy]]:
     yield start
     for proxy in running:
         proxy.stop()
+
+
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses every connection: bound, so that nobody else gets it, and not listened at."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import json
 import os
 import pty
 import re
-import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -40,12 +39,6 @@ def refused(result, status, *words):
     for word in words:
         assert word in result.stderr, result.stderr
     return result
-
-
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 async def wait(connection):
@@ -150,8 +143,8 @@ class TestWrongUsage:
 
 
 class TestUnreachable:
-    def test_refused_port(self, wsrec, tmp_path):
-        port = closed_port()
+    def test_refused_port(self, wsrec, refusing_port, tmp_path):
+        port = refusing_port
         result = ok(wsrec.run("record", f"ws://127.0.0.1:{port}/", "--duration", "1s", "--out", tmp_path, "-q"), 1)
         assert f"127.0.0.1:{port} refused the connection" in result.stderr
         assert "start the server, or check the port" in result.stderr
@@ -217,8 +210,8 @@ class TestUnreachable:
         assert lost["detail"]["duration_ns"] > 1.5e9
         assert lost["detail"]["to"] > messages_of(tmp_path)["handoff_time"].cast("int64").to_pylist()[-10]
 
-    def test_one_of_two_targets_never_came(self, wsrec, exchange, tmp_path):
-        bad = f"ws://127.0.0.1:{closed_port()}/"
+    def test_one_of_two_targets_never_came(self, wsrec, exchange, refusing_port, tmp_path):
+        bad = f"ws://127.0.0.1:{refusing_port}/"
         good = exchange(sends(["x"])).url
         result = ok(wsrec.run("record", good, bad, "--duration", "1s", "--out", tmp_path), 4)
         assert "refused" in result.stderr
@@ -236,8 +229,8 @@ class TestDuration:
         times = messages_of(tmp_path)["recv_time"].cast("int64").to_pylist()
         assert times[-1] - times[0] > 3e9
 
-    def test_where_none_opens_it_ends_and_says_how_long_it_tried(self, wsrec, tmp_path):
-        result = ok(wsrec.run("record", f"ws://127.0.0.1:{closed_port()}/", "--duration", "1s", "--out", tmp_path), 1)
+    def test_where_none_opens_it_ends_and_says_how_long_it_tried(self, wsrec, refusing_port, tmp_path):
+        result = ok(wsrec.run("record", f"ws://127.0.0.1:{refusing_port}/", "--duration", "1s", "--out", tmp_path), 1)
         assert re.search(
             r"not connected before the end: .* refused the connection \(tried for 1\.\d+ s\)", result.stderr
         )

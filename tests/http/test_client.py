@@ -316,9 +316,8 @@ class TestAnswers:
         assert "too many redirects" in str(self.refused(for_ever, context, redirects=3))
         assert len(for_ever.asked) == 4
 
-    def test_nobody_there(self, context):
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            port = listening.getsockname()[1]
+    def test_nobody_there(self, context, refusing_port):
+        port = refusing_port
         with pytest.raises(HttpError) as caught:
             fetch(f"https://127.0.0.1:{port}/secret", context=context, limit=1, timeout=30)
         assert str(caught.value) == f"127.0.0.1:{port} refused the connection"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import pytest
@@ -67,9 +66,8 @@ class TestThroughAProxy:
             ask(f"https://{HOST}/", proxy.url)
         assert (caught.value.cause, caught.value.retry_after) == (cause, 77)
 
-    def test_one_that_is_not_there_is_named(self, ask):
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port = sock.getsockname()[1]
+    def test_one_that_is_not_there_is_named(self, ask, refusing_port):
+        port = refusing_port
         with pytest.raises(HttpError, match=f"the proxy http://127.0.0.1:{port} refused the connection; check that"):
             ask(f"https://{HOST}/", f"http://127.0.0.1:{port}")
 

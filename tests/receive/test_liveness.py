@@ -350,7 +350,9 @@ def _ping_while_it_closes(connection: socket.socket) -> None:
 class TestTasksOfTheReceiver:
     """One that ends by an error serves nobody any more, and the receiver with it."""
 
-    @pytest.mark.parametrize("broken", ["answers.PongResponder.look", "process.anchor"], ids=["a task", "a callback"])
+    @pytest.mark.parametrize(
+        "broken", ["pong_responder.PongResponder.look", "process.anchor"], ids=["a task", "a callback"]
+    )
     def test_an_error_of_one_is_told_and_another_receiver_may_go_on(self, exchange, broken):
         code = f"""
             import sys, time
@@ -367,7 +369,7 @@ class TestTasksOfTheReceiver:
         planned = plan(server.url, answers=(Answer(path="ping", text="pong"),))
         receiver = Receiver(planned, command=["-c", textwrap.dedent(code)])
         try:
-            receiver.until(lambda: receiver.process.poll() is not None, timeout=20)
+            receiver.until(lambda: receiver.process.poll() is not None)
             assert receiver.ended() == 1
         finally:
             receiver.process.kill()

@@ -444,10 +444,8 @@ class TestReconnection:
         assert codes[0] == 1009
         receiver.stop()
 
-    def test_the_time_before_the_first_connection_is_lost_too(self, receive):
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            port = unused.getsockname()[1]
-        receiver = receive(plan(f"ws://127.0.0.1:{port}/"))
+    def test_the_time_before_the_first_connection_is_lost_too(self, receive, refusing_port):
+        receiver = receive(plan(f"ws://127.0.0.1:{refusing_port}/"))
         assert receiver.event(EventKind.CONNECT_FAILED)["cause"] == "refused"
         assert receiver.stop() == 1
         (lost,) = receiver.events(EventKind.LOST_INTERVAL)
