@@ -213,7 +213,7 @@ class TestReceiverGone:
         read = time.monotonic_ns()
         work.rings.put(b"last", 1, event=read, handoff=read)
         # one that has come to its end misses nothing
-        work.rings.rings[2].covered.publish(ENDED)
+        work.rings.rings[2].complete_until.publish(ENDED)
         work.journalled()
         work.stop(finished=False)
         assert work.process.returncode == 0
