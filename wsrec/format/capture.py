@@ -120,14 +120,14 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CaptureError(
-            f"{path}: not readable as Parquet ({damage(path) or _first_line(error)}); "
+            f"{path}: not readable as Parquet ({damage(path) or first_line(error)}); "
             "nothing was changed: set the file aside and read the others"
         ) from error
     try:
         own = metadata(file)
     except ValueError as error:
         file.close()
-        raise CaptureError(f"{path}: its metadata is damaged ({_first_line(error)}); set the file aside") from error
+        raise CaptureError(f"{path}: its metadata is damaged ({first_line(error)}); set the file aside") from error
     schema, what = (MESSAGE_SCHEMA, "a message file") if kind == MESSAGES else (EVENT_SCHEMA, "an events file")
     missing = [name for name in schema.names if name not in file.schema_arrow.names]
     if missing:
@@ -205,5 +205,6 @@ def events_beside(messages: Path) -> Path | None:
     return path if path is not None and EVENTS in path.parts and path.exists() else None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first; Arrow's go on with a stack."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -74,8 +74,3 @@ def words(batch: Any, name: str) -> tuple[npt.NDArray[np.integer], list[str | No
         column = column.dictionary_encode()
     known = [*column.dictionary.to_pylist(), None]
     return column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False), known
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first; Arrow's go on with a stack."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,9 +11,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import CaptureError, UnreadableError, damage, metadata, open_file
+from wsrec.format.capture import CaptureError, UnreadableError, damage, first_line, metadata, open_file
 from wsrec.format.capture_file import SCHEMAS
-from wsrec.format.columns import first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.manifest import ManifestLine

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from wsrec.counts import Counts
 from wsrec.feed.schema import Feed
-from wsrec.format.columns import batches, first_line, times
+from wsrec.format.capture import first_line
+from wsrec.format.columns import batches, times
 from wsrec.format.counting import count_event
 from wsrec.format.coverage import SequenceCoverage
 from wsrec.format.folders import session_began
