@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of what a hostile exchange reaches first: `parse_header`, `MessageRules` and the hot path.
+"""Coverage-guided fuzzing of the code exposed to a hostile exchange: `parse_header`, `MessageRules` and the hot path.
 
 Run by scripts/fuzz. What it holds the code to is in tests/fuzz/implementations.py; the coverage of the readable hot
 path guides it.

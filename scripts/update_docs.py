@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the tables in docs/ anew from the code that they describe; the tests check that it was done."""
+"""Regenerate the tables in docs/ from the code that they describe; the tests check that they are current."""
 
 from __future__ import annotations
 

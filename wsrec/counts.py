@@ -1,4 +1,4 @@
-"""The counters of a recording: one declaration each, from which all that carries or adds them up is made.
+"""The counters of a recording: one declaration each, from which all structs and sums are generated.
 
 A counter stands here and is counted in one place, `wsrec.format.counting`: by the writer as it records, and by
 `wsrec verify` as it reads. With that it is in each line of the manifest and in each file's metadata, on the status

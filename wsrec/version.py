@@ -1,3 +1,3 @@
-"""The version of wsrec: the one place that says it."""
+"""The version of wsrec, defined only here."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: one click command a file. Parse options, call one function, print; no logic."""
+"""The command line: one click command per file. Parses options, calls one function and prints; contains no logic."""
 
 from wsrec.cli.early import hold_signals
 

@@ -1,4 +1,4 @@
-"""`--proxy` and `--no-proxy`: where an address was given, and that no password of it can be read by everybody."""
+"""`--proxy` and `--no-proxy`: which source set the proxy, and a refusal of passwords on the command line."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The in-process consumer compiled: what `wsrec.client.consumer` does, message for message.
+"""The compiled in-process consumer: equivalent to `wsrec.client.consumer`, message for message.
 
 Read that first. Here a message is a C copy of its slot; the payload's view and the stamps are made only when they are
 asked for.

@@ -1,4 +1,4 @@
-"""The in-process consumer: messages out of slots, one callback a message, stamped just before it.
+"""The in-process consumer: assembles messages from slots and calls back once per message, stamped just before the call.
 
 The hot path publishes a batch of slots a read and calls `Consumer.on_batch`, which walks them in order: a whole message
 goes to the caller where it lies in the ring, the parts of others are copied and joined first, control frames go to the

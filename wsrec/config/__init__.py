@@ -1,1 +1,1 @@
-"""The options of the command line and run configs, made of the declarations in `wsrec.options`."""
+"""Options of the command line and of run configs, generated from the declarations in `wsrec.options`."""

@@ -1,4 +1,4 @@
-"""The command line's options, made of their declarations (`wsrec.options`)."""
+"""Click options generated from the declarations in `wsrec.options`."""
 
 from __future__ import annotations
 

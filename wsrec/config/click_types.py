@@ -1,4 +1,4 @@
-"""Types of the command line: declared value types, folders of this machine, and lists with commas."""
+"""Click parameter types: declared value types, local folders, and comma-separated lists."""
 
 from __future__ import annotations
 

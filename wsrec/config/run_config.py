@@ -1,4 +1,4 @@
-"""The run config: one YAML file that names the feeds of a recording and the options of `wsrec record`.
+"""Run configs: one YAML file with the feeds of a recording and the options of `wsrec record`.
 
 Its keys are made of the options' declarations (`wsrec.options.record`); `configs/run.schema.json` (for editors) and the
 table in `docs/configs.md` are made of the models here. `${NAME}` is read from the environment when the file is read. In

@@ -1,1 +1,1 @@
-"""A payload becomes channel, symbol, exchange time and sequence numbers."""
+"""Field extraction: channel, symbol, exchange time and sequence numbers from payloads."""

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""Field extraction compiled: what `wsrec.decode.reader` says of a message, without a Python object a message.
+"""Compiled field extraction: equivalent to `wsrec.decode.reader`, without Python objects per message.
 
 A message is JSON (RFC 8259). It is gone over twice: first its quotes are marked in a bitmap, 64 bytes at a time, then
 it is walked from string to string and held against the whole grammar, while the values at the wanted places are noted.

@@ -1,4 +1,4 @@
-"""The columns that a field reader gives, a value a message."""
+"""Columns returned by a field reader, one value per message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled field reader: a feed's field paths as tables for `_fields.Scanner`, and what that leaves to Python.
+"""The compiled field reader: a feed's field paths as tables for `_fields.Scanner`, with fallback to Python.
 
 The scanner finds the values at a feed's paths in a message's bytes. Numbers and times it reads itself; for a name it
 asks what a text stands for once a distinct text, and a message that it does not decide is read by `PythonFieldReader`,

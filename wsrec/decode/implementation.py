@@ -1,4 +1,4 @@
-"""The field reader that runs: the compiled one where it was built, else (or with WSREC_PURE=1) the one in Python."""
+"""Field reader selection: the compiled one if it was built and WSREC_PURE is not set, else the Python one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding of JSON as exchanges write it, decimals exact; what is nearly JSON is mended first."""
+"""JSON decoding with exact decimals; repairs common deviations from JSON first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON of a batch's messages, those inflated that their exchange compresses itself (`wsrec.feed.packed`)."""
+"""JSON text of a batch's messages, inflating payloads that the exchange itself compresses (`wsrec.feed.packed`)."""
 
 from __future__ import annotations
 

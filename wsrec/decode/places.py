@@ -1,4 +1,4 @@
-"""Places of a feed's fields in its messages: which a channel has, what stands there, and conditions on messages."""
+"""Field places: where a feed's messages carry their fields, by channel, and conditions on messages."""
 
 from __future__ import annotations
 

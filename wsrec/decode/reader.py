@@ -1,4 +1,4 @@
-"""Channel, symbol, time and sequence numbers out of messages, in Python: the definition of what a message says.
+"""The Python field reader: extracts channel, symbol, time and sequence numbers. The reference for the compiled one.
 
 Each message is decoded whole, and each field taken from the first of its places that has a value. A feed's places are
 known beforehand: they become functions (`_name`, `_time`, `_number`), for each channel one `_ChannelReader`, and a

@@ -1,4 +1,4 @@
-"""Integers and times out of decoded JSON values, exactly, however an exchange writes them."""
+"""Exact conversion of decoded JSON values to integers and times, in any notation that exchanges use."""
 
 from __future__ import annotations
 

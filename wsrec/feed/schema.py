@@ -1,4 +1,4 @@
-"""The feed YAML: what an exchange's market offers and how its messages are read. The one place that defines it.
+"""The feed YAML: the structs that define its keys, their types and their documentation.
 
 `configs/feed.schema.json` (for editors) and the tables in `docs/feeds.md` are made from these models. Values that hold
 `${NAME}` are read from the environment when connections are planned, never before, so that a `Feed` holds no secret

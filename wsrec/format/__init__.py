@@ -1,1 +1,1 @@
-"""What is on disk: schemas, manifest, capture layout, coverage of sequence numbers."""
+"""The on-disk format: schemas, manifest, capture layout, coverage of sequence numbers."""

@@ -1,4 +1,4 @@
-"""A capture on disk as its readers find it: which files belong to it, and what each says of itself."""
+"""Captures on disk, for readers: discovery of the files and their metadata."""
 
 from __future__ import annotations
 

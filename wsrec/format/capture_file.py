@@ -1,4 +1,4 @@
-"""One file of a capture, opened and checked: what it says of itself, and its rows a batch at a time."""
+"""One capture file, opened and checked: its metadata, and its rows batch by batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a session's folder is: a flock(2) on the folder itself, which the kernel lets go of however its holder ends.
+"""Ownership of a session's folder: a flock(2) on the folder itself, released by the kernel however its holder ends.
 
 Whoever records a session holds it shared: the supervisor, also while no writer runs, and each writer, which may outlive
 it. Whoever recovers one holds it alone. So a session that lives is left alone also where the lock of the output folder

@@ -1,4 +1,4 @@
-"""The rows of a capture as numpy sees them: a batch at a time, in memory that does not grow with the file."""
+"""Rows of a capture as numpy arrays, batch by batch, in memory independent of the file size."""
 
 from __future__ import annotations
 

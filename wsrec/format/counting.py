@@ -1,4 +1,4 @@
-"""What each counter counts, of rows and of events: the same for the writer and for whoever reads what it wrote."""
+"""Counting rules of each counter over rows and events, shared by the writer and the readers."""
 
 from __future__ import annotations
 

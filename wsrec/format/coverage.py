@@ -1,4 +1,4 @@
-"""Which `seq` of a session are there: exact, from batches in any order.
+"""Coverage of a session's `seq`: exact present and missing ranges, from batches in any order.
 
 The numbers are kept as disjoint intervals, so a complete session needs one, whatever its length, and memory grows
 with the holes only.

@@ -1,4 +1,4 @@
-"""What lies in folders, with an error where that cannot be read: `Path.glob` takes such a folder for an empty one."""
+"""Folder listings that raise if a folder cannot be read: `Path.glob` treats it as empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a recorder is known to have lived: its supervisor writes the time into a file of the session, once a second.
+"""Heartbeat file: the supervisor writes the time once a second, a lower bound for how long the recorder was alive.
 
 The file is as old as the session's folder and goes with it. Who recovers the session reads when the recorder ended: a
 lost interval then lasts until there, and not until somebody looks. It is written on both clocks: how long after the

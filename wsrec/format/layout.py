@@ -1,4 +1,4 @@
-"""The layout of a capture: where each file of an output folder stands, and the hour and file that a row belongs to.
+"""The layout of a capture: paths of the files in an output folder, and the hour and file that a row belongs to.
 
     OUT/messages/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet   one row a message
     OUT/events/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet     what happened around them

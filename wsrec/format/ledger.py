@@ -1,4 +1,4 @@
-"""The ledger of a file: what came out of the rings and what became of it, so that what is lost on the way shows.
+"""The ledger of a file: counts what left the rings and what became of it, so that losses in between are detected.
 
 Each file has its own, and they add up: a file's begins where the one before it ended, in slots of the slot ring and in
 bytes of each connection's ring. So it survives a writer that is started anew, and recovery, which count again what is

@@ -1,4 +1,4 @@
-"""One recorder an output folder: an flock(2) that the kernel lets go of however its holder ends.
+"""Output folder lock: an flock(2) that admits one recorder, released by the kernel however its holder ends.
 
 Two files under `.wsrec`. `lock` is held by whoever records, and by its writers, which inherit it. `next` is the place
 in front of it: held for a moment by everyone who starts, and by one that takes over until the other has ended. So

@@ -1,4 +1,4 @@
-"""The manifest: one JSON line for each file that was finished, appended and synced before the file's journal goes."""
+"""The manifest: one JSON line per finished file, appended and synced before the file's journal is deleted."""
 
 from __future__ import annotations
 

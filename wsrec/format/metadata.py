@@ -1,4 +1,4 @@
-"""The metadata of a file: one struct, whose fields are the keys and whose descriptions are docs/format.md's.
+"""File metadata: one struct, whose fields are the keys and whose descriptions appear in docs/format.md.
 
 Each value stands in the Parquet file's own metadata as JSON, under `wsrec.` and the key.
 """

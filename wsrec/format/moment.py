@@ -1,4 +1,4 @@
-"""When something happened: on the clock of the world, which may be set, and on the one that gives the order."""
+"""A moment on two clocks: UTC, which may be set, and the monotonic clock that defines the order."""
 
 from __future__ import annotations
 

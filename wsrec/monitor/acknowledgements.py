@@ -1,4 +1,4 @@
-"""Acknowledgements: what was asked for and confirmed, refused or never answered, and which topic a refusal is about."""
+"""Acknowledgements: subscriptions confirmed, refused or never answered, and the topics that a refusal concerns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the exchange confirmed what was asked of it: answers matched to requests by their id, or to their topics.
+"""Matching of acknowledgements to requests, by their id or their topics.
 
 Pure logic, without a clock: the caller says what was sent, what came and when (ns, any monotonic clock).
 """

@@ -1,4 +1,4 @@
-"""The protocol of the checks: what each is shown, and what it answers with.
+"""The protocol of the checks: their inputs and their findings.
 
 A check is shown rows and events in the order of the stage clock and answers with findings. It has no clock, reads no
 file and does nothing about what it finds. Its findings are a function of the rows and events alone: neither how rows

@@ -1,4 +1,4 @@
-"""Checksums of order books that carry no numbers, held against the books that their messages make.
+"""Order book checksums: compares each message's checksum with the book reconstructed from the messages.
 
 Kraken, https://docs.kraken.com/api/docs/guides/spot-ws-book-v2: CRC-32 of the best 10 levels of each side, after the
 message was applied and the book cut to the depth that was subscribed to.

@@ -1,4 +1,4 @@
-"""What of a stream its rule was applied to: for each message whether it was compared with the one before, and why not.
+"""Comparison coverage: whether each message was compared with its predecessor, and if not, why.
 
 A rule proves what was compared and nothing else. A message without a number is passed over by every rule, so what
 stands between its neighbours is known to nobody, whatever their own numbers say.

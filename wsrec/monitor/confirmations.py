@@ -1,4 +1,4 @@
-"""Subscriptions that count as never answered, although the time that their answers may take is not over.
+"""Subscriptions that count as unanswered before their timeout has expired.
 
 A connection that is closed in order, or whose place another one takes, leaves no lost interval behind. What was asked
 of it and neither confirmed nor heard of by then may have been missed all the same, and so may what the new one had not

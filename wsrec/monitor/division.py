@@ -1,4 +1,4 @@
-"""Which topics of a refused request are at fault: asked for again without those that the refusal names, else by halves.
+"""Splitting of refused requests: repeated without the topics that the refusal names, else in halves.
 
 Many exchanges refuse a request of fifty topics for one of them. So what was refused together is asked for apart, until
 what is refused is one topic: a culprit. A refusal for another reason (too many requests, trouble of the exchange's own)

@@ -1,4 +1,4 @@
-"""Exchange times held against the moment when their messages arrived.
+"""Plausibility of exchange times, compared with the arrival of their messages.
 
 An exchange that changes the unit of its times, sends 0 for none, or runs on a clock of its own would otherwise be
 believed: a time in seconds read as milliseconds is a day in January 1970. What lies farther from the arrival than the

@@ -1,4 +1,4 @@
-"""Sequence gaps: each feed's gap rules, held against the numbers of the rows, also from connection to connection."""
+"""Sequence gaps: applies each feed's gap rules to the numbers of the rows, also across replaced connections."""
 
 from __future__ import annotations
 

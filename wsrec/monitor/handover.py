@@ -1,4 +1,4 @@
-"""Whether numbers join where one connection takes the place of another: the first of the new one, the last of the old.
+"""Handover check: compares the first number of a new connection with the last of the one that it replaces.
 
 Numbers are compared where they run over a symbol and every one of them comes (`next`, `touching`, `previous`): then the
 first on the new connection must not lie beyond what may follow the last on the old one. It may lie before it, as both

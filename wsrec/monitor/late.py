@@ -1,4 +1,4 @@
-"""Numbers of one connection that named messages take early and come with late (the feed's `sequence.late`).
+"""Late messages: numbered when requested and received after higher numbers (the feed's `sequence.late`).
 
 The messages of a connection come in order, but those that are named: they took their number when they were asked for.
 So a number that is passed over is not missing yet. It is a hole, which a late comer may fill until numbers have gone on

@@ -1,4 +1,4 @@
-"""Stale streams: those that bring no message for longer than their channel's `idle_timeout`, and when they go on.
+"""Stale streams: those without a message for longer than their channel's `idle_timeout`, and when they resume.
 
 A stream whose channel has none is told of once, where nothing of it came at all for a minute.
 """

@@ -1,4 +1,4 @@
-"""Messages out of files, and what a feed's YAML reads of each: for those who write one."""
+"""Sample messages from files and the fields that a feed's YAML reads from them (`wsrec feeds check`)."""
 
 from __future__ import annotations
 

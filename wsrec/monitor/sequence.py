@@ -1,4 +1,4 @@
-"""Whether messages are missing: each feed's sequence rules, held against what arrives."""
+"""Sequence rules: detects missing messages by each feed's rules."""
 
 from __future__ import annotations
 

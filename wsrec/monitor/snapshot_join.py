@@ -1,4 +1,4 @@
-"""Snapshots held against the streams that they were fetched for: a book begins with the one and goes on with the other.
+"""Snapshot joins: whether a snapshot connects with the stream that it was fetched for.
 
 A stream's run are its messages since it began, or since its last gap. It goes on from a snapshot whose number is not
 before the run, and that the run reaches: then one of its messages is the first to apply, and none is missing between.

@@ -1,4 +1,4 @@
-"""The streams that were asked for: a topic on a connection each, found by a message's channel and symbol."""
+"""Requested streams: one per topic and connection, looked up by a message's channel and symbol."""
 
 from __future__ import annotations
 

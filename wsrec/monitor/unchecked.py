@@ -1,4 +1,4 @@
-"""What of each channel its gap rule could be applied to: told at once where that is less than all, and by file."""
+"""Gap rule coverage by channel: reports channels whose rule did not apply to all messages, at once and per file."""
 
 from __future__ import annotations
 

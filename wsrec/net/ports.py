@@ -1,4 +1,4 @@
-"""The port that a URL means where it names none."""
+"""Default ports of URL schemes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The plan: a feed and symbols become connections and subscription requests."""
+"""Planning: turns a feed and symbols into connections and subscription requests."""

@@ -1,4 +1,4 @@
-"""Topics onto connections: within every limit, on as few as that takes, each with its share of the messages."""
+"""Placement of topics on as few connections as the limits allow, balanced by weight."""
 
 from __future__ import annotations
 

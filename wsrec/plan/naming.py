@@ -1,4 +1,4 @@
-"""Names of what has none of its own: bare URLs, which are named after their host.
+"""Names for bare URLs, derived from their host.
 
 A later run continues the folders of the one before, so a name depends on which URLs are recorded together, and not on
 their order. What stands behind the host may be secret: of two URLs of one host it is only counted, in the order of the

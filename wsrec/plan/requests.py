@@ -1,4 +1,4 @@
-"""Subscription requests: the messages, or the address, by which a connection asks for its topics.
+"""Subscription requests: the messages, or the address, that request a connection's topics.
 
 A request has a number, from 1 on each connection, which goes with it to the frame that is sent, to that frame's row and
 to the answer. Each topic keeps its channel and symbol, so nobody has to read them out of the exchange's words.

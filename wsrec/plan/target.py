@@ -1,4 +1,4 @@
-"""What a user names on the command line, resolved: a catalogue feed, a YAML file or a bare URL."""
+"""Target resolution: a catalogue feed, a YAML file or a bare URL from the command line."""
 
 from __future__ import annotations
 

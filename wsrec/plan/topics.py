@@ -1,4 +1,4 @@
-"""Topics as streams: which messages a requested topic brings."""
+"""Topics as streams: the channel and symbols of the messages that a topic delivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receiver's end of the slot ring, shared by all its connections, and the ring of its own words.
+"""The receiver's end of the slot ring, shared by all its connections, and of the control ring.
 
 What the receiver itself has to say, events and the frames that it sent, takes slots too, so it keeps its place among
 the frames; the payload lies in a byte ring of the receiver's own. Where that ring is full the words wait here, in

@@ -1,4 +1,4 @@
-"""The subscriber: sends a connection's subscription requests, again where that is ordered, and its keep-alives."""
+"""The subscriber: sends a connection's subscription requests, repeats them on order, and sends its keep-alives."""
 
 from __future__ import annotations
 

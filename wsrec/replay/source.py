@@ -1,4 +1,4 @@
-"""What can be replayed: captures and text recordings, read as one stream of messages in bounded memory.
+"""Replay sources: captures and text recordings as one stream of messages, in bounded memory.
 
 Several files become one stream in the order in which their messages arrived: by hand-off within a session of a
 capture, by hand-off time between sessions, by the noted receive time in text recordings. A file is opened when its

@@ -1,4 +1,4 @@
-"""Capture files to a `Report`, in memory that does not grow with their number.
+"""Collection of a `Report` from capture files, in memory independent of their number.
 
 Message files are read in order of their first `recv_time`, a batch of rows at a time, only the columns that are needed.
 The payload columns are read for their lengths and nothing else. That is a third of the time (2.0 million rows a second

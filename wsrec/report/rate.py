@@ -1,4 +1,4 @@
-"""The rate of a recording: how many messages came in each second."""
+"""The rate of a recording: messages received in each second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A histogram of durations that may be negative: two of `wsrec.histogram`, one of them for what is below zero."""
+"""A histogram of signed durations: two of `wsrec.histogram`, one for the negative values."""
 
 from __future__ import annotations
 

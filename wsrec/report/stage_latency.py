@@ -1,4 +1,4 @@
-"""The latencies between the six stages, and where stage 1 comes from."""
+"""Latencies between the six stages, and the sources of stage 1."""
 
 from __future__ import annotations
 

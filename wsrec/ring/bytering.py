@@ -1,4 +1,4 @@
-"""The mirrored byte ring: what a socket brought, in place, until the writer has journalled it.
+"""The mirrored byte ring: received bytes of a socket, in place, until the writer has journalled them.
 
 One producer receives into the ring and moves `head`; one consumer reads it and moves `tail`. Both are 64-bit counts of
 bytes since the ring was made, which never wrap; the position in the ring is the count and `mask`. Because the pages are

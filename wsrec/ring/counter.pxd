@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 
-# a counter's word read and written by compiled code, in acquire and release order
+# Compiled access to a counter's word, with acquire and release order
 cdef extern from *:
     """
     #include <stdint.h>

@@ -1,4 +1,4 @@
-"""One 64-bit word in shared memory, written by one side and read by the other.
+"""A 64-bit counter in shared memory, written by one process and read by another.
 
 Publication order is what the rings rest on: a reader that sees the counter must see what was written before it.
 x86-64 keeps stores in order (Intel SDM vol. 3A 8.2.2), and an aligned 8-byte copy is one store, so a plain write does.

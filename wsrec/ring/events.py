@@ -1,4 +1,4 @@
-"""Events: what happened around the messages, in the words that receiver, writer and reader share.
+"""Events: the kinds and details of events, shared by receiver, writer and readers.
 
 An event of the receiver rides in the slot ring (`Flag.EVENT`) with its JSON in the receiver's own byte ring, so it
 keeps its place among the frames and survives the receiver.

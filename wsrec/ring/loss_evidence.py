@@ -1,4 +1,4 @@
-"""What the ends of a lost interval are known from: the words of its event's `from_evidence`, `to_evidence`, `bound`."""
+"""Evidence for the ends of a lost interval: the values of its event's `from_evidence`, `to_evidence`, `bound`."""
 
 from __future__ import annotations
 

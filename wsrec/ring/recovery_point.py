@@ -1,4 +1,4 @@
-"""What a receiver that died left in the shared memory: where its published slots end in the byte rings.
+"""Recovery point of a dead receiver: where its published slots end in the byte rings.
 
 A byte ring's head may be ahead of them, by a handshake or a frame that was not complete, or by words of the receiver's
 own that got no slot any more: nothing refers to those bytes, and nothing ever gives them back.

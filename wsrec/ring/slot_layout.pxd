@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
-# a slot as the table in slot_layout.py has it, which says what its fields mean
+# The layout of a slot, as defined and documented in slot_layout.py
 cdef packed struct Slot:
     uint64_t offset
     uint64_t nic

@@ -1,4 +1,4 @@
-"""The layout of a slot: one table, from which the struct, the numpy dtype, the offsets and docs/rings.md are made.
+"""The layout of a slot: one table that generates the struct, the numpy dtype, the offsets and docs/rings.md.
 
 `slot_layout.pxd` has the C struct. Compiled code compares it with this table when it is imported (`check_compiled`).
 """

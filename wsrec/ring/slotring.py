@@ -1,4 +1,4 @@
-"""The slot ring: one 64-byte slot a frame, from the receiver to its writer.
+"""The slot ring: one 64-byte slot per frame, from the receiver to its writer.
 
 Single producer, single consumer. A slot is written in full before `published` counts it, once for some or all frames
 of a read; the writer counts what it has taken and journalled in `released`. Counts never wrap; slot n stands at n

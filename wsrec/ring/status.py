@@ -1,4 +1,4 @@
-"""The status page: what receiver and writer tell the supervisor, as plain counters in shared memory.
+"""The status page: counters of receiver and writer for the supervisor, in shared memory.
 
 Each side writes its own half and never waits; the supervisor reads at leisure. One page-aligned memfd a pair:
 

@@ -1,4 +1,4 @@
-"""A child process as the supervisor sees it."""
+"""A child process of the supervisor."""
 
 from __future__ import annotations
 

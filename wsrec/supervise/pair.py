@@ -1,4 +1,4 @@
-"""One receiver, its writer and the shared memory between them: started, restarted, and let go of together.
+"""A receiver, its writer and the shared memory between them: started, restarted and released together.
 
 The memory belongs to the supervisor, so it outlives either process, and a new one goes on with it.
 """

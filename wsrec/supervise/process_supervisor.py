@@ -1,4 +1,4 @@
-"""One process under supervision: started again when it dies or hangs, given up when that does not help."""
+"""Supervision of one process: restarted when it dies or hangs, abandoned when restarts do not help."""
 
 from __future__ import annotations
 

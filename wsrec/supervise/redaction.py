@@ -1,4 +1,4 @@
-"""Log lines without the feeds' secrets, which an exchange may repeat in its answers."""
+"""Redaction of the feeds' secrets in log lines, which an exchange may repeat in its responses."""
 
 from __future__ import annotations
 

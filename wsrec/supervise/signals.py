@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP of a recording: each ends it in order, whenever it comes.
+"""Signal handling of a recording: SIGINT, SIGTERM and SIGHUP end it in order at any time.
 
 What Python does by itself ends a process wherever it happens to be, and an event loop has handlers only while it runs.
 So there is one handler from the beginning of the command to its end, and only what it does changes. The command imports

@@ -1,4 +1,4 @@
-"""The supervisor of a recording: starts a receiver and a writer a processor, and ends them in order.
+"""The supervisor of a recording: starts a receiver and a writer per processor, and stops them in order.
 
 It never touches message data. What it knows of the recording it reads from the status pages and the processes' lines. A
 process that dies or hangs is started again (`process_supervisor`) and goes on with the shared memory of its `pair`.

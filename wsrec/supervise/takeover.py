@@ -1,4 +1,4 @@
-"""`wsrec record --takeover`: one recorder goes on where another ends, and both record in between.
+"""`wsrec record --takeover`: replaces a running recorder; both record while the new one connects.
 
 The new one receives first, asks the old one to end, and has the lock once that one's last writer is done. Until then
 each writes files of its own, so whatever happens in between costs nothing but rows that both have.

@@ -1,1 +1,1 @@
-"""Captures read back: what of them is sound, and which intervals of each stream are provably complete."""
+"""Verification of captures: integrity, and the provably complete intervals of each stream."""

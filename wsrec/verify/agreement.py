@@ -1,4 +1,4 @@
-"""Agreement of findings and events: what the monitor finds in the files, and what the writer wrote that it found.
+"""Agreement of findings and events: compares the monitor's findings in the files with the writer's events.
 
 Both are the same checks over the same rows (`wsrec.monitor`). So a finding without its event, or an event without its
 finding, says that rows or events are not those that were written, or that the recorder was wrong.

@@ -1,4 +1,4 @@
-"""The events of an events file, in the order of their happening."""
+"""Events of an events file, in chronological order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file: its checksum, its schema, and what its metadata say of it."""
+"""Checks of one file: its checksum, its schema and its metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verification has to say of one session: at most so many findings of a kind, and the count of the rest."""
+"""Findings of one session: a limited number of each kind, and the count of the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a capture's folder, and what its manifest says should: files, lines, journals, things set aside."""
+"""Inventory of a capture's folder, compared with its manifest: files, lines, journals, quarantined files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One session judged: its rows and events shown to the same monitor as the writer's, in order of the stage clock."""
+"""Judgement of one session: runs the writer's monitor over its rows and events, in order of the stage clock."""
 
 from __future__ import annotations
 

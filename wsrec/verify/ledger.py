@@ -1,4 +1,4 @@
-"""The ledger held against itself, against the rows, and against what receiver and rings said at the session's end.
+"""Checks of the ledger against itself, the rows, and the final counts of receiver and rings.
 
 What is proved by it: each slot that the receiver published is in one file and only one (the files' ranges follow one
 another from 0 to `published`), each frame is a row, a part of one or named as discarded, and each byte of a

@@ -1,4 +1,4 @@
-"""How far the reading of captures is."""
+"""Progress of reading captures."""
 
 from __future__ import annotations
 

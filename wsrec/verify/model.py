@@ -1,4 +1,4 @@
-"""What a verification says: the structs that `--json` encodes as they stand. Times and durations are integers of ns."""
+"""The verification model: the structs that `--json` encodes. Times and durations are integers in ns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of message files held against what every row must be: order, stages, words, and what they add up to."""
+"""Checks of message rows: order, stages, valid values, and their sums."""
 
 from __future__ import annotations
 

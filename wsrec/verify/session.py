@@ -1,4 +1,4 @@
-"""One session of one feed, read from its first file to its last, and its account closed."""
+"""Verification of one session of one feed, from its first file to its last, and its ledger."""
 
 from __future__ import annotations
 

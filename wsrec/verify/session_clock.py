@@ -1,4 +1,4 @@
-"""The clocks of a session: rows, events and intervals are ordered and measured on the stage clock, and told on UTC."""
+"""The clocks of a session: rows, events and intervals are ordered on the stage clock and reported in UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams: which intervals of each channel and symbol are provably complete, and why the others are not.
+"""Streams: the provably complete intervals of each channel and symbol, and why the others are not.
 
 Rows and events come in order of time. A connection lives in epochs, from one `connect` to the next `disconnect`; within
 an epoch TCP brings everything in order or breaks. So the time of a stream is covered from its subscription's

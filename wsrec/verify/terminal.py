@@ -1,4 +1,4 @@
-"""A verification on the terminal: what is wrong first, then each session, its ledger and its streams.
+"""Terminal output of a verification: problems first, then each session, its ledger and its streams.
 
 Every word that comes from a file passes `units.clean`, and everything is built of `Text`, never of markup.
 """

@@ -1,4 +1,4 @@
-"""From the stage clock, on which all is ordered and measured here, to the UTC that people read, and back."""
+"""Conversion between the stage clock, which defines the order, and UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the writer has done about findings: connections renewed, topics asked for once more, snapshots fetched.
+"""Actions on findings: connections renewed, topics requested again, snapshots fetched.
 
 The checks only find (`wsrec.monitor`). What a feed wants done about a finding is decided here, and what comes of it
 shows in later events, as everything that a receiver does.

@@ -1,4 +1,4 @@
-"""One feed's rows on their way into its files, and what its monitor finds on the way.
+"""Feed writer: writes one feed's rows to its files and runs its monitor over them.
 
 The monitor judges (`wsrec.monitor`); its findings are written as events, acted upon (`wsrec.writer.actions`) and
 reported to the operator (`wsrec.writer.warnings`).

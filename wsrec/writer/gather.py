@@ -1,4 +1,4 @@
-"""Gathering of payloads: out of the rings, one behind the other. Readable here, compiled in `_gather.pyx`.
+"""Gathering of payloads from the rings, back to back. The readable version of `_gather.pyx`.
 
 This is the one copy of a payload between the socket and the files. `implementation.gather` is the one that runs.
 

@@ -1,4 +1,4 @@
-"""The ledger, being kept: what comes out of the rings and what becomes of it (`wsrec.format.ledger`)."""
+"""Updating of the ledger: counts what leaves the rings and what becomes of it (`wsrec.format.ledger`)."""
 
 from __future__ import annotations
 
