@@ -1,4 +1,4 @@
-"""Conversions between Arrow and numpy with little copying: one call of an Arrow function costs as much as 1000 messages."""
+"""Conversions between Arrow and numpy with little copying: an Arrow call costs as much as 1000 messages."""
 
 from __future__ import annotations
 
