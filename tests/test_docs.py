@@ -35,7 +35,7 @@ from wsrec.supervise.outcome import ExitStatus
 from wsrec.verify.model import Kind, State, VerifyStatus
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("[A-Z]*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 # settings of a machine with a PTP NIC, and commands that tests of their own run
 ELSEWHERE = (
     "ethtool",

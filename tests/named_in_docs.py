@@ -1,0 +1,91 @@
+"""Whether what a page names is there: paths, modules and their members, tests. Nothing is imported for it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WSREC = ROOT / "wsrec"
+ROOMS = frozenset(path.stem for path in WSREC.iterdir() if path.is_dir() or path.suffix == ".py")
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+)`")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_PATH = re.compile(r"(?:wsrec|tests|scripts|docs|configs|\.ci)/[\w./*-]*(?:::[\w:]+)?|[A-Za-z.]+\.(?:md|toml)")
+_COMPILED = r"^\s*(?:cdef|cpdef|def|class|cdef class)\b[^=(\n]*\b{}\b"
+
+
+def spans(text: str) -> Iterator[str]:
+    """What stands in backquotes in a page, outside its examples."""
+    yield from _SPAN.findall(_FENCED.sub("", text))
+
+
+def missing(text: str) -> list[str]:
+    """What the page names of the project and is not there."""
+    return [span for span in dict.fromkeys(spans(text)) if not is_there(span)]
+
+
+def is_there(span: str) -> bool:
+    """Whether something that a page names is there; True of what is not about the project's files or code."""
+    if _PATH.fullmatch(span):
+        path, _, test = span.partition("::")
+        found = bool(list(ROOT.glob(path))) if "*" in path else (ROOT / path).exists()
+        return found and (not test or _has(ROOT / path, test.split("::")))
+    if not _DOTTED.fullmatch(span):
+        return True
+    first, *rest = span.split(".")
+    return first not in ROOMS or _resolves(WSREC / first, rest)
+
+
+def _resolves(place: Path, names: list[str]) -> bool:
+    if place.is_dir():
+        if names and ((place / names[0]).is_dir() or any(place.glob(f"{names[0]}.py*"))):
+            return _resolves(place / names[0], names[1:])
+        return _has(place / "__init__.py", names)
+    files = [place.with_suffix(ending) for ending in (".py", ".pyx", ".pxd")]
+    return any(_has(file, names) for file in files if file.is_file())
+
+
+def _has(file: Path, names: list[str]) -> bool:
+    """Whether a file defines a name, and that one the next, and so on."""
+    if not names:
+        return file.is_file()
+    if file.suffix != ".py":
+        return all(re.search(_COMPILED.format(re.escape(name)), file.read_text(), re.MULTILINE) for name in names)
+    nodes: list[ast.stmt] = _parsed(file).body
+    for name in names:
+        inside = _defined(nodes).get(name)
+        if inside is None:
+            return False
+        nodes = inside
+    return True
+
+
+@functools.cache
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def _defined(nodes: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
+    """The names that statements define, each with the statements in it."""
+    found: dict[str, list[ast.stmt]] = {}
+    for node in nodes:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found[node.name] = node.body
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                found |= {name: [] for name in _of_self(node)}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id: [] for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {name.asname or name.name: [] for name in node.names}
+    return found
+
+
+def _of_self(function: ast.FunctionDef) -> Iterator[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr

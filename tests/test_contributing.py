@@ -1,0 +1,85 @@
+"""The pages for who takes the project over: what they name is there, and each has what it has to have."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.named_in_docs import ROOT, is_there, missing
+
+DECISIONS = ROOT / "docs" / "decisions"
+INDEX = DECISIONS / "README.md"
+PAGES = [
+    ROOT / "docs" / "architecture.md",
+    *sorted(DECISIONS.glob("*.md")),
+    *(page for page in (ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md") if page.exists()),
+]
+HEADINGS = ["Context", "Decision", "Figures", "Rejected"]
+
+
+def decisions() -> list[Path]:
+    return sorted(DECISIONS.glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page: Path):
+    assert not missing(page.read_text())
+
+
+@pytest.mark.parametrize(
+    ("span", "there"),
+    [
+        ("receive.hotpath.HotPath.on_readable", True),
+        ("receive.hotpath.HotPath.on_nothing", False),
+        ("receive.nowhere", False),
+        ("receive._hotpath", True),
+        ("ring.events.EventKind.GAP", True),
+        ("shutdown.LIMITS", True),
+        ("wsrec/receive/hotpath.py", True),
+        ("wsrec/receive/hotpaths.py", False),
+        ("tests/test_house.py::TestWalls", True),
+        ("tests/test_house.py::TestWalls::test_data_flows_one_way", True),
+        ("tests/test_house.py::TestDoors", False),
+        ("ssl.MemoryBIO", True),
+        ("OUT/messages/", True),
+    ],
+)
+def test_a_name_is_looked_up(span: str, there: bool):
+    assert is_there(span) is there
+
+
+class TestArchitecture:
+    PAGE = (ROOT / "docs" / "architecture.md").read_text()
+
+    def test_the_rooms_are_those_of_the_contract(self):
+        (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        layers = [re.split(r"\s*[|:]\s*", layer) for layer in contract["layers"]]
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", self.PAGE, re.MULTILINE)
+        assert rows == [(str(place), room) for place, layer in enumerate(layers, 1) for room in layer]
+
+    def test_every_invariant_names_the_test_that_holds_it(self):
+        section = self.PAGE.partition("\n## Invariants\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| (.*) \| (.*) \|$", section, re.MULTILINE)[2:]
+        assert len(rows) > 15
+        for invariant, tests in rows:
+            assert re.search(r"`tests/[\w/]+\.py", tests), invariant
+
+
+class TestDecisions:
+    def test_the_index_has_every_page_in_order(self):
+        linked = re.findall(r"^\| \[[^]]+\]\((\d{4}-[\w-]+\.md)\) \|", INDEX.read_text(), re.MULTILINE)
+        assert linked == [page.name for page in decisions()]
+        assert [name[:4] for name in linked] == [f"{number:04d}" for number in range(1, len(linked) + 1)]
+
+    @pytest.mark.parametrize("page", decisions(), ids=lambda page: page.stem)
+    def test_a_page_has_its_headings(self, page: Path):
+        text = page.read_text()
+        title = re.match(r"# (\d{4}): (.+)\n", text)
+        assert title is not None
+        assert title[1] == page.name[:4]
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+        sections = re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]
+        assert all(len(section.strip()) > 40 for section in sections)
