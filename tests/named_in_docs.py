@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 WSREC = ROOT / "wsrec"
 ROOMS = frozenset(path.stem for path in WSREC.iterdir() if path.is_dir() or path.suffix == ".py")
+_DIFFS = re.compile(r"^```diff\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -28,8 +29,27 @@ def missing(text: str) -> list[str]:
     return [span for span in dict.fromkeys(spans(text)) if not is_there(span)]
 
 
+def unfitting(text: str) -> list[str]:
+    """The parts of the page's diffs that cannot be applied: what each begins with."""
+    found = []
+    for diff in _DIFFS.findall(text):
+        for part in re.split(r"^--- ", diff, flags=re.MULTILINE)[1:]:
+            head, _, body = part.partition("\n+++ b/")
+            name, _, lines = body.partition("\n")
+            if head == "/dev/null":
+                continue
+            for hunk in re.split(r"^@@.*\n", lines, flags=re.MULTILINE):
+                before = "".join(line[1:] for line in hunk.splitlines(keepends=True) if line[:1] in (" ", "-"))
+                if before not in (ROOT / name).read_text():
+                    found.append(f"{name}: {before[:60]!r}")
+    return found
+
+
 def is_there(span: str) -> bool:
     """Whether something that a page names is there; True of what is not about the project's files or code."""
+    if span.startswith("scripts/"):
+        # a command and its arguments
+        span = span.split()[0]
     if _PATH.fullmatch(span):
         path, _, test = span.partition("::")
         found = bool(list(ROOT.glob(path))) if "*" in path else (ROOT / path).exists()

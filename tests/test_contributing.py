@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.named_in_docs import ROOT, is_there, missing
+from tests.named_in_docs import ROOT, is_there, missing, unfitting
 
 DECISIONS = ROOT / "docs" / "decisions"
 INDEX = DECISIONS / "README.md"
 PAGES = [
     ROOT / "docs" / "architecture.md",
     *sorted(DECISIONS.glob("*.md")),
-    *(page for page in (ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md") if page.exists()),
+    ROOT / "docs" / "monitor.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
 ]
 HEADINGS = ["Context", "Decision", "Figures", "Rejected"]
 
@@ -27,6 +29,19 @@ def decisions() -> list[Path]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_is_there(page: Path):
     assert not missing(page.read_text())
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "monitor.md"], ids=lambda page: page.name)
+def test_diffs_that_a_page_shows_fit(page: Path):
+    text = page.read_text()
+    assert "```diff\n" in text
+    assert not unfitting(text)
+
+
+def test_a_diff_that_does_not_fit_is_named():
+    diff = "--- a/wsrec/counts.py\n+++ b/wsrec/counts.py\n@@ -1 +1 @@\n class Counts{}:\n+    more: int\n"
+    for base, count in (("(msgspec.Struct, frozen=True, kw_only=True)", 0), ("(dict)", 1)):
+        assert len(unfitting(f"```diff\n{diff.format(base)}```\n")) == count
 
 
 @pytest.mark.parametrize(
@@ -44,6 +59,8 @@ def test_what_a_page_names_is_there(page: Path):
         ("tests/test_house.py::TestWalls::test_data_flows_one_way", True),
         ("tests/test_house.py::TestDoors", False),
         ("ssl.MemoryBIO", True),
+        ("scripts/test --long", True),
+        ("scripts/nothing --long", False),
         ("OUT/messages/", True),
     ],
 )

@@ -52,7 +52,10 @@ ELSEWHERE = (
     "scripts/soak",
     "scripts/test",
     "scripts/fuzz",
+    "scripts/update_docs.py",
     "python scripts/",
+    ".venv-test/bin/python -m pytest",
+    "WSREC_PURE=1 .venv-test/bin/python -m pytest",
 )
 FEED = """
 name: my-exchange
