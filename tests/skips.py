@@ -30,6 +30,10 @@ EXPECTED = {
 """Reason (a regular expression) to why no machine of CI can do without it."""
 
 
+UNEXPECTED = 6
+"""Exit status of a run with unexpected skips, whatever failed besides: running tests again does not mend it."""
+
+
 class SkipReport:
     """Collects the skips of a run, prints a line for each reason, and judges them."""
 
@@ -49,8 +53,8 @@ class SkipReport:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Fail a run of CI that skipped what nobody expects."""
-        if self.unexpected() and exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.unexpected() and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = UNEXPECTED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what was not tested."""
