@@ -65,9 +65,16 @@ FIRST = (
     "cli/test_bench.py",
     "test_end_to_end.py",
 )
-# a receiver that polls all the time takes a processor while a test waits; what differs is tested by
-# receive/test_waiting.py and receive/test_receiver.py
-POLLING = ("receive/test_connection.py", "receive/test_liveness.py", "receive/test_reconnector.py")
+# a receiver that polls all the time takes a processor while a test waits; how it differs is tested by
+# receive/test_waiting.py and by these classes of receive/test_receiver.py
+POLLING = (
+    "receive/test_connection.py",
+    "receive/test_liveness.py",
+    "receive/test_receiver.py",
+    "receive/test_reconnector.py",
+    "receive/test_tokens.py",
+)
+POLLING_ALWAYS = ("TestRecording", "TestCpu", "TestEnd")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -78,7 +85,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
     polling = {here / name for name in POLLING}
     for item in items:
-        if item.path in polling and "busy-poll" in item.name:
+        always = item.parent is not None and item.parent.name in POLLING_ALWAYS
+        if item.path in polling and "busy-poll" in item.name and not always:
             item.add_marker(pytest.mark.long)
 
 
