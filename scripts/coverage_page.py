@@ -1,4 +1,4 @@
-"""What scripts/coverage measured, by room: on standard output, held against the floors, and in docs/coverage.md."""
+"""Coverage by room, as measured by scripts/coverage: printed, checked and written to docs/coverage.md."""
 
 from __future__ import annotations
 

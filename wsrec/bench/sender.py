@@ -137,7 +137,7 @@ class _Sender:
                 with self._context.wrap_socket(plain, server_side=True) if self._context else plain as client:
                     _emit(Served(self._serve(client)))
             except (OSError, WebSocketException, EOFError):
-                # the client disconnected; whoever measures it knows why
+                # the client disconnected; its own side reports why
                 continue
 
     def _serve(self, client: socket.socket) -> int:

@@ -241,14 +241,14 @@ class Consumer:
                 finally:
                     message._data = None
                     _release(data)  # type: ignore[arg-type]
-            except Exception as error:  # noqa: BLE001 (the caller's own: told to whoever waits for the connection)
+            except Exception as error:  # noqa: BLE001 (the caller's own: raised to the code that awaits the connection)
                 self._on_error(error)
         ring.tail.publish(end)
         slots.released.publish(stop)
 
 
 def _release(data: memoryview) -> None:
-    """Let whoever kept the view find out, rather than read what the next read brings."""
+    """Invalidate the view, so that a caller who kept it gets an error and not the data of the next read."""
     # an array that was made of it and kept is still there: that one nothing can take back
     with suppress(BufferError):
         data.release()

@@ -65,7 +65,7 @@ class SequenceRule(StrEnum):
     """How a message's sequence number follows from the one before it in the same succession (`SequenceScope`)."""
 
     NONE = "none"
-    """The messages do not tell."""
+    """Not checked."""
     PREVIOUS = "previous"
     """`seq_previous` equals the previous message's `exchange_seq`."""
     TOUCHING = "touching"
@@ -75,24 +75,24 @@ class SequenceRule(StrEnum):
     INCREASING = "increasing"
     """`exchange_seq` is above the previous one: shows disorder, not loss."""
     CHECKSUM = "checksum"
-    """There are no numbers: the `checksum` of the order book is the one that its messages give."""
+    """No numbers: the `checksum` in a message equals that of the reconstructed order book."""
 
 
 class Action(StrEnum):
-    """What the recorder does about a stream by itself."""
+    """Automatic action for a stream."""
 
     NONE = "none"
-    """Tells of it."""
+    """Reports only."""
     SNAPSHOT = "snapshot"
     """Fetches the channel's `snapshot`."""
     RESUBSCRIBE = "resubscribe"
-    """Asks for the topic once more."""
+    """Requests the topic again."""
     RENEW = "renew"
     """Replaces the connection."""
 
 
 class SequenceScope(StrEnum):
-    """What one succession of sequence numbers runs over, on a connection."""
+    """Scope of one sequence of numbers on a connection."""
 
     SYMBOL = "symbol"
     """Each symbol of the channel has its own."""
@@ -103,7 +103,7 @@ class SequenceScope(StrEnum):
 
 
 class TimeUnit(StrEnum):
-    """What the exchange counts time in, since the Unix epoch; `iso` is RFC 3339 text."""
+    """Unit of time since the Unix epoch; `iso` is RFC 3339 text."""
 
     S = "s"
     MS = "ms"
@@ -113,7 +113,7 @@ class TimeUnit(StrEnum):
 
 
 class Case(StrEnum):
-    """The letters of a symbol."""
+    """Letter case of a symbol."""
 
     LOWER = "lower"
     UPPER = "upper"
@@ -125,7 +125,7 @@ class Case(StrEnum):
 
 
 def _json_of(text: str, values: dict[str, Any], key: str) -> str:
-    """`text` with `values` put in, which has to be JSON then."""
+    """`text` with `values` substituted; the result must be JSON."""
     unknown = placeholders.names(text) - values.keys() - placeholders.WHEN_SENT
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in sorted({*values, *placeholders.WHEN_SENT}))
@@ -167,7 +167,7 @@ class _Model(BaseModel):
 
 
 def _texts(value: Any) -> Any:
-    """One text, number, true or false, or a list of them, as the texts that they are compared as."""
+    """One string, number or boolean, or a list of them, as the strings used for comparison."""
     return tuple(scalar_text(each) or each for each in (value if isinstance(value, list | tuple) else (value,)))
 
 
@@ -176,31 +176,31 @@ Where = dict[TextPath, Texts]
 
 
 class Extract(_Model):
-    """A text in the message, or a name for what a message is. One of `path`, `join` and `value` says which."""
+    """A string in the message, or a constant. Exactly one of `path`, `join` and `value` is set."""
 
-    path: TextPath | None = Field(default=None, description="Where it is: `data.s`, `data[0].s`, `data[].s`, `[2]`.")
+    path: TextPath | None = Field(default=None, description="Its path: `data.s`, `data[0].s`, `data[].s`, `[2]`.")
     join: str | None = Field(
         default=None,
-        description="Several texts in one: `{arg.channel}.{arg.instId}`. No value where one of them is not there.",
+        description="Several strings joined: `{arg.channel}.{arg.instId}`. No value if one of them is missing.",
         max_length=300,
     )
-    value: Name | None = Field(default=None, description="This text, where `needs` and `where` hold.")
-    needs: tuple[TextPath, ...] = Field(default=(), description="Counts only where all these are there and not null.")
+    value: Name | None = Field(default=None, description="This string, if `needs` and `where` hold.")
+    needs: tuple[TextPath, ...] = Field(default=(), description="Applies only if all these are present and not null.")
     where: Where = Field(
-        default={}, description="Counts only where each of these paths holds the text, or one of the texts, beside it."
+        default={}, description="Applies only if the value at each path is the given string, or one of those given."
     )
     capture: Regex | None = Field(
         default=None,
-        description="Regular expression: what its groups take, joined. The whole text where it does not match.",
+        description="Regular expression: its groups, joined. The whole string if it does not match.",
     )
     optional: bool = Field(
         default=False,
-        description="With `capture`: no value where it does not match, in place of the whole text.",
+        description="With `capture`: no value if it does not match, instead of the whole string.",
     )
     map: dict[str, Name] | None = Field(
-        default=None, description="What the text stands for; a text that is not listed is no value."
+        default=None, description="Replacements of the string; a string that is not listed is no value."
     )
-    case: Case = Field(default=Case.KEEP, description="Change the letters of what was taken.")
+    case: Case = Field(default=Case.KEEP, description="Change the letter case of the result.")
 
     def __hash__(self) -> int:
         return hash((self.path, self.join, self.value, self.capture))
@@ -237,7 +237,7 @@ class Extract(_Model):
         return _JOINED.sub(lambda _: next(texts), self.join or "")
 
     def take(self, text: str) -> str | None:
-        """What `text` gives, or None."""
+        """The result for `text`, or None."""
         if self.capture is not None:
             found = re.search(self.capture, text)
             if found is None and self.optional:
@@ -251,13 +251,13 @@ class Extract(_Model):
 
 
 class TimePlace(_Model):
-    """A time in the message that is written otherwise than the feed's others."""
+    """A time in the message whose format differs from the feed's others."""
 
-    path: KeyPath = Field(description="Where it is: `tick.ts`.")
+    path: KeyPath = Field(description="Its path: `tick.ts`.")
     unit: TimeUnit | None = Field(default=None, description="In place of `time_unit`.")
     offset: str | None = Field(
         default=None,
-        description="With `iso`: the zone of texts that name none, as `+09:00`; by default UTC.",
+        description="With `iso`: the zone of times without one, such as `+09:00`; by default UTC.",
         pattern=r"^[+-][0-9]{2}:[0-5][0-9]$",
     )
 
@@ -268,12 +268,14 @@ NumberPlaces = tuple[KeyPath, ...]
 
 
 class Condition(_Model):
-    """Something that a message holds."""
+    """A condition on a message."""
 
-    path: KeyPath = Field(description="Where it is. With nothing else: that it is there and not null.")
-    equals: Texts | None = Field(default=None, description="It is this text, number, true or false, or one of them.")
-    differs: Texts | None = Field(default=None, description="It is there, and none of these.")
-    at_least: int | None = Field(default=None, description="It is a number of at least this.")
+    path: KeyPath = Field(description="Path of the value. Without another key: it is present and not null.")
+    equals: Texts | None = Field(
+        default=None, description="The value is this string, number or boolean, or one of these."
+    )
+    differs: Texts | None = Field(default=None, description="The value is present and none of these.")
+    at_least: int | None = Field(default=None, description="The value is a number of at least this.")
 
     @model_validator(mode="after")
     def _one_test(self) -> Condition:
@@ -284,76 +286,73 @@ class Condition(_Model):
 
 
 class ChannelIds(_Model):
-    """Numbers that stand for a channel and symbol on one connection, as the exchange announced there."""
+    """Numeric ids that the exchange assigns to a channel and symbol on one connection."""
 
     where: Where = Field(description="Which messages announce one: `{event: subscribed}`.", min_length=1)
-    id: KeyPath = Field(description="Where an announcement has the id: `chanId`.")
+    id: KeyPath = Field(description="Path of the id in an announcement: `chanId`.")
     names: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], Places] = Field(
-        description="What is remembered of it by which name: `{channel: [channel]}`; places write it `$channel`.",
+        description="Values stored with the id, by name: `{channel: [channel]}`; places refer to it as `$channel`.",
         min_length=1,
     )
-    at: KeyPath = Field(description="Where all other messages have the id: `[0]`.")
+    at: KeyPath = Field(description="Path of the id in all other messages: `[0]`.")
 
 
 def _text(value: Any) -> Any:
-    """A text, number, true or false as the text that it is compared as."""
+    """A string, number or boolean as the string used for comparison."""
     return scalar_text(value) or value
 
 
 class Match(_Model):
-    """A text, number, true or false in the message that has to be this one."""
+    """A required string, number or boolean in the message."""
 
     path: KeyPath = Field(description="Keys from the top of the message, joined by dots: `type`.")
     match: Annotated[str, BeforeValidator(_text)] = Field(
-        description="The whole text there, or the whole number, true or false: `snapshot`, `true`.",
+        description="The exact string, number or boolean: `snapshot`, `true`.",
         min_length=1,
         max_length=100,
     )
 
 
 class Resets(_Model):
-    """Where the numbers may begin anew: an event `sequence_reset` then, and no gap."""
+    """Legal restarts of the numbers: an event `sequence_reset` instead of a gap."""
 
     numbers: tuple[int, ...] = Field(
         default=(),
-        description="Numbers to begin anew with: of `exchange_seq`; of `seq_first` or `seq_previous` where the rule "
-        "looks at these.",
+        description="Start values: of `exchange_seq`; of `seq_first` or `seq_previous` if the rule uses these.",
         max_length=16,
     )
     messages: tuple[Match, ...] = Field(
         default=(),
-        description="Texts of which one makes a message the first of a new succession. Where such a message does not "
-        "name what the rule looks at, nothing is held against it, and an event `sequence_reset` says so.",
+        description="A message that matches one of these starts a new sequence. If it lacks the fields of the rule, it "
+        "is not compared, and an event `sequence_reset` records it.",
         max_length=16,
     )
 
 
 class Late(_Model):
-    """Messages of a connection that took their number early and come after higher ones."""
+    """Messages of a connection that are numbered early and arrive after higher numbers."""
 
     where: Where = Field(
-        description="Which messages: each path holds the text, or one of the texts, beside it: `{type: subscribed}`.",
+        description="The value at each path must be the given string, or one of those given: `{type: subscribed}`.",
         min_length=1,
     )
     within: int = Field(
         default=1000,
-        description="How far the numbers go on before one that was passed over is missing. The end of the connection "
-        "decides too.",
+        description="How far the numbers advance before a skipped one counts as missing. The end of the connection "
+        "also decides.",
         ge=1,
         le=100_000,
     )
 
 
 class Evidence(_Model):
-    """What bears a sequence rule out."""
+    """Evidence for a sequence rule."""
 
-    source: str = Field(
-        description="Who says so, or which recording it was counted in, and its date.", min_length=1, max_length=300
-    )
+    source: str = Field(description="The documentation, or the recording and its date.", min_length=1, max_length=300)
     held: int | None = Field(
-        default=None, description="In how many successions of the recording the rule held.", ge=0, le=1 << 53
+        default=None, description="Consecutive pairs of the recording for which the rule held.", ge=0, le=1 << 53
     )
-    seen: int | None = Field(default=None, description="How many successions there were.", ge=1, le=1 << 53)
+    seen: int | None = Field(default=None, description="Consecutive pairs in the recording.", ge=1, le=1 << 53)
 
     @model_validator(mode="after")
     def _counted(self) -> Evidence:
@@ -370,27 +369,29 @@ class Evidence(_Model):
 
 
 class ConnectionSequence(_Model):
-    """Numbers that go up by one from message to message of a connection, whatever channel they are of."""
+    """Numbers that increase by one per message of a connection, across all channels."""
 
-    exchange_seq: NumberPlaces = Field(description="Where every message has its number.", min_length=1)
-    resets: Resets | None = Field(default=None, description="Where the numbers may begin anew.")
+    exchange_seq: NumberPlaces = Field(description="Paths of the number in every message.", min_length=1)
+    resets: Resets | None = Field(default=None, description="Legal restarts of the numbers.")
     late: Late | None = Field(
         default=None,
-        description="Which messages may come late, as they took their number when they were asked for. What is passed "
-        "over waits for them, and is a gap only then.",
+        description="Messages that may arrive late because they are numbered when requested. Skipped numbers count as "
+        "a gap only if these do not fill them.",
     )
-    evidence: tuple[Evidence, ...] = Field(default=(), description="What bears it out.", max_length=16)
+    evidence: tuple[Evidence, ...] = Field(default=(), description="Evidence for it.", max_length=16)
 
 
 class Token(_Model):
-    """A request over HTTPS before each connection, reconnections too, whose answer has what the URL needs."""
+    """An HTTPS request before each connection, reconnections included, whose response completes the URL."""
 
-    url: str = Field(description="`https://`, asked before each connection. Never redirected.", max_length=2000)
+    url: str = Field(
+        description="`https://`, requested before each connection. Redirects are not followed.", max_length=2000
+    )
     method: Literal["GET", "POST"] = Field(default="POST", description="`GET` or `POST`; a `POST` has no body.")
-    token: KeyPath = Field(description="Where the answer has the token, which becomes `{token}` in the socket's `url`.")
+    token: KeyPath = Field(description="Path of the token in the response: `{token}` in the socket's `url`.")
     endpoint: KeyPath | None = Field(
         default=None,
-        description="Where the answer has the address to connect to, in place of all of `url` before its `?`: "
+        description="Path of the address in the response, which replaces all of `url` before its `?`: "
         "`data.instanceServers[0].endpoint`.",
     )
 
@@ -405,14 +406,14 @@ class Socket(_Model):
 
     url: str = Field(
         description="`ws://` or `wss://`. `${NAME}` is replaced from the environment when connecting and never stored; "
-        "`{token}` is what `token` got, `{uuid}` a new random id.",
+        "`{token}` is the result of `token`, `{uuid}` a new random id.",
         max_length=2000,
     )
-    token: Token | None = Field(default=None, description="How to get what `{token}` in `url` stands for.")
+    token: Token | None = Field(default=None, description="The request for `{token}` in `url`.")
     symbols: Regex | None = Field(
         default=None,
-        description="Regular expression: only symbols that it fits as a whole are asked for here. For markets of one "
-        "feed with an address each.",
+        description="Regular expression: only symbols that it matches as a whole are requested here. For feeds whose "
+        "markets have separate addresses.",
     )
     headers: dict[str, str] = Field(
         default={},
@@ -488,15 +489,19 @@ class Socket(_Model):
 class Listing(_Model):
     """The exchange's own list of its symbols, over HTTPS: for `--symbols all` and completion."""
 
-    url: str = Field(description="`https://`; what it answers is kept for a day. Never redirected.", max_length=2000)
+    url: str = Field(
+        description="`https://`; the response is cached for a day. Redirects are not followed.", max_length=2000
+    )
     body: str | None = Field(default=None, description="JSON to send with `POST`; without it, `GET`.", max_length=2000)
     items: KeyPath | None = Field(
         default=None,
-        description="Where the answer has the array, or the object whose values count; by default the answer is it.",
+        description="Path of the array, or of the object whose values are the items; by default the whole response.",
     )
-    symbol: KeyPath | None = Field(default=None, description="Where an item has its symbol; by default the item is it.")
+    symbol: KeyPath | None = Field(
+        default=None, description="Path of the symbol in an item; by default the item itself."
+    )
     where: dict[KeyPath, Texts] = Field(
-        default={}, description="Only items that have this text, or one of these, there: `{status: TRADING}`."
+        default={}, description="Only items with this string, or one of these, at the path: `{status: TRADING}`."
     )
     write: str = Field(
         default="{symbol}",
@@ -519,14 +524,14 @@ class Listing(_Model):
 
 
 class Symbols(_Model):
-    """What the exchange calls its instruments."""
+    """The exchange's notation of symbols."""
 
     pattern: Regex = Field(description="Regular expression for a whole symbol as the exchange's payload writes it.")
     words: str = Field(description="The pattern in words, for error messages.", max_length=300)
     example: str = Field(description="A symbol that exists.", max_length=64)
     case: Case = Field(
         default=Case.UPPER,
-        description="Letters of a symbol; users may type either. `keep`: as typed, in capitals where only that fits.",
+        description="Case of a symbol; users may type either. `keep`: as typed, in capitals if only that matches.",
     )
     topic_case: Case = Field(default=Case.KEEP, description="Letters of `{symbol}` inside topics.")
     pair: str | None = Field(
@@ -541,10 +546,10 @@ class Symbols(_Model):
         max_length=64,
     )
     currencies: dict[str, str] = Field(
-        default={}, description="What the exchange calls currencies in pairs and perpetuals: `{BTC: XBT}`."
+        default={}, description="The exchange's names of currencies in pairs and perpetuals: `{BTC: XBT}`."
     )
     names: dict[str, str] = Field(
-        default={}, description="Pairs and perpetuals that are written in another way: `{BTC/USD:BTC: XBTUSD}`."
+        default={}, description="Pairs and perpetuals that follow no rule: `{BTC/USD:BTC: XBTUSD}`."
     )
     listing: Listing | None = Field(
         default=None, description="Where the exchange lists its symbols, for `--symbols all` and completion."
@@ -598,7 +603,7 @@ _Addressed = TypeVar("_Addressed", Socket, Token, Listing, "Snapshot")
 
 
 class Subscribe(_Model):
-    """How topics are asked for: with a message (`message`), or with the address (`url`)."""
+    """How topics are requested: in a message (`message`), or in the address (`url`)."""
 
     message: Template | None = Field(
         default=None,
@@ -624,8 +629,8 @@ class Subscribe(_Model):
     )
     unsubscribe: Template | None = Field(
         default=None,
-        description="A message to send before `message` is sent once more, with the same placeholders, for exchanges "
-        "that do not take a second subscription.",
+        description="A message to send before `message` is repeated, with the same placeholders, for exchanges that "
+        "refuse a second subscription.",
     )
     replaces: bool = Field(
         default=False,
@@ -645,7 +650,7 @@ class Subscribe(_Model):
 
     @property
     def by_topic(self) -> bool:
-        """Whether a message asks for one topic."""
+        """Whether a message requests a single topic."""
         if self.message is None:
             return False
         names = placeholders.names(self.message)
@@ -679,7 +684,7 @@ class Subscribe(_Model):
         return self
 
     def check(self, argument: str | None, parameters: frozenset[str]) -> None:
-        """Make sure that what comes of the templates is JSON.
+        """Make sure that the templates expand to JSON.
 
         Args:
             argument: a channel's own, or this one's.
@@ -703,7 +708,7 @@ class Subscribe(_Model):
 
 
 class Snapshot(_Model):
-    """Where the state that a stream changes can be had over HTTP, without a key: a row with direction `rest`."""
+    """A snapshot of a stream's state over HTTP, without a key: a row with direction `rest`."""
 
     url: str = Field(
         description="`https://`; `{symbol}` is replaced by the symbol as in messages.",
@@ -713,9 +718,7 @@ class Snapshot(_Model):
     interval: float = Field(
         default=1.0, description="Least time (s) between a request and the feed's next one.", ge=0.05, le=3600
     )
-    exchange_seq: NumberPlaces = Field(
-        default=(), description="Where it has the sequence number that it belongs to: `lastUpdateId`."
-    )
+    exchange_seq: NumberPlaces = Field(default=(), description="Paths of its sequence number: `lastUpdateId`.")
 
     @field_validator("url")
     @classmethod
@@ -741,26 +744,24 @@ class Snapshot(_Model):
 
 
 class Checksum(_Model):
-    """An order book's checksum, in messages that carry no numbers: held against the book that the messages make."""
+    """An order book's checksum in messages without numbers, compared with the reconstructed book."""
 
     algorithm: Literal["kraken"] = Field(
         description="`kraken`: CRC-32 of the best asks from the lowest price up, then the best bids from the highest "
         "down; of each level price and size, without the decimal point and without zeros in front."
     )
-    value: KeyPath = Field(description="Where a message has the checksum; one without it is applied and not checked.")
-    snapshot: Condition = Field(description="Which messages are the whole book, to begin anew with.")
+    value: KeyPath = Field(description="Path of the checksum; a message without it is applied and not checked.")
+    snapshot: Condition = Field(description="Messages that contain the whole book and restart it.")
     asks: tuple[KeyPath, ...] = Field(
-        description="Where messages have arrays of asks, in snapshots and in changes: all that are there are applied.",
+        description="Paths of arrays of asks, in snapshots and in changes: all that are present are applied.",
         min_length=1,
         max_length=8,
     )
     bids: tuple[KeyPath, ...] = Field(description="The same of bids.", min_length=1, max_length=8)
-    price: KeyPath = Field(default="price", description="Where a level has its price: a key, or a place as `[0]`.")
-    size: KeyPath = Field(default="size", description="Where a level has its size; a level of size 0 is taken away.")
+    price: KeyPath = Field(default="price", description="The price in a level: a key, or an index such as `[0]`.")
+    size: KeyPath = Field(default="size", description="The size in a level; a level of size 0 is removed.")
     levels: int = Field(default=10, description="How many levels of each side are in the checksum.", ge=1, le=1000)
-    depth: int = Field(
-        description="How many levels of each side are kept: the depth that is subscribed to.", ge=1, le=10_000
-    )
+    depth: int = Field(description="Levels of each side to keep: the subscribed depth.", ge=1, le=10_000)
 
     @model_validator(mode="after")
     def _of_a_level(self) -> Checksum:
@@ -777,8 +778,8 @@ class Channel(_Model):
     """A kind of message that can be subscribed to."""
 
     topic: Topic = Field(
-        description="What to ask for; `{symbol}` and `{PARAMETER}` are replaced. Where `subscribe` does not send it, "
-        "a name for it in events and reports.",
+        description="The topic to request; `{symbol}` and `{PARAMETER}` are replaced. If `subscribe` does not send it, "
+        "its name in events and reports.",
     )
     argument: Template | None = Field(default=None, description="In place of `subscribe.argument`.")
     channel_alias: Topic | None = Field(
@@ -787,19 +788,19 @@ class Channel(_Model):
     subscribe: Subscribe | None = Field(default=None, description="In place of the feed's `subscribe`.")
     always: bool = Field(
         default=False,
-        description="Subscribed beside whatever is asked for; without `{symbol}` once a connection. For heartbeats.",
+        description="Always subscribed in addition; without `{symbol}` once per connection. For heartbeats.",
     )
     weight: float = Field(
         default=1.0,
-        description="Messages that a topic brings, relative to other channels: connections get even shares of them.",
+        description="Message rate of a topic relative to other channels: used to balance connections.",
         gt=0,
         le=1e6,
     )
     description: str = Field(default="", description="What it carries, for `wsrec feeds show`.", max_length=300)
     common: Literal["trades", "book", "bbo", "ticker"] | None = Field(
-        default=None, description="The name that stands for this channel on every exchange."
+        default=None, description="The generic name of this channel."
     )
-    default: bool = Field(default=False, description="Recorded when no channels are asked for.")
+    default: bool = Field(default=False, description="Recorded when no channels are requested.")
     socket: str | None = Field(
         default=None, description="Which of `sockets` carries it; needed where there are several."
     )
@@ -809,7 +810,7 @@ class Channel(_Model):
     )
     ack_key: Topic | None = Field(
         default=None,
-        description="What an answer calls the topic, from `{symbol}` and `{PARAMETER}`; by default the topic.",
+        description="The topic's name in acknowledgements, from `{symbol}` and `{PARAMETER}`; by default the topic.",
     )
     aliases: tuple[str, ...] = Field(
         default=(), description="Other names that its messages may carry as their channel."
@@ -818,7 +819,7 @@ class Channel(_Model):
     family: bool = Field(
         default=False,
         description="Whether `{symbol}` of the topic stands for all symbols that begin with it and a dash: "
-        "`publicTrade.BTC` brings trades of `BTC-26SEP25-60000-C`.",
+        "`publicTrade.BTC` delivers trades of `BTC-26SEP25-60000-C`.",
     )
     exchange_time: TimePlaces | None = Field(
         default=None, description="In place of `fields.exchange_time`; `[]`: has none."
@@ -840,7 +841,7 @@ class Channel(_Model):
     )
     evidence: tuple[Evidence, ...] = Field(
         default=(),
-        description="What bears the rule out; for the catalogue's page. A rule without it counts as unverified.",
+        description="Evidence for the rule, for the catalogue page. A rule without it counts as unverified.",
         max_length=16,
     )
     checksum: Checksum | None = Field(
@@ -848,20 +849,18 @@ class Channel(_Model):
     )
     sequence_scope: Literal["symbol", "channel"] = Field(
         default="symbol",
-        description="Whose messages one succession of numbers runs over: one `symbol` of the channel, or all of the "
+        description="Scope of one sequence of numbers: one `symbol` of the channel, or all of the "
         "`channel`. For all of a connection see the feed's `sequence`.",
     )
     overlap: bool = Field(
         default=False,
-        description="With `touching`: a range may begin with numbers that were there before, as long as it goes on.",
+        description="With `touching`: a range may overlap earlier numbers, as long as it extends to new ones.",
     )
-    repeats: bool = Field(
-        default=False, description="Whether a message may have the number of the one before it once more."
-    )
-    resets: Resets | None = Field(default=None, description="Where the numbers may begin anew; by default nowhere.")
+    repeats: bool = Field(default=False, description="Whether a message may repeat its predecessor's number.")
+    resets: Resets | None = Field(default=None, description="Legal restarts of the numbers; by default none.")
     idle_timeout: float | None = Field(
         default=None,
-        description="Seconds without a message after which a subscription counts as silent; by default it never does.",
+        description="Seconds without a message after which a subscription counts as stale; by default never.",
         ge=0.1,
         le=86400,
     )
@@ -936,7 +935,7 @@ class Channel(_Model):
 
 
 class Limits(_Model):
-    """What the exchange allows, so that it neither closes nor bans."""
+    """The exchange's limits."""
 
     streams_per_connection: int | None = Field(
         default=None, description="Most topics on one connection; by default no limit is known.", ge=1, le=1_000_000
@@ -958,8 +957,8 @@ class Limits(_Model):
     )
     messages_per_second_in_all: float | None = Field(
         default=None,
-        description="Most messages a second from one address, on all connections together: they begin one after "
-        "another, and each sends more seldom.",
+        description="Most messages a second from one address, on all connections together: they start one after "
+        "another, and each sends less often.",
         gt=0,
         le=1e6,
     )
@@ -996,28 +995,26 @@ class Limits(_Model):
 
 
 class Ack(_Model):
-    """How the exchange answers a subscription: by the request's id, by topics, or both."""
+    """How the exchange acknowledges a subscription: by the request's id, by topics, or both."""
 
-    id: KeyPath | None = Field(default=None, description="Where request and answer carry their id.")
+    id: KeyPath | None = Field(default=None, description="Path of the id in request and acknowledgement.")
     where: Where = Field(
-        default={}, description="Which messages are answers; by default all that have the id, or a topic's key."
+        default={}, description="Which messages are acknowledgements; by default all with the id, or a topic's key."
     )
     key: Places = Field(
         default=(),
-        description="Where an answer names its topic, as the channel's `ack_key` does. With `[]`: it names several.",
+        description="The topic in an acknowledgement, as in the channel's `ack_key`. With `[]`: several.",
     )
     accepted: KeyPath | None = Field(
         default=None,
-        description="With `id`: where the answer lists what it accepts; the rest of the request is refused.",
+        description="With `id`: path of the accepted topics; the rest of the request is refused.",
     )
-    data: bool = Field(
-        default=False, description="Whether data is the answer: the first message that has the topic's key."
-    )
+    data: bool = Field(default=False, description="Whether data acknowledges: the first message with the topic's key.")
     errors: tuple[Condition, ...] = Field(
-        default=(), description="What makes an answer a refusal, each by itself; by default that `error_code` is there."
+        default=(), description="Conditions, any of which makes it a refusal; by default: `error_code` is present."
     )
-    error_code: NumberPlaces = Field(default=(), description="Where a refusal's code may be.")
-    error_message: NumberPlaces = Field(default=(), description="Where a refusal's text may be.")
+    error_code: NumberPlaces = Field(default=(), description="Paths of a refusal's code.")
+    error_message: NumberPlaces = Field(default=(), description="Paths of a refusal's text.")
     timeout: float = Field(
         default=10.0, description="Seconds after which a request counts as unanswered.", gt=0, le=3600
     )
@@ -1037,16 +1034,16 @@ class Answer(_Model):
     """A message of the exchange that has to be answered, and the answer."""
 
     path: KeyPath | None = Field(
-        default=None, description="Where JSON has what tells it from other messages: `ping`, `params.type`."
+        default=None, description="Path in JSON that identifies the ping: `ping`, `params.type`."
     )
     match: str | None = Field(
         default=None,
-        description="With `path`: the whole text that has to be there; by default anything.",
+        description="With `path`: the exact string required there; by default anything.",
         max_length=200,
     )
     message: str | None = Field(
         default=None,
-        description="In place of `path`, for a text that is no JSON: all of it, in which `{value}` stands for any run "
+        description="Instead of `path`, for text that is not JSON: the whole text, in which `{value}` matches any run "
         "of characters: `Ping`, `ping {value}`.",
         max_length=200,
     )
@@ -1055,14 +1052,12 @@ class Answer(_Model):
         "`message`, as it came; `{id}` a number that counts up, `{time_ms}`, `{time_s}` and `{uuid}` as "
         "in `subscribe`.",
     )
-    value: KeyPath | None = Field(
-        default=None, description="With `path`: where the message has what `{value}` stands for."
-    )
+    value: KeyPath | None = Field(default=None, description="With `path`: path of the `{value}`.")
     encoding: Literal["text", "binary", "gzip"] = Field(
         default="text", description="How the answer is sent: a text frame, a binary one, or gzip in a binary one."
     )
     max_bytes: int = Field(
-        default=256, description="Bytes; a longer message, as it comes or unpacked, is no ping.", ge=2, le=65536
+        default=256, description="Bytes; a longer message, as received or inflated, is not a ping.", ge=2, le=65536
     )
 
     @field_validator("message")
@@ -1089,11 +1084,11 @@ class Answer(_Model):
 
 
 class ClientKeepAlive(_Model):
-    """What we send for the exchange not to close, and to know that it is there. Its own pings are always answered."""
+    """Keep-alives that wsrec sends, and liveness checks. Pings of the exchange are always answered."""
 
     every: float | None = Field(
         default=None,
-        description="Seconds between two, where the exchange wants them.",
+        description="Seconds between two, if the exchange requires them.",
         gt=0,
         le=86400,
     )
@@ -1111,13 +1106,13 @@ class ClientKeepAlive(_Model):
     )
     ping_interval: float = Field(
         default=PING_INTERVAL,
-        description="Seconds without a byte after which a WebSocket ping asks whether anybody is there.",
+        description="Seconds without a byte after which a WebSocket ping checks the connection.",
         ge=0.1,
         le=86400,
     )
     ping_timeout: float = Field(
         default=PING_TIMEOUT,
-        description="Seconds that the answer may take before the connection counts as dead.",
+        description="Seconds to wait for the pong before the connection counts as dead.",
         ge=0.1,
         le=3600,
     )
@@ -1131,7 +1126,7 @@ class ClientKeepAlive(_Model):
 
 
 class OnConnect(_Model):
-    """What comes before the first subscription on each connection."""
+    """Steps before the first subscription on each connection."""
 
     wait: float = Field(default=0.0, description="Seconds to wait first.", ge=0, le=60)
     send: tuple[Template, ...] = Field(
@@ -1149,10 +1144,10 @@ class OnConnect(_Model):
 
 
 class ClosingNotice(_Model):
-    """How the exchange says in a message of no channel that it is about to close."""
+    """A message without a channel that announces the close of the connection."""
 
-    path: KeyPath = Field(description="Where the message's word is, a text or a number.")
-    match: Regex = Field(description="Regular expression for the whole word that announces the end.")
+    path: KeyPath = Field(description="Path of the announcement, a string or a number.")
+    match: Regex = Field(description="Regular expression that matches the whole announcement.")
 
     @field_validator("match")
     @classmethod
@@ -1161,19 +1156,17 @@ class ClosingNotice(_Model):
 
 
 class Fields(_Model):
-    """Where a message carries what. Places are tried in order; a channel may have its own."""
+    """Places of the fields in messages. They are tried in order; a channel may have its own."""
 
-    channel: Places = Field(
-        description="The channel's name. A name that is no channel's is an answer's or a heartbeat's."
-    )
-    symbol: Places = Field(default=(), description="The symbol; with `[]` the one that all rows have, else none.")
+    channel: Places = Field(description="The channel's name. Other names are for acknowledgements and heartbeats.")
+    symbol: Places = Field(default=(), description="The symbol; with `[]` the one common to all rows, else none.")
     exchange_time: TimePlaces = Field(default=(), description="The exchange's event time.")
     time_unit: TimeUnit = Field(
         default=TimeUnit.MS, description="Unit of `exchange_time`: `s`, `ms`, `us`, `ns` or `iso`."
     )
     time_tolerance: float = Field(
         default=86400.0,
-        description="Seconds that `exchange_time` may lie before or after the arrival. One that lies farther off is "
+        description="Seconds by which `exchange_time` may differ from the arrival. One farther off is "
         "null, with a warning and an event `exchange_time_off`.",
         ge=1,
         le=3.2e9,
@@ -1182,16 +1175,16 @@ class Fields(_Model):
         default=None, description="Ids that stand for channels on a connection, learned from its messages."
     )
     texts: dict[str, Name] = Field(
-        default={}, description="Messages that are no JSON, whole: what channel they are of (`pong: pong`)."
+        default={}, description="Whole messages that are not JSON, and their channel (`pong: pong`)."
     )
     binary: Literal["json", "gzip", "opaque"] = Field(
         default="json",
-        description="What binary messages hold: `json`, `gzip` of JSON (or zlib, deflate, plain JSON, and gzip in text "
-        "messages: each is read as what it is), or `opaque`: nothing is read of them. Other text messages are JSON.",
+        description="Content of binary messages: `json`, `gzip` of JSON (zlib, deflate and plain JSON are detected, "
+        "and gzip in text messages), or `opaque`: not parsed. Other text messages are JSON.",
     )
     binary_schema: str | None = Field(
         default=None,
-        description="Name of the schema that binary messages are written by, for those who decode what was stored.",
+        description="Name of the schema of binary messages, for decoding stored payloads.",
         max_length=200,
     )
 
@@ -1208,7 +1201,7 @@ class Fields(_Model):
 
 
 def check_names(place: str | Extract, names: set[str], where: tuple[str, ...]) -> None:
-    """Make sure that a place names only what `fields.ids` remembers.
+    """Make sure that a place refers only to names in `fields.ids`.
 
     Raises:
         ConflictError: it names something else.
@@ -1221,10 +1214,10 @@ def check_names(place: str | Extract, names: set[str], where: tuple[str, ...]) -
 
 
 class Closed(_Model):
-    """A market that is no more."""
+    """A closed market."""
 
     date: datetime.date = Field(description='The day (UTC) on which it ended, in quotes: `"2026-09-23"`.')
-    reason: str = Field(description="What happened, and who says so.", min_length=1, max_length=500)
+    reason: str = Field(description="What happened, and the source.", min_length=1, max_length=500)
 
 
 class Feed(_Model):
@@ -1234,45 +1227,43 @@ class Feed(_Model):
     description: str = Field(description="One line for `wsrec feeds list`.", max_length=300)
     homepage: str | None = Field(default=None, description="The exchange's own documentation.", max_length=500)
     closed: Closed | None = Field(
-        default=None, description="When and why it ended: it is not recorded any more, and its captures are still read."
+        default=None, description="When and why it closed: it can no longer be recorded; its captures remain readable."
     )
     sockets: dict[str, Socket] = Field(description="Addresses by name.", min_length=1)
     proxy: str | None = Field(
         default=None,
-        description="Proxy for all that is asked of it: `http://user:${PROXY_PASSWORD}@host:3128`, "
-        "`socks5h://host:1080`. `--proxy` and `--no-proxy` go before it, the environment's after it.",
+        description="Proxy for all of its connections and requests: `http://user:${PROXY_PASSWORD}@host:3128`, "
+        "`socks5h://host:1080`. `--proxy` and `--no-proxy` override it; it overrides the environment.",
         max_length=_MAX_URL,
     )
     public_url_parts: Texts = Field(
         default=(),
         description="Parts of the paths of its addresses, and names of parameters of their queries, that are shown and "
-        "stored: `[ws, v5, streams]`. All others are shown and stored as `***`; of a feed of the catalogue none is.",
+        "stored: `[ws, v5, streams]`. All others are shown and stored as `***`, except for catalogue feeds.",
     )
-    symbols: Symbols | None = Field(default=None, description="What symbols look like.")
-    default_symbols: tuple[str, ...] = Field(default=(), description="Recorded when no symbols are asked for.")
-    channels: dict[str, Channel] = Field(
-        default={}, description="What can be subscribed to, by the exchange's own names."
-    )
+    symbols: Symbols | None = Field(default=None, description="Notation of symbols.")
+    default_symbols: tuple[str, ...] = Field(default=(), description="Recorded when no symbols are requested.")
+    channels: dict[str, Channel] = Field(default={}, description="The channels, by the exchange's own names.")
     on_connect: OnConnect | None = Field(
-        default=None, description="What comes before the first subscription on each connection."
+        default=None, description="Steps before the first subscription on each connection."
     )
     subscribe: Subscribe | None = Field(
-        default=None, description="How to ask for topics; needed with channels, unless each has its own."
+        default=None, description="How to request topics; required with channels, unless each has its own."
     )
-    limits: Limits | None = Field(default=None, description="What the exchange allows; needed with channels.")
+    limits: Limits | None = Field(default=None, description="The exchange's limits; required with channels.")
     ack: Ack | None = Field(
-        default=None, description="How subscriptions are answered; without it answers are not checked."
+        default=None, description="How subscriptions are acknowledged; without it acknowledgements are not checked."
     )
-    keep_alive: ClientKeepAlive | None = Field(default=None, description="What we have to send to stay connected.")
+    keep_alive: ClientKeepAlive | None = Field(default=None, description="Keep-alives to send and pings to answer.")
     closing_notice: tuple[ClosingNotice, ...] = Field(
-        default=(), description="How the exchange announces that it closes: the connection is replaced before."
+        default=(), description="How the exchange announces a close: the connection is replaced before."
     )
     fields: Fields | None = Field(
-        default=None, description="Where messages carry channel, symbol, time; without it, nowhere."
+        default=None, description="Places of channel, symbol and time in messages; by default none."
     )
     sequence: ConnectionSequence | None = Field(
         default=None,
-        description="Numbers that count all messages of a connection; channels have none of their own then.",
+        description="Numbers across all messages of a connection; channels then have none of their own.",
     )
 
     @field_validator("proxy")
@@ -1383,7 +1374,7 @@ class Feed(_Model):
         return table
 
     def sequence_rule(self, channel: str | None) -> SequenceRule:
-        """The rule that messages of a channel, by any name of it or none, are held against."""
+        """The rule for messages of a channel, by any of its names or none."""
         if self.sequence is not None:
             return SequenceRule.NEXT
         found = self.channel_by_any_name.get(channel) if channel else None
@@ -1468,7 +1459,7 @@ def _masked(model: _Addressed, parts: Collection[str]) -> _Addressed:
 
 
 def _with(parameters: dict[str, str], text: Any) -> Any:
-    """A channel's text with its parameters put in."""
+    """A channel's text with its parameters substituted."""
     if text is None:
         return None
     for key, value in parameters.items():

@@ -1,7 +1,7 @@
 """One HTTP attempt: its deadline, its sockets, and how far it got when it fails.
 
 Every socket comes from `Connect`. It is registered before it connects, as a second descriptor of the same socket:
-shutting that down ends the connection whatever became of the first one (TLS takes it over).
+shutting that down ends the connection whatever happened to the first one (TLS takes it over).
 
 Errors name the host and nothing of path, query, headers or body, which may be secret.
 """

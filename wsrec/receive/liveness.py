@@ -1,7 +1,7 @@
 """Liveness of an open connection: idle timeout, pings, and TCP statistics, checked periodically beside the hot path.
 
 It only reads counters that the hot path keeps anyway. Data means text and binary frames other than pings; a server
-that goes on pinging after its data has stopped is stale all the same.
+that keeps pinging after its data has stopped is stale nevertheless.
 """
 
 from __future__ import annotations

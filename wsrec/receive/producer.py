@@ -41,7 +41,7 @@ class Producer:
 
     Args:
         slots: the slot ring.
-        control_ring: the byte ring of the receiver's own words. Both go on where a receiver that died has left them.
+        control_ring: the byte ring of the control messages. Both continue where a dead receiver left them.
 
     Attributes:
         slots: the slot ring.
@@ -77,7 +77,7 @@ class Producer:
         return True
 
     def _append(self, words: _ControlRecord) -> None:
-        # a word larger than the ring is cut into parts, which the writer joins as it joins fragments
+        # a message larger than the ring is split into parts, which the writer reassembles like fragments
         part = self._control_ring.capacity // 4
         for start in range(0, max(len(words.payload), 1), part):
             last = start + part >= len(words.payload)

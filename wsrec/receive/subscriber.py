@@ -36,7 +36,7 @@ class _Send(Protocol):
 class Subscriber:
     """Sends what is planned, no faster than the exchange allows, and then whatever keeps the connection alive.
 
-    Once the connection closes nothing is sent any more, and nothing is told of as asked for.
+    Once the connection closes, nothing is sent or reported as requested.
 
     Args:
         plan: what to say.
@@ -67,14 +67,14 @@ class Subscriber:
         self._again: asyncio.Queue[_Again] = asyncio.Queue()
 
     def resubscribe(self, topics: Sequence[str], reason: str) -> None:
-        """Send the subscriptions that hold these topics once more, after what is to be sent before."""
+        """Send the requests that contain these topics again, preceded by `unsubscribe` if there is one."""
         wanted = set(topics)
         for request in self._plan.requests:
             if wanted.intersection(request.topic_names):
                 self._again.put_nowait(_Again(request, reason, request.undo))
 
     def divide(self, plan: ConnectionPlan, parts: Sequence[SubscriptionRequest], reason: str) -> None:
-        """Send `parts` in the place of what was refused, and go on by the plan that has them."""
+        """Send `parts` in place of the refused request, and continue with the plan that contains them."""
         self._plan = plan
         for part in parts:
             # what was refused needs no undoing

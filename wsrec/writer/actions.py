@@ -1,6 +1,6 @@
 """Actions on findings: connections renewed, topics requested again, snapshots fetched.
 
-The checks only find (`wsrec.monitor`). What a feed wants done about a finding is decided here, and what comes of it
+The checks only find (`wsrec.monitor`). The action that a feed configures for a finding is decided here, and its outcome
 shows in later events, as everything that a receiver does.
 """
 
@@ -29,7 +29,7 @@ class ActionQueue:
     held back then, and only those are passed on that nothing has followed by the end.
 
     Args:
-        act: takes what is to be done now.
+        act: called with the actions due now.
 
     """
 

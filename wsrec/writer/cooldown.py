@@ -1,4 +1,4 @@
-"""Cooldown: something is done about a trouble at once, then at longer distances while it does not help."""
+"""Cooldown: an action runs at once, then at growing intervals while it does not help."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cooldown:
         """Whether to do something now (ns, any clock); if so it counts as done.
 
         The distance begins at `least_ns` and doubles up to an hour each time; after twice a distance without a need it
-        begins anew.
+        restarts.
         """
         time, distance = self._done.get(trouble, (now, 0))
         if now < time + distance:

@@ -67,14 +67,14 @@ class FeedWriter:
         folder: where unfinished files grow.
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
-        live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
+        live_steps: the status page's histograms of the steps, to count there too; None if there is no live view.
         act: has something done about findings; None where nothing is to be done any more.
         folded: takes the warnings about what goes wrong; None where nobody is to be told any more.
 
     Attributes:
         begun: whether the session's start has been recorded.
         conns: the feed's connections.
-        ledger: what came out of the rings and what became of it, for the file that is being written.
+        ledger: the ledger of the file being written.
         counts: what was counted since the session began.
         not_inflated_hint: what would have the messages inflate that did not.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
@@ -120,11 +120,11 @@ class FeedWriter:
         self._begin()
 
     def restore(self, ids: Ids) -> None:
-        """Go on with what ids stood for at the end of the file before (`wsrec.ids` of its metadata)."""
+        """Restore the ids known at the end of the previous file (`wsrec.ids` of its metadata)."""
         self._monitor.restore(ids)
 
     def learn_requests(self, conn: int, described: ConnectionRequests) -> None:
-        """Go on with what the metadata of the file before say of a connection's requests."""
+        """Restore a connection's requests from the metadata of the previous file."""
         self._requests.learn(conn, described)
 
     def follow(self, rows: pa.RecordBatch) -> None:
@@ -142,7 +142,7 @@ class FeedWriter:
         return self._pair.since
 
     def continue_from(self, lines: Sequence[ManifestLine], passed: Passed | None = None) -> None:
-        """Go on where these files end: this session's and feed's, which a writer before this one finished.
+        """Continue after these files of this session and feed, finished by an earlier writer.
 
         Args:
             lines: their lines in the manifest.

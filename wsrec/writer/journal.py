@@ -79,7 +79,7 @@ class Journal:
         doubtful: whether a sync failed: data appended since the previous one may never reach the disk.
         deleted: whether somebody deleted it while it was written; `restored`: it has its name again.
         cut: whether somebody truncated it: appended data is misplaced.
-        reading: reads it behind the end, for whoever makes rows of it and closes it.
+        reading: reads it behind the end; its user builds rows from it and closes it.
         moved: after a rewrite: the span of a batch in the new file, by its start in this one.
 
     Raises:

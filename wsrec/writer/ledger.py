@@ -249,7 +249,7 @@ class RingCounts(NamedTuple):
     """What the rings and the receiver say at a session's end, for the event that closes it.
 
     Attributes:
-        slots: published since the session began; exact, whatever became of the receiver.
+        slots: published since the session began; exact, whatever happened to the receiver.
         ring_bytes: by connection: bytes that were put into its ring; exact as well.
         receiver: the receiver's own counts: reads, frames, bytes (taken off the sockets, decrypted), discarded_bytes
             (of them: what was no frame in the end), stalls; finished: whether they are its last word.
