@@ -1,9 +1,9 @@
 """The time limits between a stop order (a signal, the end of the time) and the exit, in one table.
 
-A recording ends from its source to its sink: receivers close their connections, then writers finish their files, then
-the supervisor prints the result. Each step has limits of its own, and the supervisor has one for each process, which
-must be longer than all that the process may wait for by itself. `worst_case` is what whoever stops a recorder (systemd,
-a container's runtime) has to allow. `docs/recording.md` has the table, `scripts/systemd` the figure; tests check both.
+A recording stops from its source to its sink: receivers close their connections, then writers finish their files, then
+the supervisor prints the result. Each step has its own limits, and the supervisor has one for each process, longer than
+the sum of the process's own waits. `worst_case` is the time that a service manager (systemd, a container's runtime) must
+allow. `docs/recording.md` has the table, `scripts/systemd` the figure; tests check both.
 """
 
 from __future__ import annotations

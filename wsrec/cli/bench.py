@@ -37,7 +37,7 @@ from wsrec.units import clean
 @click.option(
     "--transport", "transports", multiple=True, type=click.Choice(["tcp", "tls"]), help="Over this only. Repeatable."
 )
-@click.option("--cpu", type=click.IntRange(0), help="Processor of what receives. [default: one of its own]")
+@click.option("--cpu", type=click.IntRange(0), help="Processor of the receiving process. [default: a separate one]")
 @click.option("--sender-cpu", type=click.IntRange(0), help="Processor of the sender. [default: another core's]")
 @click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of what receives.")
 @click.option("--quick", is_flag=True, help="A minute or two instead of a quarter of an hour; rougher.")

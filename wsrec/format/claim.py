@@ -1,8 +1,8 @@
 """Ownership of a session's folder: a flock(2) on the folder itself, released by the kernel however its holder ends.
 
-Whoever records a session holds it shared: the supervisor, also while no writer runs, and each writer, which may outlive
-it. Whoever recovers one holds it alone. So a session that lives is left alone also where the lock of the output folder
-was deleted, or somebody made the folder's `.wsrec` anew.
+A recorder holds its session's folder shared: the supervisor, even while no writer runs, and each writer, which may
+outlive it. A recovery holds it exclusively. So a live session is left alone even if the lock of the output folder was
+deleted, or the folder's `.wsrec` recreated.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def hold(folder: Path) -> int:
         except OSError:
             os.close(fd)
             raise
-        # whoever recovers had it before us, and took it away
+        # a recovery held it before us and removed it
         os.close(fd)
 
 

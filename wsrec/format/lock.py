@@ -1,6 +1,6 @@
 """Output folder lock: an flock(2) that admits one recorder, released by the kernel however its holder ends.
 
-Two files under `.wsrec`. `lock` is held by whoever records, and by its writers, which inherit it. `next` is the place
+Two files under `.wsrec`. `lock` is held by the recorder, and by its writers, which inherit it. `next` is the place
 in front of it: held for a moment by everyone who starts, and by one that takes over until the other has ended. So
 nobody slips in between the two, and a writer that outlives its supervisor always holds one of them.
 """

@@ -28,7 +28,7 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
         first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
         format_version: of what wrote it (`wsrec.format.version`).
         gaps_checked: whether the feed declares a rule or a checksum by which gaps show.
-        ledger: what came out of the rings and what became of it.
+        ledger: the ledger of the file.
 
     """
 

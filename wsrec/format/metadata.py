@@ -17,7 +17,7 @@ METADATA_PREFIX = "wsrec."
 
 
 class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file says of itself; message and events file of a pair say the same."""
+    """Metadata of a file, identical for the message and events file of a pair."""
 
     format_version: Annotated[str, Meta(description="version of this format")]
     wsrec_version: Annotated[str, Meta(description="version of the recorder")] = ""
@@ -78,7 +78,7 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     ledger: Annotated[
         Ledger,
-        Meta(description="what this file took out of the rings and what became of it: [the ledger](#the-ledger)"),
+        Meta(description="what this file took from the rings and its accounting: [the ledger](#the-ledger)"),
     ] = Ledger()
 
     def encode(self) -> dict[str, str]:

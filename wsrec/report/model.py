@@ -228,7 +228,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         stages: the tables `all`, `first` and `behind`; those without frames are left out.
         exchange_delay: over all channels; null without exchange times.
         exchange_delay_by_channel: by descending count. After 256 channels the rest are one, `(other channels)`.
-        warnings: what the reader should not overlook, in plain words.
+        warnings: texts for the user.
 
     """
 

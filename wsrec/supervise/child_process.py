@@ -41,8 +41,8 @@ class Child:
     Attributes:
         name: what to call it in messages.
         how: how it ended if not well, as the end of a sentence that begins with its name.
-        failed: its word about why it cannot go on, if it had one.
-        died: whether it ended without such a word: killed, or by a fault of its own.
+        failed: its reported reason for failing, if it reported one.
+        died: whether it ended without such a report: killed, or crashed.
         summary: its last line, if it is a writer and finished.
 
     """

@@ -71,7 +71,7 @@ class Need(NamedTuple):
         return 2 * self.rings + self.receivers + _LOCKED_BESIDE
 
     def __str__(self) -> str:
-        """In words."""
+        """As text."""
         return (
             f"about {size(self.total)}: rings {size(self.rings)} ({self.connections:,} of {self.ring >> 10:,} KiB), "
             f"receiver {size(self.receivers)}, writer {size(self.writers)}, supervisor {size(self.supervisor)}"
@@ -98,7 +98,7 @@ def need_of(plans: Sequence[ConnectionPlan], *, receivers: int = 1, requested: i
 
 
 class Available(NamedTuple):
-    """Memory that is to be had, and where that is bounded."""
+    """Available memory, and what limits it."""
 
     bytes: int
     where: str

@@ -11,7 +11,7 @@ from wsrec.units import duration, size, utc
 
 
 class ExitStatus(IntEnum):
-    """Exit status of `wsrec record`. The comment below each is what docs/recording.md says of it."""
+    """Exit status of `wsrec record`. The comment below each is its text in docs/recording.md."""
 
     COMPLETE = 0
     """recorded, nothing known to be missing"""
@@ -40,7 +40,7 @@ class Outcome(Counts, frozen=True, kw_only=True):
         sessions: the session's id, one a receiver.
         elapsed_ns: how long it ran.
         given_up: frames that were received, and not journalled when a second signal gave them up.
-        reconnects, stalls: how often a connection was made anew, and how often a full ring paused one.
+        reconnects, stalls: number of reconnections, and of pauses because a ring was full.
         restarts: how often a receiver or a writer died or hung and was started again.
         first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
         files: the manifest's lines.

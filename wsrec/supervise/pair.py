@@ -200,7 +200,7 @@ class Pair:
         )
 
     def close(self) -> None:
-        """Let go of the shared memory, and of the session."""
+        """Release the shared memory and the session."""
         if self._alive is not None:
             self._alive.stop()
         if self._claim is not None:

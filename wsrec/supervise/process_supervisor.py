@@ -17,7 +17,7 @@ from wsrec.receive.backoff import Backoff
 from wsrec.supervise.child_process import Child
 
 _LOOK_SECONDS = 1.0
-# after this (s) the operator is told what an end waits for
+# after this (s) the operator is told what the shutdown is waiting for
 _NOTICE = 5.0
 # So many looks in a row without a sign of life are a hung child. Looks are counted, not seconds: where the whole
 # machine was paused, nobody looked
@@ -143,7 +143,7 @@ class ProcessSupervisor:
         """Have it finish.
 
         Args:
-            order: what it is told.
+            order: the order to send.
             again: whether one that dies meanwhile, or waits to be started again, is started for that.
 
         """
@@ -209,7 +209,7 @@ class ProcessSupervisor:
                 quiet = self._heartbeat() == beat
                 if not quiet:
                     beat, self._beat_at = self._heartbeat(), time.monotonic()
-                # it imports, or brings home what another has left, or finishes: there is no beat, and yet it works
+                # it imports, recovers, or finishes: no heartbeat, but it is working
                 starting = beat == self._seen
                 works, worked = work.worked != worked, work.worked
                 beatless = starting or (self._finishing is not None and not self._beats_to_the_end)
@@ -279,7 +279,7 @@ class ProcessSupervisor:
 
     def _report_held(self) -> None:
         message = f"the {self.child.name} does not answer: it waits for the disk, or for a network store"
-        hint = "see to the disk; it goes on by itself, and what comes meanwhile waits in the rings and at the exchange"
+        hint = "fix the disk; recording resumes by itself, and new data waits in the rings and at the exchange"
         self._on_log(LogLine(level="error", message=message, hint=hint))
 
 

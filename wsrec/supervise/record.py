@@ -57,7 +57,7 @@ def record(
     Raises:
         ConfigError: a target or an option cannot be used.
         OutputLockedError: another recorder holds the output folder.
-        OSError: the output folder cannot be written, or no process or memory is to be had.
+        OSError: the output folder cannot be written, or there is no process or memory available.
         wsrec.replay.demo.DemoError: the demo exchange did not start.
 
     """
@@ -133,7 +133,7 @@ def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
 
 
 def proxies_reported(plans: Sequence[ConnectionPlan]) -> list[str]:
-    """Which proxies these connections go through, and what the environment says in vain; a line each."""
+    """The proxies of these connections, and ignored environment variables; one line each."""
     through: dict[str, list[str]] = {}
     lines = []
     for one in plans:

@@ -50,7 +50,7 @@ _handler = _Handler()
 
 
 def hold(act: Act) -> None:
-    """From now on have `act` called with the name of each signal, and nothing else done."""
+    """Call `act` with the name of each signal from now on, in place of any other handling."""
     _handler.act = act
     for number in _ENDING:
         before = signal.getsignal(number)

@@ -67,7 +67,7 @@ class Supervisor:
         self._on_log = on_log = redacting(on_log, plans)
         self._locks = tuple(locks)
         cpus: tuple[int | None, ...] = options.cpu[: len(plans)] or (None,)
-        # all receivers knock at the same hosts, from the same address
+        # all receivers connect to the same hosts, from the same address
         plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
         spare = {one.standby_of: one for one in standbys(plans)}
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
@@ -124,7 +124,7 @@ class Supervisor:
                 task.cancel()
 
     def _come_to(self) -> Outcome:
-        """What it came to, once all processes have ended; the memory is let go of."""
+        """The outcome, once all processes have ended; releases the memory."""
         failure, given_up = self._failure(), 0
         unfinished = any(pair.writer.child.summary is None for pair in self.pairs)
         if self._given_up and unfinished and (failure is None or failure is not self._failed_before):
@@ -140,7 +140,7 @@ class Supervisor:
         return outcome
 
     def _failure(self) -> FailedLine | None:
-        """Why the first that cannot go on cannot."""
+        """The reason of the first process that cannot continue."""
         supervisors = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
         return next((process.failed for process in supervisors if process.failed is not None), None)
 
@@ -210,7 +210,7 @@ class Supervisor:
             self._report_ended(pair, failed)
 
     def _receiver_ended(self, pair: Pair) -> None:
-        """Say at once that one of several receivers failed; the others go on."""
+        """Report at once that one of several receivers failed; the others continue."""
         failed = pair.receiver.failed
         if len(self.pairs) > 1 and failed is not None and not self._stopping.is_set():
             self._report_ended(pair, failed)

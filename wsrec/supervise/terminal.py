@@ -41,7 +41,7 @@ class Terminal:
         self._console.print(Text(text, style=style))
 
     def refresh(self, supervisor: Supervisor, now: Sample, recent: Progress) -> None:
-        """Draw the live view anew."""
+        """Redraw the live view."""
         if self._live is None:
             # its own threads and stand-ins would wait for the terminal
             self._live = Live(

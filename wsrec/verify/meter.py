@@ -14,7 +14,7 @@ class Meter:
 
     Args:
         total: the bytes of all files.
-        progress: told of it; None where nobody looks.
+        progress: called with the progress; None for none.
 
     """
 

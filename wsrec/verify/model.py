@@ -10,7 +10,7 @@ from wsrec.format.capture import EXIT_UNREADABLE
 
 
 class VerifyStatus(IntEnum):
-    """Exit status of `wsrec verify`. The comment below each is what docs/verify.md says of it."""
+    """Exit status of `wsrec verify`. The comment below each is its text in docs/verify.md."""
 
     HOLDS = 0
     """everything holds: nothing damaged, nothing contradictory, no interval incomplete"""
@@ -62,7 +62,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: how grave it is.
         where: the file (with the line, for the manifest), folder or session.
-        what: in plain words.
+        what: a description.
 
     """
 
@@ -222,7 +222,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         missing: how many `seq` are in no row.
         duplicates: rows whose `seq` another row has already.
         ledger: the counts, by the places that have them.
-        balance: what came out of the rings and what became of it; null where no file has a ledger, or one is not read.
+        balance: the sums of the ledgers; null if no file has one, or one cannot be read.
         losses: what was lost, by time; after the first 1,000 none are listed.
         stalls, stalled: how often a full ring paused a connection, and for how long (ns). Nothing is lost by it.
         unattributed: received messages that name no channel: answers, errors, heartbeats.
