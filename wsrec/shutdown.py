@@ -2,7 +2,7 @@
 
 A recording stops from its source to its sink: receivers close their connections, then writers finish their files, then
 the supervisor prints the result. Each step has its own limits, and the supervisor has one for each process, longer than
-the sum of the process's own waits. `worst_case` is the time that a service manager (systemd, a container's runtime) must
+the sum of the process's own waits. `worst_case` is the time that a service manager (systemd, a container runtime) must
 allow. `docs/recording.md` has the table, `scripts/systemd` the figure; tests check both.
 """
 
@@ -73,12 +73,12 @@ WRITER = Limit(
 )
 LOG = Limit(
     1.0,
-    "supervisor: who reads the log, or the terminal",
+    "supervisor: reader of the log, or the terminal",
     "counted from the last byte that was taken. What waits is dropped",
 )
 RESULT = Limit(
     10.0,
-    "supervisor: who reads the result",
+    "supervisor: reader of the result",
     "a program that asked for it may be busy. Counted from the last byte that was taken; then it is dropped",
 )
 
