@@ -53,7 +53,7 @@ class AckCheck(Check):
                     yield from self._outcome(outcome, time, rows.first + row)
 
     def _outcome(self, outcome: AckOutcome, time: int, row: int) -> Iterator[Finding]:
-        """What became of a request."""
+        """Outcome of a request."""
         if outcome.kind == "ack":
             self._division.accepted(outcome.conn, outcome.topics)
         elif not outcome.topics:
@@ -68,7 +68,7 @@ class AckCheck(Check):
         return Finding(kind=EventKind(outcome.kind), time=time, conn=outcome.conn, detail=_detail(outcome), row=row)
 
     def advance(self, time: int) -> Iterator[Finding]:
-        """Tell which requests nobody has answered in time, and what is to be asked for after a pause."""
+        """Find unanswered requests, and those to repeat after a pause."""
         while (deadline := self._acks.next_deadline) is not None and deadline <= time:
             for outcome in self._acks.expired(deadline):
                 # who refuses and does not say what has refused what he never answers

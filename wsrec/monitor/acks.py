@@ -24,7 +24,7 @@ _KEYS_MAX = 10_000
 
 
 class AckOutcome(NamedTuple):
-    """What became of a request.
+    """Outcome of a request.
 
     Attributes:
         kind: the word in the events files (`wsrec.ring.events.EventKind`).
@@ -105,7 +105,7 @@ class AckTracker:
         if key is not None or (self._ack.key and topics):
             deadline = now_ns + round(self._ack.timeout * 1e9)
             named = {one.topic: one.ack_key for one in topics}
-            # An id that was given anew is the later request's.
+            # A reused id belongs to the later request.
             waiting = self._waiting.setdefault(conn, [])
             waiting[:] = [request for request in waiting if key is None or request.id != key]
             waiting.append(_Request(number, key, named, deadline))
@@ -189,7 +189,7 @@ class AckTracker:
         return tuple(dict.fromkeys(topic for one in self._waiting.get(conn, ()) for topic in one.topics))
 
     def disconnected(self, conn: int) -> None:
-        """Forget what was asked on `conn`: its end is an event of its own."""
+        """Forget the requests of `conn`; its end is a separate event."""
         self._waiting.pop(conn, None)
 
     def forget(self) -> None:

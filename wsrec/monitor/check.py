@@ -32,7 +32,7 @@ Int64s = npt.NDArray[np.int64]
 
 
 class Signal(StrEnum):
-    """Findings that are no events: only whoever acts, or warns, wants to know of them."""
+    """Findings that are not events, used only for actions and warnings."""
 
     BEGUN = "begun"
     """A stream has given its first sign: its confirmation or a message."""
@@ -135,7 +135,7 @@ class RowBatch:
         requests: the number of the subscription request that each is; 0 where it is none.
         snapshots: those that were fetched over HTTP, by their places.
         fields: what the messages say, with believable times only.
-        links: how each row was held against the one before it (`wsrec.monitor.comparison.Link`), by the checks.
+        links: how each row was compared with its predecessor (`wsrec.monitor.comparison.Link`), by the checks.
         runs: the run of compared successions that each belongs to, 0 where to none; empty where nobody wants it.
 
     """
@@ -236,7 +236,7 @@ class Check:
         return ()
 
     def lost(self, _time: int) -> Iterable[Finding]:
-        """What comes next does not go on from what came: rows or events in between are not there."""
+        """Rows or events are missing: what follows does not continue what came before."""
         return ()
 
     def end_file(self, _time: int) -> Iterable[Finding]:

@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 # a decimal number of so many digits is a double of its own (IEEE 754), so prices that differ stay apart
 _EXACT_DIGITS = 15
 # Levels of all books together: some 300 MB, a thousand books of 1000 levels a side. A peer can name symbols without
-# end; no further book is taken up then.
+# end; no further book is checked then.
 _LEVELS_MAX = 1 << 21
 _BOOKS_MAX = 1 << 16
 
@@ -61,7 +61,7 @@ class BooksChecked(NamedTuple):
 
     Attributes:
         gaps: the messages whose checksum is not their book's, in order.
-        links: how each message was held against its book.
+        links: how each message was compared with its book.
 
     """
 
@@ -97,7 +97,7 @@ class BookChecker:
     """Keeps the books of the channels that declare a `checksum`, by connection, channel and symbol.
 
     What was asked for (`subscribed`) says how deep a book is, where messages of several channels carry the same name.
-    After a break a book is not believed until its next snapshot: one break is told once.
+    After a violation a book is invalid until its next snapshot, so each is reported once.
 
     Args:
         feed: the feed whose channels declare checksums.
@@ -134,13 +134,13 @@ class BookChecker:
                 self._forget(conn, topic.symbol)
 
     def reset(self, conn: int) -> None:
-        """Forget a connection's books: it was made anew, or messages of it are known to be missing."""
+        """Forget a connection's books: it reconnected, or messages of it are known to be missing."""
         self._forget(conn)
 
     def check_batch(
         self, conns: npt.NDArray[np.uint16], columns: FieldColumns, payload: pa.Array, received: npt.NDArray[np.bool_]
     ) -> BooksChecked:
-        """The messages of a batch whose checksum is not their book's, in order, and which have been held against one.
+        """The messages of a batch whose checksum differs from their book's, in order, and those compared.
 
         Args:
             conns: the connection of each message.
@@ -355,7 +355,7 @@ class ChecksumCheck(Check):
         return gap_findings(books.gaps, rows) if books.gaps else ()
 
     def lost(self, _time: int) -> Iterable[Finding]:
-        """No book goes on."""
+        """Forget all books."""
         for conn in self.setup.conns:
             self._books.reset(conn)
         return ()

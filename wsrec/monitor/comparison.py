@@ -1,6 +1,6 @@
 """Comparison coverage: whether each message was compared with its predecessor, and if not, why.
 
-A rule proves what was compared and nothing else. A message without a number is passed over by every rule, so what
+A rule proves only what was compared. A message without a number is passed over by every rule, so what
 stands between its neighbours is known to nobody, whatever their own numbers say.
 """
 
@@ -19,7 +19,7 @@ from wsrec.arrays import codes
 
 
 class Link(IntEnum):
-    """How a message was held against the one before it, by the rule of its channel."""
+    """How a message was compared with its predecessor by the rule of its channel."""
 
     NONE = 0
     """There is no rule."""
@@ -28,7 +28,7 @@ class Link(IntEnum):
     FIRST = 2
     """Nothing of its stream came before it on this connection."""
     RESET = 3
-    """Its numbers begin anew, as the feed says that they may."""
+    """Its numbers restart, as the feed allows."""
     UNNUMBERED = 4
     """It has no number that can be read."""
     UNLINKED = 5
@@ -70,7 +70,7 @@ class Compared(NamedTuple):
         return sum(self.skipped.values())
 
     def describe(self, rule: str) -> str:
-        """It in words."""
+        """It as text."""
         why = ", ".join(f"{number:,} {words}" for words, number in self.skipped.items())
         return f"the rule `{rule}` was applied to {self.compared:,} of {self.compared + self.missed:,} messages: {why}"
 

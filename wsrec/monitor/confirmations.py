@@ -21,7 +21,7 @@ class _Standby:
 
     Attributes:
         opened: when (ns on the stage clock).
-        unheard: its topics that are not known to have had a message; None once that was told of all.
+        unheard: its topics without a known message; None once all have been reported.
 
     """
 

@@ -124,7 +124,7 @@ class Division:
             self._settle(state, topics)
 
     def due(self, now: int) -> list[Order]:
-        """What is to be asked for now that was put off."""
+        """Deferred requests that are due."""
         found = []
         for state in self._connections.values():
             found += [later.order for later in state.later if later.due <= now]
@@ -137,7 +137,7 @@ class Division:
         return {} if state is None else dict(state.disputed)
 
     def disconnected(self, conn: int) -> None:
-        """The connection ended: on the next one everything is asked for anew."""
+        """The connection ended: the next one requests everything again."""
         self._connections.pop(conn, None)
 
     def _count(self, state: _Connection, topics: tuple[str, ...], now: int) -> None:

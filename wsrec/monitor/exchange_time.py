@@ -2,7 +2,7 @@
 
 An exchange that changes the unit of its times, sends 0 for none, or runs on a clock of its own would otherwise be
 believed: a time in seconds read as milliseconds is a day in January 1970. What lies farther from the arrival than the
-feed's `fields.time_tolerance` is no time: the column is null there, and each channel is told of once.
+feed's `fields.time_tolerance` is implausible: the column is null there, and each channel is reported once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wsrec.feed.schema import Feed, TimeUnit
 from wsrec.monitor.check import Check, Finding, Int64s, RowBatch, Setup, Signal
 from wsrec.ring.events import EventKind
 
-# Channels that are told of by name; a hostile peer can name them without end, and the rest are told of together
+# Channels reported by name; a hostile peer can invent names without limit, so the rest are reported together
 _CHANNELS = 100
 
 
@@ -57,7 +57,7 @@ class TimeChecker:
         feed: the feed.
 
     Attributes:
-        tolerance: how far a time may lie from the arrival (s), in words.
+        tolerance: the accepted difference from the arrival (s), as text.
 
     """
 

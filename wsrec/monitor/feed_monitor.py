@@ -77,7 +77,7 @@ class Columns(NamedTuple):
 class FeedMonitor:
     """Judges one feed's rows and events.
 
-    Rows and events are shown in the order of the stage clock. A finding's deadline is told of as soon as time is known
+    Rows and events are passed in order of the stage clock. A finding's deadline is reported as soon as time is known
     to have passed it, by the next row or event or by `advance`: what is found does not depend on when it is looked.
 
     Args:
@@ -111,7 +111,7 @@ class FeedMonitor:
         return self._fields.ids
 
     def restore(self, ids: Ids) -> None:
-        """Go on with what ids stood for."""
+        """Restore known ids."""
         self._fields.restore(ids)
 
     def follow(self, rows: pa.RecordBatch) -> None:
@@ -175,7 +175,7 @@ class FeedMonitor:
             self._add(found, check.advance(self._time))
 
     def lost(self) -> list[Finding]:
-        """Rows or events are not there: what comes next does not go on from what came."""
+        """Rows or events are missing: what follows does not continue what came before."""
         found: list[Finding] = []
         for check in self._checks:
             self._add(found, check.lost(self._time))

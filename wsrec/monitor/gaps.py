@@ -35,7 +35,7 @@ class GapCheck(Check):
         return gap_findings(checked.gaps, rows) if checked.gaps else ()
 
     def event(self, event: MonitorEvent) -> Iterable[Finding]:
-        """What a connection that ends passed over has not come, and its next life counts anew."""
+        """A connection ended: its skipped numbers are missing, and its next life starts over."""
         if not self.checks:
             return ()
         gaps: Sequence[SequenceGap] = ()
@@ -51,7 +51,7 @@ class GapCheck(Check):
         return [gap_finding(gap, gap.index, event.time) for gap in gaps]
 
     def lost(self, time: int) -> Iterable[Finding]:
-        """No numbers go on: whether what was passed over came is in rows that are not there."""
+        """Forget all numbers: the missing rows may contain those that were skipped."""
         gaps = [gap for conn in self.setup.conns for gap in self.checker.reset(conn)]
         self.checker.forget_ends()
         return [gap_finding(gap, gap.index, time) for gap in gaps]

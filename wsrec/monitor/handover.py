@@ -68,7 +68,7 @@ class Joints:
     def ends(self, conn: int, last: Mapping[int, int]) -> None:
         """A connection has ended, with these last numbers."""
         self._first.pop(conn, None)
-        # what came of nothing here goes on from the one before
+        # streams without a message here continue from the previous one
         left = self._awaited.pop(conn, {})
         if conn in self._turns:
             self._ended[conn] = {**left, **{stream: _Last(conn, number) for stream, number in last.items()}}

@@ -66,8 +66,8 @@ class LateSequence:
     """The numbers of one connection.
 
     Args:
-        within: how far numbers may go on before one that is not there is missing.
-        beginnings: numbers that may begin anew.
+        within: how far numbers may advance before a skipped one counts as missing.
+        beginnings: legal start values.
 
     Attributes:
         holes: what was passed over and may still come, oldest first.
@@ -113,7 +113,7 @@ class LateSequence:
             number: it.
             row: `seq` of its row.
             time: when it came.
-            anew: whether it says that numbers begin anew with it.
+            anew: whether it restarts the numbers.
             is_late: tells whether it is one of those that may be late; asked only where that matters.
 
         """
@@ -166,7 +166,7 @@ class LateSequence:
         self._top = self._first = number
 
     def _advance(self, number: int) -> list[Miss]:
-        """Numbers go on to this one: what is left of holes that are too far behind it is missing."""
+        """Numbers advance to this one: what is left of holes too far behind it is missing."""
         self._top = number
         found = []
         while self.holes and number - (self.holes[0].found - 1) > self._within:
@@ -176,7 +176,7 @@ class LateSequence:
         return found
 
     def end(self) -> list[Miss]:
-        """What was passed over and can come no more: the connection ended, or its numbers begin anew."""
+        """Skipped numbers that can no longer arrive: the connection ended, or its numbers restart."""
         found = [miss for hole in self.holes if (miss := hole.missing()) is not None]
         self.holes.clear()
         return found

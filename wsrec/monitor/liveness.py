@@ -1,6 +1,6 @@
 """Stale streams: those without a message for longer than their channel's `idle_timeout`, and when they resume.
 
-A stream whose channel has none is told of once, where nothing of it came at all for a minute.
+A stream whose channel has none is reported once if it has no message at all for a minute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NEVER_DUE = int(np.iinfo(np.int64).max)
 
 
 class LivenessCheck(Check):
-    """Tells of streams that begin, become stale and go on."""
+    """Reports streams that begin, become stale and resume."""
 
     kinds = frozenset({EventKind.STALE, EventKind.STREAM_RESUMED})
 
@@ -32,7 +32,7 @@ class LivenessCheck(Check):
         self._due = 0
 
     def rows(self, rows: RowBatch) -> Iterable[Finding]:
-        """Messages came: some streams begin, or go on, or are stale between two of them."""
+        """Messages arrived: some streams begin, resume, or were stale between two of them."""
         table = self._table
         if not len(table.numbers):
             return ()
@@ -101,7 +101,7 @@ class LivenessCheck(Check):
 
     def _begin(self, numbers: Iterable[int], time: int) -> Iterator[Finding]:
         for number in numbers:
-            # it has a deadline of its own
+            # it has its own deadline
             self._due = 0
             yield self._finding(Signal.BEGUN, number, time, {})
 

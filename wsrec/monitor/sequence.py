@@ -48,7 +48,7 @@ class Break(StrEnum):
     BACK = "back"
     """Numbers went back."""
     RESET = "reset"
-    """The numbers begin anew, as the feed says that they may: nothing is missing."""
+    """The numbers restart, as the feed allows: nothing is missing."""
 
 
 class SequenceGap(msgspec.Struct, frozen=True):
@@ -112,7 +112,7 @@ class Checked(NamedTuple):
 
     Attributes:
         gaps: the messages that break their rule, in order; also those that may, as a legal reset.
-        links: how each message was held against the one before it.
+        links: how each message was compared with its predecessor.
         runs: by message; two of one succession (`SequenceScope`) have the same run, above 0, where every succession
             from the one to the other was compared and holds. 0: it has no rule, or no number. Empty where the checker
             does not tell them.
@@ -125,7 +125,7 @@ class Checked(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """What the numbers of a channel, or of a connection, are held against."""
+    """The rule for the numbers of a channel or connection."""
 
     rule: SequenceRule
     scope: SequenceScope
@@ -334,7 +334,7 @@ class SequenceChecker:
             self._follow(keys, _bits(seq)[counted[order]])
 
     def reset(self, conn: int) -> list[SequenceGap]:
-        """Forget a connection's numbers: it was made anew, and what was missed meanwhile is known as such.
+        """Forget a connection's numbers: it reconnected, and the interval between is recorded as lost.
 
         Returns:
             what was passed over on it and did not come, where messages may come late; `index` is the `seq` of the row.

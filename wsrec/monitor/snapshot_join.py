@@ -29,7 +29,7 @@ _REACH_NS = 10_000_000_000
 
 
 class Verdict(NamedTuple):
-    """What became of a snapshot.
+    """Outcome of a snapshot.
 
     Attributes:
         stream: the number of its stream.
@@ -60,7 +60,7 @@ class _Fetched(NamedTuple):
 
 
 class JoinChecker:
-    """Holds snapshots against the streams of one feed, which are told apart by number."""
+    """Matches snapshots with the streams of one feed, identified by number."""
 
     def __init__(self) -> None:
         self._runs: dict[int, _Run] = {}
@@ -184,7 +184,7 @@ class SnapshotCheck(Check):
     def _step_by_step(
         self, rows: RowBatch, stream: int, messages: list[int], gaps: list[SequenceGap]
     ) -> Iterator[Finding]:
-        """What is told of a snapshot that is waited for must not depend on what came in one batch with its message."""
+        """Make the findings about an awaited snapshot independent of batch boundaries."""
         steps = [(row, 1, row) for row in messages]
         steps += [(gap.at, 0, _behind(gap)) for gap in gaps if stream in self._broken(gap)]
         for row, is_message, behind in sorted(steps):

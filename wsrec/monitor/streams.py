@@ -20,7 +20,7 @@ NEVER = 0
 
 
 PATIENCE_NS = 60_000_000_000
-"""After this, a stream without `idle_timeout` that never brought a message is told of, once."""
+"""Time after which a stream without `idle_timeout` and without any message is reported, once."""
 
 
 class Stream(NamedTuple):
@@ -40,8 +40,8 @@ class StreamTable:
     Attributes:
         streams: the streams; their places in the list are their numbers.
         conns: the connection of each.
-        idle_timeouts: what the feed says of each (ns); 0 where it says nothing.
-        patience: the time without a message (ns) after which each is told of.
+        idle_timeouts: the feed's of each (ns); 0 for none.
+        patience: the time without a message (ns) after which each is reported.
         confirmed_at: when each was confirmed, or asked for where nothing confirms.
         first_at, last_at: first and last message of each.
         last_before: the last message before those that were taken last.
@@ -128,7 +128,7 @@ class StreamTable:
         return begun
 
     def end(self, conn: int) -> None:
-        """A connection ended: what it brings next time is counted anew."""
+        """A connection ended: its next life is counted from zero."""
         of = self.conns == conn
         self.confirmed_at[of] = self.first_at[of] = self.last_at[of] = NEVER
         self._begun[of] = False

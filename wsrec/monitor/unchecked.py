@@ -17,7 +17,7 @@ class UncheckedCheck(Check):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._compared = Comparison()
-        # the channels of which that was told since the session began
+        # channels reported since the session began
         self._reported: set[str | None] = set()
 
     def rows(self, rows: RowBatch) -> Iterable[Finding]:
@@ -35,7 +35,7 @@ class UncheckedCheck(Check):
                 yield Finding(kind=Signal.SKIPPING, time=time, channel=channel, detail={"words": words})
 
     def end_file(self, time: int) -> Iterable[Finding]:
-        """Tell of the channels of the file, and begin anew."""
+        """Report the channels of the file, and reset."""
         counted, self._compared = self._compared, Comparison()
         for channel, of in counted.skipped().items():
             rule = self.setup.feed.sequence_rule(channel).value

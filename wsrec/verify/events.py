@@ -48,7 +48,7 @@ class EventRow(NamedTuple):
 
 
 def read_events(path: Path, report: Report) -> Iterator[EventRow]:
-    """The events of a file; what is no event of wsrec's is told."""
+    """The events of a file; reports unknown ones."""
     before = 0
     try:
         with pq.ParquetFile(path) as file:

@@ -38,13 +38,13 @@ UNREADABLE = (
 def sound(path: Path, digest: str | None, size: int | None, report: Report, others: Mapping[str, str]) -> bool:
     """Whether the bytes of a file are those that its manifest line vouches for; what it finds else it tells.
 
-    A file without a line is taken as it is: that nothing vouches for it is a finding of its own.
+    A file without a line is taken as it is: the missing line is a separate finding.
 
     Args:
         path: the file.
         digest: its SHA-256 by the manifest; None where it has no line.
         size: its bytes by the manifest, None where that says nothing.
-        tell: told of what is wrong.
+        tell: called with each problem.
         others: the names of all files that the manifest lists, by their SHA-256.
 
     """
@@ -123,7 +123,7 @@ def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, 
         path: the file.
         about: its metadata.
         line: its line, None where it has none.
-        tell: told of each contradiction.
+        tell: called with each contradiction.
         read: by the metadata's keys and the line's names: what the rows say.
 
     """

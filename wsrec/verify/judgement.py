@@ -122,7 +122,7 @@ class Judgement:
         Args:
             rows: the rows.
             events: those that lie before the last row.
-            about: told of columns that are not what the payload says.
+            about: called with columns that differ from the payload.
             complete: whether all before them was there.
 
         """
@@ -193,7 +193,7 @@ class Judgement:
             self.agreement.found(self._monitor.end_file(last or 0))
 
     def lost(self, moment: int) -> None:
-        """Rows or events are not there: what comes next does not go on from what came, at that moment."""
+        """Rows or events are missing: what follows does not continue what came before that moment."""
         for finding in self._monitor.lost() if self._monitor is not None else ():
             if finding.gap is not None:
                 # whether it came is in rows that are not there

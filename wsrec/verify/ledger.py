@@ -27,7 +27,7 @@ class LedgerAudit:
     """The ledgers of one session and feed, file by file.
 
     Args:
-        tell: told of each difference.
+        tell: called with each difference.
         whole: whether the first file that comes is the session's first.
 
     Attributes:

@@ -177,7 +177,7 @@ class SessionReading:
             self._judged.streams.missing(rows.first_handoff, rows.last_handoff, reason, unread=unread)
 
     def _interrupt(self, reason: str) -> None:
-        """What is told of connections and numbers does not go on from what was told before."""
+        """State of connections and numbers does not continue from earlier events."""
         self._unbroken = False
         if self._judgement is not None:
             self._judgement.streams.interrupt(reason)
@@ -312,7 +312,7 @@ class SessionReading:
         return about
 
     def _follow(self, path: Path, seq: Any, order: Any) -> None:
-        """Hold `seq` against what came before: it goes on by one, from file to file."""
+        """Check that `seq` increases by one, also from file to file."""
         if not self._seq.count and not self._inventory.whole and self._hole is None and seq[0]:
             # only a part of the session was asked for, and this is where it begins
             self._complete, self._next_seq = False, int(seq[0])

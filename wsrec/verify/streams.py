@@ -115,7 +115,7 @@ class Held(NamedTuple):
 
     Attributes:
         gaps: what breaks them, by the rows' places.
-        links: how each row was held against the one before it.
+        links: how each row was compared with its predecessor.
         runs: the run of compared successions that each belongs to, 0 where to none.
 
     """
@@ -142,7 +142,7 @@ class Streams:
         started: whether the event of the session's start is there.
         stalls, stalled: full rings, and for how long (ns).
         ended: the detail of the `session_end` event, None without one.
-        receiver_died: whether a receiver was started anew.
+        receiver_died: whether a receiver was restarted.
         recovered: whether a part of it was recovered from a journal.
         resumed: whether its writer died and another went on.
         unattributed: received messages that name no channel.

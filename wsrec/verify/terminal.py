@@ -116,7 +116,7 @@ def _session(session: Session, console: Console) -> None:
 
 
 def _counts(session: Session, grid: Table) -> None:
-    """Whether the counts agree: nothing is said in praise of what was not read."""
+    """Whether the counts agree; no statement about files that were not read."""
     holes = f"{session.missing:,} missing, {session.duplicates:,} there twice"
     if session.missing or session.duplicates:
         grid.add_row("seq", Text(holes, style="bold red"))

@@ -1,6 +1,6 @@
 """`wsrec verify` as a function: paths in, verification out. Nothing on disk is changed.
 
-A file's bytes are held against the manifest's SHA-256 before anything in it is believed: what fails is never parsed.
+A file's bytes are checked against the manifest's SHA-256 before it is parsed; a file that fails is never parsed.
 Then each session is read once, file by file in order of their numbers and row by row in order of time, so that memory
 does not grow with the capture: what is kept is a state a stream.
 """
