@@ -16,7 +16,7 @@ from types import TracebackType
 
 from wsrec.format.layout import own_folder
 
-# `is_held` takes a lock for a moment: whoever starts in that moment tries again
+# `is_held` takes the lock for a moment: a process that starts in that moment retries
 _PASSING = 0.1
 # and who starts keeps the place in front of it that long
 _STARTING = 0.4
@@ -45,7 +45,7 @@ class OutputLock:
 
     Attributes:
         out: the output folder.
-        fds: the descriptors; whoever inherits them holds what this object holds, also what it takes later.
+        fds: the descriptors; a child that inherits them holds the same locks, including later ones.
         held: whether the lock itself is held; else only the place in front of it is.
 
     Raises:

@@ -10,7 +10,7 @@ Shared memory, one page of header and then the ring:
     line 1   head: bytes received, written by the producer
     line 2   tail: bytes released, written by the consumer
     line 3   complete_until: ns on the stage clock, written by the producer: nothing is missing up to then.
-             0 before it was connected, `ENDED` after its end. For whoever takes over from a producer that died
+             0 before it was connected, `ENDED` after its end. Read by recovery after the producer died
 """
 
 from __future__ import annotations

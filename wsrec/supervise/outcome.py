@@ -20,7 +20,7 @@ class ExitStatus(IntEnum):
     USAGE = 2
     """wrong usage or configuration: nothing was started"""
     NOTHING = 3
-    """nothing was received: connected in vain, or ended by a signal before anything was recorded"""
+    """nothing was received: no connection succeeded, or a signal came before anything was recorded"""
     GAPS = 4
     """recorded, but with sequence gaps, a lost interval, or a subscription refused, unanswered or late"""
     LOCKED = 75

@@ -95,7 +95,7 @@ def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
         if holder is None:
             unable = "the lock names no process"
         else:
-            # the descriptor is of one process, whoever gets its id afterwards
+            # the descriptor refers to one process, even if its id is reused
             process = os.pidfd_open(holder)
             try:
                 if lock.is_locked_by(holder):

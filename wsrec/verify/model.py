@@ -217,7 +217,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         files, bytes: message and events files, and their size.
         unread: how many of them could not be read, whatever the cause: no figure here counts what is in them.
         start, end: first and last moment that the files tell of (ns since the epoch); null without any.
-        duration: from the one to the other (ns), whoever set the clock meanwhile.
+        duration: from the one to the other (ns), unaffected by clock changes.
         rows: read.
         missing: how many `seq` are in no row.
         duplicates: rows whose `seq` another row has already.
