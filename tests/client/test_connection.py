@@ -60,7 +60,7 @@ class Client:
 
 def run(main: Awaitable[Any]) -> Any:
     async def limited() -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await main
 
     return asyncio.run(limited())

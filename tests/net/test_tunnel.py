@@ -29,7 +29,7 @@ def on_loop(proxy: Proxy, host: str, port: int) -> socket.socket:
     async def run() -> socket.socket:
         sock = socket.create_connection((proxy.host, proxy.port), timeout=20)
         sock.setblocking(False)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await through(sock, proxy, host, port)
         sock.settimeout(20)
         return sock

@@ -116,7 +116,7 @@ class TestRingSpace:
 
         async def run() -> None:
             life = Life(server.url)
-            await asyncio.wait_for(life.task, 15)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             failed = life.events(EventKind.CONNECT_FAILED)
             assert ["503" in detail["message"] for detail in failed] == [True] * 10 + [False]
@@ -132,7 +132,7 @@ class TestRingSpace:
 
         async def run() -> None:
             life = Life(server.url)
-            await asyncio.wait_for(life.task, 15)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             assert life.reader.received()[0] == (1, b"at last")
             assert len(life.events(EventKind.DISCONNECT)) == 10
@@ -162,7 +162,7 @@ class TestPages:
 
         async def run() -> None:
             life = Life(server.url)
-            await asyncio.wait_for(life.task, 15)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             failed = life.events(EventKind.CONNECT_FAILED)
             assert [detail["cause"] for detail in failed] == ["http"] * 8 + ["closed"] + ["http"] * 2
@@ -253,7 +253,7 @@ class TestStall:
             life = Life(exchange(sends(["x" * 1000] * 2000), close_timeout=0.1).url)
             await life.until(lambda: life.connection.stalls, take=False)
             life.stopping.set()
-            await asyncio.wait_for(life.task, 10)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             assert len(life.events(EventKind.STALL)) == life.connection.stalls == 1
 
@@ -370,7 +370,7 @@ class TestAddress:
             # as where a host has an address that does not answer, and one that does
             monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.2", "127.0.0.1"]}))
             life = Life(server.url, str(ca_file), tls=tls)
-            await asyncio.wait_for(life.task, 10)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             assert [detail["address"] for detail in life.events(EventKind.CONNECT)] == ["127.0.0.1"]
 
@@ -383,7 +383,7 @@ class TestAddress:
         async def run() -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.2", "127.0.0.1"]}))
             life = Life(server.url)
-            await asyncio.wait_for(life.task, 5)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             assert [detail["address"] for detail in life.events(EventKind.CONNECT)] == ["127.0.0.1"]
             assert life.events(EventKind.CONNECT_FAILED) == []
@@ -412,7 +412,7 @@ class TestAddress:
         async def run() -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.2", "127.0.0.1"]}))
             life = Life(server.url)
-            await asyncio.wait_for(life.task, 10)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             assert life.events(EventKind.CONNECT)[-1]["address"] == "127.0.0.1"
             (failed,) = life.events(EventKind.CONNECT_FAILED)[:1]
@@ -432,7 +432,7 @@ class TestAddress:
         async def run(url: str) -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
             life = Life(url)
-            await asyncio.wait_for(life.task, 10)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             failed = life.events(EventKind.CONNECT_FAILED)
             assert [(one["address"], one["retry_s"] is None) for one in failed] == [
@@ -489,7 +489,7 @@ class TestAddress:
         async def run(url: str) -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"many.test": [*bad, good]}))
             life = Life(url)
-            await asyncio.wait_for(life.task, 30)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             assert accepted == bad
             assert life.events(EventKind.CONNECT)[-1]["address"] == good
@@ -527,7 +527,7 @@ class TestAddress:
         async def run(url: str) -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({"two.test": ["127.0.0.2", "127.0.0.1"]}))
             life = Life(url)
-            await asyncio.wait_for(life.task, 20)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             assert life.events(EventKind.CONNECT_FAILED) == []
 
@@ -560,7 +560,7 @@ class TestAddress:
         async def run(url: str) -> None:
             monkeypatch.setattr(socket, "getaddrinfo", names({host: found}))
             life = Life(url)
-            await asyncio.wait_for(life.task, 30)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             connects = life.events(EventKind.CONNECT)
             assert [one["address"] for one in connects] == ["127.0.0.1"] * 3
@@ -699,7 +699,7 @@ class TestNicClock:
             life.connection.check_stamps()
             life.connection.check_stamps()
             life.stopping.set()
-            await asyncio.wait_for(life.task, 10)
+            await asyncio.wait_for(life.task, 60)
             life.reader.take()
             reported = [event["reason"] for event in life.events(EventKind.STAMPING) if event["reason"]]
             assert len(reported) == 1

@@ -90,7 +90,7 @@ def record(server: RawExchange, ca_file, tls: TlsMode, **options) -> Life:
 
     async def run() -> Life:
         life = Life(server.url, str(ca_file), tls=tls, **options)
-        await asyncio.wait_for(life.task, 20)
+        await asyncio.wait_for(life.task, 60)
         life.reader.take()
         return life
 

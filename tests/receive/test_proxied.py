@@ -57,7 +57,7 @@ class TestThroughAProxy:
         async def test() -> None:
             kept = kept_through(proxy.url, 99)
             failed = await kept.event(EventKind.CONNECT_FAILED)
-            await asyncio.wait_for(kept.stop(), 20)
+            await asyncio.wait_for(kept.stop(), 60)
             assert failed["cause"] == "proxy"
             assert failed["message"] == f"the proxy {proxy.url} did not answer in time"
 
@@ -69,7 +69,7 @@ class TestThroughAProxy:
         async def test() -> None:
             kept = kept_through(proxy.url, 99)
             failed = await kept.event(EventKind.CONNECT_FAILED)
-            await asyncio.wait_for(kept.task, 20)
+            await asyncio.wait_for(kept.task, 60)
             assert failed["retry_s"] is None
             assert failed["message"] == f"the proxy {proxy.url} requires a user name and a password: 407 No"
 

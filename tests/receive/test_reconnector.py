@@ -396,7 +396,7 @@ class TestReplacement:
                 kept.keeper.renew(0, "because")
                 await kept.event(EventKind.CLOSE)
                 kept.stopping.set()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await kept.event(EventKind.CLOSE, 2)
                 for sock in held:
                     sock.shutdown(socket.SHUT_RDWR)

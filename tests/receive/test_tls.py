@@ -120,7 +120,7 @@ class Client:
         return size
 
     async def read_to_end(self) -> bytes:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.read() != 0:
                 pass
         return bytes(self.data)

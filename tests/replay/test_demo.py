@@ -31,7 +31,7 @@ def test_it_serves_over_tls_and_ends():
     async def first_trade(endpoint):
         context = ssl.create_default_context(cafile=endpoint.ca_file)
         url = endpoint.url + "/stream?streams=ethusdt@trade"
-        async with asyncio.timeout(10), connect(url, ssl=context) as client:
+        async with asyncio.timeout(60), connect(url, ssl=context) as client:
             return json.loads(await client.recv())
 
     before = set(children_of(os.getpid()))

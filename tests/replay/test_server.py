@@ -35,7 +35,7 @@ def recording(path, payloads, *, gap_ns=1_000_000):
 
 def run(test):
     async def limited():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await test
 
     return asyncio.run(limited())

@@ -51,7 +51,7 @@ def test_is_recorded_whole(wsrec, exchange, https, ca_file, tmp_path):
         for number in range(3):
             await connection.send(packed({"ping": number}))
             try:
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(60):
                     assert json.loads(await connection.recv()) == {"pong": number}
             except TimeoutError:
                 refused.append("no pong")
