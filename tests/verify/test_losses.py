@@ -11,6 +11,6 @@ def test_the_evidence_of_a_loss_is_kept():
     streams = Streams(None, RequestTable(), {})
     stated = {"from_evidence": "the last row", "to_evidence": "the heartbeat", "bound": "upper"}
     streams.event(5, EventKind.LOST_INTERVAL, None, {"from": 1, "to": 4, "reason": "killed", **stated})
-    (loss,) = streams.losses
+    (loss,) = streams.facts.losses
     assert (loss.start, loss.end, loss.bound) == (1, 4, "upper")
     assert (loss.from_evidence, loss.to_evidence) == ("the last row", "the heartbeat")

@@ -23,7 +23,8 @@ from wsrec.verify.agreement import Agreement, is_finding
 from wsrec.verify.events import AFTERWARDS, EventRow
 from wsrec.verify.rows import FileRows
 from wsrec.verify.session_clock import SessionClock
-from wsrec.verify.streams import Held, Streams
+from wsrec.verify.stream_rows import Held
+from wsrec.verify.streams import Streams
 
 # the columns that come from the payload, but for the time
 _READ = (("channel", pa.string()), ("symbol", pa.string()), ("exchange_seq", pa.uint64()))
@@ -154,7 +155,7 @@ class Judgement:
         span = slice(start, stop)
         names = (rows.channels[0][span], rows.channels[1]), (rows.symbols[0][span], rows.symbols[1])
         held = Held(gaps, links, runs)
-        self.streams.rows(rows.stage[span], rows.conns[span], *names, rows.carried[span], held)
+        self.streams.rows.add(rows.stage[span], rows.conns[span], *names, rows.carried[span], held)
 
     def event(self, event: EventRow) -> None:
         """Judge an event that lies behind all rows of its file, or has none beside it."""
@@ -183,9 +184,9 @@ class Judgement:
             assert gap is not None
             self.gaps += 1
             if gap.from_conn is not None:
-                self.streams.unjoined(gap)
+                self.streams.rows.take_unjoined(gap)
             else:
-                self.streams.passed_over(gap, moment)
+                self.streams.rows.passed_over(gap, moment)
 
     def end_file(self, last: int | None) -> None:
         """A file ends, whose last row was handed off then (stage clock)."""
@@ -197,7 +198,7 @@ class Judgement:
         for finding in self._monitor.lost() if self._monitor is not None else ():
             if finding.gap is not None:
                 # whether it came is in rows that are not there
-                self.streams.passed_over(finding.gap, moment)
+                self.streams.rows.passed_over(finding.gap, moment)
 
     def _compare(self, rows: Rows, start: int, batch: RowBatch, about: FileRows, *, complete: bool) -> None:
         """Hold the columns that came from the payload against the payload."""

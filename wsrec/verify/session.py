@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from pydantic import ValidationError
 
 from wsrec.counts import Counts
@@ -16,25 +14,24 @@ from wsrec.feed.schema import Feed
 from wsrec.format.capture import first_line
 from wsrec.format.columns import batches, times
 from wsrec.format.counting import count_event
-from wsrec.format.coverage import SequenceCoverage
-from wsrec.format.folders import session_began
 from wsrec.format.layout import KINDS, hour
 from wsrec.format.manifest import ManifestLine
-from wsrec.monitor.comparison import Compared
 from wsrec.plan.request_table import RequestTable, described_requests
 from wsrec.ring.events import EventKind
 from wsrec.units import named
+from wsrec.verify.account import Account
+from wsrec.verify.continuity import RowContinuity
 from wsrec.verify.events import EventRow, read_events
 from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
-from wsrec.verify.finding_log import LISTED, FindingLog
+from wsrec.verify.finding_log import FindingLog
 from wsrec.verify.inventory import Inventory, Pair
 from wsrec.verify.judgement import Judgement, Rows
 from wsrec.verify.ledger import LedgerAudit, read_ledger
+from wsrec.verify.lives import topics_of
 from wsrec.verify.meter import Meter, size_of
-from wsrec.verify.model import Count, Kind, Session, Stream
+from wsrec.verify.model import Kind, Loss, Session
 from wsrec.verify.rows import COLUMNS, FileRows
 from wsrec.verify.session_clock import SessionClock
-from wsrec.verify.streams import Streams, topics_of
 
 _LOSSES = 1_000
 
@@ -50,25 +47,20 @@ class SessionReading:
         self._meter = meter
         # the names of the manifest's files by their SHA-256
         self._listed = listed
-        self._seq = SequenceCoverage()
         self._clock = SessionClock()
         self._handoff: int | None = None
-        self._seen: int | None = None
-        self._next_seq = 0
         self._config: Any = None
         self._described: Any = None
         self._requests = RequestTable()
         self._judgement: Judgement | None = None
         self._conns: set[int] = set()
-        self._hole: str | None = None
-        self._unread_hole = False
         self._unread = 0
-        self._ledger: dict[str, dict[str, int]] = {}
+        self._account = Account(self._name, self.log)
+        self._rows_follow = RowContinuity(session, self._clock, self.log, whole=inventory.whole)
         self.books = LedgerAudit(self.log.add, whole=inventory.whole)
         self._files = self._bytes = self._rows = 0
         self._file_counts = Counts()
         self._event_hours: set[int] = set()
-        self._complete = True
         # whether all that was told goes on from what was told before
         self._unbroken = True
 
@@ -142,12 +134,16 @@ class SessionReading:
                 self._apply(event)
         self._unread += (expects_rows and rows is None) + (expects_events and beside is None)
         if expects_rows and rows is None:
-            self._unread_hole = "messages" in refused
-            why = "cannot be read" if self._unread_hole else "is damaged or gone"
-            self._lose(f"the message file of number {pair.number} {why}", line if beside is None else None)
+            unread = "messages" in refused
+            why = "cannot be read" if unread else "is damaged or gone"
+            self._rows_follow.lose(f"the message file of number {pair.number} {why}", unread=unread)
+            if beside is None and line is not None and line.last_time is not None:
+                # nothing else says when it ended
+                facts = self._judged.streams.facts
+                facts.end = max(facts.end or 0, self._clock.utc.back(line.last_time))
         elif expects_events and beside is None and rows is not None:
             self._doubt(rows, f"{unread_events}: what happened is not known", unread="events" in refused)
-            self._complete = False
+            self._rows_follow.complete = False
             self._interrupt(unread_events)
         if not vouched:
             if rows is not None:
@@ -156,7 +152,7 @@ class SessionReading:
         if rows is not None and about is not None and messages is not None:
             self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
         elif line is not None:
-            self._sum("rows", manifest=line.rows)
+            self._account.add("rows", manifest=line.rows)
         self._book(pair, about, beside, rows, empty=not expects_rows)
         if (rows is not None or not expects_rows) and (beside is not None or not expects_events):
             hours = self._event_hours | (set() if rows is None else rows.hours)
@@ -167,21 +163,21 @@ class SessionReading:
                 if (stated := getattr(line, counter)) != found:
                     what = f"the manifest counts {stated:,} {counter}, its events {found:,}"
                     self.log.add(Kind.CONTRADICTION, pair.where, what)
-            self._sum("lost_intervals", manifest=line.lost_intervals, events=self._file_counts.lost_intervals)
-            self._sum("events", manifest=line.events)
+            self._account.add("lost_intervals", manifest=line.lost_intervals, events=self._file_counts.lost_intervals)
+            self._account.add("events", manifest=line.events)
         self._meter.add(size / 2)
 
     def _doubt(self, rows: FileRows, reason: str, *, unread: bool) -> None:
         """Nothing is known for certain of the time of a file's rows."""
         if rows.first_handoff is not None and rows.last_handoff is not None:
-            self._judged.streams.missing(rows.first_handoff, rows.last_handoff, reason, unread=unread)
+            self._judged.streams.facts.missing(rows.first_handoff, rows.last_handoff, reason, unread=unread)
 
     def _interrupt(self, reason: str) -> None:
-        """State of connections and numbers does not continue from earlier events."""
+        """What is told of connections and numbers does not go on from what was told before."""
         self._unbroken = False
         if self._judgement is not None:
             self._judgement.streams.interrupt(reason)
-            self._judgement.lost(self._seen or 0)
+            self._judgement.lost(self._rows_follow.seen or 0)
 
     def _book(
         self,
@@ -263,20 +259,6 @@ class SessionReading:
                 what = f"wsrec.connections does not say what connection {conn} asks for: {error}"
                 self.log.add(Kind.CONTRADICTION, self._session, what)
 
-    def _lose(self, reason: str, line: ManifestLine | None) -> None:
-        """Rows of a file cannot be read: what came from the row before to the row after is not known.
-
-        Args:
-            reason: why.
-            line: the file's, where nothing else says when it ended.
-
-        """
-        self._complete = False
-        self._hole = reason
-        if line is not None and line.last_time is not None:
-            streams = self._judged.streams
-            streams.end = max(streams.end or 0, self._clock.utc.back(line.last_time))
-
     def _read_rows(self, path: Path, events: Path | None) -> FileRows | None:
         """Go through rows and events in order of time; None where the file cannot be read to its end."""
         about = FileRows(self._conns, self._clock.anchors, self._handoff)
@@ -294,9 +276,9 @@ class SessionReading:
                     anchors += self._clock.note_anchor(upcoming)
                     upcoming = next(waiting, None)
                 self._clock.learn_rows(rows.stage, times(batch, "handoff_time")[0], anchors)
-                self._follow(path, rows.seq, rows.stage)
+                self._rows_follow.follow(path, rows.seq, rows.stage, self._judged)
                 about.add(batch, rows.payload, rows.carried, rows.received)
-                for event in self._judged.rows(rows, ahead, about, complete=self._complete):
+                for event in self._judged.rows(rows, ahead, about, complete=self._rows_follow.complete):
                     self._apply(event)
         except UNREADABLE as error:
             self.log.add(Kind.DAMAGED, path, f"cannot be read after {about.rows:,} rows: {first_line(error)}")
@@ -311,49 +293,9 @@ class SessionReading:
         self._judged.end_file(about.last_handoff)
         return about
 
-    def _follow(self, path: Path, seq: Any, order: Any) -> None:
-        """Check that `seq` increases by one, also from file to file."""
-        if not self._seq.count and not self._inventory.whole and self._hole is None and seq[0]:
-            # only a part of the session was asked for, and this is where it begins
-            self._complete, self._next_seq = False, int(seq[0])
-        self._seq.add(seq)
-        expected = np.concatenate(([self._next_seq], seq[:-1].astype(np.int64) + 1))
-        for row in np.flatnonzero(seq.astype(np.int64) != expected)[:LISTED].tolist():
-            reason = self._hole if row == 0 else None
-            if reason is None:
-                reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
-                self.log.add(Kind.CONTRADICTION, path, reason)
-            before = int(order[row - 1]) if row else self._seen
-            after = int(order[row])
-            self._miss(before, after, reason, unread=self._unread_hole and reason == self._hole)
-            self._complete = False
-            self._judged.lost(self._seen or 0)
-        self._hole = None
-        self._next_seq = int(seq[-1]) + 1
-        self._seen = int(order[-1])
-
-    def _miss(self, before: int | None, after: int, reason: str, *, unread: bool) -> None:
-        """What was between two rows is not there or cannot be read; without one before, since the session began."""
-        streams = self._judged.streams
-        if before is not None:
-            streams.missing(min(before, after), after, reason, unread=unread)
-            return
-        began, reported = session_began(self._session), streams.start
-        if streams.started and reported is not None:
-            # all that happened before the first row is told
-            streams.missing(min(reported, after), after, reason, unread=unread)
-        elif began is None:
-            since = after if reported is None else min(reported, after)
-            streams.headless(since, after, f"{reason}; since when is not known", unread=unread)
-        else:
-            since = self._clock.utc.back(began, latest=False)
-            streams.headless(
-                min(since, after, *(() if reported is None else (reported,))), after, reason, unread=unread
-            )
-
     def _apply(self, event: EventRow) -> None:
         """Count an event, and report what it tells of."""
-        self._sum("events", read=1)
+        self._account.add("events", read=1)
         self._event_hours.add(hour(event.time))
         self._file_counts += count_event(event.kind, event.detail)
         name = self._name if event.conn is None else f"{self._name}, connection {event.conn}"
@@ -392,39 +334,37 @@ class SessionReading:
             self.log.add(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
         self._rows += rows.rows
         stated = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
-        self._sum("rows", read=rows.rows, **{key: value for key, value in stated.items() if isinstance(value, int)})
+        self._account.add(
+            "rows", read=rows.rows, **{key: value for key, value in stated.items() if isinstance(value, int)}
+        )
         for counter, count in rows.counts.named("rows").items():
-            self._sum(counter, read=count)
-
-    def _sum(self, what: str, **sources: int) -> None:
-        counts = self._ledger.setdefault(what, {})
-        for source, value in sources.items():
-            counts[source] = counts.get(source, 0) + value
+            self._account.add(counter, read=count)
 
     def _result(self, pairs: list[Pair], left: bool) -> Session:
-        streams, name = self._judged.streams, self._name
-        if self._hole is not None and streams.end is not None:
-            self._miss(self._seen, streams.end, self._hole, unread=self._unread_hole)
-        whole = self._inventory.whole
-        state = "ended" if streams.ended is not None else "interrupted"
-        if (not whole or self._unread) and state != "ended":
-            state = "part"
-        if left and streams.ended is None:
-            state = "recording" if self._inventory.held else "unrecovered"
+        judged, name, whole = self._judged, self._name, self._inventory.whole
+        streams, facts = judged.streams, judged.streams.facts
+        self._rows_follow.close(judged)
+        state = self._state(left)
         if state == "interrupted" and pairs:
-            recovered = "what was journalled was recovered" if streams.recovered else "its end is not in the files"
+            recovered = "what was journalled was recovered" if facts.recovered else "its end is not in the files"
             self.log.add(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
-        if streams.ended is None:
+        if facts.ended is None:
             # what was passed over has not come in what was read
-            self._judged.lost(streams.end or 0)
-        self._settle(streams, name, taken_up=state in ("recording", "unrecovered"))
-        found = streams.result() if streams.end is not None else []
-        self._report_of_skipped(found, name)
-        for conn, count in sorted(streams.not_inflated.items()):
+            judged.lost(facts.end or 0)
+        complete = self._rows_follow.complete
+        self._account.settle(judged, self.books, whole=whole, complete=complete, unread=bool(self._unread))
+        if whole and complete and self._unbroken:
+            self._account.agree(judged, taken_up=state in ("recording", "unrecovered"))
+        if complete:
+            self._account.balance()
+        found = streams.result() if facts.end is not None else []
+        self._account.report_skipped(found)
+        for conn, count in sorted(facts.not_inflated.items()):
             what = f"{count:,} messages do not inflate and could not be read: they are as they came, compressed"
             of = "they may be of any of its streams, and no number in them is compared"
             self.log.add(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
         self.log.close(name)
+        utc = self._clock.utc
         return Session(
             session=self._session,
             feed=self._feed,
@@ -432,83 +372,36 @@ class SessionReading:
             files=self._files,
             unread=self._unread,
             bytes=self._bytes,
-            start=None if streams.start is None else self._clock.utc.of(streams.start),
-            end=None if streams.end is None else self._clock.utc.of(streams.end),
-            duration=None if streams.start is None or streams.end is None else streams.end - streams.start,
+            start=None if facts.start is None else utc.of(facts.start),
+            end=None if facts.end is None else utc.of(facts.end),
+            duration=None if facts.start is None or facts.end is None else facts.end - facts.start,
             rows=self._rows,
-            missing=self._seq.missing,
-            duplicates=self._seq.duplicates,
+            missing=self._rows_follow.seq.missing,
+            duplicates=self._rows_follow.seq.duplicates,
             balance=None if self._unread else self.books.result(),
-            ledger=[Count(what=what, sources=sources) for what, sources in self._ledger.items()],
-            losses=[self._clock.on_utc(loss) for loss in sorted(streams.losses, key=lambda loss: loss.start)[:_LOSSES]],
-            stalls=streams.stalls,
-            stalled=streams.stalled,
-            unattributed=streams.unattributed,
+            ledger=self._account.counts,
+            losses=[self._clock.on_utc(loss) for loss in sorted(facts.losses, key=_start)[:_LOSSES]],
+            stalls=facts.stalls,
+            stalled=facts.stalled,
+            unattributed=streams.rows.unattributed,
             streams=[
                 msgspec.structs.replace(stream, intervals=list(self._clock.cut_where_set(stream.intervals)))
                 for stream in found
             ],
         )
 
-    def _report_of_skipped(self, streams: list[Stream], name: str) -> None:
-        """Tell of each channel whose rule could be applied to less than it should."""
-        channels: dict[tuple[str | None, str], Counter[str]] = {}
-        compared: Counter[tuple[str | None, str]] = Counter()
-        for stream in streams:
-            channels.setdefault((stream.channel, stream.rule), Counter()).update(stream.skipped)
-            compared[stream.channel, stream.rule] += stream.compared
-        for (channel, rule), skipped in channels.items():
-            of = Compared(compared[channel, rule], dict(skipped))
-            if of.missed:
-                self.log.add(Kind.UNCHECKED, name, f"{channel or 'its messages'}: {of.describe(rule)}")
+    def _state(self, left: bool) -> str:
+        """What became of the session; `left`: whether a journal of it is there."""
+        ended = self._judged.streams.facts.ended is not None
+        if left and not ended:
+            return "recording" if self._inventory.held else "unrecovered"
+        if ended:
+            return "ended"
+        return "part" if not self._inventory.whole or self._unread else "interrupted"
 
-    def _settle(self, streams: Streams, name: str, *, taken_up: bool) -> None:
-        """Close the ledger: what the writer counted against what was read.
 
-        Args:
-            streams: the session's.
-            name: what it is called.
-            taken_up: whether a writer may have taken the session up that has not told so: what it brought home of the
-                one before it is in files, and what it wrote itself still in a journal.
-
-        """
-        whole = self._complete and self._inventory.whole
-        if self.books.missing and not self._unread:
-            what = f"{self.books.missing:,} slots (frames, events) were handed off and are in no journal"
-            known = streams.recovered or streams.lost_slots >= self.books.missing
-            self.log.add(Kind.INCOMPLETE if known else Kind.CONTRADICTION, name, what)
-        if streams.ended is not None and self._inventory.whole:
-            self.books.end(name, streams.ended, restarted=streams.receiver_died)
-        if streams.ended is not None and whole and not streams.recovered:
-            for what in Counts().named("rows"):
-                counted = streams.ended.get(what)
-                if isinstance(counted, int):
-                    self._sum(what, session_end=counted, read=0)
-        if whole and self._unbroken:
-            self._agree(streams, name, taken_up=taken_up)
-        for what, counts in self._ledger.items():
-            if len(set(counts.values())) > 1 and self._complete:
-                stated = ", ".join(f"{source} {value:,}" for source, value in counts.items())
-                self.log.add(Kind.CONTRADICTION, name, f"the ledger does not balance: {what}: {stated}")
-
-    def _agree(self, streams: Streams, name: str, *, taken_up: bool) -> None:
-        """Hold what was found against what the events tell of."""
-        agreement = self._judged.agreement
-        unrecorded, unfounded = agreement.unrecorded, agreement.unfounded
-        if streams.recovered or streams.resumed or taken_up:
-            # a writer that goes on has seen the numbers of the file before, and nothing else of what came before
-            if unrecorded:
-                what = f"{len(unrecorded):,} findings, the first {unrecorded[0]}, lie where a recovered part begins"
-                self.log.add(Kind.NOTE, name, f"{what}: no event tells of them")
-            unrecorded, unfounded = [], [each for each in unfounded if each.kind == EventKind.GAP]
-        else:
-            self._sum("findings", read=agreement.findings, events=agreement.events)
-            if self._judged.checks_gaps:
-                self._sum("gaps", read=self._judged.gaps, events=streams.gap_events)
-        if unrecorded:
-            self.log.add(Kind.CONTRADICTION, name, f"{unrecorded[0]} has no event")
-        if unfounded:
-            self.log.add(Kind.CONTRADICTION, name, f"an event tells of {unfounded[0]}, the rows do not")
+def _start(loss: Loss) -> int:
+    return loss.start
 
 
 def _standby_of(described: Any) -> dict[int, int]:

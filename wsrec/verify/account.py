@@ -1,0 +1,108 @@
+"""The account of a session: what was counted in several places, and must be the same in all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from wsrec.counts import Counts
+from wsrec.monitor.comparison import Compared
+from wsrec.ring.events import EventKind
+from wsrec.verify.finding_log import FindingLog
+from wsrec.verify.judgement import Judgement
+from wsrec.verify.ledger import LedgerAudit
+from wsrec.verify.model import Count, Kind, Stream
+
+
+class Account:
+    """The counts of one session by the place that has them.
+
+    Args:
+        name: the session, as findings name it.
+        log: takes findings.
+
+    """
+
+    def __init__(self, name: str, log: FindingLog) -> None:
+        self._name, self._log = name, log
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def add(self, what: str, **sources: int) -> None:
+        """So many more are counted in these places."""
+        counts = self._counts.setdefault(what, {})
+        for source, value in sources.items():
+            counts[source] = counts.get(source, 0) + value
+
+    @property
+    def counts(self) -> list[Count]:
+        """All of them."""
+        return [Count(what=what, sources=sources) for what, sources in self._counts.items()]
+
+    def settle(self, judgement: Judgement, audit: LedgerAudit, *, whole: bool, complete: bool, unread: bool) -> None:
+        """Hold what the writer counted against what was read.
+
+        Args:
+            judgement: of the session's rows and events.
+            audit: of its files' ledgers.
+            whole: whether all of its files are looked at.
+            complete: whether all rows are there, as far as they are looked at.
+            unread: whether files of it could not be read.
+
+        """
+        facts = judgement.streams.facts
+        if audit.missing and not unread:
+            what = f"{audit.missing:,} slots (frames, events) were handed off and are in no journal"
+            known = facts.recovered or facts.lost_slots >= audit.missing
+            self._log.add(Kind.INCOMPLETE if known else Kind.CONTRADICTION, self._name, what)
+        if facts.ended is not None and whole:
+            audit.end(self._name, facts.ended, restarted=facts.receiver_died)
+        if facts.ended is not None and whole and complete and not facts.recovered:
+            for counter in Counts().named("rows"):
+                counted = facts.ended.get(counter)
+                if isinstance(counted, int):
+                    self.add(counter, session_end=counted, read=0)
+
+    def agree(self, judgement: Judgement, *, taken_up: bool) -> None:
+        """Hold what was found against what the events tell of.
+
+        Args:
+            judgement: of the session's rows and events.
+            taken_up: whether a writer may have taken the session up that has not told so: what it recovered of the
+                one before it is in files, and what it wrote itself still in a journal.
+
+        """
+        agreement, facts = judgement.agreement, judgement.streams.facts
+        unrecorded, unfounded = agreement.unrecorded, agreement.unfounded
+        if facts.recovered or facts.resumed or taken_up:
+            # a writer that goes on has seen the numbers of the file before, and nothing else of what came before
+            if unrecorded:
+                what = f"{len(unrecorded):,} findings, the first {unrecorded[0]}, lie where a recovered part begins"
+                self._log.add(Kind.NOTE, self._name, f"{what}: no event tells of them")
+            unrecorded, unfounded = [], [each for each in unfounded if each.kind == EventKind.GAP]
+        else:
+            self.add("findings", read=agreement.findings, events=agreement.events)
+            if judgement.checks_gaps:
+                self.add("gaps", read=judgement.gaps, events=facts.gap_events)
+        if unrecorded:
+            self._log.add(Kind.CONTRADICTION, self._name, f"{unrecorded[0]} has no event")
+        if unfounded:
+            self._log.add(Kind.CONTRADICTION, self._name, f"an event tells of {unfounded[0]}, the rows do not")
+
+    def balance(self) -> None:
+        """Report what is not the same in all places."""
+        for what, counts in self._counts.items():
+            if len(set(counts.values())) > 1:
+                stated = ", ".join(f"{source} {value:,}" for source, value in counts.items())
+                self._log.add(Kind.CONTRADICTION, self._name, f"the ledger does not balance: {what}: {stated}")
+
+    def report_skipped(self, streams: Iterable[Stream]) -> None:
+        """Report each channel whose rule could be applied to less than it should."""
+        channels: dict[tuple[str | None, str], Counter[str]] = {}
+        compared: Counter[tuple[str | None, str]] = Counter()
+        for stream in streams:
+            channels.setdefault((stream.channel, stream.rule), Counter()).update(stream.skipped)
+            compared[stream.channel, stream.rule] += stream.compared
+        for (channel, rule), skipped in channels.items():
+            of = Compared(compared[channel, rule], dict(skipped))
+            if of.missed:
+                self._log.add(Kind.UNCHECKED, self._name, f"{channel or 'its messages'}: {of.describe(rule)}")
