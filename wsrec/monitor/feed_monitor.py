@@ -170,7 +170,8 @@ class FeedMonitor:
         return found
 
     def _advance(self, found: list[Finding], time: int) -> None:
-        self._time = max(self._time, time)
+        # the stage clock may go back, where its counter was given up; 0: found out after the session
+        self._time = time or self._time
         for check in self._checks:
             self._add(found, check.advance(self._time))
 

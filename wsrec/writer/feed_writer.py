@@ -17,14 +17,12 @@ import numpy as np
 import pyarrow as pa
 from msgspec import structs
 
-from wsrec.arrays import where_set
 from wsrec.counts import Counts, total
 from wsrec.decode.columns import FieldColumns
-from wsrec.decode.places import integer_in
 from wsrec.decode.reader import Ids
 from wsrec.feed.schema import Feed
 from wsrec.format import layout
-from wsrec.format.counting import count_event, count_rows
+from wsrec.format.counting import count_rows
 from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.metadata import FileMetadata
@@ -32,25 +30,25 @@ from wsrec.format.moment import Moment
 from wsrec.format.schema import MESSAGE_SCHEMA, UTC_NS
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.log_folding import FoldedWarnings
-from wsrec.monitor.check import Finding, MonitorEvent, RowBatch, SnapshotRow
-from wsrec.monitor.feed_monitor import Columns, FeedMonitor, is_shown
+from wsrec.monitor.check import MonitorEvent
+from wsrec.monitor.feed_monitor import FeedMonitor, is_shown
 from wsrec.plan.request_table import ConnectionRequests, RequestTable
 from wsrec.ring.events import EventKind
-from wsrec.ring.slot_flags import FLAG_REST, FLAG_RSV1, FLAG_SENT
-from wsrec.ring.slotring import request_numbers
+from wsrec.ring.slot_flags import FLAG_SENT
 from wsrec.version import __version__
 from wsrec.wire import frames
 from wsrec.writer.actions import Act, FeedActions
 from wsrec.writer.batch import payload_offsets
 from wsrec.writer.disk import NO_RETRY, Disk
+from wsrec.writer.feed_events import FeedEvents
 from wsrec.writer.file_pair import FilePair
 from wsrec.writer.gather import Slots
 from wsrec.writer.job import FeedJob, WriterJob
 from wsrec.writer.ledger import FeedLedger, Passed
+from wsrec.writer.monitor_columns import SlotColumns, named_fields
 from wsrec.writer.output import Encoder
 from wsrec.writer.reassembly import Fragments, Key
 from wsrec.writer.rows import Int64s, Stamps, columns, wrapped
-from wsrec.writer.uninflated import hint
 from wsrec.writer.warnings import EventWarnings
 
 _COLUMNS = MESSAGE_SCHEMA.names
@@ -67,16 +65,13 @@ class FeedWriter:
         folder: where unfinished files grow.
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
-        live_steps: the status page's histograms of the steps, to count there too; None if there is no live view.
+        live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
         act: has something done about findings; None where nothing is to be done any more.
         folded: takes the warnings about what goes wrong; None where nobody is to be told any more.
 
     Attributes:
-        begun: whether the session's start has been recorded.
         conns: the feed's connections.
-        ledger: the ledger of the file being written.
-        counts: what was counted since the session began.
-        not_inflated_hint: what would have the messages inflate that did not.
+        ledger: what came out of the rings and what became of it, for the file that is being written.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
         files: manifest lines of the files that were finished.
 
@@ -97,9 +92,6 @@ class FeedWriter:
         self.name = feed.name
         self.conns = [plan.conn for plan in plans]
         self.ledger = FeedLedger(self.conns, alone=len(job.feeds) == 1)
-        self.begun = False
-        self.counts = Counts()
-        self.not_inflated_hint = hint("")
         self.first_time: int | None = None
         self.last_time: int | None = None
         self.files: list[ManifestLine] = []
@@ -111,20 +103,21 @@ class FeedWriter:
         model = Feed.model_validate(feed.config)
         standby_of = {plan.conn: plan.standby_of for plan in plans if plan.standby_of is not None}
         self._monitor = FeedMonitor(model, self._requests, standby_of)
-        self._snapshots = {name: channel.snapshot for name, channel in model.channel_by_any_name.items()}
-        self._warnings = EventWarnings(model, folded)
+        self._columns = SlotColumns(model, self._monitor.setup.streams)
         self._actions: FeedActions | None = None
         if act is not None:
             self._actions = FeedActions(model, self._monitor.setup, act, feed.snapshots, job.last_request)
+        self._pair = self._new_pair()
+        self._events = FeedEvents(self._pair, EventWarnings(model, folded), self._actions)
         self._names = 0, 0
         self._begin()
 
     def restore(self, ids: Ids) -> None:
-        """Restore the ids known at the end of the previous file (`wsrec.ids` of its metadata)."""
+        """Go on with what ids stood for at the end of the file before (`wsrec.ids` of its metadata)."""
         self._monitor.restore(ids)
 
     def learn_requests(self, conn: int, described: ConnectionRequests) -> None:
-        """Restore a connection's requests from the metadata of the previous file."""
+        """Go on with what the metadata of the file before say of a connection's requests."""
         self._requests.learn(conn, described)
 
     def follow(self, rows: pa.RecordBatch) -> None:
@@ -132,9 +125,24 @@ class FeedWriter:
         self._monitor.follow(rows)
 
     def _begin(self) -> None:
-        self._pair = self._new_pair()
+        self._events.pair = self._pair = self._new_pair()
         self._file_first_seq = self._next_seq
         self._counts_before = self.counts
+
+    @property
+    def begun(self) -> bool:
+        """Whether the session's start has been recorded."""
+        return self._events.begun
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted since the session began."""
+        return self._events.counts
+
+    @property
+    def not_inflated_hint(self) -> str | None:
+        """What would have the messages inflate that did not."""
+        return self._events.not_inflated_hint
 
     @property
     def since(self) -> Moment | None:
@@ -142,19 +150,19 @@ class FeedWriter:
         return self._pair.since
 
     def continue_from(self, lines: Sequence[ManifestLine], passed: Passed | None = None) -> None:
-        """Continue after these files of this session and feed, finished by an earlier writer.
+        """Go on where these files end: this session's and feed's, which a writer before this one finished.
 
         Args:
             lines: their lines in the manifest.
             passed: slots behind them that are in files of other feeds alone.
 
         """
-        self.begun = bool(lines)
+        self._events.begun = bool(lines)
         self.files = list(lines)
         last = max(lines, key=lambda line: line.number, default=None)
         before = None if last is None else last.ledger
         self.ledger = FeedLedger(self.conns, alone=len(self._job.feeds) == 1, before=before, passed=passed)
-        self.counts = total(lines)
+        self._events.counts = total(lines)
         for line in lines:
             if line.last_seq is not None:
                 self._next_seq = max(self._next_seq, line.last_seq + 1)
@@ -170,8 +178,8 @@ class FeedWriter:
             OSError: the disk is full or gone.
 
         """
-        batch = self._monitor.read(self._columns(slots, when, payload))
-        fields = self._with_snapshots(batch) if batch.snapshots else batch.fields
+        batch = self._monitor.read(self._columns.read(self._next_seq, slots, when, payload))
+        fields = named_fields(batch)
         table = columns(slots, when, payload)
         table["seq"] = wrapped(np.arange(batch.first, batch.first + len(slots), dtype=np.uint64), pa.uint64())
         table["channel"] = fields.channel
@@ -183,44 +191,7 @@ class FeedWriter:
         self._pair.add(rows, int(offsets[-1] - offsets[0]) + self._new_names(fields), number)
         self._next_seq += len(slots)
         self._count(slots, when, np.diff(offsets))
-        self._take(self._monitor.rows(batch), when, batch.first)
-
-    def _columns(self, slots: Slots, when: Stamps, payload: pa.Array) -> Columns:
-        carries = slots["opcode"] < frames.CLOSE
-        readable = when.received & carries & (slots["flags"] & FLAG_RSV1 == 0)
-        fetched = where_set(slots["flags"] & FLAG_REST) if not when.received.all() else ()
-        return Columns(
-            self._next_seq,
-            slots["conn"],
-            when.stage,
-            when.recv_time,
-            payload,
-            when.received,
-            carries,
-            readable,
-            slots["opcode"] == frames.BINARY,
-            request_numbers(slots),
-            {int(row): self._snapshot(int(slots["offset"][row]), payload[int(row)].as_py()) for row in fetched},
-        )
-
-    def _snapshot(self, stream: int, payload: bytes) -> SnapshotRow:
-        """A snapshot that was fetched for a stream."""
-        topic = self._monitor.setup.streams.streams[stream].topic
-        snapshot = self._snapshots[topic.channel]
-        number = None if snapshot is None else integer_in(payload, snapshot.exchange_seq)
-        return SnapshotRow(topic.channel, topic.symbol, number)
-
-    def _with_snapshots(self, batch: RowBatch) -> FieldColumns:
-        """The fields with those of the snapshots among the rows, which are no messages of their streams."""
-        fields = batch.fields
-        channels, symbols, seqs = (c.to_pylist() for c in (fields.channel, fields.symbol, fields.exchange_seq))
-        for row, snapshot in batch.snapshots.items():
-            channels[row], symbols[row], seqs[row] = snapshot
-        return fields._replace(
-            channel=pa.array(channels, pa.string()).dictionary_encode(),
-            symbol=pa.array(symbols, pa.string()).dictionary_encode(),
-            exchange_seq=pa.array(seqs, pa.uint64()),
-        )
+        self._events.of_rows(self._monitor.rows(batch), when, batch.first)
 
     def _new_names(self, fields: FieldColumns) -> int:
         """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
@@ -251,59 +222,17 @@ class FeedWriter:
         """
         self._pair.begin(moment)
         if is_shown(kind, detail):
-            self._found_by(self._monitor.event(MonitorEvent(kind, moment.stage or 0, conn, detail)), moment)
+            self._events.at(self._monitor.event(MonitorEvent(kind, moment.stage or 0, conn, detail)), moment)
         if kind is EventKind.DISCONNECT and conn is not None and self._actions is not None:
             self._actions.disconnected(conn)
-        self._write(moment, kind, conn, detail)
+        self._events.write(moment, kind, conn, detail)
 
     def advance(self, moment: Moment) -> None:
         """All up to this moment was written: tell whose deadlines have passed, and act upon what stays as it is."""
         time = moment.stage or 0
-        self._found_by(self._monitor.advance(time), moment)
+        self._events.at(self._monitor.advance(time), moment)
         if self._actions is not None:
             self._actions.tick(time)
-
-    def _found_by(self, findings: Sequence[Finding], moment: Moment) -> None:
-        """Take findings that are known at a moment, and that no row of the current batch shows."""
-        for found in findings:
-            utc = moment.before(found.time) if found.utc is None else found.utc
-            self._report(found, Moment(utc, found.time), moment.utc - (moment.stage or 0))
-        self._pass_on(findings)
-
-    def _take(self, findings: Sequence[Finding], when: Stamps, first: int) -> None:
-        """Take findings of rows, the first of which has this `seq`."""
-        for found in findings:
-            # a deadline is on UTC as the row behind it
-            row = int(when.stage.searchsorted(found.time)) if found.row is None else found.row - first
-            offset = int(when.handoff[row]) - int(when.stage[row])
-            utc = found.time + offset if found.row is None else int(when.recv_time[row])
-            self._report(found, Moment(utc, found.time), offset)
-        self._pass_on(findings)
-
-    def _pass_on(self, findings: Sequence[Finding]) -> None:
-        if findings:
-            self._warnings.found(findings)
-            if self._actions is not None:
-                self._actions.take(findings)
-
-    def _report(self, found: Finding, moment: Moment, offset: int) -> None:
-        """Write the event of a finding; `offset` is what makes UTC of the stage clock."""
-        if isinstance(found.kind, EventKind):
-            times = [key for key in found.detail if key.startswith(_MONOTONIC)]
-            utc = {key.removeprefix(_MONOTONIC): found.detail[key] + offset for key in times}
-            detail = {**found.detail, **utc, "channel": found.channel, "symbol": found.symbol}
-            self._pair.begin(moment)
-            self._write(moment, found.kind, found.conn, detail)
-
-    def _write(self, moment: Moment, kind: EventKind, conn: int | None, detail: dict[str, Any]) -> None:
-        """Write an event and count what it tells of."""
-        self._warnings.event(kind, conn, detail)
-        self.counts += count_event(kind, detail)
-        if kind is EventKind.SESSION_START:
-            self.begun = True
-        elif kind is EventKind.NOT_INFLATED:
-            self.not_inflated_hint = hint(detail["message"])
-        self._pair.event(moment, kind, conn, detail)
 
     def finish(
         self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Fragments], next_slot: int | None = None
@@ -324,7 +253,7 @@ class FeedWriter:
         if pair.since is None:
             return None
         name = layout.place(self.name, pair.since.utc, self._job.session, number)
-        self._found_by(self._monitor.end_file(pair.until.stage or 0), pair.until)
+        self._events.at(self._monitor.end_file(pair.until.stage or 0), pair.until)
         ledger = self.ledger.finish(unfinished)
         counts = self.counts - self._counts_before
         metadata = self._metadata(shared, counts, next_slot, ledger)
@@ -359,7 +288,7 @@ class FeedWriter:
         self.ledger.rows(slots, when, lengths)
         self._pair.count(slots, when)
         carried = received & (slots["opcode"] < frames.CLOSE)
-        self.counts += count_rows(received, carried, slots["flags"] & FLAG_SENT != 0, lengths)
+        self._events.counts += count_rows(received, carried, slots["flags"] & FLAG_SENT != 0, lengths)
         if received.any():
             first, last = int(received.argmax()), len(received) - 1 - int(received[::-1].argmax())
             self.first_time = int(when.recv_time[first]) if self.first_time is None else self.first_time
