@@ -103,6 +103,11 @@ class FeedMonitor:
         self._times = next(check for check in self._checks if isinstance(check, ExchangeTimeCheck))
         self._gaps = next(check for check in self._checks if isinstance(check, GapCheck))
         self.checks_numbers = any(check.checks for check in self._checks if isinstance(check, GapCheck | ChecksumCheck))
+        # who has something to say: most checks answer to some of these only
+        self._on_rows, self._on_event, self._on_advance, self._on_found = (
+            [getattr(check, name) for check in self._checks if getattr(type(check), name) is not getattr(Check, name)]
+            for name in ("rows", "event", "advance", "found")
+        )
         self._time = 0
 
     @property
@@ -144,8 +149,8 @@ class FeedMonitor:
     def _judge(self, batch: RowBatch) -> list[Finding]:
         found: list[Finding] = []
         self._table.take(batch.conns, batch.fields, batch.stage)
-        for check in self._checks:
-            self._add(found, check.rows(batch))
+        for rows in self._on_rows:
+            self._add(found, rows(batch))
         self._advance(found, int(batch.stage[-1]))
         found.sort(key=lambda each: each.time)
         return found
@@ -157,8 +162,8 @@ class FeedMonitor:
         request = event.detail.get("request") if event.kind is EventKind.SUBSCRIBE else None
         if isinstance(request, int) and event.conn is not None:
             self._requests.announced(event.conn, request, event.topics)
-        for check in self._checks:
-            self._add(found, check.event(event))
+        for show in self._on_event:
+            self._add(found, show(event))
         if event.kind is EventKind.DISCONNECT and event.conn is not None:
             self._fields.disconnected(event.conn)
         return found
@@ -166,14 +171,15 @@ class FeedMonitor:
     def advance(self, time: int) -> list[Finding]:
         """All up to this moment of the stage clock was shown; what is before the last row or event changes nothing."""
         found: list[Finding] = []
-        self._advance(found, time)
+        if time != self._time:
+            self._advance(found, time)
         return found
 
     def _advance(self, found: list[Finding], time: int) -> None:
         # the stage clock may go back, where its counter was given up; 0: found out after the session
         self._time = time or self._time
-        for check in self._checks:
-            self._add(found, check.advance(self._time))
+        for advance in self._on_advance:
+            self._add(found, advance(self._time))
 
     def lost(self) -> list[Finding]:
         """Rows or events are missing: what follows does not continue what came before."""
@@ -193,8 +199,8 @@ class FeedMonitor:
         """Add findings, and have the checks know of them."""
         for each in more:
             found.append(each)
-            for check in self._checks:
-                self._add(found, check.found(each))
+            for know in self._on_found:
+                self._add(found, know(each))
 
 
 def _moved(finding: Finding, by: int) -> Finding:
