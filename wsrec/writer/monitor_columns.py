@@ -19,6 +19,7 @@ from wsrec.wire import frames
 from wsrec.writer.gather import Slots
 from wsrec.writer.rows import Stamps
 
+
 class SlotColumns:
     """Turns one feed's slots into columns.
 
