@@ -46,7 +46,7 @@ class RowContinuity:
         self._hole, self._unread_hole = reason, unread
 
     def follow(self, path: Path, seq: Any, order: Any, judgement: Judgement) -> None:
-        """Hold the numbers of rows against what came before."""
+        """Check that `seq` increases by one, also from file to file."""
         if not self.seq.count and not self._whole and self._hole is None and seq[0]:
             # only a part of the session was asked for, and this is where it begins
             self.complete, self._next_seq = False, int(seq[0])

@@ -173,7 +173,7 @@ class SessionReading:
             self._judged.streams.facts.missing(rows.first_handoff, rows.last_handoff, reason, unread=unread)
 
     def _interrupt(self, reason: str) -> None:
-        """What is told of connections and numbers does not go on from what was told before."""
+        """State of connections and numbers does not continue from earlier events."""
         self._unbroken = False
         if self._judgement is not None:
             self._judgement.streams.interrupt(reason)

@@ -27,7 +27,7 @@ class SessionFacts:
         started: whether the event of the session's start is there.
         stalls, stalled: full rings, and for how long (ns).
         ended: the detail of the `session_end` event, None without one.
-        receiver_died: whether a receiver was started anew.
+        receiver_died: whether a receiver was restarted.
         recovered: whether a part of it was recovered from a journal.
         resumed: whether its writer died and another went on.
         not_inflated: messages that do not inflate, by connection: they may be of any of its streams.

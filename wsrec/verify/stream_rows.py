@@ -78,7 +78,7 @@ class Held(NamedTuple):
 
     Attributes:
         gaps: what breaks them, by the rows' places.
-        links: how each row was held against the one before it.
+        links: how each row was compared with its predecessor.
         runs: the run of compared successions that each belongs to, 0 where to none.
 
     """
