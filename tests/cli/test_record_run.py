@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.conftest import messages_of, received
 from tests.exchange import sends
 from wsrec.cli.main import main
-from wsrec.feed.schema import ConfigError
+from wsrec.feed.errors import ConfigError
 
 FEED = """
 name: {name}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from wsrec.cli.main import main
 from wsrec.config.click_options import click_options, settled, taken
-from wsrec.feed.schema import ConfigError
+from wsrec.feed.errors import ConfigError
 from wsrec.options.option import Option, declared
 from wsrec.options.record import SECTIONS
 from wsrec.options.value_types import Duration, Flag, Number

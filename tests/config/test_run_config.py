@@ -13,8 +13,8 @@ import yaml
 
 from wsrec.cli.record import record
 from wsrec.config.run_config import Run, RunFeed, load_run, run_schema
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import catalogue
-from wsrec.feed.schema import ConfigError
 from wsrec.feed.shard import Shard
 from wsrec.options.option import declared
 from wsrec.options.record import SECTIONS

@@ -16,19 +16,13 @@ from tests.real_messages import Rows, read, rows
 from wsrec.decode.compiled_reader import Scanner
 from wsrec.decode.reader import PythonFieldReader
 from wsrec.decode.scalars import INT64_MAX, INT64_MIN, UINT64_MAX
+from wsrec.feed.channel import Channel
+from wsrec.feed.fields import Extract, Fields, Match, TimePlace
 from wsrec.feed.load import find_feed
-from wsrec.feed.schema import (
-    Channel,
-    ConnectionSequence,
-    Extract,
-    Feed,
-    Fields,
-    Match,
-    Resets,
-    Socket,
-    TimePlace,
-    TimeUnit,
-)
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence_rules import ConnectionSequence, Resets
+from wsrec.feed.sockets import Socket
+from wsrec.feed.values import TimeUnit
 from wsrec.plan.target import feed_of_url
 
 SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")

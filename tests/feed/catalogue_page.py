@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from wsrec.decode.places import row_places
 from wsrec.feed.load import catalogue, find_feed
-from wsrec.feed.schema import Feed, SequenceRule
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.monitor.samples import Reading, Sample, read_samples
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 from tests.feed import catalogue_page
 from tests.feed.catalogue_page import FEEDS_HEAD, FILES_HEAD, MESSAGES, PAGE, RULES_HEAD, feed_of, files, updated
 from wsrec.feed.load import catalogue
-from wsrec.feed.schema import SequenceRule
+from wsrec.feed.sequence_rules import SequenceRule
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from tests.real_messages import DATA
 from wsrec.decode.implementation import FieldReader
+from wsrec.feed.channel import Channel
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load
-from wsrec.feed.schema import Channel, Evidence, SequenceRule
+from wsrec.feed.sequence_rules import Evidence, SequenceRule
 from wsrec.monitor.sequence import Break, SequenceChecker
 
 USDM = "binance-usdm-btcusdt-20240808.txt.gz"

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrec.feed.document import MAX_BYTES
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import catalogue, find_feed, load_feed, parse_feed
-from wsrec.feed.schema import ConfigError, Feed
+from wsrec.feed.schema import Feed
 
 BINANCE = catalogue()["binance"].read_bytes()
 SMALL = "name: x\ndescription: d\nsockets:\n  main:\n    url: wss://x.y/z\n"

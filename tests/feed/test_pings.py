@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import load_feed
 from wsrec.feed.pings import find_ping
-from wsrec.feed.schema import ConfigError
 from wsrec.monitor.samples import Sample, read_samples
 from wsrec.plan.connections import Answer
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import catalogue, find_feed
-from wsrec.feed.schema import ConfigError, Feed, Socket, Symbols, Token, feed_schema
+from wsrec.feed.schema import Feed, feed_schema
+from wsrec.feed.sockets import Socket, Token
+from wsrec.feed.symbols import Symbols
 from wsrec.plan.target import feed_of_url
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.feed.schema import ConfigError
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.shard import Shard
 from wsrec.plan.target import resolve
 

@@ -17,8 +17,9 @@ from tests.fuzz.corpus import FIXED, malformed
 from wsrec.cli.main import main
 from wsrec.config.run_config import RunConfig, load_run
 from wsrec.feed import document
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import catalogue, load_feed
-from wsrec.feed.schema import ConfigError, Feed
+from wsrec.feed.schema import Feed
 
 RUNS = [
     b"feeds: [binance]\n",

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.subscriptions import named
 from wsrec.feed.load import find_feed
-from wsrec.feed.schema import Ack, Feed
+from wsrec.feed.schema import Feed
+from wsrec.feed.subscribe import Ack
 from wsrec.monitor.acks import AckOutcome, AckTracker
 from wsrec.plan.requests import RequestedTopic
 from wsrec.plan.target import feed_of_url

@@ -13,8 +13,10 @@ from tests.real_messages import read
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.scalars import INT64_MAX, INT64_MIN, UINT64_MAX
+from wsrec.feed.channel import Channel
 from wsrec.feed.load import find_feed
-from wsrec.feed.schema import Channel, ConnectionSequence, Feed, Resets, SequenceRule, SequenceScope
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence_rules import ConnectionSequence, Resets, SequenceRule, SequenceScope
 from wsrec.monitor.comparison import Link
 from wsrec.monitor.sequence import Break, Checked, SequenceChecker, SequenceGap
 

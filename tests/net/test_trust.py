@@ -21,8 +21,8 @@ from cryptography.x509.oid import NameOID
 import wsrec
 from tests.feed.test_listing import feed as listing_feed
 from tests.receive.test_tls import MODES
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.listing import all_symbols
-from wsrec.feed.schema import ConfigError
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch
 from wsrec.net.trust import tls_context

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import find_feed, parse_feed
-from wsrec.feed.schema import ConfigError
 from wsrec.plan.connections import plan
 from wsrec.plan.target import Target, resolve
 

@@ -7,7 +7,7 @@ import sys
 import msgspec
 import pytest
 
-from wsrec.feed.schema import Action
+from wsrec.feed.channel import Action
 from wsrec.plan.connections import ConnectionPlan, Pace, plan, standbys
 from wsrec.plan.target import resolve
 

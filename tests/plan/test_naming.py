@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from wsrec.feed.schema import NAME_PATTERN, ConfigError
+from wsrec.feed.errors import ConfigError
+from wsrec.feed.values import NAME_PATTERN
 from wsrec.plan.naming import host_name, names_of
 from wsrec.plan.target import Wanted, resolve, resolve_all
 

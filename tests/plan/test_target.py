@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import catalogue, find_feed
-from wsrec.feed.schema import ConfigError, Feed
+from wsrec.feed.schema import Feed
 from wsrec.monitor.samples import Sample, read_samples
 from wsrec.plan.target import resolve
 

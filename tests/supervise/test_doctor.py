@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.test_processor import Machine
-from wsrec.feed.schema import ConfigError
+from wsrec.feed.errors import ConfigError
 from wsrec.host.nic import Stamping
 from wsrec.supervise import doctor
 from wsrec.supervise.doctor import Finding, State, examine, stamping_of

@@ -11,9 +11,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from wsrec.cli.proxy import checked_proxy
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
-from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed
+from wsrec.feed.schema import Feed
+from wsrec.feed.values import NAME_PATTERN
 from wsrec.plan.target import ALL
 
 # A shell shows hundreds at most, and a Tab must not take long

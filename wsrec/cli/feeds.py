@@ -20,10 +20,13 @@ from wsrec.cli.completion import OF_OPTIONS, feed_names, open_feed_names
 from wsrec.cli.proxy import proxy_rules
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.run_config import load_run, run_schema
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.feed_template import feed_template
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
-from wsrec.feed.schema import NAME_PATTERN, ConfigError, Feed, SequenceRule, feed_schema
+from wsrec.feed.schema import Feed, feed_schema
+from wsrec.feed.sequence_rules import SequenceRule
+from wsrec.feed.values import NAME_PATTERN
 from wsrec.monitor.samples import Reading, read_samples, samples_of
 from wsrec.options.option import declared
 from wsrec.options.record import RecordOptions, Selection

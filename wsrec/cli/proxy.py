@@ -7,8 +7,9 @@ import os
 import click
 from click.core import ParameterSource
 
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.masking import ENVIRONMENT
-from wsrec.feed.schema import ConfigError, resolved_proxy
+from wsrec.feed.sockets import resolved_proxy
 from wsrec.net.proxy import ProxyRules, parse_proxy
 
 RUN_PROXY = "wsrec.run.proxy"

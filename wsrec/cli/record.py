@@ -13,7 +13,7 @@ from wsrec.cli.completion import OF_OPTIONS, open_feed_names
 from wsrec.cli.proxy import RUN_PROXY, proxy_rules
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.run_config import load_run
-from wsrec.feed.schema import ConfigError
+from wsrec.feed.errors import ConfigError
 from wsrec.format.lock import OutputLockedError
 from wsrec.options.option import declared
 from wsrec.options.record import SECTIONS, Output, RecordOptions, Selection

@@ -11,7 +11,7 @@ import msgspec
 from click.core import ParameterSource
 
 from wsrec.config.click_types import ChoiceParam, FolderType, ValueParam, comma_list
-from wsrec.feed.schema import ConfigError
+from wsrec.feed.errors import ConfigError
 from wsrec.options.option import Declared, Option
 from wsrec.options.value_types import Choice, File, Flag, Folder, Names, Number, ProxyAddress, Texts
 

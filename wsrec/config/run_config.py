@@ -24,8 +24,11 @@ from pydantic import (
 )
 
 from wsrec.feed.document import Location, read_document
+from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.masking import ENVIRONMENT
-from wsrec.feed.schema import NAME_PATTERN, ConfigError, ConflictError, Feed, check_proxy
+from wsrec.feed.schema import Feed
+from wsrec.feed.sockets import check_proxy
+from wsrec.feed.values import NAME_PATTERN
 from wsrec.options.option import Declared, declared
 from wsrec.options.record import SECTIONS
 from wsrec.options.value_types import (

@@ -22,8 +22,10 @@ from wsrec.decode.columns import NAME_TYPE, NUMBER_TYPES, FieldColumns
 from wsrec.decode.packed import json_of
 from wsrec.decode.places import NAME_MAX, RowPlaces, extract_of, row_places
 from wsrec.decode.reader import Ids, PythonFieldReader
+from wsrec.feed.fields import Extract, Fields, Match, TimePlace
 from wsrec.feed.paths import Every, NotScannableError, steps
-from wsrec.feed.schema import Extract, Feed, Fields, Match, TimePlace, TimeUnit
+from wsrec.feed.schema import Feed
+from wsrec.feed.values import TimeUnit
 
 if TYPE_CHECKING:
     Scanner: Any

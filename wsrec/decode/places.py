@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 from wsrec.decode.json_text import decoded
 from wsrec.decode.scalars import UINT64_MAX, integer_of, time_of
+from wsrec.feed.channel import Channel
+from wsrec.feed.fields import Extract, Match, NumberPlaces, Places, TimePlace
 from wsrec.feed.paths import Every, first, scalar_text, steps, values
-from wsrec.feed.schema import Channel, Extract, Feed, Match, NumberPlaces, Places, TimePlace, TimeUnit
+from wsrec.feed.schema import Feed
+from wsrec.feed.values import TimeUnit
 
 NAME_MAX = 128
 """Longest channel or symbol (characters) that is believed; a longer one is read as none."""

@@ -38,8 +38,10 @@ from wsrec.decode.places import (
     scalar_at,
 )
 from wsrec.decode.scalars import EARLIEST, INT64_MAX, INT64_MIN, SCALES, UINT64_MAX, integer_of, time_of
+from wsrec.feed.fields import ChannelIds, Extract, Match, NumberPlaces, TimePlace
 from wsrec.feed.paths import scalar_text, steps, values
-from wsrec.feed.schema import ChannelIds, Extract, Feed, Match, NumberPlaces, TimePlace, TimeUnit
+from wsrec.feed.schema import Feed
+from wsrec.feed.values import TimeUnit
 
 Ids = dict[int, dict[str, dict[str, str]]]
 """By connection, then id: names and what they stand for."""

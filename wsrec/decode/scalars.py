@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from wsrec.decode.json_text import decimal
-from wsrec.feed.schema import TimePlace, TimeUnit
+from wsrec.feed.fields import TimePlace
+from wsrec.feed.values import TimeUnit
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)

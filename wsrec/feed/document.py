@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
-from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, ConflictError
+from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.paths import first, scalar_text
-from wsrec.feed.schema import ConfigError, Feed, Listing
+from wsrec.feed.schema import Feed
+from wsrec.feed.symbols import Listing
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
 from wsrec.http.proxied import connect_via

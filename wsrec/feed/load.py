@@ -9,7 +9,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from wsrec.feed.document import Document, parse_document, read_document
-from wsrec.feed.schema import ConfigError, Feed
+from wsrec.feed.errors import ConfigError
+from wsrec.feed.schema import Feed
 
 _LIKE_A_NAME = r"[\w. -]{1,64}"
 _WHAT, _SCHEMA = "a feed's YAML", "wsrec feeds schema"

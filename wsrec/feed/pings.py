@@ -14,7 +14,7 @@ VALUE = "{value}"
 
 
 class Ping(Protocol):
-    """A declared ping: see `wsrec.feed.schema.Answer`."""
+    """A declared ping: see `wsrec.feed.keep_alive.Answer`."""
 
     @property
     def path(self) -> str | None: ...  # noqa: D102

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
+from wsrec.feed.errors import ConflictError
+
 PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}\"\\]*))?\}")
 
 _WHEN_SENT: dict[str, Callable[[], str]] = {
@@ -79,3 +81,17 @@ def escape(text: str) -> str:
 def fill_when_sent(text: str) -> str:
     """`text` with the placeholders for the time and random values filled in as of now."""
     return PLACEHOLDER.sub(lambda found: _WHEN_SENT[found[1]]() if found[1] in _WHEN_SENT else found[0], text)
+
+
+def check_when_sent(text: str, key: str, more: set[str] | frozenset[str] = frozenset()) -> None:
+    """Make sure that a text has only placeholders that are known when it is sent: `{id}`, times, `{uuid}` and `more`.
+
+    Raises:
+        ConflictError: it has another; of the key `key`.
+
+    """
+    known = {"id", *WHEN_SENT, *more}
+    unknown = names(text) - known
+    if unknown:
+        listed = ", ".join(f"{{{name}}}" for name in sorted(known))
+        raise ConflictError((key,), f"found {{{min(unknown)}}}, expected one of {listed}")

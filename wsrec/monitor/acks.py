@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from wsrec.decode.places import counts, extract_of, holds
+from wsrec.feed.fields import Condition, Extract
 from wsrec.feed.packed import unpacked
 from wsrec.feed.paths import Every, Step, first, scalar_text, steps, values
-from wsrec.feed.schema import Condition, Extract, Feed
+from wsrec.feed.schema import Feed
 from wsrec.plan.requests import RequestedTopic
 
 MESSAGE_MAX = 1000

@@ -22,7 +22,8 @@ from wsrec.arrays import codes
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.json_text import UNREADABLE
 from wsrec.feed.paths import first, steps, values
-from wsrec.feed.schema import Checksum, Feed, SequenceRule
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence_rules import Checksum, SequenceRule
 from wsrec.monitor.acks import fulfils
 from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup
 from wsrec.monitor.comparison import Link, Links

@@ -19,7 +19,8 @@ from wsrec.arrays import Flags, codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.packed import json_of
 from wsrec.decode.places import fitting_unit, row_places
-from wsrec.feed.schema import Feed, TimeUnit
+from wsrec.feed.schema import Feed
+from wsrec.feed.values import TimeUnit
 from wsrec.monitor.check import Check, Finding, Int64s, RowBatch, Setup, Signal
 from wsrec.ring.events import EventKind
 

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.scalars import EARLIEST, INT64_MAX
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.pings import find_ping
-from wsrec.feed.schema import ConfigError, Feed
+from wsrec.feed.schema import Feed
 from wsrec.monitor.acks import AckTracker
 
 _MAX_BYTES = 256 << 20

@@ -16,7 +16,9 @@ from wsrec.arrays import codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.places import says
 from wsrec.decode.scalars import INT64_MAX, UINT64_MAX
-from wsrec.feed.schema import Channel, Feed, Resets, SequenceRule, SequenceScope
+from wsrec.feed.channel import Channel
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence_rules import Resets, SequenceRule, SequenceScope
 from wsrec.monitor.comparison import Link, Links
 from wsrec.monitor.handover import First, Joints, Unjoined
 from wsrec.monitor.late import LateSequence, Miss

@@ -16,7 +16,7 @@ import numpy as np
 
 from wsrec.arrays import known, where_set
 from wsrec.decode.columns import FieldColumns
-from wsrec.feed.schema import SequenceRule
+from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup
 from wsrec.monitor.sequence import SequenceGap
 from wsrec.ring.events import EventKind

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wsrec.plan.requests import PlannedTopic, address, subscription_requests
 
 if TYPE_CHECKING:
-    from wsrec.feed.schema import Limits
+    from wsrec.feed.limits import Limits
 
 
 class LimitExceededError(ValueError):

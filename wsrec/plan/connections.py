@@ -27,7 +27,8 @@ from wsrec.plan.requests import (
 
 if TYPE_CHECKING:
     # Only for the type checker: receivers import this module, and have no use for YAML or pydantic.
-    from wsrec.feed.schema import Feed, Socket, Token
+    from wsrec.feed.schema import Feed
+    from wsrec.feed.sockets import Socket, Token
     from wsrec.plan.target import Target
 
 
@@ -39,7 +40,7 @@ class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of the exchange that has to be answered: see `wsrec.feed.schema.Answer`."""
+    """A message of the exchange that has to be answered: see `wsrec.feed.keep_alive.Answer`."""
 
     text: str
     path: str | None = None
@@ -51,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask for before each connection: see `wsrec.feed.schema.Token`."""
+    """What to ask for before each connection: see `wsrec.feed.sockets.Token`."""
 
     url: str
     method: Literal["GET", "POST"]
@@ -333,6 +334,6 @@ def _start_after(feed: Feed, nth: int) -> float:
 
 def _error(text: str) -> Exception:
     # only here: receivers import this module, and have no use for YAML or pydantic
-    from wsrec.feed.schema import ConfigError
+    from wsrec.feed.errors import ConfigError
 
     return ConfigError(text)

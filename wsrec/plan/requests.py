@@ -16,7 +16,9 @@ from wsrec.feed.placeholders import Raw, fill, fill_url, names
 
 if TYPE_CHECKING:
     # only for the type checker: receivers import the plan, and have no use for YAML or pydantic
-    from wsrec.feed.schema import Channel, Feed, Subscribe
+    from wsrec.feed.channel import Channel
+    from wsrec.feed.schema import Feed
+    from wsrec.feed.subscribe import Subscribe
 
 
 class RequestedTopic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

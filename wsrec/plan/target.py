@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.listing import Listed, all_symbols
 from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.masking import mask_url
-from wsrec.feed.schema import NAME_IN_WORDS, NAME_PATTERN, ConfigError, Feed, Socket, check_url
+from wsrec.feed.schema import Feed
 from wsrec.feed.shard import Shard
+from wsrec.feed.sockets import Socket, check_url
+from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.plan.connections import proxies_of
 from wsrec.plan.naming import host_name, names_of

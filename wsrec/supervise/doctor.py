@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsrec.feed.schema import ConfigError
+from wsrec.feed.errors import ConfigError
 from wsrec.host import clock, nic, privilege, timestamping
 from wsrec.host.processor import (
     DEEP_SLEEP_US,

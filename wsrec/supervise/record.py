@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from wsrec.feed.schema import ConfigError, Socket
+from wsrec.feed.errors import ConfigError
 from wsrec.feed.shard import Shard
+from wsrec.feed.sockets import Socket
 from wsrec.format.layout import own_folder
 from wsrec.format.lock import OutputLock
 from wsrec.ipc import LogLine

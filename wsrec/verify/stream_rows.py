@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.feed.schema import SequenceScope
+from wsrec.feed.sequence_rules import SequenceScope
 from wsrec.format.columns import Bools
 from wsrec.histogram import Int64s
 from wsrec.monitor.comparison import Link, Links

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wsrec.feed.schema import Feed, SequenceRule
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.monitor.comparison import Link, count
 from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind

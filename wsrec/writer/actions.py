@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from wsrec import ipc
-from wsrec.feed.schema import Action, Feed, Snapshot
+from wsrec.feed.channel import Action, Snapshot
+from wsrec.feed.schema import Feed
 from wsrec.ipc import Renew, Resubscribe, Settled
 from wsrec.monitor.check import Finding, Setup, Signal
 from wsrec.plan.requests import SubscriptionRequest, subscription_requests

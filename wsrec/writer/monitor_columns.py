@@ -9,7 +9,8 @@ import pyarrow as pa
 from wsrec.arrays import where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.places import integer_in
-from wsrec.feed.schema import Feed, Snapshot
+from wsrec.feed.channel import Snapshot
+from wsrec.feed.schema import Feed
 from wsrec.monitor.check import RowBatch, SnapshotRow
 from wsrec.monitor.feed_monitor import Columns
 from wsrec.monitor.streams import StreamTable
