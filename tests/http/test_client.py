@@ -25,7 +25,7 @@ from wsrec.http.client import fetch, fetch_async
 from wsrec.net.resolver import Resolver
 from wsrec.net.trust import tls_context
 
-DEADLINE = 0.5
+DEADLINE = 1.0
 # what a machine under load may add; a server that drips is endless
 LATE = 20.0
 
