@@ -256,6 +256,13 @@ class TestReadings:
             assert f"`{column.name}`" in self.PAGE, column.name
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link can name of a page: its headings, as hosts of repositories write them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 class TestPages:
     def test_exit_statuses(self):
         page = (ROOT / "docs" / "recording.md").read_text()
@@ -274,6 +281,12 @@ class TestPages:
             for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
                 if not link.startswith("http"):
                     assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+    def test_links_into_a_page_lead_to_a_heading(self):
+        for page in PAGES:
+            for link, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", page.read_text()):
+                if not link.startswith("http"):
+                    assert anchor in anchors((page.parent / link) if link else page), f"{page.name}: {link}#{anchor}"
 
     def test_every_command_is_in_the_readme(self):
         text = (ROOT / "README.md").read_text()
