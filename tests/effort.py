@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 LONG = os.environ.get("WSREC_TESTS_LONG") == "1"
 _PART = 4
@@ -16,6 +16,8 @@ def examples(count: int) -> int:
     return count if LONG else min(count, max(count // _PART, _LEAST))
 
 
-settings.register_profile("long", max_examples=100)
-settings.register_profile("default", max_examples=examples(100))
+# how long an example takes says more about who else uses this machine
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", _PATIENT, max_examples=100)
+settings.register_profile("default", _PATIENT, max_examples=examples(100))
 settings.load_profile("long" if LONG else "default")
