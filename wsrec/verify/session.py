@@ -14,15 +14,14 @@ from wsrec.feed.schema import Feed
 from wsrec.format.capture import first_line
 from wsrec.format.columns import batches, times
 from wsrec.format.counting import count_event
-from wsrec.format.layout import KINDS, hour
-from wsrec.format.manifest import ManifestLine
+from wsrec.format.layout import hour
 from wsrec.plan.request_table import RequestTable, described_requests
 from wsrec.ring.events import EventKind
 from wsrec.units import named
 from wsrec.verify.account import Account
 from wsrec.verify.continuity import RowContinuity
 from wsrec.verify.events import EventRow, read_events
-from wsrec.verify.files import UNREADABLE, about_events, about_messages, check_figures, sound
+from wsrec.verify.files import UNREADABLE, check_figures
 from wsrec.verify.finding_log import FindingLog
 from wsrec.verify.inventory import Inventory, Pair
 from wsrec.verify.judgement import Judgement, Rows
@@ -30,6 +29,7 @@ from wsrec.verify.ledger import LedgerAudit, read_ledger
 from wsrec.verify.lives import topics_of
 from wsrec.verify.meter import Meter, size_of
 from wsrec.verify.model import Kind, Loss, Session
+from wsrec.verify.pair_files import PairFiles, open_pair
 from wsrec.verify.rows import COLUMNS, FileRows
 from wsrec.verify.session_clock import SessionClock
 
@@ -88,84 +88,82 @@ class SessionReading:
         size = size_of(pair.messages) + size_of(pair.events)
         self._files += (pair.messages is not None) + (pair.events is not None) + len(pair.unreadable)
         self._bytes += size
-        line = pair.line
-        messages, events = pair.messages, pair.events
-        about: dict[str, Any] | None = None
-        beside: dict[str, Any] | None = None
-        if line is not None:
-            self._check_line(pair, line)
-        refused = set(KINDS) & pair.unreadable
-        if messages is not None:
-            before = self.log.counts[Kind.UNREADABLE]
-            digest, length = (line.sha256, line.bytes) if line else (None, None)
-            if sound(messages, digest, length, self.log.add, self._listed):
-                about = about_messages(messages, pair, self.log.add)
-            refused |= {"messages"} if self.log.counts[Kind.UNREADABLE] > before else set()
-        if events is not None:
-            before = self.log.counts[Kind.UNREADABLE]
-            if sound(events, line.events_sha256 if line else None, None, self.log.add, self._listed):
-                beside = about_events(events, pair, self.log.add)
-            refused |= {"events"} if self.log.counts[Kind.UNREADABLE] > before else set()
+        files = open_pair(pair, self.log, self._listed)
         self._meter.add(size / 2)
-        self._open(about or beside)
+        self._open(files.about or files.beside)
         self._judged.streams.begin_file()
-        expects_rows = messages is not None or (line is not None and line.path is not None)
-        expects_events = events is not None or (line is not None and line.events_path is not None)
-        ledger = line.ledger if line is not None else read_ledger(about) or read_ledger(beside)
-        if ledger is not None and self.books.stop_slot not in (None, ledger.first_slot):
-            self._interrupt(f"what was recorded before number {pair.number} is not there")
-        why = "cannot be read" if "events" in refused else "is damaged or gone"
-        unread_events = f"the events file of number {pair.number} {why}"
-        if expects_events and beside is None:
-            self._interrupt(unread_events)
         self._file_counts = Counts()
         self._event_hours = set()
+        vouched = pair.line is not None or not self._inventory.listed
         unvouched = f"nothing vouches for the files of number {pair.number}: the manifest does not list them"
-        vouched = line is not None or not self._inventory.listed
+        self._go_on_from_before(files)
         if not vouched:
             self._interrupt(unvouched)
-        rows = None
-        if about is not None and messages is not None:
-            rows = self._read_rows(messages, events if beside is not None else None)
-        elif beside is not None and events is not None:
-            for event in read_events(events, self.log.add):
-                self._clock.learn_event(event)
-                self._judged.event(event)
-                self._apply(event)
-        self._unread += (expects_rows and rows is None) + (expects_events and beside is None)
-        if expects_rows and rows is None:
-            unread = "messages" in refused
-            why = "cannot be read" if unread else "is damaged or gone"
-            self._rows_follow.lose(f"the message file of number {pair.number} {why}", unread=unread)
-            if beside is None and line is not None and line.last_time is not None:
-                # nothing else says when it ended
-                facts = self._judged.streams.facts
-                facts.end = max(facts.end or 0, self._clock.utc.back(line.last_time))
-        elif expects_events and beside is None and rows is not None:
-            self._doubt(rows, f"{unread_events}: what happened is not known", unread="events" in refused)
-            self._rows_follow.complete = False
-            self._interrupt(unread_events)
+        rows = self._read_pair(files)
+        self._unread += (files.expects_rows and rows is None) + files.lacks_events
+        self._doubt_what_is_lost(files, rows)
         if not vouched:
             if rows is not None:
                 self._doubt(rows, unvouched, unread=True)
             self._interrupt(unvouched)
-        if rows is not None and about is not None and messages is not None:
-            self._check_file(messages, about, pair, rows, known=beside is not None or not expects_events)
+        self._check_pair(files, rows)
+        self._meter.add(size / 2)
+
+    def _go_on_from_before(self, files: PairFiles) -> None:
+        """Interrupt what is known where files before these are not there, or the events of these."""
+        pair = files.pair
+        ledger = pair.line.ledger if pair.line is not None else read_ledger(files.about) or read_ledger(files.beside)
+        if ledger is not None and self.books.stop_slot not in (None, ledger.first_slot):
+            self._interrupt(f"what was recorded before number {pair.number} is not there")
+        if files.lacks_events:
+            self._interrupt(files.lost_events)
+
+    def _read_pair(self, files: PairFiles) -> FileRows | None:
+        """Go through a pair's rows and events; None where it has no rows, or they cannot be read."""
+        pair = files.pair
+        events = pair.events if files.beside is not None else None
+        if files.about is not None and pair.messages is not None:
+            return self._read_rows(pair.messages, events)
+        for event in read_events(events, self.log.add) if events is not None else ():
+            self._clock.learn_event(event)
+            self._judged.event(event)
+            self._apply(event)
+        return None
+
+    def _doubt_what_is_lost(self, files: PairFiles, rows: FileRows | None) -> None:
+        """Rows or events of a pair are not there: nothing is known for certain of their time."""
+        line = files.pair.line
+        if files.expects_rows and rows is None:
+            self._rows_follow.lose(files.lost_rows, unread="messages" in files.refused)
+            if files.beside is None and line is not None and line.last_time is not None:
+                # nothing else says when it ended
+                facts = self._judged.streams.facts
+                facts.end = max(facts.end or 0, self._clock.utc.back(line.last_time))
+        elif files.lacks_events and rows is not None:
+            why = f"{files.lost_events}: what happened is not known"
+            self._doubt(rows, why, unread="events" in files.refused)
+            self._rows_follow.complete = False
+            self._interrupt(files.lost_events)
+
+    def _check_pair(self, files: PairFiles, rows: FileRows | None) -> None:
+        """Hold a pair's metadata, ledger, hours and manifest line against its rows and events."""
+        pair, line = files.pair, files.pair.line
+        if rows is not None and files.about is not None and pair.messages is not None:
+            self._check_file(pair.messages, files.about, pair, rows, known=not files.lacks_events)
         elif line is not None:
             self._account.add("rows", manifest=line.rows)
-        self._book(pair, about, beside, rows, empty=not expects_rows)
-        if (rows is not None or not expects_rows) and (beside is not None or not expects_events):
+        self._book(files, rows)
+        if (rows is not None or not files.expects_rows) and not files.lacks_events:
             hours = self._event_hours | (set() if rows is None else rows.hours)
             if not pair.hours <= hours:
-                self.log.add(Kind.CONTRADICTION, messages or events or pair.where, "is in the folder of another hour")
-        if line is not None and (beside is not None or not expects_events):
+                self.log.add(Kind.CONTRADICTION, files.where, "is in the folder of another hour")
+        if line is not None and not files.lacks_events:
             for counter, found in self._file_counts.named("events").items():
                 if (stated := getattr(line, counter)) != found:
                     what = f"the manifest counts {stated:,} {counter}, its events {found:,}"
                     self.log.add(Kind.CONTRADICTION, pair.where, what)
             self._account.add("lost_intervals", manifest=line.lost_intervals, events=self._file_counts.lost_intervals)
             self._account.add("events", manifest=line.events)
-        self._meter.add(size / 2)
 
     def _doubt(self, rows: FileRows, reason: str, *, unread: bool) -> None:
         """Nothing is known for certain of the time of a file's rows."""
@@ -179,38 +177,19 @@ class SessionReading:
             self._judgement.streams.interrupt(reason)
             self._judgement.lost(self._rows_follow.seen or 0)
 
-    def _book(
-        self,
-        pair: Pair,
-        about: dict[str, Any] | None,
-        beside: dict[str, Any] | None,
-        rows: FileRows | None,
-        *,
-        empty: bool,
-    ) -> None:
+    def _book(self, files: PairFiles, rows: FileRows | None) -> None:
         """Enter a pair's ledger, which both files and the manifest have."""
-        stated = {where: read_ledger(each) for where, each in ((pair.messages, about), (pair.events, beside)) if each}
+        pair = files.pair
+        both = (pair.messages, files.about), (pair.events, files.beside)
+        stated = {where: read_ledger(each) for where, each in both if each}
         if pair.line is not None:
             stated[Path(pair.where)] = pair.line.ledger
         known = [ledger for ledger in stated.values() if ledger is not None]
-        where = pair.messages or pair.events or pair.where
         if any(ledger != next(iter(known), None) for ledger in stated.values()):
-            self.log.add(Kind.CONTRADICTION, where, "its files and the manifest do not agree on wsrec.ledger")
-        if not known:
-            return
-        nothing = FileRows(self._conns, self._clock.anchors, None)
-        self.books.file(where, known[0], nothing if empty else rows)
-
-    def _check_line(self, pair: Pair, line: ManifestLine) -> None:
-        """Both files of a pair are in its line, or neither is there."""
-        listed = (line.path, line.sha256), (line.events_path, line.events_sha256)
-        for file, (path, digest) in zip((pair.messages, pair.events), listed, strict=True):
-            if file is not None and path is None:
-                self.log.add(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
-            elif (path is None) != (digest is None):
-                self.log.add(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
-        if line.path is None and any(line.named("rows").values()):
-            self.log.add(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
+            self.log.add(Kind.CONTRADICTION, files.where, "its files and the manifest do not agree on wsrec.ledger")
+        if known:
+            nothing = FileRows(self._conns, self._clock.anchors, None)
+            self.books.file(files.where, known[0], rows if files.expects_rows else nothing)
 
     @property
     def _judged(self) -> Judgement:

@@ -1,0 +1,101 @@
+"""A pair of files opened: compared with its line in the manifest before anything in it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wsrec.verify.files import about_events, about_messages, sound
+from wsrec.verify.finding_log import FindingLog
+from wsrec.verify.inventory import Pair
+from wsrec.verify.model import Kind
+
+
+class PairFiles(NamedTuple):
+    """What is known of a pair of files before their rows are read.
+
+    Attributes:
+        pair: where they are, and their line in the manifest.
+        about: metadata of the message file; None where it is none, or not the one that was written.
+        beside: the same of the events file.
+        refused: which of them the system does not let be read: `messages`, `events`.
+
+    """
+
+    pair: Pair
+    about: dict[str, Any] | None
+    beside: dict[str, Any] | None
+    refused: frozenset[str]
+
+    @property
+    def where(self) -> Path | str:
+        """What findings name it by."""
+        return self.pair.messages or self.pair.events or self.pair.where
+
+    @property
+    def expects_rows(self) -> bool:
+        """Whether there is, or was, a message file."""
+        return self.pair.messages is not None or (self.pair.line is not None and self.pair.line.path is not None)
+
+    @property
+    def lacks_events(self) -> bool:
+        """Whether there is, or was, an events file, and it cannot be used."""
+        line = self.pair.line
+        expects = self.pair.events is not None or (line is not None and line.events_path is not None)
+        return expects and self.beside is None
+
+    @property
+    def lost_rows(self) -> str:
+        """Why the message file cannot be used."""
+        return f"the message file of number {self.pair.number} {self._why('messages')}"
+
+    @property
+    def lost_events(self) -> str:
+        """Why the events file cannot be used."""
+        return f"the events file of number {self.pair.number} {self._why('events')}"
+
+    def _why(self, kind: str) -> str:
+        return "cannot be read" if kind in self.refused else "is damaged or gone"
+
+
+def open_pair(pair: Pair, log: FindingLog, listed: Mapping[str, str]) -> PairFiles:
+    """Look at the files of a pair.
+
+    Args:
+        pair: them.
+        log: takes findings.
+        listed: the names of the manifest's files by their SHA-256.
+
+    """
+    line, refused = pair.line, set(pair.unreadable)
+    about: dict[str, Any] | None = None
+    beside: dict[str, Any] | None = None
+    if line is not None:
+        _check_line(pair, log)
+    if pair.messages is not None:
+        before = log.counts[Kind.UNREADABLE]
+        digest, length = (line.sha256, line.bytes) if line else (None, None)
+        if sound(pair.messages, digest, length, log.add, listed):
+            about = about_messages(pair.messages, pair, log.add)
+        refused |= {"messages"} if log.counts[Kind.UNREADABLE] > before else set()
+    if pair.events is not None:
+        before = log.counts[Kind.UNREADABLE]
+        if sound(pair.events, line.events_sha256 if line else None, None, log.add, listed):
+            beside = about_events(pair.events, pair, log.add)
+        refused |= {"events"} if log.counts[Kind.UNREADABLE] > before else set()
+    return PairFiles(pair, about, beside, frozenset(refused))
+
+
+def _check_line(pair: Pair, log: FindingLog) -> None:
+    """Both files of a pair are in its line, or neither is there."""
+    line = pair.line
+    assert line is not None
+    listed = (line.path, line.sha256), (line.events_path, line.events_sha256)
+    for file, (path, digest) in zip((pair.messages, pair.events), listed, strict=True):
+        if file is not None and path is None:
+            log.add(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
+        elif (path is None) != (digest is None):
+            log.add(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
+    if line.path is None and any(line.named("rows").values()):
+        log.add(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
