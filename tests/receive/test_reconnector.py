@@ -19,13 +19,13 @@ from wsrec.host.clock import now
 from wsrec.ipc import Resubscribe, Settled
 from wsrec.options.record import TlsMode
 from wsrec.plan.connections import Answer, ConnectionPlan, standbys
-from wsrec.receive import backoff, liveness, opening
+from wsrec.receive import backoff, liveness, opening, successor_proof
 from wsrec.receive import connection as connection_module
-from wsrec.receive import reconnector as reconnector_module
+from wsrec.receive.active_reconnectors import ActiveReconnectors
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
-from wsrec.receive.reconnector import ActiveReconnectors, Reconnector, Side
+from wsrec.receive.reconnector import Reconnector, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
 from wsrec.ring import loss_evidence
@@ -39,8 +39,8 @@ TEXT = 1
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch) -> None:
     """Two go on together no longer than a test needs."""
-    monkeypatch.setattr(reconnector_module, "_OVERLAP", 0.1)
-    monkeypatch.setattr(reconnector_module, "_SETTLING", 0.1, raising=False)
+    monkeypatch.setattr(successor_proof, "OVERLAP", 0.1)
+    monkeypatch.setattr(successor_proof, "SETTLING", 0.1, raising=False)
 
 
 @pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
@@ -209,7 +209,7 @@ class TestReplacement:
         run(test())
 
     def test_both_go_on_until_the_writer_has_heard_of_all_or_some_time_is_over(self, exchange, monkeypatch):
-        monkeypatch.setattr(reconnector_module, "_SETTLING", 1000.0)
+        monkeypatch.setattr(successor_proof, "SETTLING", 1000.0)
 
         async def test() -> None:
             kept = Kept(plan(exchange(Market()).url, replaceable=True, requests=subscriptions("all")))
@@ -229,7 +229,7 @@ class TestReplacement:
         run(test())
 
     def test_one_that_the_exchange_ends_while_both_are_open_is_replaced_and_not_lost(self, exchange, monkeypatch):
-        monkeypatch.setattr(reconnector_module, "_SETTLING", 1000.0)
+        monkeypatch.setattr(successor_proof, "SETTLING", 1000.0)
 
         async def test() -> None:
             market = Market()
@@ -253,8 +253,8 @@ class TestReplacement:
 
     def test_one_with_much_to_ask_for_is_replaced_so_early_that_nothing_is_cut(self, exchange, monkeypatch):
         # more than the asking takes is left for it, as it is where times are not a test's
-        monkeypatch.setattr(reconnector_module, "_SETTLING", 0.6)
-        monkeypatch.setattr(reconnector_module, "_TIMEOUT", 0.1)
+        monkeypatch.setattr(successor_proof, "SETTLING", 0.6)
+        monkeypatch.setattr(successor_proof, "TIMEOUT", 0.1)
 
         async def test() -> None:
             market = ByTopic()
@@ -487,7 +487,7 @@ class TestMuteSuccessor:
     @pytest.fixture(autouse=True)
     def waiting(self, monkeypatch) -> None:
         """One way to wait is enough, and none waits long."""
-        monkeypatch.setattr(reconnector_module, "_SETTLING", 0.7)
+        monkeypatch.setattr(successor_proof, "SETTLING", 0.7)
         monkeypatch.setattr(backoff, "FIRST", 0.1)
 
     def kept(self, url: str, **options: Any) -> Kept:
@@ -548,7 +548,7 @@ class TestMuteSuccessor:
         run(test())
 
     def test_one_that_the_exchange_ends_while_the_only_other_one_is_mute_is_lost(self, exchange, monkeypatch):
-        monkeypatch.setattr(reconnector_module, "_SETTLING", 30.0)
+        monkeypatch.setattr(successor_proof, "SETTLING", 30.0)
 
         async def test() -> None:
             market = Moody(1)
@@ -652,7 +652,7 @@ class TestAnswers:
 
 class TestSilence:
     def test_pings_are_no_data(self, exchange, monkeypatch):
-        monkeypatch.setattr(reconnector_module, "_TIMEOUT", 0.1)
+        monkeypatch.setattr(successor_proof, "TIMEOUT", 0.1)
         monkeypatch.setattr(liveness, "_LONGEST_QUIET", 1.6)
 
         async def test() -> None:

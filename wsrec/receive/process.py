@@ -22,6 +22,7 @@ from wsrec.host.clock import Anchor, StageClock, anchor, now, step
 from wsrec.host.processor import clock_source, processor, troubles
 from wsrec.http import client as http_client
 from wsrec.options.record import TlsMode
+from wsrec.receive.active_reconnectors import ActiveReconnectors
 from wsrec.receive.failure_log import FailureLog
 from wsrec.receive.garbage_collection import Collector
 from wsrec.receive.implementation import COMPILED
@@ -29,7 +30,7 @@ from wsrec.receive.job import ReceiverJob
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
-from wsrec.receive.reconnector import ActiveReconnectors, Counts, Reconnector, Side
+from wsrec.receive.reconnector import Counts, Reconnector, Side
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.bytering import ByteRing

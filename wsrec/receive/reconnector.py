@@ -9,55 +9,39 @@ the active one does is closed itself and retried, for as long as the active one 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
-
-from websockets.uri import parse_uri
 
 from wsrec import ipc, shutdown
 from wsrec.host.clock import now
 from wsrec.net.addresses import AddressHistory
 from wsrec.plan.connections import ConnectionPlan
+from wsrec.receive.active_reconnectors import ActiveReconnectors
+from wsrec.receive.attempts import ConnectionAttempts
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.connection import Connection
-from wsrec.receive.failure import Failure, explain
+from wsrec.receive.failure import Failure
 from wsrec.receive.failure_log import FailureLog
 from wsrec.receive.garbage_collection import Collector
 from wsrec.receive.job import ResumeInfo
 from wsrec.receive.liveness import IdleTimeout
+from wsrec.receive.lost_intervals import LostIntervals
 from wsrec.receive.pong_responder import PingSource
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
+from wsrec.receive.renewal import Renewal
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.succession import HandoverComparison
+from wsrec.receive.successor_proof import SuccessorProof
 from wsrec.receive.waiting import Waiting
 from wsrec.ring import loss_evidence
 from wsrec.ring.bytering import ENDED, ByteRing
-from wsrec.ring.events import EventKind
 from wsrec.ring.loss_evidence import Since, since_death
-from wsrec.wire.errors import CompressionRefused
 
 # A connection that lasted this long has proved itself: the next failure counts as the first (s)
 _PROVEN = 10.0
-# Time for the successor of a stale or busy connection to deliver data, once it has subscribed (s)
-_TIMEOUT = 5.0
-_PATIENCE_POLL = 0.02
-# Overlap once all subscriptions have started: one of an exchange's servers may be behind another (s)
-_OVERLAP = 1.0
-# Overlap after the last subscription if that is unknown: the longest time for a confirmation (s)
-_SETTLING = 10.0
-# Longest wait for data if the old connection has ended and had delivered little (s)
-_TIMEOUT_MOST = 300.0
-# Share of the lifetime left at a replacement, randomly up to twice that: not all connections at once
-_LIFETIME_LEFT = 0.05
-# It is closed with this share of the lifetime left, or so many seconds, if its successor delivers data, settled or not
-_CUT_LEFT = 0.02
-_CUT_LEFT_MOST = 5.0
 
 
 class Side(NamedTuple):
@@ -85,47 +69,6 @@ class Counts(NamedTuple):
     discarded_bytes: int
     stalls: int
     reconnects: int
-
-
-class ActiveReconnectors:
-    """Which connections of a receiver may still succeed: it ends only once all are refused permanently.
-
-    Args:
-        alone: whether there is no other receiver that may be recording.
-
-    """
-
-    def __init__(self, *, alone: bool = True) -> None:
-        self._alone = alone
-        self._trying: set[Reconnector] = set()
-        self._over = asyncio.Event()
-
-    @property
-    def all_exhausted(self) -> bool:
-        """True if every connection was refused permanently, or has ended."""
-        return not self._trying
-
-    @property
-    def over(self) -> bool:
-        """True once retrying is pointless for all."""
-        return self._over.is_set()
-
-    def register(self, reconnector: Reconnector) -> None:
-        """Mark a connection as one that may succeed."""
-        self._trying.add(reconnector)
-
-    def give_up(self, reconnector: Reconnector) -> bool:
-        """Mark a connection as refused or ended; returns True if that leaves none."""
-        self._trying.discard(reconnector)
-        if self._alone and self.all_exhausted:
-            self._over.set()
-        return self.over
-
-    async def wait(self, seconds: float) -> None:
-        """Wait, at most until retrying is pointless."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._over.wait()
 
 
 class Reconnector:
@@ -173,14 +116,6 @@ class Reconnector:
         self.was_connected = False
         self.reconnects = 0
         self.failure: Failure | None = None
-        # a URL template with a token is a valid URL without it too
-        self._uri = parse_uri(self.plan.url)
-        self._producer = producer
-        self._failures = failures or FailureLog(producer)
-        self._rate_limiter = limiters.of(self._uri.host, self.plan.pace)
-        self._token_rate_limiter = self._rate_limiter
-        if self.plan.token is not None:
-            self._token_rate_limiter = limiters.of(urlsplit(self.plan.token.url).hostname or "", self.plan.pace)
         self._until_close = until_close
         self._loop = asyncio.get_running_loop()
         self._idle_timeout = IdleTimeout(self.plan.idle_timeout, self._elsewhere)
@@ -201,30 +136,17 @@ class Reconnector:
         ]
         self._active: Connection | None = None
         self._last_active = self._sides[0]
+        self._lost = LostIntervals(producer)
+        self._attempts = ConnectionAttempts(
+            self.plan, self._sides, self._history, limiters, failures or FailureLog(producer)
+        )
+        self._proof = SuccessorProof(self.plan, self._attempts, self._history, lambda: self._lost.is_stale)
+        self._renewal = Renewal(self.plan, self.renew)
         self._backoff = Backoff()
         self.wanted_since = 0
-        self._lost_since: Since | None = None
-        # the reason for the loss since then, if the first attempt had succeeded
-        self._lost_why = ""
         self._opened_since = 0.0
-        self._proved_at = 0
-        # when the successor was known to have all subscriptions, on the loop's clock
-        self._settled_at: float | None = None
-        # whether a new connection must first deliver data: the last one delivered nothing of what was due
-        self._doubted = False
-        # and within how many seconds
-        self._timeout = _SETTLING
         self._retry_in = 0.0
         self._finished = False
-        # why the active connection is to be replaced, and the event that signals it
-        self._renewal_reason: str | None = None
-        self._requested = asyncio.Event()
-        self._cut: asyncio.TimerHandle | None = None
-        # since when the active connection is stale
-        self._idle_since: int | None = None
-        self._idle_reason = ""
-        # a replacement requested for a connection that is not active yet
-        self._early_renewal: tuple[int, str] | None = None
         # connections already being closed when the end arrives
         self._closing: dict[Connection, asyncio.Task[int | None]] = {}
         # how the previous receiver ended, until a connection is open again
@@ -270,8 +192,8 @@ class Reconnector:
         """Publish until when nothing is missing, for a receiver that may take over: in the ring of the active side."""
         if self._finished:
             complete_until = ENDED
-        elif self._lost_since is not None:
-            complete_until = self._lost_since.time if self.was_connected else 0
+        elif self._lost.since is not None:
+            complete_until = self._lost.since.time if self.was_connected else 0
         else:
             complete_until = self._active.last_event if self._active is not None else 0
         for side in self._sides:
@@ -286,11 +208,11 @@ class Reconnector:
         if complete_until == ENDED:
             self._finished = True
             return
-        self._lost_since = since_death(complete_until, event, resume.began)
+        self._lost.since = since_death(complete_until, event, resume.began)
 
     def never_open(self) -> Failure:
         """Why it has not been open yet: the last failure, or a timeout of the attempt in progress."""
-        return self.failure or self._explain(self._last_active.timeout_error, self._last_active)
+        return self.failure or self._attempts.explain(self._last_active.timeout_error, self._last_active)
 
     def check_stamps(self) -> None:
         """Report a NIC whose clock is unrelated to the system's."""
@@ -300,10 +222,9 @@ class Reconnector:
     def renew(self, conn: int, reason: str) -> None:
         """Replace the connection of this number, if it is open and not being replaced already."""
         if self._active is not None and self._active.plan.conn == conn:
-            self._renewal_reason = reason
-            self._requested.set()
+            self._renewal.request(reason)
         elif any(side.plan.conn == conn and side.connected for side in self._sides):
-            self._early_renewal = conn, reason
+            self._renewal.early = conn, reason
 
     def _elsewhere(self) -> bool:
         """True if there is an address that has not failed besides the active one."""
@@ -316,15 +237,14 @@ class Reconnector:
             # so that its successor uses another address
             self._history.failed(side.address, "silent")
         if side is self._active:
-            self._idle_since, self._idle_reason = since, f"silent: {reason}"
+            self._lost.stale_since, self._lost.stale_reason = since, f"silent: {reason}"
         self.renew(conn, reason)
 
     def settled(self, order: ipc.Settled) -> None:
         """All subscriptions of a connection that is to take over have started, or never will."""
         for side in self._sides:
             if side.plan.conn == order.conn and side.connected and side.opened_at <= order.since:
-                # repeated reports do not postpone it
-                self._settled_at = self._loop.time() if self._settled_at is None else self._settled_at
+                self._proof.settled()
 
     def resubscribe(self, order: ipc.Resubscribe) -> None:
         """Make a connection resubscribe. Changed requests also apply to its standby."""
@@ -340,7 +260,7 @@ class Reconnector:
         stop = asyncio.ensure_future(stopping.wait())
         self.wanted_since = now()
         try:
-            await self._first(stop, asyncio.sleep(self.plan.start_after))
+            await _first(stop, asyncio.sleep(self.plan.start_after))
             while not stopping.is_set() and not self._finished:
                 if self._active is None:
                     await self._open_until_active(stop, self._last_active)
@@ -348,7 +268,7 @@ class Reconnector:
                     await self._serve(stop, self._active)
         finally:
             stop.cancel()
-            self._clear_renewal()
+            self._renewal.clear()
             self._all_active.give_up(self)
             await self._end()
 
@@ -361,30 +281,29 @@ class Reconnector:
             broken = side is self._active and side not in unread and side.ended and side.failed
             since = side.tear_down(final=side in unread)
             if broken:
-                self._lost_since = Since(since, loss_evidence.LAST_BYTE)
+                self._lost.since = Since(since, loss_evidence.LAST_BYTE)
             # of two open connections, the standby is not yet responsible for anything
             elif side is self._active or self._active is None:
-                self._lost_unread(side, unread.get(side), loss_evidence.CLOSED_UNREAD, now())
-        if self._active is None and self._lost_since is None and not self._finished and not open_sides:
-            self._lost_since = Since(self.wanted_since, loss_evidence.WANTED)
-        if self._lost_since is not None:
-            reason = f"{self._lost_why}; " if self._lost_why else ""
-            what = "no connection brought data" if self._doubted else "not connected"
+                self._lost.emit_unread(side, unread.get(side), loss_evidence.CLOSED_UNREAD, now())
+        if self._active is None and self._lost.since is None and not self._finished and not open_sides:
+            self._lost.since = Since(self.wanted_since, loss_evidence.WANTED)
+        if self._lost.since is not None:
+            reason = f"{self._lost.why}; " if self._lost.why else ""
+            what = "no connection brought data" if self._proof.doubted else "not connected"
             reason += f"{what} before the session's end"
-            self._emit_lost_interval(self._last_active, self._lost_since, reason, loss_evidence.SESSION_END, now())
+            self._lost.emit(self._last_active, self._lost.since, reason, loss_evidence.SESSION_END, now())
 
     async def _serve(self, stop: asyncio.Future[Any], active: Connection) -> None:
         """Record until the connection ends, is replaced, or has to stop."""
-        await self._first(stop, active.wait_ended(), self._requested.wait())
+        await _first(stop, active.wait_ended(), self._renewal.requested.wait())
         if stop.done():
             return
         if active.ended:
             self._lose(active, trying=False)
             if not self._finished:
-                await self._first(stop, asyncio.sleep(self._retry_in))
-        elif self._requested.is_set():
-            reason = self._renewal_reason or ""
-            self._clear_renewal()
+                await _first(stop, asyncio.sleep(self._retry_in))
+        elif self._renewal.requested.is_set():
+            reason = self._renewal.take()
             if len(self._sides) == 1:
                 active.end(ConnectionAbortedError(reason))
             else:
@@ -394,157 +313,60 @@ class Reconnector:
         """Open a connection, retrying until it is open; it then takes over from the active one, if there is one."""
         backoff = self._backoff if self._active is None else Backoff()
         while not stop.done() and not self._finished:
-            self._early_renewal = None
-            failure = await self._while_active(stop, self._attempt(new, backoff.attempts))
-            beside = HandoverComparison(self._active, new, _OVERLAP)
+            self._renewal.early = None
+            failure = await self._while_active(stop, self._attempts.open(new, backoff.attempts))
+            beside = self._proof.compare(self._active, new)
             if failure is None and new.connected:
                 failure = await self._approve(stop, new, beside)
             # with nothing else open, a connection counts as opened even if it is to stop at once
-            opened = failure is None and new.connected and self._active is None and not self._doubted
+            opened = failure is None and new.connected and self._active is None and not self._proof.doubted
             if self._finished or (stop.done() and not opened):
                 return
             if failure is None:
                 await self._hand_over(stop, new, beside, reason)
                 return
             self.failure = failure
-            if self._active is None and self._lost_since is None:
-                self._lost_since = Since(self.wanted_since, loss_evidence.WANTED)
+            if self._active is None:
+                self._lost.begin(self.wanted_since, loss_evidence.WANTED)
             # a connection that worked before may work again: a firewall's 403 during maintenance is not the end
             refused = failure.permanent and not self.was_connected
             wait: float | None
             if not refused:
                 self._all_active.register(self)
-                wait = self._wait_after(failure, backoff)
+                wait = self._attempts.delay(failure, backoff)
             elif self._all_active.give_up(self):
                 wait = None
             else:
                 wait = backoff.refused(failure.retry_after)
-            if failure.cause == "limited" and wait is not None:
-                (self._token_rate_limiter if failure.of_token else self._rate_limiter).block(wait)
-            self._report_failure(new, failure, wait, backoff.attempts, was_open=False)
+            if wait is not None:
+                self._attempts.block(failure, wait)
+            self._attempts.report(new, failure, wait, backoff.attempts, was_open=False)
             self._collector.ask()
             if wait is None:
                 self._finished = True
                 return
             # without any connection the next attempt has its own, shorter delay
-            await self._while_active(stop, self._wait(wait), until_lost=True)
+            await self._while_active(stop, self._all_active.wait(wait), until_lost=True)
             if refused and self._all_active.over:
                 self._finished = True
                 return
             if self._active is None:
                 backoff = self._backoff
 
-    def _wait_after(self, failure: Failure, backoff: Backoff) -> float:
-        """The delay (s) after a failed attempt, or after a connection that did not last."""
-        # another address need not wait for what this one asked, unless the host limits the rate of attempts
-        if self._history.untried_count and failure.cause != "limited":
-            return backoff.other_address()
-        return backoff.next(failure.retry_after, failure.cause)
-
-    async def _wait(self, seconds: float) -> None:
-        await self._all_active.wait(seconds)
-
-    async def _attempt(self, new: Connection, attempt: int) -> Failure | None:
-        """Try to open it once; returns the failure, None on success."""
-        await self._enter()
-        try:
-            try:
-                await new.open(attempt)
-            except CompressionRefused as refused:
-                self._forgo_compression(new.plan.conn, refused)
-                await self._enter()
-                await new.open(attempt)
-        except Exception as error:  # noqa: BLE001 (any failure is reported and survived)
-            failure = self._explain(error, new)
-            if new.address is not None:
-                self._history.failed(new.address, failure.cause, permanent=failure.permanent)
-                if failure.permanent and not self._history.all_refuse:
-                    return failure._replace(permanent=False)
-            return failure
-        return None
-
-    async def _enter(self) -> None:
-        """Wait for the rate limiters of the hosts about to be contacted."""
-        await self._rate_limiter.enter()
-        if self._token_rate_limiter is not self._rate_limiter:
-            await self._token_rate_limiter.enter()
-
-    def _explain(self, error: Exception, side: Connection) -> Failure:
-        """Diagnose an exception, with the address concerned, or all that were tried."""
-        at = tuple(self._history.tried) if side.address is None else (side.address.ip,)
-        return explain(error, self._uri.host, self._uri.port, at, secure=self._uri.secure, proxy=side.proxy)
-
-    def _judge(self, side: Connection, *, proven: bool) -> None:
-        """Record the outcome for the address of a connection that has ended."""
-        if side.address is None:
-            return
-        broke = isinstance(side.reason_of_end(), TimeoutError) if side.ended else False
-        if proven and side.proved and self._idle_since is None:
-            self._history.worked(side.address)
-            side.worked()
-        if not proven or broke:
-            self._history.failed(side.address, "lost")
-
-    def _forgo_compression(self, conn: int, refused: CompressionRefused) -> None:
-        """Offer no compression any more: every exchange also sends uncompressed messages."""
-        for side in self._sides:
-            side.disable_compression()
-        hint = "remove `compression` from the feed so that it is not offered"
-        ipc.info(f"{refused}; connecting without compression -- {hint}", conn=conn)
-
     async def _approve(self, stop: asyncio.Future[Any], new: Connection, beside: HandoverComparison) -> Failure | None:
         """Wait until an open connection may become active; returns why it may not, None if it may or was cut short."""
-        self._proved_at, self._settled_at = 0, None
+        self._proof.begin()
         failure = None
         if self._active is not None:
-            failure = await self._while_active(stop, self._prove(self._active, new, beside), until_lost=True)
+            failure = await self._while_active(stop, self._proof.prove(self._active, new, beside), until_lost=True)
             if failure is None and self._active is None:
-                # it ended first, and its last messages may be missing on the new one
-                self._look(beside)
-                self._doubted = self._doubted or beside.is_behind
-        if beside.timeout is not None:
-            self._timeout = max(_SETTLING, min(beside.timeout, _TIMEOUT_MOST))
-        if failure is None and self._active is None and self._doubted and not stop.done() and not self._finished:
-            failure = await self._while_active(stop, self._prove(None, new, beside))
+                self._proof.old_ended(beside)
+        self._proof.expect(beside.timeout)
+        if failure is None and self._active is None and self._proof.doubted and not stop.done() and not self._finished:
+            failure = await self._while_active(stop, self._proof.prove(None, new, beside))
         if failure is not None and new.connected:
             await self._while_active(stop, self._close_candidate(new))
         return failure
-
-    def _look(self, beside: HandoverComparison) -> None:
-        beside.look(self._loop.time())
-        if beside.serves and not self._proved_at:
-            self._proved_at = now()
-
-    async def _prove(self, old: Connection | None, new: Connection, beside: HandoverComparison) -> Failure | None:
-        """Wait until a connection may take over; returns why it may not, or why it ended, None if it may."""
-        while not new.ended:
-            self._look(beside)
-            if beside.spoken_at is not None:
-                moment = self._loop.time()
-                if old is None:
-                    due, mute = beside.serves, moment >= beside.spoken_at + self._timeout
-                else:
-                    due = moment >= self._takes_over_at(old, beside, beside.spoken_at)
-                    mute = beside.is_silent(moment, due=due, timeout=_TIMEOUT)
-                if mute and not (old is None and due):
-                    self._doubted = True
-                    return self._silent_failure(new, moment - beside.spoken_at, alone=old is None)
-                if due:
-                    return None
-            await asyncio.sleep(_PATIENCE_POLL)
-        failure = self._explain(new.reason_of_end(), new)
-        self._judge(new, proven=False)
-        new.tear_down()
-        return failure
-
-    def _silent_failure(self, new: Connection, seconds: float, *, alone: bool) -> Failure:
-        """The failure of a connection that delivers nothing and so does not take over."""
-        if new.address is not None:
-            self._history.failed(new.address, "silent")
-        old_messages = "what the previous connection delivered" if alone else "what the open one delivers"
-        what = f"{self.plan.public_url} responds, but has delivered nothing of {old_messages} for {seconds:.1f} s"
-        meanwhile = "messages are lost meanwhile" if alone else "and the open one is kept"
-        return Failure("silent", what, f"trying another connection, {meanwhile}; report it to the exchange")
 
     async def _close_candidate(self, new: Connection) -> None:
         """Close a connection that does not take over; an end meanwhile waits for it."""
@@ -553,29 +375,6 @@ class Reconnector:
         del self._closing[new]
         new.tear_down()
 
-    def _takes_over_at(self, old: Connection, beside: HandoverComparison, spoken_at: float) -> float:
-        """When the old one may be closed, on the loop's clock; the new one had subscribed at `spoken_at`."""
-        # at least one message of the old one must have had time to arrive on the new one
-        judged = 0.0 if beside.brought_at is None or beside.serves else beside.brought_at + _OVERLAP
-        if self._idle_since is not None:
-            # the old one delivers nothing
-            if not self._proved_at:
-                return max(spoken_at + _TIMEOUT, judged)
-            ago = (now() - self._proved_at) / 1e9
-            return max(self._loop.time() - ago, spoken_at) + _OVERLAP
-        due = max(spoken_at + _SETTLING, judged)
-        if not self._proved_at:
-            # nothing shows that it is better than a working one, which stays until the exchange ends it
-            return due
-        if self._settled_at is not None:
-            due = min(due, max(self._settled_at, spoken_at) + _OVERLAP)
-        if self.plan.lifetime is not None:
-            left = self.plan.lifetime - min(self.plan.lifetime * _CUT_LEFT, _CUT_LEFT_MOST)
-            # any closer to the last subscription, more could be missing than a cut by the exchange would cost
-            cut = self._loop.time() + left - (now() - old.opened_at) / 1e9
-            due = min(due, max(cut, spoken_at + _OVERLAP))
-        return due
-
     async def _hand_over(
         self, stop: asyncio.Future[Any], new: Connection, beside: HandoverComparison, reason: str
     ) -> None:
@@ -583,48 +382,61 @@ class Reconnector:
         old, before = self._active, self._last_active
         self._active = self._last_active = new
         self.failure = None
-        self._failures.opened(self._uri.host)
+        self._attempts.opened()
         self._opened_since = time.monotonic()
-        self._clear_renewal()
-        self._plan_replacement(new)
-        doubted, self._doubted = self._doubted, False
-        if not self._proved_at and beside.timeout is not None:
+        self._renewal.clear()
+        if len(self._sides) > 1:
+            self._renewal.schedule(new)
+        doubted, self._proof.doubted = self._proof.doubted, False
+        if not self._proof.proved_at and beside.timeout is not None:
             self._idle_timeout.expect(beside.timeout)
         if old is None:
-            lost, self._lost_since = self._lost_since, None
-            ended_beside = lost is not None and new.opened_at <= lost.time and not doubted
-            self.reconnects += self.was_connected and not ended_beside
-            self.was_connected = True
-            self._all_active.register(self)
-            if lost is not None and doubted:
-                why = self._died or self._lost_why or "not connected, or without data"
-                self._emit_lost_interval(before, lost, why, loss_evidence.FIRST_DATA, self._proved_at)
-            elif lost is not None and not ended_beside:
-                self._emit_lost_interval(
-                    before, lost, self._died or self._lost_why or "not connected", loss_evidence.OPENED, new.opened_at
-                )
-            elif lost is not None:
-                self._report_replaced(before, new, reason, new.opened_at, lost.time)
+            self._connected_again(before, new, reason, doubted=doubted)
         else:
-            since = self._proved_at or new.opened_at
-            if self._idle_since is not None and self._proved_at:
-                # another connection delivers messages: this one should have
-                silent = Since(self._idle_since, loss_evidence.LAST_MESSAGE)
-                self._emit_lost_interval(old, silent, f"silent: {reason}", loss_evidence.REPLACED, since)
-            self._idle_since = None
-            unread = None if old.ended else await self._close_old(stop, old, new)
-            if unread is not None and unread < since:
-                # it was behind when the other one took over
-                self._lost_unread(old, unread, loss_evidence.REPLACED, since)
-            last = old.last_event
-            if not old.ended:
-                self._judge(old, proven=True)
-            old.tear_down()
-            self._report_replaced(old, new, reason, since, last)
+            await self._replace(stop, old, new, reason)
         self._died = None
-        early, self._early_renewal = self._early_renewal, None
-        if early is not None and early[0] == new.plan.conn:
-            self.renew(*early)
+        early = self._renewal.take_early(new.plan.conn)
+        if early is not None:
+            self.renew(new.plan.conn, early)
+
+    def _connected_again(self, before: Connection, new: Connection, reason: str, *, doubted: bool) -> None:
+        """A connection is open where none was: report what was lost since the end of the one before."""
+        lost, self._lost.since = self._lost.since, None
+        ended_beside = lost is not None and new.opened_at <= lost.time and not doubted
+        self.reconnects += self.was_connected and not ended_beside
+        self.was_connected = True
+        self._all_active.register(self)
+        if lost is None:
+            return
+        why = self._died or self._lost.why
+        if doubted:
+            why = why or "not connected, or without data"
+            self._lost.emit(before, lost, why, loss_evidence.FIRST_DATA, self._proof.proved_at)
+        elif not ended_beside:
+            self._lost.emit(before, lost, why or "not connected", loss_evidence.OPENED, new.opened_at)
+        else:
+            self._report_replaced(before, new, reason, new.opened_at, lost.time)
+
+    async def _replace(self, stop: asyncio.Future[Any], old: Connection, new: Connection, reason: str) -> None:
+        """Close the connection that another one has replaced."""
+        since = self._proof.proved_at or new.opened_at
+        if self._lost.stale_since is not None and self._proof.proved_at:
+            # another connection delivers messages: this one should have
+            silent = Since(self._lost.stale_since, loss_evidence.LAST_MESSAGE)
+            self._lost.emit(old, silent, f"silent: {reason}", loss_evidence.REPLACED, since)
+        self._lost.stale_since = None
+        unread = None if old.ended else await self._close_old(stop, old, new)
+        if unread is not None and unread < since:
+            # it was behind when the other one took over
+            self._lost.emit_unread(old, unread, loss_evidence.REPLACED, since)
+        last = old.last_event
+        if not old.ended:
+            self._attempts.judge(old, proven=True, stale=self._lost.is_stale)
+        old.tear_down()
+        self._report_replaced(old, new, reason, since, last)
+
+    def _report_replaced(self, old: Connection, new: Connection, reason: str, since: int, until: int) -> None:
+        self._lost.report_replaced(old, new, reason, since, until, proved=bool(self._proof.proved_at))
 
     async def _close_old(self, stop: asyncio.Future[Any], old: Connection, new: Connection) -> int | None:
         """Close the old one (see `Connection.close`); if the end arrives meanwhile, close the new one too."""
@@ -637,20 +449,17 @@ class Reconnector:
     def _lose(self, active: Connection, *, trying: bool) -> None:
         """The active connection has ended: report it, and set the delay before the next attempt."""
         self._active = None
-        self._clear_renewal()
+        self._renewal.clear()
         if self._until_close and active.closed_normally:
             self._finished = True
             active.tear_down(final=True)
             return
         error = active.reason_of_end()
         active.learn(error)
-        self.failure = self._explain(error, active)
+        self.failure = self._attempts.explain(error, active)
         proven = time.monotonic() - self._opened_since > _PROVEN
-        self._judge(active, proven=proven)
-        self._lost_since, self._lost_why = Since(active.tear_down(), loss_evidence.LAST_BYTE), ""
-        if self._idle_since is not None and self._idle_since < self._lost_since.time:
-            self._lost_since, self._lost_why = Since(self._idle_since, loss_evidence.LAST_MESSAGE), self._idle_reason
-        self._idle_since = None
+        self._attempts.judge(active, proven=proven, stale=self._lost.is_stale)
+        self._lost.end_of_active(active.tear_down())
         if proven:
             self._backoff.reset()
         if trying:
@@ -659,33 +468,15 @@ class Reconnector:
             # the rate limiter bounds how many connections to a host do so at once
             self._retry_in = self._backoff.at_once()
         else:
-            self._retry_in = self._wait_after(self.failure, self._backoff)
-        if self.failure.cause == "limited" and not trying:
-            self._rate_limiter.block(self._retry_in)
+            self._retry_in = self._attempts.delay(self.failure, self._backoff)
+        if not trying:
+            self._attempts.block(self.failure, self._retry_in)
         beside = next((side for side in self._sides if side.connected and not side.ended), None)
         if beside is None:
-            self._report_failure(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
+            self._attempts.report(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
         else:
             ipc.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
         self._collector.ask()
-
-    def _plan_replacement(self, new: Connection) -> None:
-        lifetime = self.plan.lifetime
-        if lifetime is not None and len(self._sides) > 1:
-            spread = _LIFETIME_LEFT * (1 + random.random())  # noqa: S311 (spreads load, guards nothing)
-            # however short the lifetime, leave time for the successor, which may have many subscriptions to send
-            takes = self.plan.subscribed_after - self.plan.start_after + _SETTLING + _TIMEOUT
-            early = max(lifetime * spread, min(lifetime / 2, takes))
-            age = (now() - new.opened_at) / 1e9
-            reason = f"the exchange ends connections after {lifetime:g} s"
-            self._cut = self._loop.call_later(max(lifetime - early - age, 0.0), self.renew, new.plan.conn, reason)
-
-    def _clear_renewal(self) -> None:
-        self._renewal_reason = None
-        self._requested.clear()
-        if self._cut is not None:
-            self._cut.cancel()
-            self._cut = None
 
     async def _while_active(
         self, stop: asyncio.Future[Any], work: Coroutine[Any, Any, Failure | None], *, until_lost: bool = False
@@ -702,7 +493,7 @@ class Reconnector:
         try:
             while not task.done() and not stop.done() and not self._finished:
                 active = self._active
-                await self._first(stop, _wait(task), *(() if active is None else (active.wait_ended(),)))
+                await _first(stop, _wait(task), *(() if active is None else (active.wait_ended(),)))
                 if active is not None and active.ended and active is self._active and not stop.done():
                     self._lose(active, trying=True)
                     if until_lost:
@@ -715,60 +506,17 @@ class Reconnector:
             # the task holds its exception, whose traceback holds this frame
             del task
 
-    async def _first(self, stop: asyncio.Future[Any], *others: Coroutine[Any, Any, Any]) -> None:
-        """Wait for the first of `others`, or for `stop`; the unfinished ones are then cancelled."""
-        tasks = [asyncio.ensure_future(other) for other in others]
-        try:
-            await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-
-    def _report_replaced(self, old: Connection, new: Connection, reason: str, since: int, until: int) -> None:
-        self._producer.event(
-            EventKind.REPLACED,
-            conn=new.plan.conn,
-            from_conn=old.plan.conn,
-            to_conn=new.plan.conn,
-            reason=reason,
-            monotonic_from=since,
-            monotonic_to=max(until, since),
-            proved=bool(self._proved_at),
-        )
-        ipc.info(f"connection {old.plan.conn} was replaced: {reason}", conn=new.plan.conn)
-
-    def _lost_unread(self, lost: Connection, since: int | None, known_to: str, until: int) -> None:
-        if since is not None:
-            reason = "closed before all received data was read"
-            self._emit_lost_interval(lost, Since(since, loss_evidence.LAST_BYTE), reason, known_to, until)
-
-    def _emit_lost_interval(self, lost: Connection, since: Since, reason: str, known_to: str, until: int) -> None:
-        self._producer.event(
-            EventKind.LOST_INTERVAL,
-            conn=lost.plan.conn,
-            monotonic_from=since.time,
-            monotonic_to=until,
-            reason=reason,
-            from_evidence=since.evidence,
-            to_evidence=known_to,
-            bound=since.bound,
-        )
-
-    def _report_failure(
-        self, side: Connection, failure: Failure, wait: float | None, attempt: int, *, was_open: bool
-    ) -> None:
-        self._failures.report(
-            side.plan,
-            self._uri.host,
-            failure,
-            wait,
-            was_open=was_open,
-            attempt=attempt,
-            address=None if side.address is None else side.address.ip,
-            tried=self._history.tried,
-        )
-
 
 async def _wait(task: asyncio.Future[Any]) -> None:
     await asyncio.wait((task,))
+
+
+async def _first(stop: asyncio.Future[Any], *others: Coroutine[Any, Any, Any]) -> None:
+    """Wait for the first of `others`, or for `stop`; the unfinished ones are then cancelled."""
+    tasks = [asyncio.ensure_future(other) for other in others]
+    try:
+        await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

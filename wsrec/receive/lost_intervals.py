@@ -1,0 +1,84 @@
+"""Lost intervals: since when messages of a reconnector's connections are missing, and the events that say so."""
+
+from __future__ import annotations
+
+from wsrec import ipc
+from wsrec.receive.connection import Connection
+from wsrec.receive.producer import Producer
+from wsrec.ring import loss_evidence
+from wsrec.ring.events import EventKind
+from wsrec.ring.loss_evidence import Since
+
+
+class LostIntervals:
+    """Since when messages are missing, and why.
+
+    Args:
+        producer: the receiver's slots.
+
+    Attributes:
+        since: since when no connection has been open; None while one is.
+        why: the reason for the loss since then, if the first attempt had succeeded.
+        stale_since: monotonic time (ns) since when the active connection is stale; None if it is not.
+        stale_reason: why it counts as stale.
+
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self.since: Since | None = None
+        self.why = ""
+        self.stale_since: int | None = None
+        self.stale_reason = ""
+        self._producer = producer
+
+    @property
+    def is_stale(self) -> bool:
+        """True if the active connection no longer delivers data."""
+        return self.stale_since is not None
+
+    def begin(self, time: int, evidence: str) -> None:
+        """Messages are missing since `time` (monotonic, ns), if they were not before."""
+        if self.since is None:
+            self.since = Since(time, evidence)
+
+    def end_of_active(self, last: int) -> None:
+        """The active connection has ended, and nothing can have been received after `last` (monotonic, ns)."""
+        self.since, self.why = Since(last, loss_evidence.LAST_BYTE), ""
+        if self.stale_since is not None and self.stale_since < last:
+            self.since, self.why = Since(self.stale_since, loss_evidence.LAST_MESSAGE), self.stale_reason
+        self.stale_since = None
+
+    def report_replaced(
+        self, old: Connection, new: Connection, reason: str, since: int, until: int, *, proved: bool
+    ) -> None:
+        """Report that the connection `new` replaced `old`, and when both were open (monotonic, ns)."""
+        self._producer.event(
+            EventKind.REPLACED,
+            conn=new.plan.conn,
+            from_conn=old.plan.conn,
+            to_conn=new.plan.conn,
+            reason=reason,
+            monotonic_from=since,
+            monotonic_to=max(until, since),
+            proved=proved,
+        )
+        ipc.info(f"connection {old.plan.conn} was replaced: {reason}", conn=new.plan.conn)
+
+    def emit_unread(self, lost: Connection, since: int | None, known_to: str, until: int) -> None:
+        """Emit what a connection that was closed had not read, if anything."""
+        if since is not None:
+            reason = "closed before all received data was read"
+            self.emit(lost, Since(since, loss_evidence.LAST_BYTE), reason, known_to, until)
+
+    def emit(self, lost: Connection, since: Since, reason: str, known_to: str, until: int) -> None:
+        """Emit the event of an interval in which messages are missing."""
+        self._producer.event(
+            EventKind.LOST_INTERVAL,
+            conn=lost.plan.conn,
+            monotonic_from=since.time,
+            monotonic_to=until,
+            reason=reason,
+            from_evidence=since.evidence,
+            to_evidence=known_to,
+            bound=since.bound,
+        )
