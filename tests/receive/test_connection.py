@@ -27,8 +27,9 @@ from wsrec.plan.connections import Pace
 from wsrec.receive import backoff, connection, garbage_collection, liveness, opening, rate_limit, reconnector, transport
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
-from wsrec.receive.reconnector import Reconnector, Side
+from wsrec.receive.reconnector import Reconnector
 from wsrec.receive.security import TlsPolicy
+from wsrec.receive.sides import Side
 from wsrec.receive.tls import StampedTlsTransport
 from wsrec.receive.transport import PlainTransport
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
@@ -234,13 +235,13 @@ class TestStall:
 
         async def run() -> None:
             life = Life(exchange(sends(sent)).url)
-            await life.until(lambda: life.connection.stalls, take=False)
+            await life.until(lambda: life.connection.sides.stalls, take=False)
             await asyncio.sleep(0.05)
             await life.until(life.task.done)
             life.reader.take()
             assert [payload.decode() for opcode, payload in life.reader.received() if opcode == 1] == sent
             stalls = life.events(EventKind.STALL)
-            assert len(stalls) == life.connection.stalls
+            assert len(stalls) == life.connection.sides.stalls
             assert stalls[0]["duration_ns"] >= 50_000_000
 
         asyncio.run(run())
@@ -251,11 +252,11 @@ class TestStall:
 
         async def run() -> None:
             life = Life(exchange(sends(["x" * 1000] * 2000), close_timeout=0.1).url)
-            await life.until(lambda: life.connection.stalls, take=False)
+            await life.until(lambda: life.connection.sides.stalls, take=False)
             life.stopping.set()
             await asyncio.wait_for(life.task, 60)
             life.reader.take()
-            assert len(life.events(EventKind.STALL)) == life.connection.stalls == 1
+            assert len(life.events(EventKind.STALL)) == life.connection.sides.stalls == 1
 
         asyncio.run(run())
 
@@ -281,7 +282,7 @@ class TestEndBehind:
         def go(test: Callable[[Life], Any]) -> None:
             async def run() -> None:
                 life = Life(server.url, until_close=False)
-                await life.until(lambda: life.connection.stalls, take=False)
+                await life.until(lambda: life.connection.sides.stalls, take=False)
                 life.stopping.set()
                 await test(life)
                 assert life.task.done()
@@ -349,7 +350,7 @@ class TestEndBehind:
         async def run() -> None:
             life = Life(server.url, until_close=False)
             await life.until(life.reader.received)
-            active = await life.until(lambda: life.connection._active)
+            active = await life.until(lambda: life.connection.sides.active)
             active.end(ConnectionResetError("broken"))
             await life.stop()
             (lost,) = life.events(EventKind.LOST_INTERVAL)
@@ -694,10 +695,10 @@ class TestNicClock:
     def test_a_nic_that_is_not_on_utc_is_told_once(self, exchange, capfd):
         async def run() -> None:
             life = Life(exchange(waits).url)
-            await life.until(lambda: life.connection.connected)
-            life.connection._sides[0]._transport.stamps.choose(1_700_000_000_000_000_000, 5_000_000_000)
-            life.connection.check_stamps()
-            life.connection.check_stamps()
+            await life.until(lambda: life.connection.sides.connected)
+            life.connection.sides.all[0]._transport.stamps.choose(1_700_000_000_000_000_000, 5_000_000_000)
+            life.connection.sides.check_stamps()
+            life.connection.sides.check_stamps()
             life.stopping.set()
             await asyncio.wait_for(life.task, 60)
             life.reader.take()
@@ -720,7 +721,7 @@ class TestClosedByTheExchange:
 
         async def held_up(life: Life) -> None:
             # from the moment when it has read the close frame, as on a busy machine
-            while not life.connection._sides[0].ended:
+            while not life.connection.sides.all[0].ended:
                 await asyncio.sleep(0)
             assert server.accepted == 1
             time.sleep(0.3)

@@ -25,8 +25,9 @@ from wsrec.receive.active_reconnectors import ActiveReconnectors
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
-from wsrec.receive.reconnector import Reconnector, Side
+from wsrec.receive.reconnector import Reconnector
 from wsrec.receive.security import TlsPolicy
+from wsrec.receive.sides import Side
 from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
 from wsrec.ring import loss_evidence
 from wsrec.ring.bytering import ByteRing
@@ -635,9 +636,9 @@ class TestAnswers:
 
         async def test() -> None:
             kept = Kept(plan(server.url, answers=(Answer(path="ping", text='{"pong":{value}}', value="ping"),)))
-            answers = PongResponder(kept.producer, kept.keeper.ping_sources)
+            answers = PongResponder(kept.producer, kept.keeper.sides.ping_sources)
             async with asyncio.timeout(60):
-                while not kept.keeper.connected:
+                while not kept.keeper.sides.connected:
                     await asyncio.sleep(0)
             # as it may come to look in the very turn in which the connection opened
             answers.look()
@@ -766,8 +767,8 @@ class TestResubscribe:
             market = Market()
             kept = Kept(plan(exchange(market).url, requests=subscriptions("a", "b", "c"), send_interval=0.02))
             await kept.until(lambda: len(kept.events(EventKind.SUBSCRIBE)) == 3)
-            kept.keeper.resubscribe(Resubscribe(0, ("topic of b", "topic of c", "unknown"), "silent"))
-            kept.keeper.resubscribe(Resubscribe(7, ("topic of a",), "not ours"))
+            kept.keeper.sides.resubscribe(Resubscribe(0, ("topic of b", "topic of c", "unknown"), "silent"))
+            kept.keeper.sides.resubscribe(Resubscribe(7, ("topic of a",), "not ours"))
             await kept.until(lambda: len(market.on_data) == 5)
             await kept.stop()
             assert market.on_data == ["a", "b", "c", "b", "c"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wsrec import ipc
+from wsrec.host.clock import now
 from wsrec.receive.connection import Connection
 from wsrec.receive.producer import Producer
 from wsrec.ring import loss_evidence
@@ -82,3 +83,30 @@ class LostIntervals:
             to_evidence=known_to,
             bound=since.bound,
         )
+
+    def emit_unconnected(
+        self, before: Connection, new: Connection, lost: Since, died: str | None, first_data: int | None
+    ) -> None:
+        """Emit the time without a connection.
+
+        Args:
+            before: the connection that was open before.
+            new: the one that is open now.
+            lost: since when none was.
+            died: how the previous receiver ended, if that is why.
+            first_data: when the new one delivered data (monotonic, ns), if it was doubted; None if it was not.
+
+        """
+        why = died or self.why
+        if first_data is not None:
+            self.emit(before, lost, why or "not connected, or without data", loss_evidence.FIRST_DATA, first_data)
+        else:
+            self.emit(before, lost, why or "not connected", loss_evidence.OPENED, new.opened_at)
+
+    def emit_at_end(self, last_active: Connection, *, doubted: bool) -> None:
+        """Emit what is lost until the session's end, if anything; `doubted`: a connection was open, without data."""
+        if self.since is not None:
+            reason = f"{self.why}; " if self.why else ""
+            what = "no connection brought data" if doubted else "not connected"
+            reason += f"{what} before the session's end"
+            self.emit(last_active, self.since, reason, loss_evidence.SESSION_END, now())

@@ -30,8 +30,9 @@ from wsrec.receive.job import ReceiverJob
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
-from wsrec.receive.reconnector import Counts, Reconnector, Side
+from wsrec.receive.reconnector import Reconnector
 from wsrec.receive.security import TlsPolicy
+from wsrec.receive.sides import Counts, Side
 from wsrec.receive.waiting import BusyPoll, Epoll
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
@@ -108,7 +109,7 @@ class Receiver:
             for side in sides
             if side.plan.standby_of is None
         ]
-        self._of = {conn: one for one in self._connections for conn in one.numbers}
+        self._of = {conn: one for one in self._connections for conn in one.sides.numbers}
         # totals of the receivers before this one
         self._before = Counts(*(int(self._status.receiver[name]) for name in Counts._fields))
         self._connected, self._totals = 0, self._before
@@ -125,11 +126,13 @@ class Receiver:
         self._prepare()
         self._publish_status()
         self._loop.add_reader(sys.stdin.fileno(), self._on_stdin)
-        ping_sources = {conn: one for connection in self._connections for conn, one in connection.ping_sources.items()}
+        ping_sources = {
+            conn: one for connection in self._connections for conn, one in connection.sides.ping_sources.items()
+        }
         answers = PongResponder(self._producer, ping_sources)
         for connection in self._connections:
             if connection.plan.answers:
-                connection.find_pings_by(answers.look)
+                connection.sides.find_pings_by(answers.look)
         answering = asyncio.ensure_future(answers.run())
         answering.add_done_callback(_on_vital_task_ended)
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
@@ -233,9 +236,11 @@ class Receiver:
         some, end = self._connections[start : start + at_once], start + at_once
         for connection in some:
             connection.publish_complete_until()
-            connection.check_stamps()
-            self._connected += connection.connected
-        counts = zip(self._totals, *(connection.counts() for connection in some), strict=True)
+            connection.sides.check_stamps()
+            self._connected += connection.sides.connected
+        counts = zip(
+            self._totals, *(connection.sides.counts(connection.reconnects) for connection in some), strict=True
+        )
         self._totals = Counts(*map(sum, counts))
         if end < len(self._connections):
             self._reporting = self._loop.call_soon(self._report, end, at_once)
@@ -260,7 +265,7 @@ class Receiver:
             elif connection is not None and isinstance(order, ipc.Settled):
                 connection.settled(order)
             elif connection is not None and isinstance(order, ipc.Resubscribe):
-                connection.resubscribe(order)
+                connection.sides.resubscribe(order)
 
 
 def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
