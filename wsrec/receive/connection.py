@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import StrEnum
-from typing import Any
 
 import msgspec
 from websockets.frames import CloseCode
-from websockets.uri import WebSocketURI
 
 from wsrec import ipc, shutdown
 from wsrec.host import timestamping
 from wsrec.host.clock import now
-from wsrec.http.client import host_of
 from wsrec.net.addresses import AddressHistory
 from wsrec.net.proxy import Proxy
-from wsrec.net.resolver import RESOLVER, Address, Found, LastWorkingAddress, NoAnswerError
-from wsrec.net.tunnel import proxy_errors, through, unreachable
+from wsrec.net.resolver import Address
 from wsrec.plan.connections import Answer, ConnectionPlan, divided
 from wsrec.plan.requests import SubscriptionRequest
 from wsrec.receive import opening
-from wsrec.receive.failure import ClosedByExchangeError, ResetInHandshakeError, StepTimeoutError
+from wsrec.receive.dialer import Dialer
+from wsrec.receive.failure import ClosedByExchangeError, ResetInHandshakeError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
-from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.liveness import IdleTimeout, LivenessMonitor
-from wsrec.receive.opening import ConnectedSocket
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
+from wsrec.receive.stall import Stalls
 from wsrec.receive.subscriber import Subscriber
-from wsrec.receive.token import TokenError, secrets_of
-from wsrec.receive.token import address as address_now
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.ring import recovery_point
 from wsrec.ring.bytering import ENDED, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
-from wsrec.units import duration
 from wsrec.version import __version__
 from wsrec.wire import deflate
 from wsrec.wire.errors import HandshakeRefused, ProtocolError
@@ -53,21 +44,8 @@ CLOSE_TIMEOUT = shutdown.CLOSE_REPLY.seconds
 BACKLOG_TIMEOUT = shutdown.BACKLOG.seconds
 # More consecutive reads than data can arrive for meanwhile: what remains in the socket is a backlog
 _LAST_READS = 64
-# Each check is a wake-up, and a writer that is behind frees megabytes at a time (s)
-_FULL_POLL = 0.005
 # How often the end checks whether there is anything left to wait for (s)
 _END_POLL = 0.1
-
-
-class _Step(StrEnum):
-    """The step that an attempt to connect is waiting for; the text follows "did not answer"."""
-
-    REQUEST = "the request for a token"
-    LOOK_UP = "the look-up of its name"
-    CONNECT = "the connection"
-    PROXY = "the tunnel through the proxy"
-    TLS = "the TLS handshake"
-    HANDSHAKE = "the WebSocket handshake"
 
 
 def _nothing() -> None:
@@ -92,12 +70,9 @@ class Connection:
         plan: as given, as changed by `divide` and `forgo_compression`.
         ring: as given.
         connected: whether the WebSocket is open.
-        stalls: number of times that a full ring stopped reading.
         discarded: bytes received outside of complete frames: failed handshakes, and frames cut off at the end.
         opened_at: monotonic time (ns) at the end of the last opening handshake.
         look_for_pings: finds and answers application-level pings received so far; set before it is opened.
-        address: the current or last address; None if the last attempt reached none.
-        proxy: the current or last proxy, which `address` then belongs to; None for a direct connection.
 
     """
 
@@ -116,24 +91,20 @@ class Connection:
     ) -> None:
         self.plan = plan
         self.connected = False
-        self.stalls = 0
         self.discarded = 0
         self.opened_at = 0
-        self.address: Address | None = None
-        self.proxy: Proxy | None = None
-        # the host that the addresses belong to
-        self._host = ""
         self.ring = ring
         self._producer = producer
         self._waiting = waiting
-        self._context = tls.context if plan.token is None else tls.requests
         self._security = Security(plan.conn, tls, producer)
+        context = tls.context if plan.token is None else tls.requests
+        self._dialer = Dialer(plan, waiting, self._security, context, history)
+        self._stall = Stalls(plan.conn, producer, waiting)
         self._idle_timeout = idle_timeout
         self._max_message = max_message
         self._on_idle = on_idle
         self.answer_pings: Callable[[], None] = _nothing
         self._history = history
-        self._step = _Step.REQUEST
         self._loop = asyncio.get_running_loop()
         self._totals = [0, 0, 0]
         # of the current connection
@@ -148,11 +119,7 @@ class Connection:
         self._tasks: list[asyncio.Task[None]] = []
         self._opened: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[Exception | None] | None = None
-        self._full_since = 0
-        # end of the last stall, on the loop's clock
-        self._resumed_at = 0.0
         self._nic_reported = False
-        self._secrets: frozenset[str] = frozenset()
 
     def publish_complete_until(self, complete_until: int) -> None:
         """Publish until when nothing is missing, for a receiver that may take over (`ByteRing.complete_until`)."""
@@ -181,6 +148,30 @@ class Connection:
                 discarded_bytes=discarded,
             )
         return complete_until, event, was_connected
+
+    @property
+    def address(self) -> Address | None:
+        """The current or last address; None if the last attempt reached none."""
+        return self._dialer.address
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """The current or last proxy, which `address` then belongs to; None for a direct connection."""
+        return self._dialer.proxy
+
+    @property
+    def timeout_error(self) -> Exception:
+        """The error that the attempt in progress would fail with if it timed out now."""
+        return self._dialer.timeout_error
+
+    def worked(self) -> None:
+        """Record that the current or last address has delivered what was requested."""
+        self._dialer.worked()
+
+    @property
+    def stalls(self) -> int:
+        """Number of times that a full ring stopped reading."""
+        return self._stall.count
 
     @property
     def reads(self) -> int:
@@ -266,22 +257,6 @@ class Connection:
         """End the current connection with `error`."""
         self._on_end(error)
 
-    @property
-    def timeout_error(self) -> Exception:
-        """The error that the attempt in progress would fail with if it timed out now."""
-        if self._step is _Step.REQUEST and self.plan.token is not None:
-            by = self.plan.proxies.of(self.plan.token.url)
-            way = "" if by is None else f" through the proxy {by.public}"
-            return TokenError(f"{host_of(self.plan.token.url)} did not answer{way} in time")
-        unfound = NoAnswerError(socket.EAI_AGAIN, "the name server has not answered")
-        if self.proxy is not None and self._step in (_Step.LOOK_UP, _Step.CONNECT, _Step.PROXY):
-            return unreachable(self.proxy, unfound if self._step is _Step.LOOK_UP else TimeoutError())
-        if self._step is _Step.LOOK_UP:
-            return unfound
-        if self.address is not None or self._step is _Step.REQUEST:
-            return StepTimeoutError(self._step.value)
-        return TimeoutError()
-
     async def open(self, attempt: int) -> None:
         """Connect, start recording and start sending the subscriptions.
 
@@ -298,7 +273,7 @@ class Connection:
                 self.answer(answer, value, 0)
         except BaseException as error:
             if isinstance(error, HandshakeRefused):
-                error.mask_secrets(self._secrets)
+                error.mask_secrets(self._dialer.secrets)
             if isinstance(error, Exception):
                 self._security.learn(error)
             self.tear_down()
@@ -318,42 +293,34 @@ class Connection:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._on_end(error)
 
+    def _require_handshake(self) -> Handshake:
+        assert self._handshake is not None
+        return self._handshake
+
     async def _open(self, attempt: int) -> None:
-        self._step, self.address, self.proxy = _Step.REQUEST, None, None
-        self._history.begin()
-        url, uri = await address_now(self.plan, self._context)
-        self._secrets = secrets_of(self.plan, url)
-        self.proxy = self.plan.proxies.of(url)
-        self._step = _Step.LOOK_UP
-        began = now()
-        found = await self._look_up(uri)
-        # a proxy learns the destination, and possibly a password, before any certificate is verified
-        kept = found.fallback(proved=uri.secure and self.proxy is None)
-        self._history.begin(found.addresses, None if kept is None else kept.address)
-        self._step = _Step.CONNECT
-        timings: dict[str, Any] = {"resolve_ns": now() - began, "dns_age_s": found.age}
+        url, uri = await self._dialer.look_up(self.plan)
         try:
             async with asyncio.timeout(opening.time_limit(self._history)) as limit:
-                await self._dial(url, uri, limit, timings)
+                self._transport = await self._dialer.connect(uri, limit)
+                await self._shake_hands(url, self._transport)
         except TimeoutError:
             if self._handshake is not None:
                 # a refusal counts even if its body never ends
                 self._handshake.give_up()
-            raise self.timeout_error from None
-        if kept is not None and self.address == kept.address:
-            timings["dns_age_s"] = kept.age
-            self._report_outlived(kept)
+            raise self._dialer.timeout_error from None
+        self._dialer.opened()
+        handshake = self._require_handshake()
         self._producer.event(
             EventKind.CONNECT,
             conn=self.plan.conn,
             url=self.plan.public_url,
             proxy=None if self.proxy is None else self.proxy.public,
-            **timings,
-            compression=deflate.describe(self._require_handshake().compression),
+            **self._dialer.timings,
+            compression=deflate.describe(handshake.compression),
             attempt=attempt,
         )
         ipc.info(f"connected to {self.plan.public_url}", conn=self.plan.conn)
-        if self._require_handshake().is_unsolicited:
+        if handshake.is_unsolicited:
             ipc.warn(
                 f"{self.plan.public_url} compresses messages although compression was not negotiated: a message that "
                 "refers to earlier ones is recorded as received, without its fields",
@@ -361,77 +328,9 @@ class Connection:
                 conn=self.plan.conn,
             )
 
-    async def _look_up(self, uri: WebSocketURI) -> Found:
-        """The addresses to connect to: the host's, or the proxy's (which then resolves the host itself)."""
-        proxy = self.proxy
-        if proxy is None:
-            self._host, found = uri.host, await RESOLVER.resolve(uri.host, uri.port)
-        else:
-            with proxy_errors(proxy):
-                self._host, found = proxy.host, await RESOLVER.resolve(proxy.host, proxy.port)
-        if found.news:
-            self._report_kept(found)
-        return found
-
-    def worked(self) -> None:
-        """Record that the current or last address has delivered what was requested."""
-        if self.address is not None:
-            RESOLVER.worked(self._host, self.address)
-
-    async def _reach(self, addresses: Sequence[Address], uri: WebSocketURI, limit: asyncio.Timeout) -> ConnectedSocket:
-        """Connect to the host, directly or by a tunnel through the proxy."""
-        self._step = _Step.CONNECT
-        proxy = self.proxy
-        if proxy is None:
-            reached = await opening.connect(addresses, self._waiting.prepare, self._history)
-            self.address = reached.address
-            opening.extend_limit(limit)
-            return reached
-        with proxy_errors(proxy):
-            reached = await opening.connect(addresses, self._waiting.prepare, self._history)
-            self.address = reached.address
-            opening.extend_limit(limit)
-            self._step = _Step.PROXY
-            await through(reached.sock, proxy, uri.host, uri.port)
-        return reached
-
-    def _report_kept(self, found: Found) -> None:
-        """Warn that a kept answer of the name server is used."""
-        age = duration(None if found.age is None else found.age * 1e9)
-        what = f"cannot resolve {self._host!r}: {found.trouble}; using its addresses of {age} ago"
-        ipc.warn(
-            what,
-            "check DNS: /etc/resolv.conf, and whether the name servers listed there can be reached",
-            conn=self.plan.conn,
-        )
-
-    def _report_outlived(self, kept: LastWorkingAddress) -> None:
-        """Warn that the address is not in the name server's current answer."""
-        what = f"using {kept.address.ip} for {self._host!r}, which worked {duration(kept.ago * 1e9)} ago: "
-        what += "the addresses that the name server returns now do not work"
-        ipc.warn(what, "nothing to do if this is rare; otherwise check DNS", conn=self.plan.conn)
-
-    def _require_handshake(self) -> Handshake:
-        assert self._handshake is not None
-        return self._handshake
-
-    async def _dial(self, url: str, uri: WebSocketURI, limit: asyncio.Timeout, timings: dict[str, Any]) -> None:
-        """Connect, secure and shake hands: from the host's addresses to an open WebSocket."""
-        conn = self.plan.conn
-        resolved = now()
-        reached = await self._reach(self._history.known, uri, limit)
-        connected = now()
-        self._step = _Step.TLS
-        try:
-            self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
-        except KtlsRefused:
-            # the refusal is remembered; the next mode needs a fresh connection
-            reached = await self._reach((reached.address,), uri, limit)
-            self._step = _Step.TLS
-            self._transport = await self._security.secure(reached.sock, uri, reached.stamped)
-        secured = now()
-        self._step = _Step.HANDSHAKE
-        source = self._transport.source
+    async def _shake_hands(self, url: str, transport: Transport) -> None:
+        """Do the WebSocket handshake; messages that come with its answer are recorded already."""
+        source = transport.source
         self._report_stamping(None if source is StampSource.NONE_ABSENT else source.reason)
 
         compression = deflate.offer(context_takeover=False) if self.plan.compression else None
@@ -441,20 +340,20 @@ class Connection:
         self._opened = self._loop.create_future()
         self._ended = self._loop.create_future()
         self._hot = ChosenHotPath(
-            conn,
+            self.plan.conn,
             self.ring,
             self._producer,
-            self._transport,
+            transport,
             self._rules,
             on_opening=self._on_opening,
             on_control=self._on_control,
             on_end=self._on_end,
-            on_full=self._on_full,
+            on_full=self._stall.on_full,
         )
         self._liveness = LivenessMonitor(
             self.plan,
             self._hot,
-            self._transport,
+            transport,
             self._producer,
             self._idle_timeout,
             ask=self._ping,
@@ -462,21 +361,15 @@ class Connection:
             on_idle=self._on_idle,
             answer_pings=self.answer_pings,
         )
-        self._waiting.watch(self._transport.fileno, self._hot.on_readable)
-        self._transport.send(self._handshake.request())
+        self._stall.begin(self._hot, transport, self._liveness, self._ended)
+        self._waiting.watch(transport.fileno, self._hot.on_readable)
+        transport.send(self._handshake.request())
         await asyncio.wait((self._opened, self._ended), return_when=asyncio.FIRST_COMPLETED)
         if not self._opened.done():
             if self._ended.result() is None:
                 self._handshake.eof()
             # not bound to a name: an exception in a local of the frame that raises it makes a reference cycle
             raise _in_handshake(self._ended.result())
-        timings |= {
-            "address": reached.address.ip,
-            "port": reached.address.port,
-            "connect_ns": connected - resolved,
-            "tls_ns": secured - connected,
-            "handshake_ns": now() - secured,
-        }
 
     def _report_stamping(self, reason: str | None) -> None:
         self._producer.event(
@@ -560,33 +453,6 @@ class Connection:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(error)
 
-    def _on_full(self) -> None:
-        """A ring is full: stop reading so that TCP pushes back, and check again in a few milliseconds."""
-        assert self._transport is not None
-        self._waiting.unwatch(self._transport.fileno)
-        if not self._full_since:
-            self._full_since = now()
-            self.stalls += 1
-            if self._liveness is not None:
-                self._liveness.stalled = True
-        self._loop.call_later(_FULL_POLL, self._check_room, self._hot)
-
-    def _check_room(self, hot: HotPath | None) -> None:
-        if hot is None or hot is not self._hot or self._transport is None or self._ended is None or self._ended.done():
-            return
-        if not self._producer.flush() or not hot.has_room():
-            self._loop.call_later(_FULL_POLL, self._check_room, hot)
-            return
-        self._report_stall()
-        self._waiting.watch(self._transport.fileno, hot.on_readable)
-
-    def _report_stall(self) -> None:
-        self._producer.event(EventKind.STALL, conn=self.plan.conn, duration_ns=now() - self._full_since)
-        self._full_since = 0
-        self._resumed_at = self._loop.time()
-        if self._liveness is not None:
-            self._liveness.stalled = False
-
     @property
     def failed(self) -> bool:
         """True if the current connection ended with an error: it may have been dead since its last byte."""
@@ -629,14 +495,14 @@ class Connection:
             self._send(self._encoder.close(CloseCode.NORMAL_CLOSURE, ""))
         began, stalls = self._loop.time(), self.stalls
         limit = began + (BACKLOG_TIMEOUT if timeout is None else timeout)
-        was_full, left = bool(self._full_since), False
+        was_full, left = self._stall.is_stalled, False
         while not self.ended:
-            until = limit if self._full_since else min(limit, max(began, self._resumed_at) + CLOSE_TIMEOUT)
+            until = limit if self._stall.is_stalled else min(limit, max(began, self._stall.resumed_at) + CLOSE_TIMEOUT)
             if (wait := until - self._loop.time()) > 0:
                 await asyncio.wait((self._ended,), timeout=min(wait, _END_POLL))
                 continue
             left = self._leave_unread()
-            if not self._full_since or self._loop.time() >= limit:
+            if not self._stall.is_stalled or self._loop.time() >= limit:
                 break
         if self.ended:
             # data behind an error of the socket is lost with it
@@ -651,9 +517,9 @@ class Connection:
         self._waiting.unwatch(self._transport.fileno)
         for _ in range(_LAST_READS):
             reads = self._hot.reads
-            if not self._full_since:
+            if not self._stall.is_stalled:
                 self._hot.on_readable()
-            if self._full_since or self.ended:
+            if self._stall.is_stalled or self.ended:
                 break
             if self._hot.reads == reads:
                 return False
@@ -678,8 +544,7 @@ class Connection:
             if transport.fileno >= 0:
                 self._waiting.unwatch(transport.fileno)
             transport.close()
-        if self._full_since:
-            self._report_stall()
+        self._stall.end()
         if hot is not None:
             self._totals = [self.reads, self.frames, self.received]
         lost_since = now()
