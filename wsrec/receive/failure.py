@@ -136,6 +136,25 @@ _SYSTEM_HINTS = {
 }
 
 
+class _Place(NamedTuple):
+    """What is known of the other end.
+
+    Attributes:
+        where: host, port, addresses and proxy, for messages.
+        host, secure, proxy: as of `explain`.
+        here: whether it is on this machine.
+        private: whether it is in a private network.
+
+    """
+
+    where: str
+    host: str
+    secure: bool | None
+    proxy: Proxy | None
+    here: bool
+    private: bool
+
+
 def explain(
     error: Exception,
     host: str,
@@ -163,12 +182,23 @@ def explain(
         where += f" ({', '.join(at)})"
     here = proxy is None and all(map(is_here, at or (host,)))
     private = proxy is None and all(map(is_private, at or (host,)))
+    at_server = _Place(where, host, secure, proxy, here, private)
+    # each knows the errors of one layer; the order matters, since most of them are also an OSError
+    for explained in (_explain_handshake, _explain_tls, _explain_name, _explain_timeout, _explain_end, _explain_system):
+        failure = explained(error, at_server)
+        if failure is not None:
+            return failure
+    return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report this line")
+
+
+def _explain_handshake(error: Exception, at: _Place) -> Failure | None:
+    """Errors of the proxy, the opening handshake, the token and the WebSocket protocol."""
     match error:
         case ProxyError():
             cause = "limited" if error.limited else "proxy"
             return Failure(cause, str(error), error.hint, error.permanent, capped(error.retry_after))
         case HandshakeRefused():
-            return _refused(error, where, secure=secure, here=here)
+            return _refused(error, at.where, secure=at.secure, here=at.here)
         case TokenError():
             hint = "check `token` of the feed's socket, and that the exchange serves this address; retrying"
             if error.limited:
@@ -177,9 +207,9 @@ def explain(
             return Failure(cause, str(error), hint, retry_after=capped(error.retry_after), of_token=True)
         case HandshakeError():
             # a server that answers in HTTP does not speak TLS
-            also = _MAYBE_TLS if secure is False and isinstance(error, NoAnswerError) else ""
+            also = _MAYBE_TLS if at.secure is False and isinstance(error, NoAnswerError) else ""
             hint = error.hint or f"check that the URL is a WebSocket endpoint{also}"
-            return Failure("handshake", f"{where}: {error}", hint + _proxy_answer_note(proxy))
+            return Failure("handshake", f"{at.where}: {error}", hint + _proxy_answer_note(at.proxy))
         case InvalidURI():
             return Failure(
                 "handshake", f"not a WebSocket URL: {error.msg}", "use the form wss://host:port/path", permanent=True
@@ -187,56 +217,93 @@ def explain(
         case ProtocolError():
             # the limit is ours, not the exchange's fault
             hint = "raise --max-message" if error.code == CloseCode.MESSAGE_TOO_BIG else "report it to the exchange"
-            return Failure("protocol", f"{where} sent {error} (closing with {int(error.code)})", hint)
+            return Failure("protocol", f"{at.where} sent {error} (closing with {int(error.code)})", hint)
+        case _:
+            return None
+
+
+def _explain_tls(error: Exception, at: _Place) -> Failure | None:
+    """Errors of TLS."""
+    match error:
         case ssl.SSLCertVerificationError():
             reason = getattr(error, "verify_message", None) or str(error)
             hint = _certificate_hint(getattr(error, "verify_code", None))
-            return Failure("certificate", f"{where}: certificate not verified: {reason}", hint, permanent=True)
+            return Failure("certificate", f"{at.where}: certificate not verified: {reason}", hint, permanent=True)
         case ssl.SSLError():
             reason = getattr(error, "reason", None) or str(error)
-            return Failure("tls", f"{where}: TLS failed: {reason}", _tls_hint(reason, proxy, private=private))
+            return Failure("tls", f"{at.where}: TLS failed: {reason}", _tls_hint(reason, at.proxy, private=at.private))
         case NoTlsError():
-            return Failure("tls", f"{where}: {error}", _tls_hint("", proxy, private=private))
+            return Failure("tls", f"{at.where}: {error}", _tls_hint("", at.proxy, private=at.private))
+        case _:
+            return None
+
+
+def _explain_name(error: Exception, at: _Place) -> Failure | None:
+    """Errors of the name's look-up, and a port that refuses."""
+    match error:
         case socket.gaierror(errno=socket.EAI_AGAIN):
             # no answer, or an unusable one: the name may well be correct
             hint = "check DNS: /etc/resolv.conf, and whether the name servers listed there can be reached"
-            return Failure("dns", f"cannot resolve {host!r}: {error.strerror}", hint)
+            return Failure("dns", f"cannot resolve {at.host!r}: {error.strerror}", hint)
         case socket.gaierror():
             return Failure(
-                "dns", f"cannot resolve {host!r}: {error.strerror}", "check the spelling of the host, and DNS"
+                "dns", f"cannot resolve {at.host!r}: {error.strerror}", "check the spelling of the host, and DNS"
             )
         case ConnectionRefusedError():
             hint = (
-                "start the server, or check the port" if here else "check host and port, and that the server is running"
+                "start the server, or check the port"
+                if at.here
+                else "check host and port, and that the server is running"
             )
-            return Failure("refused", f"{where} refused the connection", hint)
+            return Failure("refused", f"{at.where} refused the connection", hint)
+        case _:
+            return None
+
+
+def _explain_timeout(error: Exception, at: _Place) -> Failure | None:
+    """Answers that did not come in time."""
+    match error:
         case PingTimeoutError():
-            return Failure("timeout", f"{where}: {error}", _timeout_hint(here=here))
+            return Failure("timeout", f"{at.where}: {error}", _timeout_hint(here=at.here))
         case StepTimeoutError():
             hint = "try another host of the exchange; a firewall or a proxy in between may have accepted the connection"
-            hint = _timeout_hint(here=True) if here else hint
-            if secure and private and "TLS" in str(error):
+            hint = _timeout_hint(here=True) if at.here else hint
+            if at.secure and at.private and "TLS" in str(error):
                 hint += "; if it does not speak TLS, use ws:// instead of wss://"
-            return Failure("timeout", f"{where} did not answer {error} in time", hint)
+            return Failure("timeout", f"{at.where} did not answer {error} in time", hint)
         case TimeoutError():
-            return Failure("timeout", f"{where} did not answer in time", _timeout_hint(here=here))
-        case ClosedByExchangeError(limited=True):
-            return Failure("limited", f"{where}: {error}", _LIMITED_HINT)
-        case ClosedByExchangeError():
-            return Failure("closed", f"{where}: {error}", _close_hint(error.code))
-        case ConnectionError():
-            hint = f"{_IF_RARE}; otherwise check the server" if here else f"{_IF_RARE}; otherwise check the network"
-            if secure is False and isinstance(error, ResetInHandshakeError):
-                hint += _MAYBE_TLS
-            if proxy is not None:
-                hint += f", and the log of the proxy, which may have ended it: {proxy.source}"
-            return Failure("lost", f"{where}: {error.strerror or error}", hint)
-        case OSError(errno=number) if number in _SYSTEM_HINTS:
-            return Failure("system", f"{where}: {error.strerror or error}", _SYSTEM_HINTS[number])
-        case OSError():
-            return Failure("unreachable", f"{where}: {error.strerror or error}", "check the network and the host")
+            return Failure("timeout", f"{at.where} did not answer in time", _timeout_hint(here=at.here))
         case _:
-            return Failure("lost", f"{where}: {type(error).__name__}: {error}", "report this line")
+            return None
+
+
+def _explain_end(error: Exception, at: _Place) -> Failure | None:
+    """Connections that ended."""
+    match error:
+        case ClosedByExchangeError(limited=True):
+            return Failure("limited", f"{at.where}: {error}", _LIMITED_HINT)
+        case ClosedByExchangeError():
+            return Failure("closed", f"{at.where}: {error}", _close_hint(error.code))
+        case ConnectionError():
+            hint = f"{_IF_RARE}; otherwise check the server" if at.here else f"{_IF_RARE}; otherwise check the network"
+            if at.secure is False and isinstance(error, ResetInHandshakeError):
+                hint += _MAYBE_TLS
+            if at.proxy is not None:
+                hint += f", and the log of the proxy, which may have ended it: {at.proxy.source}"
+            return Failure("lost", f"{at.where}: {error.strerror or error}", hint)
+        case _:
+            return None
+
+
+def _explain_system(error: Exception, at: _Place) -> Failure | None:
+    """Errors of this machine and its network."""
+    match error:
+        case OSError(errno=number) if number in _SYSTEM_HINTS:
+            return Failure("system", f"{at.where}: {error.strerror or error}", _SYSTEM_HINTS[number])
+        case OSError():
+            return Failure("unreachable", f"{at.where}: {error.strerror or error}", "check the network and the host")
+        case _:
+            return None
 
 
 def _timeout_hint(*, here: bool) -> str:
