@@ -30,7 +30,7 @@ from wsrec.supervise import memory
 from wsrec.supervise.live import View
 from wsrec.supervise.outcome import Outcome
 from wsrec.supervise.supervisor import Supervisor
-from wsrec.supervise.takeover import recover, take_over
+from wsrec.supervise.takeover import recover_left, take_over
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
@@ -86,7 +86,7 @@ def record(
             for message in proxies_reported(plans):
                 view.log(LogLine(level="info", message=message))
             if lock.held:
-                recover(options.out, view.log, [])
+                recover_left(options.out, view.log, [])
             return uvloop.run(_run(chosen, plans, options, view, lock))
 
 

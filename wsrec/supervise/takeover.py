@@ -42,14 +42,14 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
             _ask(lock, on_log)
             await _ended(lock, on_log)
         on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
-        await asyncio.to_thread(recover, lock.out, on_log, [pair.session for pair in supervisor.pairs])
+        await asyncio.to_thread(recover_left, lock.out, on_log, [pair.session for pair in supervisor.pairs])
     except OSError as error:
         message = f"{lock.out} could not be taken over: {error}"
         hint = "this one records all the same; end the other by hand, then run `wsrec recover` once this one has ended"
         on_log(LogLine(level="error", message=message, hint=hint))
 
 
-def recover(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
+def recover_left(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
     """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost."""
     try:
         orphans, folders = take(out), session_folders(out)

@@ -115,19 +115,19 @@ def _check_readable(folder: Path) -> None:
 
 def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -> Recovered | None:
     """Recover a session; None if it only left files that could not be deleted once its data was finished."""
-    journals = JournalRecovery(out, folder)
-    job = journals.job()
+    unfinished = JournalRecovery(out, folder)
+    job = unfinished.job()
     if job is None:
-        if not _nothing_is_missed(folder, journals):
+        if not _nothing_is_missed(folder, unfinished):
             what = f"session {folder.name} was interrupted, and nothing shows what it was recording, or since when"
             on_error(f"{what}: {folder} is kept as a reminder; delete it when you have dealt with it")
             return None
-        journals.clear_way()
-        for path in journals.journals:
+        unfinished.clear_way()
+        for path in unfinished.journals:
             set_journal_aside(out, path)
         _remove(folder, on_error)
         return None
-    recovery = _Recovery(folder, Pipeline(job, folder), journals)
+    recovery = _Recovery(folder, Pipeline(job, folder), unfinished)
     rows = recovery.run(DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; {_KEPT}")))
     _remove(folder, on_error)
     return Recovered(folder.name, rows, *(recovery.lost or (None, None))) if recovery.reported else None
@@ -145,22 +145,22 @@ class _Recovery:
 
     """
 
-    def __init__(self, folder: Path, pipeline: Pipeline, journals: JournalRecovery) -> None:
+    def __init__(self, folder: Path, pipeline: Pipeline, unfinished: JournalRecovery) -> None:
         self.reported = False
         self.lost: tuple[int, int] | None = None
         self._folder = folder
         self._pipeline = pipeline
-        self._journals = journals
-        self._last = journals.last_readable()
+        self._unfinished = unfinished
+        self._last = unfinished.last_readable()
         self._unreported = set(pipeline.feeds)
 
     def run(self, done: DoneJournals) -> int:
         """Recover its journals and record what is lost; returns the number of rows."""
         progress = Progress(self._folder)
-        rows = self._journals.recover(self._pipeline, before_finish=self._report, done=done, progress=progress)
+        rows = self._unfinished.recover(self._pipeline, before_finish=self._report, done=done, progress=progress)
         progress.end()
-        done.delete(self._journals.journals)
-        unreported = self._journals.unreported(self._unreported)
+        done.delete(self._unfinished.journals)
+        unreported = self._unfinished.unreported(self._unreported)
         if unreported:
             # they have no readable journal: nothing else would record that they did not end
             self._pipeline.active = unreported
@@ -169,7 +169,7 @@ class _Recovery:
             self._pipeline.event(
                 Moment.afterwards(), EventKind.RECOVERED, journal=None, torn=False, damaged=0, skipped=0
             )
-            self._pipeline.finish(self._journals.next_number)
+            self._pipeline.finish(self._unfinished.next_number)
         return rows
 
     def _report(self, path: Path, reader: JournalReader) -> None:
@@ -209,11 +209,11 @@ def _named(folder: Path) -> Moment | None:
     return None if began is None else Moment(began, None)
 
 
-def _nothing_is_missed(folder: Path, journals: JournalRecovery) -> bool:
+def _nothing_is_missed(folder: Path, unfinished: JournalRecovery) -> bool:
     """True if a session without a job record had received nothing, or all of it is in finished files."""
-    if not journals.lines:
-        return not journals.journals and session_start.preceded(folder)
-    return not journals.unreported({line.feed for line in journals.lines})
+    if not unfinished.lines:
+        return not unfinished.journals and session_start.preceded(folder)
+    return not unfinished.unreported({line.feed for line in unfinished.lines})
 
 
 def _remove(folder: Path, on_error: Callable[[str], None]) -> None:
