@@ -12,7 +12,7 @@ import pytest
 
 from wsrec.ipc import LogLine, Stop
 from wsrec.supervise import process_supervisor as process_supervisor_module
-from wsrec.supervise.child_process import Child
+from wsrec.supervise.child_process import ChildProcess
 from wsrec.supervise.process_supervisor import LOOKS, ProcessSupervisor
 
 LOOK = 0.1
@@ -37,7 +37,7 @@ def lived(monkeypatch, tmp_path):
         reported = itertools.chain([0, 0], itertools.repeat(1))
 
         async def run() -> str:
-            child = Child("receiver", "grandchild", log.append)
+            child = ChildProcess("receiver", "grandchild", log.append)
             keeper = ProcessSupervisor(
                 child,
                 lambda _: child.start(Job(), ()),

@@ -59,14 +59,14 @@ def measure(
 
     """
     with tempfile.TemporaryDirectory(dir=setup.folder, prefix="out-", ignore_cleanup_errors=True) as folder:
-        patience = seconds + _FINISH_SECONDS
+        limit = seconds + _FINISH_SECONDS
         if isinstance(contestant, Client):
-            return _measure_client(contestant, setup, sender, url, patience, Path(folder))
-        return _measure_ours(setup, sender, url, patience, Path(folder), pinned)
+            return _measure_client(contestant, setup, sender, url, limit, Path(folder))
+        return _measure_ours(setup, sender, url, limit, Path(folder), pinned)
 
 
 def _measure_ours(
-    setup: Setup, sender: Process, url: str, patience: float, folder: Path, pinned: Sequence[str]
+    setup: Setup, sender: Process, url: str, limit: float, folder: Path, pinned: Sequence[str]
 ) -> RecordingRound:
     out = folder / "captures"
     command = ["record", str(feed_file(folder, url)), "--symbols", _SYMBOLS, "--channels", _CHANNELS]
@@ -74,9 +74,9 @@ def _measure_ours(
     # settings come from the bench only, not from the user's environment
     with _recorder([sys.executable, "-P", "-m", "wsrec", *command], child_environment()) as recorder:
         try:
-            output, _ = recorder.communicate(timeout=patience)
+            output, _ = recorder.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            raise ContestantError(f"wsrec record did not end in {patience:.0f} s") from None
+            raise ContestantError(f"wsrec record did not end in {limit:.0f} s") from None
         ended = time.time_ns()
     outcome: dict[str, Any] = msgspec.json.decode(output) if output else {}
     # the recording is repeated, so its sequence numbers have a gap at each start
@@ -107,12 +107,12 @@ def _measure_ours(
 
 
 def _measure_client(
-    client: Client, setup: Setup, sender: Process, url: str, patience: float, folder: Path
+    client: Client, setup: Setup, sender: Process, url: str, limit: float, folder: Path
 ) -> RecordingRound:
     file = folder / "messages.parquet"
     job = ClientJob(name=client.name, measure=Measure.RECORDING, url=f"{url}/", ca_file=setup.ca_file, out=str(file))
     with running("wsrec.bench.clients", job, setup.warn) as process:
-        process.answer(Measured, patience)
+        process.answer(Measured, limit)
         process.end(_GIVE_UP_SECONDS)
         ended = time.time_ns()
     sent = sender.answer(Served, _GIVE_UP_SECONDS).messages

@@ -187,9 +187,9 @@ class Setup:
     """
 
     def __init__(
-        self, feed: Feed, requests: RequestTable, standby_of: Mapping[int, int], *, tells_runs: bool = False
+        self, feed: Feed, requests: RequestTable, standby_of: Mapping[int, int], *, with_runs: bool = False
     ) -> None:
-        self.feed, self.requests, self.standby_of, self.tells_runs = feed, requests, standby_of, tells_runs
+        self.feed, self.requests, self.standby_of, self.with_runs = feed, requests, standby_of, with_runs
         self.conns = requests.conns
         self.acks = AckTracker(feed)
         self.streams = StreamTable(feed, {conn: requests.topics(conn) for conn in self.conns})

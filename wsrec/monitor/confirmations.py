@@ -27,7 +27,7 @@ class _Standby:
 
     def __init__(self, opened: int, topics: list[str]) -> None:
         self.opened = opened
-        self.unheard: list[str] | None = topics or None
+        self.not_heard_of: list[str] | None = topics or None
 
 
 class ConfirmationCheck(Check):
@@ -55,14 +55,14 @@ class ConfirmationCheck(Check):
     def advance(self, time: int) -> Iterator[Finding]:
         """The connections that are to take over of which every topic has brought a message or failed, each once."""
         for conn, standby in self._standing_by.items():
-            left = standby.unheard
+            left = standby.not_heard_of
             if left is None:
                 continue
             failed = self._failed.get(conn, ())
             while left and (self._table.heard(conn, left[-1]) or left[-1] in failed):
                 left.pop()
             if not left:
-                standby.unheard = None
+                standby.not_heard_of = None
                 yield Finding(kind=Signal.SETTLED, time=time, conn=conn, detail={"since": standby.opened})
 
     def found(self, finding: Finding) -> Iterable[Finding]:

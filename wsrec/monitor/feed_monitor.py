@@ -93,9 +93,9 @@ class FeedMonitor:
     """
 
     def __init__(
-        self, feed: Feed, requests: RequestTable, standby_of: Mapping[int, int], *, tells_runs: bool = False
+        self, feed: Feed, requests: RequestTable, standby_of: Mapping[int, int], *, with_runs: bool = False
     ) -> None:
-        self.setup = setup = Setup(feed, requests, standby_of, tells_runs=tells_runs)
+        self.setup = setup = Setup(feed, requests, standby_of, with_runs=with_runs)
         self._table = setup.streams
         self._requests = requests
         self._fields = FieldReader(feed)

@@ -23,7 +23,7 @@ class GapCheck(Check):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         turns = [conn for pair in setup.standby_of.items() for conn in pair]
-        self.checker = SequenceChecker(setup.feed, runs=setup.tells_runs, turns=turns)
+        self.checker = SequenceChecker(setup.feed, runs=setup.with_runs, turns=turns)
         self.checks = self.checker.checks
 
     def rows(self, rows: RowBatch) -> Iterable[Finding]:

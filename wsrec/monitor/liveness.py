@@ -55,7 +55,7 @@ class LivenessCheck(Check):
         since[firsts] = np.where(heard[firsts], table.last_before[first], table.confirmed_at[first])
         goes_on = np.zeros(len(of), np.bool_)
         goes_on[firsts] = self._stale[first]
-        due = ~goes_on & (since != NEVER) & (when - since >= table.patience[of]) & (self._expected[of] | ~heard)
+        due = ~goes_on & (since != NEVER) & (when - since >= table.idle_limits[of]) & (self._expected[of] | ~heard)
         self._stale[of[goes_on]] = False
         for place in where_set(goes_on | due).tolist():
             number, before, row = int(of[place]), int(since[place]), int(at[place])
@@ -73,7 +73,7 @@ class LivenessCheck(Check):
         table = self._table
         heard, since = table.last_at != NEVER, table.quiet_since
         watched = (since != NEVER) & ~self._stale & (self._expected | ~heard)
-        deadlines = np.where(watched, since + table.patience, _NEVER_DUE)
+        deadlines = np.where(watched, since + table.idle_limits, _NEVER_DUE)
         due = deadlines <= time
         self._stale |= due
         self._due = int(deadlines[~due].min(initial=_NEVER_DUE))
@@ -106,10 +106,10 @@ class LivenessCheck(Check):
             yield self._finding(Signal.BEGUN, number, time, {})
 
     def _becomes_stale(self, number: int, since: int, *, ever: bool) -> Finding:
-        patience = int(self._table.patience[number])
+        limit = int(self._table.idle_limits[number])
         topic = self._table.streams[number].topic.topic
-        detail = {"monotonic_since": since, "idle_s": patience / 1e9, "ever": ever, "topic": topic}
-        return self._finding(EventKind.STALE, number, since + patience, detail)
+        detail = {"monotonic_since": since, "idle_s": limit / 1e9, "ever": ever, "topic": topic}
+        return self._finding(EventKind.STALE, number, since + limit, detail)
 
     def _finding(
         self, kind: EventKind | Signal, number: int, time: int, detail: dict[str, Any], row: int | None = None

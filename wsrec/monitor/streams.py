@@ -19,7 +19,7 @@ NEVER = 0
 """The time of what has not happened."""
 
 
-PATIENCE_NS = 60_000_000_000
+DEFAULT_IDLE_NS = 60_000_000_000
 """Time after which a stream without `idle_timeout` and without any message is reported, once."""
 
 
@@ -68,10 +68,10 @@ class StreamTable:
         self._keys = np.array([*(key for key, _ in keyed), np.iinfo(np.int64).max])
         timeouts = [feed.channel_table[stream.topic.channel].idle_timeout for stream in self.streams]
         self.idle_timeouts = np.array([round((timeout or 0) * 1e9) for timeout in timeouts], np.int64)
-        self.patience = np.where(self.idle_timeouts > 0, self.idle_timeouts, PATIENCE_NS)
+        self.idle_limits = np.where(self.idle_timeouts > 0, self.idle_timeouts, DEFAULT_IDLE_NS)
         # of the messages that may be of any symbol only the first and last within each are looked at: between two of
         # them there is no silence that between all of them is none
-        self._span = max(int(self.patience.min(initial=PATIENCE_NS)) // 2, 1)
+        self._span = max(int(self.idle_limits.min(initial=DEFAULT_IDLE_NS)) // 2, 1)
         self.conns = np.array([stream.conn for stream in self.streams], np.int64)
         self._any_symbol = any(stream.topic.symbol is None for stream in self.streams)
         self._by_topic = {(stream.conn, stream.topic.topic): n for n, stream in enumerate(self.streams)}

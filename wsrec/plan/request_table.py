@@ -90,11 +90,11 @@ class RequestTable:
         before = known.requests.get(number)
         if before is not None and [one.topic for one in before] == [*topics]:
             return
-        asked = {name: known.by_message[name] for name in topics if name in known.by_message}
+        requested = {name: known.by_message[name] for name in topics if name in known.by_message}
         for other, of in list(known.requests.items()):
-            if before is None and other < number and of and all(one.topic in asked for one in of):
+            if before is None and other < number and of and all(one.topic in requested for one in of):
                 del known.requests[other]
-        known.requests[number] = tuple(asked.values())
+        known.requests[number] = tuple(requested.values())
 
     def requested(self, conn: int, number: int) -> tuple[RequestedTopic, ...]:
         """What a request asks for; empty where it is not known, or asks for no topics."""

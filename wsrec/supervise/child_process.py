@@ -28,7 +28,7 @@ from wsrec.ipc import (
 _LINE_MAX = 64 << 20
 
 
-class Child:
+class ChildProcess:
     """A receiver or a writer.
 
     Args:

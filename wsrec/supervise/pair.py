@@ -27,7 +27,7 @@ from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.supervise import memory
-from wsrec.supervise.child_process import Child
+from wsrec.supervise.child_process import ChildProcess
 from wsrec.supervise.process_supervisor import ExitInfo, ProcessSupervisor
 from wsrec.writer import session_start
 from wsrec.writer.job import FeedJob, WriterJob
@@ -51,8 +51,8 @@ class Pair:
         self.plans = plans
         self.standbys = standbys
         self.cpu = cpu
-        receiver = Child(f"receiver{name}", "wsrec.receive", on_log)
-        writer = Child(f"writer{name}", "wsrec.writer", on_log, self._pass_on)
+        receiver = ChildProcess(f"receiver{name}", "wsrec.receive", on_log)
+        writer = ChildProcess(f"writer{name}", "wsrec.writer", on_log, self._pass_on)
         self.receiver = ProcessSupervisor(
             receiver,
             self._start_receiver,

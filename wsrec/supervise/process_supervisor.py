@@ -14,7 +14,7 @@ from typing import NamedTuple
 from wsrec import shutdown
 from wsrec.ipc import FailedLine, LogLine, Stop
 from wsrec.receive.backoff import Backoff
-from wsrec.supervise.child_process import Child
+from wsrec.supervise.child_process import ChildProcess
 
 _LOOK_SECONDS = 1.0
 # after this (s) the operator is told what the shutdown is waiting for
@@ -74,7 +74,7 @@ class ProcessSupervisor:
 
     def __init__(
         self,
-        child: Child,
+        child: ChildProcess,
         start: Callable[[ExitInfo | None], Awaitable[None]],
         *,
         heartbeat: Callable[[], int],

@@ -8,7 +8,7 @@ import msgspec
 
 from wsrec.feed.schema import Feed
 from wsrec.monitor.confirmations import TAKES_NS
-from wsrec.verify.lives import Life, Lives
+from wsrec.verify.epochs import Epoch, Epochs
 from wsrec.verify.model import Interval, Loss, State
 from wsrec.verify.session_facts import SessionFacts
 from wsrec.verify.stream_rows import Key, Messages, Span, StreamRows
@@ -23,8 +23,8 @@ class Timeline:
 
     """
 
-    def __init__(self, feed: Feed | None, lives: Lives, facts: SessionFacts, rows: StreamRows) -> None:
-        self._feed, self._lives, self._facts, self._rows = feed, lives, facts, rows
+    def __init__(self, feed: Feed | None, epochs: Epochs, facts: SessionFacts, rows: StreamRows) -> None:
+        self._feed, self._epochs, self._facts, self._rows = feed, epochs, facts, rows
         self._has_fields = feed is not None and feed.fields is not None
         # the lives of connections that brought a message of any stream: nothing else shows that the exchange was there
         self._lively = {(key[0], life) for key, messages in rows.streams.items() for life in messages.spans}
@@ -33,15 +33,15 @@ class Timeline:
         """Up to when a stream was covered by the lives of its connections that began before this moment, and why."""
         _, channel, symbol = key
         ends = []
-        for conn in self._lives.partners(key[0]):
+        for conn in self._epochs.partners(key[0]):
             messages = self._rows.streams.get((conn, channel, symbol))
-            for number, epoch in enumerate(self._lives.of(conn)):
+            for number, epoch in enumerate(self._epochs.of(conn)):
                 if epoch.opened is not None and epoch.opened < before:
                     span = messages.spans.get(number) if messages else None
                     ends.append((self._end(conn, epoch, span), epoch.reason))
         return max(ends, default=None)
 
-    def _end(self, conn: int, epoch: Life, span: Span | None) -> int:
+    def _end(self, conn: int, epoch: Epoch, span: Span | None) -> int:
         """Up to when an epoch covers a stream: a connection that is lost may have been dead before that showed."""
         assert self._facts.end is not None
         assert epoch.opened is not None
@@ -61,7 +61,7 @@ class Timeline:
         """A stream's time on one connection, from its first confirmation or message to the session's end."""
         conn = key[0]
         until: int | None = None
-        for number, epoch in enumerate(self._lives.of(conn)):
+        for number, epoch in enumerate(self._epochs.of(conn)):
             if epoch.opened is None:
                 continue
             before = self._ends(key, epoch.opened)
@@ -77,8 +77,12 @@ class Timeline:
                 # nothing came, and nothing was to say whether there was something to come
                 start = epoch.opened
                 if before is not None and self._late(epoch, topic, before[0]):
-                    asked = epoch.asked.get(topic or "")
-                    start = end if asked is None or self._confirms else min(max(asked + TAKES_NS, before[0]), end)
+                    requested_at = epoch.requested_at.get(topic or "")
+                    start = (
+                        end
+                        if requested_at is None or self._confirms
+                        else min(max(requested_at + TAKES_NS, before[0]), end)
+                    )
             if start is None:
                 start = end if before is not None else epoch.opened
                 done = "the exchange confirmed it" if self._confirms else "it was asked for"
@@ -112,7 +116,7 @@ class Timeline:
                 yield Interval(start=start, end=loss.end, state=State.INCOMPLETE, reason=loss.reason)
                 until = loss.end
 
-    def _broken(self, epoch: Life, topic: str | None, before: tuple[int, str], *, confirmed: bool) -> str | None:
+    def _broken(self, epoch: Epoch, topic: str | None, before: tuple[int, str], *, confirmed: bool) -> str | None:
         """Why a stream does not go on from the end of the life before to where it is known to have begun in this one.
 
         Args:
@@ -135,17 +139,17 @@ class Timeline:
         """Whether the exchange confirms what is asked for."""
         return self._feed is not None and self._feed.ack is not None
 
-    def _late(self, epoch: Life, topic: str | None, before: int) -> bool:
+    def _late(self, epoch: Epoch, topic: str | None, before: int) -> bool:
         """Whether a subscription that nothing confirms may have begun only after the connection before had ended."""
         if not epoch.took_over:
             return False
         if topic is not None:
-            asked = epoch.asked.get(topic)
-            return topic in epoch.late or asked is None or asked + TAKES_NS > before
+            requested_at = epoch.requested_at.get(topic)
+            return topic in epoch.late or requested_at is None or requested_at + TAKES_NS > before
         # what messages are of is not known: it may be of any
-        return not self._has_fields and (bool(epoch.late) or max(epoch.asked.values(), default=0) > before)
+        return not self._has_fields and (bool(epoch.late) or max(epoch.requested_at.values(), default=0) > before)
 
-    def _owes(self, epoch: Life, topic: str | None) -> bool:
+    def _owes(self, epoch: Epoch, topic: str | None) -> bool:
         """Whether a subscription that was not confirmed, and of which no message came, is known to have failed.
 
         The writer has judged what waited for an answer when the connection was closed in order, or the session: what
@@ -156,7 +160,7 @@ class Timeline:
         if topic is None:
             # when it was asked for may stand in what is not there
             return self._facts.torn
-        if topic not in epoch.asked:
+        if topic not in epoch.requested_at:
             return True
         if not self._confirms:
             return False
@@ -166,7 +170,7 @@ class Timeline:
 
     def behind_rows(self, loss: Loss) -> Loss:
         """A connection's loss, from the last row of the life that it ends: what was read last was handed off later."""
-        for epoch in self._lives.of(loss.conn) if loss.conn is not None else ():
+        for epoch in self._epochs.of(loss.conn) if loss.conn is not None else ():
             begun = epoch.opened is not None and epoch.opened <= loss.start
             if begun and loss.start < epoch.last_row <= min(loss.end, loss.end if epoch.end is None else epoch.end):
                 return msgspec.structs.replace(loss, start=epoch.last_row)

@@ -108,7 +108,7 @@ class Judgement:
         self.agreement = Agreement()
         self.gaps = 0
         self._clock = clock
-        self._monitor = FeedMonitor(feed, requests, standby_of, tells_runs=True) if feed is not None else None
+        self._monitor = FeedMonitor(feed, requests, standby_of, with_runs=True) if feed is not None else None
         # what ids stand for is learned from messages, which may not be there
         self._learns = feed is not None and feed.fields is not None and feed.fields.ids is not None
 

@@ -20,13 +20,13 @@ from wsrec.ring.events import EventKind
 from wsrec.units import named
 from wsrec.verify.account import Account
 from wsrec.verify.continuity import RowContinuity
+from wsrec.verify.epochs import topics_of
 from wsrec.verify.events import EventRow, read_events
 from wsrec.verify.files import UNREADABLE, check_figures
 from wsrec.verify.finding_log import FindingLog
 from wsrec.verify.inventory import Inventory, Pair
 from wsrec.verify.judgement import Judgement, Rows
 from wsrec.verify.ledger import LedgerAudit, read_ledger
-from wsrec.verify.lives import topics_of
 from wsrec.verify.meter import Meter, size_of
 from wsrec.verify.model import Kind, Loss, Session
 from wsrec.verify.pair_files import PairFiles, open_pair

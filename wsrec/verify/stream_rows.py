@@ -15,7 +15,7 @@ from wsrec.format.columns import Bools
 from wsrec.histogram import Int64s
 from wsrec.monitor.comparison import Link, Links
 from wsrec.monitor.sequence import SequenceGap
-from wsrec.verify.lives import Lives
+from wsrec.verify.epochs import Epochs
 from wsrec.verify.model import Loss, State
 from wsrec.verify.session_facts import SessionFacts
 
@@ -104,8 +104,8 @@ class StreamRows:
 
     """
 
-    def __init__(self, lives: Lives, facts: SessionFacts, *, has_fields: bool) -> None:
-        self._lives, self._facts, self._has_fields = lives, facts, has_fields
+    def __init__(self, epochs: Epochs, facts: SessionFacts, *, has_fields: bool) -> None:
+        self._epochs, self._facts, self._has_fields = epochs, facts, has_fields
         self.streams: dict[Key, Messages] = {}
         self.shared_gaps: dict[tuple[int, str | None], list[Loss]] = {}
         self.unjoined: dict[Key, list[Loss]] = {}
@@ -154,7 +154,7 @@ class StreamRows:
             if gap.from_conn is not None:
                 self.take_unjoined(gap)
         for conn in np.unique(conns[carried]).tolist():
-            self._last_row[conn] = self._lives.current(conn).last_row = int(
+            self._last_row[conn] = self._epochs.current(conn).last_row = int(
                 handoff[np.flatnonzero(carried & (conns == conn))[-1]]
             )
 
@@ -162,11 +162,11 @@ class StreamRows:
         """The first number of a stream on a connection lies beyond the last on the one whose place it took."""
         old, new = ((conn, gap.channel, gap.symbol) for conn in (gap.from_conn or 0, gap.conn))
         messages, before = self.streams.get(new), self.streams.get(old)
-        epochs = self._lives.of(old[0])
+        epochs = self._epochs.of(old[0])
         ended = [number for number in before.spans if epochs[number].end is not None] if before is not None else []
         if messages is None or before is None or not ended:
             return
-        epoch = self._lives.current(gap.conn)
+        epoch = self._epochs.current(gap.conn)
         messages.gaps += 1
         # the old one may be there again
         first, last = messages.spans[max(messages.spans)].first, before.spans[max(ended)].last
@@ -195,7 +195,7 @@ class StreamRows:
         if gap.since is None:
             return before
         # all that came before it may have been late
-        opened = [each.opened for each in self._lives.of(gap.conn) if each.connected and each.opened is not None]
+        opened = [each.opened for each in self._epochs.of(gap.conn) if each.connected and each.opened is not None]
         return gap.since or max(opened, default=self._facts.start or 0)
 
     def _share_between(self, gap: SequenceGap, before: int, after: int) -> None:
@@ -209,7 +209,7 @@ class StreamRows:
         if key not in self.streams and len(self.streams) >= _STREAMS:
             key = (key[0], _OTHERS, None)
         stream = self.streams.setdefault(key, Messages())
-        current, number = self._lives.current(key[0]), len(self._lives.of(key[0])) - 1
+        current, number = self._epochs.current(key[0]), len(self._epochs.of(key[0])) - 1
         moments, runs = handoff[rows], held.runs[rows]
         first = int(moments[0])
         if current.opened is None:

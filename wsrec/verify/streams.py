@@ -18,8 +18,8 @@ from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.monitor.comparison import Link, count
 from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind
+from wsrec.verify.epochs import Epochs
 from wsrec.verify.intervals import Timeline, joined, unbroken, without
-from wsrec.verify.lives import Lives
 from wsrec.verify.model import State, Stream
 from wsrec.verify.session_facts import SessionFacts, integer
 from wsrec.verify.stream_rows import LISTED, Key, Messages, StreamRows
@@ -46,9 +46,9 @@ class Streams:
         self, feed: Feed | None, requests: RequestTable, standby_of: Mapping[int, int], *, whole: bool = True
     ) -> None:
         self._feed = feed
-        self._lives = Lives(requests, standby_of)
+        self._epochs = Epochs(requests, standby_of)
         self.facts = SessionFacts(whole=whole)
-        self.rows = StreamRows(self._lives, self.facts, has_fields=feed is not None and feed.fields is not None)
+        self.rows = StreamRows(self._epochs, self.facts, has_fields=feed is not None and feed.fields is not None)
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
         """An event (ns on the stage clock), in order of time among rows and events."""
@@ -59,23 +59,23 @@ class Streams:
                 self.interrupt(str(detail.get("reason") or ""))
         elif kind == EventKind.REPLACED:
             turn = integer(detail.get("from_conn"), -1), integer(detail.get("to_conn"), -1)
-            self._lives.replaced(*turn, integer(detail.get("to")), proved=detail.get("proved") is True)
+            self._epochs.replaced(*turn, integer(detail.get("to")), proved=detail.get("proved") is True)
         elif conn is not None:
-            self._lives.event(time, kind, conn, detail)
+            self._epochs.event(time, kind, conn, detail)
 
     def begin_file(self) -> None:
         """A file begins, and where a writer died, maybe what another one knows."""
-        self._lives.begin_file()
+        self._epochs.begin_file()
 
     def interrupt(self, reason: str) -> None:
         """What happened up to here, or from here on, is not known: no connection goes on as the one that was there."""
         self.facts.torn = True
-        self._lives.interrupt(reason)
+        self._epochs.interrupt(reason)
 
     def result(self) -> list[Stream]:
         """All streams, with those that were asked for and stayed silent."""
-        topics = self._lives.topics(self._feed)
-        timeline = Timeline(self._feed, self._lives, self.facts, self.rows)
+        topics = self._epochs.topics(self._feed)
+        timeline = Timeline(self._feed, self._epochs, self.facts, self.rows)
         named: set[tuple[int, str]] = set()
         streams = []
         for key, messages in sorted(self.rows.streams.items(), key=lambda item: tuple(map(_sortable, item[0]))):
@@ -85,9 +85,9 @@ class Streams:
             # a message may be of its symbol's own topic and of its family's: neither was silent then
             named.update((conn, t.topic) for t in carry if t is topic or t.family)
             streams.append(self._stream(timeline, key, messages, None if topic is None else topic.topic))
-        for conn, asked in self._lives.requested.items():
+        for conn, requested_at in self._epochs.requested.items():
             known = {topic.topic: topic for topic in topics.get(conn, ())}
-            for text in asked:
+            for text in requested_at:
                 silent = known.get(text)
                 if (conn, text) not in named and (silent is not None or not self.rows.streams):
                     channel = silent.name if silent else None

@@ -587,11 +587,11 @@ class Writer:
             last_recv_time=max(lasts, default=None),
         )
 
-    def _ask(self, wish: ipc.Renew | ipc.Resubscribe | ipc.Settled | SnapshotRequest) -> None:
-        if isinstance(wish, SnapshotRequest):
-            self._snapshots.ask(wish)
+    def _ask(self, action: ipc.Renew | ipc.Resubscribe | ipc.Settled | SnapshotRequest) -> None:
+        if isinstance(action, SnapshotRequest):
+            self._snapshots.ask(action)
         else:
-            ipc.emit(ipc.RequestLine(order=wish))
+            ipc.emit(ipc.RequestLine(order=action))
 
     def _check_threads(self) -> None:
         for thread in (self._parquet, self._sync):

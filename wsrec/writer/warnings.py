@@ -13,7 +13,7 @@ from wsrec import ipc
 from wsrec.feed.schema import Feed
 from wsrec.log_folding import FoldedWarnings
 from wsrec.monitor.check import Finding, Signal
-from wsrec.monitor.streams import PATIENCE_NS
+from wsrec.monitor.streams import DEFAULT_IDLE_NS
 from wsrec.ring.events import EventKind
 from wsrec.units import clean, duration, named
 from wsrec.writer.uninflated import hint
@@ -95,7 +95,7 @@ class EventWarnings:
         # where the feed does not say that there should be messages, there may be none
         others = [each.detail["topic"] for each in found if not self._idle_timeout(each)]
         if others:
-            ipc.info(f"{self._feed}: no message for {PATIENCE_NS / 1e9:g} s or longer: {named(others)}")
+            ipc.info(f"{self._feed}: no message for {DEFAULT_IDLE_NS / 1e9:g} s or longer: {named(others)}")
 
     def _idle_timeout(self, found: Finding) -> float | None:
         return self._channels[found.channel].idle_timeout if found.channel is not None else None

@@ -11,7 +11,7 @@ from wsrec.plan.topics import Topic, stream_of
 from wsrec.ring.events import EventKind
 
 
-class Life:
+class Epoch:
     """One life of a connection."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Life:
         self.broke = False
         # where another one took over: its last data of any kind
         self.alive_until = 0
-        self.asked: dict[str, int] = {}
+        self.requested_at: dict[str, int] = {}
         # what the writer knew not to have begun when the connection ended whose place this one took
         self.late: set[str] = set()
         self.acked: dict[str, int] = {}
@@ -38,7 +38,7 @@ class Life:
         self.forgotten: set[str] = set()
 
 
-class Lives:
+class Epochs:
     """The lives of one session's connections.
 
     Args:
@@ -53,12 +53,12 @@ class Lives:
     def __init__(self, requests: RequestTable, standby_of: Mapping[int, int]) -> None:
         self._requests = requests
         self._standby_of = standby_of
-        self._lives: dict[int, list[Life]] = {}
+        self._epochs: dict[int, list[Epoch]] = {}
         self.requested: dict[int, dict[str, None]] = {}
 
-    def of(self, conn: int) -> list[Life]:
+    def of(self, conn: int) -> list[Epoch]:
         """The lives of a connection, in order; the last may not have begun."""
-        return self._lives.get(conn, [])
+        return self._epochs.get(conn, [])
 
     def event(self, time: int, kind: str, conn: int, detail: dict[str, Any]) -> None:
         """An event of a connection (ns on the stage clock), in order of time among rows and events."""
@@ -67,8 +67,8 @@ class Lives:
             epoch.opened, epoch.connected = time if epoch.opened is None else epoch.opened, True
         elif kind == EventKind.SUBSCRIBE:
             self.requested.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
-            asked = self.current(conn).asked
-            asked.update((topic, time) for topic in topics_of(detail) if topic not in asked)
+            requested_at = self.current(conn).requested_at
+            requested_at.update((topic, time) for topic in topics_of(detail) if topic not in requested_at)
         elif kind == EventKind.LATE:
             self.current(conn).late.update(topics_of(detail))
         elif kind == EventKind.ACK:
@@ -88,41 +88,41 @@ class Lives:
             epoch.end = time
             epoch.broke = bool(detail.get("message")) or detail.get("received_bytes") is None
             epoch.reason = str(detail.get("message") or epoch.reason or "the connection ended")
-            self._lives[conn].append(Life())
+            self._epochs[conn].append(Epoch())
 
     def replaced(self, old: int, new: int, until: int, *, proved: bool) -> None:
         """A connection has taken over from one that was still open, and had its last data then."""
         for conn in (old, new):
-            opened = [epoch for epoch in self._lives.get(conn, []) if epoch.opened is not None]
+            opened = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
             if opened and conn == new:
                 opened[-1].took_over, opened[-1].unproved = True, not proved
             elif opened and (opened[-1].end is None or opened[-1].end >= until):
                 # else it is of a life that is told of nowhere: its events are not there, or cannot be read
                 opened[-1].alive_until = until
 
-    def current(self, conn: int) -> Life:
+    def current(self, conn: int) -> Epoch:
         """The life of a connection that is, or is to come."""
-        epochs = self._lives.setdefault(conn, [])
+        epochs = self._epochs.setdefault(conn, [])
         if not epochs:
-            epochs.append(Life())
+            epochs.append(Epoch())
         return epochs[-1]
 
     def begin_file(self) -> None:
         """A file begins, and where a writer died, maybe what another one knows."""
-        for epochs in self._lives.values():
-            epochs[-1].forgotten |= epochs[-1].asked.keys() - epochs[-1].acked.keys()
+        for epochs in self._epochs.values():
+            epochs[-1].forgotten |= epochs[-1].requested_at.keys() - epochs[-1].acked.keys()
 
     def interrupt(self, reason: str) -> None:
         """What happened up to here, or from here on, is not known: no connection is taken for the one that was there.
 
         What it was known to have brought ends with its last message; what it brings from here on begins with the first.
         """
-        for epochs in self._lives.values():
+        for epochs in self._epochs.values():
             epoch = epochs[-1]
-            if epoch.opened is not None or epoch.asked:
+            if epoch.opened is not None or epoch.requested_at:
                 epoch.opened = epoch.last_row if epoch.opened is None else epoch.opened
                 epoch.end, epoch.broke, epoch.reason = max(epoch.last_row, epoch.opened), True, reason
-                epochs.append(Life())
+                epochs.append(Epoch())
 
     def partners(self, conn: int) -> list[int]:
         """The connections that it takes turns with."""
@@ -134,8 +134,8 @@ class Lives:
         if feed is None:
             return {}
         streams: dict[int, list[Topic]] = {}
-        for conn, asked in self.requested.items():
-            requested = (self._requests.topic(conn, topic) for topic in asked)
+        for conn, requested_at in self.requested.items():
+            requested = (self._requests.topic(conn, topic) for topic in requested_at)
             found = (stream_of(feed, topic) for topic in requested if topic is not None)
             streams[conn] = [stream for stream in found if stream is not None]
         return streams
