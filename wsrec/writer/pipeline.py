@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
-import platform
-import socket
-from collections import deque
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from wsrec import ipc
-from wsrec.arrays import large_binary, where_set
+from wsrec.arrays import large_binary
 from wsrec.counts import total
 from wsrec.format import manifest
 from wsrec.format.moment import Moment
@@ -25,19 +21,22 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slot_flags import ALL_BUT_RSV1, FLAG_EVENT, FLAG_RSV1
 from wsrec.ring.status import StatusPage
 from wsrec.writer.actions import Act, ActionQueue
-from wsrec.writer.batch import SLOT_BYTES, Batch, payload_list, payload_offsets
+from wsrec.writer.batch import Batch, payload_list, payload_offsets
 from wsrec.writer.disk import NO_RETRY, Disk
 from wsrec.writer.feed_writer import FeedWriter
 from wsrec.writer.gather import Slots
-from wsrec.writer.inflate import Refused, inflate
+from wsrec.writer.host_metadata import host_metadata
+from wsrec.writer.inflate import inflate
 from wsrec.writer.job import WriterJob
 from wsrec.writer.ledger import Inflated, Passed, count_batch, passed
+from wsrec.writer.messages import Messages, arrived, between, changes_of, events_of, handed_off, interval, moment_of
 from wsrec.writer.output import Encoder
 from wsrec.writer.reassembly import Reassembler
+from wsrec.writer.recorded_clock import RecordedClock
 from wsrec.writer.rows import Int64s, stamps
 from wsrec.writer.set_aside import keep_aside
 from wsrec.writer.uninflated import InflateFailures
-from wsrec.writer.utc_line import StoredAnchor, UtcBound, along, offsets
+from wsrec.writer.utc_line import StoredAnchor
 
 # Up to so many bytes of messages are copied to keep them together
 _COPIED = 1 << 20
@@ -58,12 +57,6 @@ _INFORMATIONAL = frozenset(
 _LARGE = 4 << 20
 # prefix of times on the stage clock in events of the receiver; the events file has them in UTC too
 _MONOTONIC = "monotonic_"
-# The events file keeps an anchor a second, and each one before which UTC moved by more than this
-_REPORTED_EVERY_NS = 950_000_000
-_REPORTED_MOVED_NS = 100_000
-# UTC that moved by more between anchors was set (ns); so many such steps are remembered
-_SET_NS = 1_000_000
-_SETS = 1_000
 
 
 class Pipeline:
@@ -113,20 +106,7 @@ class Pipeline:
         self._status = status
         self._reassembler = Reassembler()
         self._uninflated = InflateFailures()
-        self._anchor: StoredAnchor | None = None
-        # when the clock was found set, and by how much (ns)
-        self._sets: deque[tuple[int, int]] = deque(maxlen=_SETS)
-        # the anchor before a hole: used if none follows
-        self._stale: StoredAnchor | None = None
-        self._anchors = 0
-        self._clock: str | None = None
-        self._widest = 0
-        self._bound = UtcBound()
-        # largest error of UTC, in this file and since the last anchor that was kept
-        self._file_bound = self._bound_since = 0
-        self._reported_anchor: int | None = None
-        self._drift = 0
-        self._steps = 0
+        self._clock = RecordedClock()
         self._scheduling: dict[str, Any] = {}
         self._connections: dict[int, dict[str, Any]] = {
             plan.conn: {"conn": plan.conn, "feed": plan.feed, "url": plan.public_url, "standby_of": plan.standby_of}
@@ -157,13 +137,7 @@ class Pipeline:
 
     def describe(self, about: dict[str, Any]) -> None:
         """Continue with the metadata of such a file about clock, scheduling and connections."""
-        clock = about.get("clock") or {}
-        if clock.get("clock") is not None:
-            self._clock = clock["clock"]
-            self._anchors = max(self._anchors, clock["anchors"])
-            self._widest = max(self._widest, clock["widest_bracket_ns"])
-            self._drift = max(self._drift, clock["largest_drift_ns"])
-            self._steps = max(self._steps, clock["steps"])
+        self._clock.describe(about.get("clock") or {})
         self._scheduling.update(about.get("scheduling") or {})
         for connection in about.get("connections") or ():
             known = self._connections[connection["conn"]]
@@ -181,7 +155,7 @@ class Pipeline:
             self.lost_slots += missing
             self._unreported += missing
             # whether the clock was set meanwhile is unknown
-            self._stale, self._anchor = self._anchor or self._stale, None
+            self._clock.interrupt()
             # messages that began before the hole cannot be completed
             left, self._reassembler = self._reassembler.unfinished, Reassembler()
             for feed in self._writing():
@@ -226,18 +200,18 @@ class Pipeline:
             feed.ledger.joined(self._reassembler.joined, self._reassembler.discarded)
         if not len(slots):
             return
-        happened = _events(slots, payload)
-        offset = self._offsets(slots, happened, ahead)
+        happened = events_of(slots, payload)
+        offset = self._clock.offsets(slots, happened, ahead)
         if aside and not slots["flags"][0] & FLAG_EVENT:
             self._set_aside(slots, offset, payload, number)
         else:
             for piece in inflate(slots, payload, self._job.options.max_message):
                 if piece.slots is not slots:
-                    self._enter(_inflated(piece.before, (piece.slots, piece.payload)))
-                    happened = _events(piece.slots, piece.payload)
+                    self._enter(changes_of(piece.before, (piece.slots, piece.payload)))
+                    happened = events_of(piece.slots, piece.payload)
                 part, offset = offset[: len(piece.slots)], offset[len(piece.slots) :]
-                self._take_messages(_Messages(piece.slots, part, piece.payload, happened, piece.refused), number)
-        self._state_bound(int(slots["handoff"][-1]), ahead)
+                self._take_messages(Messages(piece.slots, part, piece.payload, happened, piece.refused), number)
+        self._clock.extend_bound(int(slots["handoff"][-1]), ahead)
         if self.last is not None:
             for each in self.feeds.values():
                 each.advance(self.last)
@@ -259,7 +233,7 @@ class Pipeline:
         conn = int(made["conn"][0])
         detail = {"file": file, "bytes": len(data), "sha256": digest, "compressed": bool(slots["flags"][0] & FLAG_RSV1)}
         self._disk.note(f"a message of {len(data):,} bytes crashed the writer repeatedly: it is set aside in {file}")
-        self._take_part(_Messages(made, offset, large_binary([b""]), [], []), number)
+        self._take_part(Messages(made, offset, large_binary([b""]), [], []), number)
         assert self.last is not None
         self.event(self.last, EventKind.SET_ASIDE, conn=conn, **detail)
         known: dict[str, Any] = {
@@ -267,10 +241,10 @@ class Pipeline:
             "to_evidence": loss_evidence.HANDED_OFF,
             "bound": loss_evidence.EXACT,
         }
-        taken = interval(_arrived(slots, offset, 0), self.last)
+        taken = interval(arrived(slots, offset, 0), self.last)
         self.event(self.last, EventKind.LOST_INTERVAL, conn=conn, **taken, reason="a message was set aside", **known)
 
-    def _take_messages(self, messages: _Messages, number: int) -> None:
+    def _take_messages(self, messages: Messages, number: int) -> None:
         """Write complete inflated messages and the events between them: a large one in a row group of its own."""
         ends = payload_offsets(messages.payload)
         lengths = np.diff(ends) if ends[-1] - ends[0] >= _LARGE else np.empty(0, np.int64)
@@ -295,9 +269,9 @@ class Pipeline:
             feed.settle()
         pa.default_memory_pool().release_unused()
 
-    def _take_part(self, messages: _Messages, number: int) -> None:
+    def _take_part(self, messages: Messages, number: int) -> None:
         slots, offset, payload, happened, refused = messages
-        self.report_lost(_moment(slots, offset, 0))
+        self.report_lost(moment_of(slots, offset, 0))
         # From event to event, as slices: taking the events out from among the messages would need a copy. For a few
         # messages a copy is cheaper than starting again behind every event that does not affect them.
         ends = payload_offsets(payload)
@@ -307,16 +281,16 @@ class Pipeline:
             if few and event.kind in _INFORMATIONAL:
                 left_out.append(row)
             else:
-                self._add(*_between(slots, offset, payload, [*left_out, row], start), number)
+                self._add(*between(slots, offset, payload, [*left_out, row], start), number)
                 start, left_out = row + 1, []
-            self._event(_moment(slots, offset, row), int(offset[row]), event)
-        self._add(*_between(slots, offset, payload, [*left_out, len(slots)], start), number)
+            self._event(moment_of(slots, offset, row), int(offset[row]), event)
+        self._add(*between(slots, offset, payload, [*left_out, len(slots)], start), number)
         for row, message in refused:
             conn, length = int(slots["conn"][row]), len(payload[row].as_buffer())
-            moment = _moment(slots, offset, row)
+            moment = moment_of(slots, offset, row)
             if (reported := self._uninflated.add(conn, int(slots["handoff"][row]), message, length)) is not None:
                 self.event(moment, EventKind.NOT_INFLATED, conn=conn, **reported)
-        self.last = _handed_off(slots, offset, -1)
+        self.last = handed_off(slots, offset, -1)
 
     def end_warnings(self) -> None:
         """Emit the warnings that were only counted so far, at the end."""
@@ -340,11 +314,11 @@ class Pipeline:
         # recorded in its files
         self._unreported = 0
         if len(slots):
-            self.last = _handed_off(slots, self._offsets(slots, _events(slots, payload), None), -1)
+            self.last = handed_off(slots, self._clock.offsets(slots, events_of(slots, payload), None), -1)
 
     def follow_clock(self, anchor: StoredAnchor) -> None:
         """Map stages 2 to 6 onto UTC by this anchor until the next one, if the data before it is gone."""
-        self._anchor = anchor
+        self._clock.follow(anchor)
 
     def report_lost(self, moment: Moment) -> None:
         """Record a lost interval that ends at this moment if there are missing slots not yet recorded."""
@@ -369,19 +343,11 @@ class Pipeline:
         """
         self.report_uninflated()
         shared = {
-            "host": _host(),
+            "host": host_metadata(),
             "scheduling": self._scheduling,
             "connections": list(self._connections.values()),
-            "clock": {
-                "clock": self._clock,
-                "anchors": self._anchors,
-                "widest_bracket_ns": self._widest,
-                "largest_drift_ns": self._drift,
-                "steps": self._steps,
-                "utc_bound_ns": self._file_bound,
-            },
+            "clock": self._clock.finish(),
         }
-        self._file_bound = 0
         lines = []
         for feed in self._writing():
             line = feed.finish(number, shared, self._reassembler.unfinished, self._next_slot)
@@ -425,44 +391,15 @@ class Pipeline:
     def _writing(self) -> list[FeedWriter]:
         return [feed for name, feed in self.feeds.items() if name in self.active]
 
-    def _offsets(self, slots: Slots, happened: list[tuple[int, Event]], ahead: StoredAnchor | None) -> Int64s:
-        """Offsets that turn each slot's monotonic stamps into UTC, by the anchors before and after it."""
-        anchors = [(row, StoredAnchor.of(event)) for row, event in happened if event.kind is EventKind.ANCHOR]
-        if self._anchor is None:
-            self._anchor = anchors[0][1] if anchors else ahead or self._stale
-        stage = slots["handoff"].astype(np.int64)
-        joined = along([self._anchor, *(anchor for _, anchor in anchors), ahead], stage)
-        parts, start = [], 0
-        for row, anchor in anchors:
-            if joined is None:
-                parts.append(offsets(self._anchor, anchor, stage[start:row]))
-            if self._anchor is not None and abs(anchor.offset - self._anchor.offset) > _SET_NS:
-                self._sets.append((anchor.stage, anchor.offset - self._anchor.offset))
-            self._anchor, start = anchor, row
-        if joined is not None:
-            return joined
-        parts.append(offsets(self._anchor, ahead, stage[start:]))
-        return np.concatenate(parts)
-
-    def _state_bound(self, stage: int, ahead: StoredAnchor | None) -> None:
-        """Extend the bound to everything taken since the last anchor: its file may end before the next one."""
-        bound = self._bound.beyond(stage) if ahead is None else self._bound.before(ahead)
-        self._file_bound = max(self._file_bound, bound)
-        self._bound_since = max(self._bound_since, bound)
-
     def _event(self, moment: Moment, offset: int, event: Event) -> None:
         if self.actions is not None:
             self.actions.happened(event)
         detail = dict(event.detail)
         if event.kind is EventKind.ANCHOR:
-            self._anchors += 1
-            self._clock = detail["clock"]
-            self._widest = max(self._widest, detail["width_ns"])
-            self._drift = max(self._drift, abs(detail["drift_ns"]))
-            if not self._reports(StoredAnchor.of(event), detail):
+            if not self._clock.take(StoredAnchor.of(event), detail):
                 return
         elif event.kind is EventKind.CLOCK_STEP:
-            self._steps += 1
+            self._clock.steps += 1
         elif event.kind is EventKind.SCHEDULING:
             self._scheduling[detail["process"]] = {key: value for key, value in detail.items() if key != "process"}
         elif event.kind is EventKind.TLS and event.conn is not None:
@@ -474,26 +411,12 @@ class Pipeline:
         elif event.kind is EventKind.CONNECT and event.conn is not None:
             self._connections[event.conn]["compression"] = detail.get("compression")
         for key in [key for key in detail if key.startswith(_MONOTONIC)]:
-            # as the clock showed it at that time: it may have been set since
-            since = sum(by for at, by in self._sets if detail[key] < at <= (moment.stage or 0))
-            detail[key.removeprefix(_MONOTONIC)] = detail[key] + offset - since
+            detail[key.removeprefix(_MONOTONIC)] = self._clock.utc(detail[key], offset, moment.stage or 0)
         if event.kind is EventKind.LOST_INTERVAL and "duration_ns" not in detail:
             detail["duration_ns"] = detail["monotonic_to"] - detail["monotonic_from"]
         for feed in self._writing():
             if event.conn is None or event.conn in feed.conns:
                 feed.event(moment, event.kind, conn=event.conn, **dict(detail))
-
-    def _reports(self, anchor: StoredAnchor, detail: dict[str, Any]) -> bool:
-        """True if an anchor goes into the events file; adds the bound for the time since the previous one there."""
-        moved, bound = self._bound.add(anchor)
-        self._file_bound = max(self._file_bound, bound)
-        self._bound_since = max(self._bound_since, bound)
-        reported, stage = self._reported_anchor, anchor.stage
-        if reported is not None and 0 <= stage - reported < _REPORTED_EVERY_NS and moved < _REPORTED_MOVED_NS:
-            return False
-        self._reported_anchor = stage
-        detail["utc_bound_ns"], self._bound_since = self._bound_since, 0
-        return True
 
     def _publish(self) -> None:
         if self._status is None:
@@ -515,107 +438,3 @@ def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine])
     slots = last.stop_slot - max((ledger.stop_slot for ledger in near), default=0)
     # lines missing from the manifest make this unknown
     return found if found.slots == slots > 0 else None
-
-
-class _Messages(NamedTuple):
-    """Complete inflated messages, the offsets of their stamps to UTC, and the events between them.
-
-    Attributes:
-        slots, offset, payload: of each message.
-        happened: the events among them, each with its row.
-        refused: messages that stay compressed.
-
-    """
-
-    slots: Slots
-    offset: Int64s
-    payload: pa.Array
-    happened: list[tuple[int, Event]]
-    refused: list[Refused]
-
-    def part(self, start: int, stop: int) -> _Messages:
-        """Those of these rows."""
-        return _Messages(
-            self.slots[start:stop],
-            self.offset[start:stop],
-            self.payload[start:stop],
-            [(row - start, event) for row, event in self.happened if start <= row < stop],
-            [each._replace(row=each.row - start) for each in self.refused if start <= each.row < stop],
-        )
-
-
-def _between(
-    slots: Slots, offset: Int64s, payload: pa.Array, stops: list[int], start: int
-) -> tuple[Slots, Int64s, pa.Array]:
-    """The rows from `start` to the last stop, without the slots at the other stops."""
-    edges = zip([start, *(stop + 1 for stop in stops[:-1])], stops, strict=True)
-    parts = [slice(begin, end) for begin, end in edges if end > begin] or [slice(start, start)]
-    if len(parts) == 1:
-        return slots[parts[0]], offset[parts[0]], payload[parts[0]]
-    whole = slots.view(SLOT_BYTES)
-    return (
-        np.concatenate([whole[part] for part in parts]).view(slots.dtype),
-        np.concatenate([offset[part] for part in parts]),
-        pa.concat_arrays([payload[part] for part in parts]),
-    )
-
-
-def interval(start: Moment, end: Moment) -> dict[str, int]:
-    """Detail of an event about an interval: in UTC, and on the stage clock if its ends are known there."""
-    detail = {"from": start.utc, "to": end.utc, "duration_ns": end.utc - start.utc}
-    if start.stage is not None:
-        detail["monotonic_from"] = start.stage
-        if end.stage is not None:
-            detail |= {"monotonic_to": end.stage, "duration_ns": end.stage - start.stage}
-    return detail
-
-
-def _handed_off(slots: Slots, offset: Int64s, row: int) -> Moment:
-    stage = int(slots["handoff"][row])
-    return Moment(stage + int(offset[row]), stage)
-
-
-def _arrived(slots: Slots, offset: Int64s, row: int) -> Moment:
-    stage = int(slots["event"][row]) or int(slots["handoff"][row])
-    return Moment(stage + int(offset[row]), stage)
-
-
-def _moment(slots: Slots, offset: Int64s, row: int) -> Moment:
-    """The time of an event, and its place in the order of hand-off, which may be later."""
-    stage = int(slots["handoff"][row])
-    return Moment((int(slots["event"][row]) or stage) + int(offset[row]), stage)
-
-
-def _inflated(before: tuple[Slots, pa.Array], after: tuple[Slots, pa.Array]) -> Inflated:
-    """The changes that `inflate` made to slots and payloads."""
-    rows = np.flatnonzero(before[0]["flags"] & ~after[0]["flags"] & FLAG_RSV1)
-    sizes = [np.diff(payload_offsets(payload))[rows] for _, payload in (before, after)]
-    return Inflated(after[0]["conn"][rows], *sizes)
-
-
-def _events(slots: Slots, payload: pa.Array) -> list[tuple[int, Event]]:
-    """The events among slots, each with its row."""
-    rows = where_set(slots["flags"] & FLAG_EVENT)
-    if not len(rows):
-        return []
-    return list(zip(rows.tolist(), map(Event.decode, payload_list(payload, rows)), strict=True))
-
-
-def _host() -> dict[str, Any]:
-    return {
-        "name": socket.gethostname(),
-        "system": platform.system(),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "processors": os.cpu_count(),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

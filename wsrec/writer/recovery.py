@@ -25,7 +25,8 @@ from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import files_of, journals
 from wsrec.writer.journal_reader import JournalReader
 from wsrec.writer.journal_recovery import DoneJournals, JournalRecovery, set_journal_aside
-from wsrec.writer.pipeline import Pipeline, interval
+from wsrec.writer.messages import interval
+from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.progress import Progress, forget
 
 # includes what damaged journals cause in events, the job and its feed
