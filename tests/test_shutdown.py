@@ -13,7 +13,7 @@ import msgspec
 from wsrec import shutdown
 from wsrec.ipc import LogLine, Stop
 from wsrec.shutdown import LIMITS, worst_case
-from wsrec.supervise.child_process import Child
+from wsrec.supervise.child_process import ChildProcess
 from wsrec.supervise.process_supervisor import ProcessSupervisor
 
 PAGE = Path(__file__).parents[1] / "docs" / "recording.md"
@@ -50,7 +50,7 @@ class TestEnded:
             """Nothing to do."""
 
         async def run() -> float:
-            child = Child("writer", "asyncio", log.append)
+            child = ChildProcess("writer", "asyncio", log.append)
             process = ProcessSupervisor(
                 child,
                 lambda _: child.start(Job(), ()),

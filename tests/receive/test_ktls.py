@@ -429,8 +429,8 @@ class TestRecords:
 
         async def run() -> list[str]:
             life = Life(server.url, str(ca_file), tls=TlsMode.KTLS)
-            await life.until(lambda: life.connection._active is not None)
-            active = life.connection._active
+            await life.until(lambda: life.connection.sides.active is not None)
+            active = life.connection.sides.active
             assert active is not None
             active.end(KeysChangedError("the server changed its TLS keys"))
             await life.until(lambda: len(life.events(EventKind.TLS)) == 2)

@@ -51,7 +51,7 @@ def machine(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
     authority.cert_pem.write_to_path(str(out / "ca.pem"))
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(out / "server.pem"))
     # what is not compiled here is compiled there by every process, in ten times the time
-    compileall.compile_dir(ROOT / "wsrec", idle_timeout=2)
+    compileall.compile_dir(ROOT / "wsrec", quiet=2)
     # neither can write where the machine sees this one's files
     plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     tests = [f"{HERE}/test_ktls.py::{name}" for name in ("TestKernel", "TestRecords")]

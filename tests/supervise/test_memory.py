@@ -88,7 +88,7 @@ class TestNeed:
         plain, secure = need(1000, over_tls=0), need(1000, over_tls=1000)
         assert plain.rings == 250 * MIB
         assert plain.total < secure.total < 600 * MIB
-        assert need(1000, over_tls=0, asked=8 * MIB).total > 8000 * MIB
+        assert need(1000, over_tls=0, requested=8 * MIB).total > 8000 * MIB
         assert "1,000 of 256 KiB" in str(plain)
 
     def test_each_receiver_is_two_processes(self):
@@ -101,7 +101,7 @@ class TestAvailable:
 
     def test_nobody_tells(self, tmp_path):
         assert available(tmp_path) is None
-        assert shortage(need(1000, over_tls=0, asked=GIB), tmp_path) is None
+        assert shortage(need(1000, over_tls=0, requested=GIB), tmp_path) is None
 
     def test_of_the_cgroup(self, machine):
         machine.put("proc/self/cgroup", "0::/a/b\n")
@@ -125,7 +125,7 @@ class TestAvailable:
 
     def test_a_shortage_names_figures_and_place(self, machine):
         assert shortage(need(100, over_tls=100), machine.root) is None
-        reported = shortage(need(1000, over_tls=0, asked=8 * MIB), machine.root)
+        reported = shortage(need(1000, over_tls=0, requested=8 * MIB), machine.root)
         assert reported is not None
         assert "rings 8.39 GB (1,000 of 8,192 KiB)" in reported
         assert "the machine has 4.29 GB left" in reported

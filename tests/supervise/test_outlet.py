@@ -101,7 +101,7 @@ def test_a_slow_reader_gets_all_of_it(pipe: Pipe) -> None:
 
     reader = threading.Thread(target=slowly, daemon=True)
     reader.start()
-    outlet.close(patience=0.25)
+    outlet.close(timeout=0.25)
     assert not outlet.given_up
     reader.join(10)
     assert bytes(read) == b"x" * 20_000 + b"\n"
@@ -110,7 +110,7 @@ def test_a_slow_reader_gets_all_of_it(pipe: Pipe) -> None:
 def test_who_takes_nothing_is_given_up(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     outlet = Outlet(pipe.stream)
     outlet.put("x" * 20_000)
-    outlet.close(patience=0.1)
+    outlet.close(timeout=0.1)
     assert outlet.given_up
     # the result would go into the same pipe
     monkeypatch.setattr(sys, "stdout", pipe.stream)
