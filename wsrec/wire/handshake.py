@@ -198,6 +198,7 @@ class Handshake:
     def _check(self, behind: bytes = b"") -> None:
         """Raise the library's error, if any; `behind` holds the bytes after the head from the same read."""
         error = self.protocol.handshake_exc
+        _cut_tracebacks(error)
         if isinstance(error, InvalidStatus):
             response = error.response
             body = bytes(response.body or b"")
@@ -219,6 +220,16 @@ class Handshake:
             if self.is_unsolicited:
                 # a server that ignores the negotiation may send anything: leave its messages compressed
                 self.protocol.extensions = []
+
+
+def _cut_tracebacks(error: BaseException | None) -> None:
+    """Free the frames that an error kept by the library holds: they refer to the protocol, which refers to the error.
+
+    From Python 3.12 on they refer to their callers, too. The receiver runs without the garbage collector.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _is_announcement(head: bytes) -> bool:
