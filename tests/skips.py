@@ -1,6 +1,6 @@
 """What a run could not test: one line a reason. Under `CI=true` a skip that nobody expects fails the run.
 
-Loaded by tests/conftest.py. Whoever skips a test gives a reason; one that CI cannot mend is listed in `EXPECTED`.
+Loaded by tests/conftest.py. Anyone who skips a test gives a reason; one that CI cannot mend is listed in `EXPECTED`.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class TestLines:
         os.close(supervisor.writing)
 
     def test_a_traceback_is_said_too(self) -> None:
-        """The terminal is not this process's: whoever writes there waits for it."""
+        """The terminal is not this process's: anyone who writes there waits for it."""
         code = "import sys; from wsrec import ipc; ipc.use_nonblocking_output(); print('half', file=sys.stderr); 1 / 0"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=30)
         assert (result.returncode, result.stderr) == (1, b"")

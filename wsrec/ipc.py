@@ -43,7 +43,7 @@ class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", om
     """The child cannot continue; it exits with status 1 after this line.
 
     Attributes:
-        message, cure: the reason, and what to do about it.
+        message, hint: the reason, and what to do about it.
         again: whether a new process may succeed.
 
     """

@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
     @property
     def until(self) -> int:
-        """Until when they were sent: whoever subscribes gets what is due from then on."""
+        """Until when they were sent: anyone who subscribes gets what is due from then on."""
         return min(self.after, max(self.before, self.due))
 
 

@@ -230,7 +230,7 @@ class Kill:
         killed = getattr(self, f"_{phase.replace(' ', '_')}")(recorder, victim)
         if _ends(victim) or phase == "finishing":
             self._ended(recorder, stop=False)
-            # a new start brings home what was left, and goes on
+            # a new start recovers what was left, and goes on
             recorder = self._record("1h")
         self._stream(recorder, 1.0)
         self._ended(recorder)

@@ -101,7 +101,7 @@ class Pulse:
     async def _serve(self, connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             asked = json.loads(await connection.recv())
-            # whoever is told that it is subscribed gets all from then on, however busy the machine is
+            # a client that is told that it is subscribed gets all from then on, however busy the machine is
             number = self._due()
             await connection.send(json.dumps({"result": None, "id": asked["id"]}))
             self._clients[connection] = ""

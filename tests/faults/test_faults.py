@@ -35,7 +35,7 @@ def test_what_is_missing_is_reported(name, authority, ca_file, tmp_path):
         assert (found.status, found.overlaps_ms) == (4, [])
     else:
         assert found.causes == []
-        # whoever fell silent while its successor did not has lost something
+        # anyone who fell silent while its successor did not has lost something
         assert (found.lost_ms is not None) is (name == "mute")
         assert found.overlaps_ms
         assert all(overlap > 0 for overlap in found.overlaps_ms)

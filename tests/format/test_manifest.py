@@ -1,4 +1,4 @@
-"""wsrec.format.manifest: a line a file, whatever crashed and whoever else wrote."""
+"""wsrec.format.manifest: a line a file, whatever crashed and anyone who else wrote."""
 
 from __future__ import annotations
 

@@ -156,4 +156,4 @@ FIXED: dict[str, bytes] = {
     "a mixture": b"name: x\nfeeds: [demo]\n",
     "a directive": b"%YAML 9.9\n---\nfeeds: 1\n",
 }
-"""Files that are wrong whoever reads them."""
+"""Files that are wrong anyone who reads them."""

@@ -1,4 +1,4 @@
-"""Requests through a proxy: TLS is with the host beyond it, and whoever fails is the one that is named."""
+"""Requests through a proxy: TLS is with the host beyond it, and anyone who fails is the one that is named."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class TestThroughAProxy:
             kept = kept_through("http://proxy.hangs.test:3128", 99)
             await kept.until(asked.is_set)
             await kept.stop()
-            failure = kept.keeper.never_open()
+            failure = kept.reconnector.never_open()
             expected = "the proxy http://proxy.hangs.test:3128 cannot be resolved: the name server has not answered"
             assert failure.message == expected
             assert failure.hint.startswith("check DNS")

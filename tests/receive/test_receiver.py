@@ -84,7 +84,7 @@ class Receiver:
             self.reader.take()
             if value := found():
                 return value
-            assert time.monotonic() < deadline, f"in vain: {self.reader.events()}"
+            assert time.monotonic() < deadline, f"timed out: {self.reader.events()}"
             time.sleep(0.002)
 
     def event(self, kind: EventKind, count: int = 1) -> dict[str, Any]:

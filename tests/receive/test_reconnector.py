@@ -65,7 +65,7 @@ class Kept:
         self.reader = Reader(slots, control_ring, self.rings)
         self.stopping = asyncio.Event()
         self.producer = Producer(slots, control_ring)
-        self.keeper = Reconnector(
+        self.reconnector = Reconnector(
             [Side(plan, self.rings[plan.conn]) for plan in plans],
             self.producer,
             self.waiting(),
@@ -73,7 +73,7 @@ class Kept:
             tls=TlsPolicy(TlsMode.STAMPED, None),
             **{"max_message": 1 << 26, "until_close": False, **options},
         )
-        self.task = asyncio.ensure_future(self.keeper.run(self.stopping))
+        self.task = asyncio.ensure_future(self.reconnector.run(self.stopping))
 
     async def until(self, found: Callable[[], Any]) -> Any:
         async with asyncio.timeout(60):
@@ -175,7 +175,7 @@ class TestReplacement:
             server = exchange(Market())
             kept = Kept(plan(server.url, replaceable=True, requests=subscriptions("all")))
             await kept.until(lambda: len(kept.numbers()) > 20)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             replaced = await kept.event(EventKind.REPLACED)
             assert (replaced["from_conn"], replaced["to_conn"], replaced["reason"]) == (0, 1, "because")
             assert replaced["proved"]
@@ -183,7 +183,7 @@ class TestReplacement:
             both = set(kept.numbers(0)) & set(kept.numbers(1))
             assert both
             # and back again
-            kept.keeper.renew(1, "again")
+            kept.reconnector.renew(1, "again")
             await kept.event(EventKind.REPLACED, 2)
             before = len(kept.numbers())
             await kept.until(lambda: len(kept.numbers()) > before + 20)
@@ -191,7 +191,7 @@ class TestReplacement:
             assert is_whole(kept.numbers())
             assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.CONNECT_FAILED) == []
             assert [close["code"] for close in kept.events(EventKind.CLOSE) if close["by"] == "wsrec"] == [1000] * 3
-            assert kept.keeper.reconnects == 0
+            assert kept.reconnector.reconnects == 0
 
         run(test())
 
@@ -201,7 +201,7 @@ class TestReplacement:
             asks = subscriptions(*"01234567")
             kept = Kept(plan(exchange(market).url, replaceable=True, requests=asks, send_interval=0.1))
             await kept.until(lambda: {number % 10 for number in kept.numbers()} == set(range(8)))
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.event(EventKind.REPLACED)
             await kept.until(lambda: {number % 10 for number in kept.numbers(1)} == set(range(8)))
             await kept.stop()
@@ -215,14 +215,14 @@ class TestReplacement:
         async def test() -> None:
             kept = Kept(plan(exchange(Market()).url, replaceable=True, requests=subscriptions("all")))
             await kept.until(lambda: len(kept.numbers()) > 5)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.until(lambda: len(kept.numbers(1)) > 50)
             # of the other one, and of a life before this one
-            kept.keeper.settled(Settled(0, now()))
-            kept.keeper.settled(Settled(1, 1))
+            kept.reconnector.settled(Settled(0, now()))
+            kept.reconnector.settled(Settled(1, 1))
             await asyncio.sleep(0.5)
             assert kept.events(EventKind.REPLACED) == []
-            kept.keeper.settled(Settled(1, now()))
+            kept.reconnector.settled(Settled(1, now()))
             await kept.event(EventKind.REPLACED)
             await kept.stop()
             assert is_whole(kept.numbers())
@@ -242,13 +242,13 @@ class TestReplacement:
 
             kept = Kept(plan(exchange(ends_the_first).url, replaceable=True, requests=subscriptions("all")))
             await kept.until(lambda: len(kept.numbers()) > 5)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             replaced = await kept.event(EventKind.REPLACED)
             assert (replaced["from_conn"], replaced["to_conn"], replaced["reason"]) == (0, 1, "because")
             await kept.stop()
             assert is_whole(kept.numbers())
             assert kept.events(EventKind.LOST_INTERVAL) == kept.events(EventKind.CONNECT_FAILED) == []
-            assert kept.keeper.reconnects == 0
+            assert kept.reconnector.reconnects == 0
 
         run(test())
 
@@ -294,10 +294,10 @@ class TestReplacement:
         async def test() -> None:
             kept = Kept(plan(exchange(Market()).url, replaceable=True))
             await kept.until(lambda: len(kept.numbers()) > 5)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.event(EventKind.REPLACED)
-            kept.keeper.renew(0, "because, once more")
-            kept.keeper.renew(1, "again")
+            kept.reconnector.renew(0, "because, once more")
+            kept.reconnector.renew(1, "again")
             await kept.event(EventKind.REPLACED, 2)
             await asyncio.sleep(0.3)
             await kept.stop()
@@ -315,7 +315,7 @@ class TestReplacement:
 
             kept = Kept(plan(exchange(market, process_request=refuse).url, replaceable=True))
             await kept.until(lambda: len(kept.numbers()) > 5)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.event(EventKind.REPLACED)
             await kept.stop()
             assert len(kept.events(EventKind.CONNECT_FAILED)) == 2
@@ -337,7 +337,7 @@ class TestReplacement:
 
             kept = Kept(plan(exchange(market, process_request=refuse).url, replaceable=True))
             await kept.until(lambda: len(kept.numbers()) > 5)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             lost = await kept.event(EventKind.LOST_INTERVAL)
             assert lost["monotonic_from"] < lost["monotonic_to"]
             await kept.until(lambda: len(kept.numbers(1)) > 5)
@@ -354,7 +354,7 @@ class TestReplacement:
         async def test() -> None:
             kept = Kept(plan(exchange(Market()).url))
             await kept.until(lambda: len(kept.numbers()) > 5)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             lost = await kept.event(EventKind.LOST_INTERVAL)
             assert lost["monotonic_from"] < lost["monotonic_to"]
             assert "because" in kept.events(EventKind.CONNECT_FAILED)[0]["message"]
@@ -374,7 +374,7 @@ class TestReplacement:
 
             kept = Kept(plan(exchange(handler).url, replaceable=True))
             await kept.until(lambda: kept.numbers())
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.event(EventKind.CONNECT, 2)
             await kept.stop()
             assert sorted(close["by"] for close in kept.events(EventKind.CLOSE)) == ["exchange"] * 2 + ["wsrec"] * 2
@@ -394,7 +394,7 @@ class TestReplacement:
             with RawExchange(handler) as server:
                 kept = Kept(plan(server.url, replaceable=True))
                 await kept.until(lambda: kept.numbers())
-                kept.keeper.renew(0, "because")
+                kept.reconnector.renew(0, "because")
                 await kept.event(EventKind.CLOSE)
                 kept.stopping.set()
                 async with asyncio.timeout(60):
@@ -423,8 +423,8 @@ class TestReplacement:
                     await asyncio.sleep(0)
                     kept.reader.take()
             await kept.stop()
-            assert kept.keeper.was_connected
-            assert kept.keeper.failure is None
+            assert kept.reconnector.was_connected
+            assert kept.reconnector.failure is None
             assert [lost["to_evidence"] for lost in kept.events(EventKind.LOST_INTERVAL)] == (
                 ["connection opened"] * refusals
             )
@@ -498,7 +498,7 @@ class TestMuteSuccessor:
         async def test() -> None:
             kept = self.kept(exchange(Moody(1, 2)).url)
             await kept.until(lambda: len(kept.numbers()) > 20)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             replaced = await kept.event(EventKind.REPLACED)
             assert (replaced["from_conn"], replaced["to_conn"], replaced["proved"]) == (0, 1, True)
             await kept.until(lambda: kept.numbers(1)[20:])
@@ -514,7 +514,7 @@ class TestMuteSuccessor:
             market = Moody(1, 2, 3)
             kept = self.kept(exchange(market).url)
             await kept.until(lambda: len(kept.numbers()) > 20)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.until(lambda: market.clients[2:])
             market.cut(0)
             await kept.until(lambda: kept.events(EventKind.LOST_INTERVAL))
@@ -537,7 +537,7 @@ class TestMuteSuccessor:
             market = Moody(*range(1, 100))
             kept = self.kept(exchange(market).url)
             await kept.until(lambda: len(kept.numbers()) > 20)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.until(lambda: market.clients[2:])
             market.cut(0)
             await kept.until(lambda: market.clients[4:])
@@ -555,7 +555,7 @@ class TestMuteSuccessor:
             market = Moody(1)
             kept = self.kept(exchange(market).url)
             await kept.until(lambda: len(kept.numbers()) > 20)
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.until(lambda: len(market.asked) == 2)
             await asyncio.sleep(0.8)
             market.cut(0)
@@ -575,7 +575,7 @@ class TestMuteSuccessor:
             kept = self.kept(exchange(market).url)
             await kept.until(lambda: market.asked)
             await market.say()
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             # which came on the old one alone, before the new one had asked
             await kept.until(lambda: len(market.clients) == 2)
             replaced = await kept.event(EventKind.REPLACED)
@@ -594,7 +594,7 @@ class TestMuteSuccessor:
             kept = self.kept(exchange(market).url)
             await kept.until(lambda: market.asked)
             await market.say()
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             await kept.until(lambda: len(market.asked) == 2)
             await asyncio.sleep(0.35)
             await market.say()
@@ -614,7 +614,7 @@ class TestMuteSuccessor:
             await market.say(50)
             await kept.until(lambda: len(kept.numbers()) == 50)
             # nothing comes while both are open
-            kept.keeper.renew(0, "because")
+            kept.reconnector.renew(0, "because")
             assert not (await kept.event(EventKind.REPLACED))["proved"]
             market.go_on()
             await kept.until(lambda: kept.numbers(0)[60:])
@@ -636,9 +636,9 @@ class TestAnswers:
 
         async def test() -> None:
             kept = Kept(plan(server.url, answers=(Answer(path="ping", text='{"pong":{value}}', value="ping"),)))
-            answers = PongResponder(kept.producer, kept.keeper.sides.ping_sources)
+            answers = PongResponder(kept.producer, kept.reconnector.sides.ping_sources)
             async with asyncio.timeout(60):
-                while not kept.keeper.sides.connected:
+                while not kept.reconnector.sides.connected:
                     await asyncio.sleep(0)
             # as it may come to look in the very turn in which the connection opened
             answers.look()
@@ -767,8 +767,8 @@ class TestResubscribe:
             market = Market()
             kept = Kept(plan(exchange(market).url, requests=subscriptions("a", "b", "c"), send_interval=0.02))
             await kept.until(lambda: len(kept.events(EventKind.SUBSCRIBE)) == 3)
-            kept.keeper.sides.resubscribe(Resubscribe(0, ("topic of b", "topic of c", "unknown"), "silent"))
-            kept.keeper.sides.resubscribe(Resubscribe(7, ("topic of a",), "not ours"))
+            kept.reconnector.sides.resubscribe(Resubscribe(0, ("topic of b", "topic of c", "unknown"), "silent"))
+            kept.reconnector.sides.resubscribe(Resubscribe(7, ("topic of a",), "not ours"))
             await kept.until(lambda: len(market.on_data) == 5)
             await kept.stop()
             assert market.on_data == ["a", "b", "c", "b", "c"]

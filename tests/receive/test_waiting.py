@@ -1,4 +1,4 @@
-"""wsrec.receive.waiting: whoever watches a socket learns what comes, and the loop's other work goes on meanwhile."""
+"""wsrec.receive.waiting: anyone who watches a socket learns what comes, and the loop's other work goes on meanwhile."""
 
 from __future__ import annotations
 

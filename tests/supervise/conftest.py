@@ -67,7 +67,7 @@ class Recording:
         """Wait until `condition` holds, and return what it said."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
-            assert time.monotonic() < deadline, "in vain"
+            assert time.monotonic() < deadline, "timed out"
             time.sleep(0.02)
         return value
 

@@ -26,7 +26,7 @@ class Job(msgspec.Struct):
 
 @pytest.fixture
 def lived(monkeypatch, tmp_path):
-    """Has a child live that runs `code` after its first heartbeat; what the keeper said of it, and how it ended."""
+    """Has a child live that runs `code` after its first heartbeat; what the supervisor said of it, and how it ended."""
     monkeypatch.setattr(process_supervisor_module, "_LOOK_SECONDS", LOOK)
     monkeypatch.setattr(process_supervisor_module, "_LOOKS_BUSY", BUSY_LOOKS, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -38,7 +38,7 @@ def lived(monkeypatch, tmp_path):
 
         async def run() -> str:
             child = ChildProcess("receiver", "grandchild", log.append)
-            keeper = ProcessSupervisor(
+            supervisor = ProcessSupervisor(
                 child,
                 lambda _: child.start(Job(), ()),
                 heartbeat=lambda: next(reported),
@@ -47,16 +47,16 @@ def lived(monkeypatch, tmp_path):
                 on_log=log.append,
                 costs="",
             )
-            await keeper.start()
-            running = asyncio.ensure_future(keeper.run())
+            await supervisor.start()
+            running = asyncio.ensure_future(supervisor.run())
             if finish_after is not None:
                 await asyncio.sleep(finish_after)
-                keeper.finish(Stop(), again=False)
+                supervisor.finish(Stop(), again=False)
                 await asyncio.wait((running,), timeout=finish_after + LOOK * LOOKS * 1.5)
-            while finish_after is None and not running.done() and keeper.restarts == 0:
+            while finish_after is None and not running.done() and supervisor.restarts == 0:
                 await asyncio.sleep(0.01)
-            how = keeper._how
-            keeper.abandon()
+            how = supervisor._how
+            supervisor.abandon()
             await running
             return how
 

@@ -33,7 +33,7 @@ channels: {{trades: {{topic: "t.{{symbol}}", common: trades, default: true}}}}
 def until(condition, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.002)
 
 

@@ -26,7 +26,7 @@ from wsrec.verify.verify import verify
 
 
 class Ticks(Stream):
-    """An exchange whose numbers are those of the moment: whoever listens gets the same ones, about 500 a second."""
+    """An exchange whose numbers are those of the moment: anyone who listens gets the same ones, about 500 a second."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ class Log:
                 return found
             assert self.process.poll() is None, self.lines
             time.sleep(0.02)
-        raise AssertionError(f"{words} in vain: {self.lines}")
+        raise AssertionError(f"{words} timed out: {self.lines}")
 
     def end(self, status: int) -> list[str]:
         self.process.send_signal(signal.SIGTERM)

@@ -99,7 +99,7 @@ class Sent(NamedTuple):
 
 
 class Exchange:
-    """An exchange that sends what it has, whoever listens.
+    """An exchange that sends what it has, anyone who listens.
 
     Args:
         chance: where its dice come from.

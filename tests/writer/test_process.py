@@ -205,7 +205,7 @@ class TestSupervisorGone:
 
 
 class TestReceiverGone:
-    """Whoever gives the order: a receiver that did not say that it was finished has lost what came at the end."""
+    """Anyone who gives the order: a receiver that did not say that it was finished has lost what came at the end."""
 
     def test_each_connection_is_lost_from_its_last_frame(self, writer, tmp_path):
         work = writer(conns=3)

@@ -94,7 +94,7 @@ def hangs(authority):
 def until(condition, within=30.0):
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, "in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
 
 

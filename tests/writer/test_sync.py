@@ -1,4 +1,4 @@
-"""wsrec.writer.sync: what is appended reaches the disk, without whoever appends waiting for it."""
+"""wsrec.writer.sync: what is appended reaches the disk, without anyone who appends waiting for it."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class PythonFieldReader:
         return self._ids.known if self._ids is not None else {}
 
     def restore(self, ids: Ids) -> None:
-        """Go on with what `ids` said before."""
+        """Restore what `ids` stood for at the end of the file before."""
         if self._ids is not None:
             self._ids.known = ids
 

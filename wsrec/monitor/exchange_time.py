@@ -36,7 +36,7 @@ class OddTime(NamedTuple):
         messages: how many.
         row: `seq` of the first one's row.
         time: when that arrived (ns since the epoch).
-        said: what was read of it (ns since the epoch; the nearest int64 where it is beyond that).
+        value: what was read of it (ns since the epoch; the nearest int64 where it is beyond that).
         unit: the unit in which the first one would lie near its arrival; None where none would.
 
     """
@@ -45,7 +45,7 @@ class OddTime(NamedTuple):
     messages: int
     row: int
     time: int
-    stated: int
+    value: int
     unit: TimeUnit | None
 
 
@@ -121,10 +121,10 @@ class TimeChecker:
                 self._found[channel] = seen._replace(messages=seen.messages + count)
                 continue
             row = int(rows[np.argmax(channels == code)])
-            time, stated = int(arrival[row]), columns.exchange_time[row].as_py()
+            time, value = int(arrival[row]), columns.exchange_time[row].as_py()
             unit = self._unit(channel, payload[row : row + 1], binary[row : row + 1], time)
             fresh = channel not in self._known and len(self._known) <= _CHANNELS
-            self._found[channel] = OddTime(channel, count, first + row, time, stated, unit)
+            self._found[channel] = OddTime(channel, count, first + row, time, value, unit)
             if fresh:
                 self._known.add(channel)
                 new.append(self._found[channel])
@@ -185,5 +185,5 @@ class ExchangeTimeCheck(Check):
     def end_file(self, time: int) -> Iterator[Finding]:
         """Tell of the channels of the file."""
         for odd in self._times.take():
-            detail = {"count": odd.messages, "unit": odd.unit, "said": odd.stated, "seq": odd.row}
+            detail = {"count": odd.messages, "unit": odd.unit, "value": odd.value, "seq": odd.row}
             yield Finding(kind=EventKind.EXCHANGE_TIME_OFF, time=time, channel=odd.channel, detail=detail, utc=odd.time)

@@ -60,7 +60,7 @@ class Reading(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether the message said nothing at all."""
+        """True if nothing was read of the message."""
         return not self.role and all(value is None for value in self[1:-1])
 
 

@@ -45,7 +45,7 @@ class Subscriber:
         send: sends a frame.
 
     Attributes:
-        said: whether the plan's subscriptions are sent.
+        all_sent: whether the plan's subscriptions are sent.
         kept_alive: keep-alive messages sent, each of which may be answered.
 
     """

@@ -63,7 +63,7 @@ class EventKind(StrEnum):
     UNCHECKED = "unchecked"
     """rule, compared (messages of this channel and file that it was applied to), skipped (by the reason: the others)"""
     EXCHANGE_TIME_OFF = "exchange_time_off"
-    """count (of the channel in this file; all are null), unit (in which the first would fit), said (of it, ns), seq"""
+    """count (of the channel in this file; all are null), unit (in which the first would fit), value (of it, ns), seq"""
     SNAPSHOT = "snapshot"
     """url, reason, requested (ns since the epoch), duration_ns, bytes: a row `rest` has what was fetched over HTTP"""
     SNAPSHOT_JOINED = "snapshot_joined"

@@ -62,7 +62,7 @@ def since_death(complete_until: int, event: int, began: int) -> Since:
     """Since when a connection is lost whose receiver died (all ns on the stage clock).
 
     Args:
-        complete_until: what the receiver said last (`ByteRing.complete_until`); 0 before the connection was open.
+        complete_until: the last watermark (`ByteRing.complete_until`); 0 before the connection was open.
         event: the read of the last frame that it handed over; 0 where that is not known.
         began: when the first receiver was started.
 
@@ -70,6 +70,6 @@ def since_death(complete_until: int, event: int, began: int) -> Since:
     if event and event >= complete_until:
         return Since(event, LAST_FRAME)
     if complete_until:
-        # it is said ten times a second
+        # it is published ten times a second
         return Since(complete_until, LAST_WORD, UPPER)
     return Since(began, WANTED)

@@ -99,7 +99,7 @@ class ChildProcess:
         if status and self.failed is None:
             self.how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self.died = True
-            hint = "see what it said above; what was journalled is kept, and recovered by the next start"
+            hint = "see its log lines above; what was journalled is kept, and recovered by the next start"
             self.failed = FailedLine(message=f"the {self.name} {self.how}", hint=hint)
         elif self.failed is not None:
             # a child does not know which of several it is

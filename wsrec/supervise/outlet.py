@@ -1,7 +1,7 @@
 """Output for the operator, written by a thread that nothing else waits for.
 
 A terminal takes nothing after Ctrl-S, a pipe nothing while `less` or a hung reader is behind it, and write(2) then
-waits for as long. Whoever supervises a recording must not: it reads what its children say, and ends them when it is
+waits for as long. A supervisor must not: it reads what its children say, and ends them when it is
 told to. So lines wait here, up to a limit. What goes beyond it is counted, and the count is shown in its place once the
 rest was taken.
 """

@@ -67,7 +67,7 @@ class ProcessSupervisor:
     Attributes:
         restarts: how often it was started again.
         failed: why it ended for good; None where it did what it was there for, or was not to be started again.
-        died: whether it ended without having said its last words.
+        died: whether it ended without a final report.
         exhausted: whether it died too often.
 
     """
@@ -163,7 +163,7 @@ class ProcessSupervisor:
         name = self.child.name
         _, late = await asyncio.wait((running,), timeout=notice)
         if late:
-            # nothing is wrong: where only that is to be said, nothing is
+            # nothing is wrong: no line is logged for that alone
             again = "Ctrl-C" if sys.stderr.isatty() else "SIGINT or SIGTERM"
             message = f"waiting for the {name} to finish; another {again} gives up what is not on disk by then"
             self._on_log(LogLine(level="info", message=message))
@@ -259,7 +259,7 @@ class ProcessSupervisor:
         name, last = self.child.name, self.child.failed
         message = f"the {name} died {len(self._lives)} times within {_STORM_SECONDS:.0f} s of work; "
         message += f"the last time it {self._how}: given up"
-        hint = "see what it said above, and `dmesg` for memory that ran out; what was journalled is kept"
+        hint = "see its log lines above, and `dmesg` for memory that ran out; what was journalled is kept"
         if last is not None and not self.child.died and last.hint:
             hint = f"{last.hint}; what was journalled is kept"
         self.failed = FailedLine(message=message, hint=hint)

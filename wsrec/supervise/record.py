@@ -109,7 +109,7 @@ async def _run(
 
 
 def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:
-    """What is wanted of a target, with what the command line says in place of what the run config said."""
+    """A target's selection: the run config's, overridden by the command line."""
     return replace(
         wanted,
         symbols=selection.symbols or wanted.symbols,

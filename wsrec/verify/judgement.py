@@ -217,7 +217,7 @@ def _same(name: str, stored: pa.Array, read: pa.Array, about: FileRows, *, lenie
     if stored.equals(read):
         return
     if lenient:
-        # what ids stand for may have been said in rows that are not there
+        # what ids stand for may be declared in rows that are missing
         stored = pc.if_else(read.is_valid(), stored, read)
         if stored.equals(read):
             return

@@ -130,11 +130,11 @@ class LedgerAudit:
                 self._report(where, f"it counts {both}")
 
     def end(self, name: str, stated: dict[str, Any], *, restarted: bool) -> None:
-        """Hold the sums against what the rings said at the end, and the receiver, whose last word may be missing.
+        """Compare the sums with the final counts of the rings and of the receiver, whose final report may be missing.
 
         Args:
             name: of the session.
-            said: detail of its `session_end`.
+            stated: detail of its `session_end`.
             restarted: whether a receiver died meanwhile: then its last counts may be a tenth of a second old.
 
         """

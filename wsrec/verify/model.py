@@ -78,7 +78,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from
         start, end: ns since the epoch (UTC, by the hand-off); where the clock was set an interval ends and another
             begins.
         state: how complete it is.
-        reason: why it is incomplete, or what bounds it; empty where nothing is to be said.
+        reason: why it is incomplete, or what bounds it; empty if neither applies.
         monotonic_from, monotonic_to: the same moments on the clock that nobody sets (`handoff_monotonic` of rows): UTC
             that was set back comes twice.
 

@@ -193,7 +193,7 @@ class SessionReading:
 
     @property
     def _judged(self) -> Judgement:
-        """The judgement; without a feed where no file has said which."""
+        """The judgement; without a feed where no file names one."""
         if self._judgement is None:
             return self._judge(None, {})
         return self._judgement

@@ -65,7 +65,7 @@ class FeedWriter:
         folder: where unfinished files grow.
         disk: what to do when the disk refuses.
         encoder: encodes the row groups; one of its own where None.
-        live_steps: the status page's histograms of the steps, to count there too; None where nobody looks.
+        live_steps: the status page's histograms of the steps, to count there too; None if they are not shown.
         act: has something done about findings; None where nothing is to be done any more.
         folded: takes the warnings about what goes wrong; None where nobody is to be told any more.
 
