@@ -184,6 +184,51 @@ class TestSilence:
         assert watch.silent(1000) == []
 
 
+class TestFollowed:
+    """A monitor that goes on from rows and events that another one has judged."""
+
+    def follow(self, watch, messages, *events):
+        times, channels, symbols = zip(*messages, strict=True)
+        count = len(times)
+        rows = {
+            "seq": pa.array(range(count), pa.uint64()),
+            "conn": pa.array([0] * count, pa.uint16()),
+            "handoff_monotonic": pa.array([at * S for at in times], pa.int64()),
+            "channel": pa.array(channels).dictionary_encode(),
+            "symbol": pa.array(symbols).dictionary_encode(),
+            "exchange_seq": pa.nulls(count, pa.uint64()),
+        }
+        watch.monitor.follow(pa.record_batch(rows))
+        for kind, at, detail in events:
+            watch.monitor.follow_event(MonitorEvent(kind, at * S, 0, detail))
+
+    def test_a_silence_that_began_among_them_is_found(self):
+        watch = Watch("a@trade", "b@trade")
+        self.follow(watch, [(1, "trade", "A"), (2, "trade", "B")])
+        assert watch.come((4, "trade", "B")) == []
+        assert watch.silent(6) == [("a@trade", 1.0, True)]
+        assert watch.come((7, "trade", "A")) == [("a@trade", 7, 1)]
+
+    def test_what_was_told_is_not_told_again_and_ends_with_the_next_message(self):
+        watch = Watch("a@trade")
+        told = {"channel": "trade", "symbol": "A"}
+        self.follow(watch, [(1, "trade", "A"), (8, "trade", "B")], (EventKind.STALE, 6, told))
+        assert watch.silent(20) == []
+        assert watch.come((21, "trade", "A")) == [("a@trade", 21, 1)]
+
+    def test_what_was_told_before_a_later_message_is_over(self):
+        watch = Watch("a@trade")
+        told = {"channel": "trade", "symbol": "A"}
+        self.follow(watch, [(1, "trade", "A"), (8, "trade", "A")], (EventKind.STALE, 6, told))
+        assert watch.silent(20) == [("a@trade", 8.0, True)]
+
+    def test_what_was_confirmed_and_never_came(self):
+        watch = Watch("a@trade", "b@trade")
+        self.follow(watch, [(1, "trade", "B")], (EventKind.ACK, 2, {"topics": ["a@trade"]}))
+        assert watch.come((6, "trade", "B")) == [("b@trade", 6, 1)]
+        assert watch.silent(7) == [("a@trade", 2.0, False)]
+
+
 def test_speed(usdm_recording):
     """Shows the cost of watching (`-k speed -s`); fails only on a gross change."""
     feed = find_feed("binance-usdm")

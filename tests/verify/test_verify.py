@@ -384,6 +384,39 @@ class TestForged:
         assert status(out) is DAMAGED
 
 
+class Refusing(Numbered):
+    """Refuses one topic, and each request that names it."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.settled: set[str] = set()
+
+    async def __call__(self, connection) -> None:
+        self.settled &= {"quiet.AB"}
+        while len(self.settled) < 6:
+            asked = json.loads(await connection.recv())
+            refused = "quiet.AB" in asked["topics"]
+            stated = {"error": 7, "message": "no such topic"} if refused else {}
+            await connection.send(json.dumps({"id": asked["id"], **stated}))
+            if not refused or len(asked["topics"]) == 1:
+                self.settled.update(asked["topics"])
+        self.confirm = False
+        await super().__call__(_Answered(connection))
+
+
+class _Answered:
+    """A connection whose requests are answered."""
+
+    def __init__(self, connection) -> None:
+        self._connection = connection
+
+    async def recv(self) -> str:
+        return "{}"
+
+    def __getattr__(self, name: str):
+        return getattr(self._connection, name)
+
+
 class TestIncomplete:
     def test_a_gap_of_the_exchange(self, record):
         out = record(Numbered(skip=(100, 101)), status=4)
@@ -426,6 +459,11 @@ class TestIncomplete:
         quiet = streams(out)["quiet", "AB"]
         assert quiet.state is State.INCOMPLETE
         assert quiet.intervals[0].reason.startswith("the exchange refused it: 7: no such")
+
+    def test_a_topic_that_was_refused_is_not_requested_again_and_stays_refused(self, record):
+        out = record(Refusing(breaks=1, rounds=20), status=4)
+        reasons = {interval.reason for interval in streams(out)["quiet", "AB"].intervals}
+        assert reasons == {"the exchange refused it: 7: no such topic"}
 
     def test_without_a_confirmation_a_stream_begins_with_its_first_message(self, record):
         out = record(Numbered(confirm=False, rounds=100, pause=0.02), status=4)

@@ -27,8 +27,10 @@ from wsrec.format import claim, manifest
 from wsrec.format.moment import Moment
 from wsrec.ipc import SummaryLine
 from wsrec.options.value_types import Rotation
+from wsrec.plan.requests import RequestedTopic, SubscriptionRequest
 from wsrec.ring.counter import Counter
 from wsrec.ring.events import EventKind
+from wsrec.verify.verify import verify
 from wsrec.writer.job import WriterJob
 from wsrec.writer.process import Writer
 from wsrec.writer.recovery import recover
@@ -40,7 +42,7 @@ CHECKED = {
     "fields": {"channel": ["c"]},
     "subscribe": {"message": '{"topics":{topics},"id":{id}}', "batch": 100},
     "limits": {"streams_per_connection": 9, "messages_per_second": 9, "connects": 9, "connects_interval": 1},
-    "channels": {"x": {"topic": "x", "exchange_seq": ["n"], "sequence": "next"}},
+    "channels": {"x": {"topic": "x", "exchange_seq": ["n"], "sequence": "next", "idle_timeout": 60}},
 }
 FEEDS = {"a": CHECKED, "b": {"name": "b", "description": "", "sockets": {"main": {"url": "wss://host/"}}}}
 
@@ -94,13 +96,13 @@ class Life:
 class Session:
     """Rings and an output folder, and the writers that come and go, stepped through in one thread."""
 
-    def __init__(self, out: Path, life: Life) -> None:
+    def __init__(self, out: Path, life: Life, requests: tuple[SubscriptionRequest, ...] = ()) -> None:
         self.out, self.life = out, life
         self.rings = Rings(conns=2, capacity=16 * 4096)
         slots, control_ring, status, *rings = self.rings.fds
         self.job: WriterJob = writer_job(
             out,
-            (plan(0, feed="a"), plan(1, feed="b")),
+            (plan(0, feed="a", requests=requests), plan(1, feed="b")),
             FEEDS,
             slots=slots,
             control_ring=control_ring,
@@ -178,7 +180,7 @@ class Session:
             self.bury()
 
     def begin(self) -> None:
-        job = msgspec.structs.replace(self.job, resume=self.deaths > 0, restart={"process": "writer"})
+        job = msgspec.structs.replace(self.job, resume=self.deaths > 0, restart={"restarts": self.deaths})
         self.writer = Writer(job)
         if not job.resume:
             self.writer._pipeline.begin_session(Moment.now())
@@ -295,5 +297,57 @@ class TestSeam:
                 session.finish()
                 (gap,) = events_of(tmp_path, "gap")
                 assert (gap["detail"]["expected"], gap["detail"]["found"]) == (3, 4)
+            finally:
+                session.close()
+
+    def test_what_a_writer_found_that_was_killed_too_is_found_again(self, tmp_path: Path) -> None:
+        asks = SubscriptionRequest(number=1, text="", topics=(RequestedTopic(topic="x", channel="x"),))
+        with pytest.MonkeyPatch.context() as patch:
+            session = Session(tmp_path, Life(patch), (asks,))
+            try:
+
+                def put(payload: bytes, ago: int) -> None:
+                    when = time.monotonic_ns() - ago * 1_000_000_000
+                    session.rings.put(payload, event=when, handoff=when)
+                    session.drain()
+
+                put(b'{"c":"x","n":0}', 100)
+                session.bury()
+                # takes over, and sees that the stream has become stale
+                put(b'{"c":"y"}', 30)
+                session.parquet(100)
+                assert {line.number for line in manifest.read(tmp_path)} == {1}
+                session.bury()
+                put(b'{"c":"x","n":1}', 0)
+                session.finish()
+                (stale,), (resumed,) = events_of(tmp_path, "stale"), events_of(tmp_path, "stream_resumed")
+                assert stale["detail"]["monotonic_since"] == resumed["detail"]["monotonic_since"]
+                told = [each["detail"]["restarts"] for each in events_of(tmp_path, "restart")]
+                assert sorted(told) == [1, 1, 2, 2]
+                (capture,) = verify([tmp_path]).captures
+                (ledger,) = (
+                    {each.what: each.sources for each in of.ledger} for of in capture.sessions if of.feed == "a"
+                )
+                assert ledger["gaps"] == {"read": 0, "events": 0}
+                assert ledger["findings"] == {"read": 2, "events": 2}
+            finally:
+                session.close()
+
+    def test_a_restart_is_told_of_once_however_many_files_its_writer_left(self, tmp_path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            session = Session(tmp_path, Life(patch))
+            try:
+                session.put(0, 50, 1)
+                session.drain()
+                session.bury()
+                for _ in range(3):
+                    session.put(0, 500, 1)
+                    session.drain()
+                session.parquet(4)
+                session.bury()
+                session.put(0, 50, 1)
+                session.finish()
+                told = [each["detail"]["restarts"] for each in events_of(tmp_path, "restart")]
+                assert sorted(told) == [1, 1, 2, 2]
             finally:
                 session.close()

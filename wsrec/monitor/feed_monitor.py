@@ -101,6 +101,7 @@ class FeedMonitor:
         self._fields = FieldReader(feed)
         self._checks = [check(setup) for check in CHECKS]
         self._times = next(check for check in self._checks if isinstance(check, ExchangeTimeCheck))
+        self._liveness = next(check for check in self._checks if isinstance(check, LivenessCheck))
         self._gaps = next(check for check in self._checks if isinstance(check, GapCheck))
         self.checks_numbers = any(check.checks for check in self._checks if isinstance(check, GapCheck | ChecksumCheck))
         # who has something to say: most checks answer to some of these only
@@ -120,9 +121,14 @@ class FeedMonitor:
         self._fields.restore(ids)
 
     def follow(self, rows: pa.RecordBatch) -> None:
-        """Hold the next numbers against these rows, which were judged before (`SequenceChecker.seed`)."""
+        """Go on from the numbers and the last messages of these received rows, which were judged before."""
         if self._gaps.checks:
             self._gaps.checker.seed(rows)
+        self._liveness.follow(rows)
+
+    def follow_event(self, event: MonitorEvent) -> None:
+        """Go on from a confirmation, or from a stream that was stale, of which an event among these rows tells."""
+        self._liveness.follow_event(event)
 
     def read(self, columns: Columns) -> RowBatch:
         """Read the fields of rows, which are to be judged next."""

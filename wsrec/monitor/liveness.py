@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from wsrec.arrays import where_set
 from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup, Signal
-from wsrec.monitor.streams import NEVER
+from wsrec.monitor.streams import NEVER, Names
 from wsrec.ring.events import EventKind
 
 _NEVER_DUE = int(np.iinfo(np.int64).max)
@@ -40,6 +41,23 @@ class LivenessCheck(Check):
         if int(rows.stage[-1]) >= self._due or self._stale[table.numbers].any():
             found += self._between(rows)
         return found
+
+    def follow(self, rows: pa.RecordBatch) -> None:
+        """Go on from messages that were judged before (`FeedMonitor.follow`)."""
+        names = Names(rows.column("channel"), rows.column("symbol"))
+        self._table.follow(rows.column("conn").to_numpy(), names, rows.column("handoff_monotonic").to_numpy())
+
+    def follow_event(self, event: MonitorEvent) -> None:
+        """Go on from what was told of before; the messages around it were followed."""
+        if event.conn is None:
+            return
+        if event.kind is EventKind.ACK:
+            self._table.follow_confirmation(event.conn, event.topics, event.time)
+            return
+        number = self._table.number(event.conn, event.detail.get("channel"), event.detail.get("symbol"))
+        if event.kind is EventKind.STALE and number is not None:
+            # unless it has had a message since
+            self._stale[number] = self._table.last_at[number] <= event.time
 
     def _between(self, rows: RowBatch) -> Iterator[Finding]:
         """The streams that were stale between a message and the one before it."""

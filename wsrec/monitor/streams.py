@@ -30,6 +30,13 @@ class Stream(NamedTuple):
     topic: Topic
 
 
+class Names(NamedTuple):
+    """What messages are of, without their other fields (`FieldColumns`)."""
+
+    channel: Any
+    symbol: Any
+
+
 class StreamTable:
     """The streams of a feed, and when each was confirmed and had its messages (ns on the stage clock, or `NEVER`).
 
@@ -89,7 +96,7 @@ class StreamTable:
         """The last message of each, or its confirmation where there was none."""
         return np.where(self.last_at != NEVER, self.last_at, self.confirmed_at)
 
-    def take(self, conns: npt.NDArray[np.uint16], columns: FieldColumns, time: Int64s) -> None:
+    def take(self, conns: npt.NDArray[np.uint16], columns: FieldColumns | Names, time: Int64s) -> None:
         """Messages came, in order of their time."""
         channels = self._channels.of(columns.channel)
         rows = where_set(channels)
@@ -117,6 +124,19 @@ class StreamTable:
             # the first message where several are given: what is written last stays
             self.first_at[numbers[fresh][::-1]] = when[fresh][::-1]
         self.last_at[numbers] = when
+
+    def follow(self, conns: npt.NDArray[np.uint16], columns: Names, time: Int64s) -> None:
+        """Go on from messages that another table took: here they are no first sign of any stream."""
+        begun = self._begun.copy()
+        self.take(conns, columns, time)
+        self._begun, self.begun = begun, []
+        self.numbers, self.rows, self.last_before = self.numbers[:0], self.rows[:0], self.last_at
+
+    def follow_confirmation(self, conn: int, topics: Iterable[str], time: int) -> None:
+        """The same of topics that were confirmed."""
+        begun = self._begun.copy()
+        self.confirm(conn, topics, time)
+        self._begun = begun
 
     def confirm(self, conn: int, topics: Iterable[str], time: int) -> list[int]:
         """Topics were confirmed, or asked for where nothing confirms; the streams for which that is the first sign."""

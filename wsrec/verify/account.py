@@ -73,16 +73,19 @@ class Account:
         """
         agreement, facts = judgement.agreement, judgement.streams.facts
         unrecorded, unfounded = agreement.unrecorded, agreement.unfounded
+        comparable, gaps_comparable = True, judgement.checks_gaps
         if facts.recovered or facts.resumed or taken_up:
-            # a writer that goes on has seen the numbers of the file before, and nothing else of what came before
+            # a writer that goes on has seen the last file before it, and nothing else of what came before
+            comparable = not unrecorded and all(each.kind == EventKind.GAP for each in unfounded)
+            gaps_comparable &= all(each.kind != EventKind.GAP for each in unrecorded)
             if unrecorded:
                 what = f"{len(unrecorded):,} findings, the first {unrecorded[0]}, lie where a recovered part begins"
                 self._log.add(Kind.NOTE, self._name, f"{what}: no event tells of them")
             unrecorded, unfounded = [], [each for each in unfounded if each.kind == EventKind.GAP]
-        else:
+        if comparable:
             self.add("findings", read=agreement.findings, events=agreement.events)
-            if judgement.checks_gaps:
-                self.add("gaps", read=judgement.gaps, events=facts.gap_events)
+        if gaps_comparable:
+            self.add("gaps", read=judgement.gaps, events=facts.gap_events)
         if unrecorded:
             self._log.add(Kind.CONTRADICTION, self._name, f"{unrecorded[0]} has no event")
         if unfounded:

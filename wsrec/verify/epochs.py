@@ -34,6 +34,8 @@ class Epoch:
         self.late: set[str] = set()
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
+        # those of them that the exchange refused, in this life or one before: they are not requested again
+        self.refused: dict[str, str] = {}
         # what waited for an answer where a file began: a writer that goes on with it does not know of that
         self.forgotten: set[str] = set()
 
@@ -69,6 +71,8 @@ class Epochs:
             self.requested.setdefault(conn, {}).update(dict.fromkeys(topics_of(detail)))
             requested_at = self.current(conn).requested_at
             requested_at.update((topic, time) for topic in topics_of(detail) if topic not in requested_at)
+            for topic in topics_of(detail):
+                self.current(conn).refused.pop(topic, None)
         elif kind == EventKind.LATE:
             self.current(conn).late.update(topics_of(detail))
         elif kind == EventKind.ACK:
@@ -78,6 +82,8 @@ class Epochs:
             answer = "nobody answered the request" + (f": {stated}" if stated else "")
             reason = f"the exchange refused it: {stated}" if kind == EventKind.REFUSED else answer
             self.current(conn).failed.update(dict.fromkeys(topics_of(detail), reason))
+            if kind == EventKind.REFUSED:
+                self.current(conn).refused.update(dict.fromkeys(topics_of(detail), reason))
         elif kind == EventKind.CLOSE:
             epoch = self.current(conn)
             if epoch.end is None:
@@ -89,6 +95,7 @@ class Epochs:
             epoch.broke = bool(detail.get("message")) or detail.get("received_bytes") is None
             epoch.reason = str(detail.get("message") or epoch.reason or "the connection ended")
             self._epochs[conn].append(Epoch())
+            self.current(conn).refused.update(epoch.refused)
 
     def replaced(self, old: int, new: int, until: int, *, proved: bool) -> None:
         """A connection has taken over from one that was still open, and had its last data then."""

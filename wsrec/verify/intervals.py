@@ -86,7 +86,8 @@ class Timeline:
             if start is None:
                 start = end if before is not None else epoch.opened
                 done = "the exchange confirmed it" if self._confirms else "it was asked for"
-                reason = epoch.failed.get(topic or "", f"the connection ended before {done}")
+                refused = epoch.refused.get(topic or "", f"the connection ended before {done}")
+                reason = epoch.failed.get(topic or "", refused)
             if until is None:
                 until = start if before is None else before[0]
                 if self._facts.headless is not None:

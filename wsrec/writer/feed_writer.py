@@ -124,6 +124,10 @@ class FeedWriter:
         """Hold the next messages against these, which are in a file that has landed (`SequenceChecker.seed`)."""
         self._monitor.follow(rows)
 
+    def follow_event(self, event: MonitorEvent) -> None:
+        """Go on from what such a file tells of a stream, once its rows were followed."""
+        self._monitor.follow_event(event)
+
     def _begin(self) -> None:
         self._events.pair = self._pair = self._new_pair()
         self._file_first_seq = self._next_seq

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from wsrec.format.moment import Moment
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.options.record import WorkerOptions
 from wsrec.plan.connections import ConnectionPlan
@@ -58,6 +59,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         began: start of the first receiver, ns on the monotonic clock.
         began_time: the same moment, ns since the epoch; 0 if unknown.
         last_request: highest number of a subscription request that an earlier writer is known to have made.
+        resumed: when it took over; set by the writer itself, so that its journals have it.
         restart: detail of the event about the death of the previous one (`wsrec.ring.events.EventKind.RESTART`).
 
     """
@@ -77,6 +79,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     began: int = 0
     began_time: int = 0
     last_request: int = 0
+    resumed: Moment | None = None
     restart: dict[str, Any] = {}
 
     def public(self) -> WriterJob:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsrec.decode.reader import Ids
@@ -27,11 +28,13 @@ from wsrec.format.folders import matching, parquet_files
 from wsrec.format.layout import KINDS, aside_folder
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
+from wsrec.monitor.check import MonitorEvent
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import Event, EventKind
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch
 from wsrec.writer.disk import NO_RETRY, Disk
+from wsrec.writer.feed_writer import FeedWriter
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal_format import delete, files_of, journals
 from wsrec.writer.journal_reader import JournalReader
@@ -40,7 +43,9 @@ from wsrec.writer.progress import Progress
 from wsrec.writer.utc_line import StoredAnchor, first_anchor
 
 _HANDOFF = "handoff_monotonic"
-_FOLLOWED = ("seq", "conn", _HANDOFF, "channel", "symbol", "exchange_seq")
+_FOLLOWED = ("seq", "conn", _HANDOFF, "direction", "channel", "symbol", "exchange_seq")
+_FOLLOWED_EVENTS = (EventKind.ACK, EventKind.STALE)
+_TOLD = ["monotonic", "kind", "conn", "channel", "symbol", "detail"]
 
 
 class JournalRecovery:
@@ -64,6 +69,8 @@ class JournalRecovery:
         self._out = out
         self._folder = folder
         self.journals = journals(folder)
+        # restarts that are recorded, by feed and moment (ns on the stage clock)
+        self._restarts: set[tuple[str, int]] = set()
         self.lines = [line for line in manifest.read(out) if line.session == folder.name]
         present = {_number(path) for path in self.journals}
         # a journal is deleted only after every feed's files are finished
@@ -182,6 +189,7 @@ class JournalRecovery:
                     # for the beginning of a message that the next journal completes
                     pipeline.remember(batch)
             if pipeline.active:
+                self._record_restart(pipeline, reader)
                 pipeline.begin_session()
                 before_finish(path, reader)
                 rows += sum(line.rows for line in pipeline.finish(number))
@@ -203,6 +211,22 @@ class JournalRecovery:
         self.journals = sorted([*whole, *sync_failed])
         return rows
 
+    def _record_restart(self, pipeline: Pipeline, reader: JournalReader) -> None:
+        """Record that the writer of this journal took over from another one, in each feed whose files lack that."""
+        try:
+            job = msgspec.json.decode(reader.job, type=WriterJob)
+        except msgspec.MsgspecError:
+            return
+        if job.resumed is None or job.resumed.stage is None:
+            return
+        for feed in pipeline.active:
+            if (feed, job.resumed.stage) in self._restarts:
+                continue
+            self._restarts.add((feed, job.resumed.stage))
+            own = [line for line in self.lines if line.feed == feed]
+            if not _tells_of_restart(self._out, own, job.resumed.stage):
+                pipeline.feeds[feed].event(job.resumed, EventKind.RESTART, **{"process": "writer", **job.restart})
+
     def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
         """Make the pipeline continue where the finished files end."""
         # behind these, each feed reads the journals of the files that it lacks
@@ -217,7 +241,7 @@ class JournalRecovery:
             # even if its journal still exists: finished rows are not read from it again
             last = next((found for line in reversed(own) if (found := _about(self._out, line)) is not None), {})
             pipeline.feeds[feed].restore(msgspec.convert(last.get("ids") or {}, Ids, strict=False))
-            _follow_sequences(self._out, own, pipeline, feed)
+            _follow_landed(self._out, own, pipeline.feeds[feed])
         landed = _landed_anchor(self._out, self._done)
         if landed is not None:
             pipeline.follow_clock(landed)
@@ -357,17 +381,39 @@ def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
     return max(moments, key=lambda moment: moment.order, default=None)
 
 
-def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, feed: str) -> None:
-    """Continue the sequences from the last finished messages: for each connection, since it was last opened."""
+def _tells_of_restart(out: Path, lines: list[ManifestLine], stage: int) -> bool:
+    """Whether finished files record the restart of a writer at this moment (ns on the stage clock)."""
+    for line in sorted(lines, key=lambda line: line.number, reverse=True):
+        if line.events_path is None:
+            continue
+        try:
+            rows = pq.ParquetFile(out / line.events_path).read(["monotonic", "kind"]).to_pylist()
+        except (OSError, ValueError):
+            # missing or damaged, which `wsrec verify` reports
+            continue
+        if any(row["kind"] == EventKind.RESTART and row["monotonic"] == stage for row in rows):
+            return True
+        if max((row["monotonic"] or 0 for row in rows), default=0) < stage:
+            return False
+    return False
+
+
+def _follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> None:
+    """Continue sequences and silences from the last finished pair: for each connection, since it was last opened."""
     ended: dict[int, int] = {}
+    told: list[MonitorEvent] = []
     for line in reversed(lines):
         try:
             if line.events_path is not None:
-                rows = pq.ParquetFile(out / line.events_path).read(["monotonic", "kind", "conn"])
-                kinds, conns = rows["kind"].to_pylist(), rows["conn"].to_pylist()
-                for moment, kind, conn in zip(rows["monotonic"].to_pylist(), kinds, conns, strict=True):
-                    if kind == EventKind.DISCONNECT and moment is not None:
+                table = pq.ParquetFile(out / line.events_path).read(_TOLD)
+                for row in table.filter(pc.is_valid(table["monotonic"])).to_pylist():
+                    moment, conn = row["monotonic"], row["conn"]
+                    if row["kind"] == EventKind.DISCONNECT:
                         ended[conn] = max(moment, ended.get(conn, moment))
+                    elif row["kind"] in _FOLLOWED_EVENTS:
+                        names = {"channel": row["channel"], "symbol": row["symbol"]}
+                        detail = {**msgspec.json.decode(row["detail"]), **names}
+                        told.append(MonitorEvent(EventKind(row["kind"]), moment, conn, detail))
             if line.path is None:
                 continue
             with pq.ParquetFile(out / line.path) as file:
@@ -375,12 +421,15 @@ def _follow_sequences(out: Path, lines: list[ManifestLine], pipeline: Pipeline, 
                     conns = batch.column("conn").to_numpy()
                     since = np.zeros(1 << 16, np.int64)
                     since[list(ended)] = list(ended.values())
-                    kept = batch.filter(pa.array(batch.column(_HANDOFF).to_numpy() > since[conns]))
-                    pipeline.feeds[feed].follow(kept)
+                    kept = pa.array(batch.column(_HANDOFF).to_numpy() > since[conns])
+                    feed.follow(batch.filter(pc.and_(kept, pc.equal(batch.column("direction"), "recv"))))
         except (OSError, ValueError):
             # missing or damaged, which `wsrec verify` reports: then a gap to what follows is not found
             pass
-        return
+        break
+    for event in sorted(told, key=lambda event: event.time):
+        if event.conn is not None and event.time > ended.get(event.conn, 0):
+            feed.follow_event(event)
 
 
 def _landed_anchor(out: Path, lines: list[ManifestLine]) -> StoredAnchor | None:

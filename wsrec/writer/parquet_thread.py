@@ -70,6 +70,7 @@ class ParquetThread(threading.Thread):
         progress: knows the batch that the previous process died of.
         recovery: the journals to recover first; None in a new session.
         rings_from: the count of the first slot in the rings when this writer started.
+        resumed: when this writer took over; None in a new session.
         restart: detail of the event about the restart.
 
     Attributes:
@@ -86,6 +87,7 @@ class ParquetThread(threading.Thread):
         progress: Progress,
         recovery: JournalRecovery | None = None,
         rings_from: int = 0,
+        resumed: Moment | None = None,
         restart: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name="parquet", daemon=True)
@@ -104,8 +106,8 @@ class ParquetThread(threading.Thread):
         self._recovery = recovery
         self._rings_from = rings_from
         self._restart = restart or {}
-        # start of this writer, until that is recorded
-        self._resumed: Moment | None = None
+        # until that is recorded
+        self._resumed = resumed
 
     def put(self, journal: Journal, span: Span, anchor: StoredAnchor | None = None) -> None:
         """Queue a journalled batch, with the first anchor in it."""
@@ -149,7 +151,6 @@ class ParquetThread(threading.Thread):
 
         """
         if self._recovery is not None:
-            self._resumed = Moment.now()
             actions = self._pipeline.actions
             if actions is not None:
                 # the previous writer has executed most of these actions

@@ -73,6 +73,8 @@ class Writer:
     """The work of one writer process."""
 
     def __init__(self, job: WriterJob) -> None:
+        if job.resume:
+            job = msgspec.structs.replace(job, resumed=Moment.now())
         self._job = job
         self._folder = session_folder(Path(job.out), job.session)
         if not job.resume and any(path.name not in session_start.FILES for path in self._folder.glob("*")):
@@ -106,6 +108,7 @@ class Writer:
             self._disk.retry(lambda: Progress(self._folder, self._disk)),
             recovery,
             self._drain.next,
+            job.resumed,
             job.restart,
         )
         self._number = 0 if recovery is None else recovery.next_number - 1
