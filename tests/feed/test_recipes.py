@@ -16,7 +16,7 @@ from wsrec.plan.connections import plan
 from wsrec.plan.target import Target
 
 PAGE = Path(__file__).parents[2] / "docs" / "feeds.md"
-SECTION = PAGE.read_text().partition("## How an exchange is asked")[2].partition("\n## ")[0]
+SECTION = PAGE.read_text().partition("## Subscriptions")[2].partition("\n## ")[0]
 RECIPES = re.findall(r"^```yaml\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
 REST: dict[str, Any] = {
     "name": "x",
