@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wsrec.client.errors import ConnectionClosed
     from wsrec.client.implementation import Message
     from wsrec.client.stamps import Stamps
-    from wsrec.format.capture import CaptureError, UnreadableError
+    from wsrec.format.errors import CaptureError, UnreadableError
     from wsrec.format.reading import Capture, DamagedFile, DamagedFileWarning, SessionInfo, open_capture
     from wsrec.host.clock import Anchor, anchor
     from wsrec.net.tunnel import ProxyError
@@ -47,7 +47,7 @@ __all__ = [
 _HOMES = {
     "Anchor": "wsrec.host.clock",
     "Capture": "wsrec.format.reading",
-    "CaptureError": "wsrec.format.capture",
+    "CaptureError": "wsrec.format.errors",
     "Connection": "wsrec.client.connection",
     "ConnectionClosed": "wsrec.client.errors",
     "DamagedFile": "wsrec.format.reading",
@@ -59,7 +59,7 @@ _HOMES = {
     "SessionInfo": "wsrec.format.reading",
     "StampSource": "wsrec.stages",
     "Stamps": "wsrec.client.stamps",
-    "UnreadableError": "wsrec.format.capture",
+    "UnreadableError": "wsrec.format.errors",
     "anchor": "wsrec.host.clock",
     "connect": "wsrec.client.connection",
     "open_capture": "wsrec.format.reading",

@@ -93,13 +93,13 @@ def test_damage_while_serving_ends_it_with_1(start, recording):
     ("arguments", "status", "message"),
     [
         ([], 2, "Missing argument 'SOURCE...'"),
-        (["x", "--speed", "0"], 2, "'0' is neither a positive number nor `max`"),
-        (["x", "--speed", "fast"], 2, "'fast' is neither"),
+        ([__file__, "--speed", "0"], 2, "'0' is neither a positive number nor `max`"),
+        ([__file__, "--speed", "fast"], 2, "'fast' is neither"),
         (["demo", "--speed", "2"], 2, "the pace of demo is --rate"),
-        (["demo", "x"], 2, "demo is served alone"),
-        (["x", "--rate", "5"], 2, "--rate and --seed are for demo"),
-        (["x", "--ca-out", "y"], 2, "--ca-out needs --tls-self-signed"),
-        (["/nonexistent"], 1, "/nonexistent: no such file or folder"),
+        (["demo", __file__], 2, "demo is served alone"),
+        ([__file__, "--rate", "5"], 2, "--rate and --seed are for demo"),
+        ([__file__, "--ca-out", "y"], 2, "--ca-out needs --tls-self-signed"),
+        (["/nonexistent"], 2, "/nonexistent: no such file or folder"),
     ],
 )
 def test_wrong_usage(arguments, status, message):
@@ -108,10 +108,10 @@ def test_wrong_usage(arguments, status, message):
     assert message in result.output
 
 
-def test_a_failure_is_told_as_record_and_report_tell_theirs():
+def test_a_source_that_does_not_exist_is_wrong_usage():
     result = CliRunner().invoke(replay, ["/non\x1b[2Jexistent"])
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("wsrec replay: /non\\x1b[2Jexistent: no such file or folder")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "/non\\x1b[2Jexistent: no such file or folder" in result.stderr
 
 
 def test_help():

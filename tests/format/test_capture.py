@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wsrec.format.capture import CaptureError, events_beside, message_files, metadata, open_messages
+from wsrec.format.capture import events_beside, message_files, metadata, open_messages
+from wsrec.format.errors import CaptureError
 from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from wsrec.counts import COUNTERS
+from wsrec.format.errors import OtherVersionError
 from wsrec.format.layout import manifest_path
 from wsrec.format.ledger import Ledger
 from wsrec.format.manifest import ManifestLine, append, read
@@ -53,14 +54,16 @@ class TestManifest:
         append(out, line(3))
         assert [each.number for each in read(out) if each.number != 2] == [1, 3]
 
-    def test_a_line_of_another_version_is_not_passed_over_in_silence(self, out):
-        manifest_path(out).write_bytes(b'{"path": 5}\n')
-        with pytest.raises(msgspec.ValidationError):
+    def test_a_garbled_line_is_not_passed_over_in_silence(self, out):
+        append(out, line(1))
+        with manifest_path(out).open("ab") as file:
+            file.write(b'{"path": 5}\n')
+        with pytest.raises(msgspec.ValidationError, match=r"manifest\.jsonl:2: is no line that this wsrec writes"):
             read(out)
 
     def test_nor_one_of_another_format_version(self, out):
         manifest_path(out).write_bytes(msgspec.json.encode(line(1, format_version="99")) + b"\n")
-        with pytest.raises(msgspec.ValidationError, match="format version 99"):
+        with pytest.raises(OtherVersionError, match=r"manifest\.jsonl:1: it is of format version 99"):
             read(out)
 
     def test_two_processes_at_once(self, out):

@@ -164,11 +164,45 @@ class TestWanted:
         with pytest.raises(ValueError, match=r"moment|offset"):
             opened(capture).messages(since=moment)
 
-    @pytest.mark.parametrize("columns", [["nothing"], "seq"])
-    def test_no_column(self, capture, columns):
+    @pytest.mark.parametrize("columns", [["nothing"], "seq", [], ["seq", "conn", "seq"]])
+    @pytest.mark.parametrize("method", ["messages", "events"])
+    def test_no_column(self, capture, columns, method):
         capture.write(message_columns(1))
         with pytest.raises(ValueError, match="column"):
-            opened(capture).messages(columns)
+            getattr(opened(capture), method)(columns)
+
+    @pytest.mark.parametrize(
+        ("method", "argument", "allowed"),
+        [
+            ("events", {"kind": "bogus"}, "kind takes session_start, session_end, .*; not 'bogus'"),
+            ("events", {"kind": ["gap", "Gap"]}, "kind takes .*; not 'Gap'"),
+            ("messages", {"direction": "received"}, "direction takes recv, sent, rest; not 'received'"),
+            ("dataset", {"kind": "bogus"}, "kind takes 'messages' or 'events', not 'bogus'"),
+        ],
+    )
+    def test_a_word_that_no_row_can_have_is_refused(self, capture, method, argument, allowed):
+        capture.write(message_columns(1))
+        with pytest.raises(ValueError, match=allowed):
+            getattr(opened(capture), method)(**argument)
+
+    @pytest.mark.parametrize(
+        "argument",
+        [
+            *({"since": 1.5}, {"until": True}, {"columns": [1]}, {"feed": 3}),
+            *({"channel": 3}, {"channel": [None]}, {"symbol": b"A"}, {"session": [1]}),
+        ],
+        ids=str,
+    )
+    def test_an_argument_of_another_type_is_named(self, capture, argument):
+        capture.write(message_columns(1))
+        (name,) = argument
+        with pytest.raises(TypeError, match=f"^{name} takes .*, not "):
+            opened(capture).messages(**argument)
+
+    def test_numpys_integers_are_moments(self, capture):
+        columns = message_columns(100)
+        capture.write(columns)
+        assert opened(capture).messages(since=columns["recv_time"][40]).read_all().num_rows == 60
 
     def test_row_groups_that_hold_nothing_wanted_are_not_read(self, capture):
         columns = message_columns(1000)
@@ -245,6 +279,19 @@ class TestDamaged:
             warnings.simplefilter("error")
             found = wsrec.open_capture(two_feeds.out, damaged=reported.append)
         assert reported == found.damaged
+
+    @pytest.mark.parametrize("damaged", ["ignore", "Raise", None])
+    def test_what_to_do_is_one_of_three(self, capture, damaged):
+        capture.write(message_columns(1))
+        with pytest.raises(ValueError, match="damaged takes 'raise', 'warn' or a function"):
+            wsrec.open_capture(capture.out, damaged=damaged)
+
+    def test_a_warning_points_to_who_called(self, capture):
+        spoil_first_group(capture.write(message_columns(1000), row_group_size=100))
+        self.cut(capture.write(message_columns(10, first_seq=1000)))
+        with pytest.warns(wsrec.DamagedFileWarning) as warned:
+            wsrec.open_capture(capture.out, damaged="warn").messages().read_all()
+        assert [each.filename for each in warned] == [__file__, __file__]
 
     @pytest.mark.parametrize("damaged", ["raise", "warn"])
     def test_what_is_not_there_is_an_error(self, tmp_path, damaged):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.effort import examples
 from tests.rings import payloads
+from wsrec.format.errors import OtherVersionError
 from wsrec.writer import journal as journal_module
 from wsrec.writer import journal_reader as reader_module
 from wsrec.writer.journal import Journal
@@ -79,7 +80,7 @@ class TestJournal:
         monkeypatch.setattr(journal_module, "FORMAT_VERSION", "1")
         write(tmp_path / "j", batches)
         monkeypatch.undo()
-        with pytest.raises(OSError, match="of version 1: recover it with the wsrec that wrote it"):
+        with pytest.raises(OtherVersionError, match="of format version 1, this wsrec reads"):
             JournalReader(tmp_path / "j")
 
     def test_a_torn_tail_is_cut_at_the_last_whole_batch(self, tmp_path, batches):

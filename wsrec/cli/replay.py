@@ -9,6 +9,7 @@ import sys
 import click
 import msgspec
 
+from wsrec.cli.json_command import JsonCommand
 from wsrec.config.click_types import SourceType
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
@@ -33,8 +34,8 @@ def _speed(context: click.Context, option: click.Parameter, value: str | None) -
     return speed
 
 
-@click.command(name="replay", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SourceType())
+@click.command(name="replay", cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SourceType(DEMO))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--tls-self-signed", is_flag=True, help="Serve wss:// with a certificate made at start.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
+from wsrec.cli.json_command import JsonCommand
 from wsrec.config.click_types import SourceType
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.report.collect import collect
@@ -12,7 +13,7 @@ from wsrec.report.terminal import print_report, reading_progress
 from wsrec.units import clean
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="FILE|DIR|GLOB...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 def report(sources: tuple[str, ...], as_json: bool) -> None:
@@ -26,7 +27,8 @@ def report(sources: tuple[str, ...], as_json: bool) -> None:
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
 
     Nothing on disk is changed. A file that cannot be read is named on standard error, the others are reported, and the
-    exit status is 1; where the system does not let something be read it is 66. docs/stages.md explains the stages.
+    exit status is 1; where the system does not let something be read, or it is of another version of the format, it is
+    66; for wrong usage, a path that does not exist included, 2. docs/stages.md explains the stages.
     """
     with reading_progress(Console(stderr=True)) as progress:
         result = collect(sources, progress)

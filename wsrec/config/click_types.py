@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsrec.options.value_types import ValueType, check_local, without_user
+from wsrec.units import clean
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -56,14 +59,37 @@ class FolderType(click.Path):
 
 
 class SourceType(_ParamType):
-    """A file, a folder or a pattern of them, on this machine."""
+    """A file, a folder or a pattern of them, on this machine.
+
+    Args:
+        word: what else may be given.
+
+    """
 
     name = "source"
+
+    def __init__(self, word: str | None = None) -> None:
+        self._word = word
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check, or fail with what was expected."""
         _local(self, value, param, ctx)
-        return str(value)
+        source = str(value)
+        if source != self._word and not _exists(source):
+            name = clean(source, 1000)
+            self.fail(f"{name}: no such file or folder, and no file matches it as a pattern", param, ctx)
+        return source
+
+
+def _exists(source: str) -> bool:
+    """Whether a path or a pattern names anything; what may not be looked at is told of by what reads it."""
+    try:
+        os.stat(source)  # noqa: PTH116 (a pattern is no path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return next(glob.iglob(source, recursive=True), None) is not None  # noqa: PTH207 (absolute too)
+    except OSError:
+        return True
+    return True
 
 
 def _local(kind: _ParamType, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.folders import NO_FILE, cannot_read, is_file, parquet_files
+from wsrec.format.errors import CaptureError, OtherVersionError, UnreadableError
+from wsrec.format.folders import NO_FILE, is_file, parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
-from wsrec.format.metadata import raw_metadata
+from wsrec.format.metadata import raw_metadata, stated_version
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 
@@ -21,18 +22,6 @@ EXIT_UNREADABLE = 66
 """Exit status of every command that reads, where something cannot be read: nothing is known of it (EX_NOINPUT)."""
 
 _MAGIC = b"PAR1"
-
-
-class CaptureError(Exception):
-    """A file or folder cannot be read as a capture; the message names it and the hint."""
-
-
-class UnreadableError(CaptureError):
-    """The system does not let a file or folder be read: no permission, a disk that fails. Nothing is known of it."""
-
-    def __init__(self, path: str | Path, error: OSError) -> None:
-        self.path = Path(path)
-        super().__init__(f"{path}: {cannot_read(error)}")
 
 
 def message_files(
@@ -111,8 +100,9 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
     """Open a file of a kind, `messages` or `events`.
 
     Raises:
-        CaptureError: it is damaged, or no such file of wsrec, or of another version of the format.
+        CaptureError: it is damaged, or no such file of wsrec.
         UnreadableError: the system does not let it be read.
+        OtherVersionError: it is of another version of the format.
 
     """
     check_readable(path)
@@ -123,8 +113,13 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
             f"{path}: not readable as Parquet ({damage(path) or first_line(error)}); "
             "nothing was changed: set the file aside and read the others"
         ) from error
+    # before anything else is looked at: another version may have other columns and other metadata
+    version = stated_version(file.metadata.metadata)
+    if version is not None and version != FORMAT_VERSION:
+        file.close()
+        raise OtherVersionError(path, version)
     try:
-        own = metadata(file)
+        metadata(file)
     except ValueError as error:
         file.close()
         raise CaptureError(f"{path}: its metadata is damaged ({first_line(error)}); set the file aside") from error
@@ -133,12 +128,9 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
     if missing:
         file.close()
         raise CaptureError(f"{path}: not {what} of wsrec (no column `{missing[0]}`)")
-    version = own.get("format_version")
-    if version != FORMAT_VERSION:
+    if version is None:
         file.close()
-        raise CaptureError(
-            f"{path}: format version {version}, this wsrec reads {FORMAT_VERSION}; install the wsrec that wrote it"
-        )
+        raise CaptureError(f"{path}: not {what} of wsrec (no `wsrec.format_version` in its metadata)")
     return file
 
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import CaptureError, UnreadableError, first_line, open_file
+from wsrec.format.capture import first_line, open_file
 from wsrec.format.columns import row_batches, times
+from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
 from wsrec.format.metadata import FileMetadata, read_metadata
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
@@ -42,8 +43,8 @@ class CaptureFile:
             (ns since the epoch); None where it has no rows or no statistics.
 
     Raises:
-        CaptureError: it is damaged, or no such file of wsrec, or of another version of the format.
-        UnreadableError: the system does not let it be read.
+        CaptureError: it is damaged, or no such file of wsrec.
+        UnreadableError: the system does not let it be read, or it is of another version of the format.
 
     """
 

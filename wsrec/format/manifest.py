@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.counts import Counts
+from wsrec.format.errors import OtherVersionError
 from wsrec.format.folders import read_file, sync_folder
 from wsrec.format.layout import manifest_path
 from wsrec.format.ledger import Ledger
@@ -51,19 +52,36 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
     format_version: str
 
 
-def decode_line(text: bytes) -> ManifestLine:
+class _Versioned(msgspec.Struct):
+    """What shows the version of a line, whatever else that has; earlier lines stated none, but did have the others."""
+
+    format_version: str | int | None = None
+    session: str | None = None
+    sha256: str | None = ""
+
+
+def decode_line(text: bytes, path: Path, number: int) -> ManifestLine:
     """A line of the manifest.
 
+    Args:
+        text: the line.
+        path, number: of the manifest, and of the line in it, for errors.
+
     Raises:
-        msgspec.ValidationError: it is JSON, but no line of this version.
+        OtherVersionError: it is of another version of the format.
+        msgspec.ValidationError: it is JSON, but no line of this version; the message names the line.
         msgspec.DecodeError, UnicodeDecodeError: it is none.
 
     """
-    line = msgspec.json.decode(text, type=ManifestLine)
-    if line.format_version != FORMAT_VERSION:
-        what = f"it is of format version {line.format_version}, this wsrec reads {FORMAT_VERSION}"
-        raise msgspec.ValidationError(f"{what}; use the wsrec that wrote it")
-    return line
+    try:
+        stated = msgspec.json.decode(text, type=_Versioned)
+        if stated.format_version is None and stated.session is not None and stated.sha256 != "":
+            raise OtherVersionError(path, None, number)
+        if stated.format_version not in (None, FORMAT_VERSION):
+            raise OtherVersionError(path, str(stated.format_version), number)
+        return msgspec.json.decode(text, type=ManifestLine)
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"{path}:{number}: is no line that this wsrec writes: {error}") from error
 
 
 def append(out: Path, line: ManifestLine) -> None:
@@ -98,16 +116,21 @@ def read(out: Path) -> list[ManifestLine]:
 
     Raises:
         OSError: it cannot be read.
-        msgspec.ValidationError: a line is JSON, but none of this version's.
+        OtherVersionError: a line is of another version of the format.
+        msgspec.ValidationError: a line is JSON, but none of this version's; the message names it.
 
     """
     path = manifest_path(out)
     if not path.exists():
         return []
     lines = []
-    for data in dict.fromkeys(read_file(path).split(b"\n")[:-1]):
+    seen: set[bytes] = set()
+    for number, data in enumerate(read_file(path).split(b"\n")[:-1], 1):
+        if data in seen:
+            continue
+        seen.add(data)
         try:
-            lines.append(decode_line(data))
+            lines.append(decode_line(data, path, number))
         except msgspec.ValidationError:
             raise
         except (msgspec.DecodeError, UnicodeDecodeError):

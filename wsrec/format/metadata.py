@@ -94,6 +94,21 @@ METADATA_KEYS: dict[str, str] = {
 """Each key, and what its value is."""
 
 
+def stated_version(pairs: dict[bytes, bytes] | None) -> str | None:
+    """The version of the format that a Parquet file's metadata state; None where they state none.
+
+    The key of earlier files was `schema_version`.
+    """
+    for key in ("format_version", "schema_version"):
+        try:
+            value = msgspec.json.decode((pairs or {})[f"{METADATA_PREFIX}{key}".encode()])
+        except (KeyError, msgspec.DecodeError, RecursionError):
+            continue
+        if isinstance(value, str | int):
+            return str(value)
+    return None
+
+
 def raw_metadata(pairs: dict[bytes, bytes] | None) -> dict[str, Any]:
     """wsrec's own of a Parquet file's metadata: by key, decoded, whatever they are.
 

@@ -6,9 +6,11 @@ cannot be read is named, by an exception unless something else was asked for: no
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,11 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset
 
-from wsrec.format.capture import CaptureError, UnreadableError, events_beside, events_files, message_files
+from wsrec.format.capture import events_beside, events_files, message_files
 from wsrec.format.capture_file import ORDERS, SCHEMAS, CaptureFile
 from wsrec.format.columns import times
+from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.ring.events import EventKind
 from wsrec.stages import STEPS, TOTAL
 
 Instant = datetime | str | int
@@ -29,6 +33,7 @@ Instant = datetime | str | int
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _LAST = np.iinfo(np.int64).max
+_DIRECTIONS = ("recv", "sent", "rest")
 _STEPS = {step.key: step for step in (*STEPS, TOTAL)}
 
 
@@ -59,8 +64,8 @@ class DamagedFile(NamedTuple):
     Attributes:
         path: the file or folder.
         message: what is wrong with it and what to do, with its path.
-        unreadable: whether the system does not let it be read, so that nothing is known of it; else it is damaged, or
-            no such file.
+        unreadable: whether the system does not let it be read, or it is of another version of the format, so that
+            nothing is known of it; else it is damaged, or no such file.
         kind: `messages` or `events` for a file, `folder`, or `source` for what was asked for and is not there.
 
     """
@@ -107,7 +112,9 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
 
     Raises:
         CaptureError: there is no such file or folder, or no message file in it; or, with `raise`, a file is damaged.
-        UnreadableError: a `CaptureError`: the system does not let a file or folder be read.
+        UnreadableError: a `CaptureError`: the system does not let a file or folder be read, or it is of another version
+            of the format.
+        ValueError: `damaged` is neither of these.
 
     Example:
         >>> capture = wsrec.open_capture("out")
@@ -129,6 +136,8 @@ class Capture:
     """
 
     def __init__(self, sources: Sequence[str | Path], damaged: OnDamaged = "raise") -> None:
+        if not callable(damaged) and damaged not in ("raise", "warn"):
+            raise ValueError(f"damaged takes 'raise', 'warn' or a function, not {damaged!r}")
         self._on_damaged = damaged
         self.damaged: list[DamagedFile] = []
         messages: dict[Path, Path] = {}
@@ -172,7 +181,7 @@ class Capture:
         elif self._on_damaged == "raise" or kind == "source":
             raise error
         else:
-            warnings.warn(found.message, DamagedFileWarning, stacklevel=3)
+            warnings.warn(found.message, DamagedFileWarning, stacklevel=_depth())
 
     @property
     def sessions(self) -> list[SessionInfo]:
@@ -231,7 +240,9 @@ class Capture:
             A reader of record batches, once: DuckDB, Polars and pandas take it as it is.
 
         Raises:
-            ValueError: a column is none, or a moment is no moment.
+            ValueError: a column is none or named twice, or none is named; a moment is no moment; a word is none that
+                there is.
+            TypeError: an argument is of another type.
             CaptureError: while it is read: a file is damaged (`open_capture`).
 
         Example:
@@ -240,8 +251,10 @@ class Capture:
 
         """
         among = _among(channel=channel, symbol=symbol, direction=direction)
+        _check_closed("direction", among, _DIRECTIONS)
         wanted = _fields(columns, self.schema, DERIVED)
-        return self._reader(self.files, MESSAGES, wanted, _ns(since), _ns(until), among, feed, session)
+        moments = _ns("since", since), _ns("until", until)
+        return self._reader(self.files, MESSAGES, wanted, *moments, among, feed, session)
 
     def events(
         self,
@@ -267,7 +280,9 @@ class Capture:
             A reader of record batches, once; in the order of `messages`.
 
         Raises:
-            ValueError: a column is none, or a moment is no moment.
+            ValueError: a column is none or named twice, or none is named; a moment is no moment; a word is none that
+                there is.
+            TypeError: an argument is of another type.
             CaptureError: while it is read: a file is damaged (`open_capture`).
 
         Example:
@@ -275,23 +290,31 @@ class Capture:
 
         """
         among = _among(kind=kind, channel=channel, symbol=symbol)
+        _check_closed("kind", among, [kind.value for kind in EventKind])
         wanted = _fields(columns, self.event_schema, ())
-        return self._reader(self.event_files, EVENTS, wanted, _ns(since), _ns(until), among, feed, session)
+        moments = _ns("since", since), _ns("until", until)
+        return self._reader(self.event_files, EVENTS, wanted, *moments, among, feed, session)
 
     def dataset(self, kind: FileKind = MESSAGES) -> pa.dataset.Dataset:
         """The sound files as a pyarrow dataset, with `feed`, `date` and `hour` by their folders.
 
-        For engines that plan a query themselves, and read with several threads: in no particular order. What becomes
-        damaged later raises the engine's own error.
+        For engines that plan a query themselves, and read with several threads: in no particular order. What is damaged
+        behind its footer raises the engine's own error (an OSError of pyarrow), which may not name the file: `messages`
+        names it, and so does `wsrec verify`.
 
         Args:
             kind: `messages` or `events`.
+
+        Raises:
+            ValueError: `kind` is neither.
 
         Example:
             >>> messages = capture.dataset()
             >>> duckdb.sql("select symbol, count(*) from messages where feed = 'binance' group by symbol")
 
         """
+        if kind not in SCHEMAS:
+            raise ValueError(f"kind takes {' or '.join(map(repr, SCHEMAS))}, not {kind!r}")
         files = self.files if kind == MESSAGES else self.event_files
         folders = pa.schema([("feed", pa.string()), ("date", pa.date32()), ("hour", pa.int8())])
         return pa.dataset.dataset(
@@ -420,38 +443,90 @@ def _fields(columns: Sequence[str] | None, schema: pa.Schema, derived: Sequence[
     if columns is None:
         return schema
     if isinstance(columns, str):
-        raise ValueError(f"columns is a list of names, not {columns!r}")
+        raise ValueError(f"columns takes a list of names, not {columns!r}")
+    columns = list(columns)
+    if not columns:
+        what = "name at least one (`seq` to count rows), or leave it out for all"
+        raise ValueError(f"columns is empty, and rows without columns cannot be counted: {what}")
+    for name in columns:
+        if not isinstance(name, str):
+            raise TypeError(f"columns takes names (str), not {name!r}")
     known = {field.name: field for field in [*schema, *derived]}
     unknown = [name for name in columns if name not in known]
     if unknown:
         raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(known)}")
-    return pa.schema([known[name] for name in dict.fromkeys(columns)])
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"columns has {twice!r} twice: name each once")
+    return pa.schema([known[name] for name in columns])
 
 
 def _among(**wanted: str | Collection[str] | None) -> dict[str, list[str]]:
-    return {
-        name: [values] if isinstance(values, str) else list(values)
-        for name, values in wanted.items()
-        if values is not None
-    }
-
-
-def _ns(moment: Instant | None) -> int | None:
-    """A moment in ns since the epoch.
+    """The values that are wanted, by argument; an argument that is None is left out.
 
     Raises:
-        ValueError: it is none, or has no offset from UTC.
+        TypeError: one is neither a word nor several.
 
     """
-    if moment is None or isinstance(moment, int):
-        return moment
+    found = {}
+    for name, values in wanted.items():
+        if values is None:
+            continue
+        listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+        for value in listed:
+            if not isinstance(value, str):
+                raise TypeError(f"{name} takes a word (str) or several, not {value!r}")
+        found[name] = listed
+    return found
+
+
+def _check_closed(name: str, among: dict[str, list[str]], allowed: Collection[str]) -> None:
+    """Refuse a word that no row can have.
+
+    Raises:
+        ValueError: there is one.
+
+    """
+    for value in among.get(name, ()):
+        if value not in allowed:
+            raise ValueError(f"{name} takes {', '.join(allowed)}; not {value!r}")
+
+
+def _depth() -> int:
+    """How far above its caller the code is that called into wsrec, as `warnings.warn` counts it."""
+    frame, depth = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("wsrec."):
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def _ns(name: str, moment: Instant | None) -> int | None:
+    """A moment in ns since the epoch.
+
+    Args:
+        name: the argument that it was given as.
+        moment: it.
+
+    Raises:
+        TypeError: it is of another type.
+        ValueError: it is no moment, or has no offset from UTC.
+
+    """
+    if moment is None:
+        return None
+    if isinstance(moment, Integral) and not isinstance(moment, bool):
+        # numpy's too
+        return int(moment)
+    if not isinstance(moment, str | datetime):
+        takes = "an aware datetime, an ISO 8601 text, or whole ns since the epoch (int)"
+        raise TypeError(f"{name} takes {takes}, not {moment!r}")
     if isinstance(moment, str):
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError as error:
-            raise ValueError(f"{moment!r} is no moment: write it as 2026-11-22T13:00:00Z, or as ns") from error
+            raise ValueError(f"{name}: {moment!r} is no moment: write it as 2026-11-22T13:00:00Z, or as ns") from error
     if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no offset from UTC: write it with one (Z), or as ns since the epoch")
+        raise ValueError(f"{name}: {moment} has no offset from UTC: write it with one (Z), or as ns since the epoch")
     whole = moment.astimezone(UTC)
     seconds = int((whole.replace(microsecond=0) - _EPOCH).total_seconds())
     return seconds * 1_000_000_000 + whole.microsecond * 1_000

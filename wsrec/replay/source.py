@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from wsrec.format.capture import CaptureError, UnreadableError, message_files
+from wsrec.format.capture import message_files
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.replay import text
 from wsrec.replay.message import Message, SourceError, UnreadableSourceError

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from wsrec.format.capture import CaptureError, UnreadableError
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times
+from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import other
 from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.report.model import Incident, Report

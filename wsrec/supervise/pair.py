@@ -182,12 +182,13 @@ class Pair:
         """The writer's summary; of one that ended without it, its counters and the files in the manifest of `out`."""
         if self.writer.child.summary is not None:
             return self.writer.child.summary
-        # only here: it brings pyarrow along, which takes long to import
+        # only here: they bring pyarrow along, which takes long to import
         from wsrec.format import manifest
+        from wsrec.format.errors import UnreadableError
 
         try:
             lines = [line for line in manifest.read(out) if line.session == self.session]
-        except OSError:
+        except (OSError, UnreadableError, msgspec.ValidationError):
             lines = []
         page = self.status
         counts = Counts() if page is None else counts_of(page.writer)

@@ -9,7 +9,8 @@ import msgspec
 import pyarrow.parquet as pq
 
 from wsrec.format import manifest
-from wsrec.format.capture import EXIT_UNREADABLE, UnreadableError
+from wsrec.format.capture import EXIT_UNREADABLE
+from wsrec.format.errors import UnreadableError
 from wsrec.format.layout import manifest_path, own_folder
 from wsrec.format.lock import OutputLock
 from wsrec.ring.events import EventKind
@@ -75,9 +76,9 @@ def recover_folder(out: Path) -> Recovery:
     Raises:
         OutputLockedError: a recorder holds the folder.
         FileNotFoundError: nothing was ever recorded there.
-        UnreadableError: it cannot be read.
+        UnreadableError: it cannot be read, or its manifest is of another version of the format.
         OSError: it cannot be written.
-        msgspec.ValidationError: the manifest has a line of another version.
+        msgspec.ValidationError: the manifest has a line that wsrec does not write.
 
     """
     if not (own_folder(out)).is_dir():

@@ -10,6 +10,7 @@ import msgspec
 
 from wsrec.format.capture import first_line
 from wsrec.format.claim import is_live
+from wsrec.format.errors import OtherVersionError
 from wsrec.format.folders import cannot_read, is_file, matching, parquet_files, read_file, session_folders
 from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, read_place, session_folder
 from wsrec.format.lock import is_held
@@ -46,7 +47,7 @@ class Inventory(NamedTuple):
     Attributes:
         root: the folder.
         whole: whether all of it was asked for.
-        listed: whether there is a manifest, or none yet.
+        listed: whether there is a manifest, all of whose lines can be read.
         pairs: of each feed and session, in order of their numbers.
         journals: the sessions that left a folder for journals behind, with the number of journals and their bytes.
         held: whether a recorder holds the folder; None where that cannot be found out.
@@ -129,7 +130,7 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
         setattr(pair, place.kind, path)
         pair.hours.add(place.hour)
     if listed:
-        _read_lines(root, pairs, findings, whole=only is None)
+        listed = _read_lines(root, pairs, findings, whole=only is None)
     elif pairs and all(session in journals and number == 1 for _, session, number in pairs):
         # a recorder was killed between its first files and their lines: what they hold is in its journals too
         listed = True
@@ -157,7 +158,9 @@ def _chosen(path: Path, only: list[Path]) -> bool:
     return any(path == named or named in path.parents for named in only)
 
 
-def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding], *, whole: bool) -> None:
+def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding], *, whole: bool) -> bool:
+    """Read the manifest; False where lines of it are of another version, so that a file may be listed there unseen."""
+    listed = True
     manifest = manifest_path(root)
     seen: dict[bytes, int] = {}
     for number, text in enumerate(read_file(manifest).split(b"\n"), 1):
@@ -172,9 +175,13 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
             report(Kind.NOTE, f"is line {before} once more: the disk had refused to say that it has it")
             continue
         try:
-            line = decode_line(text)
+            line = decode_line(text, manifest, number)
+        except OtherVersionError as error:
+            report(Kind.UNREADABLE, str(error).removeprefix(f"{where}: "))
+            listed = False
+            continue
         except msgspec.ValidationError as error:
-            report(Kind.CONTRADICTION, f"is no line that this wsrec writes: {first_line(error)}")
+            report(Kind.CONTRADICTION, first_line(error).removeprefix(f"{where}: "))
             continue
         except (msgspec.DecodeError, UnicodeDecodeError):
             report(Kind.NOTE, "is torn, as a crash leaves it; what it told of has to show elsewhere")
@@ -199,6 +206,7 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
             report(Kind.CONTRADICTION, "feed, session or number are not those of the files that it names")
         for path, place in places:
             _match(root / path, place.kind if place else "", pair, report)
+    return listed
 
 
 def _match(path: Path, kind: str, pair: Pair, report: Callable[[Kind, str], None]) -> None:

@@ -23,7 +23,7 @@ class VerifyStatus(IntEnum):
     INCOMPLETE = 4
     """sound, but with intervals that are incomplete, or a session that is not ended or not recovered"""
     UNREADABLE = EXIT_UNREADABLE
-    """something cannot be read (no permission, a disk that fails): nothing is known of it; the rest is not damaged"""
+    """something cannot be read (no permission, another version): nothing is known of it; the rest is not damaged"""
 
 
 class State(StrEnum):
@@ -47,7 +47,7 @@ class Kind(StrEnum):
     CONTRADICTION = "contradiction"
     """two places that must say the same do not"""
     UNREADABLE = "unreadable"
-    """the system does not let it be read: nothing is known of it, neither damage nor loss"""
+    """it cannot be read (no permission, a disk that fails, another version of the format): nothing is known of it"""
     INCOMPLETE = "incomplete"
     """something was not recorded, or is not in the files yet"""
     UNCHECKED = "unchecked"

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from wsrec.format.errors import OtherVersionError
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.writer.batch import JOURNAL_SCHEMA, Batch, payload_offsets
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import (
     CHECKSUM_KEY,
+    EARLIER_VERSION_KEY,
     FIRST_KEY,
     FROM_KEY,
     JOB_KEY,
@@ -113,7 +115,8 @@ class JournalReader:
         skipped: after reading: bytes left out, at its end and elsewhere.
 
     Raises:
-        OSError: the file cannot be read, or another version of wsrec wrote it.
+        OSError: the file cannot be read.
+        OtherVersionError: it is of another version of the format.
         pa.ArrowInvalid: its beginning is damaged.
 
     """
@@ -163,10 +166,11 @@ class _JournalFile:
             raise pa.ArrowInvalid(f"{path} does not begin as a journal: {error}") from error
         metadata = self._stream.schema.metadata or {}
         version = metadata.get(VERSION_KEY, b"")
-        if JOB_KEY not in metadata or not version.isdigit():
+        earlier = metadata.get(EARLIER_VERSION_KEY, b"")
+        if JOB_KEY not in metadata or not (version or earlier).isdigit():
             raise pa.ArrowInvalid(f"{path} is not a journal of wsrec")
         if version != FORMAT_VERSION.encode():
-            raise OSError(f"{path} is of version {version.decode()}: recover it with the wsrec that wrote it")
+            raise OtherVersionError(path, version.decode() or None)
         if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(MARKER_KEY):
             raise pa.ArrowInvalid(f"{path} has other columns than this version's journals")
         self._beginning = self._file.tell()

@@ -61,7 +61,8 @@ class JournalRecovery:
 
     Raises:
         OSError: the disk failed.
-        msgspec.ValidationError: the manifest is not of this version.
+        OtherVersionError: the manifest has a line of another version of the format.
+        msgspec.ValidationError: the manifest has a line that wsrec does not write.
 
     """
 
@@ -88,8 +89,8 @@ class JournalRecovery:
         """The job of the dead writer; None if neither a journal nor the session file has it.
 
         Raises:
-            OSError: another version of wsrec wrote them.
-            msgspec.MsgspecError: it is damaged.
+            OtherVersionError: they are of another version of the format.
+            ValueError: it is damaged; the message names the file.
 
         """
         for path in self.journals:
@@ -97,7 +98,10 @@ class JournalRecovery:
                 reader = JournalReader(path)
             except pa.ArrowInvalid:
                 continue
-            job = msgspec.json.decode(reader.job, type=WriterJob)
+            try:
+                job = msgspec.json.decode(reader.job, type=WriterJob)
+            except msgspec.MsgspecError as error:
+                raise ValueError(f"{path}: its job is damaged ({error})") from error
             break
         else:
             noted = session_start.read(self._folder)

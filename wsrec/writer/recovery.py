@@ -13,8 +13,8 @@ import msgspec
 import pyarrow as pa
 
 from wsrec.format import heartbeat
-from wsrec.format.capture import UnreadableError
 from wsrec.format.claim import LiveSessionError, alone
+from wsrec.format.errors import UnreadableError
 from wsrec.format.folders import session_began, session_folders
 from wsrec.format.moment import Moment
 from wsrec.ring import loss_evidence

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from wsrec.format.errors import OtherVersionError
 from wsrec.format.folders import sync_folder
 from wsrec.format.heartbeat import FILE as ALIVE
+from wsrec.format.version import FORMAT_VERSION
 from wsrec.writer.job import WriterJob
 
 FILE = "session.json"
@@ -21,6 +23,17 @@ _UNFINISHED = "session.json.new"
 # The disk refused it, and the session continued
 _REFUSED = "session.json.refused"
 FILES = frozenset({FILE, _UNFINISHED, _REFUSED, ALIVE})
+
+
+class _Versioned(msgspec.Struct):
+    """What every version of the record has; before version 5 it stated none."""
+
+    format_version: str | None = None
+
+
+class _Record(msgspec.Struct):
+    format_version: str
+    job: WriterJob
 
 
 def write(folder: Path, job: WriterJob) -> None:
@@ -35,7 +48,7 @@ def write(folder: Path, job: WriterJob) -> None:
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(folder / _UNFINISHED, flags, 0o644), "wb") as file:
-            file.write(msgspec.json.encode(job.public()))
+            file.write(msgspec.json.encode(_Record(FORMAT_VERSION, job.public())))
             file.flush()
             os.fsync(file.fileno())
         (folder / _UNFINISHED).rename(folder / FILE)
@@ -53,13 +66,22 @@ def read(folder: Path) -> WriterJob | None:
 
     Raises:
         OSError: it cannot be read.
-        msgspec.MsgspecError: it is damaged, or another version of wsrec wrote it.
+        OtherVersionError: it is of another version of the format.
+        ValueError: it is damaged; the message names it.
 
     """
+    path = folder / FILE
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=WriterJob)
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
+    try:
+        version = msgspec.json.decode(data, type=_Versioned).format_version
+        if version != FORMAT_VERSION:
+            raise OtherVersionError(path, version)
+        return msgspec.json.decode(data, type=_Record).job
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: it is damaged ({error}); delete it when you have dealt with it") from error
 
 
 def preceded(folder: Path) -> bool:
