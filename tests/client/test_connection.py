@@ -106,8 +106,17 @@ class TestMessages:
             assert "openssl" in client.sources.pop().reason
         else:
             offset = wsrec.anchor().offset
-            assert client.sources == {wsrec.StampSource.KERNEL}
-            assert all(abs(stamps.nic - stamps.recv_end - offset) < 5_000_000_000 for stamps in client.stamps)
+            # a busy kernel turns stamping on late: the first segments may lack theirs (net_enable_timestamp)
+            assert (
+                wsrec.StampSource.KERNEL
+                in client.sources
+                <= {
+                    wsrec.StampSource.KERNEL,
+                    wsrec.StampSource.NONE_ABSENT,
+                }
+            )
+            stamped = [stamps for stamps in client.stamps if stamps.nic is not None]
+            assert all(abs(stamps.nic - stamps.recv_end - offset) < 5_000_000_000 for stamps in stamped)
 
     def test_fragments_and_messages_larger_than_the_ring_come_whole(self, exchange):
         sent = [b"x" * size for size in (1 << 14, 1 << 16, 1 << 20)] + [["a", "", "é" * 50_000], [b"\xff", b"\x00"]]

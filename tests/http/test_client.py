@@ -100,7 +100,7 @@ def check(found: list[tuple[float, HttpError]], server: Drip, words: str) -> Non
         assert took < DEADLINE + LATE
         assert error.cause == "timeout"
         assert str(error).startswith(f"localhost:{server.port} ")
-        assert str(error).endswith(f"within {DEADLINE} s")
+        assert str(error).endswith(f"within {DEADLINE:g} s")
         assert words in str(error)
         assert "secret" not in str(error)
 
@@ -142,7 +142,7 @@ class TestDeadline:
                 lambda: fetch(f"https://127.0.0.1:{port}", context=context, limit=1, timeout=DEADLINE)
             )
             assert took < DEADLINE + LATE
-            assert str(error) == f"127.0.0.1:{port} did not accept the connection within {DEADLINE} s"
+            assert str(error) == f"127.0.0.1:{port} did not accept the connection within {DEADLINE:g} s"
             for sock in fill:
                 sock.close()
 

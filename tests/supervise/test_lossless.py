@@ -17,7 +17,7 @@ from tests.conftest import events_of, messages_of, received
 from tests.supervise.conftest import Recording, Stream
 
 ROOT = Path(__file__).parents[2]
-SENTENCE = "A stall that ended and a step of the clock lose nothing: they are told, and do not."
+SENTENCE = "Stalls that ended and clock steps lose nothing: they are recorded, but do not count."
 
 # the realtime clock is 5 s ahead from when $STEP is there
 STEPPED_CLOCK = r"""

@@ -36,7 +36,7 @@ def killed(tmp_path_factory) -> Path:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         work = Recording(process, out, stream)
-        work.until(lambda: (out / "messages").exists() and in_last_journal(out) > 50)
+        work.until(lambda: next((out / "messages").rglob("*.parquet"), None) and in_last_journal(out) > 50)
         os.kill(process.pid, signal.SIGSTOP)
         for pid in [*work.children(), process.pid]:
             os.kill(pid, signal.SIGKILL)

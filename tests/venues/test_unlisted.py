@@ -126,11 +126,14 @@ class TestByTheFacts:
         ],
     )
     def test_the_mock_is_as_strict(self, exchange, texts, code):
-        with connect(exchange(Meridian()).url) as client:
-            for text in texts:
-                client.send(text)
-            with pytest.raises(ConnectionClosedError, match=code):
+        def send_all() -> None:
+            with connect(exchange(Meridian()).url) as client:
+                for text in texts:
+                    client.send(text)
                 list(client)
+
+        with pytest.raises(ConnectionClosedError, match=code):
+            send_all()
 
     def test_the_mock_drops_who_is_silent(self, exchange):
         venue = Meridian(patience=0.3)

@@ -634,4 +634,4 @@ class TestNoJob:
             [sys.executable, "-P", "-m", "wsrec.writer"], input=b"", capture_output=True, check=False, timeout=60
         )
         assert result.returncode == 1
-        assert "no job" in msgspec.json.decode(result.stdout, type=FailedLine).message
+        assert "job cannot be read" in msgspec.json.decode(result.stdout, type=FailedLine).message
