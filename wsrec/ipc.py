@@ -88,7 +88,7 @@ class Resubscribe(msgspec.Struct, frozen=True, tag="resubscribe", tag_field="ord
         topics: the topics: every request that contains one of them is sent again.
         reason: why.
         parts: requests to send instead, now and on every later connection; `{id}` in them is filled in. Topics that
-            are in none of them are dropped. None: the requests stay as they are.
+        are in none of them are dropped. None: the requests stay as they are.
 
     """
 

@@ -74,12 +74,12 @@ class FoldedWarnings:
         """Pass a warning on, or count it.
 
         Args:
-                feed: the feed's name; the line begins with it.
-                what: the kind as a plural noun, for counts: `sequence gaps`.
-                message: what happened.
-                hint: what to do about it.
-                conn: the connection.
-                of: the scope of the count if it is not the feed: a host.
+            feed: the feed's name; the line begins with it.
+            what: the kind as a plural noun, for counts: `sequence gaps`.
+            message: what happened.
+            hint: what to do about it.
+            conn: the connection.
+            of: the scope of the count if it is not the feed: a host.
 
         """
         self.due()

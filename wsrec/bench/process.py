@@ -118,10 +118,10 @@ def running(
 
     Args:
         module: the module.
-            job: read by the child from standard input (`wsrec.ipc.read_job`).
-            warn: called with each warning.
-            descriptors: inherited descriptors.
-            environment: additional variables.
+        job: read by the child from standard input (`wsrec.ipc.read_job`).
+        warn: called with each warning.
+        descriptors: inherited descriptors.
+        environment: additional variables.
 
     """
     popen = subprocess.Popen(  # noqa: S603 - our own modules

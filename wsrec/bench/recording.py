@@ -52,7 +52,7 @@ def measure(
         sender: the sender.
         url: its URL.
         seconds: how long it sends.
-            pinned: processor and priority options of `wsrec record`.
+        pinned: processor and priority options of `wsrec record`.
 
     Raises:
         ContestantError: it could not be measured.

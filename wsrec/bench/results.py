@@ -37,12 +37,12 @@ class RecordingRound(msgspec.Struct, frozen=True):
 
     Attributes:
         messages, rows: how many were sent, and rows found in the finished files.
-            identical: whether every payload is identical to the one sent, in order.
-            handoff_ns: from the hand-off of the first message to that of the last.
-            finished_ns: from the hand-off of the first message to the end of the process, all files finished.
-            bytes_on_disk: size of the finished Parquet files.
-            stalls: how often full rings stopped reading.
-            steps: PARSED->HANDOFF, for all frames and for the first ones of their read.
+        identical: whether every payload is identical to the one sent, in order.
+        handoff_ns: from the hand-off of the first message to that of the last.
+        finished_ns: from the hand-off of the first message to the end of the process, all files finished.
+        bytes_on_disk: size of the finished Parquet files.
+        stalls: how often full rings stopped reading.
+        steps: PARSED->HANDOFF, for all frames and for the first ones of their read.
 
     """
 

@@ -78,25 +78,25 @@ def connect(
 
     Args:
         url: `ws://` or `wss://`.
-            on_message: called with each text or binary `Message`, in order, from the loop; it must not block. An
-                exception from it closes the connection with 1011 and is raised by `Connection.wait_closed`.
-            headers: additional headers of the handshake request.
-            ca_file: PEM file trusted in addition to the system's certificates.
-            tls: how TLS is decrypted (docs/stages.md).
-            proxy: `http://` or `socks5h://`, user name and password included; True: from HTTPS_PROXY, ALL_PROXY and
-                NO_PROXY; None: no proxy.
-            compression: `deflate` offers permessage-deflate (RFC 7692).
-            max_message: bytes; a larger message, before or after inflating, closes the connection with 1009.
-            max_unsent: bytes that may be queued before `Connection.send` refuses more.
-            ring_size: bytes, a power of two of at least 64 KiB; messages above a quarter of it are copied once.
-            open_timeout: seconds for connecting, TLS and the opening handshake together.
-            close_timeout: seconds for the closing handshake.
+        on_message: called with each text or binary `Message`, in order, from the loop; it must not block. An
+            exception from it closes the connection with 1011 and is raised by `Connection.wait_closed`.
+        headers: additional headers of the handshake request.
+        ca_file: PEM file trusted in addition to the system's certificates.
+        tls: how TLS is decrypted (docs/stages.md).
+        proxy: `http://` or `socks5h://`, user name and password included; True: from HTTPS_PROXY, ALL_PROXY and
+            NO_PROXY; None: no proxy.
+        compression: `deflate` offers permessage-deflate (RFC 7692).
+        max_message: bytes; a larger message, before or after inflating, closes the connection with 1009.
+        max_unsent: bytes that may be queued before `Connection.send` refuses more.
+        ring_size: bytes, a power of two of at least 64 KiB; messages above a quarter of it are copied once.
+        open_timeout: seconds for connecting, TLS and the opening handshake together.
+        close_timeout: seconds for the closing handshake.
 
     Raises:
-            ValueError: the URL, the proxy or a size is invalid.
-            OSError: when awaited: the connection failed (`socket.gaierror`, `ssl.SSLError` and `TimeoutError`
-                included). wsrec.ProxyError: when awaited: no tunnel through the proxy; also an OSError.
-                wsrec.HandshakeError: when awaited: the server refused; `wsrec.HandshakeRefused` has its status.
+        ValueError: the URL, the proxy or a size is invalid.
+        OSError: when awaited: the connection failed (`socket.gaierror`, `ssl.SSLError` and `TimeoutError`
+            included). wsrec.ProxyError: when awaited: no tunnel through the proxy; also an OSError.
+            wsrec.HandshakeError: when awaited: the server refused; `wsrec.HandshakeRefused` has its status.
 
     """
     try:
@@ -261,7 +261,7 @@ class Connection:
         """Wait until the kernel has taken all sent data.
 
         Raises:
-                ConnectionClosed: the connection closed first.
+            ConnectionClosed: the connection closed first.
 
         """
         if self._transport is not None:

@@ -212,8 +212,8 @@ class _Plain:
         """The document as plain data.
 
         Raises:
-                yaml.MarkedYAMLError: not YAML, or YAML outside the accepted subset.
-                yaml.reader.ReaderError: it contains control characters.
+            yaml.MarkedYAMLError: not YAML, or YAML outside the accepted subset.
+            yaml.reader.ReaderError: it contains control characters.
 
         """
         if _LIBYAML is not None and len(text) >= _LONG:

@@ -35,9 +35,9 @@ class Listed(NamedTuple):
     """Symbols of an exchange.
 
     Attributes:
-            symbols: as in the exchange's messages, in the exchange's order.
-            age: seconds since they were fetched.
-            trouble: why an outdated list is used; empty for a current one.
+        symbols: as in the exchange's messages, in the exchange's order.
+        age: seconds since they were fetched.
+        trouble: why an outdated list is used; empty for a current one.
 
     """
 
@@ -59,7 +59,7 @@ def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
         proxies: proxy selection.
 
     Raises:
-            ConfigError: the feed has no listing, or neither an answer nor a cached list exists; says what to do.
+        ConfigError: the feed has no listing, or neither an answer nor a cached list exists; says what to do.
 
     """
     hint = "name symbols with --symbols A,B, or a file of them with --symbols @FILE"

@@ -20,7 +20,7 @@ def load_feed(path: Path | Traversable) -> Feed:
     """Read a feed from a YAML file.
 
     Raises:
-            ConfigError: unreadable or invalid; one line `FILE:LINE: KEY: found, expected` per error.
+        ConfigError: unreadable or invalid; one line `FILE:LINE: KEY: found, expected` per error.
 
     """
     return _feed(read_document(path, _WHAT, _SCHEMA))

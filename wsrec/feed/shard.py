@@ -15,8 +15,8 @@ class Shard(NamedTuple):
     """One of several equal shares.
 
     Attributes:
-            number: from 1.
-            of: the number of shares.
+        number: from 1.
+        of: the number of shares.
 
     """
 

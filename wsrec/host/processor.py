@@ -24,9 +24,9 @@ class Interrupt(msgspec.Struct, frozen=True):
     """One line of /proc/interrupts.
 
     Attributes:
-            number: interrupt number.
-            name: the device's name for it.
-            cpus: processors that it may be delivered to.
+        number: interrupt number.
+        name: the device's name for it.
+        cpus: processors that it may be delivered to.
 
     """
 

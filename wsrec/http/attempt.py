@@ -83,7 +83,7 @@ class Attempt:
         """Seconds until the deadline.
 
         Raises:
-                TimeoutError: the deadline has passed.
+            TimeoutError: the deadline has passed.
 
         """
         left = self._deadline - time.monotonic()

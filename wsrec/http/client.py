@@ -35,17 +35,17 @@ def fetch(
     """Send a request and return the body of the answer. Ctrl-C ends it at once.
 
     Args:
-            url: `https://`, or `http://` if nothing in the request is secret.
-            context: verifies certificates and host names. ALPN `http/1.1` is set on it.
-            limit: largest body in bytes, after decompression.
-            timeout: seconds for the whole request: look-up, connecting, TLS, and the answer to its last byte.
-            method: `GET` or `POST`.
-            body: JSON to send.
-            redirects: how many to follow, all to the same scheme, host and port.
-            connect: makes the socket.
+        url: `https://`, or `http://` if nothing in the request is secret.
+        context: verifies certificates and host names. ALPN `http/1.1` is set on it.
+        limit: largest body in bytes, after decompression.
+        timeout: seconds for the whole request: look-up, connecting, TLS, and the answer to its last byte.
+        method: `GET` or `POST`.
+        body: JSON to send.
+        redirects: how many to follow, all to the same scheme, host and port.
+        connect: makes the socket.
 
     Raises:
-            HttpError: there is no usable answer.
+        HttpError: there is no usable answer.
 
     """
     request = _Request(url, context, limit, timeout, method, body, redirects, connect)
@@ -73,7 +73,7 @@ async def fetch_async(
     """`fetch` without blocking the event loop. Cancelling it ends the request at once.
 
     Raises:
-            HttpError: there is no usable answer.
+        HttpError: there is no usable answer.
 
     """
     request = _Request(url, context, limit, timeout, method, body, redirects, connect)

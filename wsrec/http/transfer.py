@@ -59,7 +59,7 @@ class Transfer:
         """The body of the answer.
 
         Raises:
-                HttpError: there is no usable answer.
+            HttpError: there is no usable answer.
 
         """
         try:

@@ -116,7 +116,7 @@ class Checked(NamedTuple):
         gaps: the messages that break their rule, in order; also those that may, as a legal reset.
         links: how each message was compared with its predecessor.
         runs: by message; two of one succession (`SequenceScope`) have the same run, above 0, where every succession
-            from the one to the other was compared and holds. 0: it has no rule, or no number. Empty where the checker
+        from the one to the other was compared and holds. 0: it has no rule, or no number. Empty where the checker
             does not tell them.
 
     """

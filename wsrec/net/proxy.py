@@ -73,7 +73,7 @@ def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
         source: see `Proxy`.
 
     Raises:
-            ValueError: not a proxy's address; the message says what was expected and repeats nothing of `text`.
+        ValueError: not a proxy's address; the message says what was expected and repeats nothing of `text`.
 
     """
     if not text.isprintable() or " " in text:

@@ -144,8 +144,8 @@ class Resolver:
             timeout: seconds to wait for the name server; None for as long as it takes.
 
         Raises:
-                NoAnswerError: the name server did not answer in time, and no earlier answer is kept.
-                socket.gaierror: there is no such host, and no earlier answer is kept.
+            NoAnswerError: the name server did not answer in time, and no earlier answer is kept.
+            socket.gaierror: there is no such host, and no earlier answer is kept.
 
         """
         if (literal := _literal(host, port)) is not None:

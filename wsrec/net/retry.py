@@ -33,8 +33,8 @@ def retry_after(value: str | None, moment: datetime | None = None) -> float | No
     """Seconds to wait by a `Retry-After` header (RFC 9110 section 10.2.3): a number, or a date in an HTTP format.
 
     Args:
-            value: the header's value; None without one.
-            moment: the current time, with a time zone; defaults to the system clock.
+        value: the header's value; None without one.
+        moment: the current time, with a time zone; defaults to the system clock.
 
     Returns:
             The requested delay in seconds, at least 1; None if it is unreadable or shorter.

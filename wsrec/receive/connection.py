@@ -479,7 +479,7 @@ class Connection:
         """Start the closing handshake; data that arrives before the reply is recorded, and nothing after it.
 
         The reply follows everything that the exchange had sent before. So while a ring is full the wait is extended, to
-        at most `patience` seconds, or `BACKLOG_TIMEOUT`.
+        at most `timeout` seconds, or `BACKLOG_TIMEOUT`.
 
         Returns:
             The monotonic time (ns) of the last byte read if data was left unread; else None.

@@ -29,11 +29,11 @@ class Transport(ABC):
     """One connected socket.
 
     Attributes:
-            stamp: stage 1 of the last read, ns since the epoch; 0 for none.
-            source: the source of `stamp`, or why it is 0.
-            read_bytes: bytes that the last read took off the socket.
-            stamps: state of the timestamp clocks.
-            unsent_max: bytes that may be queued before `send` refuses more.
+        stamp: stage 1 of the last read, ns since the epoch; 0 for none.
+        source: the source of `stamp`, or why it is 0.
+        read_bytes: bytes that the last read took off the socket.
+        stamps: state of the timestamp clocks.
+        unsent_max: bytes that may be queued before `send` refuses more.
 
     """
 

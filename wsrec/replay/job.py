@@ -16,12 +16,12 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
         port: 0 for a free one.
         tls_self_signed: serve `wss://` with a certificate generated at start.
         ca_out: where to write its CA's certificate; None: a temporary folder, removed at the end.
-            speed: factor of the recorded pace; None: as fast as the clients read. Recordings only.
-            loop: start over at the end. Recordings only.
-            rate: mean messages per second. `demo` only.
-            seed: seed of the market's random numbers. `demo` only.
-            ping_interval: seconds between protocol pings; None: none.
-            wait_subscribe: start a client's stream at its first subscription.
+        speed: factor of the recorded pace; None: as fast as the clients read. Recordings only.
+        loop: start over at the end. Recordings only.
+        rate: mean messages per second. `demo` only.
+        seed: seed of the market's random numbers. `demo` only.
+        ping_interval: seconds between protocol pings; None: none.
+        wait_subscribe: start a client's stream at its first subscription.
 
     """
 

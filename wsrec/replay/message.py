@@ -19,10 +19,10 @@ class Message(NamedTuple):
     """One recorded message.
 
     Attributes:
-            time_ns: arrival time (ns since the epoch); only differences matter for pacing.
-            opcode: type of its frame.
-            payload: the exact bytes.
-            conn: number of the connection in the recording.
+        time_ns: arrival time (ns since the epoch); only differences matter for pacing.
+        opcode: type of its frame.
+        payload: the exact bytes.
+        conn: number of the connection in the recording.
 
     """
 

@@ -54,11 +54,11 @@ class Client:
     """One connected client.
 
     Attributes:
-            number: from 1, in order of connecting.
-            bare: whether it requested payloads without the combined-stream envelope (`/ws/...`).
-            messages: messages sent.
-            acks: replies sent; logged separately, so that tests can tell them apart.
-            seconds: from connecting to the last message (without the closing handshake).
+        number: from 1, in order of connecting.
+        bare: whether it requested payloads without the combined-stream envelope (`/ws/...`).
+        messages: messages sent.
+        acks: replies sent; logged separately, so that tests can tell them apart.
+        seconds: from connecting to the last message (without the closing handshake).
 
     """
 
@@ -133,9 +133,9 @@ class ReplayServer:
     """A running server.
 
     Attributes:
-            url: base URL without a path (any path is served).
-            clients: the connected clients.
-            failed: completed with the exception when the exchange cannot go on.
+        url: base URL without a path (any path is served).
+        clients: the connected clients.
+        failed: completed with the exception when the exchange cannot go on.
 
     """
 

@@ -39,7 +39,7 @@ def read(path: Path) -> Iterator[Message]:
     """The received messages of a text recording, in the order of its lines.
 
     Raises:
-            SourceError: the file cannot be read, is truncated, or a line does not match the file's format.
+        SourceError: the file cannot be read, is truncated, or a line does not match the file's format.
 
     """
     try:

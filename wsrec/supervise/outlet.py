@@ -169,7 +169,7 @@ class Outlet:
                 self._wake()
 
     def close(self, timeout: float = LOG_TIMEOUT) -> None:
-        """Wait until everything was taken; give up once nothing was for `patience` seconds."""
+        """Wait until everything was taken; give up once nothing was for `timeout` seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()

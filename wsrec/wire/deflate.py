@@ -80,8 +80,8 @@ class Inflater:
             limit: largest inflated size in bytes.
 
         Raises:
-                ProtocolError: 1007 if it is not a complete compressed message, 1009 if it inflates to more than
-                    `limit`.
+            ProtocolError: 1007 if it is not a complete compressed message, 1009 if it inflates to more than
+                `limit`.
 
         """
         if not self._context_takeover:

@@ -46,10 +46,10 @@ class HandshakeRefused(HandshakeError):  # noqa: N818 (a refusal is an answer, n
 
     Attributes:
         status: HTTP status code.
-            retry_after: seconds to wait by the Retry-After header (RFC 9110 section 10.2.3); None if absent or
-                unusable.
-            body: the part of the body that was read, as printable text with line breaks.
-            location: host of the Location header, printable; None without the header.
+        retry_after: seconds to wait by the Retry-After header (RFC 9110 section 10.2.3); None if absent or
+            unusable.
+        body: the part of the body that was read, as printable text with line breaks.
+        location: host of the Location header, printable; None without the header.
 
     """
 

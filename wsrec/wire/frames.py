@@ -82,7 +82,7 @@ class MessageRules:
         max_message: bytes; a larger message is refused with 1009, and so is one of more than `max_frames` frames.
         compression: whether an extension that uses RSV1 was negotiated (RFC 7692 section 6).
         validate_text: refuse text that is not UTF-8 with 1007 (section 8.1), as early as possible. The recorder
-            does not: it keeps what was sent.
+        does not: it keeps what was sent.
 
     Attributes:
         compression: as above; may be set until the first frame arrives, once the handshake is complete.

@@ -55,18 +55,17 @@ class Handshake:
 
     Args:
         url: `ws://` or `wss://`.
-            headers: additional request headers; they replace standard ones of the same name.
-            compression: the offer (`wsrec.wire.deflate.offer`); None offers no compression.
+        headers: additional request headers; they replace standard ones of the same name.
+        compression: the offer (`wsrec.wire.deflate.offer`); None offers no compression.
 
-        Attributes:
-            protocol: the `websockets` protocol, used afterwards to serialise the frames to send.
-            complete: whether the server has accepted.
-            compression: the negotiated extension; None without compression, and before the server has accepted.
-            is_unasked: whether the server compresses although that was not offered.
+    Attributes:
+        protocol: the `websockets` protocol, used afterwards to serialise the frames to send.
+        complete: whether the server has accepted.
+        compression: the negotiated extension; None without compression, and before the server has accepted.
+        is_unsolicited: whether the server compresses although that was not offered.
 
-        Raises:
-            websockets.exceptions.InvalidURI: not a WebSocket URL.
-        websockets.exceptions.InvalidURI: the URL is no WebSocket URL.
+    Raises:
+        websockets.exceptions.InvalidURI: not a WebSocket URL.
 
     """
 
@@ -104,8 +103,8 @@ class Handshake:
 
         Raises:
             HandshakeRefused: the server answered with a status other than 101.
-                CompressionRefused: it accepted compression with parameters that were not offered.
-                HandshakeError: its answer is invalid.
+            CompressionRefused: it accepted compression with parameters that were not offered.
+            HandshakeError: its answer is invalid.
 
         """
         if self._in_body:
@@ -176,7 +175,7 @@ class Handshake:
 
         Raises:
             HandshakeRefused: a refusal whose body ends with the stream.
-                HandshakeError: the connection was closed before a complete answer.
+            HandshakeError: the connection was closed before a complete answer.
 
         """
         if not self._head:

@@ -41,8 +41,8 @@ class Batch(NamedTuple):
     Attributes:
         slots: array of `SLOT_DTYPE`.
         payload: `large_binary` array as long as `slots`.
-            first: the slot ring's count of the first slot: slots published since the ring was created. Slots that were
-                in no ring (`Flag.REST`) form batches of their own, with the count of the slot that follows them.
+        first: the slot ring's count of the first slot: slots published since the ring was created. Slots that were
+            in no ring (`Flag.REST`) form batches of their own, with the count of the slot that follows them.
 
     """
 
