@@ -11,6 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Flags = npt.NDArray[np.bool_]
+Int64s = npt.NDArray[np.int64]
+Uint64s = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.intp]
 
 
 def where_set(flags: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
@@ -38,6 +41,25 @@ def codes(column: pa.DictionaryArray, null: int) -> npt.NDArray[Any]:
     indices = column.indices
     found = values(indices)
     return np.where(known(indices), found, found.dtype.type(null)) if indices.null_count else found
+
+
+def low_bits(column: pa.Array) -> Uint64s:
+    """The lower 64 bits of unsigned integers or decimals (two's complement); anything where the column has null."""
+    if pa.types.is_decimal(column.type):
+        return _halves(column)[:, 0]
+    return values(column)
+
+
+def are_negative(column: pa.Array, places: Places) -> Flags:
+    """Which of the decimals at some places are below 0; anything where the column has null."""
+    negative: Flags = _halves(column)[places, 1].view(np.int64) < 0
+    return negative
+
+
+def _halves(column: pa.Array) -> Uint64s:
+    """Decimals of 128 bits as their lower and upper half."""
+    flat = np.frombuffer(column.buffers()[1], np.uint64, 2 * (column.offset + len(column)))
+    return flat.reshape(-1, 2)[column.offset :]
 
 
 def large_binary(payloads: Sequence[bytes | memoryview]) -> pa.Array:

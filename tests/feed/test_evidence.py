@@ -18,7 +18,8 @@ from wsrec.feed.channel import Channel
 from wsrec.feed.load import catalogue
 from wsrec.feed.load import find_feed as load
 from wsrec.feed.sequence_rules import Evidence, SequenceRule
-from wsrec.monitor.sequence import Break, SequenceChecker
+from wsrec.monitor.sequence import SequenceChecker
+from wsrec.monitor.sequence_gap import Break
 
 USDM = "binance-usdm-btcusdt-20240808.txt.gz"
 # feed, channel, recording: the channel's rule holds in every succession of it, and its `evidence` says in how many

@@ -17,7 +17,9 @@ from tests.effort import examples
 from wsrec.decode.implementation import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
-from wsrec.monitor.sequence import Break, Rows, SequenceChecker
+from wsrec.monitor.late_checker import LateChecker
+from wsrec.monitor.sequence import SequenceChecker
+from wsrec.monitor.sequence_gap import Break, Rows
 
 SESSION = SHARED_DATA.parent / "cases" / "messages" / "dydx-20-removed.txt.gz"
 WITHIN = 5
@@ -214,13 +216,13 @@ class TestSameAsBruteForce:
 def test_memory_is_bounded_whatever_comes(monkeypatch):
     monkeypatch.setattr("wsrec.monitor.late._FILLED_MAX", 40)
     feed = feed_of(50)
-    checker, reader = SequenceChecker(feed), FieldReader(feed)
+    checker, reader = LateChecker(feed.sequence.late), FieldReader(feed)
     for start in range(0, 20_000, 1000):
         payloads = messages([(n * 2, n % 3 == 0) for n in range(start, start + 1000)])
         payloads += messages([(10**15 + start, False)]) + messages([(10**14 + start + k, True) for k in range(500)])
         payload = pa.array(payloads, pa.large_binary())
         columns = reader.read(payload, np.ones(len(payloads), np.bool_))
         checker.check(np.zeros(len(payloads), np.uint16), columns, Rows(start, np.arange(len(payloads)), payload))
-        held = checker.late[0]
+        held = checker.sequences[0]
         assert len(held.holes) <= 51
         assert sum(len(hole.filled) for hole in held.holes) <= 90

@@ -18,7 +18,8 @@ from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence_rules import ConnectionSequence, Resets, SequenceRule, SequenceScope
 from wsrec.monitor.comparison import Link
-from wsrec.monitor.sequence import Break, Checked, SequenceChecker, SequenceGap
+from wsrec.monitor.sequence import SequenceChecker
+from wsrec.monitor.sequence_gap import Break, Checked, SequenceGap
 
 SPOT, USDM = find_feed("binance"), find_feed("binance-usdm")
 
@@ -511,7 +512,7 @@ class TestSameAsALoop:
         for start in range(0, 100, 5):
             rows = [(0, "trade", f"S{n}", 1, None, None, False) for n in range(start, start + 5)]
             assert checker.check(*batch(rows)).gaps == []
-        assert len(checker._keys) <= 20
+        assert len(checker._streams) <= 20
 
 
 def test_speed(usdm_recording):

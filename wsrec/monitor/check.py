@@ -18,17 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.arrays import Flags
+from wsrec.arrays import Flags, Int64s
 from wsrec.decode.columns import FieldColumns
 from wsrec.feed.schema import Feed
 from wsrec.monitor.acks import AckTracker
-from wsrec.monitor.sequence import SequenceGap
+from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.monitor.streams import StreamTable
 from wsrec.plan.request_table import RequestTable
 from wsrec.plan.requests import PlannedTopic, planned_topic
 from wsrec.ring.events import EventKind
-
-Int64s = npt.NDArray[np.int64]
 
 
 class Signal(StrEnum):

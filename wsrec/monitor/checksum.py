@@ -28,7 +28,7 @@ from wsrec.monitor.acks import fulfils
 from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup
 from wsrec.monitor.comparison import Link, Links
 from wsrec.monitor.gaps import gap_findings
-from wsrec.monitor.sequence import Break, SequenceGap
+from wsrec.monitor.sequence_gap import Break, SequenceGap
 from wsrec.plan.requests import RequestedTopic
 from wsrec.ring.events import EventKind
 

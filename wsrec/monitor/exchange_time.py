@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.arrays import Flags, codes, known, values, where_set
+from wsrec.arrays import Flags, Int64s, codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.packed import json_of
 from wsrec.decode.places import fitting_unit, row_places
 from wsrec.feed.schema import Feed
 from wsrec.feed.values import TimeUnit
-from wsrec.monitor.check import Check, Finding, Int64s, RowBatch, Setup, Signal
+from wsrec.monitor.check import Check, Finding, RowBatch, Setup, Signal
 from wsrec.ring.events import EventKind
 
 # Channels reported by name; a hostile peer can invent names without limit, so the rest are reported together

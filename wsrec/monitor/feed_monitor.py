@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.arrays import Flags
+from wsrec.arrays import Flags, Int64s
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.reader import Ids
 from wsrec.feed.schema import Feed
 from wsrec.monitor.acknowledgements import AckCheck
-from wsrec.monitor.check import Check, Finding, Int64s, MonitorEvent, RowBatch, Setup, SnapshotRow
+from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup, SnapshotRow
 from wsrec.monitor.checksum import ChecksumCheck
 from wsrec.monitor.closing_notice import NoticeCheck
 from wsrec.monitor.confirmations import ConfirmationCheck

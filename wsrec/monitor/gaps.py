@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup
-from wsrec.monitor.sequence import Break, Rows, SequenceChecker, SequenceGap
+from wsrec.monitor.sequence import SequenceChecker
+from wsrec.monitor.sequence_gap import Break, Rows, SequenceGap
 from wsrec.ring.events import EventKind
 
 

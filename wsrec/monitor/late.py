@@ -1,10 +1,15 @@
-"""Late messages: numbered when requested and received after higher numbers (the feed's `sequence.late`).
+"""Numbers of a connection whose messages may arrive late: numbered when requested, received after higher numbers.
 
-The messages of a connection come in order, but those that are named: they took their number when they were asked for.
-So a number that is passed over is not missing yet. It is a hole, which a late comer may fill until numbers have gone on
-by `within` beyond it, or the connection has ended, or its numbers begin anew; then what is left of it is missing.
-Between the largest number and that many numbers before it lie all holes but the oldest, so there are never more than
-`within` + 1 of them. The oldest may be larger than that; it is settled where more than `_FILLED_MAX` numbers filled it.
+All messages of a connection arrive in order except those that the feed names (`sequence.late`). So a skipped number is
+not missing yet. It is a hole, which a late message may fill until one of these:
+
+- the numbers have advanced by `within` beyond it,
+- the connection ends,
+- the numbers restart.
+
+Whatever is left of the hole then is missing. All holes but the oldest lie within the last `within` numbers, so there
+are never more than `within` + 1 of them. The oldest may be larger; it is decided early once `_FILLED_MAX` of its
+numbers have arrived.
 """
 
 from __future__ import annotations
@@ -13,29 +18,30 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from wsrec.arrays import Int64s, Uint64s
+from wsrec.monitor.sequence_gap import Break
 
-# numbers of one hole that are remembered as come
+# numbers of one hole that are remembered as arrived
 _FILLED_MAX = 65_536
 
 
 class Miss(NamedTuple):
-    """What a connection's numbers show.
+    """Missing numbers, or a number that went back or restarted the sequence.
 
     Attributes:
-        row: `seq` of the row that passed numbers over, or whose number went back or began anew.
-        what: a word of `wsrec.monitor.sequence.Break`.
-        expected: the number that should have come, the least one that is missing.
+        row: `seq` of the row that skipped the numbers, or that has the number.
+        what: how the number fails to follow.
+        expected: the number that should have come: the least one that is missing.
         found: the one that came in its place.
-        missing: how many did not come; None where none is known to be missing.
-        since: time of the last message before them that may not be late, as those that may took their number early, and
-            what is missing may have been sent before one; 0 without one, None for what is not missing.
+        missing: how many did not arrive; None where none is known to be missing.
+        since: since when the numbers may have been missing: the time of the last message before them that cannot be
+            late; 0 if there was none, None if nothing is missing. A message that can be late took its number when it
+            was requested, so what is missing may have been sent before it arrived.
 
     """
 
     row: int
-    what: str
+    what: Break
     expected: int
     found: int
     missing: int | None = None
@@ -43,7 +49,7 @@ class Miss(NamedTuple):
 
 
 class Hole:
-    """Numbers that were passed over: from `first` up to, and without, `found`."""
+    """Skipped numbers: from `first` up to, but not including, `found`."""
 
     __slots__ = ("filled", "first", "found", "row", "since")
 
@@ -52,14 +58,14 @@ class Hole:
         self.filled: set[int] = set()
 
     def missing(self) -> Miss | None:
-        """What is left of it."""
+        """Its numbers that have not arrived; None if all have."""
         left = self.found - self.first - len(self.filled)
         if not left:
             return None
         least = self.first
         while least in self.filled:
             least += 1
-        return Miss(self.row, "missing", least, self.found, left, self.since)
+        return Miss(self.row, Break.MISSING, least, self.found, left, self.since)
 
 
 class LateSequence:
@@ -67,12 +73,12 @@ class LateSequence:
 
     Args:
         within: how far numbers may advance before a skipped one counts as missing.
-        beginnings: legal start values.
+        beginnings: numbers that legally restart the sequence.
 
     Attributes:
-        holes: what was passed over and may still come, oldest first.
+        holes: what was skipped and may still arrive, oldest first.
         whole: whether the last message had a number.
-        run: of its last message (`wsrec.monitor.sequence.Checked`); None before the first one.
+        run: the run of the last message (`wsrec.monitor.sequence_gap.Checked`); None before the first one.
 
     """
 
@@ -82,20 +88,24 @@ class LateSequence:
         self.run: int | None = None
         self._within = within
         self._beginnings = beginnings
+        # the largest number, and the first one since the sequence began
         self._top: int | None = None
         self._first = 0
-        # when the last message came that led the numbers on and may not be late; behind it those that led them on too
-        # and were not asked yet: to ask means to read the payload
+        # The time of the last message that advanced the numbers and cannot be late. Behind it: those that advanced them
+        # since, and a function that says whether each can be late; it reads the payload, so it is called when needed.
         self._time = 0
-        self._unasked: list[tuple[int, Callable[[], bool]]] = []
+        self._undecided: list[tuple[int, Callable[[], bool]]] = []
 
-    def goes_on(self, numbers: npt.NDArray[np.uint64], times: npt.NDArray[np.int64], late: Iterable[bool]) -> bool:
-        """Whether these are the next ones, one after the other, and nothing is open: then they are taken.
+    def take_consecutive(self, numbers: Uint64s, times: Int64s, late: Iterable[bool]) -> bool:
+        """Take consecutive messages at once if their numbers continue the sequence and no hole is open.
 
         Args:
-            numbers: of consecutive messages.
-            times: of each of them.
-            late: whether each may be late, from the last one back; asked only as far as that matters.
+            numbers: the numbers.
+            times: the time of each.
+            late: whether each may be late, from the last one back; read only as far as needed.
+
+        Returns:
+            whether they were taken.
 
         """
         if self.holes or self._top is None or int(numbers[0]) != self._top + 1:
@@ -106,15 +116,15 @@ class LateSequence:
         self._time = next((int(time) for time, may_be in zip(times[::-1], late, strict=True) if not may_be), self._time)
         return True
 
-    def add(self, number: int, row: int, time: int, anew: bool, is_late: Callable[[], bool]) -> list[Miss]:
-        """Take the number of the next message.
+    def add(self, number: int, row: int, time: int, restarts: bool, is_late: Callable[[], bool]) -> list[Miss]:
+        """Take the next message.
 
         Args:
-            number: it.
+            number: its number.
             row: `seq` of its row.
-            time: when it came.
-            anew: whether it restarts the numbers.
-            is_late: tells whether it is one of those that may be late; asked only where that matters.
+            time: when it arrived.
+            restarts: whether it says that the numbers restart.
+            is_late: returns whether it is one of those that may be late; called only when needed.
 
         """
         before = self._top
@@ -123,8 +133,8 @@ class LateSequence:
             found = []
         elif number == before + 1:
             found = self._advance(number)
-        elif anew or number in self._beginnings:
-            found = [*self.end(), Miss(row, "reset", before + 1, number)]
+        elif restarts or number in self._beginnings:
+            found = [*self.end(), Miss(row, Break.RESET, before + 1, number)]
             self._begin(number)
         elif number > before:
             self.holes.append(Hole(before + 1, number, row, self.in_turn()))
@@ -132,22 +142,25 @@ class LateSequence:
         else:
             found = self._back(number, row, is_late())
         if self._top != before:
-            # what comes late says nothing of when the number above the largest one was due
-            self._unasked.append((time, is_late))
+            # a late message says nothing about when the number above the largest one was due
+            self._undecided.append((time, is_late))
         return found
 
     def in_turn(self) -> int:
-        """When the last message came that led the numbers on and may not be late; asks, and lets go of the payloads."""
-        while self._unasked:
-            time, is_late = self._unasked.pop()
+        """When the last message arrived that advanced the numbers and cannot be late; releases the payloads."""
+        while self._undecided:
+            time, is_late = self._undecided.pop()
             if not is_late():
                 self._time = time
-                self._unasked.clear()
+                self._undecided.clear()
         return self._time
 
     def _back(self, number: int, row: int, late: bool) -> list[Miss]:
+        """Take a number that is not above the largest one."""
         assert self._top is not None
-        reported = [] if late else [Miss(row, "repeated" if number == self._top else "back", self._top + 1, number)]
+        what = Break.REPEATED if number == self._top else Break.BACK
+        disorder = Miss(row, what, self._top + 1, number)
+        reported = [] if late else [disorder]
         for hole in self.holes:
             if hole.first <= number < hole.found and number not in hole.filled:
                 hole.filled.add(number)
@@ -159,14 +172,14 @@ class LateSequence:
             reported = self.end() + reported
             self._begin(number)
         elif number >= self._first:
-            reported = [Miss(row, "repeated" if number == self._top else "back", self._top + 1, number)]
+            reported = [disorder]
         return reported
 
     def _begin(self, number: int) -> None:
         self._top = self._first = number
 
     def _advance(self, number: int) -> list[Miss]:
-        """Numbers advance to this one: what is left of holes too far behind it is missing."""
+        """Advance to a number: what is left of holes that are too far behind it is missing."""
         self._top = number
         found = []
         while self.holes and number - (self.holes[0].found - 1) > self._within:
@@ -176,7 +189,7 @@ class LateSequence:
         return found
 
     def end(self) -> list[Miss]:
-        """Skipped numbers that can no longer arrive: the connection ended, or its numbers restart."""
+        """The skipped numbers that can no longer arrive: the connection ended, or its numbers restart."""
         found = [miss for hole in self.holes if (miss := hole.missing()) is not None]
         self.holes.clear()
         return found

@@ -18,7 +18,7 @@ from wsrec.arrays import known, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup
-from wsrec.monitor.sequence import SequenceGap
+from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.ring.events import EventKind
 
 ATTEMPTS = 5

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.arrays import known, where_set
+from wsrec.arrays import Int64s, known, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.feed.schema import Feed
-from wsrec.monitor.sequence import Int64s, Numbers, stream_keys
+from wsrec.monitor.stream_keys import NameNumbers, stream_keys
 from wsrec.plan.requests import RequestedTopic
 from wsrec.plan.topics import Topic, stream_of
 
@@ -64,8 +64,8 @@ class StreamTable:
         symbols = {symbol: 1 for _, topic in streams if (symbol := _folded(topic.symbol)) is not None}
         symbols = {symbol: number for number, symbol in enumerate(symbols, 1)}
         names = {name: channels[topic.channel] for _, topic in streams for name in topic.channels}
-        self._channels = Numbers(lambda name: names.get(name, 0))
-        self._symbols = Numbers(lambda name: symbols.get(name.upper(), 0))
+        self._channels = NameNumbers(lambda name: names.get(name, 0))
+        self._symbols = NameNumbers(lambda name: symbols.get(name.upper(), 0))
         keyed = sorted(
             (int(stream_keys(s.conn, channels[s.topic.channel], symbols.get(_folded(s.topic.symbol) or "", 0))), n)
             for n, s in enumerate(streams)

@@ -16,7 +16,7 @@ from wsrec.format.columns import Bools, times, words
 from wsrec.format.schema import UTC_NS
 from wsrec.monitor.check import Finding, MonitorEvent, RowBatch, SnapshotRow
 from wsrec.monitor.feed_monitor import Columns, FeedMonitor, is_shown
-from wsrec.monitor.sequence import SequenceGap
+from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind
 from wsrec.verify.agreement import Agreement, is_finding

@@ -14,7 +14,7 @@ from wsrec.feed.sequence_rules import SequenceScope
 from wsrec.format.columns import Bools
 from wsrec.histogram import Int64s
 from wsrec.monitor.comparison import Link, Links
-from wsrec.monitor.sequence import SequenceGap
+from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.verify.epochs import Epochs
 from wsrec.verify.model import Loss, State
 from wsrec.verify.session_facts import SessionFacts
