@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsrec.units import clean, duration, short_count, size, utc
+from wsrec.units import clean, did_you_mean, duration, short_count, size, utc
 
 
 class TestDuration:
@@ -78,3 +78,26 @@ class TestClean:
     def test_long_text_is_cut(self) -> None:
         assert clean("x" * 50, 10) == "x" * 9 + "…"
         assert clean("\x00" * 50, 10).endswith("…")
+
+
+class TestDidYouMean:
+    KNOWN = ("ping_interval", "ping_timeout", "Url", "symbols")
+
+    @pytest.mark.parametrize(
+        ("word", "question"),
+        [
+            ("ping_intervl", "did you mean `ping_interval`?"),
+            ("URL", "did you mean `Url`?"),
+            ("symbol", "did you mean `symbols`?"),
+            ("proxy", ""),
+            ("", ""),
+        ],
+    )
+    def test_names_the_nearest_word_and_none_that_is_far(self, word, question):
+        assert did_you_mean(word, self.KNOWN) == question
+
+    def test_names_several_where_that_is_wanted(self):
+        assert did_you_mean("ping_intervul", self.KNOWN, most=2) == "did you mean `ping_interval` or `ping_timeout`?"
+
+    def test_takes_no_time_for_what_is_no_word(self):
+        assert did_you_mean("symbols" * 100_000, self.KNOWN * 1000) == ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,8 @@ _SIZES = ((1, "B"), (10**3, "kB"), (10**6, "MB"), (10**9, "GB"), (10**12, "TB"))
 NAMED = 5
 """Subscriptions named in a log line."""
 
+# comparing words takes time by the square of their length, and a word may be anything
+_LONGEST_WORD = 64
 _COUNTS = ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"))
 
 
@@ -83,6 +86,15 @@ def named(topics: Sequence[str]) -> str:
     """Topics for a log line: the first few, and the number of the others."""
     more = f" and {len(topics) - NAMED:,} more" if len(topics) > NAMED else ""
     return ", ".join(clean(topic, 100) for topic in topics[:NAMED]) + more
+
+
+def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
+    """The question that follows a mistyped word: "did you mean `ping_interval`?"; empty where no known word is near."""
+    if len(word) > _LONGEST_WORD:
+        return ""
+    words = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.strip().lower(), words, n=most, cutoff=0.6)
+    return f"did you mean {' or '.join(f'`{words[each]}`' for each in near)}?" if near else ""
 
 
 def printable_json(value: Any) -> str:

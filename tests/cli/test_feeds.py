@@ -70,7 +70,7 @@ class TestShow:
         assert json.loads(run("show", "binance", "--json").stdout)["channels"]["trade"]["sequence"] == "next"
 
     def test_unknown(self):
-        assert "did you mean binance" in run("show", "binanc", code=2).stderr
+        assert "did you mean `binance`" in run("show", "binanc", code=2).stderr
 
     def test_hostile_text_stays_text(self, tmp_path):
         path = tmp_path / "x.yaml"
@@ -90,7 +90,7 @@ class TestCheck:
         path = tmp_path / "x.yaml"
         path.write_text("name: x\nwhat: 1\n")
         result = run("check", str(path), code=2)
-        assert f"{path}:2: what: found an unknown key" in result.stderr
+        assert f"{path}:2: what: found an unknown key, expected one" in result.stderr
         assert result.stdout == ""
 
 

@@ -55,11 +55,14 @@ class TestWrongUsage:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["binanse"], ["no feed 'binanse'", "did you mean binance", "wsrec feeds list"]),
+            (["binanse"], ["no feed 'binanse'", "did you mean `binance`", "wsrec feeds list"]),
             (["bitmex"], ["bitmex closed on 2026-09-23: "]),
             (["https://h/p"], ["begins with ws:// or wss://"]),
             (["binance", "--symbols", "BTC$"], ["BTC$"]),
-            (["binance", "--channels", "tradez"], ["no channel 'tradez'", "wsrec feeds show binance"]),
+            (
+                ["binance", "--channels", "tradez"],
+                ["no channel 'tradez'", "`trades`", "wsrec feeds show binance"],
+            ),
             (["binance", "--symbols", ""], ["--symbols", "given but empty", "leave the option out"]),
             (["binance", "--channels", ","], ["--channels", "given but empty"]),
             (["binance", "--subscribe", "{}"], ["--subscribe is for bare URLs", "--symbols"]),
@@ -96,7 +99,7 @@ class TestWrongUsage:
     @pytest.mark.parametrize(
         ("arguments", "status", "word"),
         [
-            (["binanse"], 2, "did you mean binance"),
+            (["binanse"], 2, "did you mean `binance`"),
             (["ws://h/p", "--duration", "1s", "--until", "2100-01-01"], 2, "give one of them"),
             (["ws://h/p", "--out", "/proc/wsrec\udcff"], 1, "give --out a folder"),
         ],

@@ -150,7 +150,7 @@ class TestFeeds:
 
     def test_what_is_wrong_with_one_has_its_line(self, load):
         (_, feed) = load("feeds:\n  - binance\n  - feed: binanse\n").wanted
-        with pytest.raises(ConfigError, match=r"run\.yaml:3: feeds\.1: no feed 'binanse': did you mean binance"):
+        with pytest.raises(ConfigError, match=r"run\.yaml:3: feeds\.1: no feed 'binanse': did you mean `binance`"):
             feed.resolved()
 
 
@@ -204,7 +204,16 @@ class TestComplaints:
             ("out: x\n", "run.yaml:1: feeds: found nothing, expected a value"),
             (
                 "feeds: [demo]\nwriter_cpu: 3\n",
-                "run.yaml:2: writer_cpu: found an unknown key, expected one",
+                "run.yaml:2: writer_cpu: found an unknown key, did you mean `writer-cpu`?",
+            ),
+            (
+                "feeds:\n - feed: a\n   symbol: A\n",
+                "run.yaml:3: feeds.0.symbol: found an unknown key, did you mean `symbols`?",
+            ),
+            (
+                "feeds: [demo]\ntls: stampd\n",
+                "run.yaml:2: tls: found 'stampd', expected 'auto', 'stamped', 'ktls' or 'openssl', "
+                "did you mean `stamped`?",
             ),
             ("feeds: [demo]\nduration: abc\n", "run.yaml:2: duration: found 'abc', expected 30s, 10m"),
             ("feeds: [demo]\nduration: 0s\n", "run.yaml:2: duration: found '0s', expected 30s, 10m"),

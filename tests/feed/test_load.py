@@ -27,7 +27,21 @@ class TestComplaints:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            (SMALL + "nmae: y\n", "f.yaml:6: nmae: found an unknown key"),
+            (SMALL + "nmae: y\n", "f.yaml:6: nmae: found an unknown key, did you mean `name`?"),
+            (SMALL + "zzz: y\n", "f.yaml:6: zzz: found an unknown key, expected one that `wsrec feeds schema` names"),
+            (
+                SMALL + "keep_alive: {evry: 3, pign: true}\n",
+                "f.yaml:6: keep_alive.evry: found an unknown key, did you mean `every`?",
+            ),
+            (
+                SMALL + "channels:\n  t: {topic: a, sequnce: next}\n",
+                "f.yaml:7: channels.t.sequnce: found an unknown key, did you mean `sequence`?",
+            ),
+            (
+                SMALL + "channels:\n  t: {topic: a, common: tradez}\n",
+                "f.yaml:7: channels.t.common: found 'tradez', expected 'trades', 'book', 'bbo' or 'ticker', "
+                "did you mean `trades`?",
+            ),
             (SMALL.replace("wss://x.y/z", "http://x"), "f.yaml:5: sockets.main.url: found 'http://x', expected ws://"),
             ("name: x\ndescription: d\n", "f.yaml:1: sockets: found nothing, expected a value"),
             (SMALL.replace("name: x", "name: ../x"), "f.yaml:1: name: found '../x', "),
@@ -144,5 +158,5 @@ class TestCatalogue:
         assert catalogue()[name].read_text().startswith("# yaml-language-server: $schema=feed.schema.json\n")
 
     def test_unknown_feed_names_near_ones(self):
-        with pytest.raises(ConfigError, match=r"no feed 'binanse': did you mean binance.*wsrec feeds list"):
+        with pytest.raises(ConfigError, match=r"no feed 'binanse': did you mean `binance`.*wsrec feeds list"):
             find_feed("binanse")

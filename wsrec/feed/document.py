@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+import types
+import typing
 from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, Union
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
 from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
+from wsrec.units import did_you_mean
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -65,7 +68,7 @@ class Document:
         try:
             return model.model_validate(self.keys)
         except ValidationError as error:
-            raise ConfigError("\n".join(self._explain(error))) from error
+            raise ConfigError("\n".join(self._explain(error, model))) from error
 
     def at(self, *where: str | int) -> str:
         """`FILE:LINE: KEY` of a key, or of its nearest ancestor in the file."""
@@ -102,7 +105,7 @@ class Document:
         self._written[where] = value
         return ENVIRONMENT.sub(lambda found: os.environ[found[1]], value)
 
-    def _explain(self, error: ValidationError) -> list[str]:
+    def _explain(self, error: ValidationError, model: type[BaseModel]) -> list[str]:
         messages: list[tuple[int, str]] = []
         for problem in error.errors(include_url=False):
             where: Location = problem["loc"]
@@ -114,7 +117,10 @@ class Document:
             missing = problem["type"] == "missing"
             key = ".".join(map(str, where if missing else known)) or "file"
             line = self._lines.get(known, 1)
-            complaint = self._complaint(known, problem, self._written.get(known))
+            if problem["type"] == "extra_forbidden":
+                complaint = self._unknown_key(known, model)
+            else:
+                complaint = self._complaint(known, problem, self._written.get(known))
             messages.append((line, f"{self.source}:{line}: {_printable(key)}: {complaint}"))
         found = sorted(dict.fromkeys(messages), key=lambda message: message[0])
         reported = [text for _, text in found[:_MAX_REPORTED]]
@@ -124,11 +130,13 @@ class Document:
             )
         return reported
 
+    def _unknown_key(self, where: Location, model: type[BaseModel]) -> str:
+        meant = did_you_mean(str(where[-1]), _keys_beside(where, model))
+        return f"found an unknown key, {meant or f'expected one that `{self._schema}` names'}"
+
     def _complaint(self, where: Location, problem: Any, written: str | None) -> str:
         if problem["type"] == "missing":
             return "found nothing, expected a value"
-        if problem["type"] == "extra_forbidden":
-            return f"found an unknown key, expected one that `{self._schema}` names"
         # pydantic's "Input should be greater than 0" and its like, in our wording
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"].endswith(NAME_PATTERN):
@@ -139,6 +147,9 @@ class Document:
         if message.startswith("found"):
             return _printable(message)
         value = problem["input"] if written is None else written
+        if problem["type"] in ("enum", "literal_error") and isinstance(value, str):
+            meant = did_you_mean(value, re.findall("'([^']*)'", problem["ctx"]["expected"]))
+            message += meant and f", {meant}"
         return f"found {_brief(_masked(where, value))}, {message}"
 
 
@@ -284,6 +295,41 @@ class _Plain:
             self._lines[(*where, name)] = key.start_mark.line + 1
             mapping[name] = self._value(value, (*where, name))
         return mapping
+
+
+def _keys_beside(where: Location, model: type[BaseModel]) -> list[str]:
+    """The keys that may stand where the last one of `where` does, by the fields' types on the way from `model`."""
+    kinds: list[Any] = [model]
+    for step in where[:-1]:
+        kinds = [part for kind in kinds for part in _value_types(kind, step)]
+    return [key for kind in kinds if _is_model(kind) for key in _fields(kind)]
+
+
+def _value_types(kind: Any, step: str | int) -> list[Any]:
+    """The types, unions taken apart, that a value at a key or an index of a `kind` may have."""
+    if _is_model(kind):
+        return _alternatives(_fields(kind).get(str(step)))
+    # the values of a mapping, or the items of a sequence
+    return [
+        each for part in typing.get_args(kind)[-1 if isinstance(step, str) else 0 :][:1] for each in _alternatives(part)
+    ]
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Annotated:
+        return _alternatives(arguments[0])
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        return [each for part in arguments for each in _alternatives(part)]
+    return [annotation]
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _refuse(problem: str, at: Any) -> yaml.MarkedYAMLError:

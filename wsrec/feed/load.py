@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -11,6 +10,7 @@ from pathlib import Path
 from wsrec.feed.document import Document, parse_document, read_document
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.schema import Feed
+from wsrec.units import did_you_mean
 
 _LIKE_A_NAME = r"[\w. -]{1,64}"
 _WHAT, _SCHEMA = "a feed's YAML", "wsrec feeds schema"
@@ -58,9 +58,10 @@ def find_feed(name: str) -> Feed:
     """
     feeds = catalogue()
     if name not in feeds:
-        near = difflib.get_close_matches(name.lower(), feeds, n=3, cutoff=0.5)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        meant = did_you_mean(name, feeds, most=3)
         # not like a name: possibly an address with a secret in it
         found = repr(name) if re.fullmatch(_LIKE_A_NAME, name) else "of that name"
-        raise ConfigError(f"no feed {found}: {meant}`wsrec feeds list` shows them all; a path ends in .yaml")
+        raise ConfigError(
+            f"no feed {found}: {meant}{' ' if meant else ''}`wsrec feeds list` shows them all; a path ends in .yaml"
+        )
     return load_feed(feeds[name]).open()

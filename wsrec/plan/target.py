@@ -18,6 +18,7 @@ from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.plan.connections import proxies_of
 from wsrec.plan.naming import host_name, names_of
+from wsrec.units import did_you_mean
 
 ALL = "all"
 _FILE_MAX = 16 << 20
@@ -251,15 +252,16 @@ def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
 
 def _channels(feed: Feed, requested: Sequence[str]) -> tuple[str, ...]:
     table = feed.channel_table
-    common = {channel.common: name for name, channel in table.items() if channel.common}
+    common: dict[str, str] = {channel.common: name for name, channel in table.items() if channel.common}
     names = []
     always = [name for name, channel in table.items() if channel.always and channel.per_symbol]
     for text in (*(requested or feed.default_channels), *always):
-        name = common.get(text.strip(), text.strip())  # type: ignore[call-overload]
+        name = common.get(text.strip(), text.strip())
         if name not in table:
+            meant = did_you_mean(text, (*common, *table), most=3)
             raise ConfigError(
-                f"{feed.name} has no channel {text!r}: expected {', '.join(filter(None, common))} or a name "
-                f"that `wsrec feeds show {feed.name}` lists"
+                f"{feed.name} has no channel {text!r}: {meant}{' ' if meant else ''}expected {', '.join(common)} or a "
+                f"name that `wsrec feeds show {feed.name}` lists"
             )
         names.append(name)
     if len(names) == len(always):
