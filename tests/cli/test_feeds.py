@@ -124,7 +124,7 @@ class TestCheckMessages:
 
     @pytest.mark.parametrize("text", ["nonsense", "[]", b"\xff\x00", '{"other":1}', "[" * 100_000])
     def test_one_that_gives_nothing(self, tmp_path, text):
-        assert "1 of 1 messages gave nothing" in self.check(tmp_path, text, code=1).stderr
+        assert "no field read from 1 of 1 messages" in self.check(tmp_path, text, code=1).stderr
 
     @pytest.mark.parametrize("text", ["", "\n", b"PAR1 but no more"])
     def test_a_file_without_messages(self, tmp_path, text):

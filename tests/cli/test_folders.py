@@ -40,7 +40,7 @@ def test_an_address_is_wrong_usage(run, words, address):
     assert status == 2
     assert address.replace("a@", "") in stated
     assert "a@" not in stated
-    assert "expected a folder of this machine" in " ".join(stated.split())
+    assert "expected a local folder" in " ".join(stated.split())
 
 
 def test_out_of_the_environment_too(run):
@@ -54,7 +54,7 @@ def test_a_run_config_names_the_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["record", "run.yaml"])
     assert result.exit_code == 2
-    assert "run.yaml:2: out: found 's3://bucket/x', expected a folder of this machine" in result.stderr
+    assert "run.yaml:2: out: found 's3://bucket/x', expected a local folder" in result.stderr
     assert list(tmp_path.iterdir()) == [config]
 
 

@@ -2,7 +2,7 @@
 
 from wsrec.cli.early import hold_signals
 
-# before all that takes long to import
+# before the slow imports
 hold_signals()
 
 from wsrec.cli.main import main  # noqa: E402

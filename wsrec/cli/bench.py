@@ -27,32 +27,36 @@ from wsrec.units import clean
     type=click.Path(dir_okay=False, exists=True),
     help="Text recording to send (docs/replay.md), plain or gzip. [default: messages of the demo market]",
 )
-@click.option("--messages", type=click.IntRange(1), help="saturated: messages a round. [default: 400000]")
-@click.option("--rounds", type=click.IntRange(1), help="How often each takes its turn. [default: 5]")
-@click.option("--rate", type=click.FloatRange(1), help="paced: messages a second. [default: 10000]")
+@click.option("--messages", type=click.IntRange(1), help="saturated: messages per round. [default: 400000]")
+@click.option("--rounds", type=click.IntRange(1), help="Rounds per client. [default: 5]")
+@click.option("--rate", type=click.FloatRange(1), help="paced: messages per second. [default: 10000]")
 @click.option(
     "--seconds", type=click.FloatRange(0, min_open=True), help="Length of a round. [default: paced 5, recording 20]"
 )
-@click.option("--only", multiple=True, metavar="NAME", help="Measure this one only: wsrec, picows, ... Repeatable.")
+@click.option("--only", multiple=True, metavar="NAME", help="Measure only this client: wsrec, picows, ... Repeatable.")
 @click.option(
-    "--transport", "transports", multiple=True, type=click.Choice(["tcp", "tls"]), help="Over this only. Repeatable."
+    "--transport",
+    "transports",
+    multiple=True,
+    type=click.Choice(["tcp", "tls"]),
+    help="Measure only this transport. Repeatable.",
 )
-@click.option("--cpu", type=click.IntRange(0), help="Processor of the receiving process. [default: a separate one]")
-@click.option("--sender-cpu", type=click.IntRange(0), help="Processor of the sender. [default: another core's]")
-@click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of what receives.")
-@click.option("--quick", is_flag=True, help="A minute or two instead of a quarter of an hour; rougher.")
+@click.option("--cpu", type=click.IntRange(0), help="Processor of the receiving process. [default: one of its own]")
+@click.option("--sender-cpu", type=click.IntRange(0), help="Processor of the sender. [default: on another core]")
+@click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of the receiving process.")
+@click.option("--quick", is_flag=True, help="Take a minute or two instead of 15 minutes; less precise.")
 @click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the figures of every round here.",
+    help="Write the figures of every round to this file.",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the tables as Markdown.")
 @click.option(
     "--from",
     "from_file",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="Print what --json wrote; nothing is measured.",
+    help="Print a file that --json wrote, without measuring.",
 )
 @config_errors
 def bench(
@@ -65,12 +69,12 @@ def bench(
     from_file: Path | None,
     **given: Any,
 ) -> None:
-    """Measure what receiving and recording cost here, beside picows, aiohttp and websockets.
+    """Measure the cost of receiving and recording on this machine, next to picows, aiohttp and websockets.
 
     \b
-    saturated   CPU time a message, at full speed
-    paced       wsrec's own steps, and one-way latency, at 10,000 messages/s
-    recording   from a socket to finished Parquet, beside picows with pyarrow
+    saturated   CPU time per message, at full speed
+    paced       wsrec's own steps and the one-way latency, at 10,000 messages/s
+    recording   from the socket to finished Parquet, next to picows with pyarrow
 
     \b
     Examples:
@@ -80,10 +84,10 @@ def bench(
       wsrec bench --recording btcusdt.txt.gz --json bench.json
       wsrec bench --from bench.json --markdown
 
-    Everything runs on this machine, over loopback, and is gone afterwards. Progress is on standard error. The other
-    clients: pip install 'wsrec[bench]'
+    Everything runs on this machine, over loopback; nothing is left behind. Progress goes to standard error. To install
+    the other clients: pip install 'wsrec[bench]'
     """
-    # the bench needs much that no other command does
+    # the bench imports much that no other command needs
     from rich.console import Console
 
     from wsrec.bench.contestants import NAMES

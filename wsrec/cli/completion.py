@@ -23,13 +23,13 @@ _MOST = 500
 
 
 def feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of the catalogue; files where none begins so."""
+    """Feeds of the catalogue that match; files if none does."""
     found = [name for name in catalogue() if name.startswith(incomplete)]
     return _or_files(found, incomplete)
 
 
 def open_feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The same without markets that are closed; behind `NAME=` the beginning of a URL."""
+    """As `feed_names`, without closed markets; after `NAME=`, the URL schemes."""
     name, equals, _ = incomplete.partition("=")
     if equals and re.fullmatch(NAME_PATTERN, name):
         return [CompletionItem(f"{name}={scheme}") for scheme in ("wss://", "ws://")]
@@ -63,7 +63,7 @@ OF_OPTIONS: dict[str, dict[str, Any]] = {
     "channels": {"shell_complete": channel_names},
     "proxy": {"callback": checked_proxy},
 }
-"""What options have beside their declaration (`wsrec.config.click_options`)."""
+"""Arguments of click options beyond their declaration (`wsrec.config.click_options`)."""
 
 
 def _or_files(names: list[str], incomplete: str) -> list[CompletionItem]:
@@ -71,7 +71,7 @@ def _or_files(names: list[str], incomplete: str) -> list[CompletionItem]:
 
 
 def _feeds(ctx: click.Context) -> list[Feed]:
-    # what stands before an option without its value is not parsed: it is among the rest
+    # arguments before an option without a value are not parsed: they are in `args`
     given: Any = ctx.params.get("targets") or ctx.params.get("target") or ctx.args
     feeds = []
     for name in (given,) if isinstance(given, str) else given:
@@ -83,7 +83,7 @@ def _feeds(ctx: click.Context) -> list[Feed]:
 
 
 def _listed(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
-    """The names that the last item of a comma list may become, each with the items before it."""
+    """Completions of the last item of a comma-separated list, each with the items before it."""
     before, comma, begun = incomplete.rpartition(",")
     found = [name for name in dict.fromkeys(names) if name.lower().startswith(begun.lower())]
     return [CompletionItem(f"{before}{comma}{name}") for name in found[:_MOST]]

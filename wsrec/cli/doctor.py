@@ -26,7 +26,11 @@ def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--cpu", "cpus", type=ValueParam(Processors()), default=(), help="Processors to look at closely, as for record."
+    "--cpu",
+    "cpus",
+    type=ValueParam(Processors()),
+    default=(),
+    help="Processors to check in detail, as in `record --cpu`.",
 )
 @click.option(
     "--interface",
@@ -34,12 +38,12 @@ def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: 
     multiple=True,
     metavar="NAME",
     shell_complete=_complete_interface,
-    help="Network interface to look at. Repeatable. [default: all that are devices]",
+    help="Network interface to check. Repeatable. [default: all hardware interfaces]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of findings.")
 @config_errors
 def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None:
-    """Say what this machine can do for a recording: stamps, TLS, clock, processors, limits. Changes nothing.
+    """Check this machine for recording: timestamps, TLS, clock, processors, limits. Changes nothing.
 
     \b
     Examples:
@@ -48,12 +52,12 @@ def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None
       wsrec doctor --json | jq '.[] | select(.state == "hint") | .hint'
 
     \b
-    Each finding is one of
+    States of a finding:
       ok      nothing to do
-      hint    it works, and could be better: the hint follows
-      absent  this machine does not have it
+      hint    works, but could be better: the hint says how
+      absent  not available on this machine
 
-    Exit status: 0, also with hints; 2 wrong usage.
+    Exit status: 0, with or without hints; 2 wrong usage.
     """
     check_cpus(cpus)
     findings = examine(cpus, names)

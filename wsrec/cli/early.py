@@ -16,7 +16,7 @@ _TIMEOUT = 1.0
 
 
 def hold_signals() -> None:
-    """Where the command is `wsrec record`, have every signal end it with its reason and a status of its own."""
+    """For `wsrec record`: make every signal end the process with a message and a status of its own."""
     if sys.argv[1:2] == ["record"]:
         hold(_leave)
 
@@ -26,12 +26,12 @@ def _leave(name: str) -> None:
     _write(2, f"wsrec record: {why}\n")
     if "--json" in sys.argv or os.environ.get("WSREC_RECORD_JSON"):
         _write(1, json.dumps({"status": _NOTHING, "error": why}, separators=(",", ":")) + "\n")
-    # what is half imported is no place to raise in, and there is nothing to undo
+    # raising in half-imported modules is not safe, and there is nothing to undo
     os._exit(_NOTHING)
 
 
 def _write(fd: int, text: str) -> None:
-    # a terminal that takes nothing is not waited for
+    # do not wait for a terminal that accepts no output
     writing = threading.Thread(target=_write_all, args=(fd, text.encode()), daemon=True)
     writing.start()
     writing.join(_TIMEOUT)

@@ -67,7 +67,7 @@ def config_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 @click.group(context_settings=_SETTINGS)
 def feeds() -> None:
-    """Show what can be recorded: feeds, their channels, what would be sent.
+    """List, show and check feeds: their channels, and the requests a recording would send.
 
     Example: wsrec feeds show binance
     """
@@ -138,16 +138,16 @@ def show(name: str, as_json: bool) -> None:
 @_as_json
 @config_errors
 def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
-    """Check a feed's YAML file, or a run config; says file, line and key of every mistake.
+    """Check a feed's YAML file or a run config; print file, line and key of every mistake.
 
-    MESSAGES are files of real messages, to show what the feed reads of them: a JSON document, a message a line, or a
-    capture's Parquet.
+    MESSAGES are files of real messages: the fields that the feed reads from each are printed. A file is one JSON
+    document, or has one message per line, or is a capture's Parquet.
 
     \b
     Example: wsrec feeds check my-exchange.yaml
              wsrec feeds check my-exchange.yaml trade.json book.json
 
-    Exit status: 0 no mistakes; 1 a message of which nothing is read; 2 a mistake in the YAML.
+    Exit status: 0 no mistakes; 1 no field could be read from a message; 2 a mistake in the YAML.
     """
     run = load_run(file)
     if run is not None:
@@ -167,7 +167,7 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
         _print_readings(readings)
     empty = sum(reading.empty for reading in readings)
     if empty:
-        click.echo(f"{empty} of {len(readings)} messages gave nothing: see `fields` in docs/feeds.md", err=True)
+        click.echo(f"no field read from {empty} of {len(readings)} messages: see `fields` in docs/feeds.md", err=True)
         raise click.exceptions.Exit(1)
     return None
 
@@ -177,7 +177,7 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write. [default: NAME.yaml]")
 @config_errors
 def new(name: str, out: Path | None) -> None:
-    """Begin a feed of one's own: a commented YAML file that loads, to be filled in.
+    """Create a feed of your own: a valid, commented YAML file to fill in.
 
     Example: wsrec feeds new my-exchange --out my-feed.yaml
     """
@@ -198,10 +198,10 @@ def new(name: str, out: Path | None) -> None:
 @_as_json
 @config_errors
 def plan_(target: str, as_json: bool, **given: Any) -> None:
-    """Show what `wsrec record TARGET` would connect to and send, without connecting.
+    """Print the connections and requests of `wsrec record TARGET`, without connecting.
 
-    TARGET is a feed's name, a YAML file, or a ws:// or wss:// URL, as it is or as NAME=URL. Only `--symbols all` asks
-    the exchange, for its list.
+    TARGET is a feed's name, a YAML file, or a ws:// or wss:// URL, optionally as NAME=URL. Only `--symbols all` sends a
+    request to the exchange, for its list of symbols.
 
     Example: wsrec feeds plan binance --symbols BTCUSDT,ETHUSDT --channels trades,book
     """
@@ -235,9 +235,9 @@ def plan_(target: str, as_json: bool, **given: Any) -> None:
 
 
 @feeds.command()
-@click.option("--run", is_flag=True, help="Of run configs.")
+@click.option("--run", is_flag=True, help="Print the schema of run configs.")
 def schema(run: bool) -> None:
-    """Print the JSON Schema of feed YAML files, or of run configs, for editors.
+    """Print the JSON Schema of feed YAML files or run configs, for editors.
 
     Example: wsrec feeds schema > feed.schema.json
     """
@@ -245,14 +245,14 @@ def schema(run: bool) -> None:
 
 
 def _loaded(wanted: Sequence[Wanted]) -> list[str]:
-    """The names of a run config's feeds, if nothing is wrong with them; nobody is asked for lists of symbols."""
+    """The names of a run config's feeds, checked without requesting lists of symbols from exchanges."""
     requested = [replace(each, symbols=tuple(symbol for symbol in each.symbols if symbol != ALL)) for each in wanted]
     names = (target.feed.name for target in resolve_all([each for each in requested if each.target != DEMO]))
     return [DEMO if each.target == DEMO else next(names) for each in requested]
 
 
 def _print_readings(readings: Sequence[Reading]) -> None:
-    """A line a message, as wide as it takes: a table that fits the terminal would break names and numbers."""
+    """Print one line per message, as wide as needed: a table fitted to the terminal would break names and numbers."""
     if not readings:
         return
     rows: list[tuple[str, ...]] = [
@@ -268,11 +268,11 @@ def _print_readings(readings: Sequence[Reading]) -> None:
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     if len(readings) > _MOST_READINGS:
-        click.echo(f"and {len(readings) - _MOST_READINGS} more; --json has them all")
+        click.echo(f"and {len(readings) - _MOST_READINGS} more; --json prints all of them")
 
 
 def _public(connection: ConnectionPlan) -> dict[str, Any]:
-    """A connection without what may be secret: the URL as it is sent, headers' values, and a proxy's password."""
+    """A connection without possible secrets: the URL as sent, the headers' values, the proxy's password."""
     row = msgspec.to_builtins(connection)
     del row["proxies"]
     proxy, token = connection.proxy, row["token"]
@@ -313,12 +313,12 @@ def _stated(connection: ConnectionPlan) -> tuple[str, ...]:
 
 
 def _cut(text: str) -> str:
-    """The beginning of a text that may list hundreds of topics; all of it is in the JSON."""
+    """The beginning of a text that may list hundreds of topics; `--json` prints the whole."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
 def _busiest_second(connections: Sequence[ConnectionPlan]) -> int:
-    """Most messages that are sent within one second, on all connections together."""
+    """The largest number of messages sent within one second, over all connections."""
     times = sorted(
         connection.start_after + connection.wait + nth * connection.send_interval
         for connection in connections
@@ -355,7 +355,7 @@ def _facts(feed: Feed) -> list[tuple[str, str]]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        # Names stay whole also where the terminal is narrow: they are there to be typed.
+        # names are not broken on a narrow terminal, so that they can be copied
         table.add_column(column, no_wrap=column in ("feed", "channel"), overflow="fold")
     return table
 

@@ -1,4 +1,4 @@
-"""A command with `--json` that prints wrong usage, such as a path that does not exist, as JSON too."""
+"""A click command that, with `--json`, prints usage errors (such as a path that does not exist) as JSON too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsrec.units import clean, printable_json
 
 
 class JsonCommand(click.Command):
-    """Prints wrong usage as an object of `status` and `error` on standard output, where `--json` is given."""
+    """With `--json`, prints a usage error as an object with `status` and `error` on standard output."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -1,4 +1,4 @@
-"""The command `wsrec`: its group of commands, each imported when it is called."""
+"""The command `wsrec`: a group of subcommands, each imported when it is called."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _COMMANDS = ("record", "report", "verify", "recover", "replay", "feeds", "doctor
 
 
 class _Commands(click.Group):
-    """The commands, each imported when it is called or listed: what one needs takes another half a second to import."""
+    """The subcommands, imported when called or listed: their imports together take another half a second."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in the order of `--help`."""
+        """The subcommands' names, in the order of `--help`."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name; None where there is none."""
+        """The subcommand of that name; None if there is none."""
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"wsrec.cli.{cmd_name}"), cmd_name)
@@ -32,14 +32,14 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="wsrec", prog_name="wsrec")
 def main() -> None:
-    """Record exchange WebSocket feeds, byte for byte and stamped at six stages, into Parquet you can trust.
+    """Record exchange WebSocket feeds into Parquet, byte for byte, with six timestamps per frame.
 
     \b
-    First capture:        wsrec record demo --duration 10s
-    Where the time went:  wsrec report captures
-    Is it complete:       wsrec verify captures
-    A real exchange:      wsrec record binance --symbols BTC/USDT
-    This machine:         wsrec doctor
-    Completion (bash):    eval "$(_WSREC_COMPLETE=bash_source wsrec)"
+    First capture:         wsrec record demo --duration 10s
+    Counts and latencies:  wsrec report captures
+    Completeness:          wsrec verify captures
+    A real exchange:       wsrec record binance --symbols BTC/USDT
+    Check this machine:    wsrec doctor
+    Completion (bash):     eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
     parent_death.hold()

@@ -13,11 +13,11 @@ from wsrec.feed.sockets import resolved_proxy
 from wsrec.net.proxy import ProxyRules, parse_proxy
 
 RUN_PROXY = "wsrec.run.proxy"
-"""Where the context has the place of `proxy` in the run config that its options come from."""
+"""Key of the click context's `meta`: the place of `proxy` in the run config, for error messages."""
 
 
 def proxy_rules(proxy: str | None, no_proxy: bool) -> ProxyRules:
-    """What the options of the command that runs and the environment come to."""
+    """The proxy rules from the running command's options and the environment."""
     ctx = click.get_current_context()
     return ProxyRules.of_environment(os.environ, none=no_proxy, given=proxy, source=_source(ctx))
 
@@ -37,11 +37,11 @@ def _variable(ctx: click.Context) -> str:
 
 
 def checked_proxy(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """The address with `${NAME}` filled in; a password that everybody can read is refused."""
+    """The address with `${NAME}` filled in; a password in plain text on the command line is refused."""
     if value is None or ctx.resilient_parsing:
         return value
     try:
-        if ctx.get_parameter_source("proxy") is ParameterSource.COMMANDLINE and _reports(value):
+        if ctx.get_parameter_source("proxy") is ParameterSource.COMMANDLINE and _has_password(value):
             raise ValueError(
                 "a password on the command line can be read by every user of this machine: write '${NAME}' in its "
                 f"place, in single quotes, or put the address into {_variable(ctx)} or the `proxy` of a YAML file"
@@ -55,8 +55,8 @@ def checked_proxy(ctx: click.Context, param: click.Parameter, value: str | None)
     return found
 
 
-def _reports(value: str) -> bool:
-    """Whether there is a password in it beside what the environment fills in."""
-    # a host or a port may be filled in, too: what stands before the last @ alone is looked at
+def _has_password(value: str) -> bool:
+    """Whether the address has a password that does not come from the environment."""
+    # host and port may be filled in, too: only the part before the last @ is searched
     user, at, _ = value.rpartition("@")
     return bool(at) and bool(ENVIRONMENT.sub("", user.partition("://")[2] or user).partition(":")[2])

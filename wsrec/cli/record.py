@@ -31,9 +31,9 @@ _AS_JSON = "wsrec.json"
 
 
 def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Wanted, ...]:
-    """The targets; those of a run config, whose settings become the defaults of the options."""
+    """The targets; for a run config, its feeds, and its settings become the options' defaults."""
     if ctx.resilient_parsing:
-        # a shell completes: it wants the names
+        # shell completion: it needs the names
         return value  # type: ignore[return-value]
     try:
         for target in value:
@@ -51,7 +51,7 @@ def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, 
 
 
 class _RecordCommand(click.Command):
-    """Prints wrong usage as JSON too, where that is asked for."""
+    """With `--json`, prints usage errors as JSON too."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_AS_JSON] = "--json" in args
@@ -76,17 +76,17 @@ class _RecordCommand(click.Command):
     required=True,
     metavar="TARGET...",
     shell_complete=open_feed_names,
-    # before the options: a run config has defaults for them
+    # before the options: a run config sets their defaults
     is_eager=True,
     callback=_read_targets,
 )
 @click_options(_OPTIONS, **OF_OPTIONS)
 def record(targets: tuple[Wanted, ...], **given: Any) -> None:
-    """Record exchange feeds until stopped: every byte, six timestamps a frame, into Parquet.
+    """Record exchange feeds into Parquet until stopped: every byte, six timestamps per frame.
 
-    TARGET is a feed of the catalogue (`wsrec feeds list`), a feed's YAML file, a ws:// or wss:// URL, with NAME= before
-    it or named after its host, or the word demo: a synthetic exchange on this machine. Or it is one run config: a YAML
-    file of feeds and options, each of which the command line overrides.
+    TARGET is a feed of the catalogue (`wsrec feeds list`), a feed's YAML file, a ws:// or wss:// URL (NAME=URL names
+    the feed; the default is the host's name), or the word demo: a synthetic exchange on this machine. A single TARGET
+    can also be a run config: a YAML file of feeds and options. Options on the command line override it.
 
     \b
     Examples:
@@ -100,12 +100,13 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
       wsrec record wss://host/path --subscribe '{"op":"subscribe","args":["trades"]}'
       wsrec record spot=wss://host/spot perp=wss://host/perp
 
-    Ctrl-C and SIGTERM finish the files. --takeover needs no pause: both record until the new one holds the folder, then
-    the old one is done (status 0). Where none holds it, it is an ordinary start. Options read WSREC_RECORD_* variables.
+    Ctrl-C and SIGTERM finish the files. --takeover replaces a running recorder without a pause: both record until the
+    new one has the folder, then the old one exits with status 0. If no recorder is running, it has no effect. Every
+    option can also be set by a variable WSREC_RECORD_*.
 
     \b
     Exit status: 0 clean and complete; 1 failed; 2 wrong usage or config; 3 nothing was received;
-    4 recorded, but with gaps or a lost interval; 75 another recorder holds the output.
+    4 recorded, but with gaps or a lost interval; 75 another recorder is using the output folder.
     """
     output = taken(Output, given)
     as_json, quiet = output.json, output.quiet
@@ -126,9 +127,7 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
             if as_json:
                 _print_failure(str(error), ExitStatus.COMPLETE, view)
             return
-        hint = (
-            "take it over with --takeover, stop that one, choose another --out, or say --if-free if that is no failure"
-        )
+        hint = "take it over with --takeover, stop it, choose another --out, or use --if-free if this is not a failure"
         _fail(f"{error}; {hint}", ExitStatus.LOCKED, as_json, view)
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json, view)
@@ -144,12 +143,12 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
 
 
 def _cannot_start(error: OSError, out: Path) -> str:
-    """What the system refused, and what to do about it."""
+    """An error message with a hint for an operating system error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        # a write names no file
+        # an error of a write has no file name
         where = "" if error.filename else f" ({out})"
         return f"the output cannot be written: {error}{where}; make room there, or give --out a folder on another disk"
-    # one with a file's name is about the output, the others are about processes, descriptors and memory
+    # with a file name it is about the output, without about processes, descriptors or memory
     hint = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
     return f"{error}; {hint}"
 
@@ -162,6 +161,6 @@ def _fail(message: str, status: ExitStatus, as_json: bool, view: View) -> NoRetu
 
 
 def _print_failure(message: str, status: ExitStatus, view: View) -> None:
-    # cleaned for JSON too: a file's name may hold what is no UTF-8
+    # cleaned for JSON too: a file name need not be UTF-8
     error = "\n".join(clean(line, 2000) for line in message.split("\n"))
     print_result(msgspec.json.encode({"status": int(status), "error": error}).decode(), view.outlet)

@@ -20,32 +20,32 @@ from wsrec.units import clean, duration, printable_json, utc
 
 @click.command(cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=FolderType(exists=True, file_okay=False, path_type=Path), metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print what was recovered, or why nothing, as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was recovered, or the error, as one JSON object.")
 def recover(out: Path, as_json: bool) -> None:
-    """Make files of what a killed recorder left in its journals. `wsrec record` does the same when it starts.
+    """Recover the journals of a killed recorder into Parquet. `wsrec record` does the same when it starts.
 
     \b
     Examples:
       wsrec recover captures
       wsrec recover captures --json | jq '.sessions[] | {session, rows, lost}'
 
-    It can be stopped or killed at any moment and started again. What stands in the way of a file, and parts of journals
-    that cannot be read, are set aside under DIR/.wsrec/aside, never deleted.
+    It can be stopped or killed at any moment and started again. Nothing is deleted: unreadable parts of journals, and
+    files whose name is needed, are moved to DIR/.wsrec/aside.
 
     \b
-    Exit status: 0 recovered, or nothing to recover; 1 something could not be recovered and is kept;
-    2 wrong usage; 66 it cannot be read; 75 a recorder holds the folder.
+    Exit status: 0 recovered, or nothing to recover; 1 something could not be recovered (it is kept);
+    2 wrong usage; 66 not readable; 75 a recorder is using the folder.
     """
     try:
         result = recover_folder(out)
     except OutputLockedError as error:
-        _fail(f"{error}: it recovers on its own what was left before it", ExitStatus.LOCKED, as_json)
+        _fail(f"{error}: it has recovered earlier sessions itself", ExitStatus.LOCKED, as_json)
     except FileNotFoundError as error:
         _fail(str(error), ExitStatus.USAGE, as_json)
     except UnreadableError as error:
         _fail(str(error), EXIT_UNREADABLE, as_json)
     except (OSError, msgspec.ValidationError) as error:
-        _fail(f"{error}; what was journalled is kept", ExitStatus.FAILED, as_json)
+        _fail(f"{error}; the journals are kept", ExitStatus.FAILED, as_json)
     for failure in result.failures:
         click.secho(f"wsrec recover: {clean(failure, 2000)}", fg="red", err=True)
     if as_json:
@@ -61,7 +61,7 @@ def recover(out: Path, as_json: bool) -> None:
 def _describe(session: RecoveredSession, out: Path) -> str:
     lines = [f"recovered {clean(session.session)}: {session.rows:,} rows"]
     lines += [f"  {clean(str(out / line.path), 1000)}" for line in session.files if line.path]
-    lines += [f"  {journal} ended in the middle of a batch: the rest of it is set aside" for journal in session.torn]
+    lines += [f"  {journal} ended in the middle of a batch: its rest is set aside" for journal in session.torn]
     if session.lost is not None:
         start, end = session.lost.start, session.lost.end
         lines.append(

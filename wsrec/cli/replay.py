@@ -36,35 +36,43 @@ def _speed(context: click.Context, option: click.Parameter, value: str | None) -
 
 @click.command(name="replay", cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SourceType(DEMO))
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free one.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--tls-self-signed", is_flag=True, help="Serve wss:// with a certificate made at start.")
+@click.option("--tls-self-signed", is_flag=True, help="Serve wss:// with a certificate made at the start.")
 @click.option(
     "--ca-out",
     type=click.Path(dir_okay=False),
-    help="Where to write the CA's certificate (PEM). [default: a temporary file, removed at the end]",
+    help="File for the CA's certificate (PEM). [default: a temporary file, removed at the end]",
 )
 @click.option(
     "--speed",
     metavar="NUMBER|max",
     callback=_speed,
-    help="Times the recorded pace, or `max`: as fast as clients read. [default: 1]",
+    help="Multiple of the recorded pace, or `max`: as fast as clients read. [default: 1]",
 )
-@click.option("--loop", is_flag=True, help="Start over at the end of the recording, without an end.")
+@click.option("--loop", is_flag=True, help="Repeat the recording without end.")
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
-    help="demo: mean messages a second, over all streams that were subscribed to. [default: 1000]",
+    help="demo: mean messages per second, over all subscribed streams. [default: 1000]",
 )
-@click.option("--seed", type=int, help="demo: seed of the market. [default: 1]")
+@click.option("--seed", type=int, help="demo: random seed of the market. [default: 1]")
 @click.option(
     "--ping-interval",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Send protocol pings. [default: none]",
+    help="Send a WebSocket ping this often. [default: never]",
 )
-@click.option("--wait-subscribe", is_flag=True, help="Start a client's stream at its first subscription.")
-@click.option("--json", "as_json", is_flag=True, help="Say where it serves as a line of JSON: source, url, ca_file.")
+@click.option("--wait-subscribe", is_flag=True, help="Start sending to a client after its first subscription.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print source, url and ca_file as one line of JSON once it is listening."
+)
 def replay(
     sources: tuple[str, ...],
     port: int,
@@ -79,18 +87,19 @@ def replay(
     wait_subscribe: bool,
     as_json: bool,
 ) -> None:
-    """Serve a capture, a text recording or a synthetic market as an exchange.
+    """Serve a capture, a text recording or a synthetic market over WebSocket, as an exchange does.
 
-    SOURCE is a message file of wsrec, a folder or a pattern of them, a text recording (plain or gzip; docs/replay.md
-    shows the forms), or the word demo for a synthetic Binance USD-M market. Every client gets the recording from the
-    beginning; subscriptions are acknowledged. SIGINT and SIGTERM stop it.
+    SOURCE is a message file of a capture, a folder or glob pattern of them, a text recording (plain or gzip; formats
+    in docs/replay.md), or the word demo for a synthetic Binance USD-M market. Every client gets the recording from its
+    beginning, and subscriptions are acknowledged. SIGINT and SIGTERM stop the server.
 
     \b
-    wsrec replay captures/                              # at the pace of the recording
-    wsrec replay captures/ --speed max --loop --port 9443
-    wsrec replay demo --tls-self-signed --ca-out ca.pem --port 9443
-    wsrec record wss://localhost:9443/stream --ca-file ca.pem \\
-      --subscribe '{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}'
+    Examples:
+      wsrec replay captures/                              # at the recorded pace
+      wsrec replay captures/ --speed max --loop --port 9443
+      wsrec replay demo --tls-self-signed --ca-out ca.pem --port 9443
+      wsrec record wss://localhost:9443/stream --ca-file ca.pem \\
+        --subscribe '{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}'
     """
     demo = sources == (DEMO,)
     if DEMO in sources and not demo:

@@ -17,7 +17,7 @@ from wsrec.units import clean
 @click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="FILE|DIR|GLOB...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 def report(sources: tuple[str, ...], as_json: bool) -> None:
-    """Say what captures hold: rows, rates, gaps, completeness, and the time between the six stages of each frame.
+    """Summarize captures: rows, rates, gaps, completeness, and the time between the six stages of a frame.
 
     \b
     Examples:
@@ -26,9 +26,12 @@ def report(sources: tuple[str, ...], as_json: bool) -> None:
       wsrec report 'out/messages/feed=*/date=2026-11-22/hour=13/*.parquet'
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
 
-    Nothing on disk is changed. A file that cannot be read is named on standard error, the others are reported, and the
-    exit status is 1; where the system does not let something be read, or it is of another version of the format, it is
-    66; for wrong usage, a path that does not exist included, 2. docs/stages.md explains the stages.
+    Nothing on disk is changed. Files that cannot be read are named on standard error, and the others are reported.
+    docs/stages.md explains the stages.
+
+    \b
+    Exit status: 0 everything was read; 1 a file is damaged; 2 wrong usage, or a path does not exist;
+    66 something cannot be read (no permission, an I/O error, or another version of the format).
     """
     with reading_progress(Console(stderr=True)) as progress:
         result = collect(sources, progress)

@@ -22,12 +22,12 @@ from wsrec.verify.verify import verify as verify_captures
     "paths", nargs=-1, required=True, type=FolderType(exists=True, readable=False, path_type=Path), metavar="PATH..."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing: the exit status is the answer.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing; only set the exit status.")
 def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """Read captures back: checksums, schema, every row, every count, and what each stream's completeness rests on.
+    """Check captures: checksums, schema, every row and count, and the completeness of each stream.
 
-    PATH is a folder that was recorded into, one that holds several, or a file or folder within one (then only that is
-    looked at).
+    PATH is an output folder of `wsrec record`, a folder with several of them, or a file or folder inside one (then only
+    that part is checked).
 
     \b
     Examples:
@@ -35,12 +35,12 @@ def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
       wsrec verify captures --json | jq '.captures[].sessions[].streams[] | select(.state == "incomplete")'
       wsrec verify captures --quiet || mail -s 'captures' ops < /dev/null
 
-    Nothing on disk is changed. docs/verify.md says what is proved, and by what.
+    Nothing on disk is changed. docs/verify.md explains the evidence.
 
     \b
-    Exit status: 0 everything holds; 1 damaged or contradictory; 2 wrong usage; 3 nothing there;
-    4 sound, but with intervals that are incomplete, or a session not ended or not recovered;
-    66 something cannot be read.
+    Exit status: 0 no problem found; 1 damaged or contradictory; 2 wrong usage; 3 no capture there;
+    4 sound, but with incomplete intervals, or a session that has not ended or is not recovered;
+    66 something cannot be read (no permission, an I/O error, or another version of the format).
     """
     try:
         with reading_progress(Console(stderr=True)) as progress:

@@ -1,8 +1,8 @@
-"""The declaration of an option: the annotation of a field in a struct, whose name and default are the option's.
+"""Declaration of an option: the annotation of a struct field, whose name and default become the option's.
 
-From it come the option of the command line and its `WSREC_*` variable (`wsrec.config.click_options`), the key of run
-configs with its check and its JSON Schema (`wsrec.config.run_config`), the row of the page, and, as the struct goes to
-the processes with their jobs, the field that the code reads.
+The command line option and its `WSREC_*` variable (`wsrec.config.click_options`), the key of run configs with its check
+and JSON Schema (`wsrec.config.run_config`) and the row in the documentation are derived from it. The struct itself is
+sent to the processes with their jobs, so the code reads the same field.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from wsrec.options.value_types import Flag, ValueType
 
 @dataclass(frozen=True)
 class Option:
-    """What a field's annotation says of its option.
+    """An option's declaration, as the annotation of its field.
 
     Attributes:
-        help: what it is for; `code` as in Markdown, which the command line shows without the marks.
-        type: which values it takes.
-        short: a second name on the command line, one letter.
-        metavar: what its value is called there; None for what the type is called.
-        default: the default in words, where the field's does not say it.
-        note: what a run config has to know besides.
-        excludes: the field of the option that cannot be given beside it.
-        is_of_feed: whether a run config has it for each feed, and not for all of the run.
-        in_run: whether a run config may have it.
+        help: the help text; `code` as in Markdown, which the command line shows without the backticks.
+        type: the type of its values.
+        short: its one-letter name on the command line.
+        metavar: the name of its value in the help; None for the type's name.
+        default: the default in words, if the field's value does not show it.
+        note: an additional remark for run configs.
+        excludes: the field of an option that cannot be combined with this one.
+        is_of_feed: whether a run config sets it per feed instead of once.
+        in_run: whether a run config may set it.
 
     """
 
@@ -45,7 +45,7 @@ class Option:
 
 
 class Declared(NamedTuple):
-    """An option with its name, which is the field's, and its default.
+    """An option with the name and default of its field.
 
     Attributes:
         field: the name of the field.
@@ -60,12 +60,12 @@ class Declared(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its name in run configs; with `--` before it, on the command line."""
+        """The name in run configs, and after `--` on the command line."""
         return self.field.replace("_", "-")
 
     @property
     def shown_default(self) -> str:
-        """The default in words, or as it would be written; empty where leaving it out is all that there is to say."""
+        """The default in words, or as a user would write it; empty if the default is simply not to set it."""
         option, default = self.option, self.default
         if option.default or default in (None, ()) or isinstance(option.type, Flag):
             return option.default
@@ -73,7 +73,7 @@ class Declared(NamedTuple):
 
 
 def declared(*structs: type[msgspec.Struct]) -> tuple[Declared, ...]:
-    """The options of structs in order; those that a struct adds before those that it inherits."""
+    """The options of structs in order; a struct's own options before those that it inherits."""
     return tuple(each for struct in structs for each in _declared(struct))
 
 

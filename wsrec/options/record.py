@@ -1,8 +1,8 @@
-"""The options of `wsrec record`, declared: a field with its `Option` is all that an option needs beside its use.
+"""Declarations of the options of `wsrec record`: to add an option, add a field with its `Option`, and use it.
 
-A struct says who reads a field: `Selection` is used up by the plan, `RecordOptions` is the supervisor's, and
-`WorkerOptions` goes with the jobs to the receivers and writers, which see nothing else of what was given: a secret
-does not belong there. Receivers import this, so it must stay quick to import: no pydantic, no click.
+The struct decides who reads a field: `Selection` is for the plan, `RecordOptions` for the supervisor, and
+`WorkerOptions` is sent to the receivers and writers with their jobs. They get no other options, so no secret belongs
+there. Receivers import this module, so it must stay quick to import: no pydantic, no click.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class TlsMode(StrEnum):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the targets is recorded. Empty: what the target itself says."""
+    """Which symbols and channels of the targets are recorded; an empty field means the target's own default."""
 
     symbols: Annotated[
         tuple[str, ...],
         Option(
-            "Symbols, as `BTC/USDT`; `all`: every one that the exchange lists; `@FILE`: those in a file.",
+            "Symbols such as `BTC/USDT`; `all`: every symbol that the exchange lists; `@FILE`: those in a file.",
             Names(),
             metavar="SYM,...",
             default="the feed's",
@@ -63,7 +63,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     channels: Annotated[
         tuple[str, ...],
         Option(
-            "`trades`, `book`, `bbo`, `ticker` or the exchange's names.",
+            "`trades`, `book`, `bbo`, `ticker`, or the exchange's own names.",
             Names(),
             metavar="CH,...",
             default="the feed's",
@@ -74,7 +74,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     subscribe: Annotated[
         tuple[str, ...],
         Option(
-            "URL targets: send this once connected, as it is; it is recorded.",
+            "URL targets: message to send unchanged once connected; it is recorded.",
             Texts(),
             metavar="TEXT",
             note="A text, or a list of them.",
@@ -82,7 +82,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     shard: Annotated[
-        Shard | None, Option("Take one of several equal, stable shares of all symbols: `3/16`.", ShardType())
+        Shard | None, Option("Record one of several stable, equal shares of the symbols: `3/16`.", ShardType())
     ] = None
 
 
@@ -93,38 +93,40 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         bool, Option("Stop when the exchange closes normally (code 1000), as replays do.", Flag())
     ] = False
     rotate: Annotated[
-        Rotation, Option("When a file ends: a duration, a size, or both. Every hour ends one.", RotationType())
+        Rotation, Option("Start a new file after a duration, a size, or both; also at every full hour.", RotationType())
     ] = Rotation()
-    writer_cpu: Annotated[int | None, Option("Processor to write on.", Number(0))] = None
+    writer_cpu: Annotated[int | None, Option("Processor of the writer.", Number(0))] = None
     rt_priority: Annotated[int | None, Option("SCHED_FIFO priority of the receivers.", Number(1, 99))] = None
     busy_poll: Annotated[
-        bool, Option("Read without pause instead of waiting: quickest, and takes a whole processor.", Flag())
+        bool, Option("Poll the sockets without pause: lowest latency, but takes a whole processor.", Flag())
     ] = False
     tls: Annotated[
         TlsMode,
         Option(
-            "`stamped`: kernel stamps, decrypted by OpenSSL. `ktls`: decrypted by the kernel, no stamps. `openssl`: "
-            "neither. `auto`: stamped where there are stamps, else ktls, else openssl.",
+            "`stamped`: OpenSSL decrypts, with kernel timestamps. `ktls`: the kernel decrypts, without timestamps. "
+            "`openssl`: neither. `auto`: stamped if the kernel gives timestamps, else ktls, else openssl.",
             Choice(TlsMode),
         ),
     ] = TlsMode.STAMPED
-    ca_file: Annotated[str | None, Option("PEM file of a CA to trust besides the system's.", File())] = None
+    ca_file: Annotated[str | None, Option("PEM file of a CA to trust in addition to the system's.", File())] = None
     max_message: Annotated[int, Option("Largest message accepted.", Size(MESSAGE_MOST))] = 64 << 20
-    batch: Annotated[float, Option("Longest time before a message is journalled.", Duration())] = 0.1
-    batch_size: Annotated[int, Option("Bytes that are journalled at once.", Size())] = 8 << 20
+    batch: Annotated[float, Option("Longest time until a message is journalled.", Duration())] = 0.1
+    batch_size: Annotated[int, Option("Journal messages sooner once they have this many bytes.", Size())] = 8 << 20
     fsync: Annotated[float, Option("Time between two syncs of the journal.", Duration())] = 1.0
     reserve: Annotated[
         int | None,
-        Option("Disk space to keep free for others: with less the disk counts as full.", Size(), default="none"),
+        Option(
+            "Disk space to leave free for other programs: with less, the disk counts as full.", Size(), default="none"
+        ),
     ] = None
 
 
 class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
     """How to record. `proxy` may hold a password."""
 
-    out: Annotated[Path, Option("Folder to record into.", Folder(), short="o")] = Path("captures")
+    out: Annotated[Path, Option("Output folder.", Folder(), short="o")] = Path("captures")
     duration: Annotated[
-        float | None, Option("Stop this long after the first connection opened: `30s`, `1h30m`.", Duration())
+        float | None, Option("Stop this long after the first connection has opened: `30s`, `1h30m`.", Duration())
     ] = None
     until: Annotated[
         datetime | None,
@@ -137,12 +139,12 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
     ] = None
     cpu: Annotated[
         tuple[int, ...],
-        Option("Processors to receive on; several: one receiver each.", Processors(), note="`2` or `[2, 3]`."),
+        Option("Processors to receive on; one receiver is started for each.", Processors(), note="`2` or `[2, 3]`."),
     ] = ()
     proxy: Annotated[
         str | None,
         Option(
-            "Go through a proxy to everything: `http://HOST:PORT` or `socks5h://HOST:PORT`.",
+            "Proxy for all connections: `http://HOST:PORT` or `socks5h://HOST:PORT`.",
             ProxyAddress(),
             metavar="URL",
             default="the feed's, or HTTPS_PROXY, ALL_PROXY and NO_PROXY",
@@ -151,13 +153,13 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
     ] = None
     no_proxy: Annotated[
         bool,
-        Option("No proxy at all, whatever the environment, a feed or a run config say.", Flag(), excludes="proxy"),
+        Option("Use no proxy, even if the environment, a feed or a run config sets one.", Flag(), excludes="proxy"),
     ] = False
     ring_size: Annotated[
         int | None,
         Option(
-            "Receive ring of each connection, a power of two of at least 64KiB; `auto`: 8MiB, or less where more than "
-            "32 share 256MiB.",
+            "Size of each connection's receive ring: a power of two from 64KiB; `auto`: 8MiB, or less if more than "
+            "32 connections share 256MiB.",
             RingSize(),
             default="auto",
         ),
@@ -165,30 +167,30 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
     takeover: Annotated[
         bool,
         Option(
-            "Where a recorder holds the folder: record beside it, end it once all is connected, and go on alone.",
+            "If a recorder is using the folder: record next to it, stop it once all is connected, and go on alone.",
             Flag(),
         ),
     ] = False
     if_free: Annotated[
         bool,
         Option(
-            "Where a recorder holds the folder: end at once with status 0 in place of 75, for crontabs.",
+            "If a recorder is using the folder: exit at once with status 0 instead of 75, for crontabs.",
             Flag(),
             excludes="takeover",
         ),
     ] = False
 
     def for_workers(self) -> WorkerOptions:
-        """What of them goes with the jobs."""
+        """The options that are sent to the workers."""
         return WorkerOptions(**{name: getattr(self, name) for name in WorkerOptions.__struct_fields__})
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command prints."""
+    """Options of the command's output."""
 
-    json: Annotated[bool, Option("Print the summary, or why nothing started, as one JSON object.", Flag())] = False
-    quiet: Annotated[bool, Option("Say nothing unless something is wrong.", Flag(), short="q")] = False
+    json: Annotated[bool, Option("Print the summary, or the error, as one JSON object.", Flag())] = False
+    quiet: Annotated[bool, Option("Print nothing unless something is wrong.", Flag(), short="q")] = False
 
 
 SECTIONS: tuple[type[msgspec.Struct], ...] = (Selection, RecordOptions, Output)
-"""All of the options, in the order of `--help`."""
+"""All options, in the order of `--help`."""

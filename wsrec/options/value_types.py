@@ -1,7 +1,7 @@
-"""The values that options take, as people write them: durations, sizes, times of day, lists of processors, shares.
+"""Types of option values as users write them: durations, sizes, times of day, lists of processors, shares.
 
-One type reads a value, whether it stands on the command line, in a `WSREC_*` variable or in a run config, so a mistake
-reads the same everywhere: `found X, expected Y`. What `write` gives is read back as the same value.
+The same type parses a value from the command line, a `WSREC_*` variable or a run config, so the error is the same
+everywhere: `found X, expected Y`. `parse` reads the text of `write` back as the same value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wsrec.ring.bytering import MIN_RING
 T = TypeVar("T")
 
 AUTO = "auto"
-"""As the size of rings: what the number of connections allows."""
+"""As the size of rings: chosen by the number of connections."""
 
 # Arrow's string columns hold 2 GiB a batch
 MESSAGE_MOST = 1 << 30
@@ -25,16 +25,16 @@ _DURATION_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)"
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 _SIZE = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmg]i?|)b?"
-# a scheme as RFC 3986 section 3.1 has it
+# a scheme, RFC 3986 section 3.1
 _ADDRESS = r"[A-Za-z][A-Za-z0-9+.-]*://"
 
 
 class ValueType(Generic[T]):
-    """A kind of value.
+    """The type of an option's value.
 
     Attributes:
-        name: what the help of the command line calls it.
-        written: the Python type that JSON and YAML have for it, for the JSON Schema.
+        name: its name in the command line help.
+        written: its Python type in JSON and YAML, for the JSON Schema.
 
     """
 
@@ -42,16 +42,16 @@ class ValueType(Generic[T]):
     written: Any = str
 
     def parse(self, text: str) -> T:
-        """The value that a text stands for.
+        """Parse a text.
 
         Raises:
-            ValueError: it stands for none; the error begins with `expected`.
+            ValueError: it is not valid; the message begins with `expected`.
 
         """
         raise NotImplementedError
 
     def parse_yaml(self, value: Any) -> T:
-        """The value that a YAML scalar or list stands for.
+        """Parse a YAML scalar or list.
 
         Raises:
             ValueError: as for `parse`.
@@ -60,7 +60,7 @@ class ValueType(Generic[T]):
         return self.parse(str(value))
 
     def write(self, value: T) -> str:
-        """The value as a text that `parse` reads."""
+        """Format a value as a text that `parse` reads."""
         return str(value)
 
 
@@ -78,7 +78,7 @@ class Duration(ValueType[float]):
         return seconds
 
     def write(self, value: float) -> str:
-        """In the largest unit that leaves a whole number of it."""
+        """The duration as a whole number of the largest possible unit."""
         for unit, seconds in _DURATION_UNITS.items():
             count = round(value / seconds, 9)
             if count == int(count) and count:
@@ -90,7 +90,7 @@ class Size(ValueType[int]):
     """A size in bytes.
 
     Args:
-        most: the largest that is taken.
+        most: the largest allowed size.
 
     """
 
@@ -110,7 +110,7 @@ class Size(ValueType[int]):
         return size
 
     def write(self, value: int) -> str:
-        """In the largest binary unit that leaves a whole number of it."""
+        """The size as a whole number of the largest possible binary unit."""
         for unit in ("GiB", "MiB", "KiB"):
             size = _SIZE_UNITS[unit[:-1].lower()]
             if value and value % size == 0:
@@ -125,7 +125,7 @@ class RingSize(ValueType["int | None"]):
     written = str | int
 
     def parse(self, text: str) -> int | None:
-        """A size that a ring may have, or `auto`."""
+        """A valid size of a ring, or `auto`."""
         if text.strip().lower() == AUTO:
             return None
         size = parse_size(text)
@@ -161,7 +161,7 @@ class RotationType(ValueType[Rotation]):
     name = "duration,size"
 
     def parse(self, text: str) -> Rotation:
-        """What is left out is as in `Rotation`."""
+        """Omitted parts have the defaults of `Rotation`."""
         rotation = Rotation()
         for part in map(str.strip, text.split(",")):
             # a bare number could be either
@@ -180,16 +180,16 @@ class RotationType(ValueType[Rotation]):
 
 
 class Moment(ValueType[datetime]):
-    """A time in the future: `HH:MM[:SS]` (UTC, the next one), or an ISO date and time, UTC unless it says otherwise."""
+    """A time in the future: `HH:MM[:SS]` (UTC, the next one), or an ISO date and time (UTC unless it has an offset)."""
 
     name = "time"
 
     def parse(self, text: str) -> datetime:
-        """Of a time of day the next one."""
+        """A time of day means the next one."""
         now = datetime.now(UTC)
         moment = parse_moment(text, now)
         if moment is None:
-            raise ValueError("expected 17:30 or 2026-11-22T17:30:00Z (UTC unless it says otherwise)")
+            raise ValueError("expected 17:30 or 2026-11-22T17:30:00Z (UTC unless it has an offset)")
         if moment <= now:
             raise ValueError(f"expected a time in the future: it has passed (it is {now:%Y-%m-%dT%H:%M:%SZ})")
         return moment
@@ -228,7 +228,7 @@ class ShardType(ValueType[Shard]):
     name = "number/of"
 
     def parse(self, text: str) -> Shard:
-        """Which of how many."""
+        """`NUMBER/OF`."""
         return Shard.parse(text)
 
 
@@ -236,7 +236,7 @@ class Number(ValueType[int]):
     """A whole number.
 
     Args:
-        least, most: what it may be.
+        least, most: bounds, included.
 
     """
 
@@ -252,7 +252,7 @@ class Choice(ValueType[StrEnum]):
     """One of a few words.
 
     Args:
-        words: which.
+        words: the allowed words.
 
     """
 
@@ -261,19 +261,19 @@ class Choice(ValueType[StrEnum]):
 
 
 class Flag(ValueType[bool]):
-    """Given or not."""
+    """True or false."""
 
     written = bool
 
 
 class Names(ValueType["tuple[str, ...]"]):
-    """Names; the option may be repeated, and each time have several with commas."""
+    """Names: several with commas between them, and the option may be repeated."""
 
     written = str | list[str]
 
 
 class Texts(ValueType["tuple[str, ...]"]):
-    """Texts to be sent, as they are; the option may be repeated."""
+    """Texts to send unchanged; the option may be repeated."""
 
     written = str | list[str]
 
@@ -283,15 +283,15 @@ class ProxyAddress(ValueType[str]):
 
 
 class Folder(ValueType["Any"]):
-    """A folder of this machine."""
+    """A local folder."""
 
 
 class File(ValueType[str]):
-    """A file of this machine."""
+    """A local file."""
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds of `10s`, `1h30m`, `250ms`, or a bare number of seconds; None where it is no duration."""
+    """Seconds of `10s`, `1h30m`, `250ms`, or a bare number of seconds; None if it is not a duration."""
     if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
         return float(text)
     parts = re.findall(_DURATION, text)
@@ -301,13 +301,13 @@ def parse_duration(text: str) -> float | None:
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes of `8MiB`, `512MB`, `64k` or a bare number; None where it is no size."""
+    """Bytes of `8MiB`, `512MB`, `64k` or a bare number; None if it is not a size."""
     match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
     return int(float(match[1]) * _SIZE_UNITS[match[2].lower()]) if match else None
 
 
 def parse_moment(text: str, now: datetime) -> datetime | None:
-    """`HH:MM[:SS]` (UTC, the next one after `now`) or an ISO date and time (UTC unless it says otherwise); or None."""
+    """`HH:MM[:SS]` (UTC, the next one after `now`), or an ISO date and time (UTC without an offset); else None."""
     try:
         if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?Z?", text):
             hour, rest = text.rstrip("Z").split(":", 1)
@@ -320,20 +320,20 @@ def parse_moment(text: str, now: datetime) -> datetime | None:
 
 
 def check_local(text: str) -> str:
-    """The same, where it can name a file or a folder of this machine.
+    """Return the text if it can name a local file or folder.
 
     Raises:
-        ValueError: it is an address, as `s3://bucket/x`; the text says what was expected.
+        ValueError: it is a URL such as `s3://bucket/x`.
 
     """
     if re.match(_ADDRESS, text):
         raise ValueError(
-            "expected a folder of this machine: addresses are not supported, object stores included; "
+            "expected a local folder: URLs, such as those of object stores, are not supported; "
             "record into a folder, and copy the finished files there"
         )
     return text
 
 
 def without_user(text: str) -> str:
-    """An address without its user part, which may hold a secret."""
+    """A URL without user and password."""
     return re.sub(r"//[^/]*@", "//", text)
