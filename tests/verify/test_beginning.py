@@ -52,5 +52,5 @@ def test_where_its_id_does_not_say_when_it_began_it_is_said_that_this_is_not_kno
     text = manifest_path(out).read_text().replace(session, "other")
     manifest_path(out).write_text(text)
     (found,) = verify([out]).captures[0].sessions
-    assert any("since when is not known" in loss.reason for loss in found.losses)
+    assert any("since an unknown time" in loss.reason for loss in found.losses)
     assert all(stream.state is State.INCOMPLETE for stream in found.streams)

@@ -114,7 +114,7 @@ class TestChanged:
         rewrite(
             out, message_paths(out)[0], lambda ledger: ledger["rings"][0].update({name: ledger["rings"][0][name] + 1})
         )
-        assert "its ring goes on at byte" in contradictions(out)
+        assert "its ring continues at byte" in contradictions(out)
 
     def test_only_the_manifest(self, out):
         lines = lines_of(out)

@@ -21,9 +21,9 @@ def anchors(*offsets: int) -> Anchors:
     return made
 
 
-def astray(of: Anchors, *rows: tuple[int, int]) -> list[bool]:
+def off_utc(of: Anchors, *rows: tuple[int, int]) -> list[bool]:
     stages, offsets = (np.array(column) for column in zip(*rows, strict=True))
-    return of.astray(stages, stages + offsets).tolist()
+    return of.off_utc(stages, stages + offsets).tolist()
 
 
 class TestAnchors:
@@ -31,11 +31,11 @@ class TestAnchors:
         stepped = anchors(EPOCH, EPOCH, EPOCH - 3600 * SECOND)
         half = SECOND // 2
         rows = [(half, EPOCH), (half, EPOCH - SECOND), (SECOND + half, EPOCH), (SECOND + half, EPOCH - 3600 * SECOND)]
-        assert astray(stepped, *rows, (SECOND + half, EPOCH + SECOND)) == [False, True, False, False, True]
+        assert off_utc(stepped, *rows, (SECOND + half, EPOCH + SECOND)) == [False, True, False, False, True]
 
     def test_what_lies_outside_of_all_anchors_is_not_judged(self):
-        assert astray(anchors(EPOCH, EPOCH), (-5, 0), (SECOND + 5, 0)) == [False, False]
-        assert astray(Anchors(), (5, 7)) == [False]
+        assert off_utc(anchors(EPOCH, EPOCH), (-5, 0), (SECOND + 5, 0)) == [False, False]
+        assert off_utc(Anchors(), (5, 7)) == [False]
 
     def test_a_stage_clock_that_goes_back_is_not_explained(self):
         assert not anchors(0, 10, 20).explain(SECOND + 1, SECOND)
@@ -53,7 +53,7 @@ class TestAnchors:
     def test_what_is_forgotten_is_not_missed(self):
         many = anchors(*range(EPOCH, EPOCH + 10_000, 10))
         many.forget_before(900 * SECOND)
-        assert astray(many, (950 * SECOND + 5, EPOCH), (950 * SECOND + 5, 0)) == [False, True]
+        assert off_utc(many, (950 * SECOND + 5, EPOCH), (950 * SECOND + 5, 0)) == [False, True]
 
 
 class TestUtc:

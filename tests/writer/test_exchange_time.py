@@ -65,7 +65,7 @@ class TestRecorded:
             assert verified.returncode == 0, verified.stdout
             (finding,) = json.loads(verified.stdout)["captures"][0]["findings"]
             assert finding["kind"] == "note"
-            assert "39 messages of trade say a time too far from their arrival" in finding["what"]
+            assert "39 messages of trade have a time too far from their arrival" in finding["what"]
 
 
 def checked(payloads, arrival, **fields):

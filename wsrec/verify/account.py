@@ -1,4 +1,4 @@
-"""The account of a session: what was counted in several places, and must be the same in all of them."""
+"""Counts of a session from several sources (rows, events, metadata, manifest), which must agree."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from wsrec.verify.model import Count, Kind, Stream
 
 
 class Account:
-    """The counts of one session by the place that has them.
+    """Counts of one session by source.
 
     Args:
-        name: the session, as findings name it.
+        name: the session's name in findings.
         log: takes findings.
 
     """
@@ -28,25 +28,25 @@ class Account:
         self._counts: dict[str, dict[str, int]] = {}
 
     def add(self, what: str, **sources: int) -> None:
-        """So many more are counted in these places."""
+        """Add to a count, by source."""
         counts = self._counts.setdefault(what, {})
         for source, value in sources.items():
             counts[source] = counts.get(source, 0) + value
 
     @property
     def counts(self) -> list[Count]:
-        """All of them."""
+        """All counts."""
         return [Count(what=what, sources=sources) for what, sources in self._counts.items()]
 
     def settle(self, judgement: Judgement, audit: LedgerAudit, *, whole: bool, complete: bool, unread: bool) -> None:
-        """Hold what the writer counted against what was read.
+        """Compare the writer's counts with the files.
 
         Args:
-            judgement: of the session's rows and events.
-            audit: of its files' ledgers.
-            whole: whether all of its files are looked at.
-            complete: whether all rows are there, as far as they are looked at.
-            unread: whether files of it could not be read.
+            judgement: the judgement of the session's rows and events.
+            audit: the audit of its files' ledgers.
+            whole: whether all of its files are read.
+            complete: whether no row is missing.
+            unread: whether some of its files could not be read.
 
         """
         facts = judgement.streams.facts
@@ -63,24 +63,24 @@ class Account:
                     self.add(counter, session_end=counted, read=0)
 
     def agree(self, judgement: Judgement, *, taken_up: bool) -> None:
-        """Hold what was found against what the events tell of.
+        """Compare the findings with the recorded events.
 
         Args:
-            judgement: of the session's rows and events.
-            taken_up: whether a writer may have taken the session up that has not told so: what it recovered of the
-                one before it is in files, and what it wrote itself still in a journal.
+            judgement: the judgement of the session's rows and events.
+            taken_up: whether a resumed writer may exist that has recorded nothing yet: the files of the dead writer are
+                recovered, and its own rows are still in a journal.
 
         """
         agreement, facts = judgement.agreement, judgement.streams.facts
         unrecorded, unfounded = agreement.unrecorded, agreement.unfounded
         comparable, gaps_comparable = True, judgement.checks_gaps
         if facts.recovered or facts.resumed or taken_up:
-            # a writer that goes on has seen the last file before it, and nothing else of what came before
+            # a resumed writer knows the last file before it, and nothing earlier
             comparable = not unrecorded and all(each.kind == EventKind.GAP for each in unfounded)
             gaps_comparable &= all(each.kind != EventKind.GAP for each in unrecorded)
             if unrecorded:
                 what = f"{len(unrecorded):,} findings, the first {unrecorded[0]}, lie where a recovered part begins"
-                self._log.add(Kind.NOTE, self._name, f"{what}: no event tells of them")
+                self._log.add(Kind.NOTE, self._name, f"{what}: no event reports them")
             unrecorded, unfounded = [], [each for each in unfounded if each.kind == EventKind.GAP]
         if comparable:
             self.add("findings", read=agreement.findings, events=agreement.events)
@@ -89,17 +89,19 @@ class Account:
         if unrecorded:
             self._log.add(Kind.CONTRADICTION, self._name, f"{unrecorded[0]} has no event")
         if unfounded:
-            self._log.add(Kind.CONTRADICTION, self._name, f"an event tells of {unfounded[0]}, the rows do not")
+            self._log.add(
+                Kind.CONTRADICTION, self._name, f"an event reports {unfounded[0]}, but the rows do not show it"
+            )
 
     def balance(self) -> None:
-        """Report what is not the same in all places."""
+        """Log a finding for each count whose sources differ."""
         for what, counts in self._counts.items():
             if len(set(counts.values())) > 1:
                 stated = ", ".join(f"{source} {value:,}" for source, value in counts.items())
                 self._log.add(Kind.CONTRADICTION, self._name, f"the ledger does not balance: {what}: {stated}")
 
     def report_skipped(self, streams: Iterable[Stream]) -> None:
-        """Report each channel whose rule could be applied to less than it should."""
+        """Log a finding for each channel whose rule could not be applied to all of its messages."""
         channels: dict[tuple[str | None, str], Counter[str]] = {}
         compared: Counter[tuple[str | None, str]] = Counter()
         for stream in streams:

@@ -1,7 +1,7 @@
 """Agreement of findings and events: compares the monitor's findings in the files with the writer's events.
 
-Both are the same checks over the same rows (`wsrec.monitor`). So a finding without its event, or an event without its
-finding, says that rows or events are not those that were written, or that the recorder was wrong.
+Both are made by the same checks from the same rows (`wsrec.monitor`). So a finding without an event, or an event
+without a finding, means that rows or events were changed, or that the recorder was wrong.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from wsrec.ring.events import EventKind
 _MONOTONIC = "monotonic_"
 
 
-class Told(NamedTuple):
-    """A finding, or the event that tells of it: what both have in common.
+class Reported(NamedTuple):
+    """A finding, or the event that reports it: the fields that both have.
 
     Attributes:
-        kind, conn, channel, symbol: of it.
+        kind, conn, channel, symbol: of the finding.
         stage: when (ns on the stage clock).
-        detail: JSON, without moments on UTC that it has on the stage clock too.
+        detail: JSON, without UTC times that are also given on the stage clock.
 
     """
 
@@ -37,7 +37,7 @@ class Told(NamedTuple):
     detail: str
 
     def __str__(self) -> str:
-        """It in a few words."""
+        """A short description."""
         if self.kind == EventKind.GAP:
             return f"a sequence gap at seq {msgspec.json.decode(self.detail).get('seq')}"
         about = " ".join(name for name in (self.channel, self.symbol) if name)
@@ -46,25 +46,25 @@ class Told(NamedTuple):
 
 
 def is_finding(kind: str, channel: str | None) -> bool:
-    """Whether an event tells of a finding; a receiver tells of a stale connection, which has no channel."""
+    """Whether an event reports a finding of the monitor; a receiver's event of a stale connection has no channel."""
     return kind in FOUND and (kind != EventKind.STALE or channel is not None)
 
 
 class Agreement:
-    """Counts findings and events against one another; those that agree are not kept.
+    """Counts findings and events against each other; matching ones are not kept.
 
     Attributes:
-        findings, events: how many of each there were.
+        findings, events: number of each.
 
     """
 
     def __init__(self) -> None:
         self.findings = self.events = 0
         # above 0: findings without their events, below 0: the reverse
-        self._open: Counter[Told] = Counter()
+        self._open: Counter[Reported] = Counter()
 
     def found(self, findings: Iterable[Finding]) -> None:
-        """The monitor found these."""
+        """Take findings of the monitor."""
         for each in findings:
             if isinstance(each.kind, EventKind):
                 self.findings += 1
@@ -73,21 +73,21 @@ class Agreement:
     def reported(
         self, kind: str, conn: int | None, names: tuple[str | None, str | None], stage: int, detail: Any
     ) -> None:
-        """An event tells of a finding; `names` are its channel and symbol."""
+        """Take an event that reports a finding; `names` are its channel and symbol."""
         self.events += 1
         self._count(_reported(kind, conn, *names, stage, detail), -1)
 
     @property
-    def unrecorded(self) -> list[Told]:
+    def unrecorded(self) -> list[Reported]:
         """Findings without their events, in the order of time."""
         return sorted((each for each, count in self._open.items() if count > 0), key=lambda each: each.stage)
 
     @property
-    def unfounded(self) -> list[Told]:
-        """Events that tell of what was not found, in the order of time."""
+    def unfounded(self) -> list[Reported]:
+        """Events without a finding, in the order of time."""
         return sorted((each for each, count in self._open.items() if count < 0), key=lambda each: each.stage)
 
-    def _count(self, reported: Told, by: int) -> None:
+    def _count(self, reported: Reported, by: int) -> None:
         self._open[reported] += by
         if not self._open[reported]:
             del self._open[reported]
@@ -95,10 +95,10 @@ class Agreement:
 
 def _reported(
     kind: str, conn: int | None, channel: str | None, symbol: str | None, stage: int, detail: Mapping[str, Any]
-) -> Told:
+) -> Reported:
     kept = {key: value for key, value in detail.items() if _MONOTONIC + key not in detail}
     topics = kept.get("topics")
     if isinstance(topics, list | tuple) and all(isinstance(topic, str) for topic in topics):
-        # in the order of the plan, which files do not keep
+        # topics are in the plan's order, which files do not keep
         kept["topics"] = sorted(topics)
-    return Told(str(kind), conn, channel, symbol, stage, msgspec.json.encode(kept, order="sorted").decode())
+    return Reported(str(kind), conn, channel, symbol, stage, msgspec.json.encode(kept, order="sorted").decode())

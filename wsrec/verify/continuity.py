@@ -1,4 +1,4 @@
-"""The continuity of rows: `seq` goes on by one from row to row and file to file, and what does not is missing."""
+"""Continuity of rows: `seq` increases by one from row to row and file to file; skipped numbers are missing rows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from wsrec.verify.session_clock import SessionClock
 
 
 class RowContinuity:
-    """The numbers of one session's rows.
+    """Checks the row numbers of one session.
 
     Args:
         session: the session's id.
-        whole: whether all of its files are looked at.
-        clock: the session's.
+        whole: whether all of its files are read.
+        clock: the session's clocks.
         log: takes findings.
 
     Attributes:
-        seq: how many rows are missing, and how many come twice.
-        complete: whether all rows are there, as far as they are looked at.
+        seq: number of missing rows, and of duplicate ones.
+        complete: whether no row is missing.
         seen: hand-off of the last row (ns on the stage clock); None before the first.
 
     """
@@ -41,21 +41,21 @@ class RowContinuity:
         self._unread_hole = False
 
     def lose(self, reason: str, *, unread: bool) -> None:
-        """Rows of a file are not there, or cannot be read: what came up to the next row is unknown."""
+        """Note that a file's rows are missing or cannot be read: the time up to the next row is unknown."""
         self.complete = False
         self._hole, self._unread_hole = reason, unread
 
     def follow(self, path: Path, seq: Any, order: Any, judgement: Judgement) -> None:
         """Check that `seq` increases by one, also from file to file."""
         if not self.seq.count and not self._whole and self._hole is None and seq[0]:
-            # only a part of the session was asked for, and this is where it begins
+            # only a part of the session is read, and it begins here
             self.complete, self._next_seq = False, int(seq[0])
         self.seq.add(seq)
         expected = np.concatenate(([self._next_seq], seq[:-1].astype(np.int64) + 1))
         for row in np.flatnonzero(seq.astype(np.int64) != expected)[:LISTED].tolist():
             reason = self._hole if row == 0 else None
             if reason is None:
-                reason = f"seq {int(seq[row])} stands where {int(expected[row])} should"
+                reason = f"seq is {int(seq[row])}, expected {int(expected[row])}"
                 self._log.add(Kind.CONTRADICTION, path, reason)
             before = int(order[row - 1]) if row else self.seen
             unread = self._unread_hole and reason == self._hole
@@ -67,24 +67,24 @@ class RowContinuity:
         self.seen = int(order[-1])
 
     def close(self, judgement: Judgement) -> None:
-        """No row comes any more."""
+        """End of the session's rows."""
         end = judgement.streams.facts.end
         if self._hole is not None and end is not None:
             self._miss(judgement, self.seen, end, self._hole, unread=self._unread_hole)
 
     def _miss(self, judgement: Judgement, before: int | None, after: int, reason: str, *, unread: bool) -> None:
-        """What was between two rows is not there or cannot be read; without one before, since the session began."""
+        """Mark the time between two rows as unknown; without a row before, from the session's beginning."""
         facts = judgement.streams.facts
         if before is not None:
             facts.missing(min(before, after), after, reason, unread=unread)
             return
         began, reported = session_began(self._session), facts.start
         if facts.started and reported is not None:
-            # all that happened before the first row is told
+            # the events before the first row are there
             facts.missing(min(reported, after), after, reason, unread=unread)
         elif began is None:
             since = after if reported is None else min(reported, after)
-            facts.lacks_beginning(since, after, f"{reason}; since when is not known", unread=unread)
+            facts.lacks_beginning(since, after, f"{reason}; since an unknown time", unread=unread)
         else:
             since = self._clock.utc.back(began, latest=False)
             known = () if reported is None else (reported,)

@@ -1,4 +1,4 @@
-"""Lives of connections, from one `connect` to the next `disconnect`: what each asked for, and how it ended."""
+"""Epochs of connections, from one `connect` to the next `disconnect`: what each subscribed to, and how it ended."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from wsrec.ring.events import EventKind
 
 
 class Epoch:
-    """One life of a connection."""
+    """One epoch of a connection."""
 
     def __init__(self) -> None:
         self.opened: int | None = None
-        # whether that is told of; else its first row was the first sign of it, and what it asked for is not known
+        # whether a `connect` event was read; else the first row showed it, and its subscriptions are unknown
         self.connected = False
         self.end: int | None = None
         self.reason = ""
-        # whether it took the place of one that was still open then
+        # whether it took over from a connection that was still open
         self.took_over = False
-        # and whether it had brought nothing by then, and nothing shows that it was there
+        # whether it had received nothing by then, so that nothing shows that it worked
         self.unproved = False
-        # its last message, and whether it ended in another way than in order
+        # its last message, and whether it ended abnormally
         self.last_row = 0
         self.broke = False
-        # where another one took over: its last data of any kind
+        # if another connection took over: the last data of any kind
         self.alive_until = 0
         self.requested_at: dict[str, int] = {}
-        # what the writer knew not to have begun when the connection ended whose place this one took
+        # topics that the writer knew were not confirmed when the replaced connection ended
         self.late: set[str] = set()
         self.acked: dict[str, int] = {}
         self.failed: dict[str, str] = {}
-        # those of them that the exchange refused, in this life or one before: they are not requested again
+        # topics that the exchange refused, in this epoch or an earlier one: they are not requested again
         self.refused: dict[str, str] = {}
-        # what waited for an answer where a file began: a writer that goes on with it does not know of that
+        # topics still unanswered when a file began: a resumed writer does not know about them
         self.forgotten: set[str] = set()
 
 
 class Epochs:
-    """The lives of one session's connections.
+    """The epochs of one session's connections.
 
     Args:
-        requests: what the connections ask for.
-        standby_of: of each connection that stands by, the one that it takes turns with.
+        requests: the subscriptions of the connections.
+        standby_of: maps each standby connection to the connection that it alternates with.
 
     Attributes:
-        requested: the topics that each connection asked for, in order.
+        requested: the topics that each connection requested, in order.
 
     """
 
@@ -59,11 +59,11 @@ class Epochs:
         self.requested: dict[int, dict[str, None]] = {}
 
     def of(self, conn: int) -> list[Epoch]:
-        """The lives of a connection, in order; the last may not have begun."""
+        """The epochs of a connection, in order; the last may not have begun."""
         return self._epochs.get(conn, [])
 
     def event(self, time: int, kind: str, conn: int, detail: dict[str, Any]) -> None:
-        """An event of a connection (ns on the stage clock), in order of time among rows and events."""
+        """Process an event of a connection (ns on the stage clock), in order of time among rows and events."""
         if kind == EventKind.CONNECT:
             epoch = self.current(conn)
             epoch.opened, epoch.connected = time if epoch.opened is None else epoch.opened, True
@@ -79,7 +79,7 @@ class Epochs:
             self.current(conn).acked.update(dict.fromkeys(topics_of(detail), time))
         elif kind in (EventKind.REFUSED, EventKind.UNANSWERED):
             stated = detail.get("message")
-            answer = "nobody answered the request" + (f": {stated}" if stated else "")
+            answer = "the request was not answered" + (f": {stated}" if stated else "")
             reason = f"the exchange refused it: {stated}" if kind == EventKind.REFUSED else answer
             self.current(conn).failed.update(dict.fromkeys(topics_of(detail), reason))
             if kind == EventKind.REFUSED:
@@ -90,7 +90,7 @@ class Epochs:
                 epoch.end, epoch.reason = time, f"closed by {detail.get('by')}"
         elif kind == EventKind.DISCONNECT:
             epoch = self.current(conn)
-            # what we close goes on to bring messages until it is closed
+            # after our close, messages can still arrive until the connection is closed
             epoch.end = time
             epoch.broke = bool(detail.get("message")) or detail.get("received_bytes") is None
             epoch.reason = str(detail.get("message") or epoch.reason or "the connection ended")
@@ -98,31 +98,31 @@ class Epochs:
             self.current(conn).refused.update(epoch.refused)
 
     def replaced(self, old: int, new: int, until: int, *, proved: bool) -> None:
-        """A connection has taken over from one that was still open, and had its last data then."""
+        """Note that connection `new` took over from `old`, which was still open and had its last data at `until`."""
         for conn in (old, new):
             opened = [epoch for epoch in self._epochs.get(conn, []) if epoch.opened is not None]
             if opened and conn == new:
                 opened[-1].took_over, opened[-1].unproved = True, not proved
             elif opened and (opened[-1].end is None or opened[-1].end >= until):
-                # else it is of a life that is told of nowhere: its events are not there, or cannot be read
+                # else the events of that epoch are missing or cannot be read
                 opened[-1].alive_until = until
 
     def current(self, conn: int) -> Epoch:
-        """The life of a connection that is, or is to come."""
+        """The current epoch of a connection, or its next one."""
         epochs = self._epochs.setdefault(conn, [])
         if not epochs:
             epochs.append(Epoch())
         return epochs[-1]
 
     def begin_file(self) -> None:
-        """A file begins, and where a writer died, maybe what another one knows."""
+        """Begin a file. After a writer's death it may come from a new writer, which does not know pending requests."""
         for epochs in self._epochs.values():
             epochs[-1].forgotten |= epochs[-1].requested_at.keys() - epochs[-1].acked.keys()
 
     def interrupt(self, reason: str) -> None:
-        """What happened up to here, or from here on, is not known: no connection is taken for the one that was there.
+        """Note that rows or events are missing at this point: no connection is assumed to go on across it.
 
-        What it was known to have brought ends with its last message; what it brings from here on begins with the first.
+        Each current epoch ends with its last message; the next one begins with its first.
         """
         for epochs in self._epochs.values():
             epoch = epochs[-1]
@@ -132,12 +132,12 @@ class Epochs:
                 epochs.append(Epoch())
 
     def partners(self, conn: int) -> list[int]:
-        """The connections that it takes turns with."""
+        """The connections that alternate, this one included."""
         first = self._standby_of.get(conn, conn)
         return [first, *(other for other, of in self._standby_of.items() if of == first)]
 
     def topics(self, feed: Feed | None) -> dict[int, list[Topic]]:
-        """What each connection asked for, as streams."""
+        """The subscriptions of each connection, as streams."""
         if feed is None:
             return {}
         streams: dict[int, list[Topic]] = {}

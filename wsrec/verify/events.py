@@ -17,7 +17,7 @@ from wsrec.verify.files import UNREADABLE, Report
 from wsrec.verify.model import Kind
 
 AFTERWARDS = int(np.iinfo(np.int64).max)
-"""The place among the rows of what recovery found: behind all of them."""
+"""Place among the rows of events that recovery added: after all of them."""
 
 _KINDS = frozenset(kind.value for kind in EventKind)
 _COLUMNS = ["kind", "conn", "channel", "symbol", "detail"]
@@ -27,7 +27,7 @@ class EventRow(NamedTuple):
     """One event.
 
     Attributes:
-        time: when (ns since the epoch).
+        time: ns since the epoch.
         order: its place among the rows (ns on the stage clock), or `AFTERWARDS`.
         kind, conn, channel, symbol, detail: as in the file.
 
@@ -43,12 +43,12 @@ class EventRow(NamedTuple):
 
     @property
     def loses_slots(self) -> bool:
-        """Whether what happened to connections before it is among what is lost: none goes on behind it."""
+        """Whether it reports lost events, possibly disconnects: no connection is assumed to go on across it."""
         return self.kind == EventKind.LOST_INTERVAL and "slots" in self.detail
 
 
 def read_events(path: Path, report: Report) -> Iterator[EventRow]:
-    """The events of a file; reports unknown ones."""
+    """Yield the events of a file; reports unknown ones."""
     before = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -59,7 +59,7 @@ def read_events(path: Path, report: Report) -> Iterator[EventRow]:
                 for time, order, row in zip(moments.tolist(), orders, rows, strict=True):
                     detail = msgspec.json.decode("null" if row["detail"] is None else row["detail"])
                     if order < before or row["kind"] not in _KINDS or not isinstance(detail, dict):
-                        report(Kind.CONTRADICTION, path, f"holds an event that wsrec did not write, at {time}")
+                        report(Kind.CONTRADICTION, path, f"has an unknown event, at {time}")
                     before = order
                     row["detail"] = detail if isinstance(detail, dict) else {}
                     yield EventRow(time, order, **row)

@@ -23,7 +23,7 @@ from wsrec.verify.model import Kind
 
 Report = Callable[[Kind, Path | str, str], None]
 
-# what damaged or forged files make their readers raise
+# errors that damaged or forged files cause in their readers
 UNREADABLE = (
     CaptureError,
     pa.ArrowException,
@@ -37,16 +37,16 @@ UNREADABLE = (
 
 
 def sound(path: Path, digest: str | None, size: int | None, report: Report, others: Mapping[str, str]) -> bool:
-    """Whether the bytes of a file are those that its manifest line vouches for; what it finds else it tells.
+    """Whether a file's bytes match its manifest line; reports differences.
 
-    A file without a line is taken as it is: the missing line is a separate finding.
+    A file without a line is accepted: the missing line is a separate finding.
 
     Args:
         path: the file.
-        digest: its SHA-256 by the manifest; None where it has no line.
-        size: its bytes by the manifest, None where that says nothing.
-        tell: called with each problem.
-        others: the names of all files that the manifest lists, by their SHA-256.
+        digest: its SHA-256 in the manifest; None without a line.
+        size: its size in the manifest; None if the manifest does not have it.
+        report: called with each problem.
+        others: names of all files in the manifest, by SHA-256.
 
     """
     try:
@@ -57,7 +57,7 @@ def sound(path: Path, digest: str | None, size: int | None, report: Report, othe
             found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None
         if found != digest:
             if (other := others.get(found or "")) is not None:
-                report(Kind.DAMAGED, path, f"it is another file, renamed or copied here: {other}")
+                report(Kind.DAMAGED, path, f"is another file, renamed or copied here: {other}")
                 return False
             why = damage(path, size)
             changed = "its SHA-256 is not the manifest's: the file was changed after it was written"
@@ -70,7 +70,7 @@ def sound(path: Path, digest: str | None, size: int | None, report: Report, othe
 
 
 def about_messages(path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
-    """The metadata of a message file, once its schema and they fit; None where its rows cannot be read."""
+    """The metadata of a message file after a check of it and the schema; None if its rows cannot be read."""
     return _about_file(path, MESSAGES, pair, report)
 
 
@@ -102,7 +102,7 @@ def _about(file: pq.ParquetFile, schema: pa.Schema, path: Path, pair: Pair, repo
     if not found.equals(schema):
         differing = [f.name for f in schema if f.name not in found.names or not found.field(f.name).equals(f)]
         column = next(iter([*differing, *(name for name in found.names if name not in schema.names)]), "their order")
-        report(Kind.CONTRADICTION, path, f"its columns are not those of the format: {column}")
+        report(Kind.CONTRADICTION, path, f"its columns differ from the format: {column}")
         return None
     missing = [key for key in METADATA_KEYS if key not in about]
     if missing:
@@ -113,27 +113,27 @@ def _about(file: pq.ParquetFile, schema: pa.Schema, path: Path, pair: Pair, repo
     config = about.get("feed_config")
     digest = hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()
     if digest != about.get("feed_config_sha256"):
-        report(Kind.CONTRADICTION, path, "wsrec.feed_config is not the one that wsrec.feed_config_sha256 is of")
+        report(Kind.CONTRADICTION, path, "wsrec.feed_config does not match wsrec.feed_config_sha256")
     return about
 
 
 def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, report: Report, **read: Any) -> None:
-    """Hold what was read of a message file against its metadata and its manifest line.
+    """Compare figures read from a message file with its metadata and its manifest line.
 
     Args:
         path: the file.
         about: its metadata.
-        line: its line, None where it has none.
-        tell: called with each contradiction.
-        read: by the metadata's keys and the line's names: what the rows say.
+        line: its manifest line; None without one.
+        report: called with each contradiction.
+        read: figures from the rows, by their key in the metadata and name in the line.
 
     """
     for key, value in read.items():
         if key in METADATA_KEYS and about.get(key) != value:
-            report(Kind.CONTRADICTION, path, f"wsrec.{key} does not say what the rows do{_both(about.get(key), value)}")
+            report(Kind.CONTRADICTION, path, f"wsrec.{key} differs from the rows{_both(about.get(key), value)}")
         if line is not None and hasattr(line, key) and getattr(line, key) != value:
             both = _both(getattr(line, key), value)
-            report(Kind.CONTRADICTION, path, f"the manifest's {key} does not say what the file does{both}")
+            report(Kind.CONTRADICTION, path, f"the manifest's {key} differs from the file{both}")
 
 
 def _both(stated: Any, found: Any) -> str:

@@ -8,15 +8,15 @@ from pathlib import Path
 from wsrec.verify.model import Finding, Kind
 
 LISTED = 100
-"""Findings of one kind that are listed of one session; the rest are counted."""
+"""Findings of one kind that are listed per session; the rest are counted."""
 
 
 class FindingLog:
     """The findings of one session.
 
     Attributes:
-        findings: those that are listed.
-        counts: how many there are of each kind.
+        findings: the listed findings.
+        counts: number of findings by kind.
 
     """
 
@@ -25,13 +25,13 @@ class FindingLog:
         self.counts: Counter[Kind] = Counter()
 
     def add(self, kind: Kind, where: Path | str, what: str) -> None:
-        """Add one."""
+        """Add a finding."""
         self.counts[kind] += 1
         if self.counts[kind] <= LISTED:
             self.findings.append(Finding(kind=kind, where=str(where), what=what))
 
     def close(self, name: str) -> None:
-        """Say of which kinds there are more than are listed."""
+        """Add a note for each kind with more findings than are listed."""
         for kind, count in self.counts.items():
             if count > LISTED:
                 what = f"{count:,} findings of the kind {kind} in this session, the first {LISTED} are listed"

@@ -1,4 +1,4 @@
-"""The intervals of a stream: complete by its connections' lives and its messages, and why not elsewhere."""
+"""The intervals of a stream: complete while its connection was open and subscribed, else incomplete with the reason."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Timeline:
     """Cuts the time of each stream of one session into intervals.
 
     Args:
-        feed: the feed; None where it is not known.
-        lives, facts, rows: all that is known of the session.
+        feed: the feed; None if it is unknown.
+        epochs, facts, rows: what is known about the session.
 
     """
 
     def __init__(self, feed: Feed | None, epochs: Epochs, facts: SessionFacts, rows: StreamRows) -> None:
         self._feed, self._epochs, self._facts, self._rows = feed, epochs, facts, rows
         self._has_fields = feed is not None and feed.fields is not None
-        # the lives of connections that brought a message of any stream: nothing else shows that the exchange was there
+        # epochs with a message of any stream: only a message shows that the exchange was sending
         self._lively = {(key[0], life) for key, messages in rows.streams.items() for life in messages.spans}
 
     def _ends(self, key: Key, before: int) -> tuple[int, str] | None:
-        """Up to when a stream was covered by the lives of its connections that began before this moment, and why."""
+        """Until when epochs that began before this moment were subscribed to a stream, and how the last one ended."""
         _, channel, symbol = key
         ends = []
         for conn in self._epochs.partners(key[0]):
@@ -42,7 +42,7 @@ class Timeline:
         return max(ends, default=None)
 
     def _end(self, conn: int, epoch: Epoch, span: Span | None) -> int:
-        """Up to when an epoch covers a stream: a connection that is lost may have been dead before that showed."""
+        """Until when a stream is complete in an epoch: a lost connection may have been dead before that was noticed."""
         assert self._facts.end is not None
         assert epoch.opened is not None
         end = self._facts.end if epoch.end is None else epoch.end
@@ -53,7 +53,7 @@ class Timeline:
             if loss.conn == conn and loss.start < end and (loss.end >= end or alive <= loss.start)
         ]
         if not cuts and (epoch.broke or (epoch.end is None and self._facts.ended is None)):
-            # who knew since when it was lost, or would have found out, did not live to tell
+            # the process that could have noticed the loss was killed
             cuts = [max(alive, epoch.alive_until)]
         return max(min([end, *cuts]), span.last if span else 0)
 
@@ -71,10 +71,10 @@ class Timeline:
             confirmed = start is not None
             reason = None
             if span is not None:
-                # a message shows it too
+                # the first message confirms it, too
                 start = span.first if start is None else min(start, span.first)
             if start is None and not self._owes(epoch, topic):
-                # nothing came, and nothing was to say whether there was something to come
+                # no message, and the exchange does not confirm: the subscription may be silent
                 start = epoch.opened
                 if before is not None and self._late(epoch, topic, before[0]):
                     requested_at = epoch.requested_at.get(topic or "")
@@ -85,13 +85,13 @@ class Timeline:
                     )
             if start is None:
                 start = end if before is not None else epoch.opened
-                done = "the exchange confirmed it" if self._confirms else "it was asked for"
+                done = "the exchange confirmed it" if self._confirms else "it was requested"
                 refused = epoch.refused.get(topic or "", f"the connection ended before {done}")
                 reason = epoch.failed.get(topic or "", refused)
             if until is None:
                 until = start if before is None else before[0]
                 if self._facts.headless is not None:
-                    # where its connection is not told of, it may have been open since
+                    # without a `connect` event it may have been open since then
                     behind = self._facts.headless.end if epoch.connected else until
                     since, why = self._facts.headless.start, self._facts.headless.reason
                     yield Interval(start=since, end=max(min(behind, until), since), state=State.INCOMPLETE, reason=why)
@@ -110,7 +110,7 @@ class Timeline:
                 yield Interval(start=start, end=end, state=State.INCOMPLETE, reason=reason)
             until = max(end, until)
         for loss in self._facts.losses:
-            # what was lost behind the last epoch; before it, and between two, the stream is not covered anyway
+            # losses after the last epoch; before and between epochs the stream is incomplete anyway
             if loss.conn in (conn, None) and until is not None and loss.end > until:
                 covered = (self._ends(key, loss.start) or (until, ""))[0]
                 start = max(until, min(covered, loss.start))
@@ -118,48 +118,48 @@ class Timeline:
                 until = loss.end
 
     def _broken(self, epoch: Epoch, topic: str | None, before: tuple[int, str], *, confirmed: bool) -> str | None:
-        """Why a stream does not go on from the end of the life before to where it is known to have begun in this one.
+        """Why a stream does not continue from the end of the previous epoch to its known beginning in this one.
 
         Args:
-            epoch: the life.
+            epoch: the epoch.
             topic: the stream's topic.
-            before: when the one before ended, and why.
-            confirmed: whether the subscription was.
+            before: when the previous epoch ended, and why.
+            confirmed: whether the subscription was confirmed.
 
         """
         if not epoch.took_over:
             return f"reconnected: {before[1]}"
         if confirmed:
-            return "the connection before ended before the exchange had confirmed it on this one"
+            return "the previous connection ended before the exchange had confirmed it on this one"
         if self._late(epoch, topic, before[0]):
-            return "the connection before ended before it was asked for on this one and had time to begin"
+            return "the previous connection ended before the request on this one had time to take effect"
         return None
 
     @property
     def _confirms(self) -> bool:
-        """Whether the exchange confirms what is asked for."""
+        """Whether the exchange confirms subscriptions."""
         return self._feed is not None and self._feed.ack is not None
 
     def _late(self, epoch: Epoch, topic: str | None, before: int) -> bool:
-        """Whether a subscription that nothing confirms may have begun only after the connection before had ended."""
+        """Whether an unconfirmed subscription may have begun only after the previous connection had ended."""
         if not epoch.took_over:
             return False
         if topic is not None:
             requested_at = epoch.requested_at.get(topic)
             return topic in epoch.late or requested_at is None or requested_at + TAKES_NS > before
-        # what messages are of is not known: it may be of any
+        # without fields a message's topic is unknown: any of them may be late
         return not self._has_fields and (bool(epoch.late) or max(epoch.requested_at.values(), default=0) > before)
 
     def _owes(self, epoch: Epoch, topic: str | None) -> bool:
-        """Whether a subscription that was not confirmed, and of which no message came, is known to have failed.
+        """Whether a subscription without a confirmation or a message is known to have failed.
 
-        The writer has judged what waited for an answer when the connection was closed in order, or the session: what
-        it does not call unanswered nothing could confirm.
+        When the connection or the session ended normally, the writer has judged all pending requests: one without an
+        `unanswered` event could not have been confirmed at all.
         """
         if not epoch.connected:
             return True
         if topic is None:
-            # when it was asked for may stand in what is not there
+            # the event of its request may be missing
             return self._facts.torn
         if topic not in epoch.requested_at:
             return True
@@ -170,7 +170,7 @@ class Timeline:
         return topic in epoch.failed or not judged
 
     def behind_rows(self, loss: Loss) -> Loss:
-        """A connection's loss, from the last row of the life that it ends: what was read last was handed off later."""
+        """A connection's loss, not before the epoch's last row: data read just before the loss is handed off later."""
         for epoch in self._epochs.of(loss.conn) if loss.conn is not None else ():
             begun = epoch.opened is not None and epoch.opened <= loss.start
             if begun and loss.start < epoch.last_row <= min(loss.end, loss.end if epoch.end is None else epoch.end):
@@ -181,7 +181,7 @@ class Timeline:
 def _covered(
     start: int, end: int, span: Span | None, *, silent: bool, confirmed: bool, unproved: bool
 ) -> Iterator[Interval]:
-    """The time of one epoch in which the stream was subscribed to."""
+    """The intervals of one epoch in which the stream was subscribed."""
     if span is None:
         state = State.SILENT if silent else State.UNBROKEN
         reason = "no message came" if confirmed else "no message came, and nothing confirms the subscription"
@@ -200,12 +200,12 @@ def _covered(
 
 
 def unbroken(interval: Interval) -> Interval:
-    """The interval, for which only the connection speaks."""
+    """The interval as unbroken: only the connection is evidence for it."""
     return msgspec.structs.replace(interval, state=State.UNBROKEN)
 
 
 def joined(intervals: Iterator[Interval]) -> Iterator[Interval]:
-    """The intervals, those of one state and reason that follow one another as one."""
+    """Merge adjacent intervals of the same state and reason."""
     last: Interval | None = None
     for each in intervals:
         if last is not None and (last.end, last.state, last.reason) == (each.start, each.state, each.reason):
@@ -219,7 +219,7 @@ def joined(intervals: Iterator[Interval]) -> Iterator[Interval]:
 
 
 def without(intervals: list[Interval], loss: Loss) -> Iterator[Interval]:
-    """The intervals, incomplete where they overlap a loss."""
+    """Make intervals incomplete where they overlap a loss."""
     for each in intervals:
         start, end = max(each.start, loss.start), min(each.end, loss.end)
         if each.state is State.INCOMPLETE or start > end or (start == end and loss.start < loss.end):

@@ -19,15 +19,15 @@ from wsrec.verify.model import Finding, Kind
 
 
 class Pair:
-    """A message file and the events file beside it, as found and as listed.
+    """A message file and its events file, as found and as listed.
 
     Attributes:
-        feed, session, number: by the files' names.
-        messages, events: their paths; None where there is none.
+        feed, session, number: from the files' names.
+        messages, events: their paths; None for a missing file.
         line: their line in the manifest.
-        where: the manifest and the line's number, for findings.
-        hours: the hours (since the epoch) of the folders that they lie in.
-        unreadable: which of the two are listed and stand where nothing can be read.
+        where: the manifest and the line's number, for messages.
+        hours: the hours (since the epoch) of their folders.
+        unreadable: the listed files that may exist but cannot be read.
 
     """
 
@@ -42,16 +42,16 @@ class Pair:
 
 
 class Inventory(NamedTuple):
-    """What belongs to one output folder.
+    """Contents of one output folder.
 
     Attributes:
         root: the folder.
-        whole: whether all of it was asked for.
-        listed: whether there is a manifest, all of whose lines can be read.
-        pairs: of each feed and session, in order of their numbers.
-        journals: the sessions that left a folder for journals behind, with the number of journals and their bytes.
-        held: whether a recorder holds the folder; None where that cannot be found out.
-        findings: what did not fit together.
+        whole: whether the whole folder is to be verified.
+        listed: whether there is a manifest, and all of its lines can be read.
+        pairs: by feed and session, in order of their numbers.
+        journals: sessions with a journal folder: number of journals and their bytes.
+        held: whether a recorder is using the folder; None if that cannot be determined.
+        findings: inconsistencies found so far.
 
     """
 
@@ -65,7 +65,7 @@ class Inventory(NamedTuple):
 
 
 def roots(paths: Iterable[Path]) -> dict[Path, list[Path] | None]:
-    """The output folders that paths lie in, are, or hold; with what was named of each, None for all of it."""
+    """The output folders that contain, are, or lie below the paths, with the paths named in each (None: the whole)."""
     found: dict[Path, list[Path] | None] = {}
 
     def add(root: Path, only: Path | None) -> None:
@@ -94,7 +94,7 @@ def roots(paths: Iterable[Path]) -> dict[Path, list[Path] | None]:
 
 
 def take(root: Path, only: list[Path] | None) -> Inventory:
-    """Look through an output folder.
+    """Read an output folder's contents.
 
     Raises:
         OSError: it cannot be read.
@@ -105,9 +105,9 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
     def refused(error: OSError) -> None:
         findings.append(Finding(kind=Kind.UNREADABLE, where=str(error.filename), what=cannot_read(error)))
 
-    # before the manifest: a file that lands in between is then looked for by its line, and not called unlisted
+    # before the manifest: a file that is written in between is found by its line then, and not reported as unlisted
     if only is None:
-        # a folder that is not there holds nothing; one that cannot be read is told of
+        # a missing folder holds nothing; an unreadable one is reported
         there = [root / kind for kind in KINDS if (root / kind).exists()]
         files = sorted(path for folder in there for path in parquet_files(folder, refused))
     else:
@@ -124,7 +124,7 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
             continue
         pair = pairs.setdefault(place.pair, Pair(*place.pair))
         if (found := getattr(pair, place.kind)) is not None:
-            what = f"has the session and number of another file: {found}"
+            what = f"has the same session and number as another file: {found}"
             findings.append(Finding(kind=Kind.CONTRADICTION, where=str(path), what=what))
             continue
         setattr(pair, place.kind, path)
@@ -132,10 +132,10 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
     if listed:
         listed = _read_lines(root, pairs, findings, whole=only is None)
     elif pairs and all(session in journals and number == 1 for _, session, number in pairs):
-        # a recorder was killed between its first files and their lines: what they hold is in its journals too
+        # a recorder was killed between its first files and their lines: their content is in its journals too
         listed = True
     elif pairs:
-        what = "there is no manifest: no checksum can be checked, and a file that is gone is not missed"
+        what = "there is no manifest: checksums cannot be checked, and missing files cannot be noticed"
         findings.append(Finding(kind=Kind.CONTRADICTION, where=str(manifest_path(root)), what=what))
     by_session: dict[tuple[str, str], list[Pair]] = {}
     for _, pair in sorted(pairs.items()):
@@ -146,7 +146,7 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
 
 
 def _named(only: list[Path], refused: Callable[[OSError], None]) -> list[Path]:
-    """The files that were named, and the other one of each pair."""
+    """The named files, and the other file of each pair."""
     files = {file for path in only for file in (parquet_files(path, refused) if path.is_dir() else (path,))}
     for path in list(files):
         beside = other(path)
@@ -159,7 +159,7 @@ def _chosen(path: Path, only: list[Path]) -> bool:
 
 
 def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding], *, whole: bool) -> bool:
-    """Read the manifest; False where lines of it are of another version, so that a file may be listed there unseen."""
+    """Read the manifest; False if some lines have another version, so that files may be listed there unseen."""
     listed = True
     manifest = manifest_path(root)
     seen: dict[bytes, int] = {}
@@ -172,7 +172,7 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
         if not text:
             continue
         if (before := seen.setdefault(text, number)) != number:
-            report(Kind.NOTE, f"is line {before} once more: the disk had refused to say that it has it")
+            report(Kind.NOTE, f"repeats line {before}: the disk had reported an error for that line")
             continue
         try:
             line = decode_line(text, manifest, number)
@@ -184,33 +184,33 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
             report(Kind.CONTRADICTION, first_line(error).removeprefix(f"{where}: "))
             continue
         except (msgspec.DecodeError, UnicodeDecodeError):
-            report(Kind.NOTE, "is torn, as a crash leaves it; what it told of has to show elsewhere")
+            report(Kind.NOTE, "is cut off by a crash; its files must be listed elsewhere")
             continue
         if msgspec.json.encode(line) != text:
-            report(Kind.CONTRADICTION, "is not as wsrec writes it")
+            report(Kind.CONTRADICTION, "is not in wsrec's form")
         places = [(path, read_place(root, root / path)) for path in (line.path, line.events_path) if path is not None]
         named = {place[1:] for _, place in places if place is not None}
         keys = {place.pair for _, place in places if place is not None}
         if not places or any(place is None for _, place in places) or len(named) != 1:
-            report(Kind.CONTRADICTION, "names no pair of files of one place, session and number")
+            report(Kind.CONTRADICTION, "does not name a pair of files of one folder, session and number")
             continue
         (key,) = keys
         if key not in pairs and not whole:
             continue
         pair = pairs.setdefault(key, Pair(*key))
         if pair.line is not None:
-            report(Kind.CONTRADICTION, f"lists what line {pair.where.rpartition(':')[2]} lists already")
+            report(Kind.CONTRADICTION, f"lists the same files as line {pair.where.rpartition(':')[2]}")
             continue
         pair.line, pair.where = line, where
         if (line.feed, line.session, line.number) != key:
-            report(Kind.CONTRADICTION, "feed, session or number are not those of the files that it names")
+            report(Kind.CONTRADICTION, "feed, session or number differ from those of its files")
         for path, place in places:
             _match(root / path, place.kind if place else "", pair, report)
     return listed
 
 
 def _match(path: Path, kind: str, pair: Pair, report: Callable[[Kind, str], None]) -> None:
-    """Hold a listed file against what was found."""
+    """Compare a listed file with the files found."""
     found = getattr(pair, kind)
     if found == path:
         return
@@ -220,11 +220,11 @@ def _match(path: Path, kind: str, pair: Pair, report: Callable[[Kind, str], None
     try:
         there = is_file(path)
     except OSError:
-        # its folder is told of
+        # its folder is reported
         pair.unreadable.add(kind)
         return
     if there:
-        # it landed after the folder was looked through
+        # it was written after the folder was read
         setattr(pair, kind, path)
     else:
         report(Kind.DAMAGED, f"the file is gone: {path}")
@@ -239,7 +239,7 @@ def _journals(root: Path, refused: Callable[[OSError], None]) -> dict[str, tuple
                 try:
                     sizes.append(journal.stat().st_size)
                 except FileNotFoundError:
-                    continue  # its recorder was done with it meanwhile
+                    continue  # deleted by its recorder in the meantime
         except OSError as error:
             refused(error)
             continue
@@ -253,7 +253,7 @@ def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | 
         where = str(session_folder(root, session))
         kept = f"{count:,} journal{'' if count == 1 else 's'} of {size:,} bytes"
         if held or is_live(session_folder(root, session)):
-            what = f"a recorder holds the folder: this session is still being recorded; {kept} so far"
+            what = f"a recorder is using the folder: this session is still being recorded; {kept} so far"
         elif held is None:
             what = f"left behind or still being recorded (the lock cannot be read): {kept}"
         else:
@@ -262,6 +262,6 @@ def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | 
     aside = aside_folder(root)
     count = sum(1 for _ in aside.iterdir()) if aside.is_dir() else 0
     if count:
-        what = f"{count:,} file{'' if count == 1 else 's'} set aside: parts that could not be used, or were made anew"
+        what = f"{count:,} file{'' if count == 1 else 's'} set aside: unusable parts, or parts that were replaced"
         found.append(Finding(kind=Kind.NOTE, where=str(aside), what=what))
     return found

@@ -26,22 +26,22 @@ from wsrec.verify.session_clock import SessionClock
 from wsrec.verify.stream_rows import Held
 from wsrec.verify.streams import Streams
 
-# the columns that come from the payload, but for the time
+# the columns read from the payload, except the time
 _READ = (("channel", pa.string()), ("symbol", pa.string()), ("exchange_seq", pa.uint64()))
 
 
 class Rows:
-    """Some rows of a message file as columns.
+    """Rows of a message file as columns.
 
     Attributes:
-        table: the rows as they stand in the file.
-        stage: hand-off of each (ns on the stage clock).
-        conns: the connection of each.
+        table: the rows as stored in the file.
+        stage: hand-off of each row (ns on the stage clock).
+        conns: connection of each row.
         payload: `large_binary` array.
-        carried: those received that are text or binary.
-        received: those that were received.
-        binary: those that are binary.
-        fetched: those that were fetched over HTTP.
+        carried: received rows that are text or binary.
+        received: rows that were received.
+        binary: rows that are binary.
+        fetched: rows that were fetched over HTTP.
 
     """
 
@@ -59,7 +59,7 @@ class Rows:
         self.channels, self.symbols = words(table, "channel"), words(table, "symbol")
 
     def columns(self, start: int, stop: int) -> Columns:
-        """Some of them as the monitor reads them."""
+        """A range of the rows in the form that the monitor reads."""
         span = slice(start, stop)
         part = self.table.slice(start, stop - start)
         requests = part.column("request").fill_null(0).to_numpy(zero_copy_only=False)
@@ -79,19 +79,19 @@ class Rows:
 
 
 class Judgement:
-    """What one session's rows and events show.
+    """Findings and facts from one session's rows and events.
 
     Args:
-        feed: the feed as its files' metadata have it; None where they have none that can be read.
-        requests: what its connections ask for.
-        standby_of: of each connection that stands by, the one that it takes turns with.
-        whole: whether all of the session's files are looked at.
-        clock: the session's.
+        feed: the feed according to the files' metadata; None if no metadata can be read.
+        requests: the subscriptions of its connections.
+        standby_of: maps each standby connection to the connection that it alternates with.
+        whole: whether all of the session's files are read.
+        clock: the session's clocks.
 
     Attributes:
-        streams: which intervals of each stream are complete.
-        agreement: what was found, against what the events tell of.
-        gaps: sequence gaps that were found.
+        streams: the complete intervals of each stream.
+        agreement: comparison of findings with recorded events.
+        gaps: number of sequence gaps found.
 
     """
 
@@ -109,27 +109,27 @@ class Judgement:
         self.gaps = 0
         self._clock = clock
         self._monitor = FeedMonitor(feed, requests, standby_of, with_runs=True) if feed is not None else None
-        # what ids stand for is learned from messages, which may not be there
+        # the meaning of ids is learned from messages, some of which may be missing
         self._learns = feed is not None and feed.fields is not None and feed.fields.ids is not None
 
     @property
     def checks_gaps(self) -> bool:
-        """Whether the feed declares any rule."""
+        """Whether the feed declares any sequence rule."""
         return self._monitor is not None and self._monitor.checks_numbers
 
     def rows(self, rows: Rows, events: Iterable[EventRow], about: FileRows, *, complete: bool) -> Iterable[EventRow]:
-        """Go through rows and the events among them; each event is given out when it was judged.
+        """Process rows and the events among them; yields each event once it is judged.
 
         Args:
             rows: the rows.
-            events: those that lie before the last row.
-            about: called with columns that differ from the payload.
-            complete: whether all before them was there.
+            events: the events before the last row.
+            about: records columns that differ from the payload.
+            complete: whether nothing before the rows is missing.
 
         """
         start = 0
         for event in events:
-            # what is lost is told of with the moment of the first row that is there behind it
+            # an event about a loss has the time of the first row after the loss
             loses = event.loses_slots
             if loses or is_shown(event.kind, event.detail):
                 stop = int(np.searchsorted(rows.stage, event.order, side="left" if loses else "right"))
@@ -158,9 +158,9 @@ class Judgement:
         self.streams.rows.add(rows.stage[span], rows.conns[span], *names, rows.carried[span], held)
 
     def event(self, event: EventRow) -> None:
-        """Judge an event that lies behind all rows of its file, or has none beside it."""
+        """Judge an event after all rows of its file, or of a file without rows."""
         if self._monitor is not None and event.order != AFTERWARDS and is_finding(event.kind, event.channel):
-            # all before it was there when the writer told of it
+            # everything before it was there when the writer recorded it
             self.agreement.found(self._monitor.advance(event.order))
         self._event(event)
 
@@ -179,7 +179,7 @@ class Judgement:
             self._take_gaps(found, moment)
 
     def _take_gaps(self, found: Iterable[Finding], moment: int) -> None:
-        """Gaps that no row shows: a connection ended, or another took its place."""
+        """Take gaps that no row shows: a connection ended, or another one took its place."""
         for gap in (each.gap for each in found if each.kind is EventKind.GAP):
             assert gap is not None
             self.gaps += 1
@@ -189,21 +189,21 @@ class Judgement:
                 self.streams.rows.passed_over(gap, moment)
 
     def end_file(self, last: int | None) -> None:
-        """A file ends, whose last row was handed off then (stage clock)."""
+        """End a file; `last` is the hand-off of its last row (stage clock)."""
         if self._monitor is not None:
             self.agreement.found(self._monitor.end_file(last or 0))
 
     def lost(self, moment: int) -> None:
-        """Rows or events are missing: what follows does not continue what came before that moment."""
+        """Note missing rows or events: the rows after `moment` do not continue the ones before."""
         for finding in self._monitor.lost() if self._monitor is not None else ():
             if finding.gap is not None:
-                # whether it came is in rows that are not there
+                # the confirmation may be in the missing rows
                 self.streams.rows.passed_over(finding.gap, moment)
 
     def _compare(self, rows: Rows, start: int, batch: RowBatch, about: FileRows, *, complete: bool) -> None:
-        """Hold the columns that came from the payload against the payload."""
+        """Compare the columns that were read from the payload with the payload."""
         own = pa.array(~rows.fetched[start : start + len(batch.stage)])
-        # what a snapshot is of is not in its payload
+        # the payload of a snapshot does not name its stream
         stored = rows.table.slice(start, len(batch.stage)).filter(own)
         read = FieldColumns._make(column.filter(own) for column in batch.fields)
         lenient = self._learns and not complete
@@ -217,12 +217,12 @@ def _same(name: str, stored: pa.Array, read: pa.Array, about: FileRows, *, lenie
     if stored.equals(read):
         return
     if lenient:
-        # what ids stand for may be declared in rows that are missing
+        # ids may be declared in missing rows
         stored = pc.if_else(read.is_valid(), stored, read)
         if stored.equals(read):
             return
     differing = pc.or_(pc.xor(stored.is_null(), read.is_null()), pc.fill_null(pc.not_equal(stored, read), False))
-    about.problems[f"{name} is not what the payload says"] += pc.sum(differing).as_py()
+    about.problems[f"{name} differs from the payload"] += pc.sum(differing).as_py()
 
 
 def _snapshot(part: Any, row: int) -> SnapshotRow:
@@ -230,6 +230,6 @@ def _snapshot(part: Any, row: int) -> SnapshotRow:
 
 
 def _among(codes: tuple[npt.NDArray[np.integer], list[str | None]], known: set[str]) -> Bools:
-    """Where a column of words has one of `known`."""
+    """Mask of a column's values that are in `known`."""
     found: Bools = np.array([word in known for word in codes[1]])[codes[0]]
     return found

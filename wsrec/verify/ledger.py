@@ -1,8 +1,8 @@
-"""Checks of the ledger against itself, the rows, and the final counts of receiver and rings.
+"""Audit of the ledgers against one another, the rows, and the final counts of receiver and rings.
 
-What is proved by it: each slot that the receiver published is in one file and only one (the files' ranges follow one
-another from 0 to `published`), each frame is a row, a part of one or named as discarded, and each byte of a
-connection's ring is payload, or lies between two payloads, where headers and handshakes are.
+It proves that each slot that the receiver published is in exactly one file (the files' ranges follow one another from 0
+to `published`), that each frame is a row, a part of one or counted as discarded, and that each byte of a connection's
+ring is payload or overhead between payloads (headers and handshakes).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class LedgerAudit:
     """The ledgers of one session and feed, file by file.
 
     Args:
-        tell: called with each difference.
-        whole: whether the first file that comes is the session's first.
+        report: called with each difference.
+        whole: whether the first file is the session's first.
 
     Attributes:
-        sums: what all files have of received frames.
-        received, sent, events, missing: slots of the files, of all feeds of the writer.
+        sums: totals of received frames over all files.
+        received, sent, events, missing: number of slots in the files, of all feeds of the writer.
         stop_slot: where the last file ends.
-        ring_bytes: bytes of the feed's rings up to there.
-        closed: the receiver's counts at the end, where they are its last word; else None.
+        ring_bytes: bytes of the feed's rings up to that slot.
+        closed: the receiver's final counts; None if they may not be final.
         balanced: whether no difference was found.
 
     """
@@ -59,9 +59,9 @@ class LedgerAudit:
         return sum(self._ring_stops.values())
 
     def file(self, where: Path | str, ledger: Ledger, rows: FileRows | None) -> None:
-        """Enter the next file; `rows` are what its message file has, None where it could not be read.
+        """Add the next file; `rows` are the totals of its message file, None if it could not be read.
 
-        A file without one, only with events, has the rows of an empty one.
+        For a pair without a message file, `rows` are those of an empty one.
         """
         self._chain(where, ledger)
         self._balance(where, ledger)
@@ -81,7 +81,7 @@ class LedgerAudit:
         self._report_kind(Kind.CONTRADICTION, where, f"the ledger does not balance: {what}")
 
     def _chain(self, where: Path | str, ledger: Ledger) -> None:
-        """A file begins where the one before it ended."""
+        """Check that a file begins where the previous one ended."""
         if self.stop_slot is not None and ledger.first_slot != self.stop_slot:
             held = f"slots {self.stop_slot:,} to {ledger.first_slot:,} are in no file"
             twice = f"slots {ledger.first_slot:,} to {self.stop_slot:,} are in two files"
@@ -91,12 +91,12 @@ class LedgerAudit:
             left, came = (before.carried_out, before.carried_out_bytes), (now.carried_in, now.carried_in_bytes)
             if left != came and (self._whole or not begins):
                 self._report(
-                    where, f"{came[0]:,} parts of {name} messages come from before, {left[0]:,} were left there"
+                    where, f"it continues {came[0]:,} parts of {name} messages, the file before left {left[0]:,}"
                 )
         for ring in ledger.rings:
             before_byte = self._ring_stops.get(ring.conn, 0 if self._whole else ring.first_byte)
             if ring.first_byte != before_byte:
-                what = f"its ring goes on at byte {ring.first_byte:,}, the file before ended at {before_byte:,}"
+                what = f"its ring continues at byte {ring.first_byte:,}, the file before ended at {before_byte:,}"
                 self._report(where, f"connection {ring.conn}: {what}")
             self._ring_stops[ring.conn] = ring.stop_byte
 
@@ -106,20 +106,22 @@ class LedgerAudit:
         if slots != span:
             self._report(where, f"it took {span:,} slots and counts {slots:,}")
         if ledger.recv.frames > ledger.received or ledger.own.frames > ledger.sent:
-            self._report(where, "the feed has more frames than the writer")
+            self._report(where, "its feed has more frames than its writer")
         for name, frames in (("received", ledger.recv), ("sent", ledger.own)):
             for what, left in (("frames", frames.imbalance), ("payload bytes", frames.byte_imbalance)):
                 if left:
-                    became = "became of nothing that came" if left < 0 else "are nowhere"
+                    became = "became of nothing that came" if left < 0 else "are unaccounted for"
                     self._report(where, f"{abs(left):,} {what} {name} {became}")
         overhead = sum(ring.stop_byte - ring.first_byte for ring in ledger.rings) - ledger.recv.bytes
         least = _SMALLEST_HEADER * (sum(ledger.recv.rows.values()) - ledger.recv.carried_in)
         if overhead < least:
-            self._report(where, f"its rings have {overhead:,} bytes beside payloads, headers take {least:,} or more")
+            self._report(
+                where, f"its rings have {overhead:,} bytes besides payloads, headers alone take {least:,} or more"
+            )
         self._overhead += overhead
 
     def _match(self, where: Path | str, ledger: Ledger, rows: FileRows) -> None:
-        """The rows that it counts are those that are there."""
+        """Compare its counts of rows with the rows."""
         for direction, name in _DIRECTIONS.items():
             counted: Frames = getattr(ledger, name)
             found = {opcode: n for (way, opcode), n in rows.opcodes.items() if way == direction}
@@ -133,9 +135,9 @@ class LedgerAudit:
         """Compare the sums with the final counts of the rings and of the receiver, whose final report may be missing.
 
         Args:
-            name: of the session.
-            stated: detail of its `session_end`.
-            restarted: whether a receiver died meanwhile: then its last counts may be a tenth of a second old.
+            name: the session.
+            stated: the detail of its `session_end`.
+            restarted: whether a receiver died: its last counts may then be 0.1 s old.
 
         """
         slots, ring_bytes, receiver = stated.get("slots"), stated.get("ring_bytes"), stated.get("receiver")
@@ -144,7 +146,7 @@ class LedgerAudit:
             return
         if slots != self.stop_slot:
             self._report(name, f"the receiver published {slots:,} slots, the files end at {self.stop_slot:,}")
-        # what is in no journal is told of already; it may have been any connection's
+        # missing slots are reported already, and may belong to any connection
         exact = receiver.get("finished") is True and not restarted and not self.missing
         self.closed = receiver if exact else None
         left = ring_bytes - self.ring_bytes
@@ -152,7 +154,7 @@ class LedgerAudit:
             self._report(name, f"the rings took {ring_bytes:,} bytes, the files have {self.ring_bytes:,} of them")
         elif left:
             missing = "that are in no journal" if self.missing else "that were not complete when the receiver died"
-            what = f"{left:,} bytes had been received of frames {missing}"
+            what = f"{left:,} received bytes belong to frames {missing}"
             self._report_kind(Kind.INCOMPLETE, name, what)
         frames = receiver.get("frames")
         most = self.received + self.missing
@@ -160,7 +162,7 @@ class LedgerAudit:
             self._report(name, f"the receiver counted {frames} frames, the files have {self.received:,}")
 
     def result(self) -> Balance | None:
-        """The sums; None where no file has a ledger."""
+        """The totals; None if no file has a ledger."""
         if not self._files:
             return None
         sums = self.sums
@@ -183,7 +185,7 @@ class LedgerAudit:
 
 
 def cross_check(session: str, feeds: list[LedgerAudit]) -> list[Finding]:
-    """What the feeds of one session have together, against the one receiver that they had."""
+    """Compare the totals of a session's feeds with the counts of their common receiver."""
     stated = [books.closed for books in feeds if books.closed is not None]
     if len(stated) < len(feeds):
         return []
@@ -196,7 +198,7 @@ def cross_check(session: str, feeds: list[LedgerAudit]) -> list[Finding]:
     taken, discarded = stated[0].get("bytes"), stated[0].get("discarded_bytes")
     rings = sum(books.ring_bytes for books in feeds)
     if not isinstance(taken, int) or not isinstance(discarded, int) or taken - discarded != rings:
-        what = f"the receiver took {taken} bytes and gave {discarded} up, its rings have {rings:,}"
+        what = f"the receiver read {taken} bytes and discarded {discarded}, its rings have {rings:,}"
         differing.append(what)
     return [
         Finding(kind=Kind.CONTRADICTION, where=f"session {session}", what=f"the ledger does not balance: {what}")
@@ -205,7 +207,7 @@ def cross_check(session: str, feeds: list[LedgerAudit]) -> list[Finding]:
 
 
 def read_ledger(about: dict[str, Any] | None) -> Ledger | None:
-    """The ledger in a file's metadata; None where there is none that this wsrec writes."""
+    """The ledger in a file's metadata; None if it is missing or has another form."""
     try:
         return msgspec.convert((about or {}).get("ledger"), Ledger)
     except msgspec.ValidationError:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes read, and the bytes of all files."""
+"""Called with the bytes read so far and the bytes of all files."""
 
 
 class Meter:
-    """Counts the bytes that were read.
+    """Counts bytes as they are read.
 
     Args:
-        total: the bytes of all files.
+        total: bytes of all files.
         progress: called with the progress; None for none.
 
     """
@@ -24,14 +24,14 @@ class Meter:
         self._progress = progress
 
     def add(self, done: float) -> None:
-        """So many more bytes were read."""
+        """Add bytes that were read."""
         self._done += int(done)
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
 
 
 def size_of(path: Path | None) -> int:
-    """The bytes of a file; 0 where it is not there, or nobody may look."""
+    """The size of a file in bytes; 0 if it is missing or may not be accessed."""
     try:
         return path.stat().st_size if path is not None else 0
     except OSError:

@@ -13,54 +13,54 @@ class VerifyStatus(IntEnum):
     """Exit status of `wsrec verify`. The comment below each is its text in docs/verify.md."""
 
     HOLDS = 0
-    """everything holds: nothing damaged, nothing contradictory, no interval incomplete"""
+    """no problem found: nothing damaged, nothing contradictory, no interval incomplete"""
     DAMAGED = 1
-    """damaged or contradictory: a file, a figure or a row is not what wsrec wrote"""
+    """damaged or contradictory: a file, a figure or a row differs from what wsrec wrote"""
     USAGE = 2
-    """wrong usage: nothing was looked at"""
+    """wrong usage: nothing was checked"""
     NOTHING = 3
-    """no capture there, or nothing in it yet"""
+    """no capture there, or an empty one"""
     INCOMPLETE = 4
-    """sound, but with intervals that are incomplete, or a session that is not ended or not recovered"""
+    """sound, but with incomplete intervals, or a session that has not ended or is not recovered"""
     UNREADABLE = EXIT_UNREADABLE
-    """something cannot be read (no permission, another version): nothing is known of it; the rest is not damaged"""
+    """something cannot be read (no permission, another version) and is unknown; the rest is not damaged"""
 
 
 class State(StrEnum):
-    """How complete an interval of a stream is, and by what proof. The comment below each is docs/verify.md's."""
+    """How complete an interval of a stream is, and by what evidence. The comment below each is docs/verify.md's."""
 
     PROVED = "proved"
     """the exchange's own numbers were compared, and follow one another from the interval's first message to its last"""
     UNBROKEN = "unbroken"
-    """the TCP connection was open and all that it brought is in the files; no number proves that nothing is missing"""
+    """the TCP connection was open and everything received is in the files; no number proves that nothing is missing"""
     SILENT = "silent"
-    """the connection was open, the subscription confirmed (where the exchange does that), and not one message came"""
+    """the connection was open and the subscription confirmed (if the exchange does that), but no message came"""
     INCOMPLETE = "incomplete"
-    """something is missing, or nothing shows that it is not; the reason says what"""
+    """something is missing, or may be; the reason says why"""
 
 
 class Kind(StrEnum):
-    """How grave a finding is. The comment below each is docs/verify.md's."""
+    """Severity of a finding. The comment below each is docs/verify.md's."""
 
     DAMAGED = "damaged"
-    """a file that is gone, or is not the one that was written: empty, cut off, another program's, changed"""
+    """a file is missing or differs from what was written: empty, truncated, replaced, changed"""
     CONTRADICTION = "contradiction"
-    """two places that must say the same do not"""
+    """two places that must agree differ"""
     UNREADABLE = "unreadable"
-    """it cannot be read (no permission, a disk that fails, another version of the format): nothing is known of it"""
+    """it cannot be read (no permission, an I/O error, another version of the format), so nothing is known about it"""
     INCOMPLETE = "incomplete"
     """something was not recorded, or is not in the files yet"""
     UNCHECKED = "unchecked"
-    """a gap rule could be applied to less than it should: what was not compared is not proved"""
+    """a gap rule could not be applied to all messages: those not compared are not proved"""
     NOTE = "note"
-    """worth knowing; nothing is wrong"""
+    """worth knowing; not a problem"""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was found.
+    """One finding.
 
     Attributes:
-        kind: how grave it is.
+        kind: its severity.
         where: the file (with the line, for the manifest), folder or session.
         what: a description.
 
@@ -75,12 +75,11 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from
     """A part of a stream's time.
 
     Attributes:
-        start, end: ns since the epoch (UTC, by the hand-off); where the clock was set an interval ends and another
-            begins.
+        start, end: ns since the epoch (UTC, by the hand-off); an interval is split where the clock was set.
         state: how complete it is.
-        reason: why it is incomplete, or what bounds it; empty if neither applies.
-        monotonic_from, monotonic_to: the same moments on the clock that nobody sets (`handoff_monotonic` of rows): UTC
-            that was set back comes twice.
+        reason: why it is incomplete, or what bounds it; may be empty.
+        monotonic_from, monotonic_to: the same moments on the stage clock, which is never set (`handoff_monotonic` of
+            rows); UTC that was set back occurs twice.
 
     """
 
@@ -97,18 +96,18 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         conn: the connection.
-        channel, symbol: as the messages name them; null where the feed's fields name none.
-        topic: what was asked for, null where no subscription is known to be this stream's.
-        rule: the feed's rule for its numbers (`none` where it has none).
-        state: the worst of its intervals; `proved` where the numbers prove all between first and last message.
-        messages: received.
-        not_inflated: messages of its connection that could not be read: any of them may be its own.
-        gaps: breaks of the rule.
-        compared: successions of two messages that the rule compared.
-        skipped: those that it should have compared and could not, by the reason.
-        resets: how often the numbers began anew, as the feed says that they may: nothing is proved across it.
+        channel, symbol: as named by the messages; null if the feed's fields name none.
+        topic: the requested topic; null if no subscription is known to be this stream's.
+        rule: the feed's sequence rule (`none` without one).
+        state: the worst state of its intervals; `proved` if the numbers prove everything from first to last message.
+        messages: number of received messages.
+        not_inflated: messages of its connection that could not be inflated; any of them may belong to it.
+        gaps: violations of the rule.
+        compared: pairs of messages that the rule compared.
+        skipped: pairs that could not be compared, by reason.
+        resets: how often the numbers restarted, as the feed declares; nothing is proved across a restart.
         proved, unbroken, silent, incomplete: ns in each state.
-        intervals: in order of time; after the first 1,000 none are listed, but all are counted.
+        intervals: in order of time; only the first 1,000 are listed, but all are counted.
 
     """
 
@@ -132,11 +131,11 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure of the ledger, as each place that counts it has it.
+    """One figure of the ledger, from each place that counts it.
 
     Attributes:
         what: what is counted.
-        sources: the figure by the place that says it; a place that says nothing is left out.
+        sources: the figure by source; a source without it is left out.
 
     """
 
@@ -145,24 +144,24 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def agrees(self) -> bool:
-        """Whether all places say the same."""
+        """Whether all sources agree."""
         return len(set(self.sources.values())) < 2
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums of the files' ledgers: what came out of the rings and what became of it.
+    """Totals of the files' ledgers: how many frames came out of the rings, and what became of them.
 
     Attributes:
-        balanced: whether every sum agrees: frames = rows + joined + discarded + unfinished, the files' slots follow one
-            another, and receiver, rings and rows say the same.
-        slots: taken, of all feeds of the session; missing: of them, in no journal.
-        frames, frame_bytes: received by this feed's connections, and their payload as it came.
-        rows, row_bytes: that they became, control frames included, and their payload as it is stored.
-        joined: frames that went into the row of a later one.
-        discarded, unfinished: frames of messages that were cut off by a lost connection, and by the end.
-        inflated: messages that were compressed.
+        balanced: whether all totals agree: frames = rows + joined + discarded + unfinished, the files' slots follow one
+            another, and receiver, rings and rows have the same counts.
+        slots: slots taken, of all feeds of the session; missing: slots that are in no journal.
+        frames, frame_bytes: frames received by this feed's connections, and their payload bytes as received.
+        rows, row_bytes: rows made from them, control frames included, and their payload bytes as stored.
+        joined: fragments that were joined into the row of a later frame.
+        discarded, unfinished: fragments of messages cut off by a lost connection, or by the session's end.
+        inflated: messages that were received compressed.
         sent, events: frames sent by this feed's connections; events of the receiver.
-        overhead_bytes: received beside the payloads: headers and handshakes, decrypted.
+        overhead_bytes: bytes received besides payloads: headers and handshakes, decrypted.
 
     """
 
@@ -183,15 +182,15 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
-    """Time in which nothing could be received, or of which rows are missing.
+    """Time in which nothing could be received, or whose rows are missing.
 
     Attributes:
-        conn: the connection; null where it concerns all of the session.
+        conn: the connection; null for the whole session.
         start, end: ns since the epoch.
-        reason: why.
-        from_evidence, to_evidence: where each end is known from; empty where the event does not say.
-        bound: `exact`, or `upper` where it may have been shorter; empty where the event does not say.
-        monotonic_from, monotonic_to: as of an `Interval`.
+        reason: the reason.
+        from_evidence, to_evidence: the evidence for each end; empty if the event has none.
+        bound: `exact`, or `upper` if it may have been shorter; empty if the event has none.
+        monotonic_from, monotonic_to: as in `Interval`.
 
     """
 
@@ -210,21 +209,21 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One session of one feed.
 
     Attributes:
-        session, feed: its names.
-        state: `ended`; `interrupted` (killed; what was journalled has been recovered, or its end is not in the files);
-            `unrecovered` (journals wait for `wsrec recover`); `recording`; `part` (not all its files were looked at, or
-            could be).
-        files, bytes: message and events files, and their size.
-        unread: how many of them could not be read, whatever the cause: no figure here counts what is in them.
-        start, end: first and last moment that the files tell of (ns since the epoch); null without any.
-        duration: from the one to the other (ns), unaffected by clock changes.
-        rows: read.
-        missing: how many `seq` are in no row.
-        duplicates: rows whose `seq` another row has already.
-        ledger: the counts, by the places that have them.
-        balance: the sums of the ledgers; null if no file has one, or one cannot be read.
-        losses: what was lost, by time; after the first 1,000 none are listed.
-        stalls, stalled: how often a full ring paused a connection, and for how long (ns). Nothing is lost by it.
+        session, feed: their names.
+        state: `ended`; `interrupted` (killed; its journals have been recovered, or its end is not in the files);
+            `unrecovered` (journals wait for `wsrec recover`); `recording`; `part` (not all of its files were read, or
+            readable).
+        files, bytes: number of message and events files, and their size.
+        unread: number of those that could not be read, for any reason: their content is in no other figure.
+        start, end: first and last moment in the files (ns since the epoch); null if they are empty.
+        duration: from start to end (ns), unaffected by clock changes.
+        rows: number of rows read.
+        missing: number of `seq` without a row.
+        duplicates: number of rows whose `seq` another row has already.
+        ledger: the counts, by source.
+        balance: the totals of the ledgers; null if no file has one, or one cannot be read.
+        losses: lost intervals, by time; only the first 1,000 are listed.
+        stalls, stalled: how often a full ring paused a connection, and for how long (ns). Nothing is lost by a stall.
         unattributed: received messages that name no channel: answers, errors, heartbeats.
         streams: by connection, channel and symbol.
 
@@ -256,7 +255,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: the folder.
-        whole: whether all of it was looked at, or only what was named.
+        whole: whether the whole folder was verified, or only the named parts.
         sessions: by their ids.
         findings: gravest first.
 
@@ -269,7 +268,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def status(self) -> VerifyStatus:
-        """What it comes to."""
+        """The exit status of this capture alone."""
         kinds = {finding.kind for finding in self.findings}
         if kinds & {Kind.DAMAGED, Kind.CONTRADICTION}:
             return VerifyStatus.DAMAGED
@@ -295,7 +294,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst(captures: list[Capture]) -> VerifyStatus:
-    """The exit status of several captures: the gravest, and nothing only where there is nothing anywhere."""
+    """The exit status of several captures: the gravest; `NOTHING` only if all of them are empty."""
     found = {capture.status for capture in captures}
     order = (VerifyStatus.DAMAGED, VerifyStatus.UNREADABLE, VerifyStatus.INCOMPLETE, VerifyStatus.HOLDS)
     return next((status for status in order if status in found), VerifyStatus.NOTHING)

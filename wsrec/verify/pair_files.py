@@ -1,4 +1,4 @@
-"""A pair of files opened: compared with its line in the manifest before anything in it is believed."""
+"""Opening of a pair of files, with a check against its manifest line before its content is used."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from wsrec.verify.model import Kind
 
 
 class PairFiles(NamedTuple):
-    """What is known of a pair of files before their rows are read.
+    """A pair of files, before their rows are read.
 
     Attributes:
-        pair: where they are, and their line in the manifest.
-        about: metadata of the message file; None where it is none, or not the one that was written.
-        beside: the same of the events file.
-        refused: which of them the system does not let be read: `messages`, `events`.
+        pair: their paths, and their line in the manifest.
+        about: metadata of the message file; None if it is missing, or not the file that was written.
+        beside: metadata of the events file; None likewise.
+        refused: those that the system refuses to read: `messages`, `events`.
 
     """
 
@@ -30,7 +30,7 @@ class PairFiles(NamedTuple):
 
     @property
     def where(self) -> Path | str:
-        """What findings name it by."""
+        """The path or manifest line for findings."""
         return self.pair.messages or self.pair.events or self.pair.where
 
     @property
@@ -40,7 +40,7 @@ class PairFiles(NamedTuple):
 
     @property
     def lacks_events(self) -> bool:
-        """Whether there is, or was, an events file, and it cannot be used."""
+        """Whether there is, or was, an events file that cannot be used."""
         line = self.pair.line
         expects = self.pair.events is not None or (line is not None and line.events_path is not None)
         return expects and self.beside is None
@@ -56,16 +56,16 @@ class PairFiles(NamedTuple):
         return f"the events file of number {self.pair.number} {self._why('events')}"
 
     def _why(self, kind: str) -> str:
-        return "cannot be read" if kind in self.refused else "is damaged or gone"
+        return "cannot be read" if kind in self.refused else "is damaged or missing"
 
 
 def open_pair(pair: Pair, log: FindingLog, listed: Mapping[str, str]) -> PairFiles:
-    """Look at the files of a pair.
+    """Open the files of a pair.
 
     Args:
-        pair: them.
+        pair: the pair.
         log: takes findings.
-        listed: the names of the manifest's files by their SHA-256.
+        listed: names of the manifest's files by SHA-256.
 
     """
     line, refused = pair.line, set(pair.unreadable)
@@ -88,14 +88,14 @@ def open_pair(pair: Pair, log: FindingLog, listed: Mapping[str, str]) -> PairFil
 
 
 def _check_line(pair: Pair, log: FindingLog) -> None:
-    """Both files of a pair are in its line, or neither is there."""
+    """Check that the pair's line lists both of its files."""
     line = pair.line
     assert line is not None
     listed = (line.path, line.sha256), (line.events_path, line.events_sha256)
     for file, (path, digest) in zip((pair.messages, pair.events), listed, strict=True):
         if file is not None and path is None:
-            log.add(Kind.CONTRADICTION, file, "is there and not listed in the manifest")
+            log.add(Kind.CONTRADICTION, file, "is not listed in the manifest")
         elif (path is None) != (digest is None):
             log.add(Kind.CONTRADICTION, pair.where, f"has no SHA-256 of {path}")
     if line.path is None and any(line.named("rows").values()):
-        log.add(Kind.CONTRADICTION, pair.where, "counts messages and names no file of them")
+        log.add(Kind.CONTRADICTION, pair.where, "counts messages, but names no file with them")

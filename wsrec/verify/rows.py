@@ -1,4 +1,4 @@
-"""Checks of message rows: order, stages, valid values, and their sums."""
+"""Checks of message rows: order, stages, valid values, totals."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _MONOTONIC = STAGES[1:]
 _DIRECTIONS = {"recv", "sent", "rest"}
 _OPCODES = {"text", "binary", "ping", "pong", "close"}
 _SOURCES = {"nic", "kernel", "user"}
-# What UTC may lie beside that of the anchors around a row: the clock's rate may change between them
+# allowed difference in UTC from the anchors around a row: the clock's rate may change between them
 _SLACK_NS = 1_000_000
 
 
 class Anchors:
-    """The anchors that tie the stage clock to UTC: what `handoff_time` is held against."""
+    """Anchors, which tie the stage clock to UTC; `handoff_time` is checked against them."""
 
     def __init__(self) -> None:
         self._stages: list[int] = []
@@ -54,7 +54,7 @@ class Anchors:
         self._clock: str | None = None
 
     def add(self, stage: int, realtime: int, clock: str | None = None, drift: int = 0) -> None:
-        """An anchor (ns), in order of happening; where its clock is another, the one before was ahead by `drift`."""
+        """Add an anchor (ns), in order of time; if its clock differs, the previous clock was ahead by `drift`."""
         if self._clock is not None and clock != self._clock:
             self._given_up.append((stage, max(drift, 0)))
         self._clock = clock
@@ -63,16 +63,16 @@ class Anchors:
             self._offsets.append(realtime - stage)
 
     def forget_before(self, stage: int) -> None:
-        """No row before this hand-off will be asked for any more."""
+        """Drop anchors that are only needed for rows before this hand-off."""
         keep = max(bisect_right(self._stages, stage) - 2, 0)
         del self._stages[:keep], self._offsets[:keep]
 
     def explain(self, before: int, after: int) -> bool:
-        """Whether the stage clock may have gone back from `before` to `after`: its counter was ahead and given up."""
+        """Whether the stage clock may go back from `before` to `after`: its counter was ahead and was replaced."""
         return any(after >= stage - ahead and before <= stage + ahead for stage, ahead in self._given_up)
 
-    def astray(self, stage: Int64s, utc: Int64s) -> Bools:
-        """Which rows have another UTC than the anchors before and after them; those outside all anchors have none."""
+    def off_utc(self, stage: Int64s, utc: Int64s) -> Bools:
+        """Mask of rows whose UTC differs from the anchors before and after them; False outside all anchors."""
         if len(self._stages) < 2:
             return np.zeros(len(stage), np.bool_)
         offsets = np.array(self._offsets)
@@ -85,17 +85,17 @@ class Anchors:
 
 
 class FileRows:
-    """What the rows of one message file add up to.
+    """Totals of one message file's rows.
 
     Attributes:
-        rows: how many.
+        rows: number of rows.
         first_seq, last_seq, first_time, last_time: of the first and the last row (`recv_time`).
         first_handoff, last_handoff: their hand-offs (ns on the stage clock).
         opcodes: rows by direction and opcode.
-        bytes: their payload by direction.
-        counts: the counters that rows show.
-        hours: the hours that they belong to (`wsrec.format.layout.hour`), those of each batch's first and last.
-        problems: what rows are not as they must be, with how many of them.
+        bytes: payload bytes by direction.
+        counts: the counters that follow from rows.
+        hours: the hours that they belong to (`wsrec.format.layout.hour`), those of each batch's first and last row.
+        problems: number of invalid rows by problem.
 
     """
 
@@ -119,7 +119,7 @@ class FileRows:
         self._sources: Counter[str] = Counter()
 
     def add(self, batch: Any, payload: pa.Array, carried: Bools, received: Bools) -> None:
-        """Look at a batch of rows: which of them were received, and which of those are text or binary (`carried`)."""
+        """Check a batch of rows; `received` and `carried` (received text or binary) are masks."""
         seq = batch.column("seq").to_numpy(zero_copy_only=False)
         recv_time, _ = times(batch, "recv_time")
         if not self.rows:
@@ -145,7 +145,7 @@ class FileRows:
             self.bytes[way_names[way]] += int(lengths.sum(where=ways == way))
 
     def stage1(self, stated: Any) -> Any:
-        """What `wsrec.stage1` should say; how it splits the rows without a stamp by reason is its own."""
+        """The expected `wsrec.stage1`; only the writer knows the reasons of rows without a stamp."""
         none = self._sources.pop("user", 0)
         pairs = stated.items() if isinstance(stated, dict) else ()
         reasons = {key: value for key, value in pairs if key.startswith("none: ")}
@@ -157,7 +157,7 @@ class FileRows:
             codes, names = words(batch, column)
             for code in np.unique(codes).tolist():
                 if names[code] not in known:
-                    self.problems[f"{column} is no word of the format"] += int(np.count_nonzero(codes == code))
+                    self.problems[f"{column} has an unknown value"] += int(np.count_nonzero(codes == code))
         conns = batch.column("conn").to_numpy(zero_copy_only=False)
         strange = [conn for conn in np.unique(conns).tolist() if conn not in self._conns]
         if strange:
@@ -168,7 +168,7 @@ class FileRows:
         self._count(text == data, "not exactly one of text and data has the payload")
         opcode, names = words(batch, "opcode")
         is_text = np.array([name == "text" for name in names])[opcode]
-        self._count(text & ~is_text, "a payload is in text and the opcode is another")
+        self._count(text & ~is_text, "a payload is in text, but its opcode is not text")
 
     def _check_stages(self, batch: Any, recv_time: Int64s) -> None:
         stamps = {stage: times(batch, stage.column) for stage in STAGES}
@@ -179,7 +179,7 @@ class FileRows:
         for row in np.flatnonzero(order < previous).tolist():
             if not self._anchors.explain(int(previous[row]), int(order[row])):
                 self.problems["handoff_monotonic is before that of the row before"] += 1
-        self._count(self._anchors.astray(order, handoff), "handoff_time is not what the anchors around it say")
+        self._count(self._anchors.off_utc(order, handoff), "handoff_time differs from the anchors around it")
         self._before = self.last_handoff = int(order[-1])
         if self.first_handoff is None:
             self.first_handoff = int(order[0])
@@ -192,10 +192,10 @@ class FileRows:
         self._count(decreasing, "stages 2 to 6 decrease within the row")
         has_event = stamps[EVENT][1]
         same = np.all([stamps[stage][1] == has_event for stage in _MONOTONIC[:-1]], axis=0)
-        self._count(~same | (has_event != received), "stages 2 to 5 are not there as the direction asks")
+        self._count(~same | (has_event != received), "stages 2 to 5 do not fit the direction")
         nic, stamped = stamps[NIC]
         best = np.where(stamped, nic, np.where(has_event, stamps[RECV_END][0], handoff))
-        # what wsrec sent may have waited before it was handed off
+        # a sent frame may have waited before its hand-off
         own = ~received & ~stamped
         self._count(np.where(own, recv_time > handoff, best != recv_time), "recv_time is not the best arrival time")
         source, sources = words(batch, "recv_source")

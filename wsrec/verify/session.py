@@ -1,4 +1,4 @@
-"""Verification of one session of one feed, from its first file to its last, and its ledger."""
+"""Verification of one session of one feed: its files in order, its counts and its ledger."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LOSSES = 1_000
 
 
 class SessionReading:
-    """One session of one feed, read from its first file to its last."""
+    """Reads one session of one feed from its first file to its last."""
 
     def __init__(self, inventory: Inventory, feed: str, session: str, meter: Meter, listed: Mapping[str, str]) -> None:
         self.log = FindingLog()
@@ -45,7 +45,7 @@ class SessionReading:
         self._feed, self._session = feed, session
         self._name = f"{feed}, session {session}"
         self._meter = meter
-        # the names of the manifest's files by their SHA-256
+        # names of the manifest's files by SHA-256
         self._listed = listed
         self._clock = SessionClock()
         self._handoff: int | None = None
@@ -61,7 +61,7 @@ class SessionReading:
         self._files = self._bytes = self._rows = 0
         self._file_counts = Counts()
         self._event_hours: set[int] = set()
-        # whether all that was told goes on from what was told before
+        # whether the state of connections and numbers has continued without interruption
         self._unbroken = True
 
     def read(self, pairs: list[Pair]) -> Session:
@@ -95,7 +95,7 @@ class SessionReading:
         self._file_counts = Counts()
         self._event_hours = set()
         vouched = pair.line is not None or not self._inventory.listed
-        unvouched = f"nothing vouches for the files of number {pair.number}: the manifest does not list them"
+        unvouched = f"no checksum covers the files of number {pair.number}: the manifest does not list them"
         self._go_on_from_before(files)
         if not vouched:
             self._interrupt(unvouched)
@@ -110,16 +110,16 @@ class SessionReading:
         self._meter.add(size / 2)
 
     def _go_on_from_before(self, files: PairFiles) -> None:
-        """Interrupt what is known where files before these are not there, or the events of these."""
+        """Interrupt the session's state if earlier files are missing, or the events of this pair."""
         pair = files.pair
         ledger = pair.line.ledger if pair.line is not None else read_ledger(files.about) or read_ledger(files.beside)
         if ledger is not None and self.books.stop_slot not in (None, ledger.first_slot):
-            self._interrupt(f"what was recorded before number {pair.number} is not there")
+            self._interrupt(f"the files before number {pair.number} are missing")
         if files.lacks_events:
             self._interrupt(files.lost_events)
 
     def _read_pair(self, files: PairFiles) -> FileRows | None:
-        """Go through a pair's rows and events; None where it has no rows, or they cannot be read."""
+        """Process a pair's rows and events; None if it has no rows or they cannot be read."""
         pair = files.pair
         events = pair.events if files.beside is not None else None
         if files.about is not None and pair.messages is not None:
@@ -131,22 +131,22 @@ class SessionReading:
         return None
 
     def _doubt_what_is_lost(self, files: PairFiles, rows: FileRows | None) -> None:
-        """Rows or events of a pair are not there: nothing is known for certain of their time."""
+        """Mark the time of a pair as unknown if its rows or events are missing."""
         line = files.pair.line
         if files.expects_rows and rows is None:
             self._rows_follow.lose(files.lost_rows, unread="messages" in files.refused)
             if files.beside is None and line is not None and line.last_time is not None:
-                # nothing else says when it ended
+                # nothing else shows when it ended
                 facts = self._judged.streams.facts
                 facts.end = max(facts.end or 0, self._clock.utc.back(line.last_time))
         elif files.lacks_events and rows is not None:
-            why = f"{files.lost_events}: what happened is not known"
+            why = f"{files.lost_events}: events are unknown"
             self._doubt(rows, why, unread="events" in files.refused)
             self._rows_follow.complete = False
             self._interrupt(files.lost_events)
 
     def _check_pair(self, files: PairFiles, rows: FileRows | None) -> None:
-        """Hold a pair's metadata, ledger, hours and manifest line against its rows and events."""
+        """Compare a pair's metadata, ledger, hours and manifest line with its rows and events."""
         pair, line = files.pair, files.pair.line
         if rows is not None and files.about is not None and pair.messages is not None:
             self._check_file(pair.messages, files.about, pair, rows, known=not files.lacks_events)
@@ -166,19 +166,19 @@ class SessionReading:
             self._account.add("events", manifest=line.events)
 
     def _doubt(self, rows: FileRows, reason: str, *, unread: bool) -> None:
-        """Nothing is known for certain of the time of a file's rows."""
+        """Mark the time of a file's rows as unknown."""
         if rows.first_handoff is not None and rows.last_handoff is not None:
             self._judged.streams.facts.missing(rows.first_handoff, rows.last_handoff, reason, unread=unread)
 
     def _interrupt(self, reason: str) -> None:
-        """State of connections and numbers does not continue from earlier events."""
+        """Note that the state of connections and numbers does not continue from here on."""
         self._unbroken = False
         if self._judgement is not None:
             self._judgement.streams.interrupt(reason)
             self._judgement.lost(self._rows_follow.seen or 0)
 
     def _book(self, files: PairFiles, rows: FileRows | None) -> None:
-        """Enter a pair's ledger, which both files and the manifest have."""
+        """Add a pair's ledger to the audit; both files and the manifest contain it."""
         pair = files.pair
         both = (pair.messages, files.about), (pair.events, files.beside)
         stated = {where: read_ledger(each) for where, each in both if each}
@@ -193,7 +193,7 @@ class SessionReading:
 
     @property
     def _judged(self) -> Judgement:
-        """The judgement; without a feed where no file names one."""
+        """The judgement; created without a feed if no file has named one."""
         if self._judgement is None:
             return self._judge(None, {})
         return self._judgement
@@ -204,7 +204,7 @@ class SessionReading:
         return self._judgement
 
     def _open(self, about: dict[str, Any] | None) -> None:
-        """Take what the whole session shares from the first file that has it."""
+        """Take the facts that all files of the session share from the first file that has them."""
         if about is None:
             return
         config = about.get("feed_config")
@@ -215,7 +215,7 @@ class SessionReading:
             try:
                 feed = Feed.model_validate(config)
             except ValidationError as error:
-                what = f"wsrec.feed_config is no feed that this wsrec knows: {first_line(error)}"
+                what = f"wsrec.feed_config is not a valid feed: {first_line(error)}"
                 self.log.add(Kind.CONTRADICTION, self._session, what)
                 feed = None
             self._judge(feed, _standby_of(described))
@@ -223,7 +223,7 @@ class SessionReading:
             self.log.add(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
 
     def _learn_requests(self, described: Any) -> None:
-        """Take what each connection asks for from a file's `wsrec.connections`; the writer knew it from the start."""
+        """Take the connections' requests from a file's `wsrec.connections`; the writer knew them from the start."""
         if described == self._described:
             return
         self._described = described
@@ -235,11 +235,11 @@ class SessionReading:
             try:
                 self._requests.learn(conn, described_requests(each))
             except msgspec.ValidationError as error:
-                what = f"wsrec.connections does not say what connection {conn} asks for: {error}"
+                what = f"wsrec.connections has no readable requests of connection {conn}: {error}"
                 self.log.add(Kind.CONTRADICTION, self._session, what)
 
     def _read_rows(self, path: Path, events: Path | None) -> FileRows | None:
-        """Go through rows and events in order of time; None where the file cannot be read to its end."""
+        """Process rows and events in order of time; None if the file cannot be read to its end."""
         about = FileRows(self._conns, self._clock.anchors, self._handoff)
         waiting = read_events(events, self.log.add) if events is not None else iter(())
         upcoming = next(waiting, None)
@@ -249,7 +249,7 @@ class SessionReading:
                     continue
                 rows = Rows(batch)
                 ahead, anchors = [], []
-                # every event up to this batch's last row; the anchors among them explain its order
+                # all events up to this batch's last row; the anchors among them explain its order
                 while upcoming is not None and upcoming.order <= rows.stage[-1]:
                     ahead.append(upcoming)
                     anchors += self._clock.note_anchor(upcoming)
@@ -273,7 +273,7 @@ class SessionReading:
         return about
 
     def _apply(self, event: EventRow) -> None:
-        """Count an event, and report what it tells of."""
+        """Count an event, and log a finding if it reports a problem."""
         self._account.add("events", read=1)
         self._event_hours.add(hour(event.time))
         self._file_counts += count_event(event.kind, event.detail)
@@ -289,11 +289,11 @@ class SessionReading:
         elif event.kind == EventKind.EXCHANGE_TIME_OFF:
             count, unit = event.detail.get("count"), event.detail.get("unit")
             fits = f"; the first would fit as {unit}" if unit else ""
-            what = f"{count} messages of {event.channel or 'no channel'} say a time too far from their arrival"
+            what = f"{count} messages of {event.channel or 'no channel'} have a time too far from their arrival"
             self.log.add(Kind.NOTE, self._name, f"{what}: their exchange_time is null{fits}")
 
     def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
-        """Hold metadata and manifest against the rows of a file."""
+        """Compare metadata and manifest with the rows of a file."""
         read: dict[str, Any] = {
             "rows": rows.rows,
             "first_seq": rows.first_seq,
@@ -325,10 +325,10 @@ class SessionReading:
         self._rows_follow.close(judged)
         state = self._state(left)
         if state == "interrupted" and pairs:
-            recovered = "what was journalled was recovered" if facts.recovered else "its end is not in the files"
+            recovered = "its journals were recovered" if facts.recovered else "its end is not in the files"
             self.log.add(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
         if facts.ended is None:
-            # what was passed over has not come in what was read
+            # numbers that were passed over have not arrived in any row
             judged.lost(facts.end or 0)
         complete = self._rows_follow.complete
         self._account.settle(judged, self.books, whole=whole, complete=complete, unread=bool(self._unread))
@@ -339,8 +339,8 @@ class SessionReading:
         found = streams.result() if facts.end is not None else []
         self._account.report_skipped(found)
         for conn, count in sorted(facts.not_inflated.items()):
-            what = f"{count:,} messages do not inflate and could not be read: they are as they came, compressed"
-            of = "they may be of any of its streams, and no number in them is compared"
+            what = f"{count:,} messages could not be inflated: they are stored compressed, as received"
+            of = "they may belong to any of its streams, and their numbers are not compared"
             self.log.add(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
         self.log.close(name)
         utc = self._clock.utc
@@ -370,7 +370,7 @@ class SessionReading:
         )
 
     def _state(self, left: bool) -> str:
-        """What became of the session; `left`: whether a journal of it is there."""
+        """The session's state; `left`: whether it still has a journal."""
         ended = self._judged.streams.facts.ended is not None
         if left and not ended:
             return "recording" if self._inventory.held else "unrecovered"
@@ -384,7 +384,7 @@ def _start(loss: Loss) -> int:
 
 
 def _standby_of(described: Any) -> dict[int, int]:
-    """Of each connection that stands by, the one that it takes turns with, as `wsrec.connections` has it."""
+    """Map each standby connection to the one that it alternates with, from `wsrec.connections`."""
     entries = [each for each in described if isinstance(each, dict)] if isinstance(described, list) else []
     pairs = [(each.get("conn"), each.get("standby_of")) for each in entries]
     return {conn: of for conn, of in pairs if isinstance(conn, int) and isinstance(of, int)}

@@ -21,11 +21,11 @@ _INTERVALS = (EventKind.LOST_INTERVAL, EventKind.REPLACED)
 
 
 class SessionClock:
-    """Turns moments of one clock into those of the other, by the rows and anchors that were read.
+    """Converts moments between the stage clock and UTC, by the rows and anchors read so far.
 
     Attributes:
-        anchors: those that rows are held against.
-        utc: the moments that are known on both clocks.
+        anchors: the anchors that rows are checked against.
+        utc: the offset between the clocks over time.
 
     """
 
@@ -34,7 +34,7 @@ class SessionClock:
         self.utc = Utc()
 
     def note_anchor(self, event: EventRow) -> list[tuple[int, int]]:
-        """Hold rows against an anchor from now on; its moment on both clocks, if the event is one."""
+        """Add an anchor for the check of rows; returns its moment on both clocks if the event is an anchor."""
         monotonic, realtime = event.detail.get("monotonic"), event.detail.get("realtime")
         if event.kind != EventKind.ANCHOR or not isinstance(monotonic, int) or not isinstance(realtime, int):
             return []
@@ -43,9 +43,9 @@ class SessionClock:
         return [(monotonic, realtime)] if abs(realtime) < AFTERWARDS > abs(monotonic) else []
 
     def learn_event(self, event: EventRow) -> None:
-        """Learn from an event that lies behind all rows of its file, or has none beside it."""
+        """Learn from an event after all rows of its file, or of a file without rows."""
         if event.kind == EventKind.SESSION_START and event.order != AFTERWARDS:
-            # a session without a row or an anchor has no other moment that is known on both clocks
+            # in a session without rows and anchors, no other moment is known on both clocks
             self.utc.begin(event.order, event.time)
         for monotonic, realtime in self.note_anchor(event):
             self.utc.learn(np.array([monotonic]), np.array([realtime]))
@@ -56,11 +56,11 @@ class SessionClock:
         self.utc.learn(*np.concatenate(([stage, handoff], known), axis=1))
 
     def stage_of(self, event: EventRow) -> int:
-        """When an event happened, on the stage clock."""
+        """An event's moment on the stage clock."""
         return event.order if event.order != AFTERWARDS else self.utc.back(event.time)
 
     def detail_of(self, event: EventRow) -> dict[str, Any]:
-        """An event's detail; of an interval with its ends on the stage clock."""
+        """An event's detail; the ends of an interval are converted to the stage clock."""
         detail = event.detail
         start, end, length = (detail.get(key) for key in ("from", "to", "duration_ns"))
         if event.kind not in _INTERVALS or not isinstance(start, int) or not isinstance(end, int):
@@ -74,12 +74,12 @@ class SessionClock:
         return {**detail, "from": start, "to": end}
 
     def on_utc(self, span: _Span) -> _Span:
-        """An interval of the stage clock on UTC, with both."""
+        """An interval of the stage clock with both clocks' moments."""
         utc = {"start": self.utc.of(span.start), "end": self.utc.of(span.end)}
         return msgspec.structs.replace(span, **utc, monotonic_from=span.start, monotonic_to=span.end)
 
     def cut_where_set(self, intervals: list[Interval]) -> Iterator[Interval]:
-        """Intervals of the stage clock on UTC: in as many parts as the clock was set into, each as long as its UTC."""
+        """Convert intervals of the stage clock to UTC, split where the clock was set: each part has its true length."""
         for each in intervals:
             start = each.start
             for at, before in self.utc.steps(each.start, each.end):

@@ -1,4 +1,4 @@
-"""What the events of a session say of the session itself: its ends, its losses, its writers."""
+"""Facts about a session from its events: its end, losses, restarts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from wsrec.verify.model import Loss
 
 
 class SessionFacts:
-    """What is known of one session.
+    """Facts about one session.
 
     Args:
-        whole: whether all of its files are looked at.
+        whole: whether all of its files are read.
 
     Attributes:
-        losses: what could not be received, by time.
-        unread: what stands in files that the system does not let be read.
-        headless: of them the one that lasts from the session's beginning; None without one.
-        torn: whether some of what happened is not there, or cannot be read.
-        lost_slots: how many frames and events events say are lost.
-        gap_events: sequence gaps that events tell of.
-        start, end: first and last moment of anything.
-        started: whether the event of the session's start is there.
-        stalls, stalled: full rings, and for how long (ns).
-        ended: the detail of the `session_end` event, None without one.
+        losses: lost intervals, by time.
+        unread: intervals in files that the system refuses to read.
+        headless: the loss that begins with the session; None without one.
+        torn: whether some events or rows are missing or unreadable.
+        lost_slots: number of lost frames and events, according to events.
+        gap_events: number of sequence gaps, according to events.
+        start, end: first and last moment of any row or event.
+        started: whether the `session_start` event is there.
+        stalls, stalled: number of full rings, and for how long (ns).
+        ended: the detail of the `session_end` event; None without one.
         receiver_died: whether a receiver was restarted.
-        recovered: whether a part of it was recovered from a journal.
-        resumed: whether its writer died and another went on.
-        not_inflated: messages that do not inflate, by connection: they may be of any of its streams.
+        recovered: whether a part of it was recovered from journals.
+        resumed: whether its writer died and another one continued.
+        not_inflated: messages that could not be inflated, by connection: they may belong to any of its streams.
 
     """
 
@@ -52,14 +52,14 @@ class SessionFacts:
         self.not_inflated: Counter[int] = Counter()
 
     def note(self, first: int, last: int) -> None:
-        """Something happened between two moments."""
+        """Extend the session's time to two moments."""
         self.start = first if self.start is None else min(self.start, first)
         self.end = last if self.end is None else max(self.end, last)
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
-        """An event (ns on the stage clock)."""
+        """Process an event (ns on the stage clock)."""
         if kind not in (EventKind.LOST_INTERVAL, EventKind.RECOVERED):
-            # these two can be written long after the session
+            # these two may be written long after the session
             self.note(time, time)
         if kind == EventKind.SESSION_START:
             self.started = True
@@ -86,13 +86,13 @@ class SessionFacts:
             self.not_inflated[conn] += integer(detail.get("count"))
 
     def missing(self, start: int, end: int, reason: str, *, unread: bool = False) -> None:
-        """What happened between two moments is not known: rows or events are missing, or (`unread`) cannot be read."""
+        """Note a time with missing rows or events, or with unreadable ones (`unread`)."""
         self.torn = True
         of = self.unread if unread else self.losses
         of.append(Loss(conn=None, start=start, end=end, reason=reason))
 
     def lacks_beginning(self, start: int, end: int, reason: str, *, unread: bool = False) -> None:
-        """The same of all from the session's beginning to the first row that is there: each stream lacks it."""
+        """Note the same from the session's beginning to the first row: every stream lacks it."""
         self.torn = True
         known: dict[str, Any] = {}
         if start < end:
@@ -102,5 +102,5 @@ class SessionFacts:
 
 
 def integer(value: Any, default: int = 0) -> int:
-    """A number of an event's detail, which may be anybody's."""
+    """An integer of an event's detail, which may hold anything."""
     return value if isinstance(value, int) else default

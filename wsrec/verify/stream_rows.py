@@ -19,10 +19,10 @@ from wsrec.verify.epochs import Epochs
 from wsrec.verify.model import Loss, State
 from wsrec.verify.session_facts import SessionFacts
 
-# An exchange can name symbols without end; beyond this many they are one stream a connection
+# an exchange can name any number of symbols; beyond this many, a connection's other streams are merged
 _STREAMS = 65_536
 LISTED = 1_000
-"""Intervals and losses that are kept of a stream."""
+"""Intervals and losses kept per stream."""
 _OTHERS = "(other channels)"
 
 Key = tuple[int, str | None, str | None]
@@ -30,7 +30,7 @@ Key = tuple[int, str | None, str | None]
 
 
 class Piece(NamedTuple):
-    """What lies between two messages of a stream, or between many of the same state."""
+    """The time between two messages of a stream, or between several with the same state."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ _WORST = (State.PROVED, State.UNBROKEN, State.INCOMPLETE)
 
 
 class Span:
-    """A stream's messages in one epoch: the first, the last, and what lies between them."""
+    """A stream's messages in one epoch: the first, the last, and the pieces between them."""
 
     def __init__(self, first: int) -> None:
         self.first = self.last = first
@@ -50,12 +50,12 @@ class Span:
         self.pieces: list[Piece] = []
 
     def add(self, piece: Piece) -> None:
-        """Put one behind the last."""
+        """Append a piece."""
         if self.pieces:
             last = self.pieces[-1]
             same = last[2:] == piece[2:] and piece.state is not State.INCOMPLETE
             if same or len(self.pieces) >= LISTED:
-                # too many to tell apart: the worse of both
+                # too many pieces: merge, keeping the worse state
                 state, reason = max(last[2:], piece[2:], key=lambda each: _WORST.index(each[0]))
                 self.pieces[-1] = Piece(last.start, piece.end, state, reason)
                 return
@@ -63,7 +63,7 @@ class Span:
 
 
 class Messages:
-    """What is known of one stream."""
+    """Counts, numbers and spans of one stream's messages."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -74,12 +74,12 @@ class Messages:
 
 
 class Held(NamedTuple):
-    """What the feed's rules say of rows.
+    """Results of the feed's sequence rules for a range of rows.
 
     Attributes:
-        gaps: what breaks them, by the rows' places.
+        gaps: violations, by row.
         links: how each row was compared with its predecessor.
-        runs: the run of compared successions that each belongs to, 0 where to none.
+        runs: number of the run of compared rows that each row belongs to; 0 for none.
 
     """
 
@@ -92,14 +92,14 @@ class StreamRows:
     """The messages of one session, by stream.
 
     Args:
-        lives: of its connections.
-        facts: of the session.
-        has_fields: whether messages tell their channel.
+        epochs: the epochs of the session's connections.
+        facts: facts about the session.
+        has_fields: whether messages name their channel.
 
     Attributes:
-        streams: what is known of each stream.
-        shared_gaps: gaps of numbers that run over a channel, or a connection (None): each of its streams may miss them.
-        unjoined: what of a stream lies between numbers that do not join, of two connections that take turns.
+        streams: messages by stream.
+        shared_gaps: gaps of numbers shared by a channel, or a connection (None): any of its streams may miss messages.
+        unjoined: losses of a stream between two alternating connections whose numbers do not join.
         unattributed: received messages that name no channel.
 
     """
@@ -121,7 +121,7 @@ class StreamRows:
         carried: Bools,
         held: Held,
     ) -> None:
-        """Rows between two disconnects; `channels` and `symbols` as codes and words, `held` by their place in them."""
+        """Add rows between two disconnects; `channels` and `symbols` are codes and words, `held` is by row."""
         if not len(handoff):
             return
         self._facts.note(int(handoff[0]), int(handoff[-1]))
@@ -159,7 +159,7 @@ class StreamRows:
             )
 
     def take_unjoined(self, gap: SequenceGap) -> None:
-        """The first number of a stream on a connection lies beyond the last on the one whose place it took."""
+        """Take a gap between the last number on the old connection and the first on the one that replaced it."""
         old, new = ((conn, gap.channel, gap.symbol) for conn in (gap.from_conn or 0, gap.conn))
         messages, before = self.streams.get(new), self.streams.get(old)
         epochs = self._epochs.of(old[0])
@@ -168,11 +168,11 @@ class StreamRows:
             return
         epoch = self._epochs.current(gap.conn)
         messages.gaps += 1
-        # the old one may be there again
+        # the old connection may have been reconnected since
         first, last = messages.spans[max(messages.spans)].first, before.spans[max(ended)].last
         until = max(epochs[max(ended)].end or 0, last)
         reason = f"{_describe(gap)}, from connection {gap.from_conn} to {gap.conn}"
-        # where both were open when it came, nothing says which of them brought less than it should
+        # both were open then: nothing shows which of them missed messages
         since = last if last < first else min(first, epoch.opened or first)
         for key, start, end in ((old, last, until), (new, since, first)):
             lost = self.unjoined.setdefault(key, [])
@@ -180,21 +180,21 @@ class StreamRows:
                 lost.append(Loss(conn=key[0], start=start, end=end, reason=reason))
 
     def _share(self, gap: SequenceGap, handoff: Int64s, rows: Int64s) -> None:
-        """A gap that is not one stream's, `rows` being those of its connection."""
+        """Take a gap that concerns several streams; `rows` are the rows of its connection."""
         after = int(handoff[gap.at])
         at = int(np.searchsorted(rows, gap.at))
         before = int(handoff[rows[at - 1]]) if at else self._last_row.get(gap.conn, after)
         self._share_between(gap, self._since(gap, before), after)
 
     def passed_over(self, gap: SequenceGap, end: int) -> None:
-        """Numbers that had not come when their connection ended (ns since the epoch)."""
+        """Take numbers that had not arrived when their connection ended (ns since the epoch)."""
         self._share_between(gap, self._since(gap, end), end)
 
     def _since(self, gap: SequenceGap, before: int) -> int:
-        """Since when the messages of a gap may be missing; `before` where nothing can come late."""
+        """Since when the messages of a gap may be missing; `before` if messages cannot arrive late."""
         if gap.since is None:
             return before
-        # all that came before it may have been late
+        # everything before it may have been late
         opened = [each.opened for each in self._epochs.of(gap.conn) if each.connected and each.opened is not None]
         return gap.since or max(opened, default=self._facts.start or 0)
 
@@ -213,7 +213,7 @@ class StreamRows:
         moments, runs = handoff[rows], held.runs[rows]
         first = int(moments[0])
         if current.opened is None:
-            # in the files' part that was looked at the connection is there already, or came with this very read
+            # a part of the session is read and the connection was open before it, or its `connect` is in this batch
             current.opened = first
         span = stream.spans.get(number)
         new = span is None
@@ -225,11 +225,11 @@ class StreamRows:
         reported: dict[int, SequenceGap] = {int(np.searchsorted(rows, gap.index)): gap for gap in gaps}
         states[list(reported)] = 2
         before = np.concatenate(([span.last], moments[:-1]))
-        # a piece for each run of the same state, and for each gap
+        # a piece for each run of one state, and one for each gap
         opens = np.flatnonzero((np.diff(states, prepend=-1) != 0) | (states == 2))
         for begin, stop in zip(opens.tolist(), [*opens[1:].tolist(), len(rows)], strict=True):
             if new and begin == 0:
-                # before the first message of an epoch there is none
+                # the first message of an epoch has no predecessor
                 begin += 1
                 if begin == stop:
                     continue

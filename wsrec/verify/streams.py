@@ -1,11 +1,11 @@
-"""Streams: the provably complete intervals of each channel and symbol, and why the others are not.
+"""Streams: the provably complete intervals of each channel and symbol, and the reasons why others are incomplete.
 
-Rows and events come in order of time. A connection lives in epochs, from one `connect` to the next `disconnect`; within
-an epoch TCP brings everything in order or breaks. So the time of a stream is covered from its subscription's
-confirmation (its first message where nothing confirms) to the end of the epoch, and what lies between two covered
-intervals is incomplete, also where the next epoch is that of the connection which stands by for this one. Whatever a
-loss overlaps is incomplete, in every epoch. Within a covered interval the feed's rule decides: where it would show a
-loss, the successions that were compared prove themselves; all the rest only the connection speaks for.
+Rows and events are processed in order of time. An epoch of a connection lasts from a `connect` to the next
+`disconnect`. Within an epoch TCP delivers everything in order or breaks. So a stream is complete from the confirmation
+of its subscription (from its first message if nothing confirms it) to the end of the epoch. Between two such intervals
+it is incomplete, even if the next epoch belongs to the standby connection. Any loss makes the time that it overlaps
+incomplete, in every epoch. Within a complete interval the feed's sequence rule decides: where the rule would reveal a
+loss and the messages were compared, the interval is proved; the rest is unbroken, with the connection as evidence.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Streams:
     """The streams of one session and feed.
 
     Args:
-        feed: the feed as its files' metadata have it; None where they have none that can be read.
-        requests: what its connections ask for.
-        standby_of: of each connection that stands by, the one that it takes turns with.
-        whole: whether all of the session's files are looked at.
+        feed: the feed according to the files' metadata; None if no metadata can be read.
+        requests: the subscriptions of its connections.
+        standby_of: maps each standby connection to the connection that it alternates with.
+        whole: whether all of the session's files are read.
 
     Attributes:
-        facts: what is known of the session.
-        rows: its messages.
+        facts: facts about the session as a whole.
+        rows: the messages of its streams.
 
     """
 
@@ -51,11 +51,11 @@ class Streams:
         self.rows = StreamRows(self._epochs, self.facts, has_fields=feed is not None and feed.fields is not None)
 
     def event(self, time: int, kind: str, conn: int | None, detail: dict[str, Any]) -> None:
-        """An event (ns on the stage clock), in order of time among rows and events."""
+        """Process an event (ns on the stage clock), in order of time among rows and events."""
         self.facts.event(time, kind, conn, detail)
         if kind == EventKind.LOST_INTERVAL:
             if integer(detail.get("slots")):
-                # what happened to the connections is not told either
+                # the lost events may include a connect or a disconnect
                 self.interrupt(str(detail.get("reason") or ""))
         elif kind == EventKind.REPLACED:
             turn = integer(detail.get("from_conn"), -1), integer(detail.get("to_conn"), -1)
@@ -64,16 +64,16 @@ class Streams:
             self._epochs.event(time, kind, conn, detail)
 
     def begin_file(self) -> None:
-        """A file begins, and where a writer died, maybe what another one knows."""
+        """Begin a file. After a writer's death it may come from a new writer, which does not know pending requests."""
         self._epochs.begin_file()
 
     def interrupt(self, reason: str) -> None:
-        """What happened up to here, or from here on, is not known: no connection goes on as the one that was there."""
+        """Note that rows or events are missing at this point: no connection is assumed to go on across it."""
         self.facts.torn = True
         self._epochs.interrupt(reason)
 
     def result(self) -> list[Stream]:
-        """All streams, with those that were asked for and stayed silent."""
+        """All streams, with subscribed ones that had no messages."""
         topics = self._epochs.topics(self._feed)
         timeline = Timeline(self._feed, self._epochs, self.facts, self.rows)
         named: set[tuple[int, str]] = set()
@@ -82,7 +82,7 @@ class Streams:
             conn, channel, symbol = key
             carry = [t for t in topics.get(conn, ()) if channel in t.channels and t.carries(symbol)]
             topic = carry[0] if carry else None
-            # a message may be of its symbol's own topic and of its family's: neither was silent then
+            # a message may belong to its symbol's own topic and to its family's topic: neither was silent then
             named.update((conn, t.topic) for t in carry if t is topic or t.family)
             streams.append(self._stream(timeline, key, messages, None if topic is None else topic.topic))
         for conn, requested_at in self._epochs.requested.items():
@@ -114,7 +114,7 @@ class Streams:
         elif not messages.count and not self.facts.not_inflated[conn]:
             state = State.SILENT
         else:
-            # a number that could not be read may be its last
+            # a number that could not be read may be the stream's last
             proved = self._all_proved(messages, rule) and not self.facts.not_inflated[conn]
             state = State.PROVED if proved else State.UNBROKEN
         return Stream(
@@ -139,7 +139,7 @@ class Streams:
 
     @staticmethod
     def _all_proved(messages: Messages, rule: SequenceRule) -> bool:
-        """Whether everything between the first and the last message of each epoch was compared, and there is any."""
+        """Whether all messages of each epoch were compared with their predecessors, and there is at least one pair."""
         pieces = [piece for span in messages.spans.values() for piece in span.pieces]
         return rule in _PROVING and bool(pieces) and all(piece.state is State.PROVED for piece in pieces)
 

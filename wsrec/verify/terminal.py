@@ -1,6 +1,6 @@
 """Terminal output of a verification: problems first, then each session, its ledger and its streams.
 
-Every word that comes from a file passes `units.clean`, and everything is built of `Text`, never of markup.
+All texts from files pass `units.clean`, and everything is built of `Text`, never of markup.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _STYLES = {
 _VERDICTS = {
     VerifyStatus.HOLDS: ("holds", "green", "nothing damaged, nothing contradictory, no interval incomplete"),
     VerifyStatus.DAMAGED: ("DAMAGED", "bold red", "damaged or contradictory, see above"),
-    VerifyStatus.UNREADABLE: ("not readable", "yellow", "see above for what cannot be read: nothing is known of it"),
+    VerifyStatus.UNREADABLE: ("not readable", "yellow", "some files cannot be read, see above"),
     VerifyStatus.NOTHING: ("nothing there", "yellow", "no rows in any file"),
-    VerifyStatus.INCOMPLETE: ("incomplete", "yellow", "what is there is sound, see above for what is missing"),
+    VerifyStatus.INCOMPLETE: ("incomplete", "yellow", "the files are sound, but something is missing, see above"),
 }
 _WORST_FIRST = (State.INCOMPLETE, State.SILENT, State.UNBROKEN, State.PROVED)
 
@@ -60,7 +60,7 @@ def print_verification(verification: Verification, console: Console) -> None:
 
 
 def _capture(capture: Capture, console: Console) -> None:
-    part = "" if capture.whole else " (a part of it)"
+    part = "" if capture.whole else " (in part)"
     console.print(Rule(Text(f"{clean(capture.path, 100)}{part}", style="bold"), align="left", style="dim"))
     for finding in capture.findings[:_SHOWN_FINDINGS]:
         console.print(_finding(finding, capture.path))
@@ -89,7 +89,7 @@ def _session(session: Session, console: Console) -> None:
     if session.start is not None and session.end is not None and session.duration is not None:
         span = f"{utc(session.start)} to {utc(session.end)} UTC, {duration(session.duration)}"
         grid.add_row("time", Text(span))
-    unread = f", {session.unread:,} not read: what follows is without them" if session.unread else ""
+    unread = f", {session.unread:,} not read and not counted below" if session.unread else ""
     grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {session.rows:,} rows{unread}"))
     _counts(session, grid)
     if session.stalls:
@@ -116,14 +116,14 @@ def _session(session: Session, console: Console) -> None:
 
 
 def _counts(session: Session, grid: Table) -> None:
-    """Whether the counts agree; no statement about files that were not read."""
-    holes = f"{session.missing:,} missing, {session.duplicates:,} there twice"
+    """Whether the counts agree; says nothing about files that were not read."""
+    holes = f"{session.missing:,} missing, {session.duplicates:,} duplicate"
     if session.missing or session.duplicates:
         grid.add_row("seq", Text(holes, style="bold red"))
     elif not session.rows:
         grid.add_row("seq", Text("no rows", style="dim"))
     elif session.unread:
-        grid.add_row("seq", Text("not known: not all files were read", style="yellow"))
+        grid.add_row("seq", Text("unknown: not all files were read", style="yellow"))
     else:
         grid.add_row("seq", Text("none missing", style="green"))
     for index, count in enumerate(session.ledger):
@@ -177,7 +177,7 @@ def _streams(streams: list[Stream]) -> Table:
 
 
 def _missing(streams: list[Stream], console: Console) -> None:
-    """The first incomplete intervals of the first streams that have some."""
+    """Print the first incomplete intervals of the first streams that have some."""
     for stream in [each for each in streams if each.state is State.INCOMPLETE][:_SHOWN_STREAMS]:
         bad = [interval for interval in stream.intervals if interval.state is State.INCOMPLETE]
         console.print(Text(f"{_name(stream)}, connection {stream.conn}: incomplete", style="yellow"))

@@ -9,14 +9,14 @@ import numpy as np
 
 from wsrec.histogram import Int64s
 
-# What one difference between the clocks may be off before another is kept
+# an offset is kept if it differs from the last one by more than this
 _TOLERANCE_NS = 1_000
-# By more than this from one that was kept to the next it was set, and not slewed
+# two offsets in a row that differ by more than this mean that the clock was set, not slewed
 _STEP_NS = 1_000_000
 
 
 class Utc:
-    """How far UTC was ahead of the stage clock, learned from rows and anchors."""
+    """The offset from the stage clock to UTC over time, learned from rows and anchors."""
 
     def __init__(self) -> None:
         self._stages: list[int] = []
@@ -24,7 +24,7 @@ class Utc:
         self._begun = 0
 
     def learn(self, stage: Int64s, utc: Int64s) -> None:
-        """Rows and anchors (ns on both clocks); those before what was learned already are left out."""
+        """Add rows and anchors (ns on both clocks); those earlier than the last one are ignored."""
         order = np.argsort(stage, kind="stable")
         stage, offsets = stage[order], (utc - stage)[order]
         if self._stages:
@@ -40,29 +40,29 @@ class Utc:
             at += int(other.argmax()) if other.any() else len(offsets)
 
     def begin(self, stage: int, utc: int) -> None:
-        """A moment on both clocks (ns), for as long as nothing better is learned."""
+        """Add a moment on both clocks (ns), used until a better one is learned."""
         if not self._stages:
             self._begun = utc - stage
 
     def of(self, stage: int) -> int:
-        """The ns since the epoch of a moment of the stage clock; before all that was learned, by the first of it."""
+        """Convert a moment of the stage clock to ns since the epoch; before the first offset, that one is used."""
         if not self._stages:
             return stage + self._begun
         return stage + self._offsets[max(bisect_right(self._stages, stage) - 1, 0)]
 
     def steps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Where after `start`, up to `end` (stage clock), UTC was set, and how far ahead it was before."""
+        """Yield the moments after `start`, up to `end` (stage clock), at which UTC was set, with the offset before."""
         first, stop = bisect_right(self._stages, start), bisect_right(self._stages, end)
         for at in range(max(first, 1), stop):
             if abs(self._offsets[at] - self._offsets[at - 1]) > _STEP_NS:
                 yield self._stages[at], self._offsets[at - 1]
 
     def back(self, utc: int, *, latest: bool = True) -> int:
-        """The moment of the stage clock when UTC was that: UTC that was set back was it twice, or more often.
+        """The moment of the stage clock for a UTC time, which occurs more than once if UTC was set back.
 
         Args:
             utc: ns since the epoch.
-            latest: whether the last of them is asked for, or the first. What was never learned is by the last offset.
+            latest: whether to return the last of them, or the first. Without any, the last offset is used.
 
         """
         if not self._stages:

@@ -1,8 +1,8 @@
 """`wsrec verify` as a function: paths in, verification out. Nothing on disk is changed.
 
 A file's bytes are checked against the manifest's SHA-256 before it is parsed; a file that fails is never parsed.
-Then each session is read once, file by file in order of their numbers and row by row in order of time, so that memory
-does not grow with the capture: what is kept is a state a stream.
+Each session is read once, its files in order of their numbers and rows in order of time. Memory does not grow with
+the capture: one state per stream is kept.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _GRAVEST = list(Kind)
 
 
 def verify(paths: Iterable[Path], progress: Progress | None = None) -> Verification:
-    """Read captures back and say what of them holds.
+    """Read captures back and verify them.
 
     Args:
         paths: output folders, folders that hold some, or files and folders within one.
-        progress: called now and then with the bytes read and the bytes of all files.
+        progress: called from time to time with the bytes read and the bytes of all files.
 
     Raises:
         OSError: a folder cannot be read.
@@ -38,7 +38,7 @@ def verify(paths: Iterable[Path], progress: Progress | None = None) -> Verificat
 
 
 def _take(root: Path, only: list[Path] | None) -> Inventory | Capture:
-    """What lies in an output folder; a capture of which nothing is known where that cannot be read."""
+    """The inventory of an output folder, or an unknown capture if it cannot be read."""
     try:
         return take(root, only)
     except OSError as error:
