@@ -35,7 +35,7 @@ class TestAnswers:
     def test_error_refuses_in_the_exchanges_words(self, tracker, answer):
         assert tracker.received(0, answer, 5) == [AckOutcome("refused", 0, ("a@trade",), "2: Invalid")]
 
-    def test_error_without_id_is_told_without_topics(self, tracker):
+    def test_error_without_id_is_reported_without_topics(self, tracker):
         answer = b'{"error":{"code":3,"msg":"Too many requests"},"id":null}'
         assert tracker.received(0, answer, 5) == [AckOutcome("refused", 0, (), "3: Too many requests")]
 
@@ -52,7 +52,7 @@ class TestAnswers:
 
 
 class TestTime:
-    def test_silence_is_told_once(self, tracker):
+    def test_an_unanswered_request_is_reported_once(self, tracker):
         assert tracker.expired(10 * SECOND - 1) == []
         assert tracker.expired(10 * SECOND) == [AckOutcome("unanswered", 0, ("a@trade",))]
         assert tracker.expired(11 * SECOND) == []
@@ -124,7 +124,7 @@ class TestTopics:
             AckOutcome("ack", 0, ("trades:BTC-USDT",)),
         ]
 
-    def test_what_nobody_answers_is_unanswered(self):
+    def test_a_topic_without_an_answer_is_unanswered(self):
         subscribed = {"event": "subscribe", "arg": {"channel": "books", "instId": "BTC-USDT"}}
         assert answers(OKX, subscribed)[-1] == AckOutcome("unanswered", 0, ("trades:BTC-USDT",))
 
@@ -198,7 +198,7 @@ class TestTopics:
             (5, None, "5: without a reason"),
         ],
     )
-    def test_a_code_or_words_that_are_no_text_are_told_as_the_json_that_they_are(self, code, words, stated):
+    def test_a_code_or_message_that_is_no_text_is_reported_as_json(self, code, words, stated):
         refused = {"event": "error", "code": code, "msg": words, "arg": {"channel": "books", "instId": "BTC-USDT"}}
         assert answers(OKX, refused)[0] == AckOutcome("refused", 0, ("books:BTC-USDT",), stated)
 

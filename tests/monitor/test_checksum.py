@@ -1,4 +1,4 @@
-"""Checksums of order books: the books that real and made-up messages give."""
+"""Checksums of order books, with real and generated messages."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_any_book_has_the_checksum_of_a_plain_one(changes, depth):
         assert checker.check(0, "book", "A/B", message).verdict is Verdict.OK
 
 
-def test_a_break_is_told_once_and_a_snapshot_begins_anew():
+def test_a_break_is_reported_once_and_a_snapshot_starts_over():
     checker, plain = BookChecker(KRAKEN), PlainBook(10)
     checker.subscribed(0, [requested(KRAKEN, "book10", "A/B")])
     plain.apply([("1.10", "5.00")], [("1.00", "0.50")])

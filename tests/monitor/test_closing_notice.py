@@ -1,4 +1,4 @@
-"""wsrec.monitor.closing_notice: what announces an end, and what does not."""
+"""Closing notices: which messages announce the closing of a connection."""
 
 from __future__ import annotations
 

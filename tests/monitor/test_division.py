@@ -1,4 +1,4 @@
-"""wsrec.monitor.division: whatever an exchange refuses, in the end only the culprits are; and no storm on the way."""
+"""Division of refused requests: in the end only the culprits are refused, without a storm of requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ S = 1_000_000_000
 
 
 class Exchange:
-    """Answers what a division asks, a request each 0.1 s; refuses each request that has a culprit in it."""
+    """Answers the requests of a division, one every 0.1 s, and refuses each one that has a culprit in it."""
 
     def __init__(self, topics, culprits, words="no") -> None:
         self.division = Division(lambda _, topic: (topic, topic.partition(".")[2]))
@@ -81,7 +81,7 @@ def test_a_refusal_for_another_reason_is_no_storm(words):
     assert len(exchange.times) <= 200
 
 
-def test_who_is_told_to_come_later_asks_for_all_of_it_later():
+def test_a_rate_limited_request_is_repeated_whole_after_the_pause():
     topics = ("trade.A", "trade.B")
     division = Division(lambda _, topic: (topic,))
     order = division.refused(0, topics, "Too many requests", 0)

@@ -1,4 +1,4 @@
-"""wsrec.monitor.exchange_time: which exchange times lie too far from the arrival, against plain integers."""
+"""Plausibility of exchange times, compared with plain integers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ times = st.one_of(
     st.none(),
     st.integers(-(2**63), 2**63 - 1),
     st.sampled_from([-(2**63), -1, 0, 2**63 - 1]),
-    # around both ends of what is believed
+    # around both ends of the tolerance
     st.tuples(st.sampled_from([-DAY, 0, DAY]), st.integers(-2, 2)),
 )
 
 
 @given(st.lists(st.tuples(times, arrivals), min_size=1, max_size=30), st.booleans())
-def test_a_time_is_believed_up_to_the_tolerance_and_no_further(drawn, sliced: bool) -> None:
+def test_a_time_is_plausible_up_to_the_tolerance_and_no_further(drawn, sliced: bool) -> None:
     checker = TimeChecker(USDM)
     assert checker.tolerance == "86,400"
     stated = [arrival + sum(time) if isinstance(time, tuple) else time for time, arrival in drawn]

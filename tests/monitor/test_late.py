@@ -1,4 +1,4 @@
-"""Numbers of a connection that named messages take early and come with late: exactly what is missing is found."""
+"""Messages that are numbered early and arrive late: exactly what is missing is found."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class TestWhatIsMissing:
             (0, 2, "reset", 10, 0, None),
         ]
 
-    def test_an_answer_before_the_first_number_that_is_known_is_nothing_to_tell(self):
+    def test_an_answer_before_the_first_known_number_is_not_reported(self):
         assert check(feed_of(), messages([(7, 0), (5, 1), (8, 0)]), []) == []
 
     def test_what_is_missing_was_due_since_the_number_before_it_came_whatever_came_late_meanwhile(self):
@@ -103,8 +103,8 @@ class TestWhatIsMissing:
 
     @pytest.mark.parametrize("sizes", [[5], [2, 3], [1, 1, 1, 1, 1], [3, 2], [4, 1]])
     @pytest.mark.parametrize(("first", "since"), [(0, 20), (1, 0)])
-    def test_behind_a_late_comer_it_was_due_since_the_last_that_cannot_be_late(self, sizes, first, since):
-        """The late comer with the number before took it early: what is missing may have been sent before it came."""
+    def test_after_a_late_message_it_was_due_since_the_last_that_cannot_be_late(self, sizes, first, since):
+        """A late message with the number before took it early: what is missing may have been sent before it arrived."""
         payload = pa.array(messages([(2, 1), (3, first), (4, 1), (5, 1), (7, 0)]), pa.large_binary())
         checker, reader, start = SequenceChecker(feed_of()), FieldReader(feed_of()), 0
         for size in sizes:

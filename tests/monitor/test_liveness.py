@@ -12,8 +12,8 @@ from tests.subscriptions import requested
 from wsrec.decode.implementation import FieldReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
-from wsrec.monitor.check import MonitorEvent, Signal
-from wsrec.monitor.feed_monitor import Columns, FeedMonitor
+from wsrec.monitor.check import MonitorEvent, RowColumns, Signal
+from wsrec.monitor.feed_monitor import FeedMonitor
 from wsrec.monitor.streams import StreamTable
 from wsrec.plan.request_table import ConnectionRequests, Request, RequestTable
 from wsrec.ring.events import EventKind
@@ -47,7 +47,7 @@ TOPICS = {
 
 
 class Watch:
-    """A monitor, and what it says of streams as short words."""
+    """A monitor, and its findings about streams in short."""
 
     def __init__(self, *topics: str, conns=(0,)) -> None:
         requests = RequestTable()
@@ -65,7 +65,7 @@ class Watch:
         self.monitor.event(MonitorEvent(EventKind.DISCONNECT, at * S, conn, {"message": "it broke"}))
 
     def come(self, *messages, conn=0):
-        """Messages ``(at, channel, symbol)``; the streams that go on, and those that were stale in between."""
+        """Pass messages ``(at, channel, symbol)``; returns the streams that resume with them."""
         payloads = [json.dumps({"c": channel, "s": symbol}).encode() for _, channel, symbol in messages]
         found = self.monitor.rows(self._batch(payloads, [at for at, *_ in messages], conn))
         self.seq += len(payloads)
@@ -77,11 +77,22 @@ class Watch:
         count = len(payloads)
         yes, when = np.ones(count, np.bool_), np.array([int(at * S) for at in times], np.int64)
         payload, none = pa.array(payloads, pa.large_binary()), np.zeros(count, np.uint32)
-        conns = np.full(count, conn, np.uint16)
-        return self.monitor.read(Columns(self.seq, conns, when, when, payload, yes, yes, yes, ~yes, none))
+        columns = RowColumns(
+            first=self.seq,
+            conns=np.full(count, conn, np.uint16),
+            stage=when,
+            arrival=when,
+            payload=payload,
+            received=yes,
+            carries=yes,
+            readable=yes,
+            binary=~yes,
+            requests=none,
+        )
+        return self.monitor.read(columns)
 
     def silent(self, at):
-        """What is told of by a moment and was not before: also of what was stale while messages came."""
+        """The streams that are newly reported as stale by this time."""
         return self._silent(self.monitor.advance(at * S))
 
     def _silent(self, found):
@@ -93,7 +104,7 @@ class Watch:
 
 
 class TestSilence:
-    def test_counts_from_the_confirmation_and_is_told_once(self):
+    def test_counts_from_the_confirmation_and_is_reported_once(self):
         watch = Watch("a@trade", "b@trade")
         assert watch.silent(100) == []
         watch.subscribe(100, "a@trade", "b@trade")
@@ -126,7 +137,7 @@ class TestSilence:
         assert watch.silent(113) == []
         assert watch.silent(114) == [("b@trade", 109, True)]
 
-    def test_is_not_told_of_messages_that_may_be_of_any_symbol(self):
+    def test_is_not_reported_between_messages_that_may_be_of_any_symbol(self):
         watch = Watch("a@trade")
         watch.subscribe(100, "a@trade")
         assert watch.come(*((100 + at, "trade", None) for at in range(12)), (117, "trade", None)) == [
@@ -161,7 +172,7 @@ class TestSilence:
         watch.come((104, "t", "a"))
         assert watch.silent(106) == []
 
-    def test_connections_are_told_apart_and_an_ended_one_is_not_watched(self):
+    def test_each_connection_has_its_own_streams_and_an_ended_one_is_not_watched(self):
         watch = Watch("a@trade", conns=(0, 1))
         for conn in (0, 1):
             assert watch.subscribe(100, "a@trade", conn=conn) == ["a@trade"]
@@ -185,7 +196,7 @@ class TestSilence:
 
 
 class TestFollowed:
-    """A monitor that goes on from rows and events that another one has judged."""
+    """A monitor that continues after rows and events that another one has checked."""
 
     def follow(self, watch, messages, *events):
         times, channels, symbols = zip(*messages, strict=True)
@@ -209,17 +220,17 @@ class TestFollowed:
         assert watch.silent(6) == [("a@trade", 1.0, True)]
         assert watch.come((7, "trade", "A")) == [("a@trade", 7, 1)]
 
-    def test_what_was_told_is_not_told_again_and_ends_with_the_next_message(self):
+    def test_what_was_reported_is_not_reported_again_and_ends_with_the_next_message(self):
         watch = Watch("a@trade")
-        told = {"channel": "trade", "symbol": "A"}
-        self.follow(watch, [(1, "trade", "A"), (8, "trade", "B")], (EventKind.STALE, 6, told))
+        stream = {"channel": "trade", "symbol": "A"}
+        self.follow(watch, [(1, "trade", "A"), (8, "trade", "B")], (EventKind.STALE, 6, stream))
         assert watch.silent(20) == []
         assert watch.come((21, "trade", "A")) == [("a@trade", 21, 1)]
 
-    def test_what_was_told_before_a_later_message_is_over(self):
+    def test_what_was_reported_before_a_later_message_is_over(self):
         watch = Watch("a@trade")
-        told = {"channel": "trade", "symbol": "A"}
-        self.follow(watch, [(1, "trade", "A"), (8, "trade", "A")], (EventKind.STALE, 6, told))
+        stream = {"channel": "trade", "symbol": "A"}
+        self.follow(watch, [(1, "trade", "A"), (8, "trade", "A")], (EventKind.STALE, 6, stream))
         assert watch.silent(20) == [("a@trade", 8.0, True)]
 
     def test_what_was_confirmed_and_never_came(self):

@@ -128,13 +128,13 @@ class TestResets:
             (6, "missing", 3),
         ]
 
-    def test_a_snapshot_begins_anew_and_is_told_where_the_rule_would_be_broken(self):
+    def test_a_snapshot_restarts_the_numbers_and_is_reported_where_the_rule_would_be_broken(self):
         feed = feed_of(sequence="next", resets={"messages": [{"path": "type", "match": "snapshot"}]})
         messages = numbered(7) + numbered(3, 4, type="snapshot") + numbered(5) + numbered(8, type="delta")
         assert reported(gaps(feed, messages)) == [(1, "reset", None), (4, "missing", 2)]
 
     def test_one_that_replaces_the_book_and_names_nothing_before_it_is_reported(self):
-        """Gate's `full`: it has no first number, and what was passed over before it nobody can tell."""
+        """Gate's `full`: it has no first number, so what was skipped before it cannot be counted."""
         resets = {"messages": [{"path": "full", "match": True}]}
         feed = feed_of(sequence="touching", resets=resets)
         messages = [
@@ -281,10 +281,10 @@ class TestRecordings:
 
 
 def expected_gaps(messages, removed):
-    """What the removal of messages of the recording must show as, and how many are behind each.
+    """The gaps that removed messages of the recording must show as, and how many were removed before each.
 
     Trades are numbered without a hole, and a book change names the one before it. The best prices (`increasing`) do not
-    show loss, and the first and the last message of a stream have nobody who would miss them.
+    show loss, and neither does the first or last message of a stream.
     """
     streams = {"trade": [], "depth@0ms": []}
     for place, text in enumerate(messages):

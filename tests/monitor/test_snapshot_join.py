@@ -1,4 +1,4 @@
-"""Snapshots and the streams that they are of: one at the first sign of a stream, and whether it joins it."""
+"""Snapshots: fetched when a stream begins, and whether they join it."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_what_stands_around_a_message_without_a_number_is_not_proved(tmp_path):
     stream = streams["trade", "X"]
     assert stream.state is State.UNBROKEN
     assert [each.state for each in stream.intervals] == [State.PROVED, State.UNBROKEN, State.PROVED, State.UNBROKEN]
-    assert (stream.compared, stream.skipped) == (3, {"without a number": 1, "behind one without a number": 1})
+    assert (stream.compared, stream.skipped) == (3, {"without a number": 1, "after one without a number": 1})
     assert capture.status is VerifyStatus.HOLDS
     assert "trade: the rule `next` was applied to 3 of 5 messages" in unchecked(capture)
 

@@ -1,1 +1,1 @@
-"""The checks: sequence gaps, checksums, acknowledgements, stale streams, snapshots. No I/O, no clock of their own."""
+"""The checks of a feed: sequence gaps, checksums, acknowledgements, stale streams, snapshots. No I/O, no clock."""

@@ -1,4 +1,4 @@
-"""Acknowledgements: subscriptions confirmed, refused or never answered, and the topics that a refusal concerns."""
+"""Acknowledgement check: subscriptions confirmed, refused or never answered, and the topics that a refusal concerns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 100
 
 
 class AckCheck(Check):
-    """Matches answers to requests, and has requests divided that were refused whole."""
+    """Matches answers to requests, and has refused requests divided (`wsrec.monitor.division`)."""
 
     kinds = frozenset({EventKind.ACK, EventKind.REFUSED, EventKind.SPLIT, EventKind.UNANSWERED})
 
@@ -24,15 +24,15 @@ class AckCheck(Check):
         super().__init__(setup)
         self._acks = setup.acks
         self._division = Division(self._names_of)
-        # refusals that do not say of what, since the requests that wait were sent: the last one's words, by connection
+        # by connection: the words of the last refusal that named neither a request nor a topic
         self._unattributed: dict[int, str] = {}
 
     def rows(self, rows: RowBatch) -> Iterator[Finding]:
-        """Requests went out, and answers came."""
+        """Take requests that were sent, and their answers."""
         if not self._acks.checks:
             return
         if rows.snapshots:
-            # they come alone
+            # a snapshot is a batch of its own
             return
         wanted = rows.carries
         channel = rows.fields.channel
@@ -53,7 +53,7 @@ class AckCheck(Check):
                     yield from self._outcome(outcome, time, rows.first + row)
 
     def _outcome(self, outcome: AckOutcome, time: int, row: int) -> Iterator[Finding]:
-        """Outcome of a request."""
+        """Findings of an outcome; a request that is divided is not reported as refused."""
         if outcome.kind == "ack":
             self._division.accepted(outcome.conn, outcome.topics)
         elif not outcome.topics:
@@ -68,10 +68,10 @@ class AckCheck(Check):
         return Finding(kind=EventKind(outcome.kind), time=time, conn=outcome.conn, detail=_detail(outcome), row=row)
 
     def advance(self, time: int) -> Iterator[Finding]:
-        """Find unanswered requests, and those to repeat after a pause."""
+        """Report unanswered requests, and those that are due after a pause."""
         while (deadline := self._acks.next_deadline) is not None and deadline <= time:
             for outcome in self._acks.expired(deadline):
-                # who refuses and does not say what has refused what he never answers
+                # a refusal that named nothing was of a request that stays without an answer
                 words = self._unattributed.get(outcome.conn)
                 if words is not None:
                     divided = yield from self._divide(outcome._replace(message=words), deadline)
@@ -81,10 +81,12 @@ class AckCheck(Check):
                 yield self._finding(outcome, deadline)
         if self._division.waits:
             for order in self._division.due(time):
-                yield _ask_apart(order, time, "it was refused, and the exchange wanted a pause")
+                yield _ask_apart(
+                    order, time, "refused before, and repeated after the pause that the exchange asked for"
+                )
 
     def _divide(self, outcome: AckOutcome, time: int, row: int | None = None) -> Generator[Finding, None, bool]:
-        """Have the topics of a refused request asked for apart; returns whether they are, and not refused for good."""
+        """Have the topics of a refused request requested in parts; returns whether they are."""
         conn, topics = outcome.conn, outcome.topics
         if any(self.setup.planned(conn, topic) is None for topic in topics):
             return False
@@ -102,12 +104,12 @@ class AckCheck(Check):
         return True
 
     def event(self, event: MonitorEvent) -> Iterable[Finding]:
-        """The connection of requests ends, or what came is not known."""
+        """Requests end with their connection, and with the rows that were lost."""
         conn = event.conn
         if event.kind is EventKind.SESSION_END:
             return [each for one in self.setup.conns for each in self._give_up(one, event.time, "the session's end")]
         if event.kind is EventKind.LOST_INTERVAL and event.detail.get("slots"):
-            # the answers may be among what was lost
+            # the answers may be among the lost rows
             self._acks.forget()
         elif event.kind is EventKind.DISCONNECT and conn is not None:
             left = list(self._give_up(conn, event.time, "the connection was closed")) if event.in_order else []
@@ -118,7 +120,7 @@ class AckCheck(Check):
         return ()
 
     def _give_up(self, conn: int, time: int, end: str) -> Iterator[Finding]:
-        """What was refused together with others, and was neither confirmed nor refused alone since, is refused."""
+        """Report topics as refused that were refused with others, and neither confirmed nor refused alone since."""
         waiting = self._acks.open(conn)
         by_words: dict[str, list[str]] = {}
         for topic, words in self._division.disputed(conn).items():

@@ -1,6 +1,6 @@
 """Matching of acknowledgements to requests, by their id or their topics.
 
-Pure logic, without a clock: the caller says what was sent, what came and when (ns, any monotonic clock).
+Pure logic, without a clock: the caller passes what was sent and received, with the times (ns, any monotonic clock).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wsrec.plan.requests import RequestedTopic
 
 MESSAGE_MAX = 1000
 """Longest text (characters) that is kept of a refusal."""
-# a message can name as many topics as it has bytes
+# the most topics that are read of one message, which can name as many as it has bytes
 _KEYS_MAX = 10_000
 
 
@@ -30,10 +30,10 @@ class AckOutcome(NamedTuple):
     Attributes:
         kind: the word in the events files (`wsrec.ring.events.EventKind`).
         conn: the connection.
-        topics: what the request asked for; empty for a refusal that does not say of what.
-        message: the exchange's words, for a refusal.
-        listed: of a refusal: whether the answer tells one topic of the request from another.
-        request: the request's number; None where it has none, or several were answered together.
+        topics: the topics of the request; empty for a refusal that names neither a request nor a topic.
+        message: the exchange's words, of a refusal.
+        listed: whether these topics were refused because an answer lists the others.
+        request: the request's number; None if it has none, or if several were answered together.
 
     """
 
@@ -49,7 +49,7 @@ class _Request(NamedTuple):
     number: int | None
     id: str | None
     topics: dict[str, str]
-    """Those that wait, with the keys that their answers have."""
+    """The topics that wait, with the keys that their answers have."""
     deadline_ns: int
 
 
@@ -57,7 +57,7 @@ class AckTracker:
     """Requests that wait for their answers.
 
     Args:
-        feed: the feed; without `ack` nothing is tracked.
+        feed: the feed; without `ack` no request is tracked.
 
     """
 
@@ -70,34 +70,34 @@ class AckTracker:
 
     @property
     def checks(self) -> bool:
-        """Whether the feed says how subscriptions are answered."""
+        """Whether the feed describes how subscriptions are answered."""
         return self._ack is not None
 
     @property
     def reads_data(self) -> bool:
-        """Whether messages of any channel may be answers."""
+        """Whether messages of a channel may be answers."""
         return self._ack is not None and self._ack.data
 
     @property
     def waiting(self) -> Collection[int]:
-        """Connections with requests that wait."""
+        """Connections with requests that wait for an answer."""
         return self._waiting.keys()
 
     def is_data(self, channel: str | None) -> bool:
-        """Whether messages of this channel (None: of none) are data: answers have none of the feed's channels."""
+        """Whether messages of this channel (None: of no channel) are data, not answers."""
         return channel in self._channels
 
     def sent(
         self, conn: int, text: str, topics: Sequence[RequestedTopic], now_ns: int, number: int | None = None
     ) -> None:
-        """A message went out on `conn`. One without an id, or topics, is not tracked.
+        """Take a message that was sent. One without an id and without topics is not tracked.
 
         Args:
-            conn: the connection.
+            conn: its connection.
             text: the message, which has the id that the answer repeats.
-            topics: what it asks for.
-            now_ns: when.
-            number: of the subscription request; None where it is none.
+            topics: the topics that it requests.
+            now_ns: when it was sent.
+            number: the number of the subscription request; None if it is none.
 
         """
         if self._ack is None:
@@ -106,13 +106,13 @@ class AckTracker:
         if key is not None or (self._ack.key and topics):
             deadline = now_ns + round(self._ack.timeout * 1e9)
             named = {one.topic: one.ack_key for one in topics}
-            # A reused id belongs to the later request.
+            # an id that is used again belongs to the later request
             waiting = self._waiting.setdefault(conn, [])
             waiting[:] = [request for request in waiting if key is None or request.id != key]
             waiting.append(_Request(number, key, named, deadline))
 
     def is_answer(self, payload: bytes) -> bool:
-        """Whether a message looks like an answer, whatever was asked."""
+        """Whether a message looks like an answer, to whatever request."""
         message = self._message(payload)
         if self._ack is None or not isinstance(message, dict | list):
             return False
@@ -126,9 +126,9 @@ class AckTracker:
         return None if self._ack is None or self._ack.id is None else scalar_text(first(message, self._ack.id))
 
     def received(self, conn: int, payload: bytes | memoryview, now_ns: int) -> list[AckOutcome]:
-        """What a message says about requests; empty where it says nothing.
+        """Take a message that was received: the outcomes of the requests that it answers.
 
-        `now_ns` is not compared with the deadline: an answer that came is an answer.
+        `now_ns` is not compared with the deadline: a late answer is an answer.
         """
         ack = self._ack
         if ack is None:
@@ -155,7 +155,7 @@ class AckTracker:
             self._forget(conn, tuple(request.topics), request)
             return [outcome for outcome in outcomes if outcome.topics]
         answered = [one for one in waiting if any(name in named for name in one.topics.values())]
-        # a request that was sent again before its answer came waits twice
+        # a request that was sent again before its answer waits twice
         topics = tuple(dict.fromkeys(t for one in answered for t, name in one.topics.items() if name in named))
         if not topics and request is not None:
             topics = tuple(request.topics)
@@ -168,7 +168,7 @@ class AckTracker:
         return [AckOutcome(kind, conn, topics, refusal, request=number)]
 
     def expired(self, now_ns: int, only: int | None = None) -> list[AckOutcome]:
-        """Requests whose time is over, each reported once; those of one connection where `only` names it."""
+        """Requests whose deadline is over, each returned once; `only` selects one connection."""
         late = []
         for conn, requests in list(self._waiting.items()):
             if only not in (None, conn):
@@ -182,23 +182,23 @@ class AckTracker:
 
     @property
     def next_deadline(self) -> int | None:
-        """When the time of a request is over; None where none waits."""
+        """The earliest deadline of a request; None if none waits."""
         return min((each.deadline_ns for waiting in self._waiting.values() for each in waiting), default=None)
 
     def open(self, conn: int) -> tuple[str, ...]:
-        """The topics of a connection that wait for their answer."""
+        """The topics of a connection that wait for an answer."""
         return tuple(dict.fromkeys(topic for one in self._waiting.get(conn, ()) for topic in one.topics))
 
     def disconnected(self, conn: int) -> None:
-        """Forget the requests of `conn`; its end is a separate event."""
+        """Forget the requests of a connection, which ended."""
         self._waiting.pop(conn, None)
 
     def forget(self) -> None:
-        """Forget all that was asked: the answers may be among what was lost."""
+        """Forget all requests: their answers may be among lost rows."""
         self._waiting.clear()
 
     def _forget(self, conn: int, topics: Sequence[str], answered: _Request | None = None) -> None:
-        """These topics are answered, on whatever request; `answered` is over where none of its topics is left."""
+        """Forget topics of any request, and requests without topics left; `answered` also if it had none before."""
         waiting = self._waiting.get(conn, [])
         for request in list(waiting):
             known = [topic for topic in topics if topic in request.topics]
@@ -210,26 +210,26 @@ class AckTracker:
             self._waiting.pop(conn, None)
 
     def _refusal(self, message: Any) -> str | None:
-        """The exchange's words where the message is a refusal."""
+        """The exchange's words if the message is a refusal, else None."""
         assert self._ack is not None
         codes = [code for path in self._ack.error_code if (code := first(message, path)) is not None]
         if not (any(fulfils(message, test) for test in self._ack.errors) if self._ack.errors else codes):
             return None
         texts = (first(message, path) for path in self._ack.error_message)
         found = [text for text in texts if text is not None]
-        # words, wherever they stand; else whatever stands there
+        # the first text at any of the paths; else the first value
         words = next((text for text in found if isinstance(text, str)), found[0] if found else "without a reason")
         stated = _as_sent(words)
         return (f"{_as_sent(codes[0])}: {stated}" if codes else stated)[:MESSAGE_MAX]
 
 
 def _as_sent(value: Any) -> str:
-    """A value as the exchange wrote it: text as it stands, anything else as JSON."""
+    """A value as the exchange wrote it: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def fulfils(message: Any, test: Condition) -> bool:
-    """Whether a decoded message holds what is asked."""
+    """Whether a decoded message meets a condition."""
     found = first(message, test.path)
     if found is None:
         return False
@@ -244,7 +244,7 @@ def fulfils(message: Any, test: Condition) -> bool:
 
 
 def _keys(message: Any, place: Extract) -> Iterator[str]:
-    """Every text that a place gives: one of each element, where its paths have `[]`."""
+    """The texts at a place of a message: one per element where its paths have `[]`."""
     if not counts(message, place):
         return
     found: Iterator[str | None]
@@ -260,7 +260,7 @@ def _keys(message: Any, place: Extract) -> Iterator[str]:
 
 
 def _together(message: Any, ways: Sequence[tuple[Step, ...]]) -> Iterator[tuple[Any, ...]]:
-    """The values at several ways that belong together: those of one element, as far as the ways are the same."""
+    """Combine the values at several paths: per element as far as the paths are equal, then in every combination."""
     same = list(itertools.takewhile(lambda each: len(set(each)) == 1, zip(*ways, strict=False)))
     shared = len(same) - next((n for n, each in enumerate(reversed(same)) if each[0] is Every.ELEMENT), len(same))
     if not shared:

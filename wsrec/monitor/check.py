@@ -1,15 +1,15 @@
 """The protocol of the checks: their inputs and their findings.
 
-A check is shown rows and events in the order of the stage clock and answers with findings. It has no clock, reads no
-file and does nothing about what it finds. Its findings are a function of the rows and events alone: neither how rows
-are cut into batches nor how often `advance` is called changes them, only when they are seen. So the writer, which
-checks as it records, and `wsrec verify`, which reads the files, find the same.
+A check is passed rows and events in the order of the stage clock and returns findings. It has no clock, reads no file
+and does not act on what it finds. Its findings depend on the rows and events alone. How rows are cut into batches, and
+how often `advance` is called, changes only when they are reported. So the writer, which checks as it records, and
+`wsrec verify`, which reads the files, find the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -33,32 +33,32 @@ class Signal(StrEnum):
     """Findings that are not events, used only for actions and warnings."""
 
     BEGUN = "begun"
-    """A stream has given its first sign: its confirmation or a message."""
+    """A stream has begun: it was confirmed, or had a message."""
     CLOSING = "closing"
-    """The exchange announces that it will close the connection; `word`: how."""
+    """The exchange announced that it will close the connection; `word`: its word for it."""
     SETTLED = "settled"
-    """A connection brings all that it was asked for; `since`: when it was opened (stage clock)."""
+    """Every topic of a connection has brought a message or failed; `since`: when it was opened (stage clock)."""
     ASK_APART = "ask_apart"
-    """`topics` of a refused request are to be asked for as `parts`, because of `reason`; no parts: not any more."""
+    """`topics` of a refused request are to be requested as `parts`, for this `reason`; no parts: not again."""
     ODD_TIME = "odd_time"
-    """A channel has its first time that is too far from its arrival; `unit` in which it would fit."""
+    """A channel has its first implausible exchange time; `unit`: the one in which it would be plausible."""
     SKIPPING = "skipping"
-    """The rule of a channel cannot be applied to all of its messages; `words`."""
+    """The rule of a channel cannot be applied to all of its messages; `words`: which, as text."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What a check found.
 
     Attributes:
-        kind: the kind of the event that tells of it; a `Signal` where none does.
-        time: when (ns on the stage clock): of the row that shows it, or of the deadline that passed.
+        kind: the kind of the event that reports it; a `Signal` where none does.
+        time: time of the row that shows it, or of the deadline that passed (ns on the stage clock).
         conn, channel, symbol: what it is about.
-        detail: what belongs to the kind, as in the event. Moments are on the stage clock, their keys begin with
+        detail: the details of the kind, as in the event. Times are on the stage clock, their keys begin with
             `monotonic_`.
         row: `seq` of the row that shows it; None where an event or a deadline does.
-        utc: when (ns since the epoch), where that is not what `time` is on UTC.
+        utc: time of the event (ns since the epoch) where it is not `time` converted to UTC.
         stream: number of the stream that it is about (`StreamTable.streams`).
-        gap: of a `gap` or `sequence_reset`.
+        gap: the gap, of a `gap` or `sequence_reset`.
 
     """
 
@@ -78,10 +78,10 @@ class MonitorEvent(msgspec.Struct, frozen=True):
     """An event that came through the rings, or that ends the session.
 
     Attributes:
-        kind: what happened.
-        time: when (ns on the stage clock).
-        conn: the connection.
-        detail: what belongs to it.
+        kind: its kind.
+        time: its time (ns on the stage clock).
+        conn: its connection.
+        detail: the details of its kind.
 
     """
 
@@ -98,16 +98,16 @@ class MonitorEvent(msgspec.Struct, frozen=True):
 
     @property
     def in_order(self) -> bool:
-        """Of a `disconnect`: whether the connection was closed as it should be: no lost interval tells of it."""
+        """Of a `disconnect`: whether the connection was closed properly, so that there is no `lost_interval` for it."""
         return not self.detail.get("message") and self.detail.get("received_bytes") is not None
 
 
 class SnapshotRow(NamedTuple):
-    """What a row that was fetched over HTTP is of.
+    """Origin of a row that was fetched over HTTP.
 
     Attributes:
         channel, symbol: of the stream that it was fetched for.
-        number: its own sequence number; None where it has none.
+        number: its own sequence number; None if it has none.
 
     """
 
@@ -116,25 +116,22 @@ class SnapshotRow(NamedTuple):
     number: int | None
 
 
-@dataclass(slots=True)
-class RowBatch:
-    """Rows in order, a column an attribute.
+@dataclass(slots=True, kw_only=True)
+class RowColumns:
+    """Rows in order, as columns, before their fields are read.
 
     Attributes:
-        first: `seq` of the first one.
+        first: `seq` of the first row.
         conns: the connection of each.
         stage: hand-off of each (ns on the stage clock).
         arrival: `recv_time` of each (ns since the epoch).
         payload: `large_binary` array.
-        received: whether it came from the exchange on the connection.
-        carries: whether it is text or binary, no control frame.
+        received: which of them the exchange sent on the connection.
+        carries: which are text or binary messages, not control frames.
         readable: which of the received ones may have fields.
-        binary: whether it is a binary message.
-        requests: the number of the subscription request that each is; 0 where it is none.
-        snapshots: those that were fetched over HTTP, by their places.
-        fields: what the messages say, with believable times only.
-        links: how each row was compared with its predecessor (`wsrec.monitor.comparison.Link`), by the checks.
-        runs: the run of compared successions that each belongs to, 0 where to none; empty where nobody wants it.
+        binary: which are binary messages.
+        requests: the number of the subscription request that each one is; 0 for other rows.
+        snapshots: the rows that were fetched over HTTP, by their places.
 
     """
 
@@ -148,39 +145,57 @@ class RowBatch:
     readable: Flags
     binary: Flags
     requests: npt.NDArray[np.uint32]
-    snapshots: Mapping[int, SnapshotRow]
+    snapshots: Mapping[int, SnapshotRow] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class RowBatch(RowColumns):
+    """Rows with their fields, which the checks are passed.
+
+    Attributes:
+        fields: the fields of the messages, without implausible times.
+        links: how each row was compared with its predecessor (`wsrec.monitor.comparison.Link`); set by the checks.
+        runs: the run of each row (`wsrec.monitor.sequence_gap.Checked`), 0 for none; set by the checks, empty where
+            runs are not reported.
+
+    """
+
     fields: FieldColumns
     links: npt.NDArray[np.uint8]
     runs: Int64s
 
+    @classmethod
+    def of(cls, columns: RowColumns, read: FieldColumns) -> RowBatch:
+        """Rows with the fields that were read of them."""
+        same = {each.name: getattr(columns, each.name) for each in fields(RowColumns)}
+        return cls(**same, fields=read, links=np.zeros(0, np.uint8), runs=np.zeros(0, np.int64))
+
     def part(self, start: int, stop: int) -> RowBatch:
         """Some of the rows, without copying them."""
         span = slice(start, stop)
-        columns = ("conns", "stage", "arrival", "payload", "received", "carries", "readable", "binary", "requests")
+        arrays = [each.name for each in fields(self) if each.name not in ("first", "snapshots", "fields")]
         return replace(
             self,
             first=self.first + start,
             snapshots={row - start: each for row, each in self.snapshots.items() if start <= row < stop},
             fields=FieldColumns._make(column[span] for column in self.fields),
-            links=self.links[span],
-            runs=self.runs[span],
-            **{name: getattr(self, name)[span] for name in columns},
+            **{name: getattr(self, name)[span] for name in arrays},
         )
 
 
 class Setup:
-    """What the checks of one feed share.
+    """State that the checks of one feed share.
 
     Args:
         feed: the feed.
-        requests: what its connections ask for; it learns of later requests by their `subscribe` events.
-        standby_of: of each connection that stands by, the one that it takes turns with.
-        tells_runs: whether the runs of compared messages are wanted, which only a reader does.
+        requests: the requests of its connections; later ones are added at their `subscribe` events.
+        standby_of: for each standby connection, the one that it takes turns with.
+        with_runs: whether `RowBatch.runs` is set, which only readers of captures use.
 
     Attributes:
         conns: the connections.
         acks: the requests that wait for an answer.
-        streams: the streams that were asked for, and when each had its messages.
+        streams: the streams that were requested, and the times of their messages.
 
     """
 
@@ -193,7 +208,7 @@ class Setup:
         self.streams = StreamTable(feed, {conn: requests.topics(conn) for conn in self.conns})
 
     def planned(self, conn: int, topic: str) -> PlannedTopic | None:
-        """How a message asks for a topic; None where none does."""
+        """A topic as a message requests it; None if no message does."""
         requested = self.requests.topic(conn, topic)
         by_url = self.requests.by_url(conn)
         if requested is None or topic in by_url or requested.channel not in self.feed.channel_table:
@@ -202,13 +217,13 @@ class Setup:
 
 
 class Check:
-    """One check. Each answers where it has something to say, and inherits silence elsewhere.
+    """Base class of a check: a subclass overrides the methods that it needs.
 
     Args:
-        setup: what the checks of the feed share.
+        setup: state that the checks of the feed share.
 
     Attributes:
-        kinds: the kinds of events that tell of its findings.
+        kinds: the kinds of events that report its findings.
 
     """
 
@@ -218,25 +233,25 @@ class Check:
         self.setup = setup
 
     def rows(self, _rows: RowBatch) -> Iterable[Finding]:
-        """Rows came; the streams' table knows of them already."""
+        """Take rows; `Setup.streams` has them already."""
         return ()
 
     def event(self, _event: MonitorEvent) -> Iterable[Finding]:
-        """Something happened; `advance` was called with its time before."""
+        """Take an event; `advance` was called with its time before."""
         return ()
 
     def advance(self, _time: int) -> Iterable[Finding]:
-        """All up to this moment of the stage clock is known: tell whose deadlines have passed."""
+        """Everything up to this time (stage clock) was passed: report deadlines that are over."""
         return ()
 
     def found(self, _finding: Finding) -> Iterable[Finding]:
-        """Another check, or this one, has found something."""
+        """Take a finding of another check, or of this one."""
         return ()
 
     def lost(self, _time: int) -> Iterable[Finding]:
-        """Rows or events are missing: what follows does not continue what came before."""
+        """Rows or events are missing: the next ones do not continue those before."""
         return ()
 
     def end_file(self, _time: int) -> Iterable[Finding]:
-        """A file ends with a row or event of this time: tell what is counted by file."""
+        """A file ends with a row or event of this time: report what is counted per file."""
         return ()

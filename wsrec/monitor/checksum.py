@@ -33,35 +33,35 @@ from wsrec.plan.requests import RequestedTopic
 from wsrec.ring.events import EventKind
 
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
-# a decimal number of so many digits is a double of its own (IEEE 754), so prices that differ stay apart
+# decimal numbers of up to so many digits are distinct doubles (IEEE 754), so different prices stay different
 _EXACT_DIGITS = 15
-# Levels of all books together: some 300 MB, a thousand books of 1000 levels a side. A peer can name symbols without
-# end; no further book is checked then.
+# Levels of all books together: some 300 MB, a thousand books of 1000 levels a side. A peer can send any number of
+# symbols; beyond this, no further book is checked.
 _LEVELS_MAX = 1 << 21
 _BOOKS_MAX = 1 << 16
 
-# how the digits survive: a number that is no integer stays the text that it is in the message
+# keeps the digits: a number that is not an integer stays the text that it is in the message
 _DECODER = msgspec.json.Decoder(float_hook=str)
 
 Key = tuple[int, str, str | None]
 
 
 class Verdict(StrEnum):
-    """What a message's checksum says."""
+    """Result of comparing a message's checksum with its book."""
 
     OK = "ok"
     NONE = "none"
     """The message has no checksum."""
     BROKEN = "broken"
     UNKNOWN = "unknown"
-    """There is no book to hold it against: no snapshot yet, none since a break, or the levels cannot be read."""
+    """There is no book to compare with: no snapshot yet, none since a break, or the levels cannot be read."""
 
 
 class BooksChecked(NamedTuple):
-    """What the checksums of a batch of messages say.
+    """Result of the checksums of a batch of messages.
 
     Attributes:
-        gaps: the messages whose checksum is not their book's, in order.
+        gaps: the messages whose checksum differs from their book's, in order.
         links: how each message was compared with its book.
 
     """
@@ -74,9 +74,9 @@ class Checked(NamedTuple):
     """A message's checksum.
 
     Attributes:
-        verdict: what it says.
-        expected: the checksum of the book as the messages made it; None but for `broken`.
-        found: the one in the message; None but for `broken`.
+        verdict: the result.
+        expected: the checksum of the book that the messages made, for `broken`; else None.
+        found: the checksum in the message, for `broken`; else None.
 
     """
 
@@ -97,8 +97,8 @@ _LINKS = {
 class BookChecker:
     """Keeps the books of the channels that declare a `checksum`, by connection, channel and symbol.
 
-    What was asked for (`subscribed`) says how deep a book is, where messages of several channels carry the same name.
-    After a violation a book is invalid until its next snapshot, so each is reported once.
+    Where messages of several channels carry the same name, the subscribed topics decide how deep a book is. After a
+    violation a book is invalid until its next snapshot, so each violation is reported once.
 
     Args:
         feed: the feed whose channels declare checksums.
@@ -124,14 +124,14 @@ class BookChecker:
         return bool(self._rules)
 
     def subscribed(self, conn: int, topics: Iterable[RequestedTopic]) -> None:
-        """Learn what is asked for on a connection."""
+        """Take topics that a connection requests."""
         for topic in topics:
             if topic.channel not in self._rules:
                 continue
             requested = self._requested.setdefault((conn, topic.symbol), set())
             if topic.channel not in requested:
                 requested.add(topic.channel)
-                # what is there may be of another depth
+                # a book that is there may have another depth
                 self._forget(conn, topic.symbol)
 
     def reset(self, conn: int) -> None:
@@ -141,11 +141,11 @@ class BookChecker:
     def check_batch(
         self, conns: npt.NDArray[np.uint16], columns: FieldColumns, payload: pa.Array, received: npt.NDArray[np.bool_]
     ) -> BooksChecked:
-        """The messages of a batch whose checksum differs from their book's, in order, and those compared.
+        """Apply the messages of a batch to their books, and compare their checksums.
 
         Args:
             conns: the connection of each message.
-            columns: what `FieldReader` read, of the same messages.
+            columns: the fields of the same messages, from `FieldReader`.
             payload: the messages.
             received: which of them are messages that were received.
 
@@ -162,7 +162,7 @@ class BookChecker:
             key = (conn, channel, symbol)
             before = self._books.get(key)
             checked = self.check(*key, payload[row].as_buffer())
-            # a snapshot's checksum tells nothing of what came before it
+            # a snapshot's checksum proves nothing about the messages before it
             begins = checked.verdict is Verdict.OK and self._books.get(key) is not before
             links[row] = Link.FIRST if begins else _LINKS[checked.verdict]
             if checked.expected is not None and checked.found is not None:
@@ -172,11 +172,11 @@ class BookChecker:
         return BooksChecked(found, links)
 
     def check(self, conn: int, channel: str, symbol: str | None, payload: Any) -> Checked:
-        """Apply a message to its book and hold its checksum against it.
+        """Apply a message to its book, and compare its checksum.
 
         Args:
             conn: its connection.
-            channel: its channel, as the message calls it.
+            channel: its channel, by the name in the message.
             symbol: its symbol.
             payload: the message (JSON, bytes).
 
@@ -224,7 +224,7 @@ class BookChecker:
             self._levels -= len(book)
 
     def _rule(self, key: Key) -> Checksum | None:
-        """How a stream's book is read; None where it is not known which of several channels its messages are of."""
+        """How a stream's book is read; None if its messages may be of several channels that differ in this."""
         conn, channel, symbol = key
         carriers = self._carriers.get(channel, set())
         requested = {name for of in (symbol, None) for name in self._requested.get((conn, of), ())} & carriers
@@ -246,7 +246,7 @@ class _Book:
         return len(self._asks.order) + len(self._bids.order)
 
     def apply(self, message: Any) -> bool:
-        """Take over a message's levels; whether they could be read."""
+        """Apply a message's levels; returns whether they could be read."""
         readable = self._asks.apply(message) and self._bids.apply(message)
         self._asks.cut()
         self._bids.cut()
@@ -263,10 +263,10 @@ class _Side:
     Args:
         rule: how the book is read.
         paths: where messages have this side's levels.
-        sign: 1 where the lowest price is the best, -1 where the highest is.
+        sign: 1 if the lowest price is the best, -1 if the highest is.
 
     Attributes:
-        order: the prices times the sign, best first.
+        order: the prices times the sign, the best one first.
 
     """
 
@@ -278,11 +278,11 @@ class _Side:
         self._sign = sign
         self._depth = rule.depth
         self._best = rule.levels
-        # of a snapshot's levels one side has `depth`; more than so many are no exchange's
+        # a side of a snapshot has `depth` levels; no exchange sends more than this
         self._most = max(1000, 4 * rule.depth)
 
     def apply(self, message: Any) -> bool:
-        """Take over this side's levels; whether they could be read."""
+        """Apply this side's levels; returns whether they could be read."""
         for way in self._ways:
             for levels in values(message, way):
                 if not isinstance(levels, list) or len(levels) > self._most:
@@ -300,7 +300,7 @@ class _Side:
         return True
 
     def cut(self) -> None:
-        """Drop what is below the subscribed depth: the exchange does not tell of it any more."""
+        """Drop levels below the subscribed depth: the exchange does not update them any more."""
         for key in self.order[self._depth :]:
             del self._digits[key]
         del self.order[self._depth :]
@@ -321,7 +321,7 @@ class _Side:
 
 
 def _plain(number: str) -> str:
-    """A number's digits without the decimal point and without zeros in front."""
+    """A number's digits without the decimal point and without leading zeros."""
     return number.replace(".", "").lstrip("0")
 
 
@@ -331,7 +331,7 @@ def _checksum(stated: Any) -> int | None:
 
 
 class ChecksumCheck(Check):
-    """Tells of messages whose checksum is not their book's; registered behind the gap rules.
+    """Reports messages whose checksum differs from their book's; registered after the gap rules.
 
     Attributes:
         checks: whether the feed declares any checksum.
@@ -348,7 +348,7 @@ class ChecksumCheck(Check):
             self._books.subscribed(conn, setup.requests.topics(conn))
 
     def rows(self, rows: RowBatch) -> Iterable[Finding]:
-        """Hold messages against the books that they make."""
+        """Compare messages with the books that they make."""
         if not self.checks:
             return ()
         books = self._books.check_batch(rows.conns, rows.fields, rows.payload, rows.readable)

@@ -1,4 +1,4 @@
-"""Closing notices: an exchange announces that it is about to close a connection."""
+"""Closing notices: messages in which an exchange announces that it will close the connection."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class NoticeReader:
     """Finds the messages that a feed's `closing_notice` describes.
 
     Args:
-        feed: the feed; without `closing_notice` nothing is looked at.
+        feed: the feed; without `closing_notice` no message is read.
 
     """
 
     def __init__(self, feed: Feed) -> None:
         self._notices = [(notice.path, re.compile(notice.match)) for notice in feed.closing_notice]
         self._channels = feed.channel_by_any_name
-        # which names of the last batch's dictionary are none of them, and at the end: null is none
+        # which names of the last batch's dictionary are no channels of the feed; the last one is for null
         self._dictionary = pa.array([], pa.string())
         self._others = np.array([True])
 
     @property
     def looks(self) -> bool:
-        """Whether the feed says how the end is announced."""
+        """Whether the feed describes a closing notice."""
         return bool(self._notices)
 
     def candidates(self, channel: pa.DictionaryArray) -> npt.NDArray[np.intp]:
-        """Rows that may be a notice: those of no channel that the feed has. Market data costs no look at a message."""
+        """Rows that may be a notice: those without a channel of the feed, so that no market data is read."""
         if not channel.dictionary.equals(self._dictionary):
             self._dictionary = channel.dictionary
             self._others = np.array([name not in self._channels for name in self._dictionary.to_pylist()] + [True])
@@ -48,7 +48,7 @@ class NoticeReader:
         return where_set(self._others[codes(channel, len(self._dictionary))])
 
     def read(self, payload: bytes | memoryview) -> str | None:
-        """The word that announces the end, shortened; None where the message is something else."""
+        """The word that announces the closing; None if the message is something else."""
         try:
             message = msgspec.json.decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -61,14 +61,14 @@ class NoticeReader:
 
 
 class NoticeCheck(Check):
-    """Tells which connections the exchange says that it will close."""
+    """Reports connections that the exchange announces to close."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._notices = NoticeReader(setup.feed)
 
     def rows(self, rows: RowBatch) -> Iterator[Finding]:
-        """Look at what is no market data."""
+        """Read the messages that are not market data."""
         for row in self._notices.candidates(rows.fields.channel).tolist() if self._notices.looks else ():
             if rows.received[row] and rows.carries[row]:
                 word = self._notices.read(rows.payload[row].as_py())

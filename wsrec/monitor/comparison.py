@@ -1,7 +1,7 @@
 """Comparison coverage: whether each message was compared with its predecessor, and if not, why.
 
-A rule proves only what was compared. A message without a number is passed over by every rule, so what
-stands between its neighbours is known to nobody, whatever their own numbers say.
+A rule proves only what it compared. Every rule skips a message without a number, so it is unknown whether messages are
+missing between its neighbours, even if their own numbers are consecutive.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ class Link(IntEnum):
     """How a message was compared with its predecessor by the rule of its channel."""
 
     NONE = 0
-    """There is no rule."""
+    """Its channel has no rule."""
     COMPARED = 1
-    """By its number and the one before; a gap was compared too."""
+    """It was compared; so was a message that shows a gap."""
     FIRST = 2
-    """Nothing of its stream came before it on this connection."""
+    """It is the first of its stream on this connection."""
     RESET = 3
     """Its numbers restart, as the feed allows."""
     UNNUMBERED = 4
-    """It has no number that can be read."""
+    """It has no readable number."""
     UNLINKED = 5
-    """It lacks the number that its rule compares: of its first update, of the message before, or its checksum."""
+    """It lacks what its rule compares: `seq_first`, `seq_previous`, or the checksum."""
     AFTER_UNNUMBERED = 6
     """The message before it has no number."""
     NO_BOOK = 7
-    """There is no book to hold its checksum against: no snapshot came, or none since it broke."""
+    """There is no book to compare its checksum with: no snapshot arrived, or none since the book became invalid."""
 
 
 REASONS = {
     Link.UNNUMBERED: "without a number",
     Link.UNLINKED: "without the number that the rule compares",
-    Link.AFTER_UNNUMBERED: "behind one without a number",
-    Link.NO_BOOK: "without a book to hold the checksum against",
+    Link.AFTER_UNNUMBERED: "after one without a number",
+    Link.NO_BOOK: "without a book to compare the checksum with",
 }
-"""Why a message that should have been compared was not; `Link.FIRST` and `Link.RESET` are as they should be."""
+"""Why a message that should have been compared was not; `Link.FIRST` and `Link.RESET` need no comparison."""
 
 Links = npt.NDArray[np.uint8]
 # as plain integers: an operation on an enum's member costs more than counting a hundred messages
@@ -53,11 +53,11 @@ _LINKS, _NONE, _SKIPPED = len(Link), int(Link.NONE), [int(link) for link in REAS
 
 
 class Compared(NamedTuple):
-    """What of a channel or stream was compared.
+    """How many messages of a channel or stream were compared with their predecessors.
 
     Attributes:
-        compared: successions that were.
-        skipped: those that should have been and were not, by the words of `REASONS`.
+        compared: messages that were.
+        skipped: messages that should have been and were not, by reason (`REASONS`).
 
     """
 
@@ -66,17 +66,17 @@ class Compared(NamedTuple):
 
     @property
     def missed(self) -> int:
-        """How many should have been compared and were not."""
+        """How many messages should have been compared and were not."""
         return sum(self.skipped.values())
 
     def describe(self, rule: str) -> str:
-        """It as text."""
+        """One line of text; `rule` is the name of the rule."""
         why = ", ".join(f"{number:,} {words}" for words, number in self.skipped.items())
         return f"the rule `{rule}` was applied to {self.compared:,} of {self.compared + self.missed:,} messages: {why}"
 
 
 def count(links: Iterable[tuple[int, int]]) -> Compared:
-    """Sum up links, given as pairs of one and how often."""
+    """Sum up links, given as pairs of a link and its count."""
     counts: Counter[int] = Counter()
     for link, number in links:
         counts[link] += number
@@ -85,17 +85,17 @@ def count(links: Iterable[tuple[int, int]]) -> Compared:
 
 
 class Comparison:
-    """Counts the links of messages by their channel.
+    """Counts the links of messages by channel.
 
     Attributes:
-        skips: whether any should have been compared and was not.
+        skips: whether any message should have been compared and was not.
 
     """
 
     def __init__(self) -> None:
         self.skips = False
         self._counts: dict[str | None, Counter[int]] = {}
-        # of the channels of one dictionary, and of null behind them; then by channel and link
+        # the names of one dictionary; the counts by name, then null, and by link
         self._names = pa.array([], pa.string())
         self._of_names = np.zeros(_LINKS, np.int64)
 
@@ -113,13 +113,13 @@ class Comparison:
             self.skips = bool(found.reshape(-1, _LINKS)[:, _SKIPPED].any())
 
     def skipped(self) -> dict[str | None, Compared]:
-        """The channels with messages that should have been compared and were not."""
+        """Counts of the channels with messages that should have been compared and were not."""
         self._settle()
         counted = {name: count(counts.items()) for name, counts in self._counts.items()}
         return {name: compared for name, compared in counted.items() if compared.missed}
 
     def _settle(self) -> None:
-        """Count by name what was counted by place."""
+        """Add the counts by place to the counts by name."""
         names = [*self._names.to_pylist(), None]
         for place in np.flatnonzero(self._of_names).tolist():
             code, link = divmod(place, _LINKS)

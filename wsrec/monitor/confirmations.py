@@ -1,7 +1,7 @@
-"""Subscriptions that count as unanswered before their timeout has expired.
+"""Confirmation check: subscriptions that were not confirmed when their connection ended, or took over from another.
 
-A connection that is closed in order, or whose place another one takes, leaves no lost interval behind. What was asked
-of it and neither confirmed nor heard of by then may have been missed all the same, and so may what the new one had not
+There is no `lost_interval` for a connection that is closed properly or replaced by another one. Still, messages may be
+missing of topics that it had neither confirmed nor brought by then, and of topics that the new connection had not
 confirmed when the old one ended.
 """
 
@@ -13,15 +13,15 @@ from wsrec.monitor.check import Check, Finding, MonitorEvent, Setup, Signal
 from wsrec.ring.events import EventKind
 
 TAKES_NS = 1_000_000_000
-"""How long a subscription may take to begin where nothing confirms it, and no message shows it."""
+"""How long (ns) a subscription may take to begin where neither a confirmation nor a message shows that it has."""
 
 
 class _Standby:
-    """A connection that is to take the place of another one.
+    """A connection that will replace another one.
 
     Attributes:
-        opened: when (ns on the stage clock).
-        unheard: its topics without a known message; None once all have been reported.
+        opened: when it was opened (ns on the stage clock).
+        not_heard_of: its topics without a message so far; None once that was reported as settled.
 
     """
 
@@ -31,7 +31,7 @@ class _Standby:
 
 
 class ConfirmationCheck(Check):
-    """Tells what a connection was asked for and is not known to bring when it ends, or takes over.
+    """Reports topics that have not begun when their connection ends, or takes over.
 
     Registered before the checks that forget a connection when it ends.
     """
@@ -42,18 +42,18 @@ class ConfirmationCheck(Check):
         super().__init__(setup)
         self._acks, self._table = setup.acks, setup.streams
         self._partners = {**setup.standby_of, **{of: conn for conn, of in setup.standby_of.items()}}
-        # those that are open, and of them those that are not yet to take the place of the other
+        # open connections, and those of them that stand by while their partner is open
         self._open: set[int] = set()
         self._standing_by: dict[int, _Standby] = {}
         self._confirmed: dict[int, dict[str, int]] = {}
-        # when each topic was asked for first
+        # when each topic was requested first
         self._requested_at: dict[int, dict[str, int]] = {}
         self._failed: dict[int, set[str]] = {}
         self._closed: dict[int, int] = {}
         self._left: dict[int, list[str]] = {}
 
     def advance(self, time: int) -> Iterator[Finding]:
-        """The connections that are to take over of which every topic has brought a message or failed, each once."""
+        """Report standby connections of which every topic has brought a message or failed, each once."""
         for conn, standby in self._standing_by.items():
             left = standby.not_heard_of
             if left is None:
@@ -66,7 +66,7 @@ class ConfirmationCheck(Check):
                 yield Finding(kind=Signal.SETTLED, time=time, conn=conn, detail={"since": standby.opened})
 
     def found(self, finding: Finding) -> Iterable[Finding]:
-        """Topics were confirmed, or nothing is expected to come of them."""
+        """Take confirmations and failures of topics."""
         if finding.conn is None:
             return ()
         if finding.kind is EventKind.ACK:
@@ -77,7 +77,7 @@ class ConfirmationCheck(Check):
         return ()
 
     def event(self, event: MonitorEvent) -> Iterable[Finding]:
-        """Connections begin, ask, end and take turns."""
+        """Connections begin, subscribe, end and replace one another."""
         conn = event.conn
         if event.kind is EventKind.SESSION_END:
             why = "not answered before the session's end"
@@ -101,7 +101,7 @@ class ConfirmationCheck(Check):
         return ()
 
     def _waiting(self, conn: int) -> list[str]:
-        """The topics that wait for an answer, and of which nothing has come; none where another one brings them."""
+        """Topics without an answer and without a message; none on a standby connection, whose partner brings them."""
         if conn in self._standing_by:
             return []
         return [topic for topic in self._acks.open(conn) if not self._table.heard(conn, topic)]
@@ -114,7 +114,7 @@ class ConfirmationCheck(Check):
             self._standing_by[conn] = _Standby(time, [one.topic for one in self.setup.requests.topics(conn)])
 
     def _ended(self, conn: int, closed: int | None) -> list[str]:
-        """A connection has ended, in order at `closed` or by itself; the topics that waited."""
+        """A connection has ended, properly at `closed` or by itself; returns the topics that waited."""
         self._confirmed.pop(conn, None)
         self._left[conn] = self._waiting(conn)
         self._open.discard(conn)
@@ -125,22 +125,22 @@ class ConfirmationCheck(Check):
         return self._left[conn]
 
     def _replaced(self, old: int, new: int, until: int, time: int) -> Iterator[Finding]:
-        """A connection has taken the place of another, whose last data came at `until`."""
+        """A connection has replaced another, whose last data arrived at `until`."""
         left = self._left.pop(old, []) if old not in self._closed else []
         if left:
             yield _unanswered(old, time, left, "not answered before the connection ended")
         if late := self._late(old, new, until):
-            what = "confirmed" if self._acks.checks else "asked for early enough"
-            why = f"not {what} here when the connection ended whose place this one took"
+            what = "confirmed" if self._acks.checks else "requested early enough"
+            why = f"not {what} on this connection when the one that it replaced ended"
             yield Finding(kind=EventKind.LATE, time=time, conn=new, detail={"topics": late, "message": why})
 
     def _late(self, old: int, new: int, until: int) -> list[str]:
-        """What was not known to have begun on a connection when the one ended whose place it has taken."""
+        """Topics that are not known to have begun on a connection when the one that it replaces ended."""
         if new not in self._open:
-            # it was opened before this monitor began, which does not know what has begun on it since
+            # it was opened before this monitor began, so it is unknown what has begun on it
             return []
         end = self._closed.get(old, until)
-        # where requests are confirmed, what a URL asks for is not
+        # where requests are confirmed, topics in a URL are not
         requests = self.setup.requests
         topics = requests.by_message(new) if self._acks.checks else [one.topic for one in requests.topics(new)]
         failed = self._failed.get(new, ())

@@ -1,11 +1,12 @@
 """Splitting of refused requests: repeated without the topics that the refusal names, else in halves.
 
-Many exchanges refuse a request of fifty topics for one of them. So what was refused together is asked for apart, until
-what is refused is one topic: a culprit. A refusal for another reason (too many requests, trouble of the exchange's own)
-would have every topic asked for apart: after a few refusals in a row without an answer between them it waits, longer
-each time, and where the words say that it is too much, before it asks for anything again.
+Many exchanges refuse a request of fifty topics because of one of them. So topics that were refused together are
+requested in parts, until a single topic is refused: the culprit. After a refusal for another reason (too many requests,
+trouble at the exchange) that would end with every topic requested alone. So there is a pause, each one longer than the
+last, after a few refusals in a row without a confirmation between them, and after a refusal whose words mean a rate
+limit.
 
-Pure logic, without a clock: the caller says what came and when (ns, any clock).
+Pure logic, without a clock: the caller passes what was received and when (ns, any clock).
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from wsrec.feed.rate_limited import is_limited
 
 _PAUSE_NS = 60_000_000_000
 _PAUSE_MAX_NS = 3_600_000_000_000
-# Refusals in a row beside those that it takes to find one culprit among all (two each time it is halved)
+# Refusals in a row that are allowed beyond those needed to find one culprit (two each time a request is halved)
 _IN_A_ROW = 4
 
 
 class Order(NamedTuple):
-    """What to ask for in place of a request that was refused.
+    """Requests to send in place of one that was refused.
 
     Attributes:
         conn: the connection.
-        topics: what the request asked for.
-        parts: requests to send now, each with its topics; empty where it is too early for any.
+        topics: the topics of the refused request.
+        parts: requests to send now, each given by its topics; empty if it is too early for any.
 
     """
 
@@ -43,12 +44,12 @@ class _Later(NamedTuple):
 
 
 class _Connection:
-    """What of one connection is in dispute."""
+    """The disputed topics of one connection, and its pauses."""
 
     def __init__(self) -> None:
-        # with the words of the last refusal
+        # topics with the words of the last refusal
         self.disputed: dict[str, str] = {}
-        # named by a refusal: that these are refused is no news
+        # topics that a refusal named: when these are refused again, it does not count towards a pause
         self.named: set[str] = set()
         self.later: list[_Later] = []
         self.paused_until = 0
@@ -61,7 +62,7 @@ class Division:
     """The requests of one feed that are being divided.
 
     Args:
-        names: what an exchange's words may call a topic of a connection, the most telling name first.
+        names: returns the names by which an exchange may call a topic of a connection, the most specific one first.
 
     """
 
@@ -71,27 +72,27 @@ class Division:
 
     @property
     def waits(self) -> bool:
-        """Whether something is to be asked for later."""
+        """Whether a request is deferred."""
         return any(state.later for state in self._connections.values())
 
     def refused(self, conn: int, topics: tuple[str, ...], words: str, now: int) -> Order | None:
-        """A request was refused, in the exchange's words; None where its topics are culprits: nothing is to be divided.
+        """A request was refused, in the exchange's words: what to send instead; None if its topics are culprits.
 
-        What is refused alone and was not asked for together with others before is a culprit whatever the words are.
+        A topic that is refused alone, and was not refused with others before, is a culprit whatever the words are.
         """
         known = self._connections.get(conn)
         disputed = known is not None and all(topic in known.disputed for topic in topics)
         if len(topics) < 2 and not disputed:
             return None
         state = self._connections.setdefault(conn, _Connection())
-        too_much = is_limited(words)
-        if not too_much and len(topics) == 1:
+        limited = is_limited(words)
+        if not limited and len(topics) == 1:
             self._count(state, topics, now)
             self._settle(state, topics)
             return None
         state.disputed.update(dict.fromkeys(topics, words))
         state.allowed = max(state.allowed, 2 * len(topics).bit_length() + _IN_A_ROW)
-        if too_much:
+        if limited:
             self._wait(state, now)
             parts: tuple[tuple[str, ...], ...] = (topics,)
         else:
@@ -111,20 +112,20 @@ class Division:
         return order
 
     def accepted(self, conn: int, topics: Sequence[str]) -> None:
-        """Topics were confirmed: the exchange answers as it should."""
+        """Topics were confirmed: refusals in a row and the length of the pause start over."""
         state = self._connections.get(conn)
         if state is not None and any(topic in state.disputed for topic in topics):
             state.in_a_row, state.pause = 0, _PAUSE_NS
             self._settle(state, topics)
 
     def unanswered(self, conn: int, topics: Sequence[str]) -> None:
-        """Topics were neither confirmed nor refused in time, and are not waited for any more."""
+        """Topics were neither confirmed nor refused in time: they are not disputed any more."""
         state = self._connections.get(conn)
         if state is not None:
             self._settle(state, topics)
 
     def due(self, now: int) -> list[Order]:
-        """Deferred requests that are due."""
+        """The deferred requests that are due, each returned once."""
         found = []
         for state in self._connections.values():
             found += [later.order for later in state.later if later.due <= now]
@@ -159,7 +160,7 @@ class Division:
             state.named.discard(topic)
 
     def _named(self, conn: int, topics: tuple[str, ...], words: str) -> tuple[str, ...]:
-        """The topics that the words name, by the most telling kind of name that is there; none where it is all."""
+        """The topics that the words name, by the most specific kind of name in them; none if they name all topics."""
         names = {topic: self._names(conn, topic) for topic in topics}
         for kind in range(max(map(len, names.values()))):
             found = tuple(t for t in topics if kind < len(names[t]) and _is_word(names[t][kind], words))
@@ -169,7 +170,7 @@ class Division:
 
 
 def _is_word(name: str, words: str) -> bool:
-    """Whether a name stands in the words, and not as a part of a longer one."""
+    """Whether the words contain a name, and not as a part of a longer one."""
     if not name:
         return False
     around = r"(?<![A-Za-z0-9])(?<![A-Za-z0-9][-_/]){}(?![A-Za-z0-9])(?![-_./:@][A-Za-z0-9])"

@@ -1,8 +1,8 @@
 """Plausibility of exchange times, compared with the arrival of their messages.
 
-An exchange that changes the unit of its times, sends 0 for none, or runs on a clock of its own would otherwise be
-believed: a time in seconds read as milliseconds is a day in January 1970. What lies farther from the arrival than the
-feed's `fields.time_tolerance` is implausible: the column is null there, and each channel is reported once.
+Wrong times come from an exchange that changes the unit of its times, sends 0 for none, or has a wrong clock: a time in
+seconds read as milliseconds is a day in January 1970. A time that is farther from the arrival than the feed's
+`fields.time_tolerance` is implausible: the column is null there, and each channel is reported once.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from wsrec.feed.values import TimeUnit
 from wsrec.monitor.check import Check, Finding, RowBatch, Setup, Signal
 from wsrec.ring.events import EventKind
 
-# Channels reported by name; a hostile peer can invent names without limit, so the rest are reported together
+# Channels reported by name; a hostile peer can invent any number of names, so the rest are reported together
 _CHANNELS = 100
 
 
 class OddTime(NamedTuple):
-    """Times of a channel that are none.
+    """Implausible times of a channel.
 
     Attributes:
-        channel: the channel; None for messages that name none, and for all others where there are too many.
-        messages: how many.
-        row: `seq` of the first one's row.
-        time: when that arrived (ns since the epoch).
-        value: what was read of it (ns since the epoch; the nearest int64 where it is beyond that).
-        unit: the unit in which the first one would lie near its arrival; None where none would.
+        channel: the channel; None for messages without one, and for all other channels where there are too many.
+        messages: how many messages have such a time.
+        row: `seq` of the row of the first one.
+        time: when that one arrived (ns since the epoch).
+        value: the time that was read of it (ns since the epoch; the nearest int64 where it is beyond that).
+        unit: the unit in which that time would be plausible; None if none would.
 
     """
 
@@ -50,9 +50,9 @@ class OddTime(NamedTuple):
 
 
 class TimeChecker:
-    """Finds the times of one feed that are none, and counts them by channel.
+    """Finds the implausible times of one feed, and counts them by channel.
 
-    Cost: 5 ns a message where all are sound.
+    Cost: 5 ns a message where all are plausible.
 
     Args:
         feed: the feed.
@@ -73,10 +73,10 @@ class TimeChecker:
         self._known: set[str | None] = set()
 
     def odd(self, times: pa.Array, arrival: npt.NDArray[np.int64]) -> Flags | None:
-        """Which of the times lie too far from the arrival of their message; None where none does."""
+        """Which of the times are too far from the arrival of their message; None if none is."""
         if times.null_count == len(times):
             return None
-        # from the earliest that is believed, which wraps around for those before it: one comparison for both ends
+        # distance from the earliest plausible time; it wraps around below 0, so one comparison covers both ends
         after = values(times) - arrival
         after += self._tolerance
         far: Flags = after.view(np.uint64) > self._span
@@ -93,18 +93,18 @@ class TimeChecker:
         payload: pa.Array,
         binary: Flags,
     ) -> list[OddTime]:
-        """Count the times of a batch that are none.
+        """Count the implausible times of a batch.
 
         Args:
-            far: which, as `odd` found them.
-            columns: what was read of the messages.
-            arrival: when each came (ns since the epoch).
+            far: which they are, from `odd`.
+            columns: the fields of the messages.
+            arrival: when each arrived (ns since the epoch).
             first: `seq` of the first row.
             payload: `large_binary` array of the messages.
             binary: which of them were binary messages.
 
         Returns:
-            those of channels that had none before, once each.
+            the first one of each channel that had none before.
 
         """
         new = []
@@ -137,16 +137,16 @@ class TimeChecker:
         return fitting_unit(message[0].as_py(), where, time, self._tolerance)
 
     def take(self) -> list[OddTime]:
-        """What was counted since the last time, by channel."""
+        """The counts since the last call, by channel."""
         found = list(self._found.values())
         self._found = {}
         return found
 
 
 class ExchangeTimeCheck(Check):
-    """Tells of channels whose messages say a time that is none.
+    """Reports channels with implausible times.
 
-    `believe` is called as fields are read, so that what is recorded and what is judged have the same times.
+    `without_odd` is called as fields are read, so that the recorded and the checked columns have the same times.
     """
 
     kinds = frozenset({EventKind.EXCHANGE_TIME_OFF})
@@ -156,10 +156,10 @@ class ExchangeTimeCheck(Check):
         self._times = TimeChecker(setup.feed)
         self._new: list[OddTime] = []
 
-    def believe(
+    def without_odd(
         self, first: int, fields: FieldColumns, arrival: Int64s, payload: pa.Array, binary: Flags
     ) -> FieldColumns:
-        """The fields of rows from `seq` `first` on, without times that lie too far from the arrival."""
+        """The fields of rows, the first of which has the `seq` `first`, without implausible times."""
         odd = self._times.odd(fields.exchange_time, arrival)
         if odd is None:
             return fields
@@ -167,7 +167,7 @@ class ExchangeTimeCheck(Check):
         return fields._replace(exchange_time=pc.if_else(pa.array(~odd), fields.exchange_time, None))
 
     def rows(self, rows: RowBatch) -> Iterable[Finding]:
-        """Tell of each channel that has such times, once."""
+        """Report each channel that has such times, once."""
         if not self._new:
             return ()
         new, self._new = self._new, []
@@ -183,7 +183,7 @@ class ExchangeTimeCheck(Check):
         ]
 
     def end_file(self, time: int) -> Iterator[Finding]:
-        """Tell of the channels of the file."""
+        """Report the channels of the file."""
         for odd in self._times.take():
             detail = {"count": odd.messages, "unit": odd.unit, "value": odd.value, "seq": odd.row}
             yield Finding(kind=EventKind.EXCHANGE_TIME_OFF, time=time, channel=odd.channel, detail=detail, utc=odd.time)

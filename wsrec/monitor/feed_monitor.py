@@ -1,6 +1,6 @@
 """The one composition of the checks: rows and events of a feed in, findings out.
 
-The writer runs it as it records and `wsrec verify` runs it over the files, so both find the same. A check is a file of
+The writer runs it as it records and `wsrec verify` runs it over the files, so both find the same. A check is a file in
 this folder and a line in `CHECKS`; the protocol is `wsrec.monitor.check`.
 """
 
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.arrays import Flags, Int64s
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.reader import Ids
 from wsrec.feed.schema import Feed
 from wsrec.monitor.acknowledgements import AckCheck
-from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, Setup, SnapshotRow
+from wsrec.monitor.check import Check, Finding, MonitorEvent, RowBatch, RowColumns, Setup
 from wsrec.monitor.checksum import ChecksumCheck
 from wsrec.monitor.closing_notice import NoticeCheck
 from wsrec.monitor.confirmations import ConfirmationCheck
@@ -43,10 +41,10 @@ CHECKS: tuple[type[Check], ...] = (
     UncheckedCheck,
     NoticeCheck,
 )
-"""The checks, in the order in which each is shown rows and events."""
+"""The checks, in the order in which they are passed rows and events."""
 
 FOUND: frozenset[EventKind] = frozenset().union(*(check.kinds for check in CHECKS))
-"""The kinds of events that tell of findings; a receiver tells of a `stale` connection, which is no stream."""
+"""The kinds of events that report findings. A `stale` event of a connection, not of a stream, is a receiver's."""
 
 _SHOWN = frozenset(
     {EventKind.CONNECT, EventKind.SUBSCRIBE, EventKind.DISCONNECT, EventKind.REPLACED, EventKind.SESSION_END}
@@ -54,41 +52,25 @@ _SHOWN = frozenset(
 
 
 def is_shown(kind: str, detail: Mapping[str, Any]) -> bool:
-    """Whether an event is one that the checks look at: rows before and behind it are different batches."""
+    """Whether the checks use an event; rows before and after it must be in different batches then."""
     return kind in _SHOWN or (kind == EventKind.LOST_INTERVAL and bool(detail.get("slots")))
 
 
-class Columns(NamedTuple):
-    """Rows before their fields are read; the attributes are those of `RowBatch`."""
-
-    first: int
-    conns: npt.NDArray[np.uint16]
-    stage: Int64s
-    arrival: Int64s
-    payload: pa.Array
-    received: Flags
-    carries: Flags
-    readable: Flags
-    binary: Flags
-    requests: npt.NDArray[np.uint32]
-    snapshots: Mapping[int, SnapshotRow] = {}
-
-
 class FeedMonitor:
-    """Judges one feed's rows and events.
+    """Runs the checks over one feed's rows and events.
 
-    Rows and events are passed in order of the stage clock. A finding's deadline is reported as soon as time is known
-    to have passed it, by the next row or event or by `advance`: what is found does not depend on when it is looked.
+    Rows and events are passed in order of the stage clock. A deadline that is over is reported at the next row, event
+    or call of `advance`; the findings do not depend on which of these comes first.
 
     Args:
         feed: the feed.
-        requests: what its connections ask for.
-        standby_of: of each connection that stands by, the one that it takes turns with.
-        tells_runs: whether `RowBatch.runs` are wanted.
+        requests: the requests of its connections.
+        standby_of: for each standby connection, the one that it takes turns with.
+        with_runs: whether to set `RowBatch.runs`.
 
     Attributes:
         checks_numbers: whether the feed declares any gap rule or checksum.
-        setup: what the checks share: streams and requests.
+        setup: state that the checks share: streams and requests.
 
     """
 
@@ -104,7 +86,7 @@ class FeedMonitor:
         self._liveness = next(check for check in self._checks if isinstance(check, LivenessCheck))
         self._gaps = next(check for check in self._checks if isinstance(check, GapCheck))
         self.checks_numbers = any(check.checks for check in self._checks if isinstance(check, GapCheck | ChecksumCheck))
-        # who has something to say: most checks answer to some of these only
+        # the methods that each check overrides: most checks have only some of these
         self._on_rows, self._on_event, self._on_advance, self._on_found = (
             [getattr(check, name) for check in self._checks if getattr(type(check), name) is not getattr(Check, name)]
             for name in ("rows", "event", "advance", "found")
@@ -113,7 +95,7 @@ class FeedMonitor:
 
     @property
     def ids(self) -> Ids:
-        """What the feed's ids stand for by now (`fields.ids`)."""
+        """The names that the feed's messages have given its ids so far (`fields.ids`)."""
         return self._fields.ids
 
     def restore(self, ids: Ids) -> None:
@@ -121,38 +103,38 @@ class FeedMonitor:
         self._fields.restore(ids)
 
     def follow(self, rows: pa.RecordBatch) -> None:
-        """Go on from the numbers and the last messages of these received rows, which were judged before."""
+        """Continue after these received rows, which were checked before: keep their last numbers and times."""
         if self._gaps.checks:
             self._gaps.checker.seed(rows)
         self._liveness.follow(rows)
 
     def follow_event(self, event: MonitorEvent) -> None:
-        """Go on from a confirmation, or from a stream that was stale, of which an event among these rows tells."""
+        """Continue after an event among those rows: a confirmation, or a stream that became stale."""
         self._liveness.follow_event(event)
 
-    def read(self, columns: Columns) -> RowBatch:
-        """Read the fields of rows, which are to be judged next."""
+    def read(self, columns: RowColumns) -> RowBatch:
+        """Read the fields of rows, which must be passed to `rows` next."""
         fields = self._fields.read(columns.payload, columns.readable, columns.conns, columns.binary)
-        fields = self._times.believe(columns.first, fields, columns.arrival, columns.payload, columns.binary)
-        return RowBatch(*columns, fields, np.zeros(0, np.uint8), np.zeros(0, np.int64))
+        fields = self._times.without_odd(columns.first, fields, columns.arrival, columns.payload, columns.binary)
+        return RowBatch.of(columns, fields)
 
     def rows(self, batch: RowBatch) -> list[Finding]:
-        """Judge rows; their `links` and `runs` are filled in."""
+        """Check rows; sets their `links` and `runs`."""
         if not batch.snapshots:
-            return self._judge(batch)
-        # each snapshot alone: so it is in the writer, which fetches it
+            return self._check(batch)
+        # each snapshot alone, as in the writer, which fetches it
         cuts = sorted({0, len(batch.stage), *batch.snapshots, *(row + 1 for row in batch.snapshots)})
         found = []
         parts = [batch.part(*edges) for edges in pairwise(cuts)]
         for start, part in zip(cuts, parts, strict=False):
-            found += [_moved(each, start) for each in self._judge(part)]
+            found += [_moved(each, start) for each in self._check(part)]
         if all(len(part.links) for part in parts):
             batch.links = np.concatenate([part.links for part in parts])
         if all(len(part.runs) for part in parts):
             batch.runs = np.concatenate([part.runs for part in parts])
         return found
 
-    def _judge(self, batch: RowBatch) -> list[Finding]:
+    def _check(self, batch: RowBatch) -> list[Finding]:
         found: list[Finding] = []
         self._table.take(batch.conns, batch.fields, batch.stage)
         for rows in self._on_rows:
@@ -162,33 +144,33 @@ class FeedMonitor:
         return found
 
     def event(self, event: MonitorEvent) -> list[Finding]:
-        """Judge an event (`is_shown`)."""
+        """Check an event (`is_shown`)."""
         found: list[Finding] = []
         self._advance(found, event.time)
         request = event.detail.get("request") if event.kind is EventKind.SUBSCRIBE else None
         if isinstance(request, int) and event.conn is not None:
             self._requests.announced(event.conn, request, event.topics)
-        for show in self._on_event:
-            self._add(found, show(event))
+        for take in self._on_event:
+            self._add(found, take(event))
         if event.kind is EventKind.DISCONNECT and event.conn is not None:
             self._fields.disconnected(event.conn)
         return found
 
     def advance(self, time: int) -> list[Finding]:
-        """All up to this moment of the stage clock was shown; what is before the last row or event changes nothing."""
+        """Everything up to this time (stage clock) was passed; a time before the last row or event has no effect."""
         found: list[Finding] = []
         if time != self._time:
             self._advance(found, time)
         return found
 
     def _advance(self, found: list[Finding], time: int) -> None:
-        # the stage clock may go back, where its counter was given up; 0: found out after the session
+        # the stage clock may go back where its counter was abandoned; 0: found out after the session
         self._time = time or self._time
         for advance in self._on_advance:
             self._add(found, advance(self._time))
 
     def lost(self) -> list[Finding]:
-        """Rows or events are missing: what follows does not continue what came before."""
+        """Rows or events are missing: the next ones do not continue those before."""
         found: list[Finding] = []
         for check in self._checks:
             self._add(found, check.lost(self._time))
@@ -202,15 +184,15 @@ class FeedMonitor:
         return found
 
     def _add(self, found: list[Finding], more: Iterable[Finding]) -> None:
-        """Add findings, and have the checks know of them."""
+        """Add findings, and pass them to the checks."""
         for each in more:
             found.append(each)
-            for know in self._on_found:
-                self._add(found, know(each))
+            for take in self._on_found:
+                self._add(found, take(each))
 
 
 def _moved(finding: Finding, by: int) -> Finding:
-    """A finding of a part of a batch as one of the batch: the places of its gap are in the batch then."""
+    """A finding of a part of a batch as one of the whole batch, with the places of its gap moved."""
     if finding.gap is None or finding.row is None or not by:
         return finding
     decided = finding.gap.decided

@@ -12,7 +12,7 @@ from wsrec.ring.events import EventKind
 
 
 class GapCheck(Check):
-    """Tells of messages that do not follow the one before them.
+    """Reports messages that do not follow the one before them.
 
     Attributes:
         checks: whether the feed declares any gap rule.
@@ -28,7 +28,7 @@ class GapCheck(Check):
         self.checks = self.checker.checks
 
     def rows(self, rows: RowBatch) -> Iterable[Finding]:
-        """Hold rows against the rows before them."""
+        """Compare rows with the rows before them."""
         if not self.checks:
             return ()
         checked = self.checker.check(rows.conns, rows.fields, Rows(rows.first, rows.stage, rows.payload))
@@ -36,7 +36,7 @@ class GapCheck(Check):
         return gap_findings(checked.gaps, rows) if checked.gaps else ()
 
     def event(self, event: MonitorEvent) -> Iterable[Finding]:
-        """A connection ended: its skipped numbers are missing, and its next life starts over."""
+        """A connection ended: skipped numbers are missing, and the next connection's numbers start over."""
         if not self.checks:
             return ()
         gaps: Sequence[SequenceGap] = ()
@@ -48,7 +48,7 @@ class GapCheck(Check):
             gaps = self.checker.reset(event.conn)
         elif event.kind is EventKind.REPLACED and isinstance(old := event.detail.get("from_conn"), int):
             gaps = self.checker.replaced(old, event.conn)
-        # behind rows that came before, `index` is their `seq`
+        # `index` is the `seq` of a row in an earlier batch
         return [gap_finding(gap, gap.index, event.time) for gap in gaps]
 
     def lost(self, time: int) -> Iterable[Finding]:
@@ -64,7 +64,7 @@ def gap_findings(gaps: Sequence[SequenceGap], rows: RowBatch) -> list[Finding]:
 
 
 def gap_finding(gap: SequenceGap, seq: int, time: int, row: int | None = None) -> Finding:
-    """A gap as a finding: `seq` of the row that it lies before, and when it showed."""
+    """A gap as a finding: `seq` is the row behind the gap, `time` and `row` say when and where it showed."""
     reset = gap.what is Break.RESET
     detail: dict[str, Any] = {} if reset else {"what": gap.what.value, "missing": gap.missing}
     detail |= {"scope": gap.scope.value, "rule": gap.rule.value}

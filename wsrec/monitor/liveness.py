@@ -1,6 +1,6 @@
 """Stale streams: those without a message for longer than their channel's `idle_timeout`, and when they resume.
 
-A stream whose channel has none is reported once if it has no message at all for a minute.
+A stream whose channel has no `idle_timeout` is reported once if it has no message at all for a minute.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class LivenessCheck(Check):
         self._table = setup.streams
         self._expected = self._table.idle_timeouts > 0
         self._stale = np.zeros(len(self._table.streams), np.bool_)
-        # no stream becomes stale before
+        # no stream becomes stale before this time
         self._due = 0
 
     def rows(self, rows: RowBatch) -> Iterable[Finding]:
-        """Messages arrived: some streams begin, resume, or were stale between two of them."""
+        """Take messages: streams begin, resume, or were stale between two of them."""
         table = self._table
         if not len(table.numbers):
             return ()
@@ -43,12 +43,12 @@ class LivenessCheck(Check):
         return found
 
     def follow(self, rows: pa.RecordBatch) -> None:
-        """Go on from messages that were judged before (`FeedMonitor.follow`)."""
+        """Continue after messages that were checked before (`FeedMonitor.follow`)."""
         names = Names(rows.column("channel"), rows.column("symbol"))
         self._table.follow(rows.column("conn").to_numpy(), names, rows.column("handoff_monotonic").to_numpy())
 
     def follow_event(self, event: MonitorEvent) -> None:
-        """Go on from what was told of before; the messages around it were followed."""
+        """Continue after an event among those messages, which were passed to `follow` before."""
         if event.conn is None:
             return
         if event.kind is EventKind.ACK:
@@ -56,7 +56,7 @@ class LivenessCheck(Check):
             return
         number = self._table.number(event.conn, event.detail.get("channel"), event.detail.get("symbol"))
         if event.kind is EventKind.STALE and number is not None:
-            # unless it has had a message since
+            # not stale any more if it has had a message since
             self._stale[number] = self._table.last_at[number] <= event.time
 
     def _between(self, rows: RowBatch) -> Iterator[Finding]:
@@ -71,11 +71,11 @@ class LivenessCheck(Check):
         first = of[firsts]
         heard[firsts] = table.last_before[first] != NEVER
         since[firsts] = np.where(heard[firsts], table.last_before[first], table.confirmed_at[first])
-        goes_on = np.zeros(len(of), np.bool_)
-        goes_on[firsts] = self._stale[first]
-        due = ~goes_on & (since != NEVER) & (when - since >= table.idle_limits[of]) & (self._expected[of] | ~heard)
-        self._stale[of[goes_on]] = False
-        for place in where_set(goes_on | due).tolist():
+        resumes = np.zeros(len(of), np.bool_)
+        resumes[firsts] = self._stale[first]
+        due = ~resumes & (since != NEVER) & (when - since >= table.idle_limits[of]) & (self._expected[of] | ~heard)
+        self._stale[of[resumes]] = False
+        for place in where_set(resumes | due).tolist():
             number, before, row = int(of[place]), int(since[place]), int(at[place])
             if due[place]:
                 yield self._becomes_stale(number, before, ever=bool(heard[place]))
@@ -85,7 +85,7 @@ class LivenessCheck(Check):
             self._due = 0
 
     def advance(self, time: int) -> Iterable[Finding]:
-        """Tell of the streams that have become stale."""
+        """Report the streams that have become stale."""
         if time < self._due:
             return ()
         table = self._table
@@ -98,7 +98,7 @@ class LivenessCheck(Check):
         return [self._becomes_stale(n, int(since[n]), ever=bool(heard[n])) for n in where_set(due).tolist()]
 
     def event(self, event: MonitorEvent) -> Iterable[Finding]:
-        """What is asked for and not confirmed by anything begins at once; what a connection brought ends with it."""
+        """Requests that nothing confirms make their streams begin; streams end with their connection."""
         if event.conn is None:
             return ()
         if event.kind is EventKind.SUBSCRIBE:
@@ -111,7 +111,7 @@ class LivenessCheck(Check):
         return ()
 
     def found(self, finding: Finding) -> Iterable[Finding]:
-        """What the exchange confirms begins."""
+        """Streams begin when the exchange confirms them."""
         if finding.kind is not EventKind.ACK or finding.conn is None:
             return ()
         begun = self._table.confirm(finding.conn, finding.detail["topics"], finding.time)
@@ -119,7 +119,7 @@ class LivenessCheck(Check):
 
     def _begin(self, numbers: Iterable[int], time: int) -> Iterator[Finding]:
         for number in numbers:
-            # it has its own deadline
+            # it has a deadline of its own
             self._due = 0
             yield self._finding(Signal.BEGUN, number, time, {})
 

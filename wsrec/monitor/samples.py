@@ -26,9 +26,9 @@ class Sample(NamedTuple):
     """A message.
 
     Attributes:
-        name: its file, and which of its lines (from 1) or rows (`seq`).
-        payload: the message as it came.
-        binary: whether it came as a binary message.
+        name: its file, with the number of the line (from 1) or the `seq` of the row.
+        payload: the message as it was sent.
+        binary: whether it was a binary message.
 
     """
 
@@ -38,14 +38,14 @@ class Sample(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What is read of a message; None where it says nothing.
+    """The fields of a message; None where it has none.
 
     Attributes:
         message: the sample's name.
         channel, symbol: as the exchange writes them.
         exchange_time: ns since the epoch.
-        exchange_seq, seq_first, seq_previous: as the channel's keys of these names say.
-        role: `answer` to a subscription, `ping` that is answered, or empty.
+        exchange_seq, seq_first, seq_previous: the numbers at the channel's paths of these names.
+        role: `answer` to a subscription, `ping` that wsrec answers, or empty.
 
     """
 
@@ -60,15 +60,15 @@ class Reading(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """True if nothing was read of the message."""
+        """Whether no field was found, and the message has no role."""
         return not self.role and all(value is None for value in self[1:-1])
 
 
 def samples_of(file: Path) -> list[Sample]:
-    """The messages in a file: a JSON document, a message a line, or the received ones of a capture's Parquet.
+    """The messages in a file: one JSON document, one message per line, or the received rows of a capture's Parquet.
 
     Raises:
-        ConfigError: it cannot be read, or has none.
+        ConfigError: the file cannot be read, or has no messages.
 
     """
     try:
@@ -86,7 +86,7 @@ def samples_of(file: Path) -> list[Sample]:
 
 
 def read_samples(feed: Feed, samples: Sequence[Sample]) -> list[Reading]:
-    """What `feed` reads of each message, as one connection that brought them in this order."""
+    """The fields of each message by the YAML of `feed`, as if one connection had received them in this order."""
     reader = FieldReader(feed)
     columns = reader.read(
         pa.array([sample.payload for sample in samples], pa.large_binary()),
@@ -94,9 +94,9 @@ def read_samples(feed: Feed, samples: Sequence[Sample]) -> list[Reading]:
         None,
         np.array([sample.binary for sample in samples], np.bool_),
     )
-    # the last column, whether numbers begin anew, is never null
+    # the last column, `seq_reset`, is never null
     channel, symbol, times, *numbers, _ = (column.to_pylist() for column in columns)
-    # a time before 2000 or beyond int64 is none, whenever the message came
+    # a time before 2000 or beyond int64 is wrong, whenever the message was sent
     times = [time if time is not None and EARLIEST < time < INT64_MAX else None for time in times]
     counted = [[None if number is None else int(number) for number in each] for each in numbers]
     values = zip(channel, symbol, times, *counted, strict=True)
@@ -108,7 +108,7 @@ def read_samples(feed: Feed, samples: Sequence[Sample]) -> list[Reading]:
 
 
 def _role(feed: Feed, acks: AckTracker, channel: str | None, payload: bytes) -> str:
-    """What a message that is of no channel is for."""
+    """The role of a message without a channel of the feed."""
     if acks.is_data(channel):
         return ""
     if acks.is_answer(payload):

@@ -1,10 +1,11 @@
 """Snapshot joins: whether a snapshot connects with the stream that it was fetched for.
 
-A stream's run are its messages since it began, or since its last gap. It goes on from a snapshot whose number is not
-before the run, and that the run reaches: then one of its messages is the first to apply, and none is missing between.
-An exchange that answers from a cache gives a snapshot from before the stream, of no use.
+A stream's run consists of its messages since it began or since its last gap. A snapshot joins the run if its number is
+not below the one before the run's first message, and not above that of its last message: then one of the messages is
+the first to apply to it, and none is missing between. A snapshot that the exchange had in a cache can be older than the
+run, and useless.
 
-Pure logic, without a clock: the caller says when (ns on the stage clock).
+Pure logic, without a clock: the caller gives the times (ns on the stage clock).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.ring.events import EventKind
 
 ATTEMPTS = 5
-"""So many snapshots of a run are fetched before it is given up."""
+"""Snapshots that are fetched for a run until one joins it."""
 
-# A stream that has messages this long (ns) after a snapshot was fetched, all before it, does not reach it
+# A snapshot is ahead of its stream if the stream still has lower numbers this long (ns) after it was fetched
 _REACH_NS = 10_000_000_000
 
 
@@ -33,10 +34,11 @@ class Verdict(NamedTuple):
 
     Attributes:
         stream: the number of its stream.
-        number: its own number; None where it has none.
-        first, last: the numbers before the run's first message, and of its last one; None before the first message.
-        why: why it does not join; None where it does.
-        wait: time (s) after which another one is to be fetched; None where none is.
+        number: its own number; None if it has none.
+        first: the number before the run's first message; None if the stream has had no message.
+        last: the number of the run's last message; None if the stream has had no message.
+        why: why it does not join; None if it does.
+        wait: time (s) after which the next one is to be fetched; None if none is.
 
     """
 
@@ -60,7 +62,7 @@ class _Fetched(NamedTuple):
 
 
 class JoinChecker:
-    """Matches snapshots with the streams of one feed, identified by number."""
+    """Matches snapshots with the streams of one feed, which are given by their numbers."""
 
     def __init__(self) -> None:
         self._runs: dict[int, _Run] = {}
@@ -69,34 +71,42 @@ class JoinChecker:
 
     @property
     def waits(self) -> bool:
-        """Whether a snapshot is waited for that has come and is not judged yet."""
+        """Whether a snapshot has arrived that is not judged yet."""
         return bool(self._waiting)
 
     def waits_for(self, stream: int) -> bool:
-        """The same of one stream."""
+        """Whether a snapshot of this stream has arrived that is not judged yet."""
         return stream in self._waiting
 
     def messages(self, stream: int, first: int, last: int, time: int) -> None:
-        """Messages of a stream: the number before the first of them, and that of the last, which came at `time`."""
+        """Take messages of a stream.
+
+        Args:
+            stream: the stream.
+            first: the number before the first of them.
+            last: the number of the last one.
+            time: when that one arrived.
+
+        """
         run = self._runs.setdefault(stream, _Run(first))
         run.last, run.time = last, time
 
     def broke(self, stream: int, first: int) -> None:
-        """The stream has a gap; `first` is the number before the message behind it."""
+        """The stream has a gap; `first` is the number before the message that follows the gap."""
         run = self._runs.setdefault(stream, _Run(first))
         run.first = first
 
     def fetched(self, stream: int, number: int | None, time: int) -> None:
-        """A snapshot of the stream has come."""
+        """Take a snapshot of the stream."""
         self._waiting[stream] = _Fetched(number, time)
 
     def ended(self, stream: int) -> None:
-        """The stream's connection ended."""
+        """Forget the stream: its connection ended."""
         for of in (self._runs, self._waiting, self._missed):
             of.pop(stream, None)
 
     def judge(self) -> list[Verdict]:
-        """What of the snapshots that are waited for is known now."""
+        """Judge the snapshots of which enough is known by now."""
         found = []
         for stream, snapshot in list(self._waiting.items()):
             run, number = self._runs.get(stream), snapshot.number
@@ -126,7 +136,7 @@ class JoinChecker:
 
 
 class SnapshotCheck(Check):
-    """Tells which snapshots join their streams; registered behind the gap rules."""
+    """Reports which snapshots join their streams; registered after the gap rules."""
 
     kinds = frozenset({EventKind.SNAPSHOT_JOINED, EventKind.SNAPSHOT_MISSED})
 
@@ -138,11 +148,11 @@ class SnapshotCheck(Check):
         self._numbered = np.array([bool(each and each.exchange_seq) for each in snapshots], np.bool_)
         self._checks = bool(self._numbered.any())
         self._joins = JoinChecker()
-        # those of the rows that are being looked at
+        # gaps in the batch that is being checked
         self._gaps: list[SequenceGap] = []
 
     def found(self, finding: Finding) -> Iterable[Finding]:
-        """The gap rules have found something."""
+        """Keep a finding of the gap rules."""
         gap = finding.gap
         if not self._checks or gap is None or finding.row is None or gap.from_conn is not None:
             return ()
@@ -151,7 +161,7 @@ class SnapshotCheck(Check):
         return ()
 
     def rows(self, rows: RowBatch) -> Iterator[Finding]:
-        """Messages came, or a snapshot, which is alone then."""
+        """Take messages, or a snapshot, which comes alone."""
         if not self._checks:
             return
         gaps, self._gaps = self._gaps, []
@@ -171,7 +181,7 @@ class SnapshotCheck(Check):
             mine = mine[known(rows.fields.exchange_seq)[mine]]
             if self._joins.waits_for(stream):
                 exact.add(stream)
-                yield from self._step_by_step(rows, stream, mine.tolist(), gaps)
+                yield from self._one_by_one(rows, stream, mine.tolist(), gaps)
             elif len(mine):
                 self._messages(rows, stream, int(mine[0]), int(mine[-1]))
         for gap in gaps:
@@ -181,10 +191,10 @@ class SnapshotCheck(Check):
                     if self._joins.waits_for(stream):
                         yield from self._judged(rows, gap.at)
 
-    def _step_by_step(
+    def _one_by_one(
         self, rows: RowBatch, stream: int, messages: list[int], gaps: list[SequenceGap]
     ) -> Iterator[Finding]:
-        """Make the findings about an awaited snapshot independent of batch boundaries."""
+        """Judge after every message and gap, so that the result does not depend on where batches end."""
         steps = [(row, 1, row) for row in messages]
         steps += [(gap.at, 0, _behind(gap)) for gap in gaps if stream in self._broken(gap)]
         for row, is_message, behind in sorted(steps):
@@ -229,12 +239,12 @@ class SnapshotCheck(Check):
 
 
 def _behind(gap: SequenceGap) -> int:
-    """The place of the message behind a gap."""
+    """The place of the message that follows a gap."""
     return gap.index if gap.index >= 0 else gap.at
 
 
 def _number_before(fields: FieldColumns, row: int) -> int:
-    """The number that a message follows: as it says itself, else the one before its first."""
+    """The number that a message follows: the one that it names, else the one before its first."""
     previous, first = fields.seq_previous[row].as_py(), fields.seq_first[row].as_py()
     if previous is not None:
         return int(previous)

@@ -1,4 +1,4 @@
-"""Requested streams: one per topic and connection, looked up by a message's channel and symbol."""
+"""Requested streams: one per topic and connection, found by a message's channel and symbol."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wsrec.plan.requests import RequestedTopic
 from wsrec.plan.topics import Topic, stream_of
 
 NEVER = 0
-"""The time of what has not happened."""
+"""Stands for the time of something that has not happened."""
 
 
 DEFAULT_IDLE_NS = 60_000_000_000
-"""Time after which a stream without `idle_timeout` and without any message is reported, once."""
+"""Time (ns) after which a stream without `idle_timeout` and without any message is reported, once."""
 
 
 class Stream(NamedTuple):
@@ -31,29 +31,29 @@ class Stream(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What messages are of, without their other fields (`FieldColumns`)."""
+    """Channel and symbol of messages, as in `FieldColumns`, without their other fields."""
 
     channel: Any
     symbol: Any
 
 
 class StreamTable:
-    """The streams of a feed, and when each was confirmed and had its messages (ns on the stage clock, or `NEVER`).
+    """The streams of a feed, with the times of their confirmations and messages (ns on the stage clock, or `NEVER`).
 
     Args:
-        feed: the feed; without `fields` messages do not tell their channel, and there are no streams.
-        topics: what each connection asks for.
+        feed: the feed; without `fields` the channel of a message is unknown, and there are no streams.
+        topics: the topics of each connection.
 
     Attributes:
         streams: the streams; their places in the list are their numbers.
         conns: the connection of each.
-        idle_timeouts: the feed's of each (ns); 0 for none.
-        patience: the time without a message (ns) after which each is reported.
-        confirmed_at: when each was confirmed, or asked for where nothing confirms.
+        idle_timeouts: the feed's `idle_timeout` of each (ns); 0 for none.
+        idle_limits: the time without a message (ns) after which each is reported.
+        confirmed_at: when each was confirmed, or requested where the exchange does not confirm.
         first_at, last_at: first and last message of each.
-        last_before: the last message before those that were taken last.
-        numbers, rows: of the messages that were taken last: the streams that they belong to, and their places.
-        begun: the streams for which these were the first sign, nothing having confirmed them.
+        last_before: last message of each before the latest call of `take`.
+        numbers, rows: for the messages of the latest `take`: the streams that they belong to, and their places.
+        begun: the streams that began with these messages, without a confirmation before.
 
     """
 
@@ -71,13 +71,13 @@ class StreamTable:
             for n, s in enumerate(streams)
         )
         self.streams = [streams[n] for _, n in keyed]
-        # the last one is above all keys, so that a search always ends at one
+        # the last one is above all keys, so that a search always finds a place
         self._keys = np.array([*(key for key, _ in keyed), np.iinfo(np.int64).max])
         timeouts = [feed.channel_table[stream.topic.channel].idle_timeout for stream in self.streams]
         self.idle_timeouts = np.array([round((timeout or 0) * 1e9) for timeout in timeouts], np.int64)
         self.idle_limits = np.where(self.idle_timeouts > 0, self.idle_timeouts, DEFAULT_IDLE_NS)
-        # of the messages that may be of any symbol only the first and last within each are looked at: between two of
-        # them there is no silence that between all of them is none
+        # Of the messages that may be of any symbol, only the first and last in each span of this length are used. It is
+        # at most half of every limit, so no stream seems idle between two of them that is not.
         self._span = max(int(self.idle_limits.min(initial=DEFAULT_IDLE_NS)) // 2, 1)
         self.conns = np.array([stream.conn for stream in self.streams], np.int64)
         self._any_symbol = any(stream.topic.symbol is None for stream in self.streams)
@@ -93,11 +93,11 @@ class StreamTable:
 
     @property
     def quiet_since(self) -> Int64s:
-        """The last message of each, or its confirmation where there was none."""
+        """The time of each one's last message; of its confirmation where it had none."""
         return np.where(self.last_at != NEVER, self.last_at, self.confirmed_at)
 
     def take(self, conns: npt.NDArray[np.uint16], columns: FieldColumns | Names, time: Int64s) -> None:
-        """Messages came, in order of their time."""
+        """Take messages, in order of their time."""
         channels = self._channels.of(columns.channel)
         rows = where_set(channels)
         self.begun, self.numbers, self.rows, self.last_before = [], rows[:0], rows[:0], self.last_at
@@ -121,25 +121,25 @@ class StreamTable:
         self.last_before = self.last_at.copy()
         fresh = self.last_at[numbers] == NEVER
         if fresh.any():
-            # the first message where several are given: what is written last stays
+            # reversed: of several messages of a stream the first is written last, and stays
             self.first_at[numbers[fresh][::-1]] = when[fresh][::-1]
         self.last_at[numbers] = when
 
     def follow(self, conns: npt.NDArray[np.uint16], columns: Names, time: Int64s) -> None:
-        """Go on from messages that another table took: here they are no first sign of any stream."""
+        """Continue after messages that another table took: no stream begins with them here."""
         begun = self._begun.copy()
         self.take(conns, columns, time)
         self._begun, self.begun = begun, []
         self.numbers, self.rows, self.last_before = self.numbers[:0], self.rows[:0], self.last_at
 
     def follow_confirmation(self, conn: int, topics: Iterable[str], time: int) -> None:
-        """The same of topics that were confirmed."""
+        """Continue after a confirmation that another table took."""
         begun = self._begun.copy()
         self.confirm(conn, topics, time)
         self._begun = begun
 
     def confirm(self, conn: int, topics: Iterable[str], time: int) -> list[int]:
-        """Topics were confirmed, or asked for where nothing confirms; the streams for which that is the first sign."""
+        """Topics were confirmed, or requested where the exchange does not confirm; returns the streams that begin."""
         numbers = [n for topic in topics if (n := self._by_topic.get((conn, topic))) is not None]
         fresh = [n for n in numbers if self.confirmed_at[n] == NEVER]
         self.confirmed_at[fresh] = time
@@ -148,18 +148,18 @@ class StreamTable:
         return begun
 
     def end(self, conn: int) -> None:
-        """A connection ended: its next life is counted from zero."""
+        """A connection ended: forget the confirmations and messages of its streams."""
         of = self.conns == conn
         self.confirmed_at[of] = self.first_at[of] = self.last_at[of] = NEVER
         self._begun[of] = False
 
     def heard(self, conn: int, topic: str) -> bool:
-        """Whether a topic has brought a message since the connection began; False where that cannot be told."""
+        """Whether a topic is known to have had a message since the connection began."""
         number = self._by_topic.get((conn, topic))
         return number is not None and bool(self.last_at[number] != NEVER)
 
     def first(self, conn: int, topic: str) -> int | None:
-        """When a topic had its first message since the connection began; None where that is not known of any."""
+        """When a topic had its first message since the connection began; None if none is known."""
         number = self._by_topic.get((conn, topic))
         return None if number is None or self.first_at[number] == NEVER else int(self.first_at[number])
 
@@ -168,7 +168,7 @@ class StreamTable:
         return None if channel is None else self._by_name.get((conn, channel, symbol))
 
     def of(self, conn: int, channel: str | None, symbol: str | None) -> list[int]:
-        """The streams on a connection that messages of a channel and symbol may be of; None: of any."""
+        """The streams on a connection that messages of a channel and symbol may belong to; None stands for any."""
         return [
             number
             for number, stream in enumerate(self.streams)
@@ -178,14 +178,14 @@ class StreamTable:
         ]
 
     def _find(self, conns: Int64s, channels: Int64s, symbols: Int64s, rows: Int64s) -> tuple[Any, Int64s]:
-        """The streams of messages, and which of the messages they are; those of no stream are left out."""
+        """The stream of each message, and its row; messages of no stream are left out."""
         keys = stream_keys(conns, channels, symbols)
         places = np.searchsorted(self._keys, keys)
         hits = self._keys[places] == keys
         return places[hits], rows[hits]
 
     def _find_all(self, conns: Int64s, channels: Int64s, rows: Int64s, time: Int64s) -> tuple[Any, Int64s]:
-        """All streams of the messages' channels, with as few of the messages as show when none came for long."""
+        """All streams of the messages' channels, each with only the first and last message in every span."""
         first: dict[tuple[int, int, int], int] = {}
         last: dict[tuple[int, int, int], int] = {}
         spans = time // self._span
@@ -204,12 +204,12 @@ class StreamTable:
 
 
 def _joined(one: tuple[Any, Int64s], other: tuple[Any, Int64s]) -> tuple[Any, Int64s]:
-    """Both, in order of the messages."""
+    """Both results of a search, in order of the messages."""
     numbers, at = (np.concatenate(pair) for pair in zip(one, other, strict=True))
     order = np.argsort(at, kind="stable")
     return numbers[order], at[order]
 
 
 def _folded(symbol: str | None) -> str | None:
-    """A symbol as it is compared: exchanges write it in either case."""
+    """A symbol in upper case, for comparison: exchanges write it in either case."""
     return None if symbol is None else symbol.upper()

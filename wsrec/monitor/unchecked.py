@@ -10,7 +10,7 @@ from wsrec.ring.events import EventKind
 
 
 class UncheckedCheck(Check):
-    """Counts how the other checks held rows against one another; registered behind them."""
+    """Counts how the other checks compared rows with one another; registered after them."""
 
     kinds = frozenset({EventKind.UNCHECKED})
 

@@ -14,8 +14,8 @@ from wsrec.decode.columns import FieldColumns
 from wsrec.feed.schema import Feed
 from wsrec.format.columns import Bools, times, words
 from wsrec.format.schema import UTC_NS
-from wsrec.monitor.check import Finding, MonitorEvent, RowBatch, SnapshotRow
-from wsrec.monitor.feed_monitor import Columns, FeedMonitor, is_shown
+from wsrec.monitor.check import Finding, MonitorEvent, RowBatch, RowColumns, SnapshotRow
+from wsrec.monitor.feed_monitor import FeedMonitor, is_shown
 from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind
@@ -58,23 +58,23 @@ class Rows:
         self.payload = payload.cast(pa.large_binary())
         self.channels, self.symbols = words(table, "channel"), words(table, "symbol")
 
-    def columns(self, start: int, stop: int) -> Columns:
+    def columns(self, start: int, stop: int) -> RowColumns:
         """A range of the rows in the form that the monitor reads."""
         span = slice(start, stop)
         part = self.table.slice(start, stop - start)
         requests = part.column("request").fill_null(0).to_numpy(zero_copy_only=False)
-        return Columns(
-            int(self.seq[start]),
-            self.conns[span],
-            self.stage[span],
-            times(part, "recv_time")[0],
-            self.payload[span],
-            self.received[span],
-            self.messages[span],
-            self.carried[span],
-            self.binary[span],
-            requests,
-            {row: _snapshot(part, row) for row in np.flatnonzero(self.fetched[span]).tolist()},
+        return RowColumns(
+            first=int(self.seq[start]),
+            conns=self.conns[span],
+            stage=self.stage[span],
+            arrival=times(part, "recv_time")[0],
+            payload=self.payload[span],
+            received=self.received[span],
+            carries=self.messages[span],
+            readable=self.carried[span],
+            binary=self.binary[span],
+            requests=requests,
+            snapshots={row: _snapshot(part, row) for row in np.flatnonzero(self.fetched[span]).tolist()},
         )
 
 

@@ -11,8 +11,7 @@ from wsrec.decode.columns import FieldColumns
 from wsrec.decode.places import integer_in
 from wsrec.feed.channel import Snapshot
 from wsrec.feed.schema import Feed
-from wsrec.monitor.check import RowBatch, SnapshotRow
-from wsrec.monitor.feed_monitor import Columns
+from wsrec.monitor.check import RowBatch, RowColumns, SnapshotRow
 from wsrec.monitor.streams import StreamTable
 from wsrec.ring.slot_flags import FLAG_REST, FLAG_RSV1
 from wsrec.ring.slotring import request_numbers
@@ -35,22 +34,24 @@ class SlotColumns:
         channels = feed.channel_by_any_name.items()
         self._snapshots: Mapping[str, Snapshot | None] = {name: channel.snapshot for name, channel in channels}
 
-    def read(self, first: int, slots: Slots, when: Stamps, payload: pa.Array) -> Columns:
+    def read(self, first: int, slots: Slots, when: Stamps, payload: pa.Array) -> RowColumns:
         """The columns of slots, the first of which is the row of this `seq`."""
         carries = slots["opcode"] < frames.CLOSE
         fetched = where_set(slots["flags"] & FLAG_REST) if not when.received.all() else ()
-        return Columns(
-            first,
-            slots["conn"],
-            when.stage,
-            when.recv_time,
-            payload,
-            when.received,
-            carries,
-            when.received & carries & (slots["flags"] & FLAG_RSV1 == 0),
-            slots["opcode"] == frames.BINARY,
-            request_numbers(slots),
-            {int(row): self._snapshot(int(slots["offset"][row]), payload[int(row)].as_py()) for row in fetched},
+        return RowColumns(
+            first=first,
+            conns=slots["conn"],
+            stage=when.stage,
+            arrival=when.recv_time,
+            payload=payload,
+            received=when.received,
+            carries=carries,
+            readable=when.received & carries & (slots["flags"] & FLAG_RSV1 == 0),
+            binary=slots["opcode"] == frames.BINARY,
+            requests=request_numbers(slots),
+            snapshots={
+                int(row): self._snapshot(int(slots["offset"][row]), payload[int(row)].as_py()) for row in fetched
+            },
         )
 
     def _snapshot(self, stream: int, payload: bytes) -> SnapshotRow:
