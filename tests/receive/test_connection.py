@@ -24,7 +24,17 @@ from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec import log_folding
 from wsrec.options.record import TlsMode
 from wsrec.plan.connections import Pace
-from wsrec.receive import backoff, connection, garbage_collection, liveness, opening, rate_limit, reconnector, transport
+from wsrec.receive import (
+    backoff,
+    closing_handshake,
+    garbage_collection,
+    liveness,
+    open_connection,
+    opening,
+    rate_limit,
+    reconnector,
+    transport,
+)
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
@@ -247,8 +257,8 @@ class TestStall:
         asyncio.run(run())
 
     def test_a_stall_that_the_end_cut_short_is_told_too(self, exchange, monkeypatch):
-        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.05)
-        monkeypatch.setattr(connection, "BACKLOG_TIMEOUT", 0.05)
+        monkeypatch.setattr(closing_handshake, "CLOSE_TIMEOUT", 0.05)
+        monkeypatch.setattr(closing_handshake, "BACKLOG_TIMEOUT", 0.05)
 
         async def run() -> None:
             life = Life(exchange(sends(["x" * 1000] * 2000), close_timeout=0.1).url)
@@ -269,7 +279,7 @@ class TestEndBehind:
     @pytest.fixture
     def behind(self, monkeypatch, ca_file):
         """Runs a test with an exchange whose ring is full, and which has the rest of what it sends in its queue."""
-        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.2)
+        monkeypatch.setattr(closing_handshake, "CLOSE_TIMEOUT", 0.2)
 
         def serve(sock: socket.socket) -> None:
             answer(sock, b"".join(map(text, self.SENT)))
@@ -303,7 +313,7 @@ class TestEndBehind:
         behind(test)
 
     def test_what_is_still_unread_after_the_bound_is_a_lost_interval(self, behind, monkeypatch):
-        monkeypatch.setattr(connection, "BACKLOG_TIMEOUT", 0.5, raising=False)
+        monkeypatch.setattr(closing_handshake, "BACKLOG_TIMEOUT", 0.5, raising=False)
 
         async def test(life: Life) -> None:
             async with asyncio.timeout(60):
@@ -321,7 +331,7 @@ class TestEndBehind:
 
     @pytest.mark.parametrize("tls", [None, *TlsMode])
     def test_a_server_that_ignores_the_close_and_sends_on_is_no_backlog(self, exchange, ca_file, monkeypatch, tls):
-        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.2)
+        monkeypatch.setattr(closing_handshake, "CLOSE_TIMEOUT", 0.2)
 
         async def deaf(ws: Any) -> None:
             ws.transport.pause_reading()
@@ -671,7 +681,7 @@ class TestGarbage:
                 handler(sock)
 
         def alive() -> int:
-            kinds = StampedTlsTransport, PlainTransport, connection.ChosenHotPath, connection.Handshake
+            kinds = StampedTlsTransport, PlainTransport, open_connection.HotPath, open_connection.Handshake
             return sum(type(found) in {*kinds, socket.socket} for found in gc.get_objects())
 
         async def run() -> None:
@@ -696,7 +706,7 @@ class TestNicClock:
         async def run() -> None:
             life = Life(exchange(waits).url)
             await life.until(lambda: life.connection.sides.connected)
-            life.connection.sides.all[0]._transport.stamps.choose(1_700_000_000_000_000_000, 5_000_000_000)
+            life.connection.sides.all[0]._current.transport.stamps.choose(1_700_000_000_000_000_000, 5_000_000_000)
             life.connection.sides.check_stamps()
             life.connection.sides.check_stamps()
             life.stopping.set()

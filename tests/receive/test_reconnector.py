@@ -19,8 +19,7 @@ from wsrec.host.clock import now
 from wsrec.ipc import Resubscribe, Settled
 from wsrec.options.record import TlsMode
 from wsrec.plan.connections import Answer, ConnectionPlan, standbys
-from wsrec.receive import backoff, liveness, opening, successor_proof
-from wsrec.receive import connection as connection_module
+from wsrec.receive import backoff, closing_handshake, liveness, opening, successor_proof
 from wsrec.receive.active_reconnectors import ActiveReconnectors
 from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
@@ -383,7 +382,7 @@ class TestReplacement:
         run(test())
 
     def test_a_stop_while_the_old_one_does_not_answer_its_close_closes_the_new_one_at_once(self, monkeypatch):
-        monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT", 30.0)
+        monkeypatch.setattr(closing_handshake, "CLOSE_TIMEOUT", 30.0)
         held: list[socket.socket] = []
 
         def handler(sock: socket.socket) -> None:

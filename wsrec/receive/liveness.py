@@ -28,7 +28,7 @@ _OFTEN, _SELDOM = 0.02, 2.5
 _LONGEST_QUIET = 300.0
 # Time until the first message, if the host has another address that may do better (s)
 FIRST_MESSAGE = 30.0
-_ASK = struct.Struct("<Q")
+_PING_PAYLOAD = struct.Struct("<Q")
 
 
 class IdleTimeout:
@@ -91,7 +91,7 @@ class LivenessMonitor:
         transport: its socket.
         producer: takes the events.
         idle_timeout: the idle timeout.
-        ask: sends a ping with the given payload.
+        send_ping: sends a ping with the given payload.
         on_dead: called with the reason when the peer does not respond.
         on_idle: called once when the idle timeout expires: why it should be replaced, and since when it is silent
             (monotonic, ns).
@@ -111,10 +111,10 @@ class LivenessMonitor:
         producer: Producer,
         idle_timeout: IdleTimeout,
         *,
-        ask: Callable[[bytes], None],
+        send_ping: Callable[[bytes], None],
         on_dead: Callable[[Exception], None],
         on_idle: Callable[[str, int], None],
-        answer_pings: Callable[[], None],
+        look_for_pings: Callable[[], None],
     ) -> None:
         self.controls = 0
         self.stalled = False
@@ -123,10 +123,10 @@ class LivenessMonitor:
         self._transport = transport
         self._producer = producer
         self._idle_timeout = idle_timeout
-        self._ask = ask
+        self._send_ping = send_ping
         self._on_dead = on_dead
         self._on_idle = on_idle
-        self._look_for_pings = answer_pings
+        self._look_for_pings = look_for_pings
         self._last_activity = self._data_at = now()
         self._data = 0
         self._silent = False
@@ -168,7 +168,7 @@ class LivenessMonitor:
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Count a control frame, and measure the round trip of our own pings."""
         self.controls += 1
-        if opcode == frames.PONG and self._pinged_at is not None and payload == _ASK.pack(self._pinged_at):
+        if opcode == frames.PONG and self._pinged_at is not None and payload == _PING_PAYLOAD.pack(self._pinged_at):
             self._ping_rtt = self._hot.last_event - self._pinged_at
 
     def _look(self, *, paused: bool) -> None:
@@ -199,7 +199,7 @@ class LivenessMonitor:
         if self._pinged_at is None:
             if idle >= self._plan.ping_interval:
                 self._pinged_at = moment
-                self._ask(_ASK.pack(moment))
+                self._send_ping(_PING_PAYLOAD.pack(moment))
         elif (moment - self._pinged_at) / 1e9 >= self._plan.ping_timeout:
             self._on_dead(PingTimeoutError(f"no data for {idle:.1f} s, and a ping was not answered"))
 

@@ -72,7 +72,7 @@ class Sides:
 
     def counts(self, reconnects: int) -> Counts:
         """Their counters so far, and how often they were reconnected."""
-        first, *others = [(side.reads, side.frames, side.received, side.discarded, side.stalls) for side in self.all]
+        first, *others = [side.totals for side in self.all]
         together = map(sum, zip(first, *others, strict=True)) if others else first
         return Counts._make([*together, reconnects])
 
@@ -85,7 +85,7 @@ class Sides:
     def find_pings_by(self, look: Callable[[], None]) -> None:
         """Call `look` before a connection is judged stale: a ping is not data."""
         for side in self.all:
-            side.answer_pings = look
+            side.look_for_pings = look
 
     @property
     def numbers(self) -> list[int]:
@@ -125,9 +125,12 @@ class Sides:
                 side.resubscribe(order.topics, order.reason)
 
     def publish_complete_until(self, complete_until: int, *, everywhere: bool) -> None:
-        """Publish until when nothing is missing (monotonic, ns): in the ring of the last active side, or in all."""
+        """Publish until when nothing is missing (monotonic, ns): in the ring of the last active side, or in all.
+
+        It is for a receiver that may take over.
+        """
         for side in self.all:
-            side.publish_complete_until(complete_until if everywhere or side is self.last_active else 0)
+            side.ring.complete_until.publish(complete_until if everywhere or side is self.last_active else 0)
 
     def take_over(self, died: str) -> tuple[int, int, bool]:
         """Continue with the rings of a receiver that died; see `Connection.take_over`, of the side that was active."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from wsrec.host.clock import now
 from wsrec.receive.hotpath import HotPath
@@ -43,16 +42,14 @@ class Stalls:
         self._hot: HotPath | None = None
         self._transport: Transport | None = None
         self._liveness: LivenessMonitor | None = None
-        self._ended: asyncio.Future[Any] | None = None
+        self._ended: asyncio.Future[None] | None = None
 
     @property
     def is_stalled(self) -> bool:
         """True while a full ring stops reading."""
         return self._since > 0
 
-    def begin(
-        self, hot: HotPath, transport: Transport, liveness: LivenessMonitor, ended: asyncio.Future[Exception | None]
-    ) -> None:
+    def begin(self, hot: HotPath, transport: Transport, liveness: LivenessMonitor, ended: asyncio.Future[None]) -> None:
         """A connection is about to be read, until `ended`."""
         self._hot, self._transport, self._liveness, self._ended = hot, transport, liveness, ended
 

@@ -34,19 +34,19 @@ class _Send(Protocol):
 
 
 class Subscriber:
-    """Sends what is planned, no faster than the exchange allows, and then whatever keeps the connection alive.
+    """Sends the planned requests no faster than the exchange allows, and then keep-alive messages.
 
-    Once the connection closes, nothing is sent or reported as requested.
+    Nothing is sent before `start`, and once the connection closes nothing is sent or recorded as requested.
 
     Args:
-        plan: what to say.
+        plan: what to send; `start` may replace it.
         encoder: makes frames of it.
         producer: takes the events.
         send: sends a frame.
 
     Attributes:
         all_sent: whether the plan's subscriptions are sent.
-        kept_alive: keep-alive messages sent, each of which may be answered.
+        keep_alives: keep-alive messages sent, each of which may be answered.
 
     """
 
@@ -58,16 +58,32 @@ class Subscriber:
         send: _Send,
     ) -> None:
         self.all_sent = False
-        self.kept_alive = 0
+        self.keep_alives = 0
         self._plan = plan
+        self._started = False
+        self._unanswered: list[tuple[Answer, str]] = []
         self._encoder = encoder
         self._producer = producer
         self._send = send
         self._ids = itertools.count(_FIRST_ID)
         self._again: asyncio.Queue[_Again] = asyncio.Queue()
 
+    def start(self, plan: ConnectionPlan) -> None:
+        """The connection is open, and recorded as such: answer the pings received so far, and let `run` send `plan`.
+
+        Raises:
+            OSError: the connection broke.
+
+        """
+        self._started, self._plan = True, plan
+        unanswered, self._unanswered = self._unanswered, []
+        for answer, value in unanswered:
+            self.answer(answer, value)
+
     def resubscribe(self, topics: Sequence[str], reason: str) -> None:
         """Send the requests that contain these topics again, preceded by `unsubscribe` if there is one."""
+        if not self._started:
+            return
         wanted = set(topics)
         for request in self._plan.requests:
             if wanted.intersection(request.topic_names):
@@ -75,13 +91,24 @@ class Subscriber:
 
     def divide(self, plan: ConnectionPlan, parts: Sequence[SubscriptionRequest], reason: str) -> None:
         """Send `parts` in place of the refused request, and continue with the plan that contains them."""
+        if not self._started:
+            return
         self._plan = plan
         for part in parts:
             # what was refused needs no undoing
             self._again.put_nowait(_Again(part, reason, None))
 
     def answer(self, answer: Answer, value: str) -> None:
-        """Send an answer at once, with `value` in the place of `{value}`."""
+        """Answer a ping, with `value` in the place of `{value}`.
+
+        Raises:
+            OSError: the connection broke.
+
+        """
+        if not self._started:
+            # it came together with the handshake
+            self._unanswered.append((answer, value))
+            return
         text = fill(fill_when_sent(fill(answer.text, {"id": next(self._ids)})), {"value": Raw(value)})
         if answer.encoding == "text":
             self._send(self._encoder.text(text))
@@ -90,7 +117,7 @@ class Subscriber:
             self._send(self._encoder.binary(gzip.compress(data) if answer.encoding == "gzip" else data))
 
     async def run(self) -> None:
-        """Speak, until cancelled.
+        """Send what is planned, what is requested meanwhile, and keep-alive messages, until cancelled.
 
         Raises:
             OSError: the connection broke.
@@ -128,7 +155,7 @@ class Subscriber:
                     self._send(self._encoder.ping(b""))
                 else:
                     self._send_text(keep_alive.text)
-                    self.kept_alive += 1
+                    self.keep_alives += 1
                 due = last + keep_alive.every
 
     async def _next(self, due: float | None) -> _Again | None:

@@ -56,7 +56,7 @@ class HandoverComparison:
     def look(self, moment: float) -> None:
         """Update the comparison; `moment` is on the loop's clock."""
         # pings are not data
-        self._new.answer_pings()
+        self._new.look_for_pings()
         old = self._old if self._old is not None and self._old.connected else None
         if old is not None and old.proved:
             distance = (now() - old.opened_at) / 1e9 / old.data
