@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import sys
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -18,24 +16,19 @@ from typing import Any, Literal
 from websockets.exceptions import InvalidURI
 from websockets.exceptions import ProtocolError as LibraryProtocolError
 from websockets.frames import Close, CloseCode
-from websockets.uri import WebSocketURI, parse_uri
+from websockets.uri import parse_uri
 
+from wsrec.client.dialing import Dialing
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
-from wsrec.host.clock import now
-from wsrec.net.addresses import AddressHistory
-from wsrec.net.proxy import Proxy, ProxyRules
-from wsrec.net.resolver import RESOLVER, Address, NoAnswerError
-from wsrec.net.trust import tls_context
-from wsrec.net.tunnel import ProxyError, proxy_errors, through
+from wsrec.client.pings import Pings
+from wsrec.net.proxy import ProxyRules
 from wsrec.options.record import TlsMode
 from wsrec.receive import opening
-from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import HotPath as ChosenHotPath
-from wsrec.receive.opening import ConnectedSocket
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
-from wsrec.receive.transport import READ_MAX, PlainTransport, Transport
+from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.receive.waiting import Epoll
 from wsrec.ring.bytering import MIN_RING, ByteRing, check_capacity
 from wsrec.ring.mirror import PAGE
@@ -52,8 +45,6 @@ from wsrec.wire.handshake import Handshake
 RING_SIZE = 1 << 20
 MAX_MESSAGE = 64 << 20
 MAX_UNSENT = 64 << 20
-_HISTORIES: dict[tuple[str, int], AddressHistory] = {}
-_HISTORIES_MOST = 1024
 _NORMAL = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
 
 
@@ -117,23 +108,31 @@ def connect(
     handshake = Handshake(url, headers, deflate.offer(context_takeover=True) if compression else None)
 
     async def open_it() -> Connection:
-        connection = Connection(
-            handshake,
-            on_message,
-            max_message=max_message,
-            max_unsent=max_unsent,
-            ring_size=ring_size,
-            close_timeout=close_timeout,
-        )
+        dialing = Dialing(uri, mode, None if ca_file is None else os.fspath(ca_file), way)
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(open_timeout) as limit:
-                await connection._open(uri, mode, None if ca_file is None else os.fspath(ca_file), way)
+                transport = await dialing.connect()
+                connection = Connection(
+                    transport,
+                    handshake,
+                    on_message,
+                    address=dialing.address,
+                    tls=dialing.tls,
+                    max_message=max_message,
+                    max_unsent=max_unsent,
+                    ring_size=ring_size,
+                    close_timeout=close_timeout,
+                )
+                await connection._open()
         except BaseException as error:
-            connection._abandon()
+            if connection is not None:
+                connection._abandon()
+            dialing.close()
             if isinstance(error, Exception) or limit.expired():
-                connection._blame()
+                dialing.blame()
             if limit.expired():
-                raise connection._too_late(uri, open_timeout) from None
+                raise dialing.timeout_error(open_timeout) from None
             raise
         return connection
 
@@ -174,45 +173,61 @@ class Connection:
 
     def __init__(
         self,
+        transport: Transport,
         handshake: Handshake,
         on_message: Callable[[Message], object],
         *,
+        address: tuple[str, int],
+        tls: TlsDetails | None,
         max_message: int,
         max_unsent: int,
         ring_size: int,
         close_timeout: float,
     ) -> None:
-        self.address: tuple[str, int] = ("", 0)
-        self.tls: TlsDetails | None = None
+        self.address = address
+        self.tls = tls
         self.compression: str | None = None
-        self._resolving = False
-        self._proxy: Proxy | None = None
-        self._history: AddressHistory | None = None
-        self._reached: Address | None = None
+        self._transport = transport
         self._handshake = handshake
         self._encoder = FrameEncoder(handshake.protocol)
         self._rules = MessageRules(max_message, validate_text=True)
         self._max_unsent = max_unsent
         self._close_timeout = close_timeout
-        self._ring_size = ring_size
-        self._on_message = on_message
-        self._max_message = max_message
         self._loop = asyncio.get_running_loop()
-        self._waiting = Epoll()
-        self._transport: Transport | None = None
-        self._ring: ByteRing | None = None
-        self._hot: HotPath | None = None
-        self._consumer: Consumer | None = None
         self._opened = self._loop.create_future()
         self._closed = self._loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
-        self._pings: dict[bytes, tuple[int, asyncio.Future[int]]] = {}
+        self._pings = Pings()
         # whether we started the closing handshake; whether reading has ended, the close, and the error for
         # `wait_closed`
         self._closing = False
         self._ended = False
         self._close: Close | None = None
         self._error: Exception | None = None
+        self._ring = _private_ring(ring_size)
+        producer = Producer(_private_slots(), _private_ring(PAGE))
+        self._consumer = Consumer(
+            producer.slots,
+            self._ring,
+            self,
+            max_message,
+            on_message=on_message,
+            on_control=self._on_control,
+            on_error=self._on_error,
+        )
+        self._hot = ChosenHotPath(
+            0,
+            self._ring,
+            producer,
+            transport,
+            self._rules,
+            on_opening=self._on_opening,
+            on_control=lambda opcode, payload: None,
+            on_end=self._on_end,
+            on_full=self._on_full,
+            on_batch=self._consumer.on_batch,
+        )
+        self._waiting = Epoll()
 
     @property
     def closed(self) -> bool:
@@ -228,7 +243,7 @@ class Connection:
 
         """
         self._check_open()
-        if self._transport is not None and self._transport.unsent >= self._max_unsent:
+        if self._transport.unsent >= self._max_unsent:
             raise BufferError(f"{self._transport.unsent} bytes are queued already: the server does not read them")
         if isinstance(message, str):
             self._send(self._encoder.text(message))
@@ -247,13 +262,7 @@ class Connection:
 
         """
         self._check_open()
-        payload = payload or os.urandom(8)
-        if len(payload) > frames.MAX_CONTROL:
-            raise ValueError(f"a ping's payload has at most {frames.MAX_CONTROL} bytes, not {len(payload)}")
-        if payload in self._pings:
-            raise ValueError("a ping with the same payload is already in flight")
-        pong: asyncio.Future[int] = self._loop.create_future()
-        self._pings[payload] = now(), pong
+        payload, pong = self._pings.add(payload)
         self._send(self._encoder.ping(payload))
         return pong
 
@@ -264,8 +273,7 @@ class Connection:
             ConnectionClosed: the connection closed first.
 
         """
-        if self._transport is not None:
-            await self._transport.drain()
+        await self._transport.drain()
         if self._closed.done():
             raise self._as_closed()
 
@@ -308,80 +316,13 @@ class Connection:
         if self._error is not None:
             raise self._error
 
-    def _blame(self) -> None:
-        """Record a failure of the address in use: the next connection starts with another one."""
-        if self._history is not None and self._reached is not None:
-            self._history.failed(self._reached, "")
-
-    def _too_late(self, uri: WebSocketURI, seconds: float) -> OSError:
-        """The error for an opening that took longer than `seconds`."""
-        if self._proxy is not None:
-            return ProxyError(
-                f"the proxy {self._proxy.public} did not answer within {seconds} s", "check that the proxy is running"
-            )
-        if self._resolving:
-            return NoAnswerError(socket.EAI_AGAIN, f"the name server did not answer for {uri.host} within {seconds} s")
-        return TimeoutError(f"{uri.host}:{uri.port} did not answer within {seconds} s")
-
-    async def _reach(self, host: str, port: int) -> ConnectedSocket:
-        """Connect a socket to a host."""
-        self._resolving = True
-        found = await RESOLVER.resolve(host, port, timeout=None)
-        self._resolving = False
-        self._history = _history(host, port)
-        reached = await opening.connect(found.addresses, None, self._history)
-        self._reached = reached.address
-        self.address = reached.address.ip, reached.address.port
-        return reached
-
-    async def _open(self, uri: WebSocketURI, tls: TlsMode, ca_file: str | None, proxy: Proxy | None) -> None:
-        context = tls_context(ca_file) if uri.secure else None
-        if proxy is None:
-            sock, stamped, _ = await self._reach(uri.host, uri.port)
-        else:
-            self._proxy = proxy
-            with proxy_errors(proxy):
-                sock, stamped, _ = await self._reach(proxy.host, proxy.port)
-                await through(sock, proxy, uri.host, uri.port)
-            self._proxy = None
-        if context is not None:
-            self._transport, self.tls = await opening.start_tls(
-                sock, stamped=stamped, context=context, host=uri.host, mode=tls
-            )
-        else:
-            self._transport = PlainTransport(sock, stamped=stamped)
-        self._transport.unsent_max = sys.maxsize
-        self._ring = _private_ring(self._ring_size)
-        producer = Producer(_private_slots(), _private_ring(PAGE))
-        self._consumer = Consumer(
-            producer.slots,
-            self._ring,
-            self,
-            self._max_message,
-            on_message=self._on_message,
-            on_control=self._on_control,
-            on_error=self._on_error,
-        )
-        self._hot = ChosenHotPath(
-            0,
-            self._ring,
-            producer,
-            self._transport,
-            self._rules,
-            on_opening=self._on_opening,
-            on_control=lambda opcode, payload: None,
-            on_end=self._on_end,
-            on_full=self._on_full,
-            on_batch=self._consumer.on_batch,
-        )
+    async def _open(self) -> None:
+        """Perform the opening handshake."""
         self._waiting.watch(self._transport.fileno, self._hot.on_readable)
         self._transport.send(self._handshake.request())
         await self._opened
 
     def _on_opening(self, data: memoryview) -> int:
-        assert self._ring is not None
-        assert self._hot is not None
-        assert self._consumer is not None
         try:
             consumed = self._handshake.feed(data)
         except Exception as error:  # noqa: BLE001 (reported to the waiting opener)
@@ -404,20 +345,14 @@ class Connection:
         answer = self._encoder.on_control(opcode, payload)
         if self._encoder.close_received is not None:
             # the peer closed: whether it gets the echo does not matter
-            if answer is not None and self._transport is not None:
+            if answer is not None:
                 with suppress(OSError):
                     self._transport.send(answer.wire)
             self._end(self._encoder.close_received, None)
             return
         self._send(answer)
-        if opcode == frames.PONG and payload in self._pings:
-            # a pong answers the earlier pings too (RFC 6455 section 5.5.3)
-            for waiting in list(self._pings):
-                began, pong = self._pings.pop(waiting)
-                if not pong.done():
-                    pong.set_result(now() - began)
-                if waiting == payload:
-                    break
+        if opcode == frames.PONG:
+            self._pings.on_pong(payload)
 
     def _on_error(self, error: Exception) -> None:
         """Handle an exception from the callback, or a protocol violation by the server."""
@@ -460,7 +395,7 @@ class Connection:
         """Fail the connection because of an error on this side (RFC 6455 section 7.1.7)."""
         with suppress(OSError):
             frame = self._encoder.close(code, reason.encode()[:100].decode("utf-8", "ignore"))
-            if frame is not None and self._transport is not None:
+            if frame is not None:
                 self._transport.send(frame.wire)
         self._end(Close(code, reason), error)
 
@@ -473,16 +408,13 @@ class Connection:
         self._error = error
         if error is None and close is not None and close.code not in _NORMAL and not self._closing:
             self._error = ConnectionClosed(close.code, close.reason)
-        assert self._consumer is not None
-        assert self._transport is not None
         self._consumer.stopped = True
-        transport = self._transport
-        if transport.fileno >= 0:
-            self._waiting.unwatch(transport.fileno)
+        if self._transport.fileno >= 0:
+            self._waiting.unwatch(self._transport.fileno)
         if self._deadline is not None:
             self._deadline.cancel()
         if linger:
-            self._waiting.watch(transport.fileno, self._drop)
+            self._waiting.watch(self._transport.fileno, self._drop)
             self._deadline = self._loop.call_later(self._close_timeout, self._tear_down)
         else:
             # deferred, since it may run within the hot path's read
@@ -498,8 +430,6 @@ class Connection:
         self._tear_down()
 
     def _drop(self) -> None:
-        assert self._ring is not None
-        assert self._transport is not None
         try:
             size = self._transport.read(self._ring.view[:READ_MAX])
         except OSError:
@@ -508,7 +438,7 @@ class Connection:
             self._tear_down()
 
     def _send(self, frame: Sent | None) -> None:
-        if frame is None or self._transport is None:
+        if frame is None:
             return
         try:
             self._transport.send(frame.wire)
@@ -525,30 +455,16 @@ class Connection:
         return ConnectionClosed(close.code, close.reason)
 
     def _tear_down(self) -> None:
-        transport, self._transport = self._transport, None
+        if self._closed.done():
+            return
         if self._deadline is not None:
             self._deadline.cancel()
         self._waiting.close()
-        if transport is not None:
-            transport.close()
-        self._hot = self._consumer = self._ring = None
-        if not self._closed.done():
-            self._closed.set_result(None)
-        pings, self._pings = self._pings, {}
-        for _, pong in pings.values():
-            if not pong.done():
-                pong.set_exception(self._as_closed())
-                # the pong need not be awaited
-                pong.exception()
-
-
-def _history(host: str, port: int) -> AddressHistory:
-    """The address history of a host, shared by all connections of this process."""
-    history = _HISTORIES.pop((host, port), None) or AddressHistory()
-    _HISTORIES[host, port] = history
-    if len(_HISTORIES) > _HISTORIES_MOST:
-        del _HISTORIES[next(iter(_HISTORIES))]
-    return history
+        self._transport.close()
+        # the rings' memory goes at once, also where the caller keeps the connection, and their cycle with it
+        del self._hot, self._consumer, self._ring
+        self._closed.set_result(None)
+        self._pings.fail(self._as_closed())
 
 
 def _private_ring(capacity: int) -> ByteRing:

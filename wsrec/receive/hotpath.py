@@ -238,25 +238,10 @@ class HotPath:
                 )
             except struct.error:
                 # the process was stopped for seconds: store the differences in the coarse unit
-                pack_slot(
-                    slot_view,
-                    (count & slot_mask) * SLOT_SIZE,
-                    position,
-                    stamp,
-                    event,
-                    0,
-                    min(waited >> COARSE_SHIFT, _LARGEST),
-                    min(took >> COARSE_SHIFT, _LARGEST),
-                    min((parsed - recv_end) >> COARSE_SHIFT, _LARGEST),
-                    size,
-                    read_bytes,
-                    count - first_slot,
-                    0,
-                    conn,
-                    first & OPCODE,
-                    flags | FLAG_COARSE,
-                    source,
-                )
+                coarse = [min(ns >> COARSE_SHIFT, _LARGEST) for ns in (waited, took, parsed - recv_end)]
+                start = position, stamp, event, 0, *coarse, size, read_bytes, count - first_slot, 0
+                kind = conn, first & OPCODE, flags | FLAG_COARSE, source
+                pack_slot(slot_view, (count & slot_mask) * SLOT_SIZE, *start, *kind)
             if first & OPCODE >= CLOSE:
                 controls.append((first & OPCODE, position, size))
             position += size
@@ -264,10 +249,7 @@ class HotPath:
 
         self._position = position
         if count != first_slot:
-            self._handed_off = position
             self._hand_off(first_slot, count)
-            if self._on_batch is not None:
-                self._on_batch(first_slot, count)
         for opcode, offset, size in controls:
             self._on_control(opcode, bytes(self._ring.slice(offset, size)))
         if failure is not None:
@@ -329,6 +311,8 @@ class HotPath:
             self._rules.check_text(self._ring.slice(begin, self._validated - begin), final=final)
 
     def _hand_off(self, first_slot: int, count: int) -> None:
+        """Publish the slots from `first_slot` up to `count`, one read's frames, which end at `_position`."""
+        self._handed_off = self._position
         producer = self._producer
         start = first_slot & producer.slots.mask
         producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
@@ -341,6 +325,8 @@ class HotPath:
         producer.slots.published.publish(count)
         producer.count = count
         self.frames += count - first_slot
+        if self._on_batch is not None:
+            self._on_batch(first_slot, count)
 
     def _room(self) -> int:
         """Largest read in bytes: limited by the byte ring, and by the slots that its smallest frames would take."""

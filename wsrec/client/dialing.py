@@ -1,0 +1,118 @@
+"""Dialling for `wsrec.connect`: from a URL to a connected transport, by way of the look-up, a proxy and TLS."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from websockets.uri import WebSocketURI
+
+from wsrec.net.addresses import AddressHistory
+from wsrec.net.proxy import Proxy
+from wsrec.net.resolver import RESOLVER, Address, NoAnswerError
+from wsrec.net.trust import tls_context
+from wsrec.net.tunnel import ProxyError, proxy_errors, through
+from wsrec.options.record import TlsMode
+from wsrec.receive import opening
+from wsrec.receive.opening import ConnectedSocket
+from wsrec.receive.tls import TlsDetails
+from wsrec.receive.transport import PlainTransport, Transport
+
+_HISTORIES: dict[tuple[str, int], AddressHistory] = {}
+_HISTORIES_MOST = 1024
+
+
+class Dialing:
+    """One attempt to connect.
+
+    Args:
+        uri: the server.
+        mode: how TLS is decrypted.
+        ca_file: PEM file trusted in addition to the system's certificates.
+        proxy: the proxy to connect through; None for none.
+
+    Attributes:
+        address: IP address and port of the server, or of the proxy; empty before it is reached.
+        tls: TLS version and cipher, None for `ws://`.
+
+    """
+
+    def __init__(self, uri: WebSocketURI, mode: TlsMode, ca_file: str | None, proxy: Proxy | None) -> None:
+        self.address: tuple[str, int] = ("", 0)
+        self.tls: TlsDetails | None = None
+        self._uri = uri
+        self._mode = mode
+        self._ca_file = ca_file
+        self._proxy = proxy
+        self._resolving = False
+        self._in_tunnel = False
+        self._history: AddressHistory | None = None
+        self._reached: Address | None = None
+        self._transport: Transport | None = None
+
+    async def connect(self) -> Transport:
+        """Connect to the server; `close` closes the transport, if there is one by then.
+
+        Raises:
+            OSError: any failure to do so, `ProxyError` and `ssl.SSLError` included.
+
+        """
+        uri, proxy = self._uri, self._proxy
+        context = tls_context(self._ca_file) if uri.secure else None
+        if proxy is None:
+            sock, stamped, _ = await self._reach(uri.host, uri.port)
+        else:
+            with proxy_errors(proxy):
+                sock, stamped, _ = await self._reach(proxy.host, proxy.port)
+                await through(sock, proxy, uri.host, uri.port)
+            self._in_tunnel = True
+        if context is None:
+            self._transport = PlainTransport(sock, stamped=stamped)
+        else:
+            self._transport, self.tls = await opening.start_tls(
+                sock, stamped=stamped, context=context, host=uri.host, mode=self._mode
+            )
+        # `Connection` has a limit of its own
+        self._transport.unsent_max = sys.maxsize
+        return self._transport
+
+    def close(self) -> None:
+        """Close the transport."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def blame(self) -> None:
+        """Record a failure of the address in use: the next connection starts with another one."""
+        if self._history is not None and self._reached is not None:
+            self._history.failed(self._reached, "")
+
+    def timeout_error(self, seconds: float) -> OSError:
+        """The error for an attempt that took longer than `seconds`."""
+        uri, proxy = self._uri, self._proxy
+        if proxy is not None and not self._in_tunnel:
+            return ProxyError(
+                f"the proxy {proxy.public} did not answer within {seconds} s", "check that the proxy is running"
+            )
+        if self._resolving:
+            return NoAnswerError(socket.EAI_AGAIN, f"the name server did not answer for {uri.host} within {seconds} s")
+        return TimeoutError(f"{uri.host}:{uri.port} did not answer within {seconds} s")
+
+    async def _reach(self, host: str, port: int) -> ConnectedSocket:
+        """Connect a socket to a host."""
+        self._resolving = True
+        found = await RESOLVER.resolve(host, port, timeout=None)
+        self._resolving = False
+        self._history = _history(host, port)
+        reached = await opening.connect(found.addresses, None, self._history)
+        self._reached = reached.address
+        self.address = reached.address.ip, reached.address.port
+        return reached
+
+
+def _history(host: str, port: int) -> AddressHistory:
+    """The address history of a host, shared by all connections of this process."""
+    history = _HISTORIES.pop((host, port), None) or AddressHistory()
+    _HISTORIES[host, port] = history
+    if len(_HISTORIES) > _HISTORIES_MOST:
+        del _HISTORIES[next(iter(_HISTORIES))]
+    return history
