@@ -1,8 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The compiled in-process consumer: equivalent to `wsrec.client.consumer`, message for message.
 
-Read that first. Here a message is a C copy of its slot; the payload's view and the stamps are made only when they are
-asked for.
+Read that first. Here a message is a C copy of its slot; the payload's view and the stamps are made only on request.
 """
 
 cimport cython
@@ -44,10 +43,10 @@ cdef class Message:
     cdef Slot _slot
     cdef const uint8_t *_start
     cdef Py_ssize_t _length
-    # the ring's view, and where in it the payload begins: a slice of it that the caller keeps keeps the ring mapped
+    # the ring's view, and where the payload begins in it; a slice that the caller keeps also keeps the ring mapped
     cdef object _ring_view
     cdef Py_ssize_t _at
-    # of a message that was joined: what `_start` points into
+    # the bytes that `_start` points into, if the message was assembled
     cdef object _whole
     cdef object _view
 
@@ -58,7 +57,7 @@ cdef class Message:
 
     @property
     def data(self):
-        """The payload where it lies, read-only and not copied; released when the callback returns."""
+        """The payload in the ring, read-only and not copied; released when the callback returns."""
         if self._view is None:
             self._check()
             if self._whole is None:
@@ -69,7 +68,7 @@ cdef class Message:
 
     @property
     def text(self):
-        """The payload decoded; of a text message it always can be."""
+        """The payload decoded, which always works for a text message."""
         self._check()
         return PyUnicode_DecodeUTF8(<char *>self._start, self._length, NULL)
 
@@ -80,7 +79,7 @@ cdef class Message:
 
     @property
     def stamps(self):
-        """The six stamps, of the frame that completed the message. They stay when the callback has returned."""
+        """The six stamps of the frame that completed the message; they outlast the callback."""
         cdef int shift = SHIFT if self._slot.flags & FLAG_COARSE else 0
         cdef uint64_t recv_start = self._slot.event + (<uint64_t>self._slot.recv_start << shift)
         cdef uint64_t recv_end = recv_start + (<uint64_t>self._slot.recv_end << shift)
@@ -90,7 +89,7 @@ cdef class Message:
 
     @property
     def source(self):
-        """Where stage 1 comes from; where it has none, `source.reason` says why."""
+        """The source of stage 1; without a timestamp, `source.reason` is why."""
         return StampSource(self._slot.source)
 
     @property
@@ -100,7 +99,7 @@ cdef class Message:
 
     @property
     def frames_in_read(self):
-        """How many frames that read completed."""
+        """Number of frames that the same read completed."""
         return self._slot.frames_in_read
 
     @property
@@ -126,7 +125,7 @@ cdef class Message:
         return 0
 
     cdef int _end(self) except -1:
-        """The callback has returned: the payload is gone, and a view that was kept says so."""
+        """The callback has returned: invalidate the message, and a view of it that the caller kept."""
         self._start = NULL
         self._whole = self._ring_view = None
         if self._view is not None:
@@ -144,7 +143,7 @@ cdef class Consumer:
     cdef public bint stopped
     cdef readonly object assembler
     cdef object _connection, _on_message, _on_control, _on_error, _view
-    # kept so that what the pointers point to stays mapped
+    # kept so that the memory behind the pointers stays mapped
     cdef const uint8_t[::1] _bytes
     cdef uint8_t[::1] _slot_bytes
     cdef uint64_t[::1] _ring_words, _slot_words
@@ -173,7 +172,7 @@ cdef class Consumer:
         self._released = &self._slot_words[slots.released.index]
 
     def on_batch(self, uint64_t first, uint64_t stop):
-        """Hand on what the slots from `first` to `stop` hold, and release them."""
+        """Pass on the messages of the slots from `first` up to `stop`, and release their space."""
         cdef uint64_t number, end = 0
         cdef Slot *slot
         cdef const uint8_t *data
@@ -186,7 +185,7 @@ cdef class Consumer:
             try:
                 slot.frames_in_read = <uint16_t>(stop - first)
                 if slot.flags & ~OF_THE_READ == FLAG_FIN and (slot.opcode == TEXT or slot.opcode == BINARY):
-                    self._hand_on(slot, slot.opcode, data, slot.length, None)
+                    self._pass_on(slot, slot.opcode, data, slot.length, None)
                 elif slot.opcode >= CLOSE:
                     self._on_control(slot.opcode, PyBytes_FromStringAndSize(<char *>data, slot.length))
                 else:
@@ -202,10 +201,10 @@ cdef class Consumer:
         message = self.assembler.add(slot.opcode, slot.flags, part)
         if message is None:
             return 0
-        self._hand_on(slot, self.assembler.opcode, <const uint8_t *><char *>message, len(message), message)
+        self._pass_on(slot, self.assembler.opcode, <const uint8_t *><char *>message, len(message), message)
         return 0
 
-    cdef int _hand_on(self, Slot *slot, uint8_t opcode, const uint8_t *data, Py_ssize_t length, whole) except -1:
+    cdef int _pass_on(self, Slot *slot, uint8_t opcode, const uint8_t *data, Py_ssize_t length, whole) except -1:
         cdef Message message = Message.__new__(Message)
         message.connection = self._connection
         message._slot = slot[0]

@@ -198,8 +198,8 @@ class Connection:
         self._closed = self._loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         self._pings = Pings()
-        # whether we started the closing handshake; whether reading has ended, the close, and the error for
-        # `wait_closed`
+        # whether we started the closing handshake; whether reading has ended, with which close, and the error that
+        # `wait_closed` raises
         self._closing = False
         self._ended = False
         self._close: Close | None = None
@@ -344,7 +344,7 @@ class Connection:
     def _on_control(self, opcode: int, payload: bytes) -> None:
         answer = self._encoder.on_control(opcode, payload)
         if self._encoder.close_received is not None:
-            # the peer closed: whether it gets the echo does not matter
+            # the peer has closed: that it gets the echo is not essential
             if answer is not None:
                 with suppress(OSError):
                     self._transport.send(answer.wire)
@@ -400,7 +400,7 @@ class Connection:
         self._end(Close(code, reason), error)
 
     def _end(self, close: Close | None, error: Exception | None, *, linger: bool = True) -> None:
-        """Stop delivering. The server closes the TCP connection (section 7.1.1); what it still sends is dropped."""
+        """Stop delivering. With `linger` the server closes TCP first (section 7.1.1); what it sends is dropped."""
         if self._ended:
             return
         self._ended = True

@@ -1,14 +1,14 @@
 """The in-process consumer: assembles messages from slots and calls back once per message, stamped just before the call.
 
-The hot path publishes a batch of slots a read and calls `Consumer.on_batch`, which walks them in order: a whole message
-goes to the caller where it lies in the ring, the parts of others are copied and joined first, control frames go to the
-connection in their place. When it returns, the ring's space is the hot path's again: that is why a message's payload is
-only there during the callback.
+The hot path publishes a batch of slots per read and calls `Consumer.on_batch`, which processes them in order. A whole
+message is passed on where it lies in the ring, fragments and compressed messages are copied and assembled first, and
+control frames go to the connection. When it returns, the hot path may overwrite the ring's space: that is why a
+message's payload exists only during the callback.
 
-`_consumer.pyx` is the same, compiled; what is rare (fragments, compression, control frames) is `Assembler` in both.
-Two files, because one source does not do: this one compiled, with both classes `cdef` by an augmenting .pxd, took
-1,046 ns a message to a callback that does nothing, in Python 1,328, `_consumer.pyx` 99 (180 bytes, 4000 slots, best
-of 60, one run, busy machine): that one keeps a C copy of the slot, and makes view and stamps only when asked.
+`_consumer.pyx` is the compiled counterpart and shares `Assembler`. Compiling this file instead is not enough: with both
+classes `cdef` by an augmenting .pxd it took 1,046 ns a message to a callback that does nothing, in Python 1,328, and
+`_consumer.pyx` 99 (180 bytes, 4000 slots, best of 60, one run, busy machine). That one keeps a C copy of the slot, and
+makes view and stamps only on request.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import BINARY, CLOSE, TEXT
 
-# what a whole message may have besides FIN
 _DATA = (TEXT, BINARY)
-GONE = "a message's data is in the ring during the callback only: copy it there, with bytes(message)"
+GONE = "a message's data exists only during the callback: copy it there, with bytes(message)"
 unpack_slot = SLOT.unpack_from
 
 
@@ -40,7 +39,7 @@ class Message:
     """A whole text or binary message.
 
     Attributes:
-        connection: the connection that received it, to answer on.
+        connection: the connection that received it, for replies.
         opcode: 1 for text, 2 for binary (RFC 6455 section 5.2).
 
     """
@@ -56,7 +55,7 @@ class Message:
 
     @property
     def data(self) -> memoryview:
-        """The payload where it lies, read-only and not copied; released when the callback returns.
+        """The payload in the ring, read-only and not copied; released when the callback returns.
 
         Raises:
             RuntimeError: the callback has returned.
@@ -68,7 +67,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The payload decoded; of a text message it always can be.
+        """The payload decoded, which always works for a text message.
 
         Raises:
             UnicodeDecodeError: a binary message that is not UTF-8.
@@ -84,7 +83,7 @@ class Message:
 
     @property
     def stamps(self) -> Stamps:
-        """The six stamps, of the frame that completed the message. They stay when the callback has returned."""
+        """The six stamps of the frame that completed the message; they outlast the callback."""
         _, nic, event, _, waited, took, parsed = self._slot[:7]
         shift = COARSE_SHIFT if self._slot[13] & FLAG_COARSE else 0
         recv_start = event + (waited << shift)
@@ -93,7 +92,7 @@ class Message:
 
     @property
     def source(self) -> StampSource:
-        """Where stage 1 comes from; where it has none, `source.reason` says why."""
+        """The source of stage 1; without a timestamp, `source.reason` is why."""
         return StampSource(self._slot[14])
 
     @property
@@ -103,7 +102,7 @@ class Message:
 
     @property
     def frames_in_read(self) -> int:
-        """How many frames that read completed."""
+        """Number of frames that the same read completed."""
         return self._frames_in_read
 
     @property
@@ -129,8 +128,8 @@ class Assembler:
         max_message: bytes that a message may inflate to.
 
     Attributes:
-        inflater: what compressed messages are inflated with, once that is agreed.
-        opcode: of the message that began last.
+        inflater: inflates compressed messages; None unless compression was negotiated.
+        opcode: opcode of the message that began last.
 
     """
 
@@ -142,10 +141,10 @@ class Assembler:
         self._parts: list[bytes] = []
 
     def add(self, opcode: int, flags: int, part: memoryview) -> bytes | None:
-        """Take a part; return the whole message with its last one.
+        """Add a part; returns the whole message with the last one, None before.
 
         Raises:
-            ProtocolError: what cannot be inflated, or inflated text that is not UTF-8 (1007).
+            ProtocolError: a message that cannot be inflated, or inflated text that is not UTF-8 (1007).
 
         """
         if opcode:
@@ -159,7 +158,7 @@ class Assembler:
             assert self.inflater is not None
             message = self.inflater.inflate(message, self._max_message)
             if self.opcode == TEXT:
-                # what is not compressed the hot path holds against UTF-8
+                # the hot path validates uncompressed text only
                 try:
                     str(message, "utf-8")
                 except UnicodeDecodeError as error:
@@ -173,15 +172,15 @@ class Consumer:
     Args:
         slots: the slot ring, which is this connection's alone.
         ring: its byte ring.
-        connection: what messages give as theirs.
+        connection: the connection that messages refer to.
         max_message: bytes that a message may inflate to.
-        on_message: the caller's.
-        on_control: takes opcode and payload of a control frame.
-        on_error: told what `on_message` raised, or that the server broke the rules.
+        on_message: the caller's callback.
+        on_control: called with opcode and payload of a control frame.
+        on_error: called with an exception from `on_message`, or with the server's protocol violation.
 
     Attributes:
         assembler: joins messages that came in parts.
-        stopped: whether nothing is to be handed on any more.
+        stopped: whether further messages are dropped.
 
     """
 
@@ -207,7 +206,7 @@ class Consumer:
         self._on_error = on_error
 
     def on_batch(self, first: int, stop: int) -> None:
-        """Hand on what the slots from `first` to `stop` hold, and release them."""
+        """Pass on the messages of the slots from `first` up to `stop`, and release their space."""
         slots, ring, assembler = self._slots, self._ring, self.assembler
         view, mask = slots.view, slots.mask
         end = 0
@@ -248,7 +247,7 @@ class Consumer:
 
 
 def _release(data: memoryview) -> None:
-    """Invalidate the view, so that a caller who kept it gets an error and not the data of the next read."""
-    # an array that was made of it and kept is still there: that one nothing can take back
+    """Invalidate the view, so that a caller who kept it gets an error instead of the data of the next read."""
+    # not possible while the caller keeps an object made of it, such as an array
     with suppress(BufferError):
         data.release()

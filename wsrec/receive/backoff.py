@@ -23,7 +23,7 @@ class Backoff:
     """Doubling delays (s), separate for each cause; up to half of each is cut at random, to spread the clients.
 
     They range from 0.5 to 30; after `limited` from 120 to 3600, after `certificate` from 300 to 600. A connection that
-    had proved itself is reopened within 0.1 (`at_once`), and an untried address is tried within 0.25 (`elsewhere`).
+    had proved itself is reopened within 0.1 (`at_once`), and an untried address is tried within 0.25 (`other_address`).
 
     Args:
         chance: source of randomness.

@@ -35,8 +35,7 @@ MIN_ROOM = 32 << 10
 
 _SMALLEST_FRAME = 2
 
-# plain integers: an operation on an enum member costs more than the rest of a frame
-# differences of more than an hour are stored as 73 minutes
+# the largest difference in a slot: in the coarse unit it is 73 minutes, which stand for any longer time
 _LARGEST = (1 << 32) - 1
 pack_slot = SLOT.pack_into
 pack_handoff = struct.Struct("<Q").pack_into

@@ -1,4 +1,4 @@
-"""Lost intervals: since when messages of a reconnector's connections are missing, and the events that say so."""
+"""Lost intervals: since when messages of a reconnector's connections are missing, and their events."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LostIntervals:
         ipc.info(f"connection {old.plan.conn} was replaced: {reason}", conn=new.plan.conn)
 
     def emit_unread(self, lost: Connection, since: int | None, known_to: str, until: int) -> None:
-        """Emit what a connection that was closed had not read, if anything."""
+        """Emit what a closed connection left unread, if anything."""
         if since is not None:
             reason = "closed before all received data was read"
             self.emit(lost, Since(since, loss_evidence.LAST_BYTE), reason, known_to, until)
@@ -107,6 +107,6 @@ class LostIntervals:
         """Emit what is lost until the session's end, if anything; `doubted`: a connection was open, without data."""
         if self.since is not None:
             reason = f"{self.why}; " if self.why else ""
-            what = "no connection brought data" if doubted else "not connected"
+            what = "no connection delivered data" if doubted else "not connected"
             reason += f"{what} before the session's end"
             self.emit(last_active, self.since, reason, loss_evidence.SESSION_END, now())

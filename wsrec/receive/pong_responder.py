@@ -62,19 +62,19 @@ class PongResponder:
 
     def __init__(self, producer: Producer, ping_sources: Mapping[int, PingSource]) -> None:
         self._producer = producer
-        self._pinged = ping_sources
+        self._sources = ping_sources
         self._seen = producer.count
         # longest message that may be a ping, by connection
         self._longest = np.zeros(1 << 16, np.uint32)
-        self._asked = np.zeros(1 << 16, np.bool_)
+        self._has_pings = np.zeros(1 << 16, np.bool_)
         for conn, one in ping_sources.items():
             self._longest[conn] = max(answer.max_bytes for answer in one.answers)
-            self._asked[conn] = True
+            self._has_pings[conn] = True
         self._begun: dict[int, _Begun] = {}
 
     async def run(self) -> None:
         """Check periodically, until cancelled; returns at once if no connection is concerned."""
-        while self._pinged:
+        while self._sources:
             await asyncio.sleep(INTERVAL)
             self.look()
 
@@ -87,12 +87,12 @@ class PongResponder:
         self._seen = published
         slots = ring.run(start, published)
         opcode = slots["opcode"]
-        mine = self._asked[slots["conn"]] & (slots["flags"] & CONTROL_RECORD == 0) & (opcode < frames.CLOSE)
+        mine = self._has_pings[slots["conn"]] & (slots["flags"] & CONTROL_RECORD == 0) & (opcode < frames.CLOSE)
         whole = (slots["flags"] & FLAG_FIN != 0) & (opcode > 0)
         # a long message is skipped without being read
         wanted = mine & (~whole | (slots["length"] <= self._longest[slots["conn"]]))
         for row in np.flatnonzero(wanted).tolist():
-            one, slot = self._pinged[int(slots["conn"][row])], slots[row]
+            one, slot = self._sources[int(slots["conn"][row])], slots[row]
             message = self._message(one, slot) if whole[row] else self._joined(one, slot)
             if message is None:
                 continue

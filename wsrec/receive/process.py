@@ -48,16 +48,16 @@ _STATUS_INTERVAL = 0.1
 _AT_ONCE = 64
 
 
-_Words = ParamSpec("_Words")
+_Args = ParamSpec("_Args")
 
 
-def _critical(step: Callable[_Words, None]) -> Callable[_Words, None]:
-    """Decorator for callbacks that the receiver cannot do without: the loop would only log their failure and go on."""
+def _critical(step: Callable[_Args, None]) -> Callable[_Args, None]:
+    """Decorator for callbacks without which a receiver is useless: the loop would only log their failure."""
 
     @functools.wraps(step)
-    def guarded(*words: _Words.args, **named: _Words.kwargs) -> None:
+    def guarded(*args: _Args.args, **named: _Args.kwargs) -> None:
         try:
-            step(*words, **named)
+            step(*args, **named)
         except Exception as error:  # noqa: BLE001 (reported)
             broken(error)
 
@@ -121,7 +121,7 @@ class Receiver:
         self._orders = ipc.OrderReader()
 
     async def run(self) -> None:
-        """Record until told to stop, or until no connection is worth retrying."""
+        """Record until a stop order, or until no connection is worth retrying."""
         self._sample_anchor()
         self._prepare()
         self._publish_status()
@@ -190,7 +190,7 @@ class Receiver:
             processor=pinned,
             **privilege.in_force(),
         )
-        # the objects alive now stay; scanning them again and again would only add pauses
+        # the objects that exist now stay; scanning them again and again would only add pauses
         gc.collect()
         gc.freeze()
         gc.disable()

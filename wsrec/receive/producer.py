@@ -1,9 +1,9 @@
 """The receiver's end of the slot ring, shared by all its connections, and of the control ring.
 
-What the receiver itself has to say, events and the frames that it sent, takes slots too, so it keeps its place among
-the frames; the payload lies in a byte ring of the receiver's own. Where that ring is full the words wait here, in
-order, and are written when there is room: nothing is dropped. Their slot has both times: `event` is when it happened,
-and `handoff` when the slot was published, so that slots are in the order of their hand-off whatever had to wait.
+The receiver's own records, events and the frames that it sent, take slots among those of received frames, which keeps
+their order; their payload lies in the control ring. While that is full, records wait here in order and are written as
+soon as there is room: none is dropped. A record's slot has two times: `event` is when it happened, `handoff` when the
+slot was published. So slots are always in the order of their hand-off.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from wsrec.ring.slotring import SlotRing
 from wsrec.stages import StampSource
 from wsrec.wire.frames import TEXT
 
-# Slots that received frames leave free, so that the receiver can still say that it stalled
+# Slots that received frames leave free, so that a stall can still be recorded
 RESERVED_SLOTS = 16
-# An opcode tells the writer that what stands before it without an end is of a receiver that died, and has none
-_BEGIN = (EventKind.RESTART, EventKind.DISCONNECT)
+# The first events of a receiver that takes over. Their slots have an opcode, which begins a message: the writer then
+# drops the beginning of one that the receiver before it did not complete
+_FIRST_EVENTS = (EventKind.RESTART, EventKind.DISCONNECT)
 
 
 class _ControlRecord(NamedTuple):
@@ -41,7 +42,7 @@ class Producer:
 
     Args:
         slots: the slot ring.
-        control_ring: the byte ring of the control messages. Both continue where a dead receiver left them.
+        control_ring: the byte ring of the control records. Both continue where a dead receiver left them.
 
     Attributes:
         slots: the slot ring.
@@ -61,7 +62,7 @@ class Producer:
     def event(self, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
         """Record that something happened, now."""
         payload = Event(kind, conn, detail=detail).encode()
-        opcode = TEXT if kind in _BEGIN else 0
+        opcode = TEXT if kind in _FIRST_EVENTS else 0
         self._append(_ControlRecord(payload, conn or 0, opcode, FLAG_EVENT | FLAG_FIN, now()))
 
     def sent(self, conn: int, opcode: int, payload: bytes, request: int = 0) -> None:
@@ -69,49 +70,49 @@ class Producer:
         self._append(_ControlRecord(payload, conn, opcode, FLAG_SENT | FLAG_FIN, now(), request))
 
     def flush(self) -> bool:
-        """Write the words that had to wait; True where none is left."""
+        """Write the records that had to wait; returns True if none is left."""
         while self._waiting:
             if not self._write(self._waiting[0]):
                 return False
             self._waiting.popleft()
         return True
 
-    def _append(self, words: _ControlRecord) -> None:
+    def _append(self, record: _ControlRecord) -> None:
         # a message larger than the ring is split into parts, which the writer reassembles like fragments
         part = self._control_ring.capacity // 4
-        for start in range(0, max(len(words.payload), 1), part):
-            last = start + part >= len(words.payload)
+        for start in range(0, max(len(record.payload), 1), part):
+            last = start + part >= len(record.payload)
             self._waiting.append(
-                words._replace(
-                    payload=words.payload[start : start + part],
-                    opcode=words.opcode if start == 0 else 0,
-                    flags=words.flags if last else words.flags & ~FLAG_FIN,
+                record._replace(
+                    payload=record.payload[start : start + part],
+                    opcode=record.opcode if start == 0 else 0,
+                    flags=record.flags if last else record.flags & ~FLAG_FIN,
                 )
             )
         self.flush()
 
-    def _write(self, words: _ControlRecord) -> bool:
-        length = len(words.payload)
+    def _write(self, record: _ControlRecord) -> bool:
+        length = len(record.payload)
         if self._control_ring.room(self._head) < length or self.slots.free(self.count) < 1:
             return False
-        self._control_ring.slice(self._head, length)[:] = words.payload
+        self._control_ring.slice(self._head, length)[:] = record.payload
         SLOT.pack_into(
             self.slots.view,
             (self.count & self.slots.mask) * SLOT_SIZE,
             self._head,
             0,
-            words.time,
+            record.time,
             now(),
             0,
             0,
             0,
             length,
-            words.request,
+            record.request,
             0,
             0,
-            words.conn,
-            words.opcode,
-            words.flags,
+            record.conn,
+            record.opcode,
+            record.flags,
             StampSource.NONE_SENT,
         )
         self._head += length

@@ -24,7 +24,7 @@ class RateLimiter:
     def __init__(self, pace: Pace) -> None:
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
-        self._shut_until = 0.0
+        self._blocked_until = 0.0
         self._set(pace)
         self._tokens = self._size
         self._filled_at = self._loop.time()
@@ -36,7 +36,7 @@ class RateLimiter:
 
     def block(self, seconds: float) -> None:
         """Let no attempt through for so long."""
-        self._shut_until = max(self._shut_until, self._loop.time() + seconds)
+        self._blocked_until = max(self._blocked_until, self._loop.time() + seconds)
 
     async def enter(self) -> None:
         """Wait until the next attempt is allowed."""
@@ -49,7 +49,7 @@ class RateLimiter:
         moment = self._loop.time()
         self._tokens = min(self._tokens + (moment - self._filled_at) * self._rate, self._size)
         self._filled_at = moment
-        return max(self._shut_until - moment, (1 - self._tokens) / self._rate)
+        return max(self._blocked_until - moment, (1 - self._tokens) / self._rate)
 
     def _set(self, pace: Pace) -> None:
         # a share of less than one attempt becomes one, at a lower rate

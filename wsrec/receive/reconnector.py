@@ -2,8 +2,8 @@
 
 A replaceable connection consists of two that take turns, each with its own number and ring: the standby connects,
 subscribes to everything and is given time to deliver, and only then is the active one closed. Meanwhile every message
-arrives twice. Nothing is lost by this, unless the active one is cut off before. A standby that delivers nothing of what
-the active one does is closed itself and retried, for as long as the active one lasts.
+arrives twice, so nothing is lost unless the active one is cut off earlier. A standby that delivers nothing of what the
+active one delivers is closed and retried, for as long as the active one lasts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PROVEN = 10.0
 
 
 class Reconnector:
-    """Keeps one planned connection open until told to stop.
+    """Keeps one planned connection open until it is stopped.
 
     Args:
         sides: the planned connection, and its standby if it has one.
@@ -146,7 +146,7 @@ class Reconnector:
         self._lost.since = since_death(complete_until, event, resume.began)
 
     def never_open(self) -> Failure:
-        """Why it has not been open yet: the last failure, or a timeout of the attempt in progress."""
+        """Why it has not been open yet: the last failure, or that the attempt in progress has had no answer."""
         return self.failure or self._attempts.explain(self.sides.last_active.timeout_error, self.sides.last_active)
 
     def renew(self, conn: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The subscriber: sends a connection's subscription requests, repeats them on order, and sends its keep-alives."""
+"""The subscriber: sends a connection's subscription requests, repeats them on order, and sends keep-alives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsrec.receive.producer import Producer
 from wsrec.ring.events import EventKind
 from wsrec.wire.frame_encoder import FrameEncoder, Sent
 
-# Ids of what is no subscription, whose answers are not waited for: above all that subscriptions have
+# Ids of messages other than subscriptions, whose responses nothing waits for: larger than those of all subscriptions
 _FIRST_ID = 1_000_000
 
 

@@ -13,7 +13,7 @@ from wsrec.receive.connection import Connection
 
 # The new one may have this many times fewer messages if it is unknown whether they are more than responses
 _FAIR = 4
-# This many messages of the old one are no coincidence: the new one has had its chance
+# After this many messages of the old one, a new one without any has failed: that is no coincidence
 _MANY = 20
 # If the old one ends: this many messages without any on the new one count as missing, even just after its start
 _SOME = 4
@@ -22,7 +22,7 @@ _MEAN_INTERVALS = 8
 
 
 class HandoverComparison:
-    """Compares two open connections with the same subscriptions, from when the new one has subscribed to everything.
+    """Compares two open connections with the same subscriptions, once the new one has subscribed to everything.
 
     Args:
         old: the active one; None if there is none any more.
@@ -30,24 +30,24 @@ class HandoverComparison:
         slack: seconds that a subscription may take to start, and that one server may be behind another.
 
     Attributes:
-        spoken_at: when the new one had subscribed to everything, on the loop's clock; None before.
-        brought: messages of the old one that the new one has to deliver too.
-        brought_at: when the first of them had arrived, on the loop's clock.
-        patience: seconds within which a message is expected, from the old one's rate; None if it had none.
+        subscribed_at: when the new one had subscribed to everything, on the loop's clock; None before.
+        old_messages: messages of the old one that the new one has to deliver too.
+        first_old_message_at: when the first of them had arrived, on the loop's clock.
+        timeout: seconds within which a message is expected, from the old one's rate; None if it had none.
 
     """
 
     def __init__(self, old: Connection | None, new: Connection, slack: float) -> None:
-        self.spoken_at: float | None = None
+        self.subscribed_at: float | None = None
         self.old_messages = 0
-        self.brought_at: float | None = None
+        self.first_old_message_at: float | None = None
         self.timeout: float | None = None
         self._old = old
         self._new = new
         self._slack = slack
         self._stalls = new.stalls
         # the old one's count when the new one had subscribed, and its messages since
-        self._asked_from: int | None = None
+        self._old_at_subscribing: int | None = None
         self._beside = 0
         # counts at the start of the comparison; the new one's is earlier, since it may be ahead of the old one
         self._old_from: int | None = None
@@ -61,31 +61,31 @@ class HandoverComparison:
         if old is not None and old.proved:
             distance = (now() - old.opened_at) / 1e9 / old.data
             self.timeout = max(_MEAN_INTERVALS * distance, 2 * old.idle_for)
-        if self.spoken_at is None:
+        if self.subscribed_at is None:
             if not self._new.subscribed:
                 return
-            self.spoken_at = moment
-        if self._new_from is None and moment >= self.spoken_at + self._slack:
+            self.subscribed_at = moment
+        if self._new_from is None and moment >= self.subscribed_at + self._slack:
             self._new_from = self._new.data
         if old is not None:
-            self._look_at(old, moment, self.spoken_at + 2 * self._slack)
+            self._look_at(old, moment, self.subscribed_at + 2 * self._slack)
 
     def _look_at(self, old: Connection, moment: float, counts_from: float) -> None:
-        if self._asked_from is None:
-            self._asked_from = old.data
-        self._beside = max(self._beside, old.data - self._asked_from)
+        if self._old_at_subscribing is None:
+            self._old_at_subscribing = old.data
+        self._beside = max(self._beside, old.data - self._old_at_subscribing)
         if moment < counts_from:
             return
         if self._old_from is None:
             self._old_from = old.data
         self.old_messages = max(self.old_messages, old.data - self._old_from)
-        if self.old_messages and self.brought_at is None:
-            self.brought_at = moment
+        if self.old_messages and self.first_old_message_at is None:
+            self.first_old_message_at = moment
 
     @property
     def serves(self) -> bool:
         """True if the new one delivers data, not just responses."""
-        return self._new.proved or (self._goes_on and self.old_messages <= _FAIR * self._new.data)
+        return self._new.proved or (self._delivers and self.old_messages <= _FAIR * self._new.data)
 
     @property
     def is_behind(self) -> bool:
@@ -98,17 +98,21 @@ class HandoverComparison:
         Args:
             moment: now, on the loop's clock.
             due: whether the new one is to take over now.
-            patience: seconds that it has if the old one delivers much.
+            timeout: seconds that it has if the old one delivers much.
 
         """
-        if self.spoken_at is None or self.brought_at is None or moment < self.brought_at + self._slack:
+        if (
+            self.subscribed_at is None
+            or self.first_old_message_at is None
+            or moment < self.first_old_message_at + self._slack
+        ):
             return False
-        if not due and (self.old_messages < _MANY or moment < self.spoken_at + timeout):
+        if not due and (self.old_messages < _MANY or moment < self.subscribed_at + timeout):
             return False
-        return not (self._goes_on and self.serves)
+        return not (self._delivers and self.serves)
 
     @property
-    def _goes_on(self) -> bool:
+    def _delivers(self) -> bool:
         """True if the new one delivered anything after all should have started, or could not be read fast enough."""
         if self._new.stalls > self._stalls:
             return True

@@ -92,16 +92,16 @@ class SuccessorProof:
         """Wait until a connection may take over; returns why it may not, or why it ended, None if it may."""
         while not new.ended:
             self._look(beside)
-            if beside.spoken_at is not None:
+            if beside.subscribed_at is not None:
                 moment = self._loop.time()
                 if old is None:
-                    due, mute = beside.serves, moment >= beside.spoken_at + self._timeout
+                    due, silent = beside.serves, moment >= beside.subscribed_at + self._timeout
                 else:
-                    due = moment >= self._takes_over_at(old, beside, beside.spoken_at)
-                    mute = beside.is_silent(moment, due=due, timeout=TIMEOUT)
-                if mute and not (old is None and due):
+                    due = moment >= self._takes_over_at(old, beside, beside.subscribed_at)
+                    silent = beside.is_silent(moment, due=due, timeout=TIMEOUT)
+                if silent and not (old is None and due):
                     self.doubted = True
-                    return self._silent_failure(new, moment - beside.spoken_at, alone=old is None)
+                    return self._silent_failure(new, moment - beside.subscribed_at, alone=old is None)
                 if due:
                     return None
             await asyncio.sleep(_POLL)
@@ -119,25 +119,25 @@ class SuccessorProof:
         meanwhile = "messages are lost meanwhile" if alone else "and the open one is kept"
         return Failure("silent", what, f"trying another connection, {meanwhile}; report it to the exchange")
 
-    def _takes_over_at(self, old: Connection, beside: HandoverComparison, spoken_at: float) -> float:
-        """When the old one may be closed, on the loop's clock; the new one had subscribed at `spoken_at`."""
+    def _takes_over_at(self, old: Connection, beside: HandoverComparison, subscribed_at: float) -> float:
+        """When the old one may be closed, on the loop's clock; the new one had subscribed at `subscribed_at`."""
         # at least one message of the old one must have had time to arrive on the new one
-        judged = 0.0 if beside.brought_at is None or beside.serves else beside.brought_at + OVERLAP
+        judged = 0.0 if beside.first_old_message_at is None or beside.serves else beside.first_old_message_at + OVERLAP
         if self._is_stale():
             # the old one delivers nothing
             if not self.proved_at:
-                return max(spoken_at + TIMEOUT, judged)
+                return max(subscribed_at + TIMEOUT, judged)
             ago = (now() - self.proved_at) / 1e9
-            return max(self._loop.time() - ago, spoken_at) + OVERLAP
-        due = max(spoken_at + SETTLING, judged)
+            return max(self._loop.time() - ago, subscribed_at) + OVERLAP
+        due = max(subscribed_at + SETTLING, judged)
         if not self.proved_at:
             # nothing shows that it is better than a working one, which stays until the exchange ends it
             return due
         if self._settled_at is not None:
-            due = min(due, max(self._settled_at, spoken_at) + OVERLAP)
+            due = min(due, max(self._settled_at, subscribed_at) + OVERLAP)
         if self._plan.lifetime is not None:
             left = self._plan.lifetime - min(self._plan.lifetime * _CUT_LEFT, _CUT_LEFT_MOST)
             # any closer to the last subscription, more could be missing than a cut by the exchange would cost
             cut = self._loop.time() + left - (now() - old.opened_at) / 1e9
-            due = min(due, max(cut, spoken_at + OVERLAP))
+            due = min(due, max(cut, subscribed_at + OVERLAP))
         return due

@@ -35,7 +35,7 @@ class TlsDetails(NamedTuple):
 
 
 class TlsTransport(Transport):
-    """A connected socket that speaks TLS once `handshake` is done."""
+    """A connected socket, encrypted once `handshake` is done."""
 
     @abstractmethod
     async def handshake(self) -> TlsDetails:

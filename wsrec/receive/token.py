@@ -57,7 +57,7 @@ async def address(plan: ConnectionPlan, context: ssl.SSLContext) -> tuple[str, W
     if plan.token is None:
         url = fill_when_sent(plan.url)
         return url, parse_uri(url)
-    url = await _ask(plan.url, plan.token, context, plan.proxies)
+    url = await _request_url(plan.url, plan.token, context, plan.proxies)
     try:
         return url, parse_uri(url)
     except (InvalidURI, ValueError):
@@ -72,7 +72,7 @@ def secrets_of(plan: ConnectionPlan, url: str) -> frozenset[str]:
     return frozenset(part for part in found if len(part) >= _SECRET_MIN)
 
 
-async def _ask(url: str, request: TokenRequest, context: ssl.SSLContext, proxies: ProxyRules) -> str:
+async def _request_url(url: str, request: TokenRequest, context: ssl.SSLContext, proxies: ProxyRules) -> str:
     try:
         data = await fetch_async(
             request.url,
