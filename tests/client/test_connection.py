@@ -433,7 +433,7 @@ class TestEnds:
             (frame(BINARY, bytes(600), fin=False) + frame(CONT, bytes(600)), 1009),
         ],
     )
-    def test_a_server_that_breaks_the_rules_is_told_which(self, wire, code):
+    def test_a_server_that_violates_the_protocol_is_closed_with_the_reason(self, wire, code):
         reported = []
 
         def serve(client: Any) -> None:
@@ -570,7 +570,7 @@ class TestOpening:
         with pytest.raises(ssl.SSLCertVerificationError):
             run(until_closed(exchange(forever, tls=True).url, print, ca_file=other))
 
-    def test_nobody_there(self):
+    def test_no_server(self):
         with raw() as server:
             url = server.url
         with pytest.raises(ConnectionRefusedError):

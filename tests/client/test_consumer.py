@@ -42,7 +42,7 @@ class TestBothAlike:
 
 
 def seen(hot_path: Any, consumer_class: Any, data: bytes, edges: list[int], fails_at: int) -> list[Any]:
-    """Everything that a consumer told, in order; it is stopped at an error, as a connection stops it."""
+    """All calls of a consumer, in order; it is stopped at an error, as a connection stops it."""
     reported: list[Any] = []
 
     def on_message(message: Any) -> None:

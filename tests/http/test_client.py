@@ -316,7 +316,7 @@ class TestAnswers:
         assert "too many redirects" in str(self.refused(for_ever, context, redirects=3))
         assert len(for_ever.asked) == 4
 
-    def test_nobody_there(self, context, refusing_port):
+    def test_no_server(self, context, refusing_port):
         port = refusing_port
         with pytest.raises(HttpError) as caught:
             fetch(f"https://127.0.0.1:{port}/secret", context=context, limit=1, timeout=30)

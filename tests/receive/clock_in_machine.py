@@ -265,7 +265,7 @@ def main(out: Path, *chosen: str) -> None:
     for clock, recorder in recorders.items():
         stated, reported = recorder.communicate(timeout=400)
         shutil.copytree(folder / clock, out / clock)
-        about = {"status": recorder.returncode, "said": stated, "told": reported, "stamps": senders[clock].stamps}
+        about = {"status": recorder.returncode, "result": stated, "output": reported, "stamps": senders[clock].stamps}
         phases = [(name, first[clock]) for name, first in begun]
         (out / f"{clock}.json").write_text(json.dumps({**about, "phases": phases}))
 

@@ -178,8 +178,8 @@ class Rig:
     """One hot path: the test is its server (`server`, `feed`) and its writer (`reader`).
 
     Attributes:
-        controls: opcode, payload and how many slots were published when `on_control` was told.
-        ends: what `on_end` was told, in order.
+        controls: opcode, payload and how many slots were published when `on_control` was called.
+        ends: the arguments of `on_end`, in order.
         full: how often `on_full` was called.
         on_batch: given to the hot path by `remake`, as the `rules` are.
         opening: takes what arrives before the WebSocket is open; without it it is open from the beginning.

@@ -1,4 +1,4 @@
-"""What the recorders of `clock_in_machine` said of the time, held against the machine's own. Run it for a table.
+"""The times that the recorders of `clock_in_machine` recorded, compared with the machine's own. Run it for a table.
 
 machine_files.py OUT
 """
@@ -44,7 +44,7 @@ class Recording:
         self.out = out / clock
         about = json.loads((out / f"{clock}.json").read_text())
         self.status: int = about["status"]
-        self.reported: str = about["told"]
+        self.reported: str = about["output"]
         self.sent: list[tuple[int, int]] = about["stamps"]
         self._phases: list[tuple[str, int]] = about["phases"]
         table = messages_of(self.out)
@@ -94,7 +94,7 @@ class Recording:
 
 
 def table(recording: Recording) -> str:
-    """What is told of a recording where a test of it fails."""
+    """A recording, as a failing test shows it."""
     lines = [f"{'':>12} {'rows':>6} {'bound us':>14} {'certain us':>14} {'likely us':>14} {'beyond':>6}"]
     for name, rows, *times, beyond in recording.phases():
         lines.append(f"{name:>12} {rows:>6} " + " ".join(f"{time / 1e3:>14,.1f}" for time in times) + f" {beyond:>6}")

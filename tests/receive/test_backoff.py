@@ -40,7 +40,7 @@ class TestBackoff:
 
 
 class TestCauses:
-    def test_who_is_told_to_come_less_often_waits_a_minute_and_longer_each_time(self):
+    def test_after_a_rate_limit_it_waits_a_minute_and_longer_each_time(self):
         backoff = Backoff()
         waits = [backoff.next(cause="limited") for _ in range(8)]
         assert waits[0] >= 60

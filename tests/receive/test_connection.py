@@ -240,7 +240,7 @@ class TestBackoff:
 
 
 class TestStall:
-    def test_a_full_ring_is_told_with_its_duration_and_nothing_is_lost(self, exchange):
+    def test_a_full_ring_is_reported_with_its_duration_and_nothing_is_lost(self, exchange):
         sent = [f"{n:06d}" * 100 for n in range(2000)]
 
         async def run() -> None:
@@ -256,7 +256,7 @@ class TestStall:
 
         asyncio.run(run())
 
-    def test_a_stall_that_the_end_cut_short_is_told_too(self, exchange, monkeypatch):
+    def test_a_stall_that_the_end_cut_short_is_reported_too(self, exchange, monkeypatch):
         monkeypatch.setattr(closing_handshake, "CLOSE_TIMEOUT", 0.05)
         monkeypatch.setattr(closing_handshake, "BACKLOG_TIMEOUT", 0.05)
 
@@ -272,7 +272,7 @@ class TestStall:
 
 
 class TestEndBehind:
-    """An end that is asked for while the receiver is behind: the ring is full, and more waits in the socket."""
+    """A stop while the receiver is behind: the ring is full, and more waits in the socket."""
 
     SENT = tuple(f"{n:06d}" * 100 for n in range(2000))
 
@@ -349,7 +349,7 @@ class TestEndBehind:
         asyncio.run(run())
 
     def test_a_connection_that_breaks_at_the_very_end_is_lost_from_its_last_byte(self, monkeypatch):
-        """The error and the order to stop come together: nobody connects again, and nothing else tells of it."""
+        """The error and the order to stop come together: no connection follows, and nothing else shows it."""
         broken = threading.Event()
 
         def serve(sock: socket.socket) -> None:
@@ -402,7 +402,7 @@ class TestAddress:
         with black_hole("127.0.0.2", port):
             asyncio.run(run())
 
-    @pytest.mark.parametrize("fault", ["mute", "403", "garbage", "hangs up", "breaks soon"])
+    @pytest.mark.parametrize("fault", ["silent", "403", "garbage", "hangs up", "breaks soon"])
     def test_one_that_fails_above_tcp_is_not_asked_again_before_the_next(self, exchange, monkeypatch, fault):
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.6)
         server = exchange(sends(["x"]))
@@ -417,7 +417,7 @@ class TestAddress:
                 sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             elif fault == "garbage":
                 sock.sendall(b"\x00\x01\r\n\r\n")
-            elif fault == "mute":
+            elif fault == "silent":
                 sock.recv(100)
 
         async def run() -> None:
@@ -435,7 +435,7 @@ class TestAddress:
             asyncio.run(run())
         assert other.accepted == 1
 
-    def test_a_refusal_is_for_good_once_each_address_has_said_so(self, monkeypatch):
+    def test_a_refusal_is_permanent_once_each_address_has_refused(self, monkeypatch):
         def handler(sock: socket.socket) -> None:
             request(sock)
             sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
@@ -601,10 +601,10 @@ class TestAddress:
             asyncio.run(run(f"ws://localhost:{one.port}/ws"))
 
 
-class TestDeafServer:
+class TestServerThatNeverReads:
     def test_one_that_pings_and_never_reads_is_left(self, monkeypatch):
         monkeypatch.setattr(backoff, "FIRST", 60.0)
-        # little room on the way, so that little has to be said
+        # small buffers, so that a few pings fill them
         monkeypatch.setattr(transport, "UNSENT_MAX", 1 << 16)
         monkeypatch.setattr(
             opening, "_enable_keepalive", lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -680,7 +680,7 @@ class TestGarbage:
             else:
                 handler(sock)
 
-        def alive() -> int:
+        def existing() -> int:
             kinds = StampedTlsTransport, PlainTransport, open_connection.HotPath, open_connection.Handshake
             return sum(type(found) in {*kinds, socket.socket} for found in gc.get_objects())
 
@@ -688,10 +688,10 @@ class TestGarbage:
             with RawExchange(served) as server:
                 life = Life(server.url.replace("ws:", "wss:") if secure else server.url, str(ca_file))
                 await life.until(lambda: life.events(EventKind.CONNECT_FAILED)[1:])
-                before = alive()
+                before = existing()
                 await life.until(lambda: life.events(EventKind.CONNECT_FAILED)[11:])
                 # an attempt or two may be under way, in this thread and in the server's, which may be behind
-                await life.until(lambda: alive() - before < 9)
+                await life.until(lambda: existing() - before < 9)
                 await life.stop()
 
         asyncio.run(run())
@@ -702,7 +702,7 @@ async def waits(connection):
 
 
 class TestNicClock:
-    def test_a_nic_that_is_not_on_utc_is_told_once(self, exchange, capfd):
+    def test_a_nic_that_is_not_on_utc_is_reported_once(self, exchange, capfd):
         async def run() -> None:
             life = Life(exchange(waits).url)
             await life.until(lambda: life.connection.sides.connected)

@@ -109,7 +109,7 @@ class TestHttp:
         assert "never followed" in failure.hint
 
     @pytest.mark.parametrize("status", [418, 429])
-    def test_who_comes_too_often_waits_minutes_unless_it_is_told_a_time(self, status):
+    def test_a_rate_limited_attempt_waits_minutes_unless_a_time_is_given(self, status):
         for wait, least in ((None, 60), (7.0, 7)):
             failure = explain(HandshakeRefused(status, "Slow Down", wait, ""), "x.test", 443)
             assert least <= Backoff().next(failure.retry_after, failure.cause) < least * 2 + 1
@@ -227,7 +227,7 @@ def test_each_code_of_a_close_has_a_hint_of_its_own(code, hint):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_on_this_machine_nobody_looks_at_the_network(host, error):
+def test_on_this_machine_no_hint_is_about_the_network(host, error):
     hint = explain(error, host, 9443).hint
     assert not re.search("network|firewall|proxy|host", hint)
     assert "server" in hint
@@ -263,7 +263,7 @@ def test_a_server_on_this_machine_knows_no_region(status):
     ("host", "plain"),
     [("127.0.0.1", True), ("10.1.2.3", True), ("fd00::1", True), ("8.8.8.8", False), ("x.test", False)],
 )
-def test_nobody_gives_up_tls_but_in_a_private_network(host, plain):
+def test_only_in_a_private_network_a_hint_is_to_do_without_tls(host, plain):
     for error in (StepTimeoutError("the TLS handshake"), NoTlsError("closed")):
         assert ("ws://" in explain(error, host, 443, secure=True).hint) is plain
     assert "ws://" not in explain(StepTimeoutError("the WebSocket handshake"), host, 443, secure=True).hint
@@ -293,7 +293,7 @@ class TestServers:
         url = exchange(lambda connection: connection.wait_closed()).url
         failure = self.failure(url.replace("ws://", "wss://"))
         assert failure.cause == "tls"
-        # nobody is told to give up TLS to a host of the internet
+        # no hint is to do without TLS to a host of the internet
         assert "speaks TLS" in failure.hint
         assert "ws://" not in failure.hint
 

@@ -19,7 +19,7 @@ from wsrec.wire.errors import HandshakeRefused
 
 
 class Log:
-    """A log, its clock, and what it told."""
+    """A log, its clock, and what it logged."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -53,14 +53,14 @@ def test_what_was_folded_is_counted(log):
     assert "47 more failed attempts to connect (refused) within 0 s, the last: test: h:80 refused" in last
 
 
-def test_a_body_is_told_once_whatever_else_is_new(log):
+def test_a_body_is_recorded_once_whatever_else_is_new(log):
     for number in range(140):
         log.refuse(503, f"Busy {number}", f"page\n{number}")
         log.now += 0.3
     assert [body for body in log.bodies() if body is not None] == ["page\n0"]
 
 
-def test_a_changed_one_is_told_again_seldom_and_the_same_one_not(log):
+def test_a_changed_body_is_recorded_again_after_a_while_and_an_equal_one_is_not(log):
     for minute in range(60):
         log.now = minute * 60.0
         log.refuse(503, body=f"page\n{minute}")
@@ -70,7 +70,7 @@ def test_a_changed_one_is_told_again_seldom_and_the_same_one_not(log):
     assert 2 <= len(reported) - 1 <= 60
 
 
-def test_neither_many_statuses_nor_openings_tell_more(log):
+def test_neither_many_statuses_nor_openings_record_more(log):
     for _ in range(50):
         for status in range(500, 600):
             log.refuse(status, body=f"page\n{log.now}")

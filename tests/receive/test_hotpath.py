@@ -114,7 +114,7 @@ class TestFragments:
 
 class TestControlFrames:
     @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
-    def test_have_a_slot_and_are_told_after_it_is_published(self, rig, opcode):
+    def test_have_a_slot_and_are_passed_on_after_it_is_published(self, rig, opcode):
         payload = b"\x03\xe8bye"
         rig.server.sendall(text("before") + frame(opcode, payload) + text("after"))
         slots = rig.read()
@@ -361,7 +361,7 @@ class TestStamps:
 
 
 def first_stamped(rig: Rig):
-    # the kernel begins to stamp a moment after it was asked to, where nobody on the machine had asked before
+    # the first process on a machine that enables timestamps gets them only a moment later
     for _ in range(1000):
         rig.server.sendall(text("x"))
         (slot,) = rig.read()
@@ -386,7 +386,7 @@ class TestProtocolErrors:
             (b"\x01\x7e\x03\xe8" + bytes(1000) + b"\x80\x01x", CloseCode.MESSAGE_TOO_BIG),
         ],
     )
-    def test_frames_before_the_bad_one_are_published_and_the_end_told_once(self, make_rig, bad, code):
+    def test_frames_before_the_bad_one_are_published_and_the_end_reported_once(self, make_rig, bad, code):
         with make_rig(max_message=1000) as rig:
             rig.server.sendall(text("good") + frame(PING, b"p") + bad + text("never"))
             slots = rig.read()
@@ -397,7 +397,7 @@ class TestProtocolErrors:
             assert error.code == code
             assert [control[:2] for control in rig.controls] == [(PING, b"p")]
 
-    def test_a_bad_header_is_told_before_its_payload_came(self, make_rig):
+    def test_a_bad_header_is_reported_before_its_payload_comes(self, make_rig):
         with make_rig(max_message=1000) as rig:
             rig.feed(b"\x82\x7f" + (1001).to_bytes(8, "big"))
             assert [error.code for error in rig.ends] == [CloseCode.MESSAGE_TOO_BIG]
@@ -441,7 +441,7 @@ class TestText:
             assert end.code is CloseCode.INVALID_DATA
 
     @pytest.mark.parametrize("payload", INVALID)
-    def test_that_is_not_is_recorded_where_nobody_asks(self, rig, payload):
+    def test_that_is_invalid_is_recorded_without_validation(self, rig, payload):
         (slot,) = rig.feed(text(payload))
         assert slot.payload == payload
 
@@ -532,7 +532,7 @@ class TestEnd:
         assert rig.ends == [None]
 
     def test_by_a_reset_where_the_kernel_decrypts(self, make_rig):
-        """The kernel tells of it once: who asks again is told of an orderly end."""
+        """The kernel reports it once: the next read sees an orderly end."""
         with make_rig(tcp=True) as rig:
             transport = KtlsTransport.__new__(KtlsTransport)
             vars(transport).update(vars(rig.transport), source=StampSource.NONE_KTLS)
@@ -683,7 +683,7 @@ def send(rig: Rig, view: memoryview) -> int:
         return 0
 
 
-def test_a_consumer_in_the_same_process_is_told_of_each_batch_once_it_is_published(rig: Rig) -> None:
+def test_a_consumer_in_the_same_process_gets_each_batch_once_it_is_published(rig: Rig) -> None:
     reported: list[tuple[int, int, int]] = []
     rig.on_batch = lambda first, stop: reported.append((first, stop, rig.slots.published.read()))
     rig.remake()

@@ -415,7 +415,7 @@ class TestRecords:
         assert self.talk((21, b"\x01\x5a"), (23, b"one")) == [None, b"one"]
 
     @pytest.mark.parametrize("content", [b"\x02\x28", b"\x02\x14"])
-    def test_an_alert_is_told_by_its_number(self, content):
+    def test_an_alert_is_reported_by_its_number(self, content):
         with pytest.raises(ssl.SSLError, match=f"alert {content[1]}"):
             self.talk((21, content))
 

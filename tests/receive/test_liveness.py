@@ -1,4 +1,4 @@
-"""What a receiver says and answers, as exchanges want it: each is an exchange that closes on who does not."""
+"""What a receiver sends, as exchanges demand it: each exchange here disconnects a client that does not."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class TestTokens:
 
 
 def pings(encode, wanted, reply):
-    """An exchange that sends data and pings, and hangs up on who does not answer within five seconds."""
+    """An exchange that sends data and pings, and disconnects a client that does not answer."""
 
     async def handler(connection):
         for number in range(3):
@@ -273,7 +273,7 @@ class TestAnswers:
 
 @pytest.mark.parametrize("receive", [False], ids=["epoll"], indirect=True)
 class TestClosing:
-    """What happens on one connection while it closes is none of the others' concern."""
+    """What happens on one connection while it closes does not affect the others."""
 
     def test_its_pings_are_ignored_and_the_others_live(self, receive):
         answers = (Answer(message="Ping", text="Pong"),)
@@ -317,7 +317,7 @@ def opcodes_sent(receiver: Receiver, conn: int) -> list[int]:
 
 
 def replaced_once_settled(receiver: Receiver, conn: int) -> bool:
-    # an order that comes before anybody waits for it counts for nothing
+    # an order that comes before the proof has begun has no effect
     receiver.order(ipc.Settled(conn=conn, since=time.monotonic_ns()))
     time.sleep(0.1)
     return bool(receiver.events(EventKind.REPLACED))
@@ -348,20 +348,20 @@ def _ping_while_it_closes(connection: socket.socket) -> None:
 
 
 class TestTasksOfTheReceiver:
-    """One that ends by an error serves nobody any more, and the receiver with it."""
+    """A task that fails leaves the receiver useless, so the receiver exits."""
 
     @pytest.mark.parametrize(
         "broken", ["pong_responder.PongResponder.look", "process.anchor"], ids=["a task", "a callback"]
     )
-    def test_an_error_of_one_is_told_and_another_receiver_may_go_on(self, exchange, broken):
+    def test_its_error_is_reported_and_another_receiver_may_take_over(self, exchange, broken):
         code = f"""
             import sys, time
             from wsrec.receive import pong_responder, process
             real, began = {broken}, time.monotonic()
-            def broken(*words):
+            def broken(*args):
                 if time.monotonic() > began + 0.5:
                     raise RuntimeError("this is broken")
-                return real(*words)
+                return real(*args)
             {broken} = broken
             sys.exit(process.main())
         """
@@ -379,7 +379,7 @@ class TestTasksOfTheReceiver:
         assert any("in broken" in line.message for line in stated if isinstance(line, ipc.LogLine))
 
 
-class TestSpeech:
+class TestSubscriber:
     def test_what_comes_first(self, receive, exchange):
         came = []
 
@@ -398,7 +398,7 @@ class TestSpeech:
         # not sooner; how much later is the machine's
         assert all(moment >= due - 0.05 for (moment, _), due in zip(came, (0.3, 0.4, 0.5), strict=True))
 
-    def test_what_is_asked_once_more_is_undone_first(self, receive, exchange):
+    def test_what_is_requested_again_is_unsubscribed_first(self, receive, exchange):
         stated = subscription_request('{"sub":1}', *named("t"), undo='{"unsub":{id}}')
         receiver = receive(plan(exchange(forever).url, requests=(stated,)))
         receiver.until(receiver.reader.sent)

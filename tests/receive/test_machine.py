@@ -1,4 +1,4 @@
-"""What needs a kernel that this machine has not, or a clock that nobody may set: run in one emulated machine.
+"""Tests that need another kernel, or a clock that may be set: run in one emulated machine.
 
 TLS that the kernel decrypts, where this machine's kernel does not; and recordings while the clock is slewed and set.
 """
@@ -36,10 +36,10 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(LIMIT + 60)]
 
 
 class Done(NamedTuple):
-    """What the machine left, and what was said in it."""
+    """What the machine left, and its output."""
 
     out: Path
-    stated: str
+    output: str
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def machine(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def recording(machine: Done) -> Recording:
-    assert (machine.out / f"{CLOCK}.json").exists(), machine.stated
+    assert (machine.out / f"{CLOCK}.json").exists(), machine.output
     found = Recording(machine.out, CLOCK)
     assert found.status == 0, found.reported
     return found
@@ -82,9 +82,9 @@ def recording(machine: Done) -> Recording:
 
 @pytest.mark.skipif(ktls.unable() is None, reason="this machine's kernel does decrypt TLS")
 def test_the_kernel_decrypts(machine):
-    stated = (machine.out / "ktls").read_text() if (machine.out / "ktls").exists() else machine.stated
-    assert stated.endswith("status 0\n"), stated
-    assert "skipped" not in stated
+    output = (machine.out / "ktls").read_text() if (machine.out / "ktls").exists() else machine.output
+    assert output.endswith("status 0\n"), output
+    assert "skipped" not in output
 
 
 def test_a_recording_over_ktls(recording):
@@ -112,7 +112,7 @@ class TestClock:
         assert len(back) >= 1
         assert min(back) < -(HOUR - 60) * SECOND
 
-    def test_the_steps_are_told_and_nothing_else_is_one(self, recording):
+    def test_the_steps_are_reported_and_nothing_else_is_one(self, recording):
         steps = [event["detail"]["step_ns"] / SECOND for event in events_of(recording.out, "clock_step")]
         # in the events of each feed
         assert sorted(round(step / 60) for step in steps) == [-60, -60, 60, 60], steps

@@ -30,7 +30,7 @@ def make(control_ring: int = PAGE, slots: int = 64) -> tuple[Producer, Reader]:
 
 def drain(producer: Producer, reader: Reader) -> list[Slot]:
     while not producer.flush():
-        assert reader.take(), "words wait although the rings are empty"
+        assert reader.take(), "records wait although the rings are empty"
     reader.take()
     return reader.taken
 
@@ -101,22 +101,22 @@ class TestFull:
             producer.sent(0, 1, b"")
         waited = now()
         slots = drain(producer, reader)
-        stated, handed_off = [slot.event for slot in slots], [slot.handoff for slot in slots]
-        assert (stated, handed_off) == (sorted(stated), sorted(handed_off))
-        assert len(stated) == 200
-        # they were said before there was room, and handed off after
-        assert stated[-1] < waited < handed_off[-1]
+        happened, handed_off = [slot.event for slot in slots], [slot.handoff for slot in slots]
+        assert (happened, handed_off) == (sorted(happened), sorted(handed_off))
+        assert len(happened) == 200
+        # they happened before there was room, and were handed off after
+        assert happened[-1] < waited < handed_off[-1]
 
     @given(st.lists(st.binary(max_size=3 * PAGE), max_size=30), st.lists(st.booleans(), max_size=30))
     @settings(deadline=None, max_examples=examples(50))
-    def test_nothing_is_dropped_however_it_is_read(self, words, takes):
+    def test_nothing_is_dropped_however_it_is_read(self, payloads, takes):
         producer, reader = make()
-        for number, payload in enumerate(words):
+        for number, payload in enumerate(payloads):
             producer.sent(0, 2, payload)
             if number < len(takes) and takes[number]:
                 reader.take()
         drain(producer, reader)
-        assert reader.sent() == [(2, payload) for payload in words]
+        assert reader.sent() == [(2, payload) for payload in payloads]
 
     def test_a_new_producer_goes_on_where_a_killed_one_ended(self):
         descriptors = SlotRing.create("t", 64), ByteRing.create("t", PAGE)

@@ -1,4 +1,4 @@
-"""A connection through a proxy, in both ways of waiting: it opens, and what ends it is told with whose fault it is."""
+"""A connection through a proxy, in both ways of waiting: it opens, and what ends it is reported with its cause."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ class TestThroughAProxy:
             (b"503 No\r\nRetry-After: 77\r\n\r\n", "proxy", f"cannot reach {HOST}:99: 503 No", 77, 77),
         ],
     )
-    def test_what_it_says_in_the_exchanges_place_is_the_proxys(self, scripted_proxy, answer, cause, words, least, most):
+    def test_what_it_answers_in_the_exchanges_place_is_attributed_to_it(
+        self, scripted_proxy, answer, cause, words, least, most
+    ):
         proxy = scripted_proxy(answer=lambda head: b"HTTP/1.1 " + answer)
 
         async def test() -> None:

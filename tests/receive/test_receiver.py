@@ -95,7 +95,7 @@ class Receiver:
         return [event.detail or {"": None} for event in self.reader.events() if event.kind is kind]
 
     def order(self, order: ipc.Order) -> None:
-        """Tell it what to do."""
+        """Send it an order."""
         with suppress(BrokenPipeError):
             self.process.stdin.write(ipc.encode_order(order))
             self.process.stdin.flush()
@@ -181,7 +181,7 @@ class TestRecording:
             assert StampSource.KERNEL in sources
             assert not details or details[0]["version"] == "TLSv1.3"
 
-    def test_what_it_tells_of_itself(self, receive, exchange):
+    def test_what_it_reports_of_itself(self, receive, exchange):
         server = exchange(forever)
         receiver = receive(plan(server.url))
         connect = receiver.event(EventKind.CONNECT)
@@ -220,7 +220,7 @@ def sent_slots(receiver):
     return [slot for slot in receiver.reader.taken if slot.flags & Flag.SENT]
 
 
-class TestSpeaking:
+class TestSending:
     def test_subscriptions_are_sent_in_order_and_spaced(self, receive, exchange):
         on_data: list[tuple[float, str]] = []
 
@@ -489,7 +489,7 @@ class TestRefused:
         assert (event["cause"], event["retry_s"]) == ("http", None)
 
     @pytest.mark.parametrize("tls", TlsMode)
-    def test_a_certificate_that_nobody_vouches_for_is_permanent(self, receive, exchange, tls):
+    def test_an_untrusted_certificate_is_permanent(self, receive, exchange, tls):
         receiver = receive(plan(exchange(forever, tls=True).url), tls=tls)
         assert receiver.ended() == 1
         failed = receiver.lines()[-1]
@@ -520,24 +520,24 @@ class TestRefused:
 
 class TestSecrets:
     def everything(self, receiver: Receiver) -> bytes:
-        words = [slot.payload for slot in receiver.reader.taken if slot.flags & (Flag.EVENT | Flag.SENT)]
-        return b"".join([receiver.output, receiver.errors, *words])
+        records = [slot.payload for slot in receiver.reader.taken if slot.flags & (Flag.EVENT | Flag.SENT)]
+        return b"".join([receiver.output, receiver.errors, *records])
 
-    def test_are_not_told_while_it_records(self, receive, exchange):
+    def test_do_not_appear_while_it_records(self, receive, exchange):
         server = exchange(sends(["x"]))
         receiver = receive(plan(f"{server.url}?listenKey={SECRET}", headers={"X-Key": SECRET}), until_close=True)
         assert receiver.ended() == 0
         assert server.url.encode() in self.everything(receiver)
         assert SECRET.encode() not in self.everything(receiver)
 
-    def test_are_not_told_when_refused(self, receive, exchange):
+    def test_do_not_appear_in_a_refusal(self, receive, exchange):
         server = exchange(forever, process_request=TestRefused.refuse)
         receiver = receive(plan(f"{server.url}?listenKey={SECRET}"))
         assert receiver.ended() == 1
         assert b"403" in self.everything(receiver)
         assert SECRET.encode() not in self.everything(receiver)
 
-    def test_are_not_told_where_the_refusal_repeats_them(self, receive, exchange):
+    def test_do_not_appear_where_the_refusal_repeats_them(self, receive, exchange):
         def refuse(connection, request):
             key = request.headers["X-Key"]
             return connection.respond(403, f"no such place: {request.path}, and no such key: {key}\n")
@@ -549,7 +549,7 @@ class TestSecrets:
         assert SECRET.encode() not in self.everything(receiver)
         assert b"an0ther" not in self.everything(receiver)
 
-    def test_are_not_told_when_the_url_is_wrong(self, receive):
+    def test_do_not_appear_when_the_url_is_wrong(self, receive):
         receiver = receive(plan(f"http://localhost/?listenKey={SECRET}"))
         assert receiver.ended() == 1
         (failed,) = receiver.lines()
@@ -600,7 +600,7 @@ def request(connection: socket.socket) -> ServerProtocol:
     while not (events := protocol.events_received()):
         data = connection.recv(65536)
         if not data:
-            raise ConnectionResetError("the client asked for nothing")
+            raise ConnectionResetError("the client sent nothing")
         protocol.receive_data(data)
     protocol.send_response(protocol.accept(events[0]))
     return protocol

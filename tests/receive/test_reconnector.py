@@ -129,7 +129,7 @@ class Market:
 
 
 class ByTopic:
-    """Counts each topic (a digit) on one clock for all clients, and sends to each what it has asked for."""
+    """Counts each topic (a digit) on one clock for all clients, and sends to each what it has subscribed to."""
 
     def __init__(self) -> None:
         self.clients: dict[Any, list[str]] = {}
@@ -289,7 +289,7 @@ class TestReplacement:
 
         run(test())
 
-    def test_a_wish_that_comes_too_late_is_not_kept_for_the_next_turn(self, exchange):
+    def test_a_renewal_requested_too_late_is_dropped(self, exchange):
         async def test() -> None:
             kept = Kept(plan(exchange(Market()).url, replaceable=True))
             await kept.until(lambda: len(kept.numbers()) > 5)
@@ -432,19 +432,19 @@ class TestReplacement:
 
 
 class Moody:
-    """Counts on one clock for all clients, answers each subscription, and is mute on some connections.
+    """Counts on one clock for all clients, answers each subscription, and is silent on some connections.
 
     Args:
-        mute: the connections, by their place in the order of coming, that get nothing but the answer.
-        period: seconds between two numbers; None for none but those of `say`.
+        silent: the connections, by their place in the order of coming, that get nothing but the response.
+        period: seconds between two numbers; None for no numbers but those of `say`.
 
     """
 
-    def __init__(self, *mute: int, period: float | None = 0.005) -> None:
-        self.mute = set(mute)
+    def __init__(self, *silent: int, period: float | None = 0.005) -> None:
+        self.silent = set(silent)
         self.number = 0
         self.clients: list[Any] = []
-        self.asked: list[Any] = []
+        self.subscribed: list[Any] = []
         self._period = period
 
     async def __call__(self, connection: Any) -> None:
@@ -454,7 +454,7 @@ class Moody:
             self.counting = asyncio.ensure_future(self._count(self._period))
         async for _ in connection:
             await connection.send('{"result":null}')
-            self.asked.append(connection)
+            self.subscribed.append(connection)
 
     async def _count(self, period: float) -> None:
         while True:
@@ -477,12 +477,12 @@ class Moody:
     async def _say(self) -> None:
         self.number += 1
         for place, client in enumerate(self.clients):
-            if client in self.asked and place not in self.mute and client.state.name == "OPEN":
+            if client in self.subscribed and place not in self.silent and client.state.name == "OPEN":
                 await client.send(str(self.number))
 
 
-class TestMuteSuccessor:
-    """What answers and then brings nothing does not take the place of what brings something."""
+class TestSilentSuccessor:
+    """A connection that answers and then delivers nothing does not replace one that delivers."""
 
     @pytest.fixture(autouse=True)
     def waiting(self, monkeypatch) -> None:
@@ -523,7 +523,7 @@ class TestMuteSuccessor:
             read = [(slot.event, int(slot.payload)) for slot in kept.reader.taken if slot.payload.isdigit()]
             before = max(number for at, number in read if at <= lost["monotonic_from"])
             after = min(number for at, number in read if at > lost["monotonic_from"])
-            # mute from the end of the old one on, all of it is told
+            # all of the time from the end of the old one is reported
             assert after > before + 20
             assert min(at for at, number in read if number == after) <= lost["monotonic_to"]
             assert is_whole([number for _, number in read if number <= before])
@@ -547,7 +547,7 @@ class TestMuteSuccessor:
 
         run(test())
 
-    def test_one_that_the_exchange_ends_while_the_only_other_one_is_mute_is_lost(self, exchange, monkeypatch):
+    def test_one_that_the_exchange_ends_while_the_only_other_one_is_silent_is_lost(self, exchange, monkeypatch):
         monkeypatch.setattr(successor_proof, "SETTLING", 30.0)
 
         async def test() -> None:
@@ -555,13 +555,13 @@ class TestMuteSuccessor:
             kept = self.kept(exchange(market).url)
             await kept.until(lambda: len(kept.numbers()) > 20)
             kept.reconnector.renew(0, "because")
-            await kept.until(lambda: len(market.asked) == 2)
+            await kept.until(lambda: len(market.subscribed) == 2)
             await asyncio.sleep(0.8)
             market.cut(0)
             await asyncio.sleep(0.3)
             kept.reader.take()
             assert kept.events(EventKind.REPLACED) == kept.events(EventKind.LOST_INTERVAL) == []
-            market.mute.clear()
+            market.silent.clear()
             lost = await kept.event(EventKind.LOST_INTERVAL)
             assert lost["monotonic_to"] - lost["monotonic_from"] > 0.2e9
             await kept.stop()
@@ -572,10 +572,10 @@ class TestMuteSuccessor:
         async def test() -> None:
             market = Moody(period=None)
             kept = self.kept(exchange(market).url)
-            await kept.until(lambda: market.asked)
+            await kept.until(lambda: market.subscribed)
             await market.say()
             kept.reconnector.renew(0, "because")
-            # which came on the old one alone, before the new one had asked
+            # which came on the old one alone, before the new one had subscribed
             await kept.until(lambda: len(market.clients) == 2)
             replaced = await kept.event(EventKind.REPLACED)
             assert replaced["proved"] is False
@@ -586,30 +586,30 @@ class TestMuteSuccessor:
 
         run(test())
 
-    @pytest.mark.parametrize("mute", [False, True])
-    def test_in_a_slow_market_a_single_message_tells(self, exchange, mute):
+    @pytest.mark.parametrize("silent", [False, True])
+    def test_in_a_slow_market_a_single_message_decides(self, exchange, silent):
         async def test() -> None:
-            market = Moody(*([1] if mute else []), period=None)
+            market = Moody(*([1] if silent else []), period=None)
             kept = self.kept(exchange(market).url)
-            await kept.until(lambda: market.asked)
+            await kept.until(lambda: market.subscribed)
             await market.say()
             kept.reconnector.renew(0, "because")
-            await kept.until(lambda: len(market.asked) == 2)
+            await kept.until(lambda: len(market.subscribed) == 2)
             await asyncio.sleep(0.35)
             await market.say()
             await kept.event(EventKind.REPLACED)
             await kept.stop()
-            assert [failed["cause"] for failed in kept.events(EventKind.CONNECT_FAILED)] == ["silent"] * mute
+            assert [failed["cause"] for failed in kept.events(EventKind.CONNECT_FAILED)] == ["silent"] * silent
 
         run(test())
 
-    def test_one_that_is_mute_since_it_took_over_is_found_out(self, exchange, monkeypatch):
+    def test_one_that_is_silent_since_it_took_over_is_noticed(self, exchange, monkeypatch):
         monkeypatch.setattr(liveness, "FIRST_MESSAGE", 0.5)
 
         async def test() -> None:
             market = Moody(1, period=None)
             kept = self.kept(exchange(market).url)
-            await kept.until(lambda: market.asked)
+            await kept.until(lambda: market.subscribed)
             await market.say(50)
             await kept.until(lambda: len(kept.numbers()) == 50)
             # nothing comes while both are open
@@ -682,7 +682,7 @@ class TestSilence:
         run(test())
 
 
-class TestNobodyThere:
+class TestUnresponsive:
     def test_a_ping_that_is_not_answered_ends_it(self):
         async def test() -> None:
             released = threading.Event()
@@ -796,7 +796,7 @@ class TestTcp:
 
 
 class TestPace:
-    def test_who_is_told_to_wait_holds_back_all_that_go_to_the_host(self, exchange):
+    def test_a_request_to_wait_holds_back_all_connections_to_the_host(self, exchange):
         async def test() -> None:
             limited = exchange(Market(), process_request=too_often)
             other = exchange(Market())
@@ -818,7 +818,7 @@ class TestPace:
 
         run(test())
 
-    def test_a_refusal_that_never_ends_is_told_by_its_head(self, monkeypatch):
+    def test_a_refusal_that_never_ends_is_reported_by_its_head(self, monkeypatch):
         monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.3)
         released = threading.Event()
 

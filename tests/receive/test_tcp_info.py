@@ -1,4 +1,4 @@
-"""wsrec.receive.tcp_info: the kernel's words about a connection."""
+"""wsrec.receive.tcp_info: the kernel's statistics of a connection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestParse:
         assert found.rcv_queue == 7
 
     @pytest.mark.parametrize(("size", "known"), [(232, True), (224, False), (104, False)])
-    def test_an_older_kernel_tells_less(self, size, known):
+    def test_an_older_kernel_reports_less(self, size, known):
         found = tcp_info.parse(bytes(size), 0)
         assert found is not None
         assert (found.rcv_ooopack is not None) is known

@@ -1,4 +1,4 @@
-"""The token's server hangs or refuses: who is blamed, who is held back, and who is not."""
+"""The token's server hangs or refuses: what is reported, and which connections wait."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TestTooOften:
             (b"Retry-After: 0\r\n", 60, 120),
             (b"Retry-After: Fri, 27 Nov 2020 07:00:00 GMT\r\n", 60, 120),
         ],
-        ids=["unsaid", "said", "at once", "past"],
+        ids=["without", "seconds", "at once", "past"],
     )
     def test_it_is_not_asked_again_within_minutes(self, receive, tokens, ca_file, header, least, most):
         server = tokens(TOO_MANY % header)

@@ -200,7 +200,7 @@ class TestWatching:
 
         run(test)
 
-    def test_a_callback_that_fails_is_told_and_the_others_go_on(self, run):
+    def test_a_callback_that_fails_is_reported_and_the_others_go_on(self, run):
         async def test(waiting: Waiting) -> None:
             reported: list[BaseException] = []
             asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
