@@ -152,7 +152,7 @@ class TestMessages:
         with pytest.raises(ValueError, match="released"):
             bytes(data)
         for late in (lambda: message.data, lambda: message.text, lambda: bytes(message), lambda: len(message)):
-            with pytest.raises(RuntimeError, match="during the callback only"):
+            with pytest.raises(RuntimeError, match="only during the callback"):
                 late()
         assert message.stamps.event < message.stamps.handoff
         assert repr(message) == "<wsrec.Message text, gone>"
