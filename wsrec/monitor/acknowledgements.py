@@ -81,9 +81,7 @@ class AckCheck(Check):
                 yield self._finding(outcome, deadline)
         if self._division.waits:
             for order in self._division.due(time):
-                yield _ask_apart(
-                    order, time, "refused before, and repeated after the pause that the exchange asked for"
-                )
+                yield _ask_apart(order, time, "repeated after a pause, because it was refused")
 
     def _divide(self, outcome: AckOutcome, time: int, row: int | None = None) -> Generator[Finding, None, bool]:
         """Have the topics of a refused request requested in parts; returns whether they are."""

@@ -64,7 +64,7 @@ def gap_findings(gaps: Sequence[SequenceGap], rows: RowBatch) -> list[Finding]:
 
 
 def gap_finding(gap: SequenceGap, seq: int, time: int, row: int | None = None) -> Finding:
-    """A gap as a finding: `seq` is the row behind the gap, `time` and `row` say when and where it showed."""
+    """A gap as a finding: `seq` is the row after the gap; `time` and `row` are when and where it showed."""
     reset = gap.what is Break.RESET
     detail: dict[str, Any] = {} if reset else {"what": gap.what.value, "missing": gap.missing}
     detail |= {"scope": gap.scope.value, "rule": gap.rule.value}

@@ -61,10 +61,12 @@ class Outcome:
         self.numbered = numbered
         count = len(numbered.seq)
         self.found, self.broken = numbered.seq.copy(), np.zeros(count, np.bool_)
+        # cleared for messages that cannot be compared
         self._follows = numbered.follows
-        self.firsts = np.empty(0, np.intp) if self._follows.all() else where_set(~self._follows)
         self.links = np.full(count, _COMPARED, np.uint8)
-        self.links[self.firsts] = Link.FIRST
+        self.firsts = where_set(~self._follows)
+        if self.firsts.size:
+            self.links[self.firsts] = Link.FIRST
         # None: of no message
         self._below: Flags | None = None
         self._restarts: Flags | None = None

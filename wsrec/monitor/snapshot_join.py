@@ -187,7 +187,7 @@ class SnapshotCheck(Check):
         for gap in gaps:
             for stream in self._broken(gap):
                 if stream not in exact:
-                    self._joins.broke(stream, _number_before(rows.fields, _behind(gap)))
+                    self._joins.broke(stream, _number_before(rows.fields, _after(gap)))
                     if self._joins.waits_for(stream):
                         yield from self._judged(rows, gap.at)
 
@@ -196,12 +196,12 @@ class SnapshotCheck(Check):
     ) -> Iterator[Finding]:
         """Judge after every message and gap, so that the result does not depend on where batches end."""
         steps = [(row, 1, row) for row in messages]
-        steps += [(gap.at, 0, _behind(gap)) for gap in gaps if stream in self._broken(gap)]
-        for row, is_message, behind in sorted(steps):
+        steps += [(gap.at, 0, _after(gap)) for gap in gaps if stream in self._broken(gap)]
+        for row, is_message, after in sorted(steps):
             if is_message:
                 self._messages(rows, stream, row, row)
             else:
-                self._joins.broke(stream, _number_before(rows.fields, behind))
+                self._joins.broke(stream, _number_before(rows.fields, after))
             yield from self._judged(rows, row)
 
     def _messages(self, rows: RowBatch, stream: int, first: int, last: int) -> None:
@@ -238,7 +238,7 @@ class SnapshotCheck(Check):
         return ()
 
 
-def _behind(gap: SequenceGap) -> int:
+def _after(gap: SequenceGap) -> int:
     """The place of the message that follows a gap."""
     return gap.index if gap.index >= 0 else gap.at
 
