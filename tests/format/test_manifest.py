@@ -58,12 +58,12 @@ class TestManifest:
         append(out, line(1))
         with manifest_path(out).open("ab") as file:
             file.write(b'{"path": 5}\n')
-        with pytest.raises(msgspec.ValidationError, match=r"manifest\.jsonl:2: is no line that this wsrec writes"):
+        with pytest.raises(msgspec.ValidationError, match=r"manifest\.jsonl:2: is not a valid line"):
             read(out)
 
     def test_nor_one_of_another_format_version(self, out):
         manifest_path(out).write_bytes(msgspec.json.encode(line(1, format_version="99")) + b"\n")
-        with pytest.raises(OtherVersionError, match=r"manifest\.jsonl:1: it is of format version 99"):
+        with pytest.raises(OtherVersionError, match=r"manifest\.jsonl:1: it has format version 99"):
             read(out)
 
     def test_two_processes_at_once(self, out):

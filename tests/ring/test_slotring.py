@@ -63,7 +63,7 @@ class TestRing:
             SlotRing.create("t", capacity)
 
     def test_foreign_shared_memory_is_refused(self, owned):
-        with pytest.raises(ValueError, match="no slot ring"):
+        with pytest.raises(ValueError, match="not a slot ring"):
             SlotRing(owned(ByteRing.create("t", PAGE)))
 
     def test_another_version_is_refused(self, owned):

@@ -126,7 +126,7 @@ class TestChanged:
         lines = lines_of(out)
         lines[0]["ledger"] = None
         write_lines(out, lines)
-        assert "is no line that this wsrec writes" in contradictions(out)
+        assert "is not a valid line" in contradictions(out)
 
     def test_a_message_that_is_taken_out_everywhere_but_in_the_ledger(self, out):
         """Rows, `seq`, metadata and manifest of one file may be made to fit; the receiver's slots do not."""

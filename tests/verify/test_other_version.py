@@ -21,7 +21,7 @@ from wsrec.verify.model import Kind
 from wsrec.writer import journal as journal_module
 from wsrec.writer.journal import Journal
 
-SAYS = f"it is of format version 4, this wsrec reads version {FORMAT_VERSION}; the wsrec that wrote it reads it"
+SAYS = f"it has format version 4, this wsrec reads version {FORMAT_VERSION}; the wsrec that wrote it reads it"
 
 
 def of_version_4(path: Path) -> Path:
@@ -86,7 +86,7 @@ def test_a_line_that_states_none_is_of_before(out: Path) -> None:
     number = len(manifest.read_text().splitlines())
     for command in (verify, recover):
         status, output = stated(command, out)
-        assert (status, f"manifest.jsonl:{number}: it states no format version" in output) == (66, True), output
+        assert (status, f"manifest.jsonl:{number}: it has no format version" in output) == (66, True), output
 
 
 def test_a_garbled_line_is_named_by_recover_too(out: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_garbled_line_is_named_by_recover_too(out: Path) -> None:
         file.write('{"path": 5}\n')
     for command in (verify, recover):
         status, output = stated(command, out)
-        assert (status, f"manifest.jsonl:{number}: is no line that this wsrec writes" in output) == (1, True), output
+        assert (status, f"manifest.jsonl:{number}: is not a valid line" in output) == (1, True), output
 
 
 @pytest.mark.parametrize("version", ["4", None])
@@ -104,7 +104,7 @@ def test_the_record_of_a_session(out: Path, version: str | None) -> None:
     path = out / ".wsrec" / "20261127T000000Z-1e57ed" / "session.json"
     path.parent.mkdir()
     path.write_bytes(msgspec.json.encode({"session": "s"} | ({"format_version": version} if version else {})))
-    says = SAYS if version else "it states no format version, as before version 5"
+    says = SAYS if version else "it has no format version, as before version 5"
     status, output = stated(recover, out)
     assert (status, f"{path}: {says}" in output) == (66, True), output
     assert path.exists()
@@ -127,7 +127,7 @@ def test_a_journal_is_left_where_it_is(out: Path, monkeypatch: pytest.MonkeyPatc
     Journal(path, 1, b'{"session": "s"}').close()
     monkeypatch.undo()
     status, output = stated(recover, out)
-    says = SAYS if b"format" in key else "it states no format version, as before version 5"
+    says = SAYS if b"format" in key else "it has no format version, as before version 5"
     assert (status, f"{path}: {says}" in output) == (66, True), output
     assert path.exists()
 

@@ -169,8 +169,8 @@ class TestDamaged:
         ("content", "cause"),
         [
             (lambda data: b"", "is empty"),
-            (lambda data: data[: len(data) // 2], "is cut off at byte {half:,} of {size:,}"),
-            (lambda data: b"a letter to my aunt" * 50, "is no Parquet file: another program wrote it"),
+            (lambda data: data[: len(data) // 2], "is truncated at byte {half:,} of {size:,}"),
+            (lambda data: b"a letter to my aunt" * 50, "is not a Parquet file: another program wrote"),
             (lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], "its SHA-256 is not the manifest's"),
         ],
         ids=["empty", "cut", "foreign", "flipped"],
@@ -250,7 +250,7 @@ class TestNoRegularFile:
         stated = result.stdout + result.stderr
         assert result.returncode == status, stated
         assert "Traceback" not in stated
-        assert what == "lock" or "no regular file" in stated, stated
+        assert what == "lock" or "not a regular file" in stated, stated
 
     def test_recovery_neither(self, out):
         path = out / ".wsrec" / "manifest.jsonl"
@@ -258,4 +258,4 @@ class TestNoRegularFile:
         os.mkfifo(path)
         (out / ".wsrec" / "20261127T000000Z-1e57ed").mkdir()
         result = Wsrec().run("recover", out, timeout=120)
-        assert (result.returncode, "no regular file" in result.stderr) == (UNREADABLE, True), result.stderr
+        assert (result.returncode, "not a regular file" in result.stderr) == (UNREADABLE, True), result.stderr

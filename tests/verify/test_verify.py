@@ -117,7 +117,7 @@ class TestChanged:
     def test_a_truncated_file(self, out, size):
         path = message_paths(out)[1]
         path.write_bytes(path.read_bytes()[:size])
-        assert ("is empty" if not size else "is cut off at byte") in findings(out, Kind.DAMAGED)
+        assert ("is empty" if not size else "is truncated at byte") in findings(out, Kind.DAMAGED)
 
     def test_what_a_damaged_file_held_is_incomplete_and_the_rest_is_not(self, out):
         path = message_paths(out)[1]

@@ -80,7 +80,7 @@ class TestJournal:
         monkeypatch.setattr(journal_module, "FORMAT_VERSION", "1")
         write(tmp_path / "j", batches)
         monkeypatch.undo()
-        with pytest.raises(OtherVersionError, match="of format version 1, this wsrec reads"):
+        with pytest.raises(OtherVersionError, match="has format version 1, this wsrec reads"):
             JournalReader(tmp_path / "j")
 
     def test_a_torn_tail_is_cut_at_the_last_whole_batch(self, tmp_path, batches):

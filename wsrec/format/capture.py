@@ -19,7 +19,7 @@ from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 
 EXIT_UNREADABLE = 66
-"""Exit status of every command that reads, where something cannot be read: nothing is known of it (EX_NOINPUT)."""
+"""Exit status of every reading command if something cannot be read and is therefore unknown (EX_NOINPUT)."""
 
 _MAGIC = b"PAR1"
 
@@ -27,13 +27,13 @@ _MAGIC = b"PAR1"
 def message_files(
     sources: Iterable[str | Path], on_error: Callable[[UnreadableError], None] | None = None
 ) -> list[Path]:
-    """The message files that files, folders and globs name, in order of their names.
+    """The message files named by files, folders and globs, in order of their names.
 
-    A folder is searched at any depth; what is below `events` or `.wsrec` does not count.
+    Folders are searched at any depth, without those named `events` or `.wsrec`.
 
     Args:
-        sources: what to look through.
-        on_error: told of each folder that cannot be read; where None, the first ends the search.
+        sources: files, folders and globs.
+        on_error: called for each folder that cannot be read; None: the first such folder raises.
 
     Raises:
         CaptureError: a source does not exist or holds no message file.
@@ -71,14 +71,14 @@ def message_files(
 
 
 def events_files(folder: Path) -> list[Path]:
-    """The events files below a folder; what cannot be read of it was told when its message files were looked for."""
+    """The events files below a folder; unreadable folders were reported by the search for its message files."""
     below = parquet_files(folder, lambda _: None) if folder.is_dir() else []
     parts = [(path, path.relative_to(folder).parts) for path in below]
     return [path for path, within in parts if EVENTS in within[:-1] and not any(p.startswith(".") for p in within)]
 
 
 def _why_none(folder: Path) -> str:
-    """Why a folder may hold no message file, and what to do about it."""
+    """A possible reason why a folder has no message file, and a remedy."""
     if next(folder.glob(f"{OWN}/*/journal-*.arrows"), None) is None:
         return "(is it wsrec's --out folder?)"
     return (
@@ -100,9 +100,9 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
     """Open a file of a kind, `messages` or `events`.
 
     Raises:
-        CaptureError: it is damaged, or no such file of wsrec.
-        UnreadableError: the system does not let it be read.
-        OtherVersionError: it is of another version of the format.
+        CaptureError: it is damaged, or not a file of wsrec.
+        UnreadableError: the system refuses to read it.
+        OtherVersionError: it has another version of the format.
 
     """
     check_readable(path)
@@ -113,7 +113,7 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
             f"{path}: not readable as Parquet ({damage(path) or first_line(error)}); "
             "nothing was changed: set the file aside and read the others"
         ) from error
-    # before anything else is looked at: another version may have other columns and other metadata
+    # first of all: another version may have other columns and other metadata
     version = stated_version(file.metadata.metadata)
     if version is not None and version != FORMAT_VERSION:
         file.close()
@@ -135,11 +135,11 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
 
 
 def check_readable(path: Path) -> None:
-    """Look whether it is a file that may be read.
+    """Check that a path is a regular file and may be read.
 
     Raises:
-        CaptureError: it is there and no regular file.
-        UnreadableError: it may not.
+        CaptureError: it exists, but is not a regular file.
+        UnreadableError: it may not be read.
 
     """
     try:
@@ -152,11 +152,11 @@ def check_readable(path: Path) -> None:
 
 
 def damage(path: Path, size: int | None = None) -> str | None:
-    """What is wrong with a file's bytes as such, before anything of it is believed; None where nothing is.
+    """What is wrong with a file's bytes, before it is parsed; None if nothing is.
 
     Args:
         path: the file.
-        size: how many bytes the manifest says that it has; None where it says nothing.
+        size: its size in bytes in the manifest; None if unknown.
 
     Raises:
         OSError: it cannot be read.
@@ -171,32 +171,32 @@ def damage(path: Path, size: int | None = None) -> str | None:
     if not found:
         return "it is empty"
     if not _MAGIC.startswith(begin) and begin != _MAGIC:
-        return "it is no Parquet file: another program wrote it, or over it"
+        return "it is not a Parquet file: another program wrote or overwrote it"
     if size is not None and found < size:
-        return f"it is cut off at byte {found:,} of {size:,}"
+        return f"it is truncated at byte {found:,} of {size:,}"
     if end != _MAGIC or found < 3 * len(_MAGIC):
-        return f"it is cut off at byte {found:,}"
+        return f"it is truncated at byte {found:,}"
     if size is not None and found > size:
-        return f"it has {found:,} bytes, and had {size:,} when it was written"
+        return f"it has {found:,} bytes instead of {size:,}"
     return None
 
 
 def metadata(file: pq.ParquetFile) -> dict[str, Any]:
-    """wsrec's own metadata of an open file, decoded and not looked at (`wsrec.format.metadata`).
+    """wsrec's own metadata of an open file, decoded but not validated (`wsrec.format.metadata`).
 
     Raises:
-        ValueError: a value is no JSON.
+        ValueError: a value is not JSON.
 
     """
     return raw_metadata(file.metadata.metadata)
 
 
 def events_beside(messages: Path) -> Path | None:
-    """The events file written together with a message file, None where there is none."""
+    """The events file of a message file; None if there is none."""
     path = other(messages)
     return path if path is not None and EVENTS in path.parts and path.exists() else None
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first; Arrow's go on with a stack."""
+    """The first line of an error; Arrow's errors continue with a stack trace."""
     return (str(error).splitlines() or [type(error).__name__])[0]

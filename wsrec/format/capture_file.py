@@ -1,4 +1,4 @@
-"""One capture file, opened and checked: its metadata, and its rows batch by batch."""
+"""A capture file that was opened and checked: its metadata, and its rows batch by batch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
 
 SCHEMAS: dict[str, pa.Schema] = {MESSAGES: MESSAGE_SCHEMA, EVENTS: EVENT_SCHEMA}
 TIMES = {MESSAGES: "recv_time", EVENTS: "time"}
-"""The column that `since` and `until` are held against, by the kind of file."""
+"""The column that `since` and `until` apply to, by kind of file."""
 ORDERS = {MESSAGES: "handoff_monotonic", EVENTS: "monotonic"}
-"""The column that the rows of a session are in order of; null comes last."""
+"""The column that orders the rows of a session; null comes last."""
 
 
 class CaptureFile:
@@ -34,17 +34,17 @@ class CaptureFile:
 
     Attributes:
         path, kind: as given.
-        feed, session: what it belongs to.
-        number: the number of its pair in the session, by its name; 0 where that has none.
-        host: the name of the machine that recorded it; empty where it does not say.
-        rows: how many rows it has.
-        size: its bytes on disk.
-        first_time, last_time: the least and the greatest `recv_time`, of events `time`, in it
-            (ns since the epoch); None where it has no rows or no statistics.
+        feed, session: from its metadata.
+        number: the number of its pair in the session, from its name; 0 if the name has none.
+        host: the name of the recording machine; may be empty.
+        rows: number of rows.
+        size: size on disk in bytes.
+        first_time, last_time: the smallest and largest `recv_time` (of events: `time`) in it (ns since the
+            epoch); None without rows or statistics.
 
     Raises:
-        CaptureError: it is damaged, or no such file of wsrec.
-        UnreadableError: the system does not let it be read, or it is of another version of the format.
+        CaptureError: it is damaged, or not a file of wsrec.
+        UnreadableError: the system refuses to read it, or it has another version of the format.
 
     """
 
@@ -65,7 +65,7 @@ class CaptureFile:
 
     @property
     def metadata(self) -> FileMetadata:
-        """What the file says of itself, read anew each time.
+        """The file's metadata, read from disk on each call.
 
         Raises:
             CaptureError, UnreadableError: it can no longer be read.
@@ -90,19 +90,19 @@ class CaptureFile:
         among: Mapping[str, Collection[Any]] | None = None,
         most: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Rows in their order in the file, in batches of some 64 MB at most, none of them empty.
+        """Yield the rows in file order, in batches of about 64 MB at most, none of them empty.
 
-        Row groups that by their statistics hold nothing that is wanted are not read.
+        Row groups that cannot match, according to their statistics, are not read.
 
         Args:
-            columns: of the schema of the file's kind.
-            since, until: rows from then on and before then (ns since the epoch).
-            among: by column, the values that are wanted.
-            most: how many rows a batch may have.
+            columns: names from the schema of the file's kind.
+            since, until: only rows at or after `since` and before `until` (ns since the epoch).
+            among: by column, the values to keep.
+            most: largest number of rows in a batch.
 
         Raises:
-            CaptureError: the file is damaged; what was given before is sound.
-            UnreadableError: the system does not let it be read.
+            CaptureError: the file is damaged; batches yielded before are sound.
+            UnreadableError: the system refuses to read it.
 
         """
         chosen = {name: list(values) for name, values in (among or {}).items()}
@@ -156,7 +156,7 @@ def _may_hold(
     until: int | None,
     among: Mapping[str, list[Any]],
 ) -> bool:
-    """Whether a row group may have rows that are wanted, by its statistics."""
+    """Whether a row group may have matching rows, by its statistics."""
     least, greatest = _group_extremes(file, group, TIMES[kind])
     if least is not None and greatest is not None:
         if since is not None and greatest < since:
@@ -190,7 +190,7 @@ def _extremes(file: pq.ParquetFile, column: str) -> tuple[int | None, int | None
 
 
 def _conforming(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the types and the meanings of the format, also where another tool rewrote the file."""
+    """The batch with the format's types and field metadata, even if another tool rewrote the file."""
     columns = [
         column if column.type == field.type else column.cast(field.type)
         for column, field in zip(batch.columns, schema, strict=True)

@@ -1,4 +1,4 @@
-"""Errors of reading a capture: what is damaged or absent, and what cannot be read, of which nothing is known."""
+"""Errors of reading a capture: damaged or missing files, and files that cannot be read and are thus unknown."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from wsrec.format.version import FORMAT_VERSION
 
 
 class CaptureError(Exception):
-    """A file or folder cannot be read as a capture; the message names it and the hint."""
+    """A file or folder cannot be read as a capture; the message names it and a hint."""
 
 
 class UnreadableError(CaptureError):
-    """The system does not let a file or folder be read (no permission, a disk that fails), or it is of another version.
+    """The system refuses to read a file or folder (no permission, an I/O error), or it has another format version.
 
-    Nothing is known of it: it is neither damaged nor sound.
+    Nothing is known about it: it is neither damaged nor sound.
     """
 
     def __init__(self, path: str | Path, error: OSError) -> None:
@@ -24,18 +24,18 @@ class UnreadableError(CaptureError):
 
 
 class OtherVersionError(UnreadableError):
-    """A file is of another version of the format: nothing is known of it, and nothing is wrong with it.
+    """A file has another version of the format: nothing is known about its content, and nothing is wrong with it.
 
     Args:
         path: the file.
-        version: the version that it states; None where it states none, as before version 5.
-        line: the line of it that states it; None where it is of the whole file.
+        version: its version; None if it has none, as files before version 5.
+        line: the line with that version; None for a whole file.
 
     """
 
     def __init__(self, path: str | Path, version: str | None, line: int | None = None) -> None:
         self.path = Path(path)
         where = path if line is None else f"{path}:{line}"
-        stated = "it states no format version, as before version 5" if version is None else "it is of format version "
+        stated = "it has no format version, as before version 5" if version is None else "it has format version "
         what = f"{stated}{(version or '')[:20]}, this wsrec reads version {FORMAT_VERSION}"
         Exception.__init__(self, f"{where}: {what}; the wsrec that wrote it reads it; nothing was changed")

@@ -13,19 +13,19 @@ from pathlib import Path
 
 from wsrec.format.layout import ASIDE, own_folder
 
-NO_FILE = "it is no regular file (a pipe, a device, a folder), so wsrec did not write it"
+NO_FILE = "it is not a regular file (but a pipe, a device or a folder), so wsrec did not write it"
 
 
 def cannot_read(error: OSError) -> str:
-    """The words for it: they are never those for what is damaged."""
+    """The message for it, which differs from those for damage."""
     return f"cannot be read: {error.strerror or error}"
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a regular file: opening anything else (a pipe, a device) may wait for ever.
+    """Whether a path is a regular file: opening anything else (a pipe, a device) may block forever.
 
     Raises:
-        OSError: that cannot be found out.
+        OSError: it cannot be determined.
 
     """
     try:
@@ -35,10 +35,10 @@ def is_file(path: Path) -> bool:
 
 
 def read_file(path: Path) -> bytes:
-    """All of a regular file; anything else is not opened.
+    """The content of a regular file; anything else is not opened.
 
     Raises:
-        OSError: it is none, or cannot be read.
+        OSError: it is not a regular file, or cannot be read.
 
     """
     if path.exists() and not is_file(path):
@@ -47,7 +47,7 @@ def read_file(path: Path) -> bytes:
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """What in a folder has a name like that, in order of the names; none in one that is not there.
+    """The entries of a folder that match a pattern, sorted by name; empty if there is no such folder.
 
     Raises:
         OSError: the folder cannot be read.
@@ -60,17 +60,17 @@ def matching(folder: Path, pattern: str) -> list[Path]:
 
 
 def session_folders(out: Path) -> list[Path]:
-    """The folders of sessions in an output folder, each with the journals that are left of it.
+    """The session folders in an output folder; each has the session's remaining journals.
 
     Raises:
-        OSError: that cannot be found out.
+        OSError: it cannot be read.
 
     """
     return [path for path in matching(own_folder(out), "*") if path.name != ASIDE and path.is_dir()]
 
 
 def session_began(session: str) -> int | None:
-    """The second (ns since the epoch) in which a session began, by its id; None where that does not say."""
+    """The second in which a session began (ns since the epoch), from its id; None if the id has no time."""
     found = re.match(r"\d{8}T\d{6}Z(?=-)", session, re.ASCII)
     try:
         moment = datetime.strptime(found[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found else None
@@ -80,7 +80,7 @@ def session_began(session: str) -> int | None:
 
 
 def parquet_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
-    """All Parquet files below a folder, in order of their names; `on_error` is told of folders that cannot be read."""
+    """All Parquet files below a folder, sorted by name; `on_error` is called for folders that cannot be read."""
     found = []
     for name, folders, files in os.walk(folder, onerror=on_error):
         folders.sort()
@@ -89,7 +89,7 @@ def parquet_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Pat
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable (fsync(2), notes)."""
+    """Make a folder's entries durable (fsync(2), NOTES)."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -1,9 +1,9 @@
-"""Heartbeat file: the supervisor writes the time once a second, a lower bound for how long the recorder was alive.
+"""Heartbeat file: the supervisor writes the time once a second, as a lower bound of when the recorder still ran.
 
-The file is as old as the session's folder and goes with it. Who recovers the session reads when the recorder ended: a
-lost interval then lasts until there, and not until somebody looks. It is written on both clocks: how long after the
-last row it was, only the one that nobody sets can say. The time is written over, so it needs no space on a disk that is
-full. After a reboot the file may be older than the recorder's end was: then the interval ends with it.
+The file is created and removed with the session's folder. Recovery reads from it when the recorder ended, so that a
+lost interval ends there and not at the time of the recovery. The time is on both clocks: only the monotonic one, which
+is never set, gives the time since the last row. It is overwritten in place, so it needs no space on a full disk. After
+a reboot the file may be older than the recorder's end, since late writes may be lost: then the interval ends at boot.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from wsrec.ring.loss_evidence import Until
 
 FILE = "alive"
 PERIOD = 1.0
-# Two beats may be missing where the machine was busy
+# two heartbeats may be missing on a busy machine
 _LATE_NS = int(2 * PERIOD * 1e9)
 _WIDTH = 200
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """What stands in the file.
+    """The content of the file.
 
     Attributes:
-        time: when it was written, ns since the epoch.
-        boot: in which life of the machine.
+        time: time of writing, ns since the epoch.
+        boot: id of the machine's boot.
         monotonic: `time` on CLOCK_MONOTONIC, which the stage clock follows.
 
     """
@@ -44,14 +44,14 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class Machine(NamedTuple):
-    """The life of the machine: its id, and when it began (ns since the epoch)."""
+    """A boot of the machine: its id and time (ns since the epoch)."""
 
     boot: str
     began: int
 
 
 def machine() -> Machine:
-    """This one's; without an id where the system has none."""
+    """The current boot; without an id if the system has none."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return Machine(boot, time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
@@ -59,10 +59,10 @@ def machine() -> Machine:
 
 
 def begin(folder: Path) -> None:
-    """Make the file, in a session's folder, or write the time into the one that is there.
+    """Create the file in a session's folder, or update an existing one.
 
     Raises:
-        OSError: the disk is full or gone.
+        OSError: the disk is full or failing.
 
     """
     fd = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -73,7 +73,7 @@ def begin(folder: Path) -> None:
 
 
 def end(folder: Path) -> None:
-    """Remove it, before the folder goes.
+    """Remove the file, before the folder is removed.
 
     Raises:
         OSError: the disk failed.
@@ -83,13 +83,13 @@ def end(folder: Path) -> None:
 
 
 def ended(folder: Path, since: Moment | None, now: Moment, here: Machine | None = None) -> Until:
-    """Until when a session that was interrupted can have received anything.
+    """Until when an interrupted session may have received anything.
 
     Args:
-        folder: the session's.
-        since: what it recorded last; it was alive then. None where it has recorded nothing.
-        now: this moment, on the clocks of this life of the machine.
-        here: this life of the machine.
+        folder: the session's folder.
+        since: its last recorded moment, when it still ran; None if nothing was recorded.
+        now: the current moment, on the clocks of this boot.
+        here: the current boot.
 
     """
     here = here or machine()
@@ -100,24 +100,24 @@ def ended(folder: Path, since: Moment | None, now: Moment, here: Machine | None 
         return Until(max(recorded, now.utc), "recovery")
     late, evidence = _LATE_NS, "heartbeat of the recorder"
     if beat.boot != here.boot:
-        # what was written in the last seconds before may not have reached the disk
+        # writes of the last seconds before the reboot may not have reached the disk
         late, evidence = max(_LATE_NS, min(here.began, now.utc) - beat.time), "start of the machine"
     elif now.stage is not None:
         late = max(min(late, now.stage - beat.monotonic), 0)
     if since is None or since.stage is None:
         return Until(max(recorded, beat.time + late), evidence)
-    # UTC may have been set since what it recorded last
+    # UTC may have been set since the last recorded moment
     more = max(since.stage - beat.monotonic - late, 0)
     return Until(beat.time + late + more, evidence, beat.monotonic + late + more)
 
 
 class Heartbeat(threading.Thread):
-    """Writes the time into the file of a session, from its appearance on until stopped.
+    """Writes the time into the file of a session, from the time it appears until stopped.
 
-    A thread of its own, which ends with the process: a disk that hangs holds nobody else up.
+    A thread of its own that ends with the process, so that a hanging disk blocks nothing else.
 
     Args:
-        folder: the session's.
+        folder: the session's folder.
 
     """
 
@@ -127,7 +127,7 @@ class Heartbeat(threading.Thread):
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         self._stopping.set()
 
     def run(self) -> None:

@@ -1,12 +1,12 @@
 """The layout of a capture: paths of the files in an output folder, and the hour and file that a row belongs to.
 
-    OUT/messages/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet   one row a message
-    OUT/events/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet     what happened around them
-    OUT/.wsrec/manifest.jsonl                                               a line a finished pair of files
-    OUT/.wsrec/SESSION/                                                     journals of a session that is being recorded
-    OUT/.wsrec/aside/                                                       what could not be used: nothing is deleted
+    OUT/messages/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet   one row per message
+    OUT/events/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet     connections, gaps, losses
+    OUT/.wsrec/manifest.jsonl                                               one line per finished pair of files
+    OUT/.wsrec/SESSION/                                                     journals of a session in progress
+    OUT/.wsrec/aside/                                                       unusable files: nothing is deleted
 
-Date and hour are UTC, and those of the hand-off: a row belongs to the hour in which it was handed off (`hour`).
+Date and hour are UTC and follow from the hand-off: a row belongs to the hour of its hand-off (`hour`).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _PARTITIONS = ("feed", "date", "hour")
 
 
 class Place(NamedTuple):
-    """What the place of a file says of it.
+    """The parts of a file's path.
 
     Attributes:
         kind: `messages` or `events`.
         feed: the feed's name.
-        hour: the hour it belongs to (hours since the epoch); None where its folders name no hour.
-        session, number: by its name.
+        hour: its hour (hours since the epoch); None if its folders name no hour.
+        session, number: from its name.
 
     """
 
@@ -47,15 +47,15 @@ class Place(NamedTuple):
 
     @property
     def pair(self) -> tuple[str, str, int]:
-        """What the message file and the events file beside it have in common: feed, session and number."""
+        """The key that a message file and its events file share: feed, session and number."""
         return self.feed, self.session, self.number
 
 
 def hour(handoff: Any) -> Any:
-    """The hour that a row, an event or an array of them belongs to.
+    """The hour that a row or an event belongs to, or an array of hours.
 
     Args:
-        handoff: when it was handed off, or happened (ns since the epoch).
+        handoff: time of the hand-off or of the event (ns since the epoch), one or an array.
 
     Returns:
         Hours since the epoch.
@@ -65,11 +65,11 @@ def hour(handoff: Any) -> Any:
 
 
 def period(handoff: Any, rotate_seconds: float) -> Any:
-    """The file that each row belongs to, as numbers that never go back: the hour, and the time in it.
+    """The file that each row belongs to, as a number that never decreases: the hour, and the rotation in it.
 
     Args:
         handoff: ns since the epoch, one or an array.
-        rotate_seconds: how long a file lasts at most; every hour ends a file, so more than an hour is an hour.
+        rotate_seconds: longest duration of a file. Every hour starts a new file, so longer durations act as an hour.
 
     """
     rotate_ns = max(int(min(rotate_seconds, 3600.0) * 1e9), 1)
@@ -77,13 +77,13 @@ def period(handoff: Any, rotate_seconds: float) -> Any:
 
 
 def place(feed: str, began: int, session: str, number: int) -> Path:
-    """Where a pair of files stands below `messages` and `events`.
+    """The path of a pair of files below `messages` and `events`.
 
     Args:
         feed: the feed's name.
-        began: when its first row was handed off, or its first event happened (ns since the epoch).
+        began: hand-off of its first row, or time of its first event (ns since the epoch).
         session: the session's id.
-        number: the number of the pair in the session.
+        number: the pair's number in the session.
 
     """
     moment = datetime.fromtimestamp(int(hour(began)) * 3600, UTC)
@@ -92,7 +92,7 @@ def place(feed: str, began: int, session: str, number: int) -> Path:
 
 
 def read_place(root: Path, path: Path) -> Place | None:
-    """What a file's place in an output folder says; None where wsrec puts no file there."""
+    """Parse a file's path in an output folder; None if wsrec would not write a file there."""
     parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
     if len(parts) != 2 + len(_PARTITIONS) or parts[0] not in KINDS or ".." in parts:
         return None
@@ -113,7 +113,7 @@ def _hour_of(date: str, in_day: str) -> int | None:
 
 
 def other(path: Path) -> Path | None:
-    """Where the other file of a pair stands: the events file of a message file, and the reverse; None for neither."""
+    """The path of the pair's other file: the events file for a message file, and the reverse; None for other paths."""
     parts = path.parts
     for one, beside in (KINDS, KINDS[::-1]):
         if one in parts[:-1]:
@@ -123,20 +123,20 @@ def other(path: Path) -> Path | None:
 
 
 def own_folder(out: Path) -> Path:
-    """The folder of an output folder that is wsrec's own."""
+    """wsrec's own folder in an output folder."""
     return out / OWN
 
 
 def session_folder(out: Path, session: str) -> Path:
-    """Where the journals of a session stand while it is being recorded."""
+    """The folder of a session's journals while it is recorded."""
     return out / OWN / session
 
 
 def manifest_path(out: Path) -> Path:
-    """Where the manifest of an output folder stands."""
+    """The path of an output folder's manifest."""
     return out / OWN / "manifest.jsonl"
 
 
 def aside_folder(out: Path) -> Path:
-    """Where what could not be used is kept."""
+    """The folder for unusable files, which are never deleted."""
     return out / OWN / ASIDE

@@ -1,8 +1,8 @@
-"""Output folder lock: an flock(2) that admits one recorder, released by the kernel however its holder ends.
+"""Output folder lock: an flock(2) that admits one recorder, released by the kernel in whatever way its holder ends.
 
-Two files under `.wsrec`. `lock` is held by the recorder, and by its writers, which inherit it. `next` is the place
-in front of it: held for a moment by everyone who starts, and by one that takes over until the other has ended. So
-nobody slips in between the two, and a writer that outlives its supervisor always holds one of them.
+There are two files under `.wsrec`. `lock` is held by the recorder and by its writers, which inherit it. `next` is the
+place in front of it: held briefly by every recorder that starts, and by one that takes over until the old one has
+ended. So no third recorder can get in between, and a writer that outlives its supervisor always holds one of them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from types import TracebackType
 
 from wsrec.format.layout import own_folder
 
-# `is_held` takes the lock for a moment: a process that starts in that moment retries
+# `is_held` holds the lock for a moment: a process that starts in that moment retries
 _PASSING = 0.1
-# and who starts keeps the place in front of it that long
+# and a starting process keeps the place in front of it that long
 _STARTING = 0.4
 _LOCK, _NEXT = "lock", "next"
 
 
 class OutputLockedError(Exception):
-    """Another recorder holds the output folder.
+    """Another recorder is using the output folder.
 
     Attributes:
-        holder: its process id, as far as it could be read.
+        holder: its process id, if readable.
 
     """
 
@@ -41,15 +41,15 @@ class OutputLock:
 
     Args:
         out: the output folder.
-        takeover: where another recorder holds the folder, wait for it in front of the lock instead of failing.
+        takeover: whether to wait in front of the lock if another recorder holds it, instead of failing.
 
     Attributes:
         out: the output folder.
-        fds: the descriptors; a child that inherits them holds the same locks, including later ones.
-        held: whether the lock itself is held; else only the place in front of it is.
+        fds: the descriptors; a child that inherits them holds the same locks, including ones taken later.
+        held: whether the lock itself is held, or only the place in front of it.
 
     Raises:
-        OutputLockedError: another recorder has it, or takes it over.
+        OutputLockedError: another recorder holds it, or is taking it over.
         OSError: the folder cannot be written.
 
     """
@@ -86,11 +86,11 @@ class OutputLock:
 
     @property
     def holder(self) -> int | None:
-        """The process that wrote its id into the lock last; None where there is no id."""
+        """The process id that was last written into the lock; None if there is none."""
         return _read_pid(self.fds[0])
 
     def take(self) -> bool:
-        """Whether the lock is held now: tried once more, for all who inherited the descriptors too."""
+        """Try again to take the lock, for all processes that inherited the descriptors; returns whether it is held."""
         return self.held or self._take(0.0)
 
     def _take(self, timeout: float) -> bool:
@@ -102,7 +102,7 @@ class OutputLock:
         return self.held
 
     def is_locked_by(self, pid: int) -> bool:
-        """Whether a process has locked this very file: its id alone may be another's by now (proc_pid_fdinfo(5))."""
+        """Whether a process has locked this very file; its id alone may have been reused (proc_pid_fdinfo(5))."""
         own = os.fstat(self.fds[0])
         try:
             descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
@@ -115,7 +115,7 @@ class OutputLock:
                     if any(line.startswith("lock:") and " FLOCK " in line for line in lines):
                         return True
             except OSError:
-                # closed meanwhile
+                # closed in the meantime
                 continue
         return False
 
@@ -126,7 +126,7 @@ class OutputLock:
 
 
 def is_held(out: Path) -> bool | None:
-    """Whether a recorder holds an output folder or takes it over; None where that cannot be found out."""
+    """Whether a recorder holds an output folder or is taking it over; None if that cannot be determined."""
     for name in (_LOCK, _NEXT):
         try:
             fd = _open(own_folder(out) / name, os.O_RDONLY)
@@ -146,7 +146,7 @@ def is_held(out: Path) -> bool | None:
 
 
 def _open(path: Path, flags: int) -> int:
-    """Open a file that may stand where others can write, and nothing that it points to; a pipe is not waited for."""
+    """Open a file in a folder that others may write to: no symbolic link is followed, and a pipe does not block."""
     try:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -171,12 +171,12 @@ def _taken(fd: int, timeout: float) -> bool:
 
 def _read_pid(fd: int) -> int | None:
     text = os.pread(fd, 32, 0).partition(b"\n")[0].strip()
-    # what else stands there somebody else wrote; process 0 and process groups are never meant
+    # the file may have any content; process 0 and process groups are never meant
     return int(text) or None if text.isdigit() and len(text) < 10 else None
 
 
 def _write_pid(fd: int) -> None:
-    # in this order, there is no moment without an id for who looks
+    # in this order, a reader never finds the file without an id
     data = f"{os.getpid()}\n".encode()
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))

@@ -16,19 +16,19 @@ from wsrec.format.version import FORMAT_VERSION
 
 
 class ManifestLine(Counts, frozen=True, kw_only=True):
-    """One finished pair of files, and what was counted of it (`wsrec.counts`).
+    """One finished pair of files, with its counts (`wsrec.counts`).
 
     Attributes:
-        path: the message file, relative to the output folder; null where no message arrived.
-        events_path: the events file beside it.
-        session, feed, number: what the file belongs to; the journal of this session and number is done with.
-        rows, events: how many rows each file has.
+        path: the message file, relative to the output folder; null if no message arrived.
+        events_path: its events file.
+        session, feed, number: of the pair; the journal of this session and number is no longer needed.
+        rows, events: number of rows in each file.
         bytes: size of the message file.
         sha256, events_sha256: of the files' bytes.
         first_seq, last_seq: of the message file's rows.
         first_time, last_time: `recv_time` (ns since the epoch) of its first and last row.
-        format_version: of what wrote it (`wsrec.format.version`).
-        gaps_checked: whether the feed declares a rule or a checksum by which gaps show.
+        format_version: version of the format (`wsrec.format.version`).
+        gaps_checked: whether the feed declares a rule or a checksum that reveals gaps.
         ledger: the ledger of the file.
 
     """
@@ -53,7 +53,7 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
 
 
 class _Versioned(msgspec.Struct):
-    """What shows the version of a line, whatever else that has; earlier lines stated none, but did have the others."""
+    """The fields that identify a line's version; earlier lines had no version, but did have the others."""
 
     format_version: str | int | None = None
     session: str | None = None
@@ -61,16 +61,16 @@ class _Versioned(msgspec.Struct):
 
 
 def decode_line(text: bytes, path: Path, number: int) -> ManifestLine:
-    """A line of the manifest.
+    """Decode a line of the manifest.
 
     Args:
         text: the line.
-        path, number: of the manifest, and of the line in it, for errors.
+        path, number: the manifest and the line's number, for errors.
 
     Raises:
-        OtherVersionError: it is of another version of the format.
-        msgspec.ValidationError: it is JSON, but no line of this version; the message names the line.
-        msgspec.DecodeError, UnicodeDecodeError: it is none.
+        OtherVersionError: it has another version of the format.
+        msgspec.ValidationError: it is JSON, but not a line of this version; the message names the line.
+        msgspec.DecodeError, UnicodeDecodeError: it is not JSON.
 
     """
     try:
@@ -81,20 +81,20 @@ def decode_line(text: bytes, path: Path, number: int) -> ManifestLine:
             raise OtherVersionError(path, str(stated.format_version), number)
         return msgspec.json.decode(text, type=ManifestLine)
     except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(f"{path}:{number}: is no line that this wsrec writes: {error}") from error
+        raise msgspec.ValidationError(f"{path}:{number}: is not a valid line: {error}") from error
 
 
 def append(out: Path, line: ManifestLine) -> None:
-    """Add a line, durably. Several writers may do so at once: one O_APPEND write a line.
+    """Append a line durably. Several writers may do so at once: each line is a single O_APPEND write.
 
-    Called again after an error it adds the line again: one that could not be synced may not be there.
+    After an error, a repeated call appends the line again, since a line that could not be synced may be lost.
 
     Raises:
         OSError: it cannot be written.
 
     """
     path = manifest_path(out)
-    # a name that others may have put there is not followed
+    # do not follow a symbolic link that others may have put there
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         data = msgspec.json.encode(line) + b"\n"
@@ -102,22 +102,22 @@ def append(out: Path, line: ManifestLine) -> None:
         if not size:
             sync_folder(path.parent)
         if size and os.pread(fd, 1, size - 1) != b"\n":
-            # a crash tore the last line; this one must not be torn with it
+            # a crash truncated the last line; this one must not be joined to it
             data = b"\n" + data
         if os.write(fd, data) != len(data):
-            raise OSError(f"{path}: the disk took only a part of a line")
+            raise OSError(f"{path}: the disk accepted only a part of a line")
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
 def read(out: Path) -> list[ManifestLine]:
-    """The lines of an output folder's manifest, each once; a torn line, which a crash may leave, does not count.
+    """The lines of an output folder's manifest without duplicates; a line truncated by a crash is ignored.
 
     Raises:
         OSError: it cannot be read.
-        OtherVersionError: a line is of another version of the format.
-        msgspec.ValidationError: a line is JSON, but none of this version's; the message names it.
+        OtherVersionError: a line has another version of the format.
+        msgspec.ValidationError: a line is JSON, but not of this version; the message names it.
 
     """
     path = manifest_path(out)
@@ -134,6 +134,6 @@ def read(out: Path) -> list[ManifestLine]:
         except msgspec.ValidationError:
             raise
         except (msgspec.DecodeError, UnicodeDecodeError):
-            # torn by a crash before its journal went, so what it told of is recovered from there
+            # truncated by a crash before its journal was deleted: its files are recovered from there
             continue
     return lines

@@ -1,6 +1,6 @@
 """File metadata: one struct, whose fields are the keys and whose descriptions appear in docs/format.md.
 
-Each value stands in the Parquet file's own metadata as JSON, under `wsrec.` and the key.
+Each value is stored in the Parquet file's own metadata as JSON, under `wsrec.` and the key.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     session: Annotated[str, Meta(description="the session's id, unique to one writer of one run")]
     feed: Annotated[str, Meta(description="the feed's name")]
     feed_config: Annotated[
-        dict[str, Any], Meta(description="the feed's configuration as it was in force, secrets removed")
+        dict[str, Any], Meta(description="the feed's configuration that was used, secrets removed")
     ] = {}
     feed_config_sha256: Annotated[str, Meta(description="its hash")] = ""
     ids: Annotated[
         dict[Any, Any],
-        Meta(description="what ids stood for when the file ended, by connection and id (the feed's `fields.ids`)"),
+        Meta(description="meaning of ids at the end of the file, by connection and id (the feed's `fields.ids`)"),
     ] = {}
     host: Annotated[dict[str, Any], Meta(description="host name, kernel, machine and processor model")] = {}
     scheduling: Annotated[
@@ -43,14 +43,14 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="each connection: number, URL without secrets, TLS mode (why not `ktls`), version, cipher, "
             "compression, standby_of; `requested_by_url` (topics) and `requests` (number, topics); of a topic `topic`, "
-            "`channel`, `symbol`, `key` (what answers call it, where that is not `topic`)"
+            "`channel`, `symbol`, `key` (its name in acknowledgements, if not `topic`)"
         ),
     ] = []
     clock: Annotated[
         dict[str, Any],
         Meta(
             description="the `clock` of stages 2 to 6; since the session began: `anchors`, `widest_bracket_ns`, "
-            "`largest_drift_ns`, `steps`; `utc_bound_ns`: by how much the UTC of this file's stages 2 to 6 may be off"
+            "`largest_drift_ns`, `steps`; `utc_bound_ns`: largest error of UTC in this file's stages 2 to 6"
         ),
     ] = {}
     stages: Annotated[
@@ -58,27 +58,26 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="a latency histogram for each step between two stages, of this file's received rows"),
     ] = {}
     stage1: Annotated[
-        dict[str, int], Meta(description="rows by source of stage 1, and by the reason why it is null")
+        dict[str, int], Meta(description="rows by source of stage 1, and by the reason if it is null")
     ] = {}
     rows: Annotated[int, Meta(description="rows in this file")] = 0
     first_seq: Annotated[int | None, Meta(description="`seq` of the first row")] = None
     last_seq: Annotated[int | None, Meta(description="`seq` of the last row")] = None
-    counts: Annotated[
-        Counts, Meta(description="what was counted of this file and the one beside it: [the counters](#counters)")
-    ] = Counts()
+    counts: Annotated[Counts, Meta(description="counts of this file and its pair: [the counters](#counters)")] = (
+        Counts()
+    )
     gaps_checked: Annotated[
-        bool, Meta(description="whether the feed declares a rule or a checksum by which gaps show")
+        bool, Meta(description="whether the feed declares a rule or a checksum that reveals gaps")
     ] = False
     next_slot: Annotated[
         int | None,
         Meta(
-            description="the writer's own: the slot ring's count of the first slot that is in no file of the session "
-            "yet"
+            description="for the writer: the slot ring's count of the first slot that is in no file of the session yet"
         ),
     ] = None
     ledger: Annotated[
         Ledger,
-        Meta(description="what this file took from the rings and its accounting: [the ledger](#the-ledger)"),
+        Meta(description="what this file took from the rings, and what became of it: [the ledger](#the-ledger)"),
     ] = Ledger()
 
     def encode(self) -> dict[str, str]:
@@ -91,11 +90,11 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
 METADATA_KEYS: dict[str, str] = {
     key: hint.__metadata__[0].description for key, hint in get_type_hints(FileMetadata, include_extras=True).items()
 }
-"""Each key, and what its value is."""
+"""Each key with its description."""
 
 
 def stated_version(pairs: dict[bytes, bytes] | None) -> str | None:
-    """The version of the format that a Parquet file's metadata state; None where they state none.
+    """The format version in a Parquet file's metadata; None if there is none.
 
     The key of earlier files was `schema_version`.
     """
@@ -110,10 +109,10 @@ def stated_version(pairs: dict[bytes, bytes] | None) -> str | None:
 
 
 def raw_metadata(pairs: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """wsrec's own of a Parquet file's metadata: by key, decoded, whatever they are.
+    """wsrec's own keys of a Parquet file's metadata, decoded but not validated.
 
     Raises:
-        ValueError: a value is no JSON.
+        ValueError: a value is not JSON.
 
     """
     prefix = METADATA_PREFIX.encode()
@@ -131,7 +130,7 @@ def read_metadata(pairs: dict[bytes, bytes] | None) -> FileMetadata:
     """The metadata of a Parquet file.
 
     Raises:
-        ValueError: they are none of this version's.
+        ValueError: they do not fit this version.
 
     """
     try:

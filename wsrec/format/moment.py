@@ -11,7 +11,7 @@ class Moment(NamedTuple):
 
     Attributes:
         utc: ns since the epoch.
-        stage: ns on the session's stage clock, which nobody sets; None where it was found out after the session.
+        stage: ns on the session's stage clock, which is never set; None if it was found after the session.
 
     """
 
@@ -20,19 +20,19 @@ class Moment(NamedTuple):
 
     @classmethod
     def now(cls) -> Moment:
-        """This moment, in a process of the session: the stage clock is, or follows, CLOCK_MONOTONIC."""
+        """The current moment, in a process of the session: the stage clock is, or follows, CLOCK_MONOTONIC."""
         return cls(time.time_ns(), time.monotonic_ns())
 
     @classmethod
     def afterwards(cls) -> Moment:
-        """This moment, in a process that was not there: the machine may have been started anew since."""
+        """The current moment, in a process outside the session: the machine may have rebooted since."""
         return cls(time.time_ns(), None)
 
     @property
     def order(self) -> tuple[bool, int]:
-        """What sorts moments by their happening; those after the session come last."""
+        """Sort key in order of occurrence; moments after the session come last."""
         return self.stage is None, self.stage or 0
 
     def before(self, stage: int) -> int:
-        """The ns since the epoch of an earlier moment of the stage clock."""
+        """UTC (ns since the epoch) of an earlier moment on the stage clock."""
         return self.utc if self.stage is None else self.utc - (self.stage - stage)

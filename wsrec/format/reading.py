@@ -1,7 +1,7 @@
 """The reading API: a capture as Arrow record batches, in order and in bounded memory (docs/reading.md).
 
-`open_capture` finds the files of a capture and looks into each; `Capture.messages` and `Capture.events` read them. What
-cannot be read is named, by an exception unless something else was asked for: nothing is left out in silence.
+`open_capture` finds the files of a capture and checks each; `Capture.messages` and `Capture.events` read them. A file
+that cannot be read raises an exception unless the caller chose otherwise: nothing is skipped silently.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wsrec.ring.events import EventKind
 from wsrec.stages import STEPS, TOTAL
 
 Instant = datetime | str | int
-"""A moment: an aware datetime, an ISO 8601 text with its offset (``2026-11-22T13:00Z``), or ns since the epoch."""
+"""A time: an aware datetime, an ISO 8601 text with an offset (``2026-11-22T13:00Z``), or ns since the epoch."""
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _LAST = np.iinfo(np.int64).max
@@ -42,8 +42,8 @@ def _identity(name: str, meaning: str) -> pa.Field:
 
 
 IDENTITY = (
-    _identity("feed", "the feed, by the file's metadata"),
-    _identity("session", "the session, by the file's metadata"),
+    _identity("feed", "the feed, from the file's metadata"),
+    _identity("session", "the session, from the file's metadata"),
 )
 """The columns that `Capture.messages` and `Capture.events` add to those of the files."""
 
@@ -51,22 +51,22 @@ DERIVED = tuple(
     pa.field(step.key, pa.int64(), metadata={"meaning": f"ns from `{step.start.column}` to `{step.end.column}`"})
     for step in _STEPS.values()
 )
-"""The columns that `Capture.messages` makes where they are named: the steps between the six stages, and the total."""
+"""Columns that `Capture.messages` computes on request: the steps between the six stages, and the total."""
 
 
 class DamagedFileWarning(UserWarning):
-    """A file of a capture cannot be read, or not to its end; the message names it and what to do."""
+    """A file of a capture cannot be read, or not to its end; the message names the file and a remedy."""
 
 
 class DamagedFile(NamedTuple):
-    """What could not be read.
+    """A file or folder that could not be read.
 
     Attributes:
         path: the file or folder.
-        message: what is wrong with it and what to do, with its path.
-        unreadable: whether the system does not let it be read, or it is of another version of the format, so that
-            nothing is known of it; else it is damaged, or no such file.
-        kind: `messages` or `events` for a file, `folder`, or `source` for what was asked for and is not there.
+        message: the problem and a remedy, with the path.
+        unreadable: True if the system refuses to read it or it has another version of the format, so that nothing is
+            known about it; False if it is damaged or missing.
+        kind: `messages` or `events` for a file, `folder`, or `source` for an argument that does not exist.
 
     """
 
@@ -77,14 +77,14 @@ class DamagedFile(NamedTuple):
 
 
 class SessionInfo(NamedTuple):
-    """One session of a capture: what one writer of one run recorded.
+    """One session of a capture: the recording of one writer in one run.
 
     Attributes:
         session: its id.
-        feeds: what it recorded, in order of their names.
-        files: how many message files it has.
-        rows: how many rows these have.
-        first_time, last_time: the least and the greatest `recv_time` (ns since the epoch); None without rows.
+        feeds: the recorded feeds, in order of their names.
+        files: number of message files.
+        rows: number of rows in them.
+        first_time, last_time: the smallest and largest `recv_time` (ns since the epoch); None without rows.
 
     """
 
@@ -100,21 +100,21 @@ OnDamaged = Literal["raise", "warn"] | Callable[[DamagedFile], None]
 
 
 def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged = "raise") -> Capture:
-    """Open what was recorded: an output folder, a part of one, files, or patterns.
+    """Open a capture: an output folder, a part of one, files, or glob patterns.
 
-    Only complete files count: of a recording in progress what has been finished. The footer of each is read.
+    Only finished files are opened; of a recording in progress, those finished so far. The footer of each is read.
 
     Args:
         path: a folder (searched at any depth), a Parquet file, a glob pattern, or several of them.
-        damaged: what to do about a file or folder that cannot be read, now or while it is read. `raise`, the default:
-            raise `CaptureError`. `warn`: warn with `DamagedFileWarning` and go on with the others. Or a function that
-            is called with each `DamagedFile` in place of a warning. All of them are in `Capture.damaged`.
+        damaged: action for an unreadable file or folder, now or later. `raise` (the default) raises
+            `CaptureError`. `warn` issues a `DamagedFileWarning` and continues with the rest. A function is called with
+            each `DamagedFile` instead. `Capture.damaged` lists all of them.
 
     Raises:
-        CaptureError: there is no such file or folder, or no message file in it; or, with `raise`, a file is damaged.
-        UnreadableError: a `CaptureError`: the system does not let a file or folder be read, or it is of another version
-            of the format.
-        ValueError: `damaged` is neither of these.
+        CaptureError: a file or folder does not exist or contains no message file; or, with `raise`, a file is damaged.
+        UnreadableError: a `CaptureError`: the system refuses to read a file or folder, or it has another version of
+            the format.
+        ValueError: `damaged` is none of these.
 
     Example:
         >>> capture = wsrec.open_capture("out")
@@ -126,12 +126,12 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
 
 
 class Capture:
-    """A capture that was opened by `open_capture`.
+    """A capture opened by `open_capture`.
 
     Attributes:
-        files: the message files, in order of the least `recv_time` in each.
-        event_files: the events files, in order of the least `time` in each.
-        damaged: what could not be read so far.
+        files: the message files, in order of their smallest `recv_time`.
+        event_files: the events files, in order of their smallest `time`.
+        damaged: files and folders that could not be read so far.
 
     """
 
@@ -148,7 +148,7 @@ class Capture:
             try:
                 found = message_files([source], self._unreadable_folder)
             except CaptureError as error:
-                # a feed that brought nothing has events alone
+                # a feed without messages has only events files
                 if not beside or isinstance(error, UnreadableError):
                     self._report(Path(source), error, "source")
                 continue
@@ -167,7 +167,7 @@ class Capture:
                 files.append(CaptureFile(path, kind))
             except CaptureError as error:
                 self._report(path, error, kind)
-        # without statistics a file comes first
+        # files without statistics come first
         return sorted(files, key=lambda file: (file.first_time or 0, file.path))
 
     def _unreadable_folder(self, error: UnreadableError) -> None:
@@ -203,7 +203,7 @@ class Capture:
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of `messages()`: `feed`, `session`, and the columns of the files. Each field has its meaning."""
+        """The schema of `messages()`: `feed`, `session` and the files' columns, each with its meaning as metadata."""
         return pa.schema([*IDENTITY, *MESSAGE_SCHEMA])
 
     @property
@@ -223,27 +223,27 @@ class Capture:
         session: str | Collection[str] | None = None,
         direction: str | Collection[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """The messages: one session after the other, each in order of hand-off, all its feeds together.
+        """Read messages: one session after another, each in order of hand-off, with all of its feeds merged.
 
-        What is not wanted is not read as far as the files' statistics show it: whole files, and row groups. In memory
-        is a batch (64 MB at most) of each feed of a session.
+        Files and row groups that cannot match, according to their statistics, are not read. Memory use is one batch (at
+        most 64 MB) for each feed of a session.
 
         Args:
-            columns: of `schema`, and of `DERIVED`: the steps between the six stages (ns), `nic_to_event` to
-                `parsed_to_handoff`, and `total`. All of `schema` where None. The six times themselves are `nic_time`,
+            columns: names from `schema` and `DERIVED`: the steps between the six stages (ns), `nic_to_event` to
+                `parsed_to_handoff`, and `total`. None: all of `schema`. The six times themselves are `nic_time`,
                 `event_time`, `recv_start_time`, `recv_end_time`, `parsed_time` and `handoff_time`, exact to the ns.
-            since, until: messages with `recv_time` from then on, and before then.
-            channel, symbol, feed, session: only of these, as the exchange writes them.
-            direction: only `recv`, `sent` or `rest`; all where None.
+            since, until: only messages with `recv_time` at or after `since`, and before `until`.
+            channel, symbol, feed, session: only these, as the exchange writes them.
+            direction: only `recv`, `sent` or `rest`; None: all.
 
         Returns:
-            A reader of record batches, once: DuckDB, Polars and pandas take it as it is.
+            A reader of record batches that can be read once; DuckDB, Polars and pandas accept it directly.
 
         Raises:
-            ValueError: a column is none or named twice, or none is named; a moment is no moment; a word is none that
-                there is.
-            TypeError: an argument is of another type.
-            CaptureError: while it is read: a file is damaged (`open_capture`).
+            ValueError: `columns` is empty, or has an unknown or repeated name; a time is not valid; `direction` is
+                unknown.
+            TypeError: an argument has another type.
+            CaptureError: while reading: a file is damaged (`open_capture`).
 
         Example:
             >>> trades = capture.messages(["recv_time", "text"], since="2026-11-22T13:00Z", symbol="BTCUSDT")
@@ -268,22 +268,22 @@ class Capture:
         feed: str | Collection[str] | None = None,
         session: str | Collection[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """What happened around the messages: gaps, disconnections, refusals (docs/format.md lists the kinds).
+        """Read events: gaps, disconnections, refusals and the like (docs/format.md lists the kinds).
 
         Args:
-            columns: of `event_schema`; all where None. `detail` is a JSON object.
-            since, until: events with `time` from then on, and before then.
+            columns: names from `event_schema`; None: all. `detail` is a JSON object.
+            since, until: only events with `time` at or after `since`, and before `until`.
             kind: only of these kinds.
-            channel, symbol, feed, session: only about these.
+            channel, symbol, feed, session: only events about these.
 
         Returns:
-            A reader of record batches, once; in the order of `messages`.
+            A reader of record batches that can be read once, in the order of `messages`.
 
         Raises:
-            ValueError: a column is none or named twice, or none is named; a moment is no moment; a word is none that
-                there is.
-            TypeError: an argument is of another type.
-            CaptureError: while it is read: a file is damaged (`open_capture`).
+            ValueError: `columns` is empty, or has an unknown or repeated name; a time is not valid; a kind is
+                unknown.
+            TypeError: an argument has another type.
+            CaptureError: while reading: a file is damaged (`open_capture`).
 
         Example:
             >>> capture.events(kind=["gap", "lost_interval"]).read_all().to_pylist()
@@ -296,11 +296,11 @@ class Capture:
         return self._reader(self.event_files, EVENTS, wanted, *moments, among, feed, session)
 
     def dataset(self, kind: FileKind = MESSAGES) -> pa.dataset.Dataset:
-        """The sound files as a pyarrow dataset, with `feed`, `date` and `hour` by their folders.
+        """The readable files as a pyarrow dataset, with `feed`, `date` and `hour` from their folders.
 
-        For engines that plan a query themselves, and read with several threads: in no particular order. What is damaged
-        behind its footer raises the engine's own error (an OSError of pyarrow), which may not name the file: `messages`
-        names it, and so does `wsrec verify`.
+        For engines that plan queries themselves and read with several threads; the order of rows is undefined. Damage
+        after the footer raises the engine's own error (an OSError of pyarrow), which may not name the file: `messages`
+        and `wsrec verify` name it.
 
         Args:
             kind: `messages` or `events`.
@@ -344,7 +344,7 @@ class Capture:
             and (since is None or file.last_time is None or file.last_time >= since)
             and (until is None or file.first_time is None or file.first_time < until)
         ]
-        # what is read of the files: each column, those that others are made of, and the order
+        # columns to read: the requested ones, those that derived ones need, and the order
         made = {
             name
             for field in wanted
@@ -381,10 +381,10 @@ def _by_session(files: Sequence[CaptureFile]) -> list[list[list[CaptureFile]]]:
 
 
 def merged(chains: Sequence[Iterator[pa.RecordBatch]], order: str) -> Iterator[pa.RecordBatch]:
-    """The rows of several chains of batches as one, by a column that grows in each; a batch a chain is held.
+    """Merge several chains of batches by a column that increases in each; holds one batch per chain.
 
     Args:
-        chains: batches of one schema, none empty.
+        chains: batches of one schema, none of them empty.
         order: the column; null comes last.
 
     """
@@ -393,7 +393,7 @@ def merged(chains: Sequence[Iterator[pa.RecordBatch]], order: str) -> Iterator[p
         return
     heads = [(chain, _head(chain, order)) for chain in chains]
     while live := [(chain, head) for chain, head in heads if head is not None]:
-        # up to where no chain can add anything any more
+        # up to the first row that another chain may still precede
         cut = min(int(keys[-1]) for _, (_, keys) in live)
         parts, keys_of_parts, heads = [], [], []
         for chain, (batch, keys) in live:
@@ -416,7 +416,7 @@ def _head(chain: Iterator[pa.RecordBatch], order: str) -> tuple[pa.RecordBatch, 
     if batch is None:
         return None
     keys = batch.column(order).fill_null(_LAST).to_numpy(zero_copy_only=False)
-    # where the stage clock gave up what it was ahead by, rows stay in the order in which they were written
+    # where the stage clock was corrected backwards, rows stay in the order in which they were written
     return batch, np.maximum.accumulate(keys)
 
 
@@ -427,7 +427,7 @@ def _with_identity(batch: pa.RecordBatch, file: CaptureFile) -> pa.RecordBatch:
 
 
 def _made(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
-    """The columns that are wanted, those that are made of others among them."""
+    """The requested columns, derived ones included."""
     return pa.RecordBatch.from_arrays([_column(batch, field.name) for field in wanted], schema=wanted)
 
 
@@ -446,8 +446,8 @@ def _fields(columns: Sequence[str] | None, schema: pa.Schema, derived: Sequence[
         raise ValueError(f"columns takes a list of names, not {columns!r}")
     columns = list(columns)
     if not columns:
-        what = "name at least one (`seq` to count rows), or leave it out for all"
-        raise ValueError(f"columns is empty, and rows without columns cannot be counted: {what}")
+        what = "name at least one (`seq` to count rows), or omit it for all columns"
+        raise ValueError(f"columns is empty: {what}")
     for name in columns:
         if not isinstance(name, str):
             raise TypeError(f"columns takes names (str), not {name!r}")
@@ -462,10 +462,10 @@ def _fields(columns: Sequence[str] | None, schema: pa.Schema, derived: Sequence[
 
 
 def _among(**wanted: str | Collection[str] | None) -> dict[str, list[str]]:
-    """The values that are wanted, by argument; an argument that is None is left out.
+    """The requested values by argument, without arguments that are None.
 
     Raises:
-        TypeError: one is neither a word nor several.
+        TypeError: a value is neither a text nor a collection of texts.
 
     """
     found = {}
@@ -475,16 +475,16 @@ def _among(**wanted: str | Collection[str] | None) -> dict[str, list[str]]:
         listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
         for value in listed:
             if not isinstance(value, str):
-                raise TypeError(f"{name} takes a word (str) or several, not {value!r}")
+                raise TypeError(f"{name} takes a str or several, not {value!r}")
         found[name] = listed
     return found
 
 
 def _check_closed(name: str, among: dict[str, list[str]], allowed: Collection[str]) -> None:
-    """Refuse a word that no row can have.
+    """Refuse a value that no row can have.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is such a value.
 
     """
     for value in among.get(name, ()):
@@ -493,7 +493,7 @@ def _check_closed(name: str, among: dict[str, list[str]], allowed: Collection[st
 
 
 def _depth() -> int:
-    """How far above its caller the code is that called into wsrec, as `warnings.warn` counts it."""
+    """The number of stack frames from here to the code that called wsrec, as `warnings.warn` counts them."""
     frame, depth = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("wsrec."):
         frame, depth = frame.f_back, depth + 1
@@ -501,21 +501,21 @@ def _depth() -> int:
 
 
 def _ns(name: str, moment: Instant | None) -> int | None:
-    """A moment in ns since the epoch.
+    """A time in ns since the epoch.
 
     Args:
-        name: the argument that it was given as.
-        moment: it.
+        name: the argument's name.
+        moment: its value.
 
     Raises:
-        TypeError: it is of another type.
-        ValueError: it is no moment, or has no offset from UTC.
+        TypeError: it has another type.
+        ValueError: it is not a valid time, or has no offset from UTC.
 
     """
     if moment is None:
         return None
     if isinstance(moment, Integral) and not isinstance(moment, bool):
-        # numpy's too
+        # also numpy's integers
         return int(moment)
     if not isinstance(moment, str | datetime):
         takes = "an aware datetime, an ISO 8601 text, or whole ns since the epoch (int)"
@@ -524,7 +524,9 @@ def _ns(name: str, moment: Instant | None) -> int | None:
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError as error:
-            raise ValueError(f"{name}: {moment!r} is no moment: write it as 2026-11-22T13:00:00Z, or as ns") from error
+            raise ValueError(
+                f"{name}: {moment!r} is not a valid time: write it as 2026-11-22T13:00:00Z, or as ns"
+            ) from error
     if moment.tzinfo is None:
         raise ValueError(f"{name}: {moment} has no offset from UTC: write it with one (Z), or as ns since the epoch")
     whole = moment.astimezone(UTC)

@@ -1,7 +1,7 @@
 """The columns of the message and event files.
 
-This is the one place that states them; docs/format.md is checked against it by a test. A change that a reader could
-notice raises `wsrec.format.version.FORMAT_VERSION`.
+This is the only place that defines them; a test compares docs/format.md with it. A change that a reader could notice
+raises `wsrec.format.version.FORMAT_VERSION`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field(
             "seq",
             pa.uint64(),
-            "the recorder's own count in the session and feed: contiguous, so a missing row shows",
+            "the recorder's own count per session and feed, without gaps: a skipped number is a missing row",
             nullable=False,
         ),
         _field("conn", pa.uint16(), "connection, described in the file's metadata `wsrec.connections`", nullable=False),
@@ -41,20 +41,22 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field(
             "handoff_monotonic",
             pa.int64(),
-            "stage 6 in ns on the stage clock, which nobody sets: the order of rows and events",
+            "stage 6 in ns on the stage clock, which is never set: the order of rows and events",
             nullable=False,
         ),
         _field(
             "frame_in_read",
             pa.uint16(),
-            "position among the frames that the same read completed, from 0",
+            "position among the frames completed by the same read, from 0",
             nullable=False,
         ),
-        _field("frames_in_read", pa.uint16(), "how many frames that read completed; 0 in sent rows", nullable=False),
+        _field(
+            "frames_in_read", pa.uint16(), "number of frames that this read completed; 0 in sent rows", nullable=False
+        ),
         _field(
             "read_bytes",
             pa.uint32(),
-            "bytes that read took off the socket (TLS `stamped`: ciphertext; `ktls`, `openssl`: decrypted); "
+            "bytes that this read took from the socket (TLS `stamped`: ciphertext; `ktls`, `openssl`: decrypted); "
             "0 in sent rows",
             nullable=False,
         ),
@@ -63,10 +65,10 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field(
             "request",
             pa.uint32(),
-            "of a sent subscription request: its number on the connection, see `wsrec.connections`",
+            "number of a sent subscription request on its connection, see `wsrec.connections`",
         ),
-        _field("channel", _DICTIONARY, "by the feed's field paths"),
-        _field("symbol", _DICTIONARY, "by the feed's field paths, as the exchange writes it"),
+        _field("channel", _DICTIONARY, "read by the feed's field paths"),
+        _field("symbol", _DICTIONARY, "read by the feed's field paths, as the exchange writes it"),
         _field("exchange_time", UTC_NS, "the exchange's own event time"),
         _field("exchange_seq", pa.uint64(), "the sequence number that the feed's gap rule uses"),
         _field("text", pa.string(), "the payload, byte for byte, of a text message that is valid UTF-8"),
@@ -78,10 +80,10 @@ EVENT_SCHEMA: pa.Schema = pa.schema(
     [
         _field("time", UTC_NS, "when it happened", nullable=False),
         _field("monotonic", pa.int64(), "its place among the rows, in ns on the stage clock; null: found by recovery"),
-        _field("kind", _DICTIONARY, "what happened: docs/format.md lists the kinds", nullable=False),
-        _field("conn", pa.uint16(), "the connection it is about"),
-        _field("channel", pa.string(), "the channel it is about"),
-        _field("symbol", pa.string(), "the symbol it is about"),
-        _field("detail", pa.string(), "what belongs to this kind, a JSON object", nullable=False),
+        _field("kind", _DICTIONARY, "the kind of event: docs/format.md lists them", nullable=False),
+        _field("conn", pa.uint16(), "the connection concerned"),
+        _field("channel", pa.string(), "the channel concerned"),
+        _field("symbol", pa.string(), "the symbol concerned"),
+        _field("detail", pa.string(), "a JSON object with the details of this kind", nullable=False),
     ]
 )

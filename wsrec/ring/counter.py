@@ -1,9 +1,9 @@
 """A 64-bit counter in shared memory, written by one process and read by another.
 
-Publication order is what the rings rest on: a reader that sees the counter must see what was written before it.
-x86-64 keeps stores in order (Intel SDM vol. 3A 8.2.2), and an aligned 8-byte copy is one store, so a plain write does.
-Other processors may reorder; there each write is preceded, and each read followed, by the acquire and release that a
-lock carries (pthread mutexes and semaphores synchronise memory: POSIX.1-2017 4.12).
+The rings rely on publication order: a reader that sees a count must also see the data written before it. x86-64 keeps
+stores in order (Intel SDM vol. 3A 8.2.2), and an aligned 8-byte copy is one store, so a plain write is enough. Other
+processors may reorder. There, each write is preceded and each read followed by locking and unlocking a lock, which
+synchronises memory (pthread mutexes and semaphores: POSIX.1-2017 4.12).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Counter:
 
     Args:
         words: the header, as 64-bit words.
-        line: the cache line in it that is this counter's.
+        line: the cache line in it that holds this counter.
 
     Attributes:
-        words, index: where the word is, for the compiled hot path, which reads and writes it by itself.
+        words, index: the location of the word, for the compiled hot path, which accesses it directly.
 
     """
 

@@ -1,7 +1,7 @@
-"""Events: the kinds and details of events, shared by receiver, writer and readers.
+"""Kinds and details of events, shared by receiver, writer and readers.
 
-An event of the receiver rides in the slot ring (`Flag.EVENT`) with its JSON in the receiver's own byte ring, so it
-keeps its place among the frames and survives the receiver.
+A receiver's event takes a slot of the slot ring (`Flag.EVENT`), its JSON is in the receiver's control ring. So it keeps
+its place among the frames, and survives the receiver.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 
 
 class EventKind(StrEnum):
-    """What can happen. The value is the word in the events files; the comment below each is its `detail`."""
+    """Kinds of events. The value is stored in the events files; the comment below each describes its `detail`."""
 
     SESSION_START = "session_start"
     """targets, connections"""
     SESSION_END = "session_end"
-    """the counters that rows show, since the session began; slots, ring_bytes, receiver: see the ledger"""
+    """the session's total of each counter of rows; slots, ring_bytes, receiver: see the ledger"""
     CONNECT = "connect"
     """url, proxy, address, port, resolve_ns, dns_age_s, connect_ns, tls_ns, handshake_ns, attempt, compression"""
     CONNECT_FAILED = "connect_failed"
@@ -27,23 +27,23 @@ class EventKind(StrEnum):
     TLS = "tls"
     """mode, fallback (why not ktls), version, cipher, bits, kernel_rx, kernel_tx (ktls), subject, issuer, not_after"""
     STAMPING = "stamping"
-    """flags (of SO_TIMESTAMPING), reason (why not the NIC's, or none; else null), segments_of (exchange, proxy)"""
+    """flags (SO_TIMESTAMPING), reason (for no NIC stamps, or none at all), segments_of (exchange or proxy)"""
     SUBSCRIBE = "subscribe"
-    """request: its number (none: by the URL); topics: what it asked for; reason: why it was sent once more"""
+    """request: its number (absent: by the URL); topics: the requested ones; reason: why it was sent again"""
     ACK = "ack"
-    """topics: what the exchange confirmed; request: of which request (none: of several)"""
+    """topics: the confirmed ones; request: number of their request (absent: of several)"""
     REFUSED = "refused"
-    """topics, message: what the exchange refused, in its words; request: as in `ack`, none where that is not known"""
+    """topics: the refused ones; message: the exchange's text; request: as in `ack`, absent if unknown"""
     SPLIT = "split"
-    """topics, message, request: as in `refused`; parts: asked for apart now; none where it is too early"""
+    """topics, message, request: as in `refused`; parts: now requested separately (empty: not yet)"""
     UNANSWERED = "unanswered"
-    """topics, request: neither confirmed nor refused in time; message: why it was judged before the time was up"""
+    """topics, request: neither confirmed nor refused in time; message: why this was decided before the timeout"""
     LATE = "late"
-    """topics, message: what was not known to come here yet when the connection ended whose place this one took"""
+    """topics, message: topics not known to be received here when the connection that this one replaced ended"""
     CLOSE = "close"
     """code, reason, by (exchange or wsrec)"""
     DISCONNECT = "disconnect"
-    """message, received_bytes (null where the receiver died), discarded_bytes (of a frame that never ended)"""
+    """message, received_bytes (null if the receiver died), discarded_bytes (of an incomplete frame)"""
     LOST_INTERVAL = "lost_interval"
     """from, to, monotonic_from, monotonic_to, duration_ns, reason, slots (lost), from_evidence, to_evidence, bound"""
     REPLACED = "replaced"
@@ -51,45 +51,45 @@ class EventKind(StrEnum):
     TCP = "tcp"
     """rtt_us, rttvar_us, rcv_rtt_us, rcv_queue (bytes), retransmits, lost, reordering, rcv_ooopack, ping_rtt_ns"""
     STALE = "stale"
-    """since, monotonic_since, idle_s; of a subscription, with its channel and symbol: topic, ever (had a message)"""
+    """since, monotonic_since, idle_s; for a subscription (with channel and symbol): topic, ever (had a message)"""
     STREAM_RESUMED = "stream_resumed"
-    """since, monotonic_since (as in stale), duration_ns: the messages of a stale stream go on"""
+    """since, monotonic_since (as in `stale`), duration_ns: a stale stream has messages again"""
     STALL = "stall"
     """duration_ns: a ring was full and TCP pushed back; nothing was dropped"""
     GAP = "gap"
-    """what (missing, repeated or back), scope, rule, expected, found, missing (count, where known), seq, from_conn"""
+    """what (missing, repeated or back), scope, rule, expected, found, missing (count, if known), seq, from_conn"""
     SEQUENCE_RESET = "sequence_reset"
-    """scope, rule, expected, found, seq: numbers began anew, as the feed's `resets` says that they may; no gap"""
+    """scope, rule, expected, found, seq: numbers restarted, which the feed's `resets` allows; not a gap"""
     UNCHECKED = "unchecked"
-    """rule, compared (messages of this channel and file that it was applied to), skipped (by the reason: the others)"""
+    """rule, compared (messages of this channel and file that it was applied to), skipped (the others, by reason)"""
     EXCHANGE_TIME_OFF = "exchange_time_off"
-    """count (of the channel in this file; all are null), unit (in which the first would fit), value (of it, ns), seq"""
+    """count (of the channel in this file; stored as null), of the first: unit (that would fit), value (ns), seq"""
     SNAPSHOT = "snapshot"
-    """url, reason, requested (ns since the epoch), duration_ns, bytes: a row `rest` has what was fetched over HTTP"""
+    """url, reason, requested (ns since the epoch), duration_ns, bytes: a row `rest` has the snapshot"""
     SNAPSHOT_JOINED = "snapshot_joined"
-    """number (the snapshot's), first, last: numbers of the stream, before its first message and of its last by then"""
+    """number (of the snapshot), first (number before the stream's first message), last (number of its last one)"""
     SNAPSHOT_MISSED = "snapshot_missed"
-    """why, number, first, last (as before): it does not join its stream; retry_s (null: no other one is fetched)"""
+    """why it does not join its stream, number, first, last (as above); retry_s (null: no other one is fetched)"""
     SNAPSHOT_FAILED = "snapshot_failed"
-    """url, reason, message, cause (as of `connect_failed`), retry_s (null: not tried again)"""
+    """url, reason, message, cause (as in `connect_failed`), retry_s (null: not tried again)"""
     NOT_INFLATED = "not_inflated"
-    """count, bytes, message (of the last): compressed messages that cannot be inflated; `data` has what came"""
+    """count, bytes, message (of the last one): messages that cannot be inflated; `data` has them as received"""
     SET_ASIDE = "set_aside"
-    """file, bytes, sha256, compressed: a message that the writer died of more than once; its row has no payload"""
+    """file, bytes, sha256, compressed: a message that killed the writer repeatedly; its row has no payload"""
     ANCHOR = "anchor"
-    """monotonic (stage clock), realtime, width_ns, clock, drift_ns, step_ns; utc_bound_ns: since the last one here"""
+    """monotonic (stage clock), realtime, width_ns, clock, drift_ns, step_ns; utc_bound_ns (since the last event)"""
     CLOCK_STEP = "clock_step"
     """step_ns: the realtime clock was set"""
     SCHEDULING = "scheduling"
     """process (receiver or writer), cpus, policy, priority, locked_bytes, hot_path, waiting, clock_source, processor"""
     PRIVILEGE = "privilege"
-    """what, reason, hint: something the system refused"""
+    """what, reason, hint: a privilege that the system refused"""
     RESTART = "restart"
-    """process (receiver or writer), how (it ended), pid (it had), after_ns (since its last heartbeat), restarts"""
+    """process (receiver or writer), how (it ended), pid (its old one), after_ns (since its last heartbeat), restarts"""
     DISK = "disk"
-    """message, duration_ns: the output refused for so long, and what came waited in the rings; 0: made good at once"""
+    """message, duration_ns: writing failed for so long, data waited in the rings; 0: repeated at once with success"""
     RECOVERED = "recovered"
-    """journal (null: none was left), torn (its end is), damaged (places that are not as written), skipped (bytes)"""
+    """journal (null: there was none), torn (whether its end is), damaged (number of places), skipped (bytes)"""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,17 +113,17 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         """Read what `encode` wrote.
 
         Raises:
-            msgspec.ValidationError: it is no event.
+            msgspec.ValidationError: it is not an event.
 
         """
         return _DECODE(data)
 
 
-# Made here, before there are threads: msgspec (0.22) reads a type that another thread has only begun to look at
+# created here, before there are threads: msgspec 0.22 is not thread-safe on the first use of a type
 _DECODE = msgspec.json.Decoder(Event).decode
 
 
 def refused_count(detail: Mapping[str, Any]) -> int:
-    """How many subscriptions a `refused`, `unanswered` or `late` event is about: its topics; 1 where it names none."""
+    """The number of subscriptions in a `refused`, `unanswered` or `late` event: its topics; 1 without any."""
     topics = detail.get("topics")
     return max(len(topics), 1) if isinstance(topics, list | tuple) else 1

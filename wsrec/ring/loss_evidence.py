@@ -7,7 +7,7 @@ from typing import NamedTuple
 EXACT = "exact"
 """both ends were seen when they happened"""
 UPPER = "upper"
-"""an end was not seen: the interval reaches as far as it can have lasted"""
+"""an end was not seen: the interval is as long as it can have been"""
 
 LAST_BYTE = "last byte read"
 LAST_FRAME = "last frame handed over"
@@ -21,7 +21,7 @@ REPLACED = "first message of another connection"
 FIRST_DATA = "first data"
 SESSION_END = "session's end"
 INTERRUPTED = "the recorder was interrupted"
-"""the reason of a lost interval that lasts until everything of a session had been killed"""
+"""the reason of a lost interval up to the kill of all of a session's processes"""
 LAST_ROW = "last journalled row"
 NEXT_ROW = "next journalled row"
 ARRIVED = "the message's arrival"
@@ -29,12 +29,12 @@ HANDED_OFF = "the message's hand-off"
 
 
 class Since(NamedTuple):
-    """Since when something is lost.
+    """The beginning of a loss.
 
     Attributes:
         time: ns on the stage clock.
-        evidence: what that is known from.
-        bound: `EXACT`, or `UPPER` where it may be later.
+        evidence: the source of this knowledge.
+        bound: `EXACT`, or `UPPER` if it may be later.
 
     """
 
@@ -44,12 +44,12 @@ class Since(NamedTuple):
 
 
 class Until(NamedTuple):
-    """Until when something is lost at most.
+    """The latest possible end of a loss.
 
     Attributes:
         time: ns since the epoch.
-        evidence: what that is known from.
-        stage: ns on the stage clock; None where nothing tells.
+        evidence: the source of this knowledge.
+        stage: ns on the stage clock; None if unknown.
 
     """
 
@@ -59,17 +59,17 @@ class Until(NamedTuple):
 
 
 def since_death(complete_until: int, event: int, began: int) -> Since:
-    """Since when a connection is lost whose receiver died (all ns on the stage clock).
+    """Since when a connection is lost after the death of its receiver (all ns on the stage clock).
 
     Args:
         complete_until: the last watermark (`ByteRing.complete_until`); 0 before the connection was open.
-        event: the read of the last frame that it handed over; 0 where that is not known.
+        event: the read of the last frame that it handed off; 0 if unknown.
         began: when the first receiver was started.
 
     """
     if event and event >= complete_until:
         return Since(event, LAST_FRAME)
     if complete_until:
-        # it is published ten times a second
+        # the watermark is published ten times a second
         return Since(complete_until, LAST_WORD, UPPER)
     return Since(began, WANTED)

@@ -1,10 +1,11 @@
-"""Shared memory that outlives its users, and a mapping of it twice side by side.
+"""Shared memory that outlives its users, mapped twice side by side.
 
-A ring of n bytes whose pages stand in the address space twice, one copy right behind the other, has no seam: what
-wraps around the end of the first copy runs on into the second, so every run of up to n bytes is one contiguous view
-wherever it begins. Source: mmap(2) (MAP_FIXED), memfd_create(2).
+The pages of a ring of n bytes are mapped twice, one copy right after the other. Data that wraps around the end of
+the first copy continues in the second, so any run of up to n bytes is one contiguous view, wherever it begins.
+Source: mmap(2) (MAP_FIXED), memfd_create(2).
 
-The mapping goes away with the last view of it, never before: a view into unmapped pages would end the process.
+The mapping is released with the last view of it, never before: access through a view to unmapped pages would kill the
+process.
 """
 
 from __future__ import annotations
@@ -58,18 +59,18 @@ def map_words(fd: int, size: int) -> memoryview:
 def map_mirrored(fd: int, offset: int, size: int, *, populate: bool = True) -> memoryview:
     """Map `size` bytes of `fd` from `offset`, twice side by side: a writable view of 2 * `size` bytes.
 
-    The pages are brought in at once, so that no page fault falls into the hot path; without `populate` each takes
-    memory only once it is touched.
+    With `populate` all pages are faulted in at once, so that the hot path has no page faults; without, each takes
+    memory on first use.
 
     Args:
         fd: shared memory from `create_shared`.
         offset: where the ring begins, a multiple of the page size.
         size: the ring's size in bytes, a multiple of the page size.
-        populate: whether to bring the pages in.
+        populate: whether to fault in the pages.
 
     Raises:
         ValueError: offset or size is not a multiple of the page size, or reaches beyond the shared memory.
-        OSError: the address space or the memory does not suffice.
+        OSError: there is not enough address space or memory.
 
     """
     if size <= 0 or size % PAGE or offset % PAGE:
@@ -86,7 +87,7 @@ def map_mirrored(fd: int, offset: int, size: int, *, populate: bool = True) -> m
         _munmap(base, 2 * size)
         raise
     pages = (ctypes.c_ubyte * (2 * size)).from_address(base)
-    # at exit the kernel unmaps; a finalizer run then could unmap under a view that is still alive
+    # at exit the kernel unmaps; a finalizer that runs then could unmap pages that a view still uses
     weakref.finalize(pages, _munmap, base, 2 * size).atexit = False
     return memoryview(pages).cast("B")
 

@@ -1,7 +1,7 @@
 """Recovery point of a dead receiver: where its published slots end in the byte rings.
 
-A byte ring's head may be ahead of them, by a handshake or a frame that was not complete, or by words of the receiver's
-own that got no slot any more: nothing refers to those bytes, and nothing ever gives them back.
+A byte ring's head may be ahead of them, by a handshake, an incomplete frame or control records without a slot: nothing
+refers to those bytes, and nothing ever releases them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from wsrec.ring.slotring import SlotRing
 
 
 class RecoveryPoint(NamedTuple):
-    """The end of what is published of a byte ring.
+    """The end of the published part of a byte ring.
 
     Attributes:
         end: count in the byte ring of the first byte that no slot refers to.
-        event: when the read of the last slot began, ns on the stage clock; 0 where the writer has released it.
+        event: when the read of the last slot began, ns on the stage clock; 0 if the writer has released the slot.
 
     """
 
@@ -29,17 +29,17 @@ class RecoveryPoint(NamedTuple):
 
 
 def of_connection(slots: SlotRing, ring: ByteRing, conn: int) -> RecoveryPoint:
-    """What is published of the frames received on connection `conn`."""
+    """The recovery point of the byte ring of connection `conn`."""
     return _recovery_point(slots, ring, conn)
 
 
 def of_control_ring(slots: SlotRing, control_ring: ByteRing) -> RecoveryPoint:
-    """What is published of the receiver's own words."""
+    """The recovery point of the control ring."""
     return _recovery_point(slots, control_ring, None)
 
 
 def end_read(slots: SlotRing) -> None:
-    """Mark the last frame as the last of its read: the receiver may have died while it handed the read off.
+    """Mark the last frame as the last of its read: the receiver may have died while handing off the read.
 
     The writer waits for that mark before it takes a read.
     """
@@ -51,7 +51,7 @@ def end_read(slots: SlotRing) -> None:
 
 
 def _recovery_point(slots: SlotRing, ring: ByteRing, conn: int | None) -> RecoveryPoint:
-    # what stands in released slots may be of a read that never was published
+    # a released slot may hold data of a read that was never published
     run = slots.run(slots.released.read(), slots.published.read())
     own = run["flags"] & CONTROL_RECORD != 0
     found = np.flatnonzero(own if conn is None else ~own & (run["conn"] == conn))

@@ -1,6 +1,6 @@
-"""The bits of a slot's `flags`, and the masks made of them, as plain integers: numpy and the hot path take those.
+"""The bits of a slot's `flags`, and masks of several, as plain integers for numpy and the hot path.
 
-`slot_layout.pxd` has the same numbers for compiled code; they are compared when that is imported.
+`slot_layout.pxd` has the same numbers for compiled code; its import compares them.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ class Flag(IntFlag):
     """Bits of a slot's `flags`."""
 
     FIN = 0x01
-    """The message ends with this slot. Without it the next data slot of the connection goes on."""
+    """The message ends with this slot; otherwise the connection's next data slot continues it."""
     RSV1 = 0x02
     """The frame's RSV1 bit: the message is compressed (RFC 7692)."""
     SENT = 0x04
-    """wsrec sent it. The payload lies in the control ring."""
+    """The frame was sent by wsrec. The payload is in the control ring."""
     EVENT = 0x08
-    """Not a frame: an event (`wsrec.ring.events`). The payload lies in the control ring."""
+    """Not a frame, but an event (`wsrec.ring.events`). The payload is in the control ring."""
     COARSE = 0x10
     """The three differences are in units of 1,024 ns."""
     LAST = 0x20
     """The last frame that its read completed."""
     REST = 0x40
-    """Never in a ring: the writer's own slot in the journal, of a snapshot fetched over HTTP. `offset` is the number
-    of the stream that it is of."""
+    """Never in a ring: the writer's own slot in the journal for a snapshot fetched over HTTP. `offset` is the number of
+    its stream."""
 
 
-# an operation on a member of `Flag` costs more than the rest of a frame
+# an operation on a `Flag` member takes longer than the rest of a frame's processing
 FLAG_FIN: Final = int(Flag.FIN)
 FLAG_RSV1: Final = int(Flag.RSV1)
 FLAG_SENT: Final = int(Flag.SENT)
@@ -39,14 +39,14 @@ FLAG_LAST: Final = int(Flag.LAST)
 FLAG_REST: Final = int(Flag.REST)
 
 CONTROL_RECORD: Final = FLAG_SENT | FLAG_EVENT
-"""A frame that was sent, or an event: the payload lies in the control ring, not in a connection's."""
+"""A sent frame or an event: the payload is in the control ring, not in a connection's ring."""
 NOT_RECEIVED: Final = CONTROL_RECORD | FLAG_REST
-"""None of these: a frame that a connection received."""
+"""A received frame has none of these."""
 WHOLE_EVENT: Final = FLAG_EVENT | FLAG_FIN
-"""Both: an event in one slot."""
+"""An event in one slot has both."""
 WHOLE_SNAPSHOT: Final = FLAG_REST | FLAG_FIN
-"""Both: a snapshot fetched over HTTP."""
+"""A snapshot fetched over HTTP has both."""
 OF_THE_READ: Final = FLAG_COARSE | FLAG_LAST
-"""Say something of the read and nothing of the message."""
+"""Flags about the read, not about the message."""
 ALL_BUT_RSV1: Final = 0xFF ^ FLAG_RSV1
-"""What is left of the flags of a message that was inflated."""
+"""Flags that remain for an inflated message."""

@@ -1,6 +1,6 @@
-"""The layout of a slot: one table that generates the struct, the numpy dtype, the offsets and docs/rings.md.
+"""Layout of a slot: one table that generates the struct, the numpy dtype, the offsets and docs/rings.md.
 
-`slot_layout.pxd` has the C struct. Compiled code compares it with this table when it is imported (`check_compiled`).
+`slot_layout.pxd` has the C struct; compiled modules compare it with this table on import (`check_compiled`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class SlotField(NamedTuple):
 
 SLOT_FIELDS: Final = (
     SlotField("offset", 8, "count in the byte ring of the payload's first byte"),
-    SlotField("nic", 8, "stage 1, ns since the epoch; 0 where there is none"),
-    SlotField("event", 8, "stage 2, ns on the monotonic clock; of a control record: when it was made or sent"),
+    SlotField("nic", 8, "stage 1, ns since the epoch; 0 without a stamp"),
+    SlotField("event", 8, "stage 2, ns on the monotonic clock; of a control record: when it was created or sent"),
     SlotField("handoff", 8, "stage 6, ns on the monotonic clock"),
     SlotField("recv_start", 4, "stage 3, ns after stage 2"),
     SlotField("recv_end", 4, "stage 4, ns after stage 3"),
@@ -36,21 +36,21 @@ SLOT_FIELDS: Final = (
     SlotField(
         "read_bytes",
         4,
-        "bytes that the read took off the socket; of a frame that was sent: the number of the subscription request "
-        "that it is, 0 where it is none (`request_numbers`)",
+        "bytes that the read took from the socket; of a sent frame: the number of its subscription request, 0 if it is "
+        "not one (`request_numbers`)",
     ),
     SlotField("frame_in_read", 2, "position among the frames that the read completed, from 0"),
-    SlotField("frames_in_read", 2, "how many they are: 0 in the ring, filled in by the consumer (`count_reads`)"),
+    SlotField("frames_in_read", 2, "number of these frames: 0 in the ring, filled in by the consumer (`count_reads`)"),
     SlotField("conn", 2, "connection"),
-    SlotField("opcode", 1, "RFC 6455 section 5.2; 0 continues the message before"),
+    SlotField("opcode", 1, "RFC 6455 section 5.2; 0 continues the previous message"),
     SlotField("flags", 1, "`wsrec.ring.slot_flags.Flag`"),
     SlotField("source", 1, "`wsrec.stages.StampSource`"),
 )
-"""Three stamps are differences, so that six fit a cache line. A difference of 2**32 ns (4.3 s: the process was stopped)
+"""Three stamps are differences, so that six fit in a cache line. A difference of 2**32 ns (4.3 s: a stopped process)
 or more sets `Flag.COARSE`: then all three are in units of 1,024 ns."""
 
 SLOT_SIZE: Final = 64
-"""A cache line; what the fields leave of it is unused."""
+"""A cache line; the rest after the fields is unused."""
 COARSE_SHIFT: Final = 10
 
 OFFSETS: Final = dict(
@@ -60,7 +60,7 @@ OFFSETS: Final = dict(
         strict=False,
     )
 )
-"""Where each field begins, bytes."""
+"""Offset of each field in bytes."""
 HANDOFF_OFFSET: Final = OFFSETS["handoff"]
 FLAGS_OFFSET: Final = OFFSETS["flags"]
 _USED = sum(field.size for field in SLOT_FIELDS)
@@ -78,15 +78,15 @@ SLOT_DTYPE: Final = np.dtype(
 
 
 def check_compiled(size: int, fields: Mapping[str, tuple[int, int]], flags: Mapping[str, int]) -> None:
-    """Compare the layout that compiled code has with this one.
+    """Compare the layout in compiled code with this one.
 
     Args:
-        size: of its struct, bytes.
-        fields: of each field, where it begins and its bytes.
-        flags: its numbers of `wsrec.ring.slot_flags`.
+        size: size of its struct in bytes.
+        fields: offset and size of each field.
+        flags: its values of `wsrec.ring.slot_flags`.
 
     Raises:
-        RuntimeError: they differ: the code was compiled from an older `slot_layout.pxd`, or that was not changed too.
+        RuntimeError: they differ: the code was compiled from an older `slot_layout.pxd`, or that file was not changed.
 
     """
     wanted = {field.name: (OFFSETS[field.name], field.size) for field in SLOT_FIELDS}
@@ -95,12 +95,12 @@ def check_compiled(size: int, fields: Mapping[str, tuple[int, int]], flags: Mapp
     if size != SLOT_SIZE or differs:
         raise RuntimeError(
             f"compiled code has another slot layout ({', '.join(sorted(differs)) or f'{size} bytes'}): compile wsrec "
-            "again, and where that does not help, bring slot_layout.pxd in line with slot_layout.py"
+            "again; if that does not help, bring slot_layout.pxd in line with slot_layout.py"
         )
 
 
 def layout_table() -> str:
-    """The table in Markdown, for the docs."""
+    """The table in Markdown for the docs."""
     rows = [f"| `{name}` | {OFFSETS[name]} | {size} | {meaning} |\n" for name, size, meaning in SLOT_FIELDS]
     rest = f"| (unused) | {_USED} | {SLOT_SIZE - _USED} | |\n"
     return "| field of a slot | at | bytes | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows) + rest

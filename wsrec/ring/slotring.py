@@ -1,8 +1,8 @@
-"""The slot ring: one 64-byte slot per frame, from the receiver to its writer.
+"""Slot ring: one 64-byte slot per frame, from the receiver to its writer.
 
-Single producer, single consumer. A slot is written in full before `published` counts it, once for some or all frames
-of a read; the writer counts what it has taken and journalled in `released`. Counts never wrap; slot n stands at n
-modulo the capacity. The slots are mapped twice (`mirror`), so any run of them is one numpy array without a seam.
+Single producer, single consumer. A slot is written in full before `published` counts it, once for some or all frames of
+a read; the writer counts journalled slots in `released`. Counts never wrap; slot n is at n modulo the capacity. The
+slots are mapped twice (`mirror`), so any run of them is one contiguous numpy array.
 
 Shared memory, one page of header and then the slots:
 
@@ -10,7 +10,7 @@ Shared memory, one page of header and then the slots:
     line 1   published: slots written, by the producer
     line 2   released: slots journalled, by the consumer
 
-A slot's fields are in the table of `slot_layout`.
+The fields of a slot are listed in `slot_layout`.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class SlotRing:
     Attributes:
         view: 2 * capacity * 64 writable bytes, the slots twice.
         slots: the same as a numpy array of `SLOT_DTYPE`.
-        handoff: a field of it, which the producer fills in last.
+        handoff: the field that the producer fills in last.
         capacity: number of slots.
         mask: capacity - 1.
         published: the producer's counter.
         released: the consumer's counter.
 
     Raises:
-        ValueError: the shared memory is no slot ring of this version.
+        ValueError: the shared memory is not a slot ring of this version.
 
     """
 
     def __init__(self, fd: int) -> None:
         words = map_words(fd, PAGE)
         if (words[0], words[1]) != (_MAGIC, _VERSION):
-            raise ValueError("the shared memory is no slot ring of this version of wsrec")
+            raise ValueError("the shared memory is not a slot ring of this version of wsrec")
         self.capacity = words[2]
         self.mask = self.capacity - 1
         self.view = map_mirrored(fd, PAGE, self.capacity * SLOT_SIZE)
@@ -65,7 +65,7 @@ class SlotRing:
 
     @staticmethod
     def create(name: str, capacity: int = DEFAULT_SLOTS) -> int:
-        """Make the shared memory of an empty ring of `capacity` slots and return its descriptor.
+        """Create the shared memory of an empty ring of `capacity` slots and return its descriptor.
 
         Raises:
             ValueError: the capacity is not a power of two, or less than a page of slots.
@@ -79,17 +79,17 @@ class SlotRing:
         return fd
 
     def free(self, published: int) -> int:
-        """Slots that a producer which has written `published` can still write."""
+        """The number of slots that a producer at `published` can still write."""
         return int(self.capacity - (published - self.released.read()))
 
     def run(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """The slots of the counts from `start` to `stop` (at most `capacity` of them), as they stand in the ring."""
+        """The slots from count `start` to `stop` (at most `capacity`), as a view of the ring."""
         first = start & self.mask
         return self.slots[first : first + (stop - start)]
 
 
 def request_numbers(slots: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-    """The number of the subscription request that each slot is of; 0 where it is of none.
+    """The number of each slot's subscription request; 0 for other slots.
 
     Args:
         slots: array of `SLOT_DTYPE`.
@@ -102,11 +102,11 @@ def count_reads(slots: npt.NDArray[Any], *, final: bool = False) -> int:
     """Fill in `frames_in_read` of consecutive slots.
 
     Args:
-        slots: array of `SLOT_DTYPE`, a copy of what stands in the ring.
-        final: whether nothing follows: then the frames that are there are all of the last read.
+        slots: array of `SLOT_DTYPE`, copied from the ring.
+        final: whether no slot follows, so that the last read is complete.
 
     Returns:
-        How many slots belong to whole reads. Those after them are of a read that is still being handed off.
+        The number of slots of complete reads; those after them belong to a read that is still being handed off.
 
     """
     flags = slots["flags"]

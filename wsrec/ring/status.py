@@ -1,6 +1,6 @@
 """The status page: counters of receiver and writer for the supervisor, in shared memory.
 
-Each side writes its own half and never waits; the supervisor reads at leisure. One page-aligned memfd a pair:
+Each side writes its own half and never waits; the supervisor reads at any time. One page-aligned memfd per pair:
 
     receiver   `RECEIVER_FIELDS`, 64-bit words
     writer     `WRITER_FIELDS`, 64-bit words
@@ -30,7 +30,7 @@ RECEIVER_FIELDS = (
     "stalls",
     "reconnects",
     "finished",
-    # nothing comes of any of its connections: each was refused for good, or has ended
+    # all of its connections have ended or were refused permanently
     "exhausted",
 )
 WRITER_FIELDS = (
@@ -42,7 +42,7 @@ WRITER_FIELDS = (
     "disk_trouble",
 )
 
-# words in a cache line, of which each side has its own
+# words in a cache line; each side has its own lines
 _LINE = 8
 _DTYPE = np.dtype(
     [
@@ -77,5 +77,5 @@ class StatusPage:
 
     @staticmethod
     def create(name: str) -> int:
-        """Make the shared memory of a page of zeros and return its descriptor."""
+        """Create the shared memory of a page of zeros and return its descriptor."""
         return create_shared(name, _SIZE)
