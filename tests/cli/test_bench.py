@@ -45,12 +45,12 @@ class TestRefusals:
     def test_an_unknown_contestant(self, wsrec):
         result = wsrec.run("bench", "--only", "curl")
         assert result.returncode == 2
-        assert "'curl' does not take part; expected one of wsrec," in result.stderr
+        assert "--only: found 'curl', expected wsrec," in result.stderr
 
     def test_a_processor_that_is_not_there(self, wsrec):
         result = wsrec.run("bench", "--cpu", 9999)
         assert result.returncode == 2
-        assert "processor 9999 is not one that wsrec may use here" in result.stderr
+        assert "found 9999, which is not a processor that wsrec may use" in result.stderr
 
     def test_no_recording(self, wsrec, tmp_path: Path):
         (tmp_path / "notes.txt").write_text("hello\n")

@@ -33,7 +33,7 @@ class TestDoctor:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["--cpu", "99999"], ["processor 99999", "expected one of"]),
+            (["--cpu", "99999"], ["--cpu: found 99999", "expected 0"]),
             (["--cpu", "x"], ["'x'", "2,3"]),
             (["--interface", "nosuch0"], ["no network interface 'nosuch0'"]),
         ],

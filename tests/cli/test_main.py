@@ -54,5 +54,5 @@ class TestCommand:
     def test_an_unknown_command_is_2_without_traceback(self, wsrec):
         result = wsrec.run("rekord")
         assert result.returncode == 2
-        assert "No such command 'rekord'" in result.stderr
+        assert "no such command 'rekord', did you mean `record`?" in result.stderr
         assert "Traceback" not in result.stderr

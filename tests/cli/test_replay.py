@@ -92,9 +92,9 @@ def test_damage_while_serving_ends_it_with_1(start, recording):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 2, "Missing argument 'SOURCE...'"),
-        ([__file__, "--speed", "0"], 2, "'0' is neither a positive number nor `max`"),
-        ([__file__, "--speed", "fast"], 2, "'fast' is neither"),
+        ([], 2, "missing argument 'SOURCE...'"),
+        ([__file__, "--speed", "0"], 2, "--speed: found '0', expected a positive number or max"),
+        ([__file__, "--speed", "fast"], 2, "found 'fast', expected"),
         (["demo", "--speed", "2"], 2, "the pace of demo is --rate"),
         (["demo", __file__], 2, "demo is served alone"),
         ([__file__, "--rate", "5"], 2, "--rate and --seed are for demo"),

@@ -24,7 +24,7 @@ class TestFeed:
             resolve("binance", channels=("x",))
 
     def test_subscribe_is_for_urls(self):
-        with pytest.raises(ConfigError, match="use --symbols and --channels"):
+        with pytest.raises(ConfigError, match="or --symbols and --channels"):
             resolve("binance", subscribe=("x",))
 
 

@@ -106,7 +106,8 @@ def run(options: Options, observer: Observer) -> Results:
         OSError: the system refuses a process, memory or disk space.
 
     """
-    check_cpus([cpu for cpu in (options.cpu, options.sender_cpu) if cpu is not None])
+    for field, cpu in (("cpu", options.cpu), ("sender_cpu", options.sender_cpu)):
+        check_cpus(field, () if cpu is None else (cpu,))
     return _Run(options, observer).run()
 
 

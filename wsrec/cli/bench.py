@@ -11,15 +11,17 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from wsrec.cli.feeds import config_errors
+from wsrec.cli.command import Command
+from wsrec.config.click_types import IntegerParam, NumberParam, WordParam, not_one_of
+from wsrec.feed.errors import OptionError
 from wsrec.units import clean
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument(
     "measures",
     nargs=-1,
-    type=click.Choice(["saturated", "paced", "recording", "all"]),
+    type=WordParam(["saturated", "paced", "recording", "all"]),
     metavar="[saturated|paced|recording|all]...",
 )
 @click.option(
@@ -27,23 +29,23 @@ from wsrec.units import clean
     type=click.Path(dir_okay=False, exists=True),
     help="Text recording to send (docs/replay.md), plain or gzip. [default: messages of the demo market]",
 )
-@click.option("--messages", type=click.IntRange(1), help="saturated: messages per round. [default: 400000]")
-@click.option("--rounds", type=click.IntRange(1), help="Rounds per client. [default: 5]")
-@click.option("--rate", type=click.FloatRange(1), help="paced: messages per second. [default: 10000]")
+@click.option("--messages", type=IntegerParam(1), help="saturated: messages per round. [default: 400000]")
+@click.option("--rounds", type=IntegerParam(1), help="Rounds per client. [default: 5]")
+@click.option("--rate", type=NumberParam(1), help="paced: messages per second. [default: 10000]")
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), help="Length of a round. [default: paced 5, recording 20]"
+    "--seconds", type=NumberParam(0, min_open=True), help="Length of a round. [default: paced 5, recording 20]"
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Measure only this client: wsrec, picows, ... Repeatable.")
 @click.option(
     "--transport",
     "transports",
     multiple=True,
-    type=click.Choice(["tcp", "tls"]),
+    type=WordParam(["tcp", "tls"]),
     help="Measure only this transport. Repeatable.",
 )
-@click.option("--cpu", type=click.IntRange(0), help="Processor of the receiving process. [default: one of its own]")
-@click.option("--sender-cpu", type=click.IntRange(0), help="Processor of the sender. [default: on another core]")
-@click.option("--rt-priority", type=click.IntRange(1, 99), help="SCHED_FIFO priority of the receiving process.")
+@click.option("--cpu", type=IntegerParam(0), help="Processor of the receiving process. [default: one of its own]")
+@click.option("--sender-cpu", type=IntegerParam(0), help="Processor of the sender. [default: on another core]")
+@click.option("--rt-priority", type=IntegerParam(1, 99), help="SCHED_FIFO priority of the receiving process.")
 @click.option("--quick", is_flag=True, help="Take a minute or two instead of 15 minutes; less precise.")
 @click.option(
     "--json",
@@ -58,7 +60,6 @@ from wsrec.units import clean
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="Print a file that --json wrote, without measuring.",
 )
-@config_errors
 def bench(
     measures: tuple[str, ...],
     only: tuple[str, ...],
@@ -98,9 +99,7 @@ def bench(
     from wsrec.replay.message import SourceError
 
     if unknown := [name for name in only if name not in NAMES]:
-        raise click.BadParameter(
-            f"{unknown[0]!r} does not take part; expected one of {', '.join(NAMES)}", param_hint="--only"
-        )
+        raise OptionError("only", not_one_of(unknown[0], NAMES))
     if json_file is not None and not os.access(json_file.parent, os.W_OK):
         # before the quarter of an hour, not after it
         _fail(f"{json_file} cannot be written; give --json a file in a folder that this user can write to")

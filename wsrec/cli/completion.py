@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wsrec.cli.proxy import checked_proxy
+from wsrec.config.proxy_option import checked_proxy
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed

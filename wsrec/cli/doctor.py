@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsrec.cli.feeds import config_errors
+from wsrec.cli.command import Command
 from wsrec.config.click_types import ValueParam
 from wsrec.host.processor import interfaces
 from wsrec.options.value_types import Processors
@@ -24,7 +24,7 @@ def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: 
     return [CompletionItem(name) for name in interfaces() if name.startswith(incomplete)]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--cpu",
     "cpus",
@@ -41,7 +41,6 @@ def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: 
     help="Network interface to check. Repeatable. [default: all hardware interfaces]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of findings.")
-@config_errors
 def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None:
     """Check this machine for recording: timestamps, TLS, clock, processors, limits. Changes nothing.
 
@@ -59,7 +58,7 @@ def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None
 
     Exit status: 0, with or without hints; 2 wrong usage.
     """
-    check_cpus(cpus)
+    check_cpus("cpu", cpus)
     findings = examine(cpus, names)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -16,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from wsrec.cli.command import Group
 from wsrec.cli.completion import OF_OPTIONS, feed_names, open_feed_names
-from wsrec.cli.proxy import proxy_rules
 from wsrec.config.click_options import click_options, settled, taken
+from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run, run_schema
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.feed_template import feed_template
@@ -36,8 +36,6 @@ from wsrec.supervise.memory import need_of
 from wsrec.supervise.record import DEMO
 from wsrec.units import clean, utc
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 # Characters of a message or an address that the text of a plan shows
 _SHOWN = 300
@@ -50,22 +48,7 @@ _PLAN_OPTIONS = (
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def config_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Make a command print a `ConfigError` on stderr and exit with 2."""
-
-    @functools.wraps(function)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return function(*args, **kwargs)
-        except ConfigError as error:
-            for line in str(error).split("\n"):
-                click.echo(clean(line), err=True)
-            raise SystemExit(2) from error
-
-    return wrapped
-
-
-@click.group(context_settings=_SETTINGS)
+@click.group(cls=Group, context_settings=_SETTINGS)
 def feeds() -> None:
     """List, show and check feeds: their channels, and the requests a recording would send.
 
@@ -75,7 +58,6 @@ def feeds() -> None:
 
 @feeds.command("list")
 @_as_json
-@config_errors
 def list_(as_json: bool) -> None:
     """List the feeds that come with wsrec.
 
@@ -104,7 +86,6 @@ def list_(as_json: bool) -> None:
 @feeds.command()
 @click.argument("name", shell_complete=feed_names)
 @_as_json
-@config_errors
 def show(name: str, as_json: bool) -> None:
     """Show a feed: addresses, symbols, channels, gap rules.
 
@@ -136,7 +117,6 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("messages", nargs=-1, type=click.Path(path_type=Path), metavar="[MESSAGES]...")
 @_as_json
-@config_errors
 def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
     """Check a feed's YAML file or a run config; print file, line and key of every mistake.
 
@@ -175,7 +155,6 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
 @feeds.command()
 @click.argument("name")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write. [default: NAME.yaml]")
-@config_errors
 def new(name: str, out: Path | None) -> None:
     """Create a feed of your own: a valid, commented YAML file to fill in.
 
@@ -196,7 +175,6 @@ def new(name: str, out: Path | None) -> None:
 @click.argument("target", shell_complete=open_feed_names)
 @click_options(_PLAN_OPTIONS, **OF_OPTIONS)
 @_as_json
-@config_errors
 def plan_(target: str, as_json: bool, **given: Any) -> None:
     """Print the connections and requests of `wsrec record TARGET`, without connecting.
 

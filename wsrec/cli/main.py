@@ -7,11 +7,12 @@ from importlib import import_module
 import click
 
 from wsrec import parent_death
+from wsrec.cli.command import Group
 
 _COMMANDS = ("record", "report", "verify", "recover", "replay", "feeds", "doctor", "bench")
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """The subcommands, imported when called or listed: their imports together take another half a second."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

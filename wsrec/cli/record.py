@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
+from wsrec.cli.command import Command
 from wsrec.cli.completion import OF_OPTIONS, open_feed_names
-from wsrec.cli.proxy import RUN_PROXY, proxy_rules
 from wsrec.config.click_options import click_options, settled, taken
+from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run
+from wsrec.config.sources import PLACES, explained
 from wsrec.feed.errors import ConfigError
 from wsrec.format.lock import OutputLockedError
 from wsrec.options.option import declared
@@ -27,7 +29,6 @@ from wsrec.supervise.signals import Interrupted, held, interrupt
 from wsrec.units import clean
 
 _OPTIONS = declared(*SECTIONS)
-_AS_JSON = "wsrec.json"
 
 
 def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Wanted, ...]:
@@ -35,38 +36,23 @@ def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, 
     if ctx.resilient_parsing:
         # shell completion: it needs the names
         return value  # type: ignore[return-value]
-    try:
-        for target in value:
-            run = load_run(Path(target)) if target.endswith((".yaml", ".yml")) else None
-            if run is None:
-                continue
-            if len(value) > 1:
-                raise ConfigError(f"{target}: a run config is recorded alone; name the others under its `feeds`")
-            ctx.default_map = run.settings
-            ctx.meta[RUN_PROXY] = run.proxy_at
-            return run.wanted
-    except ConfigError as error:
-        _fail(str(error), ExitStatus.USAGE, ctx.meta[_AS_JSON], View())
+    for target in value:
+        run = load_run(Path(target)) if target.endswith((".yaml", ".yml")) else None
+        if run is None:
+            continue
+        if len(value) > 1:
+            raise ConfigError(f"{target}: a run config is recorded alone; name the others under its `feeds`")
+        ctx.default_map = run.settings
+        ctx.meta[PLACES] = run.places
+        return run.wanted
     return tuple(Wanted(target=target) for target in value)
 
 
-class _RecordCommand(click.Command):
-    """With `--json`, prints usage errors as JSON too."""
+class _RecordCommand(Command):
+    """Does not wait for a terminal that accepts nothing, as the recording does not."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_AS_JSON] = "--json" in args
-        return super().parse_args(ctx, args)
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        given = list(args)
-        try:
-            return super().make_context(info_name, args, parent, **extra)
-        except click.UsageError as error:
-            if "--json" in given:
-                _print_failure(error.format_message(), ExitStatus.USAGE, View())
-            raise
+    def refuse(self, name: str, why: str, *, as_json: bool) -> None:
+        _tell(why, ExitStatus.USAGE, as_json, View())
 
 
 @click.command(cls=_RecordCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -120,7 +106,7 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
     except Interrupted as interrupted:
         _fail(str(interrupted), ExitStatus.NOTHING, as_json, view)
     except ConfigError as error:
-        _fail(str(error), ExitStatus.USAGE, as_json, view)
+        _fail(explained(error, click.get_current_context(), "wsrec record"), ExitStatus.USAGE, as_json, view)
     except OutputLockedError as error:
         if options.if_free:
             view.conclude(*([] if as_json or quiet else [f"nothing to do: {error}"]), style="")
@@ -154,10 +140,14 @@ def _cannot_start(error: OSError, out: Path) -> str:
 
 
 def _fail(message: str, status: ExitStatus, as_json: bool, view: View) -> NoReturn:
+    _tell(message, status, as_json, view)
+    raise click.exceptions.Exit(int(status))
+
+
+def _tell(message: str, status: ExitStatus, as_json: bool, view: View) -> None:
     view.conclude(*(f"wsrec record: {line}" for line in message.split("\n")))
     if as_json:
         _print_failure(message, status, view)
-    raise click.exceptions.Exit(int(status))
 
 
 def _print_failure(message: str, status: ExitStatus, view: View) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 import msgspec
 
-from wsrec.cli.json_command import JsonCommand
+from wsrec.cli.command import Command
 from wsrec.config.click_types import FolderType
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.format.errors import UnreadableError
@@ -18,7 +18,7 @@ from wsrec.supervise.recover import RecoveredSession, recover_folder
 from wsrec.units import clean, duration, printable_json, utc
 
 
-@click.command(cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=FolderType(exists=True, file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print what was recovered, or the error, as one JSON object.")
 def recover(out: Path, as_json: bool) -> None:

@@ -9,8 +9,9 @@ import sys
 import click
 import msgspec
 
-from wsrec.cli.json_command import JsonCommand
-from wsrec.config.click_types import SourceType
+from wsrec.cli.command import Command
+from wsrec.config.click_types import IntegerParam, NumberParam, SourceType
+from wsrec.feed.errors import ConfigError
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 from wsrec.replay.message import SourceError, UnreadableSourceError
@@ -30,15 +31,15 @@ def _speed(context: click.Context, option: click.Parameter, value: str | None) -
     except ValueError:
         speed = math.nan
     if not 0 < speed < math.inf:
-        raise click.BadParameter(f"{value!r} is neither a positive number nor `max`")
+        raise click.BadParameter(f"found {value!r}, expected a positive number or max")
     return speed
 
 
-@click.command(name="replay", cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="replay", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SourceType(DEMO))
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=IntegerParam(0, 65535),
     default=0,
     show_default=True,
     help="Port to listen on; 0 chooses a free one.",
@@ -59,13 +60,13 @@ def _speed(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option("--loop", is_flag=True, help="Repeat the recording without end.")
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberParam(0, min_open=True),
     help="demo: mean messages per second, over all subscribed streams. [default: 1000]",
 )
 @click.option("--seed", type=int, help="demo: random seed of the market. [default: 1]")
 @click.option(
     "--ping-interval",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberParam(0, min_open=True),
     metavar="SECONDS",
     help="Send a WebSocket ping this often. [default: never]",
 )
@@ -103,13 +104,13 @@ def replay(
     """
     demo = sources == (DEMO,)
     if DEMO in sources and not demo:
-        raise click.UsageError(f"{DEMO} is served alone; a file of that name is ./{DEMO}")
+        raise ConfigError(f"{DEMO} is served alone; a file of that name is ./{DEMO}")
     if demo and (speed is not None or loop):
-        raise click.UsageError("--speed and --loop are for recordings; the pace of demo is --rate")
+        raise ConfigError("--speed and --loop are for recordings; the pace of demo is --rate")
     if not demo and (rate is not None or seed is not None):
-        raise click.UsageError(f"--rate and --seed are for {DEMO}; the pace of a recording is --speed")
+        raise ConfigError(f"--rate and --seed are for {DEMO}; the pace of a recording is --speed")
     if ca_out is not None and not tls_self_signed:
-        raise click.UsageError("--ca-out needs --tls-self-signed")
+        raise ConfigError("--ca-out needs --tls-self-signed")
     options = ReplayOptions(
         sources=sources,
         host=host,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from wsrec.cli.json_command import JsonCommand
+from wsrec.cli.command import Command
 from wsrec.config.click_types import SourceType
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.report.collect import collect
@@ -13,7 +13,7 @@ from wsrec.report.terminal import print_report, reading_progress
 from wsrec.units import clean
 
 
-@click.command(cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="FILE|DIR|GLOB...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 def report(sources: tuple[str, ...], as_json: bool) -> None:

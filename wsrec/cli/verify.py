@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from wsrec.cli.json_command import JsonCommand
+from wsrec.cli.command import Command
 from wsrec.config.click_types import FolderType
 from wsrec.format.folders import cannot_read
 from wsrec.report.terminal import reading_progress
@@ -17,7 +17,7 @@ from wsrec.verify.terminal import print_verification
 from wsrec.verify.verify import verify as verify_captures
 
 
-@click.command(cls=JsonCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument(
     "paths", nargs=-1, required=True, type=FolderType(exists=True, readable=False, path_type=Path), metavar="PATH..."
 )

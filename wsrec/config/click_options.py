@@ -10,7 +10,8 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from wsrec.config.click_types import ChoiceParam, FolderType, ValueParam, comma_list
+from wsrec.config.click_types import ChoiceParam, FolderType, IntegerParam, ValueParam, comma_list
+from wsrec.config.sources import source
 from wsrec.feed.errors import ConfigError
 from wsrec.options.option import Declared, Option
 from wsrec.options.value_types import Choice, File, Flag, Folder, Names, Number, ProxyAddress, Texts
@@ -60,7 +61,8 @@ def settled(options: Iterable[Declared], values: Mapping[str, Any]) -> dict[str,
         pair = (other, each.field)
         yielding = [name for name in pair if _is_of_run_config(name)]
         if len(yielding) != 1:
-            raise ConfigError(f"{' and '.join(_flag(name) for name in pair)}: give one of them")
+            ctx = click.get_current_context()
+            raise ConfigError(f"{' and '.join(source(ctx, name) for name in pair)}: give one of them")
         found[yielding[0]] = defaults[yielding[0]]
     return found
 
@@ -107,7 +109,7 @@ def _type(option: Option) -> click.ParamType[Any]:
         case Choice(words=words):
             return ChoiceParam(words)
         case Number(least=least, most=most):
-            return click.IntRange(least, most)
+            return IntegerParam(least, most)
         case Folder():
             return FolderType(file_okay=False, path_type=Path)
         case File():

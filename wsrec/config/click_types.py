@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsrec.options.value_types import ValueType, check_local, without_user
-from wsrec.units import clean
+from wsrec.units import clean, did_you_mean
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -37,7 +38,18 @@ class ValueParam(_ParamType):
             self.fail(f"found {value!r}, {error}", param, ctx)
 
 
-class ChoiceParam(click.Choice):  # type: ignore[type-arg,unused-ignore]
+class WordParam(click.Choice):  # type: ignore[type-arg,unused-ignore]
+    """One of several words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check, or fail with what was expected."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(not_one_of(value, self.choices), param, ctx)
+
+
+class ChoiceParam(WordParam):
     """One of the words of an enum, as its member."""
 
     def __init__(self, words: type[StrEnum]) -> None:
@@ -47,6 +59,41 @@ class ChoiceParam(click.Choice):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse, or fail with what was expected."""
         return self._words(super().convert(value, param, ctx))
+
+
+class IntegerParam(click.IntRange):
+    """A whole number. Arguments as of `click.IntRange`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse, or fail with what was expected."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"found {str(value)!r}, expected a whole number {_range(self)}", param, ctx)
+
+
+class NumberParam(click.FloatRange):
+    """A number. Arguments as of `click.FloatRange`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse, or fail with what was expected."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"found {str(value)!r}, expected a number {_range(self)}", param, ctx)
+
+
+def _range(kind: click.IntRange | click.FloatRange) -> str:
+    if kind.min is not None and kind.max is not None:
+        return f"from {kind.min:g} to {kind.max:g}"
+    return f"{'greater than' if kind.min_open else 'of at least'} {kind.min:g}"
+
+
+def not_one_of(word: str, known: Sequence[str]) -> str:
+    """What is wrong with a word that is none of several: `found X, expected A, B or C`, and which is near."""
+    expected = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
+    meant = did_you_mean(word, known)
+    return f"found {word!r}, expected {expected}{f', {meant}' if meant else ''}"
 
 
 class FolderType(click.Path):

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from wsrec.feed.document import Location, read_document
+from wsrec.feed.document import Document, Location, read_document
 from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.masking import ENVIRONMENT
 from wsrec.feed.schema import Feed
@@ -217,13 +217,13 @@ class RunConfig:
     Attributes:
         wanted: the feeds.
         settings: values of options by their fields, without those that the file leaves out.
-        proxy_at: `FILE:LINE: KEY` of `proxy`, whose `${NAME}` is filled in only where no option overrides it.
+        places: `FILE:LINE: KEY` of each of them, by its field.
 
     """
 
     wanted: tuple[Wanted, ...]
     settings: dict[str, Any]
-    proxy_at: str = ""
+    places: dict[str, str]
 
 
 def load_run(path: Path) -> RunConfig | None:
@@ -255,8 +255,9 @@ def load_run(path: Path) -> RunConfig | None:
     for each in _OF_RUN:
         if each.field in settings and isinstance(each.option.type, Folder | File):
             settings[each.field] = str(folder / settings[each.field])
-    wanted = tuple(_wanted(feed, folder, document.at("feeds", number)) for number, feed in enumerate(run.feeds))
-    return RunConfig(wanted=wanted, settings=settings, proxy_at=document.at("proxy"))
+    wanted = tuple(_wanted(feed, folder, document, number) for number, feed in enumerate(run.feeds))
+    places = {each.field: document.at(each.key) for each in _OF_RUN if each.field in settings}
+    return RunConfig(wanted=wanted, settings=settings, places=places)
 
 
 def run_schema() -> dict[str, Any]:
@@ -277,11 +278,17 @@ def _kept(where: Location, text: str) -> bool:
     return where[2:3] == ("subscribe",) or (where[2:] in ((), ("feed",)) and "://" in text)
 
 
-def _wanted(entry: Any, folder: Path, where: str) -> Wanted:
+def _wanted(entry: Any, folder: Path, document: Document, number: int) -> Wanted:
     feed: str = entry.feed
     selected = {each.field: getattr(entry, _attribute(each)) for each in _OF_FEED}
     selected["symbols"] = tuple(
         f"@{folder / text[1:]}" if text.startswith("@") else text for text in selected["symbols"]
     )
     is_path = feed.endswith((".yaml", ".yml")) or ("/" in feed and "://" not in feed)
-    return Wanted(target=str(folder / feed) if is_path else feed, name=entry.name, where=f"{where}: ", **selected)
+    return Wanted(
+        target=str(folder / feed) if is_path else feed,
+        name=entry.name,
+        where=f"{document.at('feeds', number)}: ",
+        places={each.field: document.at("feeds", number, each.key) for each in _OF_FEED},
+        **selected,
+    )

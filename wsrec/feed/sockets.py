@@ -169,6 +169,13 @@ def resolved_proxy(text: str) -> str:
     return ENVIRONMENT.sub(lambda found: quote(_environment(found[1]), safe=""), text)
 
 
+def has_open_password(text: str) -> bool:
+    """Whether a proxy's address has a password in it, or a part of one, beside what the environment fills in."""
+    # host and port may be filled in, too: only the part before the last @ is searched
+    user, at, _ = text.rpartition("@")
+    return bool(at) and bool(ENVIRONMENT.sub("", user.partition("://")[2] or user).partition(":")[2])
+
+
 def _environment(name: str) -> str:
     value = os.environ.get(name)
     if not value:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wsrec.feed.errors import ConfigError
+from wsrec.feed.errors import ConfigError, OptionError
 from wsrec.feed.listing import Listed, all_symbols
 from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.masking import mask_url
@@ -57,6 +57,7 @@ class Wanted:
         name: what to call a URL; by default what stands before it, or its host.
         symbols, channels, subscribe: as `resolve` takes them.
         where: what complaints about it begin with: file, line and key of a run config.
+        places: `FILE:LINE: KEY` of those of its options that the run config has, by their fields.
 
     """
 
@@ -66,6 +67,7 @@ class Wanted:
     channels: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
     where: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_nameless(self) -> bool:
@@ -81,6 +83,10 @@ class Wanted:
         """
         try:
             return resolve(self.target, self.symbols, self.channels, self.subscribe, shard, self.name, proxies)
+        except OptionError as error:
+            if error.field in self.places:
+                raise ConfigError(f"{self.places[error.field]}: {error.problem}") from error
+            raise
         except ConfigError as error:
             raise self.wrong(str(error)) from error
 
@@ -152,11 +158,12 @@ def resolve(
             raise ConfigError(f"name {name!r}: expected {NAME_IN_WORDS}, as in spot=wss://HOST/PATH")
     if _URL.match(target):
         if shard is not None:
-            raise ConfigError("--shard needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")
+            raise OptionError("shard", "needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")
         if symbols or channels:
-            raise ConfigError(
-                "--symbols and --channels need a feed that knows them, not a bare URL: "
-                "send the exchange's own subscription with --subscribe TEXT, or name a feed (`wsrec feeds list`)"
+            raise OptionError(
+                "symbols" if symbols else "channels",
+                "needs a feed that knows them, not a bare URL: send the exchange's own subscription with "
+                "--subscribe TEXT, or name a feed (`wsrec feeds list`)",
             )
         return Target(feed=feed_of_url(target, name), subscribe=tuple(subscribe))
     if "://" in target:
@@ -172,13 +179,14 @@ def resolve(
     if name:
         raise ConfigError(f"{feed.name} has a name of its own: leave out {name!r}, which only a URL can be given")
     if subscribe:
-        raise ConfigError(
-            f"--subscribe is for bare URLs; {feed.name} makes its own subscriptions: use --symbols and --channels"
+        raise OptionError(
+            "subscribe",
+            f"{feed.name} makes its own subscriptions, expected a bare URL as the target; or --symbols and --channels",
         )
     if not feed.channels:
         if symbols or channels or shard:
-            what = "--symbols, --channels and --shard"
-            raise ConfigError(f"{feed.name} declares no channels: {what} cannot be used with it")
+            field = "symbols" if symbols else "channels" if channels else "shard"
+            raise OptionError(field, f"{feed.name} declares no channels: leave it out")
         return Target(feed=feed)
     names = _channels(feed, channels)
     listed = all_symbols(feed, proxies_of(feed, proxies)) if ALL in symbols else None
@@ -190,7 +198,9 @@ def resolve(
         chosen = tuple(symbol for symbol in chosen if shard.includes(symbol))
         names = tuple(name for name in names if feed.channel_table[name].per_symbol or shard.includes(name))
         if not names or (not chosen and all(feed.channel_table[name].per_symbol for name in names)):
-            raise ConfigError(f"{feed.name}: shard {shard} has none of the symbols: ask for more, or for fewer shards")
+            raise OptionError(
+                "shard", f"{feed.name}: shard {shard} has none of the symbols: ask for more, or for fewer shards"
+            )
     return Target(feed=feed, symbols=chosen, channels=names, listed=listed)
 
 
@@ -215,7 +225,7 @@ def _is_path(target: str) -> bool:
 def _symbols(feed: Feed, requested: Sequence[str], listed: Listed | None) -> tuple[str, ...]:
     if feed.symbols is None:
         if requested:
-            raise ConfigError(f"{feed.name} has no symbols: leave --symbols out")
+            raise OptionError("symbols", f"{feed.name} has no symbols: leave it out")
         return ()
     chosen: list[str] = []
     for text in requested or feed.default_symbols:
@@ -224,7 +234,10 @@ def _symbols(feed: Feed, requested: Sequence[str], listed: Listed | None) -> tup
         elif text.startswith("@"):
             chosen += _symbols_of_file(feed, Path(text[1:]))
         else:
-            chosen.append(feed.symbols.normalise(text))
+            try:
+                chosen.append(feed.symbols.normalise(text))
+            except ConfigError as error:
+                raise OptionError("symbols", str(error)) from error
     return tuple(dict.fromkeys(chosen))
 
 
@@ -235,9 +248,9 @@ def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
         with file.open(encoding="utf-8-sig") as lines:
             text = lines.read(_FILE_MAX + 1)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--symbols @{file}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from error
+        raise OptionError("symbols", f"@{file}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from error
     if len(text) > _FILE_MAX:
-        raise ConfigError(f"--symbols @{file}: found more than {_FILE_MAX >> 20} MiB, expected a list of symbols")
+        raise OptionError("symbols", f"@{file}: found more than {_FILE_MAX >> 20} MiB, expected a list of symbols")
     chosen = []
     for number, line in enumerate(text.splitlines(), 1):
         for word in re.sub(r"(^|\s)#.*", "", line).replace(",", " ").split():
@@ -246,7 +259,7 @@ def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
             except ConfigError as error:
                 raise ConfigError(f"{file}:{number}: {error}") from error
     if not chosen:
-        raise ConfigError(f"--symbols @{file}: found no symbol, expected some")
+        raise OptionError("symbols", f"@{file}: found no symbol, expected some")
     return chosen
 
 
@@ -259,9 +272,10 @@ def _channels(feed: Feed, requested: Sequence[str]) -> tuple[str, ...]:
         name = common.get(text.strip(), text.strip())
         if name not in table:
             meant = did_you_mean(text, (*common, *table), most=3)
-            raise ConfigError(
+            raise OptionError(
+                "channels",
                 f"{feed.name} has no channel {text!r}: {meant}{' ' if meant else ''}expected {', '.join(common)} or a "
-                f"name that `wsrec feeds show {feed.name}` lists"
+                f"name that `wsrec feeds show {feed.name}` lists",
             )
         names.append(name)
     if len(names) == len(always):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from wsrec.feed.errors import ConfigError
+from wsrec.feed.errors import ConfigError, OptionError
 from wsrec.feed.shard import Shard
 from wsrec.feed.sockets import Socket
 from wsrec.format.layout import own_folder
@@ -62,13 +62,16 @@ def record(
         wsrec.replay.demo.DemoError: the demo exchange did not start.
 
     """
-    check_cpus((*options.cpu, *(() if options.writer_cpu is None else (options.writer_cpu,))))
+    check_cpus("cpu", options.cpu)
+    check_cpus("writer_cpu", () if options.writer_cpu is None else (options.writer_cpu,))
     if options.busy_poll and options.writer_cpu in options.cpu:
-        raise ConfigError(
-            f"--writer-cpu {options.writer_cpu}: a receiver busy-polls there; choose another, or leave it out"
+        raise OptionError(
+            "writer_cpu", f"found {options.writer_cpu}, where a receiver busy-polls; choose another, or leave it out"
         )
     if options.ca_file is not None and not Path(options.ca_file).is_file():
-        raise ConfigError(f"--ca-file {options.ca_file}: no such file; give the PEM file of the CA")
+        raise OptionError(
+            "ca_file", f"found {options.ca_file!r}, which does not exist or is no file; give the PEM file of the CA"
+        )
     wanted = [_narrowed(each, selection) for each in wanted]
     with _resolved(wanted, options, selection.shard, proxies) as (chosen, options):
         plans = plan(chosen, proxies=proxies)
@@ -110,11 +113,13 @@ async def _run(
 
 def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:
     """A target's selection: the run config's, overridden by the command line."""
+    typed = {name for name in ("symbols", "channels", "subscribe") if getattr(selection, name)}
     return replace(
         wanted,
         symbols=selection.symbols or wanted.symbols,
         channels=selection.channels or wanted.channels,
         subscribe=selection.subscribe or wanted.subscribe,
+        places={field: place for field, place in wanted.places.items() if field not in typed},
     )
 
 
@@ -168,18 +173,18 @@ def _resolved(
         yield [replace(target, feed=feed)], msgspec.structs.replace(options, ca_file=endpoint.ca_file)
 
 
-def check_cpus(cpus: Sequence[int]) -> None:
-    """Make sure that this process may run on each of `cpus`.
+def check_cpus(field: str, cpus: Sequence[int]) -> None:
+    """Make sure that this process may run on each of `cpus`, which an option has given.
 
     Raises:
-        ConfigError: it may not; the text lists those that it may.
+        OptionError: it may not; the text lists those that it may.
 
     """
     allowed = os.sched_getaffinity(0)
     for cpu in cpus:
         if cpu not in allowed:
             listed = ", ".join(map(str, sorted(allowed)))
-            raise ConfigError(f"processor {cpu} is not one that wsrec may use here; expected one of {listed}")
+            raise OptionError(field, f"found {cpu}, which is not a processor that wsrec may use, expected {listed}")
 
 
 def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:

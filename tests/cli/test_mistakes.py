@@ -1,0 +1,110 @@
+"""Mistakes on the command line: every command tells of them in one way, and names where the bad value was given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from wsrec.cli.main import main
+
+RECORD = ("record", "ws://h/p")
+
+
+def run(*words: str, **environment: str) -> Result:
+    return CliRunner().invoke(main, [*words], env=environment)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((*RECORD, "--rotate", "1x"), " record: --rotate: found '1x', expected a duration (15m), a size"),
+        (
+            (*RECORD, "--tls", "stampd"),
+            " record: --tls: found 'stampd', expected auto, stamped, ktls or openssl, did you mean `stamped`?",
+        ),
+        (
+            (*RECORD, "--rt-priority", "200"),
+            " record: --rt-priority: found '200', expected a whole number from 1 to 99",
+        ),
+        ((*RECORD, "--writer-cpu", "x"), " record: --writer-cpu: found 'x', expected a whole number of at least 0"),
+        ((*RECORD, "--cpu", "99999"), " record: --cpu: found 99999, which is not a processor that wsrec may use"),
+        ((*RECORD, "--writer-cpu", "99999"), " record: --writer-cpu: found 99999, which is not a processor"),
+        ((*RECORD, "--ca-file", "/none.pem"), " record: --ca-file: found '/none.pem', which does not exist"),
+        (("record", "binance", "--channels", "tradez"), " record: --channels: binance has no channel 'tradez'"),
+        (("record", "binance", "--symbols", "BTC$"), " record: --symbols: symbol 'BTC$': expected "),
+        ((*RECORD, "--proxy", "https://h:1"), " record: --proxy: found https://, but TLS to the proxy"),
+        ((*RECORD, "--duratoin", "3s"), " record: no such option --duratoin, did you mean `--duration`?"),
+        (("record",), " record: missing argument 'TARGET...'; see `wsrec record --help`"),
+        ((*RECORD, "--duration"), " record: option '--duration' requires an argument; see `wsrec record --help`"),
+        (("feeds", "plan", "binanse"), " feeds plan: no feed 'binanse': did you mean `binance`"),
+        (("feeds", "sohw"), " feeds: no such command 'sohw', did you mean `show`?"),
+        (("recrod",), ": no such command 'recrod', did you mean `record`?"),
+        (("xyz",), ": no such command 'xyz'; see `wsrec --help`"),
+        (("bench", "saturatd"), " bench: found 'saturatd', expected saturated, paced, recording or all, did you mean "),
+        (("bench", "--only", "pico"), " bench: --only: found 'pico', expected wsrec, "),
+        (("bench", "--rate", "0"), " bench: --rate: found '0', expected a number of at least 1"),
+        (("replay", "demo", "--speed", "x"), " replay: --speed: found 'x', expected a positive number or max"),
+        (("replay", "demo", "--rate", "0"), " replay: --rate: found '0', expected a number greater than 0"),
+        (("replay", "demo", "--loop"), " replay: --speed and --loop are for recordings"),
+        (("doctor", "--cpu", "99999"), " doctor: --cpu: found 99999, which is not a processor"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_one_line_names_the_place_and_the_cure(words, told):
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"wsrec{told}"), line
+
+
+class TestSource:
+    def test_a_variable(self):
+        assert run(*RECORD, WSREC_RECORD_ROTATE="1x").stderr.startswith("wsrec record: WSREC_RECORD_ROTATE: found '1x'")
+        told = run("record", "binance", WSREC_RECORD_CHANNELS="tradez").stderr
+        assert told.startswith("wsrec record: WSREC_RECORD_CHANNELS: binance has no channel")
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("feeds: ['ws://h/p']\nca-file: none.pem\n", "run.yaml:2: ca-file: found 'FOLDER/none.pem', which does"),
+            ("feeds: ['ws://h/p']\n\ncpu: 99999\n", "run.yaml:3: cpu: found 99999, which is not a processor"),
+            ("feeds: ['ws://h/p']\nproxy: http://u:${ABSENT}@h:1\n", "run.yaml:2: proxy: ${ABSENT}: the environment"),
+            (
+                "feeds:\n - kraken\n - feed: binance\n   channels: [tradez]\n",
+                "run.yaml:4: feeds.1.channels: binance has no channel 'tradez'",
+            ),
+            ("feeds:\n - {feed: binance,\n    symbols: 'BTC$'}\n", "run.yaml:3: feeds.0.symbols: symbol 'BTC$'"),
+            ("feeds:\n - {feed: binance,\n    subscribe: x}\n", "run.yaml:3: feeds.0.subscribe: binance makes its own"),
+        ],
+    )
+    def test_a_run_config(self, tmp_path: Path, text, told):
+        file = tmp_path / "run.yaml"
+        file.write_text(text)
+        result = run("record", str(file), "--out", str(tmp_path / "out"))
+        assert result.exit_code == 2
+        assert told.replace("FOLDER", str(tmp_path)) in result.stderr
+
+    def test_what_was_typed_is_not_blamed_on_the_run_config_that_it_overrides(self, tmp_path: Path):
+        file = tmp_path / "run.yaml"
+        file.write_text("feeds: [{feed: binance, channels: trades}]\ncpu: 0\n")
+        assert run("record", str(file), "--cpu", "99999").stderr.startswith("wsrec record: --cpu: found 99999")
+        assert run("record", str(file), "--channels", "x").stderr.startswith("wsrec record: --channels: binance has no")
+
+    def test_both_of_a_conflict(self):
+        told = run(*RECORD, "--duration", "1s", WSREC_RECORD_UNTIL="2100-01-01").stderr
+        assert told == "wsrec record: --duration and WSREC_RECORD_UNTIL: give one of them\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("record", ("ws://h/p", "--rotate", "1x")), ("feeds plan", ("nofeed",)), ("report", ("/none",))],
+)
+def test_json_says_the_same_on_standard_output(command, words):
+    result = run(*command.split(), *words, "--json")
+    told = json.loads(result.stdout)
+    assert set(told) == {"status", "error"}
+    assert told["status"] == result.exit_code == 2
+    assert result.stderr == f"wsrec {command}: {told['error']}\n"

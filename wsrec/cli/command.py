@@ -1,0 +1,81 @@
+"""The commands' base: every mistake in what a command was given is told in one way, and ends it with status 2.
+
+On standard error it is a line `wsrec COMMAND: WHERE: found X, expected Y`, where WHERE is the option, variable or place
+in a run config that the value is from; with `--json` it is an object on standard output as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from wsrec.config.sources import command_name, explained
+from wsrec.feed.errors import ConfigError
+from wsrec.supervise.outcome import ExitStatus
+from wsrec.units import clean, did_you_mean, printable_json
+
+
+class _Refusing(click.Command):
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the arguments."""
+        name = "wsrec" if parent is None else f"{command_name(parent)} {info_name}"
+        with self._refusals(name, None, as_json=self._wants_json(args, name)):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        as_json = bool(ctx.params.get("as_json") or ctx.params.get("json") is True)
+        with self._refusals(command_name(ctx), ctx, as_json=as_json):
+            return super().invoke(ctx)
+
+    def refuse(self, name: str, why: str, *, as_json: bool) -> None:
+        """Print why nothing is done: a line or several, each with the command's name before it."""
+        lines = [clean(line, 2000) for line in why.split("\n")]
+        for line in lines:
+            click.secho(f"{name}: {line}", fg="red", err=True)
+        if as_json:
+            click.echo(printable_json({"status": int(ExitStatus.USAGE), "error": "\n".join(lines)}))
+
+    @contextlib.contextmanager
+    def _refusals(self, name: str, ctx: click.Context | None, *, as_json: bool) -> Iterator[None]:
+        try:
+            yield
+        except NoArgsIsHelpError:
+            raise
+        except (click.UsageError, ConfigError) as error:
+            self.refuse(name, explained(error, ctx, name), as_json=as_json)
+            raise click.exceptions.Exit(int(ExitStatus.USAGE)) from error
+
+    def _wants_json(self, args: list[str], name: str) -> bool:
+        """Whether JSON is asked for, of arguments that may be wrong."""
+        if not any("--json" in option.opts and getattr(option, "is_flag", False) for option in self.params):
+            return False
+        return "--json" in args or bool(os.environ.get(f"{name}_JSON".upper().replace(" ", "_")))
+
+
+class Command(_Refusing):
+    """A command that tells of mistakes: those that click finds, and every `ConfigError`."""
+
+
+class Group(_Refusing, click.Group):
+    """A group of commands that tells of unknown ones."""
+
+    command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            meant = did_you_mean(name, self.list_commands(ctx))
+            hint = f", {meant}" if meant else f"; see `{command_name(ctx)} --help`"
+            raise ConfigError(f"no such command {name!r}{hint}")
+        return super().resolve_command(ctx, args)
