@@ -45,6 +45,9 @@ class FoldedWarnings:
         interval: seconds covered by a count.
         clock: seconds, monotonic.
 
+    Attributes:
+        is_muted: whether warnings are passed over for now.
+
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class FoldedWarnings:
         self._at_once = at_once
         self._interval = interval
         self._clock = clock
+        self.is_muted = False
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
     def warn(
@@ -83,6 +87,8 @@ class FoldedWarnings:
 
         """
         self.due()
+        if self.is_muted:
+            return
         key = of or feed, what
         kind = self._kinds.get(key)
         if kind is None:

@@ -333,6 +333,33 @@ class TestSeam:
             finally:
                 session.close()
 
+    def test_a_gap_is_warned_of_once_by_the_writer_that_found_it(self, tmp_path: Path, capsys) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            session = Session(tmp_path, Life(patch))
+            try:
+
+                def put(number: int) -> None:
+                    when = time.monotonic_ns()
+                    session.rings.put(b'{"c":"x","n":%d}' % number, event=when, handoff=when)
+                    session.drain()
+
+                put(0)
+                put(5)
+                session.parquet(100)
+                assert capsys.readouterr().out.count("gap in x: expected 1, found 5") == 1
+                # journalled, and the writer is killed before it looks
+                put(9)
+                session.bury()
+                put(20)
+                session.finish()
+                warned = capsys.readouterr().out
+                assert "expected 1, found 5" not in warned
+                assert warned.count("gap in x: expected 6, found 9") == 1
+                assert warned.count("gap in x: expected 10, found 20") == 1
+                assert len(events_of(tmp_path, "gap")) == 3
+            finally:
+                session.close()
+
     def test_a_restart_is_told_of_once_however_many_files_its_writer_left(self, tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             session = Session(tmp_path, Life(patch))

@@ -40,6 +40,8 @@ WRITER_FIELDS = (
     "journal_lag_ns",
     "files",
     "disk_trouble",
+    # count of the first slot that the operator was not told about yet: a successor repeats no warning before it
+    "told_until",
 )
 
 # words in a cache line; each side has its own lines

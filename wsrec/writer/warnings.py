@@ -54,6 +54,8 @@ class EventWarnings:
 
     def found(self, findings: Sequence[Finding]) -> None:
         """Warn about findings beyond what their events state."""
+        if self._folded is not None and self._folded.is_muted:
+            return
         for found in findings:
             if found.kind is Signal.ODD_TIME:
                 self._odd_time(found)
