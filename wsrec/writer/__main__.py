@@ -2,6 +2,10 @@
 
 import sys
 
-from wsrec.writer.process import main
+from wsrec.pandas_blocker import block_pandas
+
+block_pandas()
+
+from wsrec.writer.process import main  # noqa: E402 (pyarrow imports pandas while it is imported)
 
 sys.exit(main())
