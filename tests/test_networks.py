@@ -63,6 +63,7 @@ class TestEnd:
         assert {event["conn"] for event in events_of(recording.out, "lost_interval")} == {0, 1, 2}
         assert events_of(recording.out, "restart") == []
 
+    @pytest.mark.long
     @own_files
     def test_nor_do_look_ups_and_no_other_exchange_waits_for_them(self, tmp_path):
         connected: list[float] = []
@@ -110,6 +111,7 @@ class TestNames:
         assert "cannot resolve 'x.exchange.test': the name server has not answered" in recording.errors
         assert recording.errors.count("; using its addresses of ") == 1
 
+    @pytest.mark.long
     @own_files
     @pytest.mark.parametrize("fault", ["mute", "403"])
     def test_the_second_address_is_tried_once_the_first_has_failed(self, tmp_path, fault):

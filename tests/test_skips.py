@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.skips import UNEXPECTED
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +50,7 @@ def test_an_unexpected_one_fails_ci_and_nobody_else(tmp_path):
     assert f"not tested: 3 in test_some.py: {reason}\n" in output
 
 
+@pytest.mark.long
 def test_an_expected_one_fails_nothing(tmp_path):
     status, output = run(tmp_path, "root may read everything", "true")
     assert status == 0

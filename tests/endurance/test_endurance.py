@@ -20,8 +20,8 @@ def may_mount() -> bool:
 @pytest.mark.parametrize(
     ("victim", "phase"),
     [
-        ("supervisor+receiver", "streaming"),
         ("all", "recovering"),
+        pytest.param("supervisor+receiver", "streaming", marks=pytest.mark.long),
         pytest.param("receiver", "streaming", marks=pytest.mark.long),
         pytest.param("supervisor+writer", "finishing", marks=pytest.mark.long),
         pytest.param("writer", "rotating", marks=pytest.mark.long),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import messages_of
+from tests.effort import thinned
 from wsrec.format.lock import OutputLock
 from wsrec.shutdown import worst_case
 from wsrec.supervise.outcome import ExitStatus
@@ -89,7 +90,7 @@ class TestCrontab:
                 assert all(least <= int(number) <= most for number in (match[2], match[4]) if number)
         assert not re.search(r"(?<!\\)%", entry)
 
-    @pytest.mark.parametrize("entry", ENTRIES)
+    @pytest.mark.parametrize("entry", thinned(ENTRIES))
     def test_it_records_and_says_nothing(self, cron, entry):
         result = cron.run(entry)
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -101,6 +102,7 @@ class TestCrontab:
             result = cron.run(ENTRIES[0])
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
+    @pytest.mark.long
     def test_trouble_is_reported(self, cron, tmp_path, binaries):
         nobody = Cron(cron.home, binaries, "ws://localhost:1/")
         result = nobody.run(ENTRIES[0])

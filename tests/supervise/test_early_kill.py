@@ -99,6 +99,7 @@ def test_the_next_record_says_so_and_makes_a_lost_interval_of_it(unjournalled, t
     assert verify([out]).status == VerifyStatus.INCOMPLETE
 
 
+@pytest.mark.long
 def test_one_whose_journal_has_no_batch_is_lost_from_its_beginning(wsrec, tmp_path):
     out = tmp_path / "out"
     with recorder(out, "--batch", "60s") as work:
@@ -110,6 +111,7 @@ def test_one_whose_journal_has_no_batch_is_lost_from_its_beginning(wsrec, tmp_pa
     assert verify([out]).status == VerifyStatus.INCOMPLETE
 
 
+@pytest.mark.long
 def test_one_whose_journal_is_gone_is_lost_from_its_last_row_on(wsrec, tmp_path):
     out = tmp_path / "out"
     with recorder(out, "--rotate", "6kB") as work:

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.conftest import received
 from tests.supervise.conftest import Stream, finished
@@ -30,6 +31,7 @@ def messages(out: Path, session: str) -> list[bytes]:
     return [row for row in rows if row.startswith(b"message")]
 
 
+@pytest.mark.long
 def test_a_restart_on_the_same_day_overwrites_nothing(wsrec, exchange, tmp_path):
     """Elsewhere: it opened the day's file anew and wrote from byte 0."""
     url = exchange(Stream()).url

@@ -23,6 +23,7 @@ from wsrec.writer.journal_format import journal_path
 from wsrec.writer.recovery import recover
 
 
+@pytest.mark.long
 def test_a_recorder_whose_lock_was_deleted_loses_nothing_to_another(recording, wsrec, exchange):
     work = recording("--rotate", "1s", "--json")
     (work.out / ".wsrec" / "lock").unlink()

@@ -54,6 +54,7 @@ def stepped_clock(tmp_path) -> Path:
     return library
 
 
+@pytest.mark.long
 def test_a_stall_that_ended_and_a_step_of_the_clock_are_told_and_are_status_0(wsrec, exchange, stepped_clock, tmp_path):
     stepped, out = tmp_path / "stepped", tmp_path / "out"
     environment = {**os.environ, "LD_PRELOAD": str(stepped_clock), "STEP": str(stepped), "WSREC_PASS_ENV": "STEP"}

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import events_of, messages_of, received
+from tests.effort import thinned
 from tests.proxies import HOST, PASSWORD, REAL, USER, RealProxy
 from tests.supervise.test_secrets import children_of, everything_in, journalled
 
@@ -82,7 +83,7 @@ def said_by(process: subprocess.Popen[str], words: str, seconds: float = 120) ->
     return stated
 
 
-@pytest.fixture(params=REAL, ids=lambda proxy: proxy.program)
+@pytest.fixture(params=thinned(REAL), ids=lambda proxy: proxy.program)
 def real(request, tmp_path) -> Iterator[RealProxy]:
     proxy = request.param(tmp_path)
     proxy.start()

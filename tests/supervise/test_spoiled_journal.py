@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.conftest import events_of, messages_of, received
 from tests.supervise.conftest import finished, free, numbered
 from wsrec.verify.model import VerifyStatus
@@ -36,6 +38,7 @@ def test_one_that_is_deleted_is_written_anew_and_nothing_is_lost(recording):
     assert verify([work.out]).status == VerifyStatus.HOLDS
 
 
+@pytest.mark.long
 def test_what_it_held_can_be_recovered_too(recording, wsrec):
     work = recording()
     before = len(work.journalled())

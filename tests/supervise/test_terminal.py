@@ -143,6 +143,7 @@ def test_a_terminal_that_is_stopped(chatty) -> None:
     assert "lines were not shown" not in screen.text
 
 
+@pytest.mark.long
 def test_a_log_whose_reader_goes_away(chatty) -> None:
     """`2>&1 | head -1`."""
     reading, writing = os.pipe()
@@ -154,6 +155,7 @@ def test_a_log_whose_reader_goes_away(chatty) -> None:
     ends(work, 4)
 
 
+@pytest.mark.long
 def test_a_supervisor_that_is_stopped(chatty) -> None:
     """Ctrl-Z: the pipes to it fill, and what it has not taken by then is said when it goes on."""
     reading, writing = os.pipe()

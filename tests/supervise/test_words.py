@@ -134,6 +134,7 @@ class TestAtTheEnd:
         assert (result.returncode, result.stdout) == (3, "")
         assert "nothing was received" in result.stderr
 
+    @pytest.mark.long
     def test_a_folder_that_another_one_holds(self, wsrec, tmp_path):
         with OutputLock(tmp_path):
             held = wsrec.run("record", "demo", "--out", tmp_path, "--quiet")
@@ -146,6 +147,7 @@ class TestAtTheEnd:
         assert both.returncode == 2
         assert "--takeover" in both.stderr
 
+    @pytest.mark.long
     def test_silent_at_status_0_however_long_the_writer_takes(self, recording):
         running = recording("--quiet")
         writer = running.child("wsrec.writer")

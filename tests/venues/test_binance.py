@@ -7,6 +7,7 @@ import yaml
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from tests.effort import thinned
 from tests.venues.binance import Binance
 from tests.venues.mock import Replayed, by_path, local_copy, of_today, received_in_session, recorded
 from wsrec.feed.load import catalogue
@@ -34,7 +35,7 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("feed", ["binance", "binance-us"])
+@pytest.mark.parametrize("feed", thinned(["binance", "binance-us"]))
 def test_is_recorded_over_the_end_of_a_connection(wsrec, exchange, tmp_path, feed):
     venue = Binance(SPOT, says_so=True)
     config = yaml.safe_load(catalogue()[feed].read_text())
@@ -90,6 +91,7 @@ def test_usdm_has_two_groups(wsrec, exchange, tmp_path):
     assert {row for row in made.fields if row[1]} == {read for _, read in FUTURES.values()}
 
 
+@pytest.mark.long
 def test_coinm_is_recorded(wsrec, exchange, tmp_path):
     head = '"E":1591270260907,"T":1591270260891,"s":"BTCUSD_PERP","ps":"BTCUSD"'
     venue = Binance(

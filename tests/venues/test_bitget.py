@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.effort import thinned
 from tests.venues.bitget import Bitget
 from tests.venues.mock import local_copy, recorded
 
@@ -13,11 +14,13 @@ V3 = (("instType", "topic", "symbol"), {"publicTrade", "books", "books1", "ticke
 
 @pytest.mark.parametrize(
     ("feed", "product", "version", "trade"),
-    [
-        ("bitget", "SPOT", V2, "trade"),
-        ("bitget-usdt-futures", "USDT-FUTURES", V2, "trade"),
-        ("bitget-v3", "spot", V3, "publicTrade"),
-    ],
+    thinned(
+        [
+            ("bitget", "SPOT", V2, "trade"),
+            ("bitget-usdt-futures", "USDT-FUTURES", V2, "trade"),
+            ("bitget-v3", "spot", V3, "publicTrade"),
+        ]
+    ),
 )
 def test_is_recorded(wsrec, exchange, tmp_path, feed, product, version, trade):
     venue = Bitget(version[0], product, version[1])

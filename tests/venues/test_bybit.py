@@ -7,6 +7,7 @@ import yaml
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from tests.effort import thinned
 from tests.venues.bybit import Bybit
 from tests.venues.mock import Replayed, local_copy, of_today, received_in_session, recorded
 from wsrec.feed.load import catalogue
@@ -36,7 +37,7 @@ SYMBOLS = {
 }
 
 
-@pytest.mark.parametrize("category", SYMBOLS)
+@pytest.mark.parametrize("category", thinned(SYMBOLS))
 def test_is_recorded(wsrec, exchange, tmp_path, category):
     symbol, another = SYMBOLS[category]
     topics = {
@@ -94,6 +95,7 @@ def test_is_recorded(wsrec, exchange, tmp_path, category):
         }
 
 
+@pytest.mark.long
 def test_options_are_recorded(wsrec, exchange, tmp_path):
     option = "BTC-6JAN23-17500-C"
     topics = {

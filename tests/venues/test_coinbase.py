@@ -116,6 +116,7 @@ def test_advanced_is_recorded(wsrec, exchange, tmp_path):
         }
 
 
+@pytest.mark.long
 def test_answer_of_today(wsrec, exchange, tmp_path):
     """As it is kept, it confirms what it names."""
     (message,) = of_today("coinbase/ws_subscriptions") or pytest.skip("real messages are not beside the project")

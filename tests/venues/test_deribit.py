@@ -70,6 +70,7 @@ def with_raw():
     return channels
 
 
+@pytest.mark.long
 def test_raw_is_refused_without_a_login(wsrec, exchange, tmp_path):
     venue = Deribit({})
     feed = local_copy("deribit", exchange(venue).url, tmp_path, limits=FAST, channels=with_raw())
@@ -78,6 +79,7 @@ def test_raw_is_refused_without_a_login(wsrec, exchange, tmp_path):
     assert (made.status, made.refused) == (4, [([f"book.{PERPETUAL}.raw"], stated)])
 
 
+@pytest.mark.long
 def test_answers_of_today(wsrec, exchange, tmp_path):
     answers = [*of_today("deribit/ws_subscribe_response"), *of_today("deribit/ws_error")]
     if not answers:

@@ -104,6 +104,7 @@ def futures(symbol, awaited):
     )
 
 
+@pytest.mark.long
 def test_futures_are_recorded_at_two_addresses(wsrec, exchange, tmp_path):
     venues = {"/v4/ws/usdt": futures("BTC_USDT", 12), "/v4/ws/btc": futures("BTC_USD", 6)}
     url = exchange(by_path(venues)).url

@@ -8,6 +8,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from tests.effort import thinned
 from tests.venues.htx import Htx
 from tests.venues.mock import Replayed, by_path, local_copy, received_in_session, recorded
 
@@ -61,11 +62,13 @@ def test_spot_is_recorded_at_two_addresses(wsrec, exchange, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "path", "symbol", "unknown"),
-    [
-        ("htx-linear-swap", "/linear-swap-ws", "BTC-USDT", "NONE-USDT"),
-        ("htx-coin-swap", "/swap-ws", "BTC-USD", "NONE-USD"),
-        ("htx-coin-futures", "/ws", "BTC_CQ", "NONE_CQ"),
-    ],
+    thinned(
+        [
+            ("htx-linear-swap", "/linear-swap-ws", "BTC-USDT", "NONE-USDT"),
+            ("htx-coin-swap", "/swap-ws", "BTC-USD", "NONE-USD"),
+            ("htx-coin-futures", "/ws", "BTC_CQ", "NONE_CQ"),
+        ]
+    ),
 )
 def test_derivatives_are_recorded(wsrec, exchange, tmp_path, name, path, symbol, unknown):
     book = f"market.{symbol}.depth.size_150.high_freq"

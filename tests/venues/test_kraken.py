@@ -7,6 +7,7 @@ import yaml
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from tests.effort import thinned
 from tests.monitor.test_checksum import PlainBook, v2
 from tests.venues.kraken import Kraken, KrakenFutures
 from tests.venues.mock import Replayed, local_copy, of_today, received_in_session, recorded
@@ -84,7 +85,7 @@ def book_of(changes, left_out=()):
     return [message for number, message in enumerate(messages) if number not in left_out]
 
 
-@pytest.mark.parametrize("left_out", [(), (12,)])
+@pytest.mark.parametrize("left_out", thinned([((12,),), ((),)]))
 def test_a_lost_book_message_is_a_gap(wsrec, exchange, tmp_path, left_out):
     venue = Kraken({("book-10", "ADA/USD"): book_of(40, left_out)})
     copy = local_copy("kraken", exchange(venue).url, tmp_path, keep_alive=PING, limits=FAST)
@@ -104,6 +105,7 @@ def test_a_lost_book_message_is_a_gap(wsrec, exchange, tmp_path, left_out):
     assert stream["state"] == ("incomplete" if left_out else "unbroken")
 
 
+@pytest.mark.long
 def test_two_depths_of_a_symbol_are_not_told_apart_and_not_checked(wsrec, exchange, tmp_path):
     books = {(f"book-{depth}", "ADA/USD"): book_of(40, {12}) for depth in (10, 25)}
     copy = local_copy("kraken", exchange(Kraken(books)).url, tmp_path, keep_alive=PING, limits=FAST)

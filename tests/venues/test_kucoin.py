@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from tests.effort import thinned
 from tests.venues.kucoin import Kucoin
 from tests.venues.mock import Replayed, local_copy, received_in_session, recorded
 
@@ -110,7 +111,7 @@ MARKETS = {
 }
 
 
-@pytest.mark.parametrize("name", MARKETS)
+@pytest.mark.parametrize("name", thinned(MARKETS))
 def test_is_recorded(wsrec, exchange, https, ca_file, tmp_path, monkeypatch, name):
     topics, (symbol, unknown), channels, read, gap = MARKETS[name]
     venue = Kucoin(topics(), 2 * len(topics()))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.venues.mexc import Futures, Spot
 from tests.venues.mock import feed_keys, local_copy, recorded
 
@@ -35,6 +37,7 @@ def test_spot_is_recorded_raw(wsrec, exchange, tmp_path):
     assert {row[0] for row in made.fields} == {None, "answer", "pong"}
 
 
+@pytest.mark.long
 def test_spot_that_refuses_by_its_code(wsrec, exchange, tmp_path):
     class Full(Spot):
         def __init__(self):

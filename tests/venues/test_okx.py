@@ -106,6 +106,7 @@ def test_is_recorded(wsrec, exchange, tmp_path):
         assert {row for row in made.fields if row[1] != "ETH-USDT" and row[0] not in answers} == TODAY
 
 
+@pytest.mark.long
 def test_a_notice_replaces_the_connection(wsrec, exchange, tmp_path):
     class Announces(Okx):
         """Says so on the first connection, and ends the other one when the first is gone."""

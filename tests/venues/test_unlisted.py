@@ -56,6 +56,7 @@ def data(out):
 
 
 class TestRecorded:
+    @pytest.mark.long
     def test_everything_of_all_streams(self, recorded):
         venue = Meridian(patience=3)
         stated, errors, out = recorded(venue, "--symbols", ",".join(INSTRUMENTS))
@@ -92,6 +93,7 @@ class TestRecorded:
         assert venue.faults == []
         assert sorted(row["text"] for row in data(out)) == sorted(venue.data)
 
+    @pytest.mark.long
     def test_a_refusal_is_told_in_the_exchanges_words(self, recorded):
         stated, errors, out = recorded(Meridian(), "--symbols", "BTC_EUR,XXX_EUR", "--channels", "trades")
         assert stated["status"] == 4, errors

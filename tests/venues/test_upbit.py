@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.effort import thinned
 from tests.venues.mock import local_copy, recorded
 from tests.venues.upbit import Pinged, Upbit
 
 
-@pytest.mark.parametrize("feed", ["upbit", "bithumb"])
+@pytest.mark.parametrize("feed", thinned(["upbit", "bithumb"]))
 def test_is_recorded(wsrec, exchange, tmp_path, feed):
     venue = Upbit()
     url = exchange(venue, create_connection=Pinged).url

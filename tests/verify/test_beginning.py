@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import events_of
+from tests.effort import thinned
 from tests.verify.conftest import lines_of, message_paths, write_lines
 from wsrec.format.layout import manifest_path
 from wsrec.ring.events import EventKind
@@ -25,7 +26,7 @@ def files_damaged(out):
         (out / path).write_bytes((out / path).read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("spoil", [files_gone, files_damaged])
+@pytest.mark.parametrize("spoil", thinned([files_gone, files_damaged]))
 def test_what_is_gone_with_the_first_files_counts_from_the_beginning_of_the_session(out, spoil):
     (began,) = events_of(out, EventKind.SESSION_START)
     spoil(out)

@@ -101,6 +101,7 @@ class TestRecorded:
         _, stated = verified(wsrec, out)
         assert "differs from the payload" not in stated, stated
 
+    @pytest.mark.long
     def test_a_capture_without_its_beginning_contradicts_nothing(self, wsrec, out, tmp_path):
         copy = Path(shutil.copytree(out, tmp_path / "out"))
         first = message_paths(copy)[0]

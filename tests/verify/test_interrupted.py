@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import events_of
+from tests.effort import thinned
 from tests.verify.conftest import BOOT, Numbered, lines_of, write_capture, write_lines
 from tests.verify.world import FEED
 from wsrec.feed.schema import Feed
@@ -35,7 +36,7 @@ def unlisted(path: Path, out: Path) -> None:
     write_lines(out, [line for line in lines_of(out) if line["events_path"] != str(path.relative_to(out))])
 
 
-@pytest.mark.parametrize("spoil", [damaged, unlisted])
+@pytest.mark.parametrize("spoil", thinned([damaged, unlisted]))
 def test_the_time_around_a_break_is_covered_by_nothing_whatever_is_not_read(broken, tmp_path, spoil):
     (lost, *_) = events_of(broken, EventKind.LOST_INTERVAL)
     files = sorted(path.relative_to(broken) for path in (broken / "events").rglob("*.parquet"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from tests.conftest import events_of
 
 YAML = """
@@ -67,6 +69,7 @@ def captured(wsrec, exchange, tmp_path, rules, behaviour):
     return result, out, json.loads(stated[0])["captures"][0]
 
 
+@pytest.mark.long
 def test_exactly_what_did_not_come_is_missing_by_writer_and_verify(wsrec, exchange, tmp_path):
     _, out, capture = captured(wsrec, exchange, tmp_path, LATE, answers_late)
     gaps = [event["detail"] for event in events_of(out) if event["kind"] == "gap"]

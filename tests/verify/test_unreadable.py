@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Wsrec
+from tests.effort import thinned
 from tests.verify.conftest import message_paths
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
@@ -95,7 +96,9 @@ def places(out: Path) -> dict[str, Path]:
     }
 
 
-@pytest.mark.parametrize("what", ["message file", "events file", "folder", "manifest", "own folder", "capture"])
+@pytest.mark.parametrize(
+    "what", thinned(["message file", "manifest", "events file", "folder", "own folder", "capture"], keep=2)
+)
 def test_no_permission_is_a_status_of_its_own(out, locked, powerless, what):
     path = locked(places(out)[what])
     result = powerless("verify", out)
@@ -108,7 +111,7 @@ def test_no_permission_is_a_status_of_its_own(out, locked, powerless, what):
     assert re.search(praise_and_blame, stated) is None, stated
 
 
-@pytest.mark.parametrize("what", ["message file", "hour", "capture"])
+@pytest.mark.parametrize("what", thinned(["message file", "hour", "capture"]))
 @pytest.mark.parametrize("command", ["report", "replay"])
 def test_the_same_in_every_command_that_reads(out, locked, powerless, command, what):
     locked(places(out)[what])
@@ -139,7 +142,7 @@ class TestJournals:
         return {"session": folder, "journal": journal}
 
     @pytest.mark.parametrize(
-        ("command", "what"), [("verify", "session"), ("recover", "session"), ("recover", "journal")]
+        ("command", "what"), thinned([("recover", "journal"), ("verify", "session"), ("recover", "session")])
     )
     def test_no_permission_is_a_status_of_its_own(self, out, left, locked, powerless, command, what):
         path = locked(left[what])
@@ -152,7 +155,7 @@ class TestJournals:
         path.chmod(0o700)
         assert left["journal"].read_bytes() == b"whatever it may hold"
 
-    @pytest.mark.parametrize(("what", "mode"), [("session", 0), ("own folder", 0o300)])
+    @pytest.mark.parametrize(("what", "mode"), thinned([("session", 0), ("own folder", 0o300)]))
     def test_a_recorder_that_starts_says_so(self, out, left, powerless, what, mode):
         path = {**left, "own folder": out / ".wsrec"}[what]
         path.chmod(mode)
@@ -228,15 +231,18 @@ class TestNoRegularFile:
 
     @pytest.mark.parametrize(
         ("command", "what", "status"),
-        [
-            ("report", "messages", 1),
-            ("report", "events", 1),
-            ("verify", "messages", 1),
-            ("verify", "events", 1),
-            ("verify", "manifest", UNREADABLE),
-            ("verify", "lock", 4),
-            ("replay", "messages", 1),
-        ],
+        thinned(
+            [
+                ("report", "messages", 1),
+                ("report", "events", 1),
+                ("verify", "messages", 1),
+                ("verify", "events", 1),
+                ("verify", "manifest", UNREADABLE),
+                ("verify", "lock", 4),
+                ("replay", "messages", 1),
+            ],
+            keep=3,
+        ),
     )
     def test_a_pipe_is_told_at_once(self, out, command, what, status):
         if what == "lock":
@@ -252,6 +258,7 @@ class TestNoRegularFile:
         assert "Traceback" not in stated
         assert what == "lock" or "not a regular file" in stated, stated
 
+    @pytest.mark.long
     def test_recovery_neither(self, out):
         path = out / ".wsrec" / "manifest.jsonl"
         path.unlink()

@@ -43,6 +43,7 @@ async def changes_its_unit(connection) -> None:
 
 
 class TestRecorded:
+    @pytest.mark.long
     def test_a_unit_that_changes_is_noticed_once(self, wsrec: Wsrec, exchange, tmp_path):
         yaml = tmp_path / "mine.yaml"
         yaml.write_text(YAML.format(url=exchange(changes_its_unit).url))

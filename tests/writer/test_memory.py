@@ -103,6 +103,7 @@ class TestBound:
             hashlib.sha256(each).digest() for each in [b"small", *[message, b"after"] * 3]
         ]
 
+    @pytest.mark.long
     def test_many_small_ones_that_inflate_to_it(self, writer, tmp_path):
         work = writer()
         small(work)
@@ -138,6 +139,7 @@ class TestGrowth:
 
     SIZE = 1 << 20
 
+    @pytest.mark.long
     def test_of_fragments(self, writer):
         text = b"x" * self.SIZE
 
@@ -149,6 +151,7 @@ class TestGrowth:
 
         self.grows(writer(), message, 1)
 
+    @pytest.mark.long
     def test_of_what_stands_beside_compressed_messages(self, writer):
         text, small = b"y" * (2 * self.SIZE), deflated(1000)
 
@@ -234,6 +237,7 @@ class TestPoison:
         assert exit_status([summary], None) == ExitStatus.GAPS
         check(out)
 
+    @pytest.mark.long
     def test_also_by_recovery(self, writer, tmp_path):
         out = tmp_path / "out"
         work = writer(program=("-c", WRITER), batch=0.2)
