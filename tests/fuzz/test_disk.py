@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.effort import examples
 from tests.rings import Rings, payloads, plan, writer_job
 from wsrec.format import layout, manifest
+from wsrec.format.errors import OtherVersionError
 from wsrec.format.ledger import Ledger
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.ring.events import EventKind
@@ -123,11 +124,12 @@ class TestJournal:
 class TestManifest:
     @once
     @given(data=st.data())
-    def test_any_byte_changed_gives_lines_or_a_validation_error(self, tmp_path, data):
+    def test_any_byte_changed_gives_lines_or_an_error_that_names_it(self, tmp_path, data):
         (tmp_path / ".wsrec").mkdir(exist_ok=True)
         path = layout.manifest_path(tmp_path)
         content = bytearray(b"".join(msgspec.json.encode(LINE) + b"\n" for _ in range(3)))
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-        with contextlib.suppress(msgspec.ValidationError):
+        # a byte of the version's own key or digits makes it another version's
+        with contextlib.suppress(msgspec.ValidationError, OtherVersionError):
             assert len(manifest.read(tmp_path)) <= 3

@@ -71,13 +71,13 @@ class Reader:
         self._released = 0
 
     def take(self, *, release: bool = True) -> list[Slot]:
-        """What was published since the last time; afterwards its space is the producer's again."""
-        published = self.slots.published.read()
-        records = self.slots.run(self._count, published).copy()
-        assert count_reads(records) == len(records), "the last frame of a read does not say so"
+        """The slots of whole reads published since the last time; afterwards their space is the producer's again."""
+        records = self.slots.run(self._count, self.slots.published.read()).copy()
+        # a read of many frames is handed off in parts; one whose last frame does not say so never arrives here
+        records = records[: count_reads(records)]
         names = records.dtype.names
         slots = [self._slot(dict(zip(names, record, strict=True))) for record in records.tolist()]
-        self._count = published
+        self._count += len(records)
         self.taken += slots
         if release:
             self.release()
