@@ -97,6 +97,13 @@ def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     return f"did you mean {' or '.join(f'`{words[each]}`' for each in near)}?" if near else ""
 
 
+def not_one_of(word: str, known: Sequence[str]) -> str:
+    """What is wrong with a word that is none of several: `found X, expected A, B or C`, and which is near."""
+    expected = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
+    meant = did_you_mean(word, known)
+    return f"found {word!r}, expected {expected}{f', {meant}' if meant else ''}"
+
+
 def printable_json(value: Any) -> str:
     """A struct as one JSON object that is safe on a terminal: control characters are escaped."""
     text = msgspec.json.encode(value).decode()

@@ -37,6 +37,10 @@ def run(*words: str, **environment: str) -> Result:
         (("record", "binance", "--symbols", "BTC$"), " record: --symbols: symbol 'BTC$': expected "),
         ((*RECORD, "--proxy", "https://h:1"), " record: --proxy: found https://, but TLS to the proxy"),
         ((*RECORD, "--duratoin", "3s"), " record: no such option --duratoin, did you mean `--duration`?"),
+        (
+            ("record", "demo", "--symbols", "BTCUSDT,ETHUSD"),
+            " record: --symbols: demo has no such symbol: found 'ETHUSD', expected BTCUSDT, ETHUSDT or SOLUSDT, did ",
+        ),
         (("record",), " record: missing argument 'TARGET...'; see `wsrec record --help`"),
         ((*RECORD, "--duration"), " record: option '--duration' requires an argument; see `wsrec record --help`"),
         (("feeds", "plan", "binanse"), " feeds plan: no feed 'binanse': did you mean `binance`"),
@@ -76,6 +80,7 @@ class TestSource:
                 "feeds:\n - kraken\n - feed: binance\n   channels: [tradez]\n",
                 "run.yaml:4: feeds.1.channels: binance has no channel 'tradez'",
             ),
+            ("feeds:\n - {feed: demo,\n    symbols: XUSDT}\n", "run.yaml:3: feeds.0.symbols: demo has no such symbol"),
             ("feeds:\n - {feed: binance,\n    symbols: 'BTC$'}\n", "run.yaml:3: feeds.0.symbols: symbol 'BTC$'"),
             ("feeds:\n - {feed: binance,\n    subscribe: x}\n", "run.yaml:3: feeds.0.subscribe: binance makes its own"),
         ],

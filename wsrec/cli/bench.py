@@ -12,9 +12,9 @@ import click
 import msgspec
 
 from wsrec.cli.command import Command
-from wsrec.config.click_types import IntegerParam, NumberParam, WordParam, not_one_of
+from wsrec.config.click_types import IntegerParam, NumberParam, WordParam
 from wsrec.feed.errors import OptionError
-from wsrec.units import clean
+from wsrec.units import clean, not_one_of
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})

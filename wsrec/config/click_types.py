@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsrec.options.value_types import ValueType, check_local, without_user
-from wsrec.units import clean, did_you_mean
+from wsrec.units import clean, not_one_of
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -87,13 +86,6 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
     if kind.min is not None and kind.max is not None:
         return f"from {kind.min:g} to {kind.max:g}"
     return f"{'greater than' if kind.min_open else 'of at least'} {kind.min:g}"
-
-
-def not_one_of(word: str, known: Sequence[str]) -> str:
-    """What is wrong with a word that is none of several: `found X, expected A, B or C`, and which is near."""
-    expected = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
-    meant = did_you_mean(word, known)
-    return f"found {word!r}, expected {expected}{f', {meant}' if meant else ''}"
 
 
 class FolderType(click.Path):

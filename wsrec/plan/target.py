@@ -84,11 +84,14 @@ class Wanted:
         try:
             return resolve(self.target, self.symbols, self.channels, self.subscribe, shard, self.name, proxies)
         except OptionError as error:
-            if error.field in self.places:
-                raise ConfigError(f"{self.places[error.field]}: {error.problem}") from error
-            raise
+            raise self.located(error) from error
         except ConfigError as error:
             raise self.wrong(str(error)) from error
+
+    def located(self, error: OptionError) -> ConfigError:
+        """The error of an option of this target, with its place in the run config if it is from there."""
+        place = self.places.get(error.field)
+        return error if place is None else ConfigError(f"{place}: {error.problem}")
 
     def wrong(self, text: str) -> ConfigError:
         """A complaint about it, each line of which says where it stands."""

@@ -26,11 +26,13 @@ from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan, standbys
 from wsrec.plan.target import Target, Wanted, resolve_all
 from wsrec.replay.demo import demo_exchange
+from wsrec.replay.market import SYMBOLS
 from wsrec.supervise import memory
 from wsrec.supervise.live import View
 from wsrec.supervise.outcome import Outcome
 from wsrec.supervise.supervisor import Supervisor
 from wsrec.supervise.takeover import recover_left, take_over
+from wsrec.units import not_one_of
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
@@ -166,6 +168,11 @@ def _resolved(
     if len(wanted) > 1 or options.ca_file is not None:
         raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
     target = replace(wanted[0], target=_DEMO_FEED).resolved(shard)
+    for symbol in target.symbols:
+        # it would confirm the subscription and send nothing, as the exchange does that it imitates
+        if symbol not in SYMBOLS:
+            problem = f"{DEMO} has no such symbol: {not_one_of(symbol, [*SYMBOLS])}"
+            raise wanted[0].located(OptionError("symbols", problem))
     with demo_exchange() as endpoint:
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
