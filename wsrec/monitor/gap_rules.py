@@ -116,6 +116,13 @@ def breaks_next(last: Uint64s, seq: Uint64s) -> Flags:
     return broken
 
 
+OWN_NUMBER = {
+    SequenceRule.INCREASING: breaks_increasing,
+    SequenceRule.NEXT: breaks_next,
+}
+"""The rules that compare a message's own number; the others compare its `seq_first` or `seq_previous`."""
+
+
 def breaks_touching(last: Uint64s, seq: Uint64s, first: Uint64s, below: Flags | None, overlap: Flags) -> Flags:
     """`touching`: the range begins at the last number plus one, or before it where ranges may `overlap`."""
     # wraps around after the largest number, which nothing follows

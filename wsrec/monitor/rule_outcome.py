@@ -11,7 +11,7 @@ from wsrec.arrays import Flags, Int64s, Places, Uint64s, are_negative, known, lo
 from wsrec.decode.columns import FieldColumns
 from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.monitor.comparison import Link
-from wsrec.monitor.gap_rules import GapRules, breaks_increasing, breaks_next, breaks_previous, breaks_touching
+from wsrec.monitor.gap_rules import OWN_NUMBER, GapRules, breaks_previous, breaks_touching
 
 _COMPARED = np.uint8(Link.COMPARED)
 
@@ -81,10 +81,8 @@ class Outcome:
     def _breaks(self, rule: SequenceRule, chosen: Places) -> Flags:
         """Apply one rule to its messages."""
         last, seq = self.numbered.last[chosen], self.numbered.seq[chosen]
-        if rule is SequenceRule.INCREASING:
-            return breaks_increasing(last, seq)
-        if rule is SequenceRule.NEXT:
-            return breaks_next(last, seq)
+        if (breaks := OWN_NUMBER.get(rule)) is not None:
+            return breaks(last, seq)
         if rule is SequenceRule.TOUCHING:
             first, below = self._operand(self._columns.seq_first, chosen, seq)
             return breaks_touching(last, seq, first, below, self._rules.overlap[self.numbered.channels[chosen]])
