@@ -71,7 +71,7 @@ class AckCheck(Check):
         """Report unanswered requests, and those that are due after a pause."""
         while (deadline := self._acks.next_deadline) is not None and deadline <= time:
             for outcome in self._acks.expired(deadline):
-                # a refusal that named nothing was of a request that stays without an answer
+                # a refusal that named nothing belongs to a request without an answer of its own
                 words = self._unattributed.get(outcome.conn)
                 if words is not None:
                     divided = yield from self._divide(outcome._replace(message=words), deadline)

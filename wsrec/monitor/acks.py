@@ -112,7 +112,7 @@ class AckTracker:
             waiting.append(_Request(number, key, named, deadline))
 
     def is_answer(self, payload: bytes) -> bool:
-        """Whether a message looks like an answer, to whatever request."""
+        """Whether a message looks like an answer to any request."""
         message = self._message(payload)
         if self._ack is None or not isinstance(message, dict | list):
             return False
@@ -198,7 +198,7 @@ class AckTracker:
         self._waiting.clear()
 
     def _forget(self, conn: int, topics: Sequence[str], answered: _Request | None = None) -> None:
-        """Forget topics of any request, and requests without topics left; `answered` also if it had none before."""
+        """Forget answered topics in every request, then each request that this empties; also `answered` if empty."""
         waiting = self._waiting.get(conn, [])
         for request in list(waiting):
             known = [topic for topic in topics if topic in request.topics]

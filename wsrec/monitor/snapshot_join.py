@@ -23,7 +23,7 @@ from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.ring.events import EventKind
 
 ATTEMPTS = 5
-"""Snapshots that are fetched for a run until one joins it."""
+"""How many snapshots are fetched for a run at most, if none of them joins it."""
 
 # A snapshot is ahead of its stream if the stream still has lower numbers this long (ns) after it was fetched
 _REACH_NS = 10_000_000_000
