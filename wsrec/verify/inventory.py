@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from wsrec.format.folders import cannot_read, is_file, matching, parquet_files, 
 from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, read_place, session_folder
 from wsrec.format.lock import is_held
 from wsrec.format.manifest import ManifestLine, decode_line
+from wsrec.format.unfinished import RECORD, check_journal, check_record
 from wsrec.verify.model import Finding, Kind
 
 
@@ -247,6 +249,31 @@ def _journals(root: Path, refused: Callable[[OSError], None]) -> dict[str, tuple
     return left
 
 
+def _of_other_versions(folder: Path) -> list[Finding]:
+    """What cannot be read of a session that was left behind, because its version is another one."""
+    found = []
+    try:
+        record = folder / RECORD
+        checks: list[tuple[Path, Callable[[], None]]] = [
+            (path, partial(check_journal, path)) for path in matching(folder, "journal-*.arrows")
+        ]
+        if is_file(record):
+            checks.append((record, lambda: check_record(record, read_file(record))))
+    except OSError as error:
+        return [Finding(kind=Kind.UNREADABLE, where=str(folder), what=cannot_read(error))]
+    for path, check in checks:
+        try:
+            check()
+        except OtherVersionError as error:
+            found.append(Finding(kind=Kind.UNREADABLE, where=str(path), what=str(error).removeprefix(f"{path}: ")))
+        except OSError as error:
+            found.append(Finding(kind=Kind.UNREADABLE, where=str(path), what=cannot_read(error)))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            # its recovery says so
+            continue
+    return found
+
+
 def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | None) -> list[Finding]:
     found = []
     for session, (count, size) in journals.items():
@@ -257,7 +284,10 @@ def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | 
         elif held is None:
             what = f"left behind or still being recorded (the lock cannot be read): {kept}"
         else:
-            what = f"was interrupted and not recovered: {kept}; run `wsrec recover {root}`"
+            others = _of_other_versions(session_folder(root, session))
+            found += others
+            hint = "recover it with the wsrec that wrote it" if others else f"run `wsrec recover {root}`"
+            what = f"was interrupted and not recovered: {kept}; {hint}"
         found.append(Finding(kind=Kind.INCOMPLETE, where=where, what=what))
     aside = aside_folder(root)
     count = sum(1 for _ in aside.iterdir()) if aside.is_dir() else 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from wsrec.format.folders import sync_folder
+from wsrec.format.unfinished import JOB_KEY, VERSION_KEY
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.writer.batch import JOURNAL_SCHEMA, Batch
 from wsrec.writer.disk import NewFile, NotAsWrittenError
@@ -20,9 +21,7 @@ from wsrec.writer.journal_format import (
     CHECKSUM_KEY,
     FIRST_KEY,
     FROM_KEY,
-    JOB_KEY,
     MARKER_KEY,
-    VERSION_KEY,
     Span,
     rewritten_path,
 )

@@ -28,10 +28,6 @@ from typing import NamedTuple
 
 from wsrec.format.folders import matching
 
-JOB_KEY = b"wsrec.job"
-VERSION_KEY = b"wsrec.format_version"
-EARLIER_VERSION_KEY = b"wsrec.journal_version"
-"""Where journals stated their version before version 5 of the format."""
 FROM_KEY = b"wsrec.from"
 FIRST_KEY = b"wsrec.first"
 CHECKSUM_KEY = b"wsrec.xxh3"

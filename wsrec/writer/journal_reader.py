@@ -12,19 +12,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from wsrec.format.errors import OtherVersionError
-from wsrec.format.version import FORMAT_VERSION
+from wsrec.format.unfinished import JOB_KEY, check_metadata
 from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.writer.batch import JOURNAL_SCHEMA, Batch, payload_offsets
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import (
     CHECKSUM_KEY,
-    EARLIER_VERSION_KEY,
     FIRST_KEY,
     FROM_KEY,
-    JOB_KEY,
     MARKER_KEY,
-    VERSION_KEY,
     Span,
     rewritten_path,
 )
@@ -165,12 +161,8 @@ class _JournalFile:
             # Arrow raises this for an invalid start of a stream; errors of the system have an errno
             raise pa.ArrowInvalid(f"{path} does not begin as a journal: {error}") from error
         metadata = self._stream.schema.metadata or {}
-        version = metadata.get(VERSION_KEY, b"")
-        earlier = metadata.get(EARLIER_VERSION_KEY, b"")
-        if JOB_KEY not in metadata or not (version or earlier).isdigit():
+        if not check_metadata(path, metadata):
             raise pa.ArrowInvalid(f"{path} is not a journal of wsrec")
-        if version != FORMAT_VERSION.encode():
-            raise OtherVersionError(path, version.decode() or None)
         if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(MARKER_KEY):
             raise pa.ArrowInvalid(f"{path} has other columns than this version's journals")
         self._beginning = self._file.tell()

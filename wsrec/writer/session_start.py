@@ -12,23 +12,16 @@ from pathlib import Path
 
 import msgspec
 
-from wsrec.format.errors import OtherVersionError
 from wsrec.format.folders import sync_folder
 from wsrec.format.heartbeat import FILE as ALIVE
+from wsrec.format.unfinished import RECORD, check_record
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.writer.job import WriterJob
 
-FILE = "session.json"
 _UNFINISHED = "session.json.new"
 # The disk refused it, and the session continued
 _REFUSED = "session.json.refused"
-FILES = frozenset({FILE, _UNFINISHED, _REFUSED, ALIVE})
-
-
-class _Versioned(msgspec.Struct):
-    """What every version of the record has; before version 5 it stated none."""
-
-    format_version: str | None = None
+FILES = frozenset({RECORD, _UNFINISHED, _REFUSED, ALIVE})
 
 
 class _Record(msgspec.Struct):
@@ -43,7 +36,7 @@ def write(folder: Path, job: WriterJob) -> None:
         OSError: the disk is full or gone; a marker of the refusal is left, if the disk permits.
 
     """
-    if (folder / FILE).exists():
+    if (folder / RECORD).exists():
         return
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,7 +44,7 @@ def write(folder: Path, job: WriterJob) -> None:
             file.write(msgspec.json.encode(_Record(FORMAT_VERSION, job.public())))
             file.flush()
             os.fsync(file.fileno())
-        (folder / _UNFINISHED).rename(folder / FILE)
+        (folder / _UNFINISHED).rename(folder / RECORD)
         sync_folder(folder)
         sync_folder(folder.parent)
     except OSError:
@@ -70,15 +63,13 @@ def read(folder: Path) -> WriterJob | None:
         ValueError: it is damaged; the message names it.
 
     """
-    path = folder / FILE
+    path = folder / RECORD
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        version = msgspec.json.decode(data, type=_Versioned).format_version
-        if version != FORMAT_VERSION:
-            raise OtherVersionError(path, version)
+        check_record(path, data)
         return msgspec.json.decode(data, type=_Record).job
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: it is damaged ({error}); delete it when you have dealt with it") from error
@@ -101,5 +92,5 @@ def end(folder: Path) -> None:
         OSError: the disk failed.
 
     """
-    for name in (_UNFINISHED, _REFUSED, FILE):
+    for name in (_UNFINISHED, _REFUSED, RECORD):
         (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""The version of what a recorder left unfinished: the journals and the record in a session's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from wsrec.format.errors import OtherVersionError
+from wsrec.format.version import FORMAT_VERSION
+
+JOB_KEY = b"wsrec.job"
+VERSION_KEY = b"wsrec.format_version"
+RECORD = "session.json"
+"""What a session is going to record (`wsrec.writer.session_start`)."""
+
+# where journals stated their version before version 5 of the format
+_EARLIER_VERSION_KEY = b"wsrec.journal_version"
+
+
+class _Versioned(msgspec.Struct):
+    """What every version of the record has; before version 5 it stated none."""
+
+    format_version: str | None = None
+
+
+def check_metadata(path: Path, metadata: Mapping[bytes, bytes]) -> bool:
+    """False if the metadata of an Arrow stream are not those of a journal.
+
+    Raises:
+        OtherVersionError: they are those of a journal of another version of the format.
+
+    """
+    version = metadata.get(VERSION_KEY, b"")
+    if JOB_KEY not in metadata or not (version or metadata.get(_EARLIER_VERSION_KEY, b"")).isdigit():
+        return False
+    if version != FORMAT_VERSION.encode():
+        raise OtherVersionError(path, version.decode() or None)
+    return True
+
+
+def check_journal(path: Path) -> None:
+    """Make sure that a journal is not of another version; one without a valid beginning states none.
+
+    Raises:
+        OSError: it cannot be read.
+        OtherVersionError: it is of another version of the format.
+
+    """
+    try:
+        with pa.OSFile(str(path)) as file:
+            metadata = pa.ipc.open_stream(file).schema.metadata or {}
+    except pa.ArrowInvalid:
+        return
+    except OSError as error:
+        # Arrow raises this for an invalid start of a stream as well; errors of the system have an errno
+        if error.errno is not None:
+            raise
+        return
+    check_metadata(path, metadata)
+
+
+def check_record(path: Path, data: bytes) -> None:
+    """Make sure that the bytes of a session's record are not of another version.
+
+    Raises:
+        OtherVersionError: they are.
+        msgspec.MsgspecError, UnicodeDecodeError: they are damaged.
+
+    """
+    version = msgspec.json.decode(data, type=_Versioned).format_version
+    if version != FORMAT_VERSION:
+        raise OtherVersionError(path, version)
