@@ -124,7 +124,9 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
         file.close()
         raise CaptureError(f"{path}: its metadata is damaged ({first_line(error)}); set the file aside") from error
     schema, what = (MESSAGE_SCHEMA, "a message file") if kind == MESSAGES else (EVENT_SCHEMA, "an events file")
-    missing = [name for name in schema.names if name not in file.schema_arrow.names]
+    # made anew at each access
+    names = set(file.schema_arrow.names)
+    missing = [name for name in schema.names if name not in names]
     if missing:
         file.close()
         raise CaptureError(f"{path}: not {what} of wsrec (no column `{missing[0]}`)")
