@@ -77,6 +77,8 @@ class TestInterrupt:
         [
             (signal.SIGINT, "saturated"),
             (signal.SIGKILL, "recording"),
+            pytest.param(signal.SIGINT, "recording", marks=pytest.mark.long),
+            pytest.param(signal.SIGTERM, "saturated", marks=pytest.mark.long),
             pytest.param(signal.SIGTERM, "recording", marks=pytest.mark.long),
             pytest.param(signal.SIGKILL, "saturated", marks=pytest.mark.long),
         ],

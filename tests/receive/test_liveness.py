@@ -10,6 +10,7 @@ import json
 import math
 import re
 import socket
+import statistics
 import textwrap
 import threading
 import time
@@ -211,7 +212,7 @@ class TestAnswers:
             Answer(message="raw", text="bytes", encoding="binary"),
             Answer(path="ping", text='{"pong":{value}}', value="ping"),
         )
-        took, replies = [], []
+        took, of_protocol, replies = [], [], []
 
         async def handler(connection):
             for ping in (
@@ -234,6 +235,9 @@ class TestAnswers:
                 async with asyncio.timeout(60):
                     replies.append(await connection.recv())
                 took.append(time.monotonic() - began)
+                began = time.monotonic()
+                await (await connection.ping())
+                of_protocol.append(time.monotonic() - began)
             await connection.send("done")
             await connection.wait_closed()
 
@@ -244,8 +248,8 @@ class TestAnswers:
         assert replies[:8] == ["Pong"] * 6 + ["pong 123 1000006", "pong 12x{id} 1000007"]
         assert gzip.decompress(replies[8]) == b""
         assert replies[9:] == [b"bytes", '{"pong":7}']
-        # at once, and not with the next batch or look: the fastest of them, as others use this machine too
-        assert min(took) < 0.1
+        # at once, and not with the next batch or look: pings of the protocol share how busy this machine is
+        assert statistics.median(took) < 0.1 + 3 * statistics.median(of_protocol)
 
     @pytest.mark.parametrize("fragments", [False, True])
     def test_pings_alone_are_no_data(self, receive, exchange, fragments):

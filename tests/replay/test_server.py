@@ -99,11 +99,15 @@ class TestRecording:
         async def test():
             return [await seconds(speed) for speed in (1.0, 4.0, None)]
 
-        real, four, fastest = run(test())
-        # never early; how late depends on who else uses this machine
-        assert real >= 39 * 0.02
-        assert 39 * 0.005 <= four < real
-        assert fastest < real
+        # how late it is depends on who else uses this machine: a pace that is wrong is so each time
+        for _ in range(5):
+            real, four, fastest = run(test())
+            assert real >= 39 * 0.02
+            assert four >= 39 * 0.005
+            if 2.5 < real / four < 4.5 and fastest < four:
+                break
+        else:
+            pytest.fail(f"took {real:.3f} s, four times as fast {four:.3f} s, and without a pace {fastest:.3f} s")
 
     def test_loop(self, tmp_path):
         path = recording(tmp_path / "a.gz", [b"1", b"2", b"3"])
