@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tests.receive.conftest import kernel_stamps
 from wsrec.client import connection
 from wsrec.client.consumer import Consumer
 from wsrec.client.implementation import CompiledConsumer
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
+
+__all__ = ["kernel_stamps"]
 
 
 @pytest.fixture(params=["python", "compiled"])

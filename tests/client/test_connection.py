@@ -76,21 +76,25 @@ async def forever(connection: ServerConnection) -> None:
     await connection.wait_closed()
 
 
-def raw(*parts: bytes, **options: Any) -> RawExchange:
-    """A server that sends these bytes behind its handshake."""
+def raw(*parts: bytes, ends: bool = True) -> RawExchange:
+    """A server that sends these bytes behind its handshake, and `ends` the connection at the client's close frame."""
 
-    def serve(client: Any) -> None:
-        answer(client, b"".join(parts))
+    def serve(client: socket.socket) -> None:
+        protocol = request(client)
+        client.sendall(b"".join(protocol.data_to_send()) + b"".join(parts))
         with suppress(OSError):
-            while client.recv(65536):
-                pass
+            while data := client.recv(65536):
+                protocol.receive_data(data)
+                if ends and any(frame.opcode is Opcode.CLOSE for frame in protocol.events_received()):
+                    return
 
-    return RawExchange(serve, **options)
+    return RawExchange(serve)
 
 
 class TestMessages:
     @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
     @pytest.mark.parametrize("tls", [None, "stamped", "openssl"])
+    @pytest.mark.usefixtures("kernel_stamps")
     def test_every_message_in_order_and_stamped(self, exchange, ca_file, tls, runner):
         sent = [f"message {n} é" * (n % 50) for n in range(2000)]
         server = exchange(sends(sent), tls=tls is not None)
@@ -106,17 +110,8 @@ class TestMessages:
             assert "openssl" in client.sources.pop().reason
         else:
             offset = wsrec.anchor().offset
-            # a busy kernel turns stamping on late: the first segments may lack theirs (net_enable_timestamp)
-            assert (
-                wsrec.StampSource.KERNEL
-                in client.sources
-                <= {
-                    wsrec.StampSource.KERNEL,
-                    wsrec.StampSource.NONE_ABSENT,
-                }
-            )
-            stamped = [stamps for stamps in client.stamps if stamps.nic is not None]
-            assert all(abs(stamps.nic - stamps.recv_end - offset) < 5_000_000_000 for stamps in stamped)
+            assert client.sources == {wsrec.StampSource.KERNEL}
+            assert all(abs(stamps.nic - stamps.recv_end - offset) < 5_000_000_000 for stamps in client.stamps)
 
     def test_fragments_and_messages_larger_than_the_ring_come_whole(self, exchange):
         sent = [b"x" * size for size in (1 << 14, 1 << 16, 1 << 20)] + [["a", "", "é" * 50_000], [b"\xff", b"\x00"]]
@@ -231,7 +226,7 @@ class TestSending:
 
     def test_a_ping_that_was_never_answered(self):
         async def main() -> None:
-            with raw() as server:
+            with raw(ends=False) as server:
                 connection = await wsrec.connect(server.url, on_message=print, close_timeout=0.05)
                 pong = connection.ping()
                 await connection.close()
@@ -252,14 +247,21 @@ class TestSending:
 
 class TestEnds:
     def test_theirs_counts_also_where_the_echo_cannot_be_sent(self):
+        came, was_reset = threading.Event(), threading.Event()
+
         def serve(connection: socket.socket) -> None:
             answer(connection, text("last") + frame(CLOSE, b"\x0b\xb8enough"))
-            # the callback has both by now, and takes longer; then the connection is reset before the echo
-            time.sleep(0.1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # the same read has both; the connection is reset before the echo
+            came.wait(10)
+            reset(connection)
+            was_reset.set()
+
+        def take(message: wsrec.Message) -> None:
+            came.set()
+            was_reset.wait(10)
 
         async def main(url: str) -> None:
-            connection = await wsrec.connect(url, on_message=lambda message: time.sleep(0.3))
+            connection = await wsrec.connect(url, on_message=take)
             with pytest.raises(wsrec.ConnectionClosed, match="enough") as raised:
                 await connection.wait_closed()
             assert raised.value.code == 3000
@@ -269,18 +271,22 @@ class TestEnds:
 
     @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
     def test_a_reset_that_comes_with_a_message_in_one_wake_up(self, runner):
+        taken, was_reset = threading.Event(), threading.Event()
+
         def serve(connection: socket.socket) -> None:
             answer(connection, text("first"))
-            time.sleep(0.1)
+            taken.wait(10)
             connection.sendall(text("second"))
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset(connection)
+            was_reset.set()
 
         came = []
 
         def take(message: wsrec.Message) -> None:
             came.append(bytes(message))
-            # the rest is there when the loop looks again
-            time.sleep(0.4)
+            taken.set()
+            # then the rest is there when the loop looks again
+            was_reset.wait(10)
 
         async def main(url: str) -> None:
             connection = await wsrec.connect(url, on_message=take)
@@ -332,7 +338,7 @@ class TestEnds:
 
     def test_ours_without_an_answer(self):
         async def main() -> None:
-            with raw() as server:
+            with raw(ends=False) as server:
                 connection = await wsrec.connect(server.url, on_message=print, close_timeout=0.05)
                 await connection.close()
                 await connection.wait_closed()
@@ -519,8 +525,7 @@ class TestCompression:
                 b"".join(request(client).data_to_send())[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
             )
             client.sendall(head + frame(TEXT, packed, rsv1=True))
-            while client.recv(65536):
-                pass
+            client.recv(65536)
 
         with RawExchange(serve) as server, pytest.raises(wsrec.ConnectionClosed, match="1007"):
             run(until_closed(server.url, print, compression="deflate"))
@@ -647,6 +652,12 @@ async def echo(connection: ServerConnection) -> None:
 async def until(found: Callable[[], Any]) -> None:
     while not found():
         await asyncio.sleep(0.002)
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection by a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def raw_silent() -> RawExchange:

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
@@ -22,13 +23,33 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.transport import PlainTransport, Transport
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import Event
-from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_flags import CONTROL_RECORD, FLAG_COARSE, Flag
 from wsrec.ring.slot_layout import COARSE_SHIFT
 from wsrec.ring.slotring import SlotRing, count_reads
 from wsrec.stages import StampSource
 from wsrec.wire.frames import MessageRules
 
-OWN_WORDS = Flag.SENT | Flag.EVENT
+OWN_RECORDS = Flag.SENT | Flag.EVENT
+# plain integers, and lookups instead of calls: tests read hundreds of thousands of slots
+FLAGS = [Flag(bits) for bits in range(1 << 8)]
+SOURCES = {source.value: source for source in StampSource}
+SLOT_FIELDS = [
+    "opcode",
+    "flags",
+    "length",
+    "conn",
+    "offset",
+    "nic",
+    "source",
+    "event",
+    "recv_start",
+    "recv_end",
+    "parsed",
+    "handoff",
+    "read_bytes",
+    "frame_in_read",
+    "frames_in_read",
+]
 
 
 class Slot(NamedTuple):
@@ -75,8 +96,8 @@ class Reader:
         records = self.slots.run(self._count, self.slots.published.read()).copy()
         # a read of many frames is handed off in parts; one whose last frame does not say so never arrives here
         records = records[: count_reads(records)]
-        names = records.dtype.names
-        slots = [self._slot(dict(zip(names, record, strict=True))) for record in records.tolist()]
+        columns = (records[name].tolist() for name in SLOT_FIELDS)
+        slots = [self._slot(*values) for values in zip(*columns, strict=True)]
         self._count += len(records)
         self.taken += slots
         if release:
@@ -91,7 +112,7 @@ class Reader:
         self.slots.released.publish(self._count)
 
     def ring_of(self, slot: Slot) -> ByteRing:
-        return self.control_ring if slot.flags & OWN_WORDS else self.rings[slot.conn]
+        return self.control_ring if slot.flags & OWN_RECORDS else self.rings[slot.conn]
 
     def events(self) -> list[Event]:
         """Every event taken so far, each joined from its parts."""
@@ -110,31 +131,32 @@ class Reader:
 
     def received(self) -> list[tuple[int, bytes]]:
         """Opcode and payload of every message and control frame received."""
-        return messages([slot for slot in self.taken if not slot.flags & OWN_WORDS])
+        return messages([slot for slot in self.taken if not slot.flags & OWN_RECORDS])
 
-    def _slot(self, record: dict[str, int]) -> Slot:
-        flags, length, offset, event = Flag(record["flags"]), record["length"], record["offset"], record["event"]
-        shift = COARSE_SHIFT if flags & Flag.COARSE else 0
-        recv_start = event + (record["recv_start"] << shift)
-        recv_end = recv_start + (record["recv_end"] << shift)
-        ring = self.control_ring if flags & OWN_WORDS else self.rings[record["conn"]]
+    def _slot(
+        self,
+        opcode: int,
+        flag_bits: int,
+        length: int,
+        conn: int,
+        offset: int,
+        nic: int,
+        source: int,
+        event: int,
+        waited: int,
+        took: int,
+        parsed: int,
+        *rest: int,
+    ) -> Slot:
+        flags = FLAGS[flag_bits]
+        shift = COARSE_SHIFT if flag_bits & FLAG_COARSE else 0
+        recv_start = event + (waited << shift)
+        recv_end = recv_start + (took << shift)
+        ring = self.control_ring if flag_bits & CONTROL_RECORD else self.rings[conn]
         assert ring.tail.read() <= offset <= offset + length <= ring.head.read()
+        payload, parsed = bytes(ring.slice(offset, length)), recv_end + (parsed << shift)
         return Slot(
-            opcode=record["opcode"],
-            flags=flags,
-            payload=bytes(ring.slice(offset, length)),
-            conn=record["conn"],
-            offset=offset,
-            nic=record["nic"],
-            source=StampSource(record["source"]),
-            event=event,
-            recv_start=recv_start,
-            recv_end=recv_end,
-            parsed=recv_end + (record["parsed"] << shift),
-            handoff=record["handoff"],
-            read_bytes=record["read_bytes"],
-            frame_in_read=record["frame_in_read"],
-            frames_in_read=record["frames_in_read"],
+            opcode, flags, payload, conn, offset, nic, SOURCES[source], event, recv_start, recv_end, parsed, *rest
         )
 
 
@@ -161,6 +183,24 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         server, _ = listening.accept()
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return server, client
+
+
+@pytest.fixture(scope="session")
+def kernel_stamps() -> Iterator[None]:
+    """The kernel stamps all that it receives.
+
+    It begins a moment after the first socket of the machine has enabled timestamps (net_enable_timestamp), and ends
+    with the last one: this one stays open.
+    """
+    server, client = tcp_pair()
+    with server, client:
+        stamped, deadline = not timestamping.enable(client), time.monotonic() + 60
+        while not stamped:
+            server.sendall(b"x")
+            _, ancillary, _, _ = client.recvmsg(1, timestamping.ANCILLARY_SIZE)
+            stamped = timestamping.Stamps().read(ancillary)[1] is StampSource.KERNEL
+            assert time.monotonic() < deadline, "the kernel does not stamp what it receives"
+        yield
 
 
 async def readable(transport: Transport) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.exchange import sends
-from tests.receive.conftest import OWN_WORDS, Reader, frame, text
+from tests.receive.conftest import OWN_RECORDS, Reader, frame, text
 from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec import log_folding
@@ -321,7 +321,7 @@ class TestEndBehind:
             life.reader.take()
             assert len([1 for opcode, _ in life.reader.received() if opcode == 1]) < len(self.SENT)
             (lost,) = life.events(EventKind.LOST_INTERVAL)
-            last = max(slot.event for slot in life.reader.taken if not slot.flags & OWN_WORDS)
+            last = max(slot.event for slot in life.reader.taken if not slot.flags & OWN_RECORDS)
             assert lost["monotonic_from"] == last
             assert lost["monotonic_to"] - last > 0.4e9
             assert (lost["from_evidence"], lost["to_evidence"]) == ("last byte read", "connection closed unread")
@@ -364,7 +364,7 @@ class TestEndBehind:
             active.end(ConnectionResetError("broken"))
             await life.stop()
             (lost,) = life.events(EventKind.LOST_INTERVAL)
-            (slot,) = [slot for slot in life.reader.taken if not slot.flags & OWN_WORDS]
+            (slot,) = [slot for slot in life.reader.taken if not slot.flags & OWN_RECORDS]
             assert lost["monotonic_from"] == slot.event
             broken.set()
 
@@ -741,7 +741,7 @@ class TestClosedByTheExchange:
             await asyncio.gather(held_up(life), life.until(lambda: life.events(EventKind.LOST_INTERVAL)))
             await life.stop()
             (lost,) = life.events(EventKind.LOST_INTERVAL)
-            (closed,) = (slot for slot in life.reader.taken if not slot.flags & OWN_WORDS and slot.opcode == 8)
+            (closed,) = (slot for slot in life.reader.taken if not slot.flags & OWN_RECORDS and slot.opcode == 8)
             assert lost["monotonic_from"] == closed.event
             assert (lost["from_evidence"], lost["to_evidence"]) == ("last byte read", "connection opened")
 

@@ -199,7 +199,8 @@ class TestFullRing:
             assert [payload for _, payload in rig.reader.received()] == sent
 
     def test_of_slots_stops_reading_and_loses_nothing(self, make_rig):
-        count = 40_000
+        # from half of the slots on there is no room for a read of the smallest frames
+        count = 18_000
         with make_rig(slots=1 << 15) as rig:
             data = memoryview(b"".join(text(b"%d" % n) for n in range(count)))
             rig.server.setblocking(False)
@@ -209,7 +210,7 @@ class TestFullRing:
                 view = view[rig.server.send(view) :]
                 rig.pump(release=False)
             assert rig.ring.room(rig.ring.head.read()) > 1 << 19
-            # what the receiver itself has to say still finds a place
+            # there is still room for the receiver's own records
             assert rig.slots.free(rig.producer.count) >= 16
             while view or rig.readable():
                 rig.reader.release()
@@ -329,6 +330,7 @@ class TestStamps:
             assert slot.recv_end - slot.recv_start > 2**32
             assert slot.event <= slot.recv_start <= slot.recv_end <= slot.parsed
 
+    @pytest.mark.long
     def test_a_read_of_seconds_makes_the_differences_coarse(self, rig):
         """The same with a real clock and a transport that takes its time, for both implementations."""
         transport = rig.transport
@@ -349,25 +351,16 @@ class TestStamps:
         assert 4_300_000_000 < slot.recv_end - slot.recv_start < 60_000_000_000
         assert slot.event <= slot.recv_start <= slot.recv_end <= slot.parsed <= slot.handoff
 
+    @pytest.mark.usefixtures("kernel_stamps")
     def test_the_kernel_s_stamp_is_of_now(self, make_rig):
         with make_rig(tcp=True) as rig:
-            slot = first_stamped(rig)
+            (slot,) = rig.feed(text("x"))
             assert slot.source is StampSource.KERNEL
             assert abs(time.time_ns() - slot.nic) < 1_000_000_000
 
     def test_without_stamps_the_slot_says_why(self, rig):
         (slot,) = rig.feed(text("x"))
         assert (slot.nic, slot.source) == (0, StampSource.NONE_UNSUPPORTED)
-
-
-def first_stamped(rig: Rig):
-    # the first process on a machine that enables timestamps gets them only a moment later
-    for _ in range(1000):
-        rig.server.sendall(text("x"))
-        (slot,) = rig.read()
-        if slot.nic:
-            return slot
-    raise AssertionError("no stamp in 1000 reads")
 
 
 class TestProtocolErrors:

@@ -156,6 +156,7 @@ def in_force(tls: TlsMode) -> str:
 
 
 class TestRecording:
+    @pytest.mark.usefixtures("kernel_stamps")
     @pytest.mark.parametrize("tls", [None, *TlsMode])
     def test_every_message_in_order(self, receive, exchange, ca_file, tls):
         sent = [f"message {n}" * (n % 50) for n in range(3000)]
