@@ -45,8 +45,11 @@ class LostIntervals:
     def end_of_active(self, last: int) -> None:
         """The active connection has ended, and nothing can have been received after `last` (monotonic, ns)."""
         self.since, self.why = Since(last, loss_evidence.LAST_BYTE), ""
-        if self.stale_since is not None and self.stale_since < last:
-            self.since, self.why = Since(self.stale_since, loss_evidence.LAST_MESSAGE), self.stale_reason
+        if self.stale_since is not None:
+            self.why = self.stale_reason
+            # silence is measured anew after a pause of this process, so it may begin after the last byte
+            if self.stale_since < last:
+                self.since = Since(self.stale_since, loss_evidence.LAST_MESSAGE)
         self.stale_since = None
 
     def report_replaced(
