@@ -130,7 +130,7 @@ class TestRingSpace:
             await asyncio.wait_for(life.task, 60)
             life.reader.take()
             failed = life.events(EventKind.CONNECT_FAILED)
-            assert ["503" in detail["message"] for detail in failed] == [True] * 10 + [False]
+            assert ["HTTP 503" in detail["message"] for detail in failed] == [True] * 10 + [False]
             assert life.ring.room(life.ring.head.read()) == MIN_RING
 
         with RawExchange(handler) as server:
@@ -304,8 +304,8 @@ class TestEndBehind:
 
     def test_it_reads_on_until_the_backlog_is_empty(self, behind):
         async def test(life: Life) -> None:
-            # for longer than a close frame is waited for the writer takes nothing
-            await asyncio.sleep(0.5)
+            # the writer takes nothing for longer than the wait for a close frame
+            await asyncio.sleep(2 * closing_handshake.CLOSE_TIMEOUT)
             await life.stop()
             assert [payload.decode() for opcode, payload in life.reader.received() if opcode == 1] == list(self.SENT)
             assert life.events(EventKind.LOST_INTERVAL) == []

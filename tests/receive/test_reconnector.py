@@ -219,7 +219,9 @@ class TestReplacement:
             # of the other one, and of a life before this one
             kept.reconnector.settled(Settled(0, now()))
             kept.reconnector.settled(Settled(1, 1))
-            await asyncio.sleep(0.5)
+            # neither counts, for much longer than both overlap once all has settled
+            more = len(kept.numbers(1)) + 60
+            await kept.until(lambda: len(kept.numbers(1)) > more)
             assert kept.events(EventKind.REPLACED) == []
             kept.reconnector.settled(Settled(1, now()))
             await kept.event(EventKind.REPLACED)
@@ -298,7 +300,8 @@ class TestReplacement:
             kept.reconnector.renew(0, "because, once more")
             kept.reconnector.renew(1, "again")
             await kept.event(EventKind.REPLACED, 2)
-            await asyncio.sleep(0.3)
+            more = len(kept.numbers()) + 60
+            await kept.until(lambda: len(kept.numbers()) > more)
             await kept.stop()
             assert [reported["reason"] for reported in kept.events(EventKind.REPLACED)] == ["because", "again"]
 
@@ -487,8 +490,9 @@ class TestSilentSuccessor:
     @pytest.fixture(autouse=True)
     def waiting(self, monkeypatch) -> None:
         """One way to wait is enough, and none waits long."""
-        monkeypatch.setattr(successor_proof, "SETTLING", 0.7)
-        monkeypatch.setattr(backoff, "FIRST", 0.1)
+        monkeypatch.setattr(successor_proof, "SETTLING", 0.3)
+        monkeypatch.setattr(backoff, "FIRST", 0.05)
+        monkeypatch.setattr(backoff, "LONGEST", 0.1)
 
     def kept(self, url: str, **options: Any) -> Kept:
         return Kept(plan(url, replaceable=True, requests=subscriptions("all"), **options))
@@ -587,7 +591,9 @@ class TestSilentSuccessor:
         run(test())
 
     @pytest.mark.parametrize("silent", [False, True])
-    def test_in_a_slow_market_a_single_message_decides(self, exchange, silent):
+    def test_in_a_slow_market_a_single_message_decides(self, exchange, monkeypatch, silent):
+        monkeypatch.setattr(successor_proof, "SETTLING", 0.8)
+
         async def test() -> None:
             market = Moody(*([1] if silent else []), period=None)
             kept = self.kept(exchange(market).url)
@@ -595,6 +601,7 @@ class TestSilentSuccessor:
             await market.say()
             kept.reconnector.renew(0, "because")
             await kept.until(lambda: len(market.subscribed) == 2)
+            # it counts from two overlaps after the subscription on
             await asyncio.sleep(0.35)
             await market.say()
             await kept.event(EventKind.REPLACED)

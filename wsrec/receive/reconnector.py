@@ -166,10 +166,10 @@ class Reconnector:
         self.renew(conn, reason)
 
     def settled(self, order: ipc.Settled) -> None:
-        """All subscriptions of a connection that is to take over have started, or never will."""
-        for side in self.sides.all:
-            if side.plan.conn == order.conn and side.connected and side.opened_at <= order.since:
-                self._proof.settled()
+        """All subscriptions of a connection have started, or never will; of interest if it is to take over."""
+        side = self.sides.of(order.conn)
+        if side is not self.sides.active and side.connected and side.opened_at <= order.since:
+            self._proof.settled()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Connect, record, and reconnect whenever it ends; returns once `stopping` is set or retrying is pointless."""
