@@ -56,6 +56,23 @@ TOKENS = [
     *(b"1e308", b"0.0000000001", b"9" * 19, b"9" * 101, b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b" " * 63),
     *(b'"e":"trade",', b'"s":"', b'"T":', b"a" * 64, b"[" * 65, b'{"a":' * 65, b"2026-02-29T23:59:60.999999999Z"),
 ]
+# where 64 bits end, as they are and counted in units of ns; with fractions, exponents and signs put to them
+EDGES = [
+    0,
+    1,
+    10**18,
+    10**19 - 1,
+    2**63 // 10**9,
+    2**63 // 10**6,
+    2**63 // 10**3,
+    2**31,
+    2**53,
+    2**63,
+    2**64,
+    2**64 // 10**6,
+]
+# not those within names: `depth@100ms`
+_NUMBER = re.compile(rb"(?<![\w@.-])-?[0-9]+(\.[0-9]+)?(?!\w)")
 LENGTHS = [0, 1, 2, 15, 16, 17, 63, 64, 65, 124, 125, 126, 127, 128, 300, 4095, 65_535, 65_536, 70_000]
 
 
@@ -64,15 +81,27 @@ class Mutations:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        self._messages = [file.read_bytes() for file in sorted(DATA.rglob("*.json"))] or WRITTEN
+        files = sorted(DATA.rglob("*.json"))
+        self._messages = [file.read_bytes() for file in files] or WRITTEN
+        self._of_exchange: dict[str, list[bytes]] = {}
+        for file in files:
+            self._of_exchange.setdefault(file.relative_to(DATA).parts[0], []).append(file.read_bytes())
         # not all: each takes a while to load
-        self._feeds = self._random.sample(sorted(catalogue()), 12)
+        known = [name for name in catalogue() if self._own(name)]
+        self._feeds = self._random.sample(known, min(8, len(known))) + self._random.sample(sorted(catalogue()), 4)
 
-    def message(self) -> bytes:
-        """A message of an exchange, spoiled in up to four places."""
+    def _own(self, feed: str) -> list[bytes]:
+        """The messages of a feed's exchange, if there are any."""
+        return next((each for name, each in self._of_exchange.items() if feed.startswith(name)), [])
+
+    def message(self, feed: str = "") -> bytes:
+        """A message of a feed's exchange for the most part, with other numbers, spoiled in up to four places."""
         choose = self._random
-        data = bytearray(choose.choice(self._messages))
-        for _ in range(choose.randrange(5)):
+        data = bytearray(choose.choice((choose.random() < 0.8 and self._own(feed)) or self._messages))
+        if choose.random() < 0.5:
+            # most of what is spoiled anywhere has no fields any more
+            data[:] = _NUMBER.sub(lambda found: self._number(found[0]), bytes(data))
+        for _ in range(choose.choice([0, 0, 1, 2, 3, 4])):
             at = choose.randrange(len(data) + 1)
             to = min(len(data), at + choose.choice([1, 1, 2, 8, 64, 1000]))
             data[at:to] = choose.choice(
@@ -88,6 +117,14 @@ class Mutations:
             )
         # what ends within a value, a character or a word of 64 bytes
         return bytes(data[: choose.randrange(len(data) + 1)] if choose.random() < 0.3 else data)
+
+    def _number(self, found: bytes) -> bytes:
+        """A number at the edge of what fits, in place of about every third."""
+        choose = self._random
+        if choose.random() < 0.7:
+            return found
+        number = choose.choice([-1, 1]) * (choose.choice(EDGES) + choose.randrange(-2, 3))
+        return str(number).encode() + choose.choice([b"", b"", b"", b".0", b".5", b".999999999", b"e1", b"E-3", b"0"])
 
     def _piece(self) -> bytes:
         found = re.findall(rb'"(?:[^"\\]|\\.)*"|[-0-9.]+|[{}\[\]:,]+', self._random.choice(self._messages))
@@ -116,8 +153,9 @@ class Mutations:
 
     def fields(self) -> None:
         """Messages through the field readers of a feed."""
-        payloads = [self.message() for _ in range(self._random.choice([1, 1, 2, 9]))]
-        implementations.messages(self._random.choice(self._feeds), payloads)
+        feed = self._random.choice(self._feeds)
+        payloads = [self.message(feed) for _ in range(self._random.choice([1, 1, 2, 9]))]
+        implementations.messages(feed, payloads)
 
 
 def main() -> int:
