@@ -16,10 +16,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import received
+from tests.conftest import messages_of, received
 from tests.supervise.test_supervisor import Recording, Stream, finished, free
+from tests.writer.test_resume import Life, Session
 from wsrec.format import manifest
 from wsrec.format.lock import OutputLock
+from wsrec.ipc import LogLine
 from wsrec.supervise import takeover
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
@@ -39,6 +41,36 @@ class Ticks(Stream):
                 await connection.send(f"message {at}")
                 at += 1
             await asyncio.sleep(0.005)
+
+
+def test_a_recovery_that_is_cancelled_ends_soon_and_the_next_one_completes_it(tmp_path):
+    """As on SIGTERM just after a takeover: the session is left as it was, for the next start."""
+    with pytest.MonkeyPatch.context() as patch:
+        session = Session(tmp_path, Life(patch))
+        for _ in range(300):
+            session.put(1, 10, 1)
+            session.drain()
+        session.bury()
+        session.close()
+    folder = tmp_path / ".wsrec" / session.job.session
+    # the recovery makes it anew when it begins
+    (folder / "taking").unlink()
+
+    async def cancelled() -> None:
+        lines: list[LogLine] = []
+        task = asyncio.create_task(takeover.recover_beside(tmp_path, lines.append, []))
+        while not (folder / "taking").exists():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    # waits for the thread
+    asyncio.run(cancelled())
+    assert list(folder.glob("journal-*")), "it was recovered to its end"
+    takeover.recover_left(tmp_path, lambda line: None, [])
+    assert not folder.exists()
+    assert received(messages_of(tmp_path)) == session.sent["b"]
 
 
 class Recorders:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,15 +43,32 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
             _ask(lock, on_log)
             await _ended(lock, on_log)
         on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
-        await asyncio.to_thread(recover_left, lock.out, on_log, [pair.session for pair in supervisor.pairs])
+        await recover_beside(lock.out, on_log, [pair.session for pair in supervisor.pairs])
     except OSError as error:
         message = f"{lock.out} could not be taken over: {error}"
         hint = "this one records all the same; end the other by hand, then run `wsrec recover` once this one has ended"
         on_log(LogLine(level="error", message=message, hint=hint))
 
 
-def recover_left(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
-    """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost."""
+async def recover_beside(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
+    """The same as `recover_left` in a thread, which ends soon after this is cancelled."""
+    stopped = threading.Event()
+    try:
+        await asyncio.to_thread(recover_left, out, on_log, own, stopped.is_set)
+    finally:
+        stopped.set()
+
+
+def recover_left(
+    out: Path,
+    on_log: Callable[[LogLine], None],
+    own: list[str],
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost.
+
+    What is left once `is_stopped`, which is asked before each batch, is recovered by the next start.
+    """
     try:
         orphans, folders = take(out), session_folders(out)
     except OSError as error:
@@ -64,7 +82,7 @@ def recover_left(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -
     # only here: what recovers is most of the writer, and takes as long to import; a start without that is the rule
     from wsrec.writer.recovery import recover
 
-    for session in recover(out, lambda text: on_log(LogLine(level="error", message=text)), own):
+    for session in recover(out, lambda text: on_log(LogLine(level="error", message=text)), own, is_stopped=is_stopped):
         on_log(LogLine(level="warning", message=session.text))
 
 

@@ -48,6 +48,10 @@ _FOLLOWED_EVENTS = (EventKind.ACK, EventKind.STALE)
 _TOLD = ["monotonic", "kind", "conn", "channel", "symbol", "detail"]
 
 
+class RecoveryStoppedError(Exception):
+    """A recovery was asked to stop; another one completes it."""
+
+
 class JournalRecovery:
     """The state of a session on the disk, and its recovery.
 
@@ -142,6 +146,7 @@ class JournalRecovery:
         before_finish: Callable[[Path, JournalReader], None] = lambda _path, _reader: None,
         done: DoneJournals | None = None,
         progress: Progress | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> int:
         """Run every journal through a new pipeline, which may continue afterwards, and delete them.
 
@@ -154,12 +159,14 @@ class JournalRecovery:
             before_finish: called with each journal and its reader after its rows were taken.
             done: deletes the journals.
             progress: knows the batch that the previous process died of.
+            is_stopped: asked before each batch whether to leave the rest for another recovery.
 
         Returns:
             The number of rows recovered.
 
         Raises:
             OSError: the disk is full or failed.
+            RecoveryStoppedError: `is_stopped` came true; what was not finished is as after a kill.
 
         """
         done = done or DoneJournals(_raise)
@@ -170,11 +177,11 @@ class JournalRecovery:
         landed = {(line.feed, line.number) for line in self.lines}
         rows = 0
         whole: list[Path] = []
-        sync_failed: list[Path] = []
+        partly_unreadable: list[Path] = []
         for path in self.journals:
             number = _number(path)
-            if number < self._landed_before and (number + 1) in {line.number for line in self._done}:
-                # its files are finished, but it could not be deleted then
+            if self._is_finished(number):
+                # it could not be deleted then
                 whole.append(path)
                 continue
             pipeline.skip_to(self._next_slot(number))
@@ -182,11 +189,13 @@ class JournalRecovery:
                 reader = JournalReader(path)
             except pa.ArrowInvalid:
                 # killed or truncated before it had a beginning: nothing in it can be read
-                sync_failed.append(path)
+                partly_unreadable.append(path)
                 continue
             finished = number < self._landed_before
             pipeline.active = {name for name in pipeline.feeds if not finished and (name, number) not in landed}
             for batch in reader:
+                if is_stopped():
+                    raise RecoveryStoppedError
                 if pipeline.active:
                     progress.take(pipeline, batch, number, _behind(anchors, batch))
                 else:
@@ -197,7 +206,7 @@ class JournalRecovery:
                 pipeline.begin_session()
                 before_finish(path, reader)
                 rows += sum(line.rows for line in pipeline.finish(number))
-            (sync_failed if reader.torn or reader.damaged else whole).append(path)
+            (partly_unreadable if reader.torn or reader.damaged else whole).append(path)
             if not pipeline.pending:
                 done.delete(whole)
                 whole.clear()
@@ -206,14 +215,18 @@ class JournalRecovery:
         if rings_from is not None:
             pipeline.expect(rings_from)
         if rings_from is None or pipeline.lost_slots:
-            for path in sync_failed:
+            for path in partly_unreadable:
                 disk.retry(lambda path=path: set_journal_aside(self._out, path))  # type: ignore[misc]
-            sync_failed = []
+            partly_unreadable = []
         if not pipeline.pending:
-            done.delete(sync_failed)
-            sync_failed = []
-        self.journals = sorted([*whole, *sync_failed])
+            done.delete(partly_unreadable)
+            partly_unreadable = []
+        self.journals = sorted([*whole, *partly_unreadable])
         return rows
+
+    def _is_finished(self, number: int) -> bool:
+        """Whether the files of a journal of this number are finished, and those of the next are begun."""
+        return number < self._landed_before and (number + 1) in {line.number for line in self._done}
 
     def _record_restart(self, pipeline: Pipeline, reader: JournalReader) -> None:
         """Record that the writer of this journal took over from another one, in each feed whose files lack that."""

@@ -24,7 +24,7 @@ from wsrec.writer import session_start
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import files_of, journals
 from wsrec.writer.journal_reader import JournalReader
-from wsrec.writer.journal_recovery import DoneJournals, JournalRecovery, set_journal_aside
+from wsrec.writer.journal_recovery import DoneJournals, JournalRecovery, RecoveryStoppedError, set_journal_aside
 from wsrec.writer.messages import interval
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.progress import Progress, forget
@@ -70,6 +70,7 @@ def recover(
     on_error: Callable[[str], None],
     own: Collection[str] = (),
     on_unreadable: Callable[[UnreadableError], None] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> list[Recovered]:
     """Recover all interrupted sessions.
 
@@ -78,6 +79,7 @@ def recover(
         on_error: called with a message for each session that cannot be recovered; its journals are left.
         own: sessions of the caller, which are being recorded.
         on_unreadable: called instead for those that cannot be read at all.
+        is_stopped: asked before each batch; once true, the rest is left as after a kill.
 
     Raises:
         OSError: the folder of the sessions cannot be read.
@@ -90,8 +92,10 @@ def recover(
         try:
             _check_readable(folder)
             with alone(folder):
-                found = _recover_session(out, folder, on_error)
+                found = _recover_session(out, folder, on_error, is_stopped)
             recovered += [] if found is None else [found]
+        except RecoveryStoppedError:
+            break
         except UnreadableError as error:
             if on_unreadable is None:
                 on_error(f"{error}; what session {folder.name} left is kept there")
@@ -114,7 +118,9 @@ def _check_readable(folder: Path) -> None:
         raise UnreadableError(path, error) from error
 
 
-def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -> Recovered | None:
+def _recover_session(
+    out: Path, folder: Path, on_error: Callable[[str], None], is_stopped: Callable[[], bool]
+) -> Recovered | None:
     """Recover a session; None if it only left files that could not be deleted once its data was finished."""
     unfinished = JournalRecovery(out, folder)
     job = unfinished.job()
@@ -129,7 +135,8 @@ def _recover_session(out: Path, folder: Path, on_error: Callable[[str], None]) -
         _remove(folder, on_error)
         return None
     recovery = _Recovery(folder, Pipeline(job, folder), unfinished)
-    rows = recovery.run(DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; {_KEPT}")))
+    done = DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; {_KEPT}"))
+    rows = recovery.run(done, is_stopped)
     _remove(folder, on_error)
     return Recovered(folder.name, rows, *(recovery.lost or (None, None))) if recovery.reported else None
 
@@ -155,10 +162,17 @@ class _Recovery:
         self._last = unfinished.last_readable()
         self._unreported = set(pipeline.feeds)
 
-    def run(self, done: DoneJournals) -> int:
-        """Recover its journals and record what is lost; returns the number of rows."""
+    def run(self, done: DoneJournals, is_stopped: Callable[[], bool]) -> int:
+        """Recover its journals and record what is lost; returns the number of rows.
+
+        Raises:
+            RecoveryStoppedError: `is_stopped` came true.
+
+        """
         progress = Progress(self._folder)
-        rows = self._unfinished.recover(self._pipeline, before_finish=self._report, done=done, progress=progress)
+        rows = self._unfinished.recover(
+            self._pipeline, before_finish=self._report, done=done, progress=progress, is_stopped=is_stopped
+        )
         progress.end()
         done.delete(self._unfinished.journals)
         unreported = self._unfinished.unreported(self._unreported)
