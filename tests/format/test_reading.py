@@ -244,22 +244,31 @@ class TestDamaged:
     def test_the_first_one_is_raised(self, two_feeds):
         path = sorted(two_feeds.out.rglob("messages/**/*.parquet"))[0]
         self.cut(path)
-        with pytest.raises(wsrec.CaptureError, match=r"not readable as Parquet.*set the file aside"):
-            opened(two_feeds)
+        found = opened(two_feeds)
+        words = r"not readable as Parquet.*set the file aside"
+        for _ in range(2):
+            with pytest.raises(wsrec.CaptureError, match=words):
+                found.messages()
+        # the events are sound
+        assert found.events().read_all().num_rows
 
     def test_all_are_named_where_the_others_are_asked_for(self, two_feeds):
         paths = sorted(two_feeds.out.rglob("messages/**/*.parquet"))
         self.cut(paths[0])
         events = next(two_feeds.out.rglob("events/**/*.parquet"))
         self.cut(events)
-        with pytest.warns(wsrec.DamagedFileWarning) as warned:
-            found = wsrec.open_capture(two_feeds.out, damaged="warn")
+        found = wsrec.open_capture(two_feeds.out, damaged="warn")
+        assert found.damaged == []
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            assert found.messages().read_all().num_rows == 710
+            assert len(found.event_files) == len(list(two_feeds.out.rglob("events/**/*.parquet"))) - 1
         assert [(each.path, each.kind, each.unreadable) for each in found.damaged] == [
             (paths[0], "messages", False),
             (events, "events", False),
         ]
         assert [str(each.message) for each in warned] == [each.message for each in found.damaged]
-        assert found.messages().read_all().num_rows == 710
+        assert {each.filename for each in warned} == {__file__}
 
     def test_one_that_shows_when_it_is_read_gives_what_is_sound_before(self, capture):
         columns = message_columns(1000)
@@ -278,6 +287,8 @@ class TestDamaged:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found = wsrec.open_capture(two_feeds.out, damaged=reported.append)
+            assert path not in {file.path for file in found.files}
+        assert [each.path for each in reported] == [path]
         assert reported == found.damaged
 
     @pytest.mark.parametrize("damaged", ["ignore", "Raise", None])

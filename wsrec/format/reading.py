@@ -1,7 +1,7 @@
 """The reading API: a capture as Arrow record batches, in order and in bounded memory (docs/reading.md).
 
-`open_capture` finds the files of a capture and checks each; `Capture.messages` and `Capture.events` read them. A file
-that cannot be read raises an exception unless the caller chose otherwise: nothing is skipped silently.
+`open_capture` finds the files of a capture; `Capture.messages` and `Capture.events` check and read them. A file that
+cannot be read raises an exception unless the caller chose otherwise: nothing is skipped silently.
 """
 
 from __future__ import annotations
@@ -102,18 +102,18 @@ OnDamaged = Literal["raise", "warn"] | Callable[[DamagedFile], None]
 def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged = "raise") -> Capture:
     """Open a capture: an output folder, a part of one, files, or glob patterns.
 
-    Only finished files are opened; of a recording in progress, those finished so far. The footer of each is read.
+    Only finished files are found; of a recording in progress, those finished so far. None is opened yet: the footers of
+    all message files, or of all events files, are read once something needs them.
 
     Args:
         path: a folder (searched at any depth), a Parquet file, a glob pattern, or several of them.
-        damaged: action for an unreadable file or folder, now or later. `raise` (the default) raises
-            `CaptureError`. `warn` issues a `DamagedFileWarning` and continues with the rest. A function is called with
-            each `DamagedFile` instead. `Capture.damaged` lists all of them.
+        damaged: action for an unreadable file or folder, now or later. `raise` (the default) raises `CaptureError`, for
+            a file when the footers are read, or while its rows are. `warn` issues a `DamagedFileWarning` and continues
+            with the rest. A function is called with each `DamagedFile` instead. `Capture.damaged` lists all of them.
 
     Raises:
-        CaptureError: a file or folder does not exist or contains no message file; or, with `raise`, a file is damaged.
-        UnreadableError: a `CaptureError`: the system refuses to read a file or folder, or it has another version of
-            the format.
+        CaptureError: a file or folder does not exist or contains no message file.
+        UnreadableError: a `CaptureError`: the system refuses to read a folder.
         ValueError: `damaged` is none of these.
 
     Example:
@@ -129,8 +129,6 @@ class Capture:
     """A capture opened by `open_capture`.
 
     Attributes:
-        files: the message files, in order of their smallest `recv_time`.
-        event_files: the events files, in order of their smallest `time`.
         damaged: files and folders that could not be read so far.
 
     """
@@ -142,9 +140,10 @@ class Capture:
         self.damaged: list[DamagedFile] = []
         messages: dict[Path, Path] = {}
         events: dict[Path, Path] = {}
+        folders: dict[Path, Path] = {}
         for source in sources:
             beside = events_files(Path(source))
-            events |= {each.resolve(): each for each in beside}
+            events |= {_identified(each, folders): each for each in beside}
             try:
                 found = message_files([source], self._unreadable_folder)
             except CaptureError as error:
@@ -152,15 +151,38 @@ class Capture:
                 if not beside or isinstance(error, UnreadableError):
                     self._report(Path(source), error, "source")
                 continue
-            messages |= {each.resolve(): each for each in found}
+            messages |= {_identified(each, folders): each for each in found}
         for message_file in messages.values():
             other = events_beside(message_file.absolute())
             if other is not None:
-                events.setdefault(other.resolve(), other)
-        self.files = self._opened(messages.values(), MESSAGES)
-        self.event_files = self._opened(events.values(), EVENTS)
+                events.setdefault(_identified(other, folders), other)
+        self._paths: dict[FileKind, list[Path]] = {MESSAGES: [*messages.values()], EVENTS: [*events.values()]}
+        self._files: dict[FileKind, list[CaptureFile]] = {}
 
-    def _opened(self, paths: Iterable[Path], kind: FileKind) -> list[CaptureFile]:
+    @property
+    def files(self) -> list[CaptureFile]:
+        """The message files, in order of their smallest `recv_time`.
+
+        Raises:
+            CaptureError: at first use, with `raise`: one of them is damaged.
+            UnreadableError: at first use, with `raise`: the system refuses to read one, or it has another version.
+
+        """
+        return self._opened(MESSAGES)
+
+    @property
+    def event_files(self) -> list[CaptureFile]:
+        """The events files, in order of their smallest `time`; errors as of `files`."""
+        return self._opened(EVENTS)
+
+    def _opened(self, kind: FileKind) -> list[CaptureFile]:
+        found = self._files.get(kind)
+        if found is None:
+            # kept only when all are opened: what raises does so at each use
+            found = self._files[kind] = self._open(self._paths[kind], kind)
+        return found
+
+    def _open(self, paths: Iterable[Path], kind: FileKind) -> list[CaptureFile]:
         files = []
         for path in paths:
             try:
@@ -367,6 +389,16 @@ class Capture:
                     yield _made(batch, wanted)
 
         return pa.RecordBatchReader.from_batches(wanted, rows())
+
+
+def _identified(path: Path, folders: dict[Path, Path]) -> Path:
+    """The path that is the same for each way to a file; `folders` keeps those that were looked up."""
+    if path.is_symlink():
+        return path.resolve()
+    folder = folders.get(path.parent)
+    if folder is None:
+        folder = folders[path.parent] = path.parent.resolve()
+    return folder / path.name
 
 
 def _by_session(files: Sequence[CaptureFile]) -> list[list[list[CaptureFile]]]:
