@@ -17,12 +17,12 @@ Places = npt.NDArray[np.intp]
 
 
 def where_set(flags: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Where an array of one dimension is not 0: `numpy.flatnonzero` costs more than looking at a thousand messages."""
+    """Indices of nonzero elements of a 1-D array; cheaper than `numpy.flatnonzero` for a thousand messages."""
     return flags.nonzero()[0]
 
 
 def values(column: pa.Array) -> npt.NDArray[Any]:
-    """The integers where the column keeps them; anything where it has null."""
+    """The integers of a column without a copy; undefined for nulls."""
     kind = column.type.to_pandas_dtype()
     return np.frombuffer(column.buffers()[1], kind, column.offset + len(column))[column.offset :]
 
@@ -37,36 +37,36 @@ def known(column: pa.Array) -> Flags:
 
 
 def codes(column: pa.DictionaryArray, null: int) -> npt.NDArray[Any]:
-    """The place of each value in the column's dictionary; `null` for null."""
+    """The index of each value in the column's dictionary; `null` for nulls."""
     indices = column.indices
     found = values(indices)
     return np.where(known(indices), found, found.dtype.type(null)) if indices.null_count else found
 
 
 def low_bits(column: pa.Array) -> Uint64s:
-    """The lower 64 bits of unsigned integers or decimals (two's complement); anything where the column has null."""
+    """The lower 64 bits of unsigned integers or decimals (two's complement); undefined for nulls."""
     if pa.types.is_decimal(column.type):
         return _halves(column)[:, 0]
     return values(column)
 
 
 def are_negative(column: pa.Array, places: Places) -> Flags:
-    """Which of the decimals at some places are below 0; anything where the column has null."""
+    """Mask of negative values among the decimals at some indices; undefined for nulls."""
     negative: Flags = _halves(column)[places, 1].view(np.int64) < 0
     return negative
 
 
 def _halves(column: pa.Array) -> Uint64s:
-    """Decimals of 128 bits as their lower and upper half."""
+    """The lower and upper halves of 128-bit decimals."""
     flat = np.frombuffer(column.buffers()[1], np.uint64, 2 * (column.offset + len(column)))
     return flat.reshape(-1, 2)[column.offset :]
 
 
 def large_binary(payloads: Sequence[bytes | memoryview]) -> pa.Array:
-    """A `large_binary` array of payloads, copied once; of one alone nothing is copied.
+    """A `large_binary` array of payloads, copied once; a single payload is not copied.
 
-    `pa.array` never lets go of a memoryview (pyarrow 26 does not release the buffer that it asked for): every batch
-    with a message in parts, or one that was inflated, would stay in memory for good.
+    `pa.array` would leak memoryviews (pyarrow 26 never releases their buffers): every batch with a fragmented or
+    inflated message would stay in memory.
 
     """
     offsets = np.zeros(len(payloads) + 1, np.int64)
@@ -77,7 +77,7 @@ def large_binary(payloads: Sequence[bytes | memoryview]) -> pa.Array:
 
 
 def views(payload: pa.Array) -> list[memoryview]:
-    """Each message of a `large_binary` array, where it lies."""
+    """A view of each message of a `large_binary` array."""
     _, offset_buffer, data_buffer = payload.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64, len(payload) + 1, payload.offset * 8).tolist()
     data = memoryview(data_buffer if data_buffer is not None else b"").cast("B").toreadonly()

@@ -1,9 +1,9 @@
-"""The counters of a recording: one declaration each, from which all structs and sums are generated.
+"""Counters of a recording: one declaration each, from which all structs and sums are generated.
 
-A counter stands here and is counted in one place, `wsrec.format.counting`: by the writer as it records, and by
-`wsrec verify` as it reads. With that it is in each line of the manifest and in each file's metadata, on the status
-page, and in the summary and its JSON; a writer that goes on takes it up again, `wsrec verify` holds it against rows and
-events, `wsrec report` adds it up, and docs/format.md describes it.
+A counter is declared here and counted in one place, `wsrec.format.counting`, by the writer and by `wsrec verify`. That
+puts it into each line of the manifest, each file's metadata, the status page, and the summary and its JSON. A resumed
+writer continues it, `wsrec verify` compares it with rows and events, `wsrec report` sums it, and docs/format.md
+describes it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ _EVENTS = {"of": "events"}
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What was counted of a file, a session, or several of them; two can be added and subtracted."""
+    """Counts of a file, a session, or several of them; can be added and subtracted."""
 
     messages: Annotated[int, Meta(description="messages received: text and binary", extra=_ROWS)] = 0
     control: Annotated[int, Meta(description="control frames received: ping, pong, close", extra=_ROWS)] = 0
     sent: Annotated[int, Meta(description="frames that wsrec sent", extra=_ROWS)] = 0
     payload_bytes: Annotated[int, Meta(description="payload of the messages received", extra=_ROWS)] = 0
-    gaps: Annotated[int, Meta(description="sequence gaps (`gaps_checked`: whether they show)", extra=_EVENTS)] = 0
+    gaps: Annotated[
+        int, Meta(description="sequence gaps (`gaps_checked`: whether they can be detected)", extra=_EVENTS)
+    ] = 0
     lost_intervals: Annotated[
         int, Meta(description="intervals in which nothing could be received or recorded", extra=_EVENTS)
     ] = 0
     refused: Annotated[
         int,
         Meta(
-            description="subscriptions refused, not answered or late: their topics, or 1 of an answer that names none",
+            description="subscriptions refused, not answered or late: their topics, or 1 for an answer without topics",
             extra=_EVENTS,
         ),
     ] = 0
@@ -40,24 +42,24 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(description="topics that were confirmed, refused, or not answered in time", extra=_EVENTS)
     ] = 0
     not_inflated: Annotated[
-        int, Meta(description="compressed messages that could not be inflated: kept as they came", extra=_EVENTS)
+        int, Meta(description="compressed messages that could not be inflated: stored as received", extra=_EVENTS)
     ] = 0
 
     def __add__(self, other: Counts) -> Counts:
-        """Both together."""
+        """The sum."""
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in COUNTERS})
 
     def __sub__(self, other: Counts) -> Counts:
-        """What came to `other` since."""
+        """The difference."""
         return Counts(**{name: getattr(self, name) - getattr(other, name) for name in COUNTERS})
 
     def named(self, of: Literal["rows", "events"] | None = None) -> dict[str, int]:
-        """The counters by their names: all, or those that rows or that events show."""
+        """The counters by name: all, or those that can be derived from rows or from events."""
         return {each.name: getattr(self, each.name) for each in COUNTER_INFO if of in (None, each.of)}
 
 
 class Counter(NamedTuple):
-    """One declaration: the counter's name, what it counts, and whether rows or events show it."""
+    """One declaration: the counter's name, its meaning, and whether it can be derived from rows or events."""
 
     name: str
     meaning: str
@@ -77,11 +79,11 @@ COUNTERS: tuple[str, ...] = tuple(each.name for each in COUNTER_INFO)
 
 
 def counts_of(counted: Any) -> Counts:
-    """The counters alone of what has them among other things: a line of the manifest, the page of a writer's status."""
+    """The counters of an object that has them among other fields, such as a manifest line or a status page."""
     get = counted.__getitem__ if not isinstance(counted, Counts) else lambda name: getattr(counted, name)
     return Counts(**{name: int(get(name)) for name in COUNTERS})
 
 
 def total(counted: Iterable[Counts]) -> Counts:
-    """The sum of several, none of which may be any."""
+    """The sum of several counts, or of none."""
     return sum(counted, Counts())

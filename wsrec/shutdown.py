@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 
 class Limit(NamedTuple):
-    """How long something is waited for.
+    """A time limit.
 
     Attributes:
-        seconds: how long at most.
-        waits: who waits, for what.
-        reason: why as long as this, and what follows when it is over.
+        seconds: its length.
+        waits: the waiting process, and what it waits for.
+        reason: why it is this long, and what happens after it.
 
     """
 
@@ -33,28 +33,28 @@ CLOSE_REPLY = Limit(
 )
 REPLACED_BACKLOG = Limit(
     5.0,
-    "receiver: what a replaced connection has still to read",
-    "its successor records already. The rest is dropped, and booked as lost where the successor does not have it",
+    "receiver: the unread data of a replaced connection",
+    "its successor is recording already. The rest is dropped, and reported as lost unless the successor has it",
 )
 BACKLOG = Limit(
     20.0,
-    "receiver: what exchanges had sent before, while a ring is full",
-    "the writer has to catch up first. What is unread then is a `lost_interval`",
+    "receiver: data sent by exchanges before the end, while a ring is full",
+    "the writer has to catch up first. Unread data then becomes a `lost_interval`",
 )
 LAST_EVENTS = Limit(
     60.0,
     "receiver: room in the control ring for its last events",
-    "the writer may have to be started again first. Without them the writer says what is lost",
+    "the writer may have to be restarted first. Without them, the writer determines the loss",
 )
 RECEIVER_HANGS = Limit(
     3.0,
-    "supervisor: a heartbeat of a receiver that finishes",
-    "ten times a second to its end. It is killed; what was received is kept",
+    "supervisor: a heartbeat of a finishing receiver",
+    "it has ten a second until its end. Without any it is killed; received data is kept",
 )
 RECEIVER = Limit(
     95.0,
     "supervisor: the end of a receiver",
-    "what a receiver may wait for by itself, with a margin for a busy machine. It is killed",
+    "the receiver's own limits, with a margin for a busy machine. Then it is killed",
 )
 ORPHANED_RECEIVER = Limit(
     95.0,
@@ -63,23 +63,23 @@ ORPHANED_RECEIVER = Limit(
 )
 DISK = Limit(
     60.0,
-    "writer: space on a full disk, or a disk that refuses",
-    "somebody may make room. What was journalled is kept for the next start, the rest is lost",
+    "writer: space on a full disk, or a failing disk",
+    "somebody may free space. The journals are kept for the next start, the rest is lost",
 )
 WRITER = Limit(
     900.0,
     "supervisor: the end of a writer",
-    "it may have to make files of all that a writer before it left journalled. It is killed; the next start recovers",
+    "it may have to finish the files of all earlier journals. Then it is killed, and the next start recovers",
 )
 LOG = Limit(
     1.0,
     "supervisor: reader of the log, or the terminal",
-    "counted from the last byte that was taken. What waits is dropped",
+    "counted from the last byte accepted. Queued lines are then dropped",
 )
 RESULT = Limit(
     10.0,
     "supervisor: reader of the result",
-    "a program that asked for it may be busy. Counted from the last byte that was taken; then it is dropped",
+    "the reading program may be busy. Counted from the last byte accepted; then the result is dropped",
 )
 
 LIMITS = (
@@ -95,7 +95,7 @@ LIMITS = (
     LOG,
     RESULT,
 )
-"""Every limit, in the order of an end."""
+"""Every limit, in the order of the shutdown."""
 
 
 def worst_case() -> float:

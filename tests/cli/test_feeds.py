@@ -175,7 +175,7 @@ class TestPlan:
     @pytest.mark.parametrize("values", [[""], [" , "], ["A1", ""]])
     def test_an_empty_list_is_not_the_default(self, option, values):
         result = run("plan", "binance", *(word for value in values for word in (option, value)), code=2)
-        assert f"{option}: it is given but empty" in result.stderr
+        assert f"{option}: it is empty" in result.stderr
         assert result.stdout == ""
 
     def test_text(self):

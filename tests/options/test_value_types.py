@@ -41,7 +41,7 @@ class TestDuration:
 
     @pytest.mark.parametrize("text", ["0", "0s", "0.0"])
     def test_zero_is_told_what_to_do(self, text):
-        assert "leave the option out" in refused(Duration(), text)
+        assert "omit the option" in refused(Duration(), text)
 
     @given(st.integers(0, 10**6), st.integers(0, 59), st.integers(0, 59))
     def test_parts_add_up(self, hours, minutes, seconds):

@@ -125,7 +125,7 @@ class TestLimits:
             ({"streams_per_connection": 10, "connections": 29}, "30 connections are needed, and x allows 29"),
             (
                 {"streams_per_connection": 10, "connections": 30, "lifetime": 60},
-                "of which one is kept for replacements",
+                "one of which is kept for replacements",
             ),
         ],
     )

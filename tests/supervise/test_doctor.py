@@ -154,10 +154,10 @@ class TestNetwork:
     @pytest.mark.parametrize(
         ("stamping", "state", "words"),
         [
-            (None, State.ABSENT, "cannot be asked"),
-            (Stamping(True, False, None, False), State.ABSENT, "software stamps only"),
-            (Stamping(True, True, 3, False), State.HINT, "hardware stamps, off, /dev/ptp3"),
-            (Stamping(True, True, 0, True), State.OK, "hardware stamps, on, /dev/ptp0"),
+            (None, State.ABSENT, "unknown"),
+            (Stamping(True, False, None, False), State.ABSENT, "software timestamps only"),
+            (Stamping(True, True, 3, False), State.HINT, "hardware timestamps, off, /dev/ptp3"),
+            (Stamping(True, True, 0, True), State.OK, "hardware timestamps, on, /dev/ptp0"),
             (Stamping(True, True, None, True), State.OK, "no PTP clock"),
         ],
     )

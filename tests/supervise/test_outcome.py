@@ -83,11 +83,11 @@ class TestDescribe:
     def test_what_was_not_finished_is_never_called_complete(self):
         text = describe(outcome(status=1, finished=False, error="the writer was killed by signal 9"))
         assert "nothing known" not in text
-        assert "missing: what was not finished" in text
+        assert "missing: unfinished files" in text
 
     def test_what_was_given_up_is_counted(self):
-        text = describe(outcome(status=1, finished=False, given_up=5312, error="given up on a second SIGTERM"))
-        assert "missing: 5,312 frames given up on a second signal, what was not finished" in text
+        text = describe(outcome(status=1, finished=False, given_up=5312, error="ended at once on a second SIGTERM"))
+        assert "missing: 5,312 frames discarded on a second signal, unfinished files" in text
 
     def test_many_files_are_counted(self):
         files = tuple({"path": f"f{index}"} for index in range(8))

@@ -73,8 +73,8 @@ class TestSignals:
         output, log = work.end(1)
         outcome = json.loads(output)
         assert outcome["given_up"] > 0
-        lost = f"{outcome['given_up']:,} frames that were received and not journalled are lost"
-        assert outcome["error"] == f"given up on a second SIGINT: {lost}"
+        lost = f"{outcome['given_up']:,} received frames were not journalled and are lost"
+        assert outcome["error"] == f"ended at once on a second SIGINT: {lost}"
         assert outcome["error"] in log
         assert "signal 9" not in log
 
@@ -196,7 +196,7 @@ class TestKilled:
         time.sleep(1.5)
         work.process.send_signal(signal.SIGINT)
         summary, _ = work.end(1)
-        assert "what was not finished" in summary
+        assert "unfinished files" in summary
         kept = len(work.journalled())
         assert kept > 100
         server = exchange(Stream())

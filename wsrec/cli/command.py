@@ -1,7 +1,7 @@
-"""The commands' base: every mistake in what a command was given is told in one way, and ends it with status 2.
+"""Base class of the commands: reports every usage error in the same form, with exit status 2.
 
-On standard error it is a line `wsrec COMMAND: WHERE: found X, expected Y`, where WHERE is the option, variable or place
-in a run config that the value is from; with `--json` it is an object on standard output as well.
+The form is `wsrec COMMAND: WHERE: found X, expected Y` on standard error, where WHERE is the option, the variable or the
+place in a run config with the value; with `--json` there is an object on standard output, too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Refusing(click.Command):
             return super().invoke(ctx)
 
     def refuse(self, name: str, why: str, *, as_json: bool) -> None:
-        """Print why nothing is done: a line or several, each with the command's name before it."""
+        """Print an error of one or several lines, each with the command's name before it."""
         lines = [clean(line, 2000) for line in why.split("\n")]
         for line in lines:
             click.secho(f"{name}: {line}", fg="red", err=True)
@@ -54,25 +54,25 @@ class _Refusing(click.Command):
             raise click.exceptions.Exit(int(ExitStatus.USAGE)) from error
 
     def _wants_json(self, args: list[str], name: str) -> bool:
-        """Whether JSON is asked for, of arguments that may be wrong."""
+        """Whether JSON is requested, in arguments that may be invalid."""
         if not any("--json" in option.opts and getattr(option, "is_flag", False) for option in self.params):
             return False
         return "--json" in args or bool(os.environ.get(f"{name}_JSON".upper().replace(" ", "_")))
 
 
 class Command(_Refusing):
-    """A command that tells of mistakes: those that click finds, and every `ConfigError`."""
+    """A command that reports usage errors: click's, and every `ConfigError`."""
 
 
 class Group(_Refusing, click.Group):
-    """A group of commands that tells of unknown ones."""
+    """A group of commands that reports unknown ones."""
 
     command_class = Command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments begin with."""
+        """The command that the arguments name."""
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
             meant = did_you_mean(name, self.list_commands(ctx))

@@ -21,11 +21,11 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 
 
 def click_options(options: Iterable[Declared], **more: Mapping[str, Any]) -> Callable[[_F], _F]:
-    """Add options to a command, each by the name of its field; their `WSREC_*` variables have the same name.
+    """Add options to a command, named after their fields, like their `WSREC_*` variables.
 
     Args:
-        options: which, in the order of the help.
-        more: further arguments of `click.option`, by the name of the field.
+        options: the options, in the order of the help.
+        more: additional arguments of `click.option`, by field.
 
     """
 
@@ -40,16 +40,16 @@ def click_options(options: Iterable[Declared], **more: Mapping[str, Any]) -> Cal
 
 
 def taken(struct: type[_S], values: Mapping[str, Any]) -> _S:
-    """The struct with its fields among the values of a command's options."""
+    """The struct, with its fields taken from the values of a command's options."""
     names = [name for name in struct.__struct_fields__ if name in values]
     return struct(**{name: values[name] for name in names if values[name] is not None})
 
 
 def settled(options: Iterable[Declared], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the running command without those of a run config that cannot stand beside what was typed.
+    """The values of the running command, without those of a run config that conflict with the command line.
 
     Raises:
-        ConfigError: two that cannot be given together were typed.
+        ConfigError: two conflicting options are on the command line.
 
     """
     found = dict(values)

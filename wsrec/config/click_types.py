@@ -20,15 +20,15 @@ else:
 
 
 class ValueParam(_ParamType):
-    """A value of a declared type, as its text says it."""
+    """A value of a declared type, given as text."""
 
     def __init__(self, kind: ValueType[Any]) -> None:
         self.name = kind.name
         self._kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse, or fail with what was expected."""
-        # what a run config says is a value already
+        """Parse the value, or fail with a message."""
+        # values from a run config are parsed already
         if not isinstance(value, str):
             return value
         try:
@@ -41,7 +41,7 @@ class WordParam(click.Choice):  # type: ignore[type-arg,unused-ignore]
     """One of several words."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Check, or fail with what was expected."""
+        """Check the value, or fail with a message."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -49,22 +49,22 @@ class WordParam(click.Choice):  # type: ignore[type-arg,unused-ignore]
 
 
 class ChoiceParam(WordParam):
-    """One of the words of an enum, as its member."""
+    """A member of an enum, given as its word."""
 
     def __init__(self, words: type[StrEnum]) -> None:
         super().__init__([word.value for word in words])
         self._words = words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse, or fail with what was expected."""
+        """Parse the value, or fail with a message."""
         return self._words(super().convert(value, param, ctx))
 
 
 class IntegerParam(click.IntRange):
-    """A whole number. Arguments as of `click.IntRange`."""
+    """An integer. Arguments as for `click.IntRange`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse, or fail with what was expected."""
+        """Parse the value, or fail with a message."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -72,10 +72,10 @@ class IntegerParam(click.IntRange):
 
 
 class NumberParam(click.FloatRange):
-    """A number. Arguments as of `click.FloatRange`."""
+    """A number. Arguments as for `click.FloatRange`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse, or fail with what was expected."""
+        """Parse the value, or fail with a message."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -89,19 +89,19 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
 
 
 class FolderType(click.Path):
-    """A file or a folder of this machine; an address is refused. Arguments as of `click.Path`."""
+    """A local file or folder; URLs are refused. Arguments as for `click.Path`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Check, or fail with what was expected."""
+        """Check the value, or fail with a message."""
         _local(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
 
 class SourceType(_ParamType):
-    """A file, a folder or a pattern of them, on this machine.
+    """A local file or folder, or a glob pattern.
 
     Args:
-        word: what else may be given.
+        word: another allowed value.
 
     """
 
@@ -111,7 +111,7 @@ class SourceType(_ParamType):
         self._word = word
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check, or fail with what was expected."""
+        """Check the value, or fail with a message."""
         _local(self, value, param, ctx)
         source = str(value)
         if source != self._word and not _exists(source):
@@ -121,9 +121,9 @@ class SourceType(_ParamType):
 
 
 def _exists(source: str) -> bool:
-    """Whether a path or a pattern names anything; what may not be looked at is told of by what reads it."""
+    """Whether a path or a pattern matches anything; inaccessible folders are reported when they are read."""
     try:
-        os.stat(source)  # noqa: PTH116 (a pattern is no path)
+        os.stat(source)  # noqa: PTH116 (a pattern is not a path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return next(glob.iglob(source, recursive=True), None) is not None  # noqa: PTH207 (absolute too)
     except OSError:
@@ -144,11 +144,11 @@ def comma_list(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
     """Callback for a repeatable option whose values may each be several, separated by commas.
 
     Raises:
-        click.BadParameter: the option is given without a single item.
+        click.BadParameter: the option has no items.
 
     """
     given = [[item for item in map(str.strip, text.split(",")) if item] for text in value]
-    # an unset variable of a script ("$SYMBOLS") must not quietly become the feed's defaults, nor fewer symbols
+    # an unset variable in a script ("$SYMBOLS") must not silently mean the feed's defaults, or fewer symbols
     if not all(given):
-        raise click.BadParameter("it is given but empty; name at least one, or leave the option out", ctx, param)
+        raise click.BadParameter("it is empty; give at least one item, or omit the option", ctx, param)
     return tuple(item for items in given for item in items)

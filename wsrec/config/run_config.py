@@ -1,8 +1,8 @@
 """Run configs: one YAML file with the feeds of a recording and the options of `wsrec record`.
 
-Its keys are made of the options' declarations (`wsrec.options.record`); `configs/run.schema.json` (for editors) and the
-table in `docs/configs.md` are made of the models here. `${NAME}` is read from the environment when the file is read. In
-the address of a feed it is kept for later, so that what is stored and shown has `${NAME}` as it was written.
+Its keys come from the options' declarations (`wsrec.options.record`); `configs/run.schema.json` (for editors) and the
+table in `docs/configs.md` are generated from the models here. `${NAME}` is replaced from the environment when the file
+is read, except in a feed's address: there it is replaced later, so that stored and shown addresses contain `${NAME}`.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def _path(path: Path) -> Path:
 
 
 def _names(value: Any) -> Any:
-    """A list, or a text with commas, as the items."""
+    """The items of a list, or of a text with commas."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
         return value
     items = [item for text in value for item in (_split(text) if isinstance(text, str) else [text])]
     if not items or not all(items):
-        raise ValueError("expected at least one and none that is empty; without the key: the feed's")
+        raise ValueError("expected at least one name and no empty one; omit the key for the feed's default")
     return items
 
 
@@ -88,17 +88,17 @@ def _public(texts: tuple[str, ...]) -> tuple[str, ...]:
     for text in texts:
         if not text or (named := ENVIRONMENT.search(text)):
             found = named[0] if text and named else "an empty text"
-            raise ValueError(f"found {found}, expected a text without it: what is sent is recorded as it is")
+            raise ValueError(f"found {found}, expected a text without it: sent texts are recorded unchanged")
     return texts
 
 
 def _named(value: Any) -> Any:
-    """A feed without anything to say about it is its name."""
+    """A feed given only by its name."""
     return {"feed": value} if isinstance(value, str) else value
 
 
 def _annotation(kind: ValueType[Any]) -> Any:
-    """The type of a key as pydantic has it."""
+    """The type of a key for pydantic."""
     match kind:
         case Flag():
             return bool
@@ -126,14 +126,14 @@ class _Model(BaseModel):
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
-        # as the command line has them
+        # the names on the command line
         use_enum_values=True,
         alias_generator=lambda name: name.replace("_", "-"),
     )
 
 
 class _RunFeed(_Model):
-    """A feed to record, and what of it; its name alone for its defaults."""
+    """A feed to record, with its symbols and channels; or only its name, for the defaults."""
 
     feed: str = Field(
         description="A feed of the catalogue, the path of a feed's YAML, a ws:// or wss:// URL, or `demo`.",
@@ -142,14 +142,14 @@ class _RunFeed(_Model):
     )
     name: str = Field(
         default="",
-        description="What to call a URL: the folder `feed=NAME`. By default its host; where several are of one host, "
-        "with the port or counted.",
+        description="Name of a URL, for its folder `feed=NAME`. By default its host; if several URLs have that host, "
+        "with the port or numbered.",
         pattern=rf"^$|{NAME_PATTERN}",
     )
 
 
 class _Run(_Model):
-    """A recording: its feeds, and the options of `wsrec record` by the same names."""
+    """A recording: its feeds, and the options of `wsrec record` with the same names."""
 
     @field_validator("feeds", check_fields=False)
     @classmethod
@@ -169,18 +169,18 @@ class _Run(_Model):
         return self
 
     def given(self) -> dict[str, Any]:
-        """The options that the file has, by their fields."""
+        """The options in the file, by field."""
         values = {each.field: getattr(self, _attribute(each)) for each in _OF_RUN}
         return {field: value for field, value in values.items() if value is not None}
 
 
 def _attribute(each: Declared) -> str:
-    # a model has methods of its own (`json`)
+    # avoids the names of a model's own methods (`json`)
     return f"option_{each.field}"
 
 
 def _fields(options: Sequence[Declared], *, is_null: bool) -> dict[str, Any]:
-    """Keys of a model; what is left out is null, or as an option that is not given."""
+    """Keys of a model; omitted ones are null, or have the option's default."""
     return {
         _attribute(each): (
             Optional[_annotation(each.option.type)] if is_null else _annotation(each.option.type),  # noqa: UP045
@@ -203,7 +203,7 @@ Run = create_model(
     __doc__=_Run.__doc__,
     feeds=(
         tuple[Annotated[RunFeed, BeforeValidator(_named, json_schema_input_type=str | RunFeed)], ...],  # type: ignore[valid-type]
-        Field(description="What to record. A list.", max_length=1000),
+        Field(description="The feeds to record. A list.", max_length=1000),
     ),
     **_fields(_OF_RUN, is_null=True),
 )
@@ -216,8 +216,8 @@ class RunConfig:
 
     Attributes:
         wanted: the feeds.
-        settings: values of options by their fields, without those that the file leaves out.
-        places: `FILE:LINE: KEY` of each of them, by its field.
+        settings: values of options by field, without those omitted in the file.
+        places: `FILE:LINE: KEY` of each of them, by field.
 
     """
 
@@ -227,11 +227,11 @@ class RunConfig:
 
 
 def load_run(path: Path) -> RunConfig | None:
-    """Read a run config; None where the YAML file is a feed's. They are told apart by their keys.
+    """Read a run config; None if the YAML file is a feed's, which its keys show.
 
     Raises:
-        ConfigError: it cannot be read, is no valid run config, or a mixture of both; one line
-            `FILE:LINE: KEY: found, expected` an error.
+        ConfigError: it cannot be read, is not a valid run config, or is a mixture of both; one line
+            `FILE:LINE: KEY: found, expected` per error.
 
     """
     document = read_document(path, "a feed's or a run's YAML", "wsrec feeds schema --run")
@@ -270,7 +270,7 @@ _RUN_KEYS = frozenset(field.alias or name for name, field in Run.model_fields.it
 
 
 def _kept(where: Location, text: str) -> bool:
-    """Whether `${NAME}` stays: in addresses, which have it replaced when connecting, and in what is sent."""
+    """Whether `${NAME}` is kept: in addresses, where it is replaced when connecting, and in texts to send."""
     if where == ("proxy",):
         return True
     if where[0] != "feeds":

@@ -1,15 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Compiled field extraction: equivalent to `wsrec.decode.reader`, without Python objects per message.
 
-A message is JSON (RFC 8259). It is gone over twice: first its quotes are marked in a bitmap, 64 bytes at a time, then
-it is walked from string to string and held against the whole grammar, while the values at the wanted places are noted.
-With the quotes known beforehand a string costs the same at any length, and the processor need not wait for the end of
-one before it begins with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
+A message is JSON (RFC 8259), parsed in two passes. The first marks its quotes in a bitmap, 64 bytes at a time. The second
+walks from string to string, checks the whole grammar, and notes the values at the wanted paths. With the quotes known
+beforehand a string costs the same at any length, and the processor need not wait for the end of one before it begins
+with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
 
-What is not decided here is read by `wsrec.decode.reader.PythonFieldReader`, message by message: invalid JSON, a wanted key
-twice, an escape in a wanted text or beside a wanted key, `\\u` anywhere, wanted integers of more than 19 digits or with an
-exponent, numbers of more than 100, exponents of more than 4, nesting deeper than 64, an object where each element of an array is wanted.
-What a name's text stands for is asked of Python once a distinct text.
+Messages that this code does not decide are read by `wsrec.decode.reader.PythonFieldReader`: invalid JSON, a repeated
+wanted key, an escape in a wanted text or in a key next to a wanted one, `\\u` anywhere, wanted integers of more than 19
+digits or with an exponent, numbers of more than 100 digits, exponents of more than 4 digits, nesting deeper than 64, an
+object in place of an array whose elements are all wanted. Python also resolves each distinct text of a name, once.
 """
 
 import os
@@ -41,53 +41,53 @@ cdef extern from *:
         int32_t kind;
     };
 
-    /* A key or an element on the way to a wanted value. There are values where `epoch` is the message's. */
+    /* A key or an element on a wanted path. Its values are valid if `epoch` is the message's. */
     struct wsrec_node {
         uint64_t epoch;
-        struct wsrec_value first, last;  /* the same, but where an element of an array may be any */
-        uint64_t instance;  /* the object that is here now: each has its own number */
-        uint64_t owner;     /* the object that had this key last */
-        int32_t *children;  /* by the first byte of their key; 0 for none */
-        int32_t items;      /* the first child that is an element at a position; 0 for none */
-        int32_t each;       /* the child that is any other element, or 0 */
-        int32_t left;       /* the child that Python looks for, or 0 */
-        int32_t also;       /* the node below an `each` that has the values of this one as well, or 0 */
-        int32_t alike;      /* whether it is asked if its values are all the same */
-        int32_t differs;    /* whether they are not: texts; anything else that differs leaves `first` undecided */
-        int32_t sibling;    /* the next child of the same first byte, or the next of `items`; 0 for none */
+        struct wsrec_value first, last;  /* equal, unless the path has an array's every element */
+        uint64_t instance;  /* number of the current object at this node */
+        uint64_t owner;     /* number of the object that last had this key */
+        int32_t *children;  /* indexed by the first byte of the key; 0 for none */
+        int32_t items;      /* first child for an element at a given position; 0 for none */
+        int32_t each;       /* child for all other elements, or 0 */
+        int32_t left;       /* child whose subtree only Python reads, or 0 */
+        int32_t also;       /* node below an `each` that gets the values of this one as well, or 0 */
+        int32_t alike;      /* whether its values are compared with one another */
+        int32_t differs;    /* whether these texts differ; other differing values make `first` undecided */
+        int32_t sibling;    /* next child with the same first byte, or next of `items`; 0 for none */
         int32_t parent;
-        uint32_t position;  /* of an element, as `items` */
+        uint32_t position;  /* of an element in `items` */
         uint32_t key_length;
         const uint8_t *key;
     };
 
-    /* `limit` ends the memory that may be read; `quotes` has a bit a byte of the message. */
+    /* `limit`: end of the memory that may be read; `quotes`: one bit per byte of the message. */
     struct wsrec_message {
         const uint8_t *start, *end, *limit;
         uint64_t *quotes;
         struct wsrec_node *nodes;
         uint64_t epoch;
-        uint64_t instance;  /* the number of the last object */
+        uint64_t instance;  /* number of the last object */
         int32_t node_count;
         int escapes;
     };
 
     #ifdef WSREC_EIGHT
     #define WSREC_ONES 0x0101010101010101u
-    /* The high bits of those bytes that are `least` (at most 128) or more. */
+    /* The high bit of each byte that is `least` (at most 128) or more. */
     static inline uint64_t wsrec_from(uint64_t word, unsigned least) {
         return (((word & WSREC_ONES * 0x7F) + WSREC_ONES * (0x80 - least)) | word) & WSREC_ONES * 0x80;
     }
     #endif
 
-    /* The quotes among 64 bytes, and what a string cannot simply hold: backslash, control character, not ASCII. */
+    /* Bitmaps of 64 bytes: quotes, and odd bytes, which need a closer look: backslashes, control characters, non-ASCII. */
     static inline void wsrec_block(const uint8_t *p, uint64_t *quotes, uint64_t *odd) {
         *quotes = *odd = 0;
     #if defined(__SSE2__)
         const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), space = _mm_set1_epi8(' ');
         for (int i = 0; i < 64; i += 16) {
             __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
-            /* signed: below the space are the control characters and all that is not ASCII */
+            /* signed comparison: control characters and non-ASCII bytes are less than a space */
             __m128i wrong = _mm_or_si128(_mm_cmpeq_epi8(bytes, backslash), _mm_cmplt_epi8(bytes, space));
             *quotes |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
             *odd |= (uint64_t)(uint32_t)_mm_movemask_epi8(wrong) << i;
@@ -99,7 +99,7 @@ cdef extern from *:
             quote = ~wsrec_from(word ^ WSREC_ONES * '"', 1) & WSREC_ONES * 0x80;
             wrong = ~(wsrec_from(word ^ WSREC_ONES * '\\', 1) & wsrec_from(word, ' ')) | word;
             wrong &= WSREC_ONES * 0x80;
-            /* the product brings the eight bits together */
+            /* the product moves the eight bits together */
             *quotes |= ((quote >> 7) * 0x0102040810204080u >> 56) << i;
             *odd |= ((wrong >> 7) * 0x0102040810204080u >> 56) << i;
         }
@@ -111,7 +111,7 @@ cdef extern from *:
     #endif
     }
 
-    /* Length of the UTF-8 character of several bytes at p (RFC 3629, section 4); 0 where there is none. */
+    /* Length of the multi-byte UTF-8 character at p (RFC 3629, section 4); 0 if invalid. */
     static int wsrec_character(const uint8_t *p, const uint8_t *end) {
         int length = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
         if (p[0] < 0xC2 || p[0] > 0xF4 || end - p < length) return 0;
@@ -122,7 +122,7 @@ cdef extern from *:
         return length;
     }
 
-    /* Mark the quotes of a message with odd bytes, byte by byte; 0 where a string is wrong, or Python has to decide. */
+    /* Mark the quotes of a message with odd bytes, byte by byte; 0 if a string is invalid or Python has to decide. */
     static int wsrec_mark_odd(struct wsrec_message *m) {
         int inside = 0;
         memset(m->quotes, 0, (size_t)(m->end - m->start + 63) / 64 * 8);
@@ -144,7 +144,7 @@ cdef extern from *:
         return !inside;
     }
 
-    /* Mark the quotes of a message, and see that what is between them may be strings; 0 as above. */
+    /* Mark the quotes of a message and check the bytes of its strings; 0 as above. */
     static inline int wsrec_mark(struct wsrec_message *m) {
         uint64_t *quotes = m->quotes, seen = 0;
         m->escapes = 0;
@@ -168,13 +168,13 @@ cdef extern from *:
     }
 
     #ifdef WSREC_EIGHT
-    /* The high bits of those bytes that are no digits. */
+    /* The high bit of each byte that is not a digit. */
     static inline uint64_t wsrec_no_digits(uint64_t word) {
         return wsrec_from(word ^ WSREC_ONES * '0', 10);
     }
     #endif
 
-    /* The first byte from p on that is no digit; there is one before the end. */
+    /* The first byte from p on that is not a digit; there is one before the end. */
     static inline const uint8_t *wsrec_past_digits(const uint8_t *p, const uint8_t *limit) {
     #ifdef WSREC_EIGHT
         while (limit - p >= 8) {
@@ -191,7 +191,7 @@ cdef extern from *:
         return p;
     }
 
-    /* The number of at most 19 digits; 0 where there is another character, or none. */
+    /* Parse a number of at most 19 digits; 0 if it is empty or has another character. */
     static inline int wsrec_digits(const uint8_t *p, const uint8_t *end, uint64_t *value) {
         uint64_t sum = 0;
         if (p == end || end - p > 19) return 0;
@@ -200,7 +200,7 @@ cdef extern from *:
             uint64_t word;
             memcpy(&word, p, 8);
             if (wsrec_no_digits(word)) return 0;
-            /* pairs, then fours, then all eight, the first digit in the lowest byte */
+            /* combine to pairs, fours, then all eight; the first digit is in the lowest byte */
             word = (word & 0x0F0F0F0F0F0F0F0Fu) * (10 << 8 | 1) >> 8;
             word = (word & 0x00FF00FF00FF00FFu) * (100 << 16 | 1) >> 16;
             word = (word & 0x0000FFFF0000FFFFu) * ((uint64_t)10000 << 32 | 1) >> 32;
@@ -215,7 +215,7 @@ cdef extern from *:
         return 1;
     }
 
-    /* Behind the number at p, NULL where there is none, or one that Python has to decide. */
+    /* The end of the number at p; NULL if there is none or Python has to decide. */
     static inline const uint8_t *wsrec_number(const uint8_t *p, const uint8_t *limit, int32_t *kind) {
         const uint8_t *start;
         *kind = WSREC_INTEGER;
@@ -241,7 +241,7 @@ cdef extern from *:
         return p;
     }
 
-    /* Fewer than eight bytes as a word of their own, from two that overlap. */
+    /* Fewer than eight bytes as a word, from two overlapping reads. */
     static inline uint64_t wsrec_few(const uint8_t *p, uint32_t length) {
         uint32_t first = 0, last = 0;
         if (length >= 4) {
@@ -252,7 +252,7 @@ cdef extern from *:
         return length ? (uint64_t)p[0] << 16 | (uint64_t)p[length / 2] << 8 | p[length - 1] : 0;
     }
 
-    /* What memcmp tells, without a call: names and keys are short. */
+    /* An inlined memcmp: names and keys are short. */
     static inline int wsrec_same(const uint8_t *a, const uint8_t *b, uint32_t length) {
         uint64_t x = 0, y = 0;
         if (length >= 8) {
@@ -277,7 +277,7 @@ cdef extern from *:
         return NULL;
     }
 
-    /* The node of the element at a position of an array. */
+    /* The node for the element at a position of an array. */
     static inline struct wsrec_node *wsrec_element(
         const struct wsrec_message *m, const struct wsrec_node *array, uint32_t position
     ) {
@@ -308,7 +308,7 @@ cdef extern from *:
         }
     }
 
-    /* Python has to decide what is at this node and below it. */
+    /* Mark this node and those below as undecided: Python has to read them. */
     static void wsrec_leave(const struct wsrec_message *m, int32_t top) {
         for (int32_t i = top; i < m->node_count; i++) {
             int32_t above = i;
@@ -326,18 +326,18 @@ cdef extern from *:
         return byte <= ' ' && (byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t');
     }
 
-    /* Hold a message whose quotes are marked against the grammar and note its wanted values; 0 where it does not fit,
-       or Python has to decide.
+    /* Check a message with marked quotes against the grammar and note its wanted values; 0 if it does not fit or Python
+       has to decide.
 
-       The message begins and ends with a bracket. So what is no bracket is not its last byte, and the byte behind may
-       be looked at without asking whether the message has ended. */
+       The message begins and ends with a bracket. So any other byte is not the last one, and the byte after it can be
+       read without a check for the end of the message. */
     static int wsrec_walk(struct wsrec_message *m) {
         const uint8_t *p = m->start, *end = m->end, *base = m->start - 64, *open, *close;
         const uint64_t *quotes = m->quotes, *quotes_end = m->quotes + (m->end - m->start + 63) / 64;
-        /* node: of the value; around: the object or array that it is in, where something of that is wanted */
+        /* node: of the value; around: of the object or array that contains it, if something of that is wanted */
         struct wsrec_node *outer[64], *around = NULL, *node = m->nodes;
-        uint32_t outer_position[64], position = 0;  /* in the array around */
-        uint64_t bits = 0, objects = 0;  /* a bit a level of nesting: whether it is an object */
+        uint32_t outer_position[64], position = 0;  /* in the containing array */
+        uint64_t bits = 0, objects = 0;  /* one bit per level of nesting: whether it is an object */
         int depth = 0;
         int32_t kind;
 
@@ -404,7 +404,7 @@ cdef extern from *:
                 node = wsrec_element(m, around, 0);
                 goto value;
             }
-            /* most of a book is arrays of strings: a price and a size */
+            /* a book is mostly arrays of strings: a price and a size */
             while (*p == '"') {
                 NEXT_QUOTE(open)
                 NEXT_QUOTE(close)
@@ -420,7 +420,7 @@ cdef extern from *:
             open = p;
             if (end - p > 4 && !memcmp(p, "null", 4)) {
                 p += 4;
-                node = NULL;  /* what is null is not there */
+                node = NULL;  /* null counts as absent */
             } else if (end - p > 4 && !memcmp(p, "true", 4)) p += 4;
             else if (end - p > 5 && !memcmp(p, "false", 5)) p += 5;
             else return 0;
@@ -467,7 +467,7 @@ cdef extern from *:
     #undef NEXT_QUOTE
     }
 
-    /* Whether it is a JSON object or array; 0 also where Python has to decide. Leaves the space around it out. */
+    /* Whether it is a JSON object or array; 0 also if Python has to decide. Strips white space around it. */
     static inline int wsrec_is_message(struct wsrec_message *m) {
         while (m->start < m->end && wsrec_is_space(*m->start)) m->start++;
         while (m->start < m->end && wsrec_is_space(m->end[-1])) m->end--;
@@ -545,25 +545,25 @@ ctypedef wsrec_message Message
 
 cdef enum:
     TEXT_MAX = 128  # bytes; a longer name is left to Python, which counts characters
-    PARTS_MAX = 16  # values that a name is made of
-    ALIKE = 2  # of the values at a path the one that all are
-    PART_SIZE = 2 + TEXT_MAX  # what one of them takes at most: what it is, its length, itself
-    DIGITS_MAX = 19  # as many as always fit 64 bits unsigned
+    PARTS_MAX = 16  # values that a name may be joined from
+    ALIKE = 2  # all values at the path must be equal
+    PART_SIZE = 2 + TEXT_MAX  # most bytes of one of them: type, length, value
+    DIGITS_MAX = 19  # always fit in an unsigned 64-bit integer
 
 cdef int64_t EARLIEST = scalars.EARLIEST
 cdef uint64_t[20] POWERS
 POWERS[:] = [10**n for n in range(20)]
 
-# what a place, or a row, comes to
+# result of reading a place or a row
 cdef enum Verdict:
     ABSENT = 0
     PRESENT = 1
-    UNKNOWN = 2  # a text that Python has to be asked about
+    UNKNOWN = 2  # a text that Python has to resolve
     UNDECIDED = 3  # a message that Python has to read
-    NO_ROOM = 4  # a message larger than any before
+    NO_ROOM = 4  # a message larger than the bitmap of quotes
 
 
-# the widest text that is read as a number
+# longest text that is read as a number
 cdef enum:
     NUMERAL_MAX = 100
 
@@ -583,7 +583,7 @@ cdef struct Text:
 cdef struct Row:
     int32_t channel
     int32_t symbol
-    int64_t numbers[4]  # the lower halves of those that have two
+    int64_t numbers[4]  # the lower 64 bits
     bint negative[4]
     bint known[4]
     bint reset
@@ -594,7 +594,7 @@ cdef inline bint is_digit(uint8_t byte) noexcept nogil:
 
 
 cdef inline Verdict read_integer(const Value* found, int64_t* value, bint* negative) noexcept nogil:
-    """The integer of -2**63 to 2**64-1, in quotes or not, that a place holds; `value` is its lower 64 bits."""
+    """The integer from -2**63 to 2**64-1 at a place, quoted or not; `value` gets its lower 64 bits."""
     cdef const uint8_t* p = found.start
     cdef const uint8_t* end = p + found.length
     cdef uint64_t magnitude
@@ -619,7 +619,7 @@ cdef inline Verdict halved(uint64_t magnitude, int64_t* value, bint* negative) n
 
 
 cdef Verdict read_numeral(const Value* found, int64_t* value, bint* negative) noexcept nogil:
-    """The same, for what is not digits alone."""
+    """The same for values that are not only digits."""
     cdef const uint8_t* p = found.start
     cdef const uint8_t* end = p + found.length
     cdef const uint8_t* point
@@ -642,12 +642,12 @@ cdef Verdict read_numeral(const Value* found, int64_t* value, bint* negative) no
         return halved(magnitude, value, negative)
     while point < end and is_digit(point[0]):
         point += 1
-    # a fraction, unless an exponent makes it whole; or a text that is no number
+    # a fraction, unless an exponent makes it an integer; or a text that is not a number
     return ABSENT if point == end or (point[0] != c"e" and point[0] != c"E") else UNDECIDED
 
 
 cdef inline Verdict signed(uint64_t magnitude, bint negative, int64_t* value) noexcept nogil:
-    """A time; beyond int64 the nearest one."""
+    """A time, clamped to int64."""
     if magnitude > <uint64_t>INT64_MAX + negative:
         value[0] = INT64_MIN if negative else INT64_MAX
     else:
@@ -656,7 +656,7 @@ cdef inline Verdict signed(uint64_t magnitude, bint negative, int64_t* value) no
 
 
 cdef inline Verdict read_time(const Value* found, int exponent, int64_t* value) noexcept nogil:
-    """The time in ns at a place, where it is counted in units of 10**exponent ns, exactly and cut off towards zero.
+    """The time in ns at a place, given in units of 10**exponent ns; exact, truncated towards zero.
 
     Beyond int64 it is the nearest one.
     """
@@ -677,7 +677,7 @@ cdef inline Verdict read_time(const Value* found, int exponent, int64_t* value) 
 
 
 cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noexcept nogil:
-    """The same, for what is not digits alone."""
+    """The same for values that are not only digits."""
     cdef const uint8_t* p = found.start
     cdef const uint8_t* end = p + found.length
     cdef uint64_t whole, fraction = 0
@@ -689,14 +689,14 @@ cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noe
     while point < end and is_digit(point[0]):
         point += 1
     if point == end or point[0] != c".":
-        # too many digits, or an exponent, or text that is no number
+        # too many digits, an exponent, or a text that is not a number
         return ABSENT if found.kind == WSREC_TEXT and (point == p or point < end) else UNDECIDED
     if point == p or point + 1 == end:
         return ABSENT
     decimals = <int>min(end - point - 1, 99)
     if end - p - 1 > DIGITS_MAX or not wsrec_digits(p, point, &whole) or not wsrec_digits(point + 1, end, &fraction):
         return UNDECIDED
-    # at most 19 digits together, so nothing below leaves 64 bits but the last
+    # at most 19 digits in total, so only the last step can exceed 64 bits
     if decimals > exponent:
         fraction //= POWERS[decimals - exponent]
     else:
@@ -707,7 +707,7 @@ cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noe
 
 
 cdef inline int two(const uint8_t* p) noexcept nogil:
-    """The number of two digits; a large one where they are none."""
+    """The number of two digits; a large number if they are not digits."""
     return (p[0] - c"0") * 10 + (p[1] - c"0") if is_digit(p[0]) and is_digit(p[1]) else 10_000
 
 
@@ -745,8 +745,8 @@ cdef Verdict read_iso(const Value* found, int64_t* value) noexcept nogil:
         last = 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
     if not 1 <= day <= last:
         return UNDECIDED
-    # Days since the epoch in a year that begins in March, so that a leap day is its last (the proleptic Gregorian
-    # calendar; years are positive here).
+    # days since the epoch, counted in years that begin in March, so that a leap day is the last (the proleptic Gregorian
+    # calendar; years are positive here)
     year -= month <= 2
     month = month - 3 if month > 2 else month + 9
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719_468
@@ -755,39 +755,38 @@ cdef Verdict read_iso(const Value* found, int64_t* value) noexcept nogil:
 
 
 cdef class Scanner:
-    """Reads the messages of one feed by tables made from its field paths.
+    """Reads the messages of one feed, driven by tables made from its field paths.
 
     Args:
-        paths: the places of values, each the steps that lead to it: keys (str), positions (int, from 0), each element
-            (None); other arguments name them by their index. At -1 Python goes on: messages that have an object or an
-            array there are left to it, if they are asked for what is at such a path.
-        texts: the places of names; there is one a way of taking a name. An index of `paths`, for a text; or a list (at
-            most `PARTS_MAX`) of pairs: an index of `paths`, and what counts there: 0 that there is a value, 1 the first one,
-            2 the one that all values there are.
+        paths: the paths of values, as steps: a key (str), a position (int, from 0), or every element (None). Other
+            arguments refer to them by index. A step -1 means that Python reads the rest of the path: a message with an
+            object or an array there is left to it if that path's value is needed.
+        texts: the places of names. Each is an index of `paths`, for a text; or a list of at most `PARTS_MAX` pairs of an
+            index of `paths` and a mode: 0 whether there is a value, 1 the first value, 2 the value that all there have.
         channel: the places of the channel's name (indices of `texts`), tried in this order.
-        plans: how to read the messages of a channel: the places of symbol (indices of `texts`), exchange time (pairs:
-            index of `paths`, and the exponent of a unit of 10**exponent ns; -1: RFC 3339 text, -2: Python reads it),
-            sequence number, first and
-            previous one (indices of `paths`), and of what lets numbers begin anew (indices of `texts`; where one
-            has a code, they do). The first is for messages of no known channel. Of several values at a path the first
-            counts, but for the sequence number: the last. There is no symbol where the values at its path differ.
-        learn: what a text at a place of `texts` stands for: the name's code (-1: none) and, for a channel, its plan.
-            Several values come as one `bytes`: of each 0 (not there), 1 (there), 2 (a text) or 3 (a whole number, true
-            or false), and for the latter two its length (a byte) and itself.
-        read: reads a whole message in place of this: codes of channel and symbol (-1: none), then the numbers or None.
+        plans: for each plan, the places of symbol (indices of `texts`), exchange time (pairs of an index of `paths` and
+            the exponent of a unit of 10**exponent ns; -1: RFC 3339 text, -2: Python reads it), sequence number, first
+            and previous number (indices of `paths`), and of resets (indices of `texts`; the numbers restart if one has
+            a code). The first plan is for messages of no known channel. Of several values at a path the first counts,
+            but the last for the sequence number. There is no symbol if the values at its path differ.
+        learn: called with a place of `texts` and its text; returns the name's code (-1: none) and, for a channel, its
+            plan. Several values are passed as one `bytes`: for each 0 (absent), 1 (present), 2 (a text) or 3 (an
+            integer, true or false), and for the latter two its length (one byte) and the value.
+        read: called with a message to read in Python; returns the codes of channel and symbol (-1: none), then the
+            numbers or None.
 
     """
 
     cdef Node* _nodes
     cdef uint64_t* _quotes
-    cdef Py_ssize_t _quotes_room  # bytes of a message that they mark
+    cdef Py_ssize_t _quotes_room  # size of a message (bytes) for which they suffice
     cdef int32_t _node_count
     cdef list _keys  # keeps the memory of the keys
     cdef int32_t* _places  # node of each path
-    cdef int32_t* _texts  # node of each place of a name; below 0 (-n) where there are several: from `_parts[n]` on
-    cdef int32_t* _parts  # the count of nodes, and each node and whether its value counts
-    cdef int32_t* _plans  # each: six times the count of places and the places; a list of where each plan begins first
-    cdef int32_t* _channel  # count, places
+    cdef int32_t* _texts  # node of each place of a name; -n if it has several, which begin at `_parts[n]`
+    cdef int32_t* _parts  # number of nodes, then each node and its mode
+    cdef int32_t* _plans  # start of each plan; then each plan: six times the number of places and the places
+    cdef int32_t* _channel  # number of places, places
     cdef uint8_t _joined[PARTS_MAX * PART_SIZE]
     cdef object _learn_text
     cdef object _read_message
@@ -800,10 +799,10 @@ cdef class Scanner:
     cdef uint8_t* _arena
     cdef uint64_t _arena_size
     cdef uint64_t _arena_room
-    # the text that stopped the reading
-    cdef int32_t _asked_place
-    cdef const uint8_t* _asked
-    cdef uint32_t _asked_length
+    # the unknown text that stopped the reading
+    cdef int32_t _unknown_place
+    cdef const uint8_t* _unknown
+    cdef uint32_t _unknown_length
 
     def __cinit__(self, paths, texts, channel, plans, learn, read):
         self._learn_text, self._read_message = learn, read
@@ -814,7 +813,7 @@ cdef class Scanner:
         for index, steps in enumerate(paths):
             self._places[index] = self._node(steps)
         index = 0
-        while index < self._node_count:  # there may be more of them afterwards
+        while index < self._node_count:  # grafting may add nodes
             self._graft(index)
             index += 1
         self._texts = <int32_t*>allocate(len(texts), sizeof(int32_t))
@@ -864,11 +863,11 @@ cdef class Scanner:
 
     @property
     def known(self):
-        """How many texts it remembers."""
+        """Number of known texts."""
         return self._known
 
     def forget(self):
-        """Forget every text. The codes that were given out may then be given anew."""
+        """Forget all texts. Their codes may then be used again."""
         self._known = 0
         self._arena_size = 0
         free(self._table)
@@ -881,10 +880,10 @@ cdef class Scanner:
 
         Args:
             data: address of the messages' bytes.
-            limit: address behind the last byte that may be read.
-            offsets: address of `count` + 1 int64: where in `data` the messages begin, and where the last ends.
-            readable: address of `count` bytes: 0 where a message is not to be read.
-            count: how many messages.
+            limit: end address of the memory that may be read.
+            offsets: address of `count` + 1 int64: offsets of the messages in `data`, and the end of the last one.
+            readable: address of `count` bytes: 0 for a message that is to be skipped.
+            count: number of messages.
             into: address of zeroed memory for the columns, see `room`.
 
         """
@@ -932,11 +931,10 @@ cdef class Scanner:
 
     @staticmethod
     def room(Py_ssize_t count):
-        """Bytes that the columns of `count` messages take.
+        """Size of the columns of `count` messages in bytes.
 
-        Two columns of 64 bits (exchange time, sequence number), two of 128 (first, previous), two of int32 (channel,
-        symbol), the validity bitmaps of all six in this order, and a bitmap of those whose numbers begin anew, one behind
-        the other.
+        They follow one another: two columns of 64 bits (exchange time, sequence number), two of 128 (first, previous),
+        two of int32 (channel, symbol), the validity bitmaps of all six in this order, and a bitmap of resets.
         """
         return count * (6 * sizeof(int64_t) + 2 * sizeof(int32_t)) + 7 * ((count + 7) // 8)
 
@@ -976,7 +974,7 @@ cdef class Scanner:
     cdef inline Verdict _name(
         self, Message* m, const int32_t* places, bint alike, int32_t* code, int32_t* plan
     ) noexcept nogil:
-        """The name at the first of the places that has one; code -1 where none has. `alike`: if all there are the same."""
+        """The name at the first place that has one; code -1 if none has. `alike`: skip places with differing values."""
         cdef int32_t index, at
         cdef Node* node
         cdef const uint8_t* start
@@ -1005,7 +1003,7 @@ cdef class Scanner:
                 start = self._joined
             text = self._find(places[index], start, length)
             if text.place < 0:
-                self._asked_place, self._asked, self._asked_length = places[index], start, length
+                self._unknown_place, self._unknown, self._unknown_length = places[index], start, length
                 return UNKNOWN
             if text.code >= 0:
                 code[0], plan[0] = text.code, text.plan
@@ -1013,7 +1011,7 @@ cdef class Scanner:
         return ABSENT
 
     cdef int32_t _join(self, Message* m, const int32_t* parts) noexcept nogil:
-        """Put the values that a name is made of behind one another; the length, or -1 where Python has to decide."""
+        """Concatenate the values that a name is made from; returns the length, or -1 if Python has to decide."""
         cdef uint8_t* end = self._joined
         cdef const Value* value
         cdef int32_t index
@@ -1033,7 +1031,7 @@ cdef class Scanner:
                 end[0] = 1
                 end += 1
             elif value.length > TEXT_MAX or (value.kind == WSREC_INTEGER and value.start[0] == c"-"):
-                # what is written -0 is 0
+                # -0 is 0
                 return -1
             else:
                 end[0] = 2 if value.kind == WSREC_TEXT else 3
@@ -1045,7 +1043,7 @@ cdef class Scanner:
     cdef inline Verdict _number(
         self, Message* m, const int32_t* places, bint last, int64_t* value, bint* negative
     ) noexcept nogil:
-        """The number at the first of the places that has one; below 0 only where it is not the `last` that counts."""
+        """The number at the first place that has one; with `last`, only numbers from 0 on count."""
         cdef int32_t index
         cdef Node* node
         cdef Verdict verdict
@@ -1059,7 +1057,7 @@ cdef class Scanner:
         return ABSENT
 
     cdef inline Verdict _time(self, Message* m, const int32_t* places, int64_t* value) noexcept nogil:
-        """The time at the first place that has one after 2000 and within int64; else what the first has."""
+        """The time at the first place with one after 2000 and within int64; else that of the first place."""
         cdef int32_t index
         cdef int64_t beyond = 0
         cdef Node* node
@@ -1082,7 +1080,7 @@ cdef class Scanner:
         return last
 
     cdef inline Text* _find(self, int32_t place, const uint8_t* start, uint32_t length) noexcept nogil:
-        """The entry of a text, or the empty one that it would have."""
+        """The entry of a text, or the empty one where it belongs."""
         cdef uint64_t hash = wsrec_hash(start, length, self._seed + <uint64_t>place)
         cdef uint64_t index = hash & self._table_mask
         cdef Text* text
@@ -1098,10 +1096,10 @@ cdef class Scanner:
             index = (index + 1) & self._table_mask
 
     cdef _learn(self):
-        """Ask what the text stands for that stopped the reading, and remember it."""
-        cdef int32_t place = self._asked_place
-        cdef const uint8_t* start = self._asked
-        cdef uint32_t length = self._asked_length
+        """Have Python resolve the text that stopped the reading, and remember the result."""
+        cdef int32_t place = self._unknown_place
+        cdef const uint8_t* start = self._unknown
+        cdef uint32_t length = self._unknown_length
         cdef Text* text
         code, plan = self._learn_text(place, start[:length])
         if self._known * 2 > self._table_mask:
@@ -1132,7 +1130,7 @@ cdef class Scanner:
         free(old)
 
     cdef int32_t _node(self, steps) except -1:
-        """The node that the steps lead to, made where there is none."""
+        """The node at the end of the steps, created if necessary."""
         cdef int32_t index = 0
         for step in steps:
             if isinstance(step, str):
@@ -1187,14 +1185,14 @@ cdef class Scanner:
         return child
 
     cdef _graft(self, int32_t array):
-        """An element at a position that is wanted is one of each as well: let its values be noted there too."""
+        """Link an element's node at a given position to that for every element, which gets its values as well."""
         cdef int32_t item = self._nodes[array].items
         while item and self._nodes[array].each:
             self._follow(item, self._nodes[array].each)
             item = self._nodes[item].sibling
 
     cdef _follow(self, int32_t node, int32_t other):
-        """Let what is found at and below `node` be noted at and below `other`, as far as it is wanted there."""
+        """Make values at and below `node` also be noted at and below `other`, as far as wanted there."""
         cdef int32_t child
         cdef int byte
         if self._nodes[node].also and self._nodes[node].also != other:
@@ -1226,7 +1224,7 @@ cdef class Scanner:
 cdef inline void store(
     const Row* found, Py_ssize_t row, Py_ssize_t count, Py_ssize_t stride, int64_t* numbers, int32_t* codes, uint8_t* valid
 ) noexcept nogil:
-    """Write a row into columns of zeros."""
+    """Write a row into zeroed columns."""
     cdef uint8_t bit = <uint8_t>(1 << (row & 7))
     cdef int column
     valid += row >> 3

@@ -13,27 +13,27 @@ NUMBER_TYPES = (pa.int64(), pa.uint64(), _SIGNED, _SIGNED)
 
 
 Row = tuple[str | None, str | None, int | None, int | None, int | None, int | None, bool]
-"""What a message says, in the order of `FieldColumns`; None where it says nothing.
+"""A message's fields, in the order of `FieldColumns`; None for absent ones.
 
-A plain tuple: making a named one takes as long as reading a field.
+A plain tuple: creating a named one takes as long as reading a field.
 """
 NOTHING: Row = (None, None, None, None, None, None, False)
 
 
 class FieldColumns(NamedTuple):
-    """What a batch of messages says, a value a message; null where a message says nothing.
+    """Fields of a batch of messages, one value per message; null for absent ones.
 
     Attributes:
         channel: dictionary (int32) of string, the exchange's name of the channel.
         symbol: dictionary (int32) of string, as the exchange writes it.
-        exchange_time: int64, ns since the epoch. One before `wsrec.decode.scalars.EARLIEST`, or beyond int64 (the
-            nearest one then), is there only where no other place has one: it is reported and not believed.
-        exchange_seq: uint64, the sequence number, the last one where a message covers a range.
+        exchange_time: int64, ns since the epoch. A time before `wsrec.decode.scalars.EARLIEST` or beyond int64 (then
+            clamped) is returned only if no other place has a valid one: it is reported, but not trusted.
+        exchange_seq: uint64, the sequence number; the last one if a message covers a range.
         seq_first: decimal of 20 digits (-2**63 to 2**64-1), the first number of such a range.
-        seq_previous: the same, the number of the message before, where messages name it (-1 stands for none).
-        seq_reset: bool, never null: whether the message says that its numbers begin anew.
+        seq_previous: the same, the number of the previous message, if messages name it (-1 means none).
+        seq_reset: bool, never null: whether the message says that its numbers restart.
 
-    A dictionary may hold names that no message of the batch has.
+    A dictionary may contain names that no message of the batch has.
 
     """
 
@@ -47,9 +47,9 @@ class FieldColumns(NamedTuple):
 
 
 def columns_of(cells: list[Any]) -> FieldColumns:
-    """Rows, one behind the other in one list, as columns.
+    """Convert rows, concatenated in one list, to columns.
 
-    One flat list, because 4000 tuples that live at once are work for the garbage collector: a third of the reading.
+    One flat list, because 4000 live tuples are work for the garbage collector: a third of the reading time.
 
     """
     channel, symbol, *numbers, reset = (cells[column :: len(NOTHING)] for column in range(len(NOTHING)))
@@ -59,7 +59,7 @@ def columns_of(cells: list[Any]) -> FieldColumns:
 
 
 class NullColumns:
-    """The columns of messages that say nothing, made once and sliced."""
+    """Columns of nulls, created once and sliced."""
 
     def __init__(self) -> None:
         self._make(0)

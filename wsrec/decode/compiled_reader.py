@@ -1,8 +1,8 @@
 """The compiled field reader: a feed's field paths as tables for `_fields.Scanner`, with fallback to Python.
 
-The scanner finds the values at a feed's paths in a message's bytes. Numbers and times it reads itself; for a name it
-asks what a text stands for once a distinct text, and a message that it does not decide is read by `PythonFieldReader`,
-which says what is right. A feed whose paths are more than its tables can hold is read by that reader alone.
+The scanner finds the values at a feed's paths in a message's bytes, and reads numbers and times itself. Python resolves
+each distinct text of a name once. Messages that the scanner does not decide are read by `PythonFieldReader`, the
+reference. A feed with paths that do not fit into the tables is read by that reader alone.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ else:
     except ImportError:
         Scanner = None
 
-# A hostile peer can name channels and symbols without end; beyond this many the memory of them starts again.
+# a hostile peer can name any number of channels and symbols; beyond this many all are forgotten
 _KNOWN_MAX = 65_536
 _SCALAR = re.compile(r"true|false|-?[0-9]+")
-_VALUE = 2  # from here on a scanner tells a value: of text 2, of a whole number, true or false 3
-_THERE, _FIRST, _ALIKE = range(3)  # what counts of the values at a path, as a `Scanner` takes it
+_VALUE = 2  # from here on a value follows: of a text 2, of an integer, true or false 3
+_THERE, _FIRST, _ALIKE = range(3)  # modes of `Scanner` for the values at a path
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 
 
@@ -47,7 +47,7 @@ class CompiledFieldReader:
     """Reads what `PythonFieldReader` reads, by compiled code, about ten times as fast (docs/performance.md).
 
     Args:
-        feed: the feed; without `fields` every value is null, and no message is looked at.
+        feed: the feed; without `fields` every value is null, and no message is parsed.
 
     """
 
@@ -87,15 +87,15 @@ class CompiledFieldReader:
 
 
 class _Way:
-    """A way of taking a name from the values at some paths.
+    """A way of forming a name from the values at some paths.
 
     Args:
-        place: a place of a name, or a text that has to be there.
+        place: the place of a name, or a text that has to be there.
         channel: whether it is the channel's name.
 
     Attributes:
-        paths: the paths, each with what counts there: that there is a value, the first one, or the one that all are.
-        is_text: whether it takes a text from a single path, whatever else the message holds.
+        paths: the paths, each with a mode: that there is a value, the first one, or the one that all are equal to.
+        is_text: whether the name is a text at a single path, without conditions.
 
     """
 
@@ -103,7 +103,7 @@ class _Way:
         self.is_channel = channel
         self.place = place
         if isinstance(place, Match):
-            # what may be a number, true or false as well is not a text alone
+            # a value that may also be a number, true or false is not only a text
             self.paths, self.is_text = [(place.path, _FIRST)], not _SCALAR.fullmatch(place.match)
             return
         self._sources = place.parts if place.path is None else (place.path,)
@@ -113,7 +113,7 @@ class _Way:
         self.is_text = place.path is not None and len(self.paths) == 1
 
     def name(self, found: bytes) -> str | None:
-        """The name, of what a `Scanner` found at the paths."""
+        """The name, from the values that a `Scanner` found at the paths."""
         place = self.place
         if self.is_text:
             text: str | None = found.decode()
@@ -148,10 +148,10 @@ class _Way:
 
 
 class _Tables:
-    """A feed's field paths as the tables of a `Scanner`, and the names that it has met.
+    """A feed's field paths as the tables of a `Scanner`, and the names met so far.
 
     Raises:
-        NotScannableError: the paths, or what is wanted at them, are more than a scanner can do.
+        NotScannableError: a scanner does not support the paths, or what is wanted at them.
 
     """
 
@@ -159,7 +159,7 @@ class _Tables:
         if fields.ids is not None:
             raise NotScannableError("ids have to be learned in the order of messages")
         self._python = python
-        # Channels that are read alike share a plan; the first is for messages of no known channel.
+        # channels that are read alike share a plan; the first plan is for messages of no known channel
         plans: dict[RowPlaces, int] = {row_places(feed, None): 0}
         self._plan_of = {
             name: plans.setdefault(row_places(feed, channel), len(plans))
@@ -210,7 +210,7 @@ class _Tables:
         return self._columns(pa.py_buffer(columns), count)
 
     def _columns(self, memory: pa.Buffer, count: int) -> FieldColumns:
-        """The columns in the memory that the scanner wrote (`Scanner.room`)."""
+        """The columns in the memory that the scanner has written (`Scanner.room`)."""
         sizes = [count * 8] * 2 + [count * 16] * 2 + [count * 4] * 2 + [(count + 7) // 8] * 7
         starts = itertools.accumulate(sizes, initial=0)
         parts = [memory.slice(start, size) for start, size in zip(starts, sizes, strict=False)]
@@ -230,7 +230,7 @@ class _Tables:
         self._channels, self._symbols = _Names(), _Names()
 
     def _learn(self, way: int, found: bytes) -> tuple[int, int]:
-        """What was found stands for: the name's code, and for a channel its plan; 0 where a `Match` is met."""
+        """Resolve a text: the name's code, and for a channel its plan; 0 if a `Match` is met."""
         taken = self._ways[way]
         name = taken.name(found)
         if taken.is_channel:
@@ -245,7 +245,7 @@ class _Tables:
 
 
 class _Names:
-    """Names by small numbers, which are their places in a dictionary column's dictionary."""
+    """Names with small numbers, which are their positions in a dictionary column's dictionary."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
@@ -255,7 +255,7 @@ class _Names:
         return len(self._codes)
 
     def code(self, name: str | None) -> int:
-        """The number of a name, which may be new; -1 for none."""
+        """The number of a name, which may be new; -1 for None."""
         return -1 if name is None else self._codes.setdefault(name, len(self._codes))
 
     def array(self) -> pa.Array:

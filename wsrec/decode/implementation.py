@@ -9,4 +9,4 @@ from wsrec.decode.reader import PythonFieldReader
 
 COMPILED = Scanner is not None and not os.environ.get("WSREC_PURE")
 FieldReader: type[CompiledFieldReader | PythonFieldReader] = CompiledFieldReader if COMPILED else PythonFieldReader
-"""The one that runs."""
+"""The reader class in use."""

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, ArithmeticError)
-"""What decoding a message may raise."""
+"""Exceptions that decoding a message may raise."""
 
 
 def decimal(text: str) -> Decimal | None:
-    """A decimal; None for one whose exponent no `Decimal` can have."""
+    """A decimal; None if its exponent does not fit a `Decimal`."""
     try:
         return Decimal(text)
     except ArithmeticError:
@@ -21,11 +21,11 @@ def decimal(text: str) -> Decimal | None:
 
 
 decode = msgspec.json.Decoder(float_hook=decimal).decode
-"""Decodes JSON; every number that is not written as an integer is a `Decimal`. Raises one of `UNREADABLE`."""
+"""Decodes JSON; every number not written as an integer becomes a `Decimal`. Raises one of `UNREADABLE`."""
 
 
 def decoded(payload: bytes | memoryview) -> Any:
-    """The message decoded, mended where that helps (`mended`); None where it is no JSON."""
+    """Decode a message, repaired if necessary (`mended`); None if it is not JSON."""
     try:
         return decode(payload)
     except UNREADABLE:
@@ -45,13 +45,13 @@ _PAIRED = re.compile(
 
 
 def mended(payload: bytes | memoryview) -> bytes:
-    """A message with null in place of the values that keep it from being decoded: they cost only themselves.
+    """Replace the values that prevent decoding by null, so that only they are lost.
 
-    They are NaN and Infinity, which writers of other languages let through; halves of UTF-16 pairs, which the grammar
-    of JSON allows (RFC 8259, section 8.2); and integers of more than 1000 digits.
+    They are NaN and Infinity, which writers in other languages produce; lone surrogates (halves of UTF-16 pairs), which
+    the grammar of JSON allows (RFC 8259, section 8.2); and integers of more than 1000 digits.
 
     Raises:
-        ValueError: there is nothing of the kind in it.
+        ValueError: there is no such value in it.
 
     """
     text, count = bytes(payload), 0
@@ -65,11 +65,11 @@ def mended(payload: bytes | memoryview) -> bytes:
         if b"\\u" not in string or not _is_split(string):
             return found[0]
         count += 1
-        # a key has to stay a text; this one is in no path
+        # a key has to stay a text; no path contains this one
         return b'"\\ufffd"' + colon if colon else b"null"
 
     if text.lstrip()[:1] not in (b"{", b"["):
-        raise ValueError("no JSON object or array")
+        raise ValueError("not a JSON object or array")
     text = _TOKEN.sub(replaced, text)
     if not count:
         raise ValueError("nothing to mend")
@@ -77,5 +77,5 @@ def mended(payload: bytes | memoryview) -> bytes:
 
 
 def _is_split(string: bytes) -> bool:
-    """Whether an escaped half of a UTF-16 pair is without its other half."""
+    """Whether an escaped half of a UTF-16 pair lacks its other half."""
     return bool(_ESCAPED.fullmatch(string)) and not _PAIRED.fullmatch(string)

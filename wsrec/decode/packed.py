@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 from wsrec.arrays import Flags, large_binary, views
 from wsrec.feed.packed import GZIP, unpacked
 
-# what the compressed messages of a batch may inflate to together
+# limit of the total inflated size of a batch's messages
 _BATCH_MAX = 256 << 20
 
 
 def json_of(kind: str, payload: pa.Array, readable: Flags, binary: Flags | None) -> tuple[pa.Array, Flags]:
-    """The JSON in messages of a feed whose binary ones are of this kind (`fields.binary`), and which can be read."""
+    """The JSON in messages of a feed with binary ones of this kind (`fields.binary`), and a mask of readable ones."""
     if binary is None or kind == "json":
         return payload, readable
     wanted = readable & binary

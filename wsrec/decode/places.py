@@ -14,15 +14,15 @@ from wsrec.feed.schema import Feed
 from wsrec.feed.values import TimeUnit
 
 NAME_MAX = 128
-"""Longest channel or symbol (characters) that is believed; a longer one is read as none."""
+"""Longest channel or symbol (characters); a longer one is read as absent."""
 
 Names = Mapping[str, str]
-"""What a message's id stands for (`fields.ids`): paths that begin with `$` are looked up here."""
+"""The names that a message's id stands for (`fields.ids`); paths that begin with `$` are looked up here."""
 NO_NAMES: Names = {}
 
 
 class RowPlaces(NamedTuple):
-    """Where the members of a `Row`, but for the channel, are in messages of one channel; every time with its unit."""
+    """Places of the members of a `Row`, except the channel, in messages of one channel; every time with its unit."""
 
     symbol: tuple[Extract, ...]
     time: tuple[TimePlace, ...]
@@ -33,7 +33,7 @@ class RowPlaces(NamedTuple):
 
 
 def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
-    """Where messages of a channel, or of no known one, have their values."""
+    """The places for messages of a channel, or of no known one."""
     fields, counted = feed.fields, feed.sequence
     if fields is None:
         return RowPlaces((), (), (), (), (), ())
@@ -54,21 +54,21 @@ def row_places(feed: Feed, channel: Channel | None) -> RowPlaces:
 
 
 def extract_of(place: str | Extract) -> Extract:
-    """A place written either way as an `Extract`."""
+    """A place in either notation as an `Extract`."""
     return place if isinstance(place, Extract) else Extract(path=place)
 
 
 def extracts_of(places: Places) -> tuple[Extract, ...]:
-    """Places written either way as `Extract`s."""
+    """Places in either notation as `Extract`s."""
     return tuple(map(extract_of, places))
 
 
 Value = Callable[[Any, Names], Any]
-"""A function from a decoded message, and what its id stands for, to a value or None."""
+"""A function from a decoded message and the names of its id to a value or None."""
 
 
 def first_value(path: str) -> Value:
-    """A function to the first value at a path. One or two keys, which most paths are, cost no loop."""
+    """A function to the first value at a path. One or two keys, the most frequent paths, need no loop."""
     if path.startswith("$"):
         return lambda _message, names: names.get(path[1:])
     way = steps(path)
@@ -76,7 +76,7 @@ def first_value(path: str) -> Value:
         return lambda message, _names: next(values(message, way), None)
     key, last = way[0], way[-1]
 
-    # only a dict has texts for keys: what else is on the way raises
+    # only a dict accepts texts as keys: anything else on the path raises
 
     def of_key(message: Any, _names: Names) -> Any:
         try:
@@ -99,12 +99,12 @@ def is_single(path: str) -> bool:
 
 
 def scalar_at(message: Any, path: str, names: Names = NO_NAMES) -> str | None:
-    """The first text, integer, true or false at a path, as text (`wsrec.feed.paths.scalar_text`); else None."""
+    """The first text, integer, true or false at a path as text (`wsrec.feed.paths.scalar_text`); else None."""
     return scalar_text(names.get(path[1:]) if path.startswith("$") else first(message, path))
 
 
 def holds(message: Any, where: Mapping[str, tuple[str, ...]], names: Names = NO_NAMES) -> bool:
-    """Whether each path has one of the texts beside it."""
+    """Whether each path has one of its texts."""
     return all(scalar_at(message, path, names) in texts for path, texts in where.items())
 
 
@@ -115,13 +115,13 @@ def counts(message: Any, place: Extract, names: Names = NO_NAMES) -> bool:
 
 
 def says(payload: bytes | memoryview, where: Mapping[str, tuple[str, ...]]) -> bool:
-    """Whether each path of a message has one of the texts beside it."""
+    """Whether each path of a message has one of its texts."""
     message = decoded(payload)
     return message is not None and holds(message, where)
 
 
 def integer_in(payload: bytes | memoryview, places: NumberPlaces) -> int | None:
-    """The integer (0 to 2**64-1) at the first of the places of a message that has one; None where none has."""
+    """The integer (0 to 2**64-1) at the first of the places that has one; None if none has."""
     message = decoded(payload)
     for path in places:
         number = integer_of(first(message, path))
@@ -133,11 +133,11 @@ def integer_in(payload: bytes | memoryview, places: NumberPlaces) -> int | None:
 def fitting_unit(
     payload: bytes | memoryview, places: tuple[TimePlace, ...], time: int, tolerance: int
 ) -> TimeUnit | None:
-    """The unit in which a message's time would lie near a moment; None where none would.
+    """The unit in which a message's time would be near a moment; None if there is none.
 
     Args:
         payload: the message, JSON.
-        places: where its time is.
+        places: the places of its time.
         time: the moment (ns since the epoch).
         tolerance: how near (ns).
 

@@ -1,11 +1,11 @@
-"""The Python field reader: extracts channel, symbol, time and sequence numbers. The reference for the compiled one.
+"""The Python field reader: extracts channel, symbol, time and sequence numbers. The reference for the compiled reader.
 
-Each message is decoded whole, and each field taken from the first of its places that has a value. A feed's places are
-known beforehand: they become functions (`_name`, `_time`, `_number`), for each channel one `_ChannelReader`, and a
-message costs a decode and a handful of calls.
+Each message is decoded as a whole, and each field is taken from the first of its places with a value. A feed's places
+are known beforehand, so they are compiled to functions (`_name`, `_time`, `_number`), one `_ChannelReader` per channel.
+A message then costs one decode and a few calls.
 
-`wsrec.decode.compiled_reader` reads the same values by compiled code, and leaves to this reader every message that it
-does not decide; the tests compare the two. `wsrec.decode.implementation` chooses.
+`wsrec.decode.compiled_reader` reads the same values with compiled code, and leaves the messages that it does not decide
+to this reader; the tests compare the two. `wsrec.decode.implementation` chooses one.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from wsrec.feed.schema import Feed
 from wsrec.feed.values import TimeUnit
 
 Ids = dict[int, dict[str, dict[str, str]]]
-"""By connection, then id: names and what they stand for."""
+"""By connection, then id: names and their values."""
 
 _IDS_MAX = 4096
 _TEXT_MAX = 1000
-# a hostile peer can name channels and symbols without end
+# a hostile peer can name any number of channels and symbols
 _KNOWN_MAX = 4096
 
 _Name = Callable[[Any, Names], str | None]
@@ -56,13 +56,13 @@ _Integer = Callable[[Any], int | None]
 
 
 class PythonFieldReader:
-    """Reads messages by the field paths of one feed. Never raises, whatever the messages hold.
+    """Reads messages by the field paths of one feed. Never raises, whatever a message contains.
 
-    What ids stand for (`fields.ids`) is learned from the messages, connection by connection: they have to be read in
-    the order in which they came.
+    The names of ids (`fields.ids`) are learned from the messages of each connection, so messages must be read in the
+    order of their arrival.
 
     Args:
-        feed: the feed; without `fields` every value is null, and no message is looked at.
+        feed: the feed; without `fields` every value is null, and no message is parsed.
 
     """
 
@@ -89,9 +89,9 @@ class PythonFieldReader:
 
         Args:
             payload: `large_binary` array of the messages.
-            readable: whether each message is to be read; where it is not, its values are null.
-            conns: the connection of each; all came on one where None.
-            binary: whether each was a binary message; none was where None.
+            readable: whether each message is to be read; the values of others are null.
+            conns: the connection of each message; None if all arrived on one.
+            binary: whether each message was binary; None if none was.
 
         """
         if self._fields is None or not len(payload):
@@ -104,7 +104,7 @@ class PythonFieldReader:
         return columns_of(cells)
 
     def read_message(self, payload: memoryview | bytes, conn: int = 0) -> Row:
-        """The fields of one message of JSON that came on a connection."""
+        """The fields of one JSON message of a connection."""
         try:
             message = decode(payload)
         except UNREADABLE:
@@ -115,7 +115,7 @@ class PythonFieldReader:
         channel = self._channel(message, names)
         reader: _ChannelReader = self._readers.get(channel, self._unknown)
         symbol, time, seq, first, previous, reset = reader
-        # most channels have no `first`, `previous` and `reset`: what is None costs no call
+        # most channels have no `first`, `previous` and `reset`: None saves a call
         return (
             channel,
             symbol(message, names),
@@ -127,22 +127,22 @@ class PythonFieldReader:
         )
 
     def disconnected(self, conn: int) -> None:
-        """Forget what was learned on a connection (`fields.ids`)."""
+        """Forget the ids learned on a connection (`fields.ids`)."""
         if self._ids is not None:
             self._ids.known.pop(conn, None)
 
     @property
     def ids(self) -> Ids:
-        """What was learned on connections."""
+        """The ids learned, by connection."""
         return self._ids.known if self._ids is not None else {}
 
     def restore(self, ids: Ids) -> None:
-        """Restore what `ids` stood for at the end of the file before."""
+        """Restore the ids known at the end of the previous file."""
         if self._ids is not None:
             self._ids.known = ids
 
     def _read_text(self, payload: memoryview | bytes) -> Row:
-        """The fields of a message that is no JSON: it can be of a channel, by its whole text (`fields.texts`)."""
+        """The fields of a message that is not JSON: its whole text may belong to a channel (`fields.texts`)."""
         if self._fields is None or not self._fields.texts or len(payload) > _TEXT_MAX:
             return NOTHING
         return self._fields.texts.get(bytes(payload).decode(errors="replace")), *NOTHING[1:]
@@ -160,7 +160,7 @@ class _ChannelReader(NamedTuple):
 
     @classmethod
     def of(cls, places: RowPlaces) -> _ChannelReader:
-        """Where the values are, as functions."""
+        """The functions for these places."""
         return cls(
             _name(places.symbol, alike=True),
             _time(places.time),
@@ -171,7 +171,7 @@ class _ChannelReader(NamedTuple):
         )
 
 
-# Each of these takes the first place, and what the places behind it give as a function: a loop over places costs more.
+# each function handles the first place and calls a function for the following places: a loop over places costs more
 
 
 def _nothing(*_: object) -> None:
@@ -179,7 +179,7 @@ def _nothing(*_: object) -> None:
 
 
 def _name(places: Sequence[Extract], *, alike: bool = False) -> _Name:
-    """A function to the name at the first of the places that has one; of several values at a path see `_value`."""
+    """A function to the name at the first of the places that has one; for several values at a path see `_value`."""
     if not places:
         return _nothing
     place, other = places[0], _name(places[1:], alike=alike)
@@ -209,7 +209,7 @@ def _name(places: Sequence[Extract], *, alike: bool = False) -> _Name:
 
 
 def _text(place: Extract, alike: bool) -> Value:
-    """A function to the text, if it is one, that a place takes its name from."""
+    """A function to the text at a place, or None if the value is not a text."""
     if place.path is not None:
         return _value(place.path, alike)
     if place.join is None:
@@ -225,7 +225,7 @@ def _text(place: Extract, alike: bool) -> Value:
 
 
 def _value(path: str, alike: bool) -> Value:
-    """A function to the first value at a path; `alike`: to the text or number that all values there are."""
+    """A function to the first value at a path; with `alike`, to the text or number that all values there equal."""
     if not alike or path.startswith("$"):
         return first_value(path)
     way = steps(path)
@@ -263,7 +263,7 @@ def _time(places: Sequence[TimePlace]) -> _Integer:
 
 
 def _number(places: NumberPlaces, least: int, *, last: bool = False) -> _Integer:
-    """A function to the integer at the first place that has one; of several values the first counts, or the `last`."""
+    """A function to the integer at the first place that has one: of several values at a path, the first or `last`."""
     if not places:
         return _nothing
     path, other = places[0], _number(places[1:], least, last=last)
@@ -284,13 +284,13 @@ def _last_value(path: str) -> Value:
 
 
 def _any_match(places: Sequence[Match]) -> Callable[[Any], bool]:
-    """A function to whether one of the places has its text."""
+    """A function that checks whether one of the places has its text."""
     wanted = [(first_value(place.path), place.match) for place in places]
     return lambda message: any(scalar_text(value(message, NO_NAMES)) == text for value, text in wanted)
 
 
 class _Ids:
-    """What ids stand for, connection by connection."""
+    """The names of ids, by connection."""
 
     def __init__(self, ids: ChannelIds) -> None:
         self._model = ids
@@ -298,7 +298,7 @@ class _Ids:
         self.known: Ids = {}
 
     def names(self, message: Any, conn: int) -> Mapping[str, str]:
-        """The names that the message's id stands for; learns them where the message announces one."""
+        """The names of the message's id; learns them if the message announces one."""
         ids = self._model
         if not holds(message, ids.where):
             key = scalar_at(message, ids.at)

@@ -16,9 +16,9 @@ INT64_MIN = -(1 << 63)
 UINT64_MAX = (1 << 64) - 1
 
 SCALES = {TimeUnit.NS: 1, TimeUnit.US: 1_000, TimeUnit.MS: 1_000_000, TimeUnit.S: 1_000_000_000}
-"""Nanoseconds in a unit of time."""
+"""Nanoseconds per unit of time."""
 EARLIEST = 946_684_800_000_000_000
-"""2000 (ns since the epoch): an earlier time is none of an exchange's."""
+"""2000 (ns since the epoch): no exchange's time is earlier."""
 NUMERAL_MAX = 100
 """Longest text (characters) that is read as a number."""
 
@@ -31,13 +31,13 @@ _NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
 
 
 def integer_of(value: Any) -> int | None:
-    """The integer that a number is, in quotes or not, however it is written: `3`, `3.0`, `3e0`; else None."""
+    """The integer value of a number in any notation, quoted or not (`3`, `3.0`, `3e0`); None if it is not one."""
     if isinstance(value, str):
         if len(value) > NUMERAL_MAX or not _NUMERAL.fullmatch(value):
             return None
         value = decimal(value)
     if isinstance(value, Decimal):
-        # before it is multiplied out: 1e9999 would be a number of ten thousand digits
+        # before the multiplication: 1e9999 would be a number of ten thousand digits
         if not value.is_finite() or value.adjusted() > 20 or value != value.to_integral_value():
             return None
         return int(value)
@@ -45,7 +45,7 @@ def integer_of(value: Any) -> int | None:
 
 
 def time_of(value: Any, place: TimePlace) -> int | None:
-    """The time that a value at this place is (ns since the epoch, exactly, or the nearest int64); None where none."""
+    """The time of a value at this place (ns since the epoch, exact, clamped to int64); None if it is not one."""
     if place.unit is TimeUnit.ISO:
         return _iso_nanoseconds(value, place.offset) if isinstance(value, str) else None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
@@ -53,7 +53,7 @@ def time_of(value: Any, place: TimePlace) -> int | None:
     if isinstance(value, Decimal):
         if not value.is_finite():
             return None
-        # before it is multiplied out: 1e999999 would be a number of a million digits
+        # before the multiplication: 1e999999 would be a number of a million digits
         if value.adjusted() > 20:
             return INT64_MAX if value > 0 else INT64_MIN
     elif type(value) is not int:
@@ -66,13 +66,13 @@ def _within(time: int) -> int:
 
 
 def _iso_nanoseconds(text: str, offset: str | None) -> int | None:
-    """RFC 3339 text in ns since the epoch; `offset` is the zone where the text names none."""
+    """RFC 3339 text in ns since the epoch; `offset` is the zone for texts without one."""
     found = _ISO.fullmatch(text)
     if found is None:
         return None
     date, clock, fraction, zone = found.groups()
     try:
-        # datetime knows microseconds only, so the fraction goes beside it
+        # datetime has only microseconds, so the fraction is added separately
         moment = datetime.fromisoformat(f"{date}T{clock}{(zone or offset or 'Z').upper()}")
         since = moment - _EPOCH
     except (ValueError, OverflowError):

@@ -137,7 +137,7 @@ class _Request:
         self._found: bytes | HttpError | None = None
 
     def start(self, notify: Callable[[], None]) -> None:
-        """Start; `tell` is called in the request's thread once there is a result."""
+        """Start; `notify` is called in the request's thread once there is a result."""
         thread = threading.Thread(target=self._run, args=(notify,), name=f"request to {self.attempt.host}", daemon=True)
         try:
             thread.start()

@@ -74,7 +74,7 @@ class Duration(ValueType[float]):
         """`10s`, `1h30m`, `250ms`, or a bare number of seconds."""
         seconds = parse_duration(text)
         if not seconds:
-            raise ValueError("expected 30s, 10m, 1h30m or 250ms, longer than zero; or leave the option out")
+            raise ValueError("expected 30s, 10m, 1h30m or 250ms, longer than zero; or omit the option")
         return seconds
 
     def write(self, value: float) -> str:

@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 class LimitExceededError(ValueError):
-    """A limit of the exchange that not even a connection a topic would keep."""
+    """A limit of the exchange is exceeded even with one topic per connection."""
 
 
 def spread(
     topics: Sequence[PlannedTopic], beside: Sequence[PlannedTopic], limits: Limits, url: str
 ) -> list[tuple[PlannedTopic, ...]]:
-    """The topics of each connection; the same ones come out whenever the same go in.
+    """Distribute topics over connections, deterministically.
 
     Args:
         topics: every topic, once.
-        beside: topics that every connection has too.
-        limits: what the exchange allows on a connection.
-        url: the socket's, to which topics may be appended.
+        beside: topics that every connection has in addition.
+        limits: the exchange's limits.
+        url: the socket's URL, to which topics may be appended.
 
     Raises:
-        LimitExceededError: a single topic is too much.
+        LimitExceededError: a single topic exceeds a limit.
 
     """
     if not topics:
         return []
     room = len(topics) if limits.streams_per_connection is None else limits.streams_per_connection - len(beside)
     if room < 1:
-        raise LimitExceededError(f"{len(beside)} topics go onto every connection, and no more than that fit")
+        raise LimitExceededError(f"{len(beside)} topics are on every connection, and no others fit")
     a_channel = limits.streams_per_channel or len(topics)
     most = max(Counter(one.channel for one in topics).values())
     count = max(-(-len(topics) // room), -(-most // a_channel))
@@ -54,7 +54,7 @@ def spread(
 
 
 def _deal(topics: Sequence[PlannedTopic], count: int, room: int, a_channel: int) -> list[list[PlannedTopic]] | None:
-    """Shares of even weight: the heaviest topic first, each to the connection that has least. None: they do not fit."""
+    """Shares of even weight: heaviest topic first, each to the lightest connection. None if they do not fit."""
     shares: list[list[int]] = [[] for _ in range(count)]
     channels: list[Counter[str]] = [Counter() for _ in range(count)]
     lightest = [(0.0, nth) for nth in range(count)]
@@ -76,7 +76,7 @@ def _deal(topics: Sequence[PlannedTopic], count: int, room: int, a_channel: int)
 
 
 def _broken(share: Sequence[PlannedTopic], limits: Limits, url: str) -> str:
-    """The limit that a connection with these topics does not keep; empty where it keeps all."""
+    """The limit that a connection with these topics exceeds; empty if none."""
     subscribe = share[0].subscribe
     if subscribe.url is not None:
         size = len(address(url, share))
@@ -86,7 +86,7 @@ def _broken(share: Sequence[PlannedTopic], limits: Limits, url: str) -> str:
     except ValueError as error:
         raise LimitExceededError(str(error)) from error
     if len(texts) > 1 and any(one.subscribe.replaces for one in share):
-        return f"{len(texts)} messages are needed, of which each replaces the one before"
+        return f"{len(texts)} messages are needed, but each one replaces the previous one"
     if limits.messages_per_connection is not None and len(texts) > limits.messages_per_connection:
         return f"{len(texts)} subscription messages on a connection"
     size = sum(len(text.encode()) for text in texts)

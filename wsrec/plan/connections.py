@@ -1,6 +1,6 @@
 """Connection plans: the connections to open for a feed, and what to send on each.
 
-These structs cross a process border as JSON, so they hold plain data only.
+These structs are passed between processes as JSON, so they hold plain data only.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from wsrec.plan.requests import (
 )
 
 if TYPE_CHECKING:
-    # Only for the type checker: receivers import this module, and have no use for YAML or pydantic.
+    # only for the type checker: receivers import this module, but neither YAML nor pydantic
     from wsrec.feed.schema import Feed
     from wsrec.feed.sockets import Socket, Token
     from wsrec.plan.target import Target
 
 
 class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
-    """What the client has to send, and how often (s), for the exchange not to close: a ping frame, or `text`."""
+    """A keep-alive that the exchange requires: a ping frame, or `text`, every so often (s)."""
 
     every: float
     text: str | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of the exchange that has to be answered: see `wsrec.feed.keep_alive.Answer`."""
+    """An exchange's message that must be answered: see `wsrec.feed.keep_alive.Answer`."""
 
     text: str
     path: str | None = None
@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask for before each connection: see `wsrec.feed.sockets.Token`."""
+    """The request for a token before each connection: see `wsrec.feed.sockets.Token`."""
 
     url: str
     method: Literal["GET", "POST"]
@@ -62,43 +62,43 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """Most connection attempts to a host, of all connections of a receiver together, within `interval` (s)."""
+    """Limit of a receiver's connection attempts to a host within `interval` (s)."""
 
     attempts: float
     interval: float
 
     def share(self, receivers: int) -> Pace:
-        """What one of several receivers may make of it."""
+        """The share of one of several receivers."""
         return Pace(attempts=self.attempts / receivers, interval=self.interval)
 
 
 class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection: where to, and what to send on it.
+    """One connection: its address, and the messages to send on it.
 
     Attributes:
         conn: number of the connection in the session, from 0; the `conn` column.
         feed: name of the feed it belongs to.
-        url: `ws://` or `wss://`, with whatever secrets the feed puts there; may hold `{token}` and `{uuid}`.
-        public_url: the same without secrets, for events, metadata and logs.
+        url: `ws://` or `wss://`, with the feed's secrets if any; may contain `{token}` and `{uuid}`.
+        public_url: the URL without secrets, for events, metadata and logs.
         headers: added to the handshake request.
-        compression: what the handshake offers.
-        token: how to get what `{token}` stands for.
-        proxies: which proxy to go through, for the connection and for the token.
-        requested_by_url: the topics that the URL asks for.
+        compression: the compression offered in the handshake.
+        token: how to get the value of `{token}`.
+        proxies: proxy selection for the connection and the token request.
+        requested_by_url: the topics that the URL requests.
         wait: time (s) between the opening handshake and the first message.
-        first: messages that go before the subscriptions.
+        first: messages to send before the subscriptions.
         requests: sent in this order once connected, and again after each reconnection.
-        answers: messages of the exchange that have to be answered.
-        send_interval: least time (s) between two messages that we send, the exchange's limit.
-        start_after: time (s) after the session's start to connect at, so that many connections stay within the
+        answers: the exchange's messages that must be answered.
+        send_interval: minimum time (s) between two sent messages, the exchange's limit.
+        start_after: delay (s) after the session's start, so that many connections stay within the
             exchange's limit of connection attempts.
-        pace: what bounds all attempts, the first, further ones and replacements; a gentle default where None.
-        replaceable: whether another connection takes its place before it ends, and so has to stand by.
-        standby_of: of a connection that stands by: the `conn` of the one that it takes turns with.
+        pace: limit of all attempts: first ones, reconnections and replacements; None for a low default.
+        replaceable: whether a standby connection takes its place before it ends.
+        standby_of: for a standby connection, the `conn` of the one that it alternates with.
         lifetime: time (s) after which the exchange cuts the connection; it is replaced before.
         idle_timeout: time (s) without a message after which the connection counts as silent and is replaced.
-        ping_interval: time (s) without a byte after which a WebSocket ping asks whether anybody is there.
-        ping_timeout: time (s) that the answer may take before the connection counts as dead.
+        ping_interval: time (s) without a byte after which a WebSocket ping is sent.
+        ping_timeout: time (s) to wait for the pong before the connection counts as dead.
 
     """
 
@@ -127,33 +127,33 @@ class ConnectionPlan(msgspec.Struct, frozen=True, kw_only=True):
     ping_timeout: float = PING_TIMEOUT
 
     def public(self) -> ConnectionPlan:
-        """The same without secrets, to be stored; no longer connects."""
+        """A copy without secrets, for storage; it cannot connect."""
         return msgspec.structs.replace(self, url=self.public_url, headers={}, token=None, proxies=DIRECT)
 
     @property
     def proxy(self) -> Proxy | None:
-        """The proxy that the connection goes through; a token may send it to a host of another."""
+        """The proxy of the connection; a token may lead to a host with another proxy."""
         return self.proxies.of(self.url)
 
     @property
     def answers_due(self) -> int:
-        """How many messages at most may answer what is sent before the first keep-alive: one a topic, or a request."""
+        """The most answers to messages sent before the first keep-alive: one per topic, or per request."""
         return len(self.first) + sum(max(len(request.topics), 1) for request in self.requests)
 
     @property
     def topics(self) -> tuple[RequestedTopic, ...]:
-        """Every topic that is asked for on it."""
+        """All topics requested on it."""
         return (*self.requested_by_url, *(topic for request in self.requests for topic in request.topics))
 
     @property
     def subscribed_after(self) -> float:
-        """Time (s) after the session's start at which its last subscription is sent, handshakes taken for nothing."""
+        """Time (s) after the session's start at which its last subscription is sent, without handshakes."""
         messages = len(self.first) + len(self.requests)
         return self.start_after + self.wait + max(messages - 1, 0) * self.send_interval
 
 
 def divided(plan: ConnectionPlan, topics: Sequence[str], parts: tuple[SubscriptionRequest, ...]) -> ConnectionPlan:
-    """The plan with `parts` in the place of the requests that ask for nothing but `topics`."""
+    """The plan with `parts` in place of the requests that only request `topics`."""
     whole = frozenset(topics)
     places = [place for place, one in enumerate(plan.requests) if one.topics and whole.issuperset(one.topic_names)]
     if not places:
@@ -164,7 +164,7 @@ def divided(plan: ConnectionPlan, topics: Sequence[str], parts: tuple[Subscripti
 
 
 def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
-    """The connections that stand by for `plans`, numbered behind the last of them."""
+    """The standby connections of `plans`, with the next numbers."""
     first = max((plan.conn for plan in plans), default=-1) + 1
     replaceable = [plan for plan in plans if plan.replaceable]
     return [
@@ -173,16 +173,16 @@ def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
 
 
 def plan(targets: Sequence[Target], first_conn: int = 0, proxies: ProxyRules = DIRECT) -> list[ConnectionPlan]:
-    """Put every topic of `targets` onto connections, within what the exchanges allow.
+    """Distribute the topics of `targets` over connections, within the exchanges' limits.
 
     Args:
-        targets: what to record.
+        targets: the targets.
         first_conn: number of the first connection.
-        proxies: which proxy holds for a feed that names none.
+        proxies: proxy selection for feeds that name none.
 
     Raises:
-        ConfigError: it is more than an exchange allows, or a secret that a feed takes from the environment is missing,
-            or what should be a proxy's address is none.
+        ConfigError: an exchange's limits are exceeded, a secret is missing in the environment, or a proxy's address is
+            not valid.
 
     """
     plans: list[ConnectionPlan] = []
@@ -197,16 +197,16 @@ def plan(targets: Sequence[Target], first_conn: int = 0, proxies: ProxyRules = D
 
 
 def proxies_of(feed: Feed, proxies: ProxyRules) -> ProxyRules:
-    """Which proxy holds for a feed, in place of `proxies` where it names one.
+    """The proxy selection of a feed: its own proxy, or `proxies`.
 
     Raises:
-        ConfigError: what should be a proxy's address is none, or lacks a secret of the environment.
+        ConfigError: its proxy's address is not valid, or a secret is missing in the environment.
 
     """
     rules = proxies.for_feed(feed.resolved_proxy(), feed.name)
     try:
         for url in feed.urls():
-            # what is filled in later may be a port
+            # a placeholder that is filled in later may be a port
             rules.of(PLACEHOLDER.sub("1", ENVIRONMENT.sub("1", url)))
     except ValueError as error:
         raise _error(str(error)) from None
@@ -221,7 +221,7 @@ def _plan(
     conn: int,
     proxies: ProxyRules,
 ) -> ConnectionPlan:
-    """One of the feed's connections: its place (from 0), and how many they are."""
+    """One of the feed's connections: its index, and their number."""
     feed = target.feed
     limits, keep_alive, opening, token = feed.limits, feed.keep_alive, feed.on_connect, socket.token
     idle_timeout = min((one.idle_timeout for one in topics if one.idle_timeout is not None), default=None)
@@ -244,7 +244,7 @@ def _plan(
         send_interval=limits.spacing(place[1]) if limits else 0.0,
         keep_alive=KeepAlive(every=keep_alive.every, text=keep_alive.text) if keep_alive and keep_alive.every else None,
         start_after=_start_after(feed, place[0]),
-        # half of what the exchange allows: a full bucket gives twice its size in the first interval
+        # half of the exchange's limit: a full token bucket gives twice its size in the first interval
         pace=Pace(attempts=max(1, limits.connects // 2), interval=limits.connects_interval) if limits else None,
         replaceable=_replaceable(feed, idle_timeout),
         lifetime=limits.lifetime if limits else None,
@@ -259,7 +259,7 @@ def _token_request(token: Token, feed: Feed) -> TokenRequest:
 
 
 def _connections(target: Target) -> Iterator[tuple[Socket, tuple[PlannedTopic, ...]]]:
-    """Each connection of a target: its socket, and the topics that it has to ask for."""
+    """Each connection of a target: its socket and its topics."""
     feed = target.feed
     if not feed.channels or feed.limits is None:
         for socket in feed.sockets.values():
@@ -271,13 +271,13 @@ def _connections(target: Target) -> Iterator[tuple[Socket, tuple[PlannedTopic, .
         try:
             shares = spread([one for one in topics if one not in beside], beside, feed.limits, socket.url)
         except LimitExceededError as error:
-            raise _error(f"{feed.name}: {error}; that is more than its limits allow") from error
+            raise _error(f"{feed.name}: {error}; its limits do not allow that") from error
         for share in shares or ([tuple(beside)] if topics else []):
             yield socket, share
 
 
 def _topics(target: Target, socket: str) -> list[PlannedTopic]:
-    """The topics on one of the feed's sockets, a symbol's together."""
+    """The topics on one of the feed's sockets, grouped by symbol."""
     feed = target.feed
     channels = {name: feed.channel_table[name] for name in target.channels}
     channels = {name: channel for name, channel in channels.items() if feed.carries(socket, channel)}
@@ -290,17 +290,17 @@ def _topics(target: Target, socket: str) -> list[PlannedTopic]:
     for one in topics:
         other = known.setdefault(one.topic, one)
         if other.channel != one.channel:
-            # only one of them would be asked for, and messages of the other be missed
+            # only one of them would be requested, and messages of the other would be missing
             found = f"{one.topic!r} is a topic of {other.channel} and of {one.channel}"
             raise _error(f"{feed.name}: {found}: give their `topic`s different names")
     return list(known.values())
 
 
 def _check_totals(feed: Feed, connections: Sequence[tuple[PlannedTopic, ...]]) -> None:
-    """Make sure that an exchange's totals for one address are kept."""
+    """Check the exchange's limits for all connections from one address."""
     if feed.limits is None:
         return
-    hint = "ask for fewer symbols or channels, or share them among machines with --shard"
+    hint = "request fewer symbols or channels, or split them between machines with --shard"
     streams = sum(map(len, connections))
     if feed.limits.streams is not None and streams > feed.limits.streams:
         allowed = f"{feed.name} allows {feed.limits.streams} from one address"
@@ -311,7 +311,7 @@ def _check_totals(feed: Feed, connections: Sequence[tuple[PlannedTopic, ...]]) -
     if feed.limits.connections is not None:
         most = max(1, feed.limits.connections - _replaceable(feed, idle_timeout))
         if len(connections) > most:
-            kept = "" if most == feed.limits.connections else ", of which one is kept for replacements"
+            kept = "" if most == feed.limits.connections else ", one of which is kept for replacements"
             allowed = f"{feed.name} allows {feed.limits.connections} from one address{kept}"
             raise _error(f"{len(connections)} connections are needed, and {allowed}: {hint}")
 
@@ -325,7 +325,7 @@ def _start_after(feed: Feed, nth: int) -> float:
     """Seconds to wait before the feed's `nth` connection."""
     if feed.limits is None:
         return 0.0
-    # Half of what the exchange allows, so that reconnections have room beside it.
+    # half of the exchange's limit, to leave room for reconnections
     at_once = max(1, feed.limits.connects // 2)
     attempts = nth // at_once * feed.limits.connects_interval
     together = feed.limits.messages_per_second_in_all
@@ -333,7 +333,7 @@ def _start_after(feed: Feed, nth: int) -> float:
 
 
 def _error(text: str) -> Exception:
-    # only here: receivers import this module, and have no use for YAML or pydantic
+    # imported here: receivers import this module, but neither YAML nor pydantic
     from wsrec.feed.errors import ConfigError
 
     return ConfigError(text)

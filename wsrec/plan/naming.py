@@ -1,8 +1,8 @@
 """Names for bare URLs, derived from their host.
 
-A later run continues the folders of the one before, so a name depends on which URLs are recorded together, and not on
-their order. What stands behind the host may be secret: of two URLs of one host it is only counted, in the order of the
-URLs as they are written (`${NAME}` and not what it stands for).
+A later run continues the folders of the previous one, so a name depends on which URLs are recorded together, but not on
+their order. The part after the host may be secret: several URLs of one host are only numbered, in the order of the URLs
+as written (with `${NAME}`, not its value).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LONGEST = 64
 
 
 def host_name(url: str) -> str:
-    """The host of a valid WebSocket URL, as a name: letters in lower case, digits, dots and dashes."""
+    """The host of a valid WebSocket URL as a name: lower case letters, digits, dots and dashes."""
     host = urlsplit(url).hostname or ""
     try:
-        # the longest run of zeros as one: readable, and the same however the address is written
+        # the canonical form with the longest run of zeros shortened
         groups = str(ipaddress.IPv6Address(host.partition("%")[0]))
         host = "ipv6-" + "-".join(groups.replace("::", ":0:").strip(":").split(":"))
     except ValueError:
@@ -33,9 +33,9 @@ def host_name(url: str) -> str:
 
 
 def names_of(urls: Sequence[str], taken: Collection[str]) -> list[str]:
-    """A name for each of several different URLs, none of which is another's or one of `taken`.
+    """A unique name for each of several different URLs, none of them in `taken`.
 
-    The host; with its port where the ports of a host differ; counted where that is not enough.
+    The host; with the port if the ports of a host differ; numbered if that is not enough.
     """
     ports: dict[str, set[int]] = defaultdict(set)
     for url in urls:

@@ -12,11 +12,11 @@ from wsrec.plan.requests import RequestedTopic
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request without its text, which may hold secrets.
+    """A request without its text, which may contain secrets.
 
     Attributes:
-        number: on its connection.
-        topics: what it asks for.
+        number: its number on its connection.
+        topics: the requested topics.
 
     """
 
@@ -25,11 +25,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionRequests(msgspec.Struct, frozen=True, kw_only=True):
-    """What one connection asks for, as `wsrec.connections` describes it.
+    """The topics that one connection requests, as in `wsrec.connections`.
 
     Attributes:
-        requested_by_url: what its address asks for.
-        requests: its messages: those of the plan, and later ones that have become known.
+        requested_by_url: those requested by its URL.
+        requests: its messages: those of the plan, and later ones that were announced.
 
     """
 
@@ -51,8 +51,8 @@ class _Connection:
 class RequestTable:
     """The requests of some connections, and their topics.
 
-    A plan's topics are known from the start. Requests that are made later, of parts of a refused one, ask for topics of
-    the plan under a new number: `announced` learns them.
+    A plan's topics are known from the start. A refused request may be split later into requests with new numbers, which
+    `announced` adds.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class RequestTable:
         return table
 
     def learn(self, conn: int, described: ConnectionRequests) -> None:
-        """Add what is known of a connection's requests."""
+        """Add requests of a connection."""
         known = self._connections.setdefault(conn, _Connection())
         known.by_url.update({one.topic: one for one in described.requested_by_url})
         for request in described.requests:
@@ -76,15 +76,15 @@ class RequestTable:
             known.by_message.update({one.topic: one for one in request.topics})
 
     def describe(self, conn: int) -> ConnectionRequests:
-        """What is known of a connection's requests, for metadata."""
+        """The known requests of a connection, for metadata."""
         known = self._connections.get(conn) or _Connection()
         requests = tuple(Request(number=number, topics=topics) for number, topics in sorted(known.requests.items()))
         return ConnectionRequests(requested_by_url=tuple(known.by_url.values()), requests=requests)
 
     def announced(self, conn: int, number: int, topics: Sequence[str]) -> None:
-        """A request with this number is about to be sent; topics that no plan has are left out.
+        """Add a request that is about to be sent; topics that are in no plan are left out.
 
-        A new one takes the place of earlier ones that ask for nothing else: those are not sent any more.
+        A new request replaces earlier ones without other topics, which are no longer sent.
         """
         known = self._connections.setdefault(conn, _Connection())
         before = known.requests.get(number)
@@ -97,12 +97,12 @@ class RequestTable:
         known.requests[number] = tuple(requested.values())
 
     def requested(self, conn: int, number: int) -> tuple[RequestedTopic, ...]:
-        """What a request asks for; empty where it is not known, or asks for no topics."""
+        """The topics of a request; empty if it is unknown or has none."""
         known = self._connections.get(conn)
         return () if known is None else known.requests.get(number, ())
 
     def topic(self, conn: int, name: str) -> RequestedTopic | None:
-        """A connection's topic, by its name."""
+        """A connection's topic by its name."""
         known = self._connections.get(conn)
         return None if known is None else known.by_message.get(name) or known.by_url.get(name)
 
@@ -112,12 +112,12 @@ class RequestTable:
         return tuple({**known.by_url, **known.by_message}.values())
 
     def by_message(self, conn: int) -> tuple[str, ...]:
-        """The names of those that messages ask for."""
+        """The names of the topics that messages request."""
         known = self._connections.get(conn)
         return () if known is None else tuple(known.by_message)
 
     def by_url(self, conn: int) -> frozenset[str]:
-        """The names of those that the address asks for, which nothing confirms."""
+        """The names of the topics that the URL requests, which are never acknowledged."""
         known = self._connections.get(conn)
         return frozenset() if known is None else frozenset(known.by_url)
 
@@ -128,7 +128,7 @@ class RequestTable:
 
     @property
     def last_number(self) -> int:
-        """The highest number of a request that is known; 0 where there is none."""
+        """The highest known request number; 0 without any."""
         return max((max(one.requests, default=0) for one in self._connections.values()), default=0)
 
 
@@ -136,7 +136,7 @@ def described_requests(connection: Any) -> ConnectionRequests:
     """The requests in an entry of `wsrec.connections`.
 
     Raises:
-        msgspec.ValidationError: they are none.
+        msgspec.ValidationError: they are not valid.
 
     """
     return msgspec.convert(connection, ConnectionRequests)

@@ -1,7 +1,7 @@
-"""Subscription requests: the messages, or the address, that request a connection's topics.
+"""Subscription requests: the messages, or the URL, that request a connection's topics.
 
-A request has a number, from 1 on each connection, which goes with it to the frame that is sent, to that frame's row and
-to the answer. Each topic keeps its channel and symbol, so nobody has to read them out of the exchange's words.
+A request has a number, from 1 on each connection, which accompanies it to the sent frame, its row, and the
+answer. Each topic keeps its channel and symbol, so they need not be parsed from the exchange's texts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wsrec.feed.masking import mask_tail, mask_url
 from wsrec.feed.placeholders import Raw, fill, fill_url, names
 
 if TYPE_CHECKING:
-    # only for the type checker: receivers import the plan, and have no use for YAML or pydantic
+    # only for the type checker: receivers import the plan, but neither YAML nor pydantic
     from wsrec.feed.channel import Channel
     from wsrec.feed.schema import Feed
     from wsrec.feed.subscribe import Subscribe
@@ -25,10 +25,10 @@ class RequestedTopic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """One topic of a connection.
 
     Attributes:
-        topic: its name in events, and what is sent where the feed says so; a connection has each once.
+        topic: its name in events, and in the request if the feed defines that; unique on a connection.
         channel: the channel's full name.
-        symbol: as the exchange's messages write it; None where the channel has none.
-        key: what an answer calls the topic; empty where it uses the topic itself.
+        symbol: as the exchange's messages write it; None if the channel has none.
+        key: the topic's name in acknowledgements; empty if it is the topic itself.
 
     """
 
@@ -39,18 +39,18 @@ class RequestedTopic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     @property
     def ack_key(self) -> str:
-        """What an answer calls the topic."""
+        """The topic's name in acknowledgements."""
         return self.key or self.topic
 
 
 class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One message that asks for topics.
+    """One message that requests topics.
 
     Attributes:
-        number: of the request on its connection, from 1; each time that it is sent it has the same one.
-        text: the message; placeholders for time and chance are filled in when it is sent.
-        topics: what it asks for; empty for a text that the user gave.
-        undo: a message to send before this one is sent once more.
+        number: its number on its connection, from 1; the same each time that it is sent.
+        text: the message; placeholders for times and random values are filled in when it is sent.
+        topics: the requested topics; empty for a text given by the user.
+        undo: a message to send before this one is sent again.
 
     """
 
@@ -61,21 +61,21 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def topic_names(self) -> tuple[str, ...]:
-        """The topics, as events name them."""
+        """The names of the topics, as in events."""
         return tuple(one.topic for one in self.topics)
 
 
 class PlannedTopic(NamedTuple):
-    """One topic that is wanted, and how it is asked for.
+    """One topic to record, and how to request it.
 
     Attributes:
         requested: the topic.
-        written: its symbol as topics write it; empty where the channel has none.
-        subscribe: how it is asked for.
+        written: its symbol as written in topics; empty if the channel has none.
+        subscribe: how to request it.
         argument: template of its item of `{arguments}`.
-        channel_alias: what `{channel}` stands for.
-        weight: the messages that it brings, relative to others.
-        idle_timeout: time (s) without a message after which it counts as silent.
+        channel_alias: the value of `{channel}`.
+        weight: its message rate relative to others.
+        idle_timeout: time (s) without a message after which it counts as stale.
 
     """
 
@@ -99,7 +99,7 @@ class PlannedTopic(NamedTuple):
 
 
 def planned_topic(feed: Feed, channel: str, symbol: str = "") -> PlannedTopic:
-    """The topic of a channel for a symbol, given as the exchange's messages write it."""
+    """The topic of a channel for a symbol, which is written as in the exchange's messages."""
     known: Channel = feed.channel_table[channel]
     subscribe = known.subscribe or feed.subscribe
     assert subscribe is not None
@@ -123,27 +123,27 @@ def planned_topic(feed: Feed, channel: str, symbol: str = "") -> PlannedTopic:
 
 
 def address(url: str, topics: Sequence[PlannedTopic]) -> str:
-    """The URL of a connection whose address asks for topics; the socket's own where messages do."""
+    """The URL of a connection, with its topics if the URL requests them."""
     template = topics[0].subscribe.url if topics else None
     return url if template is None else url + fill_url(template, {"topics": [one.topic for one in topics]})
 
 
 def public_address(url: str, topics: Sequence[PlannedTopic], parts: Collection[str]) -> str:
-    """The same without what may be secret; `parts` are not (`wsrec.feed.masking`)."""
+    """The URL without possible secrets; `parts` are public (`wsrec.feed.masking`)."""
     template = topics[0].subscribe.url if topics else None
     names = {"topics": [one.topic for one in topics]}
     return mask_url(url, parts) + ("" if template is None else fill_url(mask_tail(template, parts), names))
 
 
 def subscription_requests(topics: Sequence[PlannedTopic], first: int = 1) -> Iterator[SubscriptionRequest]:
-    """The requests for topics, in an order that does not depend on chance; `{id}` is the request's number.
+    """The requests for topics, in a deterministic order; `{id}` is the request's number.
 
     Args:
-        topics: what is asked for; those that the address asks for are left out.
+        topics: the topics; those requested by the URL are left out.
         first: number of the first request.
 
     Raises:
-        ValueError: one topic alone is more than the exchange takes in a message.
+        ValueError: a single topic exceeds the exchange's limit of a message.
 
     """
     groups: dict[tuple[Subscribe, str], list[PlannedTopic]] = {}
@@ -162,7 +162,7 @@ def subscription_requests(topics: Sequence[PlannedTopic], first: int = 1) -> Ite
                 size = (size + 1) // 2
                 text = _filled(subscribe.message, group[start : start + size], {"id": number})
             part = group[start : start + size]
-            # the `{id}` of what ends a subscription is filled in when it is sent
+            # the `{id}` of an unsubscribe message is filled in when it is sent
             undo = _filled(subscribe.unsubscribe, part, {}) if subscribe.unsubscribe else None
             yield SubscriptionRequest(number=number, text=text, topics=tuple(one.requested for one in part), undo=undo)
             start += size
@@ -186,7 +186,7 @@ def _filled(template: str | None, topics: Sequence[PlannedTopic], more: dict[str
 
 
 def _arguments(topics: Sequence[PlannedTopic]) -> list[Raw]:
-    """The items of `{arguments}`: one a topic, or one a channel where the template has many symbols."""
+    """The items of `{arguments}`: one per topic, or one per channel if the template takes several symbols."""
     together: dict[tuple[str, str, str], list[PlannedTopic]] = {}
     for one in topics:
         argument = one.argument or ""

@@ -30,14 +30,14 @@ _NAMED_URL = re.compile(r"([^=?#]*)=(wss?://.*)", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A feed, and what to record of it.
+    """A feed, with the symbols and channels to record.
 
     Attributes:
-        feed: the feed; for a bare URL one without channels or fields.
+        feed: the feed; for a bare URL, one without channels and fields.
         symbols: as the exchange writes them.
         channels: the exchange's own names, keys of `feed.channel_table`.
-        subscribe: texts to send as they are, for a bare URL.
-        listed: the exchange's list, where all of its symbols were asked for.
+        subscribe: texts to send unchanged, for a bare URL.
+        listed: the exchange's list, if all of its symbols were requested.
 
     """
 
@@ -50,14 +50,14 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A target as a user names it, and what is asked of it; see `resolve`.
+    """A target as named by the user, with the requested symbols and channels; see `resolve`.
 
     Attributes:
-        target: name of a catalogue feed, path of a YAML file, or URL, with `NAME=` before it or not.
-        name: what to call a URL; by default what stands before it, or its host.
-        symbols, channels, subscribe: as `resolve` takes them.
-        where: what complaints about it begin with: file, line and key of a run config.
-        places: `FILE:LINE: KEY` of those of its options that the run config has, by their fields.
+        target: name of a catalogue feed, path of a YAML file, or URL, optionally with `NAME=` before it.
+        name: the name of a URL; by default the part before `=`, or its host.
+        symbols, channels, subscribe: as for `resolve`.
+        where: prefix of error messages: file, line and key of a run config.
+        places: `FILE:LINE: KEY` of its options in the run config, by field.
 
     """
 
@@ -71,11 +71,11 @@ class Wanted:
 
     @property
     def is_nameless(self) -> bool:
-        """Whether it is a URL whose name is nobody's wish."""
+        """Whether it is a URL without a given name."""
         return not self.name and _URL.match(self.target) is not None
 
     def resolved(self, shard: Shard | None = None, proxies: ProxyRules = DIRECT) -> Target:
-        """What `resolve` makes of it.
+        """Resolve it.
 
         Raises:
             ConfigError: as for `resolve`.
@@ -94,12 +94,12 @@ class Wanted:
         return error if place is None else ConfigError(f"{place}: {error.problem}")
 
     def wrong(self, text: str) -> ConfigError:
-        """A complaint about it, each line of which says where it stands."""
+        """An error about it; each line begins with its place."""
         return ConfigError("\n".join(f"{self.where}{line}" for line in text.split("\n")))
 
 
 def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None, proxies: ProxyRules = DIRECT) -> list[Target]:
-    """What `resolve` makes of several that are recorded together: URLs without a name get one each.
+    """Resolve several that are recorded together; URLs without a name get unique ones.
 
     Raises:
         ConfigError: as for `resolve`, or two of them are the same URL, or have the same name.
@@ -137,7 +137,7 @@ def resolve(
     name: str = "",
     proxies: ProxyRules = DIRECT,
 ) -> Target:
-    """Find the feed that `target` names and what is asked of it.
+    """Find the feed that `target` names, and the requested symbols and channels.
 
     Args:
         target: name of a catalogue feed, path of a YAML file, or a `ws://` or `wss://` URL, which may have `NAME=`
@@ -145,12 +145,12 @@ def resolve(
         symbols: as users type them, `all`, or `@FILE`; the feed's own by default.
         channels: common names (`trades`, `book`, `bbo`, `ticker`) or the exchange's; the feed's own by default.
         subscribe: texts to send after connecting to a bare URL.
-        shard: which share of the symbols to take, and of the channels that have none.
-        name: of a URL; by default its host.
-        proxies: which proxy to ask for the exchange's list through, where the feed names none.
+        shard: the share of the symbols to take, and of the channels without symbols.
+        name: name of a URL; by default its host.
+        proxies: proxy selection for the request of the exchange's list, if the feed names none.
 
     Raises:
-        ConfigError: any of it cannot be used; the text says what can.
+        ConfigError: a part of it is not valid; the message says what is.
 
     """
     if found := _NAMED_URL.fullmatch(target):
@@ -170,7 +170,7 @@ def resolve(
             )
         return Target(feed=feed_of_url(target, name), subscribe=tuple(subscribe))
     if "://" in target:
-        # Not repeated: it may hold a secret.
+        # not repeated: it may contain a secret
         raise ConfigError("expected a URL that begins with ws:// or wss://")
     if (named := _NAMED.fullmatch(target)) and not _is_path(target):
         requested, of = named.groups()
@@ -196,22 +196,22 @@ def resolve(
     chosen = _symbols(feed, symbols, listed)
     if not chosen and any(feed.channel_table[name].per_symbol for name in names):
         example = feed.symbols.example if feed.symbols else "SYMBOL"
-        raise ConfigError(f"{feed.name} has no default symbols: say which, as in --symbols {example}")
+        raise ConfigError(f"{feed.name} has no default symbols: give some, as in --symbols {example}")
     if shard is not None:
         chosen = tuple(symbol for symbol in chosen if shard.includes(symbol))
         names = tuple(name for name in names if feed.channel_table[name].per_symbol or shard.includes(name))
         if not names or (not chosen and all(feed.channel_table[name].per_symbol for name in names)):
             raise OptionError(
-                "shard", f"{feed.name}: shard {shard} has none of the symbols: ask for more, or for fewer shards"
+                "shard", f"{feed.name}: shard {shard} has none of the symbols: request more symbols, or fewer shards"
             )
     return Target(feed=feed, symbols=chosen, channels=names, listed=listed)
 
 
 def feed_of_url(url: str, name: str = "") -> Feed:
-    """A feed that has nothing but an address, and a name: by default its host's.
+    """A feed with only an address and a name: by default its host's.
 
     Raises:
-        ConfigError: it is no WebSocket URL.
+        ConfigError: it is not a WebSocket URL.
 
     """
     try:
@@ -228,7 +228,7 @@ def _is_path(target: str) -> bool:
 def _symbols(feed: Feed, requested: Sequence[str], listed: Listed | None) -> tuple[str, ...]:
     if feed.symbols is None:
         if requested:
-            raise OptionError("symbols", f"{feed.name} has no symbols: leave it out")
+            raise OptionError("symbols", f"{feed.name} has no symbols: omit it")
         return ()
     chosen: list[str] = []
     for text in requested or feed.default_symbols:
@@ -245,13 +245,13 @@ def _symbols(feed: Feed, requested: Sequence[str], listed: Listed | None) -> tup
 
 
 def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
-    """The symbols in a text file, separated by commas, blanks or lines; what follows a # at a word's start is none."""
+    """The symbols in a text file, separated by commas, blanks or lines; # at the start of a word begins a comment."""
     assert feed.symbols is not None
     try:
         with file.open(encoding="utf-8-sig") as lines:
             text = lines.read(_FILE_MAX + 1)
     except (OSError, ValueError) as error:
-        raise OptionError("symbols", f"@{file}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from error
+        raise OptionError("symbols", f"@{file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
     if len(text) > _FILE_MAX:
         raise OptionError("symbols", f"@{file}: found more than {_FILE_MAX >> 20} MiB, expected a list of symbols")
     chosen = []
@@ -262,7 +262,7 @@ def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
             except ConfigError as error:
                 raise ConfigError(f"{file}:{number}: {error}") from error
     if not chosen:
-        raise OptionError("symbols", f"@{file}: found no symbol, expected some")
+        raise OptionError("symbols", f"@{file}: found no symbols, expected at least one")
     return chosen
 
 
@@ -282,5 +282,5 @@ def _channels(feed: Feed, requested: Sequence[str]) -> tuple[str, ...]:
             )
         names.append(name)
     if len(names) == len(always):
-        raise ConfigError(f"{feed.name} has no default channels: say which with --channels")
+        raise ConfigError(f"{feed.name} has no default channels: give some with --channels")
     return tuple(dict.fromkeys(names))

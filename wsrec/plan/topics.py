@@ -18,7 +18,7 @@ class Topic(NamedTuple):
         channel: the channel's full name.
         channels: the names that its messages may carry.
         symbol: as the exchange writes it in messages; None: any.
-        family: whether it stands for all symbols that begin with it and a dash.
+        family: whether it delivers all symbols that begin with its symbol and a dash.
 
     """
 
@@ -30,11 +30,11 @@ class Topic(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The shortest name that its messages may carry; of several as short always the same one."""
+        """The shortest name that its messages may carry; always the same one of several."""
         return min(self.channels, key=lambda name: (len(name), name))
 
     def carries(self, symbol: str | None) -> bool:
-        """Whether a message of one of its channels, with this symbol or none, may be the topic's."""
+        """Whether a message of one of its channels, with this symbol or none, may belong to the topic."""
         if self.symbol is None or symbol is None:
             return self.symbol is None or self.family
         wanted, found = self.symbol.upper(), symbol.upper()
@@ -42,11 +42,11 @@ class Topic(NamedTuple):
 
 
 def stream_of(feed: Feed, requested: RequestedTopic) -> Topic | None:
-    """The stream of a requested topic; None where the feed has no such channel."""
+    """The stream of a requested topic; None if the feed has no such channel."""
     channel = feed.channel_table.get(requested.channel)
     if channel is None:
         return None
-    # a channel with parameters is several, which its aliases do not tell apart
+    # a channel with parameters is several channels with the same aliases
     template = feed.channels.get(requested.channel)
     aliases = template.aliases if template is not None and not template.parameters else ()
     names = frozenset((requested.channel, *aliases))

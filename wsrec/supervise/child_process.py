@@ -29,20 +29,20 @@ _LINE_MAX = 64 << 20
 
 
 class ChildProcess:
-    """A receiver or a writer.
+    """A receiver or a writer process.
 
     Args:
-        name: what to call it in messages.
+        name: its name in messages.
         module: the module to run.
         on_log: called with each of its log lines.
-        on_request: called with what it asks of its receiver.
-        connects: whether it talks to exchanges.
+        on_request: called with its requests to its receiver.
+        connects: whether it connects to exchanges.
 
     Attributes:
-        name: what to call it in messages.
-        how: how it ended if not well, as the end of a sentence that begins with its name.
-        failed: its reported reason for failing, if it reported one.
-        died: whether it ended without such a report: killed, or crashed.
+        name: its name in messages.
+        how: how it failed, as the end of a sentence that begins with its name.
+        failed: its reported failure, if any.
+        died: whether it ended without a final report: killed, or crashed.
         summary: its last line, if it is a writer and finished.
 
     """
@@ -66,7 +66,7 @@ class ChildProcess:
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self, job: msgspec.Struct, descriptors: Sequence[int]) -> None:
-        """Start it, or after its end another, with its job and the shared memory that the job names.
+        """Start it, or restart it after its end, with its job and the shared memory that the job names.
 
         Raises:
             OSError: the system cannot start another process.
@@ -82,7 +82,7 @@ class ChildProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=tuple(descriptors),
-            # the terminal's Ctrl-C and hang-up are for the supervisor, also while the child still imports
+            # the terminal's Ctrl-C and hang-up are for the supervisor, even while the child is importing
             start_new_session=True,
             env=parent_death.with_parent_death(environment) if parent_death.ends_with_parent() else environment,
             limit=_LINE_MAX,
@@ -91,7 +91,7 @@ class ChildProcess:
         self._reading = asyncio.ensure_future(self._read())
 
     async def wait(self) -> int:
-        """Wait for its end, all its lines read, and return its exit status (negative: the signal that ended it)."""
+        """Wait for its end and for all its lines; returns its exit status (negative: the signal that killed it)."""
         assert self._process is not None
         assert self._reading is not None
         await self._reading
@@ -99,26 +99,26 @@ class ChildProcess:
         if status and self.failed is None:
             self.how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self.died = True
-            hint = "see its log lines above; what was journalled is kept, and recovered by the next start"
+            hint = "see its log lines above; the journals are kept, and recovered by the next start"
             self.failed = FailedLine(message=f"the {self.name} {self.how}", hint=hint)
         elif self.failed is not None:
-            # a child does not know which of several it is
+            # a child does not know its number among several
             self.how = self.failed.message.removeprefix(f"the {self.name.partition(' ')[0]} ")
         return status
 
     def order(self, order: Order) -> None:
-        """Tell it what to do."""
+        """Send an order to it."""
         self._write(encode_order(order))
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     @property
     def pid(self) -> int:
-        """Process id of the one that was started last; 0 before that."""
+        """Process id of the last process started; 0 before that."""
         return self._process.pid if self._process is not None else 0
 
     def _write(self, data: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Findings about this machine as a recorder, each with its meaning and, where there is one, a hint.
+"""Findings about this machine as a recorder, each with its meaning and possibly a hint.
 
-Nothing is changed. What the files of /proc and /sys say is read below `root`; what only the kernel knows is asked.
+Nothing is changed. The files of /proc and /sys are read below `root`; other facts are requested from the kernel.
 """
 
 from __future__ import annotations
@@ -40,36 +40,36 @@ from wsrec.units import size
 
 # linux/capability.h
 _CAP_NET_ADMIN, _CAP_IPC_LOCK, _CAP_SYS_NICE = 12, 14, 23
-# What a recording of few connections, and one of many, is taken for
+# connection counts of a small and a large recording
 _FEW, _MANY = 10, 1000
 _DESCRIPTORS = 1024
-# Linux's own default; a burst that is larger waits at the exchange
+# Linux's default; the rest of a larger burst waits at the exchange
 _RECEIVE_BUFFER = 6 << 20
 _CLOCK_READS = 10_000
-# ns; a clock that is read through the vDSO takes tens of ns, one that needs a system call hundreds
+# ns; reading a clock through the vDSO takes tens of ns, with a system call hundreds
 _SLOW_CLOCK_NS = 250
 
 
 class State(StrEnum):
-    """How a finding stands."""
+    """State of a finding."""
 
     OK = "ok"
     """nothing to do"""
     HINT = "hint"
-    """it works, and could be better"""
+    """works, but could be better"""
     ABSENT = "absent"
-    """this machine does not have it"""
+    """not available on this machine"""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """One finding.
 
     Attributes:
-        subject: what it is about.
-        state: how it stands.
+        subject: the part of the machine.
+        state: its state.
         found: what was found.
-        meaning: what that means for a recording.
-        hint: the command or setting that would change it, None where nothing needs to or can.
+        meaning: the consequence for a recording.
+        hint: a command or setting that improves it; None if nothing needs to or can.
 
     """
 
@@ -81,7 +81,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = ROOT) -> list[Finding]:
-    """Look at the machine; with `cpus` at these processors, with `names` at these network interfaces only.
+    """Check the machine; with `cpus` these processors, with `names` only these network interfaces.
 
     Raises:
         ConfigError: there is no such interface.
@@ -108,10 +108,10 @@ def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = RO
 
 
 def _proxies() -> Finding:
-    """What the environment says of proxies; an address without what may be secret in it."""
+    """The proxies in the environment, without possible secrets."""
     rules = ProxyRules.of_environment(os.environ)
     if not rules.variables:
-        return Finding("proxy", State.OK, "none in the environment", "exchanges are connected to directly")
+        return Finding("proxy", State.OK, "none in the environment", "connections to exchanges are direct")
     found, mistake = [], None
     for name, address in sorted(rules.variables.values()):
         try:
@@ -120,11 +120,11 @@ def _proxies() -> Finding:
             found.append(f"{name}=***")
             mistake = f"{name}: {error}"
     if rules.exempt:
-        found.append(f"but for {rules.exempt}")
-    words = "exchanges are connected to through it, this machine's own addresses are not; stage 1 is of its segments"
+        found.append(f"except for {rules.exempt}")
+    words = "connections to exchanges use it, those to this machine do not; stage 1 is the time of its segments"
     if mistake is None:
         return Finding("proxy", State.OK, ", ".join(found), words)
-    return Finding("proxy", State.HINT, ", ".join(found), "nothing that it holds for can be recorded", mistake)
+    return Finding("proxy", State.HINT, ", ".join(found), "feeds that need it cannot be recorded", mistake)
 
 
 def _hot_path() -> Finding:
@@ -133,12 +133,12 @@ def _hot_path() -> Finding:
             "hot path",
             State.HINT,
             "python",
-            "receiving a message takes 3 to 6 times as long as compiled",
-            "install a C compiler and the Python headers (`apt-get install gcc python3-dev`), then wsrec anew",
+            "receiving a message takes 3 to 6 times as long as with compiled code",
+            "install a C compiler and the Python headers (`apt-get install gcc python3-dev`), then reinstall wsrec",
         )
     if os.environ.get("WSREC_PURE"):
-        return Finding("hot path", State.HINT, "python", "WSREC_PURE asks for it", "`unset WSREC_PURE`")
-    return Finding("hot path", State.OK, "compiled", "the quicker of the two")
+        return Finding("hot path", State.HINT, "python", "WSREC_PURE is set", "`unset WSREC_PURE`")
+    return Finding("hot path", State.OK, "compiled", "the faster of the two")
 
 
 def _stage_1(names: Sequence[str]) -> Iterator[Finding]:
@@ -147,26 +147,28 @@ def _stage_1(names: Sequence[str]) -> Iterator[Finding]:
     if not stamped:
         yield Finding("stage 1: kernel", State.ABSENT, "no SO_TIMESTAMPING", "nic_time is null", "record on Linux")
         return
-    yield Finding("stage 1: kernel", State.OK, "SO_TIMESTAMPING", "segments have the kernel's stamp at least")
+    yield Finding("stage 1: kernel", State.OK, "SO_TIMESTAMPING", "segments have at least the kernel's timestamp")
     for name in names:
         yield stamping_of(name, nic.stamping(name))
 
 
 def stamping_of(name: str, found: nic.Stamping | None) -> Finding:
-    """What an interface's stamps are worth."""
+    """The finding about an interface's timestamps."""
     subject = f"stage 1: {name}"
     if found is None or not found.hardware:
-        words = "cannot be asked" if found is None else "software stamps only"
-        return Finding(subject, State.ABSENT, words, "stage 1 is the kernel's stamp, after the interrupt")
+        words = "unknown" if found is None else "software timestamps only"
+        return Finding(subject, State.ABSENT, words, "stage 1 is the kernel's timestamp, after the interrupt")
     clock = "no PTP clock" if found.clock is None else f"/dev/ptp{found.clock}"
     if not found.enabled:
         hint = f"`hwstamp_ctl -i {name} -r 1`, and `phc2sys -s CLOCK_REALTIME -c {name} -O 0`"
-        return Finding(subject, State.HINT, f"hardware stamps, off, {clock}", "stage 1 is the kernel's stamp", hint)
+        return Finding(
+            subject, State.HINT, f"hardware timestamps, off, {clock}", "stage 1 is the kernel's timestamp", hint
+        )
     return Finding(
         subject,
         State.OK,
-        f"hardware stamps, on, {clock}",
-        "stage 1 is the NIC's stamp, where its clock is within 1 s of the system's",
+        f"hardware timestamps, on, {clock}",
+        "stage 1 is the NIC's timestamp, if its clock is within 1 s of the system's",
     )
 
 
@@ -178,7 +180,7 @@ def _tls() -> Iterator[Finding]:
     refusal = ktls.unable()
     if refusal is None:
         yield Finding(
-            "--tls ktls", State.OK, found, "decrypted by the kernel where the server takes part, without stage 1"
+            "--tls ktls", State.OK, found, "decrypted by the kernel if the server supports it, without stage 1"
         )
     else:
         yield Finding("--tls ktls", State.ABSENT, refusal.reason, "stamped is used instead", refusal.hint)
@@ -187,8 +189,8 @@ def _tls() -> Iterator[Finding]:
 def _stage_clock() -> Finding:
     refusal = clock.refusal()
     if refusal is None:
-        return Finding("stages 2 to 6", State.OK, clock.TSC, "read from the time stamp counter, without a call")
-    return Finding("stages 2 to 6", State.HINT, f"{clock.MONOTONIC}: {refusal}", "a stamp takes twice as long")
+        return Finding("stages 2 to 6", State.OK, clock.TSC, "read from the time stamp counter, without a system call")
+    return Finding("stages 2 to 6", State.HINT, f"{clock.MONOTONIC}: {refusal}", "a timestamp takes twice as long")
 
 
 def _clock(root: Path) -> Finding:
@@ -199,7 +201,7 @@ def _clock(root: Path) -> Finding:
     cost = (time.perf_counter_ns() - began) // _CLOCK_READS
     flags = (text(root / "proc/cpuinfo") or "").partition("flags")[2].partition("\n")[0].split()
     invariant = [flag for flag in ("constant_tsc", "nonstop_tsc") if flag in flags]
-    found = ", ".join([source, *invariant, f"{cost} ns a read from Python"])
+    found = ", ".join([source, *invariant, f"{cost} ns per read from Python"])
     if cost < _SLOW_CLOCK_NS:
         return Finding("clock", State.OK, found, "stages 2 to 6 are read without a system call")
     available = text(root / "sys/devices/system/clocksource/clocksource0/available_clocksource") or ""
@@ -208,7 +210,7 @@ def _clock(root: Path) -> Finding:
         "clock",
         State.HINT,
         found,
-        "each of the six stamps takes long",
+        "each of the six timestamps takes long",
         f"`{hint}`" if source != "tsc" and "tsc" in available.split() else None,
     )
 
@@ -231,7 +233,7 @@ def _processors(cpus: Sequence[int], names: Sequence[str], root: Path) -> Iterat
                 "processors",
                 State.HINT,
                 f"online {online}, none isolated",
-                "other processes delay a receiver, also a pinned one",
+                "other processes delay a receiver, even a pinned one",
                 "boot with `isolcpus=N nohz_full=N`, record with `--cpu N`",
             )
     for cpu in cpus or cpu_list(text(system / "online")):
@@ -239,46 +241,48 @@ def _processors(cpus: Sequence[int], names: Sequence[str], root: Path) -> Iterat
 
 
 def _processor(found: Processor, names: Sequence[str], root: Path, *, requested: bool) -> Iterator[Finding]:
-    """One processor; unless it was asked for, only what every processor should have."""
+    """Findings about one processor; unless requested, only what every processor should have."""
     cpu = f"processor {found.cpu}"
     if requested:
         yield _isolation(found)
         if found.smt_siblings:
             others = ", ".join(map(str, found.smt_siblings))
-            meaning = "what runs there takes from this one's speed"
+            meaning = "processes there slow this one down"
             hint = f"leave {others} idle, or `echo 0 > /sys/devices/system/cpu/cpu{found.smt_siblings[0]}/online`"
             yield Finding(f"{cpu}: SMT", State.HINT, f"shares its core with {others}", meaning, hint)
         else:
-            yield Finding(f"{cpu}: SMT", State.OK, "no sibling", "it has its core for itself, as far as Linux sees")
+            yield Finding(f"{cpu}: SMT", State.OK, "no sibling", "it has a core of its own, as far as Linux can tell")
         yield from (_interrupts(found, name, root) for name in names)
     if found.governor is None:
         if requested:
-            meaning = "the machine below, or the firmware, decides on its frequency"
+            meaning = "the hypervisor or the firmware controls its frequency"
             yield Finding(f"{cpu}: frequency", State.ABSENT, "no governor", meaning)
     elif found.governor == "performance":
         yield Finding(f"{cpu}: frequency", State.OK, f"performance ({found.driver})", "its frequency stays up")
     else:
-        meaning = "it stays slow" if found.slow else "it is slow when a message comes after a pause"
+        meaning = "it stays slow" if found.slow else "it is slow when a message arrives after a pause"
         hint = f"`cpupower -c {found.cpu} frequency-set -g performance`"
         yield Finding(f"{cpu}: frequency", State.HINT, f"{found.governor} ({found.driver})", meaning, hint)
     if requested and found.wake_up_us is not None:
         found_words = f"wakes up within {found.wake_up_us} us"
         if found.wake_up_us > DEEP_SLEEP_US:
             hint = f"`cpupower -c {found.cpu} idle-set -D {DEEP_SLEEP_US}`, or `--busy-poll`"
-            yield Finding(f"{cpu}: idle", State.HINT, found_words, "a message after a pause waits for that", hint)
+            yield Finding(
+                f"{cpu}: idle", State.HINT, found_words, "a message after a pause waits for the wake-up", hint
+            )
         else:
-            yield Finding(f"{cpu}: idle", State.OK, found_words, "no deep sleep, as far as Linux sees")
+            yield Finding(f"{cpu}: idle", State.OK, found_words, "no deep sleep, as far as Linux can tell")
 
 
 def _isolation(found: Processor) -> Finding:
     subject = f"processor {found.cpu}: isolation"
     if found.isolated and found.nohz_full:
-        return Finding(subject, State.OK, "isolated, nohz_full", "only what is pinned here runs, without a tick")
+        return Finding(subject, State.OK, "isolated, nohz_full", "only pinned processes run here, without a timer tick")
     if found.isolated:
         hint = f"boot with `nohz_full={found.cpu}`"
-        return Finding(subject, State.HINT, "isolated", "the tick interrupts it up to 1,000 times a second", hint)
+        return Finding(subject, State.HINT, "isolated", "the timer tick interrupts it up to 1,000 times a second", hint)
     hint = f"boot with `isolcpus={found.cpu} nohz_full={found.cpu}`"
-    return Finding(subject, State.HINT, "not isolated", "other processes run here too and delay the receiver", hint)
+    return Finding(subject, State.HINT, "not isolated", "other processes run here, too, and delay the receiver", hint)
 
 
 def _interrupts(found: Processor, name: str, root: Path) -> Finding:
@@ -298,7 +302,7 @@ def _memory(root: Path) -> Finding:
     found = memory.available(root)
     if found is None:
         return Finding(
-            "memory", State.ABSENT, "not told", f"{takes}; nothing warns where it runs out", "record on Linux"
+            "memory", State.ABSENT, "unknown", f"{takes}; there is no warning before it runs out", "record on Linux"
         )
     words = f"{size(found.bytes)} left to {found.where}"
     if found.bytes >= many:
@@ -315,13 +319,13 @@ def _limits(root: Path) -> Iterator[Finding]:
     if locked >= many:
         yield Finding("locked memory", State.OK, found, "no page of a receiver is swapped out")
     else:
-        meaning = f"pages of a receiver may be swapped out: it has {size(few)} with {_FEW} connections, "
+        meaning = f"pages of a receiver may be swapped out: it uses {size(few)} with {_FEW} connections, "
         meaning += f"{size(many)} with {_MANY:,}"
         hint = "CAP_IPC_LOCK, `ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit"
         yield Finding("locked memory", State.HINT, f"{found} bytes", meaning, hint)
     priority, found = _allowance("Max realtime priority", _CAP_SYS_NICE, "CAP_SYS_NICE", root)
     if priority >= 1:
-        yield Finding("--rt-priority", State.OK, found, "a receiver can run before all ordinary processes")
+        yield Finding("--rt-priority", State.OK, found, "a receiver can take precedence over all ordinary processes")
     else:
         hint = "CAP_SYS_NICE, `ulimit -r 99`, or LimitRTPRIO=99 in a systemd unit"
         yield Finding("--rt-priority", State.HINT, found, "it would be refused", hint)
@@ -337,16 +341,18 @@ def _busy_poll(root: Path) -> Iterator[Finding]:
     with socket.socket() as probe:
         refusal = privilege.busy_poll(probe)
     if refusal is None:
-        yield Finding("--busy-poll", State.OK, "SO_BUSY_POLL", "a read polls the NIC's queue too, where its driver can")
+        yield Finding(
+            "--busy-poll", State.OK, "SO_BUSY_POLL", "a read also polls the NIC's queue, if the driver supports it"
+        )
     else:
-        meaning = "busy-poll works, but new segments wait for the NIC's interrupt"
+        meaning = "busy polling works, but new segments wait for the NIC's interrupt"
         yield Finding("--busy-poll", State.HINT, f"{refusal.what}: {refusal.reason}", meaning, refusal.hint)
     if throttled(root):
         yield Finding(
             "--busy-poll, --rt-priority",
             State.HINT,
             f"kernel.sched_rt_runtime_us={text(root / 'proc/sys/kernel/sched_rt_runtime_us')}",
-            "together they are stopped for a part of every second",
+            "used together, the receiver is stopped for a part of every second",
             "`sysctl kernel.sched_rt_runtime_us=-1`",
         )
 
@@ -355,16 +361,20 @@ def _receive_buffer(root: Path) -> Finding:
     subject, listed = "receive buffer", (text(root / "proc/sys/net/ipv4/tcp_rmem") or "").split()
     most = text(root / "proc/sys/net/core/rmem_max") or "unknown"
     if len(listed) != 3:
-        return Finding(subject, State.ABSENT, "no net.ipv4.tcp_rmem", "the system decides how much may wait in TCP")
+        return Finding(
+            subject, State.ABSENT, "no net.ipv4.tcp_rmem", "the system decides how much data may wait in TCP"
+        )
     found = f"net.ipv4.tcp_rmem {' '.join(listed)}, net.core.rmem_max {most}"
     if int(listed[2]) >= _RECEIVE_BUFFER:
-        return Finding(subject, State.OK, found, "what may wait in TCP of each connection grows to the third of them")
+        return Finding(subject, State.OK, found, "the data waiting in TCP per connection may grow to the third value")
     hint = f'`sysctl net.ipv4.tcp_rmem="{listed[0]} {listed[1]} {_RECEIVE_BUFFER}"`'
-    return Finding(subject, State.HINT, found, "a burst that is larger than the third waits at the exchange", hint)
+    return Finding(
+        subject, State.HINT, found, "the rest of a burst larger than the third value waits at the exchange", hint
+    )
 
 
 def _allowance(name: str, capability: int | None, word: str, root: Path) -> tuple[float, str]:
-    """A soft limit of this process, infinite for unlimited or where a capability lifts it; and in words."""
+    """A soft limit of this process (infinite if unlimited or lifted by a capability), and its description."""
     if capability is not None and _capable(capability, root):
         return inf, word
     for line in (text(root / "proc/self/limits") or "").splitlines():

@@ -1,4 +1,4 @@
-"""The operator's view on standard error: log lines, the live view on a terminal, a line a minute elsewhere."""
+"""The operator's view on standard error: log lines, and a live view on a terminal or else one line per minute."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 
 
 class View:
-    """Shows what happens: a live view where standard error is a terminal, else one log line a minute.
+    """Shows log lines, with a live view on a terminal or else one line per minute.
 
-    It waits for nobody: an outlet's thread draws and writes, and while the terminal takes nothing, lines wait there. As
-    a context it shows in their turn what others write on standard error.
+    It never blocks: a thread of the outlet draws and writes, and lines are queued while the terminal is blocked. As
+    a context manager it also shows, in order, what other code writes to standard error.
 
     Args:
-        quiet: show warnings and errors only.
+        quiet: whether to show only warnings and errors.
 
     """
 
@@ -52,12 +52,12 @@ class View:
         sys.stderr = self._stderr
 
     def log(self, line: LogLine) -> None:
-        """Show one line for the operator; what strangers say in it is made harmless."""
+        """Show one line for the operator; texts from outside are made harmless."""
         if not self._quiet or line.level != "info":
             self.outlet.put(*_shown(line))
 
     def conclude(self, *words: str, style: str = "red") -> None:
-        """Show the last words, why all was not well, and wait until everything was taken; not long if it is not."""
+        """Show the last lines, for a failure, and wait until everything is written, for a limited time."""
         for word in words:
             self.outlet.put(clean(word, 2000), style, last=True)
         self.outlet.close()
@@ -69,12 +69,12 @@ class View:
         if self._terminal is not None:
             self._terminal.print(text, style)
         else:
-            # one line whatever its length, for cron and journald
+            # one line of any length, for cron and journald
             self.outlet.sink.write(text + "\n")
 
     @staticmethod
     def _unshown(count: int) -> tuple[str, str]:
-        return _shown(LogLine(level="warning", message=f"{count:,} lines were not shown: nobody took them here"))
+        return _shown(LogLine(level="warning", message=f"{count:,} lines were not shown: standard error was blocked"))
 
     async def follow(self, supervisor: Supervisor) -> None:
         """Show the recording until cancelled."""
@@ -86,7 +86,7 @@ class View:
             await self._log_minutes(supervisor)
 
     def _find_terminal(self) -> Terminal | None:
-        """The terminal that standard error is; None elsewhere, where drawing is not even imported: it takes long."""
+        """The terminal on standard error; None without one: then rich is not imported, which takes long."""
         if not (self.outlet.sink.isatty() or os.environ.keys() & {"FORCE_COLOR", "TTY_COMPATIBLE"}):
             return None
         from wsrec.supervise.terminal import Terminal
@@ -125,7 +125,7 @@ def _shown(line: LogLine) -> tuple[str, str]:
 
 
 def summary_line(now: Sample, recent: Progress) -> str:
-    """How it goes, in one line."""
+    """The progress in one line."""
     counters = now.counters
     return (
         f"{counters['messages']:,} messages ({recent.messages:,.0f}/s), {size(counters['payload_bytes'])}, "
@@ -134,5 +134,5 @@ def summary_line(now: Sample, recent: Progress) -> str:
         f"journal lag {duration(counters['journal_lag_ns'])}, {counters['reconnects']} reconnects, "
         f"{counters['stalls']} stalls, {counters['gaps']} gaps, {counters['lost_intervals']} lost intervals"
         f"{f', {restarts} restarts' if (restarts := counters['restarts']) else ''}"
-        f"{', THE DISK REFUSES' if counters['disk_trouble'] else ''}"
+        f"{', DISK ERRORS' if counters['disk_trouble'] else ''}"
     )

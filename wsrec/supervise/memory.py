@@ -1,7 +1,7 @@
 """Memory of a recording before it starts: the size of its rings, the total, and whether the machine has it.
 
-The rings of all connections share a budget. A few connections have rings of 8 MiB, whose pages are there before a
-message needs one; with more connections each has a smaller one, whose pages come as it is used for the first time.
+The rings of all connections share a budget. With a few connections each has a ring of 8 MiB, whose pages are faulted in
+beforehand; with more connections the rings are smaller, and their pages are faulted in on first use.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from wsrec.plan.connections import ConnectionPlan
 from wsrec.ring.bytering import DEFAULT_CAPACITY
 from wsrec.units import size
 
-# bytes of all connections' rings together, where nobody says how large each is; but none is smaller than that
+# bytes of all connections' rings together if no size is given; no ring gets smaller than the minimum below
 BUDGET = 256 << 20
 _LEAST = 128 << 10
-# measured (docs/performance.md): bytes of each process with the rings that all of them share left out, and what each
-# connection adds to them
+# measured (docs/performance.md): bytes of each process without the shared rings, and the increase per connection
 _SUPERVISOR = 45 << 20
 _RECEIVER, _RECEIVER_CONNECTION, _RECEIVER_TLS = 40 << 20, 32 << 10, 45 << 10
 _WRITER, _WRITER_CONNECTION = 140 << 20, 24 << 10
-# a receiver's code, stacks and slots as the limit of locked memory counts them
+# a receiver's code, stacks and slots, as counted by the limit of locked memory
 _LOCKED_BESIDE = 256 << 20
 
 HINT = "give the machine or the cgroup more memory, record fewer connections (--shard), or choose a smaller --ring-size"
 
 
 def ring_size(requested: int | None, connections: int) -> int:
-    """Bytes of each connection's ring: as `asked` for, or what the budget has for so many connections."""
+    """Bytes of each connection's ring: as requested, or an equal share of the budget."""
     if requested is not None:
         return requested
     share = BUDGET // max(connections, 1)
@@ -38,18 +37,18 @@ def ring_size(requested: int | None, connections: int) -> int:
 
 
 def is_populated(requested: int | None, connections: int) -> bool:
-    """Whether the rings' pages are brought in at once."""
+    """Whether the rings' pages are faulted in at once."""
     return requested is not None or ring_size(requested, connections) == DEFAULT_CAPACITY
 
 
 class Need(NamedTuple):
-    """What a recording takes, bytes; what stands by is left out, which takes nothing before it is used.
+    """Memory needed by a recording in bytes, without standby connections, which need none before they are used.
 
     Attributes:
-        connections: how many there are.
-        ring: ring of each.
-        rings: all of them, once each was full; idle ones may take less.
-        receivers, writers, supervisor: the processes beside the rings.
+        connections: number of connections.
+        ring: size of each ring.
+        rings: all rings, once each was full; idle ones may use less.
+        receivers, writers, supervisor: the processes, without the rings.
 
     """
 
@@ -62,12 +61,12 @@ class Need(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum."""
         return self.rings + self.receivers + self.writers + self.supervisor
 
     @property
     def locked(self) -> int:
-        """What a receiver of them all has locked, as RLIMIT_MEMLOCK counts it: its whole address space."""
+        """Memory locked by a receiver of all connections, as RLIMIT_MEMLOCK counts it: its whole address space."""
         return 2 * self.rings + self.receivers + _LOCKED_BESIDE
 
     def __str__(self) -> str:
@@ -79,7 +78,7 @@ class Need(NamedTuple):
 
 
 def need(connections: int, *, over_tls: int, receivers: int = 1, requested: int | None = None) -> Need:
-    """What so many connections take, of which some are over TLS, with rings as `asked` for."""
+    """Memory for a number of connections, some of which use TLS, with rings as requested."""
     ring = ring_size(requested, connections)
     return Need(
         connections,
@@ -92,25 +91,25 @@ def need(connections: int, *, over_tls: int, receivers: int = 1, requested: int 
 
 
 def need_of(plans: Sequence[ConnectionPlan], *, receivers: int = 1, requested: int | None = None) -> Need:
-    """What the planned connections take."""
+    """Memory for the planned connections."""
     over_tls = sum(one.url.startswith("wss:") for one in plans)
     return need(len(plans), over_tls=over_tls, receivers=receivers, requested=requested)
 
 
 class Available(NamedTuple):
-    """Available memory, and what limits it."""
+    """Available memory, and its limiting source."""
 
     bytes: int
     where: str
 
 
 def available(root: Path = ROOT) -> Available | None:
-    """What the machine and this process's cgroups still have; None where the system does not tell."""
+    """Memory left on the machine and in this process's cgroups; None if unknown."""
     return min((*_of_machine(root), *_of_cgroups(root)), default=None)
 
 
 def shortage(needed: Need, root: Path = ROOT) -> str | None:
-    """What is wrong where a recording would take more than there is; None where it suffices."""
+    """An error message if a recording may need more memory than is available; else None."""
     found = available(root)
     if found is None or needed.total <= found.bytes:
         return None
@@ -124,7 +123,7 @@ def _of_machine(root: Path) -> Iterator[Available]:
 
 
 def _of_cgroups(root: Path) -> Iterator[Available]:
-    """Each group with a limit, from this process's own up (cgroups(7)): version 2, and the memory controller of 1."""
+    """Each cgroup with a limit, from this process's own up (cgroups(7)): version 2, and the memory controller of 1."""
     for line in (text(root / "proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":

@@ -14,35 +14,35 @@ class ExitStatus(IntEnum):
     """Exit status of `wsrec record`. The comment below each is its text in docs/recording.md."""
 
     COMPLETE = 0
-    """recorded, nothing known to be missing"""
+    """recorded, and nothing is known to be missing"""
     FAILED = 1
-    """failed: the reason is on standard error; what was received before is kept"""
+    """failed: the reason is on standard error; data received before is kept"""
     USAGE = 2
     """wrong usage or configuration: nothing was started"""
     NOTHING = 3
     """nothing was received: no connection succeeded, or a signal came before anything was recorded"""
     GAPS = 4
-    """recorded, but with sequence gaps, a lost interval, or a subscription refused, unanswered or late"""
+    """recorded, but with sequence gaps, a lost interval, or a refused, unanswered or late subscription"""
     LOCKED = 75
     """another recorder holds the output folder (EX_TEMPFAIL)"""
 
 
 class Outcome(Counts, frozen=True, kw_only=True):
-    """The summary of one recording with its counters (`wsrec.counts`); as JSON it is what `wsrec record --json` prints.
+    """The summary of one recording with its counters (`wsrec.counts`); as JSON the output of `wsrec record --json`.
 
     Attributes:
         status: exit status.
         reason: why the recording ended.
-        error, hint: what failed and what to do about it, null where nothing did.
-        finished: whether every writer finished its files; else the counts are those of its last word.
+        error, hint: the failure and a remedy; null without a failure.
+        finished: whether every writer finished its files; else the counts are the last known ones.
         out: the output folder.
-        targets: what was recorded.
-        sessions: the session's id, one a receiver.
-        elapsed_ns: how long it ran.
-        given_up: frames that were received, and not journalled when a second signal gave them up.
+        targets: the recorded targets.
+        sessions: the sessions' ids, one per receiver.
+        elapsed_ns: duration of the recording.
+        given_up: received frames that were not journalled when a second signal ended everything.
         reconnects, stalls: number of reconnections, and of pauses because a ring was full.
-        restarts: how often a receiver or a writer died or hung and was started again.
-        first_recv_time, last_recv_time: ns since the epoch, null where nothing was received.
+        restarts: how often a receiver or a writer was restarted after it died or hung.
+        first_recv_time, last_recv_time: ns since the epoch; null if nothing was received.
         files: the manifest's lines.
 
     """
@@ -66,7 +66,7 @@ class Outcome(Counts, frozen=True, kw_only=True):
 
 
 def exit_status(summaries: list[SummaryLine], failure: FailedLine | None) -> ExitStatus:
-    """The exit status by what the writers counted and by what failed."""
+    """The exit status, from the writers' counts and the failure."""
     if failure is not None:
         return ExitStatus.FAILED
     messages = sum(summary.messages for summary in summaries)
@@ -82,7 +82,7 @@ def _counted(count: int, word: str) -> str:
 
 
 def _missing(outcome: Outcome) -> list[str]:
-    """What is known to be missing, counted."""
+    """The known losses, counted."""
     return [
         _counted(count, word)
         for count, word in (
@@ -95,7 +95,7 @@ def _missing(outcome: Outcome) -> list[str]:
 
 
 def reason(outcome: Outcome) -> str | None:
-    """Why the exit status is not 0, in one line with what to do about it; None where it is."""
+    """Why the exit status is not 0, in one line with a hint; None if it is 0."""
     missing = ", ".join(_missing(outcome))
     match outcome.status:
         case ExitStatus.COMPLETE:
@@ -105,7 +105,7 @@ def reason(outcome: Outcome) -> str | None:
             beside = f" ({missing})" if missing else ""
             return f"connected, but nothing was received in {duration(outcome.elapsed_ns)}{beside}; {hint}"
         case ExitStatus.GAPS:
-            hint = f"`wsrec verify {outcome.out}` names each"
+            hint = f"`wsrec verify {outcome.out}` lists them"
             return f"recorded {outcome.messages:,} messages, but not all: {missing}; {hint}"
         case _:
             hint = f"; {outcome.hint}" if outcome.hint else ""
@@ -123,13 +123,13 @@ def describe(outcome: Outcome) -> str:
         lines.append(f"  from {utc(outcome.first_recv_time)} to {utc(outcome.last_recv_time)} UTC{rate}")
     missing = _missing(outcome)
     if outcome.given_up:
-        missing.append(f"{_counted(outcome.given_up, 'frame')} given up on a second signal")
+        missing.append(f"{_counted(outcome.given_up, 'frame')} discarded on a second signal")
     if not outcome.finished:
-        missing.append("what was not finished (the next start recovers what was journalled)")
+        missing.append("unfinished files (the next start recovers the journals)")
     lines.append(f"  missing: {', '.join(missing)}" if missing else "  nothing known to be missing")
     if outcome.not_inflated:
         lines.append(
-            f"  {_counted(outcome.not_inflated, 'message')} could not be read: recorded as they came, compressed"
+            f"  {_counted(outcome.not_inflated, 'message')} could not be inflated: recorded compressed, as received"
         )
     if outcome.reconnects or outcome.stalls:
         lines.append(

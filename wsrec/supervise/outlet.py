@@ -1,9 +1,8 @@
 """Output for the operator, written by a thread that nothing else waits for.
 
-A terminal takes nothing after Ctrl-S, a pipe nothing while `less` or a hung reader is behind it, and write(2) then
-waits for as long. A supervisor must not: it reads what its children say, and ends them when it is
-told to. So lines wait here, up to a limit. What goes beyond it is counted, and the count is shown in its place once the
-rest was taken.
+A terminal accepts nothing after Ctrl-S, and a pipe nothing while its reader (`less`, or a hung program) does not read;
+write(2) then blocks. A supervisor must not block: it reads its children's lines and ends them on request. So lines are
+queued here, up to a limit. Lines beyond it are counted, and the count is shown in their place once the queue is empty.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import NamedTuple, TextIO
 
 from wsrec import shutdown
 
-# characters that wait: some twenty thousand lines
+# queued characters: about twenty thousand lines
 _LIMIT = 4 << 20
 _PIECE = select.PIPE_BUF
 _LOOK_SECONDS = 0.02
@@ -33,10 +32,10 @@ RESULT_TIMEOUT = shutdown.RESULT.seconds
 
 
 class Sink(io.TextIOBase):
-    """A standard stream without a buffer of its own, which an end would have to flush, and wait.
+    """A standard stream without its own buffer, which would have to be flushed at exit and could block.
 
     Args:
-        stream: the stream; None, where the process was started without one, takes everything and shows nothing.
+        stream: the stream; None if the process was started without one: then everything is accepted and dropped.
 
     """
 
@@ -47,10 +46,10 @@ class Sink(io.TextIOBase):
         try:
             self._fd = -1 if stream is None else stream.fileno()
         except (AttributeError, OSError, ValueError):
-            # no file of the system's, as where a test captures it
+            # not a file of the system, for example captured by a test
             self._fd = -1
         if self._fd >= 0 and stream is not None:
-            # what was printed before comes first
+            # earlier output comes first
             stream.flush()
 
     @property
@@ -63,10 +62,10 @@ class Sink(io.TextIOBase):
         return self._stream is not None and self._stream.isatty()
 
     def write(self, text: str) -> int:
-        """Write all of it, however long that takes.
+        """Write the whole text, however long that takes.
 
         Raises:
-            OSError: nobody is there any more.
+            OSError: the reader is gone.
 
         """
         if self._fd < 0:
@@ -76,11 +75,11 @@ class Sink(io.TextIOBase):
             return len(text)
         data = memoryview(text.encode(self.encoding, "backslashreplace"))
         while data:
-            # a piece at a time, so that it shows whether it is taken
+            # piece by piece, so that progress is visible
             try:
                 count = os.write(self._fd, data[:_PIECE])
             except BlockingIOError:
-                # another process that has it, too, made it so
+                # another process with the same file made it non-blocking
                 waiting = select.poll()
                 waiting.register(self._fd, select.POLLOUT)
                 waiting.poll()
@@ -90,7 +89,7 @@ class Sink(io.TextIOBase):
         return len(text)
 
     def taken(self) -> tuple[int, int]:
-        """Changes whenever something is taken: bytes written, and bytes that wait in the system."""
+        """Changes with every progress: bytes written, and bytes waiting in the system."""
         waiting = bytearray(4)
         if self._fd >= 0:
             with contextlib.suppress(OSError):
@@ -99,7 +98,7 @@ class Sink(io.TextIOBase):
         return self._written, int.from_bytes(waiting, sys.byteorder)
 
     def is_same_as(self, other: Sink) -> bool:
-        """Whether both lead to one terminal, pipe or file."""
+        """Whether both refer to the same terminal, pipe or file."""
         if self._fd < 0 or other._fd < 0:
             return False
         return os.path.sameopenfile(self._fd, other._fd)
@@ -111,17 +110,17 @@ class _Line(NamedTuple):
 
 
 class Outlet:
-    """Lines on their way to a standard stream. They are shown in order, by a thread of its own; nobody else waits.
+    """Queues lines for a standard stream. A thread of its own shows them in order; nothing else waits for it.
 
     Args:
-        stream: where they go.
-        show: shows one, called in that thread with its text and its style; None: as it is.
-        unshown: the text and the style of the line that says how many lines were not shown.
-        limit: characters that wait at most.
+        stream: the standard stream.
+        show: shows a line, called in that thread with text and style; None: writes the text.
+        unshown: returns text and style of the line with the number of lines that were not shown.
+        limit: largest number of queued characters.
 
     Attributes:
-        sink: the stream, for who shows lines in another way.
-        given_up: whether it took nothing at the end.
+        sink: the stream, for other ways of showing lines.
+        given_up: whether the stream was blocked at the end.
 
     """
 
@@ -148,11 +147,11 @@ class Outlet:
         self._thread: threading.Thread | None = None
 
     def put(self, text: str, style: str = "", *, last: bool = False) -> None:
-        """Have a line shown, or counted where too many wait; one of the `last` words is never only counted."""
+        """Queue a line, or count it if too many are queued; `last` lines are always queued."""
         with self._changed:
             if self._closing:
                 return
-            # none is shown before the count of those that were not
+            # no line is shown before the count of earlier ones that were not
             if not last and (self._unshown or self._held + len(text) > self._limit) and self._lines:
                 self._unshown += 1
                 return
@@ -162,14 +161,14 @@ class Outlet:
             self._wake()
 
     def draw(self, picture: Callable[[], None]) -> None:
-        """Have `picture` called in the thread, after the lines that wait, in place of one that waits too."""
+        """Call `picture` in the thread after the queued lines; it replaces a queued picture."""
         with self._changed:
             if not self._closing:
                 self._picture = picture
                 self._wake()
 
     def close(self, timeout: float = LOG_TIMEOUT) -> None:
-        """Wait until everything was taken; give up once nothing was for `timeout` seconds."""
+        """Wait until everything is written; give up after `timeout` seconds without progress."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -194,7 +193,7 @@ class Outlet:
 
     def _wake(self) -> None:
         if self._thread is None:
-            # at the end it may wait for a terminal: nothing waits for it
+            # at exit it may still wait for a terminal: nothing waits for it
             self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
             self._thread.start()
         self._changed.notify()
@@ -204,7 +203,7 @@ class Outlet:
             while (job := self._next()) is not None:
                 job()
         except OSError:
-            # the reader has gone (`| head`), or the terminal: there is nobody left to tell
+            # the reader (`| head`) or the terminal is gone: nothing can be shown
             pass
         finally:
             with self._changed:
@@ -233,7 +232,7 @@ class Outlet:
 
 
 class Stray(io.TextIOBase):
-    """Stands in for standard error: what nobody knows to say otherwise, a warning of Python's, is shown in its turn."""
+    """Replaces standard error, so that stray output, such as Python's warnings, is shown in order with the lines."""
 
     def __init__(self, put: Callable[[str], None], sink: Sink) -> None:
         super().__init__()
@@ -243,15 +242,15 @@ class Stray(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The encoding of the stream behind it."""
+        """The encoding of the underlying stream."""
         return self._sink.encoding
 
     def isatty(self) -> bool:
-        """Whether the stream behind it is a terminal."""
+        """Whether the underlying stream is a terminal."""
         return self._sink.isatty()
 
     def write(self, text: str) -> int:
-        """Show its whole lines; what follows the last of them waits for its end."""
+        """Show complete lines; the rest waits for its end."""
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
             self._put(line)
@@ -259,11 +258,11 @@ class Stray(io.TextIOBase):
 
 
 def print_result(text: str, log: Outlet | None = None) -> None:
-    """Print a result on standard output, which one that is merely slow gets whole; one that takes nothing is given up.
+    """Print a result on standard output: a slow reader gets all of it, a blocked one is given up on.
 
     Args:
         text: the result.
-        log: where the words before it went: a terminal or pipe that was given up is not waited for again.
+        log: the outlet of the earlier lines: a terminal or pipe on which it gave up is not waited for again.
 
     """
     result = Outlet(sys.stdout)
@@ -274,5 +273,5 @@ def print_result(text: str, log: Outlet | None = None) -> None:
     result.close(timeout)
     if result.given_up and timeout:
         word = Outlet(sys.stderr)
-        word.put(f"wsrec: nobody took the result from standard output for {timeout:g} s")
+        word.put(f"wsrec: standard output was blocked for {timeout:g} s: the result was not printed")
         word.close()

@@ -1,6 +1,6 @@
 """A receiver, its writer and the shared memory between them: started, restarted and released together.
 
-The memory belongs to the supervisor, so it outlives either process, and a new one goes on with it.
+The memory belongs to the supervisor, so it outlives either process, and a new process continues with it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pair:
             beats_to_the_end=True,
             held=lambda: False,
             on_log=on_log,
-            costs="what comes until it is connected again is lost",
+            costs="messages are lost until it is connected again",
         )
         self.writer = ProcessSupervisor(
             writer,
@@ -69,7 +69,7 @@ class Pair:
             beats_to_the_end=False,
             held=lambda: self.status is not None and bool(self.status.writer["disk_trouble"]),
             on_log=on_log,
-            costs="what was received is kept",
+            costs="received data is kept",
         )
         self.descriptors: list[int] = []
         self.slots: SlotRing | None = None
@@ -94,15 +94,15 @@ class Pair:
         connections: int,
         alone: bool = True,
     ) -> None:
-        """Make the shared memory and start both processes; `alone` where there is no other pair.
+        """Create the shared memory and start both processes; `alone` if there is no other pair.
 
-        The memory of all pairs' `connections` follows their number.
+        The rings' memory depends on the number of `connections` of all pairs.
 
         Raises:
-            OSError: no memory, no descriptors, or no process.
+            OSError: no memory, descriptor or process is available.
 
         """
-        # also while no writer runs
+        # valid before the first writer runs
         self._folder = session_folder(options.out, self.session)
         self._claim = claim.hold(self._folder)
         slots = self._own(SlotRing.create("wsrec-slots"))
@@ -117,7 +117,7 @@ class Pair:
             StatusPage(status),
             [ByteRing(fd, populate=False) for fd in rings],
         )
-        # the writer gets no secrets but what it asks for snapshots with: what it stores it can only have from here
+        # the writer gets no secrets except URLs of snapshots: only what it gets can end up in files
         public = tuple(plan.public() for plan in plans)
         proxies = {plan.feed: plan.proxies for plan in plans}
         self._locks = tuple(locks)
@@ -162,12 +162,12 @@ class Pair:
 
     @property
     def restarts(self) -> int:
-        """How often its receiver and its writer were started again."""
+        """Number of restarts of its receiver and its writer."""
         return self.receiver.restarts + self.writer.restarts
 
     @property
     def fill(self) -> float:
-        """How full the fullest ring is, from 0 to 1."""
+        """Fill level of the fullest ring, from 0 to 1."""
         if self.slots is None:
             return 0.0
         bytes_used = max((ring.head.read() - ring.tail.read()) / ring.capacity for ring in self.rings)
@@ -175,14 +175,14 @@ class Pair:
 
     @property
     def waiting(self) -> int:
-        """Slots that were published and not yet journalled."""
+        """Number of slots published but not yet journalled."""
         return self.slots.published.read() - self.slots.released.read() if self.slots is not None else 0
 
     def summary(self, out: Path) -> SummaryLine:
-        """The writer's summary; of one that ended without it, its counters and the files in the manifest of `out`."""
+        """The writer's summary; without one, its counters and the files in the manifest of `out`."""
         if self.writer.child.summary is not None:
             return self.writer.child.summary
-        # only here: they bring pyarrow along, which takes long to import
+        # imported here: they import pyarrow, which takes long
         from wsrec.format import manifest
         from wsrec.format.errors import UnreadableError
 
@@ -208,20 +208,20 @@ class Pair:
             os.close(self._claim)
             self._claim = None
             with contextlib.suppress(OSError):
-                # where no writer came to do it
+                # if no writer has removed it
                 self._folder.rmdir()
         for fd in self.descriptors:
             os.close(fd)
         self.descriptors.clear()
 
     def _note_beginning(self, job: WriterJob) -> None:
-        """Write down what is going to be recorded, so that it is known whose time was lost if all of it is killed."""
+        """Record what is going to be recorded, so that the loss is known if everything is killed."""
         try:
             session_start.write(self._folder, job)
             heartbeat.begin(self._folder)
         except OSError as error:
-            message = f"what is going to be recorded cannot be noted in {self._folder}: {error}"
-            hint = "make room: until the writer could note it, nothing tells what is lost if everything is killed"
+            message = f"the session record cannot be written in {self._folder}: {error}"
+            hint = "free some space: until the writer has written it, a loss is not recorded if everything is killed"
             self._on_log(LogLine(level="warning", message=message, hint=hint))
 
     async def _start_receiver(self, exit_info: ExitInfo | None) -> None:
@@ -236,11 +236,11 @@ class Pair:
         job = self._writer_job
         if exit_info is not None:
             job = msgspec.structs.replace(job, resume=True, restart={"process": "writer", **exit_info._asdict()})
-        # the output stays locked until its last writer has ended, also where the supervisor is killed
+        # the output stays locked until its last writer has ended, even if the supervisor is killed
         await self.writer.child.start(job, [*self.descriptors, *self._locks])
 
     def _pass_on(self, order: Renew | Resubscribe | Settled) -> None:
-        """An order of the writer's for its receiver; what holds for later connections holds for later receivers too."""
+        """Pass an order of the writer on to its receiver; one for later connections is repeated for later receivers."""
         job = self._receiver_job
         if isinstance(order, Resubscribe) and order.parts is not None and job is not None:
             pairs = {plan.conn: plan.conn if plan.standby_of is None else plan.standby_of for plan in job.connections}
@@ -250,7 +250,7 @@ class Pair:
             )
             self._receiver_job = msgspec.structs.replace(job, connections=connections)
             if order.parts and self._writer_job is not None:
-                # a later writer does not give these numbers to other requests
+                # a restarted writer must not give these numbers to other requests
                 last = max(self._writer_job.last_request, *(part.number for part in order.parts))
                 self._writer_job = msgspec.structs.replace(self._writer_job, last_request=last)
         self.receiver.child.order(order)

@@ -17,31 +17,31 @@ from wsrec.receive.backoff import Backoff
 from wsrec.supervise.child_process import ChildProcess
 
 _LOOK_SECONDS = 1.0
-# after this (s) the operator is told what the shutdown is waiting for
+# after this time (s) the operator is informed about what the shutdown is waiting for
 _NOTICE = 5.0
-# So many looks in a row without a sign of life are a hung child. Looks are counted, not seconds: where the whole
-# machine was paused, nobody looked
+# A child is hung after this many checks in a row without a sign of life. Checks are counted, not seconds: if the whole
+# machine was paused, there were no checks
 LOOKS = 10
 # before its first heartbeat it may have to wait for a disk that loads its modules
 _LOOKS_STARTING = 6 * LOOKS
-# one that uses the processor may come round yet, with a thousand connections on a machine that has much to do; one
-# that spins for ever does not
+# a child that uses the processor may still recover, for example with a thousand connections on a busy machine; one in
+# an endless loop does not
 _LOOKS_BUSY = 6 * LOOKS
-# who waits for the end waits for so many looks at one whose heart beats until its end
+# limit of checks at shutdown, for a child that has heartbeats until its end
 _LOOKS_FINISHING = round(shutdown.RECEIVER_HANGS.seconds / _LOOK_SECONDS)
-# More deaths than this, with less than so much life between them, and starting it again does not help
+# with more deaths than this, and less than this uptime in between, restarting does not help
 STORM_DEATHS = 5
 _STORM_SECONDS = 60.0
 
 
 class ExitInfo(NamedTuple):
-    """How a child ended that is started again.
+    """How a child ended that is restarted.
 
     Attributes:
         how: the end of a sentence that begins with its name.
-        pid: its process.
-        after_ns: time since its last heartbeat was seen.
-        restarts: how often it is started again, with this time.
+        pid: its process id.
+        after_ns: time since its last heartbeat.
+        restarts: number of restarts, including this one.
 
     """
 
@@ -52,21 +52,21 @@ class ExitInfo(NamedTuple):
 
 
 class ProcessSupervisor:
-    """One child through all its lives.
+    """Supervises one child across all restarts.
 
     Args:
         child: the child.
-        start: starts it, after a death or (None) for the first time.
-        heartbeat: the number by which it tells that it is alive, in shared memory: it changes.
-        beats_to_the_end: whether its heartbeat goes on while it finishes. Where it does not, using the processor is a
-            sign of life then.
+        start: starts it: after a death, or (None) for the first time.
+        heartbeat: returns its heartbeat, a number in shared memory that changes while it is responsive.
+        beats_to_the_end: whether it has heartbeats until it ends. If not, using the processor counts as a sign of life
+            while it finishes.
         held: whether it waits for something that killing it would not fix.
         on_log: called with each line for the operator.
-        costs: what a death of it costs, for the operator.
+        costs: the cost of its death, for the operator.
 
     Attributes:
-        restarts: how often it was started again.
-        failed: why it ended for good; None where it did what it was there for, or was not to be started again.
+        restarts: number of restarts.
+        failed: why it ended for good; None if it finished its work or was not to be restarted.
         died: whether it ended without a final report.
         exhausted: whether it died too often.
 
@@ -97,7 +97,7 @@ class ProcessSupervisor:
         self._how = ""
         self._seen = 0
         self._beat_at = 0.0
-        self._lives: deque[float] = deque(maxlen=STORM_DEATHS + 1)
+        self._uptimes: deque[float] = deque(maxlen=STORM_DEATHS + 1)
         self._backoff = Backoff()
         self._finishing: Stop | None = None
         self._finish_again = False
@@ -115,10 +115,10 @@ class ProcessSupervisor:
         await self._start(None)
 
     async def run(self) -> None:
-        """Wait until it has ended for good, and start it again until then."""
+        """Wait until it has ended for good; restart it until then."""
         child, name = self.child, self.child.name
         while True:
-            lived = await self._live()
+            lived = await self._run_once()
             self.failed = child.failed
             self.died = child.died or (child.failed is not None and child.failed.again)
             if not self.died or self._is_enough():
@@ -128,23 +128,21 @@ class ProcessSupervisor:
                 self._give_up()
                 return
             when = "at once" if not wait else f"in {wait:.1f} s"
-            self._on_log(
-                LogLine(level="warning", message=f"the {name} {self._how}; started again {when}; {self._costs}")
-            )
+            self._on_log(LogLine(level="warning", message=f"the {name} {self._how}; restarted {when}; {self._costs}"))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), wait)
-            # who asked for the end meanwhile misses nothing but what the death has cost
+            # the end may have been requested in the meantime: then nothing is lost but what the death has cost
             self.failed = None
             if self._is_enough():
                 return
             await self._start_again()
 
     def finish(self, order: Stop, *, again: bool) -> None:
-        """Have it finish.
+        """Make it finish.
 
         Args:
             order: the order to send.
-            again: whether one that dies meanwhile, or waits to be started again, is started for that.
+            again: whether to restart it for that if it dies or is waiting for its restart.
 
         """
         self._finishing, self._finish_again = order, again
@@ -152,20 +150,20 @@ class ProcessSupervisor:
         self.child.order(order)
 
     async def ended(self, running: asyncio.Future[None], seconds: float, *, notice: float = _NOTICE) -> None:
-        """Wait for the end of a process that was told to finish, and kill it at the limit.
+        """Wait for the end of a process that was ordered to finish, and kill it at the limit.
 
         Args:
-            running: `run`, under way.
+            running: the task of `run`.
             seconds: the limit.
-            notice: seconds after which the operator is told what is waited for.
+            notice: seconds after which the operator is informed.
 
         """
         name = self.child.name
         _, late = await asyncio.wait((running,), timeout=notice)
         if late:
-            # nothing is wrong: no line is logged for that alone
+            # nothing is wrong yet: no line is logged just for that
             again = "Ctrl-C" if sys.stderr.isatty() else "SIGINT or SIGTERM"
-            message = f"waiting for the {name} to finish; another {again} gives up what is not on disk by then"
+            message = f"waiting for the {name} to finish; another {again} discards what is not on disk by then"
             self._on_log(LogLine(level="info", message=message))
             _, late = await asyncio.wait((running,), timeout=seconds - notice)
         if late:
@@ -174,7 +172,7 @@ class ProcessSupervisor:
         await running
 
     def abandon(self) -> None:
-        """End it at once and for good."""
+        """Kill it at once and for good."""
         self._abandoned = True
         self._hurry.set()
         self.child.kill()
@@ -189,19 +187,19 @@ class ProcessSupervisor:
         try:
             await self._start(ExitInfo(self._how, self.child.pid, after, self.restarts))
         except OSError as error:
-            # told as the next death of it
+            # reported like a death
             self.child.failed = FailedLine(message=f"the {self.child.name} could not be started: {error}", again=True)
         if self._abandoned:
             self.child.kill()
         elif self._finishing is not None:
             self.child.order(self._finishing)
 
-    async def _live(self) -> float:
-        """Wait for the end of one life, and bring it about if it hangs; how long (s) there were signs of life."""
+    async def _run_once(self) -> float:
+        """Wait for the end of one process, or kill it if it hangs; returns the seconds with signs of life."""
         began = self._beat_at = last_sign = time.monotonic()
         ended = asyncio.ensure_future(self.child.wait())
         beat, worked = self._seen, 0
-        # of the looks without a sign of life those without work
+        # number of checks without a heartbeat, and of those without any work
         looks, idle, hung, reported = 0, 0, False, False
         try:
             while not (await asyncio.wait((ended,), timeout=_LOOK_SECONDS))[0]:
@@ -239,63 +237,63 @@ class ProcessSupervisor:
             await ended
         finally:
             ended.cancel()
-        self._how = f"gave no sign of life for {looks * _LOOK_SECONDS:.0f} s and was killed" if hung else self.child.how
+        self._how = f"had no heartbeat for {looks * _LOOK_SECONDS:.0f} s and was killed" if hung else self.child.how
         return last_sign - began if hung else time.monotonic() - began
 
     def _wait_after(self, lived: float) -> float | None:
-        """How long (s) to wait before it is started again; None where it died too often."""
+        """Seconds to wait before the restart; None if it died too often."""
         if lived >= _STORM_SECONDS:
-            self._lives.clear()
+            self._uptimes.clear()
             self._backoff.reset()
-        self._lives.append(lived)
-        # the time that the first of them had lived before does not count
-        between = sum(self._lives) - self._lives[0]
-        if len(self._lives) > STORM_DEATHS and between < _STORM_SECONDS:
+        self._uptimes.append(lived)
+        # the uptime before the first of them does not count
+        between = sum(self._uptimes) - self._uptimes[0]
+        if len(self._uptimes) > STORM_DEATHS and between < _STORM_SECONDS:
             return None
-        return 0.0 if len(self._lives) == 1 else self._backoff.next()
+        return 0.0 if len(self._uptimes) == 1 else self._backoff.next()
 
     def _give_up(self) -> None:
         self.exhausted = True
         name, last = self.child.name, self.child.failed
-        message = f"the {name} died {len(self._lives)} times within {_STORM_SECONDS:.0f} s of work; "
-        message += f"the last time it {self._how}: given up"
-        hint = "see its log lines above, and `dmesg` for memory that ran out; what was journalled is kept"
+        message = f"the {name} died {len(self._uptimes)} times within {_STORM_SECONDS:.0f} s of work; "
+        message += f"the last time it {self._how}; it is not restarted again"
+        hint = "see its log lines above, and `dmesg` for a lack of memory; the journals are kept"
         if last is not None and not self.child.died and last.hint:
-            hint = f"{last.hint}; what was journalled is kept"
+            hint = f"{last.hint}; the journals are kept"
         self.failed = FailedLine(message=message, hint=hint)
 
     def _report_busy(self) -> None:
-        message = f"the {self.child.name} has given no sign of life for {LOOKS * _LOOK_SECONDS:.0f} s, but it works: "
-        message += f"it has until {_LOOKS_BUSY * _LOOK_SECONDS:.0f} s"
-        hint = "where that happens again, record fewer connections here, or with more receivers (--cpu 2,3)"
+        message = f"the {self.child.name} has had no heartbeat for {LOOKS * _LOOK_SECONDS:.0f} s, but it is working: "
+        message += f"it is killed after {_LOOKS_BUSY * _LOOK_SECONDS:.0f} s"
+        hint = "if this happens again, record fewer connections on this machine, or use more receivers (--cpu 2,3)"
         self._on_log(LogLine(level="warning", message=message, hint=hint))
 
     def _report_killed(self, looks: int) -> None:
         message = (
-            f"the {self.child.name} gave no sign of life for {looks * _LOOK_SECONDS:.0f} s when it was to finish, "
+            f"the {self.child.name} had no heartbeat for {looks * _LOOK_SECONDS:.0f} s when it was ordered to finish, "
         )
-        message += "and was killed; what was received is kept"
+        message += "and was killed; received data is kept"
         self._on_log(LogLine(level="warning", message=message))
 
     def _report_held(self) -> None:
-        message = f"the {self.child.name} does not answer: it waits for the disk, or for a network store"
+        message = f"the {self.child.name} is blocked: it waits for a disk or network storage"
         hint = "fix the disk; recording resumes by itself, and new data waits in the rings and at the exchange"
         self._on_log(LogLine(level="error", message=message, hint=hint))
 
 
 class Work(NamedTuple):
-    """What the kernel tells of a process: CPU time (ticks), and whether a thread waits for a device (state D)."""
+    """Work of a process according to the kernel: CPU time (ticks), whether a thread waits for a device (state D)."""
 
     worked: int
     held: bool
 
 
 def work_of(pid: int) -> Work:
-    """Read that from /proc/PID/task/*/stat (proc_pid_stat(5)); nothing worked and nothing held where there is none."""
+    """Read it from /proc/PID/task/*/stat (proc_pid_stat(5)); all zero without such a process."""
     worked, held = 0, False
     for path in Path(f"/proc/{pid}/task").glob("*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # the name before it is in brackets and may have any character
+            # the name before it is in brackets and may contain any character
             state, *numbers = path.read_text().rpartition(")")[2].split()
             worked += int(numbers[10]) + int(numbers[11])
             held = held or state == "D"

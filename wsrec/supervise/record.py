@@ -36,7 +36,7 @@ from wsrec.units import not_one_of
 
 DEMO = "demo"
 _DEMO_FEED = "binance-usdm"
-# of a child or of the supervisor: standard streams, pipes, the event loop, files, libraries
+# descriptors of a child or the supervisor: standard streams, pipes, the event loop, files, libraries
 _DESCRIPTORS_BESIDE = 64
 
 
@@ -48,17 +48,17 @@ def record(
     proxies: ProxyRules,
     view: View,
 ) -> Outcome:
-    """Record what is `wanted` into `options.out` and return what it came to.
+    """Record `wanted` into `options.out` and return the outcome.
 
     Args:
         wanted: catalogue feeds, YAML files, URLs, or `demo`.
         options: how to record.
-        selection: what of the targets; empty parts of it are as `wanted` has them.
-        proxies: which proxy to go through, where a feed names none.
-        view: shows what happens.
+        selection: symbols and channels; empty parts are those of `wanted`.
+        proxies: the proxy rules for feeds that name no proxy.
+        view: shows log lines and progress.
 
     Raises:
-        ConfigError: a target or an option cannot be used.
+        ConfigError: a target or an option is not valid.
         OutputLockedError: another recorder holds the output folder.
         OSError: the output folder cannot be written, or there is no process or memory available.
         wsrec.replay.demo.DemoError: the demo exchange did not start.
@@ -68,7 +68,7 @@ def record(
     check_cpus("writer_cpu", () if options.writer_cpu is None else (options.writer_cpu,))
     if options.busy_poll and options.writer_cpu in options.cpu:
         raise OptionError(
-            "writer_cpu", f"found {options.writer_cpu}, where a receiver busy-polls; choose another, or leave it out"
+            "writer_cpu", f"found {options.writer_cpu}, where a receiver busy-polls; choose another one, or omit it"
         )
     if options.ca_file is not None and not Path(options.ca_file).is_file():
         raise OptionError(
@@ -126,7 +126,7 @@ def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:
 
 
 def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
-    """What the targets of these connections are called: a bare URL by itself, with its name where others look alike."""
+    """The names of these connections' targets: a bare URL as it is, with its name if another one looks the same."""
     urls = [plan.public_url for plan in plans if not plan.topics]
     return tuple(
         dict.fromkeys(
@@ -149,9 +149,9 @@ def proxies_reported(plans: Sequence[ConnectionPlan]) -> list[str]:
             through.setdefault(f"through the proxy {proxy.public} ({proxy.source})", []).append(one.feed)
         elif (name := one.proxies.passed_over(one.url)) is not None and one.feed != DEMO:
             host = urlsplit(one.url).hostname
-            lines.append(f"{host} is this machine: {name} does not hold for it, --proxy would")
+            lines.append(f"{host} is this machine: {name} does not apply to it, --proxy would")
     lines += [
-        f"{', '.join(dict.fromkeys(feeds))}: {how}; the stamps of stage 1 are of its segments"
+        f"{', '.join(dict.fromkeys(feeds))}: {how}; stage 1 is the time of its segments"
         for how, feeds in through.items()
     ]
     return list(dict.fromkeys(lines))
@@ -161,7 +161,7 @@ def proxies_reported(plans: Sequence[ConnectionPlan]) -> list[str]:
 def _resolved(
     wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None, proxies: ProxyRules
 ) -> Iterator[tuple[list[Target], RecordOptions]]:
-    """The targets, and for `demo` an exchange that runs meanwhile."""
+    """The targets; for `demo` a running exchange."""
     if all(each.target != DEMO for each in wanted):
         yield resolve_all(wanted, shard, proxies), options
         return
@@ -181,10 +181,10 @@ def _resolved(
 
 
 def check_cpus(field: str, cpus: Sequence[int]) -> None:
-    """Make sure that this process may run on each of `cpus`, which an option has given.
+    """Check that this process may run on each of `cpus`, the value of an option.
 
     Raises:
-        OptionError: it may not; the text lists those that it may.
+        OptionError: it may not; the message lists the allowed ones.
 
     """
     allowed = os.sched_getaffinity(0)
@@ -195,14 +195,14 @@ def check_cpus(field: str, cpus: Sequence[int]) -> None:
 
 
 def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
-    """Make sure that this process and its children can open what the connections need; the soft limit is raised for it.
+    """Check that this process and its children can open enough descriptors; raises the soft limit.
 
     Raises:
-        ConfigError: the hard limit (RLIMIT_NOFILE, getrlimit(2)) does not suffice.
+        ConfigError: the hard limit (RLIMIT_NOFILE, getrlimit(2)) is too low.
 
     """
-    # each ring's memory is here twice, as it came and as it is mapped, and in the receiver there is the socket too,
-    # and another one while two addresses are tried side by side; what stands by has a ring of its own, and connects so
+    # each ring's memory has two descriptors here (created and mapped), and in the receiver there is the socket, too,
+    # and a second one while two addresses are tried; standby connections count as connections
     spare = len(standbys(plans))
     share = -(-len(plans) // receivers)
     here = 2 * (len(plans) + spare) + 16 * receivers
@@ -222,7 +222,7 @@ def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
 
 
 def check_writable(out: Path) -> None:
-    """Make sure that files can be made in the output folder.
+    """Check that files can be created in the output folder.
 
     Raises:
         OSError: they cannot.

@@ -1,4 +1,4 @@
-"""`wsrec recover` as a function: the recovery that `wsrec record` makes before it records."""
+"""`wsrec recover` as a function: the same recovery that `wsrec record` runs at its start."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class LostInterval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "
 
     Attributes:
         start, end: ns since the epoch.
-        from_evidence, to_evidence: what they are known from.
-        bound: `exact`, or `upper` where it may have been shorter.
+        from_evidence, to_evidence: the evidence for both.
+        bound: `exact`, or `upper` if it may have been shorter.
 
     """
 
@@ -35,14 +35,14 @@ class LostInterval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "
 
 
 class RecoveredSession(msgspec.Struct, frozen=True, kw_only=True):
-    """One session that was recovered.
+    """One recovered session.
 
     Attributes:
         session: its id.
-        rows: that came out of its journals.
-        torn: journals that ended in the middle of a batch; what of them could not be read is set aside.
-        lost: from the last message that was journalled until the recorder had ended; null where found out before.
-        files: the manifest's lines of the files that were made.
+        rows: number of rows from its journals.
+        torn: journals that ended in the middle of a batch; their unreadable parts are set aside.
+        lost: from the last journalled message to the recorder's end; null if it was recorded before.
+        files: the manifest lines of the new files.
 
     """
 
@@ -54,13 +54,13 @@ class RecoveredSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recovery came to.
+    """The result of a recovery.
 
     Attributes:
         status: exit status.
         out: the output folder.
-        sessions: that were recovered.
-        failures: what could not be, with the hint.
+        sessions: the recovered sessions.
+        failures: what could not be recovered, with hints.
 
     """
 
@@ -71,14 +71,14 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recover_folder(out: Path) -> Recovery:
-    """Recover every session that was interrupted in an output folder. May be killed and called again.
+    """Recover every interrupted session in an output folder. May be killed and repeated.
 
     Raises:
         OutputLockedError: a recorder holds the folder.
         FileNotFoundError: nothing was ever recorded there.
-        UnreadableError: it cannot be read, or its manifest is of another version of the format.
+        UnreadableError: it cannot be read, or its manifest has another version of the format.
         OSError: it cannot be written.
-        msgspec.ValidationError: the manifest has a line that wsrec does not write.
+        msgspec.ValidationError: the manifest has an invalid line.
 
     """
     if not (own_folder(out)).is_dir():
@@ -124,7 +124,7 @@ def _interval(detail: dict[str, Any]) -> LostInterval:
 
 
 def _reported(out: Path, line: manifest.ManifestLine) -> list[tuple[str, dict[str, Any]]]:
-    """What the events of a file that was just made tell of its recovery, in order of time."""
+    """The events about the recovery in a new file, in order of time."""
     if line.events_path is None:
         return []
     rows = pq.ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from wsrec.ipc import LogLine
 from wsrec.plan.connections import ConnectionPlan
 
-# least length of a secret that is taken out of log lines, and of a key that is a part of an address's path (characters)
+# minimum length (characters) of a secret that is removed from log lines, and of a key in the path of a URL
 _SECRET_LEAST = 8
 _KEY_IN_PATH = 16
 

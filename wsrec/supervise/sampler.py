@@ -14,17 +14,17 @@ from wsrec.supervise.pair import Pair
 
 Counts = npt.NDArray[np.int64]
 WINDOW = 10
-"""Seconds that the rates and latencies of the live view are of."""
+"""Period of the rates and latencies in the live view (s)."""
 
 
 class Sample(NamedTuple):
-    """All pairs together at one moment.
+    """The status of all pairs at one moment.
 
     Attributes:
         time: monotonic time, s.
         counters: sums of the status pages' fields, by name, and of `restarts`; lags are the longest.
         steps: a histogram of each step, (steps + total, buckets).
-        fill: how full the fullest ring is, from 0 to 1.
+        fill: fill level of the fullest ring, from 0 to 1.
 
     """
 
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What happened between two samples: rates a second, and the median and 99th percentile (ns) of each step."""
+    """Progress between two samples: rates per second, and the median and 99th percentile (ns) of each step."""
 
     messages: float
     bytes: float

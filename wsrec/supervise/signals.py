@@ -1,8 +1,8 @@
-"""Signal handling of a recording: SIGINT, SIGTERM and SIGHUP end it in order at any time.
+"""Signal handling of a recording: SIGINT, SIGTERM and SIGHUP end it cleanly at any time.
 
-What Python does by itself ends a process wherever it happens to be, and an event loop has handlers only while it runs.
-So there is one handler from the beginning of the command to its end, and only what it does changes. The command imports
-this before all else, so little is imported here.
+Python's default handling ends a process at any point, and an event loop has handlers only while it runs. So
+one handler stays installed from the beginning of the command to its end, and only its action changes. The command
+imports this module first, so it must import little.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# A wrapper (npm, make, a container's init) passes on the signal that the terminal has sent already: within this (s) it
-# is the same wish
+# a wrapper (npm, make, a container's init) forwards a signal that the terminal has sent already: within this time (s)
+# it counts as the same request
 SAME_WISH = 1.0
 
 Act = Callable[[str], object]
@@ -23,15 +23,15 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came before anything was recorded; the message says so."""
+    """A signal arrived before anything was recorded; the message says so."""
 
 
 class _Handler:
-    """Calls `act`, if there is one, with the name of each signal that comes.
+    """Calls `act`, if there is one, with the name of each signal.
 
     Attributes:
-        act: what is done.
-        came: the first signal that came.
+        act: the current action.
+        came: the first signal received.
 
     """
 
@@ -50,7 +50,7 @@ _handler = _Handler()
 
 
 def hold(act: Act) -> None:
-    """Call `act` with the name of each signal from now on, in place of any other handling."""
+    """Call `act` with the name of each signal from now on, replacing any other handling."""
     _handler.act = act
     for number in _ENDING:
         before = signal.getsignal(number)
@@ -61,33 +61,33 @@ def hold(act: Act) -> None:
 
 @contextmanager
 def held(act: Act) -> Iterator[None]:
-    """Have `act` called with the name of each signal meanwhile, also with that of one that came before.
+    """Call `act` with the name of each signal within this context, and of one that arrived before.
 
-    Afterwards a process that held them before ignores them: its recording has ended, and what it came to is to be
-    printed. In any other they are handled as they were.
+    Afterwards a process that had called `hold` ignores signals: its recording has ended, and the result must still be
+    printed. Any other process gets its previous handlers back.
     """
     before = {number: signal.getsignal(number) for number in _ENDING}
     is_ours, outside = before[signal.SIGTERM] is _handler, _handler.act
     hold(act)
     try:
         if _handler.came is not None:
-            # nobody heard it: a destructor was running, say
+            # the exception was lost, for example in a destructor: raise it again
             act(_handler.came)
         yield
     finally:
         _handler.act, _handler.came = outside, None
         for number, handler in before.items():
-            # ignored by the system: Python lets go of its handlers before a process has ended
+            # ignored by the system: Python removes its handlers before a process has ended
             signal.signal(number, signal.SIG_IGN if is_ours else handler)
 
 
 def ended_early(name: str) -> str:
-    """The words for an end before anything was recorded."""
+    """The message for an end before anything was recorded."""
     return f"ended by {name} before anything was recorded"
 
 
 def interrupt() -> Act:
-    """An act that raises `Interrupted`, once for each wish."""
+    """An action that raises `Interrupted`, once for each request to end."""
     last = -SAME_WISH
 
     def act(name: str) -> None:

@@ -1,7 +1,7 @@
 """The supervisor of a recording: starts a receiver and a writer per processor, and stops them in order.
 
-It never touches message data. What it knows of the recording it reads from the status pages and the processes' lines. A
-process that dies or hangs is started again (`process_supervisor`) and goes on with the shared memory of its `pair`.
+It never touches message data: it observes the recording through status pages and the processes' lines. A process that
+dies or hangs is restarted (`process_supervisor`) and continues with the shared memory of its `pair`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Supervisor:
     """Runs one recording.
 
     Args:
-        targets: what was asked for, in the user's words, secrets removed.
+        targets: the targets as the user wrote them, secrets removed.
         feeds: the feeds.
         plans: their connections.
         options: how to record.
@@ -43,10 +43,10 @@ class Supervisor:
         locks: descriptors of the output's lock, which the writers hold too.
 
     Attributes:
-        pairs: receivers and writers, one pair a processor.
+        pairs: receivers and writers, one pair per processor.
         options: how it records.
         began: monotonic time (s) of the start.
-        until: monotonic time (s) at which it ends; None where that is not known (yet).
+        until: monotonic time (s) at which it ends; None if unknown.
 
     """
 
@@ -85,13 +85,13 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._reason = ""
         self._signalled = -SAME_WISH
-        # the second signal's name, and what had failed before it
+        # the second signal's name, and the failure before it
         self._given_up = ""
         self._failed_before: FailedLine | None = None
         self._receiving = len(self.pairs)
 
     async def run(self) -> Outcome:
-        """Record until a signal, the end of the time, or the end of every connection.
+        """Record until a signal, the end of the time, or the end of all connections.
 
         Raises:
             OSError: the recording could not be started.
@@ -124,15 +124,15 @@ class Supervisor:
                 task.cancel()
 
     def _come_to(self) -> Outcome:
-        """The outcome, once all processes have ended; releases the memory."""
+        """The outcome after the end of all processes; releases the memory."""
         failure, given_up = self._failure(), 0
         unfinished = any(pair.writer.child.summary is None for pair in self.pairs)
         if self._given_up and unfinished and (failure is None or failure is not self._failed_before):
-            # who was killed for it has not failed
+            # a process killed on request has not failed
             given_up = sum(pair.waiting for pair in self.pairs)
-            message = f"given up on a second {self._given_up}: "
-            message += f"{given_up:,} frames that were received and not journalled are lost"
-            hint = "what was journalled is kept, and recovered by the next start"
+            message = f"ended at once on a second {self._given_up}: "
+            message += f"{given_up:,} received frames were not journalled and are lost"
+            hint = "the journals are kept, and recovered by the next start"
             failure = FailedLine(message=message, hint=hint)
         outcome = self._outcome(failure, given_up)
         for pair in self.pairs:
@@ -145,14 +145,14 @@ class Supervisor:
         return next((process.failed for process in supervisors if process.failed is not None), None)
 
     def is_open(self) -> bool:
-        """Whether every connection is open now, and what comes reaches the disk."""
+        """Whether every connection is open and data reaches the disk."""
         pages = self._pages()
         planned = sum(len(pair.plans) for pair in self.pairs)
         trouble = any(page.writer["disk_trouble"] or not page.writer["heartbeat"] for page in pages)
         return sum(int(page.receiver["connected"]) for page in pages) == planned and not trouble
 
     def is_answered(self) -> bool:
-        """Whether every subscription had its answer, of feeds that say how one looks."""
+        """Whether every subscription was answered, in feeds that define answers."""
         answering = {feed.name for feed in self._feeds if feed.ack is not None}
         plans = [plan for pair in self.pairs for plan in pair.plans if plan.feed in answering]
         requested = sum(len(request.topics) for plan in plans for request in plan.requests)
@@ -166,7 +166,7 @@ class Supervisor:
         )
 
     async def _look_for_begin(self, seconds: float) -> None:
-        """Have it end that long after the first connection was open; where none is, after as long of trying."""
+        """End this long after the first connection was open; without one, after the same time of trying."""
         while not any(page.receiver["heartbeat"] for page in self._pages()):
             await asyncio.sleep(_LOOK_SECONDS)
         tried_since = time.monotonic()
@@ -178,7 +178,7 @@ class Supervisor:
         self._end_at(time.monotonic() + seconds)
 
     async def _look_for_hope(self) -> None:
-        """Have it end once every receiver's connections were refused for good."""
+        """End once the connections of every receiver were refused for good."""
         while not all(page.receiver["exhausted"] for page in self._pages()):
             await asyncio.sleep(_LOOK_SECONDS)
         self._stop("every connection was refused")
@@ -187,7 +187,7 @@ class Supervisor:
         return [pair.status for pair in self.pairs if pair.status is not None]
 
     async def _record(self, pair: Pair) -> None:
-        """One pair's part from its start to its end: the receiver's comes first, and then the writer's."""
+        """Run one pair from start to end; the receiver ends first, then the writer."""
         receiver = asyncio.ensure_future(pair.receiver.run())
         writer = asyncio.ensure_future(pair.writer.run())
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -202,7 +202,7 @@ class Supervisor:
         await pair.writer.ended(writer, shutdown.WRITER.seconds)
 
     def _writer_ended(self, pair: Pair) -> None:
-        """A writer that ended by itself: where the output is at fault it is the end for all, else for its pair."""
+        """A writer ended by itself: if the output failed, everything ends, else only its pair."""
         failed = pair.writer.failed
         if len(self.pairs) == 1 or not pair.writer.exhausted or failed is None:
             self._stop(f"the {pair.writer.child.name} ended")
@@ -231,7 +231,7 @@ class Supervisor:
             return
         if not self._given_up:
             self._given_up, self._failed_before = name, self._failure()
-            self._on_log(LogLine(level="warning", message=f"a second {name}: what is not on disk by now is given up"))
+            self._on_log(LogLine(level="warning", message=f"a second {name}: data not yet on disk is discarded"))
         self._abandon()
 
     def _abandon(self) -> None:

@@ -1,7 +1,7 @@
 """`wsrec record --takeover`: replaces a running recorder; both record while the new one connects.
 
-The new one receives first, asks the old one to end, and has the lock once that one's last writer is done. Until then
-each writes files of its own, so whatever happens in between costs nothing but rows that both have.
+The new recorder receives first, then asks the old one to end, and has the lock once the old one's last writer is done.
+Until then each writes its own files, so the overlap only produces duplicate rows.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from wsrec.supervise.supervisor import Supervisor
 from wsrec.writer.orphan import take
 
 _LOOK = 0.05
-# connected and answered is what the exchange says; what it then sends may take a moment
+# after the exchange has confirmed all subscriptions, its first messages may take a moment
 _SETTLE = 1.0
-# a request without an id, or an exchange that never answers: the connections are open all the same
+# requests without an id, or an exchange that never answers: the connections are open all the same
 _ANSWER_TIMEOUT = 15.0
 _OPEN_TIMEOUT = 60.0
 
 
 async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
-    """Take the output folder over from who holds it, while `supervisor` records; ends with the lock held.
+    """Take the output folder over from its holder while `supervisor` records; ends with the lock held.
 
     Args:
         supervisor: the new recording, running.
@@ -46,12 +46,12 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
         await recover_beside(lock.out, on_log, [pair.session for pair in supervisor.pairs])
     except OSError as error:
         message = f"{lock.out} could not be taken over: {error}"
-        hint = "this one records all the same; end the other by hand, then run `wsrec recover` once this one has ended"
+        hint = "this recorder continues; end the other one by hand, and run `wsrec recover` after this one has ended"
         on_log(LogLine(level="error", message=message, hint=hint))
 
 
 async def recover_beside(out: Path, on_log: Callable[[LogLine], None], own: list[str]) -> None:
-    """The same as `recover_left` in a thread, which ends soon after this is cancelled."""
+    """`recover_left` in a thread, which ends soon after this is cancelled."""
     stopped = threading.Event()
     try:
         await asyncio.to_thread(recover_left, out, on_log, own, stopped.is_set)
@@ -65,21 +65,21 @@ def recover_left(
     own: list[str],
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Recover what was interrupted in a folder that we hold, but for our `own` sessions, and say what was lost.
+    """Recover interrupted sessions in a folder that we hold, except our `own`, and report what was lost.
 
-    What is left once `is_stopped`, which is asked before each batch, is recovered by the next start.
+    `is_stopped` is called before each batch; once it is true, the rest is left to the next start.
     """
     try:
         orphans, folders = take(out), session_folders(out)
     except OSError as error:
-        hint = "what a recorder before this one left there is neither told nor recovered: give this one the permission"
+        hint = "sessions that earlier recorders left there are not recovered: grant this user access"
         on_log(LogLine(level="error", message=f"{out / '.wsrec'}: {cannot_read(error)}", hint=hint))
         return
     for orphan in orphans:
         on_log(LogLine(level="warning", message=orphan.text))
     if all(folder.name in own for folder in folders):
         return
-    # only here: what recovers is most of the writer, and takes as long to import; a start without that is the rule
+    # imported here: recovery needs most of the writer, which takes long to import, and is rarely needed
     from wsrec.writer.recovery import recover
 
     for session in recover(out, lambda text: on_log(LogLine(level="error", message=text)), own, is_stopped=is_stopped):
@@ -87,7 +87,7 @@ def recover_left(
 
 
 async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> bool:
-    """Wait until every connection is open and its subscriptions answered; True where the lock was free before that."""
+    """Wait until every connection is open and its subscriptions are answered; True if the lock was free before that."""
     began, opened = time.monotonic(), None
     reported = False
     while not lock.take():
@@ -98,20 +98,20 @@ async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[
             return False
         if not reported and opened is None and now - began > _OPEN_TIMEOUT:
             reported = True
-            message = "not every connection is open: the recorder before this one is not asked to end until they are"
-            hint = f"see why above, or end process {lock.holder or 'unknown'} by hand"
+            message = "not every connection is open yet: until then the old recorder is not asked to end"
+            hint = f"see the reason above, or end process {lock.holder or 'unknown'} by hand"
             on_log(LogLine(level="warning", message=message, hint=hint))
         await asyncio.sleep(_LOOK)
     return True
 
 
 def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
-    """Send SIGTERM to the holder, and to nobody else."""
+    """Send SIGTERM to the holder only."""
     holder = lock.holder
     unable = None
     try:
         if holder is None:
-            unable = "the lock names no process"
+            unable = "the lock contains no process id"
         else:
             # the descriptor refers to one process, even if its id is reused
             process = os.pidfd_open(holder)
@@ -119,7 +119,7 @@ def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
                 if lock.is_locked_by(holder):
                     signal.pidfd_send_signal(process, signal.SIGTERM)
                 else:
-                    unable = f"process {holder} has not locked it: it runs on another host, or its writers finish"
+                    unable = f"process {holder} has not locked it: it is on another host, or only its writers still run"
             finally:
                 os.close(process)
     except ProcessLookupError:
@@ -129,8 +129,8 @@ def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
     if unable is None:
         on_log(LogLine(level="info", message=f"every connection is open: process {holder} is asked to end"))
     else:
-        message = f"who holds {lock.out} cannot be asked to end: {unable}"
-        on_log(LogLine(level="warning", message=message, hint="end it by hand; this one records meanwhile"))
+        message = f"the holder of {lock.out} cannot be asked to end: {unable}"
+        on_log(LogLine(level="warning", message=message, hint="end it by hand; this recorder continues"))
 
 
 async def _ended(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
@@ -138,7 +138,7 @@ async def _ended(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
     while not lock.take():
         if time.monotonic() > late:
             late = float("inf")
-            message = f"process {lock.holder or 'unknown'} has not ended and holds {lock.out} on"
-            hint = "end it by hand (what it journalled is recovered then); this one records meanwhile"
+            message = f"process {lock.holder or 'unknown'} has not ended and still holds {lock.out}"
+            hint = "end it by hand (its journals are recovered then); this recorder continues"
             on_log(LogLine(level="error", message=message, hint=hint))
         await asyncio.sleep(_LOOK)

@@ -1,6 +1,6 @@
 """The live view on a terminal: colours, counters and the latency of each stage, drawn with rich.
 
-Imported only where there is a terminal: rich takes a tenth of a start.
+Imported only if there is a terminal: rich takes a tenth of the start-up time.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _BAR = 10
 
 
 class Terminal:
-    """A terminal that lines and the live view are drawn on.
+    """A terminal for log lines and the live view.
 
     Attributes:
-        is_one: whether rich takes it for one; the environment may say otherwise.
+        is_one: whether rich considers it a terminal; environment variables may override that.
 
     """
 
@@ -43,7 +43,7 @@ class Terminal:
     def refresh(self, supervisor: Supervisor, now: Sample, recent: Progress) -> None:
         """Redraw the live view."""
         if self._live is None:
-            # its own threads and stand-ins would wait for the terminal
+            # rich's own threads and its replacements of the standard streams would wait for the terminal
             self._live = Live(
                 console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
             )
@@ -51,7 +51,7 @@ class Terminal:
         self._live.update(draw(supervisor, now, recent), refresh=True)
 
     def clear(self) -> None:
-        """Take the live view away."""
+        """Remove the live view."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -116,7 +116,7 @@ def draw(supervisor: Supervisor, now: Sample, recent: Progress) -> RenderableTyp
 def _title(supervisor: Supervisor) -> RenderableType:
     elapsed = time.monotonic() - supervisor.began
     title = Table.grid(padding=(0, 2))
-    # one line however narrow: the names give way to the rest, which stays whole
+    # one line on any width: the names are shortened, the rest is not
     title.add_column()
     names = ", ".join(dict.fromkeys(plan.feed for pair in supervisor.pairs for plan in pair.plans))
     cells: list[RenderableType] = [

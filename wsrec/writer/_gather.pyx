@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Gathering of payloads, compiled: what `wsrec.writer.gather` does, one memcpy a payload, without the interpreter's lock."""
+"""Copies payloads, compiled: equivalent to `wsrec.writer.gather`, with one memcpy per payload, without the interpreter's lock."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc

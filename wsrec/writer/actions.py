@@ -1,7 +1,7 @@
-"""Actions on findings: connections renewed, topics requested again, snapshots fetched.
+"""Actions on findings: renew connections, request topics again, fetch snapshots.
 
-The checks only find (`wsrec.monitor`). The action that a feed configures for a finding is decided here, and its outcome
-shows in later events, as everything that a receiver does.
+The checks only report findings (`wsrec.monitor`). This module chooses the action that a feed configures for a finding.
+The outcome shows in the receiver's later events.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from wsrec.writer.snapshots import SnapshotRequest
 
 WriterAction = Renew | Resubscribe | Settled | SnapshotRequest
 Act = Callable[[WriterAction], None]
-"""Has something done."""
+"""Called with an action to execute."""
 
 
 class ActionQueue:
     """Passes actions on, or holds them back.
 
-    While a writer recovers what another has left, it sees again what that one has seen, and acted upon. So actions are
-    held back then, and only those are passed on that nothing has followed by the end.
+    During recovery a writer sees again what the previous one has seen and acted on. So actions are held back then; at
+    the end, those that a later event has settled are dropped, and the rest is passed on.
 
     Args:
         act: called with the actions due now.
@@ -39,23 +39,23 @@ class ActionQueue:
         self._held: list[WriterAction] | None = None
 
     def put(self, action: WriterAction) -> None:
-        """Something is to be done."""
+        """Add an action."""
         if self._held is None:
             self._pass_on(action)
         else:
             self._held = [*(held for held in self._held if not _same(held, action)), action]
 
     def hold(self) -> None:
-        """Hold back what is put from now on."""
+        """Hold back actions from now on."""
         self._held = []
 
     def happened(self, event: Event) -> None:
-        """An event of the receiver, or of a snapshot: what was put before may be done with it."""
+        """Process an event of the receiver or of a snapshot, which may settle actions held back."""
         if self._held:
             self._held = [each for each in self._held if each.conn != event.conn or not _followed(each, event)]
 
     def release(self) -> None:
-        """Pass on what is still to be done, and from now on everything at once."""
+        """Pass on the actions held back, and from now on each action at once."""
         held, self._held = self._held or (), None
         for action in held:
             self._pass_on(action)
@@ -70,7 +70,7 @@ def _same(one: WriterAction, other: WriterAction) -> bool:
 
 
 def _followed(action: WriterAction, event: Event) -> bool:
-    """Whether an event of its connection did what was to be done, or made it pointless."""
+    """Whether an event of its connection shows that the action was executed, or is no longer needed."""
     if event.kind is EventKind.DISCONNECT:
         return True
     if isinstance(action, SnapshotRequest):
@@ -86,14 +86,14 @@ def _followed(action: WriterAction, event: Event) -> bool:
 
 
 class FeedActions:
-    """Turns one feed's findings into actions, as its YAML says.
+    """Turns one feed's findings into actions, as its YAML configures.
 
     Args:
         feed: the feed.
-        setup: what its checks share: its streams and requests.
-        act: takes the actions.
-        snapshots: where each channel's snapshot is, where that is not for everyone to see.
-        last_request: the highest number of a request that a writer before this one is known to have made.
+        setup: shared by its checks: its streams and requests.
+        act: called with each action.
+        snapshots: URL of each channel's snapshot, if it may be secret.
+        last_request: highest request number that an earlier writer is known to have used.
 
     """
 
@@ -106,7 +106,7 @@ class FeedActions:
         self._stale: set[int] = set()
 
     def take(self, findings: Sequence[Finding]) -> None:
-        """Act upon findings."""
+        """Act on findings."""
         for found in findings:
             if found.kind is EventKind.GAP:
                 self._after_gap(found)
@@ -130,12 +130,12 @@ class FeedActions:
             self._ask_apart(found, conn)
 
     def disconnected(self, conn: int) -> None:
-        """A connection ended: nothing is to be done about its streams."""
+        """A connection ended: forget its streams."""
         streams = self._setup.streams.streams
         self._stale = {number for number in self._stale if streams[number].conn != conn}
 
     def tick(self, now: int) -> None:
-        """Act, now and then, upon streams that stay stale (ns on the stage clock)."""
+        """Act on streams that stay stale; called from time to time (ns on the stage clock)."""
         for number in sorted(self._stale):
             topic = self._setup.streams.streams[number].topic
             channel = self._channels[topic.channel]
@@ -150,7 +150,7 @@ class FeedActions:
             self._help(self._channels[topic.channel].on_gap, number, f"{topic.topic} has a sequence gap", found.time)
 
     def _help(self, action: Action, number: int, reason: str, now: int, least: int = LEAST_NS) -> None:
-        """Do about a stream what its feed says, unless it was just done."""
+        """Take the configured action for a stream, unless it was just taken."""
         conn, topic = self._setup.streams.streams[number]
         if action is Action.RENEW and self._cooldown.due((action, conn), now, least):
             self._act(Renew(conn=conn, reason=reason))
@@ -162,7 +162,7 @@ class FeedActions:
                 self._fetch(snapshot, number, reason)
 
     def _begin(self, number: int) -> None:
-        """The first sign of a stream: what it begins with is fetched, if it is to be."""
+        """The first message of a stream: fetch its initial snapshot, if configured."""
         snapshot = self._snapshot_of(number)
         if snapshot is not None and snapshot.at_start:
             self._fetch(snapshot, number, "the subscription began")
@@ -177,7 +177,7 @@ class FeedActions:
 
     def _fetch(self, snapshot: Snapshot, number: int, reason: str, wait: float = 0.0) -> None:
         conn, topic = self._setup.streams.streams[number]
-        # a snapshot is of one symbol, and what such a topic stands for is not
+        # a snapshot is of one symbol, but such a topic stands for several
         if topic.symbol is None and "{symbol}" in snapshot.url:
             return
         shown, url = snapshot.filled(topic.symbol), snapshot.filled(topic.symbol, self._snapshots.get(topic.channel))
@@ -197,17 +197,17 @@ class FeedActions:
         )
 
     def _ask_apart(self, found: Finding, conn: int) -> None:
-        """Have the topics of a refused request asked for as others, under numbers of their own."""
+        """Request the topics of a refused request separately, with new request numbers."""
         parts: list[SubscriptionRequest] = []
         for topics in found.detail["parts"]:
             planned = [one for topic in topics if (one := self._setup.planned(conn, topic)) is not None]
-            # above those of the plan, and above those that a writer before this one may have made
+            # above the plan's numbers, and those that an earlier writer may have used
             self._last_request = max(self._last_request, self._setup.requests.last_number)
             try:
                 for request in subscription_requests(planned, first=self._last_request + 1):
                     parts.append(request)
                     self._last_request = request.number
             except ValueError as error:
-                # its number has more digits than the one that it fitted with
+                # its number has more digits than the one with which it fitted
                 ipc.warn(f"{self._feed.name}: {error}, so it is not requested again")
         self._act(Resubscribe(conn, tuple(found.detail["topics"]), found.detail["reason"], tuple(parts)))

@@ -1,4 +1,4 @@
-"""One feed's events: those that happened, and those that tell of what its monitor found."""
+"""One feed's events: those of the receiver and writer, and those that report its monitor's findings."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from wsrec.writer.rows import Stamps
 from wsrec.writer.uninflated import hint
 from wsrec.writer.warnings import EventWarnings
 
-# of a finding's detail: moments on the stage clock, which its event has on UTC too
+# keys of a finding's detail with moments on the stage clock; its event has them in UTC too
 _MONOTONIC = "monotonic_"
 
 
 class FeedEvents:
-    """Writes events and findings, counts them, warns of them and has them acted upon.
+    """Writes events and findings, counts them, warns about them and triggers actions.
 
     Args:
-        pair: the files that are being written.
-        warnings: tells the operator.
-        actions: acts upon findings; None where nothing is to be done any more.
+        pair: the current files.
+        warnings: warns the operator.
+        actions: acts on findings; None if no action is possible any more.
 
     Attributes:
-        pair: as above; another one for each pair of files.
-        counts: what was counted since the session began.
+        pair: the current files; replaced with each new pair.
+        counts: counts since the session began.
         begun: whether the session's start has been recorded.
-        not_inflated_hint: what would have the messages inflate that did not.
+        not_inflated_hint: a remedy for messages that could not be inflated.
 
     """
 
@@ -43,16 +43,16 @@ class FeedEvents:
         self.not_inflated_hint = hint("")
 
     def at(self, findings: Sequence[Finding], moment: Moment) -> None:
-        """Take findings that are known at a moment, and that no row of the current batch shows."""
+        """Process findings of a moment that are not about a row of the current batch."""
         for found in findings:
             utc = moment.before(found.time) if found.utc is None else found.utc
             self._report(found, Moment(utc, found.time), moment.utc - (moment.stage or 0))
         self._pass_on(findings)
 
     def of_rows(self, findings: Sequence[Finding], when: Stamps, first: int) -> None:
-        """Take findings of rows, the first of which has this `seq`."""
+        """Process findings about rows, the first of which has this `seq`."""
         for found in findings:
-            # a deadline is on UTC as the row behind it
+            # a deadline is converted to UTC like the next row
             behind = int(when.stage.searchsorted(found.time)) if found.row is None else found.row - first
             row = min(behind, len(when.stage) - 1)
             offset = int(when.handoff[row]) - int(when.stage[row])
@@ -67,7 +67,7 @@ class FeedEvents:
                 self._actions.take(findings)
 
     def _report(self, found: Finding, moment: Moment, offset: int) -> None:
-        """Write the event of a finding; `offset` is what makes UTC of the stage clock."""
+        """Write the event of a finding; `offset` converts the stage clock to UTC."""
         if isinstance(found.kind, EventKind):
             times = [key for key in found.detail if key.startswith(_MONOTONIC)]
             utc = {key.removeprefix(_MONOTONIC): found.detail[key] + offset for key in times}
@@ -76,7 +76,7 @@ class FeedEvents:
             self.write(moment, found.kind, found.conn, detail)
 
     def write(self, moment: Moment, kind: EventKind, conn: int | None, detail: dict[str, Any]) -> None:
-        """Write an event and count what it tells of."""
+        """Write an event and count it."""
         self._warnings.event(kind, conn, detail)
         self.counts += count_event(kind, detail)
         if kind is EventKind.SESSION_START:

@@ -1,6 +1,6 @@
 """Feed writer: writes one feed's rows to its files and runs its monitor over them.
 
-The monitor judges (`wsrec.monitor`); its findings are written as events, acted upon (`wsrec.writer.actions`) and
+The monitor's findings (`wsrec.monitor`) are written as events, acted on (`wsrec.writer.actions`) and
 reported to the operator (`wsrec.writer.warnings`).
 """
 
@@ -52,7 +52,7 @@ from wsrec.writer.rows import Int64s, Stamps, columns, wrapped
 from wsrec.writer.warnings import EventWarnings
 
 _COLUMNS = MESSAGE_SCHEMA.names
-# of a finding's detail: moments on the stage clock, which its event has on UTC too
+# keys of a finding's detail with moments on the stage clock; its event has them in UTC too
 _MONOTONIC = "monotonic_"
 
 
@@ -62,18 +62,18 @@ class FeedWriter:
     Args:
         feed: the feed.
         job: the writer's job.
-        folder: where unfinished files grow.
-        disk: what to do when the disk refuses.
-        encoder: encodes the row groups; one of its own where None.
+        folder: the folder for unfinished files.
+        disk: the policy for disk errors.
+        encoder: encodes the row groups; None for a private one.
         live_steps: the status page's histograms of the steps, to count there too; None if they are not shown.
-        act: has something done about findings; None where nothing is to be done any more.
-        folded: takes the warnings about what goes wrong; None where nobody is to be told any more.
+        act: called with each action; None if no action is possible any more.
+        folded: takes the warnings; None if the operator is no longer to be warned.
 
     Attributes:
         conns: the feed's connections.
-        ledger: what came out of the rings and what became of it, for the file that is being written.
+        ledger: the ledger of the current file.
         first_time, last_time: `recv_time` of the first and last received row (ns since the epoch).
-        files: manifest lines of the files that were finished.
+        files: manifest lines of the finished files.
 
     """
 
@@ -113,19 +113,19 @@ class FeedWriter:
         self._begin()
 
     def restore(self, ids: Ids) -> None:
-        """Go on with what ids stood for at the end of the file before (`wsrec.ids` of its metadata)."""
+        """Continue with the ids known at the end of the previous file (`wsrec.ids` in its metadata)."""
         self._monitor.restore(ids)
 
     def learn_requests(self, conn: int, described: ConnectionRequests) -> None:
-        """Go on with what the metadata of the file before say of a connection's requests."""
+        """Continue with a connection's requests from the previous file's metadata."""
         self._requests.learn(conn, described)
 
     def follow(self, rows: pa.RecordBatch) -> None:
-        """Hold the next messages against these, which are in a file that has landed (`SequenceChecker.seed`)."""
+        """Continue the sequence checks from rows of a finished file (`SequenceChecker.seed`)."""
         self._monitor.follow(rows)
 
     def follow_event(self, event: MonitorEvent) -> None:
-        """Go on from what such a file tells of a stream, once its rows were followed."""
+        """Continue from an event of such a file, after its rows."""
         self._monitor.follow_event(event)
 
     def _begin(self) -> None:
@@ -140,25 +140,25 @@ class FeedWriter:
 
     @property
     def counts(self) -> Counts:
-        """What was counted since the session began."""
+        """The counts since the session began."""
         return self._events.counts
 
     @property
     def not_inflated_hint(self) -> str | None:
-        """What would have the messages inflate that did not."""
+        """A remedy for messages that could not be inflated."""
         return self._events.not_inflated_hint
 
     @property
     def since(self) -> Moment | None:
-        """When the pair of files begins that is being written, by its first row or event."""
+        """The time of the first row or event of the current pair of files."""
         return self._pair.since
 
     def continue_from(self, lines: Sequence[ManifestLine], passed: Passed | None = None) -> None:
-        """Go on where these files end: this session's and feed's, which a writer before this one finished.
+        """Continue where these files of the same session and feed end, which an earlier writer finished.
 
         Args:
             lines: their lines in the manifest.
-            passed: slots behind them that are in files of other feeds alone.
+            passed: slots after them that are only in files of other feeds.
 
         """
         self._events.begun = bool(lines)
@@ -176,7 +176,7 @@ class FeedWriter:
         self._begin()
 
     def add(self, slots: Slots, when: Stamps, payload: pa.Array, number: int) -> None:
-        """Write rows to the pair of files of this number, and judge them.
+        """Write rows to the pair of files of this number, and run the monitor over them.
 
         Raises:
             OSError: the disk is full or gone.
@@ -198,7 +198,7 @@ class FeedWriter:
         self._events.of_rows(self._monitor.rows(batch), when, batch.first)
 
     def _new_names(self, fields: FieldColumns) -> int:
-        """Bytes of the dictionaries, where they are others than the last batch had: a row group holds them all."""
+        """Bytes of the dictionaries if they differ from the last batch's: a row group holds all of them."""
         known = len(fields.channel.dictionary), len(fields.symbol.dictionary)
         if known == self._names:
             return 0
@@ -206,7 +206,7 @@ class FeedWriter:
         return int(fields.channel.dictionary.nbytes + fields.symbol.dictionary.nbytes)
 
     def settle(self) -> None:
-        """Have all rows encoded that there are.
+        """Encode all rows added so far.
 
         Raises:
             OSError: the disk is full or gone.
@@ -215,13 +215,13 @@ class FeedWriter:
         self._pair.settle()
 
     def event(self, moment: Moment, kind: EventKind, *, conn: int | None = None, **detail: Any) -> None:
-        """Write an event, and judge it; `channel` and `symbol` in the detail go into their columns.
+        """Write an event, and show it to the monitor; `channel` and `symbol` in the detail go into their columns.
 
         Args:
             moment: when it happened.
-            kind: what happened.
-            conn: the connection it is about.
-            detail: what belongs to it.
+            kind: its kind.
+            conn: the connection concerned.
+            detail: its detail.
 
         """
         self._pair.begin(moment)
@@ -232,7 +232,7 @@ class FeedWriter:
         self._events.write(moment, kind, conn, detail)
 
     def advance(self, moment: Moment) -> None:
-        """All up to this moment was written: tell whose deadlines have passed, and act upon what stays as it is."""
+        """Check deadlines up to this moment, before which everything was written, and act on persistent findings."""
         time = moment.stage or 0
         self._events.at(self._monitor.advance(time), moment)
         if self._actions is not None:
@@ -241,16 +241,16 @@ class FeedWriter:
     def finish(
         self, number: int, shared: dict[str, Any], unfinished: Mapping[Key, Fragments], next_slot: int | None = None
     ) -> ManifestLine | None:
-        """Finish the pair of files of this number; None where it would be empty.
+        """Finish the pair of files of this number; None if it would be empty.
 
         Args:
             number: the number in the files' names.
-            shared: metadata that the whole writer knows: host, scheduling, connections, clock.
-            unfinished: the parts of messages that have begun and not ended.
+            shared: metadata that all feeds of the writer share: host, scheduling, connections, clock.
+            unfinished: the fragments of incomplete messages.
             next_slot: the count of the first slot that has not been taken.
 
         Raises:
-            OSError: the disk is full or gone; nothing that was written is taken back.
+            OSError: the disk is full or gone; files already written stay.
 
         """
         pair = self._pair

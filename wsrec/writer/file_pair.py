@@ -1,4 +1,4 @@
-"""The pair of files that is being written: message rows as they come, events held until the end."""
+"""The current pair of files: message rows are written as they arrive, events at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wsrec.writer.output import Encoder, ParquetOutput
 from wsrec.writer.rows import Int64s, Stamps
 
 _ALL_STEPS = (*STEPS, TOTAL)
-# of them, what begins with stage 1, and the rest
+# the steps that begin with stage 1, and the others
 _FROM_NIC, _FROM_EVENT = slice(0, len(_ALL_STEPS), len(STEPS)), slice(1, len(STEPS))
 
 
@@ -42,13 +42,13 @@ class Landed(NamedTuple):
 
 
 class FilePair:
-    """One message file and the events file beside it.
+    """One message file and its events file.
 
     Args:
-        folder: where they grow.
+        folder: the folder for unfinished files.
         feed: the feed's name.
-        disk: what to do when the disk refuses.
-        encoder: encodes the row groups; one of its own where None.
+        disk: the policy for disk errors.
+        encoder: encodes the row groups; None for a private one.
         live_steps: the status page's histograms of the steps, to count there too.
 
     Attributes:
@@ -79,12 +79,12 @@ class FilePair:
         return len(self._events)
 
     def begin(self, moment: Moment) -> None:
-        """A row or an event of this moment came."""
+        """Note the moment of a row or event."""
         if self.since is None:
             self.since = moment
 
     def add(self, rows: pa.Table, size: int, number: int) -> None:
-        """Add rows of so many bytes to the message file of this number.
+        """Add rows with `size` payload bytes to the message file of this number.
 
         Raises:
             OSError: the disk is full or gone.
@@ -95,7 +95,7 @@ class FilePair:
         self._messages.append(rows, size)
 
     def count(self, slots: Slots, when: Stamps) -> None:
-        """Count what the metadata say of rows: their times, the sources of stage 1, the durations of the steps."""
+        """Count rows for the metadata: their times, the sources of stage 1, the durations of the steps."""
         times, received = when.recv_time, when.received
         self.begin(when.moment(0))
         self.until = when.moment(-1)
@@ -124,7 +124,7 @@ class FilePair:
         )
 
     def settle(self) -> None:
-        """Have all rows encoded that there are.
+        """Encode all rows added so far.
 
         Raises:
             OSError: the disk is full or gone.
@@ -134,7 +134,7 @@ class FilePair:
             self._messages.settle()
 
     def about(self) -> dict[str, Any]:
-        """What the metadata say of the rows' stamps."""
+        """The metadata about the rows' stamps."""
         steps = zip(_ALL_STEPS, self._steps.each, strict=True)
         return {"stages": {step.key: histogram.to_json() for step, histogram in steps}, "stage1": self._stage1}
 
@@ -142,13 +142,13 @@ class FilePair:
         """Finish both files, under this name in the folders `messages` and `events` of the output folder.
 
         Raises:
-            OSError: the disk is full or gone; nothing that was written is taken back.
+            OSError: the disk is full or gone; files already written stay.
 
         """
         size, digest, events_digest = 0, None, None
         if self._events:
             events = ParquetOutput(self._partial("events", number), EVENT_SCHEMA, self._disk, self._encoder)
-            # what the rows of a batch showed was found after the events of the same batch
+            # findings about a batch's rows were added after the batch's events
             self._events.sort(key=lambda row: Moment(row["time"], row["monotonic"]).order)
             table = pa.Table.from_pylist(self._events, EVENT_SCHEMA)
             events.append(table, table.nbytes)
@@ -162,7 +162,7 @@ class FilePair:
 
 
 def step_durations(when: Stamps) -> list[tuple[slice, Int64s]]:
-    """The durations (ns), a row a step: of the steps of received rows, and of those that begin with stage 1."""
+    """The durations (ns), one row per step: of the steps of received rows, and of those that begin with stage 1."""
     received = when if when.received.all() else when.select(when.received)
     stages = received.event, received.recv_start, received.recv_end, received.parsed, received.handoff
     own = np.array([end - start for start, end in itertools.pairwise(stages)])

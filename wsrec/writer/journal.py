@@ -190,7 +190,7 @@ class Journal:
     def rewrite(self) -> int:
         """Write the data appended since the last successful sync to a new file beside it; nothing more is appended.
 
-        The kernel still has that data, unless it needed the memory; the checksums tell. If the journal was deleted
+        The kernel still has that data, unless it needed the memory; the checksums show it. If the journal was deleted
         meanwhile, all of it is in finished files, and nothing is left to do.
 
         Returns:

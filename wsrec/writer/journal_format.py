@@ -15,8 +15,7 @@ A batch with a wrong checksum is skipped and the following ones are read. Where 
 (https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format), the reader searches for the next
 batch.
 
-If a sync (fdatasync(2)) fails, the data is not on the disk, and Linux forgets that it has to be written. So nothing
-more
+If a sync (fdatasync(2)) fails, the data is not on the disk, and Linux forgets that it must be written. So nothing more
 is appended to such a journal: the data since the last successful sync is written again, to a file beside it that
 continues where that sync ended (`wsrec.from` in the metadata of its schema: the number of valid bytes of the journal).
 """

@@ -40,8 +40,8 @@ _SEARCH_BYTES = 1 << 20
 class JournalTail:
     """A journal that is being written, read batch by batch behind its writer.
 
-    Large batches are mapped, not copied: data just written is in the kernel's page cache. Small ones are read: a
-        mapping holds a descriptor for as long as its rows wait for their row group, which on a slow feed is an hour.
+    Large batches are mapped, not copied: data just written is in the kernel's page cache. Small ones are read: mappings
+    keep a descriptor while their rows wait for their row group, which on a slow feed takes an hour.
 
     Args:
         path: the file.
@@ -58,10 +58,9 @@ class JournalTail:
     def read(self, span: Span, synced: int = 0) -> Batch:
         """The batch at this position.
 
-        Earlier data is not read again, so the kernel is told now and then to write it out and drop it from the cache.
-        Otherwise the journal would fill the machine's memory, and a fresh page costs more than writing to it. Data not
-        yet
-        synced is not dropped: if the disk fails then, it may have no other copy.
+        Earlier data is not read again, so from time to time the kernel is advised to write it out and drop it from the
+        cache. Otherwise the journal would fill the machine's memory, and a fresh page costs more than writing to it.
+        Data not yet synced is not dropped: if the disk fails then, it may have no other copy.
 
         Args:
             span: its position.

@@ -45,7 +45,7 @@ from wsrec.writer.utc_line import StoredAnchor, first_anchor
 _HANDOFF = "handoff_monotonic"
 _FOLLOWED = ("seq", "conn", _HANDOFF, "direction", "channel", "symbol", "exchange_seq")
 _FOLLOWED_EVENTS = (EventKind.ACK, EventKind.STALE)
-_TOLD = ["monotonic", "kind", "conn", "channel", "symbol", "detail"]
+_EVENT_COLUMNS = ["monotonic", "kind", "conn", "channel", "symbol", "detail"]
 
 
 class RecoveryStoppedError(Exception):
@@ -241,7 +241,7 @@ class JournalRecovery:
                 continue
             self._restarts.add((feed, job.resumed.stage))
             own = [line for line in self.lines if line.feed == feed]
-            if not _tells_of_restart(self._out, own, job.resumed.stage):
+            if not _records_restart(self._out, own, job.resumed.stage):
                 pipeline.feeds[feed].event(job.resumed, EventKind.RESTART, **{"process": "writer", **job.restart})
 
     def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
@@ -398,7 +398,7 @@ def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
     return max(moments, key=lambda moment: moment.order, default=None)
 
 
-def _tells_of_restart(out: Path, lines: list[ManifestLine], stage: int) -> bool:
+def _records_restart(out: Path, lines: list[ManifestLine], stage: int) -> bool:
     """Whether finished files record the restart of a writer at this moment (ns on the stage clock)."""
     for line in sorted(lines, key=lambda line: line.number, reverse=True):
         if line.events_path is None:
@@ -416,13 +416,13 @@ def _tells_of_restart(out: Path, lines: list[ManifestLine], stage: int) -> bool:
 
 
 def _follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> None:
-    """Continue sequences and silences from the last finished pair: for each connection, since it was last opened."""
+    """Continue sequences and idle times from the last finished pair: for each connection, since it was last opened."""
     ended: dict[int, int] = {}
-    told: list[MonitorEvent] = []
+    events: list[MonitorEvent] = []
     for line in reversed(lines):
         try:
             if line.events_path is not None:
-                table = pq.ParquetFile(out / line.events_path).read(_TOLD)
+                table = pq.ParquetFile(out / line.events_path).read(_EVENT_COLUMNS)
                 for row in table.filter(pc.is_valid(table["monotonic"])).to_pylist():
                     moment, conn = row["monotonic"], row["conn"]
                     if row["kind"] == EventKind.DISCONNECT:
@@ -430,7 +430,7 @@ def _follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> No
                     elif row["kind"] in _FOLLOWED_EVENTS:
                         names = {"channel": row["channel"], "symbol": row["symbol"]}
                         detail = {**msgspec.json.decode(row["detail"]), **names}
-                        told.append(MonitorEvent(EventKind(row["kind"]), moment, conn, detail))
+                        events.append(MonitorEvent(EventKind(row["kind"]), moment, conn, detail))
             if line.path is None:
                 continue
             with pq.ParquetFile(out / line.path) as file:
@@ -444,7 +444,7 @@ def _follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> No
             # missing or damaged, which `wsrec verify` reports: then a gap to what follows is not found
             pass
         break
-    for event in sorted(told, key=lambda event: event.time):
+    for event in sorted(events, key=lambda event: event.time):
         if event.conn is not None and event.time > ended.get(event.conn, 0):
             feed.follow_event(event)
 

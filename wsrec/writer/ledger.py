@@ -1,4 +1,4 @@
-"""Updating of the ledger: counts what leaves the rings and what becomes of it (`wsrec.format.ledger`)."""
+"""Counts for the ledger: what leaves the rings and what becomes of it (`wsrec.format.ledger`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECEIVED = 0
 
 
 class Passed(NamedTuple):
-    """Slots that other feeds of a writer have entered and this one has not: how many, and what they are (`Ledger`)."""
+    """Number of slots by type (`Ledger`) that other feeds of a writer have counted and this one has not."""
 
     slots: int
     received: int
@@ -32,11 +32,11 @@ class Passed(NamedTuple):
 
 
 def passed(own: Iterable[Ledger], others: Iterable[Ledger]) -> Passed:
-    """What lies behind a feed's files and before the end of another's: each counts all slots from the session's first.
+    """Slots after a feed's files and before the end of another's; each counts all slots from the session's first.
 
     Args:
-        own: of all files of the feed.
-        others: of all files of another feed, up to one behind which this feed has nothing.
+        own: the ledgers of the feed's files.
+        others: the ledgers of another feed's files, up to one after which this feed has nothing.
 
     """
     near, far = _together(own), _together(others)
@@ -51,13 +51,13 @@ def _together(ledgers: Iterable[Ledger]) -> tuple[int, ...]:
 
 
 class BatchCounts(NamedTuple):
-    """A batch as all feeds of a writer count it.
+    """Counts of a batch for all feeds of a writer.
 
     Attributes:
         first, stop: counts in the slot ring.
         slots: its slots.
-        lengths: their payloads (bytes).
-        received, sent: which of them are frames received, and frames sent.
+        lengths: their payload lengths (bytes).
+        received, sent: masks of received and of sent frames.
 
     """
 
@@ -70,14 +70,14 @@ class BatchCounts(NamedTuple):
 
 
 def count_batch(batch: Batch) -> BatchCounts:
-    """Look through a batch, once for all feeds."""
+    """Count a batch, once for all feeds."""
     words = batch.slots["flags"] & CONTROL_RECORD
     lengths = batch.slots["length"].astype(np.int64)
     return BatchCounts(batch.first, batch.next, batch.slots, lengths, words == 0, words == FLAG_SENT)
 
 
 class Inflated(NamedTuple):
-    """Messages that were inflated: of which connections, from how many bytes to how many."""
+    """Messages that were inflated: their connections, and their sizes before and after."""
 
     conns: npt.NDArray[np.uint16]
     before: Int64s
@@ -90,8 +90,8 @@ class FeedLedger:
     Args:
         conns: the feed's connections.
         alone: whether the writer has no other feed.
-        before: the ledger of the feed's last file that has landed, None where there is none.
-        passed: slots behind that file in which nothing was of this feed, and which are in files of the others.
+        before: the ledger of the feed's last finished file; None without one.
+        passed: slots after that file without anything of this feed, which are in files of the others.
 
     """
 
@@ -118,14 +118,14 @@ class FeedLedger:
         self._begun = False
 
     def begin(self, unfinished: Mapping[Key, Fragments]) -> None:
-        """Begin a file's ledger with what came from before, unless it has begun."""
+        """Begin a file's ledger with the fragments carried in, unless it has begun."""
         if not self._begun:
             self._begun = True
             self._recv.carried_in = self._of(unfinished, _RECEIVED)
             self._own.carried_in = self._of(unfinished, FLAG_SENT)
 
     def take(self, seen: BatchCounts, unfinished: Mapping[Key, Fragments]) -> None:
-        """Enter a batch; `unfinished` are the parts of messages that had begun before it."""
+        """Add a batch; `unfinished` are the fragments of messages that began before it."""
         self.begin(unfinished)
         self._missing += seen.first - self._slot
         self._slot = seen.stop
@@ -146,17 +146,17 @@ class FeedLedger:
             conns = seen.slots["conn"]
             if received < len(mine):
                 conns, ends = conns[mine], ends[mine]
-            # of those of one connection the last one stays
+            # of several slots of a connection the last one stays
             self._ring_stops[conns] = ends
 
     def joined(self, joined: Mapping[Key, Fragments], discarded: Mapping[Key, Fragments]) -> None:
-        """Enter what was joined into later slots, and what never ended."""
+        """Add fragments that were joined into later slots, and those of messages never completed."""
         if joined or discarded:
             self._recv.join(self._of(joined, _RECEIVED), self._of(discarded, _RECEIVED))
             self._own.join(self._of(joined, FLAG_SENT), self._of(discarded, FLAG_SENT))
 
     def inflated(self, inflated: Inflated) -> None:
-        """Enter what was inflated."""
+        """Add inflated messages."""
         before, after = inflated.before, inflated.after
         if not self._alone:
             mine = np.isin(inflated.conns, self._conns)
@@ -166,7 +166,7 @@ class FeedLedger:
         self._recv.inflated_bytes += int(after.sum())
 
     def rows(self, slots: Slots, when: Stamps, lengths: Int64s) -> None:
-        """Enter rows and their payloads (bytes)."""
+        """Add rows with their payload lengths (bytes)."""
         if when.received.all():
             self._recv.row(slots, lengths)
             return
@@ -175,8 +175,8 @@ class FeedLedger:
         self._own.row(slots[sent], lengths[sent])
 
     def finish(self, unfinished: Mapping[Key, Fragments]) -> Ledger:
-        """The ledger of the file that ends here, with the parts of messages that have not ended."""
-        # where nothing came out of the rings, what was carried in is carried out
+        """The ledger of the file that ends here, with the fragments of incomplete messages."""
+        # if nothing came out of the rings, the fragments carried in are carried out
         self.begin(unfinished)
         ledger = Ledger(
             first_slot=self._first_slot,
@@ -202,7 +202,7 @@ class FeedLedger:
 
 
 class _Account:
-    """`Frames`, being counted."""
+    """Running counts for a `Frames`."""
 
     def __init__(self) -> None:
         self._frames = self._bytes = 0
@@ -246,13 +246,13 @@ class _Account:
 
 
 class RingCounts(NamedTuple):
-    """What the rings and the receiver say at a session's end, for the event that closes it.
+    """Counts of the rings and the receiver at a session's end, for its `session_end` event.
 
     Attributes:
-        slots: published since the session began; exact, whatever happened to the receiver.
-        ring_bytes: by connection: bytes that were put into its ring; exact as well.
-        receiver: the receiver's own counts: reads, frames, bytes (taken off the sockets, decrypted), discarded_bytes
-            (of them: what was no frame in the end), stalls; finished: whether they are its last word.
+        slots: number published since the session began; exact, whatever happened to the receiver.
+        ring_bytes: bytes put into each connection's ring; exact as well.
+        receiver: the receiver's own counts: reads, frames, bytes (taken from the sockets, decrypted), discarded_bytes
+            (of those, bytes that never became a frame), stalls; finished: whether they are final.
 
     """
 
@@ -261,13 +261,13 @@ class RingCounts(NamedTuple):
     receiver: dict[str, Any]
 
     def detail(self, conns: Iterable[int]) -> dict[str, Any]:
-        """The part of the event's detail, for the feed of these connections."""
+        """The counts as a part of the event's detail, for the feed with these connections."""
         own = sum(self.ring_bytes.get(conn, 0) for conn in conns)
         return {"slots": self.slots, "ring_bytes": own, "receiver": self.receiver}
 
 
 def ring_counts(slots: SlotRing, rings: Mapping[int, ByteRing], status: StatusPage) -> RingCounts:
-    """Read them; the receiver has ended."""
+    """Read the counts after the receiver's end."""
     stated = status.receiver
     counts = {name: int(stated[name]) for name in ("reads", "frames", "bytes", "discarded_bytes", "stalls")}
     receiver = {**counts, "finished": bool(stated["finished"])}

@@ -1,4 +1,4 @@
-"""Slots as the monitor reads them, with the snapshots among them, which are no messages of their streams."""
+"""Slots in the form that the monitor reads; snapshots among them are not messages of their streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SlotColumns:
 
     Args:
         feed: the feed.
-        streams: its streams, whose numbers the slots of snapshots have as their offset.
+        streams: its streams; the slots of snapshots have the stream's number as their offset.
 
     """
 
@@ -35,7 +35,7 @@ class SlotColumns:
         self._snapshots: Mapping[str, Snapshot | None] = {name: channel.snapshot for name, channel in channels}
 
     def read(self, first: int, slots: Slots, when: Stamps, payload: pa.Array) -> RowColumns:
-        """The columns of slots, the first of which is the row of this `seq`."""
+        """The columns of slots; the first slot is the row with this `seq`."""
         carries = slots["opcode"] < frames.CLOSE
         fetched = where_set(slots["flags"] & FLAG_REST) if not when.received.all() else ()
         return RowColumns(
@@ -55,7 +55,7 @@ class SlotColumns:
         )
 
     def _snapshot(self, stream: int, payload: bytes) -> SnapshotRow:
-        """A snapshot that was fetched for a stream."""
+        """A snapshot fetched for a stream."""
         topic = self._streams.streams[stream].topic
         snapshot = self._snapshots[topic.channel]
         number = None if snapshot is None else integer_in(payload, snapshot.exchange_seq)
@@ -63,7 +63,7 @@ class SlotColumns:
 
 
 def named_fields(batch: RowBatch) -> FieldColumns:
-    """The fields of rows, each snapshot's being those of the stream that it was fetched for."""
+    """The fields of rows; a snapshot has those of its stream."""
     fields = batch.fields
     if not batch.snapshots:
         return fields

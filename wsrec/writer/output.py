@@ -286,8 +286,8 @@ def _encoding(field: pa.Field) -> str:
 class _HashingFile(NewFile):
     """A new file whose SHA-256 is computed while writing, so that it need not be read again at the end.
 
-    After an error it discards all data: what Arrow's streams still hold when they are destroyed goes nowhere, instead
-        of failing again where nobody handles it.
+    After an error it discards all data: what Arrow's streams still hold on their destruction is dropped, instead of
+    failing again where the error cannot be handled.
     """
 
     def __init__(self, path: Path, disk: Disk) -> None:

@@ -144,7 +144,7 @@ class Writer:
         return self._slots.published.read() - self._slots.released.read()
 
     def run(self) -> ipc.SummaryLine:
-        """Write until told to stop, then write the rest and finish all files.
+        """Write until asked to stop, then write the rest and finish all files.
 
         Raises:
             OSError: the output is permanently gone, or Parquet could not be written; the journal is left for recovery.
@@ -376,7 +376,7 @@ class Writer:
         self._stopping = True
 
     def _wait_for_receiver(self) -> None:
-        """Wait for the receiver's end or death; without a supervisor, nobody else reports it."""
+        """Wait for the receiver's end or death; without a supervisor, no other process reports it."""
         deadline = time.monotonic() + shutdown.ORPHANED_RECEIVER.seconds
         while time.monotonic() < deadline and not self._status.receiver["finished"]:
             silence = time.monotonic_ns() - int(self._status.receiver["heartbeat"])

@@ -148,7 +148,7 @@ class _Recovery:
     """A session being recovered.
 
     Attributes:
-        told: whether there was anything to report.
+        reported: whether there was anything to report.
         lost: the lost interval, ns since the epoch; None if it was recorded before.
 
     """

@@ -44,7 +44,7 @@ class SnapshotRequest(NamedTuple):
     Attributes:
         feed: the feed's name.
         conn: the connection of the stream.
-        stream: its number among the feed's subscriptions (`SilenceTracker.streams`).
+        stream: its number among the feed's subscriptions (`StreamTable.streams`).
         channel, symbol: of the stream.
         url: the snapshot's URL.
         interval: least time (s) before the feed's next request.

@@ -77,7 +77,7 @@ class EventWarnings:
         unit = found.detail["unit"]
         fits = f"; as {unit} it would fit" if unit else ""
         ipc.warn(
-            f"{self._feed}: {found.channel or 'a message of no channel'} says a time that is not within "
+            f"{self._feed}: {found.channel or 'a message of no channel'} has a time that is not within "
             f"{found.detail['tolerance']} s of its arrival{fits}: exchange_time is null "
             "(see fields.time_unit and fields.time_tolerance of the feed)"
         )
