@@ -150,7 +150,7 @@ def https(authority: trustme.CA) -> Iterator[Any]:
 
 @pytest.fixture
 def scripted_proxy() -> Iterator[Callable[..., ScriptedProxy]]:
-    """Starts proxies that answer as they are told; all are stopped at the end."""
+    """Starts proxies with scripted answers; all are stopped at the end."""
     running: list[ScriptedProxy] = []
 
     def start(**options: Any) -> ScriptedProxy:
@@ -164,7 +164,7 @@ def scripted_proxy() -> Iterator[Callable[..., ScriptedProxy]]:
 
 @pytest.fixture
 def refusing_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses every connection: bound, so that nobody else gets it, and not listened at."""
+    """A port of 127.0.0.1 that refuses every connection: bound, so that it stays reserved, but without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

@@ -1,6 +1,6 @@
-"""Proxies for tests, on loopback: tinyproxy and microsocks where they are installed, and one that does as it is told.
+"""Proxies for tests, on loopback: tinyproxy and microsocks if they are installed, and one with scripted answers.
 
-The hosts behind them are named in a hosts file of their own, which nobody else on this machine can look up.
+The hosts behind them are named in a hosts file of their own, which nothing else on this machine uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run could not test: one line a reason. Under `CI=true` a skip that nobody expects fails the run.
+"""Reports what a run could not test, one line per reason. Under `CI=true` an unexpected skip fails the run.
 
 Loaded by tests/conftest.py. Anyone who skips a test gives a reason; one that CI cannot mend is listed in `EXPECTED`.
 """
@@ -52,7 +52,7 @@ class SkipReport:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Fail a run of CI that skipped what nobody expects."""
+        """Fail a run of CI with unexpected skips."""
         if self.unexpected() and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             session.exitstatus = UNEXPECTED
 

@@ -224,7 +224,7 @@ fields: {{channel: [e], symbol: [s]}}
         assert [detail["bytes"] for detail in reported] == [3, len(packed)]
         assert "--max-message" in reported[1]["message"]
 
-    def test_what_refers_to_messages_before_it_is_counted_and_never_said_to_be_read(
+    def test_what_refers_to_earlier_messages_is_counted_and_never_called_read(
         self, wsrec, authority, ca_file, tmp_path
     ):
         """An exchange that agrees to compress each message by itself, and does not."""

@@ -1,4 +1,4 @@
-"""wsrec.ipc: orders as they come through a pipe, in pieces or many at once, and its end; lines that nobody takes."""
+"""wsrec.ipc: orders through a pipe, in pieces or several at once, and its end; lines without a reader."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_however_it_is_cut(orders: list[Order], data: st.DataObject) -> None:
 
 
 class Supervisor:
-    """The reading end of a child's lines, which takes them when it is told to."""
+    """The reading end of a child's lines, which reads only on request."""
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
@@ -138,7 +138,7 @@ class TestLines:
     def supervisor(self) -> Supervisor:
         return Supervisor()
 
-    def test_nobody_takes_them(self, supervisor: Supervisor) -> None:
+    def test_a_blocked_reader(self, supervisor: Supervisor) -> None:
         """Nothing waits; what fits comes in order, the rest is counted, and the last word waits for its reader."""
         lines = supervisor.lines
         for number in range(10_000):
@@ -205,7 +205,7 @@ class TestLines:
         supervisor.lines.emit(FailedLine(message="why"))
         os.close(supervisor.writing)
 
-    def test_a_traceback_is_said_too(self) -> None:
+    def test_a_traceback_is_logged_too(self) -> None:
         """The terminal is not this process's: anyone who writes there waits for it."""
         code = "import sys; from wsrec import ipc; ipc.use_nonblocking_output(); print('half', file=sys.stderr); 1 / 0"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=30)

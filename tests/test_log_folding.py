@@ -68,7 +68,7 @@ def test_the_end_brings_what_was_counted():
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.sampled_from("ab")), max_size=200))
-def test_every_warning_is_said_or_counted_and_lines_are_few(steps):
+def test_every_warning_is_shown_or_counted_and_lines_are_few(steps):
     log = Log()
     for wait, kind in steps:
         log.now += wait

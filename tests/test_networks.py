@@ -1,4 +1,4 @@
-"""Networks that misbehave, and `wsrec record` as a user runs it: it goes on with what works, and ends when told to."""
+"""Misbehaving networks and `wsrec record` as a user runs it: it continues with whatever works, and ends on request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def until(found: Any, seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
-def mute(sock: socket.socket) -> None:
+def keep_silent(sock: socket.socket) -> None:
     sock.settimeout(60)
     while sock.recv(65536):
         pass
@@ -38,7 +38,7 @@ def mute(sock: socket.socket) -> None:
 
 def never_closes(sock: socket.socket) -> None:
     answer(sock, text("hello"))
-    mute(sock)
+    keep_silent(sock)
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def hanging() -> Iterator[list[str]]:
     """URLs of servers that hang at each step there is but the look-up."""
     with contextlib.ExitStack() as stack:
         hole = stack.enter_context(black_hole("127.0.0.1"))
-        handlers = (mute, mute, never_closes)
+        handlers = (keep_silent, keep_silent, never_closes)
         servers = [stack.enter_context(RawExchange(one, (f"127.0.0.{n}", 0))) for n, one in enumerate(handlers, 2)]
         secure, plain, endless = (server.url for server in servers)
         yield [f"ws://127.0.0.1:{hole}/", secure.replace("ws:", "wss:"), plain, endless]
@@ -56,7 +56,7 @@ class TestEnd:
     def test_whatever_hangs_the_end_does_not(self, tmp_path):
         with hanging() as urls:
             recording = Recording(tmp_path, *urls)
-            recording.until_said("connected to")
+            recording.until_printed("connected to")
             took, status = recording.stop()
         assert took < END
         assert status == 4
@@ -75,10 +75,10 @@ class TestEnd:
                 time.sleep(0.5)
                 sock.sendall(b"\x88\x02\x03\xe9")
             else:
-                mute(sock)
+                keep_silent(sock)
 
         names = [f"wss://h{n}.exchange.test/ws" for n in range(6)]
-        with NameServer(mute=True) as server, RawExchange(closes) as healthy:
+        with NameServer(silent=True) as server, RawExchange(closes) as healthy:
             recording = Recording(tmp_path, healthy.url, *names, files=server.files)
             until(lambda: len(connected) == 2)
             took, status = recording.stop()
@@ -94,12 +94,12 @@ class TestNames:
         def closes(sock: socket.socket) -> None:
             answer(sock, text("hello"))
             if exchange.accepted == 1:
-                server.mute = True
+                server.silent = True
                 sock.sendall(b"\x88\x02\x03\xe9")
             else:
-                mute(sock)
+                keep_silent(sock)
 
-        with NameServer(mute=False) as server, RawExchange(closes) as exchange:
+        with NameServer(silent=False) as server, RawExchange(closes) as exchange:
             recording = Recording(tmp_path, f"ws://x.exchange.test:{exchange.port}/ws", files=server.files)
             until(lambda: exchange.accepted == 2)
             took, status = recording.stop()
@@ -113,18 +113,18 @@ class TestNames:
 
     @pytest.mark.long
     @own_files
-    @pytest.mark.parametrize("fault", ["mute", "403"])
+    @pytest.mark.parametrize("fault", ["silent", "403"])
     def test_the_second_address_is_tried_once_the_first_has_failed(self, tmp_path, fault):
         def first(sock: socket.socket) -> None:
             request(sock)
             if fault == "403":
                 sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             else:
-                mute(sock)
+                keep_silent(sock)
 
         def second(sock: socket.socket) -> None:
             answer(sock, text("hello"))
-            mute(sock)
+            keep_silent(sock)
 
         hosts = {"/etc/hosts": "127.0.0.1 two.test\n127.0.0.2 two.test\n"}
         with RawExchange(first) as one, RawExchange(second, ("127.0.0.2", one.port)) as two:

@@ -34,7 +34,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def demo(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """What `scripts/demo` said in the fresh clone."""
+    """The output of `scripts/demo` in the fresh clone."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("VIRTUAL_ENV")}
     # what compiles costs most of it, and optimising most of that: what is measured is compiled elsewhere
     compiler = shutil.which(environment.get("CC", "cc"))

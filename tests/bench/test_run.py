@@ -12,7 +12,7 @@ from wsrec.bench.run import Observer, Options, from_cli, turns
 from wsrec.options.record import TlsMode
 
 
-class Told:
+class Reported:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.warnings: list[str] = []
@@ -26,8 +26,8 @@ class Told:
 
 
 @pytest.fixture
-def reported() -> Told:
-    return Told()
+def reported() -> Reported:
+    return Reported()
 
 
 def here(field: tuple[contestants.Contestant, ...]) -> set[str]:
@@ -36,11 +36,11 @@ def here(field: tuple[contestants.Contestant, ...]) -> set[str]:
 
 class TestSaturated:
     @pytest.mark.long
-    def test_measures_everyone(self, reported: Told):
+    def test_measures_everyone(self, reported: Reported):
         results = reported.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",))
         measured = {one.name for one in results.saturated}
         ours = {form.name for form in contestants.SATURATED if isinstance(form, WsrecConfiguration)}
-        # a TLS mode that this machine does not have is left out and told
+        # a TLS mode that this machine does not have is left out and reported
         assert measured | set(results.left_out) >= {"wsrec", "wsrec-python", "websockets", "bare-recv"}
         assert measured == here(contestants.SATURATED) - set(results.left_out)
         for one in results.saturated:
@@ -52,14 +52,16 @@ class TestSaturated:
             assert (only.stalls is not None) == (one.name in ours)
         assert results.paced == results.recording == []
 
-    def test_rounds_are_taken_in_turn(self, reported: Told):
+    def test_rounds_are_taken_in_turn(self, reported: Reported):
         results = reported.run(
             measures=("saturated",), messages=200, rounds=2, transports=("tcp",), only=("wsrec-python", "bare-recv")
         )
         assert [step.rsplit(": ")[-1] for step in reported.steps] == ["wsrec-python", "bare-recv"] * 2
         assert [len(one.rounds) for one in results.saturated] == [2, 2]
 
-    def test_who_is_absent_or_fails_is_left_out_with_the_reason(self, reported: Told, monkeypatch: pytest.MonkeyPatch):
+    def test_who_is_absent_or_fails_is_left_out_with_the_reason(
+        self, reported: Reported, monkeypatch: pytest.MonkeyPatch
+    ):
         field = (
             Client(name="picows", package="a_package_that_is_not_here"),
             Client(name="no-such-client"),
@@ -75,7 +77,7 @@ class TestSaturated:
 
 class TestPaced:
     @pytest.mark.long
-    def test_measures_steps_and_one_way(self, reported: Told):
+    def test_measures_steps_and_one_way(self, reported: Reported):
         only = ("wsrec-python", "wsrec", "picows", "aiohttp", "websockets")
         results = reported.run(
             measures=("paced",), rounds=1, rate=2000.0, paced_seconds=0.3, transports=("tcp",), only=only
@@ -90,7 +92,7 @@ class TestPaced:
             steps = {"event_to_recv_start", "recv_end_to_parsed", "parsed_to_handoff", "own"}
             assert set(only_round.steps) == (steps if one.name.startswith("wsrec") else set())
 
-    def test_makes_no_sense_on_one_processor(self, reported: Told):
+    def test_makes_no_sense_on_one_processor(self, reported: Reported):
         cpu = min(run.place(None, None).rest)
         results = reported.run(measures=("paced",), cpu=cpu, sender_cpu=cpu)
         assert results.paced == []
@@ -98,7 +100,7 @@ class TestPaced:
 
 
 class TestRecording:
-    def test_every_row_is_what_was_sent(self, reported: Told):
+    def test_every_row_is_what_was_sent(self, reported: Reported):
         results = reported.run(measures=("recording",), rounds=1, recording_seconds=0.2)
         assert {one.name for one in results.recording} == here(contestants.RECORDING)
         for one in results.recording:
@@ -116,7 +118,7 @@ class TestOptions:
         assert from_cli(measures=(), only=(), transports=(), quick=False, seconds=None, **nothing) == Options()
         assert from_cli(measures=("all",), only=(), transports=(), quick=False, seconds=None) == Options()
 
-    def test_quick_is_smaller_where_nothing_else_is_said(self):
+    def test_quick_is_smaller_by_default(self):
         quick = from_cli(measures=("paced",), only=("wsrec",), transports=("tls",), quick=True, seconds=2.0, rounds=3)
         assert (quick.measures, quick.only, quick.transports) == (("paced",), ("wsrec",), ("tls",))
         assert (quick.paced_seconds, quick.recording_seconds, quick.rounds) == (2.0, 2.0, 3)

@@ -12,7 +12,7 @@ ADDRESSES = ("s3://bucket/x", "gs://bucket", "HDFS://node:8020/x", "file:///tmp/
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs wsrec in an empty folder: the exit status and what was said on stderr."""
+    """Runs wsrec in an empty folder; returns the exit status and the text on stderr."""
     monkeypatch.chdir(tmp_path)
 
     def start(*arguments, **environment):

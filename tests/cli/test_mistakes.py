@@ -1,4 +1,4 @@
-"""Mistakes on the command line: every command tells of them in one way, and names where the bad value was given."""
+"""Mistakes on the command line: every command reports them in the same form, and names the source of the value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(*words: str, **environment: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         ((*RECORD, "--rotate", "1x"), " record: --rotate: found '1x', expected a duration (15m), a size"),
         (
@@ -57,21 +57,21 @@ def run(*words: str, **environment: str) -> Result:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_one_line_names_the_place_and_the_cure(words, told):
+def test_one_line_names_the_place_and_the_hint(words, reported):
     result = run(*words)
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"wsrec{told}"), line
+    assert line.startswith(f"wsrec{reported}"), line
 
 
 class TestSource:
     def test_a_variable(self):
         assert run(*RECORD, WSREC_RECORD_ROTATE="1x").stderr.startswith("wsrec record: WSREC_RECORD_ROTATE: found '1x'")
-        told = run("record", "binance", WSREC_RECORD_CHANNELS="tradez").stderr
-        assert told.startswith("wsrec record: WSREC_RECORD_CHANNELS: binance has no channel")
+        reported = run("record", "binance", WSREC_RECORD_CHANNELS="tradez").stderr
+        assert reported.startswith("wsrec record: WSREC_RECORD_CHANNELS: binance has no channel")
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "reported"),
         [
             ("feeds: ['ws://h/p']\nca-file: none.pem\n", "run.yaml:2: ca-file: found 'FOLDER/none.pem', which does"),
             ("feeds: ['ws://h/p']\n\ncpu: 99999\n", "run.yaml:3: cpu: found 99999, which is not a processor"),
@@ -85,12 +85,12 @@ class TestSource:
             ("feeds:\n - {feed: binance,\n    subscribe: x}\n", "run.yaml:3: feeds.0.subscribe: binance makes its own"),
         ],
     )
-    def test_a_run_config(self, tmp_path: Path, text, told):
+    def test_a_run_config(self, tmp_path: Path, text, reported):
         file = tmp_path / "run.yaml"
         file.write_text(text)
         result = run("record", str(file), "--out", str(tmp_path / "out"))
         assert result.exit_code == 2
-        assert told.replace("FOLDER", str(tmp_path)) in result.stderr
+        assert reported.replace("FOLDER", str(tmp_path)) in result.stderr
 
     def test_what_was_typed_is_not_blamed_on_the_run_config_that_it_overrides(self, tmp_path: Path):
         file = tmp_path / "run.yaml"
@@ -99,8 +99,8 @@ class TestSource:
         assert run("record", str(file), "--channels", "x").stderr.startswith("wsrec record: --channels: binance has no")
 
     def test_both_of_a_conflict(self):
-        told = run(*RECORD, "--duration", "1s", WSREC_RECORD_UNTIL="2100-01-01").stderr
-        assert told == "wsrec record: --duration and WSREC_RECORD_UNTIL: give one of them\n"
+        reported = run(*RECORD, "--duration", "1s", WSREC_RECORD_UNTIL="2100-01-01").stderr
+        assert reported == "wsrec record: --duration and WSREC_RECORD_UNTIL: give one of them\n"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ class TestSource:
 )
 def test_json_says_the_same_on_standard_output(command, words):
     result = run(*command.split(), *words, "--json")
-    told = json.loads(result.stdout)
-    assert set(told) == {"status", "error"}
-    assert told["status"] == result.exit_code == 2
-    assert result.stderr == f"wsrec {command}: {told['error']}\n"
+    reported = json.loads(result.stdout)
+    assert set(reported) == {"status", "error"}
+    assert reported["status"] == result.exit_code == 2
+    assert result.stderr == f"wsrec {command}: {reported['error']}\n"

@@ -88,7 +88,7 @@ class TestWrongUsage:
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else None,
     )
-    def test_it_is_told_and_nothing_is_made(self, tmp_path, arguments, words):
+    def test_it_is_reported_and_nothing_is_created(self, tmp_path, arguments, words):
         result = CliRunner().invoke(main, ["record", *arguments, "--out", str(tmp_path / "out")])
         assert (result.exit_code, result.stdout) == (2, "")
         assert isinstance(result.exception, SystemExit)
@@ -138,7 +138,7 @@ class TestWrongUsage:
         assert len(lines) == 3
         assert result.stderr.splitlines() == [f"wsrec record: {line}" for line in lines]
 
-    def test_a_bad_yaml_is_told_with_file_and_line(self, wsrec, tmp_path):
+    def test_a_bad_yaml_is_reported_with_file_and_line(self, wsrec, tmp_path):
         path = tmp_path / "mine.yaml"
         path.write_text("name: mine\ndescription: x\nsockets:\n  main: {url: 5}\n")
         result = refused(wsrec.run("record", path, "--out", tmp_path / "out"), 2)
@@ -177,7 +177,7 @@ class TestUnreachable:
         assert "certificate not verified" in result.stderr
         assert "localhost" in result.stderr
 
-    def test_403_is_told_with_the_servers_words_and_not_tried_again(self, wsrec, exchange, tmp_path):
+    def test_403_is_reported_with_the_servers_text_and_not_retried(self, wsrec, exchange, tmp_path):
         def no(connection, request):
             return connection.respond(http.HTTPStatus.FORBIDDEN, "not in your country\n")
 
@@ -317,12 +317,12 @@ class TestExitStatus:
         assert "recorded 0 messages" in result.stdout
 
     def test_a_drop_in_the_middle_is_4_with_its_interval(self, wsrec, exchange, tmp_path):
-        lives = []
+        connections = []
 
         async def drops(connection):
-            lives.append(connection)
-            await connection.send(f"life {len(lives)}")
-            if len(lives) == 1:
+            connections.append(connection)
+            await connection.send(f"life {len(connections)}")
+            if len(connections) == 1:
                 await asyncio.sleep(0.2)
                 connection.transport.abort()
                 return
@@ -334,11 +334,11 @@ class TestExitStatus:
         assert json.loads(result.stdout)["lost_intervals"] == json.loads(result.stdout)["reconnects"] == 1
 
     def test_a_drop_in_the_middle_of_a_message_is_4_and_the_next_is_whole(self, wsrec, exchange, tmp_path):
-        lives = []
+        connections = []
 
         async def drops(connection):
-            lives.append(connection)
-            if len(lives) > 1:
+            connections.append(connection)
+            if len(connections) > 1:
                 return await connection.send("whole")
 
             async def parts():
@@ -397,7 +397,7 @@ class TestByteForByte:
         kinds = [row for row in table["opcode"].to_pylist() if row in ("text", "binary")]
         assert kinds == ["text" if isinstance(m, str) else "binary" for m in messages]
 
-    def test_a_message_beyond_the_limit_is_told_with_the_setting(self, wsrec, exchange, tmp_path):
+    def test_a_message_beyond_the_limit_is_reported_with_the_setting(self, wsrec, exchange, tmp_path):
         server = exchange(sends(["small", b"x" * 2_000_000]))
         result = wsrec.run("record", server.url, "--out", tmp_path, "--duration", "1500ms", "--max-message", "1MB")
         ok(result, 4)

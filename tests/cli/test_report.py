@@ -62,7 +62,9 @@ class TestReport:
         assert run(out / "messages" / "feed=*" / "*.parquet").exit_code == 0
 
     @pytest.mark.parametrize("option", [(), ("--json",)])
-    def test_a_damaged_file_is_told_on_standard_error_and_the_status(self, out: Path, option: tuple[str, ...]) -> None:
+    def test_a_damaged_file_is_reported_on_standard_error_and_by_the_status(
+        self, out: Path, option: tuple[str, ...]
+    ) -> None:
         bad = out / "messages" / "feed=binance" / "s-000002.parquet"
         bad.write_bytes(b"PAR1")
         result = run(out, *option)

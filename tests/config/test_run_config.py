@@ -189,7 +189,7 @@ class TestEnvironment:
             "feeds: [{feed: 'wss://h', subscribe: '${SECRET}'}]\n",
         ],
     )
-    def test_complaints_do_not_tell_it(self, complaint, monkeypatch, text):
+    def test_errors_do_not_show_it(self, complaint, monkeypatch, text):
         monkeypatch.setenv("SECRET", "hunter2")
         stated = complaint(text)
         assert "hunter2" not in stated

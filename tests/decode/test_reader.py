@@ -160,7 +160,7 @@ class TestTime:
             (-1, "ms", -1_000_000),
         ],
     )
-    def test_one_that_cannot_be_is_there_to_be_told_of(self, timed, value, unit, expected):
+    def test_an_impossible_time_is_returned_to_be_reported(self, timed, value, unit, expected):
         assert timed(value, unit) == expected
 
     @pytest.mark.parametrize("odd", [0, -1, 1763000000000000, None, "none"])

@@ -53,7 +53,7 @@ class Account(NamedTuple):
         claimed: missing runs that reach into an interval that verify calls complete.
         named: intervals that verify calls lost or incomplete, merged (ns since the epoch).
         recorded_in: the time of which verify says anything, merged.
-        verdict: what `wsrec verify --json` said.
+        verdict: the output of `wsrec verify --json`.
 
     """
 

@@ -53,7 +53,7 @@ _MESSAGE_BYTES = 230
 # what the rings hold, and the kernel's buffer of the socket, while the output cannot be written
 _HELD_BYTES = 16 << 20
 _DISK_BYTES = 48 << 20
-_PATIENCE = 120.0
+_TIMEOUT = 120.0
 # what was due just before a connection is closed in order the exchange, which sends now and then, may not have sent
 _UNSENT_NS = 50_000_000
 # more than the beginning of a journal, and than what a receiver says before it is connected
@@ -68,7 +68,7 @@ class Round(NamedTuple):
         killed: processes that were killed; 0 where the phase was over before the kill.
         sent: messages between the first and the last that were recorded, and those up to the kill.
         recorded: different ones that are in the files.
-        down: missing ones that were sent after the kill, when nobody received.
+        down: missing ones that were sent after the kill, without a receiver.
         lost: missing ones that were sent before the kill.
         bound: how many those may be.
         silent: missing ones that `verify` has no word of.
@@ -134,7 +134,7 @@ class Recorder:
         self.children()
         if stop and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=_PATIENCE)
+        _, log = self.process.communicate(timeout=_TIMEOUT)
         until(lambda: not self.children())
         return self.process.returncode, log
 
@@ -178,8 +178,8 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def until(condition: Callable[[], object], patience: float = _PATIENCE) -> None:
-    deadline = time.monotonic() + patience
+def until(condition: Callable[[], object], timeout: float = _TIMEOUT) -> None:
+    deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError
@@ -353,7 +353,7 @@ class Kill:
         self._statuses.append(status)
         self._log += log
 
-    def _unsaid_before_first(self, found: Account) -> int:
+    def _unreported_before_first(self, found: Account) -> int:
         """How many messages came over an open connection before the kill, are in no file, and in no named interval."""
         opened = next((when for when in self._exchange.opened if when > self._began), self._killed_at)
         until = min(self._killed_at, self._exchange.due(found.first))
@@ -378,16 +378,18 @@ class Kill:
         silent = found.silent(self._exchange, self._killed_at - (_UNSENT_NS if victim == "supervisor" else 0))
         if silent:
             faults.append(f"{silent} missing without a word: {found.missing[:3]}, named {found.named}")
-        unsaid = self._unsaid_before_first(found)
-        if unsaid:
-            faults.append(f"{unsaid} sent over the first connection are missing without a word: named {found.named}")
+        unreported = self._unreported_before_first(found)
+        if unreported:
+            faults.append(
+                f"{unreported} sent over the first connection are missing without a report: named {found.named}"
+            )
         if found.wrong:
             faults.append(f"{found.wrong} payloads differ")
         if lost > bound:
             faults.append(f"{lost} lost, at most {bound} allowed")
         if victim == "writer" and phase != "finishing" and found.missing:
             faults.append(f"{found.lost} missing after a writer was killed: {found.missing[:3]}")
-        # between an end and the next start nobody receives, which is no loss of either
+        # between an end and the next start there is no receiver, which is not a loss of either
         if (
             found.lost
             and phase != "finishing"

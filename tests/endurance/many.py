@@ -4,7 +4,7 @@
     scripts/many --connections 200 --tls
 
 The server is a process of its own on loopback: each connection asks for a symbol of its own, is answered, and gets
-numbered messages, so that what is recorded can be held against what was sent. `--mute` has it answer no close, and read
+numbered messages, so that the recording can be compared with them. With `--silent` it answers no close, and reads
 nothing more. Memory is PSS, in which what processes share counts once (proc_pid_smaps_rollup(5)).
 """
 
@@ -37,7 +37,7 @@ from tests.endurance.accounting import verify
 from tests.endurance.kill_matrix import Recorder
 
 PROCESSES = ("supervisor", "receiver", "writer")
-_PATIENCE = 300.0
+_TIMEOUT = 300.0
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _BACKLOG = 4096
@@ -120,7 +120,7 @@ class _Client(asyncio.Protocol):
         elif opcode == _CLOSE:
             self._closing = True
             self._server.clients.discard(self)
-            if not self._server.mute and self._transport is not None:
+            if not self._server.silent and self._transport is not None:
                 self.write(frame(payload, _CLOSE))
                 self._transport.close()
         return True
@@ -135,13 +135,13 @@ class Server:
 
     Args:
         rate: messages a second, to all clients in turn.
-        mute: whether no close is answered.
+        silent: whether no close is answered.
         padding: bytes in each message.
 
     """
 
-    def __init__(self, rate: float, *, mute: bool, padding: int = 100) -> None:
-        self.mute = mute
+    def __init__(self, rate: float, *, silent: bool, padding: int = 100) -> None:
+        self.silent = silent
         self.clients: set[_Client] = set()
         self._rate = rate
         self._sent: dict[str, int] = defaultdict(int)
@@ -205,9 +205,9 @@ def frame(data: bytes, opcode: int = _TEXT) -> bytes:
 class ManyExchange:
     """The same, as the process that starts it sees it."""
 
-    def __init__(self, rate: float, *, tls: bool, mute: bool, folder: Path, padding: int = 100) -> None:
+    def __init__(self, rate: float, *, tls: bool, silent: bool, folder: Path, padding: int = 100) -> None:
         self.ca_file = folder / "ca.pem" if tls else None
-        arguments = [str(rate), "--padding", str(padding), *(["--mute"] if mute else [])]
+        arguments = [str(rate), "--padding", str(padding), *(["--silent"] if silent else [])]
         if tls:
             authority = trustme.CA()
             authority.cert_pem.write_to_path(str(self.ca_file))
@@ -282,7 +282,7 @@ def run(
     connections: int,
     *,
     tls: bool = False,
-    mute: bool = False,
+    silent: bool = False,
     rate: float = 100.0,
     seconds: float = 10.0,
     connects: int = 100_000,
@@ -292,7 +292,7 @@ def run(
     arguments: tuple[str, ...] = (),
 ) -> Result:
     """Record that many connections for some seconds, and hold what is in the files against what was sent."""
-    exchange = ManyExchange(rate, tls=tls, mute=mute, folder=folder, padding=padding)
+    exchange = ManyExchange(rate, tls=tls, silent=silent, folder=folder, padding=padding)
     readers = ThreadPoolExecutor(1)
     try:
         feed, out = folder / "many.yaml", folder / "captures"
@@ -302,7 +302,7 @@ def run(
         more = ("--ca-file", str(exchange.ca_file)) if exchange.ca_file else ()
         began = time.monotonic()
         recorder = Recorder("record", feed, "--symbols", f"@{symbols}", "--out", out, "--json", *more, *arguments)
-        # a pipe that nobody reads would hold the recorder up
+        # a pipe without a reader would block the recorder
         log_of = readers.submit(recorder.process.stderr.read)
         try:
             first = _until(lambda: exchange.ask()["clients"], recorder)
@@ -319,7 +319,7 @@ def run(
             state = exchange.ask()
             ending = time.monotonic()
             recorder.process.send_signal(signal.SIGTERM)
-            recorder.process.wait(_PATIENCE)
+            recorder.process.wait(_TIMEOUT)
             ended = time.monotonic() - ending
             with recorder.process:
                 text, log = recorder.process.stdout.read(), log_of.result()
@@ -338,8 +338,8 @@ def run(
     lines = [line for line in log.splitlines() if any(word in line for word in words)]
     # what the machine does not allow is no fault of the recording
     faults += [f"log: {line}" for line in lines if "locking memory" not in line]
-    # who does not answer a close may have sent more, and that is said
-    allowed = (0, 4) if mute else (0,)
+    # a server that does not answer a close may have sent more, which is reported
+    allowed = (0, 4) if silent else (0,)
     faults += [f"exit status {recorder.process.returncode}"] * (recorder.process.returncode not in allowed)
     faults += [f"verify: status {verdict['status']}"] * (verdict["status"] not in allowed)
     return Result(
@@ -363,7 +363,7 @@ def run(
 
 def _until(condition: Any, recorder: Recorder) -> float:
     """When it came true (monotonic, s)."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not condition():
         if recorder.process.poll() is not None or time.monotonic() > deadline:
             recorder.process.kill()
@@ -438,7 +438,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--tls", action="store_true", help="over wss://")
-    parser.add_argument("--mute", action="store_true", help="the server answers no close")
+    parser.add_argument("--silent", action="store_true", help="the server answers no close")
     parser.add_argument("--rate", type=float, default=100, help="messages a second, all connections together")
     parser.add_argument("--seconds", type=float, default=10, help="how long all are open")
     parser.add_argument("--connects", type=int, default=100_000, help="attempts a second that the exchange allows")
@@ -459,7 +459,7 @@ def main() -> int:
     if options.serve is not None:
         import uvloop
 
-        uvloop.run(Server(options.serve, mute=options.mute, padding=options.padding).run(options.certificate))
+        uvloop.run(Server(options.serve, silent=options.silent, padding=options.padding).run(options.certificate))
         return 0
     print(f"{options.connections:,} connections over {'wss' if options.tls else 'ws'}://", flush=True)
     with tempfile.TemporaryDirectory(prefix="wsrec-many-") as folder:
@@ -467,7 +467,7 @@ def main() -> int:
             Path(folder),
             options.connections,
             tls=options.tls,
-            mute=options.mute,
+            silent=options.silent,
             rate=options.rate,
             seconds=options.seconds,
             connects=options.connects,

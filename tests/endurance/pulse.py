@@ -1,4 +1,4 @@
-"""An exchange whose every message is known beforehand: what is missing in a recording of it can be told by number.
+"""An exchange whose every message is known beforehand, so that missing messages of a recording have known numbers.
 
 It runs as a process of its own, so that it goes on while others are killed: `python -m tests.endurance.pulse RATE`
 prints a JSON line with its URL and its beginning, and then takes a word a line on standard input, which strikes all
@@ -101,7 +101,7 @@ class Pulse:
     async def _serve(self, connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             asked = json.loads(await connection.recv())
-            # a client that is told that it is subscribed gets all from then on, however busy the machine is
+            # a client with a confirmed subscription gets all messages from then on, however busy the machine is
             number = self._due()
             await connection.send(json.dumps({"result": None, "id": asked["id"]}))
             self._clients[connection] = ""

@@ -4,7 +4,7 @@
 
 One recorder suffers only from its exchange (resets, half frames, silence, closings), so that its processes live to the
 end and their memory shows; the other one's own processes are killed, stopped, replaced and started again as well. At
-the end what is missing is told by number and laid beside the faults: whatever no fault explains is a failure.
+the end the missing numbers are compared with the faults: a loss that no fault explains is a failure.
 """
 
 from __future__ import annotations

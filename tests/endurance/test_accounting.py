@@ -41,6 +41,6 @@ class TestSilent:
         assert silent(few, [], 106, [(0, 99 * MS), (2000 * MS, 3000 * MS)]) == 6
         assert silent(few, [(99 * MS, 1000 * MS)], 106, [(0, 99 * MS), (2000 * MS, 3000 * MS)]) == 0
 
-    def test_between_two_sessions_nobody_promised_anything(self):
+    def test_between_two_sessions_nothing_was_promised(self):
         assert silent(self.HOLE, [], 50, [(0, 100 * MS), (190 * MS, 10_000 * MS)]) == 0
         assert silent(self.HOLE, [], 50, [(0, 150 * MS), (190 * MS, 10_000 * MS)]) == 100

@@ -25,7 +25,7 @@ _AT_ONCE = 10
 ROTATE_BYTES = 4_000
 """Makes three files of it."""
 _DEADLINE = 60.0
-_LIVES = 5
+_STARTS = 5
 
 
 class HungError(Exception):
@@ -123,7 +123,7 @@ class Writer:
         )
         self._heard: dict[int, list[Line]] = {}
         self._orders = -1
-        self.lives = 0
+        self.starts = 0
         # each message, and when it was put (ns since the epoch)
         self.put_at: list[tuple[bytes, int]] = []
         clock = {"monotonic": time.monotonic_ns(), "realtime": time.time_ns()}
@@ -131,10 +131,10 @@ class Writer:
         self._start()
 
     def _start(self) -> None:
-        self.lives += 1
-        job = self._job if self.lives == 1 else msgspec.structs.replace(self._job, resume=True)
+        self.starts += 1
+        job = self._job if self.starts == 1 else msgspec.structs.replace(self._job, resume=True)
         there, self._orders = os.pipe()
-        with self._output("said").open("wb") as stated, self._output("errors").open("wb") as errors:
+        with self._output("lines").open("wb") as stated, self._output("errors").open("wb") as errors:
             standard = (there, stated.fileno(), errors.fileno())
             self.process: Forked = self._disk.forks.start(["store"], self._environment, standard, self.rings.fds)
         os.close(there)
@@ -142,7 +142,7 @@ class Writer:
             os.write(self._orders, encode_job(job))
 
     def _output(self, what: str) -> Path:
-        return self._disk.state / f"{what}-{self.lives}"
+        return self._disk.state / f"{what}-{self.starts}"
 
     def _ended(self) -> bool:
         """Whether it ended for good; one that says that a new one may be able to is followed by a new one."""
@@ -150,22 +150,22 @@ class Writer:
             return False
         self._hear()
         last = self.stated[-1] if self.stated else None
-        if isinstance(last, FailedLine) and last.again and self.lives < _LIVES:
+        if isinstance(last, FailedLine) and last.again and self.starts < _STARTS:
             self._start()
             return False
         return True
 
     def _hear(self) -> None:
-        """What it said until it ended."""
+        """Its lines until it ended."""
         with suppress(OSError):
             os.close(self._orders)
         self._orders = -1
-        lines = self._output("said").read_bytes().splitlines()
-        self._heard[self.lives] = [msgspec.json.decode(line, type=Line) for line in lines]
+        lines = self._output("lines").read_bytes().splitlines()
+        self._heard[self.starts] = [msgspec.json.decode(line, type=Line) for line in lines]
 
     @property
     def stated(self) -> list[Line]:
-        """All that it said, in all its lives."""
+        """All of its lines, over all restarts."""
         return [line for life in sorted(self._heard) for line in self._heard[life]]
 
     @property
@@ -213,10 +213,10 @@ class Writer:
             True,
         )
         while self.process.returncode is None:
-            life = self.lives
+            life = self.starts
             with suppress(OSError):
                 os.write(self._orders, encode_order(Stop()))
-            self.until(lambda life=life: self.lives > life)
+            self.until(lambda life=life: self.starts > life)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -231,7 +231,7 @@ class Writer:
 
     @property
     def words(self) -> list[str]:
-        """What it said that an operator sees."""
+        """Its lines for the operator."""
         return [line.message for line in self.stated if isinstance(line, LogLine | FailedLine)]
 
 

@@ -1,4 +1,4 @@
-"""Every way in which the disk can fail under a recording: what is lost, and whether it was said.
+"""Every way in which the disk can fail during a recording: what is lost, and whether it is reported.
 
 scripts/disk-faults                every call of a short recording fails, one run each: a table; status 1 if one does
                                    not hold
@@ -77,7 +77,7 @@ ANSWERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "mkdir": ((str(_EIO),), (str(_ENOSPC),)),
     "rmdir": ((str(_EIO),),),
 }
-# a short write is gone on with, and a file system may have no hard links: nobody has to hear of it
+# a short write is continued, and a file system may have no hard links: neither needs a report
 _NO_TROUBLE = frozenset({"short", str(errno.EPERM)})
 ROOMS = ("writer", "killed", "recover", "whole", "record")
 _WHOLE = ("whole", "record")
@@ -123,8 +123,8 @@ class Found(NamedTuple):
         path: the file; empty where there were not that many calls.
         sent: messages that were put or sent.
         lost: those that are in no file in the end.
-        untold: those of them that no interval covers that verify names.
-        said: lines for the operator.
+        unreported: those of them outside the intervals that verify reports.
+        lines: lines for the operator.
         status: exit status of the process that had the fault.
         wrong: what does not hold; empty where all does.
 
@@ -180,7 +180,7 @@ def judge(out: Path, sent: list[Sent], wrong: list[str]) -> tuple[int, int]:
     if len(rows) > len(have):
         wrong.append(f"{len(rows) - len(have)} twice")
     if alien := have - {one.payload for one in sent}:
-        wrong.append(f"{len(alien)} rows that nobody sent")
+        wrong.append(f"{len(alien)} rows that were never sent")
     if not missing and len(rows) == len(have) and rows != [one.payload for one in sent]:
         wrong.append("out of order")
     return len(missing), len(unreported)
@@ -273,7 +273,7 @@ def in_recovery(disk: FaultyDisk, place: Place, left: Path, sent: list[Sent]) ->
     """Have `wsrec recover` fail, then recover without a fault, and judge."""
     wrong: list[str] = []
     shutil.copytree(left, disk.folder, symlinks=True)
-    log = disk.state.with_name("said")
+    log = disk.state.with_name("lines")
     environment = disk.environment(*place.orders)
     with log.open("wb") as stated, Path(os.devnull).open("rb") as nothing:
         standard = (nothing.fileno(), stated.fileno(), stated.fileno())
@@ -445,7 +445,7 @@ def places(room: str, counted: dict[str, int], calls: list[str]) -> Iterator[Pla
 def table(found: list[Found]) -> Iterator[str]:
     """A line for each call and answer."""
     form = "{:8} {:10} {:30} {:>7} {:>5} {:>7} {:>6} {:>7}"
-    yield form.format("in", "call", "answers", "places", "held", "failed", "lost", "untold")
+    yield form.format("in", "call", "answers", "places", "held", "failed", "lost", "unreported")
     kinds: dict[tuple[str, str, str], list[Found]] = {}
     for one in found:
         if one.path or one.wrong:

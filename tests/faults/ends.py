@@ -55,7 +55,7 @@ def hosts(count: int) -> list[str]:
 
 @contextlib.contextmanager
 def look_up(count: int) -> Iterator[tuple[list[str], dict[str, str]]]:
-    with NameServer(mute=True) as names:
+    with NameServer(silent=True) as names:
         yield [f"wss://h{n}.exchange.test/ws" for n in range(count)], names.files
 
 
@@ -102,7 +102,7 @@ def run(fault: str, count: int, *, alone: bool, seconds: float, folder: Path) ->
         beside = [] if alone else [f"ws://127.0.0.1:{port}/ws"]
         recording = Recording(folder, *beside, *urls, "--ring-size", "1MiB", files=files)
         if not alone or fault == "close":
-            recording.until_said("connected to")
+            recording.until_printed("connected to")
         time.sleep(seconds)
         took, status = recording.stop()
     return took, status, len(events_of(recording.out, "restart"))

@@ -110,7 +110,7 @@ class FaultyExchange:
         """A fatal TLS alert among the records."""
         self._pipes[-1][0].write(ALERT)
 
-    def mute(self) -> None:
+    def go_silent(self) -> None:
         """Send no more data; pings are answered."""
         self._muted.add(self.clients[-1])
 
@@ -120,13 +120,13 @@ class FaultyExchange:
         self.reset()
 
     def announce(self) -> None:
-        """Tell that the connection will be closed, and close it 10 s later."""
+        """Announce that the connection will be closed, and close it 10 s later."""
         last = self.clients[-1]
         self._sending = asyncio.ensure_future(last.send(json.dumps({"e": "serverShutdown"})))
         self._loop.call_later(10.0, self._abort, last)
 
     def deafen(self) -> None:
-        """Tell that the connection will be closed, in 4 s; the next one is mute, and closed 2 s after that."""
+        """Announce that the connection will be closed in 4 s; the next one is silent, and closed 2 s after that."""
         last = self.clients[-1]
         self._mute_next = True
         self._sending = asyncio.ensure_future(last.send(json.dumps({"e": "serverShutdown"})))

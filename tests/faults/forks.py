@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 _FDS_MAX = 32
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 
 
 class Forked:
@@ -37,7 +37,7 @@ class Forked:
 
     def __init__(self, answers: socket.socket) -> None:
         self._answers = answers
-        answers.settimeout(_PATIENCE)
+        answers.settimeout(_TIMEOUT)
         self.pid = int(answers.recv(16))
         self.returncode: int | None = None
 
@@ -49,7 +49,7 @@ class Forked:
                 self._ended(self._answers.recv(16))
         return self.returncode
 
-    def wait(self, timeout: float = _PATIENCE) -> int:
+    def wait(self, timeout: float = _TIMEOUT) -> int:
         """Wait for its end.
 
         Raises:
@@ -112,7 +112,7 @@ class Forks:
         with self._lock:
             data = json.dumps(request).encode()
             socket.send_fds(self._requests, [data], [theirs.fileno(), *standard, *fds])
-            # requests are told apart by the answer
+            # requests are distinguished by the answer
             theirs.close()
             return Forked(ours)
 
@@ -177,7 +177,7 @@ def _become(request: Any, fds: list[int]) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         # as an interpreter that ends waits for its threads
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join(max(deadline - time.monotonic(), 0))

@@ -2,7 +2,7 @@
 
 scripts/faults              a table
 scripts/faults --json       the same for programs
-scripts/faults reset mute   only these
+scripts/faults reset silent only these
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ limits:
   connects: 100
   connects_interval: 10
 {limits}
-keep_alive: {{ping_interval: {patience}, ping_timeout: {patience}}}
+keep_alive: {{ping_interval: {ping_seconds}, ping_timeout: {ping_seconds}}}
 closing_notice: [{{path: e, match: serverShutdown}}]
 channels:
   n:
@@ -86,11 +86,11 @@ FAULTS = {
     "tls-alert": Fault(FaultyExchange.alert),
     "close-1001": Fault(FaultyExchange.close),
     "reset-429": Fault(FaultyExchange.refuse_next),
-    "mute": Fault(FaultyExchange.mute, idle_timeout=1.0),
+    "silent": Fault(FaultyExchange.go_silent, idle_timeout=1.0),
     # with a lifetime: two generations
     "lifetime": Fault(FaultyExchange.nothing, lifetime=4.0, successors=2),
     "notice": Fault(FaultyExchange.announce),
-    "mute-successor": Fault(FaultyExchange.deafen, successors=2),
+    "silent-successor": Fault(FaultyExchange.deafen, successors=2),
 }
 
 
@@ -135,7 +135,7 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
         feed = folder / "faulty.yaml"
         limits = "" if fault.lifetime is None else f"  lifetime: {fault.lifetime}"
         idle_timeout = "" if fault.idle_timeout is None else f"    idle_timeout: {fault.idle_timeout}"
-        feed.write_text(FEED.format(url=exchange.url, limits=limits, idle_timeout=idle_timeout, patience=0.5))
+        feed.write_text(FEED.format(url=exchange.url, limits=limits, idle_timeout=idle_timeout, ping_seconds=0.5))
         command = [
             sys.executable,
             "-P",

@@ -25,16 +25,16 @@ def may_mount() -> bool:
 
 
 class NameServer:
-    """A name server on loopback: each name has the address 127.0.0.1, and while `mute` it says nothing.
+    """A name server on loopback: each name has the address 127.0.0.1; while `silent` it answers nothing.
 
     Attributes:
         ip: where it is, port 53.
-        mute: whether it leaves questions unanswered.
+        silent: whether it leaves questions unanswered.
 
     """
 
-    def __init__(self, *, mute: bool) -> None:
-        self.mute = mute
+    def __init__(self, *, silent: bool) -> None:
+        self.silent = silent
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         for n in range(2, 250):
             # two runs of the tests may want one at the same time
@@ -53,7 +53,7 @@ class NameServer:
         with contextlib.suppress(OSError):
             while True:
                 question, client = self._socket.recvfrom(2048)
-                if self.mute or not question:
+                if self.silent or not question:
                     continue
                 end = question.index(b"\0", 12) + 5
                 (kind,) = struct.unpack(">H", question[end - 4 : end - 2])
@@ -101,11 +101,11 @@ class Recording:
 
     @property
     def errors(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self._errors.read_text()
 
-    def until_said(self, words: str) -> None:
-        """Wait until it has said `words`."""
+    def until_printed(self, words: str) -> None:
+        """Wait until it has printed `words`."""
         deadline = time.monotonic() + 60
         while words not in self.errors:
             assert time.monotonic() < deadline, self.errors

@@ -36,7 +36,7 @@ PATHS = {"one": 0, "other": 1}
 SERVICES = 2
 PROXY_PORT = 1080
 _NEEDED = ("ip", "dnsmasq", "microsocks", "unshare")
-# nobody has this hardware address: what is sent to it is dropped without a word
+# no host has this hardware address: packets to it are silently dropped
 _NOBODY = "02:00:00:00:00:99"
 # an emulated machine is slow
 _DEADLINE = 120.0
@@ -194,7 +194,7 @@ class NetworkFault(NamedTuple):
         from_start: whether it is there before the recorder.
         opened: connections that are made because of it.
         proxied: whether the recorder goes through the proxy.
-        ends_in_it: whether the recorder is told to end while nothing works.
+        ends_in_it: whether the recorder is asked to end while nothing works.
         netem: whether it needs that.
 
     """
@@ -253,7 +253,7 @@ def run(name: str, folder: Path) -> Found:
         feed = folder / "faulty.yaml"
         # two ways there and back, of 200 ms each, are no silence
         url = f"wss://{NAME}:{network.port}/stream"
-        feed.write_text(FEED.format(url=url, limits="", idle_timeout="", patience=1.0))
+        feed.write_text(FEED.format(url=url, limits="", idle_timeout="", ping_seconds=1.0))
         happened = time.time_ns()
         if fault.from_start:
             fault.begin(network)

@@ -95,7 +95,7 @@ class TestSyncThatFailed:
         disk.cut_power()
         assert recovered(disk.folder) == sent
 
-    def test_it_is_said_and_leaves_nothing_behind(self, disk: FaultyDisk):
+    def test_it_is_reported_and_leaves_nothing_behind(self, disk: FaultyDisk):
         with writing(disk, fault("fdatasync", 3, errno.EIO, "journal-")) as writer:
             sent = record(writer)
         assert disk.happened == 1
@@ -149,7 +149,7 @@ class TestJournalThatCannotBeDeleted:
 class TestMarkThatCannotBeWritten:
     """Which batch rows are being made of (`.wsrec/SESSION/taking`): needed only by who comes after a death."""
 
-    def test_it_is_said_once_and_the_recording_goes_on(self, disk: FaultyDisk):
+    def test_it_is_reported_once_and_the_recording_goes_on(self, disk: FaultyDisk):
         with writing(disk, fault("write", 3, f"{errno.EIO}x3", "/taking")) as writer:
             sent = record(writer)
         assert disk.happened == 3

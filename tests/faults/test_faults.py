@@ -1,4 +1,4 @@
-"""Every fault of the matrix, against the recorder as a user starts it: whatever is missing, the files tell of."""
+"""Every fault of the matrix, against the recorder as a user starts it: the files report every loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BROKEN = {
     "tls-alert": ["tls"],
     "close-1001": ["closed"],
     "reset-429": ["lost", "limited", "limited"],
-    "mute-successor": ["lost"],
+    "silent-successor": ["lost"],
 }
 
 
@@ -36,17 +36,17 @@ def test_what_is_missing_is_reported(name, authority, ca_file, tmp_path):
     else:
         assert found.causes == []
         # anyone who fell silent while its successor did not has lost something
-        assert (found.lost_ms is not None) is (name == "mute")
+        assert (found.lost_ms is not None) is (name == "silent")
         assert found.overlaps_ms
         assert all(overlap > 0 for overlap in found.overlaps_ms)
     if name == "reset-429":
         # both answers asked for 2 s
         assert found.data_ms >= 4000
-    elif name == "mute-successor":
-        # all that the mute one did not bring is in the lost interval, and the verifier says so
+    elif name == "silent-successor":
+        # the messages missing on the silent connection are in the lost interval, and the verifier reports it
         assert found.missing > 100
         assert [capture.status for capture in verify([tmp_path / "out"]).captures] == [4]
-    elif name == "mute":
+    elif name == "silent":
         # of the connection, and of its subscription, which may be replaced before the writer looks
         assert found.silent in (1, 2)
         assert found.status == 4

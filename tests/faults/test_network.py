@@ -1,4 +1,4 @@
-"""Faults of the network between, against the recorder as a user starts it: data comes again, the rest is told of.
+"""Network faults, against the recorder as a user starts it: data arrives again, and the loss is reported.
 
 Those that need netem, and what differs little from these, are run by hand (`scripts/faults --network`).
 """

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "catalogue.md"
 MESSAGES = ROOT.parent / "shared" / "data" / "messages"
 FEEDS_HEAD = (
-    "| feed | market | channels | keep-alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"
+    "| feed | market | channels | keep-keep_alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"
 )
 RULES_HEAD = "| feed | channels | rule | pairs held of pairs seen, and source |\n" + "| --- " * 4 + "|\n"
 FILES_HEAD = "| message | read by | channel | missing |\n" + "| --- " * 4 + "|\n"
@@ -177,13 +177,13 @@ def _channels(feed: Feed) -> str:
 
 
 def _keep_alive(feed: Feed) -> str:
-    alive = feed.keep_alive
-    if alive is None or (alive.every is None and not alive.answers):
+    keep_alive = feed.keep_alive
+    if keep_alive is None or (keep_alive.every is None and not keep_alive.answers):
         return "answers pings"
     stated = []
-    if alive.every is not None:
-        stated.append(f"{f'`{alive.text}`' if alive.text else 'ping'} every {alive.every:g} s")
-    stated += [f"answers `{answer.match or answer.path or answer.message}`" for answer in alive.answers]
+    if keep_alive.every is not None:
+        stated.append(f"{f'`{keep_alive.text}`' if keep_alive.text else 'ping'} every {keep_alive.every:g} s")
+    stated += [f"answers `{answer.match or answer.path or answer.message}`" for answer in keep_alive.answers]
     return "; ".join(stated)
 
 

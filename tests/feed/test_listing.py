@@ -100,7 +100,7 @@ class TestListing:
     @pytest.mark.parametrize(
         ("header", "when"),
         [({"Retry-After": "300"}, "in 5 minutes"), ({}, "in 2 minutes"), ({"Retry-After": "0"}, "in 2 minutes")],
-        ids=["said", "unsaid", "at once"],
+        ids=["stated", "not stated", "at once"],
     )
     def test_asked_too_often_it_says_when_to_come_again_and_asks_no_more(self, https, header, when):
         server = https(lambda path: (429, header, b""))
@@ -164,7 +164,7 @@ class TestTargets:
 
     @pytest.mark.parametrize(
         ("content", "expected"),
-        [(b"BTC-USDT\n5\n", r"list:2: symbol '5'"), (b"#\n", "no symbol"), (b"\xff", "no text")],
+        [(b"BTC-USDT\n5\n", r"list:2: symbol '5'"), (b"#\n", "no symbols"), (b"\xff", "not UTF-8 text")],
     )
     def test_a_bad_file(self, file, tmp_path, content, expected):
         (tmp_path / "list").write_bytes(content)

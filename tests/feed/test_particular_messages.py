@@ -77,7 +77,7 @@ FILES = {
         None,
     ),
 }
-# feed, what tells the message, the message: channel, symbol, time, number
+# feed, what identifies the message, the message: channel, symbol, time, number
 MADE = [
     (
         *("bithumb", {"type": "orderbook", "code": "KRW-BTC", "timestamp": 1790150400123456}),

@@ -119,7 +119,7 @@ class TestNames:
     def test_texts_are_joined(self, one, message, expected):
         assert one(feed_of(channel=[{"join": "{channel}/{type}"}]), message)[0] == expected
 
-    def test_keys_tell_messages_without_a_name_apart(self, one):
+    def test_keys_distinguish_messages_without_a_name(self, one):
         places = [
             {"path": "e", "map": {"depthUpdate": "depth"}},
             {"value": "trade", "needs": ["t", "p"]},
@@ -277,7 +277,7 @@ class TestIds:
         reader.disconnected(3)
         assert channel(3, TRADE) is None
 
-    def test_a_name_that_nobody_remembers_is_refused(self):
+    def test_an_unknown_name_is_refused(self):
         with pytest.raises(ValidationError, match=r"found \$channel, expected one of fields\.ids\.names"):
             feed_of(channel=["$channel"])
 

@@ -18,7 +18,7 @@ HERE = Machine("here", NOW - 1000 * SECOND)
 
 
 def at(seconds: int, ahead: int = NOW) -> Moment:
-    """A moment before (below 0) or after now, on a clock that is so far ahead of the one that nobody sets."""
+    """A moment before (below 0) or after now, on a clock that is ahead of the monotonic clock by so much."""
     return Moment(ahead + seconds * SECOND, 10_000 * SECOND + seconds * SECOND)
 
 

@@ -26,7 +26,7 @@ def holder(tmp_path):
 
 
 class TestOutputLock:
-    def test_a_second_holder_is_told_who_has_it(self, holder, tmp_path):
+    def test_a_second_holder_learns_who_has_it(self, holder, tmp_path):
         with pytest.raises(OutputLockedError, match=rf"process {holder.pid}\)") as caught, OutputLock(tmp_path):
             pass
         assert caught.value.holder == holder.pid
@@ -55,7 +55,7 @@ class TestOutputLock:
         with OutputLock(tmp_path / "other"):
             pass
 
-    def test_somebody_who_looks_in_that_moment_refuses_nobody(self, tmp_path):
+    def test_a_check_in_that_moment_refuses_no_recorder(self, tmp_path):
         with OutputLock(tmp_path):
             pass
         looks = "import sys\nfrom pathlib import Path\nfrom wsrec.format.lock import is_held\n"
@@ -71,7 +71,7 @@ class TestOutputLock:
 
 
 class TestTakeover:
-    def test_one_waits_and_all_others_are_told_of_it(self, holder, tmp_path):
+    def test_one_waits_and_all_others_are_refused(self, holder, tmp_path):
         with OutputLock(tmp_path, takeover=True) as lock:
             assert (lock.held, lock.take(), lock.holder) == (False, False, holder.pid)
             for takeover in (False, True):
@@ -91,7 +91,7 @@ class TestTakeover:
         child.communicate()
         assert not is_held(tmp_path)
 
-    def test_nobody_slips_in_between(self, holder, tmp_path):
+    def test_no_third_recorder_gets_in_between(self, holder, tmp_path):
         with OutputLock(tmp_path, takeover=True) as lock:
             holder.kill()
             holder.wait()

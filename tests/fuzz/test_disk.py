@@ -1,4 +1,4 @@
-"""Journals and manifests that a crash or a bad disk left: what is whole is read, the rest is told, nothing crashes."""
+"""Journals and manifests after a crash or disk error: intact parts are read, the rest is reported, nothing crashes."""
 
 from __future__ import annotations
 

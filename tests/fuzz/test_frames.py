@@ -82,7 +82,7 @@ class TestHostile:
             assert rig.ends == []
             assert rig.reader.received() == [(1, b"x" * 4_096)] * 3
 
-    def test_a_flood_of_pings_is_told_one_by_one_and_nothing_piles_up(self, rig):  # noqa: F811
+    def test_a_flood_of_pings_is_answered_one_by_one_and_nothing_piles_up(self, rig):  # noqa: F811
         rig.feed(frame(9, b"x" * 125) * 20_000)
         assert len(rig.controls) == 20_000
         assert rig.hot.unparsed == 0

@@ -11,7 +11,7 @@ import pytest
 
 from wsrec.host import privilege
 
-NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+UNPRIVILEGED = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
 
 
 def in_another_process(code: str, before: str = "") -> list[object]:
@@ -23,7 +23,7 @@ def in_another_process(code: str, before: str = "") -> list[object]:
 
 
 class TestInForce:
-    def test_tells_what_the_system_says(self):
+    def test_reports_the_systems_error(self):
         found = privilege.in_force()
         assert found["cpus"] == sorted(os.sched_getaffinity(0))
         assert found["priority"] == os.sched_getparam(0).sched_priority
@@ -50,7 +50,7 @@ class TestPin:
 class TestWithoutPrivileges:
     def test_realtime_is_refused_with_the_hint(self):
         code = "[privilege.realtime(99), privilege.in_force()['policy']]"
-        (what, reason, hint), policy = in_another_process(code, NOBODY)
+        (what, reason, hint), policy = in_another_process(code, UNPRIVILEGED)
         assert what == "SCHED_FIFO priority 99"
         assert reason == "Operation not permitted"
         assert "CAP_SYS_NICE" in hint
@@ -59,7 +59,7 @@ class TestWithoutPrivileges:
 
     def test_busy_poll_is_given_or_refused_with_the_hint(self):
         """Kernels differ: socket(7) has CAP_NET_ADMIN for it, newer ones give it to everybody."""
-        before = f"import socket; {NOBODY}; sock = socket.socket()"
+        before = f"import socket; {UNPRIVILEGED}; sock = socket.socket()"
         refusal = in_another_process("privilege.busy_poll(sock)", before)
         if refusal is not None:
             what, reason, hint = refusal
@@ -69,7 +69,7 @@ class TestWithoutPrivileges:
 
     def test_locking_memory_is_refused_with_the_hint(self):
         limit = "resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))"
-        what, reason, hint = in_another_process("privilege.lock_memory()", f"{limit}; {NOBODY}")
+        what, reason, hint = in_another_process("privilege.lock_memory()", f"{limit}; {UNPRIVILEGED}")
         assert what == "locking memory"
         assert reason
         assert "LimitMEMLOCK" in hint

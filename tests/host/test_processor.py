@@ -93,7 +93,7 @@ class TestProcessor:
         assert (found.isolated, found.nohz_full) == (False, False)
         assert found.interrupts == ("eth0",)
 
-    def test_a_system_that_tells_nothing(self, tmp_path):
+    def test_a_system_without_this_information(self, tmp_path):
         found = processor(5, tmp_path)
         assert (found.isolated, found.governor, found.wake_up_us, found.interrupts) == (False, None, None, ())
         assert clock_source(tmp_path) is None
@@ -186,7 +186,7 @@ class TestTroubles:
         machine.put("proc/sys/kernel/sched_rt_runtime_us", runtime)
         assert throttled(machine.root, release) is expected
 
-    def test_it_is_told_with_the_hint(self, machine, monkeypatch):
+    def test_it_is_reported_with_the_hint(self, machine, monkeypatch):
         monkeypatch.setattr("platform.release", lambda: "5.15.0")
         (reported,) = self.reported(machine, busy_poll=True, realtime=True)
         assert "sysctl kernel.sched_rt_runtime_us=-1" in reported

@@ -25,16 +25,16 @@ POINTS: dict[str, tuple[bytes, bytes, str]] = {
     "body with a length": (HEAD + b"Content-Length: 5000\r\n\r\n", b"x", "bytes of its answer's body"),
     "body until it closes": (HEAD + b"\r\n", b"x", "bytes of its answer's body"),
 }
-"""By name: what is said at once, what is said now and then, and what the error says of it."""
+"""By name: data sent at once, data sent from time to time, and the text of the error."""
 
 
 class Drip:
     """Serves each connection alike.
 
     Args:
-        at_once: said once the request is there.
-        drip: said again and again behind it; nothing where it is empty.
-        authority: without it no TLS is spoken: what is said comes with the connection.
+        at_once: sent once the request has arrived.
+        drip: sent repeatedly after it; nothing if empty.
+        authority: without it there is no TLS: the data is sent upon the connection.
         every: seconds between.
         at: address and port, 0 for a free one.
         good: the whole answer that requests get from number `after` on, the first being 0.

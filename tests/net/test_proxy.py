@@ -65,7 +65,7 @@ class TestTheAddressOfAProxy:
             f"http://u:S3CR3T@{'x' * 64}.com:80",
         ],
     )
-    def test_that_is_none_is_told_without_what_it_holds(self, text):
+    def test_an_invalid_one_is_reported_without_its_content(self, text):
         with pytest.raises(ValueError, match=r"expected|not allow") as caught:
             parse_proxy(text)
         assert "S3CR3T" not in str(caught.value)

@@ -226,7 +226,7 @@ class TestWorked:
         monkeypatch.setattr(socket, "getaddrinfo", names({"x.test": answered}))
         return given
 
-    def test_it_is_told_beside_an_answer_without_it_and_beside_a_kept_one(self, given):
+    def test_it_is_returned_with_an_answer_without_it_and_with_a_kept_one(self, given):
         names = Resolver()
         (address,) = names.resolve_blocking("x.test", 1).addresses
         names.worked("x.test", address)

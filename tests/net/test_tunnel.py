@@ -1,4 +1,4 @@
-"""The way through a proxy: what is said to it, and what its answers mean, whatever it answers."""
+"""Tunnels through a proxy: the requests to it, and the meaning of its answers, whatever they are."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TestHttp:
             ("504 Gateway Timeout", "cannot reach exchange.behind-the-proxy.test:443: 504", False),
         ],
     )
-    def test_tells_whose_fault_it_is(self, way, scripted_proxy, answer, words, permanent):
+    def test_reports_whose_fault_it_is(self, way, scripted_proxy, answer, words, permanent):
         proxy = scripted_proxy(answer=lambda head: f"HTTP/1.1 {answer}\r\nContent-Length: 3\r\n\r\nabc".encode())
         with pytest.raises(ProxyError) as caught:
             way(parse_proxy(f"http://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}"), HOST, 443)
@@ -212,7 +212,7 @@ class TestSocks:
             ((b"\5\0", b"\5\0\0\1\x7f"), "closed the connection without an answer", False),
         ],
     )
-    def test_tells_whose_fault_it_is(self, way, answers, words, permanent):
+    def test_reports_whose_fault_it_is(self, way, answers, words, permanent):
         proxy = Socks(*answers)
         with pytest.raises(ProxyError) as caught:
             way(parse_proxy(f"socks5h://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}"), HOST, 443)

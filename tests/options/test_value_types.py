@@ -1,4 +1,4 @@
-"""wsrec.options.value_types: what people write, and what they are told where it cannot be read."""
+"""wsrec.options.value_types: values as people write them, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestDuration:
         assert "expected 30s, 10m, 1h30m or 250ms" in refused(Duration(), text)
 
     @pytest.mark.parametrize("text", ["0", "0s", "0.0"])
-    def test_zero_is_told_what_to_do(self, text):
+    def test_zero_has_a_hint(self, text):
         assert "omit the option" in refused(Duration(), text)
 
     @given(st.integers(0, 10**6), st.integers(0, 59), st.integers(0, 59))
@@ -123,7 +123,7 @@ class TestUntil:
     def test_anything_else_names_the_forms(self, text):
         assert "expected 17:30" in refused(Moment(), text)
 
-    def test_the_past_is_told_what_time_it_is(self):
+    def test_a_past_time_is_refused_with_the_current_time(self):
         assert "has passed (it is 20" in refused(Moment(), "2020-01-01")
 
 

@@ -43,7 +43,7 @@ class TestHost:
 
 
 class TestUrlsOfOneHost:
-    def test_ports_tell_them_apart(self):
+    def test_ports_distinguish_them(self):
         assert names("ws://h:1/", "ws://h:2/", "wss://other/") == ["h-1", "h-2", "other"]
 
     def test_so_do_the_ports_of_the_schemes(self):
@@ -82,7 +82,7 @@ class TestGivenNames:
         assert names("a=wss://h/", "b=wss://h/") == ["a", "b"]
 
     @pytest.mark.parametrize("name", ["", "Spot", "a b", "../x", "-a", "a" * 65, "a/b"])
-    def test_what_is_none_is_told_without_the_url(self, name):
+    def test_an_invalid_name_is_reported_without_the_url(self, name):
         with pytest.raises(ConfigError, match=r"expected a-z, 0-9, dots and dashes.*spot=wss://HOST/PATH") as caught:
             resolve(f"{name}=wss://h/s3cret")
         assert "s3cret" not in str(caught.value)
@@ -112,7 +112,7 @@ class TestTwice:
         with pytest.raises(ConfigError, match="two targets are both named binance"):
             names("binance", "binance=ws://h/")
 
-    def test_a_run_config_is_told_the_line(self):
+    def test_a_run_configs_error_names_the_line(self):
         twice = [Wanted(target="ws://h/", where=f"run.yaml:{line}: feeds.{line - 2}: ") for line in (2, 3)]
         with pytest.raises(ConfigError, match=r"^run\.yaml:3: feeds\.1: ws://h/ is given twice"):
             resolve_all(twice)

@@ -19,7 +19,7 @@ def table(**more) -> RequestTable:
     return RequestTable.of([plan(0, requests=requests, **more)])
 
 
-def test_requests_of_the_same_text_are_told_apart_by_number():
+def test_requests_with_the_same_text_are_distinguished_by_number():
     assert [table().requested(0, number) for number in (1, 2, 3, 4)] == [(A, B), (C,), (), ()]
 
 

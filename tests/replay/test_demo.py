@@ -23,7 +23,7 @@ def children_of(pid):
 def wait_gone(pid):
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline, "the demo exchange lives on"
+        assert time.monotonic() < deadline, "the demo exchange is still running"
         time.sleep(0.02)
 
 

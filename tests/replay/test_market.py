@@ -73,7 +73,7 @@ class TestChains:
                 last_id = data["u"]
                 ticker = data
             elif data["e"] == "trade":
-                ticker = None  # it changes the book after the best prices were told
+                ticker = None  # it changes the book after the best prices were sent
             else:
                 assert data["u"] > last_id
                 for side in "ba":

@@ -119,7 +119,7 @@ class TestRecording:
 
         assert run(test()) == ["1", "2", "3"] * 3
 
-    def test_each_client_starts_at_the_beginning_and_one_that_leaves_disturbs_nobody(self, tmp_path):
+    def test_each_client_starts_at_the_beginning_and_one_that_leaves_disturbs_no_other(self, tmp_path):
         payloads = [b"%06d" % n + b"x" * 500 for n in range(20_000)]
         path = recording(tmp_path / "a.gz", payloads)
 

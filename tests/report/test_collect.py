@@ -205,7 +205,7 @@ class TestStages:
             "RECV_END->PARSED is negative in 1 of 100 frames: these files are not as wsrec wrote them"
         ]
 
-    def test_a_nic_clock_that_nobody_set_is_warned_of(self, capture: Capture) -> None:
+    def test_a_nic_clock_that_was_never_set_is_warned_about(self, capture: Capture) -> None:
         columns = message_columns(100)
         columns["nic_time"] = columns["nic_time"] - START
         capture.write(columns)
@@ -239,7 +239,7 @@ class TestExchangeDelay:
         assert abs(by_channel["depth"].p50 - exact) <= exact / 128
         assert recording.warnings == []
 
-    def test_a_clock_behind_the_exchange_is_said_plainly(self, capture: Capture) -> None:
+    def test_a_clock_behind_the_exchange_is_reported_plainly(self, capture: Capture) -> None:
         columns = message_columns(100)
         columns["exchange_time"] = columns["recv_time"] + 1_270_000_000
         capture.write(columns)

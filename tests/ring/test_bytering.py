@@ -38,7 +38,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 1))
     def write(self, share):
-        """Part of a frame: in the ring, and not yet told."""
+        """Part of a frame: in the ring, but not yet published."""
         data = self.random.randbytes(int(share * self.producer.room(self.written)))
         self.producer.slice(self.written, len(data))[:] = data
         self.written += len(data)

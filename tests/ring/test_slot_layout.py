@@ -1,4 +1,4 @@
-"""wsrec.ring.slot_layout: what is said of a slot once holds everywhere: numpy, struct, compiled code, docs."""
+"""wsrec.ring.slot_layout: numpy, struct, compiled code and docs agree with the one table of a slot."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestLayout:
 
 
 class TestCompiled:
-    """Compiled code tells its own layout when it is imported, and is refused where it is another one."""
+    """Compiled code states its layout when it is imported, and is refused if it differs."""
 
     def test_the_same_layout_is_taken(self):
         check_compiled(SLOT_SIZE, COMPILED, FLAGS)

@@ -104,8 +104,8 @@ class TestCrontab:
 
     @pytest.mark.long
     def test_trouble_is_reported(self, cron, tmp_path, binaries):
-        nobody = Cron(cron.home, binaries, "ws://localhost:1/")
-        result = nobody.run(ENTRIES[0])
+        without = Cron(cron.home, binaries, "ws://localhost:1/")
+        result = without.run(ENTRIES[0])
         assert (result.returncode, result.stdout) == (1, "")
         assert "localhost:1" in result.stderr
         (cron.home / "binance-usdm").write_text("no folder")

@@ -64,7 +64,7 @@ class Recording:
         return found
 
     def until(self, condition, seconds: float = 120) -> Any:
-        """Wait until `condition` holds, and return what it said."""
+        """Wait until `condition` holds, and return the output so far."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, "timed out"

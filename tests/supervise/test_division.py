@@ -32,8 +32,8 @@ class Strict:
 
     """
 
-    def __init__(self, words: str, lives: int = 1) -> None:
-        self.words, self.lives = words, lives
+    def __init__(self, words: str, starts: int = 1) -> None:
+        self.words, self.starts = words, starts
         self.asked: list[list[list[str]]] = []
         self.wrong: list[str] = []
 
@@ -69,7 +69,7 @@ class Strict:
             for topic in sorted(topics):
                 await connection.send(json.dumps({"c": "trade", "s": topic.partition(".")[2], "n": number}))
             done = {topic.partition(".")[2] for topic in topics} == GOOD and number > 40
-            if done and len(self.asked) < self.lives:
+            if done and len(self.asked) < self.starts:
                 connection.transport.abort()
             elif done:
                 await connection.close()
@@ -78,12 +78,12 @@ class Strict:
 
 
 @pytest.mark.parametrize(
-    ("words", "lives"),
+    ("words", "starts"),
     [("handler not found, topic:{topic}", 1), ("something is invalid", 2)],
     ids=["named", "by halves and after a reconnection"],
 )
-def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, lives):
-    server = Strict(words, lives)
+def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, starts):
+    server = Strict(words, starts)
     feed = tmp_path / "strict.yaml"
     feed.write_text(FEED.format(url=exchange(server).url))
     out = tmp_path / "out"

@@ -118,7 +118,7 @@ class TestMemory:
         assert (finding.state, finding.found.split(" left")[0]) == (State.HINT, "200 MB")
         assert "--ring-size" in finding.hint
 
-    def test_nobody_tells(self, machine):
+    def test_unknown(self, machine):
         assert found(machine, "memory").state is State.ABSENT
 
 
@@ -207,7 +207,7 @@ class TestCore:
         machine.put(f"{folder}/available_clocksource", "tsc hpet acpi_pm\n")
         assert "echo tsc >" in found(machine, "clock").hint
 
-    def test_a_system_that_tells_nothing(self, tmp_path):
+    def test_a_system_without_this_information(self, tmp_path):
         findings = {finding.subject: finding for finding in examine(root=tmp_path)}
         assert findings["processors"].state is State.ABSENT
         assert findings["limits"].state is State.ABSENT

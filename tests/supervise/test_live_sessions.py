@@ -1,4 +1,4 @@
-"""What is being recorded is nobody else's, whatever became of the lock; and what lies in the way is not followed."""
+"""A session in progress is left alone, whatever became of the lock; and symbolic links are not followed."""
 
 from __future__ import annotations
 

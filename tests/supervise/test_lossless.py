@@ -1,4 +1,4 @@
-"""What is told and loses nothing: a stall that ended, and a step of the clock. The exit status is 0."""
+"""Reported without any loss: a stall that ended, and a step of the clock. The exit status is 0."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def stepped_clock(tmp_path) -> Path:
 
 
 @pytest.mark.long
-def test_a_stall_that_ended_and_a_step_of_the_clock_are_told_and_are_status_0(wsrec, exchange, stepped_clock, tmp_path):
+def test_a_stall_that_ended_and_a_step_of_the_clock_are_reported_with_status_0(
+    wsrec, exchange, stepped_clock, tmp_path
+):
     stepped, out = tmp_path / "stepped", tmp_path / "out"
     environment = {**os.environ, "LD_PRELOAD": str(stepped_clock), "STEP": str(stepped), "WSREC_PASS_ENV": "STEP"}
     options = ("--out", out, "--ring-size", "64KiB", "--json")

@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_counted_in_its_place_and_last_words_always_fit(pip
     assert lines[len(shown) :] == [f"{5000 - len(shown):,} lines were not shown", "why"]
 
 
-def test_the_count_is_told_once_it_is_taken_and_then_all_goes_on(pipe: Pipe) -> None:
+def test_the_count_is_printed_once_possible_and_then_all_goes_on(pipe: Pipe) -> None:
     outlet = Outlet(pipe.stream, limit=10_000)
     for number in range(5000):
         outlet.put(f"line {number}")
@@ -120,7 +120,7 @@ def test_who_takes_nothing_is_given_up(pipe: Pipe, monkeypatch: pytest.MonkeyPat
     os.close(pipe.reading)
 
 
-def test_a_result_that_nobody_takes_is_told_on_standard_error(
+def test_a_result_that_cannot_be_printed_is_reported_on_standard_error(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", pipe.stream)
@@ -137,7 +137,7 @@ def test_whose_reader_is_gone(pipe: Pipe) -> None:
         outlet.put(f"line {number}")
     outlet.close()
     assert not outlet.given_up
-    outlet.put("nobody")
+    outlet.put("unread")
 
 
 def test_one_that_another_process_made_not_to_wait(pipe: Pipe) -> None:
@@ -150,7 +150,7 @@ def test_one_that_another_process_made_not_to_wait(pipe: Pipe) -> None:
 
 def test_a_process_without_standard_error() -> None:
     outlet = Outlet(None)
-    outlet.put("nobody")
+    outlet.put("unread")
     outlet.close()
     assert not outlet.given_up
 

@@ -26,7 +26,7 @@ class Job(msgspec.Struct):
 
 @pytest.fixture
 def lived(monkeypatch, tmp_path):
-    """Has a child live that runs `code` after its first heartbeat; what the supervisor said of it, and how it ended."""
+    """Runs a child with `code` after its first heartbeat; returns the supervisor's lines, and how it ended."""
     monkeypatch.setattr(process_supervisor_module, "_LOOK_SECONDS", LOOK)
     monkeypatch.setattr(process_supervisor_module, "_LOOKS_BUSY", BUSY_LOOKS, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -64,7 +64,7 @@ def clean_environment(**more: object) -> dict[str, str]:
     return {**kept, **{name: str(value) for name, value in more.items()}}
 
 
-def said_by(process: subprocess.Popen[str], words: str, seconds: float = 120) -> str:
+def printed_by(process: subprocess.Popen[str], words: str, seconds: float = 120) -> str:
     """What a recorder says up to the line with these words."""
     assert process.stderr is not None
     stated = ""
@@ -104,7 +104,7 @@ class TestARealProxy:
         )
         words = ("--symbols", "all", "--duration", "2s", "--out", out, "--ca-file", ca_file, "--json")
         process = wsrec.start("record", feed, *words, env=environment)
-        stated = said_by(process, "connected to")
+        stated = printed_by(process, "connected to")
         seen = {
             f"{name} of a child": Path(f"/proc/{child}/{name}").read_bytes()
             for child in children_of(process.pid)
@@ -143,18 +143,18 @@ class TestARealProxy:
         assert "S3CR3T" not in result.stderr + result.stdout + json.dumps(failed["detail"])
         assert stream.connections == 0
 
-    def test_that_dies_is_told_from_the_exchange(self, real, wsrec, exchange, ca_file, tmp_path):
+    def test_a_dying_proxy_is_distinguished_from_the_exchange(self, real, wsrec, exchange, ca_file, tmp_path):
         stream = exchange(counts, tls=True)
         url = f"wss://{HOST}:{port_of(stream)}/x"
         environment = clean_environment(WSREC_RECORD_PROXY=real.url())
         out = tmp_path / "out"
         process = wsrec.start("record", url, "--out", out, "--ca-file", ca_file, env=environment)
-        said_by(process, "connected to")
+        printed_by(process, "connected to")
         real.kill()
-        stated = said_by(process, f"the proxy {real.public} refused the connection")
+        stated = printed_by(process, f"the proxy {real.public} refused the connection")
         assert f"through the proxy {real.public}" in stated
         real.start()
-        said_by(process, "connected to")
+        printed_by(process, "connected to")
         time.sleep(0.3)
         process.terminate()
         _, stated = process.communicate(timeout=120)
@@ -178,7 +178,7 @@ class TestTheEnvironment:
         assert result.returncode == 0, result.stderr
         assert proxy.hosts == [HOST]
 
-    def test_of_this_machine_it_is_not_asked_and_that_is_said(self, scripted_proxy, wsrec, exchange, tmp_path):
+    def test_for_this_machine_it_is_not_used_and_that_is_reported(self, scripted_proxy, wsrec, exchange, tmp_path):
         proxy = scripted_proxy()
         url = exchange(counts).url
         words = ("record", url, "--out", tmp_path / "out", "--duration", "300ms")

@@ -389,7 +389,7 @@ class TestSeveralPairs:
         finished(pairs.out)
 
     @pytest.mark.long
-    def test_one_that_cannot_live_is_told_at_once_and_the_other_goes_on(self, pairs):
+    def test_one_that_keeps_dying_is_reported_at_once_and_the_other_goes_on(self, pairs):
         other = pairs.running(RECEIVER)[1]
         victim = pairs.running(RECEIVER)[0]
         for number in range(STORM_DEATHS + 1):

@@ -208,7 +208,7 @@ class TestARecordingOfSecrets:
             ("token", f"https://h/x?{SECRET['query1']}"),
         ],
     )
-    def test_a_mistake_in_a_feed_is_told_without_them(self, tmp_path, key, value):
+    def test_a_mistake_in_a_feed_is_reported_without_them(self, tmp_path, key, value):
         file = tmp_path / "x.yaml"
         keys = {"url": "ws://h/", key: value}
         text = "".join(f"    {name}: {text}\n" for name, text in keys.items())

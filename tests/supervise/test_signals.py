@@ -101,7 +101,7 @@ def test_while_the_demo_exchange_starts(wsrec, tmp_path):
 
 
 def test_while_it_prints_what_it_came_to(wsrec, exchange, tmp_path):
-    """The summary goes into a pipe that nobody reads yet."""
+    """The summary goes into a pipe that is not read yet."""
     stream = Stream()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -120,7 +120,7 @@ def test_while_it_prints_what_it_came_to(wsrec, exchange, tmp_path):
         process.terminate()
         work.until(lambda: not work.children())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
-            # also longer apart than one wish that comes twice
+            # also further apart than a repeated signal
             time.sleep(0.6)
             process.send_signal(number)
         with os.fdopen(reading, "rb") as pipe:

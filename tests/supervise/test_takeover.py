@@ -265,7 +265,7 @@ class TestTakeover:
         os.kill(old.process.pid, signal.SIGCONT)
         old.process.terminate()
         ended(old)
-        # the lock is free, and yet the folder of the writer that still works is nobody else's to recover
+        # the lock is free, but the folder of the writer that is still working must not be recovered
         assert ended(recorders.start("--duration", "1s"), 75)
         os.kill(writer, signal.SIGCONT)
         new.until(lambda: free(recorders.out))
@@ -273,7 +273,7 @@ class TestTakeover:
         finished(recorders.out)
 
     @pytest.mark.long
-    def test_an_exchange_that_cannot_be_reached_ends_nobody(self, recorders, wsrec):
+    def test_an_unreachable_exchange_ends_no_recorder(self, recorders, wsrec):
         old = recorders.journalling()
         result = wsrec.run("record", "ws://localhost:1/", "--out", recorders.out, "--takeover", "--duration", "3s")
         assert result.returncode == 1

@@ -49,7 +49,7 @@ class Market(Stream):
 
 
 def small_pipe() -> tuple[int, int]:
-    """A pipe that holds one page: as full as any that nobody reads."""
+    """A pipe that holds one page, and so fills up soon."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, F_SETPIPE_SZ, 4096)
     return reading, writing
@@ -95,7 +95,7 @@ def ends(work: Recording, status: int, seconds: float = 60) -> None:
 
 
 class Reader:
-    """Reads a descriptor to its end in a thread, from when it is told to."""
+    """Reads a descriptor to its end in a thread, once started."""
 
     def __init__(self, fd: int) -> None:
         self.text = ""
@@ -113,7 +113,7 @@ class Reader:
                 self.text += data.decode()
 
 
-def test_a_log_that_nobody_reads(chatty) -> None:
+def test_a_log_without_a_reader(chatty) -> None:
     reading, writing = small_pipe()
     work = chatty("--json", stdout=subprocess.PIPE, stderr=writing)
     os.close(writing)
@@ -157,7 +157,7 @@ def test_a_log_whose_reader_goes_away(chatty) -> None:
 
 @pytest.mark.long
 def test_a_supervisor_that_is_stopped(chatty) -> None:
-    """Ctrl-Z: the pipes to it fill, and what it has not taken by then is said when it goes on."""
+    """Ctrl-Z: the pipes to it fill up, and the pending lines are shown when it continues."""
     reading, writing = os.pipe()
     log = Reader(reading).start()
     work = chatty("--json", restless=len(RESTLESS), stdout=subprocess.PIPE, stderr=writing)
@@ -182,7 +182,7 @@ def test_a_start_that_fails(wsrec, tmp_path) -> None:
     reading, writing = small_pipe()
     os.write(writing, bytes(4096))
     process = subprocess.Popen(
-        wsrec.command("record", "nobody-knows", "--out", tmp_path), stdout=writing, stderr=writing
+        wsrec.command("record", "no-such-feed", "--out", tmp_path), stdout=writing, stderr=writing
     )
     try:
         assert process.wait(20) == 2

@@ -29,7 +29,7 @@ KEY = "k3y-0f-n0b0dy"
 
 
 class Log:
-    """What a running recorder has said so far."""
+    """The output of a running recorder so far."""
 
     def __init__(self, process) -> None:
         self.process, self.lines = process, []
@@ -96,10 +96,10 @@ class TestWhileRecording:
                 for n in range(1, 2001, 2):
                     yield {"c": "trade", "s": "A", "n": n}
 
-        log = curt(answer, "--symbols", "A,BAD,MUTE")
+        log = curt(answer, "--symbols", "A,BAD,SILENT")
         log.wait_for("curt: gap in trade A", "expected 2, found 3")
         refused = log.wait_for("curt", "trade.BAD", "7: no such stream of /ws")
-        log.wait_for("curt", "trade.MUTE", "no answer")
+        log.wait_for("curt", "trade.SILENT", "no answer")
         assert "\x1b" not in refused
         assert "\u202e" not in refused
         assert KEY not in refused

@@ -14,7 +14,7 @@ SYMBOLS = {"BTCUSDT", "ETHUSDT"}
 class Bitget(Venue):
     """v2 or v3, by what its arguments are called; closes normally after two pings."""
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, arguments: tuple[str, str, str], product: str, channels: set[str]) -> None:
         super().__init__()

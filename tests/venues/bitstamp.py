@@ -19,7 +19,7 @@ class Bitstamp(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, channels: Mapping[str, Sequence[str]], awaited: int) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ class Bybit(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, category: str, topics: Mapping[str, Sequence[str]]) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ class CoinbaseExchange(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, data: Mapping[tuple[str, str], Sequence[str]]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class CoinbaseExchange(Venue):
         self.subscribed: dict[str, list[str]] = {}
 
     def is_life(self, request: Frame) -> bool:
-        self.patience = None
+        self.idle_limit = None
         return True
 
     def answer(self, request: Frame) -> Iterator[Frame]:
@@ -70,7 +70,7 @@ class CoinbaseAdvanced(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(
         self, data: Mapping[tuple[str, str], Sequence[str]], left_out: Sequence[int] = (), beat: str = ""
@@ -85,7 +85,7 @@ class CoinbaseAdvanced(Venue):
 
     def is_life(self, request: Frame) -> bool:
         if json.loads(request)["channel"] == "heartbeats":
-            self.patience = None
+            self.idle_limit = None
         return False
 
     def answer(self, request: Frame) -> Iterator[Frame]:

@@ -19,7 +19,7 @@ BOOK = {"book_subscription_type": "SNAPSHOT_AND_UPDATE", "book_update_frequency"
 class CryptoCom(Venue):
     """Closes normally after two heartbeats and the book's second coming."""
 
-    patience = 5.0
+    idle_limit = 5.0
     pause = 0.2
 
     def __init__(self) -> None:

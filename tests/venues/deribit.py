@@ -23,7 +23,7 @@ class Deribit(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, channels: Mapping[str, Sequence[str]]) -> None:
         super().__init__()

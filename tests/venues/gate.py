@@ -22,7 +22,7 @@ class Gate(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, market: str, streams: Mapping[str, Sequence[str]], awaited: int) -> None:
         super().__init__()

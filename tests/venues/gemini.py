@@ -17,7 +17,7 @@ STREAMS = {"trade", "depth@100ms", "bookTicker"}
 class Gemini(Venue):
     """Closes normally with the second ping or a later one, once it refused every wrong topic alone."""
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,14 +23,14 @@ class Htx(Venue):
 
     Args:
         topics: what each topic sends; others are refused.
-        patience: how many pings may be without an answer (two on spot, five elsewhere).
+        max_unanswered: how many pings may be without an answer (two on spot, five elsewhere).
         awaited: see above.
 
     """
 
-    def __init__(self, topics: Mapping[str, Sequence[str]], patience: int, awaited: int = 0) -> None:
+    def __init__(self, topics: Mapping[str, Sequence[str]], max_unanswered: int, awaited: int = 0) -> None:
         super().__init__()
-        self.topics, self.patient, self.awaited = topics, patience, awaited
+        self.topics, self.max_unanswered, self.awaited = topics, max_unanswered, awaited
         self.open: list[int] = []
         self.pongs = self.answered = 0
 
@@ -39,7 +39,7 @@ class Htx(Venue):
             if self.pongs >= 3 and self.answered == self.awaited:
                 await connection.close(1000)
                 return
-            if len(self.open) == self.patient:
+            if len(self.open) == self.max_unanswered:
                 self.dropped += 1
                 await connection.close(1003, "no pong")
                 return

@@ -20,7 +20,7 @@ class Hyperliquid(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, messages: Path) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ class Kraken(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, data: Mapping[tuple[str, str], Sequence[str]]) -> None:
         super().__init__()
@@ -113,20 +113,20 @@ class KrakenFutures(Venue):
     async def beside(self, connection: ServerConnection) -> None:
         """Counts pings where the library keeps them to itself: in the frames that it takes."""
         loop = asyncio.get_running_loop()
-        alive, protocol = loop.time(), connection.protocol
+        last_message, protocol = loop.time(), connection.protocol
         take, self.pings = protocol.recv_frame, 0
 
         def counting(frame):  # type: ignore[no-untyped-def]
-            nonlocal alive
+            nonlocal last_message
             if frame.opcode == 9:
                 self.pings += 1
-                alive = loop.time()
+                last_message = loop.time()
             take(frame)
 
         protocol.recv_frame = counting  # type: ignore[method-assign]
         while self.pings < 2:
             await asyncio.sleep(0.05)
-            if loop.time() - alive > self.seconds:
+            if loop.time() - last_message > self.seconds:
                 self.dropped += 1
                 await connection.close(1008, "no ping")
                 return

@@ -26,7 +26,7 @@ class Kucoin(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
     token = "2neAiuYvAU61ZDXANAGAsiL4-iAExhsBXZxftpOeh"
 
     def __init__(self, topics: Mapping[str, Sequence[str]], awaited: int) -> None:

@@ -31,9 +31,9 @@ class Meridian(Venue):
 
     """
 
-    def __init__(self, *, patience: float = 15, ping_timeout: float = 2, gap_in: str = "") -> None:
+    def __init__(self, *, idle_limit: float = 15, ping_timeout: float = 2, gap_in: str = "") -> None:
         super().__init__()
-        self.patience = patience
+        self.idle_limit = idle_limit
         self.ping_timeout = ping_timeout
         self.gap_in = gap_in
         self.data: list[str] = []
@@ -43,7 +43,7 @@ class Meridian(Venue):
 
     async def __call__(self, connection: ServerConnection) -> None:
         conversation = _Conversation(self)
-        conversation.patience = self.patience
+        conversation.idle_limit = self.idle_limit
         conversation.requests = self.requests
         await conversation(connection)
 
@@ -79,7 +79,7 @@ class _Conversation(Venue):
                 raise self._fault(4000, "no beat")
         elif stated["cmd"] == "probe":
             if stated["nonce"] not in self._nonces:
-                raise self._fault(4000, "nobody asked")
+                raise self._fault(4000, "not requested")
             self._nonces.remove(stated["nonce"])
             self._venue.probes += 1
         elif stated["cmd"] in ("sub", "unsub"):

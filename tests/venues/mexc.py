@@ -18,7 +18,7 @@ TOPIC = re.compile(
 class Spot(Venue):
     """Confirms by the stream's name, sends protobuf; closes normally after two pings."""
 
-    patience = 5.0
+    idle_limit = 5.0
     symbols = frozenset({"BTCUSDT"})
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Spot(Venue):
 class Futures(Venue):
     """Confirms by the method alone; closes normally after two pings."""
 
-    patience = 5.0
+    idle_limit = 5.0
     symbols = frozenset({"BTC_USDT"})
     silent = "NONE_USDT"
 

@@ -38,7 +38,7 @@ class Venue:
     """One venue's conversation; a handler for `tests.exchange.Exchange`.
 
     Attributes:
-        patience: seconds that a client may take for the next sign of life; None where the venue does not ask for any.
+        idle_limit: seconds without a message from a client after which it is disconnected; None: never.
         requests: what clients sent, in order.
         sent: what it sent, in order.
         dropped: clients that were cut off because they gave no sign of life.
@@ -46,7 +46,7 @@ class Venue:
 
     """
 
-    patience: float | None = None
+    idle_limit: float | None = None
 
     def __init__(self) -> None:
         self.requests: list[Frame] = []
@@ -102,7 +102,7 @@ class Venue:
         try:
             await self._converse(connection)
         except Refusal as refusal:
-            # nothing is said after it: what comes while the closing handshake is under way would not be sent
+            # nothing is sent after it, since messages during the closing handshake would not be delivered
             beside.cancel()
             await connection.close(refusal.code, str(refusal))
         finally:
@@ -110,9 +110,9 @@ class Venue:
 
     async def _converse(self, connection: ServerConnection) -> None:
         loop = asyncio.get_running_loop()
-        alive = loop.time()
+        last_message = loop.time()
         while True:
-            left = None if self.patience is None else alive + self.patience - loop.time()
+            left = None if self.idle_limit is None else last_message + self.idle_limit - loop.time()
             try:
                 request = await asyncio.wait_for(connection.recv(), left)
             except TimeoutError:
@@ -122,7 +122,7 @@ class Venue:
                 return
             self.requests.append(request)
             if self.is_life(request):
-                alive = loop.time()
+                last_message = loop.time()
             with contextlib.suppress(ConnectionClosed):
                 for frame in self.answer(request):
                     await self.say(connection, frame)

@@ -18,7 +18,7 @@ class Okx(Venue):
 
     """
 
-    patience = 5.0
+    idle_limit = 5.0
 
     def __init__(self, data: Mapping[Argument, Sequence[str]]) -> None:
         super().__init__()

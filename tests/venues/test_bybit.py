@@ -133,7 +133,7 @@ def test_options_are_recorded(wsrec, exchange, tmp_path):
 
 def test_venue_drops_a_client_without_pings(exchange):
     venue = Bybit("spot", {})
-    venue.patience = 0.2
+    venue.idle_limit = 0.2
     with connect(exchange(venue).url) as client, pytest.raises(ConnectionClosedError, match="1008"):
         client.recv(5)
     assert venue.dropped == 1

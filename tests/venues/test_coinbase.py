@@ -129,7 +129,7 @@ def test_answer_of_today(wsrec, exchange, tmp_path):
 
 @pytest.mark.parametrize("venue", [CoinbaseExchange({}), CoinbaseAdvanced({})], ids=["exchange", "advanced"])
 def test_venue_drops_a_client_that_does_not_subscribe(exchange, venue):
-    venue.patience = 0.2
+    venue.idle_limit = 0.2
     with connect(exchange(venue).url) as client, pytest.raises(ConnectionClosedError, match="1008"):
         client.recv(5)
     assert venue.dropped == 1

@@ -33,7 +33,7 @@ SPOT = {
     ("ohlc-1", "BTC/USD"): of_today("kraken/ws_ohlc_update"),
     ("instrument", ""): ['{"channel":"instrument","type":"snapshot","data":{"assets":[],"pairs":[]}}'],
 }
-# Single orders need a token, so they are nobody's channel; they are read all the same.
+# single orders need a token, so no channel has them; their fields are read all the same
 LEVEL3 = ["snapshot", "update_add", "update_delete", "update_modify_price", "update_modify_qty"]
 
 
@@ -106,7 +106,7 @@ def test_a_lost_book_message_is_a_gap(wsrec, exchange, tmp_path, left_out):
 
 
 @pytest.mark.long
-def test_two_depths_of_a_symbol_are_not_told_apart_and_not_checked(wsrec, exchange, tmp_path):
+def test_two_depths_of_a_symbol_are_not_distinguished_and_not_checked(wsrec, exchange, tmp_path):
     books = {(f"book-{depth}", "ADA/USD"): book_of(40, {12}) for depth in (10, 25)}
     copy = local_copy("kraken", exchange(Kraken(books)).url, tmp_path, keep_alive=PING, limits=FAST)
     made = recorded(wsrec, copy, "--channels", "book10,book25", "--symbols", "ADA/USD")
@@ -117,7 +117,7 @@ def test_two_depths_of_a_symbol_are_not_told_apart_and_not_checked(wsrec, exchan
 
 def test_spot_drops_a_client_without_pings(exchange):
     venue = Kraken({})
-    venue.patience = 0.3
+    venue.idle_limit = 0.3
     with connect(exchange(venue).url) as client, pytest.raises(ConnectionClosedError, match="1008"):
         list(client)
     assert venue.dropped == 1

@@ -156,7 +156,7 @@ def test_session_of_2021(wsrec, exchange, tmp_path):
     channels = "trades,book,ticker,candles_1min"
     made = recorded(wsrec, feed, "--symbols", ",".join(symbols), "--channels", channels)
     assert made.payloads == [message.encode() for message in messages]
-    # its keeper cut it: of most requests there is no answer in it, which is told
+    # the recording was shortened: most requests have no answer in it, which is reported
     assert (made.status, made.refused) == (4, [])
     assert sum(one["type"] == "ack" for one in read) < 4 * len(symbols)
     found = [row for row in made.fields if row[1]]

@@ -138,7 +138,7 @@ def test_a_notice_replaces_the_connection(wsrec, exchange, tmp_path):
 
 def test_venue_drops_a_client_without_pings(exchange):
     venue = Okx({})
-    venue.patience = 0.2
+    venue.idle_limit = 0.2
     with connect(exchange(venue).url) as client, pytest.raises(ConnectionClosedError, match="1008"):
         client.recv(5)
     assert venue.dropped == 1

@@ -58,7 +58,7 @@ def data(out):
 class TestRecorded:
     @pytest.mark.long
     def test_everything_of_all_streams(self, recorded):
-        venue = Meridian(patience=3)
+        venue = Meridian(idle_limit=3)
         stated, errors, out = recorded(venue, "--symbols", ",".join(INSTRUMENTS))
         assert stated["status"] == 0, errors
         assert (venue.faults, venue.dropped) == ([], 0)
@@ -82,7 +82,7 @@ class TestRecorded:
             *(("depth", "BTC_EUR", number) for number in (100, 103, 104, 109)),
         ]
 
-    def test_a_gap_is_told_and_mended(self, recorded):
+    def test_a_gap_is_reported_and_repaired(self, recorded):
         venue = Meridian(gap_in="ETH_EUR")
         stated, errors, out = recorded(venue, "--symbols", "BTC_EUR,ETH_EUR")
         assert stated["status"] == 4, errors
@@ -94,7 +94,7 @@ class TestRecorded:
         assert sorted(row["text"] for row in data(out)) == sorted(venue.data)
 
     @pytest.mark.long
-    def test_a_refusal_is_told_in_the_exchanges_words(self, recorded):
+    def test_a_refusal_is_reported_in_the_exchanges_words(self, recorded):
         stated, errors, out = recorded(Meridian(), "--symbols", "BTC_EUR,XXX_EUR", "--channels", "trades")
         assert stated["status"] == 4, errors
         (refused,) = events_of(out, "refused")
@@ -138,7 +138,7 @@ class TestByTheFacts:
             send_all()
 
     def test_the_mock_drops_who_is_silent(self, exchange):
-        venue = Meridian(patience=0.3)
+        venue = Meridian(idle_limit=0.3)
         with connect(exchange(venue).url) as client, pytest.raises(ConnectionClosedError):
             client.recv(timeout=5)
         assert venue.dropped == 1

@@ -1,4 +1,4 @@
-"""Captures of an exchange that numbers its messages, acknowledges, and can be told to misbehave."""
+"""Captures of an exchange that numbers its messages, acknowledges, and misbehaves on request."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def write_capture(
 ) -> FeedWriter:
     """Write a capture of these messages of one connection with the real pipeline; what its writer counted.
 
-    Those of `lost` are in a part of the journal that nobody can read.
+    Those of `lost` are in an unreadable part of the journal.
     """
     times = BOOT + 1_000_000 * np.arange(1, len(messages) + 3)
     anchor = {"monotonic": BOOT, "realtime": BOOT + OFFSET, "width_ns": 50, "clock": "TSC", "drift_ns": 0}

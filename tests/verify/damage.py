@@ -30,7 +30,7 @@ def damage_capture(out: Path, chance: random.Random) -> tuple[set[Path], bool]:
     """Damage files of a capture, or lines of its manifest; the files that cannot be believed, and if anything was."""
     files = sorted(path for kind in ("messages", "events") for path in (out / kind).rglob("*.parquet"))
     hit = set()
-    # of one that is damaged and not listed nobody could tell what of it is so
+    # damage in an unlisted file cannot be located
     pairs: dict[str, bool] = {}
     for path in chance.sample(files, min(chance.choice([1, 1, 2, 3]), len(files))):
         if pairs.setdefault(path.name, chance.random() < 0.8):

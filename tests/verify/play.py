@@ -33,7 +33,7 @@ _DATES = (1_614_865_800 * SECOND, 3_786_912_000 * SECOND)
 
 
 def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
-    """Play one folder's sessions; what they were, and what is wrong with what was said of them."""
+    """Play one folder's sessions; returns them, and the errors in the reports about them."""
     chance = random.Random(seed)
     out.mkdir(parents=True)
     counted: Counter[str] = Counter()
@@ -134,7 +134,7 @@ def _reported_by(status: int, *, lacks: bool) -> tuple[int, ...]:
     """What a verification may end with of a capture whose recorder ended with this.
 
     Where no message came the recorder says so before all else. Verification has the files: rows that we sent hold, and
-    what is told of as missing is missing.
+    what is reported as missing is missing.
     """
     if status != ExitStatus.NOTHING:
         return (status,)
@@ -145,7 +145,7 @@ def _play(seed: int) -> tuple[Counter[str], list[str]]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         try:
             return play(seed, Path(folder) / "out")
-        except Exception:  # noqa: BLE001 (one seed's failure is told with its number, and the others go on)
+        except Exception:  # noqa: BLE001 (one seed's failure is reported with its number, and the others continue)
             return Counter({"false claims": 1}), [f"seed {seed}: {traceback.format_exc()}"]
 
 

@@ -1,6 +1,6 @@
 """Random sessions: what becomes of a recorder's connections, receivers and clock while an exchange sends.
 
-A session is simulated from outside, event by event as the receiver tells of them: connections that open, break, fall
+A session is simulated from outside, event by event as a receiver reports them: connections that open, break, fall
 silent and are replaced, receivers that are killed once or several times before anything is open again, subscriptions
 that are refused or never answered, and a clock that is set at any moment. What comes out are slots, as a receiver puts
 them into the rings; `recording` makes files of them.
@@ -132,9 +132,9 @@ class Session:
     def _compare_clocks(self) -> None:
         """What each receiver says of the clock: as it begins, now and then, and where it finds it set."""
         every = self._chance.choice([SECOND // 10, SECOND // 2])
-        lives = [BOOT, *(kill.again for kill in self.kills)]
+        starts = [BOOT, *(kill.again for kill in self.kills)]
         ends = [*(kill.handed_off for kill in self.kills), END]
-        for begin, end in zip(lives, ends, strict=True):
+        for begin, end in zip(starts, ends, strict=True):
             before: int | None = None
             for time in range(begin, max(end, begin + 1), every):
                 now = self.clock.utc(time)
@@ -149,7 +149,7 @@ class Session:
     # what a receiver hands off
 
     def event(self, time: int, kind: EventKind, conn: int | None = None, **detail: Any) -> None:
-        """It tells of something; `since` is a moment, and told on UTC."""
+        """It reports an event; `since` is a moment, reported in UTC."""
         self._order += 1
         self._reported.append((time, self._order, kind, conn, detail))
 

@@ -32,7 +32,7 @@ def test_what_is_gone_with_the_first_files_counts_from_the_beginning_of_the_sess
     spoil(out)
     (session,) = verify([out]).captures[0].sessions
     (loss,) = session.losses
-    # the session's id tells the second
+    # the session's id contains the second
     assert began["time"] - 60e9 < loss.start <= began["time"]
     assert loss.monotonic_from <= began["monotonic"] < loss.monotonic_to
     assert (loss.from_evidence, loss.bound) == ("time in the session's id", "upper")
@@ -44,7 +44,7 @@ def test_what_is_gone_with_the_first_files_counts_from_the_beginning_of_the_sess
         assert stream.incomplete >= first - loss.monotonic_from
 
 
-def test_where_its_id_does_not_say_when_it_began_it_is_said_that_this_is_not_known(out):
+def test_without_a_time_in_its_id_the_beginning_is_reported_as_unknown(out):
     files_gone(out)
     lines = lines_of(out)
     session = lines[0]["session"]

@@ -1,6 +1,6 @@
-"""One connection takes over from another: what was not there when the old one ended is told, by recorder and verifier.
+"""One connection takes over from another: recorder and verifier report what was missing when the old one ended.
 
-Captures are written by the real pipeline, event by event as a receiver tells of them (times in ms).
+Captures are written by the real pipeline, event by event as a receiver reports them (times in ms).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an events file told is not known when it is gone: no life of a connection goes on across it."""
+"""Without an events file its events are unknown: no epoch of a connection continues across it."""
 
 from __future__ import annotations
 

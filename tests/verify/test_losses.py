@@ -1,4 +1,4 @@
-"""What is known of a lost interval is said: by what each end is known, and whether it may have been shorter."""
+"""Lost intervals state their evidence: of each end, and whether they may have been shorter."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def test_no_interval_that_misses_a_message_is_called_proved_or_unbroken(seed, tm
 @pytest.mark.parametrize(
     "seed",
     [
-        pytest.param(8110, id="a writer that has not told that it took over"),
+        pytest.param(8110, id="a writer that has not recorded that it took over"),
         pytest.param(8605, id="what only the other feed had before its writer died"),
         pytest.param(4566, id="all that came was lost"),
         pytest.param(6054, id="nothing came, and what was sent holds"),

@@ -27,7 +27,7 @@ def test_recorder_and_verification_agree(record, exchange, status):
     assert verify([out]).status == status
 
 
-def test_what_was_never_answered_is_told_at_the_end(record):
+def test_requests_never_answered_are_reported_at_the_end(record):
     out = record(Numbered(40, confirm=False), status=4)
     (event,) = events_of(out, EventKind.UNANSWERED)
     # the others have brought messages: that is an answer

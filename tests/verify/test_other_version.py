@@ -139,7 +139,7 @@ def test_a_journal_is_left_where_it_is(out: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_path_that_does_not_exist_is_wrong_usage_in_every_command(tmp_path: Path, command: click.Command) -> None:
     nowhere = str(tmp_path / "nowhere")
     result = CliRunner().invoke(command, [nowhere, "--json"])
-    said = json.loads(result.stdout)
-    assert (result.exit_code, said["status"]) == (2, 2)
-    assert nowhere in said["error"]
+    reported = json.loads(result.stdout)
+    assert (result.exit_code, reported["status"]) == (2, 2)
+    assert nowhere in reported["error"]
     assert nowhere in result.stderr

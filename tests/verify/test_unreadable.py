@@ -46,7 +46,7 @@ Powerless = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="module")
 def powerless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Powerless]:
     """Runs a command."""
-    folder = tmp_path_factory.mktemp("said")
+    folder = tmp_path_factory.mktemp("report")
     output, errors = folder / "stdout", folder / "stderr"
     server = subprocess.Popen(
         [sys.executable, "-P", "-c", POWERLESS],
@@ -105,7 +105,7 @@ def test_no_permission_is_a_status_of_its_own(out, locked, powerless, what):
     stated = " ".join((result.stdout + result.stderr).split())
     assert (result.returncode, "annot be read: Permission denied" in stated) == (UNREADABLE, True), stated
     assert path.name in stated
-    # what is said of a stall, that nothing was lost by it, is of the events that were read
+    # the statement that a stall lost nothing only concerns the events that were read
     stated = stated.replace("TCP pushed back, nothing lost", "")
     praise_and_blame = r"(?i:damaged)|is gone|\blost\b(?! intervals)|balanced|none missing|contradiction"
     assert re.search(praise_and_blame, stated) is None, stated
@@ -244,7 +244,7 @@ class TestNoRegularFile:
             keep=3,
         ),
     )
-    def test_a_pipe_is_told_at_once(self, out, command, what, status):
+    def test_a_pipe_is_reported_at_once(self, out, command, what, status):
         if what == "lock":
             # looked at only where a session seems to be recorded
             (out / ".wsrec" / "20261127T000000Z-1e57ed").mkdir()

@@ -1,4 +1,4 @@
-"""wsrec.verify: what is whole is said to be, and nothing that was changed is."""
+"""wsrec.verify: intact captures pass, and changed ones do not."""
 
 from __future__ import annotations
 
@@ -428,7 +428,7 @@ class TestIncomplete:
         assert [i.state for i in trade.intervals].count(State.PROVED) == 2
         assert streams(out)["book", "AB"].state is State.UNBROKEN
 
-    def test_a_gap_that_no_event_tells_of(self, record):
+    def test_a_gap_without_an_event(self, record):
         out = record(Numbered(skip=(100,)), status=4)
         (events,) = (out / "events").rglob("*.parquet")
         table = pq.ParquetFile(events).read()
@@ -524,7 +524,7 @@ def test_json_is_what_the_structs_say(untouched, wsrec):
 
 
 class TestWhileRecording:
-    def test_what_has_landed_is_sound_and_the_rest_is_said_to_be_under_way(self, wsrec, exchange, tmp_path):
+    def test_finished_files_are_sound_and_the_rest_is_reported_as_in_progress(self, wsrec, exchange, tmp_path):
         server = exchange(Numbered(rounds=100_000, pause=0.005))
         yaml = tmp_path / "mine.yaml"
         yaml.write_text(FEED.format(url=server.url))

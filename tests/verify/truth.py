@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tests.verify.sessions import Session
 from tests.verify.world import Clock
 from wsrec.verify.model import Interval, State, Verification
-from wsrec.verify.model import Session as Said
+from wsrec.verify.model import Session as Reported
 
 # what verify keeps of the difference between the clocks is right to a microsecond, and so is a line between anchors
 _TOLERANCE_NS = 2_000
@@ -83,7 +83,7 @@ def judge(
         there: what their files hold.
         found: the verification.
         exact: whether all of UTC has to be what the clock showed, as all files are sound; None: no UTC has to be, as
-            journals were damaged, and what they said of the clock is gone.
+            journals were damaged, and their clock data is lost.
 
     """
     claims, false = 0, []
@@ -102,7 +102,7 @@ def judge(
     return Verdict(claims, false)
 
 
-def _intervals(stated: Said, lost: dict[str, list[Missed]]) -> Iterator[tuple[str, Interval, list[Missed]]]:
+def _intervals(stated: Reported, lost: dict[str, list[Missed]]) -> Iterator[tuple[str, Interval, list[Missed]]]:
     for stream in stated.streams:
         topic = f"{stream.channel}.{stream.symbol}"
         for interval in stream.intervals:

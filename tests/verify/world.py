@@ -84,7 +84,7 @@ class Sent(NamedTuple):
     Attributes:
         time: when.
         body: its JSON.
-        removed: whether the exchange itself lost it: nobody was sent it.
+        removed: whether the exchange itself lost it and sent it to no client.
 
     """
 

@@ -32,7 +32,7 @@ class TestAgreement:
         assert b"server_no_context_takeover" not in Handshake(URL, {}, deflate.offer(context_takeover=True)).request()
         assert b"Extensions" not in Handshake(URL, {}).request()
 
-    def test_what_was_agreed_is_told_as_the_header_says_it(self):
+    def test_the_agreed_extension_is_returned_as_in_the_header(self):
         text = "permessage-deflate; server_no_context_takeover; client_max_window_bits=12"
         assert deflate.describe(handshake(text).compression) == text
 

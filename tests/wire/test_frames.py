@@ -39,7 +39,7 @@ class TestParseHeader:
         assert parse(data) == (0x81, length, len(data))
 
     @pytest.mark.parametrize("length", LENGTHS)
-    def test_nothing_is_said_of_a_header_cut_anywhere(self, length):
+    def test_nothing_is_parsed_from_a_header_cut_anywhere(self, length):
         data = header(0x82, length)
         for available in range(len(data)):
             # what is in the ring behind the bytes that arrived is old and must not be looked at

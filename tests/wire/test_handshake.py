@@ -167,7 +167,7 @@ class TestAcceptedInOtherShapes:
             (b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: v1\r\n\r\n"),
             (b"\r\n", b"\n"),
         ],
-        ids=["1.0", "folded", "two lines", "twice", "empty", "a subprotocol that nobody asked for", "bare LF"],
+        ids=["1.0", "folded", "two lines", "twice", "empty", "a subprotocol that was not requested", "bare LF"],
     )
     @pytest.mark.parametrize("size", [1, 10_000])
     def test_whatever_a_server_makes_of_its_lines(self, handshake, server, old, new, size):
@@ -290,7 +290,7 @@ class TestRefused:
             ("https://[broken", "another path of the same host"),
         ],
     )
-    def test_a_redirect_tells_the_host_and_nothing_else(self, handshake, location, host):
+    def test_a_redirect_shows_the_host_and_nothing_else(self, handshake, location, host):
         with pytest.raises(HandshakeRefused) as caught:
             handshake.feed(memoryview(answer("302 Found", Content_Length=0, Location=location)))
         assert caught.value.location == host

@@ -28,8 +28,8 @@ def free(monkeypatch):
     return state
 
 
-class Said(list[bool]):
-    """What a disk told; has space made when it first waits."""
+class Reports(list[bool]):
+    """The reports of a disk; frees space when it first waits."""
 
     def __init__(self, then=lambda: None) -> None:
         super().__init__()
@@ -44,35 +44,35 @@ class Said(list[bool]):
 class TestReserve:
     def test_with_less_than_the_reserve_a_write_waits_until_there_is_space(self, tmp_path, free):
         free.mib = 99
-        stated = Said(lambda: setattr(free, "mib", 101))
-        patient = RetryingDisk(stated, tmp_path, 100 * MIB)
-        file = NewFile(tmp_path / "a", patient)
+        stated = Reports(lambda: setattr(free, "mib", 101))
+        disk = RetryingDisk(stated, tmp_path, 100 * MIB)
+        file = NewFile(tmp_path / "a", disk)
         file.write(b"data")
         file.close()
         assert (tmp_path / "a").read_bytes() == b"data"
         assert stated == [True, False]
-        (trouble,) = patient.over
+        (trouble,) = disk.over
         assert "--reserve" in trouble.message
         assert "100 MiB" in trouble.message or "105 MB" in trouble.message
 
     def test_the_journal_goes_on_to_half_of_it(self, tmp_path, free):
-        patient = RetryingDisk(Said(), tmp_path, 100 * MIB)
-        patient.set_deadline(0)
+        disk = RetryingDisk(Reports(), tmp_path, 100 * MIB)
+        disk.set_deadline(0)
         free.mib = 51
-        assert patient.retry(lambda: "journalled", JOURNAL_RESERVE) == "journalled"
+        assert disk.retry(lambda: "journalled", JOURNAL_RESERVE) == "journalled"
         with pytest.raises(OSError, match="reserve"):
-            patient.retry(lambda: "encoded", PARQUET_RESERVE)
+            disk.retry(lambda: "encoded", PARQUET_RESERVE)
         free.mib = 49
         with pytest.raises(OSError, match="reserve"):
-            patient.retry(lambda: "journalled", JOURNAL_RESERVE)
+            disk.retry(lambda: "journalled", JOURNAL_RESERVE)
 
     def test_what_takes_no_room_is_not_kept_waiting(self, tmp_path, free):
         free.mib = 0
-        assert RetryingDisk(Said(), tmp_path, MIB).retry(lambda: "synced") == "synced"
+        assert RetryingDisk(Reports(), tmp_path, MIB).retry(lambda: "synced") == "synced"
 
-    def test_without_a_reserve_nobody_asks(self, tmp_path, free):
+    def test_without_a_reserve_free_space_is_not_checked(self, tmp_path, free):
         free.mib = 0
-        assert RetryingDisk(Said(), tmp_path).retry(lambda: "written", PARQUET_RESERVE) == "written"
+        assert RetryingDisk(Reports(), tmp_path).retry(lambda: "written", PARQUET_RESERVE) == "written"
 
 
 class TestPatience:
@@ -80,10 +80,10 @@ class TestPatience:
         def refuse() -> None:
             raise OSError(errno.EROFS, "Read-only file system")
 
-        patient = RetryingDisk(Said())
-        patient.set_deadline(0.05)
+        disk = RetryingDisk(Reports())
+        disk.set_deadline(0.05)
         with pytest.raises(OSError, match="Read-only"):
-            patient.retry(refuse)
+            disk.retry(refuse)
 
     def test_a_stop_hurries_whoever_waits_already(self):
         stated = threading.Event()
@@ -93,15 +93,15 @@ class TestPatience:
 
         def wait() -> None:
             with pytest.raises(OSError, match="No space"):
-                patient.retry(refuse)
+                disk.retry(refuse)
             ended.set()
 
         ended = threading.Event()
-        patient = RetryingDisk(lambda _waiting: stated.set())
+        disk = RetryingDisk(lambda _waiting: stated.set())
         thread = threading.Thread(target=wait)
         thread.start()
         assert stated.wait(30)
-        patient.set_deadline(0.05)
+        disk.set_deadline(0.05)
         assert ended.wait(30)
         thread.join()
 
@@ -113,15 +113,15 @@ class TestPatience:
             if not gate.is_set():
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-        patient = RetryingDisk(reported.append)
-        threads = [threading.Thread(target=patient.retry, args=(lambda gate=gate: behind(gate),)) for gate in gates]
+        disk = RetryingDisk(reported.append)
+        threads = [threading.Thread(target=disk.retry, args=(lambda gate=gate: behind(gate),)) for gate in gates]
         for index, thread in enumerate(threads):
             thread.start()
-            while len(patient.waiting) <= index:
+            while len(disk.waiting) <= index:
                 pass
         for gate, thread in zip(gates, threads, strict=True):
             gate.set()
             thread.join()
         assert reported[-1] is False
-        assert len(patient.over) == 2
-        assert not patient.waiting
+        assert len(disk.over) == 2
+        assert not disk.waiting

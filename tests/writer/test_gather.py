@@ -29,7 +29,7 @@ WAYS = [
 
 @pytest.fixture(scope="module")
 def rings():
-    """The ring of own words and those of two connections, full of bytes that tell them and their places apart."""
+    """The control ring and the rings of two connections, filled with bytes that identify ring and position."""
     made = []
     for index, capacity in enumerate((PAGE, 2 * PAGE, 4 * PAGE)):
         ring = ByteRing(ByteRing.create("test-gather", capacity))

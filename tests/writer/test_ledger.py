@@ -45,7 +45,7 @@ class Session:
         self.anchor()
 
     def anchor(self) -> None:
-        """An event of every feed, which makes it a file: one a second is told."""
+        """An event of every feed, for which it gets a file: one anchor a second is recorded."""
         self.seconds += 1
         now = self.seconds * 1_000_000_000
         self.rings.event(EventKind.ANCHOR, monotonic=now, realtime=now + 1, width_ns=1, clock="TSC", drift_ns=0)

@@ -99,7 +99,7 @@ def session(rings, tmp_path):
 
 
 class TestManyConnections:
-    def test_what_only_tells_of_a_connection_does_not_cut_a_batch_to_pieces(self, session):
+    def test_informational_events_do_not_split_a_batch(self, session):
         """Each of a thousand is sampled every 10 s, and all are closed at once."""
         work = session()
         work.take()
@@ -482,7 +482,7 @@ class TestClock:
         (line,) = manifest.read(work.out)
         assert work.about(line)["clock"]["utc_bound_ns"] >= HOUR - 1000
 
-    def test_where_nothing_tells_of_a_step_that_was_one(self, session):
+    def test_a_step_without_an_event(self, session):
         """A receiver that was started again has no anchor before its first."""
         work = session()
         work.put(b"{}", at=50_000_000)
@@ -508,7 +508,7 @@ class TestClock:
         work.finish()
         assert messages_of(tmp_path)["handoff_time"][0].value == START
 
-    def test_a_lost_interval_is_told_in_utc_and_counted(self, session):
+    def test_a_lost_interval_is_recorded_in_utc_and_counted(self, session):
         work = session()
         work.rings.event(EventKind.LOST_INTERVAL, 0, monotonic_from=BOOT + 1, monotonic_to=BOOT + 9, reason="lost")
         work.take()

@@ -159,7 +159,7 @@ class TestStop:
         assert (summary.messages, summary.payload_bytes) == (3000, sum(map(len, sent)))
         assert events_of(tmp_path, "session_start")
 
-    def test_a_message_that_never_ended_is_told_and_harms_nothing(self, writer, tmp_path):
+    def test_an_incomplete_message_is_reported_and_harms_nothing(self, writer, tmp_path):
         work = writer()
         work.put(b"whole")
         work.rings.put(b"begun", flags=0, handoff=time.monotonic_ns())
@@ -263,8 +263,8 @@ class TestRotation:
         reported = tmp_path / "set_by"
         reported.write_text("0")
         program = (
-            f"import pathlib, sys, time; real, told = time.time_ns, pathlib.Path({str(reported)!r})\n"
-            "time.time_ns = lambda: real() + int(told.read_text() or 0)\n"
+            f"import pathlib, sys, time; real, clock = time.time_ns, pathlib.Path({str(reported)!r})\n"
+            "time.time_ns = lambda: real() + int(clock.read_text() or 0)\n"
             "from wsrec.writer.process import main; sys.exit(main())"
         )
         out = tmp_path / "out"
@@ -548,7 +548,7 @@ def fill(writer, disk: Path, **options) -> tuple[WriterProcess, Path]:
 
 
 class TestDiskTrouble:
-    def test_a_full_disk_is_told_at_once_and_nothing_is_lost(self, writer, tmp_path):
+    def test_a_full_disk_is_reported_at_once_and_nothing_is_lost(self, writer, tmp_path):
         work = writer(capacity=256 * 4096)
         work.put(b"before")
         work.journalled()

@@ -193,7 +193,7 @@ class TestRecover:
         folder.mkdir(parents=True)
         drain, journal = rings.drain(), Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
         spans = []
-        # what is lost may have told that connection 0 was, too; the first row behind it is of the other one
+        # the lost part may have contained the loss of connection 0, too; the first row after it is of the other one
         for conns in ((0, 1), (0, 1), (1, 0)):
             for conn in conns:
                 rings.put(b"{}", conn=conn, event=time.monotonic_ns(), handoff=(last := time.monotonic_ns()))
@@ -227,7 +227,7 @@ class TestRecover:
         anchor(5 * hour)
         row(b"a1")
         journal.append(drain.take())
-        # the clock is set, and what tells of it is lost
+        # the clock is set, and the event about it is lost
         anchor(9 * hour)
         row(b"a2")
         spoiled = journal.append(drain.take())

@@ -19,7 +19,7 @@ from wsrec.wire.frames import TEXT
 from wsrec.writer.pipeline import Pipeline
 
 S = 1_000_000_000
-# trade of `b.X` and book of `X` would be one topic: no pattern tells which of them a topic is of
+# trade of `b.X` and book of `X` would be one topic: no pattern shows which of them a topic belongs to
 FEED: dict[str, Any] = {
     "name": "vague",
     "description": "",

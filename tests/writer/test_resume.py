@@ -74,7 +74,7 @@ class Life:
         patch.setattr(claim, "hold", held)
 
     def let_go(self) -> None:
-        """What the kernel does when a process has ended: its locks are nobody's."""
+        """What the kernel does when a process has ended: it releases its locks."""
         for fd in self._held:
             os.close(fd)
         self._held.clear()
@@ -322,8 +322,8 @@ class TestSeam:
                 session.finish()
                 (stale,), (resumed,) = events_of(tmp_path, "stale"), events_of(tmp_path, "stream_resumed")
                 assert stale["detail"]["monotonic_since"] == resumed["detail"]["monotonic_since"]
-                told = [each["detail"]["restarts"] for each in events_of(tmp_path, "restart")]
-                assert sorted(told) == [1, 1, 2, 2]
+                restarts = [each["detail"]["restarts"] for each in events_of(tmp_path, "restart")]
+                assert sorted(restarts) == [1, 1, 2, 2]
                 (capture,) = verify([tmp_path]).captures
                 (ledger,) = (
                     {each.what: each.sources for each in of.ledger} for of in capture.sessions if of.feed == "a"
@@ -360,7 +360,7 @@ class TestSeam:
             finally:
                 session.close()
 
-    def test_a_restart_is_told_of_once_however_many_files_its_writer_left(self, tmp_path: Path) -> None:
+    def test_a_restart_is_recorded_once_however_many_files_its_writer_left(self, tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             session = Session(tmp_path, Life(patch))
             try:
@@ -374,7 +374,7 @@ class TestSeam:
                 session.bury()
                 session.put(0, 50, 1)
                 session.finish()
-                told = [each["detail"]["restarts"] for each in events_of(tmp_path, "restart")]
-                assert sorted(told) == [1, 1, 2, 2]
+                restarts = [each["detail"]["restarts"] for each in events_of(tmp_path, "restart")]
+                assert sorted(restarts) == [1, 1, 2, 2]
             finally:
                 session.close()

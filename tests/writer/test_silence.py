@@ -50,7 +50,7 @@ def message(**fields) -> bytes:
     return json.dumps(fields).encode()
 
 
-def test_a_silent_subscription_is_told_and_asked_for_once_more(work, capsys):
+def test_a_silent_subscription_is_reported_and_requested_again(work, capsys):
     work.put(message(c="trade", s="B"), at=S)
     for at in range(2, 10):
         work.put(message(c="trade", s="A"), at=at * S)

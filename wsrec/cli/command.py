@@ -1,6 +1,6 @@
 """Base class of the commands: reports every usage error in the same form, with exit status 2.
 
-The form is `wsrec COMMAND: WHERE: found X, expected Y` on standard error, where WHERE is the option, the variable or the
+The form is `wsrec COMMAND: WHERE: found X, expected Y` on standard error; WHERE is the option, the variable or the
 place in a run config with the value; with `--json` there is an object on standard output, too.
 """
 

@@ -54,7 +54,7 @@ def listen(client):
 @pytest.mark.parametrize("name", VENUES)
 def test_who_gives_no_sign_of_life_is_cut_off(exchange, tmp_path, name):
     venue = VENUES[name](tmp_path)
-    setattr(venue, "idle" if name == "upbit" else "patience", 0.1)
+    setattr(venue, "idle" if name == "upbit" else "idle_limit", 0.1)
     closed_with(exchange, venue)
     assert venue.dropped == 1
 
