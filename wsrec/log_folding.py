@@ -17,7 +17,7 @@ AT_ONCE = 3
 """Warnings of a kind that are passed on at once, before they are counted."""
 
 INTERVAL = 60.0
-"""Seconds covered by a count; after as long without a warning of the kind, the next one is the first again."""
+"""Length of an interval of counting (s); after an interval without warnings, the next one is shown at once again."""
 
 
 class _Last(NamedTuple):
@@ -42,7 +42,7 @@ class FoldedWarnings:
     Args:
         warn: takes a line: the message, the hint and the connection (`wsrec.ipc.warn`).
         at_once: warnings of a kind that are passed on at once.
-        interval: seconds covered by a count.
+        interval: length of an interval of counting (s).
         clock: seconds, monotonic.
 
     Attributes:

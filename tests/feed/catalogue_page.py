@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "catalogue.md"
 MESSAGES = ROOT.parent / "shared" / "data" / "messages"
 FEEDS_HEAD = (
-    "| feed | market | channels | keep-keep_alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"
+    "| feed | market | channels | keep-alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"
 )
 RULES_HEAD = "| feed | channels | rule | pairs held of pairs seen, and source |\n" + "| --- " * 4 + "|\n"
 FILES_HEAD = "| message | read by | channel | missing |\n" + "| --- " * 4 + "|\n"

@@ -202,7 +202,7 @@ class TestStages:
         columns["parsed_time"][7] -= 10**9
         capture.write(columns)
         assert only(collect([capture.out])).warnings == [
-            "RECV_END->PARSED is negative in 1 of 100 frames: these files are not as wsrec wrote them"
+            "RECV_END->PARSED is negative in 1 of 100 frames: these files were changed after wsrec wrote them"
         ]
 
     def test_a_nic_clock_that_was_never_set_is_warned_about(self, capture: Capture) -> None:

@@ -80,7 +80,7 @@ class TestRendering:
         columns = message_columns(100)
         columns["seq"] = np.array([*range(40), *range(52, 111), 110], np.uint64)
         capture.write(columns)
-        assert "incomplete: seq 0..110, 12 missing (40..51), 1 there twice" in rendered(collect([capture.out]), 100)
+        assert "incomplete: seq 0..110, 12 missing (40..51), 1 duplicate" in rendered(collect([capture.out]), 100)
 
     def test_a_report_on_later_files_only_says_so(self, capture: Capture) -> None:
         capture.write(message_columns(10, first_seq=70))

@@ -213,7 +213,7 @@ def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, powerless)
     assert "mine on" in result.stdout
     beside = len(list((out / "events").rglob("*.parquet")))
     assert f"no message file, {beside} events file{'s' if beside > 1 else ''} of 1 session" in result.stdout
-    assert "not known: no message file was read" in result.stdout
+    assert "unknown: no message file was read" in result.stdout
     assert "declares no sequence rule" not in result.stdout
 
 

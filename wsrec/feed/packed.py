@@ -1,8 +1,8 @@
-"""Inflating of messages that an exchange compresses itself; the kind is told by the first bytes.
+"""Inflating of messages that an exchange compresses itself; the first bytes show the kind.
 
-Exchanges change how they compress, and send one message or the other as it is. JSON of objects and arrays begins with
-`{` or `[`, which neither gzip nor zlib does, nor deflate: the lowest three bits of both are those of a last block of
-fixed codes, and such a block of text begins with another byte.
+Exchanges change their compression, and send some messages uncompressed. JSON objects and arrays begin with `{` or `[`,
+which neither gzip nor zlib does. Nor does deflate: the lowest three bits of both characters mean a last block of fixed
+codes, and such a block of text begins with another byte.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from __future__ import annotations
 import zlib
 
 INFLATED_MAX = 16 << 20
-"""Bytes that a message may inflate to for its fields to be read."""
+"""Largest inflated size of a message (bytes) whose fields are read."""
 GZIP = b"\x1f\x8b"
-"""What gzip (RFC 1952) begins with, and no text."""
-# Members of a message's gzip (RFC 1952 section 2.2): what is behind each is copied
+"""The first bytes of gzip (RFC 1952), which no text has."""
+# limit of gzip members in a message (RFC 1952 section 2.2): the data after each is copied
 _MEMBERS_MAX = 16
 _ZLIB = 8
 _ZLIB_MULTIPLE = 31
 
 
 def unpacked(payload: bytes | memoryview, limit: int = INFLATED_MAX) -> bytes | memoryview | None:
-    """What is in a message that may be gzip, zlib (RFC 1950) or raw deflate (RFC 1951): itself where it is neither.
+    """The content of a message that may be gzip, zlib (RFC 1950) or raw deflate (RFC 1951); others unchanged.
 
     Args:
         payload: the whole message.
-        limit: bytes that it may inflate to.
+        limit: largest inflated size (bytes).
 
     Returns:
-        None where it is gzip that is damaged, or more than `limit`.
+        None if it is damaged gzip, or larger than `limit`.
 
     """
     begin = bytes(payload[:2])
@@ -52,7 +52,7 @@ def _inflated(payload: bytes | memoryview, window: int, limit: int) -> bytes | N
             data += inflater.decompress(rest, limit - len(data) + 1)
             if not inflater.eof or len(data) > limit:
                 return None
-            # zeros behind the last member are no damage
+            # zeros after the last member are legal
             rest = inflater.unused_data.lstrip(b"\0") if is_gzip else inflater.unused_data
             if not rest:
                 return data

@@ -57,7 +57,7 @@ def place(fd: int) -> str:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a session's folder that nobody records into.
+    """Hold a session's folder if no recorder is using it.
 
     Raises:
         LiveSessionError: somebody does.

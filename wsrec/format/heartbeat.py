@@ -21,7 +21,7 @@ from wsrec.format.folders import read_file
 from wsrec.format.moment import Moment
 from wsrec.ring.loss_evidence import Until
 
-FILE = "alive"
+FILE = "heartbeat"
 PERIOD = 1.0
 # two heartbeats may be missing on a busy machine
 _LATE_NS = int(2 * PERIOD * 1e9)
@@ -122,7 +122,7 @@ class Heartbeat(threading.Thread):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(name="alive", daemon=True)
+        super().__init__(name="heartbeat", daemon=True)
         self._path = folder / FILE
         self._stopping = threading.Event()
 

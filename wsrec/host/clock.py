@@ -165,5 +165,5 @@ def refusal() -> str | None:
         # the kernel removes it from this list if it is unstable, or differs between processors
         trusted = "tsc" in _CLOCKSOURCES.read_text().split()
     except OSError as error:
-        return f"cannot tell whether the kernel trusts it: {error}"
+        return f"unknown whether the kernel trusts it: {error}"
     return None if trusted else "the kernel does not list it as a clock source"

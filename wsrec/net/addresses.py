@@ -1,6 +1,6 @@
 """Address selection: the order in which a host's addresses are tried, and the history of each.
 
-A race of TCP connects (RFC 8305) does not tell whether an address is usable: one may accept the connection and then
+A race of TCP connects (RFC 8305) does not show whether an address is usable: one may accept the connection and then
 stay silent, refuse the handshake or send no data. So each planned connection remembers the addresses that have failed.
 They are tried last, the most recent failure at the very end, and only after all others have failed or `SECOND_CHANCE`
 has passed. Between the two groups comes the last working address, if the name server no longer returns it.

@@ -1,4 +1,4 @@
-"""`wsrec replay` as a function: serve sources or the synthetic market until told to stop."""
+"""`wsrec replay` as a function: serve sources or the synthetic market until stopped."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Client:
         number: from 1, in order of connecting.
         bare: whether it requested payloads without the combined-stream envelope (`/ws/...`).
         messages: messages sent.
-        acks: replies sent; logged separately, so that tests can tell them apart.
+        acks: replies sent; logged separately, so that tests can distinguish them.
         seconds: from connecting to the last message (without the closing handshake).
 
     """

@@ -1,8 +1,8 @@
 """Replay sources: captures and text recordings as one stream of messages, in bounded memory.
 
 Several files become one stream in the order in which their messages arrived: by hand-off within a session of a
-capture, by hand-off time between sessions, by the noted receive time in text recordings. A file is opened when its
-first message is due and closed after its last, so what is held at once is a batch of rows a file that is open then.
+capture, by hand-off time between sessions, by receive time in text recordings. A file is opened when its
+first message is due and closed after its last, so memory holds one batch of rows per open file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Source:
         sources: files, folders and globs: wsrec's Parquet, or text recordings (plain or gzip).
 
     Raises:
-        SourceError: one is missing, damaged or of no known form, or there is nothing to replay.
+        SourceError: a source is missing, damaged or of unknown format, or there is nothing to replay.
 
     """
 
@@ -125,9 +125,9 @@ def _stage(row: tuple[int, Message]) -> int:
 
 
 def _session(files: list[_CaptureFile]) -> Part[Message]:
-    """One session's files as a part: a session writes several at once (one a feed), so they merge by the hand-off."""
+    """One session's files as a part: a session writes one file per feed at once, so they are merged by hand-off."""
     first = min((file.start for file in files if file.start), key=_stage_of)
-    # the pace is that of the clock that nobody sets
+    # the pace follows the stage clock, which is never set
     ahead = first.utc - first.stage
     parts = [(file.start.stage, partial(file.rows, ahead)) for file in files if file.start]
 

@@ -1,10 +1,10 @@
 """Collection of a `Report` from capture files, in memory independent of their number.
 
 Message files are read in order of their first `recv_time`, a batch of rows at a time, only the columns that are needed.
-The payload columns are read for their lengths and nothing else. That is a third of the time (2.0 million rows a second
-with it, 3.1 without, at 166 bytes a row), and the only exact way: Parquet's own sizes count its encoding too.
+The payload columns are read only for their lengths. That takes a third of the time (2.0 million rows per second
+with it, 3.1 without, at 166 bytes per row), but is the only exact way: Parquet's own sizes include its encoding.
 
-Nothing is written, and what cannot be read is named in `Report.errors` while the rest is reported.
+Nothing is written. Unreadable files are named in `Report.errors`, and the others are reported.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ Progress = Callable[[int, int], None]
 
 
 def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> Report:
-    """Read captures and say what is in them.
+    """Read captures and summarize them.
 
     Args:
         sources: message files, folders (searched at any depth) and glob patterns.
-        progress: called now and then with the rows read and the rows in all files.
+        progress: called from time to time with the rows read and the rows in all files.
 
     """
     found: list[DamagedFile] = []
@@ -74,7 +74,7 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
         except CaptureError as error:
             found.append(DamagedFile(file.path, str(error), isinstance(error, UnreadableError), "events"))
         except msgspec.DecodeError as error:
-            message = f"{file.path}: an event's detail is no JSON ({error}); nothing was changed: set the file aside"
+            message = f"{file.path}: an event's detail is not JSON ({error}); nothing was changed: set the file aside"
             found.append(DamagedFile(file.path, message, False, "events"))
     _count_unread(found, capture.files, tallies)
     return Report(
@@ -101,13 +101,13 @@ def _read_events(file: CaptureFile, tally: RecordingTally) -> None:
 def _count_unread(
     found: list[DamagedFile], files: list[CaptureFile], tallies: dict[tuple[str, str], RecordingTally]
 ) -> None:
-    """Count for each recording the events files that may be its own and are not, or not wholly, in the report."""
+    """Count for each recording the events files that may belong to it and were not read, or not completely."""
     owners = {file.path.resolve(): file for file in files}
     for each in found:
         if each.kind not in ("events", "folder"):
             continue
         beside = other(each.path.resolve()) if each.kind == "events" else None
         owner = owners.get(beside) if beside is not None else None
-        # whose they are where nothing stands beside them, nobody knows
+        # without message files next to them, their feed is unknown
         for tally in tallies.values() if owner is None else [_tally_of(owner, tallies)]:
             tally.events_unread += 1

@@ -20,7 +20,7 @@ _DAY = 86_400 * _SECOND
 
 
 class _Delays:
-    """Signed delays of one channel, and how coarse its exchange times are."""
+    """Signed delays of one channel, and the resolution of its exchange times."""
 
     def __init__(self) -> None:
         self.delays = SignedHistogram()
@@ -53,7 +53,7 @@ class _Delays:
 
 
 class ExchangeDelays:
-    """The delays of one feed on one host, by channel; those beyond some hundred channels are one."""
+    """The delays of one feed on one host, by channel; beyond a limit of channels the others are merged."""
 
     def __init__(self) -> None:
         self._delays: dict[str | None, _Delays] = {}
@@ -78,20 +78,20 @@ class ExchangeDelays:
             self._delays[name].add(delay[rows], exchange_time[rows])
 
     def result(self) -> Delay | None:
-        """Of all channels together."""
+        """The delay over all channels."""
         everything = _Delays()
         for delays in self._delays.values():
             everything.merge(delays)
         return everything.result(None)
 
     def by_channel(self) -> list[Delay]:
-        """Of each channel, by descending count."""
+        """The delay of each channel, by descending count."""
         found = [delays.result(channel) for channel, delays in self._delays.items()]
         return sorted((delay for delay in found if delay is not None), key=lambda delay: -delay.count)
 
 
 def delay_warnings(delay: Delay | None) -> Iterator[str]:
-    """What a reader should not overlook."""
+    """Warnings about implausible delays."""
     if delay is None:
         return
     if abs(delay.p50) >= _DAY:
@@ -107,5 +107,5 @@ def delay_warnings(delay: Delay | None) -> Iterator[str]:
     elif delay.min < -delay.resolution:
         yield (
             f"{delay.negative:,} of {delay.count:,} messages arrived before their exchange time, by up to "
-            f"{duration(-delay.min)}: the local clock was behind then, or the exchange's ahead; check chrony/PTP"
+            f"{duration(-delay.min)}: the local clock was behind, or the exchange's was ahead; check chrony/PTP"
         )

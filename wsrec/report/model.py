@@ -10,7 +10,7 @@ from wsrec.counts import Counts
 from wsrec.ring.events import EventKind
 from wsrec.units import printable_json
 
-# What bears on completeness or on the clock, gravest first
+# kinds of events about completeness or the clock, gravest first
 INCIDENT_KINDS = (
     EventKind.LOST_INTERVAL,
     EventKind.GAP,
@@ -32,12 +32,12 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         key: `wsrec.stages.Step.key`, or `event_to_handoff` for the total of frames without stage 1.
-        name: as people read it: ``EVENT->RECV_START``.
-        count: durations counted.
-        negative: how many of them were below zero: see `Stage1.after_event` and `Stage1.after_read`.
+        name: its readable name: ``EVENT->RECV_START``.
+        count: number of durations.
+        negative: number of negative ones: see `Stage1.after_event` and `Stage1.after_read`.
         sum, min, mean, max: exact (ns); the mean is rounded.
         p50, p90, p99, p999: within 1/128 (ns); a negative duration counts as 0 here and in `buckets`.
-        share: of the time that the table's totals take, 0 to 1; null where that is not above zero.
+        share: share of the table's total time, 0 to 1; null if that is not positive.
         buckets: lowest duration (ns) and count of each histogram bucket in use, ascending.
 
     """
@@ -63,7 +63,7 @@ class StageTable(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         frames: `first` in their read (`frame_in_read` 0), `behind` others of the same read, or `all` of them.
-        steps: the steps that have a count, in order of the stages, and the totals after them.
+        steps: the steps with durations, in order of the stages, then the totals.
 
     """
 
@@ -72,13 +72,13 @@ class StageTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delay(msgspec.Struct, frozen=True, kw_only=True):
-    """`recv_time` less `exchange_time` of received messages (ns): travel, exchange and both clocks together.
+    """`recv_time` minus `exchange_time` of received messages (ns): network, exchange and both clocks together.
 
     Attributes:
         channel: the `channel` column; null for messages without one, and for all channels together.
-        count: messages that carry an exchange time.
-        negative: how many of them arrived before their exchange time.
-        resolution: the coarsest of 1 s, 1 ms, 1 µs and 1 ns that all exchange times are multiples of (ns).
+        count: number of messages with an exchange time.
+        negative: number of those that arrived before their exchange time.
+        resolution: the coarsest of 1 s, 1 ms, 1 µs and 1 ns of which all exchange times are multiples (ns).
         min, max: exact (ns).
         p50, p99: within 1/128 (ns).
 
@@ -99,12 +99,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         session: its id.
-        files, rows: what of it was read.
+        files, rows: number of files and rows read.
         first_recv_time, last_recv_time: ns since the epoch; null without rows.
         first_seq, last_seq: lowest and highest `seq`; null without rows.
-        missing: how many `seq` between them are in no row.
-        missing_ranges: the first 100 such ranges, both ends missing as well.
-        duplicates: rows whose `seq` another row has already.
+        missing: number of `seq` between them without a row.
+        missing_ranges: the first 100 ranges of those, ends included.
+        duplicates: number of rows whose `seq` another row has already.
 
     """
 
@@ -121,11 +121,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """Received messages a second.
+    """Received messages per second.
 
     Attributes:
-        mean: over the time that sessions cover.
-        peak: most messages in one second of UTC.
+        mean: mean over the recorded time.
+        peak: largest number in one second of UTC.
         peak_time: the beginning of that second (ns since the epoch).
 
     """
@@ -136,12 +136,12 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unchecked(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel whose gap rule could be applied to less than it should: what is missing there may not show.
+    """A channel whose gap rule could not be applied to all messages, so that losses may go unnoticed.
 
     Attributes:
-        channel: the `channel` column; null where the numbers run over the connection.
-        compared: messages that the rule was applied to, in the files that have such messages.
-        skipped: the others there, by the reason.
+        channel: the `channel` column; null if the numbers are per connection.
+        compared: number of messages to which the rule was applied, in files with skipped ones.
+        skipped: number of the others there, by reason.
 
     """
 
@@ -151,15 +151,15 @@ class Unchecked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage1(msgspec.Struct, frozen=True, kw_only=True):
-    """Where stage 1 of received rows comes from.
+    """Sources of stage 1 in received rows.
 
     Attributes:
         nic, kernel, none: rows by source.
-        reasons: rows by the reason why it is null, from the files' metadata.
-        after_event: rows stamped after EVENT and not after RECV_END: their segment came in while the read was under
-            way. Nothing is wrong, and `NIC->EVENT` is negative.
-        after_read: rows stamped after RECV_END, which cannot be: the clocks of stage 1 and of the others disagree.
-        latest: the farthest that a stamp lies after RECV_END (ns); null without such rows.
+        reasons: rows by the reason for null, from the files' metadata.
+        after_event: rows stamped after EVENT, but not after RECV_END: their segment arrived during the read. This is
+            normal, and `NIC->EVENT` is negative.
+        after_read: rows stamped after RECV_END, which is impossible: the clocks of stage 1 and the others disagree.
+        latest: the longest time that a stamp is after RECV_END (ns); null without such rows.
 
     """
 
@@ -177,10 +177,10 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         clocks: the clocks in use.
-        anchors: moments taken on both clocks.
-        width: the widest bracket of an anchor, which bounds the error of UTC (ns); null where unknown.
+        anchors: number of moments read on both clocks.
+        width: the widest bracket of an anchor, which bounds the error of UTC (ns); null if unknown.
         steps: how often the realtime clock was set.
-        largest_step: the farthest it was set (ns, signed); null without steps.
+        largest_step: the largest step (ns, signed); null without steps.
 
     """
 
@@ -192,7 +192,7 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """One event that bears on completeness or on the clock, as in the events file."""
+    """One event about completeness or the clock, as in the events file."""
 
     time: int
     kind: str
@@ -204,30 +204,30 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was recorded of one feed on one host.
+    """The recording of one feed on one host.
 
     Attributes:
         feed, host: their names.
         sessions: by first receive time.
         files: message files read.
-        events_files: events files read; events_unread: those that could not be, and folders in which some may lie.
+        events_files: events files read; events_unread: unreadable ones, and folders that may contain some.
         rows: by `direction` and `opcode`: ``{"recv": {"text": 10}}``.
         first_recv_time, last_recv_time: ns since the epoch; null without rows.
-        recorded: ns that sessions cover between their first and last row, overlaps once.
+        recorded: total time (ns) of the sessions between first and last row, overlaps counted once.
         rate: of received messages; null without any.
         payload_bytes: of all rows.
         file_bytes: of the message files on disk.
-        gaps: sequence gaps by the files' metadata; null where no file's feed declares a rule.
-        counts: what the writer counted, by the files' metadata (`wsrec.counts`).
-        unchecked: the channels whose rule could be applied to less than it should, by the files' events.
-        events: events by kind, from the events files; topics: how many subscriptions those name that were refused, not
-            answered or late, and how many messages did not inflate.
-        stalled, lost: ns by the `stall` and `lost_interval` events.
+        gaps: sequence gaps from the files' metadata; null if no file's feed declares a rule.
+        counts: the writer's counts, from the files' metadata (`wsrec.counts`).
+        unchecked: the channels whose rule could not be applied to all messages, from the files' events.
+        events: events by kind, from the events files; topics: by kind, the number of refused, unanswered or late
+            subscriptions, and of messages that could not be inflated.
+        stalled, lost: ns from the `stall` and `lost_interval` events.
         incidents: the first 20 events of each kind in `INCIDENT_KINDS`, by time.
-        stage1, clock: where the stamps come from.
-        stages: the tables `all`, `first` and `behind`; those without frames are left out.
+        stage1, clock: sources of the stamps.
+        stages: the tables `all`, `first` and `behind`, without empty ones.
         exchange_delay: over all channels; null without exchange times.
-        exchange_delay_by_channel: by descending count. After 256 channels the rest are one, `(other channels)`.
+        exchange_delay_by_channel: by descending count. After 256 channels the rest is merged as `(other channels)`.
         warnings: texts for the user.
 
     """
@@ -270,8 +270,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         recordings: by feed and host.
-        errors: each file or source that is damaged or none, with its hint.
-        unreadable: what the system does not let be read; nothing is known of it.
+        errors: damaged or invalid files and sources, each with a hint.
+        unreadable: files and folders that the system refuses to read, and which are thus unknown.
 
     """
 
@@ -280,5 +280,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: list[str]
 
     def to_json(self) -> str:
-        """The report as one JSON object, which a terminal can show: control characters are escaped."""
+        """The report as one JSON object that is safe on a terminal: control characters are escaped."""
         return printable_json(self)

@@ -1,4 +1,4 @@
-"""A histogram of signed durations: two of `wsrec.histogram`, one for the negative values."""
+"""Histogram of signed durations: two of `wsrec.histogram`, one for the negative values."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from math import ceil
 
 from wsrec.histogram import FLOOR, Histogram, Int64s
 
-# The longest duration that the buckets tell apart (ns); beyond it only minimum and maximum are known
+# the longest duration with a bucket of its own (ns); beyond it only minimum and maximum are known
 LONGEST = int(FLOOR[-1])
 
 
 class SignedHistogram:
-    """Counts of signed durations (ns), in memory that does not grow with them."""
+    """Counts of signed durations (ns), in constant memory."""
 
     def __init__(self) -> None:
         self._above = Histogram()
-        # Made with the first negative duration: most clocks never show one
+        # created with the first negative duration: most clocks never have one
         self._below: Histogram | None = None
 
     def add(self, ns: Int64s) -> None:
@@ -28,7 +28,7 @@ class SignedHistogram:
         self._above.add(ns)
 
     def merge(self, other: SignedHistogram) -> None:
-        """Add what another histogram counted."""
+        """Add the counts of another histogram."""
         self._above.merge(other._above)
         if other._below is not None:
             self._below = self._below or Histogram()
@@ -36,12 +36,12 @@ class SignedHistogram:
 
     @property
     def negative(self) -> int:
-        """How many durations were below zero."""
+        """Number of negative durations."""
         return self._below.count if self._below is not None else 0
 
     @property
     def count(self) -> int:
-        """How many durations were counted."""
+        """Number of durations."""
         return self._above.count + self.negative
 
     @property
@@ -59,14 +59,14 @@ class SignedHistogram:
         return -self._below.min if self._below is not None and self._below.min is not None else None
 
     def quantile(self, q: float) -> int | None:
-        """The duration (ns) that the share `q` of all durations does not pass; None while empty.
+        """The duration (ns) that a share `q` of all durations does not exceed; None while empty.
 
-        Within 1/128 of the true value, or the exact extreme where that is beyond `LONGEST`.
+        Within 1/128 of the true value, or the exact extreme if that is beyond `LONGEST`.
         """
         count, negative = self.count, self.negative
         if not count:
             return None
-        # One rank over both halves, from 1; half a rank less makes a share that leads back to exactly that rank
+        # one rank over both halves, from 1; half a rank less gives a share that maps back to exactly that rank
         rank = min(max(ceil(q * count), 1), count)
         if self._below is not None and rank <= negative:
             value = self._below.quantile((negative - rank + 0.5) / negative)
@@ -76,5 +76,5 @@ class SignedHistogram:
             extreme, sign = self._above.max, 1
         if value is None or extreme is None:
             return None
-        # The last bucket has no end: there the exact extreme says more than the bucket's middle
+        # the last bucket has no end: the exact extreme is more precise than its middle
         return sign * (extreme if extreme >= LONGEST and value >= FLOOR[-2] else value)

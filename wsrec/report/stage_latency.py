@@ -59,7 +59,7 @@ class StageLatencies:
             self._steps[False, step.key].add(ns if counts.all() else ns[counts])
 
     def stage1(self, reasons: Mapping[str, int]) -> Stage1:
-        """Where stage 1 comes from; `reasons` why it is null."""
+        """The sources of stage 1; `reasons` are those for null."""
         return Stage1(
             nic=self._sources["nic"],
             kernel=self._sources["kernel"],
@@ -71,7 +71,7 @@ class StageLatencies:
         )
 
     def tables(self) -> list[StageTable]:
-        """The tables `all`, `first` and `behind`, those that have frames."""
+        """The tables `all`, `first` and `behind`, without empty ones."""
         everything = {}
         for step in (*STEPS, TOTAL, TOTAL_WITHOUT_NIC):
             everything[step.key] = Histogram()
@@ -87,7 +87,7 @@ class StageLatencies:
         return [table for table in tables if table.steps]
 
     def warnings(self, tables: list[StageTable]) -> Iterator[str]:
-        """What a reader should not overlook."""
+        """Warnings about implausible stamps."""
         if self._latest is not None:
             yield (
                 f"stage 1 lies after RECV_END in {self._after_read:,} frames, by up to {duration(self._latest)}: the "
@@ -102,7 +102,7 @@ class StageLatencies:
             elif step.negative and step.key not in (STEPS[0].key, TOTAL.key):
                 yield (
                     f"{step.name} is negative in {step.negative:,} of {step.count:,} frames: "
-                    "these files are not as wsrec wrote them"
+                    "these files were changed after wsrec wrote them"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The tally of one feed on one host, from its rows and events to the report's `Recording`."""
+"""Collects rows and events of one feed on one host into the report's `Recording`."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _RANGES = 100
 
 
 class RecordingTally:
-    """What is known so far of one feed on one host.
+    """Running totals of one feed on one host.
 
     Args:
         feed, host: their names.
 
     Attributes:
-        events_unread: events files that cannot be read, and folders in which some may lie.
+        events_unread: unreadable events files, and folders that may contain some.
 
     """
 
@@ -72,7 +72,7 @@ class RecordingTally:
         self._incidents: list[Incident] = []
 
     def begin(self, file: CaptureFile) -> None:
-        """A message file follows; no later one begins before it.
+        """Begin a message file; files come in order of their beginning.
 
         Raises:
             CaptureError: its metadata can no longer be read.
@@ -92,13 +92,13 @@ class RecordingTally:
         name = clock.get("clock")
         if isinstance(name, str) and name not in self._clocks:
             self._clocks.append(name)
-        # counted since the session began
+        # counts since the session began
         self._anchors[file.session] = max(self._anchors.get(file.session, 0), integer(clock.get("anchors")))
         if isinstance(clock.get("widest_bracket_ns"), int):
             self._width = max(self._width or 0, clock["widest_bracket_ns"])
 
     def begin_events(self, file: CaptureFile) -> None:
-        """An events file follows, which may be of a feed that brought nothing."""
+        """Begin an events file; its feed may have no messages."""
         self._sessions.setdefault(file.session, _Session())
         self._events_files += 1
 
@@ -127,7 +127,7 @@ class RecordingTally:
         self._delays.add(batch, recv_time)
 
     def add_event(self, incident: Incident) -> None:
-        """Count an event; keep it where it is one of the first of its kind."""
+        """Count an event; keep it if it is one of the first of its kind."""
         kind, detail = incident.kind, incident.detail
         self._events[kind] += 1
         if kind == EventKind.STALL:
@@ -149,14 +149,14 @@ class RecordingTally:
             self._incidents.append(incident)
 
     def result(self) -> Recording:
-        """All of it as the report's struct."""
+        """The totals as the report's struct."""
         sessions = [_session(name, session) for name, session in self._sessions.items()]
         first = [session.first for session in self._sessions.values() if session.first is not None]
         last = [session.last for session in self._sessions.values() if session.last is not None]
         rows: dict[str, dict[str, int]] = {}
         for (direction, opcode), count in self._rows.most_common():
             rows.setdefault(direction, {})[opcode] = count
-        recorded = _covered([(s.first, s.last) for s in self._sessions.values()])
+        recorded = _union([(s.first, s.last) for s in self._sessions.values()])
         received = sum(rows.get("recv", {}).values())
         peak, peak_time = self._seconds.peak()
         stages = self._stages.tables()
@@ -236,25 +236,25 @@ def _session(name: str, session: _Session) -> Session:
     )
 
 
-def _covered(spans: list[tuple[int | None, int | None]]) -> int:
-    """The time (ns) that the spans cover, overlaps once."""
-    covered, until = 0, None
+def _union(spans: list[tuple[int | None, int | None]]) -> int:
+    """Total length (ns) of the spans, with overlaps counted once."""
+    length, until = 0, None
     for first, last in sorted((first, last) for first, last in spans if first is not None and last is not None):
         if until is None or first > until:
-            covered, until = covered + last - first, last
+            length, until = length + last - first, last
         elif last > until:
-            covered, until = covered + last - until, last
-    return covered
+            length, until = length + last - until, last
+    return length
 
 
 def _unread_warnings(count: int, received: int) -> Iterator[str]:
     if count:
         yield (
-            f"{count:,} of {received:,} frames received are messages that do not inflate: they are as they came, "
-            "compressed, and what channel, number and time they have is not known"
+            f"{count:,} of {received:,} received frames are messages that could not be inflated: they are stored "
+            "compressed, and their channel, number and time are unknown"
         )
 
 
 def integer(value: Any) -> int:
-    """A number of an event's detail, which may be anybody's; 0 where it is none."""
+    """An integer of an event's detail, which may hold anything; 0 if it is not one."""
     return value if isinstance(value, int) else 0

@@ -1,6 +1,6 @@
-"""A report on the terminal: readable at 80 columns, with its sparklines beside the figures where there is room.
+"""Report on the terminal: readable at 80 columns, with sparklines next to the figures if there is room.
 
-Every word that comes from a file passes `units.clean`, and everything is built of `Text`, never of markup.
+All texts from files pass `units.clean`, and everything is built of `Text`, never of markup.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from wsrec.units import clean, duration, short_count, size, utc
 _WIDE = 140
 _BARS = " ▁▂▃▄▅▆▇█"
 _NAME_WIDTH = 20
-# Seconds before a progress bar is worth a look
+# delay (s) before a progress bar is shown
 _TIMEOUT = 1.0
 _SHOWN_INCIDENTS = 12
 _SHOWN_CHANNELS = 16
@@ -59,7 +59,7 @@ def print_report(report: Report, console: Console) -> None:
 
 @contextmanager
 def reading_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for `collect`: on a terminal only, after a second only, and gone when it ends."""
+    """A progress bar for `collect`: only on a terminal, only after a second, and removed at the end."""
     bar = Progress(
         TextColumn("reading"),
         BarColumn(bar_width=None),
@@ -159,17 +159,17 @@ def _sequence(session: Session, *, named: bool) -> Text:
         more = ", and others" if len(session.missing_ranges) > _SHOWN_RANGES else ""
         text.append(f", {session.missing:,} missing ({holes}{more})")
     if session.duplicates:
-        text.append(f", {session.duplicates:,} there twice")
+        text.append(f", {session.duplicates:,} duplicate")
     return text
 
 
 def _gaps(recording: Recording) -> Text:
     if not recording.files:
-        return Text("not known: no message file was read", style="yellow")
+        return Text("unknown: no message file was read", style="yellow")
     if recording.gaps is None:
-        return Text("not known: the feed declares no sequence rule", style="dim")
+        return Text("unknown: the feed declares no sequence rule", style="dim")
     if recording.unchecked:
-        found = f"{recording.gaps:,} among the messages that could be compared" if recording.gaps else "not known"
+        found = f"{recording.gaps:,} among the messages that could be compared" if recording.gaps else "unknown"
         skipped = "; ".join(_unchecked(each) for each in recording.unchecked[:_SHOWN_CHANNELS])
         return Text(
             f"{found}, because the feed's sequence rule could not be applied to all of them: {skipped}", "yellow"
@@ -198,9 +198,9 @@ def _events(recording: Recording) -> Text:
     if counts:
         return Text(" · ".join([*counts, *([unread] if unread else [])]), style="yellow")
     if unread:
-        return Text(f"not known: {unread}", style="yellow")
+        return Text(f"unknown: {unread}", style="yellow")
     if not recording.events:
-        return Text("no events file beside these files", style="dim")
+        return Text("no events files with these files", style="dim")
     return Text.assemble(("quiet", "green"), ": no disconnect, stall, lost interval, refusal or clock step")
 
 
@@ -212,7 +212,7 @@ def _stage1(recording: Recording) -> Text:
     words = ((stage1.nic, "NIC stamps"), (stage1.kernel, "kernel stamps"), (stage1.none, "without a stamp"))
     text = Text(" · ".join(f"{count:,} {word} ({count / received:.1%})" for count, word in words if count))
     if stage1.after_event:
-        text.append(f"\n{stage1.after_event:,} came in between EVENT and RECV_END: NIC->EVENT is negative", style="dim")
+        text.append(f"\n{stage1.after_event:,} arrived between EVENT and RECV_END: NIC->EVENT is negative", style="dim")
     for reason, count in recording.stage1.reasons.items():
         text.append(f"\nnull in {count:,}: {clean(reason, 80)}", style="dim")
     return text
@@ -226,7 +226,7 @@ def _clock(recording: Recording) -> Text:
     if clock.width is not None:
         parts.append(f"UTC within {duration(clock.width)}")
     if not parts:
-        parts.append("the files say nothing of it")
+        parts.append("no information in the files")
     if clock.largest_step is not None:
         steps = _plural(clock.steps, "step")
         return Text(" · ".join([*parts, f"{steps}, the largest {duration(clock.largest_step)}"]), style="yellow")
@@ -286,7 +286,7 @@ def _stage_table(table: StageTable, width: int, axis: _Axis) -> Table:
     wide = width >= _WIDE
     space = " " if wide else ""
     grid = Table.grid(padding=(0, 2 if wide else 1))
-    # The one column that gives way where figures are unusually wide
+    # the only column that shrinks if figures are unusually wide
     grid.add_column(overflow="ellipsis", min_width=0 if not wide else _NAME_WIDTH)
     names = ("count", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "share" if wide else "%")
     for _ in names:
@@ -308,7 +308,7 @@ def _stage_table(table: StageTable, width: int, axis: _Axis) -> Table:
 
 
 class _Axis:
-    """One logarithmic axis for the sparklines of all tables, whole decades from left to right."""
+    """One logarithmic axis for the sparklines of all tables, in whole decades."""
 
     def __init__(self, steps: list[Latency], width: int) -> None:
         used = [low for step in steps for low, _ in step.buckets]
@@ -316,7 +316,7 @@ class _Axis:
         self.first = floor(log10(max(min(used), 1)))
         self.decades = max(ceil(log10(max(*highs, 10))) - self.first, 1)
         room = width - 112 if width >= _WIDE else width - _NAME_WIDTH - 1
-        # At least 6 cells: a tick and its label have up to 6 characters
+        # at least 6 cells: a tick and its label have up to 6 characters
         self.cells = min(max(room // self.decades, 6), 20)
         self.decades = min(self.decades, max(room // self.cells, 1))
 
@@ -348,7 +348,7 @@ class _Axis:
 
 
 def _power(exponent: int) -> str:
-    """The duration 10**exponent (ns), in the fewest characters."""
+    """The duration 10**exponent (ns), as short as possible."""
     units = ("ns", "µs", "ms", "s")
     unit = min(exponent // 3, 3)
     return f"{10 ** (exponent - 3 * unit)}{units[unit]}" if exponent < 13 else f"1e{exponent - 9}s"
@@ -369,8 +369,8 @@ def _delays(recording: Recording, total: Delay) -> RenderableType:
         grid.add_row(Text("all channels"), *_delay_cells(total), style="bold")
     notes = {1: "", 1_000: "whole µs", 1_000_000: "whole ms", 1_000_000_000: "whole seconds"}
     coarse = notes[total.resolution]
-    note = f"All exchange times are {coarse}: no delay is known better than that." if coarse else ""
-    title = Text("recv_time less exchange_time (the exchange, the way here and both clocks)", style="bold")
+    note = f"All exchange times are {coarse}: delays are not more precise than that." if coarse else ""
+    title = Text("recv_time minus exchange_time (exchange, network and both clocks)", style="bold")
     return Group(title, grid, *([Text(note, style="dim")] if note else []))
 
 

@@ -40,7 +40,7 @@ WRITER_FIELDS = (
     "journal_lag_ns",
     "files",
     "disk_trouble",
-    # count of the first slot that the operator was not told about yet: a successor repeats no warning before it
+    # count of the first slot whose warnings were not shown yet: a resumed writer repeats none before it
     "told_until",
 )
 

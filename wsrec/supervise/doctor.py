@@ -251,7 +251,7 @@ def _processor(found: Processor, names: Sequence[str], root: Path, *, requested:
             hint = f"leave {others} idle, or `echo 0 > /sys/devices/system/cpu/cpu{found.smt_siblings[0]}/online`"
             yield Finding(f"{cpu}: SMT", State.HINT, f"shares its core with {others}", meaning, hint)
         else:
-            yield Finding(f"{cpu}: SMT", State.OK, "no sibling", "it has a core of its own, as far as Linux can tell")
+            yield Finding(f"{cpu}: SMT", State.OK, "no sibling", "it has a core of its own, as far as Linux knows")
         yield from (_interrupts(found, name, root) for name in names)
     if found.governor is None:
         if requested:
@@ -271,7 +271,7 @@ def _processor(found: Processor, names: Sequence[str], root: Path, *, requested:
                 f"{cpu}: idle", State.HINT, found_words, "a message after a pause waits for the wake-up", hint
             )
         else:
-            yield Finding(f"{cpu}: idle", State.OK, found_words, "no deep sleep, as far as Linux can tell")
+            yield Finding(f"{cpu}: idle", State.OK, found_words, "no deep sleep, as far as Linux knows")
 
 
 def _isolation(found: Processor) -> Finding:

@@ -28,7 +28,7 @@ class Epoch:
         self.last_row = 0
         self.broke = False
         # if another connection took over: the last data of any kind
-        self.alive_until = 0
+        self.last_data = 0
         self.requested_at: dict[str, int] = {}
         # topics that the writer knew were not confirmed when the replaced connection ended
         self.late: set[str] = set()
@@ -105,7 +105,7 @@ class Epochs:
                 opened[-1].took_over, opened[-1].unproved = True, not proved
             elif opened and (opened[-1].end is None or opened[-1].end >= until):
                 # else the events of that epoch are missing or cannot be read
-                opened[-1].alive_until = until
+                opened[-1].last_data = until
 
     def current(self, conn: int) -> Epoch:
         """The current epoch of a connection, or its next one."""

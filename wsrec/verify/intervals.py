@@ -27,7 +27,7 @@ class Timeline:
         self._feed, self._epochs, self._facts, self._rows = feed, epochs, facts, rows
         self._has_fields = feed is not None and feed.fields is not None
         # epochs with a message of any stream: only a message shows that the exchange was sending
-        self._lively = {(key[0], life) for key, messages in rows.streams.items() for life in messages.spans}
+        self._with_messages = {(key[0], life) for key, messages in rows.streams.items() for life in messages.spans}
 
     def _ends(self, key: Key, before: int) -> tuple[int, str] | None:
         """Until when epochs that began before this moment were subscribed to a stream, and how the last one ended."""
@@ -46,15 +46,15 @@ class Timeline:
         assert self._facts.end is not None
         assert epoch.opened is not None
         end = self._facts.end if epoch.end is None else epoch.end
-        alive = max(epoch.last_row, epoch.opened)
+        last_sign = max(epoch.last_row, epoch.opened)
         cuts = [
             max(loss.start, epoch.opened)
             for loss in self._facts.losses
-            if loss.conn == conn and loss.start < end and (loss.end >= end or alive <= loss.start)
+            if loss.conn == conn and loss.start < end and (loss.end >= end or last_sign <= loss.start)
         ]
         if not cuts and (epoch.broke or (epoch.end is None and self._facts.ended is None)):
             # the process that could have noticed the loss was killed
-            cuts = [max(alive, epoch.alive_until)]
+            cuts = [max(last_sign, epoch.last_data)]
         return max(min([end, *cuts]), span.last if span else 0)
 
     def of(self, key: Key, messages: Messages, topic: str | None) -> Iterator[Interval]:
@@ -102,18 +102,18 @@ class Timeline:
                 if broken is not None:
                     yield Interval(start=before[0], end=start, state=State.INCOMPLETE, reason=broken)
             if reason is None:
-                mute = epoch.unproved or (conn, number) not in self._lively
-                silent = mute or not (messages.count and confirmed)
+                unproved = epoch.unproved or (conn, number) not in self._with_messages
+                silent = unproved or not (messages.count and confirmed)
                 silent = silent and not self._facts.not_inflated[conn]
-                yield from _covered(start, end, span, silent=silent, confirmed=confirmed, unproved=epoch.unproved)
+                yield from _subscribed(start, end, span, silent=silent, confirmed=confirmed, unproved=epoch.unproved)
             elif before is None:
                 yield Interval(start=start, end=end, state=State.INCOMPLETE, reason=reason)
             until = max(end, until)
         for loss in self._facts.losses:
             # losses after the last epoch; before and between epochs the stream is incomplete anyway
             if loss.conn in (conn, None) and until is not None and loss.end > until:
-                covered = (self._ends(key, loss.start) or (until, ""))[0]
-                start = max(until, min(covered, loss.start))
+                complete_until = (self._ends(key, loss.start) or (until, ""))[0]
+                start = max(until, min(complete_until, loss.start))
                 yield Interval(start=start, end=loss.end, state=State.INCOMPLETE, reason=loss.reason)
                 until = loss.end
 
@@ -178,7 +178,7 @@ class Timeline:
         return loss
 
 
-def _covered(
+def _subscribed(
     start: int, end: int, span: Span | None, *, silent: bool, confirmed: bool, unproved: bool
 ) -> Iterator[Interval]:
     """The intervals of one epoch in which the stream was subscribed."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.format.folders import sync_folder
-from wsrec.format.heartbeat import FILE as ALIVE
+from wsrec.format.heartbeat import FILE as HEARTBEAT
 from wsrec.format.unfinished import RECORD, check_record
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.writer.job import WriterJob
@@ -21,7 +21,7 @@ from wsrec.writer.job import WriterJob
 _UNFINISHED = "session.json.new"
 # The disk refused it, and the session continued
 _REFUSED = "session.json.refused"
-FILES = frozenset({RECORD, _UNFINISHED, _REFUSED, ALIVE})
+FILES = frozenset({RECORD, _UNFINISHED, _REFUSED, HEARTBEAT})
 
 
 class _Record(msgspec.Struct):
