@@ -262,6 +262,7 @@ class TestAnswers:
         answers = (Answer(message="Ping", text="Pong"), Answer(path="ping", text="pong"))
         receiver = receive(plan(exchange(handler).url, answers=answers, idle_timeout=0.5))
         assert receiver.event(EventKind.STALE)["idle_s"] == 0.5
+        receiver.stop()
 
     def test_other_messages_are_not_answered(self, receive, exchange):
         async def handler(connection):

@@ -21,6 +21,7 @@ from websockets.server import ServerProtocol
 
 from tests.exchange import sends
 from tests.receive.conftest import Reader, frame, text
+from tests.receive.forks import Forks
 from tests.rings import worker_options
 from tests.subscriptions import named
 from tests.subscriptions import request as subscription_request
@@ -43,14 +44,22 @@ SECRET = "s3cr3t-listen-key"
 Value = TypeVar("Value")
 
 
+FORKS = Forks()
+
+
 class Receiver:
-    """A receiver process, and the supervisor's and the writer's view of it."""
+    """A receiver process, and the supervisor's and the writer's view of it.
+
+    Args:
+        command: arguments of Python, for a receiver with changes; else it is forked.
+
+    """
 
     def __init__(
         self,
         *plans: ConnectionPlan,
         ring: int = 1 << 20,
-        command: Sequence[str] = ("-m", "wsrec.receive"),
+        command: Sequence[str] = (),
         **options: Any,
     ) -> None:
         descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20), StatusPage.create("t")]
@@ -59,13 +68,7 @@ class Receiver:
         self.rings = {plan.conn: ByteRing(fd) for plan, fd in zip(plans, rings, strict=True)}
         self.reader = Reader(SlotRing(slots), ByteRing(control_ring), self.rings)
         self.status = StatusPage(status).receiver
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=descriptors,
-        )
+        self.process: Any = _start(command, descriptors) if command else FORKS.fork(descriptors)
         more = {**worker_options(options), **options}
         job = ReceiverJob(
             slots=slots, rings=tuple(rings), control_ring=control_ring, status=status, connections=plans, **more
@@ -116,6 +119,14 @@ class Receiver:
 
     def lines(self) -> list[ipc.Line]:
         return [msgspec.json.decode(line, type=ipc.Line) for line in self.output.splitlines()]
+
+
+def _start(command: Sequence[str], descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+    """A receiver in a Python of its own."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-P", *command], stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=descriptors
+    )
 
 
 def plan(url: str, **options: Any) -> ConnectionPlan:
@@ -203,6 +214,11 @@ class TestRecording:
         assert receiver.ended() == 0
         texts = [(slot.conn, slot.payload) for slot in receiver.reader.taken if slot.opcode == TEXT]
         assert sorted(texts) == [(0, b"one")] * 100 + [(1, b"two")] * 100
+
+    def test_the_command(self, receive, exchange):
+        receiver = receive(plan(exchange(sends(["one"])).url), until_close=True, command=["-m", "wsrec.receive"])
+        assert receiver.ended() == 0
+        assert receiver.reader.received()[0] == (TEXT, b"one")
 
     def test_a_killed_receiver_leaves_what_it_received(self, receive, exchange):
         async def handler(connection):

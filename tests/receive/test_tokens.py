@@ -23,7 +23,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GIVEN) + GIVEN
 TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n%s\r\n"
 # A request that hangs has this long (s), and an end that does not wait for it less than half
 TIMEOUT = 120.0
-WITH_TIMEOUT = f"from wsrec.receive import process, token; token._TIMEOUT = {TIMEOUT}; raise SystemExit(process.main())"
+WITH_TIMEOUT = [
+    "-c",
+    f"from wsrec.receive import process, token; token._TIMEOUT = {TIMEOUT}; raise SystemExit(process.main())",
+]
 QUICK = Pace(attempts=100, interval=1.0)
 
 
@@ -32,7 +35,7 @@ def receive() -> Iterator[Callable[..., Receiver]]:
     running: list[Receiver] = []
 
     def start(*plans: ConnectionPlan, **options: Any) -> Receiver:
-        running.append(Receiver(*plans, command=["-c", WITH_TIMEOUT], **options))
+        running.append(Receiver(*plans, **options))
         return running[-1]
 
     yield start
@@ -73,7 +76,7 @@ class TestStuck:
     def test_the_end_does_not_wait_and_the_message_names_the_host_that_hangs(self, receive, tokens, ca_file, point):
         server = tokens(*POINTS[point][:2])
         plans = [planned("ws://127.0.0.1:9/", server, conn) for conn in range(6)]
-        receiver = receive(*plans, ca_file=str(ca_file))
+        receiver = receive(*plans, ca_file=str(ca_file), command=WITH_TIMEOUT)
         receiver.until(lambda: len(server.asked) == 6)
         began = time.monotonic()
         assert receiver.stop() == 1
@@ -85,7 +88,7 @@ class TestStuck:
         server = tokens(*POINTS["chunk size"][:2], good=ANSWER, after=12)
         socket = exchange(forever)
         plans = [planned(socket.url, server, conn) for conn in range(13)]
-        receiver = receive(*plans, ca_file=str(ca_file))
+        receiver = receive(*plans, ca_file=str(ca_file), command=WITH_TIMEOUT)
         receiver.event(EventKind.CONNECT)
         receiver.stop()
         assert receiver.events(EventKind.CONNECT_FAILED) == []
