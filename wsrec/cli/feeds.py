@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,20 @@ from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run, run_schema
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.feed_template import feed_template
+from wsrec.feed.feed_template import write_template
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import Feed, feed_schema
 from wsrec.feed.sequence_rules import SequenceRule
-from wsrec.feed.values import NAME_PATTERN
 from wsrec.monitor.samples import Reading, read_samples, samples_of
 from wsrec.options.option import declared
 from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan
-from wsrec.plan.target import ALL, Wanted, resolve, resolve_all
+from wsrec.plan.summary import messages as sent_messages
+from wsrec.plan.summary import shown, totals
+from wsrec.plan.target import resolve
 from wsrec.supervise.memory import need_of
-from wsrec.supervise.record import DEMO
+from wsrec.supervise.record import checked_names
 from wsrec.units import clean, utc
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -41,6 +40,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _SHOWN = 300
 # Messages that a table shows
 _MOST_READINGS = 1000
+_FINDS_GAPS = {SequenceRule.NONE: "no", SequenceRule.INCREASING: "order only"}
 _PLAN_OPTIONS = (
     *declared(Selection),
     *(each for each in declared(RecordOptions) if each.field in ("proxy", "no_proxy")),
@@ -103,9 +103,7 @@ def show(name: str, as_json: bool) -> None:
     console.print(facts)
     table = _table("channel", "common", "default", "socket", "finds gaps", "description")
     for key, channel in feed.channels.items():
-        finds = {SequenceRule.NONE: "no", SequenceRule.INCREASING: "order only"}.get(
-            SequenceRule.NEXT if feed.sequence else channel.sequence, "yes"
-        )
+        finds = _FINDS_GAPS.get(feed.sequence_rule(key), "yes")
         values = "; ".join(f"{k}: {' '.join(v or repr(v) for v in vs)}" for k, vs in channel.parameters.items())
         described = f"{channel.description} ({values})" if values else channel.description
         default = "yes" if channel.default else ""
@@ -133,7 +131,7 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
     if run is not None:
         if messages:
             raise ConfigError(f"{file}: found a run config, expected the YAML of a feed, to read messages with it")
-        names = _loaded(run.wanted)
+        names = checked_names(run.wanted)
         if as_json:
             return _print_json({"file": str(file), "feeds": names})
         return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))
@@ -160,14 +158,7 @@ def new(name: str, out: Path | None) -> None:
 
     Example: wsrec feeds new my-exchange --out my-feed.yaml
     """
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise ConfigError(f"name {name!r}: expected a-z, 0-9, dots and dashes, as in my-exchange")
-    file = out or Path(f"{name}.yaml")
-    try:
-        with file.open("x", encoding="utf-8") as new_file:
-            new_file.write(feed_template(name))
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}; name another file with --out") from error
+    file = write_template(name, out)
     click.echo(clean(f"{file}: fill it in, then `wsrec feeds check {file}` and `wsrec feeds plan {file}`"))
 
 
@@ -188,23 +179,16 @@ def plan_(target: str, as_json: bool, **given: Any) -> None:
     chosen = resolve(target, **msgspec.structs.asdict(taken(Selection, values)), proxies=rules)
     connections = plan([chosen], proxies=rules)
     needed = need_of(connections)
-    totals = {
-        "connections": len(connections),
-        "subscriptions": sum(len(connection.topics) for connection in connections),
-        "messages": sum(len(_stated(connection)) for connection in connections),
-        "messages_in_a_second": _busiest_second(connections),
-        "subscribed_after": round(max((connection.subscribed_after for connection in connections), default=0.0), 3),
-    }
+    sums = totals(connections)
     if as_json:
         memory = {**needed._asdict(), "total": needed.total}
-        rows = [_public(connection) for connection in connections]
-        return _print_json({**totals, "memory_bytes": memory, "connections": rows})
+        rows = [shown(connection) for connection in connections]
+        return _print_json({**msgspec.structs.asdict(sums), "memory_bytes": memory, "connections": rows})
     if chosen.listed is not None:
         click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
     click.echo(
-        f"{totals['connections']} connections, {totals['subscriptions']} subscriptions in {totals['messages']} "
-        f"messages, at most {totals['messages_in_a_second']} within a second, "
-        f"all sent {totals['subscribed_after']:g} s after the start"
+        f"{sums.connections} connections, {sums.subscriptions} subscriptions in {sums.messages} messages, at most "
+        f"{sums.messages_in_a_second} within a second, all sent {sums.subscribed_after:g} s after the start"
     )
     click.echo(f"memory {needed}")
     for connection in connections:
@@ -220,13 +204,6 @@ def schema(run: bool) -> None:
     Example: wsrec feeds schema > feed.schema.json
     """
     _print_json(run_schema() if run else feed_schema())
-
-
-def _loaded(wanted: Sequence[Wanted]) -> list[str]:
-    """The names of a run config's feeds, checked without requesting lists of symbols from exchanges."""
-    requested = [replace(each, symbols=tuple(symbol for symbol in each.symbols if symbol != ALL)) for each in wanted]
-    names = (target.feed.name for target in resolve_all([each for each in requested if each.target != DEMO]))
-    return [DEMO if each.target == DEMO else next(names) for each in requested]
 
 
 def _print_readings(readings: Sequence[Reading]) -> None:
@@ -249,20 +226,6 @@ def _print_readings(readings: Sequence[Reading]) -> None:
         click.echo(f"and {len(readings) - _MOST_READINGS} more; --json prints all of them")
 
 
-def _public(connection: ConnectionPlan) -> dict[str, Any]:
-    """A connection without possible secrets: the URL as sent, the headers' values, the proxy's password."""
-    row = msgspec.to_builtins(connection)
-    del row["proxies"]
-    proxy, token = connection.proxy, row["token"]
-    return {
-        **row,
-        "url": row["public_url"],
-        "headers": sorted(row["headers"]),
-        "proxy": proxy and proxy.public,
-        "token": token and {**token, "url": token["public_url"]},
-    }
-
-
 def _print_plan(connection: ConnectionPlan) -> None:
     click.echo(clean(f"connection {connection.conn}: {_cut(connection.public_url)}"))
     lines = [f"{len(connection.topics)} subscriptions, all sent {connection.subscribed_after:g} s after the start"]
@@ -279,35 +242,16 @@ def _print_plan(connection: ConnectionPlan) -> None:
     if connection.keep_alive:
         lines.append(f"every {connection.keep_alive.every:g} s: {connection.keep_alive.text or 'ping'}")
     lines += [f"answers {answer.path or answer.message}: {answer.text}" for answer in connection.answers]
-    stated = _stated(connection)
-    if len(stated) > 1:
-        lines.append(f"{len(stated)} messages, {connection.send_interval:g} s apart")
-    for line in (*lines, *(f"send {_cut(text)}" for text in stated)):
+    sent = sent_messages(connection)
+    if len(sent) > 1:
+        lines.append(f"{len(sent)} messages, {connection.send_interval:g} s apart")
+    for line in (*lines, *(f"send {_cut(text)}" for text in sent)):
         click.echo(clean(f"  {line}"))
-
-
-def _stated(connection: ConnectionPlan) -> tuple[str, ...]:
-    return (*connection.first, *(request.text for request in connection.requests))
 
 
 def _cut(text: str) -> str:
     """The beginning of a text that may list hundreds of topics; `--json` prints the whole."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
-
-
-def _busiest_second(connections: Sequence[ConnectionPlan]) -> int:
-    """The largest number of messages sent within one second, over all connections."""
-    times = sorted(
-        connection.start_after + connection.wait + nth * connection.send_interval
-        for connection in connections
-        for nth in range(len(_stated(connection)))
-    )
-    first = most = 0
-    for last, time in enumerate(times):
-        while time - times[first] >= 1:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 def _facts(feed: Feed) -> list[tuple[str, str]]:

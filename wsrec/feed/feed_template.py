@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from string import Template
+
+from wsrec.feed.errors import ConfigError
+from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
 
 _TEXT = Template("""\
 # yaml-language-server: $$schema=feed.schema.json
@@ -83,3 +88,21 @@ channels:
 def feed_template(name: str) -> str:
     """The YAML of a new feed called `name`."""
     return _TEXT.substitute(name=name)
+
+
+def write_template(name: str, out: Path | None = None) -> Path:
+    """Write the template of a feed called `name` to a new file, by default NAME.yaml; returns its path.
+
+    Raises:
+        ConfigError: no feed can be called so, or the file exists or cannot be written.
+
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ConfigError(f"name {name!r}: expected {NAME_IN_WORDS}, as in my-exchange")
+    file = out or Path(f"{name}.yaml")
+    try:
+        with file.open("x", encoding="utf-8") as new_file:
+            new_file.write(feed_template(name))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}; name another file with --out") from error
+    return file

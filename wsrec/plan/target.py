@@ -160,14 +160,7 @@ def resolve(
         if not re.fullmatch(NAME_PATTERN, name):
             raise ConfigError(f"name {name!r}: expected {NAME_IN_WORDS}, as in spot=wss://HOST/PATH")
     if _URL.match(target):
-        if shard is not None:
-            raise OptionError("shard", "needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")
-        if symbols or channels:
-            raise OptionError(
-                "symbols" if symbols else "channels",
-                "needs a feed that knows them, not a bare URL: send the exchange's own subscription with "
-                "--subscribe TEXT, or name a feed (`wsrec feeds list`)",
-            )
+        _refuse_beside_url(symbols, channels, shard)
         return Target(feed=feed_of_url(target, name), subscribe=tuple(subscribe))
     if "://" in target:
         # not repeated: it may contain a secret
@@ -179,6 +172,27 @@ def resolve(
         )
     feed = load_feed(Path(target)) if _is_path(target) else find_feed(target)
     feed.check_open()
+    _refuse_beside_feed(feed, name, subscribe)
+    if not feed.channels:
+        if symbols or channels or shard:
+            field = "symbols" if symbols else "channels" if channels else "shard"
+            raise OptionError(field, f"{feed.name} declares no channels: leave it out")
+        return Target(feed=feed)
+    return _selected(feed, symbols, channels, shard, proxies)
+
+
+def _refuse_beside_url(symbols: Sequence[str], channels: Sequence[str], shard: Shard | None) -> None:
+    if shard is not None:
+        raise OptionError("shard", "needs a feed that knows symbols, not a bare URL: name one (`wsrec feeds list`)")
+    if symbols or channels:
+        raise OptionError(
+            "symbols" if symbols else "channels",
+            "needs a feed that knows them, not a bare URL: send the exchange's own subscription with "
+            "--subscribe TEXT, or name a feed (`wsrec feeds list`)",
+        )
+
+
+def _refuse_beside_feed(feed: Feed, name: str, subscribe: Sequence[str]) -> None:
     if name:
         raise ConfigError(f"{feed.name} has a name of its own: leave out {name!r}, which only a URL can be given")
     if subscribe:
@@ -186,11 +200,12 @@ def resolve(
             "subscribe",
             f"{feed.name} makes its own subscriptions, expected a bare URL as the target; or --symbols and --channels",
         )
-    if not feed.channels:
-        if symbols or channels or shard:
-            field = "symbols" if symbols else "channels" if channels else "shard"
-            raise OptionError(field, f"{feed.name} declares no channels: leave it out")
-        return Target(feed=feed)
+
+
+def _selected(
+    feed: Feed, symbols: Sequence[str], channels: Sequence[str], shard: Shard | None, proxies: ProxyRules
+) -> Target:
+    """What is asked of a feed that has channels."""
     names = _channels(feed, channels)
     listed = all_symbols(feed, proxies_of(feed, proxies)) if ALL in symbols else None
     chosen = _symbols(feed, symbols, listed)

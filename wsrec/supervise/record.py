@@ -24,7 +24,7 @@ from wsrec.ipc import LogLine
 from wsrec.net.proxy import ProxyRules
 from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan, standbys
-from wsrec.plan.target import Target, Wanted, resolve_all
+from wsrec.plan.target import ALL, Target, Wanted, resolve_all
 from wsrec.replay.demo import demo_exchange
 from wsrec.replay.market import SYMBOLS
 from wsrec.supervise import memory
@@ -123,6 +123,18 @@ def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:
         subscribe=selection.subscribe or wanted.subscribe,
         places={field: place for field, place in wanted.places.items() if field not in typed},
     )
+
+
+def checked_names(wanted: Sequence[Wanted]) -> list[str]:
+    """The names of targets that can be recorded together, without requesting lists of symbols from exchanges.
+
+    Raises:
+        ConfigError: one cannot be used.
+
+    """
+    requested = [replace(each, symbols=tuple(symbol for symbol in each.symbols if symbol != ALL)) for each in wanted]
+    names = (target.feed.name for target in resolve_all([each for each in requested if each.target != DEMO]))
+    return [DEMO if each.target == DEMO else next(names) for each in requested]
 
 
 def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:

@@ -174,7 +174,6 @@ class JournalRecovery:
         self.clear_way(disk)
         anchors = _anchors(self.journals)
         self._prepare(pipeline, anchors)
-        landed = {(line.feed, line.number) for line in self.lines}
         rows = 0
         whole: list[Path] = []
         partly_unreadable: list[Path] = []
@@ -191,8 +190,7 @@ class JournalRecovery:
                 # killed or truncated before it had a beginning: nothing in it can be read
                 partly_unreadable.append(path)
                 continue
-            finished = number < self._landed_before
-            pipeline.active = {name for name in pipeline.feeds if not finished and (name, number) not in landed}
+            pipeline.active = self._lacking(number, pipeline.feeds)
             for batch in reader:
                 if is_stopped():
                     raise RecoveryStoppedError
@@ -215,14 +213,23 @@ class JournalRecovery:
         if rings_from is not None:
             pipeline.expect(rings_from)
         if rings_from is None or pipeline.lost_slots:
-            for path in partly_unreadable:
-                disk.retry(lambda path=path: set_journal_aside(self._out, path))  # type: ignore[misc]
-            partly_unreadable = []
+            self._set_aside(partly_unreadable, disk)
         if not pipeline.pending:
             done.delete(partly_unreadable)
-            partly_unreadable = []
+            partly_unreadable.clear()
         self.journals = sorted([*whole, *partly_unreadable])
         return rows
+
+    def _lacking(self, number: int, feeds: Iterable[str]) -> set[str]:
+        """The feeds without files of this number."""
+        if number < self._landed_before:
+            return set()
+        return set(feeds) - {line.feed for line in self.lines if line.number == number}
+
+    def _set_aside(self, journals: list[Path], disk: Disk) -> None:
+        for path in journals:
+            disk.retry(lambda path=path: set_journal_aside(self._out, path))  # type: ignore[misc]
+        journals.clear()
 
     def _is_finished(self, number: int) -> bool:
         """Whether the files of a journal of this number are finished, and those of the next are begun."""
