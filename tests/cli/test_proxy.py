@@ -171,7 +171,7 @@ class TestDoctor:
         monkeypatch.setenv("HTTPS_PROXY", "http://u:S3CR3T@corp:3128")
         monkeypatch.setenv("no_proxy", "a.com,10.0.0.0/8")
         (found,) = [one for one in json.loads(run("doctor", "--json").output) if one["subject"] == "proxy"]
-        assert found["found"] == "HTTPS_PROXY=http://corp:3128, but for a.com,10.0.0.0/8"
+        assert found["found"] == "HTTPS_PROXY=http://corp:3128, except for a.com,10.0.0.0/8"
         assert found["state"] == "ok"
         monkeypatch.setenv("ALL_PROXY", "https://u:S3CR3T@corp")
         (found,) = [one for one in json.loads(run("doctor", "--json").output) if one["subject"] == "proxy"]

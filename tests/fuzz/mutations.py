@@ -9,11 +9,12 @@ It needs nothing but what the tests need, so it runs where atheris does not (scr
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from websockets.frames import Frame, Opcode
@@ -76,6 +77,7 @@ class Mutations:
         # not all: each takes a while to load
         known = [name for name in catalogue() if self._own(name)]
         self._feeds = self._random.sample(known, min(8, len(known))) + self._random.sample(sorted(catalogue()), 4)
+        self._edges = self._of_edges()
 
     def _own(self, feed: str) -> list[bytes]:
         """The messages of a feed's exchange, if there are any."""
@@ -145,6 +147,22 @@ class Mutations:
         payloads = [self.message(feed) for _ in range(self._random.choice([1, 1, 2, 9]))]
         implementations.messages(feed, payloads)
 
+    def edges(self) -> None:
+        """A message as often as it has numbers, each time with another one at its edges; all messages in their turn."""
+        feed, message = next(self._edges)
+        payloads = [
+            message[: found.start()] + b"%d" % edge + message[found.end() :]
+            for found in itertools.islice(_NUMBER.finditer(message), 40)
+            for edge in (2**63 - 1, -(2**63), 2**63, 2**64 - 1)
+        ]
+        implementations.messages(feed, payloads or [message])
+
+    def _of_edges(self) -> Iterator[tuple[str, bytes]]:
+        while True:
+            pairs = [(feed, message) for feed in self._feeds for message in self._own(feed) or WRITTEN]
+            self._random.shuffle(pairs)
+            yield from pairs
+
 
 def main() -> int:
     """Run until the time is over or something is found."""
@@ -153,7 +171,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=time.time_ns())
     chosen = options.parse_args()
     mutations = Mutations(chosen.seed)
-    ways: list[Callable[[], None]] = [mutations.frames, mutations.fields, mutations.fields]
+    ways: list[Callable[[], None]] = [mutations.frames, mutations.fields, mutations.edges, mutations.fields]
     executions, until = 0, time.monotonic() + chosen.seconds
     try:
         while time.monotonic() < until:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-import pyarrow as pa
 
 from wsrec.format.errors import OtherVersionError
 from wsrec.format.version import FORMAT_VERSION
@@ -49,6 +48,9 @@ def check_journal(path: Path) -> None:
         OtherVersionError: it is of another version of the format.
 
     """
+    # a recorder writes the record of its session without it, and takes half as long to start
+    import pyarrow as pa
+
     try:
         with pa.OSFile(str(path)) as file:
             metadata = pa.ipc.open_stream(file).schema.metadata or {}
