@@ -72,7 +72,7 @@ class Histogram:
         """Count each duration of an array (ns)."""
         if len(ns):
             self.counts += bucket_counts(ns)
-            self.sum_up(ns, int(ns.min()), int(ns.max()))
+            self.sum_up(ns, int(np.min(ns)), int(np.max(ns)))
 
     def sum_up(self, ns: Int64s, low: int, high: int) -> None:
         """Update everything but the counts with at least one duration (ns), from `low` to `high`."""

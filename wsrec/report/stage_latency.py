@@ -43,7 +43,7 @@ class StageLatencies:
         self._after_event += int(np.count_nonzero(after_event))
         if after_read.any():
             self._after_read += int(np.count_nonzero(after_read))
-            latest = int((stamps[NIC][0] - stamps[RECV_END][0])[after_read].max())
+            latest = int(np.max((stamps[NIC][0] - stamps[RECV_END][0])[after_read]))
             self._latest = max(self._latest or 0, latest)
         behind = batch.column("frame_in_read").to_numpy(zero_copy_only=False) > 0
         any_behind = bool(behind.any())

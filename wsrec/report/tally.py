@@ -216,7 +216,7 @@ class _Session:
 
     def add(self, seq: npt.NDArray[np.uint64], recv_time: Int64s) -> None:
         self.seq.add(seq)
-        first, last = int(recv_time.min()), int(recv_time.max())
+        first, last = int(np.min(recv_time)), int(np.max(recv_time))
         self.first = first if self.first is None else min(self.first, first)
         self.last = last if self.last is None else max(self.last, last)
 

@@ -173,7 +173,7 @@ class FileRows:
     def _check_stages(self, batch: Any, recv_time: Int64s) -> None:
         stamps = {stage: times(batch, stage.column) for stage in STAGES}
         handoff = stamps[HANDOFF][0]
-        self.hours |= {int(hour(handoff.min())), int(hour(handoff.max()))}
+        self.hours |= {int(hour(np.min(handoff))), int(hour(np.max(handoff)))}
         order = batch.column("handoff_monotonic").to_numpy()
         previous = np.concatenate(([order[0] if self._before is None else self._before], order[:-1]))
         for row in np.flatnonzero(order < previous).tolist():

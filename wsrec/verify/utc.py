@@ -37,7 +37,7 @@ class Utc:
                 self._stages.append(int(stage[at]))
                 self._offsets.append(last := int(offsets[at]))
             other = np.abs(offsets[at:] - last) > _TOLERANCE_NS
-            at += int(other.argmax()) if other.any() else len(offsets)
+            at += int(np.argmax(other)) if other.any() else len(offsets)
 
     def begin(self, stage: int, utc: int) -> None:
         """Add a moment on both clocks (ns), used until a better one is learned."""

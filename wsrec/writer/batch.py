@@ -72,7 +72,7 @@ class Batch(NamedTuple):
     def checksum(self) -> int:
         """XXH3 (64 bits) of slots and payload bytes, seeded with `first`. The payloads' lengths are in the slots."""
         digest = xxhash.xxh3_64(seed=self.first)
-        digest.update(memoryview(self.slots.view(np.uint8)))  # type: ignore[arg-type]  # as in `gather`
+        digest.update(self.slots.view(np.uint8).data)
         offsets, buffer = payload_offsets(self.payload), self.payload.buffers()[2]
         if buffer is not None:
             digest.update(memoryview(buffer)[offsets[0] : offsets[-1]])

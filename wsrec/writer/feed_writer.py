@@ -294,7 +294,7 @@ class FeedWriter:
         carried = received & (slots["opcode"] < frames.CLOSE)
         self._events.counts += count_rows(received, carried, slots["flags"] & FLAG_SENT != 0, lengths)
         if received.any():
-            first, last = int(received.argmax()), len(received) - 1 - int(received[::-1].argmax())
+            first, last = int(np.argmax(received)), len(received) - 1 - int(np.argmax(received[::-1]))
             self.first_time = int(when.recv_time[first]) if self.first_time is None else self.first_time
             self.last_time = int(when.recv_time[last])
 

@@ -38,7 +38,7 @@ def gather(
         ends: for each view, the count in its ring at the end of its last slot's payload; unchanged without a slot.
 
     """
-    into = memoryview(payloads)  # type: ignore[arg-type]  # numpy 2.4 declares `__buffer__` by a newer typing
+    into = payloads.data
     rings = np.where(slots["flags"] & CONTROL_RECORD != 0, 0, ring_of[slots["conn"]]).tolist()
     masks = [len(view) // 2 - 1 for view in views]
     at = 0

@@ -232,7 +232,7 @@ class Writer:
         self._follow_clock()
         times = batch.slots["handoff"].astype(np.int64) + self._ahead
         seconds = self._job.options.rotate.seconds
-        first, last = (int(period(edge, seconds)) for edge in (times.min(), times.max()))
+        first, last = (int(period(edge, seconds)) for edge in (np.min(times), np.max(times)))
         if first == last:
             return [(batch, first)]
         periods = period(times, seconds)

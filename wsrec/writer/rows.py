@@ -162,7 +162,7 @@ def split_payload(slots: Slots, payload: pa.Array) -> tuple[pa.Array, pa.Array]:
 def _is_ascii(payload: pa.Array) -> bool:
     offsets = payload_offsets(payload)
     data = np.frombuffer(payload.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
-    return int(data.max(initial=0)) < _FIRST_NOT_ASCII
+    return int(np.max(data, initial=0)) < _FIRST_NOT_ASCII
 
 
 def _valid_utf8(binary: pa.Array, requested: Bools) -> Bools:
