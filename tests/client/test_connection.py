@@ -407,7 +407,7 @@ class TestEnds:
         assert closes.get(timeout=60) == 1011
         assert len(calls) == 1
 
-    def test_answering_on_a_connection_that_closes_is_nobodys_fault(self, exchange):
+    def test_answering_on_a_connection_that_closes_is_no_error(self, exchange):
         async def main() -> None:
             def answer_it(message: wsrec.Message) -> None:
                 message.connection.send("answer")

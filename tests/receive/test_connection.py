@@ -333,14 +333,14 @@ class TestEndBehind:
     def test_a_server_that_ignores_the_close_and_sends_on_is_no_backlog(self, exchange, ca_file, monkeypatch, tls):
         monkeypatch.setattr(closing_handshake, "CLOSE_TIMEOUT", 0.2)
 
-        async def deaf(ws: Any) -> None:
+        async def never_reads(ws: Any) -> None:
             ws.transport.pause_reading()
             while not ws.transport.is_closing():
                 ws.transport.write(text("x" * 100) * 20)
                 await asyncio.sleep(0.001)
 
         async def run() -> None:
-            server = exchange(deaf, tls=tls is not None, close_timeout=0.1)
+            server = exchange(never_reads, tls=tls is not None, close_timeout=0.1)
             life = Life(server.url, str(ca_file), tls=tls or TlsMode.STAMPED, until_close=False)
             await life.until(life.reader.received)
             await life.stop()

@@ -389,7 +389,7 @@ class TestEnd:
         def handler(connection: socket.socket) -> None:
             answer(connection, b"")
             stopping.wait(10)
-            # deaf: never answers the close, and holds the connection for longer than the next subscription takes
+            # never answers the close, and holds the connection for longer than the next subscription takes
             time.sleep(0.5)
 
         with RawExchange(handler) as server:
@@ -628,7 +628,7 @@ def answer(connection: socket.socket, behind: bytes) -> None:
     connection.sendall(b"".join(request(connection).data_to_send()) + behind)
 
 
-class TestCompressionThatNobodyAskedFor:
+class TestUnsolicitedCompression:
     def test_of_a_server_that_insists_is_recorded_as_it_comes(self, receive):
         stream = zlib.compressobj(wbits=-15)
         sent = [stream.compress(b"same words") + stream.flush(zlib.Z_SYNC_FLUSH)[:-4] for _ in range(2)]
