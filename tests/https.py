@@ -21,17 +21,17 @@ class Https:
 
     Attributes:
         url: where it is.
-        asked: method, path and body of every request.
+        requested: method, path and body of every request.
     """
 
     def __init__(self, authority: trustme.CA, answer: Callable[[str], Any]) -> None:
-        self.asked: list[tuple[str, str, bytes]] = []
-        asked = self.asked
+        self.requested: list[tuple[str, str, bytes]] = []
+        requested = self.requested
 
         class Handler(BaseHTTPRequestHandler):
             def respond(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                asked.append((self.command, self.path, body))
+                requested.append((self.command, self.path, body))
                 found = answer(self.path)
                 status, headers, data = found if isinstance(found, tuple) else (200, {}, json.dumps(found).encode())
                 self.send_response(status)

@@ -90,7 +90,7 @@ class RealProxy:
 
     @property
     def stated(self) -> str:
-        """Its log, which has the name of every host that it was asked for."""
+        """Its log, which has the name of every host that it was requested."""
         return self._log.read_text(errors="replace")
 
 
@@ -125,7 +125,7 @@ class ScriptedProxy:
 
     Attributes:
         url: where it is.
-        asked: the head of every request, and its credentials decoded behind it.
+        requested: the head of every request, with its decoded credentials appended.
         names: where hosts are.
         answer: what it answers to a request in place of a way through; None for that way. Where `%` is it waits 0.2 s.
     """
@@ -135,7 +135,7 @@ class ScriptedProxy:
     ) -> None:
         self.names = {HOST: "127.0.0.1", **(names or {})}
         self.answer = answer or (lambda head: None)
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
@@ -144,8 +144,8 @@ class ScriptedProxy:
 
     @property
     def hosts(self) -> list[str]:
-        """The hosts that it was asked for."""
-        return [head.split()[1].rpartition(":")[0] for head in self.asked]
+        """The hosts that it was requested."""
+        return [head.split()[1].rpartition(":")[0] for head in self.requested]
 
     def stop(self) -> None:
         # a close alone does not wake who waits in accept
@@ -176,7 +176,7 @@ class ScriptedProxy:
                 head += piece
             text = head.decode()
             token = text.partition("Basic ")[2].partition("\r\n")[0]
-            self.asked.append(text + base64.b64decode(token).decode())
+            self.requested.append(text + base64.b64decode(token).decode())
             answer = self.answer(text)
             if answer is not None:
                 for nth, piece in enumerate(answer.split(b"%")):

@@ -188,11 +188,11 @@ class TestUnreachable:
         assert "the server on this machine refuses it" in result.stderr
 
     def test_503_is_tried_again(self, wsrec, exchange, tmp_path):
-        asked = []
+        requested = []
 
         def later(connection, request):
-            asked.append(request)
-            if len(asked) == 1:
+            requested.append(request)
+            if len(requested) == 1:
                 return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "in a minute\n")
             return None
 

@@ -24,8 +24,8 @@ channels: {{trades: {{topic: "t.{{symbol}}", common: trades, default: true}}}}
 """
 
 
-async def asked(connection):
-    """Sends back what it was asked, as a message of the symbols."""
+async def requested(connection):
+    """Sends back each request, as a message of the symbols."""
     for topic in json.loads(await connection.recv())["ask"]:
         await connection.send(json.dumps({"c": "trades", "s": topic.removeprefix("t.")}))
 
@@ -36,7 +36,7 @@ def folder(tmp_path, exchange):
     home = tmp_path / "home"
     home.mkdir()
     for name in ("one", "two"):
-        (home / f"{name}.yaml").write_text(FEED.format(name=name, url=exchange(asked).url))
+        (home / f"{name}.yaml").write_text(FEED.format(name=name, url=exchange(requested).url))
     (home / "list.txt").write_text("ABC, DEF\nGHI\n")
     (home / "run.yaml").write_text(
         "out: data\nuntil-close: true\nrotate: 10m\njson: true\nfeeds:\n"

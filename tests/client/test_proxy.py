@@ -35,7 +35,7 @@ class TestThroughAProxy:
         given = one.url.replace("//", f"//{USER}:{PASSWORD}@")
         assert messages_of(url, proxy=given, ca_file=ca_file) == ["hello"]
         assert one.hosts == [HOST]
-        assert one.asked[0].endswith(f"{USER}:{PASSWORD}")
+        assert one.requested[0].endswith(f"{USER}:{PASSWORD}")
 
     def test_the_environment_says_whether_there_is_one(self, scripted_proxy, exchange, ca_file, monkeypatch):
         one, server = scripted_proxy(), exchange(says_hello, tls=True)

@@ -165,7 +165,7 @@ class TestEnvironment:
         assert run.settings == {"out": str(tmp_path / "there/x"), "shard": Shard(2, 4), "writer_cpu": 1}
         assert run.wanted[0].symbols == ("there",)
 
-    def test_a_name_is_asked_for_in_words(self, complaint):
+    def test_a_name_is_spelled_out(self, complaint):
         assert complaint('feeds: [{feed: "ws://h/p", name: "../one"}]\n') == (
             "run.yaml:1: feeds.0.name: found '../one', expected a-z, 0-9, dots and dashes, at most 64"
         )

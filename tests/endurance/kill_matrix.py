@@ -287,7 +287,7 @@ class Kill:
         reported = time.time_ns() - _UNSENT_NS
         time.sleep(self._chance.uniform(0, 0.25))
         killed = self._kill(recorder, victim)
-        # what came after the signal was not asked for
+        # what came after the signal was not requested
         self._killed_at = reported
         return killed
 

@@ -111,9 +111,9 @@ class _Client(asyncio.Protocol):
         opcode = data[0] & 0x0F
         del data[: at + 4 + size]
         if opcode == _TEXT:
-            asked = json.loads(payload)
-            self.symbol = asked["topics"][0]
-            self.write(frame(json.dumps({"result": None, "id": asked["id"]}).encode()))
+            requested = json.loads(payload)
+            self.symbol = requested["topics"][0]
+            self.write(frame(json.dumps({"result": None, "id": requested["id"]}).encode()))
             self._server.clients.add(self)
         elif opcode == _PING:
             self.write(frame(payload, _PONG))

@@ -100,10 +100,10 @@ class Pulse:
 
     async def _serve(self, connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
-            asked = json.loads(await connection.recv())
+            requested = json.loads(await connection.recv())
             # a client with a confirmed subscription gets all messages from then on, however busy the machine is
             number = self._due()
-            await connection.send(json.dumps({"result": None, "id": asked["id"]}))
+            await connection.send(json.dumps({"result": None, "id": requested["id"]}))
             self._clients[connection] = ""
             print(json.dumps({"opened": time.time_ns()}), flush=True)
             listening = asyncio.ensure_future(self._listen(connection))
@@ -116,9 +116,9 @@ class Pulse:
     @staticmethod
     async def _listen(connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
-            async for asked in connection:
+            async for requested in connection:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    await connection.send(json.dumps({"result": None, "id": json.loads(asked)["id"]}))
+                    await connection.send(json.dumps({"result": None, "id": json.loads(requested)["id"]}))
 
     async def _pulse(self, connection: ServerConnection, number: int) -> None:
         transport = connection.transport

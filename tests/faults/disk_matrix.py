@@ -6,7 +6,7 @@ scripts/disk-faults write link     only these calls
 scripts/disk-faults --in recover   only in these: `writer` (to its end), `killed` (the same, killed once all is
                                    journalled), `recover` (`wsrec recover` of three journals), `whole` (`wsrec record`
                                    with all its processes; the faults are the supervisor's: the receiver writes
-                                   nothing), `record` (the same with the writer's; only where asked for, as it takes
+                                   nothing), `record` (the same with the writer's; only where requested, as it takes
                                    long: with --every 10)
 """
 

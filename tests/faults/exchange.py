@@ -36,7 +36,7 @@ class FaultyExchange:
     Attributes:
         sent_at: when each number was sent (ns since the epoch), by the number.
         clients: every client that was ever accepted, in order.
-        asked: handshake requests that were answered, refusals too.
+        requested: number of handshake requests that were answered, refusals included.
 
     """
 
@@ -52,7 +52,7 @@ class FaultyExchange:
         self.url = ""
         self.sent_at: list[int] = []
         self.clients: list[ServerConnection] = []
-        self.asked: list[float] = []
+        self.requested: list[float] = []
         self._period = period
         self._lifetime = lifetime
         self._host = host
@@ -161,7 +161,7 @@ class FaultyExchange:
             await asyncio.sleep(0.05)
 
     def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        self.asked.append(time.monotonic())
+        self.requested.append(time.monotonic())
         if not self._refusals:
             return None
         self._refusals -= 1
@@ -178,8 +178,8 @@ class FaultyExchange:
             self._loop.call_later(self._lifetime, self._abort, connection)
         with contextlib.suppress(ConnectionClosed):
             async for message in connection:
-                asked = json.loads(message)
-                await connection.send(json.dumps({"result": None, "id": asked["id"]}))
+                requested = json.loads(message)
+                await connection.send(json.dumps({"result": None, "id": requested["id"]}))
 
     async def _count(self) -> None:
         due = self._loop.time()

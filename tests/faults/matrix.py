@@ -167,10 +167,10 @@ def run(name: str, authority: trustme.CA, ca_file: Path, folder: Path) -> Found:
 
 def end(process: subprocess.Popen[str], order: signal.Signals, seconds: float = 60.0) -> float:
     """Have a recorder end in order, within `seconds`; how long that took (ms)."""
-    asked = time.monotonic()
+    requested = time.monotonic()
     process.send_signal(order)
     _, log = process.communicate(timeout=seconds)
-    end_ms = (time.monotonic() - asked) * 1e3
+    end_ms = (time.monotonic() - requested) * 1e3
     assert "Traceback" not in log, log
     return end_ms
 

@@ -40,7 +40,7 @@ def test_what_is_missing_is_reported(name, authority, ca_file, tmp_path):
         assert found.overlaps_ms
         assert all(overlap > 0 for overlap in found.overlaps_ms)
     if name == "reset-429":
-        # both answers asked for 2 s
+        # both answers requested 2 s
         assert found.data_ms >= 4000
     elif name == "silent-successor":
         # the messages missing on the silent connection are in the lost interval, and the verifier reports it

@@ -61,7 +61,7 @@ class TestListing:
         assert cached(known) is None
         for _ in range(2):
             assert all_symbols(known).symbols == ("BTC-USDT", "ETH-USDT")
-        assert server.asked == [("GET", "/symbols", b"")]
+        assert server.requested == [("GET", "/symbols", b"")]
         assert str(cached(known)) == "2 symbols, listed just now"
 
     @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ class TestListing:
     def test_by_post(self, https):
         server = https(lambda path: ["BTC-USDT"])
         all_symbols(feed(server.url, 'body: \'{"type":"meta"}\''))
-        assert server.asked == [("POST", "/symbols", b'{"type":"meta"}')]
+        assert server.requested == [("POST", "/symbols", b'{"type":"meta"}')]
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
@@ -109,7 +109,7 @@ class TestListing:
             all_symbols(feed(server.url))
         with pytest.raises(ConfigError, match=f"{host} has refused earlier requests as too many; try again"):
             all_symbols(feed(server.url))
-        assert len(server.asked) == 1
+        assert len(server.requested) == 1
 
     def test_offline(self):
         with pytest.raises(
@@ -134,7 +134,7 @@ class TestListing:
         assert str(listed).startswith("2 symbols, listed 3 days ago (localhost:")
 
     @pytest.mark.parametrize("data", [b"", b"[]", b'{"time":"x","symbols":[5]}', b"\xff", b"[" * 100_000])
-    def test_a_broken_cache_is_asked_for_anew(self, https, cache, data):
+    def test_a_broken_cache_is_requested_anew(self, https, cache, data):
         known = feed(https(lambda path: ANSWER).url)
         all_symbols(known)
         (file,) = cache.iterdir()

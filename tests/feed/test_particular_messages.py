@@ -174,7 +174,7 @@ class TestTokenizedEquities:
         ("typed", "symbol"),
         [("AAPLx/USD", "AAPLx/USD"), ("BRK.Bx/EUR", "BRK.Bx/EUR"), ("XBT/USD", "BTC/USD"), ("eth/usd", "ETH/USD")],
     )
-    def test_are_asked_for_as_written(self, typed, symbol):
+    def test_are_requested_as_written(self, typed, symbol):
         target = resolve("kraken", (typed,), ("book",))
         assert target.symbols == (symbol,)
         texts = [stated.text for connection in plan([target]) for stated in connection.requests]

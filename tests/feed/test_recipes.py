@@ -1,4 +1,4 @@
-"""The page's examples of how an exchange is asked: each, put into a feed that has the rest, loads and is planned."""
+"""The page's examples of requests: each one, put into an otherwise complete feed, loads and is planned."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ class TestDamaged:
         # the events are sound
         assert found.events().read_all().num_rows
 
-    def test_all_are_named_where_the_others_are_asked_for(self, two_feeds):
+    def test_all_are_named_where_the_others_are_requested(self, two_feeds):
         paths = sorted(two_feeds.out.rglob("messages/**/*.parquet"))
         self.cut(paths[0])
         events = next(two_feeds.out.rglob("events/**/*.parquet"))

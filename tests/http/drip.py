@@ -41,7 +41,7 @@ class Drip:
 
     Attributes:
         port: where it is.
-        asked: the request lines.
+        requested: the request lines.
         left: how many clients have gone.
 
     """
@@ -66,7 +66,7 @@ class Drip:
             authority.issue_cert("localhost").configure_cert(self._context)
         self._listening = socket.create_server(at)
         self.port = self._listening.getsockname()[1]
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.left = 0
         self._stopping = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -96,9 +96,9 @@ class Drip:
         with suppress(OSError), client:
             if self._context is not None:
                 client = self._context.wrap_socket(client, server_side=True)
-                self.asked.append(client.recv(4096).partition(b"\r\n")[0].decode())
+                self.requested.append(client.recv(4096).partition(b"\r\n")[0].decode())
             with client:
-                if len(self.asked) > self._after:
+                if len(self.requested) > self._after:
                     at_once, drip = self._good, b""
                 client.sendall(at_once)
                 client.settimeout(self._every)

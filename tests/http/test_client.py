@@ -162,9 +162,9 @@ class TestDeadline:
         monkeypatch.setattr(socket, "getaddrinfo", names({"localhost": ["127.0.0.1", "127.0.0.2"]}))
         monkeypatch.setattr(attempt, "_histories", {})
         waited_for(lambda: fetch(good.url, context=context, limit=10, timeout=DEADLINE))
-        assert (len(hangs.asked), len(good.asked)) == (1, 0)
+        assert (len(hangs.requested), len(good.requested)) == (1, 0)
         assert fetch(good.url, context=context, limit=10, timeout=30) == b"[]"
-        assert len(hangs.asked) == 1
+        assert len(hangs.requested) == 1
 
     def test_the_address_that_worked_is_asked_where_the_name_server_gives_a_dead_one(self, drip, context, monkeypatch):
         known = ["127.0.0.1"]
@@ -174,7 +174,7 @@ class TestDeadline:
         monkeypatch.setattr(attempt, "RESOLVER", Resolver())
         for known[:] in (["127.0.0.1"], ["127.0.0.9"]):
             assert fetch(good.url, context=context, limit=10, timeout=30) == b"[]"
-        assert len(good.asked) == 2
+        assert len(good.requested) == 2
 
     def test_a_look_up_that_hangs(self, context, monkeypatch):
         go_on = threading.Event()
@@ -190,7 +190,7 @@ class TestDeadline:
         options: dict[str, Any] = {"context": context, "limit": 1, "timeout": DEADLINE, "redirects": 10_000}
         error = in_time(lambda: fetch(server.url, **options))
         assert error.cause == "timeout"
-        assert len(server.asked) > 1
+        assert len(server.requested) > 1
 
     def test_an_answer_in_time_behind_those_that_announce_it(self, drip, context):
         head = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
@@ -202,7 +202,7 @@ class TestDeadline:
 
         async def run() -> float:
             task = asyncio.create_task(fetch_async(server.url, context=context, limit=1 << 20, timeout=600))
-            while not server.asked:
+            while not server.requested:
                 await asyncio.sleep(0.01)
             began = time.monotonic()
             task.cancel()
@@ -227,7 +227,7 @@ class TestDeadline:
             "sys.stdin.read()"
         )
         with subprocess.Popen([sys.executable, "-c", code, server.url, ca_file], stdin=subprocess.PIPE) as process:
-            assert until(lambda: server.asked, 30)
+            assert until(lambda: server.requested, 30)
             process.stdin.close()
             assert process.wait(LATE) == 0
 
@@ -322,7 +322,7 @@ class TestAnswers:
         assert "another host" in str(self.refused(plain, context, redirects=3))
         for_ever = drip(moved % b"/secret")
         assert "too many redirects" in str(self.refused(for_ever, context, redirects=3))
-        assert len(for_ever.asked) == 4
+        assert len(for_ever.requested) == 4
 
     def test_no_server(self, context, refusing_port):
         port = refusing_port

@@ -48,7 +48,7 @@ class Work(Session):
         super().__init__(tmp_path, rings(1, 64 * 4096, 4096), connections, {"books": FEED})
         self.orders: list[SnapshotRequest] = []
         job = writer_job(tmp_path, connections, {"books": FEED})
-        self.pipeline = Pipeline(job, self.folder, self.rings.status, ask=self.orders.append)
+        self.pipeline = Pipeline(job, self.folder, self.rings.status, act=self.orders.append)
 
     def book(self, symbol: str, *numbers: int, at: int = 0) -> None:
         for number in numbers:

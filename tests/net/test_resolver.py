@@ -22,20 +22,20 @@ class NameServer:
     """The system's look-ups of `x.test` and of `hanging.test`, which does not answer before `answer` is set.
 
     Attributes:
-        asked: how often each host was looked up.
+        requested: how often each host was looked up.
         answer: whether those that hang go on.
         error: raised for each look-up, where there is one.
 
     """
 
     def __init__(self) -> None:
-        self.asked: dict[str, int] = {}
+        self.requested: dict[str, int] = {}
         self.answer = threading.Event()
         self.error: Exception | None = None
 
     def found(self, host: str, addresses: Sequence[str], *, hangs: bool = False) -> Callable[[], Sequence[str]]:
         def answered() -> Sequence[str]:
-            self.asked[host] = self.asked.get(host, 0) + 1
+            self.requested[host] = self.requested.get(host, 0) + 1
             if hangs:
                 assert self.answer.wait(30)
             if self.error is not None:
@@ -85,7 +85,7 @@ class TestLiterals:
 
 
 class TestLookUp:
-    def test_the_addresses_get_the_port_that_was_asked_for(self, server, run):
+    def test_the_addresses_get_the_port_that_was_requested(self, server, run):
         found = run(Resolver().resolve("x.test", 8443))
         assert [one.sockaddr[:2] for one in found.addresses] == [("127.0.0.9", 8443), ("::9", 8443)]
         assert (found.age, found.trouble) == (None, None)
@@ -107,7 +107,7 @@ class TestLookUp:
         for thread in threads:
             thread.join(10)
         assert got == [["127.0.0.9", "::9"]] * 5
-        assert server.asked == {"h.test": 1}
+        assert server.requested == {"h.test": 1}
 
     def test_one_that_hangs_holds_up_no_other(self, server, run):
         async def others() -> None:

@@ -1,4 +1,4 @@
-"""When a host may be asked again."""
+"""When a host may be contacted again."""
 
 from __future__ import annotations
 

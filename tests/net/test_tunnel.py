@@ -67,7 +67,7 @@ class TestHttp:
         proxy = scripted_proxy(answer=lambda head: OK)
         way(parse_proxy(f"http://{USER}:p%C3%A9%3A@127.0.0.1:{proxy.port}"), HOST, 9443).close()
         way(parse_proxy(proxy.url), "fd00::1", 9443).close()
-        first, second = proxy.asked
+        first, second = proxy.requested
         assert first.startswith(f"CONNECT {HOST}:9443 HTTP/1.1\r\nHost: {HOST}:9443\r\n")
         assert first.endswith(f"{USER}:pé:")
         assert second.startswith("CONNECT [fd00::1]:9443 HTTP/1.1\r\n")

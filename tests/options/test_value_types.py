@@ -105,9 +105,9 @@ class TestUntil:
     def test_a_time_of_day_is_the_next_one(self):
         now = datetime.now(UTC)
         for shift in (timedelta(hours=-2), timedelta(hours=2)):
-            asked = now + shift
-            found = Moment().parse(f"{asked:%H:%M}")
-            assert (found.hour, found.minute) == (asked.hour, asked.minute)
+            requested = now + shift
+            found = Moment().parse(f"{requested:%H:%M}")
+            assert (found.hour, found.minute) == (requested.hour, requested.minute)
             assert now - timedelta(minutes=1) < found <= now + timedelta(days=1)
 
     @pytest.mark.parametrize("text", ["9:05", "09:05", "9:05:30", "09:05:30Z"])

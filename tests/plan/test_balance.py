@@ -52,9 +52,9 @@ class TestAllOfBinanceSpot:
     def test_every_stream_exactly_once(self):
         suffixes = ("trade", "depth@100ms", "bookTicker")
         wanted = Counter(f"{symbol.lower()}@{suffix}" for symbol in self.symbols for suffix in suffixes)
-        asked = Counter(t for p in self.plans for s in p.requests for t in json.loads(s.text)["params"])
-        assert asked == wanted
-        assert asked == Counter(topic.topic for plan in self.plans for topic in plan.topics)
+        requested = Counter(t for p in self.plans for s in p.requests for t in json.loads(s.text)["params"])
+        assert requested == wanted
+        assert requested == Counter(topic.topic for plan in self.plans for topic in plan.topics)
 
     def test_streams_a_connection(self):
         assert {len(plan.topics) for plan in self.plans} == {1000}
@@ -88,7 +88,7 @@ class TestLimits:
         st.none() | st.integers(1, 5),
         st.none() | st.integers(100, 300),
     )
-    def test_are_kept_and_everything_is_asked_for_once(self, count, streams, a_channel, messages, size):
+    def test_are_kept_and_everything_is_requested_once(self, count, streams, a_channel, messages, size):
         symbols = [f"S{n}" for n in range(count)]
         plans = limited(
             symbols,
@@ -97,8 +97,8 @@ class TestLimits:
             messages_per_connection=messages,
             bytes_per_connection=size,
         )
-        asked = Counter(topic.topic for plan in plans for topic in plan.topics)
-        assert asked == Counter(f"{kind}:{symbol}" for symbol in symbols for kind in "tbk")
+        requested = Counter(topic.topic for plan in plans for topic in plan.topics)
+        assert requested == Counter(f"{kind}:{symbol}" for symbol in symbols for kind in "tbk")
         for plan_ in plans:
             assert len(plan_.topics) <= streams
             assert a_channel is None or max(Counter(topic.topic[0] for topic in plan_.topics).values()) <= a_channel

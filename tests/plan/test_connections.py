@@ -30,7 +30,7 @@ class TestBinance:
         connections = plan([resolve("binance-usdm", ("BTCUSDT",), ("book", "ticker"))])
         assert [c.url.split("/")[3] for c in connections] == ["public", "market"]
 
-    def test_topics_without_symbol_are_asked_for_once(self):
+    def test_topics_without_symbol_are_requested_once(self):
         (connection,) = plan([resolve("binance-usdm", ("A1", "B2"), ("!ticker@arr",))])
         assert connection.requests[0].topic_names == ("!ticker@arr",)
 

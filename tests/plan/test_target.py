@@ -29,7 +29,7 @@ class TestFeed:
 
 
 class TestClosed:
-    """A market that is no more: its captures are still read, and nothing is asked of it."""
+    """A closed market: its captures are still read, but it cannot be recorded."""
 
     @pytest.mark.parametrize("wanted", [{}, {"symbols": ("all",)}, {"channels": ("no such",)}])
     def test_is_not_recorded(self, wanted):

@@ -44,7 +44,7 @@ def test_without_a_symbol_brings_all():
     ],
 )
 def test_of_a_base_brings_its_options(symbol, carried):
-    """Trades of options are asked for by the base; where rows are of several options the message has no symbol."""
+    """Trades of options are requested by the base; where rows are of several options the message has no symbol."""
     assert topic("bybit-option", "publicTrade", "BTC").carries(symbol) == carried
 
 

@@ -73,7 +73,7 @@ class TestTokens:
         pattern = r"/endpoint\?token={}&connectId=[0-9a-f-]{{36}}"
         assert re.fullmatch(pattern.format(re.escape("a%26b%23")), seen[0])
         assert re.fullmatch(pattern.format(SECRET), seen[1])
-        assert [method for method, _, _ in api.asked] == ["POST", "POST"]
+        assert [method for method, _, _ in api.requested] == ["POST", "POST"]
         reported = receiver.output + receiver.errors + b"".join(slot.payload for slot in receiver.reader.taken)
         assert SECRET.encode() not in reported
 

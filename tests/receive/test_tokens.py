@@ -77,7 +77,7 @@ class TestStuck:
         server = tokens(*POINTS[point][:2])
         plans = [planned("ws://127.0.0.1:9/", server, conn) for conn in range(6)]
         receiver = receive(*plans, ca_file=str(ca_file), command=WITH_TIMEOUT)
-        receiver.until(lambda: len(server.asked) == 6)
+        receiver.until(lambda: len(server.requested) == 6)
         began = time.monotonic()
         assert receiver.stop() == 1
         assert time.monotonic() - began < TIMEOUT / 2
@@ -140,5 +140,5 @@ class TestTooOften:
         receiver = receive(*held, free, ca_file=str(ca_file))
         receiver.event(EventKind.CONNECT_FAILED)
         receiver.event(EventKind.CONNECT)
-        assert len(server.asked) == 1
+        assert len(server.requested) == 1
         receiver.stop()

@@ -46,8 +46,8 @@ def test_is_recorded_whole(wsrec, exchange, https, ca_file, tmp_path):
             refused.append(connection.request.path)
             return
         assert json.loads(await connection.recv())["hello"]
-        asked = json.loads(await connection.recv())
-        await connection.send(packed({"id": asked["id"], "ok": asked["nonce"] > 1e12}))
+        requested = json.loads(await connection.recv())
+        await connection.send(packed({"id": requested["id"], "ok": requested["nonce"] > 1e12}))
         for number in range(3):
             await connection.send(packed({"ping": number}))
             try:
@@ -56,7 +56,7 @@ def test_is_recorded_whole(wsrec, exchange, https, ca_file, tmp_path):
             except TimeoutError:
                 refused.append("no pong")
                 return
-            for topic in asked["sub"]:
+            for topic in requested["sub"]:
                 await connection.send(packed({"ch": "trade", "s": topic.partition(".")[2], "n": number}))
 
     server = exchange(handler, tls=True)

@@ -28,18 +28,18 @@ class Strict:
     """Refuses a request with a dead topic, a topic that it has already, a number that it has had, and more than 20 a s.
 
     Attributes:
-        asked: by connection, the topics of each request.
+        requested: by connection, the topics of each request.
 
     """
 
     def __init__(self, words: str, starts: int = 1) -> None:
         self.words, self.starts = words, starts
-        self.asked: list[list[list[str]]] = []
+        self.requested: list[list[list[str]]] = []
         self.wrong: list[str] = []
 
     async def __call__(self, connection) -> None:
         mine: list[list[str]] = []
-        self.asked.append(mine)
+        self.requested.append(mine)
         topics: set[str] = set()
         numbers: set[int] = set()
         last = 0.0
@@ -69,7 +69,7 @@ class Strict:
             for topic in sorted(topics):
                 await connection.send(json.dumps({"c": "trade", "s": topic.partition(".")[2], "n": number}))
             done = {topic.partition(".")[2] for topic in topics} == GOOD and number > 40
-            if done and len(self.asked) < self.starts:
+            if done and len(self.requested) < self.starts:
                 connection.transport.abort()
             elif done:
                 await connection.close()
@@ -107,5 +107,5 @@ def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, starts):
     for kind in ("subscribe", "ack", "refused", "split"):
         for event in events_of(out, kind):
             assert sent[event["detail"]["request"]]["args"] == event["detail"]["topics"]
-    for asked in server.asked[1:]:
-        assert sorted(topic for topics in asked for topic in topics) == sorted(f"trade.{symbol}" for symbol in GOOD)
+    for requested in server.requested[1:]:
+        assert sorted(topic for topics in requested for topic in topics) == sorted(f"trade.{symbol}" for symbol in GOOD)

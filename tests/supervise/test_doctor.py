@@ -193,7 +193,7 @@ class TestNetwork:
 
 
 class TestCore:
-    def test_python_where_it_was_not_built_or_is_asked_for(self, machine, monkeypatch):
+    def test_python_where_it_was_not_built_or_is_requested(self, machine, monkeypatch):
         monkeypatch.setenv("WSREC_PURE", "1")
         assert found(machine, "hot path").found == "python"
         monkeypatch.setattr(doctor, "CompiledHotPath", None)

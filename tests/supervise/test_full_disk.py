@@ -18,7 +18,7 @@ PAYLOAD = b"x" * 1000
 
 
 async def burst(connection) -> None:
-    """More than the rings and TCP's buffers hold, once it is asked for."""
+    """More than the rings and TCP's buffers hold, once it is requested."""
     await connection.send(b"first")
     await connection.recv()
     for index in range(COUNT):

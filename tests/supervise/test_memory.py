@@ -73,7 +73,7 @@ class TestRingSize:
     def test_all_together_stay_within_the_budget(self, connections):
         assert connections * ring_size(None, connections) <= memory.BUDGET
 
-    def test_as_asked_for_whatever_there_are(self):
+    def test_as_requested_whatever_there_are(self):
         assert ring_size(64 << 10, 1) == 64 << 10
         assert ring_size(8 * MIB, 1000) == 8 * MIB
 

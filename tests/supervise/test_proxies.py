@@ -123,7 +123,7 @@ class TestARealProxy:
         assert connected["detail"]["proxy"] == real.public
         assert (connected["detail"]["address"], connected["detail"]["port"]) == ("127.0.0.1", real.port)
         assert events_of(out, "snapshot")
-        assert sorted({path for _, path, _ in server.asked}) == sorted(ANSWERS)
+        assert sorted({path for _, path, _ in server.requested}) == sorted(ANSWERS)
         assert real.stated.count(HOST) >= 4
         seen |= {"stdout": printed.encode(), "stderr": (stated + more).encode(), **everything_in(out)}
         assert seen
@@ -185,4 +185,4 @@ class TestTheEnvironment:
         result = wsrec.run(*words, env=clean_environment(ALL_PROXY=proxy.url))
         assert result.returncode == 0, result.stderr
         assert "localhost is this machine: ALL_PROXY does not hold for it, --proxy would" in result.stderr
-        assert proxy.asked == []
+        assert proxy.requested == []

@@ -143,7 +143,7 @@ class TestReceiver:
         finished(work.out)
 
     @pytest.mark.long
-    def test_one_that_spins_when_the_end_is_asked_for(self, recording, tmp_path_factory):
+    def test_one_that_spins_when_the_end_is_requested(self, recording, tmp_path_factory):
         """It works for ever, and gives no heartbeat: that ends nothing later than one that hangs."""
         inserted = tmp_path_factory.mktemp("inserted")
         (inserted / "sitecustomize.py").write_text(SPIN_AT_SIGNAL)
@@ -272,7 +272,7 @@ class TestWriter:
         numbered(work.out)
         finished(work.out)
 
-    def test_stopped_while_the_end_is_asked_for(self, wsrec, exchange, tmp_path):
+    def test_stopped_while_the_end_is_requested(self, wsrec, exchange, tmp_path):
         """Its ring is full and the rest waits in the socket: what the exchange sent by then is read."""
         stream = Stream(padding=1000)
         process = wsrec.start("record", exchange(stream).url, "--out", tmp_path, "--ring-size", "64KiB")

@@ -57,7 +57,7 @@ limits: {{connects: 10, connects_interval: 1}}
 
 @pytest.fixture
 def stream(exchange):
-    """The address of an exchange that sends, and answers 403 to whom it does not like, with what it was asked."""
+    """The address of an exchange that sends, or answers 403 with the request in its text."""
 
     def look(connection, request):
         if SECRET["refusedpath"] in request.path:
@@ -165,7 +165,7 @@ class TestARecordingOfSecrets:
             printed, stated = process.communicate(timeout=120)
         seen |= {"stdout": printed.encode(), "stderr": stated.encode(), **everything_in(out)}
         assert json.loads(printed)["messages"]
-        # it did connect, with all of them, and asked for the snapshot
+        # it did connect, with all of them, and requested the snapshot
         assert "connected to ws://***:***@127.0.0.1" in stated
         assert "connected to ws://localhost" in stated
         assert any(b"snapshot" in data and b'"bytes"' in data for data in seen.values())

@@ -62,10 +62,10 @@ def test_while_it_is_still_being_imported(wsrec, tmp_path, number):
 
 
 def test_while_it_waits_for_the_exchanges_list(wsrec, https, ca_file, tmp_path):
-    asked, go_on = threading.Event(), threading.Event()
+    requested, go_on = threading.Event(), threading.Event()
 
     def answer(_):
-        asked.set()
+        requested.set()
         go_on.wait(60)
         return [{"name": "ABC"}]
 
@@ -75,7 +75,7 @@ def test_while_it_waits_for_the_exchanges_list(wsrec, https, ca_file, tmp_path):
     environment = {**os.environ, "SSL_CERT_FILE": str(ca_file), "XDG_CACHE_HOME": str(tmp_path)}
     process = wsrec.start("record", feed, "--symbols", "all", "--out", out, env=environment)
     try:
-        assert asked.wait(30), process.communicate(timeout=1)
+        assert requested.wait(30), process.communicate(timeout=1)
         process.terminate()
         time.sleep(0.02)
         # a wrapper passes on what the terminal has sent already

@@ -298,7 +298,7 @@ class TestAsk:
             (tmp_path / ".wsrec" / "lock").write_text(f"{stranger.pid}\n")
             with OutputLock(tmp_path, takeover=True) as lock:
                 assert not lock.held
-                takeover._ask(lock, lambda line: lines.append(line.message))
+                takeover._request_end(lock, lambda line: lines.append(line.message))
             assert "has not locked it" in lines[0]
             assert stranger.poll() is None
         finally:
@@ -316,5 +316,5 @@ class TestAsk:
             os.ftruncate(held.fds[0], 0)
             os.pwrite(held.fds[0], content, 0)
             with OutputLock(tmp_path, takeover=True) as lock:
-                takeover._ask(lock, lambda line: lines.append(line.message))
+                takeover._request_end(lock, lambda line: lines.append(line.message))
         assert "cannot be asked to end" in lines[0]

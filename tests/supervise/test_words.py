@@ -63,8 +63,8 @@ def curt(wsrec, exchange, tmp_path):
         async def handler(connection):
             async def read():
                 async for text in connection:
-                    asked = json.loads(text)
-                    for message in answer(asked["args"][0], asked["id"]):
+                    requested = json.loads(text)
+                    for message in answer(requested["args"][0], requested["id"]):
                         await connection.send(json.dumps(message))
 
             await asyncio.gather(read(), connection.wait_closed())

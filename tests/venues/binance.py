@@ -39,15 +39,15 @@ class Binance(Venue):
         self.came.append(time.monotonic())
         if len(self.came) > self.per_second and self.came[-1] - self.came[0] < 1:
             raise Refusal(1008, "Too many requests")
-        asked = json.loads(request)
-        assert asked.keys() == {"method", "params", "id"}
-        assert asked["method"] == "SUBSCRIBE"
-        if not all(STREAM.fullmatch(stream) for stream in asked["params"]):
-            yield json.dumps({"code": 2, "msg": "Invalid request: invalid stream", "id": asked["id"]})
+        requested = json.loads(request)
+        assert requested.keys() == {"method", "params", "id"}
+        assert requested["method"] == "SUBSCRIBE"
+        if not all(STREAM.fullmatch(stream) for stream in requested["params"]):
+            yield json.dumps({"code": 2, "msg": "Invalid request: invalid stream", "id": requested["id"]})
             return
-        yield json.dumps({"result": None, "id": asked["id"]})
+        yield json.dumps({"result": None, "id": requested["id"]})
         # A stream that does not exist here is confirmed, and stays silent.
-        for stream in asked["params"]:
+        for stream in requested["params"]:
             for data in self.streams.get(stream, ()):
                 yield f'{{"stream":"{stream}","data":{data}}}'
 

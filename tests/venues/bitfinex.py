@@ -47,14 +47,14 @@ class Bitfinex(Venue):
         await connection.close(1000)
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        if asked["event"] == "conf":
-            assert asked.keys() == {"event", "flags"}
-            self.flags = asked["flags"]
+        requested = json.loads(request)
+        if requested["event"] == "conf":
+            assert requested.keys() == {"event", "flags"}
+            self.flags = requested["flags"]
             yield json.dumps({"event": "conf", "status": "OK", "flags": self.flags})
             return
-        assert asked["event"] == "subscribe"
-        right, code = self._is_right(asked), 10300
+        assert requested["event"] == "subscribe"
+        right, code = self._is_right(requested), 10300
         if right and len(self.channels) == 25:
             right, code = False, 10305
         if not right:
@@ -63,22 +63,22 @@ class Bitfinex(Venue):
             return
         number = 17082 + len(self.channels)
         self.channels.append(number)
-        yield json.dumps({**asked, "event": "subscribed", "chanId": number})
-        for body in self.bodies.get(asked["channel"], ()):
+        yield json.dumps({**requested, "event": "subscribed", "chanId": number})
+        for body in self.bodies.get(requested["channel"], ()):
             yield self._data([number, *body])
         self.answered += 1
 
-    def _is_right(self, asked: dict[str, Any]) -> bool:
-        keys = asked.keys() - {"event"}
-        if asked["channel"] == "status":
-            return keys == {"channel", "key"} and asked["key"] in self.symbols
-        if asked["channel"] == "book":
-            levels = keys == {"channel", "symbol", *BOOK} and all(asked[key] in BOOK[key] for key in BOOK)
-            return levels and asked["symbol"] in self.symbols
+    def _is_right(self, requested: dict[str, Any]) -> bool:
+        keys = requested.keys() - {"event"}
+        if requested["channel"] == "status":
+            return keys == {"channel", "key"} and requested["key"] in self.symbols
+        if requested["channel"] == "book":
+            levels = keys == {"channel", "symbol", *BOOK} and all(requested[key] in BOOK[key] for key in BOOK)
+            return levels and requested["symbol"] in self.symbols
         return (
             keys == {"channel", "symbol"}
-            and asked["channel"] in ("trades", "ticker")
-            and asked["symbol"] in self.symbols
+            and requested["channel"] in ("trades", "ticker")
+            and requested["symbol"] in self.symbols
         )
 
     def _data(self, array: list[Any]) -> str:

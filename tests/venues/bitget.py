@@ -31,12 +31,12 @@ class Bitget(Venue):
             if self.pings == 2:
                 raise Refusal(1000, "done")
             return
-        asked = json.loads(request)
-        assert asked.keys() == {"op", "args"}
-        assert asked["op"] == "subscribe"
-        if len(asked["args"]) >= 25:
+        requested = json.loads(request)
+        assert requested.keys() == {"op", "args"}
+        assert requested["op"] == "subscribe"
+        if len(requested["args"]) >= 25:
             raise Refusal(1006, "too many arguments")
-        for argument in asked["args"]:
+        for argument in requested["args"]:
             assert argument.keys() == set(self.arguments)
             product, channel, symbol = (argument[name] for name in self.arguments)
             if product != self.product or channel not in self.channels or symbol not in SYMBOLS:

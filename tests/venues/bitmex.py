@@ -51,13 +51,13 @@ class Bitmex(Venue):
         await connection.close(1000)
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        assert asked.keys() == {"op", "args"}
-        assert asked["op"] == "subscribe"
-        for topic in asked["args"]:
+        requested = json.loads(request)
+        assert requested.keys() == {"op", "args"}
+        assert requested["op"] == "subscribe"
+        for topic in requested["args"]:
             if topic not in self.topics:
                 error = {"status": 400, "error": f"Unknown or expired symbol: {topic}", "meta": {}}
-                yield json.dumps({**error, "request": asked})
+                yield json.dumps({**error, "request": requested})
                 continue
-            yield json.dumps({"success": True, "subscribe": topic, "request": asked})
+            yield json.dumps({"success": True, "subscribe": topic, "request": requested})
             yield from self.topics[topic]

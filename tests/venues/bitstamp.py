@@ -30,17 +30,17 @@ class Bitstamp(Venue):
         return json.loads(request) == {"event": "bts:heartbeat"}
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
+        requested = json.loads(request)
         if self.is_life(request):
             self.heartbeats += 1
             yield '{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}'
             if self.heartbeats >= 3 and len(self.requests) - self.heartbeats == self.awaited:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"event", "data"}
-        assert asked["event"] == "bts:subscribe"
-        assert asked["data"].keys() == {"channel"}
-        channel = asked["data"]["channel"]
+        assert requested.keys() == {"event", "data"}
+        assert requested["event"] == "bts:subscribe"
+        assert requested["data"].keys() == {"channel"}
+        channel = requested["data"]["channel"]
         if not channel.startswith(KINDS):
             yield '{"event":"bts:error","channel":"","data":{"code":null,"message":"Bad subscription string."}}'
             return

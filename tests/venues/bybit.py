@@ -35,9 +35,9 @@ class Bybit(Venue):
         return json.loads(request)["op"] == "ping"
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        if asked["op"] == "ping":
-            assert asked == {"op": "ping"}
+        requested = json.loads(request)
+        if requested["op"] == "ping":
+            assert requested == {"op": "ping"}
             self.pings += 1
             pong = {"op": "pong", "args": ["1675418560633"], "conn_id": "c"}
             if self.category != "option":
@@ -46,27 +46,27 @@ class Bybit(Venue):
             if self.pings >= 2 and self._wrong == self._named:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"req_id", "op", "args"}
-        assert asked["op"] == "subscribe"
-        self.characters += len("".join(asked["args"]))
+        assert requested.keys() == {"req_id", "op", "args"}
+        assert requested["op"] == "subscribe"
+        self.characters += len("".join(requested["args"]))
         assert self.characters <= 21_000
-        wrong = [topic for topic in asked["args"] if not self._exists(topic)]
+        wrong = [topic for topic in requested["args"] if not self._exists(topic)]
         stated = f"Invalid topic: {wrong[0]}" if wrong else ""
-        if self.category == "spot" and len(asked["args"]) > 10:
-            wrong, stated = asked["args"], "args size >10"
+        if self.category == "spot" and len(requested["args"]) > 10:
+            wrong, stated = requested["args"], "args size >10"
         self._wrong.update(wrong)
         self._named.update(wrong if self.category == "option" else wrong[:1])
         if self.category == "option":
-            right = [topic for topic in asked["args"] if topic not in wrong]
+            right = [topic for topic in requested["args"] if topic not in wrong]
             data = {"failTopics": wrong, "successTopics": right}
             yield json.dumps({"success": bool(right), "conn_id": "c", "data": data, "type": "COMMAND_RESP"})
             taken = right
         else:
             ok = {"ret_msg": stated or ("subscribe" if self.category == "spot" else "")}
             yield json.dumps(
-                {"success": not stated, **ok, "conn_id": "c", "req_id": asked["req_id"], "op": "subscribe"}
+                {"success": not stated, **ok, "conn_id": "c", "req_id": requested["req_id"], "op": "subscribe"}
             )
-            taken = [] if stated else asked["args"]
+            taken = [] if stated else requested["args"]
         for topic in taken:
             yield from self.topics.get(topic, ())
 

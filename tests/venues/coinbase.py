@@ -35,20 +35,20 @@ class CoinbaseExchange(Venue):
         return True
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        assert asked.keys() == {"type", "product_ids", "channels"}
-        assert asked["type"] == "subscribe"
-        (channel,) = asked["channels"]
+        requested = json.loads(request)
+        assert requested.keys() == {"type", "product_ids", "channels"}
+        assert requested["type"] == "subscribe"
+        (channel,) = requested["channels"]
         reason = "" if channel in OPEN_CHANNELS else f"{channel} requires authentication"
-        for product in asked["product_ids"]:
+        for product in requested["product_ids"]:
             reason = reason or ("" if product in self.products else f"{product} is not a valid product")
         if reason:
             yield json.dumps({"type": "error", "message": "Failed to subscribe", "reason": reason})
             return
-        self.subscribed.setdefault(channel, []).extend(asked["product_ids"])
+        self.subscribed.setdefault(channel, []).extend(requested["product_ids"])
         listed = [{"name": name, "product_ids": products} for name, products in self.subscribed.items()]
         yield json.dumps({"type": "subscriptions", "channels": listed})
-        for product in asked["product_ids"]:
+        for product in requested["product_ids"]:
             yield from self.data.get((channel, product), ())
 
     async def beside(self, connection: ServerConnection) -> None:
@@ -89,10 +89,10 @@ class CoinbaseAdvanced(Venue):
         return False
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        channel, products = asked["channel"], asked.get("product_ids", [])
-        assert asked.keys() - {"product_ids"} == {"type", "channel"}
-        assert asked["type"] == "subscribe"
+        requested = json.loads(request)
+        channel, products = requested["channel"], requested.get("product_ids", [])
+        assert requested.keys() - {"product_ids"} == {"type", "channel"}
+        assert requested["type"] == "subscribe"
         wrong = [product for product in products if product not in self.products]
         if wrong or channel not in {*(channel for channel, _ in self.data), "heartbeats"}:
             yield json.dumps({"type": "error", "message": f"{wrong[0]} is not a valid product" if wrong else channel})

@@ -1,4 +1,4 @@
-"""Crypto.com: a pause before the first request, JSON heartbeats, a book that is asked for again after a gap."""
+"""Crypto.com: a pause before the first request, JSON heartbeats, a book that is requested again after a gap."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ class CryptoCom(Venue):
     def answer(self, request: Frame) -> Iterator[Frame]:
         if not self.heartbeats and not self.taken and asyncio.get_running_loop().time() < self._connected + self.pause:
             raise Refusal(1008, "too soon")
-        asked = json.loads(request)
-        number, method = asked["id"], asked["method"]
+        requested = json.loads(request)
+        number, method = requested["id"], requested["method"]
         if method == "public/respond-heartbeat":
-            assert asked.keys() == {"id", "method"}
+            assert requested.keys() == {"id", "method"}
             self.heartbeats.append(number)
             if len(self.heartbeats) > 1 and self.taken["book.BTC_USDT.50"] > 1:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"id", "method", "params", "nonce"}
-        channels = asked["params"].pop("channels")
+        assert requested.keys() == {"id", "method", "params", "nonce"}
+        channels = requested["params"].pop("channels")
         if method == "unsubscribe":
             yield json.dumps({"id": number, "method": method, "code": 0})
             return
         assert method == "subscribe"
-        assert asked["params"] in ({}, BOOK)
+        assert requested["params"] in ({}, BOOK)
         if wrong := [channel for channel in channels if channel.split(".")[1] not in SYMBOLS]:
             yield json.dumps({"id": number, "method": method, "code": 40004, "message": f"Unknown: {wrong}"})
             return

@@ -58,9 +58,9 @@ class Dydx(Venue):
         await connection.close(1000, "done")
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        channel, of = asked["channel"], asked.get("id")
-        assert asked == {"type": "subscribe", "channel": channel, "batched": False} | ({"id": of} if of else {})
+        requested = json.loads(request)
+        channel, of = requested["channel"], requested.get("id")
+        assert requested == {"type": "subscribe", "channel": channel, "batched": False} | ({"id": of} if of else {})
         number = next(self.numbers)
         known = of in IDS.get(channel, ()) and (channel, of) not in self.taken
         if not known or [name for name, _ in self.taken].count(channel) == MOST:

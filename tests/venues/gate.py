@@ -35,19 +35,19 @@ class Gate(Venue):
         return json.loads(request)["channel"] == f"{self.market}.ping"
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        assert type(asked["time"]) is int
-        assert abs(asked["time"] - time.time()) < 60
+        requested = json.loads(request)
+        assert type(requested["time"]) is int
+        assert abs(requested["time"] - time.time()) < 60
         if self.is_life(request):
-            assert asked.keys() == {"time", "channel"}
+            assert requested.keys() == {"time", "channel"}
             self.pings += 1
             yield self._envelope(f"{self.market}.pong", "", result=None)
             if self.pings >= 2 and len(self.requests) - self.pings == self.awaited:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"time", "channel", "event", "payload"}
-        assert asked["event"] == "subscribe"
-        channel, payload = asked["channel"], asked["payload"]
+        assert requested.keys() == {"time", "channel", "event", "payload"}
+        assert requested["event"] == "subscribe"
+        channel, payload = requested["channel"], requested["payload"]
         stated = {"payload": payload, "error": None, "result": {"status": "success"}}
         stream = " ".join([channel, *payload])
         if stream in self.taken and ".obu " in stream:

@@ -32,25 +32,25 @@ class Gemini(Venue):
         return json.loads(request)["method"] == "ping"
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        assert type(asked["id"]) is str
-        if asked["method"] == "ping":
-            assert asked.keys() == {"id", "method"}
+        requested = json.loads(request)
+        assert type(requested["id"]) is str
+        if requested["method"] == "ping":
+            assert requested.keys() == {"id", "method"}
             self.pings += 1
-            yield json.dumps({"id": asked["id"], "status": 200, "result": {}})
+            yield json.dumps({"id": requested["id"], "status": 200, "result": {}})
             if self.pings >= 2 and not self.disputed:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"id", "method", "params"}
-        assert asked["method"] == "subscribe"
-        wanted = [topic.partition("@")[::2] for topic in asked["params"]]
+        assert requested.keys() == {"id", "method", "params"}
+        assert requested["method"] == "subscribe"
+        wanted = [topic.partition("@")[::2] for topic in requested["params"]]
         if wrong := [symbol for symbol, stream in wanted if symbol not in SYMBOLS or stream not in STREAMS]:
-            self.refuse(asked["params"])
+            self.refuse(requested["params"])
             error = {"code": -1013, "msg": f"Invalid symbol: {wrong[0]}"}
-            yield json.dumps({"id": asked["id"], "status": 400, "error": error})
+            yield json.dumps({"id": requested["id"], "status": 400, "error": error})
             return
-        self.disputed.difference_update(asked["params"])
-        yield json.dumps({"id": asked["id"], "status": 200, "result": None})
+        self.disputed.difference_update(requested["params"])
+        yield json.dumps({"id": requested["id"], "status": 200, "result": None})
         for symbol, stream in wanted:
             for data in self.data(stream):
                 yield json.dumps({"E": 1759873803503023900, "s": symbol, **data})

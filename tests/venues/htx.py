@@ -49,21 +49,21 @@ class Htx(Venue):
 
     def answer(self, request: Frame) -> Iterator[Frame]:
         assert isinstance(request, str)
-        asked = json.loads(request)
-        if "pong" in asked:
-            assert asked.keys() == {"pong"}
-            self.open.remove(asked["pong"])
+        requested = json.loads(request)
+        if "pong" in requested:
+            assert requested.keys() == {"pong"}
+            self.open.remove(requested["pong"])
             self.pongs += 1
             return
-        topic = asked["sub"]
+        topic = requested["sub"]
         incremental = topic.endswith(".high_freq")
-        assert asked.keys() == ({"sub", "id", "data_type"} if incremental else {"sub", "id"})
-        assert asked.get("data_type") == ("incremental" if incremental else None)
+        assert requested.keys() == ({"sub", "id", "data_type"} if incremental else {"sub", "id"})
+        assert requested.get("data_type") == ("incremental" if incremental else None)
         if topic not in self.topics:
             stated = {"status": "error", "err-code": "bad-request", "err-msg": f"invalid topic {topic}"}
             yield packed({**stated, "ts": 1618678070653})
             self.answered += 1
             return
-        yield packed({"id": asked["id"], "status": "ok", "subbed": topic, "ts": 1618678070653})
+        yield packed({"id": requested["id"], "status": "ok", "subbed": topic, "ts": 1618678070653})
         yield from map(packed, self.topics[topic])
         self.answered += 1

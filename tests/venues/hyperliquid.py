@@ -35,16 +35,16 @@ class Hyperliquid(Venue):
         return request == '{"method":"ping"}'
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        if asked == {"method": "ping"}:
+        requested = json.loads(request)
+        if requested == {"method": "ping"}:
             self.pings += 1
             yield '{"channel":"pong"}'
             if self.pings == 2:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"method", "subscription"}
-        assert asked["method"] == "subscribe"
-        wanted = asked["subscription"]
+        assert requested.keys() == {"method", "subscription"}
+        assert requested["method"] == "subscribe"
+        wanted = requested["subscription"]
         kind, coin = wanted["type"], wanted.get("coin")
         whole = kind in ("allMids", "allDexsAssetCtxs") and wanted.keys() == {"type"}
         if not whole and (kind not in OF_A_COIN or wanted.keys() != {"type", "coin"} or coin not in COINS):
@@ -53,7 +53,7 @@ class Hyperliquid(Venue):
             yield json.dumps({"channel": "error", "data": f"Already subscribed: {json.dumps(wanted)}"})
         else:
             self.taken.append(wanted)
-            yield json.dumps({"channel": "subscriptionResponse", "data": asked})
+            yield json.dumps({"channel": "subscriptionResponse", "data": requested})
             yield from self.data(kind, coin)
 
     def data(self, kind: str, coin: str | None) -> Iterator[str]:

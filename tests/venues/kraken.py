@@ -39,25 +39,25 @@ class Kraken(Venue):
         return True
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        if asked["method"] == "ping":
-            assert asked.keys() == {"method", "req_id"}
-            assert type(asked["req_id"]) is int
-            yield json.dumps({"method": "pong", "req_id": asked["req_id"], **TIMES})
+        requested = json.loads(request)
+        if requested["method"] == "ping":
+            assert requested.keys() == {"method", "req_id"}
+            assert type(requested["req_id"]) is int
+            yield json.dumps({"method": "pong", "req_id": requested["req_id"], **TIMES})
             # each connection counts its own: 1000000, 1000001, ...
-            if asked["req_id"] % 10 == 1:
+            if requested["req_id"] % 10 == 1:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"method", "params", "req_id"}
-        assert asked["method"] == "subscribe"
-        params = asked["params"]
+        assert requested.keys() == {"method", "params", "req_id"}
+        assert requested["method"] == "subscribe"
+        params = requested["params"]
         channel, symbols = params["channel"], params.get("symbol", [None])
         more = params.keys() - {"channel", "symbol"}
         assert more == MORE.get(channel, more & {"event_trigger"})
         assert params.get("depth", 10) in DEPTHS
         kind = "-".join([channel, *(str(params[key]) for key in more - {"include_tokenized_assets"})])
         for symbol in symbols:
-            answer = {"method": "subscribe", "req_id": asked["req_id"], **TIMES}
+            answer = {"method": "subscribe", "req_id": requested["req_id"], **TIMES}
             if symbol is not None and symbol not in self.symbols:
                 stated = f"Currency pair not supported {symbol}"
                 yield json.dumps({"error": stated, "success": False, "symbol": symbol, **answer})
@@ -91,19 +91,19 @@ class KrakenFutures(Venue):
         yield '{"event":"info","version":1}'
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        assert asked["event"] == "subscribe"
-        feed = asked["feed"]
+        requested = json.loads(request)
+        assert requested["event"] == "subscribe"
+        feed = requested["feed"]
         if feed not in {"trade", "book", "ticker", "ticker_lite", "heartbeat"}:
             yield json.dumps({"event": "error", "message": "Invalid feed"})
             return
         if feed == "heartbeat":
-            assert asked.keys() == {"event", "feed"}
+            assert requested.keys() == {"event", "feed"}
             yield json.dumps({"event": "subscribed", "feed": feed})
             yield '{"feed":"heartbeat","time":1534262350627}'
             return
-        assert asked.keys() == {"event", "feed", "product_ids"}
-        for product in asked["product_ids"]:
+        assert requested.keys() == {"event", "feed", "product_ids"}
+        for product in requested["product_ids"]:
             if product not in self.products:
                 yield json.dumps({"event": "error", "message": f"Invalid product id {product}"})
                 continue

@@ -44,36 +44,36 @@ class Kucoin(Venue):
 
     async def beside(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        asked = parse_qs(urlsplit(connection.request.path).query)
-        if asked.get("token") != [self.token] or asked.keys() != {"token", "connectId"}:
+        requested = parse_qs(urlsplit(connection.request.path).query)
+        if requested.get("token") != [self.token] or requested.keys() != {"token", "connectId"}:
             await connection.close(4000, "token is invalid")
             return
-        self.ids += asked["connectId"]
+        self.ids += requested["connectId"]
         await asyncio.sleep(0.2)
         self.welcomed = True
-        await self.say(connection, json.dumps({"id": asked["connectId"][0], "type": "welcome"}))
+        await self.say(connection, json.dumps({"id": requested["connectId"][0], "type": "welcome"}))
 
     def is_life(self, request: Frame) -> bool:
         return json.loads(request)["type"] == "ping"
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        assert isinstance(asked["id"], str)
+        requested = json.loads(request)
+        assert isinstance(requested["id"], str)
         if self.is_life(request):
-            assert asked.keys() == {"id", "type"}
+            assert requested.keys() == {"id", "type"}
             self.pings += 1
-            yield json.dumps({"id": asked["id"], "type": "pong"})
+            yield json.dumps({"id": requested["id"], "type": "pong"})
             if self.pings >= 3 and len(self.requests) - self.pings == self.awaited:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"id", "type", "topic", "privateChannel", "response"}
-        assert (asked["type"], asked["privateChannel"], asked["response"]) == ("subscribe", False, True)
-        kind, _, symbols = asked["topic"].partition(":")
+        assert requested.keys() == {"id", "type", "topic", "privateChannel", "response"}
+        assert (requested["type"], requested["privateChannel"], requested["response"]) == ("subscribe", False, True)
+        kind, _, symbols = requested["topic"].partition(":")
         topics = [f"{kind}:{symbol}" for symbol in symbols.split(",")]
         if not self.welcomed or len(topics) > 100 or not self.topics.keys() >= set(topics):
-            error = {"code": 404, "data": f"topic {asked['topic']} is not found"}
-            yield json.dumps({"id": asked["id"], "type": "error", **error})
+            error = {"code": 404, "data": f"topic {requested['topic']} is not found"}
+            yield json.dumps({"id": requested["id"], "type": "error", **error})
             return
-        yield json.dumps({"id": asked["id"], "type": "ack"})
+        yield json.dumps({"id": requested["id"], "type": "ack"})
         for topic in topics:
             yield from self.topics[topic]

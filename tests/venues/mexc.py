@@ -30,16 +30,16 @@ class Spot(Venue):
         return request == '{"method":"PING"}'
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        if asked == {"method": "PING"}:
+        requested = json.loads(request)
+        if requested == {"method": "PING"}:
             self.pings += 1
             yield _stated(0, "PONG")
             if self.pings == 2:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"method", "params"}
-        assert asked["method"] == "SUBSCRIPTION"
-        for topic in asked["params"]:
+        assert requested.keys() == {"method", "params"}
+        assert requested["method"] == "SUBSCRIPTION"
+        for topic in requested["params"]:
             found = TOPIC.fullmatch(topic)
             if found is None or len(self.taken) == 30:
                 yield _stated(1, f"wrong topic: {topic}")
@@ -66,19 +66,19 @@ class Futures(Venue):
         return request == '{"method":"ping"}'
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        asked = json.loads(request)
-        if asked == {"method": "ping"}:
+        requested = json.loads(request)
+        if requested == {"method": "ping"}:
             self.pings += 1
             yield json.dumps({"channel": "pong", "data": 1587453241453})
             if self.pings == 2:
                 raise Refusal(1000, "done")
             return
-        assert asked.keys() == {"method", "param", "gzip"}
-        assert asked["gzip"] is False
-        channel = asked["method"].removeprefix("sub.")
+        assert requested.keys() == {"method", "param", "gzip"}
+        assert requested["gzip"] is False
+        channel = requested["method"].removeprefix("sub.")
         wanted = {"symbol", "limit"} if channel == "depth.full" else {"symbol"}
-        symbol = asked["param"]["symbol"]
-        known = channel in ("deal", "depth", "depth.full", "ticker") and asked["param"].keys() == wanted
+        symbol = requested["param"]["symbol"]
+        known = channel in ("deal", "depth", "depth.full", "ticker") and requested["param"].keys() == wanted
         if not known or symbol not in (*self.symbols, self.silent):
             yield json.dumps({"channel": "rs.error", "data": f"Contract [{symbol}] not exists", "ts": 1587442022003})
             return

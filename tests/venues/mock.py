@@ -59,7 +59,7 @@ class Venue:
         yield from ()
 
     def answer(self, request: Frame) -> Iterator[Frame]:
-        """What it says to a message: acknowledgements, errors, pongs, and the data of what was asked for.
+        """What it says to a message: acknowledgements, errors, pongs, and the data of what was requested.
 
         Raises:
             Refusal: the venue would close.

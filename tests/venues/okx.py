@@ -37,10 +37,10 @@ class Okx(Venue):
                 raise Refusal(1000, "done")
             return
         assert len(request) <= 65536
-        asked = json.loads(request)
-        assert asked.keys() == {"id", "op", "args"}
-        assert asked["op"] == "subscribe"
-        for argument in asked["args"]:
+        requested = json.loads(request)
+        assert requested.keys() == {"id", "op", "args"}
+        assert requested["op"] == "subscribe"
+        for argument in requested["args"]:
             channel = argument["channel"]
             ((kind, name),) = (item for item in argument.items() if item[0] != "channel")
             expected = {"instruments": "instType", "liquidation-orders": "instType", "opt-summary": "instFamily"}

@@ -24,8 +24,8 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     symbols = ["tBTCUSD", "tBTCF0:USTF0", "deriv:tBTCF0:USTF0", "liq:global"]
     venue = Bitfinex(symbols, BODIES, lost=9, awaited=16)
     feed = local_copy("bitfinex", exchange(venue).url, tmp_path, limits=FAST)
-    asked = "tBTCUSD,BTC/USDT:USDT,tNONEUSD"
-    made = recorded(wsrec, feed, "--symbols", asked, "--channels", "trades,book,book-R0-25,ticker,deriv,liq")
+    requested = "tBTCUSD,BTC/USDT:USDT,tNONEUSD"
+    made = recorded(wsrec, feed, "--symbols", requested, "--channels", "trades,book,book-R0-25,ticker,deriv,liq")
     assert made.payloads == [frame.encode() for frame in venue.sent]
     taken = ("trades", "book-P0-250", "book-R0-25", "ticker")
     topics = {f"{channel}:{symbol}" for channel in taken for symbol in ("tBTCUSD", "tBTCF0:USTF0")}

@@ -42,8 +42,8 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     assert made.payloads == [frame.encode() for frame in venue.sent]
     assert venue.pings >= 2
     assert made.acked == TODAY.keys()
-    asked = {f"{channel}:{symbol}" for channel in channels for symbol in symbols.split(",")}
-    assert {tuple(topics) for topics, _ in made.refused} == {(topic,) for topic in asked - TODAY.keys()}
+    requested = {f"{channel}:{symbol}" for channel in channels for symbol in symbols.split(",")}
+    assert {tuple(topics) for topics, _ in made.refused} == {(topic,) for topic in requested - TODAY.keys()}
     assert ("trade:DOTUSDT",) in {tuple(topics) for topics, _ in made.refused}
     assert made.refused[0][1].startswith("400: Unknown or expired symbol")
     assert made.status == 4

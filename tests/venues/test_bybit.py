@@ -72,7 +72,7 @@ def test_is_recorded(wsrec, exchange, tmp_path, category):
     right, wrong = [json.loads(request)["args"] for request in venue.requests[:2]]
     assert made.acked == set(right)
     of_others = [([], "Invalid topic: invalid.topic.BTCUSDT")] if of_today("bybit/ws_subscription_failure") else []
-    # each is asked for again without the topic that was named, until none is left
+    # each is requested again without the topic that was named, until none is left
     assert sorted(made.refused) == sorted([*of_others, *(([topic], f"Invalid topic: {topic}") for topic in wrong)])
     assert made.status == 4
     assert config["subscribe"]["batch"] == (10 if category == "spot" else 50)

@@ -137,7 +137,7 @@ def test_venue_drops_a_client_that_does_not_subscribe(exchange, venue):
 
 @pytest.mark.long
 def test_session_of_2021(wsrec, exchange, tmp_path):
-    """Coinbase Pro, when `level2` was open to all, and no heartbeat was asked for."""
+    """Coinbase Pro, when `level2` was open to all, and no heartbeat was requested."""
     messages = received_in_session("coinbase")
     config = yaml.safe_load(catalogue()["coinbase"].read_text())
     channels = {key: value for key, value in config["channels"].items() if key in ("matches", "ticker")}

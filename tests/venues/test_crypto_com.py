@@ -31,11 +31,11 @@ def test_is_recorded(wsrec, exchange, tmp_path):
         ("ticker", "BTC_USDT", 1613580710000000, None),
         ("trade", "BTC_USDT", 1670327930000000000, None),
     ]
-    # The gap once, then the book that was asked for again, which may begin where it likes.
+    # The gap once, then the book that was requested again, which may begin where it likes.
     books = [row for row in made.fields if row[0] == "book"]
     assert books == [("book", "BTC_USDT", 1655893451000000000, seq) for seq in (11, 14, 16, 11, 14, 16)]
     (gap,) = [event for event in made.events if event["kind"] == "gap"]
     assert (gap["channel"], gap["symbol"]) == ("book", "BTC_USDT")
-    asked = [json.loads(request) for request in venue.requests]
-    again = [(request["method"], request["params"]["channels"]) for request in asked if "params" in request][-2:]
+    requested = [json.loads(request) for request in venue.requests]
+    again = [(request["method"], request["params"]["channels"]) for request in requested if "params" in request][-2:]
     assert again == [("unsubscribe", ["book.BTC_USDT.50"]), ("subscribe", ["book.BTC_USDT.50"])]

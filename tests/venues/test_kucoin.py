@@ -126,7 +126,7 @@ def test_is_recorded(wsrec, exchange, https, ca_file, tmp_path, monkeypatch, nam
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
     made = recorded(wsrec, feed, "--symbols", f"{symbol},{unknown}", "--channels", channels, "--ca-file", ca_file)
     assert made.payloads == [frame.encode() for frame in venue.sent]
-    assert [asked[:2] for asked in api.asked] == [("POST", "/api/v1/bullet-public")]
+    assert [requested[:2] for requested in api.requested] == [("POST", "/api/v1/bullet-public")]
     assert uuid.UUID(*venue.ids)
     assert venue.dropped == 0
     assert venue.pings >= 3

@@ -82,11 +82,11 @@ def test_is_recorded(wsrec, exchange, tmp_path):
     made = recorded(wsrec, copy, "--channels", CHANNELS, "--symbols", "BTC-USD,btc/usdt,BTC/USDT:USDT,ETH-USDT")
     assert sorted(made.payloads) == sorted(frame.encode() for venue in paths.values() for frame in venue.sent)
     assert [(venue.dropped, venue.requests.count("ping")) for venue in paths.values()] == [(0, 2), (0, 2)]
-    asked = {topic for e in made.events if e["kind"] == "subscribe" for topic in e["detail"]["topics"]}
+    requested = {topic for e in made.events if e["kind"] == "subscribe" for topic in e["detail"]["topics"]}
     there = {f"{channel}:{name}" for channel, name in (*PUBLIC, *BUSINESS)}
     assert made.acked == there
     # Each of the others is refused by its name; nothing is left without an answer.
-    assert {topic for topics, _ in made.refused for topic in topics} == asked - there
+    assert {topic for topics, _ in made.refused for topic in topics} == requested - there
     assert all(len(topics) == 1 for topics, _ in made.refused)
     assert made.refused[0][1].startswith("60018: Wrong URL or channel:")
     assert made.status == 4

@@ -74,10 +74,10 @@ class Numbered:
         self.padding = "x" * options.get("padding", 0)
 
     async def __call__(self, connection) -> None:
-        asked = json.loads(await connection.recv())
+        requested = json.loads(await connection.recv())
         if self.confirm:
             stated = {"error": 7, "message": "no such \x1b[2Jtopic"} if self.refuse else {}
-            await connection.send(json.dumps({"id": asked["id"], **stated}))
+            await connection.send(json.dumps({"id": requested["id"], **stated}))
         for number in range(self.rounds):
             for symbol in ("AB", "CD"):
                 if number not in self.skip:
@@ -190,7 +190,7 @@ def write_capture(
     folder = out / ".wsrec" / "s"
     folder.mkdir(parents=True)
     config = feed.public_config()
-    pipeline = Pipeline(writer_job(out, (plan(feed=feed.name),), {feed.name: config}), folder, ask=lambda _: None)
+    pipeline = Pipeline(writer_job(out, (plan(feed=feed.name),), {feed.name: config}), folder, act=lambda _: None)
     pipeline.begin_session(Moment(int(times[0]) + OFFSET, int(times[0])))
     missing = range(lost.start + len(events), lost.stop + len(events))
     for first, stop in pairwise(sorted({*range(0, len(slots), 1000), missing.start, missing.stop, len(slots)})):

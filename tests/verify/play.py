@@ -155,15 +155,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("sessions", nargs="?", type=int, default=10_000, help="how many, 10,000 by default")
     parser.add_argument("--first", type=int, default=0, help="seed of the first folder")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, by default one a processor")
-    asked = parser.parse_args(arguments)
+    requested = parser.parse_args(arguments)
     total: Counter[str] = Counter()
     shown = folders = 0
     began = reported = time.monotonic()
     # forked workers would share the threads and locks of what pyarrow has begun
-    with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(_play, asked.first + n) for n in range(asked.sessions)]
+    with ProcessPoolExecutor(requested.jobs, multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(_play, requested.first + n) for n in range(requested.sessions)]
         waiting.reverse()
-        while total["sessions"] < asked.sessions and waiting:
+        while total["sessions"] < requested.sessions and waiting:
             counted, wrong = waiting.pop().result()
             total += counted
             folders += 1
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{total['sessions']:,} sessions, {total['false claims']:,} false claims", flush=True)
         pool.shutdown(cancel_futures=True)
     seconds = time.monotonic() - began
-    print(f"{folders:,} folders, seeds {asked.first} to {asked.first + folders - 1}, in {seconds:.0f} s:")
+    print(f"{folders:,} folders, seeds {requested.first} to {requested.first + folders - 1}, in {seconds:.0f} s:")
     for what in sorted({*total, "false claims"}, key=lambda what: (what == "false claims", what)):
         print(f"{total[what]:>14,} {what}")
     return 1 if total["false claims"] else 0

@@ -134,7 +134,7 @@ class RealSession:
         folder = out / ".wsrec" / "s"
         folder.mkdir(parents=True)
         config = {self.feed.name: self.feed.public_config()}
-        pipeline = Pipeline(writer_job(out, self.plans, config), folder, ask=lambda _: None)
+        pipeline = Pipeline(writer_job(out, self.plans, config), folder, act=lambda _: None)
         pipeline.begin_session(Moment(BOOT, BOOT - 1))
         starts = range(0, len(self.slots), size)
         number = 1

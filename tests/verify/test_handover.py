@@ -121,7 +121,7 @@ def write(out: Path, about: Feed, happened: list[Happened]) -> Written:
         for number, symbol in enumerate("AB", 1)
     )
     sides = (plan(0, "mine", requests=asks), plan(1, "mine", requests=asks, standby_of=0))
-    pipeline = Pipeline(writer_job(out, sides, {"mine": about.public_config()}), folder, ask=lambda _: None)
+    pipeline = Pipeline(writer_job(out, sides, {"mine": about.public_config()}), folder, act=lambda _: None)
     pipeline.begin_session(Moment(BOOT + MS + OFFSET, BOOT + MS))
     for first in range(0, len(slots), 7):
         part = slice(first, first + 7)
@@ -141,7 +141,7 @@ FIRST = [*begins(0, 10, A=11, B=12), *numbers(0, "A", 0, 100, 5000), *numbers(0,
 
 
 class TestAskedForTooLate:
-    def test_what_was_asked_for_after_the_old_one_had_ended_is_incomplete_in_between(self, tmp_path):
+    def test_what_was_requested_after_the_old_one_had_ended_is_incomplete_in_between(self, tmp_path):
         second = [*begins(1, 1000, A=1010, B=7000), *numbers(1, "A", 10, 1100, 9000), *numbers(1, "B", 70, 7100, 9000)]
         found = write(tmp_path, feed(), [*FIRST, *ends(5000), *second])
         assert found.missing == 1
@@ -161,7 +161,7 @@ class TestAskedForTooLate:
         assert start == 5000
         assert end >= 7000
 
-    def test_or_just_asked_for(self, tmp_path):
+    def test_or_just_requested(self, tmp_path):
         second = [*begins(1, 1000, A=1010, B=4950), *numbers(1, "A", 10, 1100, 9000), *numbers(1, "B", 53, 5300, 9000)]
         found = write(tmp_path, feed(), [*FIRST, *ends(5000), *second])
         assert found.missing == 1

@@ -394,12 +394,12 @@ class Refusing(Numbered):
     async def __call__(self, connection) -> None:
         self.settled &= {"quiet.AB"}
         while len(self.settled) < 6:
-            asked = json.loads(await connection.recv())
-            refused = "quiet.AB" in asked["topics"]
+            requested = json.loads(await connection.recv())
+            refused = "quiet.AB" in requested["topics"]
             stated = {"error": 7, "message": "no such topic"} if refused else {}
-            await connection.send(json.dumps({"id": asked["id"], **stated}))
-            if not refused or len(asked["topics"]) == 1:
-                self.settled.update(asked["topics"])
+            await connection.send(json.dumps({"id": requested["id"], **stated}))
+            if not refused or len(requested["topics"]) == 1:
+                self.settled.update(requested["topics"])
         self.confirm = False
         await super().__call__(_Answered(connection))
 

@@ -43,7 +43,7 @@ class TestAgreement:
         with pytest.raises(CompressionRefused, match="permessage-deflate"):
             handshake("permessage-deflate")
 
-    def test_one_that_compresses_unasked_is_believed(self):
+    def test_one_that_compresses_unrequested_is_believed(self):
         made = handshake("permessage-deflate", offered=False)
         assert (deflate.describe(made.compression), made.is_unsolicited) == ("permessage-deflate", True)
 

@@ -19,50 +19,50 @@ def fetched(symbol: str, kind: EventKind = EventKind.SNAPSHOT, conn: int = 0) ->
 
 
 @pytest.fixture
-def asked():
+def requested():
     return []
 
 
 @pytest.fixture
-def queue(asked):
-    return ActionQueue(asked.append)
+def queue(requested):
+    return ActionQueue(requested.append)
 
 
-def test_an_action_is_passed_on_at_once(queue, asked):
+def test_an_action_is_passed_on_at_once(queue, requested):
     queue.put(Renew(0, "a gap"))
-    assert asked == [Renew(0, "a gap")]
+    assert requested == [Renew(0, "a gap")]
 
 
-def test_what_was_done_is_not_asked_for_again(queue, asked):
+def test_what_was_done_is_not_requested_again(queue, requested):
     queue.hold()
     queue.put(snapshot("A", 0))
     queue.put(snapshot("B", 1))
     queue.put(Renew(1, "a gap"))
     queue.put(Resubscribe(2, ("t",), "silent"))
     queue.put(snapshot("A", 0, conn=3))
-    assert asked == []
+    assert requested == []
     queue.happened(fetched("A"))
     queue.happened(Event(EventKind.DISCONNECT, 1))
     queue.happened(Event(EventKind.SUBSCRIBE, 2, detail={"topics": ["t", "u"], "reason": "silent"}))
     queue.happened(fetched("A", EventKind.SNAPSHOT_FAILED, conn=3))
     queue.release()
-    assert asked == [snapshot("B", 1), snapshot("A", 0, conn=3)]
+    assert requested == [snapshot("B", 1), snapshot("A", 0, conn=3)]
 
 
-def test_what_was_wanted_time_and_again_is_asked_for_once(queue, asked):
+def test_what_was_wanted_time_and_again_is_requested_once(queue, requested):
     queue.hold()
     for reason in ("a gap", "another"):
         queue.put(Renew(0, reason))
         queue.put(snapshot("A"))
     queue.release()
-    assert asked == [Renew(0, "another"), snapshot("A")]
+    assert requested == [Renew(0, "another"), snapshot("A")]
     queue.put(Renew(0, "a third"))
-    assert len(asked) == 3
+    assert len(requested) == 3
 
 
-def test_what_ends_with_its_connection_is_no_longer_wanted(queue, asked):
+def test_what_ends_with_its_connection_is_no_longer_wanted(queue, requested):
     queue.hold()
     queue.put(snapshot("A"))
     queue.happened(Event(EventKind.DISCONNECT, 0))
     queue.release()
-    assert asked == []
+    assert requested == []

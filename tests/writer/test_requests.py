@@ -36,7 +36,7 @@ FEED: dict[str, Any] = {
 }
 TRADE, BOOK = requested(FEED, "trade", "b.X"), requested(FEED, "book", "Y")
 SAME = '{"all":true}'
-# two requests of one text, as of an exchange that is asked for all of a channel, and one that holds the time
+# two requests of one text, as of an exchange that is requested all of a channel, and one that holds the time
 REQUESTS = (request(SAME, TRADE), request(SAME, BOOK, number=2), request('{"at":{time_ms}}', number=3))
 
 
@@ -49,7 +49,7 @@ class Work(Session):
         self.restart()
 
     def restart(self) -> None:
-        self.pipeline = Pipeline(self._job, self.folder, self.rings.status, ask=self.orders.append)
+        self.pipeline = Pipeline(self._job, self.folder, self.rings.status, act=self.orders.append)
         self.pipeline.begin_session(Moment(1_795_355_999_000_000_000, BOOT))
 
     def send(self, number: int, text: str, *topics: str) -> None:
@@ -105,7 +105,7 @@ def test_rows_of_requests_have_their_number_and_others_have_none(work):
     ]
 
 
-def test_a_refused_request_is_asked_for_in_parts_with_numbers_above_the_plans(tmp_path, rings):
+def test_a_refused_request_is_requested_in_parts_with_numbers_above_the_plans(tmp_path, rings):
     work = Work(tmp_path, rings, (request(SAME, TRADE, BOOK),), last_request=40)
     work.send(1, '{"id":1}', "t.b.X", "t.b.Y")
     work.answer(id=1, error="no")
@@ -170,7 +170,7 @@ def test_channel_and_symbol_are_the_plans_where_a_topic_could_be_anothers(work):
     }
 
 
-def test_metadata_describe_what_was_asked_for_and_keep_the_texts_to_themselves(tmp_path, rings):
+def test_metadata_describe_what_was_requested_and_keep_the_texts_to_themselves(tmp_path, rings):
     secret = request('{"key":"S3CRET"}', TRADE, number=2)
     work = Work(tmp_path, rings, (request("S3CRET too"), secret))
     work.put(b"{}")

@@ -42,7 +42,7 @@ def work(rings, tmp_path):
     session = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"usdm": FEED})
     session.orders = []
     job = writer_job(tmp_path, connections, {"usdm": FEED})
-    session.pipeline = Pipeline(job, session.folder, session.rings.status, ask=session.orders.append)
+    session.pipeline = Pipeline(job, session.folder, session.rings.status, act=session.orders.append)
     return session
 
 
@@ -70,14 +70,14 @@ def test_a_silent_subscription_is_reported_and_requested_again(work, capsys):
     assert "no message for 5 s or longer: trade.B" in capsys.readouterr().out
 
 
-def test_a_book_with_another_checksum_is_asked_for_once_more(rings, tmp_path):
+def test_a_book_with_another_checksum_is_requested_again(rings, tmp_path):
     feed = feed_keys("kraken")
     feed["channels"]["book10"]["on_gap"] = "resubscribe"
     connections = (plan(feed="kraken", requests=(request("ask", requested(feed, "book10", "A/B")),)),)
     work = Session(tmp_path, rings(1, 64 * 4096, 4096), connections, {"kraken": feed})
     orders = []
     work.pipeline = Pipeline(
-        writer_job(tmp_path, connections, {"kraken": feed}), work.folder, work.rings.status, ask=orders.append
+        writer_job(tmp_path, connections, {"kraken": feed}), work.folder, work.rings.status, act=orders.append
     )
     work.put(v2("snapshot", [("1", "1")], [], crc32(b"11")), at=S)
     for number in (2, 3):

@@ -38,13 +38,13 @@ channels:
 
 @pytest.fixture
 def web():
-    """Starts an HTTP server that answers each path in turn; `asked` has what came."""
+    """Starts an HTTP server that answers each path in turn; `requested` has the requests."""
     servers = []
 
     def start(answers, context=None):
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                server.asked.append(self.path)
+                server.requested.append(self.path)
                 status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -56,7 +56,7 @@ def web():
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.asked = []
+        server.requested = []
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         server.url = f"http{'s' if context else ''}://localhost:{server.server_port}"
@@ -107,27 +107,27 @@ class TestThread:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
         server = web([(302, {"Location": "/there"}, b""), (200, {}, b"[1]")], context)
-        work.ask(request(f"{server.url}/here?a=b"))
+        work.request(request(f"{server.url}/here?a=b"))
         until(lambda: work.done)
         assert [fetched.body for fetched in work.done] == [b"[1]"]
-        assert server.asked == ["/here?a=b", "/there"]
+        assert server.requested == ["/here?a=b", "/there"]
 
     def test_a_host_that_hangs_delays_its_own_alone(self, work, web, hangs):
         server = web([(200, {}, b"{}")])
         for stream in range(3):
-            work.ask(request(hangs.url, stream))
-        until(lambda: hangs.asked)
+            work.request(request(hangs.url, stream))
+        until(lambda: hangs.requested)
         for stream in range(3, 6):
-            work.ask(request(server.url, stream))
+            work.request(request(server.url, stream))
         until(lambda: len(work.done) == 3)
         assert [stream for stream, _, _ in reported(work)] == [3, 4, 5]
         times = [fetched.time for fetched in work.done]
         assert times == sorted(times)
-        assert len(hangs.asked) == 1
+        assert len(hangs.requested) == 1
 
     def test_the_end_does_not_wait_and_says_what_did_not_come(self, work, hangs):
-        work.ask(request(hangs.url))
-        until(lambda: hangs.asked)
+        work.request(request(hangs.url))
+        until(lambda: hangs.requested)
         began = time.monotonic()
         work.stop()
         assert time.monotonic() - began < 1
@@ -148,7 +148,7 @@ class TestThread:
     )
     def test_how_long_the_exchange_wants_to_be_left_alone(self, work, web, status, headers, least, most):
         server = web([(status, headers, b"")])
-        work.ask(request(server.url))
+        work.request(request(server.url))
         until(lambda: work.done)
         _, kind, detail = reported(work)[0]
         assert kind == "snapshot_failed"
@@ -158,19 +158,19 @@ class TestThread:
 
     def test_a_host_that_is_asked_too_often_is_left_alone_by_every_feed(self, work, web):
         server, other = web([(429, {}, b"")]), web([(200, {}, b"{}")])
-        work.ask(request(server.url, feed="one"))
+        work.request(request(server.url, feed="one"))
         until(lambda: work.done)
         for stream in range(1, 4):
-            work.ask(request(server.url, stream, feed="two"))
-        work.ask(request(other.url, 4, feed="two"))
+            work.request(request(server.url, stream, feed="two"))
+        work.request(request(other.url, 4, feed="two"))
         until(lambda: len(work.done) == 2)
         assert reported(work)[1][0] == 4
-        assert len(server.asked) == 1
+        assert len(server.requested) == 1
 
     def test_the_feed_s_own_interval(self, work, web):
         server = web([(200, {}, b"{}")])
         for stream in range(3):
-            work.ask(request(server.url, stream, interval=0.3))
+            work.request(request(server.url, stream, interval=0.3))
         until(lambda: len(work.done) == 3)
         assert [stream for stream, _, _ in reported(work)] == [0, 1, 2]
         times = [fetched.time for fetched in work.done]
@@ -187,7 +187,7 @@ class TestRecorded:
             for number in [1, 2, 5, 6]:
                 await connection.send(json.dumps({"c": "book", "s": "AB", "n": number}))
             deadline = time.monotonic() + 30
-            while len(server.asked) < 2 and time.monotonic() < deadline:
+            while len(server.requested) < 2 and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
             await connection.send(json.dumps({"c": "book", "s": "AB", "n": 7}))
@@ -198,7 +198,7 @@ class TestRecorded:
         assert result.returncode == 4, result.stderr
         stated = json.loads(result.stdout)
         assert (stated["messages"], stated["gaps"]) == (5, 1)
-        assert set(server.asked) == {"/depth?symbol=AB"}
+        assert set(server.requested) == {"/depth?symbol=AB"}
         columns = ["seq", "direction", "conn", "channel", "symbol", "exchange_seq", "text"]
         rows = messages_of(tmp_path / "out").select(columns).to_pylist()
         assert [row["seq"] for row in rows] == list(range(len(rows)))
@@ -226,7 +226,7 @@ class TestRecorded:
         feed = tmp_path / "books.yaml"
         feed.write_text(FEED.format(url=exchange(handler).url, http=hangs.url.partition("/secret")[0]))
         process = wsrec.start("record", feed, "--out", tmp_path / "out", "--ca-file", ca_file)
-        until(lambda: hangs.asked or process.poll() is not None, 60)
+        until(lambda: hangs.requested or process.poll() is not None, 60)
         time.sleep(0.5)
         began = time.monotonic()
         process.terminate()

@@ -222,7 +222,7 @@ class Channel(Model):
 
     @property
     def per_symbol(self) -> bool:
-        """Whether it is asked for once a symbol, or once."""
+        """Whether it is requested per symbol, or only once."""
         return "{symbol}" in self.topic
 
 

@@ -69,7 +69,7 @@ def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:
     if kept is not None and kept.age < MAX_AGE:
         return kept
     try:
-        symbols = _ask(feed, feed.symbols.listing, proxies)
+        symbols = _request(feed, feed.symbols.listing, proxies)
     except (HttpError, ValueError) as error:
         if kept is not None:
             return kept._replace(trouble=str(error))
@@ -89,7 +89,7 @@ def cached(feed: Feed) -> Listed | None:
         return None
 
 
-def _ask(feed: Feed, listing: Listing, proxies: ProxyRules) -> tuple[str, ...]:
+def _request(feed: Feed, listing: Listing, proxies: ProxyRules) -> tuple[str, ...]:
     body = None if listing.body is None else listing.body.encode()
     method = "GET" if body is None else "POST"
     context = tls_context()

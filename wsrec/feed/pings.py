@@ -78,8 +78,8 @@ def _text(data: bytes) -> str | None:
 
 def _fits(message: str, text: str) -> str | None:
     """The text that `{value}` stands for in `text`; None if it does not match `message`."""
-    before, asked, behind = message.partition(VALUE)
-    if not asked:
+    before, value, behind = message.partition(VALUE)
+    if not value:
         return "" if text == message else None
     if len(text) < len(before) + len(behind) or not (text.startswith(before) and text.endswith(behind)):
         return None

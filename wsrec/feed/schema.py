@@ -204,11 +204,11 @@ class Feed(Model):
         return found.sequence if found else SequenceRule.NONE
 
     def carries(self, socket: str, channel: Channel) -> bool:
-        """Whether a channel is asked for on one of the sockets; the socket may not take all of its symbols."""
+        """Whether a channel is requested on one of the sockets, which may not accept all of its symbols."""
         return channel.socket == socket or (channel.socket is None and (len(self.sockets) == 1 or channel.per_symbol))
 
     def constant_channels(self, socket: str) -> tuple[str, ...]:
-        """Full names of the channels that every connection of a socket has beside what is asked for."""
+        """Full names of the channels that every connection of a socket has in addition."""
         return tuple(
             name
             for name, channel in self.channel_table.items()
@@ -217,7 +217,7 @@ class Feed(Model):
 
     @property
     def default_channels(self) -> tuple[str, ...]:
-        """Full names of the channels that are recorded when none are asked for."""
+        """Full names of the channels that are recorded if none are requested."""
         return tuple(name for name, channel in self.channel_table.items() if channel.default)
 
     def check_open(self) -> None:

@@ -114,7 +114,7 @@ class Socket(Addressed):
         return headers
 
     def takes(self, symbol: str) -> bool:
-        """Whether a symbol, as the exchange's payload writes it, is asked for here."""
+        """Whether this socket takes a symbol, written as in the exchange's messages."""
         return self.symbols is None or re.fullmatch(self.symbols, symbol) is not None
 
     def public(self, parts: Collection[str]) -> Socket:

@@ -110,7 +110,7 @@ class Subscribe(Model):
                     raise ConflictError((key,), "found it beside url, expected it with message only")
             return self
         if self.by_topic and (self.batch or 1) > 1:
-            raise ConflictError(("batch",), "found more than 1, expected none: the message asks for one topic")
+            raise ConflictError(("batch",), "found more than 1, expected none: the message requests one topic")
         if self.by_topic and self.replaces:
             raise ConflictError(("replaces",), "found a message of one topic, expected one for many")
         return self

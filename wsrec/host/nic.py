@@ -45,8 +45,8 @@ class Stamping(msgspec.Struct, frozen=True):
 def stamping(interface: str) -> Stamping | None:
     """Query the capabilities of `interface`; None if its driver does not answer (ioctl(2), SIOCETHTOOL)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        info = _ask(sock, _SIOCETHTOOL, interface, _TS_INFO.pack(_ETHTOOL_GET_TS_INFO, 0, -1, 0, 0))
-        config = _ask(sock, _SIOCGHWTSTAMP, interface, _CONFIG.pack(0, 0, 0))
+        info = _query(sock, _SIOCETHTOOL, interface, _TS_INFO.pack(_ETHTOOL_GET_TS_INFO, 0, -1, 0, 0))
+        config = _query(sock, _SIOCGHWTSTAMP, interface, _CONFIG.pack(0, 0, 0))
     if info is None:
         return None
     _, flags, clock, _, _ = _TS_INFO.unpack(info)
@@ -58,7 +58,7 @@ def stamping(interface: str) -> Stamping | None:
     )
 
 
-def _ask(sock: socket.socket, request: int, interface: str, question: bytes) -> bytes | None:
+def _query(sock: socket.socket, request: int, interface: str, question: bytes) -> bytes | None:
     """The driver's answer, written over `question`; None if it refuses."""
     buffer = ctypes.create_string_buffer(question, len(question))
     try:

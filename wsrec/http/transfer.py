@@ -72,7 +72,7 @@ class Transfer:
     def _follow(self) -> bytes:
         url = self._url
         for _ in range(self._redirects + 1):
-            found = self._ask(url)
+            found = self._request(url)
             if isinstance(found, bytes):
                 return found
             url = urlsplit(urljoin(url.geturl(), found))
@@ -80,7 +80,7 @@ class Transfer:
                 raise self._attempt.error(" redirects to another host, which is not followed", "http")
         raise self._attempt.error(" has too many redirects", "http")
 
-    def _ask(self, url: SplitResult) -> bytes | str:
+    def _request(self, url: SplitResult) -> bytes | str:
         """The body, or the location of a redirect."""
         attempt = self._attempt
         connection = self._connection(url)

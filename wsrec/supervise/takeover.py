@@ -40,7 +40,7 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
     """
     try:
         if not await _receiving(supervisor, lock, on_log):
-            _ask(lock, on_log)
+            _request_end(lock, on_log)
             await _ended(lock, on_log)
         on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
         await recover_beside(lock.out, on_log, [pair.session for pair in supervisor.pairs])
@@ -105,7 +105,7 @@ async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[
     return True
 
 
-def _ask(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
+def _request_end(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
     """Send SIGTERM to the holder only."""
     holder = lock.holder
     unable = None

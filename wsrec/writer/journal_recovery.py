@@ -159,7 +159,7 @@ class JournalRecovery:
             before_finish: called with each journal and its reader after its rows were taken.
             done: deletes the journals.
             progress: knows the batch that the previous process died of.
-            is_stopped: asked before each batch whether to leave the rest for another recovery.
+            is_stopped: called before each batch; True leaves the rest for another recovery.
 
         Returns:
             The number of rows recovered.

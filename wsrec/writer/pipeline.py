@@ -67,12 +67,12 @@ class Pipeline:
         folder: the session's folder, for unfinished files.
         status: where to count for the live view; None without one.
         disk: the policy for disk errors.
-        ask: takes the feeds' actions for findings; None if no actions are possible any more.
+        act: takes the feeds' actions for findings; None if no actions are possible any more.
 
     Attributes:
         feeds: the feed writers, by name.
         active: names of the feeds being written; recovery leaves out those with finished files.
-        actions: the queue of actions on their way to `ask`; None without one.
+        actions: the queue of actions on their way to `act`; None without one.
         last: hand-off of the last slot taken; None before the first.
         began: start of the session's first receiver; None if unknown.
         lost_slots: number of slots missing between batches.
@@ -85,11 +85,11 @@ class Pipeline:
         folder: Path,
         status: StatusPage | None = None,
         disk: Disk = NO_RETRY,
-        ask: Act | None = None,
+        act: Act | None = None,
     ) -> None:
         encoder = Encoder()
         live_steps = None if status is None else status.steps
-        self.actions = None if ask is None else ActionQueue(ask)
+        self.actions = None if act is None else ActionQueue(act)
         act = None if self.actions is None else self.actions.put
         self._folded = None if act is None else FoldedWarnings()
         self.feeds = {

@@ -99,7 +99,7 @@ class Writer:
         # hand-off (ns on the stage clock) of the last journalled slot
         self._written_until = 0
         self._snapshots = SnapshotThread(job.options.ca_file, {feed.name: feed.proxies for feed in job.feeds})
-        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, ask=self._ask)
+        self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, act=self._act)
         recovery = self._disk.retry(lambda: JournalRecovery(Path(job.out), self._folder)) if job.resume else None
         self._parquet = ParquetThread(
             self._pipeline,
@@ -339,9 +339,9 @@ class Writer:
             last_recv_time=max(lasts, default=None),
         )
 
-    def _ask(self, action: ipc.Renew | ipc.Resubscribe | ipc.Settled | SnapshotRequest) -> None:
+    def _act(self, action: ipc.Renew | ipc.Resubscribe | ipc.Settled | SnapshotRequest) -> None:
         if isinstance(action, SnapshotRequest):
-            self._snapshots.ask(action)
+            self._snapshots.request(action)
         else:
             ipc.emit(ipc.RequestLine(order=action))
 

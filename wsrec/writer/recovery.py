@@ -79,7 +79,7 @@ def recover(
         on_error: called with a message for each session that cannot be recovered; its journals are left.
         own: sessions of the caller, which are being recorded.
         on_unreadable: called instead for those that cannot be read at all.
-        is_stopped: asked before each batch; once true, the rest is left as after a kill.
+        is_stopped: called before each batch; once True, the rest is left as after a kill.
 
     Raises:
         OSError: the folder of the sessions cannot be read.

@@ -132,7 +132,7 @@ class SnapshotThread(threading.Thread):
         self._changed = threading.Condition()
         self._stopping = False
 
-    def ask(self, request: SnapshotRequest) -> None:
+    def request(self, request: SnapshotRequest) -> None:
         """Queue a snapshot, unless it is queued already."""
         try:
             host = host_of(request.url)
