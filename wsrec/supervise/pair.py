@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,16 @@ from wsrec.writer import session_start
 from wsrec.writer.job import FeedJob, WriterJob
 
 CONTROL_CAPACITY = 1 << 20
+
+
+class _Shared(NamedTuple):
+    """Descriptors of the memory that receiver and writer share, and whether its pages are made at once."""
+
+    slots: int
+    control_ring: int
+    status: int
+    rings: tuple[int, ...]
+    populate: bool
 
 
 class Pair:
@@ -105,18 +115,8 @@ class Pair:
         # valid before the first writer runs
         self._folder = session_folder(options.out, self.session)
         self._claim = claim.hold(self._folder)
-        slots = self._own(SlotRing.create("wsrec-slots"))
-        control_ring = self._own(ByteRing.create("wsrec-control", CONTROL_CAPACITY))
-        status = self._own(StatusPage.create("wsrec-status"))
         plans = [*self.plans, *self.standbys]
-        capacity = memory.ring_size(options.ring_size, connections)
-        populate = memory.is_populated(options.ring_size, connections)
-        rings = tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", capacity)) for plan in plans)
-        self.slots, self.status, self.rings = (
-            SlotRing(slots),
-            StatusPage(status),
-            [ByteRing(fd, populate=False) for fd in rings],
-        )
+        shared = self._create_memory(plans, options.ring_size, connections)
         # the writer gets no secrets except URLs of snapshots: only what it gets can end up in files
         public = tuple(plan.public() for plan in plans)
         proxies = {plan.feed: plan.proxies for plan in plans}
@@ -125,11 +125,7 @@ class Pair:
         self._writer_job = WriterJob(
             session=self.session,
             out=str(options.out),
-            slots=slots,
-            rings=rings,
-            populate=populate,
-            control_ring=control_ring,
-            status=status,
+            **shared._asdict(),
             connections=public,
             feeds=tuple(FeedJob.of(f, proxies[f.name]) for f in feeds if f.name in proxies),
             options=options.for_workers(),
@@ -138,11 +134,7 @@ class Pair:
             began_time=time.time_ns(),
         )
         self._receiver_job = ReceiverJob(
-            slots=slots,
-            rings=rings,
-            populate=populate,
-            control_ring=control_ring,
-            status=status,
+            **shared._asdict(),
             connections=tuple(plans),
             options=options.for_workers(),
             cpu=self.cpu,
@@ -159,6 +151,19 @@ class Pair:
             with contextlib.suppress(OSError):
                 session_start.end(self._folder)
             raise
+
+    def _create_memory(self, plans: Sequence[ConnectionPlan], ring_size: int | None, connections: int) -> _Shared:
+        capacity = memory.ring_size(ring_size, connections)
+        shared = _Shared(
+            slots=self._own(SlotRing.create("wsrec-slots")),
+            control_ring=self._own(ByteRing.create("wsrec-control", CONTROL_CAPACITY)),
+            status=self._own(StatusPage.create("wsrec-status")),
+            rings=tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", capacity)) for plan in plans),
+            populate=memory.is_populated(ring_size, connections),
+        )
+        self.slots, self.status = SlotRing(shared.slots), StatusPage(shared.status)
+        self.rings = [ByteRing(fd, populate=False) for fd in shared.rings]
+        return shared
 
     @property
     def restarts(self) -> int:
