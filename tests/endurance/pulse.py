@@ -81,14 +81,14 @@ class Pulse:
             close_timeout=1,
             process_request=self._delay,
         ) as server:
-            self._say(server)
+            self._send(server)
             reader = asyncio.StreamReader()
             await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
             while line := await reader.readline():
                 await self._strike(*line.decode().split())
             os._exit(0)
 
-    def _say(self, server: Server) -> None:
+    def _send(self, server: Server) -> None:
         port = next(iter(server.sockets)).getsockname()[1]
         print(json.dumps({"url": f"ws://localhost:{port}/stream", "began": self._began}), flush=True)
 

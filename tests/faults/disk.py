@@ -109,14 +109,14 @@ class Writer:
         self._disk = disk
         self._environment = disk.environment(*faults)
         self.rings = Rings(1, 64 * 4096, 4096)
-        slots, notes, status, *byte_rings = self.rings.fds
+        slots, control, status, *byte_rings = self.rings.fds
         job = {"batch": 0.01, "fsync": 0.02, **job}
         self._job = writer_job(
             disk.folder,
             (plan(0),),
             {"f": FEED},
             slots=slots,
-            control_ring=notes,
+            control_ring=control,
             status=status,
             rings=tuple(byte_rings),
             **job,

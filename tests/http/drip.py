@@ -57,7 +57,7 @@ class Drip:
         after: int = 1 << 30,
         at: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
-        self._say = at_once, drip
+        self._script = at_once, drip
         self._good, self._after = good, after
         self._every = every
         self._context: ssl.SSLContext | None = None
@@ -91,7 +91,7 @@ class Drip:
                 self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
-        at_once, drip = self._say
+        at_once, drip = self._script
         client.settimeout(5)
         with suppress(OSError), client:
             if self._context is not None:

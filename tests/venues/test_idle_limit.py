@@ -11,7 +11,7 @@ from tests.venues.crypto_com import CryptoCom
 from tests.venues.gemini import Gemini
 from tests.venues.hyperliquid import Hyperliquid
 from tests.venues.mexc import Futures, Spot
-from tests.venues.upbit import Pinged, Upbit
+from tests.venues.upbit import PingCounter, Upbit
 
 VENUES = {
     "bitget": lambda folder: Bitget(("instType", "channel", "instId"), "SPOT", {"trade"}),
@@ -36,7 +36,7 @@ WRONG = {
 
 def closed_with(exchange, venue, *requests):
     """The code that it closes with after these requests."""
-    url = exchange(venue, create_connection=Pinged).url.replace("/stream", "/?snapshot=-1")
+    url = exchange(venue, create_connection=PingCounter).url.replace("/stream", "/?snapshot=-1")
     with connect(url, ping_interval=None) as client:
         for request in requests:
             client.send(request)

@@ -4,13 +4,13 @@ import pytest
 
 from tests.effort import thinned
 from tests.venues.mock import local_copy, recorded
-from tests.venues.upbit import Pinged, Upbit
+from tests.venues.upbit import PingCounter, Upbit
 
 
 @pytest.mark.parametrize("feed", thinned(["upbit", "bithumb"]))
 def test_is_recorded(wsrec, exchange, tmp_path, feed):
     venue = Upbit()
-    url = exchange(venue, create_connection=Pinged).url
+    url = exchange(venue, create_connection=PingCounter).url
     copy = local_copy(feed, url, tmp_path, keep_alive={"every": 0.3})
     made = recorded(wsrec, copy, "--symbols", "BTC/KRW,KRW-ETH,KRW-NONE", "--channels", "trades,book,ticker")
     assert made.payloads == venue.sent

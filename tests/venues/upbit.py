@@ -19,7 +19,7 @@ CODES = {"KRW-BTC", "KRW-ETH"}
 NUMBERS = {"trade": {"sequential_id": 1, "trade_price": 97.0}, "orderbook": {"orderbook_units": []}, "ticker": {}}
 
 
-class Pinged(ServerConnection):
+class PingCounter(ServerConnection):
     """A connection that counts the pings of the other side."""
 
     pings = 0
@@ -45,7 +45,7 @@ class Upbit(Venue):
         await super().__call__(connection)
 
     async def beside(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, Pinged)
+        assert isinstance(connection, PingCounter)
         connection.pinged = asyncio.get_running_loop().time()
         while connection.pings < 2 or not self.answered:
             await asyncio.sleep(0.02)

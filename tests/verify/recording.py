@@ -147,12 +147,12 @@ class Recording:
         return next((found for each in waits if (found := first_anchor(each)) is not None), None)
 
     def _replace_writer(self, death: int, first: int) -> tuple[Pipeline, int]:
-        leftovers = JournalRecovery(self._out, self._folder)
+        recovery = JournalRecovery(self._out, self._folder)
         pipeline = Pipeline(self._job, self._folder)
         came = int(self._batches[death - 1].slots["handoff"][-1]) + 1_000
-        leftovers.recover(pipeline, rings_from=self._batches[first].first)
+        recovery.recover(pipeline, rings_from=self._batches[first].first)
         self._resumed: Moment | None = self._moment(came)
-        return pipeline, leftovers.next_number
+        return pipeline, recovery.next_number
 
     def _report_of_restart(self, pipeline: Pipeline) -> None:
         if self._resumed is not None:

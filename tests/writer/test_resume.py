@@ -1,4 +1,4 @@
-"""wsrec.writer.process and leftovers: a writer killed at any system call, another that goes on, every message once."""
+"""wsrec.writer.process, recovery: a writer killed at any system call, its successor, and every message recorded once."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Receiver:
 
     Args:
         process: the process.
-        slots, ring, notes, status: descriptors of its shared memory.
+        slots, ring, control_ring, status: descriptors of its shared memory.
         consumes: whether this process frees the rings; otherwise a writer does.
 
     """

@@ -1,4 +1,4 @@
-"""Orphan notes: what a session lost whose supervisor died, left by its writer for the next start to report.
+"""Orphan notes: left by the writer of a session whose supervisor died, for the next start to report its losses.
 
 One file per session under `.wsrec`, deleted once it has been read.
 """
