@@ -1,4 +1,4 @@
-"""wsrec.writer.process, recovery: a writer killed at any system call, its successor, and every message recorded once."""
+"""wsrec.writer.process, recovery: a writer killed at any system call, its successor, every message recorded once."""
 
 from __future__ import annotations
 
