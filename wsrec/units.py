@@ -98,7 +98,7 @@ def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
 
 
 def not_one_of(word: str, known: Sequence[str]) -> str:
-    """What is wrong with a word that is none of several: `found X, expected A, B or C`, and which is near."""
+    """The error for a word that is not among several: `found X, expected A, B or C`, with a similar one."""
     expected = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
     meant = did_you_mean(word, known)
     return f"found {word!r}, expected {expected}{f', {meant}' if meant else ''}"

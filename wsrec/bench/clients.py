@@ -32,7 +32,7 @@ _BUFFER = 128 << 10
 
 
 class Measure(StrEnum):
-    """What a client does with the messages."""
+    """A client's work on each message."""
 
     SATURATED = "saturated"
     PACED = "paced"

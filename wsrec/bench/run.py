@@ -30,7 +30,7 @@ _Round = TypeVar("_Round")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure.
+    """The measurements to run.
 
     Attributes:
         measures: some of `MEASURES`.

@@ -46,7 +46,7 @@ _START_SECONDS = 30.0
 
 
 class SenderJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send to each client.
+    """The frames to send to each client.
 
     Attributes:
         frames: descriptor of the frames (`frames.share`).

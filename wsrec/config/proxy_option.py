@@ -14,7 +14,7 @@ from wsrec.net.proxy import ProxyRules, parse_proxy
 
 
 def proxy_rules(proxy: str | None, no_proxy: bool) -> ProxyRules:
-    """What the options of the command that runs and the environment come to."""
+    """The proxy rules from the running command's options and the environment."""
     where = source(click.get_current_context(), "proxy")
     return ProxyRules.of_environment(os.environ, none=no_proxy, given=proxy, source=where)
 

@@ -9,11 +9,11 @@ from wsrec.feed.errors import ConfigError, OptionError
 from wsrec.units import did_you_mean
 
 PLACES = "wsrec.places"
-"""Where the context has `FILE:LINE: KEY` of each option that a run config sets, by its field."""
+"""Key of the click context's `meta`: `FILE:LINE: KEY` of each option that a run config sets, by field."""
 
 
 def source(ctx: click.Context, field: str) -> str:
-    """What names the origin of an option's value: `--duration`, `WSREC_RECORD_DURATION` or `run.yaml:2: duration`."""
+    """The source of an option's value: `--duration`, `WSREC_RECORD_DURATION` or `run.yaml:2: duration`."""
     flag = f"--{field.replace('_', '-')}"
     option = next((each for each in ctx.command.params if each.name == field or flag in each.opts), None)
     if option is None or option.name is None:
@@ -29,7 +29,7 @@ def source(ctx: click.Context, field: str) -> str:
 
 
 def explained(error: click.UsageError | ConfigError, ctx: click.Context | None, name: str) -> str:
-    """A mistake in what a command was given, for people: `WHERE: found X, expected Y`; a line for each mistake.
+    """A usage error as text: `WHERE: found X, expected Y`; one line per mistake.
 
     Args:
         error: raised when the options were read or used.

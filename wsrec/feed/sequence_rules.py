@@ -1,4 +1,4 @@
-"""How a feed's sequence numbers or checksums follow one another, and what bears it out."""
+"""Rules of a feed's sequence numbers and checksums, with their evidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsrec.feed.values import KeyPath, Model, Where
 
 
 class SequenceRule(StrEnum):
-    """How a message's sequence number follows from the one before it in the same succession (`SequenceScope`)."""
+    """Rule between the numbers of consecutive messages within one scope (`SequenceScope`)."""
 
     NONE = "none"
     """Not checked."""

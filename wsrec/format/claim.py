@@ -48,7 +48,7 @@ def hold(folder: Path) -> int:
 
 
 def place(fd: int) -> str:
-    """Where a folder that is held is now (proc_pid_fd(5)), as far as the system says."""
+    """The current path of a held folder (proc_pid_fd(5)), if known."""
     try:
         return str(Path(f"/proc/self/fd/{fd}").readlink())
     except OSError:

@@ -69,7 +69,7 @@ class SequenceCoverage:
 
     @property
     def missing(self) -> int:
-        """How many numbers between the first and the last were never added."""
+        """Number of numbers between the first and the last that were never added."""
         return sum(start - end - 1 for end, start in zip(self._ends, self._starts[1:], strict=False))
 
     def holes(self, limit: int) -> list[tuple[int, int]]:

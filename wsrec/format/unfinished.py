@@ -13,14 +13,14 @@ from wsrec.format.version import FORMAT_VERSION
 JOB_KEY = b"wsrec.job"
 VERSION_KEY = b"wsrec.format_version"
 RECORD = "session.json"
-"""What a session is going to record (`wsrec.writer.session_start`)."""
+"""Name of the session record (`wsrec.writer.session_start`)."""
 
 # where journals stated their version before version 5 of the format
 _EARLIER_VERSION_KEY = b"wsrec.journal_version"
 
 
 class _Versioned(msgspec.Struct):
-    """What every version of the record has; before version 5 it stated none."""
+    """The part of the record that every version has; none before version 5."""
 
     format_version: str | None = None
 

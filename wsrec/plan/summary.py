@@ -1,4 +1,4 @@
-"""What a plan comes to, and its connections as they may be shown: `wsrec feeds plan`."""
+"""Summary of a plan for `wsrec feeds plan`: totals, and connections without secrets."""
 
 from __future__ import annotations
 

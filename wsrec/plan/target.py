@@ -205,7 +205,7 @@ def _refuse_beside_feed(feed: Feed, name: str, subscribe: Sequence[str]) -> None
 def _selected(
     feed: Feed, symbols: Sequence[str], channels: Sequence[str], shard: Shard | None, proxies: ProxyRules
 ) -> Target:
-    """What is asked of a feed that has channels."""
+    """Resolve the requested symbols and channels of a feed."""
     names = _channels(feed, channels)
     listed = all_symbols(feed, proxies_of(feed, proxies)) if ALL in symbols else None
     chosen = _symbols(feed, symbols, listed)

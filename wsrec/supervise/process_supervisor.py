@@ -35,7 +35,7 @@ _STORM_SECONDS = 60.0
 
 
 class ExitInfo(NamedTuple):
-    """How a child ended that is restarted.
+    """The end of a child that is restarted.
 
     Attributes:
         how: the end of a sentence that begins with its name.

@@ -250,7 +250,7 @@ def _journals(root: Path, refused: Callable[[OSError], None]) -> dict[str, tuple
 
 
 def _of_other_versions(folder: Path) -> list[Finding]:
-    """What cannot be read of a session that was left behind, because its version is another one."""
+    """The files of an unfinished session that cannot be read because they have another version."""
     found = []
     try:
         record = folder / RECORD
