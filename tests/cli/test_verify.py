@@ -26,7 +26,7 @@ class TestVerify:
         message_paths(out)[0].write_bytes(b"PAR1")
         result = run(out)
         assert result.exit_code == 1
-        assert "is cut off at byte 4 of" in result.stdout
+        assert "is truncated at byte 4 of" in result.stdout
         assert "DAMAGED" in result.stdout
         assert "trade AB, connection 0: incomplete" in result.stdout
 

@@ -184,5 +184,5 @@ class TestTheEnvironment:
         words = ("record", url, "--out", tmp_path / "out", "--duration", "300ms")
         result = wsrec.run(*words, env=clean_environment(ALL_PROXY=proxy.url))
         assert result.returncode == 0, result.stderr
-        assert "localhost is this machine: ALL_PROXY does not hold for it, --proxy would" in result.stderr
+        assert "localhost is this machine: ALL_PROXY does not apply to it, --proxy would" in result.stderr
         assert proxy.requested == []

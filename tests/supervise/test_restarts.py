@@ -121,7 +121,7 @@ class TestReceiver:
         goes_on(work)
         work.process.terminate()
         _, log = work.end(4)
-        assert "the receiver gave no sign of life for 10 s and was killed" in log
+        assert "the receiver had no heartbeat for 10 s and was killed" in log
         missing_is_declared(work)
         (lost,) = events_of(work.out, "lost_interval")
         assert lost["detail"]["duration_ns"] > 9e9
@@ -268,7 +268,7 @@ class TestWriter:
         goes_on(work)
         work.process.terminate()
         _, log = work.end(0)
-        assert "the writer gave no sign of life for 10 s and was killed" in log
+        assert "the writer had no heartbeat for 10 s and was killed" in log
         numbered(work.out)
         finished(work.out)
 
