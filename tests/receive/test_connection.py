@@ -22,6 +22,7 @@ from tests.receive.conftest import OWN_RECORDS, Reader, frame, text
 from tests.receive.hosts import black_hole, names
 from tests.receive.test_receiver import PING, RawExchange, answer, plan, request
 from wsrec import log_folding
+from wsrec.net import addresses
 from wsrec.options.record import TlsMode
 from wsrec.plan.connections import Pace
 from wsrec.receive import (
@@ -533,11 +534,12 @@ class TestAddress:
             asyncio.run(run(f"ws://two.test:{one.port}/ws"))
 
     def test_what_comes_after_tcp_has_time_of_its_own(self, monkeypatch):
-        # half of it is TCP's while there are others
-        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 1.0)
+        # half of it is TCP's while there are others; the second address is tried late, and answers later than that
+        monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 3.0)
+        monkeypatch.setattr(addresses, "ATTEMPT_DELAY", 0.8)
 
         def slow(sock: socket.socket) -> None:
-            time.sleep(0.4)
+            time.sleep(0.8)
             answer(sock, text("at last") + b"\x88\x02\x03\xe8")
 
         async def run(url: str) -> None:
