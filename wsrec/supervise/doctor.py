@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -145,7 +144,9 @@ def _stage_1(names: Sequence[str]) -> Iterator[Finding]:
     with socket.socket() as probe:
         stamped = timestamping.enable(probe)
     if not stamped:
-        yield Finding("stage 1: kernel", State.ABSENT, "no SO_TIMESTAMPING", "nic_time is null", "record on Linux")
+        yield Finding(
+            "stage 1: kernel", State.ABSENT, "no SO_TIMESTAMPING", "nic_time is null", "record on a kernel that has it"
+        )
         return
     yield Finding("stage 1: kernel", State.OK, "SO_TIMESTAMPING", "segments have at least the kernel's timestamp")
     for name in names:
@@ -218,7 +219,7 @@ def _clock(root: Path) -> Finding:
 def _processors(cpus: Sequence[int], names: Sequence[str], root: Path) -> Iterator[Finding]:
     system = root / "sys/devices/system/cpu"
     if not system.exists():
-        yield Finding("processors", State.ABSENT, sys.platform, "no receiver can be pinned", "record on Linux")
+        yield Finding("processors", State.ABSENT, "no /sys", "no receiver can be pinned", "mount /sys")
         return
     if not cpus:
         isolated = text(system / "isolated")
@@ -302,7 +303,7 @@ def _memory(root: Path) -> Finding:
     found = memory.available(root)
     if found is None:
         return Finding(
-            "memory", State.ABSENT, "unknown", f"{takes}; there is no warning before it runs out", "record on Linux"
+            "memory", State.ABSENT, "unknown", f"{takes}; there is no warning before it runs out", "mount /proc"
         )
     words = f"{size(found.bytes)} left to {found.where}"
     if found.bytes >= many:
@@ -312,7 +313,7 @@ def _memory(root: Path) -> Finding:
 
 def _limits(root: Path) -> Iterator[Finding]:
     if text(root / "proc/self/limits") is None:
-        yield Finding("limits", State.ABSENT, sys.platform, "memory is not locked", "record on Linux")
+        yield Finding("limits", State.ABSENT, "no /proc", "memory is not locked", "mount /proc")
         return
     locked, found = _allowance("Max locked memory", _CAP_IPC_LOCK, "CAP_IPC_LOCK", root)
     few, many = (memory.need(count, over_tls=count).locked for count in (_FEW, _MANY))
