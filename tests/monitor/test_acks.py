@@ -141,8 +141,8 @@ class TestTopics:
         for now in (0, 3):
             tracker.sent(0, "{}", named(*TOPICS), now, 1)
         books = {"event": "subscribe", "arg": {"channel": "books", "instId": "BTC-USDT"}}
-        said = tracker.received(0, json.dumps(books).encode(), 5)
-        assert said == [AckOutcome("ack", 0, ("books:BTC-USDT",), request=1)]
+        outcomes = tracker.received(0, json.dumps(books).encode(), 5)
+        assert outcomes == [AckOutcome("ack", 0, ("books:BTC-USDT",), request=1)]
         assert tracker.open(0) == ("trades:BTC-USDT",)
 
     def test_data_that_has_the_same_keys_is_no_answer(self):

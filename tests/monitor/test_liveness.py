@@ -46,14 +46,14 @@ TOPICS = {
 }
 
 
-class Watch:
+class WatchedFeed:
     """A monitor, and its findings about streams in short."""
 
     def __init__(self, *topics: str, conns=(0,)) -> None:
         requests = RequestTable()
-        asked = Request(number=1, topics=tuple(TOPICS[name] for name in topics))
+        request = Request(number=1, topics=tuple(TOPICS[name] for name in topics))
         for conn in conns:
-            requests.learn(conn, ConnectionRequests(requests=(asked,)))
+            requests.learn(conn, ConnectionRequests(requests=(request,)))
         self.monitor = FeedMonitor(FEED, requests, {})
         self.seq = 0
 
@@ -105,26 +105,26 @@ class Watch:
 
 class TestSilence:
     def test_counts_from_the_confirmation_and_is_reported_once(self):
-        watch = Watch("a@trade", "b@trade")
-        assert watch.silent(100) == []
-        watch.subscribe(100, "a@trade", "b@trade")
-        watch.come((104, "trade", "B"))
-        assert watch.silent(104) == []
-        assert watch.silent(105) == [("a@trade", 100, False)]
-        assert watch.silent(110) == [("b@trade", 104, True)]
-        assert watch.silent(120) == []
+        feed = WatchedFeed("a@trade", "b@trade")
+        assert feed.silent(100) == []
+        feed.subscribe(100, "a@trade", "b@trade")
+        feed.come((104, "trade", "B"))
+        assert feed.silent(104) == []
+        assert feed.silent(105) == [("a@trade", 100, False)]
+        assert feed.silent(110) == [("b@trade", 104, True)]
+        assert feed.silent(120) == []
 
     def test_ends_with_the_first_message_that_comes_again(self):
-        watch = Watch("a@trade")
-        watch.subscribe(100, "a@trade")
-        watch.silent(106)
-        assert watch.come((107, "trade", "A"), (108, "trade", "A")) == [("a@trade", 107, 100)]
-        assert watch.silent(112) == []
-        assert watch.silent(114) == [("a@trade", 108, True)]
+        feed = WatchedFeed("a@trade")
+        feed.subscribe(100, "a@trade")
+        feed.silent(106)
+        assert feed.come((107, "trade", "A"), (108, "trade", "A")) == [("a@trade", 107, 100)]
+        assert feed.silent(112) == []
+        assert feed.silent(114) == [("a@trade", 108, True)]
 
     def test_shows_between_two_messages_of_one_batch_too(self):
-        watch = Watch("a@trade", "b@trade")
-        watch.subscribe(100, "a@trade", "b@trade")
+        feed = WatchedFeed("a@trade", "b@trade")
+        feed.subscribe(100, "a@trade", "b@trade")
         batch = [
             (101, "trade", "A"),
             (103, "trade", "B"),
@@ -132,73 +132,73 @@ class TestSilence:
             (109, "trade", "B"),
             (111, "trade", "A"),
         ]
-        assert watch.come(*batch) == [("b@trade", 109, 103), ("a@trade", 111, 105.9)]
-        assert watch.reported == [("b@trade", 103, True), ("a@trade", 105.9, True)]
-        assert watch.silent(113) == []
-        assert watch.silent(114) == [("b@trade", 109, True)]
+        assert feed.come(*batch) == [("b@trade", 109, 103), ("a@trade", 111, 105.9)]
+        assert feed.reported == [("b@trade", 103, True), ("a@trade", 105.9, True)]
+        assert feed.silent(113) == []
+        assert feed.silent(114) == [("b@trade", 109, True)]
 
     def test_is_not_reported_between_messages_that_may_be_of_any_symbol(self):
-        watch = Watch("a@trade")
-        watch.subscribe(100, "a@trade")
-        assert watch.come(*((100 + at, "trade", None) for at in range(12)), (117, "trade", None)) == [
+        feed = WatchedFeed("a@trade")
+        feed.subscribe(100, "a@trade")
+        assert feed.come(*((100 + at, "trade", None) for at in range(12)), (117, "trade", None)) == [
             ("a@trade", 117, 111)
         ]
-        assert watch.reported == [("a@trade", 111, True)]
+        assert feed.reported == [("a@trade", 111, True)]
 
     def test_of_a_channel_without_quiet_only_what_never_came_is_reported(self):
-        watch = Watch("a@rare", "b@rare")
-        watch.subscribe(100, "a@rare", "b@rare")
-        watch.come((101, "rare", "B"))
-        assert watch.silent(159) == []
-        assert watch.silent(160) == [("a@rare", 100, False)]
-        assert watch.silent(10_000) == []
+        feed = WatchedFeed("a@rare", "b@rare")
+        feed.subscribe(100, "a@rare", "b@rare")
+        feed.come((101, "rare", "B"))
+        assert feed.silent(159) == []
+        assert feed.silent(160) == [("a@rare", 100, False)]
+        assert feed.silent(10_000) == []
 
     def test_a_topic_of_all_symbols_has_messages_of_any(self):
-        watch = Watch("all", "a@trade")
-        watch.subscribe(100, "all", "a@trade")
-        watch.come((103, "all", "Q"), (104, "all", None))
-        assert watch.silent(108) == [("a@trade", 100, False)]
+        feed = WatchedFeed("all", "a@trade")
+        feed.subscribe(100, "all", "a@trade")
+        feed.come((103, "all", "Q"), (104, "all", None))
+        assert feed.silent(108) == [("a@trade", 100, False)]
 
     def test_a_message_without_a_symbol_may_be_of_any(self):
-        watch = Watch("a@trade", "b@trade", "a@rare")
-        watch.subscribe(100, "a@trade", "b@trade", "a@rare")
-        watch.come((104, "trade", None))
-        assert watch.silent(106) == []
-        assert watch.silent(109) == [("a@trade", 104, True), ("b@trade", 104, True)]
+        feed = WatchedFeed("a@trade", "b@trade", "a@rare")
+        feed.subscribe(100, "a@trade", "b@trade", "a@rare")
+        feed.come((104, "trade", None))
+        assert feed.silent(106) == []
+        assert feed.silent(109) == [("a@trade", 104, True), ("b@trade", 104, True)]
 
     def test_messages_under_another_name_of_the_channel_and_in_other_letters(self):
-        watch = Watch("a@trade")
-        watch.subscribe(100, "a@trade")
-        watch.come((104, "t", "a"))
-        assert watch.silent(106) == []
+        feed = WatchedFeed("a@trade")
+        feed.subscribe(100, "a@trade")
+        feed.come((104, "t", "a"))
+        assert feed.silent(106) == []
 
     def test_each_connection_has_its_own_streams_and_an_ended_one_is_not_watched(self):
-        watch = Watch("a@trade", conns=(0, 1))
+        feed = WatchedFeed("a@trade", conns=(0, 1))
         for conn in (0, 1):
-            assert watch.subscribe(100, "a@trade", conn=conn) == ["a@trade"]
-        watch.come((104, "trade", "A"), conn=1)
-        watch.end(0, 105)
-        assert watch.silent(106) == []
-        assert watch.subscribe(107, "a@trade", conn=0) == ["a@trade"]
-        assert watch.silent(109) == [("a@trade", 104, True)]
+            assert feed.subscribe(100, "a@trade", conn=conn) == ["a@trade"]
+        feed.come((104, "trade", "A"), conn=1)
+        feed.end(0, 105)
+        assert feed.silent(106) == []
+        assert feed.subscribe(107, "a@trade", conn=0) == ["a@trade"]
+        assert feed.silent(109) == [("a@trade", 104, True)]
 
     def test_what_brings_messages_unasked_is_watched_from_then_on(self):
-        watch = Watch("a@trade")
-        watch.come((100, "trade", "A"))
-        assert watch.subscribe(101, "a@trade") == []
-        assert watch.silent(105) == [("a@trade", 100, True)]
+        feed = WatchedFeed("a@trade")
+        feed.come((100, "trade", "A"))
+        assert feed.subscribe(101, "a@trade") == []
+        assert feed.silent(105) == [("a@trade", 100, True)]
 
     @pytest.mark.parametrize("messages", [[(1, "unheard", "A")], [(1, "trade", "Z")], [(1, None, None)]])
     def test_messages_of_nothing_that_was_asked_for(self, messages):
-        watch = Watch("a@trade", "b@rare")
-        assert watch.come(*messages) == []
-        assert watch.silent(1000) == []
+        feed = WatchedFeed("a@trade", "b@rare")
+        assert feed.come(*messages) == []
+        assert feed.silent(1000) == []
 
 
 class TestFollowed:
     """A monitor that continues after rows and events that another one has checked."""
 
-    def follow(self, watch, messages, *events):
+    def follow(self, feed, messages, *events):
         times, channels, symbols = zip(*messages, strict=True)
         count = len(times)
         rows = {
@@ -209,35 +209,35 @@ class TestFollowed:
             "symbol": pa.array(symbols).dictionary_encode(),
             "exchange_seq": pa.nulls(count, pa.uint64()),
         }
-        watch.monitor.follow(pa.record_batch(rows))
+        feed.monitor.follow(pa.record_batch(rows))
         for kind, at, detail in events:
-            watch.monitor.follow_event(MonitorEvent(kind, at * S, 0, detail))
+            feed.monitor.follow_event(MonitorEvent(kind, at * S, 0, detail))
 
     def test_a_silence_that_began_among_them_is_found(self):
-        watch = Watch("a@trade", "b@trade")
-        self.follow(watch, [(1, "trade", "A"), (2, "trade", "B")])
-        assert watch.come((4, "trade", "B")) == []
-        assert watch.silent(6) == [("a@trade", 1.0, True)]
-        assert watch.come((7, "trade", "A")) == [("a@trade", 7, 1)]
+        feed = WatchedFeed("a@trade", "b@trade")
+        self.follow(feed, [(1, "trade", "A"), (2, "trade", "B")])
+        assert feed.come((4, "trade", "B")) == []
+        assert feed.silent(6) == [("a@trade", 1.0, True)]
+        assert feed.come((7, "trade", "A")) == [("a@trade", 7, 1)]
 
     def test_what_was_reported_is_not_reported_again_and_ends_with_the_next_message(self):
-        watch = Watch("a@trade")
+        feed = WatchedFeed("a@trade")
         stream = {"channel": "trade", "symbol": "A"}
-        self.follow(watch, [(1, "trade", "A"), (8, "trade", "B")], (EventKind.STALE, 6, stream))
-        assert watch.silent(20) == []
-        assert watch.come((21, "trade", "A")) == [("a@trade", 21, 1)]
+        self.follow(feed, [(1, "trade", "A"), (8, "trade", "B")], (EventKind.STALE, 6, stream))
+        assert feed.silent(20) == []
+        assert feed.come((21, "trade", "A")) == [("a@trade", 21, 1)]
 
     def test_what_was_reported_before_a_later_message_is_over(self):
-        watch = Watch("a@trade")
+        feed = WatchedFeed("a@trade")
         stream = {"channel": "trade", "symbol": "A"}
-        self.follow(watch, [(1, "trade", "A"), (8, "trade", "A")], (EventKind.STALE, 6, stream))
-        assert watch.silent(20) == [("a@trade", 8.0, True)]
+        self.follow(feed, [(1, "trade", "A"), (8, "trade", "A")], (EventKind.STALE, 6, stream))
+        assert feed.silent(20) == [("a@trade", 8.0, True)]
 
     def test_what_was_confirmed_and_never_came(self):
-        watch = Watch("a@trade", "b@trade")
-        self.follow(watch, [(1, "trade", "B")], (EventKind.ACK, 2, {"topics": ["a@trade"]}))
-        assert watch.come((6, "trade", "B")) == [("b@trade", 6, 1)]
-        assert watch.silent(7) == [("a@trade", 2.0, False)]
+        feed = WatchedFeed("a@trade", "b@trade")
+        self.follow(feed, [(1, "trade", "B")], (EventKind.ACK, 2, {"topics": ["a@trade"]}))
+        assert feed.come((6, "trade", "B")) == [("b@trade", 6, 1)]
+        assert feed.silent(7) == [("a@trade", 2.0, False)]
 
 
 def test_speed(usdm_recording):

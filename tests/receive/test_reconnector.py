@@ -462,12 +462,12 @@ class Moody:
     async def _count(self, period: float) -> None:
         while True:
             await asyncio.sleep(period)
-            await self._say()
+            await self._send()
 
     async def say(self, numbers: int = 1) -> None:
         """Send the next numbers, from another thread's loop."""
         for _ in range(numbers):
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._say(), self._loop))
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._send(), self._loop))
 
     def go_on(self) -> None:
         """Count from now on, as without `period`."""
@@ -477,7 +477,7 @@ class Moody:
         """End a connection without a word."""
         self._loop.call_soon_threadsafe(self.clients[place].transport.abort)
 
-    async def _say(self) -> None:
+    async def _send(self) -> None:
         self.number += 1
         for place, client in enumerate(self.clients):
             if client in self.subscribed and place not in self.silent and client.state.name == "OPEN":

@@ -95,17 +95,17 @@ def unable() -> Refusal | None:
         return Refusal(f"{ssl.OPENSSL_VERSION} cannot hand TLS to the kernel", "use a Python with OpenSSL 3.0 or later")
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
-        socket.create_connection(listening.getsockname()) as asking,
+        socket.create_connection(listening.getsockname()) as client,
     ):
         try:
-            asking.setsockopt(socket.IPPROTO_TCP, _TCP_ULP, b"tls")
+            client.setsockopt(socket.IPPROTO_TCP, _TCP_ULP, b"tls")
         except OSError as error:
             return Refusal(
                 f"the kernel has no TLS (TCP_ULP: {error.strerror})",
                 "load it as root with `modprobe tls`; a kernel without that module needs CONFIG_TLS",
             )
         try:
-            asking.setsockopt(_SOL_TLS, _TLS_RX, _CRYPTO_INFO.pack(_VERSION, _AES_GCM_128) + _AES_GCM_128_KEYS)
+            client.setsockopt(_SOL_TLS, _TLS_RX, _CRYPTO_INFO.pack(_VERSION, _AES_GCM_128) + _AES_GCM_128_KEYS)
         except OSError as error:
             return Refusal(
                 f"the kernel does not receive {_KERNEL_VERSIONS[_VERSION]} with AES-GCM (TLS_RX: {error.strerror})",

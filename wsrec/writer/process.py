@@ -65,7 +65,7 @@ _GRACE_NS = 1_000_000_000
 _NOISE_NS = 1_000_000
 _STEP_NS = 500_000_000
 # A receiver's heartbeat comes ten times a second, and it reports its end; before that it may have to read a backlog
-_SILENCE_NS = 3_000_000_000
+_HEARTBEAT_TIMEOUT_NS = 3_000_000_000
 _DISK_TIMEOUT = shutdown.DISK.seconds
 
 
@@ -379,8 +379,8 @@ class Writer:
         """Wait for the receiver's end or death; without a supervisor, no other process reports it."""
         deadline = time.monotonic() + shutdown.ORPHANED_RECEIVER.seconds
         while time.monotonic() < deadline and not self._status.receiver["finished"]:
-            silence = time.monotonic_ns() - int(self._status.receiver["heartbeat"])
-            if silence > _SILENCE_NS:
+            since = time.monotonic_ns() - int(self._status.receiver["heartbeat"])
+            if since > _HEARTBEAT_TIMEOUT_NS:
                 return
             time.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""Silence and gaps on the way into the files: the events, and what the writer asks of its receiver."""
+"""Stale streams and gaps on the way into the files: the events, and what the writer requests of its receiver."""
 
 from __future__ import annotations
 
