@@ -207,7 +207,7 @@ class TestLines:
 
     def test_a_traceback_is_logged_too(self) -> None:
         """The terminal is not this process's: anyone who writes there waits for it."""
-        code = "import sys; from wsrec import ipc; ipc.use_nonblocking_output(); print('half', file=sys.stderr); 1 / 0"
+        code = "import sys; from wsrec import ipc; ipc.report_to_parent(); print('half', file=sys.stderr); 1 / 0"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=30)
         assert (result.returncode, result.stderr) == (1, b"")
         stated = [msgspec.json.decode(line, type=LogLine) for line in result.stdout.splitlines()]
@@ -217,3 +217,15 @@ class TestLines:
             "Traceback (most recent call last):",
             "ZeroDivisionError: division by zero",
         ]
+
+    def test_a_process_that_is_no_child_leaves_standard_output_to_its_user(self) -> None:
+        code = """
+from wsrec import ipc
+ipc.warn("an odd time", "see the feed", conn=3)
+ipc.emit(ipc.FailedLine(message="no more"))
+ipc.emit(ipc.RequestLine(order=ipc.Renew(3, "silent")))
+ipc.flush()
+"""
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=30)
+        assert result.stdout == ""
+        assert result.stderr == "warning [3] an odd time -- see the feed\nerror no more\n"

@@ -24,6 +24,7 @@ import msgspec
 from wsrec import parent_death
 from wsrec.counts import Counts
 from wsrec.plan.requests import SubscriptionRequest
+from wsrec.units import clean
 
 Job = TypeVar("Job", bound=msgspec.Struct)
 
@@ -296,35 +297,61 @@ class _StandardError(io.TextIOBase):
         return len(text)
 
 
-_lines: OutputQueue | None = None
+class _BlockingOutput:
+    """Standard output, each line written at once."""
+
+    def emit(self, line: Line) -> None:
+        """Write a line; ignored if its reader has died, since the child finishes all the same."""
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+            sys.stdout.buffer.flush()
+
+    def flush(self) -> None:
+        """Nothing is queued."""
 
 
-def use_nonblocking_output() -> None:
-    """Make all output non-blocking from now on, so that neither supervisor nor terminal can stall this process."""
-    global _lines
+_output: OutputQueue | _BlockingOutput | None = None
+
+
+def report_to_parent(*, blocking: bool = False) -> None:
+    """Make this process a child that reports on standard output; its `main` calls this first.
+
+    Without it, nothing here writes to standard output, which belongs to the user of the command.
+
+    Args:
+        blocking: whether each line waits until it is written. If not, neither supervisor nor terminal can stall this
+            process, and its standard error is reported too.
+
+    """
+    global _output
     fd = sys.stdout.fileno()
     kind = os.fstat(fd).st_mode
-    if _lines is None and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
-        _lines = OutputQueue(fd)
-        sys.stderr = _StandardError()
-        # runs after the traceback of an uncaught exception
-        atexit.register(_lines.finish)
+    if _output is not None:
+        return
+    if blocking or not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+        _output = _BlockingOutput()
+        return
+    _output = OutputQueue(fd)
+    sys.stderr = _StandardError()
+    # runs after the traceback of an uncaught exception
+    atexit.register(_output.finish)
 
 
 def flush() -> None:
     """Write queued output; call it a few times a second."""
-    if _lines is not None:
-        _lines.flush()
+    if _output is not None:
+        _output.flush()
 
 
 def emit(line: Line) -> None:
-    """Send one line to the supervisor; ignored if that has died, since the child finishes all the same."""
-    if _lines is not None:
-        _lines.emit(line)
-        return
-    with contextlib.suppress(BrokenPipeError, ValueError):
-        sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
-        sys.stdout.buffer.flush()
+    """Send one line to the parent; in a process that is no child, show log lines and failures on standard error."""
+    if _output is not None:
+        _output.emit(line)
+    elif isinstance(line, LogLine | FailedLine):
+        level = line.level if isinstance(line, LogLine) else "error"
+        where = f" [{line.conn}]" if isinstance(line, LogLine) and line.conn is not None else ""
+        hint = f" -- {clean(line.hint, 1000)}" if line.hint else ""
+        sys.stderr.write(f"{level}{where} {clean(line.message, 2000)}{hint}\n")
 
 
 def info(message: str, *, conn: int | None = None) -> None:

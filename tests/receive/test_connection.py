@@ -184,7 +184,7 @@ class TestPages:
 
         with RawExchange(handler) as server:
             asyncio.run(run())
-        stated = [line for line in capfd.readouterr().out.splitlines() if '"error"' in line]
+        stated = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error")]
         assert len(stated) == log_folding.AT_ONCE + 2
         assert all(len(line) < 400 and "ppp" not in line for line in stated)
 
@@ -724,7 +724,7 @@ class TestNicClock:
             assert "from the system's" in reported[0]
 
         asyncio.run(run())
-        assert "phc2sys" in capfd.readouterr().out
+        assert "phc2sys" in capfd.readouterr().err
 
 
 class TestClosedByTheExchange:

@@ -161,7 +161,7 @@ class TestRefused:
         assert detail["mode"] == "stamped"
         assert detail["fallback"].startswith("the server rejected TLS 1.2 with AES-GCM (")
         assert life.reader.received()[0] == (1, b"hello")
-        assert capfd.readouterr().out.count("--tls ktls is not possible") == 1
+        assert capfd.readouterr().err.count("--tls ktls is not possible") == 1
 
     @pytest.mark.skipif(ssl.OPENSSL_VERSION_INFO >= (3, 2), reason="this OpenSSL receives TLS 1.3 in the kernel")
     def test_a_server_of_tls_1_3_alone_is_asked_once(self, tls_server, ca_file, capfd):
@@ -177,7 +177,7 @@ class TestRefused:
         details = life.events(EventKind.TLS)[:3]
         assert {(detail["mode"], detail["version"]) for detail in details} == {("stamped", "TLSv1.3")}
         assert all("TLS 1.2" in detail["fallback"] for detail in details)
-        out = capfd.readouterr().out
+        out = capfd.readouterr().err
         assert out.count("--tls ktls is not possible") == 1
         assert "OpenSSL 3.2" in out
         # it was turned down once, and every further connection was made at the first go
@@ -220,7 +220,7 @@ class TestRefused:
         assert {detail["mode"] for detail in details} == {"stamped"}
         assert all("was built without kTLS" in detail["fallback"] for detail in details)
         assert server.accepted <= 1 + len(details) + 1
-        assert capfd.readouterr().out.count("--tls ktls is not possible") == 1
+        assert capfd.readouterr().err.count("--tls ktls is not possible") == 1
 
 
 @needs_kernel

@@ -49,7 +49,7 @@ def test_a_session_without_numbers_is_never_proved(tmp_path, capsys):
         pytest.skip(f"the real messages are not here: {path}")
     messages = gzip.decompress(path.read_bytes()).splitlines()
     write_capture(tmp_path / "out", find_feed("bitget"), messages)
-    warned = capsys.readouterr().out
+    warned = capsys.readouterr().err
     capture, streams = look(tmp_path / "out")
     books = [stream for (channel, _), stream in streams.items() if channel == "books"]
     assert sum(stream.messages for stream in books) == 403

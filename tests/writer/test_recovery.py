@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 import pyarrow.compute as pc
 import pytest
 
-from tests.conftest import events_of, messages_of, received
+from tests.conftest import Wsrec, events_of, messages_of, received
 from tests.rings import Rings, plan, writer_job
 from wsrec.format import layout, manifest
 from wsrec.ring.events import EventKind
@@ -246,3 +247,24 @@ class TestRecover:
         ahead = pc.subtract(rows["handoff_time"].cast("int64"), rows["handoff_monotonic"]).to_pylist()
         assert received(rows) == [b"a1", b"a3"]
         assert ahead == [5 * hour, 9 * hour]
+
+
+def test_findings_of_the_replayed_messages_do_not_reach_the_users_output(tmp_path: Path, wsrec: Wsrec) -> None:
+    """A time of 2001 is an event of the file; a recording warns of it, its recovery does not repeat that."""
+    config = {**IDS, "fields": {"channel": ["c"], "exchange_time": ["t"], "time_unit": "ms"}}
+    job = writer_job(tmp_path, (plan(0, feed="ids"),), {"ids": config})
+    rings = Rings()
+    rings.put(b'{"c":"trades","t":1000000000000}', handoff=time.monotonic_ns())
+    batch = rings.drain().take()
+    assert batch is not None
+    folder = tmp_path / ".wsrec" / job.session
+    folder.mkdir(parents=True)
+    journal = Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
+    journal.append(batch)
+    journal.close()
+    rings.close()
+    result = wsrec.run("recover", tmp_path, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["sessions"][0]["rows"] == 1
+    (event,) = events_of(tmp_path, "exchange_time_off")
+    assert event["detail"]["count"] == 1

@@ -348,13 +348,13 @@ class TestSeam:
                 put(0)
                 put(5)
                 session.parquet(100)
-                assert capsys.readouterr().out.count("gap in x: expected 1, found 5") == 1
+                assert capsys.readouterr().err.count("gap in x: expected 1, found 5") == 1
                 # journalled, and the writer is killed before it looks
                 put(9)
                 session.bury()
                 put(20)
                 session.finish()
-                warned = capsys.readouterr().out
+                warned = capsys.readouterr().err
                 assert "expected 1, found 5" not in warned
                 assert warned.count("gap in x: expected 6, found 9") == 1
                 assert warned.count("gap in x: expected 10, found 20") == 1

@@ -67,7 +67,7 @@ def test_a_silent_subscription_is_reported_and_requested_again(work, capsys):
     (resumed,) = events_of(work.out, "stream_resumed")
     assert (resumed["symbol"], resumed["detail"]["duration_ns"]) == ("B", 9 * S)
     assert work.orders == [Resubscribe(conn=0, topics=("trade.B",), reason="trade.B is silent")]
-    assert "no message for 5 s or longer: trade.B" in capsys.readouterr().out
+    assert "no message for 5 s or longer: trade.B" in capsys.readouterr().err
 
 
 def test_a_book_with_another_checksum_is_requested_again(rings, tmp_path):

@@ -340,6 +340,7 @@ _CLIENTS: dict[tuple[str, Measure], Callable[[ClientJob], Coroutine[Any, Any, Me
 
 def main() -> None:
     """Run one client; the job is read from standard input."""
+    ipc.report_to_parent(blocking=True)
     job = ipc.read_job(ClientJob)
     refusals = [
         privilege.pin(job.cpu) if job.cpu is not None else None,

@@ -232,6 +232,7 @@ def times_of(fd: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 def main() -> None:
     """Run a sender; the job is read from standard input."""
+    ipc.report_to_parent(blocking=True)
     job = ipc.read_job(SenderJob)
     if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
         ipc.warn(f"sender: {refusal.what} was refused: {refusal.reason}", refusal.hint)

@@ -309,7 +309,7 @@ async def _run(job: ReceiverJob) -> ipc.FailedLine | None:
 
 def main() -> int:
     """Run one receiver; the job is read from standard input."""
-    ipc.use_nonblocking_output()
+    ipc.report_to_parent()
     try:
         job = ipc.read_job(ReceiverJob)
     except msgspec.DecodeError as error:

@@ -395,7 +395,7 @@ def _may_exist(folder: Path) -> bool:
 
 def main() -> int:
     """Run one writer; the job is read from standard input."""
-    ipc.use_nonblocking_output()
+    ipc.report_to_parent()
     try:
         job = ipc.read_job(WriterJob)
     except msgspec.DecodeError as error:

@@ -54,13 +54,12 @@ class EventWarnings:
 
     def found(self, findings: Sequence[Finding]) -> None:
         """Warn about findings beyond what their events state."""
-        if self._folded is not None and self._folded.is_muted:
+        # recovery warns of nothing: the events state it, and it is too late to act
+        if self._folded is None or self._folded.is_muted:
             return
         for found in findings:
             if found.kind is Signal.ODD_TIME:
                 self._odd_time(found)
-            elif self._folded is None:
-                continue
             elif found.kind is Signal.SKIPPING:
                 where = clean(found.channel or "its messages", 100)
                 message = f"{where}: {found.detail['words']}; missing messages are not detected there"
@@ -70,8 +69,7 @@ class EventWarnings:
                 self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
             elif found.kind is EventKind.SPLIT:
                 self._split(found.detail)
-        if self._folded is not None:
-            self._stale([found for found in findings if found.kind is EventKind.STALE], self._folded)
+        self._stale([found for found in findings if found.kind is EventKind.STALE], self._folded)
 
     def _odd_time(self, found: Finding) -> None:
         unit = found.detail["unit"]
