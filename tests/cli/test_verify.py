@@ -22,6 +22,15 @@ class TestVerify:
         for word in ("holds: nothing damaged", "proved", "unbroken", "silent", "ledger", "none missing", "trade AB"):
             assert word in result.stdout
 
+    def test_the_streams_figures_are_whole_in_a_narrow_file(self, untouched, monkeypatch):  # noqa: F811
+        monkeypatch.setenv("COLUMNS", "40")
+        lines = run(untouched).stdout.splitlines()
+        (heads,) = (line.split() for line in lines if line.startswith("stream "))
+        assert heads == "stream conn channel and symbol messages proved unbroken incomplete".split()
+        rows = [line for line in lines if line.startswith(("proved ", "unbroken ", "silent "))]
+        assert len(rows) > 2
+        assert not [row for row in rows if "…" in row]
+
     def test_a_damaged_one(self, out):  # noqa: F811
         message_paths(out)[0].write_bytes(b"PAR1")
         result = run(out)

@@ -15,6 +15,7 @@ from wsrec.host.processor import interfaces
 from wsrec.options.value_types import Processors
 from wsrec.supervise.doctor import Finding, State, examine
 from wsrec.supervise.record import check_cpus
+from wsrec.tables import print_table
 from wsrec.units import clean
 
 _COLOURS = {State.OK: "green", State.HINT: "yellow", State.ABSENT: "dim"}
@@ -77,4 +78,4 @@ def _print(findings: list[Finding]) -> None:
             words += f"\n[bold]{escape(clean(finding.hint))}[/bold]"
         colour = _COLOURS[finding.state]
         table.add_row(f"[{colour}]{finding.state}[/{colour}]", escape(clean(finding.subject)), words)
-    Console(highlight=False).print(table)
+    print_table(table, Console(highlight=False))

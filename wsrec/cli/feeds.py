@@ -33,6 +33,7 @@ from wsrec.plan.summary import shown, totals
 from wsrec.plan.target import resolve
 from wsrec.supervise.memory import need_of
 from wsrec.supervise.record import checked_names
+from wsrec.tables import print_table
 from wsrec.units import clean, utc
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -80,7 +81,7 @@ def list_(as_json: bool) -> None:
         common = sorted({channel.common for channel in feed.channels.values() if channel.common})
         channels = f"closed {feed.closed.date}" if feed.closed else ", ".join(common)
         table.add_row(*_cells(feed.name, feed.description, channels))
-    return Console().print(table)
+    return print_table(table, Console())
 
 
 @feeds.command()
@@ -100,7 +101,7 @@ def show(name: str, as_json: bool) -> None:
     facts = Table(box=None, show_header=False, pad_edge=False)
     for fact in _facts(feed):
         facts.add_row(*_cells(*fact))
-    console.print(facts)
+    print_table(facts, console)
     table = _table("channel", "common", "default", "socket", "finds gaps", "description")
     for key, channel in feed.channels.items():
         finds = _FINDS_GAPS.get(feed.sequence_rule(key), "yes")
@@ -108,7 +109,7 @@ def show(name: str, as_json: bool) -> None:
         described = f"{channel.description} ({values})" if values else channel.description
         default = "yes" if channel.default else ""
         table.add_row(*_cells(key, channel.common or "", default, channel.socket or "", finds, described))
-    return console.print(table)
+    return print_table(table, console)
 
 
 @feeds.command()

@@ -30,6 +30,7 @@ from wsrec.report.model import (
     Unchecked,
 )
 from wsrec.ring.events import EventKind
+from wsrec.tables import fitted
 from wsrec.units import clean, duration, short_count, size, utc
 
 _WIDE = 140
@@ -54,7 +55,7 @@ def print_report(report: Report, console: Console) -> None:
     for index, recording in enumerate(report.recordings):
         if index:
             console.print()
-        console.print(_recording(recording, console.width))
+        console.print(_recording(recording, console), crop=False)
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def reading_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         bar.stop()
 
 
-def _recording(recording: Recording, width: int) -> RenderableType:
+def _recording(recording: Recording, console: Console) -> RenderableType:
     title = Text(f"{clean(recording.feed, 40)} on {clean(recording.host, 30)}", style="bold")
     parts: list[RenderableType] = [
         Rule(title, align="left", style="dim"),
@@ -93,9 +94,9 @@ def _recording(recording: Recording, width: int) -> RenderableType:
     if recording.incidents:
         parts += [Text(), _incidents(recording)]
     if recording.stages:
-        parts += [Text(), *_stages(recording, width)]
+        parts += [Text(), *_stages(recording, console)]
     if recording.exchange_delay is not None:
-        parts += [Text(), _delays(recording, recording.exchange_delay)]
+        parts += [Text(), _delays(recording, recording.exchange_delay, console)]
     return Group(*parts)
 
 
@@ -265,7 +266,8 @@ def _incident(incident: Incident) -> Text:
     return Text(", ".join(where))
 
 
-def _stages(recording: Recording, width: int) -> Iterator[RenderableType]:
+def _stages(recording: Recording, console: Console) -> Iterator[RenderableType]:
+    width = console.width
     tables = recording.stages
     alone = {table.frames for table in tables} == {"all", "first"}
     if alone:
@@ -276,7 +278,7 @@ def _stages(recording: Recording, width: int) -> Iterator[RenderableType]:
             yield Text()
         title = "all frames, each the first in its read" if alone else _TITLES[table.frames]
         yield Text(title, style="bold")
-        yield _stage_table(table, width, axis)
+        yield fitted(_stage_table(table, width, axis), console)
         if width < _WIDE:
             yield axis.block(table)
     yield Text(axis.legend, style="dim")
@@ -287,7 +289,7 @@ def _stage_table(table: StageTable, width: int, axis: _Axis) -> Table:
     space = " " if wide else ""
     grid = Table.grid(padding=(0, 2 if wide else 1))
     # the only column that shrinks if figures are unusually wide
-    grid.add_column(overflow="ellipsis", min_width=0 if not wide else _NAME_WIDTH)
+    grid.add_column(overflow="fold", min_width=0 if not wide else _NAME_WIDTH)
     names = ("count", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "share" if wide else "%")
     for _ in names:
         grid.add_column(justify="right", no_wrap=True)
@@ -354,9 +356,9 @@ def _power(exponent: int) -> str:
     return f"{10 ** (exponent - 3 * unit)}{units[unit]}" if exponent < 13 else f"1e{exponent - 9}s"
 
 
-def _delays(recording: Recording, total: Delay) -> RenderableType:
+def _delays(recording: Recording, total: Delay, console: Console) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(overflow="ellipsis", no_wrap=True, min_width=_NAME_WIDTH)
+    grid.add_column(overflow="fold", min_width=_NAME_WIDTH)
     for _ in range(5):
         grid.add_column(justify="right", no_wrap=True)
     grid.add_row(*(Text(head, style="dim") for head in ("channel", "count", "min", "p50", "p99", "max")))
@@ -371,7 +373,7 @@ def _delays(recording: Recording, total: Delay) -> RenderableType:
     coarse = notes[total.resolution]
     note = f"All exchange times are {coarse}: delays are not more precise than that." if coarse else ""
     title = Text("recv_time minus exchange_time (exchange, network and both clocks)", style="bold")
-    return Group(title, grid, *([Text(note, style="dim")] if note else []))
+    return Group(title, fitted(grid, console), *([Text(note, style="dim")] if note else []))
 
 
 def _delay_cells(delay: Delay) -> Iterator[Text]:

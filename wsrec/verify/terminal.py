@@ -12,6 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from wsrec.tables import print_table
 from wsrec.units import clean, duration, size, utc
 from wsrec.verify.model import (
     Balance,
@@ -111,7 +112,7 @@ def _session(session: Session, console: Console) -> None:
     console.print(title)
     console.print(grid)
     if session.streams:
-        console.print(_streams(session.streams))
+        _print_streams(session.streams, console)
         _missing(session.streams, console)
 
 
@@ -150,11 +151,11 @@ def _balance(balance: Balance) -> Text:
     return Text.assemble(mark, f"{balance.frames:,} frames received = {' + '.join(parts)}: {says}")
 
 
-def _streams(streams: list[Stream]) -> Table:
+def _print_streams(streams: list[Stream], console: Console) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(overflow="ellipsis", no_wrap=True, max_width=40)
+    grid.add_column(overflow="fold")
     for _ in range(4):
         grid.add_column(justify="right", no_wrap=True)
     heads = ("stream", "conn", "channel and symbol", "messages", "proved", "unbroken", "incomplete")
@@ -166,14 +167,14 @@ def _streams(streams: list[Stream]) -> Table:
             Text(stream.state.value, style=_STYLES[stream.state]),
             Text(str(stream.conn)),
             Text(_name(stream)),
-            Text(f"{stream.messages:,}" + (f" ({stream.not_inflated:,} unread)" if stream.not_inflated else "")),
+            Text(f"{stream.messages:,}" + (f"\n({stream.not_inflated:,} unread)" if stream.not_inflated else "")),
             *(Text(duration(ns) if ns else "-", style="dim" if not ns else "") for ns in times),
         )
+    print_table(grid, console)
     rest = Counter(stream.state.value for stream in ordered[_SHOWN_STREAMS:])
     if rest:
         counted = ", ".join(f"{count:,} {state}" for state, count in rest.items())
-        grid.add_row("", "", Text(f"and {counted}", style="dim"))
-    return grid
+        console.print(Text(f"and {counted} (--json lists them)", style="dim"))
 
 
 def _missing(streams: list[Stream], console: Console) -> None:
