@@ -99,8 +99,14 @@ class TestSource:
         assert run("record", str(file), "--channels", "x").stderr.startswith("wsrec record: --channels: binance has no")
 
     def test_both_of_a_conflict(self):
-        reported = run(*RECORD, "--duration", "1s", WSREC_RECORD_UNTIL="2100-01-01").stderr
-        assert reported == "wsrec record: --duration and WSREC_RECORD_UNTIL: give one of them\n"
+        reported = run(*RECORD, WSREC_RECORD_DURATION="1s", WSREC_RECORD_UNTIL="2100-01-01").stderr
+        expected = "WSREC_RECORD_UNTIL: found it beside WSREC_RECORD_DURATION, expected one of them"
+        assert reported == f"wsrec record: {expected}\n"
+
+    def test_the_command_line_wins_over_a_variable_that_excludes_it(self):
+        planned = run("feeds", "plan", "ws://h/p", "--proxy", "http://h:1", WSREC_FEEDS_PLAN_NO_PROXY="1")
+        assert planned.exit_code == 0
+        assert "through the proxy http://h:1" in planned.stdout
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class TestOptions:
             (("--proxy", "http://u:${ABSENT}@h:1"), "the environment has no ABSENT"),
             (("--proxy", "https://h:1"), "TLS to the proxy itself"),
             (("--proxy", ""), "expected http://HOST:PORT"),
-            (("--proxy", "http://h:1", "--no-proxy"), "give one of them"),
+            (("--proxy", "http://h:1", "--no-proxy"), "found it beside"),
         ],
     )
     @pytest.mark.parametrize("command", [("feeds", "plan"), ("record",)])

@@ -70,7 +70,7 @@ class TestWrongUsage:
             (["ws://h/p", "--ca-file", "/nonexistent.pem"], ["/nonexistent.pem", "does not exist"]),
             (["ws://h/p", "--duration", "0"], ["omit the option"]),
             (["ws://h/p", "--duration", "abc"], ["found 'abc', expected 30s"]),
-            (["ws://h/p", "--duration", "1s", "--until", "17:30"], ["give one of them"]),
+            (["ws://h/p", "--duration", "1s", "--until", "17:30"], ["found it beside"]),
             (["ws://h/p", "--until", "2020-01-01"], ["has passed"]),
             (["ws://h/p", "--cpu", "99999"], ["--cpu: found 99999", "not a processor"]),
             (
@@ -100,7 +100,7 @@ class TestWrongUsage:
         ("arguments", "status", "word"),
         [
             (["binanse"], 2, "did you mean `binance`"),
-            (["ws://h/p", "--duration", "1s", "--until", "2100-01-01"], 2, "give one of them"),
+            (["ws://h/p", "--duration", "1s", "--until", "2100-01-01"], 2, "found it beside"),
             (["ws://h/p", "--out", "/proc/wsrec\udcff"], 1, "give --out a folder"),
         ],
         ids=["config", "usage", "output"],

@@ -56,12 +56,35 @@ class TestDeclaration:
 
 
 class TestConflicts:
-    def test_of_what_was_typed_are_reported(self):
-        assert run("--nap", "1s", "--awake", "--max-turns", "1") == "--nap and --awake: give one of them"
+    def test_two_of_the_same_source_are_an_error(self):
+        assert run("--nap", "1s", "--awake") == "--awake: found it beside --nap, expected one of them"
+        both = run(environment={"TOY_NAP": "1s", "TOY_AWAKE": "1"})
+        assert both == "TOY_AWAKE: found it beside TOY_NAP, expected one of them"
 
-    def test_what_was_typed_goes_before_a_run_config(self):
-        assert run("--awake", defaults={"nap": 1.0}) == "Toy(nap=90.0, max_turns=None, awake=True)"
-        assert run("--nap", "1s", defaults={"awake": True}) == "Toy(nap=1.0, max_turns=None, awake=False)"
+    @pytest.mark.parametrize(
+        ("awake", "nap"),
+        [
+            ({"words": ["--awake"]}, {"environment": {"TOY_NAP": "1s"}}),
+            ({"words": ["--awake"]}, {"defaults": {"nap": 1.0}}),
+            ({"environment": {"TOY_AWAKE": "1"}}, {"defaults": {"nap": 1.0}}),
+            ({"words": ["--awake"]}, {}),
+        ],
+    )
+    def test_the_source_of_higher_precedence_wins(self, awake, nap):
+        merged = {**awake, **nap}
+        assert run(*merged.pop("words", ()), **merged) == "Toy(nap=90.0, max_turns=None, awake=True)"
+
+    @pytest.mark.parametrize(
+        ("nap", "awake"),
+        [
+            ({"words": ["-n1s"]}, {"environment": {"TOY_AWAKE": "1"}}),
+            ({"words": ["-n1s"]}, {"defaults": {"awake": True}}),
+            ({"environment": {"TOY_NAP": "1s"}}, {"defaults": {"awake": True}}),
+        ],
+    )
+    def test_also_against_a_flag(self, nap, awake):
+        merged = {**nap, **awake}
+        assert run(*merged.pop("words", ()), **merged) == "Toy(nap=1.0, max_turns=None, awake=False)"
 
 
 @pytest.mark.parametrize("each", declared(*SECTIONS), ids=lambda each: each.field)

@@ -16,6 +16,15 @@ from wsrec.feed.errors import ConfigError
 from wsrec.options.option import Declared, Option
 from wsrec.options.value_types import Choice, File, Flag, Folder, Names, Number, ProxyAddress, Texts
 
+# the sources of an option's value; None for a value that click did not set
+_PRECEDENCE = (
+    ParameterSource.COMMANDLINE,
+    ParameterSource.ENVIRONMENT,
+    ParameterSource.DEFAULT_MAP,
+    ParameterSource.DEFAULT,
+    None,
+)
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _S = TypeVar("_S", bound=msgspec.Struct)
 
@@ -46,29 +55,26 @@ def taken(struct: type[_S], values: Mapping[str, Any]) -> _S:
 
 
 def settled(options: Iterable[Declared], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the running command, without those of a run config that conflict with the command line.
+    """The values of the running command; of two that exclude each other, the one from the source of higher precedence.
 
     Raises:
-        ConfigError: two conflicting options are on the command line.
+        ConfigError: two such options have the same source.
 
     """
+    ctx = click.get_current_context()
     found = dict(values)
     defaults = {each.field: each.default for each in options}
     for each in options:
         other = each.option.excludes
         if other is None or other not in found or not found[each.field] or not found[other]:
             continue
-        pair = (other, each.field)
-        yielding = [name for name in pair if _is_of_run_config(name)]
-        if len(yielding) != 1:
-            ctx = click.get_current_context()
-            raise ConfigError(f"{' and '.join(source(ctx, name) for name in pair)}: give one of them")
-        found[yielding[0]] = defaults[yielding[0]]
+        mine, others = (_PRECEDENCE.index(ctx.get_parameter_source(name)) for name in (each.field, other))
+        if mine == others:
+            problem = f"found it beside {source(ctx, other)}, expected one of them"
+            raise ConfigError(f"{source(ctx, each.field)}: {problem}")
+        yielding = each.field if mine > others else other
+        found[yielding] = defaults[yielding]
     return found
-
-
-def _is_of_run_config(field: str) -> bool:
-    return click.get_current_context().get_parameter_source(field) is ParameterSource.DEFAULT_MAP
 
 
 def _flag(field: str) -> str:

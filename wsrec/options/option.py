@@ -27,7 +27,7 @@ class Option:
         metavar: the name of its value in the help; None for the type's name.
         default: the default in words, if the field's value does not show it.
         note: an additional remark for run configs.
-        excludes: the field of an option that cannot be combined with this one.
+        excludes: the field of an option that cannot be combined with this one in the same source.
         is_of_feed: whether a run config sets it per feed instead of once.
         in_run: whether a run config may set it.
 
