@@ -33,7 +33,15 @@ class TestHelp:
 
     def test_record_states_its_exit_statuses(self):
         text = CliRunner().invoke(main, ["record", "-h"]).output
-        for word in ("0 clean and complete", "1 failed", "2 wrong usage", "3 nothing", "4 recorded", "75 another"):
+        for word in (
+            "0 clean and complete",
+            "1 failed",
+            "2 wrong usage",
+            "3 nothing",
+            "4 recorded",
+            "66 the output",
+            "75 another",
+        ):
             assert word in text
 
     def test_without_arguments_it_shows_the_help(self):

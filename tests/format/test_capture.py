@@ -88,7 +88,7 @@ class TestOpenMessages:
             open_messages(tmp_path / "a.parquet")
 
     def test_a_later_format_is_refused(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "a.parquet", format_version="99")
+        path = write(tmp_path / "a.parquet", format_version=99)
         with pytest.raises(CaptureError, match="format version 99"):
             open_messages(path)
 

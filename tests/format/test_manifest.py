@@ -62,7 +62,7 @@ class TestManifest:
             read(out)
 
     def test_nor_one_of_another_format_version(self, out):
-        manifest_path(out).write_bytes(msgspec.json.encode(line(1, format_version="99")) + b"\n")
+        manifest_path(out).write_bytes(msgspec.json.encode(line(1, format_version=99)) + b"\n")
         with pytest.raises(OtherVersionError, match=r"manifest\.jsonl:1: it has format version 99"):
             read(out)
 

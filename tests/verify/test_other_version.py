@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.conftest import Wsrec
 from wsrec.cli.recover import recover
 from wsrec.cli.replay import replay
 from wsrec.cli.report import report
 from wsrec.cli.verify import verify
+from wsrec.format.lock import OutputLock
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.verify import verify as verification
 from wsrec.verify.model import Kind
@@ -48,7 +52,7 @@ def earlier(out: Path) -> Path:
             of_version_4(path)
     manifest = out / ".wsrec" / "manifest.jsonl"
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    manifest.write_text("".join(json.dumps({**line, "format_version": "4", "ledger": 5}) + "\n" for line in lines))
+    manifest.write_text("".join(json.dumps({**line, "format_version": 4, "ledger": 5}) + "\n" for line in lines))
     return out
 
 
@@ -99,8 +103,8 @@ def test_a_garbled_line_is_named_by_recover_too(out: Path) -> None:
         assert (status, f"manifest.jsonl:{number}: is not a valid line" in output) == (1, True), output
 
 
-@pytest.mark.parametrize("version", ["4", None])
-def test_the_record_of_a_session(out: Path, version: str | None) -> None:
+@pytest.mark.parametrize("version", [4, "4", None])
+def test_the_record_of_a_session(out: Path, version: int | str | None) -> None:
     path = out / ".wsrec" / "20261127T000000Z-1e57ed" / "session.json"
     path.parent.mkdir()
     path.write_bytes(msgspec.json.encode({"session": "s"} | ({"format_version": version} if version else {})))
@@ -123,7 +127,7 @@ def test_a_damaged_record_of_a_session_is_named(out: Path) -> None:
 def test_a_journal_is_left_where_it_is(out: Path, monkeypatch: pytest.MonkeyPatch, key: bytes) -> None:
     path = out / ".wsrec" / "20261127T000000Z-1e57ed" / "journal-000001.arrows"
     path.parent.mkdir()
-    monkeypatch.setattr(journal_module, "FORMAT_VERSION", "4")
+    monkeypatch.setattr(journal_module, "FORMAT_VERSION", 4)
     monkeypatch.setattr(journal_module, "VERSION_KEY", key)
     Journal(path, 1, b'{"session": "s"}').close()
     monkeypatch.undo()
@@ -133,6 +137,52 @@ def test_a_journal_is_left_where_it_is(out: Path, monkeypatch: pytest.MonkeyPatc
         assert (status, f"{path.name}: {says}" in output) == (66, True), output
         assert "run `wsrec recover" not in output
     assert path.exists()
+
+
+def _manifest_of_version_4(out: Path) -> Path:
+    path = out / ".wsrec" / "manifest.jsonl"
+    path.write_text(
+        "".join(json.dumps({**json.loads(line), "format_version": 4}) + "\n" for line in path.read_text().splitlines())
+    )
+    return path
+
+
+def _record_of_version_4(out: Path) -> Path:
+    path = out / ".wsrec" / "20261127T000000Z-1e57ed" / "session.json"
+    path.parent.mkdir()
+    path.write_bytes(b'{"format_version":4,"job":{}}')
+    return path
+
+
+def _journal_of_version_4(out: Path) -> Path:
+    path = out / ".wsrec" / "20261127T000000Z-1e57ed" / "journal-000001.arrows"
+    path.parent.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_module, "FORMAT_VERSION", 4)
+        Journal(path, 1, b'{"session": "s"}').close()
+    return path
+
+
+@pytest.mark.parametrize("earlier_of", [_manifest_of_version_4, _record_of_version_4, _journal_of_version_4])
+@pytest.mark.parametrize("more", [(), ("--takeover",)], ids=["free", "takeover"])
+def test_nothing_is_recorded_into_a_folder_of_another_version(
+    wsrec: Wsrec, out: Path, earlier_of: Callable[[Path], Path], more: tuple[str, ...]
+) -> None:
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name not in locks}
+
+    locks = ("lock", "next")
+    path, before = earlier_of(out), content()
+    with OutputLock(out) if more else contextlib.nullcontext():
+        command = ("record", "ws://127.0.0.1:1/", "--duration", "1s", "--out", out, "--json", *more)
+        result = wsrec.run(*command, timeout=60)
+    reported = json.loads(result.stdout)
+    assert (result.returncode, reported["status"]) == (66, 66), result.stderr
+    where = f"{path}:1" if path.suffix == ".jsonl" else str(path)
+    assert f"{where}: {SAYS}" in reported["error"]
+    assert "--out" in reported["error"]
+    assert reported["error"] in result.stderr
+    assert content() == before
 
 
 @pytest.mark.parametrize("command", [verify, report, replay, recover])

@@ -77,7 +77,7 @@ class TestJournal:
             JournalReader(tmp_path / "j")
 
     def test_a_journal_of_another_version_is_not_taken_for_a_damaged_one(self, tmp_path, batches, monkeypatch):
-        monkeypatch.setattr(journal_module, "FORMAT_VERSION", "1")
+        monkeypatch.setattr(journal_module, "FORMAT_VERSION", 1)
         write(tmp_path / "j", batches)
         monkeypatch.undo()
         with pytest.raises(OtherVersionError, match="has format version 1, this wsrec reads"):

@@ -16,6 +16,7 @@ from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run
 from wsrec.config.sources import PLACES, explained
 from wsrec.feed.errors import ConfigError
+from wsrec.format.errors import OtherVersionError
 from wsrec.format.lock import OutputLockedError
 from wsrec.options.option import declared
 from wsrec.options.record import SECTIONS, Output, RecordOptions, Selection
@@ -92,7 +93,8 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
 
     \b
     Exit status: 0 clean and complete; 1 failed; 2 wrong usage or config; 3 nothing was received;
-    4 recorded, but with gaps or a lost interval; 75 another recorder is using the output folder.
+    4 recorded, but with gaps or a lost interval; 66 the output folder has another version of the format;
+    75 another recorder is using the output folder.
     """
     output = taken(Output, given)
     as_json, quiet = output.json, output.quiet
@@ -115,6 +117,8 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
             return
         hint = "take it over with --takeover, stop it, choose another --out, or use --if-free if this is not a failure"
         _fail(f"{error}; {hint}", ExitStatus.LOCKED, as_json, view)
+    except OtherVersionError as error:
+        _fail(f"{error}; choose another --out for this wsrec", ExitStatus.UNREADABLE, as_json, view)
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json, view)
     except OSError as error:

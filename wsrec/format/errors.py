@@ -28,14 +28,14 @@ class OtherVersionError(UnreadableError):
 
     Args:
         path: the file.
-        version: its version; None if it has none, as files before version 5.
+        version: its version, a text before version 6; None if it has none, as files before version 5.
         line: the line with that version; None for a whole file.
 
     """
 
-    def __init__(self, path: str | Path, version: str | None, line: int | None = None) -> None:
+    def __init__(self, path: str | Path, version: int | str | None, line: int | None = None) -> None:
         self.path = Path(path)
         where = path if line is None else f"{path}:{line}"
         stated = "it has no format version, as before version 5" if version is None else "it has format version "
-        what = f"{stated}{(version or '')[:20]}, this wsrec reads version {FORMAT_VERSION}"
+        what = f"{stated}{'' if version is None else str(version)[:20]}, this wsrec reads version {FORMAT_VERSION}"
         Exception.__init__(self, f"{where}: {what}; the wsrec that wrote it reads it; nothing was changed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -49,13 +50,13 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
     last_time: int | None
     gaps_checked: bool
     ledger: Ledger
-    format_version: str
+    format_version: int
 
 
 class _Versioned(msgspec.Struct):
     """The fields that identify a line's version; earlier lines had no version, but did have the others."""
 
-    format_version: str | int | None = None
+    format_version: int | str | None = None
     session: str | None = None
     sha256: str | None = ""
 
@@ -74,14 +75,34 @@ def decode_line(text: bytes, path: Path, number: int) -> ManifestLine:
 
     """
     try:
-        stated = msgspec.json.decode(text, type=_Versioned)
-        if stated.format_version is None and stated.session is not None and stated.sha256 != "":
-            raise OtherVersionError(path, None, number)
-        if stated.format_version not in (None, FORMAT_VERSION):
-            raise OtherVersionError(path, str(stated.format_version), number)
+        _check_version(text, path, number)
         return msgspec.json.decode(text, type=ManifestLine)
     except msgspec.ValidationError as error:
         raise msgspec.ValidationError(f"{path}:{number}: is not a valid line: {error}") from error
+
+
+def _check_version(text: bytes, path: Path, number: int) -> None:
+    stated = msgspec.json.decode(text, type=_Versioned)
+    if stated.format_version is None and stated.session is not None and stated.sha256 != "":
+        raise OtherVersionError(path, None, number)
+    if stated.format_version not in (None, FORMAT_VERSION):
+        raise OtherVersionError(path, stated.format_version, number)
+
+
+def check_versions(out: Path) -> None:
+    """Make sure that no line is of another version; damaged lines and an unfinished last one state none.
+
+    Raises:
+        OSError: it cannot be read.
+        OtherVersionError: a line has another version of the format.
+
+    """
+    path = manifest_path(out)
+    if not path.exists():
+        return
+    for number, text in enumerate(read_file(path).split(b"\n")[:-1], 1):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            _check_version(text, path, number)
 
 
 def append(out: Path, line: ManifestLine) -> None:

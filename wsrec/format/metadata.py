@@ -19,7 +19,7 @@ METADATA_PREFIX = "wsrec."
 class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Metadata of a file, identical for the message and events file of a pair."""
 
-    format_version: Annotated[str, Meta(description="version of this format")]
+    format_version: Annotated[int, Meta(description="version of this format")]
     wsrec_version: Annotated[str, Meta(description="version of the recorder")] = ""
     session: Annotated[str, Meta(description="the session's id, unique to one writer of one run")]
     feed: Annotated[str, Meta(description="the feed's name")]
@@ -93,10 +93,10 @@ METADATA_KEYS: dict[str, str] = {
 """Each key with its description."""
 
 
-def stated_version(pairs: dict[bytes, bytes] | None) -> str | None:
+def stated_version(pairs: dict[bytes, bytes] | None) -> int | str | None:
     """The format version in a Parquet file's metadata; None if there is none.
 
-    The key of earlier files was `schema_version`.
+    Earlier files have it as text, and before version 5 under the key `schema_version`.
     """
     for key in ("format_version", "schema_version"):
         try:
@@ -104,7 +104,7 @@ def stated_version(pairs: dict[bytes, bytes] | None) -> str | None:
         except (KeyError, msgspec.DecodeError, RecursionError):
             continue
         if isinstance(value, str | int):
-            return str(value)
+            return value
     return None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from wsrec.format.errors import OtherVersionError
+from wsrec.format.folders import is_file, matching, read_file
 from wsrec.format.version import FORMAT_VERSION
 
 JOB_KEY = b"wsrec.job"
@@ -22,7 +24,7 @@ _EARLIER_VERSION_KEY = b"wsrec.journal_version"
 class _Versioned(msgspec.Struct):
     """The part of the record that every version has; none before version 5."""
 
-    format_version: str | None = None
+    format_version: int | str | None = None
 
 
 def check_metadata(path: Path, metadata: Mapping[bytes, bytes]) -> bool:
@@ -35,7 +37,7 @@ def check_metadata(path: Path, metadata: Mapping[bytes, bytes]) -> bool:
     version = metadata.get(VERSION_KEY, b"")
     if JOB_KEY not in metadata or not (version or metadata.get(_EARLIER_VERSION_KEY, b"")).isdigit():
         return False
-    if version != FORMAT_VERSION.encode():
+    if version != b"%d" % FORMAT_VERSION:
         raise OtherVersionError(path, version.decode() or None)
     return True
 
@@ -62,6 +64,22 @@ def check_journal(path: Path) -> None:
             raise
         return
     check_metadata(path, metadata)
+
+
+def checks(folder: Path) -> list[tuple[Path, Callable[[], None]]]:
+    """The files in a session's folder that state a version, each with the call that checks it.
+
+    Raises:
+        OSError: the folder cannot be read.
+
+    """
+    found: list[tuple[Path, Callable[[], None]]] = [
+        (path, partial(check_journal, path)) for path in matching(folder, "journal-*.arrows")
+    ]
+    record = folder / RECORD
+    if is_file(record):
+        found.append((record, lambda: check_record(record, read_file(record))))
+    return found
 
 
 def check_record(path: Path, data: bytes) -> None:

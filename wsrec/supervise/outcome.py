@@ -23,6 +23,8 @@ class ExitStatus(IntEnum):
     """nothing was received: no connection succeeded, or a signal came before anything was recorded"""
     GAPS = 4
     """recorded, but with sequence gaps, a lost interval, or a refused, unanswered or late subscription"""
+    UNREADABLE = 66
+    """the output folder has files of another version of the format: nothing was started (EX_NOINPUT)"""
     LOCKED = 75
     """another recorder holds the output folder (EX_TEMPFAIL)"""
 

@@ -20,6 +20,7 @@ from wsrec.feed.shard import Shard
 from wsrec.feed.sockets import Socket
 from wsrec.format.layout import own_folder
 from wsrec.format.lock import OutputLock
+from wsrec.format.output_version import check_output
 from wsrec.ipc import LogLine
 from wsrec.net.proxy import ProxyRules
 from wsrec.options.record import RecordOptions, Selection
@@ -60,6 +61,7 @@ def record(
     Raises:
         ConfigError: a target or an option is not valid.
         OutputLockedError: another recorder holds the output folder.
+        OtherVersionError: the output folder has files of another version of the format.
         OSError: the output folder cannot be written, or there is no process or memory available.
         wsrec.replay.demo.DemoError: the demo exchange did not start.
 
@@ -81,6 +83,7 @@ def record(
             raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
         check_descriptors(plans, max(len(options.cpu), 1))
         with OutputLock(options.out, takeover=options.takeover) as lock:
+            check_output(options.out)
             check_writable(options.out)
             needed = memory.need_of(plans, receivers=max(len(options.cpu), 1), requested=options.ring_size)
             if (short := memory.shortage(needed)) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from wsrec.format.folders import cannot_read, is_file, matching, parquet_files, 
 from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, read_place, session_folder
 from wsrec.format.lock import is_held
 from wsrec.format.manifest import ManifestLine, decode_line
-from wsrec.format.unfinished import RECORD, check_journal, check_record
+from wsrec.format.unfinished import checks
 from wsrec.verify.model import Finding, Kind
 
 
@@ -253,15 +252,10 @@ def _of_other_versions(folder: Path) -> list[Finding]:
     """The files of an unfinished session that cannot be read because they have another version."""
     found = []
     try:
-        record = folder / RECORD
-        checks: list[tuple[Path, Callable[[], None]]] = [
-            (path, partial(check_journal, path)) for path in matching(folder, "journal-*.arrows")
-        ]
-        if is_file(record):
-            checks.append((record, lambda: check_record(record, read_file(record))))
+        versioned = checks(folder)
     except OSError as error:
         return [Finding(kind=Kind.UNREADABLE, where=str(folder), what=cannot_read(error))]
-    for path, check in checks:
+    for path, check in versioned:
         try:
             check()
         except OtherVersionError as error:

@@ -95,7 +95,7 @@ class Journal:
         self.deleted = self.was_restored = False
         self.cut = False
         self.moved: dict[int, Span] = {}
-        self._metadata = {JOB_KEY: job, VERSION_KEY: FORMAT_VERSION.encode()}
+        self._metadata = {JOB_KEY: job, VERSION_KEY: b"%d" % FORMAT_VERSION}
         self._stream = _Stream(path, self._metadata)
         self._file = self._stream.file
         self._beginning = self._file.tell()

@@ -25,7 +25,7 @@ FILES = frozenset({RECORD, _UNFINISHED, _REFUSED, HEARTBEAT})
 
 
 class _Record(msgspec.Struct):
-    format_version: str
+    format_version: int
     job: WriterJob
 
 
