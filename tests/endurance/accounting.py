@@ -138,7 +138,7 @@ def account(out: Path, exchange: PulseExchange, *, payloads: bool = True) -> Acc
     intervals = [
         i for s in sessions for stream in s["streams"] if stream["channel"] == "trade" for i in stream["intervals"]
     ]
-    sound = [(i["from"], i["to"]) for i in intervals if i["state"] in ("proved", "unbroken")]
+    sound = [(i["start"], i["end"]) for i in intervals if i["state"] in ("proved", "unbroken")]
     claimed = [
         run
         for run in missing
@@ -147,10 +147,10 @@ def account(out: Path, exchange: PulseExchange, *, payloads: bool = True) -> Acc
             for start, end in sound
         )
     ]
-    lost = [(loss["from"], loss["to"]) for session in sessions for loss in session["losses"]]
-    named = merged([*lost, *((i["from"], i["to"]) for i in intervals if i["state"] == "incomplete")])
+    lost = [(loss["start"], loss["end"]) for session in sessions for loss in session["losses"]]
+    named = merged([*lost, *((i["start"], i["end"]) for i in intervals if i["state"] == "incomplete")])
     # before its first subscription is answered and after its last connection has ended a session promises nothing
-    recorded_in = merged([(i["from"], i["to"]) for i in intervals])
+    recorded_in = merged([(i["start"], i["end"]) for i in intervals])
     return Account(
         int(unique[0]),
         int(unique[-1]),

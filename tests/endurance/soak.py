@@ -208,9 +208,9 @@ def _incomplete(found: Account) -> Iterator[tuple[int, int, str]]:
         for session in capture["sessions"]:
             for stream in session["streams"]:
                 for one in stream["intervals"]:
-                    if one["state"] == "incomplete" and (one["from"], one["to"]) not in seen:
-                        seen.add((one["from"], one["to"]))
-                        yield one["from"], one["to"], one["reason"]
+                    if one["state"] == "incomplete" and (one["start"], one["end"]) not in seen:
+                        seen.add((one["start"], one["end"]))
+                        yield one["start"], one["end"], one["reason"]
 
 
 def judge(subject: Subject, began: int, say: Callable[[str], None]) -> dict[str, Any]:

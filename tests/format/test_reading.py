@@ -116,6 +116,25 @@ class TestContents:
         pattern = str(two_feeds.out / "messages" / "feed=okx" / "**" / "*.parquet")
         assert wsrec.open_capture([path, pattern]).messages().read_all().num_rows == 700
 
+    @pytest.mark.parametrize("wanted", [{"channel": "nosuch"}, {"feed": "nosuch"}, {"until": "2020-01-01T00:00Z"}])
+    def test_where_nothing_matches_there_is_an_empty_batch(self, two_feeds, wanted):
+        """Libraries take the schema from the first batch."""
+        found = opened(two_feeds)
+        for columns in (None, ["seq", "symbol", "total"]):
+            (batch,) = found.messages(columns, **wanted)
+            assert (batch.num_rows, batch.schema) == (0, found.messages(columns, **wanted).schema)
+        assert found.messages(**wanted).read_all().equals(found.schema.empty_table())
+        assert found.messages(["seq"], **wanted).read_pandas().shape == (0, 1)
+        reader = found.messages(["seq", "symbol"], **wanted)
+        counts = library("duckdb").from_arrow(reader).aggregate("count(*), count(symbol)")
+        assert counts.fetchall() == [(0, 0)]
+        frame = library("polars").from_arrow(found.messages(["seq", "symbol"], **wanted))
+        assert (frame.shape, frame.columns) == ((0, 2), ["seq", "symbol"])
+
+    def test_no_paths_are_a_mistake(self):
+        with pytest.raises(ValueError, match=r"open_capture\(\[\]\): give at least one folder, file or pattern"):
+            wsrec.open_capture([])
+
     def test_no_rows(self, capture):
         capture.write(message_columns(0))
         assert opened(capture).messages().read_all().num_rows == 0

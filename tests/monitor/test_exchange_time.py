@@ -79,6 +79,21 @@ class TestUnits:
         assert [(each.channel, each.unit, each.row) for each in reported] == [("x", stated, 100)]
 
     @pytest.mark.parametrize(
+        ("stated", "text", "value"),
+        [
+            (1, "1", MILLI),
+            ("-5", "-5", -5 * MILLI),
+            (NOW // MICRO, "1795780000000000", None),
+            (-(10**25), "-1" + "0" * 25, None),
+            (10**400, "1" + "0" * 98 + "…", None),
+        ],
+        ids=["read", "text", "microseconds", "beyond", "long"],
+    )
+    def test_the_first_is_shown_as_received_and_read_only_within_64_bits(self, stated, text, value):
+        _, reported, _ = checked([{"c": "x", "t": stated}], NOW)
+        assert [(each.stated, each.value) for each in reported] == [(text, value)]
+
+    @pytest.mark.parametrize(
         ("off", "odd"), [(0, False), (86_399, False), (-86_399, False), (86_401, True), (-86_401, True)]
     )
     def test_a_day_is_allowed_by_default(self, off, odd):

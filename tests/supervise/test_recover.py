@@ -109,7 +109,7 @@ class TestRecover:
         (session,) = stated["sessions"]
         assert session["rows"] == sum(line["rows"] for line in session["files"]) > 0
         assert len(session["torn"]) == 1
-        assert session["lost"]["from"] < session["lost"]["to"]
+        assert session["lost"]["start"] < session["lost"]["end"]
 
     def test_the_lost_interval_ends_with_the_recorder_and_not_with_the_recovery(self, wsrec, killed, interrupted):
         killed_at = (killed / "killed").stat().st_mtime_ns
@@ -121,7 +121,8 @@ class TestRecover:
         known = {"from_evidence": "last journalled row", "to_evidence": "heartbeat of the recorder", "bound": "upper"}
         assert {key: detail[key] for key in known} == known
         (session,) = stated["sessions"]
-        assert session["lost"] == {"from": detail["from"], "to": detail["to"], **known}
+        stated = {"start_evidence": known["from_evidence"], "end_evidence": known["to_evidence"], "bound": "upper"}
+        assert session["lost"] == {"start": detail["from"], "end": detail["to"], **stated}
 
     def test_again_there_is_nothing_to_do(self, wsrec, interrupted, reference):
         wsrec.run("recover", interrupted)

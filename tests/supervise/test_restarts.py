@@ -95,9 +95,9 @@ class TestReceiver:
         incomplete = [i for s in session["streams"] for i in s["intervals"] if i["state"] == "incomplete"]
         # what the last read brought was handed off a little later
         assert len(incomplete) <= 2
-        assert incomplete[0]["to"] == incomplete[-1]["from"] or len(incomplete) == 1
+        assert incomplete[0]["end"] == incomplete[-1]["start"] or len(incomplete) == 1
         # two receivers put their clocks onto UTC each by itself
-        assert lost["detail"]["from"] - 1_000_000 <= incomplete[0]["from"] < lost["detail"]["to"]
+        assert lost["detail"]["from"] - 1_000_000 <= incomplete[0]["start"] < lost["detail"]["to"]
         assert all(interval["reason"].endswith(lost["detail"]["reason"]) for interval in incomplete)
 
     @pytest.mark.long

@@ -118,7 +118,7 @@ def _disagreements(played, found) -> list[str]:
     for session, recording in played:
         if session.killed is not None and not recording.unrecovered and not recording.unsound:
             reported = [each for stated in capture.sessions if stated.session == session.name for each in stated.losses]
-            if not any(each.monotonic_from <= session.killed <= each.monotonic_to for each in reported):
+            if not any(each.monotonic_start <= session.killed <= each.monotonic_end for each in reported):
                 wrong.append(f"session {session.name}: killed at {session.killed}, and no loss lasts until then")
     if len(played) == 1:
         ((session, recording),) = played

@@ -34,14 +34,14 @@ def test_what_is_gone_with_the_first_files_counts_from_the_beginning_of_the_sess
     (loss,) = session.losses
     # the session's id contains the second
     assert began["time"] - 60e9 < loss.start <= began["time"]
-    assert loss.monotonic_from <= began["monotonic"] < loss.monotonic_to
-    assert (loss.from_evidence, loss.bound) == ("time in the session's id", "upper")
+    assert loss.monotonic_start <= began["monotonic"] < loss.monotonic_end
+    assert (loss.start_evidence, loss.bound) == ("time in the session's id", "upper")
     assert len(session.streams) >= 4
     for stream in session.streams:
         assert stream.state is State.INCOMPLETE, stream
-        assert stream.intervals[0].monotonic_from == loss.monotonic_from
-        first = min(each.monotonic_from for each in stream.intervals if each.state is not State.INCOMPLETE)
-        assert stream.incomplete >= first - loss.monotonic_from
+        assert stream.intervals[0].monotonic_start == loss.monotonic_start
+        first = min(each.monotonic_start for each in stream.intervals if each.state is not State.INCOMPLETE)
+        assert stream.incomplete >= first - loss.monotonic_start
 
 
 def test_without_a_time_in_its_id_the_beginning_is_reported_as_unknown(out):

@@ -135,12 +135,12 @@ class TestSteps:
         (session,) = capture.sessions
         (stream,) = session.streams
         showed = {row["handoff_monotonic"]: row["handoff_time"] for row in rows_of(recorder.out)}
-        ends = {(each.monotonic_from, each.start) for each in stream.intervals}
-        ends |= {(each.monotonic_to, each.end) for each in stream.intervals}
+        ends = {(each.monotonic_start, each.start) for each in stream.intervals}
+        ends |= {(each.monotonic_end, each.end) for each in stream.intervals}
         assert {utc for stage, utc in ends if stage in showed} <= set(showed.values())
         assert len(stream.intervals) > len(steps)
         for each in stream.intervals:
-            assert abs((each.end - each.start) - (each.monotonic_to - each.monotonic_from)) < MILLISECOND
+            assert abs((each.end - each.start) - (each.monotonic_end - each.monotonic_start)) < MILLISECOND
         assert session.duration == max(showed) - events_of(recorder.out)[0]["monotonic"]
 
     def test_events_keep_the_order_of_happening(self, recorder):

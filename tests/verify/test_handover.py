@@ -92,7 +92,7 @@ class Written(NamedTuple):
     def incomplete(self, conn: int, symbol: str) -> list[tuple[int, int, str]]:
         """In ms since the start."""
         found = [each for each in self.stream(conn, symbol).intervals if each.state is State.INCOMPLETE]
-        return [((i.monotonic_from - BOOT) // MS, (i.monotonic_to - BOOT) // MS, i.reason) for i in found]
+        return [((i.monotonic_start - BOOT) // MS, (i.monotonic_end - BOOT) // MS, i.reason) for i in found]
 
 
 def write(out: Path, about: Feed, happened: list[Happened]) -> Written:
@@ -248,7 +248,7 @@ class TestUnproved:
 
     def states(self, found: Written, conn: int, symbol: str) -> list[tuple[int, int, State]]:
         intervals = found.stream(conn, symbol).intervals
-        return [((i.monotonic_from - BOOT) // MS, (i.monotonic_to - BOOT) // MS, i.state) for i in intervals]
+        return [((i.monotonic_start - BOOT) // MS, (i.monotonic_end - BOOT) // MS, i.state) for i in intervals]
 
     def test_a_life_without_a_message_is_silent_though_the_stream_had_some_before(self, tmp_path):
         second = [*begins(1, 1000, A=1010, B=1020), *numbers(1, "A", 10, 1100, 8000), *numbers(1, "B", 10, 1100, 8000)]

@@ -50,7 +50,7 @@ def test_the_time_around_a_break_is_covered_by_nothing_whatever_is_not_read(brok
             (stream.channel, each)
             for stream in session.streams
             for each in stream.intervals
-            if each.state is not State.INCOMPLETE and each.monotonic_from < middle < each.monotonic_to
+            if each.state is not State.INCOMPLETE and each.monotonic_start < middle < each.monotonic_end
         ]
         assert good == [], file
 
@@ -60,7 +60,7 @@ def test_the_first_row_behind_a_part_of_the_journal_that_is_lost_is_of_what_come
     write_capture(tmp_path, Feed.model_validate(FEED | {"name": "f"}), messages, lost=range(40, 60))
     (stream,) = verify([tmp_path]).captures[0].sessions[0].streams
     came = [BOOT + 1_000_000 * (n + 3) for n in range(100)]
-    stated = [(each.state, each.monotonic_from, each.monotonic_to) for each in stream.intervals]
+    stated = [(each.state, each.monotonic_start, each.monotonic_end) for each in stream.intervals]
     assert stated[:3] == [
         (State.PROVED, came[0], came[39]),
         (State.INCOMPLETE, came[39], came[60]),

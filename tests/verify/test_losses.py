@@ -13,4 +13,4 @@ def test_the_evidence_of_a_loss_is_kept():
     streams.event(5, EventKind.LOST_INTERVAL, None, {"from": 1, "to": 4, "reason": "killed", **stated})
     (loss,) = streams.facts.losses
     assert (loss.start, loss.end, loss.bound) == (1, 4, "upper")
-    assert (loss.from_evidence, loss.to_evidence) == ("the last row", "the heartbeat")
+    assert (loss.start_evidence, loss.end_evidence) == ("the last row", "the heartbeat")

@@ -520,7 +520,7 @@ def test_json_is_what_the_structs_say(untouched, wsrec):
     stated = json.loads(result.stdout)
     assert (stated["status"], len(stated["captures"])) == (0, 1)
     intervals = [i for s in stated["captures"][0]["sessions"][0]["streams"] for i in s["intervals"]]
-    assert set(intervals[0]) == {"from", "to", "state", "reason", "monotonic_from", "monotonic_to"}
+    assert set(intervals[0]) == {"start", "end", "state", "reason", "monotonic_start", "monotonic_end"}
 
 
 class TestWhileRecording:

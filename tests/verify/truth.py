@@ -96,8 +96,8 @@ def judge(
                 false += [f"{name}: {what}" for what in _false(session, interval, messages, exact=exact)]
             for loss in stated.losses if exact else ():
                 claims += 1
-                what = _astray(session.clock, loss.monotonic_from, loss.start)
-                what = what or _astray(session.clock, loss.monotonic_to, loss.end)
+                what = _astray(session.clock, loss.monotonic_start, loss.start)
+                what = what or _astray(session.clock, loss.monotonic_end, loss.end)
                 false += [f"{stated.feed}: a loss ({loss.reason}) {what}"] if what else []
     return Verdict(claims, false)
 
@@ -110,7 +110,7 @@ def _intervals(stated: Reported, lost: dict[str, list[Missed]]) -> Iterator[tupl
 
 
 def _false(session: Session, interval: Interval, lost: list[Missed], *, exact: bool | None) -> Iterator[str]:
-    start, end, state = interval.monotonic_from, interval.monotonic_to, interval.state
+    start, end, state = interval.monotonic_start, interval.monotonic_end, interval.state
     proved = state is State.PROVED
     if end < start or interval.end < interval.start:
         yield f"{interval} ends before it begins"

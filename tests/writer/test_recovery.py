@@ -185,7 +185,7 @@ class TestRecover:
         assert [each["slots"] for each in lost if "slots" in each] == [2]
         assert lost[0]["monotonic_from"] == began
         (session,) = verify([tmp_path]).captures[0].sessions
-        assert session.losses[0].monotonic_from == began
+        assert session.losses[0].monotonic_start == began
 
     def test_no_life_of_a_connection_goes_on_across_what_is_lost(self, tmp_path):
         rings = Rings(conns=2)
@@ -209,7 +209,7 @@ class TestRecover:
         (session,) = verify([tmp_path]).captures[0].sessions
         (stream,) = [each for each in session.streams if each.conn == 0]
         good = [each for each in stream.intervals if each.state is not State.INCOMPLETE]
-        assert [each for each in good if each.monotonic_from < spans[2][1] and each.monotonic_to > spans[0][1]] == []
+        assert [each for each in good if each.monotonic_start < spans[2][1] and each.monotonic_end > spans[0][1]] == []
 
     def test_rows_behind_what_is_lost_are_dated_by_the_anchor_that_follows(self, tmp_path):
         rings = Rings()

@@ -66,7 +66,7 @@ def _describe(session: RecoveredSession, out: Path) -> str:
         start, end = session.lost.start, session.lost.end
         lines.append(
             f"  not recorded: {utc(start)} to {utc(end)} UTC, {duration(end - start)}"
-            f" ({session.lost.from_evidence} to {session.lost.to_evidence})"
+            f" ({session.lost.start_evidence} to {session.lost.end_evidence})"
         )
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from wsrec.feed.fields import Extract, Match, NumberPlaces, Places, TimePlace
 from wsrec.feed.paths import Every, first, scalar_text, steps, values
 from wsrec.feed.schema import Feed
 from wsrec.feed.values import TimeUnit
+from wsrec.units import clean
 
 NAME_MAX = 128
 """Longest channel or symbol (characters); a longer one is read as absent."""
@@ -128,6 +129,19 @@ def integer_in(payload: bytes | memoryview, places: NumberPlaces) -> int | None:
         if number is not None and 0 <= number <= UINT64_MAX:
             return number
     return None
+
+
+def stated_time(payload: bytes | memoryview, places: tuple[TimePlace, ...]) -> str:
+    """A message's time as its text: the first value at these places that is one; cut to 100 characters, empty if none.
+
+    Args:
+        payload: the message, JSON.
+        places: the places of its time.
+
+    """
+    message = decoded(payload)
+    found = (value for place in places if time_of(value := first(message, place.path), place) is not None)
+    return clean(str(next(found, "")), 100)
 
 
 def fitting_unit(

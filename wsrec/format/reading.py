@@ -114,7 +114,7 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
     Raises:
         CaptureError: a file or folder does not exist or contains no message file.
         UnreadableError: a `CaptureError`: the system refuses to read a folder.
-        ValueError: `damaged` is none of these.
+        ValueError: `damaged` is none of these, or `path` is an empty list.
 
     Example:
         >>> capture = wsrec.open_capture("out")
@@ -122,6 +122,8 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
 
     """
     sources = [path] if isinstance(path, str | Path) else list(path)
+    if not sources:
+        raise ValueError("open_capture([]): give at least one folder, file or pattern")
     return Capture(sources, damaged)
 
 
@@ -259,7 +261,8 @@ class Capture:
             direction: only `recv`, `sent` or `rest`; None: all.
 
         Returns:
-            A reader of record batches that can be read once; DuckDB, Polars and pandas accept it directly.
+            A reader of record batches that can be read once; DuckDB, Polars and pandas accept it directly. Without any
+            such message it has one empty batch.
 
         Raises:
             ValueError: `columns` is empty, or has an unknown or repeated name; a time is not valid; `direction` is
@@ -383,10 +386,15 @@ class Capture:
                 self._report(file.path, error, kind)
 
         def rows() -> Iterator[pa.RecordBatch]:
+            some = False
             for of_session in _by_session(chosen):
                 chains = [(batch for file in chain for batch in read(file)) for chain in of_session]
                 for batch in merged(chains, ORDERS[kind]):
+                    some = True
                     yield _made(batch, wanted)
+            if not some:
+                # polars refuses a reader without a batch
+                yield pa.RecordBatch.from_pylist([], schema=wanted)
 
         return pa.RecordBatchReader.from_batches(wanted, rows())
 

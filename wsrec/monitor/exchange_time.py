@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from wsrec.arrays import Flags, Int64s, codes, known, values, where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.packed import json_of
-from wsrec.decode.places import fitting_unit, row_places
+from wsrec.decode.places import fitting_unit, row_places, stated_time
+from wsrec.decode.scalars import INT64_MAX, INT64_MIN
 from wsrec.feed.schema import Feed
 from wsrec.feed.values import TimeUnit
 from wsrec.monitor.check import Check, Finding, RowBatch, Setup, Signal
@@ -26,6 +27,8 @@ from wsrec.ring.events import EventKind
 
 # Channels reported by name; a hostile peer can invent any number of names, so the rest are reported together
 _CHANNELS = 100
+# A time beyond int64 is read as one of these (`decode.scalars.time_of`)
+_CLAMPED = (INT64_MIN, INT64_MAX)
 
 
 class OddTime(NamedTuple):
@@ -36,7 +39,8 @@ class OddTime(NamedTuple):
         messages: how many messages have such a time.
         row: `seq` of the row of the first one.
         time: when that one arrived (ns since the epoch).
-        value: the time that was read of it (ns since the epoch; the nearest int64 where it is beyond that).
+        stated: its time as received; cut if it is long.
+        value: that time as it was read (ns since the epoch); None if it is beyond int64.
         unit: the unit in which that time would be plausible; None if none would.
 
     """
@@ -45,7 +49,8 @@ class OddTime(NamedTuple):
     messages: int
     row: int
     time: int
-    value: int
+    stated: str
+    value: int | None
     unit: TimeUnit | None
 
 
@@ -122,19 +127,22 @@ class TimeChecker:
                 continue
             row = int(rows[np.argmax(channels == code)])
             time, value = int(arrival[row]), columns.exchange_time[row].as_py()
-            unit = self._unit(channel, payload[row : row + 1], binary[row : row + 1], time)
+            unit, stated = self._stated(channel, payload[row : row + 1], binary[row : row + 1], time)
+            value = None if value in _CLAMPED else value
             fresh = channel not in self._known and len(self._known) <= _CHANNELS
-            self._found[channel] = OddTime(channel, count, first + row, time, value, unit)
+            self._found[channel] = OddTime(channel, count, first + row, time, stated, value, unit)
             if fresh:
                 self._known.add(channel)
                 new.append(self._found[channel])
         return new
 
-    def _unit(self, channel: str | None, payload: pa.Array, binary: Flags, time: int) -> TimeUnit | None:
+    def _stated(self, channel: str | None, payload: pa.Array, binary: Flags, time: int) -> tuple[TimeUnit | None, str]:
+        """The unit in which a message's time would be plausible, and that time as received."""
         assert self._feed.fields is not None
         where = row_places(self._feed, self._channels.get(channel) if channel else None).time
         message, _ = json_of(self._feed.fields.binary, payload, np.ones(1, np.bool_), binary)
-        return fitting_unit(message[0].as_py(), where, time, self._tolerance)
+        text = message[0].as_py()
+        return fitting_unit(text, where, time, self._tolerance), stated_time(text, where)
 
     def take(self) -> list[OddTime]:
         """The counts since the last call, by channel."""
@@ -185,5 +193,6 @@ class ExchangeTimeCheck(Check):
     def end_file(self, time: int) -> Iterator[Finding]:
         """Report the channels of the file."""
         for odd in self._times.take():
-            detail = {"count": odd.messages, "unit": odd.unit, "value": odd.value, "seq": odd.row}
+            detail = {"count": odd.messages, "unit": odd.unit, "stated": odd.stated, "value": odd.value}
+            detail["seq"] = odd.row
             yield Finding(kind=EventKind.EXCHANGE_TIME_OFF, time=time, channel=odd.channel, detail=detail, utc=odd.time)

@@ -157,14 +157,17 @@ class FeedMonitor:
         return found
 
     def advance(self, time: int) -> list[Finding]:
-        """Everything up to this time (stage clock) was passed; a time before the last row or event has no effect."""
+        """Everything up to this time (stage clock) was passed. An earlier time than before sets the checks' clock back.
+
+        The stage clock itself goes back where its counter was abandoned.
+        """
         found: list[Finding] = []
         if time != self._time:
             self._advance(found, time)
         return found
 
     def _advance(self, found: list[Finding], time: int) -> None:
-        # the stage clock may go back where its counter was abandoned; 0: found out after the session
+        # 0: found out after the session
         self._time = time or self._time
         for advance in self._on_advance:
             self._add(found, advance(self._time))

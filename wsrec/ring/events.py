@@ -63,7 +63,7 @@ class EventKind(StrEnum):
     UNCHECKED = "unchecked"
     """rule, compared (messages of this channel and file that it was applied to), skipped (the others, by reason)"""
     EXCHANGE_TIME_OFF = "exchange_time_off"
-    """count (of the channel in this file; stored as null), of the first: unit (that would fit), value (ns), seq"""
+    """count (of the channel in this file); of the first: unit (that fits), stated (text), value (ns or null), seq"""
     SNAPSHOT = "snapshot"
     """url, reason, requested (ns since the epoch), duration_ns, bytes: a row `rest` has the snapshot"""
     SNAPSHOT_JOINED = "snapshot_joined"

@@ -40,8 +40,8 @@ WRITER_FIELDS = (
     "journal_lag_ns",
     "files",
     "disk_trouble",
-    # count of the first slot whose warnings were not shown yet: a resumed writer repeats none before it
-    "told_until",
+    # the first slot (its count) whose warnings may not have been shown yet: a writer that resumes warns from there on
+    "warned_until",
 )
 
 # words in a cache line; each side has its own lines

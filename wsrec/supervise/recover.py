@@ -17,20 +17,20 @@ from wsrec.ring.events import EventKind
 from wsrec.writer.recovery import recover
 
 
-class LostInterval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+class LostInterval(msgspec.Struct, frozen=True, kw_only=True):
     """Time in which nothing was recorded.
 
     Attributes:
         start, end: ns since the epoch.
-        from_evidence, to_evidence: the evidence for both.
+        start_evidence, end_evidence: the evidence for both.
         bound: `exact`, or `upper` if it may have been shorter.
 
     """
 
     start: int
     end: int
-    from_evidence: str
-    to_evidence: str
+    start_evidence: str
+    end_evidence: str
     bound: str
 
 
@@ -117,8 +117,8 @@ def _interval(detail: dict[str, Any]) -> LostInterval:
     return LostInterval(
         start=detail["from"],
         end=detail["to"],
-        from_evidence=detail["from_evidence"],
-        to_evidence=detail["to_evidence"],
+        start_evidence=detail["from_evidence"],
+        end_evidence=detail["to_evidence"],
         bound=detail["bound"],
     )
 

@@ -71,14 +71,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     what: str
 
 
-class Interval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a stream's time.
 
     Attributes:
         start, end: ns since the epoch (UTC, by the hand-off); an interval is split where the clock was set.
         state: how complete it is.
         reason: why it is incomplete, or what bounds it; may be empty.
-        monotonic_from, monotonic_to: the same moments on the stage clock, which is never set (`handoff_monotonic` of
+        monotonic_start, monotonic_end: the same moments on the stage clock, which is never set (`handoff_monotonic` of
             rows); UTC that was set back occurs twice.
 
     """
@@ -87,8 +87,8 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from
     end: int
     state: State
     reason: str = ""
-    monotonic_from: int = 0
-    monotonic_to: int = 0
+    monotonic_start: int = 0
+    monotonic_end: int = 0
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,16 +181,16 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     overhead_bytes: int
 
 
-class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """Time in which nothing could be received, or whose rows are missing.
 
     Attributes:
         conn: the connection; null for the whole session.
         start, end: ns since the epoch.
         reason: the reason.
-        from_evidence, to_evidence: the evidence for each end; empty if the event has none.
+        start_evidence, end_evidence: the evidence for each end; empty if the event has none.
         bound: `exact`, or `upper` if it may have been shorter; empty if the event has none.
-        monotonic_from, monotonic_to: as in `Interval`.
+        monotonic_start, monotonic_end: as in `Interval`.
 
     """
 
@@ -198,11 +198,11 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "
     start: int
     end: int
     reason: str
-    from_evidence: str = ""
-    to_evidence: str = ""
+    start_evidence: str = ""
+    end_evidence: str = ""
     bound: str = ""
-    monotonic_from: int = 0
-    monotonic_to: int = 0
+    monotonic_start: int = 0
+    monotonic_end: int = 0
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,7 +76,7 @@ class SessionClock:
     def on_utc(self, span: _Span) -> _Span:
         """An interval of the stage clock with both clocks' moments."""
         utc = {"start": self.utc.of(span.start), "end": self.utc.of(span.end)}
-        return msgspec.structs.replace(span, **utc, monotonic_from=span.start, monotonic_to=span.end)
+        return msgspec.structs.replace(span, **utc, monotonic_start=span.start, monotonic_end=span.end)
 
     def cut_where_set(self, intervals: list[Interval]) -> Iterator[Interval]:
         """Convert intervals of the stage clock to UTC, split where the clock was set: each part has its true length."""

@@ -77,9 +77,20 @@ class SessionFacts:
             self.stalled += integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
             start, end = integer(detail.get("from"), time), integer(detail.get("to"), time)
-            known = ("reason", "from_evidence", "to_evidence", "bound")
-            stated: dict[str, Any] = {key: str(detail.get(key) or "") for key in known}
-            self.losses.append(Loss(conn=conn, start=start, end=end, **stated))
+            reason, known_start, known_end, bound = (
+                str(detail.get(key) or "") for key in ("reason", "from_evidence", "to_evidence", "bound")
+            )
+            self.losses.append(
+                Loss(
+                    conn=conn,
+                    start=start,
+                    end=end,
+                    reason=reason,
+                    start_evidence=known_start,
+                    end_evidence=known_end,
+                    bound=bound,
+                )
+            )
             if slots := integer(detail.get("slots")):
                 self.lost_slots += slots
         elif kind == EventKind.NOT_INFLATED and conn is not None:
@@ -96,7 +107,7 @@ class SessionFacts:
         self.torn = True
         known: dict[str, Any] = {}
         if start < end:
-            known = {"from_evidence": evidence.NAMED, "to_evidence": evidence.NEXT_ROW, "bound": evidence.UPPER}
+            known = {"start_evidence": evidence.NAMED, "end_evidence": evidence.NEXT_ROW, "bound": evidence.UPPER}
         self.headless = Loss(conn=None, start=start, end=end, reason=reason, **known)
         (self.unread if unread else self.losses).append(self.headless)
 

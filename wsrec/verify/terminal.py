@@ -103,8 +103,8 @@ def _session(session: Session, console: Console) -> None:
     for index, loss in enumerate(session.losses[:_SHOWN_INTERVALS]):
         conn = "" if loss.conn is None else f"connection {loss.conn}: "
         most = "at most " if loss.bound == "upper" else ""
-        known = " to ".join(clean(each, 100) for each in (loss.from_evidence, loss.to_evidence) if each)
-        span = f"{utc(loss.start)}, {most}{duration(loss.monotonic_to - loss.monotonic_from)}"
+        known = " to ".join(clean(each, 100) for each in (loss.start_evidence, loss.end_evidence) if each)
+        span = f"{utc(loss.start)}, {most}{duration(loss.monotonic_end - loss.monotonic_start)}"
         lost = f"{conn}{span}: {clean(loss.reason, 200)}{f' ({known})' if known else ''}"
         grid.add_row("" if index else "lost", Text(lost, style="yellow"))
     if len(session.losses) > _SHOWN_INTERVALS:
@@ -194,4 +194,4 @@ def _name(stream: Stream) -> str:
 
 
 def _span(interval: Interval) -> str:
-    return f"{utc(interval.start)}, {duration(interval.monotonic_to - interval.monotonic_from)}"
+    return f"{utc(interval.start)}, {duration(interval.monotonic_end - interval.monotonic_start)}"

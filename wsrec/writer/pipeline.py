@@ -100,8 +100,8 @@ class Pipeline:
         self.last: Moment | None = None
         self.began = Moment(job.began_time, job.began) if job.began and job.began_time else None
         self.lost_slots = 0
-        # what a writer before this one has warned of is not repeated
-        self._told_until = 0 if status is None else int(status.writer["told_until"])
+        # the warnings of an earlier writer of this session are not repeated
+        self._warned_until = 0 if status is None else int(status.writer["warned_until"])
         self._next_slot: int | None = None
         self._unreported = 0
         self._job = job
@@ -194,7 +194,7 @@ class Pipeline:
             return
         if self._folded is not None:
             # a hole in front of it is news in any case
-            self._folded.is_muted = batch.next <= self._told_until and not self._unreported
+            self._folded.is_muted = batch.next <= self._warned_until and not self._unreported
         writing = self._writing()
         if not batch.fetched:
             seen = count_batch(batch)
@@ -431,7 +431,7 @@ class Pipeline:
         for name, count in total(feed.counts for feed in self.feeds.values()).named().items():
             # a writer that resumes the session starts with the finished files: less than was shown before
             writer[name] = max(int(writer[name]), count)
-        writer["told_until"] = max(int(writer["told_until"]), self._next_slot or 0)
+        writer["warned_until"] = max(int(writer["warned_until"]), self._next_slot or 0)
 
 
 def _passed(own: list[manifest.ManifestLine], done: list[manifest.ManifestLine]) -> Passed | None:
