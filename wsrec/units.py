@@ -104,6 +104,14 @@ def not_one_of(word: str, known: Sequence[str]) -> str:
     return f"found {word!r}, expected {expected}{f', {meant}' if meant else ''}"
 
 
+def not_readable(path: object, error: Exception) -> str:
+    """The words for a file or folder that cannot be used: `'PATH', which does not exist`."""
+    if isinstance(error, FileNotFoundError):
+        return f"{str(path)!r}, which does not exist"
+    why = "not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", None) or error
+    return f"{str(path)!r}, which cannot be read ({why})"
+
+
 def printable_json(value: Any) -> str:
     """A struct as one JSON object that is safe on a terminal: control characters are escaped."""
     text = msgspec.json.encode(value).decode()

@@ -53,6 +53,43 @@ def run(*words: str, **environment: str) -> Result:
         (("replay", "demo", "--speed", "x"), " replay: --speed: found 'x', expected a positive number or max"),
         (("replay", "demo", "--rate", "0"), " replay: --rate: found '0', expected a number greater than 0"),
         (("replay", "demo", "--loop"), " replay: --speed and --loop are for recordings"),
+        (("verify", "/none"), " verify: found '/none', which does not exist"),
+        (("recover", "/none"), " recover: found '/none', which does not exist"),
+        (("report", "/none"), " report: found '/none', which does not exist, and no file matches it as a pattern"),
+        (("replay", "/none"), " replay: found '/none', which does not exist, and no file matches it as a pattern"),
+        (("bench", "--from", "/none"), " bench: --from: found '/none', which does not exist"),
+        (("bench", "--recording", "/"), " bench: --recording: found '/', which is a folder, expected a file"),
+        (
+            ("record", "/none.yaml"),
+            " record: found '/none.yaml', which does not exist, expected a feed's",
+        ),
+        (
+            ("feeds", "check", "/none.yaml"),
+            " feeds check: found '/none.yaml', which does not exist, expected",
+        ),
+        (("record", "binance", "--symbols", "@/none"), " record: --symbols: found '@/none', which does not exist"),
+        ((*RECORD, "--out", __file__), f" record: --out: found '{__file__}', which is a file, expected a folder"),
+        (("record", "http://h/p"), " record: found http://, expected a URL that begins with ws:// or wss://"),
+        (
+            ("record", "demo", "--symbols", "XX/YY"),
+            " record: --symbols: demo has no such symbol: found 'XX/YY'",
+        ),
+        (
+            (*RECORD, "--shard", "17/16"),
+            " record: --shard: found '17/16', expected NUMBER/OF with a NUMBER from 1",
+        ),
+        ((*RECORD, "--shard", "1/0"), " record: --shard: found '1/0', expected NUMBER/OF, as in 3/16"),
+        ((*RECORD, "--shard", "x"), " record: --shard: found 'x', expected NUMBER/OF, as in 3/16"),
+        (
+            (*RECORD, "--rotate", "1h,1h"),
+            " record: --rotate: found '1h,1h', expected a duration (15m), a size ",
+        ),
+        ((*RECORD, "--rotate", "1MB,1kB"), " record: --rotate: found '1MB,1kB', expected a duration (15m), a size "),
+        (
+            (*RECORD, "--ring-size", "5MB"),
+            " record: --ring-size: found '5MB', expected a power of two of at least",
+        ),
+        ((*RECORD, "--max-message", "2GiB"), " record: --max-message: found '2GiB', expected a size of at most 1GiB"),
         (("doctor", "--cpu", "99999"), " doctor: --cpu: found 99999, which is not a processor"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -71,8 +108,36 @@ class TestSource:
         assert reported.startswith("wsrec record: WSREC_RECORD_CHANNELS: binance has no channel")
 
     @pytest.mark.parametrize(
+        ("command", "variable"),
+        [
+            (RECORD, "WSREC_RECORD_QUIET"),
+            (("feeds", "list"), "WSREC_FEEDS_LIST_AS_JSON"),
+            (("bench",), "WSREC_BENCH_QUICK"),
+        ],
+    )
+    def test_a_variable_that_is_neither_true_nor_false(self, command, variable):
+        reported = run(*command, **{variable: "maybe"}).stderr
+        name = " ".join(word for word in command if word.isalpha())
+        problem = f"{variable}: found 'maybe', expected 1, true, yes or on, or 0, false, no or off"
+        assert reported == f"wsrec {name}: {problem}\n"
+
+    def test_a_folder_that_cannot_be_made(self):
+        result = run(*RECORD, WSREC_RECORD_OUT="/proc/x")
+        assert result.exit_code == 1
+        assert result.stderr == (
+            "wsrec record: WSREC_RECORD_OUT: found '/proc/x', which cannot be written (No such file or directory), "
+            "expected a folder that this user can write to\n"
+        )
+
+    @pytest.mark.parametrize(
         ("text", "reported"),
         [
+            ("feeds:\n - feed: kraken\n   symbols: 3\n", "found 3, expected a list, or a text with commas"),
+            ("feeds:\n - feed: kraken\n   symbols: [3]\n", "found 3, expected a text"),
+            ("feeds:\n - {feed: 'ws://h/p',\n    subscribe: 3}\n", "found 3, expected a text, or a list of them"),
+            ("feeds: kraken\n", "run.yaml:1: feeds: found 'kraken', expected a list"),
+            ("feeds: [kraken]\nquiet: maybe\n", "run.yaml:2: quiet: found 'maybe', expected true or false"),
+            ("feeds: [kraken]\nwriter-cpu: x\n", "run.yaml:2: writer-cpu: found 'x', expected a whole number"),
             ("feeds: ['ws://h/p']\nca-file: none.pem\n", "run.yaml:2: ca-file: found 'FOLDER/none.pem', which does"),
             ("feeds: ['ws://h/p']\n\ncpu: 99999\n", "run.yaml:3: cpu: found 99999, which is not a processor"),
             ("feeds: ['ws://h/p']\nproxy: http://u:${ABSENT}@h:1\n", "run.yaml:2: proxy: ${ABSENT}: the environment"),

@@ -101,7 +101,7 @@ class TestWrongUsage:
         [
             (["binanse"], 2, "did you mean `binance`"),
             (["ws://h/p", "--duration", "1s", "--until", "2100-01-01"], 2, "found it beside"),
-            (["ws://h/p", "--out", "/proc/wsrec\udcff"], 1, "give --out a folder"),
+            (["ws://h/p", "--out", "/proc/wsrec\udcff"], 1, "expected a folder"),
         ],
         ids=["config", "usage", "output"],
     )
@@ -252,7 +252,12 @@ class TestOutput:
         assert (tmp_path / ".wsrec").read_text() == "precious"
 
     def test_a_folder_that_cannot_be_written(self, wsrec):
-        refused(wsrec.run("record", "ws://h/p", "--out", "/proc/wsrec"), 1, "/proc/wsrec", "give --out a folder")
+        refused(
+            wsrec.run("record", "ws://h/p", "--out", "/proc/wsrec"),
+            1,
+            "/proc/wsrec",
+            "expected a folder",
+        )
 
     def test_locked(self, wsrec, exchange, tmp_path):
         first = wsrec.start("record", exchange(wait).url, "--out", tmp_path)

@@ -99,7 +99,7 @@ def test_damage_while_serving_ends_it_with_1(start, recording):
         (["demo", __file__], 2, "demo is served alone"),
         ([__file__, "--rate", "5"], 2, "--rate and --seed are for demo"),
         ([__file__, "--ca-out", "y"], 2, "--ca-out needs --tls-self-signed"),
-        (["/nonexistent"], 2, "/nonexistent: no such file or folder"),
+        (["/nonexistent"], 2, "found '/nonexistent', which does not exist"),
     ],
 )
 def test_wrong_usage(arguments, status, message):
@@ -111,7 +111,7 @@ def test_wrong_usage(arguments, status, message):
 def test_a_source_that_does_not_exist_is_wrong_usage():
     result = CliRunner().invoke(replay, ["/non\x1b[2Jexistent"])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "/non\\x1b[2Jexistent: no such file or folder" in result.stderr
+    assert "'/non\\x1b[2Jexistent', which does not exist" in result.stderr
 
 
 def test_help():

@@ -76,7 +76,7 @@ class TestReport:
     def test_a_source_that_does_not_exist(self) -> None:
         result = run("nowhere")
         assert result.exit_code == 2
-        assert "nowhere: no such file or folder, and no file matches it as a pattern\n" in result.stderr
+        assert "found 'nowhere', which does not exist, and no file matches it as a pattern\n" in result.stderr
 
     def test_a_folder_that_is_being_recorded_to(self, tmp_path: Path) -> None:
         session = tmp_path / ".wsrec" / "20261122T130000Z-aaaa"

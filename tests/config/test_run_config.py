@@ -217,14 +217,20 @@ class TestComplaints:
             ),
             ("feeds: [demo]\nduration: abc\n", "run.yaml:2: duration: found 'abc', expected 30s, 10m"),
             ("feeds: [demo]\nduration: 0s\n", "run.yaml:2: duration: found '0s', expected 30s, 10m"),
-            ("feeds: [demo]\nring-size: 1000\n", "run.yaml:2: ring-size: found 1000, expected another size: "),
+            (
+                "feeds: [demo]\nring-size: 1000\n",
+                "run.yaml:2: ring-size: found 1000, expected a power of two",
+            ),
             (
                 "feeds: [demo]\nmax-message: 2GiB\n",
-                "run.yaml:2: max-message: found '2GiB', expected another size",
+                "run.yaml:2: max-message: found '2GiB', expected a size of at most 1GiB",
             ),
             ("feeds: [demo]\ncpu: x\n", "run.yaml:2: cpu: found 'x', expected processor numbers"),
             ("feeds: [demo]\ncpu: []\n", "run.yaml:2: cpu: found a list, expected processor numbers"),
-            ("feeds: [demo]\nshard: 4/3\n", "run.yaml:2: shard: found '4/3', expected NUMBER/COUNT"),
+            (
+                "feeds: [demo]\nshard: 4/3\n",
+                "run.yaml:2: shard: found '4/3', expected NUMBER/OF with a NUMBER",
+            ),
             ("feeds: [demo]\ntls: none\n", "run.yaml:2: tls: found 'none', expected 'auto'"),
             (
                 "feeds: [demo]\nrt-priority: 100\n",

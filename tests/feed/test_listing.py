@@ -172,7 +172,7 @@ class TestTargets:
             resolve(file, [f"@{tmp_path}/list"])
 
     def test_no_file(self, file):
-        with pytest.raises(ConfigError, match="@none: No such file"):
+        with pytest.raises(ConfigError, match="found '@none', which does not exist"):
             resolve(file, ["@none"])
 
     def test_a_feed_without_a_listing(self, tmp_path):

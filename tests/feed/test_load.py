@@ -135,11 +135,11 @@ class TestFiles:
 
     def test_a_fifo_is_refused_and_not_waited_for(self, tmp_path):
         os.mkfifo(tmp_path / "x.yaml")
-        with pytest.raises(ConfigError, match=r"x\.yaml: not a regular file, expected a feed's YAML"):
+        with pytest.raises(ConfigError, match=r"x\.yaml', which is not a regular file, expected a feed's YAML"):
             load_feed(tmp_path / "x.yaml")
 
     def test_a_device_is_refused(self):
-        with pytest.raises(ConfigError, match="/dev/zero: not a regular file"):
+        with pytest.raises(ConfigError, match="/dev/zero', which is not a regular file"):
             load_feed(Path("/dev/zero"))
 
     def test_is_named_in_complaints(self, tmp_path):

@@ -68,7 +68,7 @@ class TestFile:
         assert resolve(str(path)).feed.name == "binance"
 
     def test_that_is_missing_says_so(self):
-        with pytest.raises(ConfigError, match=r"my\.yaml: No such file"):
+        with pytest.raises(ConfigError, match=r"my\.yaml', which does not exist"):
             resolve("my.yaml")
 
     def test_without_default_symbols_asks_for_some(self, tmp_path):

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from wsrec.cli.command import Command
-from wsrec.config.click_types import IntegerParam, NumberParam, WordParam
+from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, WordParam
 from wsrec.feed.errors import OptionError
 from wsrec.units import clean, not_one_of
 
@@ -26,7 +26,7 @@ from wsrec.units import clean, not_one_of
 )
 @click.option(
     "--recording",
-    type=click.Path(dir_okay=False, exists=True),
+    type=PathParam(dir_okay=False, exists=True),
     help="Text recording to send (docs/replay.md), plain or gzip. [default: messages of the demo market]",
 )
 @click.option("--messages", type=IntegerParam(1), help="saturated: messages per round. [default: 400000]")
@@ -50,14 +50,14 @@ from wsrec.units import clean, not_one_of
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=PathParam(dir_okay=False, path_type=Path),
     help="Write the figures of every round to this file.",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the tables as Markdown.")
 @click.option(
     "--from",
     "from_file",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=PathParam(dir_okay=False, exists=True, path_type=Path),
     help="Print a file that --json wrote, without measuring.",
 )
 def bench(

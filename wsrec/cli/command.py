@@ -14,6 +14,7 @@ from typing import Any
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from wsrec.config.click_types import FlagParam
 from wsrec.config.sources import command_name, explained
 from wsrec.feed.errors import ConfigError
 from wsrec.supervise.outcome import ExitStatus
@@ -21,6 +22,13 @@ from wsrec.units import clean, did_you_mean, printable_json
 
 
 class _Refusing(click.Command):
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        for option in self.params:
+            # a flag's variable may have any value
+            if isinstance(option.type, click.types.BoolParamType):
+                option.type = FlagParam()
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
@@ -55,9 +63,9 @@ class _Refusing(click.Command):
 
     def _wants_json(self, args: list[str], name: str) -> bool:
         """Whether JSON is requested, in arguments that may be invalid."""
-        if not any("--json" in option.opts and getattr(option, "is_flag", False) for option in self.params):
-            return False
-        return "--json" in args or bool(os.environ.get(f"{name}_JSON".upper().replace(" ", "_")))
+        flags = [option for option in self.params if "--json" in option.opts and getattr(option, "is_flag", False)]
+        variables = [f"{name} {option.name}".upper().replace(" ", "_") for option in flags]
+        return bool(flags) and ("--json" in args or any(map(os.environ.get, variables)))
 
 
 class Command(_Refusing):

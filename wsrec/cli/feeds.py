@@ -16,6 +16,7 @@ from rich.table import Table
 from wsrec.cli.command import Group
 from wsrec.cli.completion import OF_OPTIONS, feed_names, open_feed_names
 from wsrec.config.click_options import click_options, settled, taken
+from wsrec.config.click_types import PathParam
 from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run, run_schema
 from wsrec.feed.errors import ConfigError
@@ -113,8 +114,8 @@ def show(name: str, as_json: bool) -> None:
 
 
 @feeds.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("messages", nargs=-1, type=click.Path(path_type=Path), metavar="[MESSAGES]...")
+@click.argument("file", type=PathParam(path_type=Path))
+@click.argument("messages", nargs=-1, type=PathParam(path_type=Path), metavar="[MESSAGES]...")
 @_as_json
 def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
     """Check a feed's YAML file or a run config; print file, line and key of every mistake.
@@ -153,7 +154,7 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
 
 @feeds.command()
 @click.argument("name")
-@click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write. [default: NAME.yaml]")
+@click.option("--out", "-o", type=PathParam(path_type=Path), help="File to write. [default: NAME.yaml]")
 def new(name: str, out: Path | None) -> None:
     """Create a feed of your own: a valid, commented YAML file to fill in.
 

@@ -14,7 +14,7 @@ from wsrec.cli.completion import OF_OPTIONS, open_feed_names
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run
-from wsrec.config.sources import PLACES, explained
+from wsrec.config.sources import PLACES, explained, source
 from wsrec.feed.errors import ConfigError
 from wsrec.format.errors import OtherVersionError
 from wsrec.format.lock import OutputLockedError
@@ -134,13 +134,16 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
 
 def _cannot_start(error: OSError, out: Path) -> str:
     """An error message with a hint for an operating system error."""
+    named, why = source(click.get_current_context(), "out"), error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         # an error of a write has no file name
-        where = "" if error.filename else f" ({out})"
-        return f"the output cannot be written: {error}{where}; make room there, or give --out a folder on another disk"
+        where = error.filename or out
+        return f"{named}: cannot write {where}: {why}; make room there, or name a folder on another disk"
     # with a file name it is about the output, without about processes, descriptors or memory
-    hint = "give --out a folder that this user can write to" if error.filename else "see `ulimit -a` and `free`"
-    return f"{error}; {hint}"
+    if error.filename:
+        unwritable = f"found {error.filename!r}, which cannot be written ({why})"
+        return f"{named}: {unwritable}, expected a folder that this user can write to"
+    return f"{why}; see `ulimit -a` and `free`"
 
 
 def _fail(message: str, status: ExitStatus, as_json: bool, view: View) -> NoReturn:

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from wsrec.cli.command import Command
-from wsrec.config.click_types import IntegerParam, NumberParam, SourceType
+from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, SourceType
 from wsrec.feed.errors import ConfigError
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
@@ -48,7 +48,7 @@ def _speed(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option("--tls-self-signed", is_flag=True, help="Serve wss:// with a certificate made at the start.")
 @click.option(
     "--ca-out",
-    type=click.Path(dir_okay=False),
+    type=PathParam(dir_okay=False),
     help="File for the CA's certificate (PEM). [default: a temporary file, removed at the end]",
 )
 @click.option(

@@ -10,7 +10,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from wsrec.config.click_types import ChoiceParam, FolderType, IntegerParam, ValueParam, comma_list
+from wsrec.config.click_types import ChoiceParam, FolderType, IntegerParam, PathParam, ValueParam, comma_list
 from wsrec.config.sources import source
 from wsrec.feed.errors import ConfigError
 from wsrec.options.option import Declared, Option
@@ -119,6 +119,6 @@ def _type(option: Option) -> click.ParamType[Any]:
         case Folder():
             return FolderType(file_okay=False, path_type=Path)
         case File():
-            return click.Path(path_type=str)
+            return PathParam(path_type=str)
         case kind:
             return ValueParam(kind)

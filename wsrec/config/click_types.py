@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsrec.options.value_types import ValueType, check_local, without_user
-from wsrec.units import clean, not_one_of
+from wsrec.units import not_one_of
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -88,7 +88,39 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
     return f"{'greater than' if kind.min_open else 'of at least'} {kind.min:g}"
 
 
-class FolderType(click.Path):
+class FlagParam(click.types.BoolParamType):
+    """True or false, as a variable says it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the value, or fail with a message."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"found {str(value)!r}, expected 1, true, yes or on, or 0, false, no or off", param, ctx)
+
+
+class PathParam(click.Path):
+    """A file or folder. Arguments as for `click.Path`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the value, or fail with a message."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"found {str(value)!r}, {self._problem(value)}", param, ctx)
+
+    def _problem(self, value: Any) -> str:
+        if not os.path.exists(value):  # noqa: PTH110 (bytes and text)
+            return "which does not exist"
+        is_folder = os.path.isdir(value)  # noqa: PTH112
+        if is_folder and not self.dir_okay:
+            return "which is a folder, expected a file"
+        if not is_folder and not self.file_okay:
+            return "which is a file, expected a folder"
+        return "which this user may not read"
+
+
+class FolderType(PathParam):
     """A local file or folder; URLs are refused. Arguments as for `click.Path`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -115,8 +147,7 @@ class SourceType(_ParamType):
         _local(self, value, param, ctx)
         source = str(value)
         if source != self._word and not _exists(source):
-            name = clean(source, 1000)
-            self.fail(f"{name}: no such file or folder, and no file matches it as a pattern", param, ctx)
+            self.fail(f"found {source!r}, which does not exist, and no file matches it as a pattern", param, ctx)
         return source
 
 
@@ -137,7 +168,7 @@ def _local(kind: _ParamType, value: Any, param: click.Parameter | None, ctx: cli
     try:
         check_local(value)
     except ValueError as error:
-        kind.fail(f"{without_user(value)!r}: {error}", param, ctx)
+        kind.fail(f"found {without_user(value)!r}, {error}", param, ctx)
 
 
 def comma_list(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:

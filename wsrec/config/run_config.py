@@ -69,7 +69,7 @@ def _names(value: Any) -> Any:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
-        return value
+        raise ValueError("expected a list, or a text with commas")
     items = [item for text in value for item in (_split(text) if isinstance(text, str) else [text])]
     if not items or not all(items):
         raise ValueError("expected at least one name and no empty one; omit the key for the feed's default")
@@ -81,6 +81,8 @@ def _split(text: str) -> list[str]:
 
 
 def _texts(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise ValueError("expected a text, or a list of them")
     return [value] if isinstance(value, str) else value
 
 

@@ -22,12 +22,22 @@ from pydantic import BaseModel, ValidationError
 from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
 from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
-from wsrec.units import did_you_mean
+from wsrec.units import did_you_mean, not_readable
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 # Errors reported per file: a wrong kind of file has one for every key
 _MAX_REPORTED = 100
+
+# pydantic's words for what it expects, and those of YAML's users
+_WORDS = {
+    r"a valid dictionary( or instance of \w+)?": "keys and values",
+    r"a valid (tuple|list)": "a list",
+    r"a valid string": "a text",
+    r"a valid boolean(, unable to interpret input)?": "true or false",
+    r"a valid integer(, unable to parse string as an integer|, got a number with a fractional part)?": "a whole number",
+    r"a valid number(, unable to parse string as a number)?": "a number",
+}
 
 Location = tuple[str | int, ...]
 _Lines = dict[Location, int]
@@ -143,7 +153,7 @@ class Document:
             message = f"expected {NAME_IN_WORDS}"
         message = re.sub(r"^\w+ should (be |have |(?=match ))", lambda m: f"expected {m[1] or 'to '}", message)
         message = re.sub(r"^expected (be|have) ", "expected ", message)
-        message = re.sub(r"a valid dictionary( or instance of \w+)?", "keys and values", message)
+        message = _in_our_words(message)
         if message.startswith("found"):
             return _printable(message)
         value = problem["input"] if written is None else written
@@ -168,11 +178,11 @@ def read_document(path: Path | Traversable, what: str, schema: str) -> Document:
     try:
         # checked before it is opened: opening a FIFO blocks, and a device may be endless
         if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path}: not a regular file, expected {what}")
+            raise ConfigError(f"found {str(path)!r}, which is not a regular file, expected {what}")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(f"found {not_readable(path, error)}, expected {what}") from error
     return parse_document(data, str(path), what, schema)
 
 
@@ -335,6 +345,12 @@ def _is_model(kind: Any) -> bool:
 def _refuse(problem: str, at: Any) -> yaml.MarkedYAMLError:
     """A YAML error at a node or an event."""
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+def _in_our_words(message: str) -> str:
+    for pattern, words in _WORDS.items():
+        message = re.sub(pattern, words, message)
+    return message
 
 
 def _masked(where: Location, value: Any) -> Any:

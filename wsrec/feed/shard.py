@@ -28,13 +28,16 @@ class Shard(NamedTuple):
         """Parse `3/16`.
 
         Raises:
-            ValueError: not of that form.
+            ValueError: not of that form, or there is no such share.
 
         """
         found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text.strip(), re.ASCII)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError("expected NUMBER/COUNT, as in 3/16")
-        return cls(int(found[1]), int(found[2]))
+        shard = cls(int(found[1]), int(found[2])) if found else None
+        if shard is None or not shard.of:
+            raise ValueError("expected NUMBER/OF, as in 3/16")
+        if not 1 <= shard.number <= shard.of:
+            raise ValueError(f"expected NUMBER/OF with a NUMBER from 1 to {shard.of}")
+        return shard
 
     def includes(self, name: str) -> bool:
         """True if this share includes the symbol."""

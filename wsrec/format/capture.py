@@ -65,7 +65,7 @@ def message_files(
         else:
             files = [Path(name) for name in glob.glob(str(source), recursive=True)]  # noqa: PTH207 (absolute too)
             if not files:
-                raise CaptureError(f"{source}: no such file or folder, and no file matches it as a pattern")
+                raise CaptureError(f"found {str(source)!r}, which does not exist, and no file matches it as a pattern")
         found.update(files)
     return sorted(found)
 

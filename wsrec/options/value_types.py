@@ -106,7 +106,7 @@ class Size(ValueType[int]):
         if not size:
             raise ValueError("expected 8MiB, 512MB or a number of bytes, more than zero")
         if self._most is not None and size > self._most:
-            raise ValueError(f"expected another size: at most {self.write(self._most)}")
+            raise ValueError(f"expected a size of at most {self.write(self._most)}")
         return size
 
     def write(self, value: int) -> str:
@@ -133,7 +133,7 @@ class RingSize(ValueType["int | None"]):
             raise ValueError(f"expected {AUTO}, 8MiB or a number of bytes, more than zero")
         if size < MIN_RING or size & (size - 1):
             least = Size().write(MIN_RING)
-            raise ValueError(f"expected another size: a power of two of at least {least}, as 8MiB or 64MiB")
+            raise ValueError(f"expected a power of two of at least {least}, as 8MiB or 64MiB")
         return Size(MESSAGE_MOST).parse(text)
 
     def write(self, value: int | None) -> str:
@@ -163,15 +163,15 @@ class RotationType(ValueType[Rotation]):
     def parse(self, text: str) -> Rotation:
         """Omitted parts have the defaults of `Rotation`."""
         rotation = Rotation()
+        found = set()
         for part in map(str.strip, text.split(",")):
             # a bare number could be either
             seconds, size = (None, None) if part.isdigit() else (parse_duration(part), parse_size(part))
-            if seconds:
-                rotation = rotation._replace(seconds=seconds)
-            elif size:
-                rotation = rotation._replace(bytes=size)
-            else:
-                raise ValueError("expected a duration (15m), a size (512MB) or both (15m,512MB)")
+            kind = "duration" if seconds else "size"
+            if not (seconds or size) or kind in found:
+                raise ValueError("expected a duration (15m), a size (512MB) or both, one of each (15m,512MB)")
+            found.add(kind)
+            rotation = rotation._replace(seconds=seconds) if seconds else rotation._replace(bytes=size or 0)
         return rotation
 
     def write(self, value: Rotation) -> str:

@@ -18,7 +18,7 @@ from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.plan.connections import proxies_of
 from wsrec.plan.naming import host_name, names_of
-from wsrec.units import did_you_mean
+from wsrec.units import did_you_mean, not_readable
 
 ALL = "all"
 _FILE_MAX = 16 << 20
@@ -163,8 +163,10 @@ def resolve(
         _refuse_beside_url(symbols, channels, shard)
         return Target(feed=feed_of_url(target, name), subscribe=tuple(subscribe))
     if "://" in target:
-        # not repeated: it may contain a secret
-        raise ConfigError("expected a URL that begins with ws:// or wss://")
+        # the rest is not repeated: it may contain a secret
+        written = re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://", target)
+        beginning = f"found {written[0]}, " if written else ""
+        raise ConfigError(f"{beginning}expected a URL that begins with ws:// or wss://")
     if (named := _NAMED.fullmatch(target)) and not _is_path(target):
         requested, of = named.groups()
         raise ConfigError(
@@ -266,7 +268,7 @@ def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
         with file.open(encoding="utf-8-sig") as lines:
             text = lines.read(_FILE_MAX + 1)
     except (OSError, ValueError) as error:
-        raise OptionError("symbols", f"@{file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+        raise OptionError("symbols", f"found {not_readable(f'@{file}', error)}") from error
     if len(text) > _FILE_MAX:
         raise OptionError("symbols", f"@{file}: found more than {_FILE_MAX >> 20} MiB, expected a list of symbols")
     chosen = []

@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 
 from wsrec.feed.errors import ConfigError, OptionError
+from wsrec.feed.schema import Feed
 from wsrec.feed.shard import Shard
 from wsrec.feed.sockets import Socket
 from wsrec.format.layout import own_folder
@@ -186,13 +187,23 @@ def _resolved(
     for symbol in target.symbols:
         # it would confirm the subscription and send nothing, as the exchange does that it imitates
         if symbol not in SYMBOLS:
-            problem = f"{DEMO} has no such symbol: {not_one_of(symbol, [*SYMBOLS])}"
+            as_typed = _as_typed(symbol, wanted[0].symbols, target.feed)
+            problem = f"{DEMO} has no such symbol: {not_one_of(as_typed, [*SYMBOLS])}"
             raise wanted[0].located(OptionError("symbols", problem))
     with demo_exchange() as endpoint:
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
         assert endpoint.ca_file is not None
         yield [replace(target, feed=feed)], msgspec.structs.replace(options, ca_file=endpoint.ca_file)
+
+
+def _as_typed(symbol: str, typed: Sequence[str], feed: Feed) -> str:
+    """A symbol as the user wrote it; the exchange's own notation if it came from a file or a list."""
+    for text in typed:
+        with contextlib.suppress(ConfigError):
+            if feed.symbols is not None and feed.symbols.normalise(text) == symbol:
+                return text
+    return symbol
 
 
 def check_cpus(field: str, cpus: Sequence[int]) -> None:
