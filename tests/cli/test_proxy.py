@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.feeds import parse_feed
 from wsrec.cli import main
-from wsrec.feed.load import load_feed, parse_feed
+from wsrec.feed.load import load_feed
 from wsrec.feed.schema import Feed
 from wsrec.net.proxy import ProxyRules
 from wsrec.plan.connections import plan

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from tests.feeds import parse_feed
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.listing import all_symbols, cached
-from wsrec.feed.load import parse_feed
 from wsrec.plan.target import resolve
 
 ANSWER = {

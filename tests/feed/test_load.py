@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.feeds import parse_feed
 from wsrec.feed.document import MAX_BYTES
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.load import catalogue, find_feed, load_feed, parse_feed
+from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import Feed
 
 BINANCE = catalogue()["binance"].read_bytes()

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from tests.feed.todays_feeds import FEEDS, HEAD
+from tests.feeds import parse_feed
 from tests.real_messages import DATA, read, rows
-from wsrec.feed.load import parse_feed
 
 MESSAGES = DATA / "messages"
 # exchange/message | channel | symbol | exchange_time | exchange_seq; "-" is null. The rows of BitMEX, Hyperliquid's

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from wsrec.feed.load import parse_feed
+from tests.feeds import parse_feed
 from wsrec.feed.placeholders import fill, fill_when_sent
 from wsrec.plan.connections import plan
 from wsrec.plan.target import Target

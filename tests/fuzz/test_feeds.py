@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
+from tests.feeds import parse_feed
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.load import catalogue, parse_feed
+from wsrec.feed.load import catalogue
 from wsrec.feed.schema import Feed
 
 TEXTS = [path.read_text() for path in catalogue().values()]

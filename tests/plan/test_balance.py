@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
+from tests.feeds import parse_feed
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.load import find_feed, parse_feed
+from wsrec.feed.load import find_feed
 from wsrec.plan.connections import plan
 from wsrec.plan.target import Target, resolve
 

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from tests.feeds import parse_feed
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.load import parse_feed
 from wsrec.plan.connections import plan
 from wsrec.plan.target import Target
 

@@ -7,13 +7,12 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from wsrec.feed.document import Document, parse_document, read_document
+from wsrec.feed.document import read_document
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.schema import Feed
 from wsrec.units import did_you_mean
 
 _LIKE_A_NAME = r"[\w. -]{1,64}"
-_WHAT, _SCHEMA = "a feed's YAML", "wsrec feeds schema"
 
 
 def load_feed(path: Path | Traversable) -> Feed:
@@ -23,20 +22,7 @@ def load_feed(path: Path | Traversable) -> Feed:
         ConfigError: unreadable or invalid; one line `FILE:LINE: KEY: found, expected` per error.
 
     """
-    return _feed(read_document(path, _WHAT, _SCHEMA))
-
-
-def parse_feed(data: bytes, source: str) -> Feed:
-    """Parse a feed from the bytes of a YAML file; `source` names it in errors.
-
-    Raises:
-        ConfigError: as for `load_feed`.
-
-    """
-    return _feed(parse_document(data, source, _WHAT, _SCHEMA))
-
-
-def _feed(document: Document) -> Feed:
+    document = read_document(path, "a feed's YAML", "wsrec feeds schema")
     # the key "feeds" marks a run config; further errors would only distract
     if "feeds" in document.keys and not document.keys.keys() & Feed.model_fields.keys():
         raise ConfigError(f"{document.at('feeds')}: found a run config, expected a feed: `wsrec record` takes it")
