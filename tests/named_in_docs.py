@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -29,8 +29,22 @@ def missing(text: str) -> list[str]:
     return [span for span in dict.fromkeys(spans(text)) if not is_there(span)]
 
 
-def unfitting(text: str) -> list[str]:
-    """The parts of the page's diffs that cannot be applied: what each begins with."""
+def _in_root(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def unfitting(text: str, read: Callable[[str], str] = _in_root) -> list[str]:
+    """The parts of the page's diffs that do not fit: what each looks for.
+
+    A part fits if its file has a line that begins with its heading (after the second `@@`, if there is one), and
+    after it the lines that it shows or removes, in their order. Other lines may come between: a file may change
+    beside what a page shows.
+
+    Args:
+        text: the page.
+        read: the text of a file, by its path in the project.
+
+    """
     found = []
     for diff in _DIFFS.findall(text):
         for part in re.split(r"^--- ", diff, flags=re.MULTILINE)[1:]:
@@ -38,11 +52,26 @@ def unfitting(text: str) -> list[str]:
             name, _, lines = body.partition("\n")
             if head == "/dev/null":
                 continue
-            for hunk in re.split(r"^@@.*\n", lines, flags=re.MULTILINE):
-                before = "".join(line[1:] for line in hunk.splitlines(keepends=True) if line[:1] in (" ", "-"))
-                if before not in (ROOT / name).read_text():
-                    found.append(f"{name}: {before[:60]!r}")
+            for heading, hunk in _hunks(lines):
+                rest = iter(read(name).splitlines())
+                shown = [line[1:] for line in hunk.splitlines() if line[:1] in (" ", "-")]
+                if not (_passes(rest, heading) and all(line in rest for line in shown)):
+                    found.append(f"{name}: {[heading, *shown]}")
     return found
+
+
+def _hunks(lines: str) -> Iterator[tuple[str, str]]:
+    """The headings and the lines of the hunks of a file."""
+    parts = re.split(r"^@@(.*)\n", lines, flags=re.MULTILINE)
+    if parts[0]:
+        yield "", parts[0]
+    for head, hunk in zip(parts[1::2], parts[2::2], strict=True):
+        yield head.rpartition("@@")[2].strip(), hunk
+
+
+def _passes(lines: Iterator[str], heading: str) -> bool:
+    """Read up to the line that begins with a heading; False if there is none."""
+    return not heading or any(line.lstrip().startswith(heading) for line in lines)
 
 
 def is_there(span: str) -> bool:

@@ -38,10 +38,33 @@ def test_diffs_that_a_page_shows_fit(page: Path):
     assert not unfitting(text)
 
 
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "monitor.md"], ids=lambda page: page.name)
+def test_diffs_fit_whatever_is_added_beside_them(page: Path):
+    def grown(name: str) -> str:
+        return "".join(f"{line}\nadded = {n}\n" for n, line in enumerate((ROOT / name).read_text().splitlines()))
+
+    assert not unfitting(page.read_text(), grown)
+
+
 def test_a_diff_that_does_not_fit_is_named():
     diff = "--- a/wsrec/counts.py\n+++ b/wsrec/counts.py\n@@ -1 +1 @@\n class Counts{}:\n+    more: int\n"
     for base, count in (("(msgspec.Struct, frozen=True, kw_only=True)", 0), ("(dict)", 1)):
         assert len(unfitting(f"```diff\n{diff.format(base)}```\n")) == count
+
+
+@pytest.mark.parametrize(
+    ("part", "fits"),
+    [
+        ("@@ -1 +1 @@ class Counts\n+    more: int\n", True),
+        ("@@ -1 +1 @@ class Accounts\n+    more: int\n", False),
+        ("@@ -1 +1 @@ class Counter\n class Counts(msgspec.Struct, frozen=True, kw_only=True):\n+x\n", False),
+        ("@@ -1 +1 @@\n-_ABSENT = 1\n+x\n", False),
+        ("+x\n", True),
+    ],
+)
+def test_a_part_belongs_to_what_its_heading_names(part: str, fits: bool):
+    diff = f"```diff\n--- a/wsrec/counts.py\n+++ b/wsrec/counts.py\n{part}```\n"
+    assert bool(unfitting(diff)) is not fits
 
 
 @pytest.mark.parametrize(
