@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsrec.units import clean, did_you_mean, duration, short_count, size, utc
+from wsrec.units import clean, did_you_mean, duration, plural, short_count, size, utc
 
 
 class TestDuration:
@@ -78,6 +78,11 @@ class TestClean:
     def test_long_text_is_cut(self) -> None:
         assert clean("x" * 50, 10) == "x" * 9 + "…"
         assert clean("\x00" * 50, 10).endswith("…")
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1234, "1,234 files")])
+def test_a_count_has_its_word_in_singular_or_plural(number: int, text: str):
+    assert plural(number, "file") == text
 
 
 class TestDidYouMean:

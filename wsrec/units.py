@@ -66,6 +66,11 @@ def _three_digits(value: float, *, whole: bool) -> str:
     return f"{value:,.0f}"
 
 
+def plural(number: int, word: str) -> str:
+    """A count with its word: `1 file`, `1,234 files`."""
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
+
+
 def utc(ns: int, *, date: bool = True) -> str:
     """A time (ns since the epoch, UTC) to the millisecond: ``2026-11-22 13:00:00.123``."""
     try:

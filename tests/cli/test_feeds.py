@@ -124,7 +124,7 @@ class TestCheckMessages:
 
     @pytest.mark.parametrize("text", ["nonsense", "[]", b"\xff\x00", '{"other":1}', "[" * 100_000])
     def test_one_that_gives_nothing(self, tmp_path, text):
-        assert "no field read from 1 of 1 messages" in self.check(tmp_path, text, code=1).stderr
+        assert "no field read from 1 of 1 message" in self.check(tmp_path, text, code=1).stderr
 
     @pytest.mark.parametrize("text", ["", "\n", b"PAR1 but no more"])
     def test_a_file_without_messages(self, tmp_path, text):
@@ -200,7 +200,7 @@ class TestPlan:
         ]
         assert len(found["connections"]) == 6
         lines = run(*words).stdout.splitlines()
-        assert lines[0].startswith("6 connections, 6000 subscriptions in 60 messages, at most 12 within a second")
+        assert lines[0].startswith("6 connections, 6,000 subscriptions in 60 messages, at most 12 within a second")
         assert lines[1].startswith("memory about ")
         assert "(6 of 8,192 KiB)" in lines[1]
         assert found["memory_bytes"]["total"] > found["memory_bytes"]["rings"] == 6 * 8 << 20

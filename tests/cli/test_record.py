@@ -297,7 +297,7 @@ class TestWhatIsSaid:
 
     def test_the_summary_is_on_stdout_and_progress_on_stderr(self, wsrec, exchange, tmp_path):
         result = ok(wsrec.run("record", exchange(sends(["x"])).url, "--until-close", "--out", tmp_path))
-        assert result.stdout.startswith("recorded 1 messages")
+        assert result.stdout.startswith("recorded 1 message,")
         assert "connected" not in result.stdout
 
     def test_quiet_says_nothing_on_success(self, wsrec, exchange, tmp_path):

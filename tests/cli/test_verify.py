@@ -39,9 +39,10 @@ class TestVerify:
         assert "DAMAGED" in result.stdout
         assert "trade AB, connection 0: incomplete" in result.stdout
 
-    def test_quietly(self, out):  # noqa: F811
+    @pytest.mark.parametrize("more", [(), ("--json",)])
+    def test_quietly(self, out, more):  # noqa: F811
         message_paths(out)[0].write_bytes(b"PAR1")
-        result = run(out, "--quiet")
+        result = run(out, "--quiet", *more)
         assert (result.exit_code, result.output) == (1, "")
 
     @pytest.mark.parametrize("arguments", [[], ["nowhere"]])

@@ -206,6 +206,10 @@ class TestCore:
         machine.put(f"{folder}/current_clocksource", "hpet\n")
         machine.put(f"{folder}/available_clocksource", "tsc hpet acpi_pm\n")
         assert "echo tsc >" in found(machine, "clock").hint
+        machine.put(f"{folder}/available_clocksource", "hpet acpi_pm\n")
+        assert "tsc=reliable" in found(machine, "clock").hint
+        machine.put(f"{folder}/current_clocksource", "tsc\n")
+        assert "while nothing else runs" in found(machine, "clock").hint
 
     def test_a_system_without_this_information(self, tmp_path):
         findings = {finding.subject: finding for finding in examine(root=tmp_path)}

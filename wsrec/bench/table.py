@@ -92,7 +92,8 @@ def _facts(results: Results) -> Iterator[str]:
     yield f"{machine['processor']}, {machine['processors']} processors, {machine['system']}, {machine['python']}"
     yield f"{machine['openssl']}; " + ", ".join(f"{name} {number}" for name, number in versions.items())
     sent = "the demo market" if options["recording"] is None else options["recording"].rsplit("/", 1)[-1]
-    yield f"messages of {sent}, {results.mean_bytes:.0f} bytes on average; {options['rounds']} rounds in turn, medians"
+    rounds = "1 round" if options["rounds"] == 1 else f"{options['rounds']} rounds in turn"
+    yield f"messages of {sent}, {results.mean_bytes:.0f} bytes on average; {rounds}, medians"
 
 
 def _median(rounds: Sequence[_Round], figure: Callable[[_Round], float]) -> float:

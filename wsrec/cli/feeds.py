@@ -35,7 +35,7 @@ from wsrec.plan.target import resolve
 from wsrec.supervise.memory import need_of
 from wsrec.supervise.record import checked_names
 from wsrec.tables import print_table
-from wsrec.units import clean, utc
+from wsrec.units import clean, plural, utc
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 # Characters of a message or an address that the text of a plan shows
@@ -143,11 +143,12 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
         found = {"file": str(file), "name": feed.name, "channels": list(feed.channel_table)}
         _print_json({**found, "messages": [reading._asdict() for reading in readings]} if messages else found)
     else:
-        click.echo(clean(f"{file}: {feed.name}, {len(feed.channel_table)} channels, no mistakes"))
+        click.echo(clean(f"{file}: {feed.name}, {plural(len(feed.channel_table), 'channel')}, no mistakes"))
         _print_readings(readings)
     empty = sum(reading.empty for reading in readings)
     if empty:
-        click.echo(f"no field read from {empty} of {len(readings)} messages: see `fields` in docs/feeds.md", err=True)
+        samples = plural(len(readings), "message")
+        click.echo(f"no field read from {empty} of {samples}: see `fields` in docs/feeds.md", err=True)
         raise click.exceptions.Exit(1)
     return None
 
@@ -189,7 +190,8 @@ def plan_(target: str, as_json: bool, **given: Any) -> None:
     if chosen.listed is not None:
         click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
     click.echo(
-        f"{sums.connections} connections, {sums.subscriptions} subscriptions in {sums.messages} messages, at most "
+        f"{plural(sums.connections, 'connection')}, {plural(sums.subscriptions, 'subscription')} in "
+        f"{plural(sums.messages, 'message')}, at most "
         f"{sums.messages_in_a_second} within a second, all sent {sums.subscribed_after:g} s after the start"
     )
     click.echo(f"memory {needed}")
@@ -230,7 +232,8 @@ def _print_readings(readings: Sequence[Reading]) -> None:
 
 def _print_plan(connection: ConnectionPlan) -> None:
     click.echo(clean(f"connection {connection.conn}: {_cut(connection.public_url)}"))
-    lines = [f"{len(connection.topics)} subscriptions, all sent {connection.subscribed_after:g} s after the start"]
+    subscriptions = plural(len(connection.topics), "subscription")
+    lines = [f"{subscriptions}, all sent {connection.subscribed_after:g} s after the start"]
     if connection.proxy is not None:
         lines.append(f"through the proxy {connection.proxy.public}")
     if connection.headers:
@@ -268,7 +271,7 @@ def _facts(feed: Feed) -> list[tuple[str, str]]:
         if public.symbols.listing:
             facts.append(("all symbols", str(cached(feed) or f"not listed yet, from {public.symbols.listing.url}")))
     if feed.limits and feed.limits.streams_per_connection:
-        facts.append(("limits", f"{feed.limits.streams_per_connection} streams a connection"))
+        facts.append(("limits", f"{plural(feed.limits.streams_per_connection, 'stream')} a connection"))
     if public.proxy:
         facts.append(("proxy", public.proxy))
     if feed.homepage:

@@ -15,7 +15,7 @@ from wsrec.format.errors import UnreadableError
 from wsrec.format.lock import OutputLockedError
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.supervise.recover import RecoveredSession, recover_folder
-from wsrec.units import clean, duration, printable_json, utc
+from wsrec.units import clean, duration, plural, printable_json, utc
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +59,7 @@ def recover(out: Path, as_json: bool) -> None:
 
 
 def _describe(session: RecoveredSession, out: Path) -> str:
-    lines = [f"recovered {clean(session.session)}: {session.rows:,} rows"]
+    lines = [f"recovered {clean(session.session)}: {plural(session.rows, 'row')}"]
     lines += [f"  {clean(str(out / line.path), 1000)}" for line in session.files if line.path]
     lines += [f"  {journal} ended in the middle of a batch: its rest is set aside" for journal in session.torn]
     if session.lost is not None:

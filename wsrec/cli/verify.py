@@ -22,7 +22,7 @@ from wsrec.verify.verify import verify as verify_captures
     "paths", nargs=-1, required=True, type=FolderType(exists=True, readable=False, path_type=Path), metavar="PATH..."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing; only set the exit status.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing, with --json either; only set the exit status.")
 def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """Check captures: checksums, schema, every row and count, and the completeness of each stream.
 
@@ -49,8 +49,10 @@ def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.secho(f"wsrec verify: {clean(where + cannot_read(error), 1000)}", fg="red", err=True)
         raise click.exceptions.Exit(int(VerifyStatus.UNREADABLE)) from None
-    if as_json:
+    if quiet:
+        pass
+    elif as_json:
         click.echo(printable_json(result))
-    elif not quiet:
+    else:
         print_verification(result, Console(highlight=False))
     raise click.exceptions.Exit(result.status)

@@ -22,6 +22,7 @@ from wsrec.http.proxied import connect_via
 from wsrec.net.proxy import DIRECT, ProxyRules
 from wsrec.net.retry import LIMITED_WAIT, HostLimits, capped
 from wsrec.net.trust import tls_context
+from wsrec.units import plural
 
 MAX_AGE = 86400.0
 MAX_SYMBOLS = 100_000
@@ -48,7 +49,7 @@ class Listed(NamedTuple):
     def __str__(self) -> str:
         old = "just now" if self.age < 60 else f"{_duration(self.age)} ago"
         trouble = f" ({self.trouble})" if self.trouble else ""
-        return f"{len(self.symbols):,} symbols, listed {old}{trouble}"
+        return f"{plural(len(self.symbols), 'symbol')}, listed {old}{trouble}"
 
 
 def all_symbols(feed: Feed, proxies: ProxyRules = DIRECT) -> Listed:

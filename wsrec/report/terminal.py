@@ -31,7 +31,7 @@ from wsrec.report.model import (
 )
 from wsrec.ring.events import EventKind
 from wsrec.tables import fitted
-from wsrec.units import clean, duration, short_count, size, utc
+from wsrec.units import clean, duration, plural, short_count, size, utc
 
 _WIDE = 140
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -111,10 +111,10 @@ def _facts(recording: Recording) -> Table:
         same_day = utc(first)[:10] == utc(last)[:10]
         span = f"{utc(first)} to {utc(last, date=not same_day)} UTC"
         grid.add_row("time", Text(f"{span}, {duration(recording.recorded)} recorded"))
-    files = _plural(recording.files, "file")
+    files = plural(recording.files, "file")
     if not recording.files:
-        files = f"no message file, {_plural(recording.events_files, 'events file')}"
-    grid.add_row("files", Text(f"{files} of {_plural(len(recording.sessions), 'session')}"))
+        files = f"no message file, {plural(recording.events_files, 'events file')}"
+    grid.add_row("files", Text(f"{files} of {plural(len(recording.sessions), 'session')}"))
     rows = " · ".join(
         f"{recording.row_count(direction):,} {word}"
         for direction, word in (("recv", "received"), ("sent", "sent"), ("rest", "rest"))
@@ -133,7 +133,7 @@ def _facts(recording: Recording) -> Table:
     for index, session in enumerate(_worst_first(recording.sessions)[:_SHOWN_SESSIONS]):
         grid.add_row("seq" if not index else "", _sequence(session, named=len(recording.sessions) > 1))
     if len(recording.sessions) > _SHOWN_SESSIONS:
-        grid.add_row("", Text(f"and {len(recording.sessions) - _SHOWN_SESSIONS} more sessions", style="dim"))
+        grid.add_row("", Text(f"and {plural(len(recording.sessions) - _SHOWN_SESSIONS, 'more session')}", style="dim"))
     grid.add_row("gaps", _gaps(recording))
     grid.add_row("events", _events(recording))
     grid.add_row("stage 1", _stage1(recording))
@@ -223,13 +223,13 @@ def _clock(recording: Recording) -> Text:
     clock = recording.clock
     parts = [clean(name, 30) for name in clock.clocks]
     if clock.anchors:
-        parts.append(_plural(clock.anchors, "anchor"))
+        parts.append(plural(clock.anchors, "anchor"))
     if clock.width is not None:
         parts.append(f"UTC within {duration(clock.width)}")
     if not parts:
         parts.append("no information in the files")
     if clock.largest_step is not None:
-        steps = _plural(clock.steps, "step")
+        steps = plural(clock.steps, "step")
         return Text(" · ".join([*parts, f"{steps}, the largest {duration(clock.largest_step)}"]), style="yellow")
     # a step is an event
     return Text(" · ".join([*parts, *([] if recording.events_unread else ["no step seen"])]))
@@ -366,7 +366,7 @@ def _delays(recording: Recording, total: Delay, console: Console) -> RenderableT
     for delay in channels[:_SHOWN_CHANNELS]:
         grid.add_row(Text(clean(delay.channel, 30) if delay.channel else "(no channel)"), *_delay_cells(delay))
     if len(channels) > _SHOWN_CHANNELS:
-        grid.add_row(Text(f"and {len(channels) - _SHOWN_CHANNELS} more channels", style="dim"))
+        grid.add_row(Text(f"and {plural(len(channels) - _SHOWN_CHANNELS, 'more channel')}", style="dim"))
     if len(channels) > 1:
         grid.add_row(Text("all channels"), *_delay_cells(total), style="bold")
     notes = {1: "", 1_000: "whole µs", 1_000_000: "whole ms", 1_000_000_000: "whole seconds"}
@@ -388,7 +388,3 @@ def _indented(text: Text, hang: int) -> Padding | Table:
     grid.add_column(overflow="fold")
     grid.add_row(text[:hang], text[hang:])
     return grid
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number:,} {word}" + ("" if number == 1 else "s")

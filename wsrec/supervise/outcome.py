@@ -7,7 +7,7 @@ from typing import Any
 
 from wsrec.counts import Counts
 from wsrec.ipc import FailedLine, SummaryLine
-from wsrec.units import duration, size, utc
+from wsrec.units import duration, plural, size, utc
 
 
 class ExitStatus(IntEnum):
@@ -108,7 +108,7 @@ def reason(outcome: Outcome) -> str | None:
             return f"connected, but nothing was received in {duration(outcome.elapsed_ns)}{beside}; {hint}"
         case ExitStatus.GAPS:
             hint = f"`wsrec verify {outcome.out}` lists them"
-            return f"recorded {outcome.messages:,} messages, but not all: {missing}; {hint}"
+            return f"recorded {plural(outcome.messages, 'message')}, but not all: {missing}; {hint}"
         case _:
             hint = f"; {outcome.hint}" if outcome.hint else ""
             return f"{outcome.error or 'failed'}{hint}"
@@ -116,9 +116,8 @@ def reason(outcome: Outcome) -> str | None:
 
 def describe(outcome: Outcome) -> str:
     """The summary in a few lines for people."""
-    lines = [
-        f"recorded {outcome.messages:,} messages, {size(outcome.payload_bytes)}, in {duration(outcome.elapsed_ns)}"
-    ]
+    messages = plural(outcome.messages, "message")
+    lines = [f"recorded {messages}, {size(outcome.payload_bytes)}, in {duration(outcome.elapsed_ns)}"]
     if outcome.messages and outcome.first_recv_time is not None and outcome.last_recv_time is not None:
         span = max(outcome.last_recv_time - outcome.first_recv_time, 1)
         rate = f"  {outcome.messages / span * 1e9:,.0f} messages/s" if outcome.messages > 1 else ""

@@ -26,7 +26,7 @@ from wsrec.supervise.outcome import Outcome, exit_status
 from wsrec.supervise.pair import Pair
 from wsrec.supervise.redaction import redacting
 from wsrec.supervise.signals import SAME_WISH, held
-from wsrec.units import duration
+from wsrec.units import duration, plural
 
 _LOOK_SECONDS = 0.05
 
@@ -219,7 +219,7 @@ class Supervisor:
             self._stop(f"the {pair.receiver.child.name} ended" if failed is not None else "every connection ended")
 
     def _report_ended(self, pair: Pair, failed: FailedLine) -> None:
-        message = f"{failed.message}; its {len(pair.plans)} connections are no longer recorded"
+        message = f"{failed.message}; no longer recorded: {plural(len(pair.plans), 'connection')}"
         self._on_log(LogLine(level="error", message=message, hint="stop and record again"))
 
     def _on_signal(self, name: str) -> None:

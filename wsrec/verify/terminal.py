@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsrec.tables import print_table
-from wsrec.units import clean, duration, size, utc
+from wsrec.units import clean, duration, plural, size, utc
 from wsrec.verify.model import (
     Balance,
     Capture,
@@ -91,7 +91,7 @@ def _session(session: Session, console: Console) -> None:
         span = f"{utc(session.start)} to {utc(session.end)} UTC, {duration(session.duration)}"
         grid.add_row("time", Text(span))
     unread = f", {session.unread:,} not read and not counted below" if session.unread else ""
-    grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {session.rows:,} rows{unread}"))
+    grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {plural(session.rows, 'row')}{unread}"))
     _counts(session, grid)
     if session.stalls:
         paused = (
@@ -138,7 +138,7 @@ def _counts(session: Session, grid: Table) -> None:
 
 
 def _balance(balance: Balance) -> Text:
-    parts = [f"{balance.rows:,} rows"]
+    parts = [plural(balance.rows, "row")]
     for count, what in (
         (balance.joined, "joined"),
         (balance.discarded, "cut off by a lost connection"),
@@ -148,7 +148,7 @@ def _balance(balance: Balance) -> Text:
             parts.append(f"{count:,} {what}")
     mark = Text("= ", "green") if balance.balanced else Text("! ", "bold red")
     says = "balanced" if balance.balanced else "NOT balanced"
-    return Text.assemble(mark, f"{balance.frames:,} frames received = {' + '.join(parts)}: {says}")
+    return Text.assemble(mark, f"{plural(balance.frames, 'frame')} received = {' + '.join(parts)}: {says}")
 
 
 def _print_streams(streams: list[Stream], console: Console) -> None:
