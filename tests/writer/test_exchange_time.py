@@ -52,6 +52,7 @@ class TestRecorded:
         assert all(row["exchange_time"] is not None for row in books)
         (event,) = [event for event in events_of(out) if event["kind"] == "exchange_time_off"]
         assert (event["channel"], event["detail"]["count"], event["detail"]["unit"]) == ("trade", 39, "us")
+        assert (len(event["detail"]["stated"]), event["detail"]["value"]) == (16, None)
         reported = [line for line in result.stderr.splitlines() if "exchange_time" in line]
         assert len(reported) == 1
         assert "trade" in reported[0]
