@@ -124,7 +124,7 @@ class TestOptions:
         assert (quick.paced_seconds, quick.recording_seconds, quick.rounds) == (2.0, 2.0, 3)
         assert quick.messages < Options().messages
 
-    def test_turns(self):
+    def test_each_client_has_a_turn_per_transport_and_round(self):
         assert turns(Options(measures=("saturated",), only=("websockets", "bare-recv"), rounds=3)) == 12
         assert turns(Options(measures=("paced", "recording"), only=("websockets",), transports=("tcp",))) == 5
 

@@ -26,7 +26,7 @@ class TestPlace:
         processors(3)
         assert place(None, None) == Placement(None, None, frozenset({3}))
 
-    def test_two(self, processors):
+    def test_on_two_processors_the_sender_has_the_other_one(self, processors):
         processors(0, 1)
         assert place(None, None) == Placement(1, 0, frozenset({0}))
         assert place(0, None) == Placement(0, 1, frozenset({1}))

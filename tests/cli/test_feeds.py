@@ -34,7 +34,7 @@ class TestList:
     def test_json(self):
         assert [feed["name"] for feed in json.loads(run("list", "--json").stdout)] == list(catalogue())
 
-    def test_table(self):
+    def test_the_table_has_the_catalogues_feeds(self):
         assert "binance-usdm" in run("list").stdout
 
     def test_marks_what_is_closed(self):
@@ -61,7 +61,7 @@ class TestClosed:
 
 
 class TestShow:
-    def test_table(self):
+    def test_the_table_has_the_feeds_channels(self):
         output = run("show", "binance").stdout
         assert "depth@100ms" in output
         assert "wss://stream.binance.com:9443/stream" in output
@@ -69,7 +69,7 @@ class TestShow:
     def test_json_is_the_feed(self):
         assert json.loads(run("show", "binance", "--json").stdout)["channels"]["trade"]["sequence"] == "next"
 
-    def test_unknown(self):
+    def test_an_unknown_feed_is_answered_with_the_nearest(self):
         assert "did you mean `binance`" in run("show", "binanc", code=2).stderr
 
     def test_hostile_text_stays_text(self, tmp_path):
@@ -81,7 +81,7 @@ class TestShow:
 
 
 class TestCheck:
-    def test_good(self, tmp_path):
+    def test_a_feed_of_the_catalogue_has_no_mistakes(self, tmp_path):
         path = tmp_path / "x.yaml"
         path.write_bytes(catalogue()["binance"].read_bytes())
         assert "no mistakes" in run("check", str(path)).stdout
@@ -149,7 +149,7 @@ class TestCheckMessages:
 
 
 class TestCheckRun:
-    def test_good(self, tmp_path):
+    def test_a_run_config_has_no_mistakes(self, tmp_path):
         (tmp_path / "run.yaml").write_text("feeds: [binance, {feed: binance-usdm, symbols: all}, demo]\n")
         assert "binance, binance-usdm, demo, no mistakes" in run("check", str(tmp_path / "run.yaml")).stdout
 
@@ -178,7 +178,7 @@ class TestPlan:
         assert f"{option}: it is empty" in result.stderr
         assert result.stdout == ""
 
-    def test_text(self):
+    def test_the_text_has_what_is_sent(self):
         assert '  send {"method":"SUBSCRIBE"' in run("plan", "binance").stdout
 
     def test_shows_no_secret(self):
@@ -233,7 +233,7 @@ class TestNew:
         assert "File exists" in run("new", "x", "--out", str(path), code=2).stderr
         assert path.read_text() == "mine"
 
-    def test_name(self):
+    def test_a_name_that_leaves_the_folder_is_refused(self):
         assert "expected a-z" in run("new", "../x", code=2).stderr
 
 

@@ -55,7 +55,7 @@ class TestCommand:
         result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
         assert result.stdout == "[]\n"
 
-    def test_version(self, wsrec):
+    def test_it_prints_its_version(self, wsrec):
         result = wsrec.run("--version")
         assert (result.returncode, result.stdout) == (0, f"wsrec, version {__version__}\n")
 

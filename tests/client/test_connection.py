@@ -309,7 +309,7 @@ class TestEnds:
         assert bytes(kept[0]) == b"xxxx"
         assert kept[1].tobytes() == b"x" * 1000
 
-    def test_ours(self, exchange):
+    def test_a_close_of_ours_reaches_the_exchange(self, exchange):
         closes = []
 
         async def handler(connection: ServerConnection) -> None:

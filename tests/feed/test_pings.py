@@ -62,7 +62,7 @@ class TestDeclared:
             ("{message: Ping, text: Pong, encoding: zip}", "encoding"),
         ],
     )
-    def test_wrongly(self, load, answer, complaint):
+    def test_an_answer_that_cannot_work_is_refused(self, load, answer, complaint):
         with pytest.raises(ConfigError, match=complaint):
             load(answer)
 

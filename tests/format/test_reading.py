@@ -167,7 +167,7 @@ class TestWanted:
         got = found.messages(["feed", "recv_time", "channel", "symbol", "seq"], **wanted).read_all().to_pylist()
         assert got == expected
 
-    def test_moments(self, capture):
+    def test_ns_datetimes_and_texts_name_the_same_moment(self, capture):
         columns = message_columns(100)
         capture.write(columns)
         found, at = opened(capture), int(columns["recv_time"][40]) // 1000 * 1000

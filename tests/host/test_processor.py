@@ -111,7 +111,7 @@ class TestProcessor:
         ("listed", "expected"),
         [("", ()), (None, ()), ("3", (3,)), ("0-2,5", (0, 1, 2, 5)), ("(null)", ()), ("1,8-9\n", (1, 8, 9))],
     )
-    def test_lists(self, listed, expected):
+    def test_a_kernels_list_of_processors_is_read(self, listed, expected):
         assert cpu_list(listed) == expected
 
     def test_this_machine(self):

@@ -48,7 +48,7 @@ class TestStamps:
         assert Stamps().read([(socket.SOL_SOCKET, SCM_TIMESTAMPING, data)]) == (0, StampSource.NONE_ABSENT)
 
     @pytest.mark.parametrize("empty", [[], ancillary()])
-    def test_none(self, empty):
+    def test_without_a_stamp_it_is_absent(self, empty):
         assert Stamps().read(empty) == (0, StampSource.NONE_ABSENT)
 
     @pytest.mark.parametrize("size", [0, 1, 16, SCM.size - 1])

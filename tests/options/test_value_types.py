@@ -32,7 +32,7 @@ class TestDuration:
         ("text", "seconds"),
         [("10s", 10), ("1h30m", 5400), ("250ms", 0.25), ("1.5s", 1.5), ("90", 90), ("2d", 172800), ("1m1s", 61)],
     )
-    def test_forms(self, text, seconds):
+    def test_a_number_with_units_or_of_seconds_is_a_duration(self, text, seconds):
         assert Duration().parse(text) == seconds
 
     @pytest.mark.parametrize("text", ["abc", "10x", "s", "", "10s!", "1h 30m", "-5s", "1e3", "inf", "nan", "٣s"])
@@ -60,7 +60,7 @@ class TestSize:
             ("1gi", 1 << 30),
         ],
     )
-    def test_forms(self, text, size):
+    def test_decimal_and_binary_units_give_bytes(self, text, size):
         assert Size().parse(text) == size
 
     @pytest.mark.parametrize("text", ["", "big", "8TiB", "-1", "0", "8 M B"])
@@ -83,7 +83,7 @@ class TestRotate:
             ("64MiB, 2s", (2, 64 << 20)),
         ],
     )
-    def test_forms(self, text, expected):
+    def test_a_part_that_is_left_out_has_its_default(self, text, expected):
         assert RotationType().parse(text) == expected
 
     @pytest.mark.parametrize("text", ["", "0s", "100", "15m,", "never", "0MB"])

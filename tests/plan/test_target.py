@@ -88,7 +88,7 @@ class TestUrl:
             resolve("wss://h/", **option)
 
     @pytest.mark.parametrize("url", ["ws://", "wss://h/#x", "ws://h:999999/", "ws://[", "ws://a b/", "wss://h/\x07"])
-    def test_bad_one(self, url):
+    def test_an_address_that_cannot_be_used_is_refused(self, url):
         with pytest.raises(ConfigError, match="expected ws://HOST/PATH"):
             resolve(url)
 

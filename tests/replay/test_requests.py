@@ -43,7 +43,7 @@ class TestBinance:
             ({"method": "SUBSCRIBE", "params": [f"s{n}@trade" for n in range(1025)], "id": 5}, 2, 5),
         ],
     )
-    def test_errors(self, request_, code, ident):
+    def test_a_bad_request_gets_its_error_code_and_id(self, request_, code, ident):
         reply, subscribed = ask(Subscriptions(), request_)
         document = json.loads(reply)
         assert (document["code"], document["id"], subscribed) == (code, ident, False)

@@ -109,7 +109,7 @@ class TestRecording:
         else:
             pytest.fail(f"took {real:.3f} s, four times as fast {four:.3f} s, and without a pace {fastest:.3f} s")
 
-    def test_loop(self, tmp_path):
+    def test_with_loop_a_recording_starts_over(self, tmp_path):
         path = recording(tmp_path / "a.gz", [b"1", b"2", b"3"])
 
         async def test():

@@ -124,7 +124,7 @@ class TestRing:
 
 class TestRefused:
     @pytest.mark.parametrize("size", [-PAGE, 0, 1, PAGE // 2, PAGE - 1, PAGE + 1, 3 * PAGE, (1 << 20) - 1])
-    def test_sizes(self, size):
+    def test_a_size_that_is_no_power_of_two_is_refused(self, size):
         for make in (check_capacity, lambda size: ByteRing.create("t", size)):
             with pytest.raises(ValueError, match="power of two"):
                 make(size)

@@ -103,7 +103,7 @@ class TestProcessors:
 
 
 class TestMemory:
-    def test_enough(self, machine):
+    def test_enough_memory_is_ok_and_the_need_is_named(self, machine):
         machine.put("proc/meminfo", "MemAvailable: 8000000 kB\n")
         finding = found(machine, "memory")
         assert (finding.state, finding.found) == (State.OK, "8.19 GB left to the machine")
@@ -118,7 +118,7 @@ class TestMemory:
         assert (finding.state, finding.found.split(" left")[0]) == (State.HINT, "200 MB")
         assert "--ring-size" in finding.hint
 
-    def test_unknown(self, machine):
+    def test_memory_that_is_not_stated_is_absent(self, machine):
         assert found(machine, "memory").state is State.ABSENT
 
 

@@ -99,7 +99,7 @@ class TestAvailable:
     def test_of_the_machine(self, machine):
         assert available(machine.root) == (4 * GIB, "the machine")
 
-    def test_unknown(self, tmp_path):
+    def test_no_shortage_is_claimed_where_the_memory_is_unknown(self, tmp_path):
         assert available(tmp_path) is None
         assert shortage(need(1000, over_tls=0, requested=GIB), tmp_path) is None
 

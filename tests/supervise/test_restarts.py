@@ -68,7 +68,7 @@ def verified(work: Recording, wsrec, status: int) -> dict:
 
 
 class TestReceiver:
-    def test_killed(self, recording, wsrec):
+    def test_a_killed_receiver_costs_a_lost_interval_that_is_declared(self, recording, wsrec):
         work = recording("--json")
         pid = kill(work, RECEIVER)
         goes_on(work)
@@ -113,7 +113,7 @@ class TestReceiver:
         finished(work.out)
 
     @pytest.mark.long
-    def test_hung(self, recording):
+    def test_a_receiver_without_heartbeat_is_killed_and_restarted(self, recording):
         work = recording()
         pid = work.child(RECEIVER)
         os.kill(pid, signal.SIGSTOP)
@@ -241,7 +241,7 @@ class TestReceiver:
 
 
 class TestWriter:
-    def test_killed(self, recording, wsrec):
+    def test_a_killed_writer_costs_nothing(self, recording, wsrec):
         work = recording("--json")
         pid = kill(work, WRITER)
         goes_on(work)
@@ -260,7 +260,7 @@ class TestWriter:
         verified(work, wsrec, 0)
 
     @pytest.mark.long
-    def test_hung(self, recording):
+    def test_a_writer_without_heartbeat_is_killed_and_restarted(self, recording):
         work = recording()
         pid = work.child(WRITER)
         os.kill(pid, signal.SIGSTOP)

@@ -44,7 +44,7 @@ def talk() -> Talk:
 
 class TestFramesThatWeSend:
     @pytest.mark.parametrize("text", ["", '{"op":"subscribe"}', "größer €", "x" * 126, "y" * 70_000])
-    def test_text(self, talk, text):
+    def test_a_text_arrives_as_it_was_sent(self, talk, text):
         frame = talk.hear(talk.client.text(text))
         assert (frame.opcode, frame.data.decode()) == (TEXT, text)
 

@@ -216,7 +216,7 @@ class TestPayloadList:
         array = pa.array([b"zero", b"", b"two and more than twelve", b"three"], pa.large_binary())
         assert [bytes(view) for view in payload_list(array[1:3])] == [b"", b"two and more than twelve"]
 
-    def test_nothing(self):
+    def test_an_empty_column_has_no_payloads(self):
         assert payload_list(pa.array([], pa.large_binary())) == []
 
     def test_the_views_cannot_be_written(self):
