@@ -6,6 +6,7 @@ import gc
 import gzip
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,12 @@ pytest_plugins = ["tests.capture_files", "tests.real_messages", "tests.rings", "
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 RECORDING = SHARED_DATA / "binance-usdm-btcusdt-20240808.txt.gz"
+
+
+# a background job of a shell and `nohup` ignore these, and what tests start would inherit that
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 
 class Wsrec:

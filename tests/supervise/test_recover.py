@@ -169,7 +169,7 @@ class TestRecover:
         assert (session.state, session.missing, session.duplicates) == ("interrupted", 0, 0)
         (loss,) = session.losses
         assert loss.reason == "the recorder was interrupted"
-        assert any("was recovered" in f.what for f in after.findings if f.kind is Kind.INCOMPLETE)
+        assert any("its journals were recovered" in f.what for f in after.findings if f.kind is Kind.INCOMPLETE)
 
 
 @pytest.mark.long

@@ -85,7 +85,7 @@ def book_of(changes, left_out=()):
     return [message for number, message in enumerate(messages) if number not in left_out]
 
 
-@pytest.mark.parametrize("left_out", thinned([((12,),), ((),)]))
+@pytest.mark.parametrize("left_out", thinned([pytest.param((12,)), pytest.param(())]))
 def test_a_lost_book_message_is_a_gap(wsrec, exchange, tmp_path, left_out):
     venue = Kraken({("book-10", "ADA/USD"): book_of(40, left_out)})
     copy = local_copy("kraken", exchange(venue).url, tmp_path, keep_alive=PING, limits=FAST)
