@@ -89,6 +89,7 @@ class TestEnd:
 
 
 class TestNames:
+    @pytest.mark.long
     @own_files
     def test_the_last_answer_of_the_name_server_is_used_once_it_is_dead(self, tmp_path):
         def closes(sock: socket.socket) -> None:

@@ -450,6 +450,7 @@ class TestByteForByte:
             texts = [row["text"] for row in rows if (row["direction"], row["opcode"]) == (direction, "text")]
             assert texts == ['{"op":"a"}', "ü"]
 
+    @pytest.mark.long
     def test_a_replay_of_a_capture_is_recorded_as_the_capture(self, wsrec, exchange, real_messages, tmp_path):
         messages = [message.decode() for message in real_messages[:3000]]
         self.record(wsrec, exchange(sends(messages)).url, tmp_path / "one")
@@ -475,6 +476,7 @@ class TestTargets:
             assert table["seq"].to_pylist() == list(range(len(table)))
         assert len(manifest.read(tmp_path)) == 2
 
+    @pytest.mark.long
     @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
     def test_two_processors_are_two_sessions_and_all_messages(self, wsrec, exchange, tmp_path):
         one, two = exchange(sends(["a"] * 500)).url, exchange(sends(["b"] * 700)).url

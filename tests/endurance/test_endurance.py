@@ -20,7 +20,7 @@ def may_mount() -> bool:
 @pytest.mark.parametrize(
     ("victim", "phase"),
     [
-        ("all", "recovering"),
+        pytest.param("all", "recovering", marks=pytest.mark.long),
         pytest.param("supervisor+receiver", "streaming", marks=pytest.mark.long),
         pytest.param("receiver", "streaming", marks=pytest.mark.long),
         pytest.param("supervisor+writer", "finishing", marks=pytest.mark.long),

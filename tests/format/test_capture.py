@@ -46,7 +46,7 @@ class TestMessageFiles:
 
     @pytest.mark.parametrize("source", ["nowhere", "*.parquet"])
     def test_what_names_nothing_is_an_error_that_names_it(self, tmp_path: Path, source: str) -> None:
-        with pytest.raises(CaptureError, match="no such file"):
+        with pytest.raises(CaptureError, match="does not exist"):
             message_files([tmp_path / source])
 
     def test_a_folder_without_messages_is_an_error(self, tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ class TestDamaged:
 
     @pytest.mark.parametrize("damaged", ["raise", "warn"])
     def test_what_is_not_there_is_an_error(self, tmp_path, damaged):
-        with pytest.raises(wsrec.CaptureError, match="no such file"):
+        with pytest.raises(wsrec.CaptureError, match="does not exist"):
             wsrec.open_capture(tmp_path / "typo", damaged=damaged)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

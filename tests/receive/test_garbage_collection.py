@@ -44,6 +44,7 @@ async def until(found: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.long
 def test_a_thousand_failures_at_once_are_one_collection(collections, monkeypatch):
     monkeypatch.setattr(garbage_collection, "DELAY", 0.01)
 

@@ -11,7 +11,10 @@ from wsrec import ipc
 
 CODE = """
 import asyncio
+from wsrec import ipc
 from wsrec.receive import process
+
+ipc.report_to_parent()
 
 async def main():
     asyncio.get_running_loop().set_exception_handler(process._on_exception)

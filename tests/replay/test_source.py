@@ -113,7 +113,7 @@ class TestCapture:
         path = write_capture(tmp_path / "a.parquet", [(0, 1, "sent", "text", b"x")])
         with pytest.raises(SourceError, match="no received message"):
             Source([path])
-        with pytest.raises(SourceError, match="no such file"):
+        with pytest.raises(SourceError, match="does not exist"):
             Source([tmp_path / "nowhere"])
 
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from tests.conftest import events_of, messages_of
+from tests.effort import thinned
 
 FEED = """
 name: strict
@@ -79,8 +80,8 @@ class Strict:
 
 @pytest.mark.parametrize(
     ("words", "starts"),
-    [("handler not found, topic:{topic}", 1), ("something is invalid", 2)],
-    ids=["named", "by halves and after a reconnection"],
+    thinned([("something is invalid", 2), ("handler not found, topic:{topic}", 1)]),
+    ids=["by halves and after a reconnection", "named"],
 )
 def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, starts):
     server = Strict(words, starts)

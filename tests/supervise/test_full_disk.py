@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import events_of, messages_of, received
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.verify import verify
@@ -26,6 +28,7 @@ async def burst(connection) -> None:
     await connection.wait_closed()
 
 
+@pytest.mark.long
 def test_a_full_disk_pauses_the_exchange_and_loses_nothing(wsrec, exchange, small_disk):
     server = exchange(burst)
     ballast = small_disk / "ballast"

@@ -143,6 +143,7 @@ class TestARealProxy:
         assert "S3CR3T" not in result.stderr + result.stdout + json.dumps(failed["detail"])
         assert stream.connections == 0
 
+    @pytest.mark.long
     def test_a_dying_proxy_is_distinguished_from_the_exchange(self, real, wsrec, exchange, ca_file, tmp_path):
         stream = exchange(counts, tls=True)
         url = f"wss://{HOST}:{port_of(stream)}/x"

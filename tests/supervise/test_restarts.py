@@ -272,6 +272,7 @@ class TestWriter:
         numbered(work.out)
         finished(work.out)
 
+    @pytest.mark.long
     def test_stopped_while_the_end_is_requested(self, wsrec, exchange, tmp_path):
         """Its ring is full and the rest waits in the socket: what the exchange sent by then is read."""
         stream = Stream(padding=1000)

@@ -189,6 +189,7 @@ class TestKilled:
         assert gone(writer)
         finished(work.out)
 
+    @pytest.mark.long
     def test_the_next_recording_brings_home_what_an_abandoned_writer_left(self, recording, wsrec, exchange):
         work = recording()
         os.kill(work.child("wsrec.writer"), signal.SIGSTOP)

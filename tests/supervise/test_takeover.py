@@ -206,6 +206,7 @@ class TestTakeover:
         assert "taken over" not in work.log.read_text()
         assert recorders.pid() == work.process.pid
 
+    @pytest.mark.long
     def test_a_holder_that_was_killed_is_recovered(self, recorders):
         old = recorders.journalling()
         children = old.children()

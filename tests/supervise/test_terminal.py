@@ -113,6 +113,7 @@ class Reader:
                 self.text += data.decode()
 
 
+@pytest.mark.long
 def test_a_log_without_a_reader(chatty) -> None:
     reading, writing = small_pipe()
     work = chatty("--json", stdout=subprocess.PIPE, stderr=writing)

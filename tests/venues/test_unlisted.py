@@ -73,6 +73,7 @@ class TestRecorded:
         assert venue.probes > 8
         assert not events_of(out, "gap")
 
+    @pytest.mark.long
     def test_every_field(self, recorded):
         _, _, out = recorded(Meridian())
         times = messages_of(out)["exchange_time"].cast("int64").to_pylist()

@@ -87,6 +87,7 @@ def test_exactly_what_did_not_come_is_missing_by_writer_and_verify(wsrec, exchan
     assert stream["state"] == "incomplete"
 
 
+@pytest.mark.long
 def test_nothing_is_proved_across_a_book_that_is_replaced(wsrec, exchange, tmp_path):
     result, out, capture = captured(wsrec, exchange, tmp_path, REPLACED, replaces_its_book)
     assert result.returncode == 0

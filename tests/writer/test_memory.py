@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import events_of, messages_of, received
+from tests.effort import thinned
 from tests.writer.test_process import WriterProcess
 from wsrec.ipc import SummaryLine
 from wsrec.ring.slot_flags import Flag
@@ -84,7 +85,7 @@ def taken(work: WriterProcess, count: int) -> None:
 class TestBound:
     @pytest.mark.parametrize(
         ("opcode", "head", "tail"),
-        [(1, b'{"a": "', b'"}'), (2, b"\0", b"\0"), (1, "\N{FACE WITH TEARS OF JOY}".encode(), b"\xff")],
+        thinned([(1, b'{"a": "', b'"}'), (2, b"\0", b"\0"), (1, "\N{FACE WITH TEARS OF JOY}".encode(), b"\xff")]),
         ids=["text", "binary", "text-that-is-none"],
     )
     def test_the_largest_message(self, writer, tmp_path, opcode, head, tail):
@@ -214,6 +215,7 @@ def check(out: Path) -> None:
 class TestPoison:
     MESSAGES = (b"0", b"1", b"2", b"a poison pill", b"4", b"5")
 
+    @pytest.mark.long
     def test_a_message_that_kills_every_writer_is_set_aside(self, writer, tmp_path):
         out = tmp_path / "out"
         work = writer(program=("-c", WRITER), batch=0.2)
