@@ -67,6 +67,9 @@ class NewFile(io.RawIOBase):
 
     """
 
+    # the destructor closes it also where it could not be created
+    _fd = -1
+
     def __init__(self, path: Path, disk: Disk = NO_RETRY) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = disk.retry(lambda: os.open(path, flags, 0o644))
@@ -127,7 +130,7 @@ class NewFile(io.RawIOBase):
 
     def close(self) -> None:
         """Close it."""
-        if not self.closed:
+        if not self.closed and self._fd >= 0:
             os.close(self._fd)
         super().close()
 
